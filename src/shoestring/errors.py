@@ -1,0 +1,113 @@
+"""Every error that shoestring raises on purpose.
+
+::
+
+    ShoestringError
+    ├── ParameterError (ValueError)        a parameter has a value it cannot have
+    ├── ShapeError (ValueError)            arrays do not fit together
+    ├── FormatError (ValueError)           an input file or record cannot be read: file, line, column
+    ├── ScorerError (RuntimeError)         a pair scorer raised, or answered NaN or the wrong length
+    ├── NotFittedError (ValueError, AttributeError)
+    ├── MissingExtraError (ImportError)    an optional dependency is absent: prints the install line
+    ├── BudgetError (ValueError)           the budget cannot be kept: says what would fit
+    ├── BusyError (RuntimeError)           another process is writing
+    ├── StorageError (OSError)             the disk is full or read-only, a file cannot be opened
+    └── IntegrityError (RuntimeError)      an artifact is damaged: which file, how to rebuild
+
+Each message is one sentence or two: the value that came, what it must be, the next step. The command
+line prints it and exits with 2; ``--debug`` shows the traceback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ShoestringError(Exception):
+    """The root of the tree: catch this to catch them all."""
+
+
+class ParameterError(ShoestringError, ValueError):
+    """A parameter has a value it cannot have.
+
+    Examples
+    --------
+    >>> raise ParameterError.of("k", "SearchIndex.query", "an int of at least 1", 0)
+    Traceback (most recent call last):
+        ...
+    shoestring.errors.ParameterError: The 'k' parameter of SearchIndex.query must be an int of at
+    least 1. Got 0 instead.
+    """
+
+    @classmethod
+    def of(cls, name: str, owner: str, want: str, got: object, hint: str = "") -> ParameterError:
+        """Build the one sentence that every parameter error uses."""
+        sentence = f"The {name!r} parameter of {owner} must be {want}. Got {got!r} instead."
+        return cls(f"{sentence} {hint}".rstrip())
+
+
+class ShapeError(ShoestringError, ValueError):
+    """Arrays do not fit together."""
+
+
+class FormatError(ShoestringError, ValueError):
+    """An input file or record cannot be read.
+
+    Parameters
+    ----------
+    message : str
+        What was found, what it must be, the next step.
+    file : str or Path, optional
+        Where; ``line`` and ``column`` count from 1 and are put in front of the message.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        line: int | None = None,
+        column: int | None = None,
+    ) -> None:
+        self.file, self.line, self.column = file, line, column
+        where = ":".join(str(part) for part in (file, line, column) if part is not None)
+        super().__init__(f"{where}: {message}" if where else message)
+
+
+class ScorerError(ShoestringError, RuntimeError):
+    """A pair scorer raised, or answered NaN or the wrong number of scores."""
+
+
+class NotFittedError(ShoestringError, ValueError, AttributeError):
+    """An estimator was used before it was fitted."""
+
+
+class MissingExtraError(ShoestringError, ImportError):
+    """An optional dependency is absent.
+
+    Examples
+    --------
+    >>> str(MissingExtraError("torch", extra="torch", purpose="the MiniLM scorer"))
+    "the MiniLM scorer needs the package 'torch'. Install it: pip install 'shoestring[torch]'"
+    """
+
+    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}. Install it: pip install 'shoestring[{extra}]'"
+        )
+
+
+class BudgetError(ShoestringError, ValueError):
+    """A budget that cannot be kept; the message says what would fit."""
+
+
+class BusyError(ShoestringError, RuntimeError):
+    """Another process is writing to the same artifact."""
+
+
+class StorageError(ShoestringError, OSError):
+    """The disk is full or read-only, or a file cannot be opened."""
+
+
+class IntegrityError(ShoestringError, RuntimeError):
+    """An artifact is damaged; the message names the file and says how to rebuild it."""

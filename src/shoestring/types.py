@@ -1,0 +1,96 @@
+"""What the rooms say to each other: protocols and result types.
+
+N items, B pairs, D width of a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, overload, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.int64]
+
+
+@runtime_checkable
+class PairScorer(Protocol):
+    """Scores pairs of texts; higher is more alike. The number of calls is what search/ saves.
+
+    A sentence-transformers ``CrossEncoder`` is one already; :func:`shoestring.score_with` makes one
+    of any function.
+    """
+
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
+        """Score B pairs (query, text): B finite numbers, in the order of the pairs."""
+        ...
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Turns texts into dense vectors."""
+
+    @property
+    def n_dims(self) -> int:
+        """Width D of the vectors."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Vectors (len(texts), D), float32, of unit length (or zero where nothing is known)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One text with the user's own id and, where there is one, a label."""
+
+    id: str
+    text: str
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One answer: the record, its score, and whether the scorer itself gave it.
+
+    ``exact`` is False where the score is an estimate because the budget ended first.
+    """
+
+    id: str
+    text: str
+    score: float
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hits(Sequence[Hit]):
+    """The answers to one query, best first, and what they cost.
+
+    Parameters
+    ----------
+    hits : tuple of Hit
+    calls : int
+        Pairs that the scorer was asked for; scores already paid for are free.
+    seconds : float
+        Wall-clock time of the query.
+    """
+
+    hits: tuple[Hit, ...]
+    calls: int
+    seconds: float
+
+    @overload
+    def __getitem__(self, position: int) -> Hit: ...
+    @overload
+    def __getitem__(self, position: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, position: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.hits[position]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
