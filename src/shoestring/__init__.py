@@ -23,7 +23,7 @@ _HOMES = {
     "score_with": "shoestring.match",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605 - one list, the table above
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@
     ShoestringError
     ├── ParameterError (ValueError)        a parameter has a value it cannot have
     ├── ShapeError (ValueError)            arrays do not fit together
-    ├── FormatError (ValueError)           an input file or record cannot be read: file, line, column
+    ├── FormatError (ValueError)           a file or record cannot be read: file, line, column
     ├── ScorerError (RuntimeError)         a pair scorer raised, or answered NaN or the wrong length
     ├── NotFittedError (ValueError, AttributeError)
     ├── MissingExtraError (ImportError)    an optional dependency is absent: prints the install line
@@ -14,8 +14,8 @@
     ├── StorageError (OSError)             the disk is full or read-only, a file cannot be opened
     └── IntegrityError (RuntimeError)      an artifact is damaged: which file, how to rebuild
 
-Each message is one sentence or two: the value that came, what it must be, the next step. The command
-line prints it and exits with 2; ``--debug`` shows the traceback.
+Each message is one sentence or two: the value that came, what it must be, the next step. The
+command line prints it and exits with 2; ``--debug`` shows the traceback.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ class MissingExtraError(ShoestringError, ImportError):
 
     def __init__(self, package: str, *, extra: str, purpose: str) -> None:
         super().__init__(
-            f"{purpose} needs the package {package!r}. Install it: pip install 'shoestring[{extra}]'"
+            f"{purpose} needs the package {package!r}. "
+            f"Install it: pip install 'shoestring[{extra}]'"
         )
 
 
