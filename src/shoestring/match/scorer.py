@@ -1,0 +1,338 @@
+"""Pair scorers: make one of any function, load one, name one, and check what it answers.
+
+A scorer (:class:`~shoestring.types.PairScorer`) has ``predict(pairs) -> (B,)``, higher is more alike.
+Ours also have ``name`` (who is scoring: the key of scores already paid for) and
+``pairs_per_second`` (what this machine did so far).
+
+B pairs.
+
+Not covered: asynchronous scorers; retries and rate limits of a paid API (the function's task).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.errors import ParameterError, ScorerError
+from shoestring.match.throughput import Throughput
+from shoestring.types import PairScorer
+
+Pair = tuple[str, str]
+
+
+class FunctionScorer:
+    """A function as a pair scorer; made by :func:`score_with`.
+
+    Parameters
+    ----------
+    fn : callable
+        ``fn(pairs) -> scores``, or ``fn(query, text) -> score`` where ``single`` is True.
+    name : str
+        Who is scoring.
+    batch_size : int
+        Pairs in one call of ``fn`` at the most.
+    single : bool
+    """
+
+    def __init__(self, fn: Callable[..., Any], name: str, batch_size: int, single: bool) -> None:
+        self.fn, self.name, self.batch_size, self.single = fn, name, batch_size, single
+        self.throughput = Throughput()
+
+    @property
+    def pairs_per_second(self) -> float:
+        """Mean over every call so far; 0 before the first."""
+        return self.throughput.pairs_per_second
+
+    def predict(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+        """Score B pairs, ``batch_size`` at a time: (B,) float64.
+
+        Raises
+        ------
+        ScorerError
+            If the function raises, or answers anything but one finite number for each pair.
+        """
+        pairs = list(pairs)
+        with self.throughput.timing(len(pairs)):
+            scores = [
+                _checked(self._call, pairs[start : start + self.batch_size], self.name)
+                for start in range(0, len(pairs), self.batch_size)
+            ]
+        return np.concatenate(scores) if scores else np.empty(0)
+
+    def _call(self, pairs: list[Pair]) -> Any:
+        return [self.fn(query, text) for query, text in pairs] if self.single else self.fn(pairs)
+
+    def __repr__(self) -> str:
+        return f"FunctionScorer({self.name!r})"
+
+
+def score_with(
+    fn: Callable[..., Any],
+    name: str | None = None,
+    batch_size: int = 64,
+    *,
+    single: bool = False,
+) -> FunctionScorer:
+    """Make a pair scorer of any function: a rule, an LLM judge, a paid API.
+
+    Parameters
+    ----------
+    fn : callable
+        ``fn(pairs) -> scores``: a list of (query, text) in, one number for each out, higher is more
+        alike. With ``single=True`` it is ``fn(query, text) -> score``.
+    name : str, optional
+        Who is scoring. Scores that were paid for are kept under this name, so give another name
+        when the function starts to judge otherwise (a new prompt, a new model). Default: the
+        function's module and qualified name; for a lambda, with a digest of its code,
+        which does not see the variables it takes from outside.
+    batch_size : int
+        Pairs in one call of ``fn`` at the most.
+    single : bool
+        Whether ``fn`` takes one query and one text instead of a list of pairs.
+
+    Returns
+    -------
+    FunctionScorer
+
+    Raises
+    ------
+    ParameterError
+        If ``fn`` cannot be called, has no name of its own (pass ``name``), or ``batch_size`` is not
+        a positive int.
+
+    Examples
+    --------
+    >>> def shared_letters(query, text):
+    ...     return len(set(query) & set(text))
+    >>> scorer = score_with(shared_letters, name="letters", single=True)
+    >>> scorer.predict([("abc", "cab"), ("abc", "xyz")])
+    array([3., 0.])
+    """
+    if not callable(fn):
+        raise ParameterError.of("fn", "score_with", "a function", fn)
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ParameterError.of("batch_size", "score_with", "an int of at least 1", batch_size)
+    return FunctionScorer(fn, name or _function_name(fn), batch_size, single)
+
+
+def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+    """Score the pairs and check the answer.
+
+    Parameters
+    ----------
+    scorer : PairScorer
+        Anything with ``predict``.
+    pairs : sequence of tuple[str, str]
+        B pairs (query, text).
+
+    Returns
+    -------
+    ndarray of shape (B,), float64
+        All finite. The scorer is not called for no pairs.
+
+    Raises
+    ------
+    ScorerError
+        If the scorer raises (chained), or answers another length, several columns, something that
+        is no number, NaN or infinity.
+
+    Examples
+    --------
+    >>> checked_scores(score_with(lambda pairs: [1.0]), [("a", "b"), ("a", "c")])
+    Traceback (most recent call last):
+        ...
+    shoestring.errors.ScorerError: The scorer ... answered 1 scores for 2 pairs; it must answer one
+    for each pair, in their order.
+    """
+    pairs = list(pairs)
+    return _checked(scorer.predict, pairs, _short_name(scorer)) if pairs else np.empty(0)
+
+
+def scorer_name(scorer: PairScorer) -> str:
+    """Name a scorer so that scores already paid for are found again, and never another's.
+
+    Parameters
+    ----------
+    scorer : PairScorer
+        Anything with ``predict``.
+
+    Returns
+    -------
+    str
+        The scorer's own ``name`` where it has one (all of ours: kind, digest of the weights,
+        max_length). For a sentence-transformers ``CrossEncoder``: model, digest of its weights,
+        max_length and activation. Otherwise its class.
+
+    Notes
+    -----
+    Cost: the digest reads the weights once, about a second per gigabyte.
+    """
+    name = getattr(scorer, "name", None)
+    if isinstance(name, str) and name:
+        return name
+    if _is_cross_encoder(scorer):
+        from shoestring.match.weights import cross_encoder_name
+
+        return cross_encoder_name(scorer)
+    return _class_name(scorer)
+
+
+def load_scorer(spec: Any) -> PairScorer:
+    """Load a pair scorer from what a user names.
+
+    Parameters
+    ----------
+    spec : str, Path, PairScorer or callable
+        ``"minilm"``: :class:`TokenInteraction` on the MiniLM weights of the package index. A folder
+        of a BERT cross-encoder with one score: :class:`FastCrossEncoder`; of another cross-encoder:
+        :class:`CrossEncoderScorer`; of any other model: :class:`TokenInteraction` on it. An object
+        with ``predict`` is returned as it is. A function goes through :func:`score_with`.
+
+    Returns
+    -------
+    PairScorer
+
+    Raises
+    ------
+    ParameterError
+        If ``spec`` is none of these.
+
+    Examples
+    --------
+    >>> load_scorer("no-such-folder")
+    Traceback (most recent call last):
+        ...
+    shoestring.errors.ParameterError: The 'scorer' parameter of load_scorer must be 'minilm', a
+    folder with a model, an object with predict(pairs), or a function. Got 'no-such-folder' instead.
+    """
+    if isinstance(spec, str) and spec == "minilm":
+        from shoestring.match.interaction import TokenInteraction
+
+        return TokenInteraction()
+    if isinstance(spec, str | Path) and (Path(spec) / "config.json").is_file():
+        return _load_folder(Path(spec))
+    if not isinstance(spec, type):
+        if callable(getattr(spec, "predict", None)):
+            return cast(PairScorer, spec)
+        if callable(spec):
+            return score_with(spec)
+    want = "'minilm', a folder with a model, an object with predict(pairs), or a function"
+    raise ParameterError.of(
+        "scorer", "load_scorer", want, str(spec) if isinstance(spec, Path) else spec
+    )
+
+
+def _load_folder(folder: Path) -> PairScorer:
+    from shoestring.match.weights import read_model_config
+
+    config = read_model_config(folder)
+    architectures = " ".join(config.get("architectures") or [])
+    if "SequenceClassification" not in architectures:
+        from shoestring.match.interaction import TokenInteraction
+
+        return TokenInteraction(folder)
+    from shoestring.match.cross_encoder import CrossEncoderScorer, FastCrossEncoder
+
+    return (
+        FastCrossEncoder(folder)
+        if config.get("model_type") == "bert"
+        else CrossEncoderScorer(folder)
+    )
+
+
+def _checked(
+    predict: Callable[[list[Pair]], Any], pairs: list[Pair], name: str
+) -> NDArray[np.float64]:
+    try:
+        answer = predict(pairs)
+    except ScorerError:
+        raise
+    except Exception as error:
+        raise ScorerError(
+            f"The scorer {name} raised {type(error).__name__} on {len(pairs)} pairs: {error}"
+        ) from error
+    scores = _as_numbers(answer, name)
+    if scores.ndim == 2 and scores.shape[1] == 1:
+        scores = scores[:, 0]
+    _check_shape(scores, len(pairs), name)
+    _check_finite(scores, pairs, name)
+    return scores
+
+
+def _as_numbers(answer: Any, name: str) -> NDArray[np.float64]:
+    if hasattr(answer, "detach"):  # a torch tensor: on any device, of any float type
+        answer = answer.detach().double().cpu().numpy()
+    try:
+        array = np.asarray(answer)
+        if array.dtype.kind not in "fiubO" or array.ndim == 0:
+            raise TypeError
+        return array.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ScorerError(
+            f"The scorer {name} answered {_excerpt(answer)}; it must answer a list or an array of "
+            "numbers, one for each pair."
+        ) from None
+
+
+def _check_shape(scores: NDArray[np.float64], n_pairs: int, name: str) -> None:
+    if scores.ndim != 1:
+        raise ScorerError(
+            f"The scorer {name} answered an array of shape {scores.shape} for {n_pairs} pairs; it "
+            "must answer one score for each pair. For a classifier of several labels load it with "
+            "num_labels=1, or wrap it and keep one column: "
+            "score_with(lambda pairs: model.predict(pairs)[:, 1])."
+        )
+    if len(scores) != n_pairs:
+        raise ScorerError(
+            f"The scorer {name} answered {len(scores)} scores for {n_pairs} pairs; it must answer "
+            "one for each pair, in their order."
+        )
+
+
+def _check_finite(scores: NDArray[np.float64], pairs: list[Pair], name: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        query, text = pairs[bad[0]]
+        raise ScorerError(
+            f"The scorer {name} answered {scores[bad[0]]} for {len(bad)} of {len(pairs)} pairs, "
+            f"first for ({_excerpt(query)}, {_excerpt(text)}); a score must be a finite number."
+        )
+
+
+def _excerpt(value: object, n_characters: int = 60) -> str:
+    text = repr(value[:200]) if isinstance(value, str) else repr(value)
+    return text if len(text) <= n_characters else text[:n_characters] + "..."
+
+
+def _function_name(fn: Callable[..., Any]) -> str:
+    qualname, module = getattr(fn, "__qualname__", None), getattr(fn, "__module__", None)
+    if qualname is None:
+        hint = "It has no name of its own: pass name='...', under which its scores are kept."
+        raise ParameterError.of("fn", "score_with", "a function with a name", fn, hint)
+    code = getattr(fn, "__code__", None)
+    if "<lambda>" not in qualname or code is None:
+        return f"function:{module}.{qualname}"
+    body = repr(
+        (code.co_code, [c for c in code.co_consts if not hasattr(c, "co_code")], code.co_names)
+    )
+    digest = hashlib.blake2b(body.encode(), digest_size=6).hexdigest()
+    return f"function:{module}.{qualname}:{digest}"
+
+
+def _is_cross_encoder(scorer: object) -> bool:
+    return any(kind.__name__ == "CrossEncoder" for kind in type(scorer).__mro__)
+
+
+def _class_name(scorer: object) -> str:
+    return f"class:{type(scorer).__module__}.{type(scorer).__qualname__}"
+
+
+def _short_name(scorer: PairScorer) -> str:
+    name = getattr(scorer, "name", None)
+    return name if isinstance(name, str) and name else type(scorer).__name__

@@ -1,0 +1,77 @@
+"""What a scorer is called: a digest of its weights, so that other weights are another scorer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from shoestring.errors import FormatError
+
+_WEIGHT_FILES = ("*.safetensors", "*.bin", "tokenizer.json", "vocab.txt", "config.json")
+
+
+def weights_digest(folder: Path) -> str:
+    """Digest every file of a model folder that its scores depend on.
+
+    Parameters
+    ----------
+    folder : Path
+        A sentence-transformers or transformers model.
+
+    Returns
+    -------
+    str
+        12 hexadecimal digits over weights, vocabulary and configuration.
+
+    Notes
+    -----
+    Cost: reads the files once, about a second per gigabyte.
+    """
+    digest = hashlib.blake2b(digest_size=6)
+    for pattern in _WEIGHT_FILES:
+        for file in sorted(folder.glob(pattern)):
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def read_model_config(folder: Path) -> dict[str, Any]:
+    """Read a model folder's config.json.
+
+    Raises
+    ------
+    FormatError
+        If the file is no JSON object.
+    """
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        message = f"is not JSON ({error.msg}); save the model again with save_pretrained."
+        raise FormatError(message, file=file, line=error.lineno, column=error.colno) from error
+    if not isinstance(config, dict):
+        raise FormatError("must hold one JSON object; save the model again.", file=file)
+    return config
+
+
+def cross_encoder_name(model: Any) -> str:
+    """Name a sentence-transformers ``CrossEncoder``: model, digest of weights, length, activation.
+
+    Parameters
+    ----------
+    model : CrossEncoder
+        Loaded.
+
+    Returns
+    -------
+    str
+    """
+    digest = hashlib.blake2b(digest_size=6)
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    path = Path(str(getattr(model.config, "_name_or_path", "") or "model")).name
+    activation = type(model.activation_fn).__name__
+    return f"cross-encoder:{path}:{digest.hexdigest()}:{model.max_length}:{activation}"
