@@ -1,0 +1,64 @@
+"""``config.json`` of an index: format version and settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
+from shoestring.search.files import written_aside
+
+FORMAT_VERSION = 1
+CONFIG = "config.json"
+_FORMAT = "shoestring-search-index"
+
+
+def write_config(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings, whole or not at all."""
+    document = {"format": _FORMAT, "format_version": FORMAT_VERSION, "settings": dict(settings)}
+    try:
+        text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        want = f"made of what JSON can say ({error})"
+        raise ParameterError.of("settings", "RecordStore", want, settings) from error
+    with written_aside(folder / CONFIG) as file:
+        file.write((text + "\n").encode())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the settings.
+
+    Raises
+    ------
+    ParameterError
+        If the folder is no index.
+    FormatError
+        If another version of shoestring wrote it in a way that this one cannot read.
+    IntegrityError
+        If the file is damaged.
+    """
+    path = folder / CONFIG
+    try:
+        document = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        hint = "Build one: shoestring search build ... --out FOLDER"
+        raise ParameterError.of(
+            "path", "RecordStore.open", "the folder of an index", str(folder), hint
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise IntegrityError(f"{path} is damaged: {error}. Build the index again.") from error
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise FormatError("This is not the config.json of a search index.", file=path)
+    version = document.get("format_version")
+    if version != FORMAT_VERSION:
+        raise FormatError(
+            f"The index has format version {version!r}; this version of shoestring reads "
+            f"{FORMAT_VERSION}. Upgrade shoestring, or build the index again with this version.",
+            file=path,
+        )
+    settings: dict[str, Any] = document.get("settings", {})
+    return settings

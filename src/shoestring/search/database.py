@@ -1,0 +1,204 @@
+"""SQLite connections, transactions and the writer lock of an index folder.
+
+Everything that knows how SQLite behaves is here; what is stored is in :mod:`~.store` and
+:mod:`~.ledger`. Writers use write-ahead logging and fsync at every commit, so that readers go on
+while one writer works and a commit survives a power cut. SQLite's errors come out as shoestring's.
+
+Not covered: network file systems (SQLite's locks do not hold there), and connections that are
+carried over a ``fork`` (open the index again in the child).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from shoestring.errors import BusyError, IntegrityError, ShoestringError, StorageError
+from shoestring.types import IntArray
+
+PATIENCE_S = 10.0  # a reader or a short transaction waits this long for SQLite's own locks
+MAX_VARIABLES = 900  # every SQLite takes 999 variables in one statement
+
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_STORAGE = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+}
+_UNWRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
+
+
+def connect(
+    path: Path, mode: Literal["ro", "rw", "rwc"], *, timeout_s: float = PATIENCE_S
+) -> sqlite3.Connection:
+    """Open a database; transactions are begun and ended by hand.
+
+    Notes
+    -----
+    A database in write-ahead mode needs two files beside it. In a folder that cannot be written
+    they cannot be made, so a cleanly closed database is opened as immutable there.
+    """
+    uri = f"{path.absolute().as_uri()}?mode={mode}"  # quotes ? # % and everything beyond ASCII
+    try:
+        return _connect_uri(uri, timeout_s)
+    except sqlite3.OperationalError as error:
+        if mode != "ro" or not path.exists() or not is_unwritable(error):
+            raise
+        log = Path(f"{path}-wal")
+        if log.exists() and log.stat().st_size:
+            raise StorageError(
+                f"{path} was not closed cleanly and its folder is read-only, so it cannot be "
+                "recovered there. Copy the folder to where you may write, and open the copy."
+            ) from error
+        return _connect_uri(f"{uri}&immutable=1", timeout_s)
+
+
+def _connect_uri(uri: str, timeout_s: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the file
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_for_writing(path: Path, *, create: bool = False) -> sqlite3.Connection:
+    """Open a database whose commits are durable and do not stop readers."""
+    connection = connect(path, "rwc" if create else "rw")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -65536")  # KiB
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """All of the block or none of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk has rolled it back already
+            connection.execute("ROLLBACK")
+        raise
+
+
+def column(connection: sqlite3.Connection, sql: str, parameters: Sequence[object] = ()) -> IntArray:
+    """The only column of a query, as int64."""
+    rows = connection.execute(sql, parameters)
+    return np.fromiter((value for (value,) in rows), dtype=np.int64)
+
+
+def in_chunks(
+    connection: sqlite3.Connection, sql: str, values: Sequence[object], *before: object
+) -> Iterator[Any]:
+    """The rows of a query whose ``{}`` stands for any number of values."""
+    for start in range(0, len(values), MAX_VARIABLES):
+        chunk = values[start : start + MAX_VARIABLES]
+        marks = ",".join("?" * len(chunk))
+        yield from connection.execute(sql.format(marks), (*before, *chunk))
+
+
+def is_unwritable(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that the file or its folder cannot be opened for writing."""
+    return _primary_code(error) in _UNWRITABLE
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    # The low byte is the kind, the rest the detail. Misuse of the module itself carries no code.
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+
+
+@contextmanager
+def explained(path: Path, repair: str) -> Iterator[None]:
+    """Turn SQLite's errors in the block into one sentence each.
+
+    Parameters
+    ----------
+    path : Path
+        The database that the block uses.
+    repair : str
+        What to do when the file is damaged.
+
+    Raises
+    ------
+    BusyError, StorageError, IntegrityError
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _as_ours(error, path, repair) from error
+
+
+def _as_ours(error: sqlite3.Error, path: Path, repair: str) -> ShoestringError:
+    code = _primary_code(error)
+    if code in _BUSY:
+        return BusyError(f"{path} is locked by another process. Wait until it has finished.")
+    if code in _STORAGE and path.exists():
+        return StorageError(
+            f"{path} cannot be read or written: {error}. Free some space or check its permissions, "
+            "and run again; the index is as it was."
+        )
+    found = str(error) if path.exists() else "the file is missing"
+    return IntegrityError(f"{path} is damaged: {found}. {repair}")
+
+
+@contextmanager
+def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
+    """Be the only writer of an index folder, among all threads and processes.
+
+    Raises
+    ------
+    BusyError
+        If another one holds the lock for longer than ``timeout_s``; names its process.
+
+    Notes
+    -----
+    An exclusive SQLite transaction on an empty database: portable, and the operating system drops
+    it when the process is killed. The process id beside it is only for the message: the lock file
+    itself must not be opened by other means, because closing it would drop the lock on POSIX.
+    """
+    path, pid_file = folder / "writer.lock", folder / "writer.pid"
+    with explained(path, f"Remove it: {path.name} holds no data."):
+        lock = connect(path, "rwc", timeout_s=timeout_s)
+    with closing(lock):
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            if _primary_code(error) not in _BUSY:
+                raise _as_ours(error, path, f"Remove it: {path.name} holds no data.") from error
+            raise BusyError(
+                f"{folder} is being written by {_holder(pid_file)}. "
+                "Wait until it has finished, then run again."
+            ) from error
+        with suppress(OSError):
+            pid_file.write_text(str(os.getpid()), encoding="ascii")
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                pid_file.unlink()
+
+
+def _holder(pid_file: Path) -> str:
+    try:
+        pid = int(pid_file.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return "another process"
+    return "another thread of this process" if pid == os.getpid() else f"process {pid}"

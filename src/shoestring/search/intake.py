@@ -1,0 +1,116 @@
+"""How records come in: in batches, checked, their duplicates settled."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from shoestring.errors import ParameterError
+from shoestring.types import Record
+
+OnDuplicate = Literal["error", "replace", "skip"]
+
+BATCH_CHARACTERS = 1 << 24  # a batch of very long texts ends before its number of records
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """How many records an add added, replaced and skipped."""
+
+    added: int = 0
+    replaced: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: AddReport) -> AddReport:
+        return AddReport(
+            self.added + other.added, self.replaced + other.replaced, self.skipped + other.skipped
+        )
+
+
+def read_batches(records: Iterable[Record], batch_size: int) -> Iterator[list[Record]]:
+    """Cut records into batches that fit in memory whatever the length of the texts.
+
+    Raises
+    ------
+    ParameterError
+        If a record's id or text is not a string that UTF-8 can say, or the id is empty.
+    """
+    batch: list[Record] = []
+    n_characters = 0
+    for record in records:
+        _check(record)
+        batch.append(record)
+        n_characters += len(record.text)
+        if len(batch) == batch_size or n_characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, n_characters = [], 0
+    if batch:
+        yield batch
+
+
+def _check(record: Record) -> None:
+    if not (isinstance(record.id, str) and record.id and is_storable(record.id)):
+        want = "a string of at least one character"
+        raise ParameterError.of("id", "Record", want, record.id)
+    for name, value in (("text", record.text), ("label", record.label)):
+        if not (isinstance(value, str) and is_storable(value)) and not (
+            name == "label" and value is None
+        ):
+            want = "a string without lone surrogates"
+            raise ParameterError.of(name, f"the record {record.id!r}", want, value)
+
+
+def is_storable(text: str) -> bool:
+    """Whether UTF-8 can say the text; half a surrogate pair, from a damaged file, it cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def settle_duplicates(
+    batch: Sequence[Record], known: Container[str], on_duplicate: OnDuplicate
+) -> tuple[list[Record], AddReport]:
+    """Decide which records of a batch to store, as if they came one by one.
+
+    ``known`` are the ids that the index has.
+
+    Returns
+    -------
+    chosen : list of Record
+        At most one for an id: the last with "replace", the first with "skip".
+    report : AddReport
+
+    Raises
+    ------
+    ParameterError
+        If there are duplicates and ``on_duplicate`` is "error"; names them.
+    """
+    chosen: dict[str, Record] = {}
+    repeated: list[str] = []
+    for record in batch:
+        if record.id in chosen or record.id in known:
+            repeated.append(record.id)
+            if on_duplicate == "skip":
+                continue
+        chosen[record.id] = record
+    n_fresh, n_repeated = len(batch) - len(repeated), len(repeated)
+    if on_duplicate == "replace":
+        return list(chosen.values()), AddReport(added=n_fresh, replaced=n_repeated)
+    if on_duplicate == "skip" or not repeated:
+        return list(chosen.values()), AddReport(added=n_fresh, skipped=n_repeated)
+    raise ParameterError.of(
+        "records",
+        "RecordStore.add",
+        "records whose ids are new",
+        named(repeated),
+        "Nothing was added; choose what to do with duplicates: replace or skip.",
+    )
+
+
+def named(ids: Sequence[str], n_shown: int = 5) -> list[str]:
+    """The first few ids, and how many more there are."""
+    n_more = len(ids) - n_shown
+    return [*ids[:n_shown], f"... and {n_more} more"] if n_more > 0 else list(ids)

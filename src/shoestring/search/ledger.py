@@ -1,0 +1,231 @@
+"""Every score that was paid for, so that none is paid for twice.
+
+A score belongs to a scorer, a query and a text. The text is known by a 64-bit digest and not by its
+record, so that a text that is deleted and added again is not paid for again; two different texts
+among a million share one with a chance of 3e-8. The ledger is a database of its own: a query that
+pays for scores never waits for a long build.
+
+Letters: n texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from shoestring.errors import ParameterError, ShapeError
+from shoestring.search.database import (
+    MAX_VARIABLES,
+    column,
+    connect,
+    connect_for_writing,
+    explained,
+    in_chunks,
+    is_unwritable,
+    transaction,
+)
+from shoestring.types import IntArray
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS scorers (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE IF NOT EXISTS queries (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE IF NOT EXISTS scores (
+        scorer INTEGER NOT NULL, query INTEGER NOT NULL, digest INTEGER NOT NULL,
+        score REAL NOT NULL, PRIMARY KEY (scorer, query, digest)) WITHOUT ROWID""",
+)
+_REPAIR = "Move it out of the index folder: a new one is begun, and scores are paid for again."
+
+
+def text_digests(texts: Iterable[str]) -> IntArray:
+    """The 64-bit digest that a text is known by.
+
+    Returns
+    -------
+    int64 array (n,)
+        The first 8 bytes of BLAKE2b over UTF-8; the same on every machine, for ever.
+    """
+    parts = [
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        for text in texts
+    ]
+    return np.frombuffer(b"".join(parts), dtype="<i8").astype(np.int64)
+
+
+class ScoreLedger:
+    """The paid scores of an index folder, for any number of threads and processes.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of the index. Where it cannot be written the ledger is read-only: what is known is
+        answered, and :meth:`put` says False.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with ScoreLedger(tempfile.mkdtemp()) as ledger:
+    ...     digests = text_digests(["a text", "another"])
+    ...     ledger.put("minilm", "a query", digests[:1], [0.5])
+    ...     ledger.get("minilm", "a query", digests)
+    True
+    array([0.5, nan])
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder) / "scores.sqlite"
+        self.read_only = False
+        self._explained = partial(explained, self.path, _REPAIR)
+        self._lock = threading.Lock()
+        with self._explained():
+            self._connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _with_tables(connect_for_writing(self.path, create=True))
+        except sqlite3.OperationalError as error:
+            if not is_unwritable(error) or not self.path.parent.is_dir():
+                raise
+        self.read_only = True
+        if self.path.exists():
+            return connect(self.path, "ro")
+        return _with_tables(
+            sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        )
+
+    def __enter__(self) -> ScoreLedger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the ledger; closing twice does no harm."""
+        with self._lock:
+            self._connection.close()
+
+    def get(self, scorer: str, query: str, digests: ArrayLike) -> NDArray[np.float64]:
+        """The scores that are known.
+
+        Returns
+        -------
+        float64 array (n,)
+            For the n ``digests`` of texts (:func:`text_digests`), NaN where none has been paid for.
+        """
+        wanted = np.asarray(digests, dtype=np.int64)
+        with self._lock, self._explained():
+            found = self._find(scorer, query, wanted)
+        return np.array([found.get(digest, np.nan) for digest in wanted.tolist()], dtype=np.float64)
+
+    def _find(self, scorer: str, query: str, wanted: IntArray) -> dict[int, float]:
+        numbers = (
+            _number(self._connection, "scorers", scorer),
+            _number(self._connection, "queries", query),
+        )
+        sql = "SELECT digest, score FROM scores WHERE scorer = ? AND query = ?"
+        if len(wanted) > MAX_VARIABLES:  # reading the whole row is faster then
+            return dict(self._connection.execute(sql, numbers))
+        rows = in_chunks(self._connection, f"{sql} AND digest IN ({{}})", wanted.tolist(), *numbers)
+        return dict(rows)
+
+    def put(self, scorer: str, query: str, digests: ArrayLike, scores: ArrayLike) -> bool:
+        """Keep scores, in one short transaction that is on the disk when this returns.
+
+        Returns
+        -------
+        bool
+            False if the ledger is read-only and they were not kept.
+
+        Raises
+        ------
+        ParameterError
+            If a score is not finite.
+        BusyError, StorageError
+        """
+        keys, values = np.asarray(digests, np.int64), np.asarray(scores, np.float64)
+        if keys.shape != values.shape or keys.ndim != 1:
+            raise ShapeError(f"{keys.shape} digests and {values.shape} scores must be as many.")
+        if not np.isfinite(values).all():
+            bad = float(values[~np.isfinite(values)][0])
+            raise ParameterError.of("scores", "ScoreLedger.put", "finite numbers", bad)
+        if self.read_only:
+            return False
+        with self._lock, self._explained(), transaction(self._connection) as connection:
+            pair = (
+                _number_or_new(connection, "scorers", scorer),
+                _number_or_new(connection, "queries", query),
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)",
+                (
+                    (*pair, key, value)
+                    for key, value in zip(keys.tolist(), values.tolist(), strict=True)
+                ),
+            )
+        return True
+
+    def rows(self, scorer: str) -> Iterator[tuple[str, IntArray, NDArray[np.float64]]]:
+        """Everything known of a scorer, query by query in the order they were first paid for.
+
+        Yields
+        ------
+        query : str
+        digests : int64 array (n,)
+            Ascending.
+        scores : float64 array (n,)
+        """
+        with self._lock, self._explained():
+            number = _number(self._connection, "scorers", scorer)
+            queries = self._connection.execute(
+                """SELECT number, name FROM queries WHERE EXISTS (
+                    SELECT 1 FROM scores WHERE scorer = ? AND query = number) ORDER BY number""",
+                (number,),
+            ).fetchall()
+        for query, name in queries:
+            yield name, *self._row(number, query)
+
+    def _row(self, scorer: int, query: int) -> tuple[IntArray, NDArray[np.float64]]:
+        with self._lock, self._explained():
+            cursor = self._connection.execute(
+                "SELECT digest, score FROM scores WHERE scorer = ? AND query = ? ORDER BY digest",
+                (scorer, query),
+            )
+            pairs = np.fromiter(cursor, dtype=[("digest", np.int64), ("score", np.float64)])
+        return pairs["digest"].copy(), pairs["score"].copy()
+
+    def count(self, scorer: str | None = None) -> int:
+        """How many scores are kept, of one scorer or of all."""
+        with self._lock, self._explained():
+            if scorer is None:
+                return int(column(self._connection, "SELECT count(*) FROM scores")[0])
+            number = _number(self._connection, "scorers", scorer)
+            sql = "SELECT count(*) FROM scores WHERE scorer = ?"
+            return int(column(self._connection, sql, (number,))[0])
+
+
+def _with_tables(connection: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        with transaction(connection):
+            for table in _TABLES:
+                connection.execute(table)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _number(connection: sqlite3.Connection, table: str, name: str) -> int:
+    """The number that a scorer or query goes by, -1 when it has none."""
+    row = connection.execute(f"SELECT number FROM {table} WHERE name = ?", (name,)).fetchone()
+    return -1 if row is None else int(row[0])
+
+
+def _number_or_new(connection: sqlite3.Connection, table: str, name: str) -> int:
+    connection.execute(f"INSERT OR IGNORE INTO {table} (name) VALUES (?)", (name,))
+    return _number(connection, table, name)
