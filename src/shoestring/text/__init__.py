@@ -1,1 +1,23 @@
-"""."""
+"""The ground floor: texts in, as records, tokens, sentences and vectors.
+
+Importing this room loads no heavy library: torch, transformers, scikit-learn, pyarrow and pandas
+come in where they are used.
+"""
+
+from __future__ import annotations
+
+from shoestring.text.pydocs import KnownItem, known_items, python_docs
+from shoestring.text.records import read_records
+from shoestring.text.sentences import first_sentence, split_first_sentence
+from shoestring.text.tokens import FTS5_TOKENIZER, tokenize
+
+__all__ = [
+    "FTS5_TOKENIZER",
+    "KnownItem",
+    "first_sentence",
+    "known_items",
+    "python_docs",
+    "read_records",
+    "split_first_sentence",
+    "tokenize",
+]

@@ -1,0 +1,244 @@
+"""Files and streams to rows: (line, row) pairs, one after the other, in bounded memory.
+
+A row maps column names to values as the format gives them; ``line`` counts from 1 and is where the
+row starts in the file (for parquet, which has no lines, the number of the row). What the columns
+mean is the business of ``records.py``.
+
+Lines end at a line feed alone: U+2028, a vertical tab or a form feed inside a text does not cut it.
+A byte-order mark at the start is accepted. Every fault of the content is a ``FormatError`` with
+file, line and, where it is known, column.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import json
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, cast
+
+from shoestring.errors import FormatError, StorageError
+
+Row = tuple[int, Mapping[str, Any]]
+
+MAX_FIELD_CHARS = 1 << 26
+"""Longest field of a csv or tsv file: ends the reading of a quote that is never closed."""
+
+PARQUET_BATCH_ROWS = 1024
+
+
+def read_rows(source: str | Path) -> Iterator[Row]:
+    """Read the rows of a file, or of standard input where the source is ``"-"``.
+
+    Parameters
+    ----------
+    source : str or Path
+        The name's ending says the format, see :data:`FORMATS`; a text format may end in ``.gz``.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing, a folder, or may not be read (at once).
+    FormatError
+        If the ending is unknown (at once), or the content is not what the ending says (when the
+        iteration comes to it).
+    """
+    if source == "-":
+        return _sniffed_rows(decoded_lines(sys.stdin.buffer, "standard input"), "standard input")
+    path = Path(source)
+    read, packed = _reader_of(path)
+    _check_readable(path)
+    if read is None:
+        return _parquet_rows(path)
+    return read(_file_lines(path, packed), str(path))
+
+
+def _reader_of(path: Path) -> tuple[Callable[[Iterator[str], str], Iterator[Row]] | None, bool]:
+    """The reader of a text format (None for parquet), and whether the file is packed."""
+    endings = [ending.lower() for ending in path.suffixes]
+    packed = endings[-1:] == [".gz"]
+    ending = "".join(endings[-2:-1] if packed else endings[-1:])
+    if ending not in FORMATS or (packed and FORMATS[ending] is None):
+        raise FormatError(
+            f"the ending {ending + '.gz' * packed!r} is none of the known: {' '.join(FORMATS)}, "
+            "and .gz after each but .parquet. Rename or convert the file.",
+            file=path,
+        )
+    return FORMATS[ending], packed
+
+
+def _check_readable(path: Path) -> None:
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder, not a file. Name one file in it.")
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise StorageError(f"There is no file {path}. Check the path.") from None
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be opened: {error.strerror or error}. Check its permissions."
+        ) from error
+
+
+def _file_lines(path: Path, packed: bool) -> Iterator[str]:
+    """The lines of a file; its faults below the text (disk, gzip) as our errors."""
+    with cast("IO[bytes]", gzip.open(path) if packed else path.open("rb")) as stream:
+        try:
+            yield from decoded_lines(stream, str(path))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise FormatError(
+                f"the gzip data is damaged or cut off ({error}). Copy or compress it again.",
+                file=path,
+            ) from error
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def decoded_lines(stream: IO[bytes], file: str) -> Iterator[str]:
+    """The lines of a stream of bytes as text, each with its line feed."""
+    for number, raw in enumerate(stream, start=1):
+        if number == 1:
+            if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise _not_utf8(file, 1, 1, "it starts like UTF-16")
+            raw = raw.removeprefix(codecs.BOM_UTF8)
+        try:
+            yield raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            column = len(raw[: error.start].decode("utf-8")) + 1
+            what = f"byte 0x{raw[error.start]:02x}"
+            raise _not_utf8(file, number, column, what) from None
+
+
+def _not_utf8(file: str, line: int, column: int, what: str) -> FormatError:
+    return FormatError(
+        f"not UTF-8 ({what}). Convert the file first: iconv -f GB18030 -t UTF-8 (or -f UTF-16, "
+        "-f LATIN1: whatever it was written in).",
+        file=file,
+        line=line,
+        column=column,
+    )
+
+
+def _text_rows(lines: Iterable[str], file: str) -> Iterator[Row]:
+    """One text a line, in the column "text"."""
+    for number, line in enumerate(lines, start=1):
+        yield number, {"text": line.rstrip("\r\n")}
+
+
+def _jsonl_rows(lines: Iterable[str], file: str) -> Iterator[Row]:
+    """One JSON object a line; blank lines are passed over."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield number, _json_object(line, file, number)
+
+
+def _json_object(line: str, file: str, number: int) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise FormatError(
+            f"broken JSON ({error.msg}). Each line must be one whole JSON object.",
+            file=file,
+            line=number,
+            column=error.colno,
+        ) from None
+    except (ValueError, RecursionError) as error:  # an integer too long, brackets too deep
+        raise FormatError(f"JSON beyond limits ({error}).", file=file, line=number) from None
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        raise FormatError(
+            f'a JSON {kind}, not an object. Each line must look like {{"text": "..."}}.',
+            file=file,
+            line=number,
+        )
+    return value
+
+
+def _sniffed_rows(lines: Iterator[str], file: str) -> Iterator[Row]:
+    """JSON lines if the first line that is not blank starts with a brace, else one text a line."""
+    seen: list[str] = []
+    for line in lines:
+        seen.append(line)
+        if line.strip():
+            break
+    read = _jsonl_rows if seen and seen[-1].lstrip().startswith("{") else _text_rows
+    yield from read(chain(seen, lines), file)
+
+
+def _csv_rows(lines: Iterable[str], file: str, delimiter: str) -> Iterator[Row]:
+    """Rows under a header; quoted fields may span lines; blank lines are passed over."""
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARS))  # one for the process
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    while True:
+        start = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise FormatError(
+                f"broken quoting or line ends ({error}). Quote the field and double the quotes "
+                "inside it.",
+                file=file,
+                line=start,
+            ) from None
+        if header is None and fields:
+            header = _checked_header(fields, file, start)
+        elif header is not None and fields:
+            if len(fields) != len(header):
+                raise FormatError(
+                    f"{len(fields)} fields where the header has {len(header)}. Quote fields that "
+                    f"contain {delimiter!r}, quotes or line feeds.",
+                    file=file,
+                    line=start,
+                )
+            yield start, dict(zip(header, fields, strict=True))
+
+
+def _checked_header(header: list[str], file: str, line: int) -> list[str]:
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise FormatError(
+            f"the header names {', '.join(map(repr, twice))} twice. Rename one.",
+            file=file,
+            line=line,
+        )
+    return header
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    """Rows of a parquet file, decoded a record batch at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    n_rows = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+                yield from enumerate(batch.to_pylist(), start=n_rows + 1)
+                n_rows += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise FormatError(
+            f"damaged or no parquet ({reason}). Write or copy the file again.",
+            file=path,
+            line=n_rows + 1 if n_rows else None,
+        ) from error
+
+
+FORMATS: dict[str, Callable[[Iterator[str], str], Iterator[Row]] | None] = {
+    ".jsonl": _jsonl_rows,
+    ".ndjson": _jsonl_rows,
+    ".csv": partial(_csv_rows, delimiter=","),
+    ".tsv": partial(_csv_rows, delimiter="\t"),
+    ".txt": _text_rows,
+    ".parquet": None,
+}
+"""Known endings; None is the one format that is not made of lines."""

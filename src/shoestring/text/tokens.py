@@ -1,0 +1,172 @@
+"""Texts to tokens for lexical search: words, characters and character bigrams, integers.
+
+- **Spaced scripts** (Latin, Cyrillic, Greek, Arabic, Devanagari, Hangul, ...): words, that is runs
+  of letters, marks and digits. A mark stays in its word, so Hindi vowels do.
+- **Unspaced scripts** (Han, Hiragana, Katakana, Bopomofo, Thai, Lao, Khmer, Burmese): every
+  character (with its marks) and every bigram within a run. The characters let a query of one
+  character find something, the bigrams carry the precision that a word would.
+- **Identifiers**: ``snake_case`` and dotted names come apart at their signs; ``CamelCase`` gives
+  the whole and its parts, because prose says "ordered dict" where code says ``OrderedDict``.
+- **Integer ids** ("12 4031 77"): one token for each integer; nothing special has to happen.
+
+All is compared after NFKC and case folding, so full-width ``ＡＢＣ`` equals ``abc``. Format
+characters (zero-width joiners, soft hyphens) and variation selectors vanish without cutting the
+word; every other character outside the Unicode categories L, M, N and Co is a separator. What is
+left passes through an SQLite FTS5 table declared with :data:`FTS5_TOKENIZER` unchanged.
+
+Not covered: stemming, stop words, dictionary segmentation, Korean particles.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from itertools import pairwise
+
+FTS5_TOKENIZER = "unicode61 remove_diacritics 0 categories 'L* M* N* Co'"
+"""The FTS5 ``tokenize=`` option under which tokens joined by spaces come back as they are."""
+
+MAX_TOKEN_CHARS = 255
+"""A longer run is cut into pieces of this length: FTS5 keeps no token above 32 KiB."""
+
+_UNSPACED_RANGES = (
+    (0x0E01, 0x0E4F),  # Thai without its digits, which stand as words
+    (0x0E81, 0x0ECF),  # Lao
+    (0x0EDC, 0x0EE0),
+    (0x1000, 0x1040),  # Burmese
+    (0x1050, 0x1090),
+    (0x1780, 0x17D4),  # Khmer
+    (0x3005, 0x3008),  # Han: 々〆〇
+    (0x3021, 0x3030),
+    (0x3031, 0x3036),
+    (0x3038, 0x303D),
+    (0x3041, 0x3130),  # Hiragana, Katakana, Bopomofo
+    (0x31A0, 0x31C0),
+    (0x31F0, 0x3200),
+    (0x3400, 0x4DC0),  # Han
+    (0x4E00, 0xA000),
+    (0xF900, 0xFB00),
+    (0x1AFF0, 0x1B170),  # rare kana
+    (0x20000, 0x40000),  # Han in the planes 2 and 3
+)
+
+
+def _character_class(ranges: tuple[tuple[int, int], ...]) -> str:
+    return "".join(f"{chr(start)}-{chr(stop - 1)}" for start, stop in ranges)
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M"
+
+
+_UNSPACED = _character_class(_UNSPACED_RANGES)
+_UNSPACED_MARKS = "".join(
+    chr(code)
+    for start, stop in _UNSPACED_RANGES
+    if stop < 0x3400  # the Han blocks have none
+    for code in range(start, stop)
+    if _is_mark(chr(code))
+)
+_ASCII_LOWER = bytes(  # lower case; all that is no letter or digit becomes a space
+    ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256)
+)
+_RUN = re.compile(rf"([{_UNSPACED}]+)|([^ {_UNSPACED}]{{1,{MAX_TOKEN_CHARS}}})")
+_CLUSTER = re.compile(rf".[{_UNSPACED_MARKS}]{{0,{MAX_TOKEN_CHARS // 2 - 1}}}")
+_HUMP = re.compile(  # aB or ABcd, but not the plural of an acronym (URLs); looking back is faster
+    r"[A-Z](?:(?<=[a-z].)|(?<=[A-Z].)[a-z]{2})"
+)
+_ASCII_IDENTIFIER = re.compile(r"[A-Za-z0-9]+")
+_IDENTIFIER_PART = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+")
+
+_ZERO_WIDTH_SPACE = 0x200B  # a format character, but Thai and Khmer mean a word boundary by it
+
+
+class _TokenCharacters(dict[int, "str | None"]):
+    """The table of ``str.translate``, filled in as characters are first met."""
+
+    def __missing__(self, code: int) -> str | None:
+        self[code] = mapped = _token_character(code)
+        return mapped
+
+
+def _token_character(code: int) -> str | None:
+    """The character itself, a space where it separates, None where it vanishes."""
+    character = chr(code)
+    category = unicodedata.category(character)
+    if category == "Cf" and code != _ZERO_WIDTH_SPACE:
+        return None
+    if 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF:  # variation selectors
+        return None
+    return character if category[0] in "LMN" or category == "Co" else " "
+
+
+_TOKEN_CHARACTERS = _TokenCharacters()
+
+
+def tokenize(text: str) -> list[str]:
+    """Cut a text into tokens for lexical search.
+
+    Parameters
+    ----------
+    text : str
+        Any text; the empty one has no tokens.
+
+    Returns
+    -------
+    list of str
+        Case-folded tokens of 1 to :data:`MAX_TOKEN_CHARS` characters of the Unicode categories L,
+        M, N and Co, with repetitions. The order is the text's except that bigrams follow the
+        characters of their run and the parts of CamelCase names follow everything.
+
+    Notes
+    -----
+    Cost: about 3 microseconds for 12 ASCII words, 20 for a Chinese sentence of 20 characters.
+
+    Examples
+    --------
+    >>> tokenize("How do I flatten a list_of_lists?")
+    ['how', 'do', 'i', 'flatten', 'a', 'list', 'of', 'lists']
+    >>> tokenize("怎样打印 3D 模型")
+    ['怎', '样', '打', '印', '怎样', '样打', '打印', '3d', '模', '型', '模型']
+    >>> tokenize("OrderedDict")
+    ['ordereddict', 'ordered', 'dict']
+    >>> tokenize("12 4031 77")
+    ['12', '4031', '77']
+    """
+    if text.isascii():
+        tokens = text.encode("ascii").translate(_ASCII_LOWER).decode("ascii").split()
+        if len(text) > MAX_TOKEN_CHARS:
+            tokens = [piece for token in tokens for piece in _pieces(token)]
+    else:
+        text = unicodedata.normalize("NFKC", text)
+        # Folding can undo the normal form, hence the second time (NFKC_Casefold does the same).
+        folded = unicodedata.normalize("NFKC", text.casefold())
+        tokens = []
+        for unspaced, word in _RUN.findall(folded.translate(_TOKEN_CHARACTERS)):
+            if unspaced:
+                tokens += _characters_and_bigrams(unspaced)
+            else:
+                tokens.append(word)
+    if _HUMP.search(text):
+        tokens += _camel_parts(text)
+    return tokens
+
+
+def _pieces(token: str) -> list[str]:
+    if len(token) <= MAX_TOKEN_CHARS:
+        return [token]
+    return [token[i : i + MAX_TOKEN_CHARS] for i in range(0, len(token), MAX_TOKEN_CHARS)]
+
+
+def _characters_and_bigrams(run: str) -> list[str]:
+    characters = _CLUSTER.findall(run)
+    return characters + [a + b for a, b in pairwise(characters)]
+
+
+def _camel_parts(text: str) -> list[str]:
+    return [
+        part.lower()[:MAX_TOKEN_CHARS]
+        for identifier in _ASCII_IDENTIFIER.findall(text)
+        if _HUMP.search(identifier)
+        for part in _IDENTIFIER_PART.findall(identifier)
+    ]
