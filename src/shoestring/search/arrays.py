@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import IntegrityError, ParameterError, ShapeError
+from shoestring.errors import IntegrityError, ParameterError, ShapeError, StorageError
 from shoestring.search.files import written_aside
 from shoestring.types import IntArray
 
@@ -62,6 +62,11 @@ class Segment:
     def live_keys(self) -> IntArray:
         """The keys of the live rows, in row order."""
         return self.keys if self.alive is None else self.keys[self.alive]
+
+    @property
+    def dead_keys(self) -> IntArray:
+        """The keys of the rows whose records have been deleted."""
+        return self.keys[:0] if self.alive is None else self.keys[~self.alive]
 
     def live_chunks(self, name: str) -> Iterator[AnyArray]:
         """The live rows of one array, in pieces that fit in memory."""
@@ -132,7 +137,7 @@ def _write_array(path: Path, name: str, rows: Rows, n_rows: int) -> tuple[str, t
     n_written = 0
     with written_aside(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for piece in chain([first], pieces):
+        for piece in chain([first], map(np.asarray, pieces)):
             if piece.shape[1:] != shape[1:] or piece.dtype != first.dtype:
                 raise ShapeError(
                     f"The pieces of array {name!r} must agree: {piece.dtype} {piece.shape[1:]} "
@@ -175,6 +180,10 @@ def open_segment(folder: Path, number: int, manifest: Manifest) -> Segment:
 def _open_array(path: Path, dtype: str, shape: tuple[int, ...]) -> AnyArray:
     try:
         array = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, EOFError, SyntaxError) as error:  # how numpy says damaged or cut short
         raise IntegrityError(f"{path} is damaged: {error}. {REBUILD}") from error
     if array.dtype.str != dtype or array.shape != shape:

@@ -19,10 +19,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from shoestring.errors import BusyError, IntegrityError, ShoestringError, StorageError
+from shoestring.errors import (
+    BusyError,
+    IntegrityError,
+    ParameterError,
+    ShoestringError,
+    StorageError,
+)
 from shoestring.types import IntArray
 
 PATIENCE_S = 10.0  # a reader or a short transaction waits this long for SQLite's own locks
+SYNCHRONOUS = "FULL"  # fsync at every commit
 MAX_VARIABLES = 900  # every SQLite takes 999 variables in one statement
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -78,7 +85,7 @@ def connect_for_writing(path: Path, *, create: bool = False) -> sqlite3.Connecti
     connection = connect(path, "rwc" if create else "rw")
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA synchronous = {SYNCHRONOUS}")
         connection.execute("PRAGMA cache_size = -65536")  # KiB
     except BaseException:
         connection.close()
@@ -142,6 +149,8 @@ def explained(path: Path, repair: str) -> Iterator[None]:
     """
     try:
         yield
+    except (sqlite3.ProgrammingError, sqlite3.InterfaceError):  # such as: closed already
+        raise
     except sqlite3.Error as error:
         raise _as_ours(error, path, repair) from error
 
@@ -153,8 +162,10 @@ def _as_ours(error: sqlite3.Error, path: Path, repair: str) -> ShoestringError:
     if code in _STORAGE and path.exists():
         return StorageError(
             f"{path} cannot be read or written: {error}. Free some space or check its permissions, "
-            "and run again; the index is as it was."
+            "and run again; what was stored before is safe."
         )
+    if code == sqlite3.SQLITE_TOOBIG:
+        return ParameterError("A text has more bytes than SQLite can hold, 1e9. Cut it into parts.")
     found = str(error) if path.exists() else "the file is missing"
     return IntegrityError(f"{path} is damaged: {found}. {repair}")
 
@@ -175,18 +186,7 @@ def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
     itself must not be opened by other means, because closing it would drop the lock on POSIX.
     """
     path, pid_file = folder / "writer.lock", folder / "writer.pid"
-    with explained(path, f"Remove it: {path.name} holds no data."):
-        lock = connect(path, "rwc", timeout_s=timeout_s)
-    with closing(lock):
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if _primary_code(error) not in _BUSY:
-                raise _as_ours(error, path, f"Remove it: {path.name} holds no data.") from error
-            raise BusyError(
-                f"{folder} is being written by {_holder(pid_file)}. "
-                "Wait until it has finished, then run again."
-            ) from error
+    with closing(_locked(path, pid_file, timeout_s)):
         with suppress(OSError):
             pid_file.write_text(str(os.getpid()), encoding="ascii")
         try:
@@ -194,6 +194,24 @@ def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
         finally:
             with suppress(OSError):
                 pid_file.unlink()
+
+
+def _locked(path: Path, pid_file: Path, timeout_s: float) -> sqlite3.Connection:
+    lock = None
+    try:
+        lock = connect(path, "rwc", timeout_s=timeout_s)
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        if lock is not None:
+            lock.close()
+        if _primary_code(error) not in _BUSY:
+            repair = f"Is it an index? If so, remove {path.name}, which holds no data."
+            raise _as_ours(error, path.parent, repair) from error
+        raise BusyError(
+            f"{path.parent} is being written by {_holder(pid_file)}. "
+            "Wait until it has finished, then run again."
+        ) from error
+    return lock
 
 
 def _holder(pid_file: Path) -> str:

@@ -36,7 +36,7 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and not isinstance(error, StorageError):
             raise StorageError(
                 f"{path} cannot be written: {error.strerror or error}. Free some space or check "
-                "its permissions, and run again; the index is as it was."
+                "its permissions, and run again; what was stored before is safe."
             ) from error
         raise
 

@@ -2,14 +2,15 @@
 
 The caller holds the writer lock, except for :func:`read_view`.
 
-Letters: N rows of a segment.
+Letters: N live records that have arrays.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from shoestring.errors import IntegrityError, ParameterError, ShapeError
+from shoestring.errors import ParameterError, ShapeError
 from shoestring.search import schema
 from shoestring.search.arrays import (
+    KEYS,
     Manifest,
     Rows,
     Segment,
@@ -29,117 +31,46 @@ from shoestring.search.arrays import (
     write_segment,
 )
 from shoestring.search.database import column, in_chunks, transaction
-from shoestring.search.snapshot import View
 from shoestring.types import IntArray
 
 
-def put_in_place_of_all(
-    connection: sqlite3.Connection,
-    folder: Path,
-    keys: ArrayLike,
-    arrays: Mapping[str, Rows],
-    attrs: Mapping[str, Any],
-) -> int:
-    """Make one segment all that is in force; return the new generation."""
-    rows = _checked_keys(connection, keys, "RecordStore.publish")
-    live = column(connection, "SELECT key FROM records")
-    number = schema.next_number(connection, "segments")
-    manifest = write_segment(folder, number, rows, arrays)
-    try:
-        with transaction(connection):
-            schema.replace_keys(connection, "pending", np.setdiff1d(live, rows))
-            schema.replace_keys(connection, "dead", np.setdiff1d(rows, live))
-            schema.retire_segments(connection)
-            return schema.enforce_segment(connection, number, manifest, attrs)
-    except BaseException:
-        _remove_unless_named(connection, folder, number, manifest)
-        raise
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is in force, and stays in memory for as long as nothing is written.
 
+    Parameters
+    ----------
+    uid : str
+        Tells an index from one built later in the same place.
+    revision : int
+        How often the index has changed.
+    generation : int
+        How often its arrays have changed.
+    attrs : dict
+        What was published with the arrays.
+    numbers : tuple of int
+        Of the segments, oldest first.
+    segments : tuple of Segment
+    keys : int64 array (N,)
+        The live keys of the segments, one after the other.
+    pending_keys : int64 array
+        The live keys without arrays, ascending.
+    """
 
-def put_beside_others(
-    connection: sqlite3.Connection,
-    folder: Path,
-    keys: ArrayLike,
-    arrays: Mapping[str, Rows],
-    attrs: Mapping[str, Any] | None,
-) -> int:
-    """Add a segment for records without arrays; return the new generation."""
-    rows = _checked_keys(connection, keys, "RecordStore.append_segment")
-    gone = _keys_deleted_meanwhile(connection, rows)
-    if attrs is None:
-        attrs = schema.read_state(connection).attrs
-    number = schema.next_number(connection, "segments")
-    manifest = write_segment(folder, number, rows, arrays)
-    try:
-        _check_fits(manifest, schema.read_segments(connection))
-        with transaction(connection):
-            schema.remove_keys(connection, "pending", rows)
-            schema.insert_keys(connection, "dead", gone)
-            return schema.enforce_segment(connection, number, manifest, attrs)
-    except BaseException:
-        _remove_unless_named(connection, folder, number, manifest)
-        raise
-
-
-def _checked_keys(connection: sqlite3.Connection, keys: ArrayLike, owner: str) -> IntArray:
-    rows = np.asarray(keys)
-    if rows.size == 0:
-        return np.empty(0, np.int64)
-    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(np.unique(rows)) < len(rows):
-        raise ParameterError.of("keys", owner, "distinct integers in one dimension", rows)
-    bound = schema.next_number(connection, "records")
-    if rows.min() < 1 or rows.max() >= bound:
-        raise ParameterError.of("keys", owner, f"keys of this index, below {bound}", rows.max())
-    return rows.astype(np.int64)
-
-
-def _keys_deleted_meanwhile(connection: sqlite3.Connection, rows: IntArray) -> IntArray:
-    others = np.setdiff1d(rows, column(connection, "SELECT key FROM pending"))
-    values = others.tolist()
-    for table in ("records", "dead"):  # both mean: in a segment already
-        sql = f"SELECT key FROM {table} WHERE key IN ({{}})"
-        for (key,) in in_chunks(connection, sql, values):
-            want = "keys of records without arrays"
-            raise ParameterError.of("keys", "RecordStore.append_segment", want, key)
-    return others
-
-
-def _check_fits(manifest: Manifest, others: Iterable[tuple[int, Manifest]]) -> None:
-    new = {name: (dtype, shape[1:]) for name, (dtype, shape) in manifest.items()}
-    for _, other in others:
-        old = {name: (dtype, shape[1:]) for name, (dtype, shape) in other.items()}
-        if new != old:
-            raise ShapeError(
-                f"The arrays of a new segment must be like those of the others, {old}. "
-                f"Got {new} instead; publish all arrays to change them."
-            )
-
-
-def _remove_unless_named(
-    connection: sqlite3.Connection, folder: Path, number: int, manifest: Manifest
-) -> None:
-    """Remove what a failure left, but not if an interrupt came right after the commit."""
-    named = connection.execute("SELECT 1 FROM segments WHERE number = ?", (number,)).fetchone()
-    if named is None:
-        remove_files(segment_files(folder, number, manifest).values())
-
-
-def forget_old(connection: sqlite3.Connection, folder: Path) -> None:
-    """Remove files that neither this generation nor the one before it names."""
-    with transaction(connection):
-        segments = schema.forget_segments(connection)
-    named = {
-        path
-        for number, manifest in segments
-        for path in segment_files(folder, number, manifest).values()
-    }
-    remove_files(path for path in folder.iterdir() if path not in named)
+    uid: str
+    revision: int
+    generation: int
+    attrs: dict[str, Any]
+    numbers: tuple[int, ...]
+    segments: tuple[Segment, ...]
+    keys: IntArray
+    pending_keys: IntArray
 
 
 def read_view(connection: sqlite3.Connection, folder: Path, remembered: View | None) -> View:
     """What is in force in the transaction of ``connection``.
 
-    From the view ``remembered``, an earlier one, comes what need not be read or mapped twice.
+    From ``remembered``, an earlier view, comes what need not be read or mapped twice.
 
     Raises
     ------
@@ -157,24 +88,16 @@ def read_view(connection: sqlite3.Connection, folder: Path, remembered: View | N
     if remembered is not None:
         mapped = dict(zip(remembered.numbers, remembered.segments, strict=True))
     dead = column(connection, "SELECT key FROM dead")
-    numbers, segments = [], []
-    for number, manifest in schema.read_segments(connection):
-        segment = mapped.get(number) or open_segment(folder, number, manifest)
-        numbers.append(number)
-        segments.append(_without(segment, dead))
+    named = schema.read_segments(connection)
+    segments = [
+        _without(mapped.get(number) or open_segment(folder, number, manifest), dead)
+        for number, manifest in named
+    ]
     keys = np.concatenate([np.empty(0, np.int64), *(segment.live_keys for segment in segments)])
     pending = column(connection, "SELECT key FROM pending")
     keys.flags.writeable = pending.flags.writeable = False
-    return View(
-        state.uid,
-        state.revision,
-        state.generation,
-        state.attrs,
-        tuple(numbers),
-        tuple(segments),
-        keys,
-        pending,
-    )
+    numbers = tuple(number for number, _ in named)
+    return View(*state, numbers, tuple(segments), keys, pending)
 
 
 def _without(segment: Segment, dead: IntArray) -> Segment:
@@ -182,31 +105,180 @@ def _without(segment: Segment, dead: IntArray) -> Segment:
     return replace(segment, alive=~is_dead if is_dead.any() else None)
 
 
-def live_rows(view: View) -> dict[str, Rows]:
-    """Every array of a view, its live rows piece by piece in the order of ``view.keys``."""
-    names = view.segments[0].arrays if view.segments else ()
+def put_in_place_of_all(
+    connection: sqlite3.Connection,
+    folder: Path,
+    keys: ArrayLike,
+    arrays: Mapping[str, Rows],
+    attrs: Mapping[str, Any],
+) -> int:
+    """Make one segment all that is in force; return the new generation."""
+    rows = _checked_keys(connection, keys, "RecordStore.publish")
+    if not len(rows):
+        return clear(connection, attrs)
+    live = column(connection, "SELECT key FROM records")
+    written = _segment_written(connection, folder, rows, arrays)
+    with written as (number, manifest), transaction(connection):
+        schema.replace_keys(connection, "pending", np.setdiff1d(live, rows))
+        schema.replace_keys(connection, "dead", np.setdiff1d(rows, live))
+        generation = schema.begin_generation(connection, attrs)
+        schema.retire_segments(connection, schema.read_segments(connection))
+        schema.insert_segment(connection, number, manifest)
+    return generation
+
+
+def clear(connection: sqlite3.Connection, attrs: Mapping[str, Any]) -> int:
+    """Leave no arrays in force, without opening those that are; return the new generation."""
+    with transaction(connection):
+        live = column(connection, "SELECT key FROM records")
+        schema.replace_keys(connection, "pending", live)
+        schema.replace_keys(connection, "dead", live[:0])
+        generation = schema.begin_generation(connection, attrs)
+        schema.retire_segments(connection, schema.read_segments(connection))
+    return generation
+
+
+def put_beside_others(
+    connection: sqlite3.Connection,
+    folder: Path,
+    view: View,
+    keys: ArrayLike,
+    arrays: Mapping[str, Rows],
+    attrs: Mapping[str, Any] | None,
+) -> int:
+    """Add a segment for records without arrays; return the new generation.
+
+    The last segments are merged into it as in a binary counter, while they are no larger: there are
+    never more than about log2(N) segments, and no row is written more often than that.
+    """
+    rows = _checked_keys(connection, keys, "RecordStore.append_segment")
+    gone = _keys_deleted_meanwhile(connection, rows)
+    named = schema.read_segments(connection)
+    _check_names(arrays, named)
+    n_kept = _first_to_merge(view.segments, len(rows))
+    merged = view.segments[n_kept:]
+    all_keys = np.concatenate([*(segment.live_keys for segment in merged), rows])
+    written = _segment_written(connection, folder, all_keys, live_rows(merged, arrays))
+    with written as (number, manifest):
+        _check_row_shapes(manifest, named)
+        with transaction(connection):
+            schema.remove_keys(connection, "pending", rows)
+            for segment in merged:
+                schema.remove_keys(connection, "dead", segment.dead_keys)
+            schema.insert_keys(connection, "dead", gone)
+            generation = schema.begin_generation(connection, view.attrs if attrs is None else attrs)
+            schema.retire_segments(connection, named[n_kept:])
+            schema.insert_segment(connection, number, manifest)
+    return generation
+
+
+def _first_to_merge(segments: Sequence[Segment], n_rows: int) -> int:
+    first = len(segments)
+    while first > 0 and len(segments[first - 1].live_keys) <= n_rows:
+        first -= 1
+        n_rows += len(segments[first].live_keys)
+    return first
+
+
+def live_rows(segments: Sequence[Segment], then: Mapping[str, Rows]) -> dict[str, Rows]:
+    """The live rows of every array, piece by piece, and below them those of ``then``."""
     return {
-        name: chain.from_iterable(segment.live_chunks(name) for segment in view.segments)
-        for name in names
+        name: chain(
+            chain.from_iterable(segment.live_chunks(name) for segment in segments),
+            [rows] if isinstance(rows, np.ndarray) else rows,
+        )
+        for name, rows in then.items()
     }
 
 
-def find_damage(connection: sqlite3.Connection, folder: Path) -> None:
-    """Check everything that can be checked.
+def _checked_keys(connection: sqlite3.Connection, keys: ArrayLike, owner: str) -> IntArray:
+    rows = np.asarray(keys)
+    if rows.size == 0:
+        return np.empty(0, np.int64)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or len(np.unique(rows)) < len(rows):
+        raise ParameterError.of("keys", owner, "distinct integers in one dimension", rows)
+    bound = schema.next_number(connection, "records")
+    if rows.min() < 1 or rows.max() >= bound:
+        want = f"keys of this index, from 1 to {bound - 1}"
+        raise ParameterError.of("keys", owner, want, rows)
+    return rows.astype(np.int64)
+
+
+def _keys_deleted_meanwhile(connection: sqlite3.Connection, rows: IntArray) -> IntArray:
+    others = np.setdiff1d(rows, column(connection, "SELECT key FROM pending"))
+    for table in ("records", "dead"):  # both mean: in a segment already
+        sql = f"SELECT key FROM {table} WHERE key IN ({{}})"
+        for (key,) in in_chunks(connection, sql, others.tolist()):
+            want = "keys of records without arrays"
+            raise ParameterError.of("keys", "RecordStore.append_segment", want, key)
+    return others
+
+
+def _check_names(arrays: Mapping[str, Rows], named: Sequence[tuple[int, Manifest]]) -> None:
+    for _, manifest in named[:1]:
+        if manifest.keys() - {KEYS} != arrays.keys():
+            raise ParameterError.of(
+                "arrays",
+                "RecordStore.append_segment",
+                f"those that are in force, {sorted(manifest.keys() - {KEYS})}",
+                sorted(arrays),
+            )
+
+
+def _check_row_shapes(manifest: Manifest, named: Sequence[tuple[int, Manifest]]) -> None:
+    for _, other in named[:1]:
+        for name, (dtype, shape) in other.items():
+            if (dtype, shape[1:]) != (manifest[name][0], manifest[name][1][1:]):
+                raise ShapeError(
+                    f"A row of array {name!r} must be {dtype} {shape[1:]} as in the other segments."
+                    f" Got {manifest[name][0]} {manifest[name][1][1:]} instead."
+                )
+
+
+@contextmanager
+def _segment_written(
+    connection: sqlite3.Connection, folder: Path, keys: IntArray, arrays: Mapping[str, Rows]
+) -> Iterator[tuple[int, Manifest]]:
+    """Write a segment for the block to put in force, and remove it if that fails."""
+    number = schema.next_number(connection, "segments")
+    manifest = write_segment(folder, number, keys, arrays)
+    try:
+        yield number, manifest
+    except BaseException:
+        sql = "SELECT 1 FROM segments WHERE number = ?"
+        if connection.execute(sql, (number,)).fetchone() is None:  # not interrupted after COMMIT
+            remove_files(segment_files(folder, number, manifest).values())
+        raise
+
+
+def forget_old(connection: sqlite3.Connection, folder: Path) -> None:
+    """Remove files that neither this generation nor the one before it names."""
+    with transaction(connection):
+        segments = schema.forget_segments(connection)
+    named = {
+        path
+        for number, manifest in segments
+        for path in segment_files(folder, number, manifest).values()
+    }
+    remove_files(path for path in folder.iterdir() if path not in named)
+
+
+def find_damage(connection: sqlite3.Connection, folder: Path) -> list[str]:
+    """Read everything; say what is damaged or does not agree.
 
     Raises
     ------
-    IntegrityError
-        If the database and the full-text index are damaged or do not agree with each other.
+    sqlite3.DatabaseError, FileNotFoundError, IntegrityError
+        If a file is damaged so that it cannot be read on.
     """
-    complaints = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
+    rows = connection.execute("PRAGMA integrity_check(3)")
+    complaints = [row[0] for row in rows if row[0] != "ok"]
     connection.execute("INSERT INTO fulltext (fulltext) VALUES ('integrity-check')")
     for sql, complaint in schema.CONTRADICTIONS:
         if (found := connection.execute(sql).fetchone()) is not None:
             complaints.append(f"{complaint} (key {found[0]})")
     view = read_view(connection, folder, None)
-    live = column(connection, "SELECT key FROM records")
-    if not np.array_equal(np.sort(np.concatenate([view.keys, view.pending_keys])), np.sort(live)):
-        complaints.append("the arrays do not cover the records")
-    if complaints != ["ok"]:
-        raise IntegrityError("; ".join(complaints))
+    live = column(connection, "SELECT key FROM records ORDER BY key")
+    if not np.array_equal(np.sort(np.concatenate([view.keys, view.pending_keys])), live):
+        complaints.append("the arrays and the records without arrays are not all records")
+    return complaints

@@ -1,15 +1,23 @@
-"""How records come in: in batches, checked, their duplicates settled."""
+"""How records come in: in batches, checked, their duplicates settled.
+
+The caller holds the writer lock.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+import sqlite3
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from shoestring.errors import ParameterError
+from shoestring.errors import ParameterError, StorageError
+from shoestring.search import schema
+from shoestring.search.database import column, transaction
 from shoestring.types import Record
 
 OnDuplicate = Literal["error", "replace", "skip"]
+Tokenizer = Callable[[str], Sequence[str]]
 
 BATCH_CHARACTERS = 1 << 24  # a batch of very long texts ends before its number of records
 
@@ -108,6 +116,54 @@ def settle_duplicates(
         named(repeated),
         "Nothing was added; choose what to do with duplicates: replace or skip.",
     )
+
+
+def add_batch(
+    connection: sqlite3.Connection,
+    batch: Sequence[Record],
+    on_duplicate: OnDuplicate,
+    tokenize: Tokenizer,
+) -> AddReport:
+    """Store a batch in one transaction."""
+    known = schema.keys_of(connection, [record.id for record in batch])
+    chosen, report = settle_duplicates(batch, known, on_duplicate)
+    tokens = [" ".join(tokenize(record.text)) for record in chosen]
+    first_key = schema.next_number(connection, "records")
+    with transaction(connection):
+        schema.delete_keys(connection, [known[r.id] for r in chosen if r.id in known])
+        schema.insert_records(connection, first_key, chosen, tokens)
+    return report
+
+
+def take_back(connection: sqlite3.Connection, first_key: int) -> None:
+    """Delete what an add that began with ``first_key`` has committed.
+
+    Raises
+    ------
+    StorageError
+        If the disk is so full that nothing can be deleted either; says what stays.
+    """
+    try:
+        _delete_from(connection, first_key)
+    except sqlite3.OperationalError:
+        with suppress(sqlite3.Error):  # makes room in the log
+            connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        try:
+            _delete_from(connection, first_key)
+        except sqlite3.OperationalError as error:
+            sql = "SELECT count(*) FROM records WHERE key >= ?"
+            (n_left,) = column(connection, sql, (first_key,))
+            raise StorageError(
+                f"The add failed, and {n_left} of its records could not be taken back: {error}. "
+                "Free some space, and add all of it again, skipping duplicates."
+            ) from error
+
+
+def _delete_from(connection: sqlite3.Connection, first_key: int) -> None:
+    sql = "SELECT key FROM records WHERE key >= ? ORDER BY key DESC LIMIT 1000"
+    while len(keys := column(connection, sql, (first_key,))):
+        with transaction(connection):
+            schema.delete_keys(connection, keys.tolist())
 
 
 def named(ids: Sequence[str], n_shown: int = 5) -> list[str]:

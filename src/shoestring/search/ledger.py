@@ -79,6 +79,8 @@ class ScoreLedger:
     """
 
     def __init__(self, folder: str | Path) -> None:
+        if not Path(folder).is_dir():
+            raise ParameterError.of("folder", "ScoreLedger", "the folder of an index", str(folder))
         self.path = Path(folder) / "scores.sqlite"
         self.read_only = False
         self._explained = partial(explained, self.path, _REPAIR)
@@ -90,7 +92,7 @@ class ScoreLedger:
         try:
             return _with_tables(connect_for_writing(self.path, create=True))
         except sqlite3.OperationalError as error:
-            if not is_unwritable(error) or not self.path.parent.is_dir():
+            if not is_unwritable(error):
                 raise
         self.read_only = True
         if self.path.exists():

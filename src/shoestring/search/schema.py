@@ -18,6 +18,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from shoestring.errors import ParameterError
 from shoestring.search.arrays import Manifest
 from shoestring.search.database import column, in_chunks
 from shoestring.text.tokens import FTS5_TOKENIZER
@@ -49,7 +50,7 @@ CONTRADICTIONS = (
 
 
 class State(NamedTuple):
-    """Which index, how often it has changed, the generation of its arrays and their attributes."""
+    """What a reader looks at first; the fields are those of a view."""
 
     uid: str
     revision: int
@@ -121,24 +122,34 @@ def read_segments(connection: sqlite3.Connection) -> list[tuple[int, Manifest]]:
     return _segments(connection, "WHERE died IS NULL")
 
 
-def retire_segments(connection: sqlite3.Connection) -> None:
-    """End all segments with the present generation."""
-    connection.execute(
-        "UPDATE segments SET died = (SELECT generation + 1 FROM state) WHERE died IS NULL"
+def begin_generation(connection: sqlite3.Connection, attrs: Mapping[str, Any]) -> int:
+    """Count the generation up, with its attributes; return it."""
+    try:
+        text = _json(dict(attrs))
+    except (TypeError, ValueError) as error:
+        want = f"made of what JSON can say ({error})"
+        raise ParameterError.of("attrs", "RecordStore.publish", want, attrs) from error
+    connection.execute("UPDATE state SET generation = generation + 1, attrs = ?", (text,))
+    mark_changed(connection)
+    return read_state(connection).generation
+
+
+def retire_segments(
+    connection: sqlite3.Connection, segments: Iterable[tuple[int, Manifest]]
+) -> None:
+    """From this generation on, segments are no longer in force."""
+    connection.executemany(
+        "UPDATE segments SET died = (SELECT generation FROM state) WHERE number = ?",
+        ((number,) for number, _ in segments),
     )
 
 
-def enforce_segment(
-    connection: sqlite3.Connection, number: int, manifest: Manifest, attrs: Mapping[str, Any]
-) -> int:
-    """Begin a generation in which one more segment is in force; return it."""
-    connection.execute("UPDATE state SET generation = generation + 1, attrs = ?", (_json(attrs),))
+def insert_segment(connection: sqlite3.Connection, number: int, manifest: Manifest) -> None:
+    """From this generation on, a segment is in force."""
     connection.execute(
         "INSERT INTO segments (number, born, manifest) SELECT ?, generation, ? FROM state",
         (number, _json(manifest)),
     )
-    mark_changed(connection)
-    return read_state(connection).generation
 
 
 def forget_segments(connection: sqlite3.Connection) -> list[tuple[int, Manifest]]:

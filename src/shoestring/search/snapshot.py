@@ -8,15 +8,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import ParameterError
-from shoestring.search.arrays import Segment
-from shoestring.search.database import in_chunks
+from shoestring.errors import IntegrityError, ParameterError
+from shoestring.search import schema
+from shoestring.search.arrays import REBUILD
+from shoestring.search.database import connect, in_chunks
+from shoestring.search.generations import View, read_view
+from shoestring.search.intake import is_storable
 from shoestring.types import IntArray
 
 Explained = Callable[[], AbstractContextManager[None]]
@@ -24,20 +27,6 @@ Explained = Callable[[], AbstractContextManager[None]]
 _CANDIDATES = """
     SELECT rowid, -bm25(fulltext) AS score FROM fulltext WHERE fulltext MATCH ?
     ORDER BY score DESC, rowid LIMIT ?"""
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What stays in memory between snapshots for as long as nothing is written."""
-
-    uid: str
-    revision: int
-    generation: int
-    attrs: dict[str, Any]
-    numbers: tuple[int, ...]
-    segments: tuple[Segment, ...]
-    keys: IntArray
-    pending_keys: IntArray
 
 
 class Snapshot:
@@ -60,7 +49,8 @@ class Snapshot:
     """
 
     def __init__(self, connection: sqlite3.Connection, view: View, explained: Explained) -> None:
-        self._connection, self._view, self._explained = connection, view, explained
+        self._connection, self._explained = connection, explained
+        self.view = view
         self.generation = view.generation
         self.attrs = view.attrs
         self.segments = view.segments
@@ -106,6 +96,8 @@ class Snapshot:
 
     def key_of(self, id: str) -> int | None:
         """The key of the user's id, None when there is no such record."""
+        if not is_storable(id):
+            return None
         with self._explained():
             row = self._connection.execute("SELECT key FROM records WHERE id = ?", (id,)).fetchone()
         return None if row is None else int(row[0])
@@ -139,3 +131,32 @@ class Snapshot:
                 rows = self._connection.execute(_CANDIDATES, (match, limit)).fetchall()
         keys = np.array([key for key, _ in rows], dtype=np.int64)
         return keys, np.array([score for _, score in rows], dtype=np.float64)
+
+
+def open_snapshot(
+    database: Path, folder: Path, remembered: View | None, explained: Explained
+) -> Snapshot:
+    """Open a snapshot; again when arrays are forgotten between a look at the database and at them.
+
+    Raises
+    ------
+    IntegrityError, StorageError
+    """
+    lost: set[int] = set()  # generations
+    while True:
+        with explained():
+            connection = connect(database, "ro")
+        try:
+            with explained():
+                connection.execute("BEGIN")
+                view = read_view(connection, folder, remembered)
+            return Snapshot(connection, view, explained)
+        except FileNotFoundError as error:
+            generation = schema.read_state(connection).generation
+            connection.close()
+            if generation in lost:
+                raise IntegrityError(f"{error.filename} is missing. {REBUILD}") from error
+            lost.add(generation)
+        except BaseException:
+            connection.close()
+            raise

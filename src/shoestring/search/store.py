@@ -2,7 +2,7 @@
 
 An index is a folder::
 
-    config.json       format version and settings (:mod:`~.config`)
+    config.json       format version and settings (:mod:`~.folder`)
     records.sqlite    records, their tokens (FTS5), which arrays are in force (:mod:`~.schema`)
     scores.sqlite     every score that was paid for (:mod:`~.ledger`)
     arrays/           immutable segments of memory-mapped arrays (:mod:`~.arrays`)
@@ -18,46 +18,45 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from numpy.typing import ArrayLike
 
-from shoestring.errors import BusyError, IntegrityError, ParameterError, StorageError
+from shoestring.errors import BusyError, IntegrityError, ParameterError
 from shoestring.search import generations, schema
 from shoestring.search.arrays import REBUILD, Rows
-from shoestring.search.config import CONFIG, read_config, write_config
 from shoestring.search.database import (
-    column,
     connect,
     connect_for_writing,
     explained,
     transaction,
     writer_lock,
 )
+from shoestring.search.folder import CONFIG, claim_folder, read_config, write_config
+from shoestring.search.generations import View
 from shoestring.search.intake import (
     AddReport,
     OnDuplicate,
+    Tokenizer,
+    add_batch,
     is_storable,
     named,
     read_batches,
-    settle_duplicates,
+    take_back,
 )
-from shoestring.search.snapshot import Snapshot, View
+from shoestring.search.snapshot import Snapshot, open_snapshot
 from shoestring.text.tokens import tokenize as tokenize_words
 from shoestring.types import Record
-
-Tokenizer = Callable[[str], Sequence[str]]
 
 LOCK_TIMEOUT_S = 2.0
 _AGAIN = (
     "Build the index again from your texts: shoestring search build ...; "
     "keep scores.sqlite, so that no score is paid for twice."
 )
-_OURS = ("records.sqlite", "scores.sqlite", "arrays", "writer.", CONFIG)
 
 
 class RecordStore:
@@ -111,11 +110,7 @@ class RecordStore:
             If the folder holds an index already, or files that are none of ours.
         """
         store = cls(path, tokenize=tokenize)
-        store._refuse_what_is_not_empty()
-        try:
-            store._arrays.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{store.path} cannot be made: {error.strerror}.") from error
+        claim_folder(store.path)
         with writer_lock(store.path, timeout_s=LOCK_TIMEOUT_S), store._explained():
             with closing(connect_for_writing(store._database, create=True)) as connection:
                 with transaction(connection):
@@ -124,18 +119,6 @@ class RecordStore:
                     raise IntegrityError(f"{store.path} has records but no {CONFIG}. {_AGAIN}")
             write_config(store.path, settings or {})  # from here on it is an index
         return store
-
-    def _refuse_what_is_not_empty(self) -> None:
-        names = sorted(file.name for file in self.path.iterdir()) if self.path.is_dir() else []
-        if CONFIG in names or self.path.is_file():
-            hint = "Open it, or choose another folder."
-        elif all(name.startswith(_OURS) for name in names):  # a create that was killed
-            return
-        else:
-            hint = f"It holds {names[0]!r}, for example; choose another folder."
-        raise ParameterError.of(
-            "path", "RecordStore.create", "a new or empty folder", str(self.path), hint
-        )
 
     @classmethod
     def open(cls, path: str | Path, *, tokenize: Tokenizer = tokenize_words) -> RecordStore:
@@ -146,11 +129,13 @@ class RecordStore:
         ParameterError
             If there is none.
         FormatError, IntegrityError
-            If another version wrote it, or it is damaged.
+            If another version wrote it, or the records are damaged. Arrays are looked at by
+            :meth:`snapshot`, so that an index with damaged ones can be opened and mended.
         """
         store = cls(path, tokenize=tokenize)
         read_config(store.path)
-        store.snapshot().close()
+        with store._explained(), closing(connect(store._database, "ro")) as connection:
+            schema.read_state(connection)
         return store
 
     @property
@@ -193,11 +178,6 @@ class RecordStore:
                 stack.callback(setattr, self, "_connection", None)
             yield self._connection
 
-    @contextmanager
-    def _change(self, connection: sqlite3.Connection) -> Iterator[None]:
-        with self._explained(), transaction(connection):
-            yield
-
     def add(
         self,
         records: Iterable[Record],
@@ -214,7 +194,8 @@ class RecordStore:
             Read once, a batch at a time.
         on_duplicate : {"error", "replace", "skip"}
             What to do with an id that the index, or an earlier record of this call, has. "error" is
-            all or nothing: whatever is raised, earlier batches of this call are taken back.
+            all or nothing: whatever is raised, earlier batches of this call are taken back (those
+            of a killed process are not).
             "replace" and "skip" keep them, and the same call again completes them. A replaced
             record keeps its id and gets a new key.
         batch_size : int
@@ -235,43 +216,20 @@ class RecordStore:
             raise ParameterError.of("batch_size", "RecordStore.add", "at least 1", batch_size)
         report = AddReport()
         with self._writer() as connection:
-            first_key = self._next_number(connection, "records")
+            with self._explained():
+                first_key = schema.next_number(connection, "records")
             try:
                 for batch in read_batches(records, batch_size):
-                    report += self._add_batch(connection, batch, on_duplicate)
+                    with self._explained():
+                        report += add_batch(connection, batch, on_duplicate, self._tokenize)
                     if progress is not None:
                         progress(len(batch))
             except Exception:
                 if on_duplicate == "error":
-                    self._take_back(connection, first_key)
+                    with self._explained():
+                        take_back(connection, first_key)
                 raise
         return report
-
-    def _next_number(self, connection: sqlite3.Connection, table: str) -> int:
-        with self._explained():
-            return schema.next_number(connection, table)
-
-    def _add_batch(
-        self, connection: sqlite3.Connection, batch: Sequence[Record], on_duplicate: OnDuplicate
-    ) -> AddReport:
-        with self._explained():
-            known = schema.keys_of(connection, [record.id for record in batch])
-        fresh, report = settle_duplicates(batch, known, on_duplicate)
-        tokens = [" ".join(self._tokenize(record.text)) for record in fresh]
-        replaced = [known[record.id] for record in fresh if record.id in known]
-        first_key = self._next_number(connection, "records")
-        with self._change(connection):
-            schema.delete_keys(connection, replaced)
-            schema.insert_records(connection, first_key, fresh, tokens)
-        return report
-
-    def _take_back(self, connection: sqlite3.Connection, first_key: int) -> None:
-        """Delete what an add had committed before it failed."""
-        with self._explained():
-            keys = column(connection, "SELECT key FROM records WHERE key >= ?", (first_key,))
-        if len(keys):
-            with self._change(connection):
-                schema.delete_keys(connection, keys)
 
     def delete(self, ids: Iterable[str], *, missing: Literal["error", "skip"] = "error") -> int:
         """Delete records in one transaction.
@@ -293,19 +251,14 @@ class RecordStore:
         if isinstance(ids, str):
             raise ParameterError.of("ids", "RecordStore.delete", "a list of ids", ids)
         wanted = list(dict.fromkeys(ids))
-        with self._writer() as connection:
-            with self._explained():
-                keys = schema.keys_of(connection, [id for id in wanted if is_storable(id)])
+        with self._writer() as connection, self._explained():
+            keys = schema.keys_of(connection, [id for id in wanted if is_storable(id)])
             absent = [id for id in wanted if id not in keys]
             if absent and missing == "error":
-                raise ParameterError.of(
-                    "ids",
-                    "RecordStore.delete",
-                    "ids of the index",
-                    named(absent),
-                    "Nothing was deleted; pass missing='skip' to delete the others.",
-                )
-            with self._change(connection):
+                hint = "Nothing was deleted; skip the missing ones to delete the others."
+                want = "ids of the index"
+                raise ParameterError.of("ids", "RecordStore.delete", want, named(absent), hint)
+            with transaction(connection):
                 schema.delete_keys(connection, keys.values())
         return len(keys)
 
@@ -317,35 +270,9 @@ class RecordStore:
         IntegrityError
             If the database or an array is damaged or missing; names the file.
         """
-        lost: dict[int, FileNotFoundError] = {}  # by generation
-        while True:
-            with self._explained():
-                connection = connect(self._database, "ro")
-            try:
-                with self._explained():
-                    connection.execute("BEGIN")
-                    view = self._read_view(connection)
-                return Snapshot(connection, view, self._explained)
-            except FileNotFoundError as error:
-                # Forgotten between our look at the database and at the folder, or truly gone.
-                generation = schema.read_state(connection).generation
-                connection.close()
-                if generation in lost:
-                    raise IntegrityError(f"{error.filename} is missing. {REBUILD}") from error
-                lost[generation] = error
-            except BaseException:
-                connection.close()
-                raise
-
-    def _read_view(self, connection: sqlite3.Connection) -> View:
-        try:
-            view = generations.read_view(connection, self._arrays, self._remembered)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise StorageError(f"{error.filename} cannot be read: {error.strerror}.") from error
-        self._remembered = view
-        return view
+        snapshot = open_snapshot(self._database, self._arrays, self._remembered, self._explained)
+        self._remembered = snapshot.view
+        return snapshot
 
     def publish(
         self,
@@ -376,12 +303,17 @@ class RecordStore:
         ParameterError, ShapeError, BusyError, StorageError
             The index is as it was.
         """
-        with self._writer() as connection, self._explained():
-            generation = generations.put_in_place_of_all(
+        with self._changing_arrays() as connection:
+            return generations.put_in_place_of_all(
                 connection, self._arrays, keys, arrays, attrs or {}
             )
-            generations.forget_old(connection, self._arrays)
-        return generation
+
+    @contextmanager
+    def _changing_arrays(self) -> Iterator[sqlite3.Connection]:
+        with self._writer() as connection, self._explained():
+            yield connection
+            with suppress(sqlite3.Error, OSError):  # what was published is in force all the same
+                generations.forget_old(connection, self._arrays)
 
     def append_segment(
         self,
@@ -392,18 +324,38 @@ class RecordStore:
     ) -> int:
         """Add arrays for records that have none yet; the other arrays are not touched.
 
-        Parameters and errors are those of :meth:`publish`; the arrays have the same names, types
-        and shapes of a row as those in force, and ``attrs`` stays what it was when not given.
-        Each segment costs a reader a few files: :meth:`compact` after some dozens.
+        Parameters and errors are those of :meth:`publish`; the arrays have the names, types and
+        shapes of a row of those in force, and ``attrs`` stays what it was when not given.
+
+        Notes
+        -----
+        Cost: the new rows, and now and then small segments that are merged; a row is written
+        about log2(N) times at most.
         """
-        with self._writer() as connection, self._explained():
-            return generations.put_beside_others(connection, self._arrays, keys, arrays, attrs)
+        with self._changing_arrays() as connection:
+            view = self._read_view(connection)
+            return generations.put_beside_others(
+                connection, self._arrays, view, keys, arrays, attrs
+            )
 
     def compact(self) -> int:
-        """Copy the live rows of all segments into one; return the generation."""
-        with self._writer() as connection, self._explained():
+        """Copy the live rows of all segments into one, without the dead; return the generation."""
+        with self._changing_arrays() as connection:
             view = self._read_view(connection)
-            return self.publish(view.keys, generations.live_rows(view), attrs=view.attrs)
+            names = view.segments[0].arrays if view.segments else ()
+            rows = generations.live_rows(view.segments, dict.fromkeys(names, ()))
+            return self.publish(view.keys, rows, attrs=view.attrs)
+
+    def discard_arrays(self) -> int:
+        """Begin again without arrays, damaged ones too: all records wait for arrays again."""
+        with self._changing_arrays() as connection:
+            return generations.clear(connection, {})
+
+    def _read_view(self, connection: sqlite3.Connection) -> View:
+        try:
+            return generations.read_view(connection, self._arrays, self._remembered)
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{error.filename} is missing. {REBUILD}") from error
 
     def collect_garbage(self) -> None:
         """Remove array files that neither this generation nor the one before it names."""
@@ -420,6 +372,8 @@ class RecordStore:
         """
         with self._writer() as connection, self._explained():
             try:
-                generations.find_damage(connection, self._arrays)
+                complaints = generations.find_damage(connection, self._arrays)
             except FileNotFoundError as error:
                 raise IntegrityError(f"{error.filename} is missing. {REBUILD}") from error
+        if complaints:
+            raise IntegrityError(f"{self.path} is damaged: {'; '.join(complaints)}. {_AGAIN}")

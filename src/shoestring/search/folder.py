@@ -1,4 +1,4 @@
-"""``config.json`` of an index: format version and settings."""
+"""The folder of an index and its ``config.json``: format version and settings."""
 
 from __future__ import annotations
 
@@ -13,6 +13,31 @@ from shoestring.search.files import written_aside
 FORMAT_VERSION = 1
 CONFIG = "config.json"
 _FORMAT = "shoestring-search-index"
+_OURS = (CONFIG, "records.sqlite", "scores.sqlite", "arrays", "writer.")
+
+
+def claim_folder(folder: Path) -> None:
+    """Make the folder of a new index; one that a killed process had begun will do.
+
+    Raises
+    ------
+    ParameterError
+        If it holds an index already, or files that are none of ours.
+    StorageError
+        If it cannot be made.
+    """
+    names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+    strange = [name for name in names if not name.startswith(_OURS)]
+    if CONFIG in names or strange or folder.is_file():
+        hint = "Open the index that it holds, or choose another folder."
+        if strange:
+            hint = f"It holds {strange[0]!r}, for example; choose another folder."
+        want = "a new or empty folder"
+        raise ParameterError.of("path", "RecordStore.create", want, str(folder), hint)
+    try:
+        (folder / "arrays").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be made: {error.strerror}.") from error
 
 
 def write_config(folder: Path, settings: Mapping[str, Any]) -> None:
