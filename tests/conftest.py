@@ -1,0 +1,27 @@
+"""What every test stands on. Nothing heavy is imported here: collecting the tests stays quick."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on a busy machine more are slower
+os.environ.pop("TOKENIZERS_PARALLELISM", None)
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("house", deadline=None)  # a busy machine is not a bug
+if "CI" not in os.environ:  # where hypothesis has a profile of its own: no deadline, no chance
+    settings.load_profile("house")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of the real data sets, which are not part of the repository."""
+    folder = Path(os.environ.get("SHOESTRING_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("the real data sets are not here: set SHOESTRING_DATA to their folder")
+    return folder
