@@ -1,0 +1,88 @@
+"""How fast records go into the store, and are found: ``python -m benchmarks.search.store_speed``.
+
+The texts are synthetic: 12 words each, drawn from a vocabulary with Zipf's frequencies, so that
+posting lists are as skewed as in language.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from shoestring.search.store import RecordStore
+from shoestring.types import Record
+
+N_WORDS = 12
+VOCABULARY = 50_000
+CHUNK = 10_000
+
+
+def short_texts(n_records: int, seed: int) -> Iterator[Record]:
+    """Records of 12 words each, made on the way, so that the memory is the store's."""
+    rng = np.random.default_rng(seed)
+    words = np.array([f"word{i}" for i in range(VOCABULARY)])
+    for start in range(0, n_records, CHUNK):
+        ranks = rng.zipf(1.3, size=(min(CHUNK, n_records - start), N_WORDS)) % VOCABULARY
+        for i, row in enumerate(words[ranks].tolist(), start):
+            yield Record(f"record-{i}", " ".join(row))
+
+
+def measure(n_records: int, n_queries: int, folder: Path, seed: int) -> dict[str, object]:
+    """Build a store, ask it, and say what that took."""
+    records = list(short_texts(n_records, seed))
+    store = RecordStore.create(folder / "index")
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    store.add(records)
+    seconds, cpu_s = time.perf_counter() - begin, time.process_time() - begin_cpu
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    size_mb = sum(file.stat().st_size for file in store.path.rglob("*")) / 2**20
+    queries = [record.text.split()[:6] for record in records[:: n_records // n_queries]]
+    begin_cpu = time.process_time()
+    for query in queries:
+        with store.snapshot() as snapshot:
+            snapshot.candidates(query, 100)
+    query_ms = (time.process_time() - begin_cpu) / len(queries) * 1e3
+    return {
+        "records": n_records,
+        "words_each": N_WORDS,
+        "records_per_s": round(n_records / seconds),
+        "records_per_cpu_s": round(n_records / cpu_s),
+        "peak_rss_mb": round(peak_mb),
+        "index_mb": round(size_mb, 1),
+        "bm25_query_cpu_ms": round(query_ms, 2),
+        "seed": seed,
+        "sqlite": sqlite3.sqlite_version,
+        "python": platform.python_version(),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(options.records, options.queries, Path(folder), options.seed)
+    if options.json:
+        json.dump(result, sys.stdout, indent=2)
+        print()
+    else:
+        for name, value in result.items():
+            print(f"{name:>18}  {value}")
+
+
+if __name__ == "__main__":
+    main()
