@@ -6,6 +6,9 @@ come in where they are used.
 
 from __future__ import annotations
 
+from shoestring.text.backbone import Backbone, forward_batches, load_backbone, unknown_share
+from shoestring.text.encoders import SentenceEncoder
+from shoestring.text.lsa import LsaEncoder
 from shoestring.text.pydocs import KnownItem, known_items, python_docs
 from shoestring.text.records import read_records
 from shoestring.text.sentences import first_sentence, split_first_sentence
@@ -13,11 +16,17 @@ from shoestring.text.tokens import FTS5_TOKENIZER, tokenize
 
 __all__ = [
     "FTS5_TOKENIZER",
+    "Backbone",
     "KnownItem",
+    "LsaEncoder",
+    "SentenceEncoder",
     "first_sentence",
+    "forward_batches",
     "known_items",
+    "load_backbone",
     "python_docs",
     "read_records",
     "split_first_sentence",
     "tokenize",
+    "unknown_share",
 ]

@@ -104,7 +104,7 @@ def known_items(records: Iterable[Record]) -> Iterator[KnownItem]:
     asked = Counter(question.casefold() for _, question, _ in split)
     for record, question, rest in split:
         long_enough = _n_words(question) >= MIN_QUESTION_WORDS and _n_words(rest) >= MIN_REST_WORDS
-        if long_enough and asked[question.casefold()] == 1:
+        if long_enough and asked[question.casefold()] == 1 and question not in rest:
             yield KnownItem(question, Record(record.id, rest, record.label))
 
 

