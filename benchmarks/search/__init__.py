@@ -1,0 +1,1 @@
+"""Search on a call budget beside its peers: ``python -m benchmarks.search``."""
