@@ -20,6 +20,7 @@ help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 setup: $(READY) ## Make .venv with everything below (others call it themselves)
+	@:
 
 demo: $(READY) ## The main job on the documentation of your Python
 	@$(BIN)/shoestring demo $(ARGS)
@@ -45,7 +46,8 @@ docs: $(READY) ## The site, into site/
 
 # The stamp is named after what was installed, so a second call is instant and a change of either
 # file installs again. .unfinished is there while .venv is being made the first time: an interrupted
-# set-up starts over, and a .venv of your own is added to, never deleted.
+# set-up starts over, and a .venv of your own is added to, never deleted. --no-compile: most modules
+# are never imported, and compiling them all took more than half of the time.
 $(READY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'shoestring needs Python 3.11 or newer, and "$(PYTHON)" is not: name another, as in' \
@@ -54,7 +56,8 @@ $(READY):
 	@[ -x $(BIN)/python ] || { echo 'Setting up .venv, once: about 3 minutes and 2 GB of disk with a' \
 	    'CPU build of torch, more with the one for GPUs.' && mkdir -p .venv && \
 	    touch .venv/.unfinished && $(PYTHON) -m venv .venv; }
-	$(BIN)/python -m pip install $(if $(CI),--quiet) -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install $(if $(CI),--quiet) --no-compile \
+	  -c constraints.txt -e '.[$(EXTRAS)]'
 	@rm -f .venv/.ready-* .venv/.unfinished && touch $@
 
 # The newest versions that fit, in a fresh environment. Without the libraries for GPUs: torch pins
