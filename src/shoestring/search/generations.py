@@ -281,4 +281,8 @@ def find_damage(connection: sqlite3.Connection, folder: Path) -> list[str]:
     live = column(connection, "SELECT key FROM records ORDER BY key")
     if not np.array_equal(np.sort(np.concatenate([view.keys, view.pending_keys])), live):
         complaints.append("the arrays and the records without arrays are not all records")
+    dead = column(connection, "SELECT key FROM dead ORDER BY key")
+    in_arrays = np.concatenate([dead[:0], *(segment.dead_keys for segment in view.segments)])
+    if not np.array_equal(np.sort(in_arrays), dead):
+        complaints.append("a key counts as dead that no array holds")
     return complaints
