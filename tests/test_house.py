@@ -156,7 +156,7 @@ def test_the_exact_versions_fit_the_project_file():
 
 def test_the_site_builds_without_a_dead_link(tmp_path):
     pytest.importorskip("mkdocs", reason="needs the extra docs")
-    command = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict", "--quiet"]
+    command = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict"]
     done = subprocess.run(
         [*command, "--site-dir", tmp_path],
         cwd=ROOT,

@@ -132,7 +132,7 @@ def has_blocks(page: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    "page", filter(has_blocks, PAGES), ids=lambda page: str(page.relative_to(ROOT))
+    "page", list(filter(has_blocks, PAGES)), ids=lambda page: str(page.relative_to(ROOT))
 )
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
