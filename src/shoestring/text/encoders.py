@@ -61,7 +61,8 @@ class SentenceEncoder:
 
     Notes
     -----
-    Cost: 2 FLOPs a parameter and token; on two CPU cores some hundred short texts a second.
+    Cost: about 2 FLOPs a parameter and token; MiniLM encoded about 40 docstrings of 200 characters
+    in a second of CPU time, measured on a busy machine.
     """
 
     def __init__(
