@@ -9,7 +9,10 @@ B pairs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import MissingExtraError, ParameterError
-from shoestring.match.interaction import CHARACTERS_PER_TOKEN
+from shoestring.match.batches import CHARACTERS_PER_TOKEN, TOKENS_PER_BATCH, batches_by_length
+from shoestring.match.packed_bert import PackedBert, one_blas_thread, unfit
 from shoestring.match.throughput import Throughput
-from shoestring.match.weights import weights_digest
+from shoestring.match.weights import gpu_is_there, read_model_config, read_weights, weights_digest
+from shoestring.text.backbone import load_tokenizer
+
+PAIRS_PER_BLOCK = 4096  # tokenised at a time: bounds the memory of a call
 
 
 class CrossEncoderScorer:
@@ -56,10 +63,12 @@ class CrossEncoderScorer:
             hint = "Train it with num_labels=1, or wrap one column of it with score_with(fn)."
             want, got = "a cross-encoder of one label", f"{model.config.num_labels} labels"
             raise ParameterError.of("folder", "CrossEncoderScorer", want, got, hint)
+        # sentence-transformers 6 renamed max_length and warns at the old name
+        length = "max_seq_length" if hasattr(model, "max_seq_length") else "max_length"
         if max_length is not None:
-            model.max_length = max_length
-        self._model: Any = model
-        self.max_length: int = model.max_length or 512
+            setattr(model, length, max_length)
+        self._model: Any = model.half() if gpu_is_there() else model
+        self.max_length: int = min(getattr(model, length) or 512, 2**20)
         self.name = f"cross-encoder:{weights_digest(self.folder)}:{self.max_length}"
         self.throughput = Throughput()
 
@@ -80,4 +89,133 @@ class CrossEncoderScorer:
         return f"CrossEncoderScorer({self.folder.name!r}, max_length={self.max_length})"
 
 
-FastCrossEncoder = CrossEncoderScorer
+class FastCrossEncoder:
+    """A BERT cross-encoder folder on the CPU, without torch, at over twice the pairs per second.
+
+    Parameters
+    ----------
+    folder : str or Path
+        As ``CrossEncoder.save_pretrained`` wrote it: config.json of a
+        ``BertForSequenceClassification`` of one label, model.safetensors, tokenizer.json.
+    max_length : int, optional
+        Tokens of a pair that are read. Default: the folder's own.
+    n_threads : int, optional
+        Default: the CPUs this process may use.
+
+    Raises
+    ------
+    ParameterError
+        If the model is of another family or has several labels, if files are missing, or if the CPU
+        lacks AVX2; :func:`shoestring.match.load_scorer` then takes :class:`CrossEncoderScorer`.
+
+    Notes
+    -----
+    The logits are those of sentence-transformers to about 0.1 % of their spread: the linear layers
+    multiply in int16 (:mod:`shoestring.match.int16_kernels`). A pair's logit does not depend on the
+    other pairs of the call. The kernels are compiled at the first use on a machine (half a minute)
+    and kept.
+    """
+
+    def __init__(
+        self, folder: str | Path, max_length: int | None = None, n_threads: int | None = None
+    ) -> None:
+        self.folder = Path(folder)
+        config = read_model_config(self.folder)
+        reason = why_not_fast(self.folder, config)
+        if reason:
+            hint = "Pass CrossEncoderScorer(folder), or the CrossEncoder itself."
+            want = "a BERT cross-encoder of one label"
+            got = f"{self.folder}, but {reason}"
+            raise ParameterError(
+                f"The 'folder' parameter of FastCrossEncoder must be {want}. Got {got}. {hint}"
+            )
+        self.max_length = min(
+            max_length or _own_length(self.folder), config["max_position_embeddings"]
+        )
+        if self.max_length < 4:
+            raise ParameterError.of(
+                "max_length", "FastCrossEncoder", "an int of at least 4", max_length
+            )
+        self.n_threads = n_threads or os.cpu_count() or 1
+        self._load(config)
+        self.name = f"cross-encoder:{weights_digest(self.folder)}:{self.max_length}"
+        self.throughput = Throughput()
+
+    def _load(self, config: dict[str, Any]) -> None:
+        self._weights = read_weights(self.folder)
+        self._bert = PackedBert(self._weights, config, prefix="bert.")
+        self._tokenizer = load_tokenizer(self.folder)
+        self._tokenizer.enable_truncation(self.max_length)
+
+    @property
+    def pairs_per_second(self) -> float:
+        """Mean over every call so far; 0 before the first."""
+        return self.throughput.pairs_per_second
+
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """Score B pairs: (B,) float32 logits. Equal pairs of a call are scored once."""
+        pairs = [(query, text) for query, text in pairs]
+        logits = np.empty(len(pairs), np.float32)
+        with self.throughput.timing(len(pairs)), one_blas_thread():
+            unique = list(dict.fromkeys(pairs))
+            scored: dict[tuple[str, str], float] = {}
+            with ThreadPoolExecutor(self.n_threads) as pool:
+                for start in range(0, len(unique), PAIRS_PER_BLOCK):
+                    block = unique[start : start + PAIRS_PER_BLOCK]
+                    scored.update(zip(block, self._score_block(block, pool), strict=True))
+            logits[:] = [scored[pair] for pair in pairs]
+        return logits
+
+    def _score_block(self, pairs: list[tuple[str, str]], pool: ThreadPoolExecutor) -> list[float]:
+        n = self.max_length * CHARACTERS_PER_TOKEN
+        encodings = self._tokenizer.encode_batch([(query[:n], text[:n]) for query, text in pairs])
+        lengths = [len(encoding.ids) for encoding in encodings]
+        batches = list(batches_by_length(lengths, TOKENS_PER_BATCH))[::-1]  # the longest first
+        logits = np.empty(len(pairs), np.float32)
+
+        def score(rows: list[int]) -> None:
+            ids = [encodings[row].ids for row in rows]
+            segments = [encodings[row].type_ids for row in rows]
+            logits[rows] = self._head(self._bert.first_tokens(ids, segments))
+
+        list(pool.map(score, batches))
+        scores: list[float] = logits.tolist()
+        return scores
+
+    def _head(self, first: NDArray[np.float32]) -> NDArray[np.float32]:
+        w = self._weights
+        pooled = np.tanh(first @ w["bert.pooler.dense.weight"].T + w["bert.pooler.dense.bias"])
+        logits: NDArray[np.float32] = pooled @ w["classifier.weight"][0] + w["classifier.bias"][0]
+        return logits
+
+    def __repr__(self) -> str:
+        return f"FastCrossEncoder({self.folder.name!r}, max_length={self.max_length})"
+
+
+def why_not_fast(folder: Path, config: Mapping[str, Any]) -> str:
+    """Say why :class:`FastCrossEncoder` cannot run a folder, or nothing if it can.
+
+    Parameters
+    ----------
+    folder : Path
+        A model.
+    config : mapping
+        Its config.json.
+    """
+    missing = [f for f in ("model.safetensors", "tokenizer.json") if not (folder / f).is_file()]
+    n_labels = len(config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"})
+    if "BertForSequenceClassification" not in (config.get("architectures") or []):
+        return "it is no BertForSequenceClassification"
+    if n_labels != 1:
+        return f"it has {n_labels} labels"
+    if missing:
+        return f"it has no {' and no '.join(missing)}"
+    if config.get("dtype") == "bfloat16" or config.get("torch_dtype") == "bfloat16":
+        return "its weights are bfloat16"
+    return unfit(config)
+
+
+def _own_length(folder: Path) -> int:
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return min(int(settings.get("model_max_length", 512)), 2**30)

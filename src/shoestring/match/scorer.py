@@ -1,8 +1,8 @@
 """Pair scorers: make one of any function, load one, name one, and check what it answers.
 
-A scorer (:class:`~shoestring.types.PairScorer`) has ``predict(pairs) -> (B,)``, higher is more alike.
-Ours also have ``name`` (who is scoring: the key of scores already paid for) and
-``pairs_per_second`` (what this machine did so far).
+A :class:`~shoestring.types.PairScorer` has ``predict(pairs) -> (B,)``, higher is more alike. Ours
+also have ``name`` (who is scoring: the key of scores already paid for) and ``pairs_per_second``
+(what this machine did so far).
 
 B pairs.
 
@@ -229,7 +229,7 @@ def load_scorer(spec: Any) -> PairScorer:
 
 
 def _load_folder(folder: Path) -> PairScorer:
-    from shoestring.match.weights import read_model_config
+    from shoestring.match.weights import gpu_is_there, read_model_config
 
     config = read_model_config(folder)
     architectures = " ".join(config.get("architectures") or [])
@@ -237,13 +237,11 @@ def _load_folder(folder: Path) -> PairScorer:
         from shoestring.match.interaction import TokenInteraction
 
         return TokenInteraction(folder)
-    from shoestring.match.cross_encoder import CrossEncoderScorer, FastCrossEncoder
+    from shoestring.match.cross_encoder import CrossEncoderScorer, FastCrossEncoder, why_not_fast
 
-    return (
-        FastCrossEncoder(folder)
-        if config.get("model_type") == "bert"
-        else CrossEncoderScorer(folder)
-    )
+    if why_not_fast(folder, config) or gpu_is_there():
+        return CrossEncoderScorer(folder)
+    return FastCrossEncoder(folder)
 
 
 def _checked(

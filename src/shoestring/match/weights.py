@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from shoestring.errors import FormatError
 
@@ -56,6 +62,30 @@ def read_model_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Read a folder's model.safetensors as float32.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged.
+    """
+    file = folder / "model.safetensors"
+    try:
+        return {name: array.astype(np.float32) for name, array in load_file(file).items()}
+    except (SafetensorError, KeyError) as error:
+        raise FormatError(f"cannot be read ({error}); save the model again.", file=file) from error
+
+
+def gpu_is_there() -> bool:
+    """Tell whether torch is installed and sees a GPU."""
+    if find_spec("torch") is None:
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
 def cross_encoder_name(model: Any) -> str:
     """Name a sentence-transformers ``CrossEncoder``: model, digest of weights, length, activation.
 
@@ -73,5 +103,6 @@ def cross_encoder_name(model: Any) -> str:
         digest.update(key.encode())
         digest.update(tensor.detach().float().cpu().numpy().tobytes())
     path = Path(str(getattr(model.config, "_name_or_path", "") or "model")).name
+    length = getattr(model, "max_seq_length", None) or getattr(model, "max_length", None)
     activation = type(model.activation_fn).__name__
-    return f"cross-encoder:{path}:{digest.hexdigest()}:{model.max_length}:{activation}"
+    return f"cross-encoder:{path}:{digest.hexdigest()}:{length}:{activation}"

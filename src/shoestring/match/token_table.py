@@ -1,0 +1,238 @@
+"""Every text's token vectors kept on disk, so that token interaction costs no forward for a text.
+
+An option for small indexes: about 27 kB a text of 70 MiniLM tokens in int8 (each token vector has
+its own scale, as its largest element is 127), twice that in float16, four times in float32.
+
+N texts, S tokens of all of them, D width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.errors import IntegrityError, ParameterError
+from shoestring.match.interaction import TokenInteraction, interaction_scores
+from shoestring.match.throughput import Throughput
+
+FORMAT_VERSION = 1
+DTYPES = ("int8", "float16", "float32")
+_ARRAYS = ("tokens", "scales", "starts", "digests")
+_TOKENS_PER_STEP = 8192  # turned into float32 at a time: 12 MB of MiniLM's
+
+
+class TokenTable:
+    """Token vectors of a fixed list of texts; a pair scorer for them, and for others as well.
+
+    Make one with :meth:`build` or :meth:`load`.
+
+    Parameters
+    ----------
+    scorer : TokenInteraction
+        Encodes the queries, and the texts that are not in the table.
+    arrays : dict of str to ndarray
+        tokens (S, D), scales (S,) float32, starts (N + 1,) int64, digests (N,) of the texts.
+
+    Examples
+    --------
+    >>> table = TokenTable.build(texts, folder="my-table")  # doctest: +SKIP
+    >>> table.scores_against_all("flatten a list").argmax()  # doctest: +SKIP
+    """
+
+    def __init__(self, scorer: TokenInteraction, arrays: dict[str, NDArray[Any]]) -> None:
+        self.scorer = scorer
+        self._tokens, self._scales = arrays["tokens"], arrays["scales"]
+        self._starts, self._digests = arrays["starts"], arrays["digests"]
+        self._rows = {bytes(digest): row for row, digest in enumerate(self._digests)}
+        self.name = f"{scorer.name}:{self._tokens.dtype}"
+        self.throughput = Throughput()
+
+    @classmethod
+    def build(
+        cls,
+        texts: Sequence[str],
+        scorer: TokenInteraction | None = None,
+        folder: str | Path | None = None,
+        dtype: str = "int8",
+    ) -> TokenTable:
+        """Encode the texts, once.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            N of them.
+        scorer : TokenInteraction, optional
+            Default: MiniLM.
+        folder : str or Path, optional
+            Where the table is kept, memory-mapped; in memory by default. Replaced if it exists.
+        dtype : {"int8", "float16", "float32"}
+            float32 gives the scorer's own scores.
+
+        Notes
+        -----
+        Cost: one forward for each text; :func:`table_bytes` says the size beforehand.
+        """
+        if dtype not in DTYPES:
+            raise ParameterError.of("dtype", "TokenTable.build", f"one of {DTYPES}", dtype)
+        scorer = scorer or TokenInteraction()
+        if folder is None:
+            return cls(scorer, _encode(texts, scorer, dtype, None))
+        folder = Path(folder)
+        aside = folder.with_name(folder.name + ".building")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        arrays = _encode(texts, scorer, dtype, aside)
+        for name in _ARRAYS:
+            if isinstance(arrays[name], np.memmap):
+                arrays[name].flush()
+            else:
+                np.save(aside / f"{name}.npy", arrays[name])
+        config = {"format_version": FORMAT_VERSION, "scorer": scorer.name, "dtype": dtype}
+        (aside / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+        return cls.load(folder, scorer)
+
+    @classmethod
+    def load(cls, folder: str | Path, scorer: TokenInteraction | None = None) -> TokenTable:
+        """Open a table that :meth:`build` kept.
+
+        Raises
+        ------
+        IntegrityError
+            If a file is missing or damaged.
+        ParameterError
+            If another scorer made the table.
+        """
+        folder, scorer = Path(folder), scorer or TokenInteraction()
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            arrays = {name: _open(folder / f"{name}.npy") for name in _ARRAYS}
+        except (OSError, ValueError, EOFError) as error:
+            raise IntegrityError(
+                f"The token table {folder} cannot be read ({error}); build it again with "
+                "TokenTable.build."
+            ) from error
+        if config.get("format_version") != FORMAT_VERSION:
+            raise IntegrityError(
+                f"The token table {folder} has format {config.get('format_version')}; this version "
+                f"reads {FORMAT_VERSION}. Build it again with TokenTable.build."
+            )
+        if config.get("scorer") != scorer.name:
+            want = f"the scorer that made the table, {config.get('scorer')}"
+            raise ParameterError.of("scorer", "TokenTable.load", want, scorer.name)
+        return cls(scorer, arrays)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the arrays."""
+        return sum(a.nbytes for a in (self._tokens, self._scales, self._starts, self._digests))
+
+    @property
+    def pairs_per_second(self) -> float:
+        """Mean over every call so far; 0 before the first."""
+        return self.throughput.pairs_per_second
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def __repr__(self) -> str:
+        size = f"{self.n_bytes / 1e6:.1f} MB, {self._tokens.dtype}"
+        return f"TokenTable({len(self):,} texts, {len(self._tokens):,} tokens, {size})"
+
+    def scores_against_all(self, query: str) -> NDArray[np.float32]:
+        """Score a query against every text of the table: (N,) float32, in the table's order.
+
+        Notes
+        -----
+        Cost: one forward for the query, and 2 n_q S D FLOPs for its n_q tokens.
+        """
+        with self.throughput.timing(len(self)):
+            query_tokens = self.scorer.token_vectors([query])[0]
+            scores = np.zeros(len(self), np.float32)
+            known = np.flatnonzero(np.diff(self._starts))
+            if len(query_tokens) and len(known):
+                cosines = self._cosines(query_tokens)  # (n_q, S)
+                best = np.maximum.reduceat(cosines, self._starts[known], axis=1)
+                scores[known] = best.mean(axis=0)
+        return scores
+
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """Score B pairs: (B,) float32; texts that are not in the table are encoded."""
+        pairs = list(pairs)
+        scores = np.zeros(len(pairs), np.float32)
+        with self.throughput.timing(len(pairs)):
+            rows = [self._rows.get(_digest(text), -1) for _, text in pairs]
+            strangers = [i for i, row in enumerate(rows) if row < 0]
+            if strangers:
+                scores[strangers] = self.scorer.predict([pairs[i] for i in strangers])
+            kept = [i for i, row in enumerate(rows) if row >= 0]
+            queries = list(dict.fromkeys(pairs[i][0] for i in kept))
+            vectors = dict(zip(queries, self.scorer.token_vectors(queries), strict=True))
+            for i in kept:
+                text_tokens = self._floats(*self._starts[rows[i] : rows[i] + 2])
+                scores[i] = interaction_scores([vectors[pairs[i][0]]], text_tokens)[0]
+        return scores
+
+    def _cosines(self, query_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
+        cosines = np.empty((len(query_tokens), len(self._tokens)), np.float32)
+        for start in range(0, len(self._tokens), _TOKENS_PER_STEP):
+            stop = min(start + _TOKENS_PER_STEP, len(self._tokens))
+            tokens = self._tokens[start:stop].astype(np.float32)
+            np.matmul(query_tokens, tokens.T, out=cosines[:, start:stop])
+        cosines *= self._scales  # after the product: S numbers instead of S D
+        return cosines
+
+    def _floats(self, start: int, stop: int) -> NDArray[np.float32]:
+        tokens = self._tokens[start:stop].astype(np.float32)
+        scaled: NDArray[np.float32] = tokens * self._scales[start:stop, None]
+        return scaled
+
+
+def table_bytes(texts: Sequence[str], scorer: TokenInteraction, dtype: str = "int8") -> int:
+    """Size of a table in bytes, from a tokeniser's pass alone (no forward)."""
+    n_tokens = int(scorer.encoder.count_tokens(texts).sum())
+    return n_tokens * (scorer.n_dims * np.dtype(dtype).itemsize + 4) + len(texts) * 24 + 8
+
+
+def _encode(
+    texts: Sequence[str], scorer: TokenInteraction, dtype: str, folder: Path | None
+) -> dict[str, Any]:
+    starts = np.concatenate([[0], np.cumsum(scorer.encoder.count_tokens(texts))]).astype(np.int64)
+    shape = (int(starts[-1]), scorer.n_dims)
+    tokens: Any
+    if folder is None or not shape[0]:  # an empty file cannot be memory-mapped
+        tokens = np.empty(shape, dtype)
+    else:
+        tokens = np.lib.format.open_memmap(folder / "tokens.npy", "w+", np.dtype(dtype), shape)
+    scales = np.ones(shape[0], np.float32)
+    for row, vectors in scorer.encoder.encode(texts):
+        part = slice(starts[row], starts[row + 1])
+        if dtype == "int8":
+            largest = np.abs(vectors).max(axis=1, initial=1e-12)
+            scales[part] = largest / 127
+            vectors = np.rint(vectors / scales[part, None])
+        tokens[part] = vectors
+    digests = np.array([np.void(_digest(text)) for text in texts], "V16")
+    return {"tokens": tokens, "scales": scales, "starts": starts, "digests": digests}
+
+
+def _open(file: Path) -> NDArray[Any]:
+    try:
+        return cast(NDArray[Any], np.load(file, mmap_mode="r"))
+    except (
+        ValueError
+    ):  # an empty array cannot be memory-mapped; a damaged one cannot be read either
+        return cast(NDArray[Any], np.load(file))
+
+
+def _digest(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(data, digest_size=16).digest()

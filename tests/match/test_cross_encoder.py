@@ -1,0 +1,178 @@
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sentence_transformers")
+
+import torch
+import transformers
+
+from shoestring.errors import FormatError, ParameterError
+from shoestring.match import CrossEncoderScorer, FastCrossEncoder, load_scorer, scorer_name
+from shoestring.match.int16_kernels import has_avx2
+
+needs_avx2 = pytest.mark.skipif(not has_avx2(), reason="the kernels need a CPU with AVX2")
+
+WORDS = "flatten list open file return string words chain the a of in and 把 列 表 展 平 打 开"
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS.split(), "##s", "##ed", ".", ","]
+
+
+def save_model(folder, n_labels=1, width=32, n_layers=3, seed=0):
+    """A tiny cross-encoder with weights large enough for its logits to differ."""
+    folder.mkdir()
+    vocabulary = folder / "vocab.txt"
+    vocabulary.write_text("\n".join(PIECES), encoding="utf-8")
+    config = transformers.BertConfig(
+        vocab_size=len(PIECES),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=n_layers,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+        num_labels=n_labels,
+        initializer_range=0.25,
+    )
+    torch.manual_seed(seed)
+    model = transformers.BertForSequenceClassification(config)
+    for name, weight in model.named_parameters():  # biases and norms start as 0 and 1: stir them
+        if weight.ndim == 1:
+            torch.nn.init.normal_(weight, mean=float("Norm.weight" in name), std=0.3)
+    model.save_pretrained(folder)
+    tokenizer = transformers.BertTokenizer(vocab=str(vocabulary), model_max_length=48)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    rng = np.random.default_rng(0)
+    words = [*WORDS.split(), "zebra", "Files.", "打开列表"]
+    texts = [" ".join(rng.choice(words, n)) for n in (0, 1, 2, 3, 5, 8, 13, 17, 30, 47, 90, 400)]
+    return [(texts[i], texts[j]) for i, j in rng.integers(0, len(texts), (150, 2))]
+
+
+@pytest.fixture(scope="module")
+def reference(folder, pairs):
+    """The logits of sentence-transformers."""
+    from sentence_transformers import CrossEncoder
+
+    model = CrossEncoder(str(folder), device="cpu")
+    return model.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+
+
+@needs_avx2
+def test_fast_logits_equal_those_of_sentence_transformers(folder, pairs, reference):
+    assert reference.std() > 0.1
+    logits = FastCrossEncoder(folder).predict(pairs)
+    np.testing.assert_allclose(logits, reference, atol=2e-3 * reference.std())
+
+
+@needs_avx2
+def test_a_logit_does_not_depend_on_order_companions_or_threads(folder, pairs):
+    scorer = FastCrossEncoder(folder, n_threads=1)
+    logits = scorer.predict(pairs)
+    order = np.random.default_rng(1).permutation(len(pairs))
+    np.testing.assert_allclose(scorer.predict([pairs[i] for i in order]), logits[order], atol=5e-5)
+    alone = np.concatenate([scorer.predict([pair]) for pair in pairs[:20]])
+    np.testing.assert_allclose(alone, logits[:20], atol=5e-5)
+    assert FastCrossEncoder(folder, n_threads=3).predict(pairs).tolist() == logits.tolist()
+
+
+@needs_avx2
+def test_blocks_of_pairs_give_the_same_logits(folder, pairs, monkeypatch):
+    scorer = FastCrossEncoder(folder)
+    logits = scorer.predict(pairs)
+    monkeypatch.setattr("shoestring.match.cross_encoder.PAIRS_PER_BLOCK", 7)
+    np.testing.assert_allclose(scorer.predict(pairs), logits, atol=5e-5)
+
+
+@needs_avx2
+def test_no_pairs_and_a_megabyte_of_text_are_scored(folder):
+    scorer = FastCrossEncoder(folder)
+    assert scorer.predict([]).shape == (0,)
+    assert np.isfinite(scorer.predict([("list", "file " * 200_000)])).all()
+
+
+@needs_avx2
+def test_max_length_is_the_folders_unless_given(folder, pairs, reference):
+    assert FastCrossEncoder(folder).max_length == 48
+    assert FastCrossEncoder(folder, max_length=10_000).max_length == 128
+    shorter = FastCrossEncoder(folder, max_length=12)
+    assert not np.allclose(shorter.predict(pairs), reference, atol=1e-2)
+    with pytest.raises(ParameterError, match="max_length"):
+        FastCrossEncoder(folder, max_length=3)
+
+
+def test_the_torch_scorer_answers_the_same_logits(folder, pairs, reference):
+    scorer = CrossEncoderScorer(folder)
+    np.testing.assert_allclose(scorer.predict(pairs), reference, atol=1e-5)
+    assert scorer.predict([]).shape == (0,)
+
+
+@needs_avx2
+def test_a_name_stands_for_weights_and_length(folder, tmp_path):
+    name = FastCrossEncoder(folder).name
+    assert FastCrossEncoder(folder).name == CrossEncoderScorer(folder).name == name
+    assert FastCrossEncoder(folder, max_length=20).name != name
+    other = save_model(tmp_path / "other", seed=1)
+    assert FastCrossEncoder(other).name != name
+
+
+def test_a_plain_cross_encoder_is_named_by_its_weights(folder):
+    from sentence_transformers import CrossEncoder
+
+    model = CrossEncoder(str(folder), device="cpu")
+    name = scorer_name(model)
+    assert name == scorer_name(CrossEncoder(str(folder), device="cpu"))
+    with torch.no_grad():
+        next(iter(model.parameters())).add_(1.0)
+    assert scorer_name(model) != name
+
+
+def change_config(folder, **changes):
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return folder
+
+
+def test_what_the_kernels_cannot_run_is_refused_in_one_sentence(tmp_path):
+    two_labels = save_model(tmp_path / "two", n_labels=2)
+    narrow = save_model(tmp_path / "narrow", width=24)
+    tanh = change_config(save_model(tmp_path / "tanh"), hidden_act="relu")
+    bare = save_model(tmp_path / "bare")
+    (bare / "model.safetensors").unlink()
+    for folder, words in [
+        (two_labels, "2 labels"),
+        (narrow, "multiples of 16"),
+        (tanh, "'relu' activations"),
+        (bare, "no model.safetensors"),
+    ]:
+        with pytest.raises(ParameterError, match=words):
+            FastCrossEncoder(folder)
+    with pytest.raises(ParameterError, match="one label"):
+        CrossEncoderScorer(two_labels)
+
+
+def test_load_scorer_picks_the_fast_one_only_where_it_fits(folder, tmp_path, monkeypatch):
+    narrow = save_model(tmp_path / "narrow", width=24)
+    assert isinstance(load_scorer(narrow), CrossEncoderScorer)
+    if has_avx2():
+        assert isinstance(load_scorer(str(folder)), FastCrossEncoder)
+    monkeypatch.setattr("shoestring.match.packed_bert.has_avx2", lambda: False)
+    assert isinstance(load_scorer(folder), CrossEncoderScorer)
+
+
+@needs_avx2
+def test_damaged_weights_are_named(tmp_path):
+    folder = save_model(tmp_path / "damaged")
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(FormatError, match=r"model\.safetensors"):
+        load_scorer(folder)
