@@ -18,6 +18,7 @@ _HOMES = {
     "Record": "shoestring.types",
     "SearchIndex": "shoestring.search",
     "ShoestringError": "shoestring.errors",
+    "ShoestringWarning": "shoestring.errors",
     "TextEncoder": "shoestring.types",
     "read_records": "shoestring.text",
     "score_with": "shoestring.match",

@@ -14,6 +14,8 @@
     ├── StorageError (OSError)             the disk is full or read-only, a file cannot be opened
     └── IntegrityError (RuntimeError)      an artifact is damaged: which file, how to rebuild
 
+    ShoestringWarning (UserWarning)        to be known, not to stop for
+
 Each message is one sentence or two: the value that came, what it must be, the next step. The
 command line prints it and exits with 2; ``--debug`` shows the traceback.
 """
@@ -112,3 +114,7 @@ class StorageError(ShoestringError, OSError):
 
 class IntegrityError(ShoestringError, RuntimeError):
     """An artifact is damaged; the message names the file and says how to rebuild it."""
+
+
+class ShoestringWarning(UserWarning):
+    """Something that the user should know and need not stop for."""

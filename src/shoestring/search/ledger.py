@@ -192,6 +192,13 @@ class ScoreLedger:
         for query, name in queries:
             yield name, *self._row(number, query)
 
+    def row(self, scorer: str, query: str) -> tuple[IntArray, NDArray[np.float64]]:
+        """Everything known of one query: digests (n,), ascending, and scores (n,)."""
+        with self._lock, self._explained():
+            number = _number(self._connection, "scorers", scorer)
+            asked = _number(self._connection, "queries", query)
+        return self._row(number, asked)
+
     def _row(self, scorer: int, query: int) -> tuple[IntArray, NDArray[np.float64]]:
         with self._lock, self._explained():
             cursor = self._connection.execute(

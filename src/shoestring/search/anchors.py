@@ -1,0 +1,50 @@
+"""Which queries to take as anchors, which texts they are scored with, and how many calls each gets.
+
+Measured (``python -m benchmarks.search.anchors``): for the same calls many anchor queries scored
+with their most promising texts alone bought more recall than a few scored with every text; random
+texts beside the promising ones bought nothing, and no rule for choosing among real queries (k-means
+medoids, farthest first, nearest to the centres of the texts) clearly beat a random choice. So: the
+user's own queries where there are any, first sentences of random texts otherwise, up to 32 of them,
+and an even share of the calls for each.
+
+Letters: N items, m anchor queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shoestring.text import first_sentence, tokenize
+
+MAX_ANCHORS = 32
+MIN_CALLS = 20  # fewer of one query teach too little
+MIN_TOKENS, MAX_CHARACTERS = 3, 200
+
+
+def anchor_plan(calls: int, n_items: int) -> tuple[int, int]:
+    """How many anchor queries a budget buys, and the calls of each.
+
+    Examples
+    --------
+    >>> anchor_plan(2_000, 6_500), anchor_plan(100, 6_500), anchor_plan(10**9, 1_000)
+    ((32, 62), (5, 20), (32, 1000))
+    """
+    if calls <= 0 or n_items <= 0:
+        return 0, 0
+    share = min(n_items, max(MIN_CALLS, calls // MAX_ANCHORS))
+    return min(MAX_ANCHORS, max(1, calls // share)), share
+
+
+def choose_queries(queries: Sequence[str], n_queries: int, *, seed: int) -> list[str]:
+    """A random choice without repetition, the same for the same seed, longer for a larger n."""
+    distinct = list(dict.fromkeys(query.strip() for query in queries if query.strip()))
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    return [distinct[i] for i in order[:n_queries]]
+
+
+def queries_from_texts(texts: Sequence[str]) -> list[str]:
+    """First sentences that could be queries: at least three tokens, at most 200 characters."""
+    sentences = (first_sentence(text)[:MAX_CHARACTERS].strip() for text in texts)
+    return [sentence for sentence in sentences if len(tokenize(sentence)) >= MIN_TOKENS]

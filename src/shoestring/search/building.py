@@ -1,0 +1,188 @@
+"""Building an index: vectors for new records, anchor scores within a budget, the scorer's taste.
+
+Every stage works on what is not done yet, in batches that are on the disk before the next begins,
+so an interrupted build goes on where it was. Scores go to the ledger as they are paid for; the
+arrays that queries read are computed from the ledger and published at the end.
+
+Letters: N rows, m anchor queries.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from shoestring.match.scorer import scorer_name
+from shoestring.search.anchors import MAX_ANCHORS
+from shoestring.search.cur import top_rows
+from shoestring.search.features import IndexRows
+from shoestring.search.ledger import ScoreLedger, text_digests
+from shoestring.search.paying import Payer
+from shoestring.search.querying import Learnt, first_guess, pair_features
+from shoestring.search.snapshot import Snapshot
+from shoestring.search.store import RecordStore
+from shoestring.search.taste import fit_taste
+from shoestring.text import LsaEncoder
+from shoestring.types import FloatArray, IntArray, PairScorer, TextEncoder
+
+ENCODE_BATCH = 1_024
+SCORE_BATCH = 256
+MIN_COVERAGE = 0.02  # share of the rows that a query's paid scores must cover to teach anything
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a build may spend: calls of the scorer, and a moment to stop at (monotonic, s)."""
+
+    calls: int
+    deadline: float = float("inf")
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self.deadline
+
+
+def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) -> None:
+    """Give every record that has no arrays its vector; a batch is a segment."""
+    with store.snapshot() as snapshot:
+        keys, segments = snapshot.pending_keys, snapshot.segments
+    widths = (
+        {name: array.shape[1] for name, array in segments[0].arrays.items() if array.ndim == 2}
+        if segments
+        else {}
+    )
+    with tqdm(total=len(keys), desc="vectors", unit="text", disable=not progress) as bar:
+        for start in range(0, len(keys), ENCODE_BATCH):
+            batch = keys[start : start + ENCODE_BATCH]
+            with store.snapshot() as snapshot:
+                live = batch[np.isin(batch, snapshot.pending_keys)]
+                texts = snapshot.texts(live)
+            arrays: dict[str, NDArray[Any]] = {
+                "vectors": np.asarray(encoder.encode(texts), dtype=np.float32),
+                "digest": text_digests(texts),
+                "level": np.zeros(len(live), dtype=np.float32),
+            }
+            if "residuals" in widths:
+                arrays["residuals"] = np.zeros((len(live), widths["residuals"]), np.float32)
+            if len(live):
+                store.append_segment(live, arrays)
+            bar.update(len(batch))
+
+
+def pay_for_anchors(
+    store: RecordStore,
+    encoder: TextEncoder,
+    scorer: PairScorer,
+    queries: Sequence[str],
+    share: int,
+    budget: Budget,
+    *,
+    progress: bool,
+) -> int:
+    """Score each anchor query with its most promising texts, within the budget.
+
+    Parameters
+    ----------
+    share : int
+        Calls of each query, beside what was paid for it before.
+
+    Returns
+    -------
+    int
+        The calls spent.
+    """
+    spent, name, lexical = 0, scorer_name(scorer), isinstance(encoder, LsaEncoder)
+    encoded = np.asarray(encoder.encode(list(queries)), dtype=np.float32)
+    with store.snapshot() as snapshot, ScoreLedger(store.path) as ledger:
+        rows, learnt = IndexRows(snapshot.view), Learnt.from_attrs(snapshot.attrs)
+        total = min(budget.calls, len(queries) * min(share, rows.n_live))
+        with tqdm(total=total, desc="anchor scores", unit="call", disable=not progress) as bar:
+            for query, vector in zip(queries, encoded, strict=True):
+                features = pair_features(snapshot, rows, query, vector)
+                guess = first_guess(rows, learnt, features, lexical=lexical)
+                guess[rows.dead] = -np.inf
+                guess[rows.known_scores(*ledger.row(name, query))[0]] = -np.inf
+                n_open = int(np.isfinite(guess).sum())
+                chosen = top_rows(guess, min(share, n_open, budget.calls - spent))
+                payer = Payer(scorer, snapshot, rows.keys, query, ledger, RLock())
+                for start in range(0, len(chosen), SCORE_BATCH):
+                    if budget.is_over:
+                        return spent
+                    batch = chosen[start : start + SCORE_BATCH]
+                    payer(batch)
+                    spent += len(batch)
+                    bar.update(len(batch))
+    return spent
+
+
+def publish_taste(store: RecordStore, encoder: TextEncoder, name: str) -> Learnt:
+    """Learn the scorer's taste from every score that was paid for, and publish the arrays anew."""
+    with store.snapshot() as snapshot:
+        rows = IndexRows(snapshot.view)
+        alive = ~rows.dead[: len(rows) - rows.n_pending]
+        keys = rows.keys[: len(alive)][alive]
+        vectors = [part[mask] for part, mask in _by_segment(snapshot, "vectors")]
+        digest = np.concatenate([part[mask] for part, mask in _by_segment(snapshot, "digest")])
+        queries, scores = _paid_rows(store, name, digest.astype(np.int64))
+        mean, power = _moments(vectors)
+        arrays: dict[str, list[NDArray[Any]] | NDArray[Any]] = {
+            "vectors": vectors,
+            "digest": digest,
+            "level": np.zeros(len(keys), dtype=np.float32),
+        }
+        taste, residual_power = None, 1.0
+        if queries:
+            encoded = np.asarray(encoder.encode(queries), dtype=np.float32)
+            live = np.flatnonzero(~rows.dead[: len(alive)])
+            features = [
+                pair_features(snapshot, rows, query, vector)[live]
+                for query, vector in zip(queries, encoded, strict=True)
+            ]
+            taste, arrays["level"], residuals = fit_taste(scores, features)
+            arrays["residuals"] = residuals
+            residual_power = float(np.square(residuals, dtype=np.float64).sum(axis=1).mean())
+    learnt = Learnt(taste, tuple(queries), mean, power, max(residual_power, 1e-12))
+    store.publish(keys, arrays, attrs=learnt.to_attrs())
+    return learnt
+
+
+def _by_segment(snapshot: Snapshot, name: str) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+    for segment in snapshot.segments:
+        mask = np.ones(len(segment.keys), bool) if segment.alive is None else segment.alive
+        yield segment.arrays[name], mask
+
+
+def _moments(vectors: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float64], float]:
+    """Mean row and mean squared length around it."""
+    count = max(1, sum(len(part) for part in vectors))
+    mean = np.sum([part.sum(axis=0, dtype=np.float64) for part in vectors], axis=0) / count
+    square = sum(float(np.square(part, dtype=np.float64).sum()) for part in vectors) / count
+    return mean, max(square - float(mean @ mean), 1e-12)
+
+
+def _paid_rows(store: RecordStore, name: str, digest: IntArray) -> tuple[list[str], FloatArray]:
+    """The queries whose paid scores cover enough rows, best covered first: (m, N) with NaN."""
+    order = np.argsort(digest, kind="stable")
+    ordered = digest[order]
+    found: list[tuple[int, int, str, FloatArray]] = []
+    with ScoreLedger(store.path) as ledger:
+        for number, (query, digests, scores) in enumerate(ledger.rows(name)):
+            if len(digests) < MIN_COVERAGE * len(digest):
+                continue
+            place = np.clip(np.searchsorted(digests, ordered), 0, len(digests) - 1)
+            row = np.full(len(digest), np.nan, dtype=np.float32)
+            row[order] = np.where(digests[place] == ordered, scores[place], np.nan)
+            n_known = int(np.isfinite(row).sum())
+            if n_known >= max(2, MIN_COVERAGE * len(digest)):
+                found.append((-n_known, number, query, row))
+    found = sorted(found, key=lambda item: item[:2])[: 2 * MAX_ANCHORS]
+    queries = [query for _, _, query, _ in found]
+    return queries, np.stack([row for *_, row in found]) if found else np.empty((0, len(digest)))

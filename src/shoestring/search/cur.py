@@ -1,0 +1,307 @@
+r"""What a pair scorer would rank first, from few of its scores: the mathematics alone.
+
+Two ways to estimate a query's scores with N items when only some of them were paid for.
+
+**One shot (ANNCUR).** A CUR decomposition of the query-item score matrix: R is the (m, N) matrix of
+m anchor queries with all items, C the query's scores with kc anchor items; the estimate is
+:math:`C\,U R` with U the pseudo-inverse of R's anchor columns. Paper: Yadav et al., "Efficient
+Nearest Neighbor Search for Cross-Encoder Models using Matrix Factorization" (EMNLP 2022, arXiv
+2210.12579). ``method="pinv"`` is the published rule; it blows up when kc comes near m, so ridge and
+truncated SVD are here as well.
+
+**In rounds (after ADACUR, arXiv 2305.02996).** The query's scores are modelled as
+:math:`y_i = f_i + x_i^T w + \varepsilon`: a first guess f, a linear correction on the item features
+x, noise. Anchor scores as features make it CUR; dense vectors, the guess itself and a constant may
+stand beside them. With a Gaussian prior on w the posterior after b more scores is a rank-b update,
+so nothing is ever refitted. Each round pays for the most promising items. Where we leave ADACUR: a
+prior (ridge with a scale per feature) in place of a pseudo-inverse, features beside the anchors', a
+first guess.
+
+How wrong the first guess is cannot be known before the query is seen. :class:`Rounds` therefore
+carries the same posterior under several prior strengths and weighs them by how well each predicted
+the scores that came (Bayesian evidence, exact, a by-product of the updates).
+
+Letters: N items, m anchor queries, kc anchor items, D features, b items of a batch, S strengths.
+
+Not covered: which queries to take as anchors (:mod:`~shoestring.search.anchors`), what the first
+guess is made of (:mod:`~shoestring.search.taste`), exploration (a variance bonus did not pay).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from shoestring.errors import ParameterError, ShapeError
+from shoestring.types import FloatArray, IntArray
+
+Floats = NDArray[np.float64]
+
+
+class ItemFeatures(Protocol):
+    """A matrix (N, D) that need not be in memory: all that the rounds ask of it."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, D)."""
+        ...
+
+    def dot(self, weights: Floats) -> FloatArray:
+        """The product with D weights: (N,)."""
+        ...
+
+    def take(self, rows: IntArray) -> Floats:
+        """Some rows: (len(rows), D)."""
+        ...
+
+
+class DenseFeatures:
+    """Item features that are one array in memory (N, D); takes no copy."""
+
+    def __init__(self, matrix: FloatArray) -> None:
+        self.matrix = matrix
+        self.shape = (matrix.shape[0], matrix.shape[1])
+
+    def dot(self, weights: Floats) -> FloatArray:
+        """The product with D weights: (N,)."""
+        return np.asarray(self.matrix @ weights.astype(self.matrix.dtype))
+
+    def take(self, rows: IntArray) -> Floats:
+        """Some rows: (len(rows), D)."""
+        return self.matrix[rows].astype(np.float64)
+
+
+def anncur_estimate(
+    query_scores: ArrayLike,
+    anchor_scores: FloatArray,
+    anchor_items: ArrayLike,
+    *,
+    method: Literal["pinv", "ridge", "svd"] = "pinv",
+    strength: float = 0.1,
+) -> Floats:
+    """Estimate a query's scores with all items from those with the anchor items.
+
+    Parameters
+    ----------
+    query_scores : array (kc,)
+        The query's own scores with the anchor items.
+    anchor_scores : array (m, N)
+        R, every anchor query with every item.
+    anchor_items : int array (kc,)
+        Which columns of R the query was scored with.
+    method : {"pinv", "ridge", "svd"}
+        How R's anchor columns are inverted: as published; with ``strength`` times their mean
+        squared singular value added; or without the singular values below ``strength`` times the
+        largest.
+    strength : float
+        See ``method``; not used by "pinv".
+
+    Returns
+    -------
+    float64 array (N,)
+
+    Raises
+    ------
+    ShapeError
+        If the scores and the anchor items are not as many.
+    ParameterError
+        If the method is none of the three.
+
+    Notes
+    -----
+    Cost: O(m kc min(m, kc) + m N). Source: Yadav et al. 2022, equation 3 and their reference code.
+
+    Examples
+    --------
+    >>> R = np.outer([1.0, 2.0], [3.0, 1.0, 2.0])
+    >>> anncur_estimate([6.0], R, [0])
+    array([6., 2., 4.])
+    """
+    scores = np.asarray(query_scores, dtype=np.float64)
+    columns = np.asarray(anchor_scores[:, np.asarray(anchor_items)], dtype=np.float64)  # (m, kc)
+    if scores.shape != (columns.shape[1],):
+        raise ShapeError(
+            f"{scores.shape} query scores came for {columns.shape[1]} anchor items; "
+            "give one score for each anchor item."
+        )
+    if method == "pinv":
+        inverse = np.linalg.pinv(columns)  # (kc, m)
+    elif method == "svd":
+        inverse = np.linalg.pinv(columns, rcond=strength)
+    elif method == "ridge":
+        gram = columns @ columns.T  # (m, m)
+        gram[np.diag_indices_from(gram)] += strength * np.trace(gram) / min(columns.shape) + 1e-12
+        inverse = cho_solve(cho_factor(gram), columns).T
+    else:
+        raise ParameterError.of("method", "anncur_estimate", "'pinv', 'ridge' or 'svd'", method)
+    return np.asarray((scores @ inverse) @ anchor_scores, dtype=np.float64)
+
+
+class GaussianWeights:
+    """The posterior of D weights under a Gaussian prior, updated a batch at a time.
+
+    Parameters
+    ----------
+    prior_variance : array (D,)
+        Of each weight; the prior mean is zero and the weights are independent.
+    noise : float
+        Variance of a score around the model.
+
+    Notes
+    -----
+    Equal to refitting ridge regression on all batches together (tests hold it to 1e-8). Cost of a
+    batch: O(b D^2 + b^3). ``log_evidence`` sums the log density of each batch as predicted
+    from the batches before it, which is the exact marginal likelihood of all scores so far.
+    Source: recursive least squares in covariance form (Rasmussen & Williams 2006, chapter 2.1).
+    """
+
+    def __init__(self, prior_variance: Floats, noise: float) -> None:
+        self.mean = np.zeros(len(prior_variance))  # (D,)
+        self.covariance = np.diag(prior_variance.astype(np.float64))  # (D, D)
+        self.noise = noise
+        self.log_evidence = 0.0
+
+    def observe(self, features: Floats, residuals: Floats) -> None:
+        """Take in a batch: features (b, D), scores less the first guess (b,)."""
+        spread = features @ self.covariance  # (b, D)
+        predicted = spread @ features.T  # (b, b)
+        predicted[np.diag_indices_from(predicted)] += self.noise
+        factor = cho_factor(predicted, lower=True)
+        surprise = residuals - features @ self.mean
+        scaled = cho_solve(factor, surprise)
+        self.mean += spread.T @ scaled
+        self.covariance -= spread.T @ cho_solve(factor, spread)
+        log_volume = 2.0 * float(np.log(np.diag(factor[0])).sum())
+        self.log_evidence -= 0.5 * (
+            float(surprise @ scaled) + log_volume + len(surprise) * np.log(2.0 * np.pi)
+        )
+
+
+class Rounds:
+    """One query's search in rounds: propose rows, observe their scores, rank.
+
+    Parameters
+    ----------
+    features : ItemFeatures
+        (N, D), see :class:`ItemFeatures`.
+    guess : array (N,)
+        The first guess f, in the units of the scores.
+    prior_variance : array (D,)
+        How far each weight may be from zero, in squared units of the scores over the feature.
+    noise : float
+        Variance of the scores around the model.
+    strengths : sequence of float
+        The prior variance is tried times each of these; the evidence weighs them.
+    dead : bool array (N,), optional
+        Rows never to propose.
+
+    Examples
+    --------
+    >>> truth = np.array([0.1, 0.9, 0.3, 0.8])
+    >>> rounds = Rounds(DenseFeatures(np.eye(4)), np.zeros(4), np.ones(4), noise=0.01)
+    >>> for _ in range(2):
+    ...     rows = rounds.propose(2)
+    ...     rounds.observe(rows, truth[rows])
+    >>> rows, scores, exact = rounds.ranking(2)
+    >>> rows.tolist(), scores.tolist(), exact.tolist()
+    ([1, 3], [0.9, 0.8], [True, True])
+
+    Notes
+    -----
+    Cost of a round: O(S b D^2) for the weights and one pass over the features. Memory besides the
+    features: two float32 and one bool per item.
+    """
+
+    def __init__(
+        self,
+        features: ItemFeatures,
+        guess: FloatArray,
+        prior_variance: Floats,
+        noise: float,
+        *,
+        strengths: Sequence[float] = (1.0,),
+        dead: NDArray[np.bool_] | None = None,
+    ) -> None:
+        n_items, n_dims = features.shape
+        if guess.shape != (n_items,) or prior_variance.shape != (n_dims,):
+            raise ShapeError(
+                f"A guess of shape {guess.shape} and prior variances of shape "
+                f"{prior_variance.shape} do not fit features of shape {(n_items, n_dims)}; "
+                "give one guess for each row and one variance for each column."
+            )
+        self.features = features
+        self.guess = guess.astype(np.float32)
+        self.estimate = self.guess.copy()
+        self.posteriors = [GaussianWeights(prior_variance * s, noise) for s in strengths]
+        self._closed = np.zeros(n_items, dtype=bool) if dead is None else dead.copy()
+        self._rows = np.empty(0, dtype=np.int64)
+        self._scores = np.empty(0, dtype=np.float64)
+        self._is_stale = False
+
+    @property
+    def n_open(self) -> int:
+        """Rows that could still be proposed."""
+        return int(len(self._closed) - np.count_nonzero(self._closed))
+
+    @property
+    def strength_weights(self) -> Floats:
+        """The posterior probability of each prior strength, (S,)."""
+        evidence = np.array([posterior.log_evidence for posterior in self.posteriors])
+        weights = np.exp(evidence - evidence.max())
+        return np.asarray(weights / weights.sum())
+
+    def propose(self, n_rows: int) -> IntArray:
+        """The unscored rows with the highest estimates, best first; the lower row wins a tie."""
+        self._refresh()
+        candidate = np.where(self._closed, -np.inf, self.estimate)
+        return top_rows(candidate, min(n_rows, self.n_open))
+
+    def observe(self, rows: IntArray, scores: FloatArray) -> None:
+        """Take in what the scorer said of some rows."""
+        batch = np.asarray(scores, dtype=np.float64)
+        features, residuals = self.features.take(rows), batch - self.guess[rows]
+        for posterior in self.posteriors:
+            posterior.observe(features, residuals)
+        self._closed[rows] = True
+        self._rows = np.concatenate([self._rows, rows])
+        self._scores = np.concatenate([self._scores, batch])
+        self._is_stale = True
+
+    def _refresh(self) -> None:
+        if self._is_stale:
+            pairs = zip(self.strength_weights, self.posteriors, strict=True)
+            weights = np.sum([share * posterior.mean for share, posterior in pairs], axis=0)
+            np.add(self.guess, self.features.dot(weights), out=self.estimate)
+            self._is_stale = False
+
+    def ranking(self, k: int) -> tuple[IntArray, Floats, NDArray[np.bool_]]:
+        """The k best: rows whose score was paid for first, by their own score; then estimates.
+
+        Returns
+        -------
+        rows : int64 array (k,)
+        scores : float64 array (k,)
+            Exact where the third array says so, else estimated.
+        exact : bool array (k,)
+        """
+        order = np.lexsort((self._rows, -self._scores))[:k]
+        rest = self.propose(k - len(order))
+        rows = np.concatenate([self._rows[order], rest])
+        scores = np.concatenate([self._scores[order], self.estimate[rest].astype(np.float64)])
+        return rows, scores, np.arange(len(rows)) < len(order)
+
+
+def top_rows(values: FloatArray, n_rows: int) -> IntArray:
+    """The rows of the largest values, largest first; the lower row wins a tie."""
+    if n_rows <= 0:
+        return np.empty(0, dtype=np.int64)
+    if n_rows < len(values):
+        bound = np.partition(values, len(values) - n_rows)[len(values) - n_rows]
+        rows = np.flatnonzero(values >= bound)
+    else:
+        rows = np.arange(len(values))
+    return rows[np.argsort(-values[rows], kind="stable")][:n_rows]

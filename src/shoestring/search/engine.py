@@ -1,0 +1,391 @@
+"""Search whose answers are a pair scorer's, on a budget of its calls.
+
+An index is a folder (:mod:`~shoestring.search.store`). Building it costs vectors for every text
+and, where a budget is given, anchor scores; a query costs the calls it is given. Every score that
+was paid for is kept and never paid for twice, and every later build learns from all of them.
+
+Not covered: filters on labels, several scorers in one query, sharding.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from shoestring.errors import (
+    BudgetError,
+    IntegrityError,
+    ParameterError,
+    ShoestringWarning,
+)
+from shoestring.match.scorer import load_scorer, scorer_name
+from shoestring.search import anchors, building, querying, vectors
+from shoestring.search.features import IndexRows
+from shoestring.search.folder import CONFIG
+from shoestring.search.intake import AddReport, OnDuplicate
+from shoestring.search.ledger import ScoreLedger
+from shoestring.search.paying import Payer
+from shoestring.search.snapshot import Snapshot
+from shoestring.search.store import RecordStore
+from shoestring.text import read_records
+from shoestring.types import FloatArray, Hit, Hits, PairScorer, Record, TextEncoder
+
+DEFAULT_CALLS = 50
+
+
+class SearchIndex:
+    """An index that answers with what an expensive pair scorer would rank first.
+
+    Made by :meth:`build` or :meth:`open`. Any number of threads and processes may query one while
+    one writes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from shoestring import SearchIndex, score_with
+    >>> def shared(query, text):
+    ...     return len(set(query.split()) & set(text.split()))
+    >>> index = SearchIndex.build(
+    ...     tempfile.mkdtemp(),
+    ...     ["red shoes", "blue shoes", "a red hat"],
+    ...     scorer=score_with(shared, name="shared words", single=True),
+    ...     encoder="lsa",
+    ...     progress=False,
+    ... )
+    >>> hits = index.query("red shoes please", k=2, calls=3)
+    >>> [(hit.text, hit.score, hit.exact) for hit in hits], hits.calls
+    ([('red shoes', 2.0, True), ('blue shoes', 1.0, True)], 3)
+    """
+
+    def __init__(self, store: RecordStore, scorer: PairScorer | None) -> None:
+        self._store, self._given_scorer = store, scorer
+        self._lock = threading.RLock()  # models are loaded once, and asked by one thread at a time
+        self._loaded: dict[str, Any] = {}
+
+    @classmethod
+    def build(
+        cls,
+        path: str | Path,
+        records: Any = None,
+        *,
+        scorer: Any = vectors.AUTO,
+        encoder: str = vectors.AUTO,
+        queries: Sequence[str] | None = None,
+        calls: int = 0,
+        minutes: float | None = None,
+        text: str = "text",
+        id: str | None = None,
+        on_duplicate: OnDuplicate = "error",
+        resume: bool = False,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> SearchIndex:
+        """Build an index, or go on with one.
+
+        Parameters
+        ----------
+        path : str or Path
+            A new or empty folder; with ``resume`` an index.
+        records : file name, data frame, list of dicts, of records or of strings
+            As :func:`~shoestring.read_records`. May be left out with ``resume``, where records
+            whose ids are there already are skipped.
+        scorer : PairScorer, CrossEncoder, function or str
+            "minilm", a model folder, or an object; by default MiniLM where it knows the language,
+            else none.
+        encoder : str
+            "minilm", "lsa" (lexical vectors, any language) or a model folder; see ``scorer``.
+        queries : sequence of str, optional
+            What users ask, to choose anchor queries from; by default first sentences of the texts.
+        calls : int
+            Calls of the scorer that may be spent on anchor scores now; 0 is allowed.
+        minutes : float, optional
+            Stop paying for anchor scores after so much time; without ``calls`` the only bound.
+        text, id : str
+            Columns, see :func:`~shoestring.read_records`.
+        on_duplicate : {"error", "replace", "skip"}
+        resume : bool
+            Go on with an interrupted build, or add anchor scores to a finished one.
+        seed : int
+            Of the choice of anchor queries.
+        progress : bool
+            Show a progress bar for each stage on standard error.
+
+        Raises
+        ------
+        ParameterError, FormatError, ScorerError, BusyError, StorageError
+            What was finished stays: run again with ``resume``.
+        """
+        if minutes is not None and not minutes > 0:
+            raise BudgetError(
+                f"minutes must be above 0. Got {minutes!r}; leave it out for no bound."
+            )
+        if calls < 0:
+            raise BudgetError(f"calls must be at least 0. Got {calls!r}; 0 pays for none.")
+        deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
+        given = None if scorer is None or isinstance(scorer, str) else load_scorer(scorer)
+        if resume and is_index(path):
+            index = cls.open(path, scorer=given)
+            index._restore_arrays()
+            if records is not None:
+                source = read_records(records, text=text, id=id)
+                index._take_in(
+                    source, "skip" if on_duplicate == "error" else on_duplicate, progress
+                )
+        else:
+            if records is None:
+                want = "a file, frame or list"
+                raise ParameterError.of("records", "SearchIndex.build", want, None)
+            source = read_records(records, text=text, id=id)  # a wrong file name stops here
+            settings = {"encoder": encoder, "scorer": scorer if isinstance(scorer, str) else ""}
+            if given is not None:
+                settings["scorer_name"] = scorer_name(given)
+            index = cls(RecordStore.create(path, settings), given)
+            index._take_in(source, on_duplicate, progress)
+        budget_calls = calls if calls or minutes is None else 1 << 62
+        index._finish(queries, building.Budget(budget_calls, deadline), seed, progress)
+        return index
+
+    @classmethod
+    def open(cls, path: str | Path, *, scorer: Any = None) -> SearchIndex:
+        """Open an index; one built with an object as its scorer wants it again to pay calls."""
+        given = None if scorer is None else load_scorer(scorer)
+        return cls(RecordStore.open(path), given)
+
+    def _take_in(
+        self, records: Iterable[Record], on_duplicate: OnDuplicate, progress: bool
+    ) -> AddReport:
+        with tqdm(desc="records", unit="text", disable=not progress) as bar:
+            return self._store.add(records, on_duplicate=on_duplicate, progress=bar.update)
+
+    def _finish(
+        self, queries: Sequence[str] | None, budget: building.Budget, seed: int, progress: bool
+    ) -> None:
+        """Whatever is missing: models, vectors, anchor scores, taste."""
+        store = self._store
+        self._settle(seed)
+        building.encode_pending(store, self.encoder, progress=progress)
+        if budget.calls and self.scorer is not None:
+            self._pay_for_anchors(queries, budget, seed, progress)
+        building.publish_taste(store, self.encoder, self.scorer_name)
+
+    def _settle(self, seed: int) -> None:
+        """Choose the models that were left open, and fit a lexical encoder, once."""
+        settings = self._store.settings
+        encoder, scorer = settings["encoder"], settings["scorer"]
+        is_unfitted = encoder == vectors.LEXICAL and not (self.path / vectors.FOLDER).exists()
+        if vectors.AUTO not in (encoder, scorer) and not is_unfitted:
+            return
+        with self._store.snapshot() as snapshot:
+            keys = np.concatenate([snapshot.keys, snapshot.pending_keys])
+            sample = np.sort(np.random.default_rng(seed).permutation(keys)[:100_000])
+            texts = snapshot.texts(sample)
+        encoder, scorer = vectors.settle_models(texts, encoder, scorer)
+        self._loaded["encoder"] = vectors.fit_encoder(encoder, self.path, texts)
+        self._store.update_settings(encoder=encoder, scorer=scorer)
+
+    def _pay_for_anchors(
+        self, queries: Sequence[str] | None, budget: building.Budget, seed: int, progress: bool
+    ) -> None:
+        """Score anchor queries with their most promising texts; those already begun come first."""
+        scorer, store = self.scorer, self._store
+        if scorer is None:
+            return
+        with store.snapshot() as snapshot:
+            keys = snapshot.keys
+            if queries is None:
+                sample = np.random.default_rng(seed).permutation(keys)[: 4 * anchors.MAX_ANCHORS]
+                queries = anchors.queries_from_texts(snapshot.texts(sample))
+        n_queries, share = anchors.anchor_plan(budget.calls, len(keys))
+        begun = list(store.settings.get("anchors", []))
+        fresh = anchors.choose_queries(queries, anchors.MAX_ANCHORS, seed=seed)
+        chosen = list(dict.fromkeys([*begun, *fresh]))[: max(len(begun), n_queries)]
+        store.update_settings(anchors=chosen)
+        building.pay_for_anchors(
+            store, self.encoder, scorer, chosen, share, budget, progress=progress
+        )
+
+    def _restore_arrays(self) -> None:
+        """Throw damaged arrays away; they are computed again from the records and the ledger."""
+        try:
+            self._store.snapshot().close()
+        except IntegrityError:
+            self._store.discard_arrays()
+
+    @property
+    def path(self) -> Path:
+        """The folder of the index."""
+        return self._store.path
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """What makes the vectors; loaded when it is first needed."""
+        with self._lock:
+            if "encoder" not in self._loaded:
+                spec = self._store.settings["encoder"]
+                self._loaded["encoder"] = vectors.make_encoder(spec, self.path)
+            encoder: TextEncoder = self._loaded["encoder"]
+            return encoder
+
+    @property
+    def scorer(self) -> PairScorer | None:
+        """Who scores pairs, or None; loaded when it is first needed."""
+        if self._given_scorer is not None:
+            return self._given_scorer
+        with self._lock:
+            spec = self._store.settings["scorer"]
+            if "scorer" not in self._loaded and spec:
+                self._loaded["scorer"] = load_scorer(spec)
+            return self._loaded.get("scorer")
+
+    @property
+    def scorer_name(self) -> str:
+        """The key of the scores paid for."""
+        scorer = self.scorer
+        if scorer is not None:
+            return scorer_name(scorer)
+        return str(self._store.settings.get("scorer_name", ""))
+
+    def __len__(self) -> int:
+        with self._store.snapshot() as snapshot:
+            return len(snapshot)
+
+    def query(self, text: str, k: int = 10, calls: int | None = None) -> Hits:
+        """Find what the scorer would rank first.
+
+        Parameters
+        ----------
+        text : str
+        k : int
+            How many hits at most.
+        calls : int, optional
+            Pairs that the scorer may be asked for; scores of this query that were paid for before
+            count as spent and cost nothing. 0 answers from estimates alone. Default: 50, or k.
+
+        Returns
+        -------
+        Hits
+            Best first. ``exact`` says whether the scorer itself gave a hit's score.
+
+        Raises
+        ------
+        ParameterError
+            If the text is empty, or k or calls are out of range.
+        ScorerError
+            If the scorer fails; what it had answered before is kept.
+        """
+        began = time.perf_counter()
+        if not isinstance(text, str) or not text.strip():
+            raise ParameterError.of("text", "SearchIndex.query", "a text that is not empty", text)
+        if not isinstance(k, int) or k < 1:
+            raise ParameterError.of("k", "SearchIndex.query", "an int of at least 1", k)
+        budget = max(k, DEFAULT_CALLS) if calls is None else calls
+        if not isinstance(budget, int) or budget < 0:
+            raise ParameterError.of("calls", "SearchIndex.query", "an int of at least 0", calls)
+        with self._store.snapshot() as snapshot:
+            if not len(snapshot):
+                return Hits((), 0, time.perf_counter() - began)
+            return self._search(snapshot, text, k, budget, began)
+
+    def _search(self, snapshot: Snapshot, text: str, k: int, calls: int, began: float) -> Hits:
+        rows, learnt = self._rows(snapshot), querying.Learnt.from_attrs(snapshot.attrs)
+        scorer = self._scorer_to_pay() if calls else None
+        features = querying.pair_features(snapshot, rows, text, self._encode(text))
+        is_lexical = self._store.settings["encoder"] == vectors.LEXICAL
+        guess = querying.first_guess(rows, learnt, features, lexical=is_lexical)
+        with ScoreLedger(self.path) as ledger:
+            known = rows.known_scores(*ledger.row(self.scorer_name, text))
+            payer = scorer and Payer(scorer, snapshot, rows.keys, text, ledger, self._lock)
+            rounds = querying.search_rounds(rows, learnt, guess, known, calls, payer)
+        found, scores, exact = rounds.ranking(min(k, rows.n_live))
+        keys = rows.keys[found]
+        texts, ids = snapshot.texts(keys), snapshot.ids(keys)
+        hits = zip(ids, texts, scores.tolist(), exact.tolist(), strict=True)
+        n_paid = payer.calls if payer else 0
+        return Hits(tuple(Hit(*hit) for hit in hits), n_paid, time.perf_counter() - began)
+
+    def _rows(self, snapshot: Snapshot) -> IndexRows:
+        """The rows of a view, kept until the index changes."""
+        held = self._loaded.get("rows")
+        if held is None or held[0] is not snapshot.view:
+            held = self._loaded["rows"] = (snapshot.view, IndexRows(snapshot.view))
+        rows: IndexRows = held[1]
+        return rows
+
+    def _encode(self, text: str) -> FloatArray:
+        with self._lock:
+            return np.asarray(self.encoder.encode([text])[0], dtype=np.float32)
+
+    def _scorer_to_pay(self) -> PairScorer | None:
+        scorer = self.scorer
+        if scorer is None:
+            name = self._store.settings.get("scorer_name")
+            what = f"was built with the scorer {name!r}" if name else "has no scorer"
+            warnings.warn(
+                f"{self.path} {what}, so the answers are estimates. "
+                "Pass scorer=... to SearchIndex.open to pay for exact scores.",
+                ShoestringWarning,
+                stacklevel=4,
+            )
+        return scorer
+
+    def add(
+        self,
+        records: Any,
+        *,
+        text: str = "text",
+        id: str | None = None,
+        on_duplicate: OnDuplicate = "error",
+        progress: bool = False,
+    ) -> AddReport:
+        """Add records: they are found from now on.
+
+        They are ranked by their vectors and words until ``build(path, resume=True, calls=...)``
+        scores them with the anchor queries.
+
+        Parameters
+        ----------
+        records, text, id, on_duplicate
+            As :meth:`build`.
+
+        Returns
+        -------
+        AddReport
+            How many were added, replaced, skipped.
+        """
+        source = read_records(records, text=text, id=id)
+        report = self._take_in(source, on_duplicate, progress)
+        building.encode_pending(self._store, self.encoder, progress=progress)
+        return report
+
+    def delete(self, ids: Iterable[str], *, missing: Literal["error", "skip"] = "error") -> int:
+        """Delete records by the user's ids; returns how many there were."""
+        return self._store.delete(ids, missing=missing)
+
+    def info(self) -> dict[str, Any]:
+        """What the index holds, what was paid for it, and how large it is."""
+        settings = self._store.settings
+        with self._store.snapshot() as snapshot, ScoreLedger(self.path) as ledger:
+            learnt = querying.Learnt.from_attrs(snapshot.attrs)
+            return {
+                "path": str(self.path),
+                "records": len(snapshot),
+                "records_without_vectors": len(snapshot.pending_keys),
+                "encoder": settings["encoder"],
+                "scorer": settings["scorer"] or settings.get("scorer_name") or None,
+                "anchor_queries": len(learnt.anchors),
+                "scores_paid": ledger.count(),
+                "generation": snapshot.generation,
+                "bytes": sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file()),
+            }
+
+
+def is_index(path: str | Path) -> bool:
+    """Whether a folder holds an index."""
+    return (Path(path) / CONFIG).is_file()

@@ -1,0 +1,188 @@
+"""One query: the first guess from cheap features, then rounds of calls.
+
+Letters: N rows, m anchor queries, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.search.cur import Rounds, top_rows
+from shoestring.search.features import IndexRows, JoinedFeatures, cheap_features
+from shoestring.search.snapshot import Snapshot
+from shoestring.search.taste import Taste
+from shoestring.text import tokenize
+from shoestring.types import FloatArray, IntArray
+
+N_ROUNDS = 12
+MIN_BATCH = 4
+STRENGTHS = (0.3, 1.0, 3.0)
+# Prior variances in units of the residual variance; flat within a factor of three (docs/log.md).
+VECTORS, ANCHORS, CONSTANT, SLOPE, NOISE = 0.3, 1.0, 0.3, 0.3, 0.3
+MIN_CANDIDATES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What is published with a generation's arrays (``attrs``), as arrays.
+
+    Parameters
+    ----------
+    taste : Taste or None
+        None before any anchor was scored.
+    anchors : tuple of str
+        The queries whose residuals are item features.
+    vector_mean : array (D,)
+    vector_power, residual_power : float
+        Mean squared length of the centred vectors and of the residual rows.
+    """
+
+    taste: Taste | None
+    anchors: tuple[str, ...]
+    vector_mean: NDArray[np.float64]
+    vector_power: float
+    residual_power: float
+
+    @classmethod
+    def from_attrs(cls, attrs: Mapping[str, Any]) -> Learnt:
+        """Read what :meth:`to_attrs` wrote."""
+        taste = attrs.get("taste")
+        return cls(
+            Taste(np.asarray(taste["weights"]), taste["constant"], taste["residual_variance"])
+            if taste
+            else None,
+            tuple(attrs.get("anchors", ())),
+            np.asarray(attrs.get("vector_mean", ()), dtype=np.float64),
+            float(attrs.get("vector_power", 1.0)),
+            float(attrs.get("residual_power", 1.0)),
+        )
+
+    def to_attrs(self) -> dict[str, Any]:
+        """As JSON can say it."""
+        taste = self.taste and {
+            "weights": self.taste.weights.tolist(),
+            "constant": self.taste.constant,
+            "residual_variance": self.taste.residual_variance,
+        }
+        return {
+            "taste": taste,
+            "anchors": list(self.anchors),
+            "vector_mean": self.vector_mean.tolist(),
+            "vector_power": self.vector_power,
+            "residual_power": self.residual_power,
+        }
+
+
+def pair_features(
+    snapshot: Snapshot, rows: IndexRows, text: str, vector: FloatArray
+) -> NDArray[np.float32]:
+    """The cheap features of a query with every row: float32 (N, 4)."""
+    near = rows.product("vectors", vector)
+    n_candidates = max(MIN_CANDIDATES, len(rows) // 10)
+    keys, scores = snapshot.candidates(tokenize(text), n_candidates)
+    lexical = np.zeros(len(rows), dtype=np.float32)
+    lexical[rows.rows_of(keys)] = np.maximum(scores, 0.0)
+    return cheap_features(near, lexical)
+
+
+def first_guess(
+    rows: IndexRows, learnt: Learnt, features: NDArray[np.float32], *, lexical: bool
+) -> NDArray[np.float32]:
+    """What the cheap features say: in the units of the scorer, or of unit variance untaught."""
+    if learnt.taste is None:
+        return untaught_guess(features, lexical=lexical)
+    level = rows.column("level", np.float32)
+    return learnt.taste.guess(features, level).astype(np.float32)
+
+
+def untaught_guess(features: NDArray[np.float32], *, lexical: bool) -> NDArray[np.float32]:
+    """A first guess while nothing is known of the scorer, of unit variance.
+
+    The vectors decide where they come from a model, BM25 where they are lexical.
+    """
+    near, share = features[:, 0], features[:, 1]
+    mixed = share + 0.3 * near if lexical else near + 0.05 * share
+    return np.asarray((mixed - mixed.mean()) / max(float(mixed.std()), 1e-9), dtype=np.float32)
+
+
+def begin_rounds(
+    rows: IndexRows, learnt: Learnt, guess: NDArray[np.float32], residual_variance: float
+) -> Rounds:
+    """The rounds of one query, from its first guess in the units of the scorer."""
+    spread = max(float(guess.std()), 1e-9)
+    slope = (guess - guess.mean()) / spread
+    dense = np.stack([np.ones_like(guess), slope], axis=1)
+    blocks, variances = [], []
+    if len(learnt.vector_mean):
+        blocks.append(("vectors", learnt.vector_mean))
+        width = len(learnt.vector_mean)
+        variances.append(np.full(width, VECTORS / learnt.vector_power))
+    if learnt.anchors:
+        blocks.append(("residuals", np.zeros(len(learnt.anchors))))
+        variances.append(np.full(len(learnt.anchors), ANCHORS / learnt.residual_power))
+    variances.append(np.array([CONSTANT, SLOPE]))
+    return Rounds(
+        JoinedFeatures(rows, blocks, dense),
+        guess,
+        np.concatenate(variances) * residual_variance,
+        NOISE * residual_variance,
+        strengths=STRENGTHS,
+        dead=rows.dead,
+    )
+
+
+def calibrated(
+    guess: NDArray[np.float32], at: IntArray, scores: FloatArray
+) -> tuple[NDArray[np.float32], float]:
+    """An untaught guess in the units of the first scores, and the variance around it."""
+    spread = max(float(np.std(scores)), 1e-3 * abs(float(np.mean(scores))), 1e-9)
+    shifted = float(np.mean(scores)) + spread * (guess - float(guess[at].mean()))
+    return shifted.astype(np.float32), spread**2
+
+
+def search_rounds(
+    rows: IndexRows,
+    learnt: Learnt,
+    guess: NDArray[np.float32],
+    known: tuple[IntArray, FloatArray],
+    calls: int,
+    score: Callable[[IntArray], FloatArray] | None,
+) -> Rounds:
+    """Spend a budget of calls on one query, most promising rows first.
+
+    Parameters
+    ----------
+    guess : float32 array (N,)
+        In the units of the scorer where ``learnt`` has a taste, of unit variance otherwise.
+    known : (rows, scores)
+        What was paid for before; it counts towards ``calls``.
+    calls : int
+    score : callable
+        Rows to their exact scores; None when nobody can be asked.
+    """
+    at, scores = known
+    calls = calls if score else 0
+    batch = max(MIN_BATCH, -(-calls // N_ROUNDS))
+    if score and learnt.taste is None and not len(at) and calls > 0:
+        at = top_rows(np.where(rows.dead, -np.inf, guess), min(batch, calls, rows.n_live))
+        scores = score(at)
+    if learnt.taste is not None:
+        variance = learnt.taste.residual_variance
+    elif len(at):
+        guess, variance = calibrated(guess, at, scores)
+    else:
+        variance = 1.0
+    rounds = begin_rounds(rows, learnt, guess, variance)
+    if len(at):
+        rounds.observe(at, scores)
+    spent = len(at)
+    while score and spent < calls and rounds.n_open:
+        chosen = rounds.propose(min(batch, calls - spent))
+        rounds.observe(chosen, score(chosen))
+        spent += len(chosen)
+    return rounds
