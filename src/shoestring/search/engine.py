@@ -301,7 +301,9 @@ class SearchIndex:
         guess = querying.first_guess(rows, learnt, features, lexical=is_lexical)
         with ScoreLedger(self.path) as ledger:
             known = rows.known_scores(*ledger.row(self.scorer_name, text))
-            payer = scorer and Payer(scorer, snapshot, rows.keys, text, ledger, self._lock)
+            payer = None
+            if scorer is not None:
+                payer = Payer(scorer, snapshot, rows.keys, text, ledger, self._lock)
             rounds = querying.search_rounds(rows, learnt, guess, known, calls, payer)
         found, scores, exact = rounds.ranking(min(k, rows.n_live))
         keys = rows.keys[found]
