@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from shoestring.search.engine import SearchIndex
-from shoestring.search.ledger import ScoreLedger
-from shoestring.search.store import RecordStore
+from importlib import import_module
+from typing import Any
 
-__all__ = ["RecordStore", "ScoreLedger", "SearchIndex"]
+_HOMES = {
+    "RecordStore": "shoestring.search.store",
+    "ScoreLedger": "shoestring.search.ledger",
+    "SearchIndex": "shoestring.search.engine",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'shoestring.search' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.errors import (
@@ -26,7 +27,7 @@ from shoestring.errors import (
     ShoestringWarning,
 )
 from shoestring.match.scorer import load_scorer, scorer_name
-from shoestring.search import anchors, building, querying, vectors
+from shoestring.search import anchors, building, querying, tables, vectors
 from shoestring.search.features import IndexRows
 from shoestring.search.folder import CONFIG
 from shoestring.search.intake import AddReport, OnDuplicate
@@ -35,7 +36,7 @@ from shoestring.search.paying import Payer
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.text import read_records
-from shoestring.types import FloatArray, Hit, Hits, PairScorer, Record, TextEncoder
+from shoestring.types import Hit, Hits, PairScorer, Record, TextEncoder
 
 DEFAULT_CALLS = 50
 
@@ -66,7 +67,7 @@ class SearchIndex:
 
     def __init__(self, store: RecordStore, scorer: PairScorer | None) -> None:
         self._store, self._given_scorer = store, scorer
-        self._lock = threading.RLock()  # models are loaded once, and asked by one thread at a time
+        self.lock = threading.RLock()  # models are loaded once, and asked by one thread at a time
         self._loaded: dict[str, Any] = {}
 
     @classmethod
@@ -83,6 +84,7 @@ class SearchIndex:
         text: str = "text",
         id: str | None = None,
         on_duplicate: OnDuplicate = "error",
+        token_table: bool = False,
         resume: bool = False,
         seed: int = 0,
         progress: bool = True,
@@ -110,6 +112,9 @@ class SearchIndex:
         text, id : str
             Columns, see :func:`~shoestring.read_records`.
         on_duplicate : {"error", "replace", "skip"}
+        token_table : bool
+            Keep every text's token vectors (int8, some 27 kB a text; the size is told before), so
+            that MiniLM's token interaction needs no model run for a text. For small indexes.
         resume : bool
             Go on with an interrupted build, or add anchor scores to a finished one.
         seed : int
@@ -143,7 +148,11 @@ class SearchIndex:
                 want = "a file, frame or list"
                 raise ParameterError.of("records", "SearchIndex.build", want, None)
             source = read_records(records, text=text, id=id)  # a wrong file name stops here
-            settings = {"encoder": encoder, "scorer": scorer if isinstance(scorer, str) else ""}
+            settings: dict[str, Any] = {
+                "encoder": encoder,
+                "scorer": scorer if isinstance(scorer, str) else "",
+                "token_table": token_table,
+            }
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
             index = cls(RecordStore.create(path, settings), given)
@@ -171,6 +180,9 @@ class SearchIndex:
         store = self._store
         self._settle(seed)
         building.encode_pending(store, self.encoder, progress=progress)
+        if store.settings.get("token_table"):
+            tables.build_table(store, self.scorer, progress=progress)
+            self._loaded.pop("scorer", None)
         if budget.calls and self.scorer is not None:
             self._pay_for_anchors(queries, budget, seed, progress)
         building.publish_taste(store, self.encoder, self.scorer_name)
@@ -226,7 +238,7 @@ class SearchIndex:
     @property
     def encoder(self) -> TextEncoder:
         """What makes the vectors; loaded when it is first needed."""
-        with self._lock:
+        with self.lock:
             if "encoder" not in self._loaded:
                 spec = self._store.settings["encoder"]
                 self._loaded["encoder"] = vectors.make_encoder(spec, self.path)
@@ -238,10 +250,11 @@ class SearchIndex:
         """Who scores pairs, or None; loaded when it is first needed."""
         if self._given_scorer is not None:
             return self._given_scorer
-        with self._lock:
+        with self.lock:
             spec = self._store.settings["scorer"]
             if "scorer" not in self._loaded and spec:
-                self._loaded["scorer"] = load_scorer(spec)
+                scorer = load_scorer(spec)
+                self._loaded["scorer"] = tables.with_table(self._store, scorer)
             return self._loaded.get("scorer")
 
     @property
@@ -294,16 +307,13 @@ class SearchIndex:
             return self._search(snapshot, text, k, budget, began)
 
     def _search(self, snapshot: Snapshot, text: str, k: int, calls: int, began: float) -> Hits:
-        rows, learnt = self._rows(snapshot), querying.Learnt.from_attrs(snapshot.attrs)
         scorer = self._scorer_to_pay() if calls else None
-        features = querying.pair_features(snapshot, rows, text, self._encode(text))
-        is_lexical = self._store.settings["encoder"] == vectors.LEXICAL
-        guess = querying.first_guess(rows, learnt, features, lexical=is_lexical)
+        rows, learnt, _, guess = self.first_look(snapshot, text)
+        payer = None
         with ScoreLedger(self.path) as ledger:
             known = rows.known_scores(*ledger.row(self.scorer_name, text))
-            payer = None
             if scorer is not None:
-                payer = Payer(scorer, snapshot, rows.keys, text, ledger, self._lock)
+                payer = Payer(scorer, snapshot, rows.keys, text, ledger, self.lock)
             rounds = querying.search_rounds(rows, learnt, guess, known, calls, payer)
         found, scores, exact = rounds.ranking(min(k, rows.n_live))
         keys = rows.keys[found]
@@ -312,6 +322,32 @@ class SearchIndex:
         n_paid = payer.calls if payer else 0
         return Hits(tuple(Hit(*hit) for hit in hits), n_paid, time.perf_counter() - began)
 
+    def snapshot(self) -> Snapshot:
+        """A whole, consistent view of the records and arrays; close it soon."""
+        return self._store.snapshot()
+
+    def first_look(
+        self, snapshot: Snapshot, text: str
+    ) -> tuple[IndexRows, querying.Learnt, NDArray[np.float32], NDArray[np.float32]]:
+        """What is known of a query before the scorer is asked.
+
+        Returns
+        -------
+        rows, learnt
+            Of the snapshot.
+        features : float32 array (N, 4)
+            The cheap features of :func:`~shoestring.search.features.cheap_features`.
+        guess : float32 array (N,)
+            The first guess.
+        """
+        rows, learnt = self._rows(snapshot), querying.Learnt.from_attrs(snapshot.attrs)
+        with self.lock:
+            vector = np.asarray(self.encoder.encode([text])[0], dtype=np.float32)
+        features = querying.pair_features(snapshot, rows, text, vector)
+        is_lexical = self._store.settings["encoder"] == vectors.LEXICAL
+        guess = querying.first_guess(rows, learnt, features, lexical=is_lexical)
+        return rows, learnt, features, guess
+
     def _rows(self, snapshot: Snapshot) -> IndexRows:
         """The rows of a view, kept until the index changes."""
         held = self._loaded.get("rows")
@@ -319,10 +355,6 @@ class SearchIndex:
             held = self._loaded["rows"] = (snapshot.view, IndexRows(snapshot.view))
         rows: IndexRows = held[1]
         return rows
-
-    def _encode(self, text: str) -> FloatArray:
-        with self._lock:
-            return np.asarray(self.encoder.encode([text])[0], dtype=np.float32)
 
     def _scorer_to_pay(self) -> PairScorer | None:
         scorer = self.scorer
@@ -333,7 +365,7 @@ class SearchIndex:
                 f"{self.path} {what}, so the answers are estimates. "
                 "Pass scorer=... to SearchIndex.open to pay for exact scores.",
                 ShoestringWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return scorer
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+
+import numpy as np
 
 from shoestring.match.scorer import checked_scores, scorer_name
 from shoestring.search.ledger import ScoreLedger, text_digests
@@ -11,7 +14,7 @@ from shoestring.types import FloatArray, IntArray, PairScorer
 
 
 class Payer:
-    """Rows of a snapshot to a query's exact scores with them.
+    """Rows of a snapshot to a query's exact scores with them; what was paid for before is free.
 
     Parameters
     ----------
@@ -28,7 +31,9 @@ class Payer:
     Attributes
     ----------
     calls : int
-        Pairs asked for so far.
+        Pairs that the scorer was asked for so far.
+    seconds : float
+        How long it took.
     """
 
     def __init__(
@@ -40,15 +45,22 @@ class Payer:
         ledger: ScoreLedger,
         lock: threading.RLock,
     ) -> None:
-        self.calls = 0
+        self.calls, self.seconds = 0, 0.0
         self._scorer, self._name, self._lock = scorer, scorer_name(scorer), lock
         self._snapshot, self._keys, self._query, self._ledger = snapshot, keys, query, ledger
 
     def __call__(self, rows: IntArray) -> FloatArray:
         """The scores (n,) of n rows; ScorerError if the scorer fails."""
         texts = self._snapshot.texts(self._keys[rows])
-        with self._lock:
-            scores = checked_scores(self._scorer, [(self._query, text) for text in texts])
-        self._ledger.put(self._name, self._query, text_digests(texts), scores)
-        self.calls += len(rows)
+        digests = text_digests(texts)
+        scores = self._ledger.get(self._name, self._query, digests)
+        unpaid = np.flatnonzero(np.isnan(scores))
+        if len(unpaid):
+            pairs = [(self._query, texts[i]) for i in unpaid]
+            began = time.perf_counter()
+            with self._lock:
+                scores[unpaid] = checked_scores(self._scorer, pairs)
+            self.seconds += time.perf_counter() - began
+            self._ledger.put(self._name, self._query, digests[unpaid], scores[unpaid])
+            self.calls += len(unpaid)
         return scores

@@ -1,0 +1,148 @@
+"""The main job on real input: search in the documentation of the Python that runs this.
+
+Builds an index of the standard library's docstrings, answers five questions, and measures a hundred
+held-out ones: a docstring's first sentence asks for the rest of it. The scorer is MiniLM's token
+interaction; the index keeps token vectors, so that the exact truth (every question with every text)
+can be had in seconds, while every call is counted as a call.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from shoestring.match.interaction import TokenInteraction
+from shoestring.match.token_table import TokenTable
+from shoestring.search.engine import SearchIndex
+from shoestring.search.evaluate import answers
+from shoestring.text import KnownItem, known_items, python_docs
+from shoestring.types import Hits, Record
+
+QUESTIONS = (
+    "how do I parse command line arguments",
+    "run a function in another process and get its result",
+    "compress a file with gzip",
+    "difference between two dates",
+    "send an email over a secure connection",
+)
+N_HELD_OUT, K, ANCHOR_CALLS = 100, 10, 4_000
+BUDGETS = (30, 60, 130)
+SEED = 0
+
+
+def run(packages: Sequence[str] = (), *, as_json: bool = False) -> None:
+    """Run the whole demo and print it."""
+    began = time.perf_counter()
+    records, held_out = corpus(packages)
+    with tempfile.TemporaryDirectory(prefix="shoestring-demo-") as folder:
+        index = SearchIndex.build(
+            Path(folder) / "index", records, scorer="minilm", calls=ANCHOR_CALLS, token_table=True
+        )
+        found = {question: index.query(question, k=3, calls=60) for question in QUESTIONS}
+        pairs_per_second = black_box_speed(records)
+        rows = measure(index, held_out, pairs_per_second)
+        info = index.info()
+    report = {
+        "texts": len(records),
+        "held_out_questions": len(held_out),
+        "anchor_calls": ANCHOR_CALLS,
+        "scorer_pairs_per_second": round(pairs_per_second, 1),
+        "scores_paid": info["scores_paid"],
+        "rows": rows,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        show(found, report)
+
+
+def corpus(packages: Sequence[str]) -> tuple[list[Record], list[KnownItem]]:
+    """All docstrings; those of the held-out questions without the sentence that asks for them."""
+    records = list(tqdm(python_docs(packages), desc="docstrings", unit="text"))
+    items = list(known_items(records))
+    chosen = np.random.default_rng(SEED).permutation(len(items))[:N_HELD_OUT]
+    held_out = [items[i] for i in sorted(chosen)]
+    rest = {item.record.id: item.record for item in held_out}
+    return [rest.get(record.id, record) for record in records], held_out
+
+
+def black_box_speed(records: Sequence[Record], n_pairs: int = 256) -> float:
+    """Pairs a second of the scorer when nothing is kept of the texts."""
+    scorer = TokenInteraction()
+    order = np.random.default_rng(SEED).permutation(len(records))[: n_pairs + 32]
+    texts = [records[i].text for i in order]
+    scorer.predict([(QUESTIONS[0], text) for text in texts[n_pairs:]])  # warm
+    began = time.perf_counter()
+    scorer.predict([(QUESTIONS[0], text) for text in texts[:n_pairs]])
+    return n_pairs / (time.perf_counter() - began)
+
+
+def measure(
+    index: SearchIndex, held_out: Sequence[KnownItem], pairs_per_second: float
+) -> list[dict[str, Any]]:
+    """Each way's means: recall of the scorer's own first ten, reciprocal rank, calls, ms."""
+    table = index.scorer
+    assert isinstance(table, TokenTable)
+    with index.snapshot() as snapshot:
+        ids = snapshot.ids(snapshot.keys)
+    sums: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
+    for item in tqdm(held_out, desc="questions", unit="question"):
+        exact = table.scores_against_all(item.question)
+        truth = {ids[i] for i in np.argsort(-exact, kind="stable")[:K]}
+        for way, calls, ranking, seconds in answers(index, item.question, BUDGETS, K):
+            names = list(ranking)
+            recall = len(truth & set(names)) / K
+            rank = names.index(item.record.id) + 1 if item.record.id in ranking else 0
+            figures = (recall, 1 / rank if rank else 0.0, seconds + calls / pairs_per_second)
+            sums.setdefault((way, calls), []).append(figures)
+    rows = []
+    for (way, calls), values in sorted(sums.items(), key=lambda entry: entry[0][1]):
+        recall, mrr, seconds = np.mean(values, axis=0)
+        rows.append(
+            {
+                "way": way,
+                "calls": calls,
+                "recall": round(float(recall), 3),
+                "mrr": round(float(mrr), 3),
+                "milliseconds": round(1000 * float(seconds)),
+            }
+        )
+    return rows
+
+
+def show(found: dict[str, Hits], report: dict[str, Any]) -> None:
+    """Print the five answers and the table."""
+    console = Console()
+    for question, hits in found.items():
+        console.print(f"\n[bold]{question}[/bold]   ({hits.calls} calls)")
+        for hit in hits:
+            console.print(f"  {hit.score:.3f}  {hit.id}: ", end="", markup=False, highlight=False)
+            line = " ".join(hit.text.split())[:70]
+            console.print(line, markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
+    table = Table(
+        "way", "calls", f"recall of the scorer's own top {K}", "MRR", "ms", box=None, title=""
+    )
+    for row in report["rows"]:
+        style = "bold" if row["way"] == "shoestring" else ""
+        figures = (row["calls"], f"{row['recall']:.3f}", f"{row['mrr']:.3f}", row["milliseconds"])
+        table.add_row(row["way"], *map(str, figures), style=style)
+    console.print(
+        f"\n{report['held_out_questions']} held-out questions, {report['texts']:,} texts; "
+        f"{report['anchor_calls']:,} calls went into the index"
+    )
+    console.print(table)
+    console.print(
+        "ms: a query's own time, and its calls at the "
+        f"{report['scorer_pairs_per_second']:.0f} pairs a second that the scorer makes here when "
+        f"nothing is kept of the texts\n{report['seconds']:.0f} s in all"
+    )
