@@ -2,11 +2,10 @@
 
 import ast
 import importlib
-import importlib.util
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -61,23 +60,21 @@ def run_python(program, *arguments):
     )
 
 
-@pytest.fixture
-def command_line():
-    if importlib.util.find_spec("shoestring.cli") is None:
-        pytest.skip("src/shoestring/cli.py is not written yet")
+def test_help_costs_less_than_half_a_second():
+    """Seconds of CPU: on a busy machine the clock on the wall times the others."""
 
-
-def test_help_is_there_within_half_a_second(command_line):
     def seconds():
-        start = time.perf_counter()
+        before = os.times()
         command = [Path(sys.executable).with_name("shoestring"), "--help"]
         subprocess.run(command, capture_output=True, check=True)
-        return time.perf_counter() - start
+        after = os.times()
+        user = after.children_user - before.children_user
+        return user + after.children_system - before.children_system
 
-    assert min(seconds() for _ in range(5)) < 0.5
+    assert 0 < min(seconds() for _ in range(3)) < 0.5
 
 
-def test_help_imports_nothing_heavy(command_line):
+def test_help_imports_nothing_heavy():
     done = run_python(SAY_WHAT_HELP_IMPORTS)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
