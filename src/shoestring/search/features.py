@@ -75,7 +75,7 @@ class IndexRows:
 
     def column(self, name: str, dtype: type) -> NDArray[Any]:
         """A one-dimensional array of all rows, 0 where a record has no arrays yet."""
-        return np.concatenate([*self.parts(name), np.zeros(self.n_pending)]).astype(dtype)
+        return np.concatenate([*self.parts(name), np.zeros(self.n_pending, dtype)]).astype(dtype)
 
     def product(self, name: str, weights: FloatArray) -> NDArray[np.float32]:
         """A mapped matrix (N, D) times D weights: float32 (N,), 0 where there are no arrays."""

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from shoestring.match.scorer import checked_scores, scorer_name
+from shoestring.match.scorer import FunctionScorer, checked_scores, scorer_name
 from shoestring.search.ledger import ScoreLedger, text_digests
 from shoestring.search.snapshot import Snapshot
 from shoestring.types import FloatArray, IntArray, PairScorer
@@ -48,19 +48,28 @@ class Payer:
         self.calls, self.seconds = 0, 0.0
         self._scorer, self._name, self._lock = scorer, scorer_name(scorer), lock
         self._snapshot, self._keys, self._query, self._ledger = snapshot, keys, query, ledger
+        # A function is asked a batch at a time anyhow: so what it answered before it fails is kept.
+        self._batch_size = scorer.batch_size if isinstance(scorer, FunctionScorer) else 1 << 62
 
     def __call__(self, rows: IntArray) -> FloatArray:
         """The scores (n,) of n rows; ScorerError if the scorer fails."""
         texts = self._snapshot.texts(self._keys[rows])
-        digests = text_digests(texts)
+        digests, first, which = np.unique(
+            text_digests(texts), return_index=True, return_inverse=True
+        )  # equal texts are paid for once
         scores = self._ledger.get(self._name, self._query, digests)
         unpaid = np.flatnonzero(np.isnan(scores))
-        if len(unpaid):
-            pairs = [(self._query, texts[i]) for i in unpaid]
-            began = time.perf_counter()
-            with self._lock:
-                scores[unpaid] = checked_scores(self._scorer, pairs)
-            self.seconds += time.perf_counter() - began
-            self._ledger.put(self._name, self._query, digests[unpaid], scores[unpaid])
-            self.calls += len(unpaid)
+        unpaid = unpaid[np.argsort(first[unpaid])]
+        for start in range(0, len(unpaid), self._batch_size):
+            batch = unpaid[start : start + self._batch_size]
+            scores[batch] = self._ask([(self._query, texts[i]) for i in first[batch]])
+            self._ledger.put(self._name, self._query, digests[batch], scores[batch])
+        return np.asarray(scores[which])
+
+    def _ask(self, pairs: list[tuple[str, str]]) -> FloatArray:
+        began = time.perf_counter()
+        with self._lock:
+            scores = checked_scores(self._scorer, pairs)
+        self.seconds += time.perf_counter() - began
+        self.calls += len(pairs)
         return scores
