@@ -1,13 +1,14 @@
 """Train the benchmark's cross-encoders: MiniLM fine-tuned on real pairs, in English and Chinese.
 
-``python -m benchmarks.train_scorer --language en`` (some ten minutes on 2 cores), ``--language zh``.
-Seeded and resumable (a checkpoint every 100 steps). The models go to ``.cache/models``, outside git.
+``python -m benchmarks.train_scorer --language en`` (some ten minutes on 2 cores), ``--language
+zh``. Seeded and resumable (a checkpoint every 100 steps). The models go to ``.cache/models``,
+outside git.
 
-English: SciFact's training claims, Quora questions, WikiQA, StackExchange FAQ rephrasings, with mined
-hard and random negatives. Nothing of the benchmark's test queries is in it: Cranfield and the Python
-documentation are not seen at all. Chinese: OPPO, LCQMC and AFQMC question pairs with random negatives;
-MiniLM's vocabulary knows a few hundred Chinese characters, so the frequent ones of the training text
-are appended to it, their vectors drawn around the mean of the old ones.
+English: SciFact's training claims, Quora questions, WikiQA, StackExchange FAQ rephrasings, with
+mined hard and random negatives. Nothing of the benchmark's test queries is in it: Cranfield and
+the Python documentation are not seen at all. Chinese: OPPO, LCQMC and AFQMC question pairs with
+random negatives; MiniLM's vocabulary knows a few hundred Chinese characters, so the frequent ones
+of the training text are appended to it, their vectors drawn around the mean of the old ones.
 """
 
 from __future__ import annotations
@@ -135,7 +136,8 @@ def chinese(rng: np.random.Generator) -> list[Pair]:
         *labelled_pairs("pairs/afqmc/train.txt.gz", 4_000, rng),
     ]
     others = rng.permutation(len(pairs))[:5_000]
-    return pairs + [(pairs[i][0], pairs[j][1], 0.0) for i, j in zip(others, others[::-1], strict=True)]
+    strangers = zip(others, others[::-1], strict=True)
+    return pairs + [(pairs[i][0], pairs[j][1], 0.0) for i, j in strangers]
 
 
 def extend_vocabulary(model, texts: Sequence[str], min_count: int = 5) -> int:

@@ -35,8 +35,10 @@ class Collection:
 def scifact_corpus() -> dict[str, str]:
     """Abstracts by id: the title and the sentences of the printed list."""
     csv.field_size_limit(10**9)
-    with gzip.open(require("retrieval/scifact/corpus_train.csv.gz"), "rt", encoding="utf-8") as file:
-        return {row["doc_id"]: f"{row['title']} {_sentences(row['abstract'])}" for row in csv.DictReader(file)}
+    path = require("retrieval/scifact/corpus_train.csv.gz")
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        return {row["doc_id"]: f"{row['title']} {_sentences(row['abstract'])}" for row in rows}
 
 
 def _sentences(printed: str) -> str:
@@ -165,9 +167,12 @@ COLLECTIONS: dict[str, Callable[[int, np.random.Generator], Collection]] = {
     "cranfield": cranfield,
     "esun": esun,
 }
-SIZES = {"pydocs": 1000, "scifact": 1000, "cranfield": 1000, "esun": 1000}
+SIZES = {  # what two cores can score in full with each scorer
+    "cross-encoder": {"pydocs": 1000, "scifact": 1000, "cranfield": 1000, "esun": 1000},
+    "token-interaction": {"pydocs": 2000, "scifact": 5000, "cranfield": 1400},
+}
 
 
-def load(name: str, n_items: int | None = None) -> Collection:
-    """A collection by name; the same cut every time."""
-    return COLLECTIONS[name](n_items or SIZES[name], np.random.default_rng(0))
+def load(name: str, scorer: str) -> Collection:
+    """A collection by name, cut for a scorer; the same cut every time."""
+    return COLLECTIONS[name](SIZES[scorer][name], np.random.default_rng(0))

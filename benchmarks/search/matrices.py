@@ -1,24 +1,24 @@
-"""Exact scores of every query with every text: the truth that the search benchmark measures against.
+"""Exact scores of every query with every text: the truth of the search benchmark.
 
-``python -m benchmarks.search.matrices`` scores what is missing, a query at a time, and can be stopped
-and started at will; the matrices go to ``.cache/matrices``, outside git (float32, one row a query: the
-test queries first, then the pool of anchor queries). Rows are filled in an order that makes every
-collection usable early.
+``python -m benchmarks.search.matrices`` scores what is missing, a query at a time, and can be
+stopped and started at will; the matrices go to ``.cache/matrices``, outside git (float32, one row
+a query: the test queries first, then the pool of anchor queries). Rows are filled in an order
+that makes every collection usable early.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from benchmarks.data import CACHE
-from benchmarks.search.corpora import COLLECTIONS, Collection, load
+from benchmarks.search.corpora import COLLECTIONS, SIZES, Collection, load
 from benchmarks.train_scorer import model_folder
 
-SCORERS = ("cross-encoder", "token-interaction")
 STAGES = ((24, 32), (40, 48))  # test queries and anchor queries scored up to each stage
 
 
@@ -37,16 +37,20 @@ def open_matrix(collection: Collection, scorer: str) -> np.memmap:
     return np.load(path, mmap_mode="r+")
 
 
-def make_scorer(scorer: str, language: str):
-    """The pair scorer of a benchmark, by name."""
-    from shoestring.match import TokenInteraction, load_scorer
+def row_scorer(scorer: str, collection: Collection) -> Callable[[str], np.ndarray]:
+    """A function from a query to its exact scores with every text."""
+    from shoestring.match.scorer import load_scorer
+    from shoestring.match.token_table import TokenTable
 
-    return TokenInteraction() if scorer == "token-interaction" else load_scorer(model_folder(language))
+    if scorer == "token-interaction":
+        return TokenTable.build(collection.texts, dtype="float32").scores_against_all
+    model = load_scorer(model_folder(collection.language))
+    return lambda query: model.predict([(query, text) for text in collection.texts])
 
 
 def fill(name: str, scorer: str, stage: int) -> None:
     """Score the rows of one collection up to a stage."""
-    collection = load(name)
+    collection = load(name, scorer)
     matrix = open_matrix(collection, scorer)
     n_test, n_anchors = STAGES[stage]
     first = len(collection.queries)
@@ -55,9 +59,9 @@ def fill(name: str, scorer: str, stage: int) -> None:
     if not rows:
         return
     queries = [*collection.queries, *collection.anchors]
-    model = make_scorer(scorer, collection.language)
+    score = row_scorer(scorer, collection)
     for row in tqdm(rows, desc=f"{name} {scorer}", mininterval=10):
-        matrix[row] = model.predict([(queries[row], text) for text in collection.texts])
+        matrix[row] = score(queries[row])
         matrix.flush()
 
 
@@ -65,12 +69,13 @@ def main() -> None:
     """Fill every matrix, stage by stage."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--collections", default=",".join(COLLECTIONS))
-    parser.add_argument("--scorers", default=",".join(SCORERS))
+    parser.add_argument("--scorers", default=",".join(SIZES))
     options = parser.parse_args()
     for stage in range(len(STAGES)):
         for scorer in options.scorers.split(","):
             for name in options.collections.split(","):
-                fill(name, scorer, stage)
+                if name in SIZES[scorer]:
+                    fill(name, scorer, stage)
 
 
 if __name__ == "__main__":

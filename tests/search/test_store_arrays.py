@@ -377,3 +377,17 @@ def test_appending_does_not_hold_files_open(published: RecordStore) -> None:
     for i in range(20):
         append(published, f"n{i}")
     assert sum(1 for _ in Path("/proc/self/fd").iterdir()) <= n_open + 2 * 6
+
+
+def test_merged_segments_keep_every_array_of_several(store: RecordStore) -> None:
+    for start in range(0, 8, 2):
+        store.add([Record(str(i), f"text {i}") for i in range(start, start + 2)])
+        with store.snapshot() as snapshot:
+            keys = snapshot.pending_keys
+        store.append_segment(keys, {"wide": vectors(keys), "narrow": keys.astype(np.float32)})
+    with store.snapshot() as snapshot:
+        assert len(snapshot.segments) < 4
+        wide = np.concatenate([segment.arrays["wide"] for segment in snapshot.segments])
+        narrow = np.concatenate([segment.arrays["narrow"] for segment in snapshot.segments])
+        np.testing.assert_array_equal(wide, vectors(snapshot.keys))
+        np.testing.assert_array_equal(narrow, snapshot.keys.astype(np.float32))

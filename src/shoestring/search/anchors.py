@@ -23,18 +23,19 @@ MIN_CALLS = 20  # fewer of one query teach too little
 MIN_TOKENS, MAX_CHARACTERS = 3, 200
 
 
-def anchor_plan(calls: int, n_items: int) -> tuple[int, int]:
-    """How many anchor queries a budget buys, and the calls of each.
+def anchor_plan(calls: int, n_items: int, n_queries: int = MAX_ANCHORS) -> tuple[int, int]:
+    """How many of the queries at hand a budget makes anchors, and the calls of each.
 
     Examples
     --------
-    >>> anchor_plan(2_000, 6_500), anchor_plan(100, 6_500), anchor_plan(10**9, 1_000)
-    ((32, 62), (5, 20), (32, 1000))
+    >>> anchor_plan(2_000, 6_500), anchor_plan(100, 6_500), anchor_plan(10**9, 1_000, 4)
+    ((32, 62), (5, 20), (4, 1000))
     """
-    if calls <= 0 or n_items <= 0:
+    n_most = min(MAX_ANCHORS, n_queries)
+    if calls <= 0 or n_items <= 0 or n_most <= 0:
         return 0, 0
-    share = min(n_items, max(MIN_CALLS, calls // MAX_ANCHORS))
-    return min(MAX_ANCHORS, max(1, calls // share)), share
+    share = min(n_items, max(MIN_CALLS, calls // n_most))
+    return min(n_most, max(1, calls // share)), share
 
 
 def choose_queries(queries: Sequence[str], n_queries: int, *, seed: int) -> list[str]:

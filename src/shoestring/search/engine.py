@@ -214,10 +214,11 @@ class SearchIndex:
             if queries is None:
                 sample = np.random.default_rng(seed).permutation(keys)[: 4 * anchors.MAX_ANCHORS]
                 queries = anchors.queries_from_texts(snapshot.texts(sample))
-        n_queries, share = anchors.anchor_plan(budget.calls, len(keys))
         begun = list(store.settings.get("anchors", []))
         fresh = anchors.choose_queries(queries, anchors.MAX_ANCHORS, seed=seed)
-        chosen = list(dict.fromkeys([*begun, *fresh]))[: max(len(begun), n_queries)]
+        known = list(dict.fromkeys([*begun, *fresh]))
+        n_queries, share = anchors.anchor_plan(budget.calls, len(keys), len(known))
+        chosen = known[: max(len(begun), n_queries)]
         store.update_settings(anchors=chosen)
         building.pay_for_anchors(
             store, self.encoder, scorer, chosen, share, budget, progress=progress

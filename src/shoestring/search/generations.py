@@ -11,7 +11,6 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from shoestring.errors import ParameterError, ShapeError
 from shoestring.search import schema
 from shoestring.search.arrays import (
     KEYS,
+    AnyArray,
     Manifest,
     Rows,
     Segment,
@@ -182,13 +182,13 @@ def _first_to_merge(segments: Sequence[Segment], n_rows: int) -> int:
 
 def live_rows(segments: Sequence[Segment], then: Mapping[str, Rows]) -> dict[str, Rows]:
     """The live rows of every array, piece by piece, and below them those of ``then``."""
-    return {
-        name: chain(
-            chain.from_iterable(segment.live_chunks(name) for segment in segments),
-            [rows] if isinstance(rows, np.ndarray) else rows,
-        )
-        for name, rows in then.items()
-    }
+    return {name: _pieces(segments, name, rows) for name, rows in then.items()}
+
+
+def _pieces(segments: Sequence[Segment], name: str, rows: Rows) -> Iterator[AnyArray]:
+    for segment in segments:
+        yield from segment.live_chunks(name)
+    yield from [rows] if isinstance(rows, np.ndarray) else rows
 
 
 def _checked_keys(connection: sqlite3.Connection, keys: ArrayLike, owner: str) -> IntArray:

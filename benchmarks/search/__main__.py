@@ -1,0 +1,135 @@
+"""Recall of the scorer's own top 10 against its calls, ours beside the usual ways.
+
+``python -m benchmarks.search`` needs the cached exact scores (``benchmarks.train_scorer``, then
+``benchmarks.search.matrices``: an hour or two, once) and takes some minutes; ``--quick`` takes two
+collections, one seed; ``--json FILE`` writes the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.data import ROOT
+from benchmarks.search import ways
+from benchmarks.search.corpora import SIZES, load
+from benchmarks.search.matrices import matrix_path
+
+FRACTIONS = (0.01, 0.025, 0.05, 0.1, 0.2)
+N_ANCHORS = 32
+SPARSE = 8  # calls per text that the sparse variant spends on the same anchors
+
+
+def methods(bench: ways.Bench, seed: int) -> dict[str, ways.Choose]:
+    """Every way of the table, on the same anchors."""
+    anchors = ways.chosen_anchors(bench, N_ANCHORS, seed)
+    n_items = bench.n_items
+    found = {
+        "random": ways.random_rows(bench, seed),
+        **ways.first_stages(bench),
+        "ours, 32 anchors": ways.ours(bench, anchors, N_ANCHORS * n_items),
+        f"ours, 32 sparse anchors ({SPARSE} calls a text)": ways.ours(
+            bench, anchors, SPARSE * n_items
+        ),
+        "ours, 8 anchors": ways.ours(bench, anchors[:SPARSE], SPARSE * n_items),
+        "ours, no anchors": ways.ours(bench, anchors[:0], 0),
+        "ours, 32 shuffled anchors": ways.ours(
+            bench, anchors, N_ANCHORS * n_items, shuffled=True, seed=seed
+        ),
+    }
+    for method, name in (("pinv", "ANNCUR, as published"), ("ridge", "ANNCUR, ridge")):
+        for share in ways.ANNCUR_SPLITS:
+            found[f"{name} {share}"] = ways.anncur(bench, anchors, method, share, seed)
+    return found
+
+
+def measure(name: str, scorer: str, seeds: range) -> dict[str, list[float]]:
+    """Recall of each way at each budget, mean over the seeds, on one collection."""
+    collection = load(name, scorer)
+    matrix = np.load(matrix_path(collection, scorer))
+    table: dict[str, list[list[float]]] = {}
+    with ways.bench(collection, matrix) as bench:
+        budgets = [max(1, round(fraction * bench.n_items)) for fraction in FRACTIONS]
+        for seed in tqdm(seeds, desc=f"{name}, {scorer}", unit="seed"):
+            for way, choose in methods(bench, seed).items():
+                recalls = [ways.recall(bench, choose, budget) for budget in budgets]
+                table.setdefault(way, []).append(recalls)
+        print(f"{name}: {len(bench.tests)} test queries, {len(bench.anchors)} in the pool")
+    means = {way: np.mean(rows, axis=0).tolist() for way, rows in table.items()}
+    return _best_splits(means)
+
+
+def _best_splits(means: dict[str, list[float]]) -> dict[str, list[float]]:
+    """ANNCUR at its best split for each budget: generous to the peer."""
+    merged: dict[str, list[float]] = {}
+    for way, recalls in means.items():
+        name = way.rpartition(" ")[0] if way.startswith("ANNCUR") else way
+        merged[name] = np.maximum(merged.get(name, [0.0] * len(recalls)), recalls).tolist()
+    return merged
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """The whole benchmark as one document."""
+    results: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for scorer, sizes in SIZES.items():
+        for name in list(sizes)[: 2 if quick else None]:
+            path = matrix_path(load(name, scorer), scorer)
+            if not path.exists():
+                print(f"skipped: {name} with {scorer} has no matrix ({path.name}); see --help")
+                continue
+            table = measure(name, scorer, range(1 if quick else 3))
+            results.setdefault(scorer, {})[name] = table
+            _print(f"{name}, {scorer}", table)
+        if scorer in results:
+            _print(f"mean, {scorer}", _mean(results[scorer]))
+    return {**provenance(), "fractions": FRACTIONS, "k": ways.K, "recall": results}
+
+
+def _mean(tables: dict[str, dict[str, list[float]]]) -> dict[str, list[float]]:
+    names = next(iter(tables.values()))
+    return {
+        way: np.mean([table[way] for table in tables.values()], axis=0).tolist() for way in names
+    }
+
+
+def _print(title: str, table: dict[str, list[float]]) -> None:
+    print(f"\n{title}: recall@10 of the scorer's own top 10 at calls / texts =")
+    print(f"{'':44}" + "".join(f"{fraction:>8.1%}" for fraction in FRACTIONS))
+    for way, recalls in table.items():
+        print(f"{way:44}" + "".join(f"{value:8.3f}" for value in recalls), flush=True)
+
+
+def provenance() -> dict[str, Any]:
+    """Hardware, commit and seeds that a committed result names."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    return {
+        "commit": commit,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "seeds": 3,
+    }
+
+
+def main() -> None:
+    """Parse the command line, run, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="two collections, one seed")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args()
+    document = run(options.quick)
+    if options.json:
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

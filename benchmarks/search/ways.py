@@ -1,0 +1,166 @@
+"""The ways to search that are compared, each with every call of the scorer counted.
+
+Everything here reads scores from a cached exact matrix instead of calling the scorer: a look-up is
+a call. Ours runs the library's own index and rounds; the peers are written from their sources.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.search.corpora import Collection
+from shoestring import SearchIndex, score_with
+from shoestring.search.cur import anncur_estimate, top_rows
+from shoestring.search.features import N_CHEAP
+from shoestring.search.querying import search_rounds
+
+K = 10
+ANNCUR_SPLITS = (0.25, 0.5, 0.75)  # share of a budget that goes to anchor items
+Choose = Callable[[int, int], np.ndarray]  # (test query, calls) -> rows in the order of the answer
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A collection with its exact scores, and an index of it without any anchor scores."""
+
+    collection: Collection
+    tests: np.ndarray  # (queries, N): exact scores
+    anchors: np.ndarray  # (pool, N)
+    index: Path
+    scores: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @property
+    def n_items(self) -> int:
+        """Texts."""
+        return self.tests.shape[1]
+
+
+@contextmanager
+def bench(collection: Collection, matrix: np.ndarray) -> Iterator[Bench]:
+    """Build the index once (vectors and words); variants are made of copies of it."""
+    n_test = len(collection.queries)
+    whole = ~np.isnan(matrix).any(axis=1)
+    tests, anchors = matrix[:n_test][whole[:n_test]], matrix[n_test:][whole[n_test:]]
+    queries = [q for q, ok in zip(collection.queries, whole[:n_test], strict=True) if ok]
+    pool = [q for q, ok in zip(collection.anchors, whole[n_test:], strict=True) if ok]
+    kept = Collection(
+        collection.name,
+        collection.language,
+        collection.texts,
+        queries,
+        {i: collection.relevant[i] for i in range(len(queries))},
+        pool,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index"
+        records = [{"id": str(i), "text": text} for i, text in enumerate(kept.texts)]
+        encoder = "minilm" if kept.language == "en" else "lsa"
+        scorer = score_with(lambda pairs: np.zeros(len(pairs)), name="matrix")
+        SearchIndex.build(path, records, scorer=scorer, encoder=encoder, progress=False)
+        yield Bench(kept, tests, anchors, path)
+
+
+def chosen_anchors(bench: Bench, n_anchors: int, seed: int) -> np.ndarray:
+    """Anchor queries drawn at random from the pool: the same for every way."""
+    return np.random.default_rng(seed).permutation(len(bench.anchors))[:n_anchors]
+
+
+def ours(
+    bench: Bench, anchors: np.ndarray, calls: int, *, shuffled: bool = False, seed: int = 0
+) -> Choose:
+    """The library: an index with so many calls spent on these anchor queries, then the rounds."""
+    texts = {text: i for i, text in enumerate(bench.collection.texts)}
+    rows = {bench.collection.anchors[i]: bench.anchors[i] for i in anchors}
+    if shuffled:  # the control: anchor scores that belong to other texts
+        rng = np.random.default_rng(seed)
+        rows = {query: rng.permutation(row) for query, row in rows.items()}
+
+    def look_up(pairs: list[tuple[str, str]]) -> list[float]:
+        return [float(rows[query][texts[text]]) for query, text in pairs]
+
+    path = bench.index.with_name(f"variant-{np.random.default_rng().integers(1 << 40)}")
+    shutil.copytree(bench.index, path)
+    index = SearchIndex.build(
+        path,
+        scorer=score_with(look_up, name="matrix"),
+        queries=[bench.collection.anchors[i] for i in anchors],
+        calls=calls,
+        resume=True,
+        progress=False,
+    )
+    looks = {}
+    with index.snapshot() as snapshot:
+        ids = np.array([int(id) for id in snapshot.ids(snapshot.keys)])
+        for test, query in enumerate(bench.collection.queries):
+            looks[test] = index.first_look(snapshot, query)
+
+    def choose(test: int, budget: int) -> np.ndarray:
+        rows, learnt, _, guess = looks[test]
+        nothing = np.empty(0, dtype=np.int64), np.empty(0)
+        exact = bench.tests[test][ids]
+        rounds = search_rounds(rows, learnt, guess, nothing, budget, lambda at: exact[at])
+        return ids[rounds.ranking(K)[0]]
+
+    return choose
+
+
+def first_stages(bench: Bench) -> dict[str, Choose]:
+    """BM25 and the vectors, each followed by a rerank of as many texts as there are calls."""
+    index = SearchIndex.open(bench.index)
+    cheap = np.empty((len(bench.tests), bench.n_items, N_CHEAP), dtype=np.float32)
+    with index.snapshot() as snapshot:
+        ids = np.array([int(id) for id in snapshot.ids(snapshot.keys)])
+        for test, query in enumerate(bench.collection.queries):
+            cheap[test, ids] = index.first_look(snapshot, query)[2]
+
+    def rerank(column: int) -> Choose:
+        return lambda test, budget: best_of(bench, test, top_rows(cheap[test, :, column], budget))
+
+    return {"BM25, then rerank": rerank(1), "vectors, then rerank": rerank(0)}
+
+
+def best_of(bench: Bench, test: int, rows: np.ndarray) -> np.ndarray:
+    """The scored rows in the order of their exact scores."""
+    return rows[np.argsort(-bench.tests[test][rows], kind="stable")][:K]
+
+
+def anncur(bench: Bench, anchors: np.ndarray, method: str, share: float, seed: int) -> Choose:
+    """ANNCUR: random anchor items, one estimate, the rest of the calls on a rerank of its best."""
+    known = bench.anchors[anchors].astype(np.float64)
+
+    def choose(test: int, budget: int) -> np.ndarray:
+        rng = np.random.default_rng([seed, test])
+        n_items = max(1, round(share * budget))
+        items = np.sort(rng.choice(bench.n_items, n_items, replace=False))
+        estimate = anncur_estimate(bench.tests[test][items], known, items, method=method)
+        estimate[items] = -np.inf
+        chosen = np.concatenate([items, top_rows(estimate, budget - n_items)])
+        return best_of(bench, test, chosen)
+
+    return choose
+
+
+def random_rows(bench: Bench, seed: int) -> Choose:
+    """The control: score random texts."""
+
+    def choose(test: int, budget: int) -> np.ndarray:
+        rng = np.random.default_rng([seed, test])
+        return best_of(bench, test, rng.choice(bench.n_items, budget, replace=False))
+
+    return choose
+
+
+def recall(bench: Bench, choose: Choose, budget: int) -> float:
+    """Mean share of the scorer's own first K that the way's first K holds."""
+    shares = []
+    for test, exact in enumerate(bench.tests):
+        truth = set(np.argsort(-exact, kind="stable")[:K].tolist())
+        shares.append(len(truth & set(choose(test, budget).tolist())) / K)
+    return float(np.mean(shares))
