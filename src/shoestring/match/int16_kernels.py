@@ -62,14 +62,16 @@ def pack_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int16], NDArray
     return np.ascontiguousarray(panels.transpose(2, 0, 3, 1)), scales.astype(np.float32)
 
 
-def _emit_tile(builder: Any, arguments: Any, multiply_add: Any, vector: Any) -> None:
+def _emit_tile(
+    builder: Any, arguments: Any, vector: Any, multiply_add: Any, finish: Any = None
+) -> None:
     """Emit out[6, 16] = the sum over k of column k of A times row k of the panel B.
 
-    ``arguments`` are the address of A, its row stride in bytes, the address of B, the number of
-    steps k, and the address of out. A step takes 4 bytes of each row of A (one float32 or
-    two int16) and 64 bytes of B.
+    ``arguments`` are the address of A and its row stride in bytes, the address of B, the number of
+    steps k, the address of out and its row stride. A step takes 4 bytes of each row of A (one
+    float32 or two int16) and 64 bytes of B. ``finish(sum, row, half)`` turns a sum into floats.
     """
-    a, stride, b, n_steps, out = arguments
+    a, stride, b, n_steps, out, out_stride = arguments
     i64, i32 = ir.IntType(64), ir.IntType(32)
     lanes = ir.VectorType(i32, 8)
 
@@ -102,32 +104,62 @@ def _emit_tile(builder: Any, arguments: Any, multiply_add: Any, vector: Any) -> 
     builder.cbranch(builder.icmp_signed("<", following, n_steps), loop, after)
     builder.position_at_end(after)
     for i, total in enumerate(sums):
-        builder.store(total, at(out, i64(32 * i), vector), align=4)
+        row, half = divmod(i, 2)
+        offset = builder.add(builder.mul(out_stride, i64(row)), i64(32 * half))
+        result = finish(total, row, half) if finish else total
+        builder.store(result, at(out, offset, result.type), align=4)
 
 
 @intrinsic
-def _int16_tile(typing_context: Any, a: Any, stride: Any, b: Any, n_steps: Any, out: Any) -> Any:
-    """Tile of int32 sums over pairs of int16."""
+def _int16_tile(
+    typing_context: Any,
+    a: Any,
+    stride: Any,
+    b: Any,
+    n_steps: Any,
+    out: Any,
+    out_stride: Any,
+    row_scales: Any,
+    column_scales: Any,
+    bias: Any,
+) -> Any:
+    """Emit the tile over pairs of int16, its sums scaled by row and column, with the bias."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         ints, shorts = ir.VectorType(ir.IntType(32), 8), ir.VectorType(ir.IntType(16), 16)
+        floats, i64 = ir.VectorType(ir.FloatType(), 8), ir.IntType(64)
         multiply = builder.module.declare_intrinsic(
             "llvm.x86.avx2.pmadd.wd", (), ir.FunctionType(ints, [shorts, shorts])
         )
+
+        def load(base: Any, offset: int, kind: Any) -> Any:
+            return builder.load(
+                builder.inttoptr(builder.add(base, i64(offset)), kind.as_pointer()), align=4
+            )
 
         def multiply_add(x: Any, y: Any, total: Any) -> Any:
             pair = [builder.bitcast(x, shorts), builder.bitcast(y, shorts)]
             return builder.add(total, builder.call(multiply, pair))
 
-        _emit_tile(builder, args, multiply_add, ints)
+        def finish(total: Any, row: int, half: int) -> Any:
+            scale = load(args[6], 4 * row, ir.FloatType())
+            lane = builder.insert_element(floats(ir.Undefined), scale, ir.IntType(32)(0))
+            rows = builder.shuffle_vector(lane, floats(ir.Undefined), ints([0] * 8))
+            scales = builder.fmul(rows, load(args[7], 32 * half, floats))
+            product = builder.fmul(builder.sitofp(total, floats), scales)
+            return builder.fadd(product, load(args[8], 32 * half, floats))
+
+        _emit_tile(builder, args[:6], ints, multiply_add, finish)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 5), codegen
+    return types.void(*[types.int64] * 9), codegen
 
 
 @intrinsic
-def _float_tile(typing_context: Any, a: Any, stride: Any, b: Any, n_steps: Any, out: Any) -> Any:
-    """Tile of float32 sums."""
+def _float_tile(
+    typing_context: Any, a: Any, stride: Any, b: Any, n_steps: Any, out: Any, out_stride: Any
+) -> Any:
+    """Emit the tile over float32."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         floats = ir.VectorType(ir.FloatType(), 8)
@@ -138,10 +170,10 @@ def _float_tile(typing_context: Any, a: Any, stride: Any, b: Any, n_steps: Any, 
         def multiply_add(x: Any, y: Any, total: Any) -> Any:
             return builder.call(fused, [x, y, total])
 
-        _emit_tile(builder, args, multiply_add, floats)
+        _emit_tile(builder, args, floats, multiply_add)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 5), codegen
+    return types.void(*[types.int64] * 6), codegen
 
 
 @intrinsic
@@ -220,29 +252,27 @@ def linear(x: Any, packed: Any, scales: Any, bias: Any, codes: Any, out: Any) ->
     """Out = x W + b.
 
     x (M, K) float32; packed (N/16, K/2, 16, 2), scales and bias (N,) of the weight; codes: room for
-    (M + 6) K int16; out (M, N) float32.
+    (M + 6) K int16; out (M + 6, N) float32, of which M rows count.
     """
     n_tokens, n_inner = x.shape
     rows = codes[: (n_tokens + N_ROWS) * n_inner].reshape(n_tokens + N_ROWS, n_inner)
-    row_scales = np.empty(n_tokens, np.float32)
-    tile = np.empty((N_ROWS, N_COLUMNS), np.int32)
+    row_scales = np.empty(n_tokens + N_ROWS, np.float32)
     _to_int16(x, rows, row_scales)
+    out_stride = out.shape[1] * 4  # bytes
     for panel in range(packed.shape[0]):
-        first = panel * N_COLUMNS
-        panel_scales, panel_bias = scales[first:], bias[first:]
+        first = panel * N_COLUMNS * 4  # bytes before the panel's columns
         for m in range(0, n_tokens, N_ROWS):
             _int16_tile(
                 rows.ctypes.data + m * n_inner * 2,
                 n_inner * 2,
                 packed.ctypes.data + panel * n_inner * N_COLUMNS * 2,
                 n_inner // 2,
-                tile.ctypes.data,
+                out.ctypes.data + m * out_stride + first,
+                out_stride,
+                row_scales.ctypes.data + m * 4,
+                scales.ctypes.data + first,
+                bias.ctypes.data + first,
             )
-            for r in range(min(N_ROWS, n_tokens - m)):
-                target = out[m + r, first:]
-                for j in range(N_COLUMNS):
-                    y = np.float32(tile[r, j]) * (row_scales[m + r] * panel_scales[j])
-                    target[j] = y + panel_bias[j]
 
 
 @njit(**_fast)
@@ -264,50 +294,54 @@ def add_and_normalize(x: Any, update: Any, gain: Any, bias: Any, epsilon: float)
 
 
 @njit(**_fast)
-def _float_product(a: int, stride: int, n_rows: int, panels: Any, n_steps: int, out: Any) -> None:
-    """out[:n_rows] = A B: A at an address, its row stride in bytes; panels (N/16, K, 16).
+def _float_product(
+    a: int, stride: int, n_rows: int, panels: Any, n_steps: int, out: int, out_stride: int
+) -> None:
+    """out[:n_rows] = A B: A and out at addresses, row strides in bytes; panels (N/16, K, 16).
 
-    Up to 5 rows beyond A are read.
+    Up to 5 rows beyond A are read, and as many beyond out written.
     """
-    tile = np.empty((N_ROWS, N_COLUMNS), np.float32)
     for panel in range(panels.shape[0]):
         b = panels.ctypes.data + panel * panels.shape[1] * N_COLUMNS * 4
+        target = out + panel * N_COLUMNS * 4
         for m in range(0, n_rows, N_ROWS):
-            _float_tile(a + m * stride, stride, b, n_steps, tile.ctypes.data)
-            for r in range(min(N_ROWS, n_rows - m)):
-                target = out[m + r, panel * N_COLUMNS :]
-                for j in range(N_COLUMNS):
-                    target[j] = tile[r, j]
+            _float_tile(a + m * stride, stride, b, n_steps, target + m * out_stride, out_stride)
 
 
 @njit(**_fast)
 def _softmax(scores: Any, n_tokens: int) -> None:
-    """Softmax of each row over its first ``n_tokens``; the others get 0."""
+    """Softmax of each row over its first ``n_tokens``; the others get 0.
+
+    Scores (T, a multiple of 16) lie in one piece, and the exponentials are taken in one long loop:
+    over single rows LLVM would leave half of them to its scalar remainder.
+    """
     for t in range(scores.shape[0]):
         row = scores[t]
-        for j in range(n_tokens, len(row)):
-            row[j] = np.float32(-1e30)
+        row[n_tokens:] = np.float32(-1e30)
         top = row[0]
-        for j in range(n_tokens):
+        for j in range(len(row)):
             top = max(top, row[j])
+        for j in range(len(row)):
+            row[j] -= top
+    flat = scores.reshape(scores.size)
+    for j in range(len(flat)):
+        flat[j] = _exp(flat[j])
+    for t in range(scores.shape[0]):
+        row = scores[t]
         total = np.float32(0.0)
-        for first in range(0, len(row), N_COLUMNS):
-            block = row[first:]
-            for j in range(N_COLUMNS):
-                block[j] = _exp(block[j] - top)
-                total += block[j]
+        for j in range(len(row)):
+            total += row[j]
         share = np.float32(1.0) / total
-        for first in range(0, len(row), N_COLUMNS):
-            block = row[first:]
-            for j in range(N_COLUMNS):
-                block[j] *= share
+        for j in range(len(row)):
+            row[j] *= share
 
 
 @njit(**_fast)
 def attend(qkv: Any, starts: Any, n_heads: int, out: Any) -> None:
-    """Softmax attention within each text: qkv (M + 6, 3 D), starts (texts + 1,), out (M, D).
+    """Softmax attention within each text.
 
-    The queries are scaled by 1 / sqrt(D / n_heads) already; D / n_heads is a multiple of 16.
+    qkv (M + 6, 3 D); starts (texts + 1,); out (M + 6, D), of which M rows count. The queries are
+    scaled by 1 / sqrt(D / n_heads) already; D / n_heads is a multiple of 16.
     """
     n_dims = out.shape[1]
     width = n_dims // n_heads
@@ -328,11 +362,13 @@ def attend(qkv: Any, starts: Any, n_heads: int, out: Any) -> None:
                     for j in range(N_COLUMNS):
                         values[c, t, j] = value[j]
             queries = qkv.ctypes.data + start * stride + head * width * 4
-            _float_product(queries, stride, n_tokens, keys, width, scores)
-            _softmax(scores[:n_tokens], n_tokens)
-            target = out[start : start + n_tokens, head * width :]
             row = scores.shape[1] * 4
-            _float_product(scores.ctypes.data, row, n_tokens, values, n_tokens, target)
+            table = scores.ctypes.data
+            _float_product(queries, stride, n_tokens, keys, width, table, row)
+            _softmax(scores[:n_tokens], n_tokens)
+            # the rows written beyond this text belong to the next one, whose turn is still to come
+            target = out.ctypes.data + (start * n_dims + head * width) * 4
+            _float_product(table, row, n_tokens, values, n_tokens, target, n_dims * 4)
 
 
 @njit(**_fast)

@@ -85,7 +85,7 @@ class _Linear:
 
     def __call__(self, x: FloatArray, room: _Room, out: FloatArray) -> FloatArray:
         linear(x, self.packed, self.scales, self.bias, room.codes, out)
-        return out
+        return out[: len(x)]
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ class _Room:
         self.n_tokens = n_tokens
         self.codes = np.zeros((n_tokens + N_ROWS) * width, np.int16)
         self.qkv = np.zeros((n_tokens + N_ROWS, 3 * n_dims), np.float32)
-        self.context = np.empty((n_tokens, n_dims), np.float32)
-        self.update = np.empty((n_tokens, n_dims), np.float32)
-        self.inner = np.empty((n_tokens, n_inner), np.float32)
+        self.context = np.empty((n_tokens + N_ROWS, n_dims), np.float32)
+        self.update = np.empty((n_tokens + N_ROWS, n_dims), np.float32)
+        self.inner = np.empty((n_tokens + N_ROWS, n_inner), np.float32)
 
 
 class PackedBert:
@@ -187,8 +187,9 @@ class PackedBert:
         return first
 
     def _run(self, layer: _Layer, x: FloatArray, starts: NDArray[np.int64], room: _Room) -> None:
-        attend(layer.qkv(x, room, room.qkv), starts, self.n_heads, room.context)
-        update = layer.attention_out(room.context, room, room.update)
+        layer.qkv(x, room, room.qkv)
+        attend(room.qkv, starts, self.n_heads, room.context)
+        update = layer.attention_out(room.context[: len(x)], room, room.update)
         add_and_normalize(x, update, *layer.attention_norm, self.epsilon)
         self._feed_forward(layer, x, room)
 

