@@ -34,12 +34,12 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.types import FloatArray, IntArray
 
 Floats = NDArray[np.float64]
+_LOG_2PI = float(np.log(2.0 * np.pi))
 
 
 class ItemFeatures(Protocol):
@@ -135,7 +135,7 @@ def anncur_estimate(
     elif method == "ridge":
         gram = columns @ columns.T  # (m, m)
         gram[np.diag_indices_from(gram)] += strength * np.trace(gram) / min(columns.shape) + 1e-12
-        inverse = cho_solve(cho_factor(gram), columns).T
+        inverse = np.linalg.solve(gram, columns).T
     else:
         raise ParameterError.of("method", "anncur_estimate", "'pinv', 'ridge' or 'svd'", method)
     return np.asarray((scores @ inverse) @ anchor_scores, dtype=np.float64)
@@ -170,15 +170,14 @@ class GaussianWeights:
         spread = features @ self.covariance  # (b, D)
         predicted = spread @ features.T  # (b, b)
         predicted[np.diag_indices_from(predicted)] += self.noise
-        factor = cho_factor(predicted, lower=True)
-        surprise = residuals - features @ self.mean
-        scaled = cho_solve(factor, surprise)
-        self.mean += spread.T @ scaled
-        self.covariance -= spread.T @ cho_solve(factor, spread)
-        log_volume = 2.0 * float(np.log(np.diag(factor[0])).sum())
-        self.log_evidence -= 0.5 * (
-            float(surprise @ scaled) + log_volume + len(surprise) * np.log(2.0 * np.pi)
-        )
+        factor = np.linalg.cholesky(predicted)
+        whitened = np.linalg.solve(factor, spread)  # (b, D)
+        surprise = np.linalg.solve(factor, residuals - features @ self.mean)
+        self.mean += surprise @ whitened
+        self.covariance -= whitened.T @ whitened
+        log_volume = float(np.log(np.diag(factor)).sum())
+        self.log_evidence -= 0.5 * (float(surprise @ surprise) + len(surprise) * _LOG_2PI)
+        self.log_evidence -= log_volume
 
 
 class Rounds:

@@ -21,7 +21,7 @@ from shoestring.types import FloatArray, IntArray
 
 N_ROUNDS = 12
 MIN_BATCH = 4
-STRENGTHS = (0.3, 1.0, 3.0)
+UNTAUGHT_STRENGTHS = (0.3, 1.0, 3.0)  # with a taste the anchors' residuals say the variance
 # Prior variances in units of the residual variance; flat within a factor of three (docs/log.md).
 VECTORS, ANCHORS, CONSTANT, SLOPE, NOISE = 0.3, 1.0, 0.3, 0.3, 0.3
 MIN_CANDIDATES = 1_000
@@ -132,7 +132,7 @@ def begin_rounds(
         guess,
         np.concatenate(variances) * residual_variance,
         NOISE * residual_variance,
-        strengths=STRENGTHS,
+        strengths=(1.0,) if learnt.taste else UNTAUGHT_STRENGTHS,
         dead=rows.dead,
     )
 
