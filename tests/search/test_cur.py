@@ -87,9 +87,9 @@ def test_ridge_and_svd_do_not_blow_up(method: str) -> None:
 
 
 def test_wrong_shapes_and_methods_are_named() -> None:
-    with pytest.raises(ShapeError, match="2,.*for 3 anchor items"):
+    with pytest.raises(ShapeError, match=r"2,.*for 3 anchor items"):
         anncur_estimate([1.0, 2.0], np.eye(3), [0, 1, 2])
-    with pytest.raises(ParameterError, match="'pinv', 'ridge' or 'svd'. Got 'qr'"):
+    with pytest.raises(ParameterError, match=r"'pinv', 'ridge' or 'svd'\. Got 'qr'"):
         anncur_estimate([1.0], np.eye(3), [0], method="qr")  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="one guess for each row"):
         Rounds(DenseFeatures(np.eye(3)), np.zeros(2), np.ones(3), 0.1)

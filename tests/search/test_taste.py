@@ -1,0 +1,129 @@
+"""What anchor scores teach: planted tastes are found again."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoestring.search.taste import Taste, fit_taste
+
+M, N = 24, 300
+WEIGHTS = np.array([2.0, -1.0, 0.5])
+
+
+def planted(
+    seed: int, noise: float = 0.3, level_size: float = 1.0
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """Scores (M, N), the cheap features of each query (N, 3), item levels (N,)."""
+    rng = np.random.default_rng(seed)
+    features = [rng.normal(size=(N, 3)).astype(np.float32) for _ in range(M)]
+    level = level_size * rng.normal(size=N)
+    scores = np.stack([7.0 + z @ WEIGHTS + level for z in features])
+    return scores + noise * rng.normal(size=scores.shape), features, level
+
+
+def sparse(scores: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
+    known = np.random.default_rng(seed).random(scores.shape) < share
+    return np.where(known, scores, np.nan)
+
+
+def test_planted_weights_and_levels_are_found() -> None:
+    scores, features, level = planted(0)
+    taste, found, residuals = fit_taste(scores, features)
+    np.testing.assert_allclose(taste.weights[:3], WEIGHTS, atol=0.05)
+    assert taste.weights[3] == pytest.approx(1, abs=0.1)
+    assert np.corrcoef(found, level)[0, 1] > 0.99
+    assert taste.residual_variance == pytest.approx(0.09, rel=0.25)
+    guess = taste.guess(features[0], found)
+    assert guess.dtype == np.float32
+    assert np.corrcoef(guess, scores[0])[0, 1] > 0.98
+    assert guess.mean() == pytest.approx(scores[0].mean(), abs=0.1)
+    assert residuals.shape == (N, M) and residuals.dtype == np.float32
+    assert residuals.var() == pytest.approx(taste.residual_variance, rel=0.05)
+
+
+def test_sparse_anchors_teach_what_dense_ones_do() -> None:
+    scores, features, level = planted(1)
+    dense, _, dense_residuals = fit_taste(scores, features)
+    kept = sparse(scores, 0.3)
+    tastes = [fit_taste(sparse(scores, 0.3, seed), features)[0] for seed in range(6)]
+    weights = np.mean([taste.weights for taste in tastes], axis=0)
+    np.testing.assert_allclose(weights[:3], dense.weights[:3], atol=0.06)
+    taste, found, residuals = fit_taste(kept, features)
+    assert np.corrcoef(found, level)[0, 1] > 0.95
+    unknown = np.isnan(kept).T
+    assert (residuals[unknown] == 0).all()
+    assert np.corrcoef(residuals[~unknown], dense_residuals[~unknown])[0, 1] > 0.9
+
+
+def test_a_level_leaves_out_the_query_whose_score_it_explains() -> None:
+    """Scores of noise alone: an item's mean explains each of them only if it contains it."""
+    scores, features, _ = planted(2, noise=1.0, level_size=0.0)
+    noise = scores - 7.0 - np.stack([z @ WEIGHTS for z in features])
+    taste, level, residuals = fit_taste(scores, features)
+    assert abs(taste.weights[3]) < 0.5  # with its own score in the mean it would be near 1 / shrink
+    assert taste.residual_variance == pytest.approx(noise.var(), rel=0.03)
+    means = noise.mean(axis=0)
+    assert np.abs(level).mean() < 0.8 * np.abs(means).mean()  # shrunk towards nothing
+
+
+def test_two_queries_that_disagree_do_not_explain_each_other() -> None:
+    rng = np.random.default_rng(3)
+    scores = rng.normal(size=(2, 500))
+    features = [np.zeros((500, 1), np.float32)] * 2
+    taste, _, _ = fit_taste(scores, features)
+    assert taste.residual_variance > 0.9 * scores.var()
+
+
+def test_a_constant_column_gets_no_weight() -> None:
+    scores, features, _ = planted(4)
+    wider = [np.hstack([z, np.full((N, 1), 3.0, np.float32)]) for z in features]
+    plain, _, _ = fit_taste(scores, features)
+    taste, _, _ = fit_taste(scores, wider)
+    assert taste.weights[3] == 0
+    np.testing.assert_allclose(np.delete(taste.weights, 3), plain.weights, atol=1e-6)
+    assert taste.constant == pytest.approx(plain.constant, abs=1e-5)
+
+
+def test_equal_columns_share_a_weight() -> None:
+    scores, features, _ = planted(5)
+    twice = [np.hstack([z, z[:, :1]]) for z in features]
+    taste, _, _ = fit_taste(scores, twice)
+    np.testing.assert_allclose(taste.weights[[0, 3]], 1.0, atol=0.05)
+
+
+def test_one_anchor_is_enough_for_the_weights() -> None:
+    scores, features, _ = planted(6, level_size=0.2)
+    taste, level, residuals = fit_taste(scores[:1], features[:1])
+    np.testing.assert_allclose(taste.weights[:3], WEIGHTS, atol=0.15)
+    assert taste.weights[3] == 0  # its own score is all that could speak for an item
+    assert np.isfinite(level).all() and residuals.shape == (N, 1)
+
+
+def test_equal_scores_teach_a_constant() -> None:
+    features = [np.ones((5, 2), np.float32)] * 2
+    taste, level, residuals = fit_taste(np.full((2, 5), 4.0), features)
+    assert taste.constant == 4 and not taste.weights.any()
+    assert taste.residual_variance == 1e-12
+    assert not level.any() and not residuals.any()
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 1))
+def test_the_order_of_the_items_does_not_matter(seed: int, share: float) -> None:
+    scores, features, _ = planted(seed)
+    scores = sparse(scores, share)
+    order = np.random.default_rng(seed).permutation(N)
+    taste, level, residuals = fit_taste(scores, features)
+    moved, moved_level, moved_residuals = fit_taste(scores[:, order], [z[order] for z in features])
+    np.testing.assert_allclose(moved.weights, taste.weights, atol=1e-4)
+    assert moved.residual_variance == pytest.approx(taste.residual_variance, rel=1e-4)
+    np.testing.assert_allclose(moved_level, level[order], atol=1e-4)
+    np.testing.assert_allclose(moved_residuals, residuals[order], atol=1e-3)
+
+
+def test_a_guess_is_the_line_it_says() -> None:
+    taste = Taste(np.array([2.0, -1.0, 10.0]), 0.5, 1.0)
+    features = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
+    guess = taste.guess(features, np.array([0, 0, 0.1], np.float32))
+    np.testing.assert_allclose(guess, [2.5, -0.5, 1.5], atol=1e-6)
