@@ -79,9 +79,9 @@ def test_a_logit_does_not_depend_on_order_companions_or_threads(folder, pairs):
     scorer = FastCrossEncoder(folder, n_threads=1)
     logits = scorer.predict(pairs)
     order = np.random.default_rng(1).permutation(len(pairs))
-    np.testing.assert_allclose(scorer.predict([pairs[i] for i in order]), logits[order], atol=5e-5)
+    np.testing.assert_allclose(scorer.predict([pairs[i] for i in order]), logits[order], atol=2e-4)
     alone = np.concatenate([scorer.predict([pair]) for pair in pairs[:20]])
-    np.testing.assert_allclose(alone, logits[:20], atol=5e-5)
+    np.testing.assert_allclose(alone, logits[:20], atol=2e-4)
     assert FastCrossEncoder(folder, n_threads=3).predict(pairs).tolist() == logits.tolist()
 
 
@@ -90,7 +90,7 @@ def test_blocks_of_pairs_give_the_same_logits(folder, pairs, monkeypatch):
     scorer = FastCrossEncoder(folder)
     logits = scorer.predict(pairs)
     monkeypatch.setattr("shoestring.match.cross_encoder.PAIRS_PER_BLOCK", 7)
-    np.testing.assert_allclose(scorer.predict(pairs), logits, atol=5e-5)
+    np.testing.assert_allclose(scorer.predict(pairs), logits, atol=2e-4)
 
 
 @needs_avx2

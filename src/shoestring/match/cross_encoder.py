@@ -111,9 +111,9 @@ class FastCrossEncoder:
     Notes
     -----
     The logits are those of sentence-transformers to about 0.1 % of their spread: the linear layers
-    multiply in int16 (:mod:`shoestring.match.int16_kernels`). A pair's logit does not depend on the
-    other pairs of the call. The kernels are compiled at the first use on a machine (half a minute)
-    and kept.
+    multiply in int16 (:mod:`shoestring.match.int16_kernels`). The other pairs of the call change a
+    logit by rounding only (about 1e-4). The kernels are compiled at the first use on a machine
+    (half a minute) and kept.
     """
 
     def __init__(
