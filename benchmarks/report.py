@@ -1,0 +1,135 @@
+"""Writes ``docs/results.md`` and ``docs/recall.svg`` from the figures in benchmarks/results.
+
+``python -m benchmarks.report``; nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from benchmarks.data import ROOT
+
+RESULTS = ROOT / "benchmarks" / "results"
+SHOWN = {
+    "ours, 32 anchors": ("shoestring, 32 anchor queries", "#00796b", "-"),
+    "ours, no anchors": ("shoestring, no anchors", "#00796b", ":"),
+    "vectors, then rerank": ("vectors, then rerank", "#c62828", "-"),
+    "BM25, then rerank": ("BM25, then rerank", "#ef6c00", "-"),
+    "ANNCUR, ridge": ("ANNCUR, ridge", "#5e35b1", "--"),
+    "ANNCUR, as published": ("ANNCUR, as published", "#5e35b1", "-"),
+    "random": ("random texts", "#9e9e9e", ":"),
+}
+TITLES = {
+    "cross-encoder": "a trained cross-encoder",
+    "token-interaction": "token interaction, the default scorer",
+}
+
+
+def read(name: str) -> dict[str, Any] | None:
+    """The document of one committed result."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else None
+
+
+def mean(tables: dict[str, dict[str, list[float]]]) -> dict[str, list[float]]:
+    """The mean over the collections, way by way."""
+    ways = next(iter(tables.values()))
+    return {way: np.mean([t[way] for t in tables.values()], axis=0).tolist() for way in ways}
+
+
+def table(title: str, ways: dict[str, list[float]], fractions: list[float]) -> list[str]:
+    """One Markdown table."""
+    head = " | ".join(f"{fraction:.1%}" for fraction in fractions)
+    lines = [f"### {title}", "", f"| way | {head} |", "|---|" + "---|" * len(fractions)]
+    for way, recalls in ways.items():
+        lines.append(f"| {way} | " + " | ".join(f"{value:.3f}" for value in recalls) + " |")
+    return [*lines, ""]
+
+
+def search_section(scorer: str, document: dict[str, Any]) -> list[str]:
+    """What one scorer's run says."""
+    tables = document["recall"][scorer]
+    items = ", ".join(f"{name} {document['items'][scorer][name]:,}" for name in tables)
+    lines = [
+        f"## Search with {TITLES[scorer]}",
+        "",
+        f"`python -m benchmarks.search --scorers {scorer}`: recall of the scorer's own top 10 by "
+        f"calls as a share of the texts ({items}); {document['seeds']} seeds, "
+        f"{document['machine']}, "
+        f"Python {document['python']}, commit {document['commit']}.",
+        "",
+        *table("mean over the collections", mean(tables), document["fractions"]),
+    ]
+    for name, ways in tables.items():
+        lines += table(name, ways, document["fractions"])
+    return lines
+
+
+def plot(document: dict[str, Any], scorer: str) -> None:
+    """Recall against calls, mean over the collections."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "shoestring"  # the same file for the same figures
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import PercentFormatter
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    recalls = mean(document["recall"][scorer])
+    for way, (label, colour, style) in SHOWN.items():
+        shares = [100 * fraction for fraction in document["fractions"]]
+        axes.plot(shares, recalls[way], style, color=colour, label=label, marker="o", markersize=3)
+    axes.set(
+        xscale="log",
+        ylim=(0, 1.02),
+        xlabel="calls of the cross-encoder, % of the texts",
+        ylabel="recall of its own top 10",
+    )
+    axes.set_xticks(shares, [f"{share:g} %" for share in shares])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="upper left")
+    figure.savefig(ROOT / "docs" / "recall.svg", metadata={"Date": None})
+
+
+def scoring_section(document: dict[str, Any]) -> list[str]:
+    """What the scoring benchmark says, as it printed it."""
+    return [
+        "## Pairs a second of a cross-encoder",
+        "",
+        "`python -m benchmarks.search.scoring`, beside `CrossEncoder.predict` with its defaults:",
+        "",
+        "```json",
+        json.dumps(document, indent=1),
+        "```",
+        "",
+    ]
+
+
+def main() -> None:
+    """Write the page and the picture."""
+    lines = [
+        "# Results",
+        "",
+        "Written by `python -m benchmarks.report` from `benchmarks/results`.",
+        "",
+    ]
+    for scorer in TITLES:
+        document = read(f"search-{scorer}")
+        if document:
+            lines += search_section(scorer, document)
+            if scorer == "cross-encoder":
+                plot(document, scorer)
+                lines.insert(4, "![Recall against calls](recall.svg)\n")
+    scoring = read("scoring")
+    if scoring:
+        lines += scoring_section(scoring)
+    (ROOT / "docs" / "results.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
