@@ -49,7 +49,7 @@ def test_sparse_anchors_teach_what_dense_ones_do() -> None:
     tastes = [fit_taste(sparse(scores, 0.3, seed), features)[0] for seed in range(6)]
     weights = np.mean([taste.weights for taste in tastes], axis=0)
     np.testing.assert_allclose(weights[:3], dense.weights[:3], atol=0.06)
-    taste, found, residuals = fit_taste(kept, features)
+    _, found, residuals = fit_taste(kept, features)
     assert np.corrcoef(found, level)[0, 1] > 0.95
     unknown = np.isnan(kept).T
     assert (residuals[unknown] == 0).all()
@@ -60,7 +60,7 @@ def test_a_level_leaves_out_the_query_whose_score_it_explains() -> None:
     """Scores of noise alone: an item's mean explains each of them only if it contains it."""
     scores, features, _ = planted(2, noise=1.0, level_size=0.0)
     noise = scores - 7.0 - np.stack([z @ WEIGHTS for z in features])
-    taste, level, residuals = fit_taste(scores, features)
+    taste, level, _ = fit_taste(scores, features)
     assert abs(taste.weights[3]) < 0.5  # with its own score in the mean it would be near 1 / shrink
     assert taste.residual_variance == pytest.approx(noise.var(), rel=0.03)
     means = noise.mean(axis=0)

@@ -113,12 +113,13 @@ def pay_for_anchors(
                 n_open = int(np.isfinite(guess).sum())
                 chosen = top_rows(guess, min(share, n_open, budget.calls - spent))
                 payer = Payer(scorer, snapshot, rows.keys, query, ledger, RLock())
-                for start in range(0, len(chosen), SCORE_BATCH):
+                batch_size, already = min(SCORE_BATCH, payer.batch_size), spent
+                for start in range(0, len(chosen), batch_size):
                     if budget.is_over:
                         return spent
-                    batch = chosen[start : start + SCORE_BATCH]
+                    batch = chosen[start : start + batch_size]
                     payer(batch)
-                    spent += len(batch)
+                    spent = already + payer.calls  # equal texts are paid for once
                     bar.update(len(batch))
     return spent
 

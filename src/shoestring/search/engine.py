@@ -9,6 +9,7 @@ Not covered: filters on labels, several scorers in one query, sharding.
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 import warnings
@@ -25,12 +26,13 @@ from shoestring.errors import (
     IntegrityError,
     ParameterError,
     ShoestringWarning,
+    StorageError,
 )
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.search import anchors, building, querying, tables, vectors
 from shoestring.search.features import IndexRows
 from shoestring.search.folder import CONFIG
-from shoestring.search.intake import AddReport, OnDuplicate
+from shoestring.search.intake import AddReport, OnDuplicate, is_storable
 from shoestring.search.ledger import ScoreLedger
 from shoestring.search.paying import Payer
 from shoestring.search.snapshot import Snapshot
@@ -178,12 +180,14 @@ class SearchIndex:
     ) -> None:
         """Whatever is missing: models, vectors, anchor scores, taste."""
         store = self._store
+        if not len(self):
+            return
         self._settle(seed)
         building.encode_pending(store, self.encoder, progress=progress)
         if store.settings.get("token_table"):
             tables.build_table(store, self.scorer, progress=progress)
             self._loaded.pop("scorer", None)
-        if budget.calls and self.scorer is not None:
+        if budget.calls and self._scorer_to_pay() is not None:
             self._pay_for_anchors(queries, budget, seed, progress)
         building.publish_taste(store, self.encoder, self.scorer_name)
 
@@ -198,6 +202,8 @@ class SearchIndex:
             keys = np.concatenate([snapshot.keys, snapshot.pending_keys])
             sample = np.sort(np.random.default_rng(seed).permutation(keys)[:100_000])
             texts = snapshot.texts(sample)
+        if len(snapshot.keys):
+            self._store.discard_arrays()  # vectors of another fit
         encoder, scorer = vectors.settle_models(texts, encoder, scorer)
         self._loaded["encoder"] = vectors.fit_encoder(encoder, self.path, texts)
         self._store.update_settings(encoder=encoder, scorer=scorer)
@@ -230,6 +236,12 @@ class SearchIndex:
             self._store.snapshot().close()
         except IntegrityError:
             self._store.discard_arrays()
+        folder = self.path / vectors.FOLDER
+        if folder.exists():
+            try:
+                vectors.make_encoder(vectors.LEXICAL, self.path)
+            except (IntegrityError, StorageError):  # fitted again to the records
+                shutil.rmtree(folder)
 
     @property
     def path(self) -> Path:
@@ -253,7 +265,7 @@ class SearchIndex:
             return self._given_scorer
         with self.lock:
             spec = self._store.settings["scorer"]
-            if "scorer" not in self._loaded and spec:
+            if "scorer" not in self._loaded and spec not in ("", vectors.AUTO):
                 scorer = load_scorer(spec)
                 self._loaded["scorer"] = tables.with_table(self._store, scorer)
             return self._loaded.get("scorer")
@@ -295,8 +307,9 @@ class SearchIndex:
             If the scorer fails; what it had answered before is kept.
         """
         began = time.perf_counter()
-        if not isinstance(text, str) or not text.strip():
-            raise ParameterError.of("text", "SearchIndex.query", "a text that is not empty", text)
+        if not isinstance(text, str) or not text.strip() or not is_storable(text):
+            want = "a text that is not empty and that UTF-8 can say"
+            raise ParameterError.of("text", "SearchIndex.query", want, text)
         if not isinstance(k, int) or k < 1:
             raise ParameterError.of("k", "SearchIndex.query", "an int of at least 1", k)
         budget = max(k, DEFAULT_CALLS) if calls is None else calls
@@ -342,8 +355,10 @@ class SearchIndex:
             The first guess.
         """
         rows, learnt = self._rows(snapshot), querying.Learnt.from_attrs(snapshot.attrs)
-        with self.lock:
-            vector = np.asarray(self.encoder.encode([text])[0], dtype=np.float32)
+        vector = np.zeros(0, np.float32)
+        if rows.segments:  # else the build was interrupted: there may be no encoder yet
+            with self.lock:
+                vector = np.asarray(self.encoder.encode([text])[0], dtype=np.float32)
         features = querying.pair_features(snapshot, rows, text, vector)
         is_lexical = self._store.settings["encoder"] == vectors.LEXICAL
         guess = querying.first_guess(rows, learnt, features, lexical=is_lexical)
@@ -366,7 +381,7 @@ class SearchIndex:
                 f"{self.path} {what}, so the answers are estimates. "
                 "Pass scorer=... to SearchIndex.open to pay for exact scores.",
                 ShoestringWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
         return scorer
 
@@ -396,6 +411,7 @@ class SearchIndex:
         """
         source = read_records(records, text=text, id=id)
         report = self._take_in(source, on_duplicate, progress)
+        self._settle(seed=0)  # where the build was interrupted before
         building.encode_pending(self._store, self.encoder, progress=progress)
         return report
 

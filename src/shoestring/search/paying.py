@@ -34,6 +34,8 @@ class Payer:
         Pairs that the scorer was asked for so far.
     seconds : float
         How long it took.
+    batch_size : int
+        Pairs that it is asked for at once at the most; their scores are kept together.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Payer:
         self._scorer, self._name, self._lock = scorer, scorer_name(scorer), lock
         self._snapshot, self._keys, self._query, self._ledger = snapshot, keys, query, ledger
         # A function is asked a batch at a time anyhow: so what it answered before it fails is kept.
-        self._batch_size = scorer.batch_size if isinstance(scorer, FunctionScorer) else 1 << 62
+        self.batch_size = scorer.batch_size if isinstance(scorer, FunctionScorer) else 1 << 62
 
     def __call__(self, rows: IntArray) -> FloatArray:
         """The scores (n,) of n rows; ScorerError if the scorer fails."""
@@ -60,8 +62,8 @@ class Payer:
         scores = self._ledger.get(self._name, self._query, digests)
         unpaid = np.flatnonzero(np.isnan(scores))
         unpaid = unpaid[np.argsort(first[unpaid])]
-        for start in range(0, len(unpaid), self._batch_size):
-            batch = unpaid[start : start + self._batch_size]
+        for start in range(0, len(unpaid), self.batch_size):
+            batch = unpaid[start : start + self.batch_size]
             scores[batch] = self._ask([(self._query, texts[i]) for i in first[batch]])
             self._ledger.put(self._name, self._query, digests[batch], scores[batch])
         return np.asarray(scores[which])
