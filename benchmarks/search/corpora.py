@@ -90,7 +90,7 @@ def cranfield(n_items: int, rng: np.random.Generator) -> Collection:
     folder = "retrieval/cranfield"
     with gzip.open(require(f"{folder}/cran.all.1400.gz"), "rt", encoding="utf-8") as file:
         abstracts = file.read()
-    texts = smart_records(abstracts, "W")
+    texts = [text or "(no abstract)" for text in smart_records(abstracts, "W")]  # two are empty
     queries = smart_records(require(f"{folder}/cran.qry").read_text("utf-8"), "W")
     judged: dict[int, set[int]] = {}
     for line in require(f"{folder}/cranqrel").read_text("utf-8").splitlines():

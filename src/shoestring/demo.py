@@ -91,7 +91,7 @@ def measure(
     index: SearchIndex, held_out: Sequence[KnownItem], pairs_per_second: float
 ) -> list[dict[str, Any]]:
     """Each way's means: recall of the scorer's own first ten, reciprocal rank, calls, ms."""
-    table = index.scorer
+    table = index.models.scorer
     assert isinstance(table, TokenTable)
     with index.snapshot() as snapshot:
         ids = snapshot.ids(snapshot.keys)

@@ -363,7 +363,7 @@ def hidden_taste(n_texts: int, n_queries: int) -> tuple[list[str], list[str], Co
 
 
 def mean_recall(index: SearchIndex, queries: list[str], texts: list[str], calls: int) -> float:
-    scorer, recalls = index.scorer, []
+    scorer, recalls = index.models.scorer, []
     assert isinstance(scorer, Counting)
     for query in queries:
         truth = sorted(texts, key=lambda text: -scorer.fn(query, text))[:10]

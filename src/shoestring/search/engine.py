@@ -9,8 +9,6 @@ Not covered: filters on labels, several scorers in one query, sharding.
 
 from __future__ import annotations
 
-import shutil
-import threading
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -23,22 +21,22 @@ from tqdm import tqdm
 
 from shoestring.errors import (
     BudgetError,
-    IntegrityError,
     ParameterError,
     ShoestringWarning,
-    StorageError,
 )
 from shoestring.match.scorer import load_scorer, scorer_name
-from shoestring.search import anchors, building, querying, tables, vectors
+from shoestring.search import anchors, building, querying, vectors
 from shoestring.search.features import IndexRows
 from shoestring.search.folder import CONFIG
+from shoestring.search.generations import View
 from shoestring.search.intake import AddReport, OnDuplicate, is_storable
 from shoestring.search.ledger import ScoreLedger
+from shoestring.search.models import Models
 from shoestring.search.paying import Payer
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.text import read_records
-from shoestring.types import Hit, Hits, PairScorer, Record, TextEncoder
+from shoestring.types import Hit, Hits, PairScorer, Record
 
 DEFAULT_CALLS = 50
 
@@ -68,9 +66,8 @@ class SearchIndex:
     """
 
     def __init__(self, store: RecordStore, scorer: PairScorer | None) -> None:
-        self._store, self._given_scorer = store, scorer
-        self.lock = threading.RLock()  # models are loaded once, and asked by one thread at a time
-        self._loaded: dict[str, Any] = {}
+        self._store, self.models = store, Models(store, scorer)
+        self._held: tuple[View, IndexRows] | None = None
 
     @classmethod
     def build(
@@ -139,7 +136,8 @@ class SearchIndex:
         given = None if scorer is None or isinstance(scorer, str) else load_scorer(scorer)
         if resume and is_index(path):
             index = cls.open(path, scorer=given)
-            index._restore_arrays()
+            index.models.restore()
+            index.models.name_others(encoder, scorer if isinstance(scorer, str) else vectors.AUTO)
             if records is not None:
                 source = read_records(records, text=text, id=id)
                 index._take_in(
@@ -182,37 +180,18 @@ class SearchIndex:
         store = self._store
         if not len(self):
             return
-        self._settle(seed)
-        building.encode_pending(store, self.encoder, progress=progress)
-        if store.settings.get("token_table"):
-            tables.build_table(store, self.scorer, progress=progress)
-            self._loaded.pop("scorer", None)
+        self.models.settle(seed)
+        building.encode_pending(store, self.models.encoder, progress=progress)
+        self.models.keep_tokens(progress=progress)
         if budget.calls and self._scorer_to_pay() is not None:
             self._pay_for_anchors(queries, budget, seed, progress)
-        building.publish_taste(store, self.encoder, self.scorer_name)
-
-    def _settle(self, seed: int) -> None:
-        """Choose the models that were left open, and fit a lexical encoder, once."""
-        settings = self._store.settings
-        encoder, scorer = settings["encoder"], settings["scorer"]
-        is_unfitted = encoder == vectors.LEXICAL and not (self.path / vectors.FOLDER).exists()
-        if vectors.AUTO not in (encoder, scorer) and not is_unfitted:
-            return
-        with self._store.snapshot() as snapshot:
-            keys = np.concatenate([snapshot.keys, snapshot.pending_keys])
-            sample = np.sort(np.random.default_rng(seed).permutation(keys)[:100_000])
-            texts = snapshot.texts(sample)
-        if len(snapshot.keys):
-            self._store.discard_arrays()  # vectors of another fit
-        encoder, scorer = vectors.settle_models(texts, encoder, scorer)
-        self._loaded["encoder"] = vectors.fit_encoder(encoder, self.path, texts)
-        self._store.update_settings(encoder=encoder, scorer=scorer)
+        building.publish_taste(store, self.models.encoder, self.models.scorer_name)
 
     def _pay_for_anchors(
         self, queries: Sequence[str] | None, budget: building.Budget, seed: int, progress: bool
     ) -> None:
         """Score anchor queries with their most promising texts; those already begun come first."""
-        scorer, store = self.scorer, self._store
+        scorer, store = self.models.scorer, self._store
         if scorer is None:
             return
         with store.snapshot() as snapshot:
@@ -227,56 +206,13 @@ class SearchIndex:
         chosen = known[: max(len(begun), n_queries)]
         store.update_settings(anchors=chosen)
         building.pay_for_anchors(
-            store, self.encoder, scorer, chosen, share, budget, progress=progress
+            store, self.models.encoder, scorer, chosen, share, budget, progress=progress
         )
-
-    def _restore_arrays(self) -> None:
-        """Throw damaged arrays away; they are computed again from the records and the ledger."""
-        try:
-            self._store.snapshot().close()
-        except IntegrityError:
-            self._store.discard_arrays()
-        folder = self.path / vectors.FOLDER
-        if folder.exists():
-            try:
-                vectors.make_encoder(vectors.LEXICAL, self.path)
-            except (IntegrityError, StorageError):  # fitted again to the records
-                shutil.rmtree(folder)
 
     @property
     def path(self) -> Path:
         """The folder of the index."""
         return self._store.path
-
-    @property
-    def encoder(self) -> TextEncoder:
-        """What makes the vectors; loaded when it is first needed."""
-        with self.lock:
-            if "encoder" not in self._loaded:
-                spec = self._store.settings["encoder"]
-                self._loaded["encoder"] = vectors.make_encoder(spec, self.path)
-            encoder: TextEncoder = self._loaded["encoder"]
-            return encoder
-
-    @property
-    def scorer(self) -> PairScorer | None:
-        """Who scores pairs, or None; loaded when it is first needed."""
-        if self._given_scorer is not None:
-            return self._given_scorer
-        with self.lock:
-            spec = self._store.settings["scorer"]
-            if "scorer" not in self._loaded and spec not in ("", vectors.AUTO):
-                scorer = load_scorer(spec)
-                self._loaded["scorer"] = tables.with_table(self._store, scorer)
-            return self._loaded.get("scorer")
-
-    @property
-    def scorer_name(self) -> str:
-        """The key of the scores paid for."""
-        scorer = self.scorer
-        if scorer is not None:
-            return scorer_name(scorer)
-        return str(self._store.settings.get("scorer_name", ""))
 
     def __len__(self) -> int:
         with self._store.snapshot() as snapshot:
@@ -325,9 +261,9 @@ class SearchIndex:
         rows, learnt, _, guess = self.first_look(snapshot, text)
         payer = None
         with ScoreLedger(self.path) as ledger:
-            known = rows.known_scores(*ledger.row(self.scorer_name, text))
+            known = rows.known_scores(*ledger.row(self.models.scorer_name, text))
             if scorer is not None:
-                payer = Payer(scorer, snapshot, rows.keys, text, ledger, self.lock)
+                payer = Payer(scorer, snapshot, rows.keys, text, ledger, self.models.lock)
             rounds = querying.search_rounds(rows, learnt, guess, known, calls, payer)
         found, scores, exact = rounds.ranking(min(k, rows.n_live))
         keys = rows.keys[found]
@@ -357,23 +293,21 @@ class SearchIndex:
         rows, learnt = self._rows(snapshot), querying.Learnt.from_attrs(snapshot.attrs)
         vector = np.zeros(0, np.float32)
         if rows.segments:  # else the build was interrupted: there may be no encoder yet
-            with self.lock:
-                vector = np.asarray(self.encoder.encode([text])[0], dtype=np.float32)
+            with self.models.lock:
+                vector = np.asarray(self.models.encoder.encode([text])[0], dtype=np.float32)
         features = querying.pair_features(snapshot, rows, text, vector)
-        is_lexical = self._store.settings["encoder"] == vectors.LEXICAL
-        guess = querying.first_guess(rows, learnt, features, lexical=is_lexical)
+        guess = querying.first_guess(rows, learnt, features, lexical=self.models.is_lexical)
         return rows, learnt, features, guess
 
     def _rows(self, snapshot: Snapshot) -> IndexRows:
         """The rows of a view, kept until the index changes."""
-        held = self._loaded.get("rows")
+        held = self._held
         if held is None or held[0] is not snapshot.view:
-            held = self._loaded["rows"] = (snapshot.view, IndexRows(snapshot.view))
-        rows: IndexRows = held[1]
-        return rows
+            held = self._held = (snapshot.view, IndexRows(snapshot.view))
+        return held[1]
 
     def _scorer_to_pay(self) -> PairScorer | None:
-        scorer = self.scorer
+        scorer = self.models.scorer
         if scorer is None:
             name = self._store.settings.get("scorer_name")
             what = f"was built with the scorer {name!r}" if name else "has no scorer"
@@ -411,8 +345,8 @@ class SearchIndex:
         """
         source = read_records(records, text=text, id=id)
         report = self._take_in(source, on_duplicate, progress)
-        self._settle(seed=0)  # where the build was interrupted before
-        building.encode_pending(self._store, self.encoder, progress=progress)
+        self.models.settle(seed=0)  # where the build was interrupted before
+        building.encode_pending(self._store, self.models.encoder, progress=progress)
         return report
 
     def delete(self, ids: Iterable[str], *, missing: Literal["error", "skip"] = "error") -> int:

@@ -113,7 +113,7 @@ def evaluate(
         raise ParameterError.of(
             "queries", "evaluate", "queries whose ids are in the judgements", "none such"
         )
-    if index.scorer is None:
+    if index.models.scorer is None:
         raise NotFittedError("The index has no scorer to compare with; name one: scorer=...")
     runs: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
     seconds: dict[tuple[str, int], float] = {}
@@ -154,13 +154,13 @@ def answers(
     index: SearchIndex, text: str, budgets: Sequence[int], k: int
 ) -> Iterable[tuple[str, int, dict[str, float], float]]:
     """Every way's answers to one query: way, calls, text ids to scores, seconds."""
-    scorer = index.scorer
+    scorer = index.models.scorer
     assert scorer is not None
     with index.snapshot() as snapshot, ScoreLedger(index.path) as ledger:
         began = time.perf_counter()
         rows, learnt, features, guess = index.first_look(snapshot, text)
         looked = time.perf_counter() - began
-        payer = Payer(scorer, snapshot, rows.keys, text, ledger, index.lock)
+        payer = Payer(scorer, snapshot, rows.keys, text, ledger, index.models.lock)
         stages = {"BM25": features[:, LEXICAL], "vectors": features[:, NEAR]}
         for name, values in stages.items():
             order = top_rows(np.where(rows.dead, -np.inf, values), min(k, rows.n_live))
