@@ -7,8 +7,7 @@ A matrix product x W is taken in integers. Each row x_m and each column w_n gets
 so by Cauchy-Schwarz every sum |<a_m, b_n>| < 2^31: the int32 accumulator cannot overflow. Scaling
 by the norm (not by the largest element times K, as int8 schemes do) is what leaves 11 to 13 bits to
 a typical element: the product is right to about 2e-4 of its standard deviation, and a row's result
-does not depend on the other rows of its batch. One instruction (vpmaddwd) multiplies 16 pairs where
-a float one multiplies 8.
+does not depend on its batch's other rows. One instruction (vpmaddwd) takes 16 pairs, a float one 8.
 
 M tokens in a chunk, K and N inner and outer widths, D model width, T tokens of one text.
 
