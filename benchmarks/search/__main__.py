@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,8 @@ def _best_splits(means: dict[str, list[float]]) -> dict[str, list[float]]:
     return merged
 
 
-def run(scorers: list[str], quick: bool) -> dict[str, Any]:
-    """The whole benchmark as one document."""
+def run(scorers: list[str], quick: bool, write: Callable[[dict[str, Any]], None]) -> None:
+    """The whole benchmark; the document is written after every collection."""
     results: dict[str, dict[str, dict[str, list[float]]]] = {}
     for scorer in scorers:
         for name in list(SIZES[scorer])[: 2 if quick else None]:
@@ -90,16 +91,18 @@ def run(scorers: list[str], quick: bool) -> dict[str, Any]:
             table = measure(name, scorer, range(1 if quick else 3))
             results.setdefault(scorer, {})[name] = table
             _print(f"{name}, {scorer}", table)
+            write(
+                {
+                    **provenance(),
+                    "seeds": 1 if quick else 3,
+                    "items": {scorer: SIZES[scorer] for scorer in results},
+                    "fractions": FRACTIONS,
+                    "k": ways.K,
+                    "recall": results,
+                }
+            )
         if scorer in results:
             _print(f"mean, {scorer}", _mean(results[scorer]))
-    return {
-        **provenance(),
-        "seeds": 1 if quick else 3,
-        "items": {scorer: SIZES[scorer] for scorer in results},
-        "fractions": FRACTIONS,
-        "k": ways.K,
-        "recall": results,
-    }
 
 
 def _mean(tables: dict[str, dict[str, list[float]]]) -> dict[str, list[float]]:
@@ -135,9 +138,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--scorers", default=",".join(SIZES), help="separated by commas")
     options = parser.parse_args()
-    document = run(options.scorers.split(","), options.quick)
-    if options.json:
-        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+    def write(document: dict[str, Any]) -> None:
+        if options.json:
+            options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+    run(options.scorers.split(","), options.quick, write)
 
 
 if __name__ == "__main__":

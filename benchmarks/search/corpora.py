@@ -128,12 +128,12 @@ def esun(n_items: int, rng: np.random.Generator) -> Collection:
     place = {key: i for i, key in enumerate(keep)}
     order = [questions["questions"][i] for i in rng.permutation(len(questions["questions"]))]
     tests = [q for q in order if q["category"] in ("faq", "insurance")][:N_TEST]
-    anchors = [q["query"] for q in order if q not in tests][:N_ANCHORS]
+    anchors = [q["query"].strip() for q in order if q not in tests][:N_ANCHORS]
     return Collection(
         "esun",
         "zh",
         [texts[key] for key in keep],
-        [q["query"] for q in tests],
+        [q["query"].strip() for q in tests],
         {i: {place[answer[q["qid"]]]} for i, q in enumerate(tests)},
         anchors,
     )
