@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,13 @@ def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
 
 
 def gpu_is_there() -> bool:
-    """Tell whether torch is installed and sees a GPU."""
-    if find_spec("torch") is None:
+    """Tell whether torch is installed and sees a GPU; a CPU build need not be imported for that."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    version = Path(spec.origin).with_name("version.py")
+    lines = version.read_text("utf-8") if version.exists() else ""
+    if len(re.findall(r"^(?:cuda|hip)\b.*= None$", lines, re.M)) == 2:
         return False
     import torch
 

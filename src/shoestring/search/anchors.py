@@ -1,6 +1,6 @@
 """Which queries to take as anchors, which texts they are scored with, and how many calls each gets.
 
-Measured (``python -m benchmarks.search.anchors``): for the same calls many anchor queries scored
+Measured (docs/log.md): for the same calls many anchor queries scored
 with their most promising texts alone bought more recall than a few scored with every text; random
 texts beside the promising ones bought nothing, and no rule for choosing among real queries (k-means
 medoids, farthest first, nearest to the centres of the texts) clearly beat a random choice. So: the
