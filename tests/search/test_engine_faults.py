@@ -33,7 +33,7 @@ from shoestring.search.ledger import ScoreLedger
 
 no_fsync = pytest.mark.usefixtures("no_fsync")
 
-BATCH = 8
+BATCH = 4
 KILLED_CALLS = 300  # of each life
 ITEMS = [
     {"id": f"r{i}", "text": f"{colour} {thing} number{i}"}
@@ -99,15 +99,15 @@ def assert_works(path: Path, n_records: int = len(ITEMS)) -> None:
 # --- scorers that fail
 
 FAULTS = {
-    "raises": "raised ConnectionError on 8 pairs: the service is away",
-    "length": "answered 7 scores for 8 pairs",
-    "nan": "answered nan for 1 of 8 pairs",
+    "raises": "raised ConnectionError on 4 pairs: the service is away",
+    "length": "answered 3 scores for 4 pairs",
+    "nan": "answered nan for 1 of 4 pairs",
 }
 
 
 @no_fsync
 @pytest.mark.parametrize(
-    ("fault", "after"), [("raises", 0), ("raises", 9), ("length", 9), ("nan", 9)]
+    ("fault", "after"), [("raises", 0), ("raises", 11), ("length", 11), ("nan", 11)]
 )
 def test_a_scorer_that_fails_in_a_build_loses_nothing_that_it_answered(
     tmp_path: Path, fault: str, after: int
@@ -119,7 +119,7 @@ def test_a_scorer_that_fails_in_a_build_loses_nothing_that_it_answered(
     assert_works(path)
     with ScoreLedger(path) as ledger:
         assert ledger.count() == broken.answered.total()
-        assert (after > 0) == (ledger.count() > 0)
+        assert ledger.count() >= 3 * after
     whole = Faulty()
     index = build(path, None, whole.scorer, resume=True, calls=600)
     paid = whole.answered + broken.answered
@@ -133,12 +133,12 @@ def test_a_scorer_that_fails_in_a_build_loses_nothing_that_it_answered(
 def test_a_scorer_that_fails_in_a_query_loses_nothing_that_it_answered(
     tmp_path: Path, fault: str
 ) -> None:
-    path, broken = tmp_path / "index", Faulty(fault, after=2)
+    path, broken = tmp_path / "index", Faulty(fault, after=2)  # in the midst of a round
     index = build(path, scorer=broken.scorer)
     with pytest.raises(ScorerError, match=r"answered|raised"):
-        index.query("a white scarf", calls=60)
+        index.query("a white scarf", calls=120)
     kept = broken.answered.total()
-    assert kept > 0
+    assert kept == 2 * BATCH
     assert_works(path)
     broken.after = 10**9
     hits = index.query("a white scarf", calls=60)
