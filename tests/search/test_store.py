@@ -420,7 +420,7 @@ def test_settings_are_kept(store: RecordStore) -> None:
 
 
 def test_create_refuses_what_is_there(filled: RecordStore, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="Open the index that it holds"):
+    with pytest.raises(ParameterError, match="It holds an index"):
         RecordStore.create(filled.path)
     mine = tmp_path / "mine" / "thesis.txt"
     mine.parent.mkdir()

@@ -9,6 +9,7 @@ Not covered: filters on labels, several scorers in one query, sharding.
 
 from __future__ import annotations
 
+import shutil
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -155,8 +156,14 @@ class SearchIndex:
             }
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
+            is_new = not Path(path).exists()
             index = cls(RecordStore.create(path, settings), given)
-            index._take_in(source, on_duplicate, progress)
+            try:
+                index._take_in(source, on_duplicate, progress)
+            except Exception:
+                if is_new and not len(index):  # nothing half-written
+                    shutil.rmtree(path, ignore_errors=True)
+                raise
         budget_calls = calls if calls or minutes is None else 1 << 62
         index._finish(queries, building.Budget(budget_calls, deadline), seed, progress)
         return index

@@ -13,7 +13,15 @@ from shoestring.search.files import written_aside
 FORMAT_VERSION = 1
 CONFIG = "config.json"
 _FORMAT = "shoestring-search-index"
-_OURS = (CONFIG, "records.sqlite", "scores.sqlite", "arrays", "writer.")
+_OURS = (
+    CONFIG,
+    "records.sqlite",
+    "scores.sqlite",
+    "arrays",
+    "writer.",
+    "encoder",
+    "token-table",
+)
 
 
 def claim_folder(folder: Path) -> None:
@@ -29,7 +37,7 @@ def claim_folder(folder: Path) -> None:
     names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
     strange = [name for name in names if not name.startswith(_OURS)]
     if CONFIG in names or strange or folder.is_file():
-        hint = "Open the index that it holds, or choose another folder."
+        hint = "It holds an index: go on with it (--resume, resume=True) or choose another folder."
         if strange:
             hint = f"It holds {strange[0]!r}, for example; choose another folder."
         want = "a new or empty folder"
