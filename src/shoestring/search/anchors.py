@@ -1,11 +1,11 @@
 """Which queries to take as anchors, which texts they are scored with, and how many calls each gets.
 
-Measured (docs/log.md): for the same calls many anchor queries scored
-with their most promising texts alone bought more recall than a few scored with every text; random
-texts beside the promising ones bought nothing, and no rule for choosing among real queries (k-means
-medoids, farthest first, nearest to the centres of the texts) clearly beat a random choice. So: the
-user's own queries where there are any, first sentences of random texts otherwise, up to 32 of them,
-and an even share of the calls for each.
+Measured (``python -m benchmarks.search``, docs/log.md): for the same calls many anchor queries
+scored with their most promising texts alone find more than a few scored with every text while a
+query has few calls, and about as much otherwise; random texts beside the promising ones bought
+nothing, and no rule for choosing among real queries (k-means medoids, farthest first, nearest to
+the centres of the texts) clearly beat a random choice. So: the user's own queries where there are
+any, first sentences of random texts otherwise, up to 32 of them, and an even share of the calls.
 
 Letters: N items, m anchor queries.
 """
