@@ -324,6 +324,7 @@ def test_a_build_stopped_at_any_stage_answers_and_takes_more(
     assert_works(path)
     index = SearchIndex.open(path, scorer=faulty.scorer)
     assert index.query("a white scarf", calls=12).calls == 12
+    assert index.query("a white scarf", calls=12).calls == 0
     index.add([{"id": "new", "text": "purple umbrella"}])
     assert index.query("purple umbrella", k=1, calls=0)[0].id == "new"
     index = build(path, None, faulty.scorer, resume=True, calls=300)
