@@ -59,7 +59,8 @@ def search_section(scorer: str, document: dict[str, Any]) -> list[str]:
         f"`python -m benchmarks.search --scorers {scorer}`: recall of the scorer's own top 10 by "
         f"calls as a share of the texts ({items}); {document['seeds']} seeds, "
         f"{document['machine']}, "
-        f"Python {document['python']}, commit {document['commit']}.",
+        f"Python {document['python']}, commit {document['commit']}. The calls are a query's own; "
+        "those of the anchors are spent once for all queries: 32 a text, or as the row says.",
         "",
         *table("mean over the collections", mean(tables), document["fractions"]),
     ]

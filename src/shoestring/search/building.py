@@ -10,7 +10,7 @@ Letters: N rows, m anchor queries.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
@@ -128,11 +128,10 @@ def publish_taste(store: RecordStore, encoder: TextEncoder, name: str) -> Learnt
     """Learn the scorer's taste from every score that was paid for, and publish the arrays anew."""
     with store.snapshot() as snapshot:
         rows = IndexRows(snapshot.view)
-        alive = ~rows.dead[: len(rows) - rows.n_pending]
-        keys = rows.keys[: len(alive)][alive]
-        vectors = [part[mask] for part, mask in _by_segment(snapshot, "vectors")]
-        digest = np.concatenate([part[mask] for part, mask in _by_segment(snapshot, "digest")])
-        queries, scores = _paid_rows(store, name, digest.astype(np.int64))
+        keys = snapshot.keys
+        vectors, digests = _live(snapshot, "vectors"), _live(snapshot, "digest")
+        digest = np.concatenate([np.empty(0, np.int64), *digests])
+        queries, scores = _paid_rows(store, name, digest)
         mean, power = _moments(vectors)
         arrays: dict[str, list[NDArray[Any]] | NDArray[Any]] = {
             "vectors": vectors,
@@ -142,7 +141,7 @@ def publish_taste(store: RecordStore, encoder: TextEncoder, name: str) -> Learnt
         taste, residual_power = None, 1.0
         if queries:
             encoded = np.asarray(encoder.encode(queries), dtype=np.float32)
-            live = np.flatnonzero(~rows.dead[: len(alive)])
+            live = rows.rows_of(keys)
             features = [
                 pair_features(snapshot, rows, query, vector)[live]
                 for query, vector in zip(queries, encoded, strict=True)
@@ -155,10 +154,8 @@ def publish_taste(store: RecordStore, encoder: TextEncoder, name: str) -> Learnt
     return learnt
 
 
-def _by_segment(snapshot: Snapshot, name: str) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
-    for segment in snapshot.segments:
-        mask = np.ones(len(segment.keys), bool) if segment.alive is None else segment.alive
-        yield segment.arrays[name], mask
+def _live(snapshot: Snapshot, name: str) -> list[NDArray[Any]]:
+    return [rows for segment in snapshot.segments for rows in segment.live_chunks(name)]
 
 
 def _moments(vectors: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float64], float]:
