@@ -28,7 +28,8 @@ import numpy as np
 
 from benchmarks.train_scorer import model_folder
 from shoestring.match import FastCrossEncoder
-from shoestring.match.int16_kernels import N_ROWS, gelu, linear, pack_weight
+from shoestring.match.bert_kernels import feed_forward, linear
+from shoestring.match.int16_kernels import N_ROWS, pack_weight
 from shoestring.match.packed_bert import one_blas_thread
 from shoestring.text.pydocs import known_items, python_docs
 
@@ -192,7 +193,7 @@ def contributions(
         "last layer for one token: forward is shorter by": f"{1 - first / whole:.1%}",
         "tokenising, share of our time": f"{tokenising_share(ours, pairs, first / 96):.1%}",
         **linear_speeds(),
-        **gelu_speeds(),
+        **feed_forward_speeds(),
     }
 
 
@@ -215,12 +216,11 @@ def linear_speeds() -> dict[str, object]:
         x = rng.normal(size=(N_TOKENS, n_in)).astype(np.float32)
         weight = rng.normal(size=(n_in, n_out), scale=0.05).astype(np.float32)
         bias, out = np.zeros(n_out, np.float32), np.empty((N_TOKENS + N_ROWS, n_out), np.float32)
-        codes = np.zeros((N_TOKENS + N_ROWS) * n_in, np.int16)
-        packed, scales = pack_weight(weight)
+        packed = *pack_weight(weight), bias
         tensors = torch.from_numpy(x), torch.from_numpy(weight.T.copy()), torch.from_numpy(bias)
         work = 2e-9 * N_TOKENS * n_in * n_out
         ours, theirs = best_in_turns(
-            lambda a=(x, packed, scales, bias, codes, out): linear(*a),
+            lambda a=(x, packed, out): linear(*a),
             lambda a=tensors: torch.nn.functional.linear(*a),
         )
         speeds = f"{work / ours:.0f} int16, {work / theirs:.0f} torch float32 GFLOP/s"
@@ -229,17 +229,36 @@ def linear_speeds() -> dict[str, object]:
     return rows
 
 
-def gelu_speeds() -> dict[str, object]:
-    """Our GELU against torch's, nanoseconds for an element on one thread."""
+def feed_forward_speeds() -> dict[str, object]:
+    """Two linear steps with the GELU between them and the LayerNorm after: ours and torch's."""
     import torch
+    from torch.nn import functional
 
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    x = np.random.default_rng(0).normal(size=(N_TOKENS, 1536)).astype(np.float32)
-    ours, tensor = best_of(lambda: gelu(x.copy())), torch.from_numpy(x)
-    theirs = best_of(lambda: torch.nn.functional.gelu(tensor))
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(N_TOKENS, 384)).astype(np.float32)
+    inner, outer = (
+        rng.normal(size=shape, scale=0.05).astype(np.float32)
+        for shape in ((384, 1536), (1536, 384))
+    )
+    ones, zeros = np.ones(384, np.float32), np.zeros(1536, np.float32)
+    packed = [(*pack_weight(w), zeros[: w.shape[1]]) for w in (inner, outer)]
+    state, tensor = x.copy(), torch.from_numpy(x)
+    weights = [torch.from_numpy(w.T.copy()) for w in (inner, outer)]
+
+    def theirs() -> None:
+        update = functional.linear(
+            functional.gelu(functional.linear(tensor, weights[0])), weights[1]
+        )
+        functional.layer_norm(tensor + update, (384,))
+
+    seconds = best_in_turns(
+        lambda: feed_forward(state, *packed, (ones, zeros[:384]), 1e-12), theirs
+    )
     torch.set_num_threads(n_threads)
-    return {"GELU": f"{ours / x.size * 1e9:.2f} ours, {theirs / x.size * 1e9:.2f} torch ns"}
+    ours, peers = (1e6 * s / N_TOKENS for s in seconds)
+    return {"feed-forward step of a token": f"{ours:.1f} ours, {peers:.1f} torch microseconds"}
 
 
 def best_of(run: Callable[[], object]) -> float:

@@ -25,16 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from shoestring.match.int16_kernels import (
-    N_ROWS,
+from shoestring.match.bert_kernels import (
     add_and_normalize,
     attend,
     attend_from_first,
-    gelu,
-    has_avx2,
+    feed_forward,
     linear,
-    pack_weight,
 )
+from shoestring.match.int16_kernels import N_ROWS, has_avx2, pack_weight
 
 FloatArray = NDArray[np.float32]
 Weights = Mapping[str, FloatArray]
@@ -72,43 +70,18 @@ def unfit(config: Mapping[str, Any]) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class _Linear:
-    packed: NDArray[np.int16]
-    scales: FloatArray
-    bias: FloatArray
-
-    @classmethod
-    def of(cls, weight: FloatArray, bias: FloatArray) -> _Linear:
-        """Pack a weight as torch keeps it, (N, K)."""
-        return cls(*pack_weight(np.ascontiguousarray(weight.T)), np.ascontiguousarray(bias))
-
-    def __call__(self, x: FloatArray, room: _Room, out: FloatArray) -> FloatArray:
-        linear(x, self.packed, self.scales, self.bias, room.codes, out)
-        return out[: len(x)]
+PackedLinear = tuple[NDArray[np.int16], FloatArray, FloatArray]  # packed weight, scales, bias
+Norm = tuple[FloatArray, FloatArray]  # gain, bias
 
 
 @dataclass(frozen=True)
 class _Layer:
-    qkv: _Linear
-    attention_out: _Linear
-    attention_norm: tuple[FloatArray, FloatArray]
-    inner: _Linear
-    out: _Linear
-    norm: tuple[FloatArray, FloatArray]
-
-
-class _Room:
-    """Working memory of one thread for chunks of up to ``n_tokens``."""
-
-    def __init__(self, n_tokens: int, n_dims: int, n_inner: int) -> None:
-        width = max(n_dims, n_inner)
-        self.n_tokens = n_tokens
-        self.codes = np.zeros((n_tokens + N_ROWS) * width, np.int16)
-        self.qkv = np.zeros((n_tokens + N_ROWS, 3 * n_dims), np.float32)
-        self.context = np.empty((n_tokens + N_ROWS, n_dims), np.float32)
-        self.update = np.empty((n_tokens + N_ROWS, n_dims), np.float32)
-        self.inner = np.empty((n_tokens + N_ROWS, n_inner), np.float32)
+    qkv: PackedLinear
+    attention_out: PackedLinear
+    attention_norm: Norm
+    inner: PackedLinear
+    outer: PackedLinear
+    norm: Norm
 
 
 class PackedBert:
@@ -127,7 +100,6 @@ class PackedBert:
     def __init__(self, weights: Weights, config: Mapping[str, Any], prefix: str = "") -> None:
         self.n_heads: int = config["num_attention_heads"]
         self.n_dims: int = config["hidden_size"]
-        self.n_inner: int = config["intermediate_size"]
         self.epsilon: float = config.get("layer_norm_eps", 1e-12)
         self._weights = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
         embeddings = "embeddings.{}_embeddings.weight"
@@ -151,10 +123,10 @@ class PackedBert:
         positions = np.concatenate([np.arange(len(text)) for text in ids])
         x: FloatArray = self._words[np.concatenate(ids)] + self._positions[positions]
         x += self._segments[np.concatenate(segments)]
-        add_and_normalize(x, np.zeros_like(x), *self._norm, self.epsilon)
-        room = _Room(len(x), self.n_dims, self.n_inner)
+        add_and_normalize(x, np.zeros_like(x), self._norm, self.epsilon)
+        qkv = np.zeros((len(x) + N_ROWS, 3 * self.n_dims), np.float32)
         for layer in self.layers[:n_layers]:
-            self._run(layer, x, starts, room)
+            self._run(layer, x, starts, qkv)
         return x
 
     def first_tokens(self, ids: Sequence[Any], segments: Sequence[Any]) -> FloatArray:
@@ -178,31 +150,29 @@ class PackedBert:
         add_and_normalize(
             first,
             self._project(context, last + "attention.output.dense"),
-            *self._norm_of(last + "attention.output.LayerNorm"),
+            self._norm_of(last + "attention.output.LayerNorm"),
             self.epsilon,
         )
         layer = self.layers[-1]
-        room = _Room(len(first), self.n_dims, self.n_inner)
-        self._feed_forward(layer, first, room)
+        feed_forward(first, layer.inner, layer.outer, layer.norm, self.epsilon)
         return first
 
-    def _run(self, layer: _Layer, x: FloatArray, starts: NDArray[np.int64], room: _Room) -> None:
-        layer.qkv(x, room, room.qkv)
-        attend(room.qkv, starts, self.n_heads, room.context)
-        update = layer.attention_out(room.context[: len(x)], room, room.update)
-        add_and_normalize(x, update, *layer.attention_norm, self.epsilon)
-        self._feed_forward(layer, x, room)
-
-    def _feed_forward(self, layer: _Layer, x: FloatArray, room: _Room) -> None:
-        inner = layer.inner(x, room, room.inner)
-        gelu(inner)
-        add_and_normalize(x, layer.out(inner, room, room.update), *layer.norm, self.epsilon)
+    def _run(
+        self, layer: _Layer, x: FloatArray, starts: NDArray[np.int64], qkv: FloatArray
+    ) -> None:
+        context = np.empty((len(qkv), self.n_dims), np.float32)
+        linear(x, layer.qkv, qkv)
+        attend(qkv, starts, self.n_heads, context)
+        update = qkv.reshape(-1)[: context.size].reshape(context.shape)  # its work is done
+        linear(context[: len(x)], layer.attention_out, update)
+        add_and_normalize(x, update, layer.attention_norm, self.epsilon)
+        feed_forward(x, layer.inner, layer.outer, layer.norm, self.epsilon)
 
     def _project(self, x: FloatArray, name: str) -> FloatArray:
         product: FloatArray = x @ self._weights[name + ".weight"].T + self._weights[name + ".bias"]
         return product
 
-    def _norm_of(self, name: str) -> tuple[FloatArray, FloatArray]:
+    def _norm_of(self, name: str) -> Norm:
         return self._weights[name + ".weight"], self._weights[name + ".bias"]
 
     def _layer(self, index: int) -> _Layer:
@@ -211,18 +181,21 @@ class PackedBert:
         parts = [self._pair(name + f"attention.self.{part}") for part in ("query", "key", "value")]
         parts[0] = (parts[0][0] * scale, parts[0][1] * scale)
         return _Layer(
-            _Linear.of(
-                np.concatenate([w for w, _ in parts]), np.concatenate([b for _, b in parts])
-            ),
-            _Linear.of(*self._pair(name + "attention.output.dense")),
+            _packed(np.concatenate([w for w, _ in parts]), np.concatenate([b for _, b in parts])),
+            _packed(*self._pair(name + "attention.output.dense")),
             self._norm_of(name + "attention.output.LayerNorm"),
-            _Linear.of(*self._pair(name + "intermediate.dense")),
-            _Linear.of(*self._pair(name + "output.dense")),
+            _packed(*self._pair(name + "intermediate.dense")),
+            _packed(*self._pair(name + "output.dense")),
             self._norm_of(name + "output.LayerNorm"),
         )
 
     def _pair(self, name: str) -> tuple[FloatArray, FloatArray]:
         return self._weights[name + ".weight"], self._weights[name + ".bias"]
+
+
+def _packed(weight: FloatArray, bias: FloatArray) -> PackedLinear:
+    """Pack a weight as torch keeps it, (N, K)."""
+    return *pack_weight(np.ascontiguousarray(weight.T)), np.ascontiguousarray(bias)
 
 
 def one_blas_thread() -> Any:
