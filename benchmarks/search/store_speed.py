@@ -7,11 +7,8 @@ posting lists are as skewed as in language.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import resource
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import output
 from shoestring.search.store import RecordStore
 from shoestring.types import Record
 
@@ -60,28 +58,23 @@ def measure(n_records: int, n_queries: int, folder: Path, seed: int) -> dict[str
         "peak_rss_mb": round(peak_mb),
         "index_mb": round(size_mb, 1),
         "bm25_query_cpu_ms": round(query_ms, 2),
-        "seed": seed,
         "sqlite": sqlite3.sqlite_version,
-        "python": platform.python_version(),
     }
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true", help="one JSON document")
+    output.options(parser, quick="a tenth of the records")
     options = parser.parse_args()
+    if options.quick:
+        options.records //= 10
     with tempfile.TemporaryDirectory() as folder:
         result = measure(options.records, options.queries, Path(folder), options.seed)
-    if options.json:
-        json.dump(result, sys.stdout, indent=2)
-        print()
-    else:
-        for name, value in result.items():
-            print(f"{name:>18}  {value}")
+    output.show(result)
+    output.write(result, options)
 
 
 if __name__ == "__main__":

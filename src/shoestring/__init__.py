@@ -6,32 +6,36 @@ instant and pulls in no heavy library.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
+
+from shoestring.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from shoestring.errors import ShoestringError as ShoestringError
+    from shoestring.errors import ShoestringWarning as ShoestringWarning
+    from shoestring.match import score_with as score_with
+    from shoestring.search import SearchIndex as SearchIndex
+    from shoestring.text import read_records as read_records
+    from shoestring.types import Hit as Hit
+    from shoestring.types import Hits as Hits
+    from shoestring.types import PairScorer as PairScorer
+    from shoestring.types import Record as Record
+    from shoestring.types import TextEncoder as TextEncoder
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Hit": "shoestring.types",
-    "Hits": "shoestring.types",
-    "PairScorer": "shoestring.types",
-    "Record": "shoestring.types",
-    "SearchIndex": "shoestring.search",
-    "ShoestringError": "shoestring.errors",
-    "ShoestringWarning": "shoestring.errors",
-    "TextEncoder": "shoestring.types",
-    "read_records": "shoestring.text",
-    "score_with": "shoestring.match",
-}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'shoestring' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "Hit": "shoestring.types",
+        "Hits": "shoestring.types",
+        "PairScorer": "shoestring.types",
+        "Record": "shoestring.types",
+        "SearchIndex": "shoestring.search",
+        "ShoestringError": "shoestring.errors",
+        "ShoestringWarning": "shoestring.errors",
+        "TextEncoder": "shoestring.types",
+        "read_records": "shoestring.text",
+        "score_with": "shoestring.match",
+    },
+)

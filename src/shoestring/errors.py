@@ -8,6 +8,7 @@
     ├── FormatError (ValueError)           a file or record cannot be read: file, line, column
     ├── ScorerError (RuntimeError)         a pair scorer raised, or answered NaN or the wrong length
     ├── NotFittedError (ValueError, AttributeError)
+    ├── UnknownWordError (KeyError)        a word without a vector: the nearest spellings
     ├── MissingExtraError (ImportError)    an optional dependency is absent: prints the install line
     ├── BudgetError (ValueError)           the budget cannot be kept: says what would fit
     ├── BusyError (RuntimeError)           another process is writing
@@ -82,6 +83,12 @@ class ScorerError(ShoestringError, RuntimeError):
 
 class NotFittedError(ShoestringError, ValueError, AttributeError):
     """An estimator was used before it was fitted."""
+
+
+class UnknownWordError(ShoestringError, KeyError):
+    """A word that has no vector; the message names the nearest spellings."""
+
+    __str__ = Exception.__str__  # KeyError's shows the message in quotes
 
 
 class MissingExtraError(ShoestringError, ImportError):

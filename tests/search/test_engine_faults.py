@@ -26,10 +26,12 @@ from shoestring.errors import (
     ParameterError,
     ScorerError,
     ShoestringError,
+    ShoestringWarning,
     StorageError,
 )
 from shoestring.search import database
 from shoestring.search.ledger import ScoreLedger
+from shoestring.text import LsaEncoder
 
 no_fsync = pytest.mark.usefixtures("no_fsync")
 
@@ -195,9 +197,68 @@ def test_no_records_at_all_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="no records"):
         build(tmp_path / "index", [])
     assert not (tmp_path / "index").exists()  # nothing half-written: the next try may use the name
+    (tmp_path / "index").mkdir()
+    with pytest.raises(FormatError, match="no records"):
+        build(tmp_path / "index", [])
+    assert not list((tmp_path / "index").iterdir())
     build(tmp_path / "index", ITEMS)
     with pytest.raises(ParameterError, match="'records' parameter"):
         build(tmp_path / "other", None)
+
+
+WORDLESS = ["?!", "🙂🙂", "——。"]
+
+
+@no_fsync
+@pytest.mark.parametrize("on_duplicate", ["error", "replace"])
+def test_texts_of_which_none_has_a_word_are_refused_and_leave_nothing(
+    tmp_path: Path, on_duplicate: str
+) -> None:
+    message = r"'records' .* a letter or digit .* Got \['\?!', '🙂🙂', '——。'\] .* Name an encoder"
+    path, mine = tmp_path / "index", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "scores.sqlite").write_bytes(b"")  # kept from an index before
+    for folder in (path, mine):
+        with pytest.raises(ParameterError, match=message) as caught:
+            build(folder, WORDLESS, on_duplicate=on_duplicate)
+        assert "\n" not in str(caught.value)
+    assert not path.exists()
+    assert [file.name for file in mine.iterdir()] == ["scores.sqlite"]
+    for folder in (path, mine):
+        build(folder)
+        assert_works(folder)
+
+
+@no_fsync
+@pytest.mark.parametrize("word", ["hat", "帽", "7"])
+def test_texts_without_a_word_are_noted_and_found_where_the_scorer_is_asked(
+    tmp_path: Path, word: str
+) -> None:
+    path, said = tmp_path / "index", "4 of 5 new texts without a letter or digit: .*'——。'"
+    with pytest.warns(ShoestringWarning, match=said) as noted:
+        index = build(path, [*WORDLESS, word, "?!"], Faulty().scorer)
+    assert len(noted) == 1
+    assert index.query(word, k=1, calls=0)[0].text == word
+    hits = index.query("🙂", k=1, calls=5)
+    assert (hits[0].text, hits[0].exact, hits.calls) == ("🙂🙂", True, 4)
+    with pytest.warns(ShoestringWarning, match=r"1 of 2 new texts without .*: \['…'\]"):
+        index.add([{"id": "a", "text": "…"}, {"id": "b", "text": "unheard-of"}])
+    assert len(index.query("…", k=10, calls=0)) == 7
+
+
+@no_fsync
+def test_calls_that_no_anchor_query_can_be_paid_with_are_noted(tmp_path: Path) -> None:
+    short, faulty = [{"id": f"{i}", "text": f"two w{i}"} for i in range(200)], Faulty()
+    said = r"0 of 128 texts looked at begin with a sentence of 3 tokens, .* \(--queries FILE\)"
+    with pytest.warns(ShoestringWarning, match=said) as noted:
+        index = build(tmp_path / "index", short, faulty.scorer, calls=40)
+    assert Path(noted[0].filename) == Path(__file__)  # the user's line
+    for options in ({"calls": 40}, {"minutes": 1.0}):
+        with pytest.warns(ShoestringWarning, match=r"0 of 2 queries have any text, .* queries=\["):
+            build(index.path, None, faulty.scorer, resume=True, queries=["", " "], **options)
+    assert faulty.answered.total() == 0
+    build(index.path, None, faulty.scorer, resume=True, queries=["a red hat"], calls=40)
+    assert faulty.answered.total() == 40
 
 
 @no_fsync
@@ -344,7 +405,7 @@ def build_slowly(path: Path, log: Path) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def score(pairs: list[tuple[str, str]]) -> list[float]:
-        os.write(descriptor, (json.dumps(pairs) + "\n").encode())
+        os.write(descriptor, ("\n" + json.dumps(pairs)).encode())  # ends one that was cut short
         time.sleep(0.002)
         return [closeness(*pair) for pair in pairs]
 
@@ -354,6 +415,7 @@ def build_slowly(path: Path, log: Path) -> None:
 
 def kill_builds(path: Path, log: Path, n_kills: int, seed: int) -> None:
     rng = random.Random(seed)
+    LsaEncoder().fit(["scikit-learn is imported once, not in every life"])
     n_killed = 0
     log.touch()
     for _ in range(n_kills):
@@ -384,7 +446,8 @@ def kill_builds(path: Path, log: Path, n_kills: int, seed: int) -> None:
 
 
 def n_paid(log: Path) -> int:
-    return sum(len(json.loads(line)) for line in log.read_text().splitlines())
+    """Pairs of the whole lines: who is killed while noting a batch has not answered it."""
+    return sum(len(json.loads(line)) for line in log.read_text().splitlines() if line[-2:] == "]]")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks the builds that it kills")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoestring.text.sentences import first_sentence, split_first_sentence
+from shoestring.text.sentences import first_sentence, split_first_sentence, split_sentences
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,28 @@ def test_no_character_is_lost_in_the_split(text):
     first, rest = split_first_sentence(text)
     assert "".join((first + rest).split()) == "".join(text.split())
     assert bool(first) == bool(text.strip())
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("Open a file. Then read.", ["Open a file.", "Then read."]),
+        ("One!  Two?\nThree... four", ["One!", "Two?", "Three... four"]),
+        ("A title\n\nThe body\nof Dr. Who.", ["A title", "The body\nof Dr. Who."]),
+        ("怎样打开文件？先看文档。没有标点", ["怎样打开文件？", "先看文档。", "没有标点"]),
+        ("他说：“好。”然后 he left. 完", ["他说：“好。”", "然后 he left.", "完"]),
+        ("\n\n \n\n", []),
+        ("", []),
+    ],
+)
+def test_all_sentences_of_a_text(text, sentences):
+    assert split_sentences(text) == sentences
+
+
+@given(st.text(alphabet='ab. \n。！?"”Ae.g'))
+def test_all_sentences_are_the_first_one_again_and_again(text):
+    expected, rest = [], text.strip()
+    while rest:
+        first, rest = split_first_sentence(rest)
+        expected.append(first)
+    assert [" ".join(sentence.split()) for sentence in split_sentences(text)] == expected

@@ -6,29 +6,32 @@ torch nor transformers.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-_HOMES = {
-    "CrossEncoderScorer": "shoestring.match.cross_encoder",
-    "FastCrossEncoder": "shoestring.match.cross_encoder",
-    "FunctionScorer": "shoestring.match.scorer",
-    "TokenInteraction": "shoestring.match.interaction",
-    "TokenTable": "shoestring.match.token_table",
-    "checked_scores": "shoestring.match.scorer",
-    "load_scorer": "shoestring.match.scorer",
-    "score_with": "shoestring.match.scorer",
-    "scorer_name": "shoestring.match.scorer",
-}
+from shoestring.lazy import lazy_names
 
-__all__ = sorted(_HOMES)
+if TYPE_CHECKING:
+    from shoestring.match.cross_encoder import CrossEncoderScorer as CrossEncoderScorer
+    from shoestring.match.cross_encoder import FastCrossEncoder as FastCrossEncoder
+    from shoestring.match.interaction import TokenInteraction as TokenInteraction
+    from shoestring.match.scorer import FunctionScorer as FunctionScorer
+    from shoestring.match.scorer import checked_scores as checked_scores
+    from shoestring.match.scorer import load_scorer as load_scorer
+    from shoestring.match.scorer import score_with as score_with
+    from shoestring.match.scorer import scorer_name as scorer_name
+    from shoestring.match.token_table import TokenTable as TokenTable
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'shoestring.match' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "CrossEncoderScorer": "shoestring.match.cross_encoder",
+        "FastCrossEncoder": "shoestring.match.cross_encoder",
+        "FunctionScorer": "shoestring.match.scorer",
+        "TokenInteraction": "shoestring.match.interaction",
+        "TokenTable": "shoestring.match.token_table",
+        "checked_scores": "shoestring.match.scorer",
+        "load_scorer": "shoestring.match.scorer",
+        "score_with": "shoestring.match.scorer",
+        "scorer_name": "shoestring.match.scorer",
+    },
+)

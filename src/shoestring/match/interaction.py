@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError
 from shoestring.match.throughput import Throughput
-from shoestring.match.token_vectors import TokenEncoder
 from shoestring.match.weights import weights_digest
+from shoestring.text.token_encoder import TokenEncoder
 
 FloatMatrix = NDArray[np.float32]
 

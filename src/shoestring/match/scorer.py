@@ -229,7 +229,7 @@ def load_scorer(spec: Any) -> PairScorer:
 
 
 def _load_folder(folder: Path) -> PairScorer:
-    from shoestring.match.weights import gpu_is_there, read_model_config
+    from shoestring.text.weights import gpu_is_there, read_model_config
 
     config = read_model_config(folder)
     architectures = " ".join(config.get("architectures") or [])

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
-_HOMES = {
-    "RecordStore": "shoestring.search.store",
-    "ScoreLedger": "shoestring.search.ledger",
-    "SearchIndex": "shoestring.search.engine",
-}
+from shoestring.lazy import lazy_names
 
-__all__ = sorted(_HOMES)
+if TYPE_CHECKING:
+    from shoestring.search.engine import SearchIndex as SearchIndex
+    from shoestring.search.ledger import ScoreLedger as ScoreLedger
+    from shoestring.search.store import RecordStore as RecordStore
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'shoestring.search' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "RecordStore": "shoestring.search.store",
+        "ScoreLedger": "shoestring.search.ledger",
+        "SearchIndex": "shoestring.search.engine",
+    },
+)

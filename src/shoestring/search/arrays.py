@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import IntegrityError, ParameterError, ShapeError, StorageError
-from shoestring.search.files import written_aside
+from shoestring.text.writing import written_aside
 from shoestring.types import IntArray
 
 AnyArray: TypeAlias = NDArray[Any]

@@ -10,6 +10,7 @@ Letters: N rows, m anchor queries.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import RLock
@@ -19,8 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from shoestring.errors import ShoestringWarning
 from shoestring.match.scorer import scorer_name
-from shoestring.search.anchors import MAX_ANCHORS
+from shoestring.search.anchors import (
+    MAX_ANCHORS,
+    MIN_TOKENS,
+    anchor_plan,
+    choose_queries,
+    queries_from_texts,
+)
 from shoestring.search.cur import top_rows
 from shoestring.search.features import IndexRows
 from shoestring.search.ledger import ScoreLedger, text_digests
@@ -28,8 +36,9 @@ from shoestring.search.paying import Payer
 from shoestring.search.querying import Learnt, first_guess, pair_features
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
-from shoestring.search.taste import fit_taste
-from shoestring.text import LsaEncoder
+from shoestring.search.taste import Taste, fit_taste
+from shoestring.search.vectors import excerpts
+from shoestring.text import LsaEncoder, tokenize
 from shoestring.types import FloatArray, IntArray, PairScorer, TextEncoder
 
 ENCODE_BATCH = 1_024
@@ -51,7 +60,10 @@ class Budget:
 
 
 def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) -> None:
-    """Give every record that has no arrays its vector; a batch is a segment."""
+    """Give every record that has no arrays its vector; a batch is a segment.
+
+    A text without a token has a lexical vector of zeros: it is found where the scorer is asked.
+    """
     with store.snapshot() as snapshot:
         keys, segments = snapshot.pending_keys, snapshot.segments
     widths = (
@@ -59,6 +71,7 @@ def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) 
         if segments
         else {}
     )
+    wordless: list[str] = []
     with tqdm(total=len(keys), desc="vectors", unit="text", disable=not progress) as bar:
         for start in range(0, len(keys), ENCODE_BATCH):
             batch = keys[start : start + ENCODE_BATCH]
@@ -74,7 +87,60 @@ def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) 
                 arrays["residuals"] = np.zeros((len(live), widths["residuals"]), np.float32)
             if len(live):
                 store.append_segment(live, arrays)
+            if isinstance(encoder, LsaEncoder):
+                unknown = np.flatnonzero(~arrays["vectors"].any(axis=1))
+                wordless += [texts[i] for i in unknown if not tokenize(texts[i])]
             bar.update(len(batch))
+    if wordless:
+        warnings.warn(
+            f"{len(wordless)} of {len(keys)} new texts without a letter or digit: "
+            f"{excerpts(wordless)}. Lexical vectors and BM25 know nothing of them; a query finds "
+            "them where it pays the scorer for them. Name an encoder that reads them, or leave "
+            "them out.",
+            ShoestringWarning,
+            stacklevel=3,
+        )
+
+
+def choose_anchors(
+    store: RecordStore, queries: Sequence[str] | None, calls: int, seed: int
+) -> tuple[list[str], int]:
+    """Settle which anchor queries a budget pays for, those already begun first.
+
+    Parameters
+    ----------
+    queries : sequence of str or None
+        What users ask; None takes first sentences of random texts.
+
+    Returns
+    -------
+    chosen : list of str
+        Also kept in the settings, so that a later budget goes on with them.
+    share : int
+        The calls of each.
+    """
+    with store.snapshot() as snapshot:
+        keys = snapshot.keys
+        if queries is None:
+            sample = np.random.default_rng(seed).permutation(keys)[: 4 * MAX_ANCHORS]
+            at_hand = queries_from_texts(snapshot.texts(sample))
+            kind = f"{len(sample)} texts looked at begin with a sentence of {MIN_TOKENS} tokens"
+        else:
+            at_hand, kind = list(queries), f"{len(queries)} queries have any text"
+    begun = list(store.settings.get("anchors", []))
+    fresh = choose_queries(at_hand, MAX_ANCHORS, seed=seed)
+    known = list(dict.fromkeys([*begun, *fresh]))
+    if not known:
+        warnings.warn(
+            f"0 of {kind}, so there is no anchor query and no call was spent. "
+            "Pass what users ask: queries=[...] (--queries FILE).",
+            ShoestringWarning,
+            stacklevel=4,
+        )
+    n_queries, share = anchor_plan(calls, len(keys), len(known))
+    chosen = known[: max(len(begun), n_queries)]
+    store.update_settings(anchors=chosen)
+    return chosen, share
 
 
 def pay_for_anchors(
@@ -127,7 +193,6 @@ def pay_for_anchors(
 def publish_taste(store: RecordStore, encoder: TextEncoder, name: str) -> Learnt:
     """Learn the scorer's taste from every score that was paid for, and publish the arrays anew."""
     with store.snapshot() as snapshot:
-        rows = IndexRows(snapshot.view)
         keys = snapshot.keys
         vectors, digests = _live(snapshot, "vectors"), _live(snapshot, "digest")
         digest = np.concatenate([np.empty(0, np.int64), *digests])
@@ -140,18 +205,26 @@ def publish_taste(store: RecordStore, encoder: TextEncoder, name: str) -> Learnt
         }
         taste, residual_power = None, 1.0
         if queries:
-            encoded = np.asarray(encoder.encode(queries), dtype=np.float32)
-            live = rows.rows_of(keys)
-            features = [
-                pair_features(snapshot, rows, query, vector)[live]
-                for query, vector in zip(queries, encoded, strict=True)
-            ]
-            taste, arrays["level"], residuals = fit_taste(scores, features)
+            taste, arrays["level"], residuals = _learn(snapshot, encoder, queries, scores)
             arrays["residuals"] = residuals
             residual_power = float(np.square(residuals, dtype=np.float64).sum(axis=1).mean())
     learnt = Learnt(taste, tuple(queries), mean, power, max(residual_power, 1e-12))
     store.publish(keys, arrays, attrs=learnt.to_attrs())
     return learnt
+
+
+def _learn(
+    snapshot: Snapshot, encoder: TextEncoder, queries: Sequence[str], scores: FloatArray
+) -> tuple[Taste, NDArray[np.float32], NDArray[np.float32]]:
+    """Fit the taste to paid scores (m, N): the taste, levels (N,), residuals (N, m)."""
+    rows = IndexRows(snapshot.view)
+    live = rows.rows_of(snapshot.keys)
+    encoded = np.asarray(encoder.encode(queries), dtype=np.float32)
+    features = [
+        pair_features(snapshot, rows, query, vector)[live]
+        for query, vector in zip(queries, encoded, strict=True)
+    ]
+    return fit_taste(scores, features)
 
 
 def _live(snapshot: Snapshot, name: str) -> list[NDArray[Any]]:

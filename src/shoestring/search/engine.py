@@ -9,10 +9,10 @@ Not covered: filters on labels, several scorers in one query, sharding.
 
 from __future__ import annotations
 
-import shutil
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,15 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from shoestring.errors import (
-    BudgetError,
-    ParameterError,
-    ShoestringWarning,
-)
+from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
 from shoestring.match.scorer import load_scorer, scorer_name
-from shoestring.search import anchors, building, querying, vectors
+from shoestring.search import building, querying, vectors
 from shoestring.search.features import IndexRows
-from shoestring.search.folder import CONFIG
+from shoestring.search.folder import CONFIG, release_folder
 from shoestring.search.generations import View
 from shoestring.search.intake import AddReport, OnDuplicate, is_storable
 from shoestring.search.ledger import ScoreLedger
@@ -124,8 +120,17 @@ class SearchIndex:
 
         Raises
         ------
-        ParameterError, FormatError, ScorerError, BusyError, StorageError
+        ParameterError
+            Nothing of a new index stays. Also where the vectors are lexical and no text at all has
+            a letter or digit.
+        FormatError, ScorerError, BusyError, StorageError
             What was finished stays: run again with ``resume``.
+
+        Warns
+        -----
+        ShoestringWarning
+            If texts have no letter or digit where the vectors are lexical; if ``calls`` pay for
+            nothing, because there is no scorer or no text that an anchor query can be taken from.
         """
         if minutes is not None and not minutes > 0:
             raise BudgetError(
@@ -135,20 +140,19 @@ class SearchIndex:
             raise BudgetError(f"calls must be at least 0. Got {calls!r}; 0 pays for none.")
         deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
         given = None if scorer is None or isinstance(scorer, str) else load_scorer(scorer)
+        # a wrong file name stops here
+        source = None if records is None else read_records(records, text=text, id=id)
         if resume and is_index(path):
             index = cls.open(path, scorer=given)
             index.models.restore()
             index.models.name_others(encoder, scorer if isinstance(scorer, str) else vectors.AUTO)
-            if records is not None:
-                source = read_records(records, text=text, id=id)
-                index._take_in(
-                    source, "skip" if on_duplicate == "error" else on_duplicate, progress
-                )
+            if source is not None:
+                known = "skip" if on_duplicate == "error" else on_duplicate
+                index._take_in(source, known, progress)
+        elif source is None:
+            want = "a file, frame or list"
+            raise ParameterError.of("records", "SearchIndex.build", want, None)
         else:
-            if records is None:
-                want = "a file, frame or list"
-                raise ParameterError.of("records", "SearchIndex.build", want, None)
-            source = read_records(records, text=text, id=id)  # a wrong file name stops here
             settings: dict[str, Any] = {
                 "encoder": encoder,
                 "scorer": scorer if isinstance(scorer, str) else "",
@@ -156,16 +160,35 @@ class SearchIndex:
             }
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
-            is_new = not Path(path).exists()
-            index = cls(RecordStore.create(path, settings), given)
-            try:
-                index._take_in(source, on_duplicate, progress)
-            except Exception:
-                if is_new and not len(index):  # nothing half-written
-                    shutil.rmtree(path, ignore_errors=True)
-                raise
+            index = cls._begin(path, settings, given, source, on_duplicate, seed, progress)
         budget_calls = calls if calls or minutes is None else 1 << 62
         index._finish(queries, building.Budget(budget_calls, deadline), seed, progress)
+        return index
+
+    @classmethod
+    def _begin(
+        cls,
+        path: str | Path,
+        settings: dict[str, Any],
+        given: PairScorer | None,
+        records: Iterable[Record],
+        on_duplicate: OnDuplicate,
+        seed: int,
+        progress: bool,
+    ) -> SearchIndex:
+        """A new index with its records and models; records that are refused leave no trace."""
+        is_new = not Path(path).exists()
+        index = cls(RecordStore.create(path, settings), given)
+        try:
+            index._take_in(records, on_duplicate, progress)
+            index.models.settle(seed)
+        except Exception as error:
+            if isinstance(error, ParameterError) or not len(index):
+                with suppress(OSError):  # why they are refused matters more
+                    release_folder(index.path)
+                    if is_new:
+                        index.path.rmdir()
+            raise
         return index
 
     @classmethod
@@ -190,31 +213,13 @@ class SearchIndex:
         self.models.settle(seed)
         building.encode_pending(store, self.models.encoder, progress=progress)
         self.models.keep_tokens(progress=progress)
-        if budget.calls and self._scorer_to_pay() is not None:
-            self._pay_for_anchors(queries, budget, seed, progress)
+        scorer = self._scorer_to_pay() if budget.calls else None
+        if scorer is not None:
+            chosen, share = building.choose_anchors(store, queries, budget.calls, seed)
+            building.pay_for_anchors(
+                store, self.models.encoder, scorer, chosen, share, budget, progress=progress
+            )
         building.publish_taste(store, self.models.encoder, self.models.scorer_name)
-
-    def _pay_for_anchors(
-        self, queries: Sequence[str] | None, budget: building.Budget, seed: int, progress: bool
-    ) -> None:
-        """Score anchor queries with their most promising texts; those already begun come first."""
-        scorer, store = self.models.scorer, self._store
-        if scorer is None:
-            return
-        with store.snapshot() as snapshot:
-            keys = snapshot.keys
-            if queries is None:
-                sample = np.random.default_rng(seed).permutation(keys)[: 4 * anchors.MAX_ANCHORS]
-                queries = anchors.queries_from_texts(snapshot.texts(sample))
-        begun = list(store.settings.get("anchors", []))
-        fresh = anchors.choose_queries(queries, anchors.MAX_ANCHORS, seed=seed)
-        known = list(dict.fromkeys([*begun, *fresh]))
-        n_queries, share = anchors.anchor_plan(budget.calls, len(keys), len(known))
-        chosen = known[: max(len(begun), n_queries)]
-        store.update_settings(anchors=chosen)
-        building.pay_for_anchors(
-            store, self.models.encoder, scorer, chosen, share, budget, progress=progress
-        )
 
     @property
     def path(self) -> Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
-from shoestring.search.files import written_aside
+from shoestring.text.writing import written_aside
 
 FORMAT_VERSION = 1
 CONFIG = "config.json"
@@ -46,6 +47,16 @@ def claim_folder(folder: Path) -> None:
         (folder / "arrays").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{folder} cannot be made: {error.strerror}.") from error
+
+
+def release_folder(folder: Path) -> None:
+    """Leave nothing of an index that was begun and refused, but for scores that were paid for."""
+    (folder / CONFIG).unlink(missing_ok=True)  # first: from here on it is no index
+    for path in folder.iterdir():
+        if path.is_dir() and path.name.startswith(_OURS):
+            shutil.rmtree(path)
+        elif path.name.startswith(_OURS) and not path.name.startswith("scores."):
+            path.unlink()
 
 
 def write_config(folder: Path, settings: Mapping[str, Any]) -> None:

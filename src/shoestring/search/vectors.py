@@ -10,8 +10,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from shoestring.errors import MissingExtraError, ShoestringWarning
-from shoestring.text import LsaEncoder, SentenceEncoder, unknown_share
+from shoestring.errors import MissingExtraError, ParameterError, ShoestringWarning
+from shoestring.search.intake import named
+from shoestring.text import LsaEncoder, SentenceEncoder, tokenize, unknown_share
 from shoestring.types import TextEncoder
 
 MINILM, LEXICAL, AUTO = "minilm", "lsa", "auto"
@@ -61,6 +62,11 @@ def _why_not_minilm(texts: Sequence[str]) -> str:
     return f"MiniLM does not know {share:.0%} of these texts." if share > MAX_UNKNOWN else ""
 
 
+def excerpts(texts: Sequence[str]) -> list[str]:
+    """How the first few texts begin, and how many more there are: to be named in a message."""
+    return named([text[:40] for text in texts])
+
+
 def make_encoder(spec: str, index: Path) -> TextEncoder:
     """The encoder of an index, as settled when it was built."""
     if spec == LEXICAL:
@@ -69,8 +75,23 @@ def make_encoder(spec: str, index: Path) -> TextEncoder:
 
 
 def fit_encoder(spec: str, index: Path, texts: Sequence[str]) -> TextEncoder:
-    """The encoder of a new index; a lexical one is fitted to its texts and kept in its folder."""
+    """The encoder of a new index; a lexical one is fitted to its texts and kept in its folder.
+
+    Raises
+    ------
+    ParameterError
+        If no text has a token that a lexical encoder could be fitted to; nothing is written.
+    """
     if spec == LEXICAL:
+        if not any(map(tokenize, texts)):
+            raise ParameterError.of(
+                "records",
+                "SearchIndex.build",
+                "texts with a letter or digit in one of them at least, as lexical vectors "
+                "(encoder 'lsa') are made of words",
+                excerpts(texts),
+                "Name an encoder that reads them, encoder=... (--encoder): a local model folder.",
+            )
         n_components = max(1, min(128, len(texts) - 1))
         LsaEncoder(n_components).fit(list(texts)).save(index / FOLDER)
     return make_encoder(spec, index)

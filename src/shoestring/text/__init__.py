@@ -6,27 +6,32 @@ come in where they are used.
 
 from __future__ import annotations
 
-from shoestring.text.backbone import Backbone, forward_batches, load_backbone, unknown_share
+from shoestring.text.backbone import Backbone, load_backbone, unknown_share
+from shoestring.text.documents import read_documents
 from shoestring.text.encoders import SentenceEncoder
 from shoestring.text.lsa import LsaEncoder
 from shoestring.text.pydocs import KnownItem, known_items, python_docs
 from shoestring.text.records import read_records
-from shoestring.text.sentences import first_sentence, split_first_sentence
+from shoestring.text.segmentation import Lexicon, split_words
+from shoestring.text.sentences import first_sentence, split_first_sentence, split_sentences
 from shoestring.text.tokens import FTS5_TOKENIZER, tokenize
 
 __all__ = [
     "FTS5_TOKENIZER",
     "Backbone",
     "KnownItem",
+    "Lexicon",
     "LsaEncoder",
     "SentenceEncoder",
     "first_sentence",
-    "forward_batches",
     "known_items",
     "load_backbone",
     "python_docs",
+    "read_documents",
     "read_records",
     "split_first_sentence",
+    "split_sentences",
+    "split_words",
     "tokenize",
     "unknown_share",
 ]

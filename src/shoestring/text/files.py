@@ -14,10 +14,12 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import io
 import json
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -53,7 +55,7 @@ def read_rows(source: str | Path) -> Iterator[Row]:
         return _sniffed_rows(decoded_lines(sys.stdin.buffer, "standard input"), "standard input")
     path = Path(source)
     read, packed = _reader_of(path)
-    _check_readable(path)
+    check_readable(path)
     if read is None:
         return _parquet_rows(path)
     return read(_file_lines(path, packed), str(path))
@@ -73,7 +75,8 @@ def _reader_of(path: Path) -> tuple[Callable[[Iterator[str], str], Iterator[Row]
     return FORMATS[ending], packed
 
 
-def _check_readable(path: Path) -> None:
+def check_readable(path: Path) -> None:
+    """Raise a StorageError if the file is missing, a folder, or may not be read."""
     if path.is_dir():
         raise StorageError(f"{path} is a folder, not a file. Name one file in it.")
     try:
@@ -87,22 +90,63 @@ def _check_readable(path: Path) -> None:
 
 
 def _file_lines(path: Path, packed: bool) -> Iterator[str]:
-    """The lines of a file; its faults below the text (disk, gzip) as our errors."""
-    with cast("IO[bytes]", gzip.open(path) if packed else path.open("rb")) as stream:
+    with open_unpacked(path, packed) as stream:
+        yield from decoded_lines(stream, str(path))
+
+
+class _CountedFile(io.FileIO):
+    """A file that tells how many bytes were read each time."""
+
+    def __init__(self, path: Path, on_bytes: Callable[[int], object]) -> None:
+        super().__init__(path)
+        self._on_bytes = on_bytes
+
+    def readinto(self, buffer: Any) -> int | None:
+        n_bytes = super().readinto(buffer)
+        self._on_bytes(n_bytes or 0)
+        return n_bytes
+
+
+@contextmanager
+def open_unpacked(
+    path: Path, packed: bool, on_bytes: Callable[[int], object] | None = None
+) -> Iterator[IO[bytes]]:
+    """Open a file, through gzip if it is packed; faults below the text become our errors.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    packed : bool
+        Whether it is gzip'd.
+    on_bytes : callable, optional
+        Told the number of bytes of each read from the disk, for a progress bar.
+
+    Raises
+    ------
+    StorageError
+        If the disk fails.
+    FormatError
+        If the gzip data is damaged or cut off.
+    """
+    raw = path.open("rb") if on_bytes is None else io.BufferedReader(_CountedFile(path, on_bytes))
+    with raw, cast("IO[bytes]", gzip.open(raw) if packed else raw) as stream:
         try:
-            yield from decoded_lines(stream, str(path))
+            yield stream
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise FormatError(
                 f"the gzip data is damaged or cut off ({error}). Copy or compress it again.",
                 file=path,
             ) from error
+        except StorageError:
+            raise
         except OSError as error:
             raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def decoded_lines(stream: IO[bytes], file: str) -> Iterator[str]:
-    """The lines of a stream of bytes as text, each with its line feed."""
-    for number, raw in enumerate(stream, start=1):
+def decoded_lines(lines: Iterable[bytes], file: str) -> Iterator[str]:
+    """The lines of a file as text, each with its line feed."""
+    for number, raw in enumerate(lines, start=1):
         if number == 1:
             if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
                 raise _not_utf8(file, 1, 1, "it starts like UTF-16")

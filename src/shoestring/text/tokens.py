@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from itertools import pairwise
 
 FTS5_TOKENIZER = "unicode61 remove_diacritics 0 categories 'L* M* N* Co'"
@@ -59,19 +60,24 @@ def _is_mark(character: str) -> bool:
     return unicodedata.category(character)[0] == "M"
 
 
-_UNSPACED = _character_class(_UNSPACED_RANGES)
-_UNSPACED_MARKS = "".join(
+UNSPACED = _character_class(_UNSPACED_RANGES)
+"""Characters of the unspaced scripts, as the inside of a set of a regular expression."""
+
+_MARKS = "".join(
     chr(code)
     for start, stop in _UNSPACED_RANGES
     if stop < 0x3400  # the Han blocks have none
     for code in range(start, stop)
     if _is_mark(chr(code))
 )
+UNSPACED_MARKS = rf"[{_MARKS}]{{0,{MAX_TOKEN_CHARS // 2 - 1}}}"
+"""The marks that belong to the character before them, as a regular expression."""
+
 _ASCII_LOWER = bytes(  # lower case; all that is no letter or digit becomes a space
     ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256)
 )
-_RUN = re.compile(rf"([{_UNSPACED}]+)|([^ {_UNSPACED}]{{1,{MAX_TOKEN_CHARS}}})")
-_CLUSTER = re.compile(rf".[{_UNSPACED_MARKS}]{{0,{MAX_TOKEN_CHARS // 2 - 1}}}")
+_RUN = re.compile(rf"([{UNSPACED}]+)|([^ {UNSPACED}]{{1,{MAX_TOKEN_CHARS}}})")
+_CLUSTER = re.compile(rf".{UNSPACED_MARKS}")
 _HUMP = re.compile(  # aB or ABcd, but not the plural of an acronym (URLs); looking back is faster
     r"[A-Z](?:(?<=[a-z].)|(?<=[A-Z].)[a-z]{2})"
 )
@@ -81,15 +87,19 @@ _IDENTIFIER_PART = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+"
 _ZERO_WIDTH_SPACE = 0x200B  # a format character, but Thai and Khmer mean a word boundary by it
 
 
-class _TokenCharacters(dict[int, "str | None"]):
-    """The table of ``str.translate``, filled in as characters are first met."""
+class CharacterTable(dict[int, "str | None"]):
+    """A table for ``str.translate``, filled in by a function as characters are first met."""
+
+    def __init__(self, mapped: Callable[[int], str | None]) -> None:
+        super().__init__()
+        self._mapped = mapped
 
     def __missing__(self, code: int) -> str | None:
-        self[code] = mapped = _token_character(code)
+        self[code] = mapped = self._mapped(code)
         return mapped
 
 
-def _token_character(code: int) -> str | None:
+def token_character(code: int) -> str | None:
     """The character itself, a space where it separates, None where it vanishes."""
     character = chr(code)
     category = unicodedata.category(character)
@@ -100,7 +110,7 @@ def _token_character(code: int) -> str | None:
     return character if category[0] in "LMN" or category == "Co" else " "
 
 
-_TOKEN_CHARACTERS = _TokenCharacters()
+_TOKEN_CHARACTERS = CharacterTable(token_character)
 
 
 def tokenize(text: str) -> list[str]:

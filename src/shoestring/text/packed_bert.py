@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from shoestring.match.bert_kernels import (
+from shoestring.text.bert_kernels import (
     add_and_normalize,
     attend,
     attend_from_first,
     feed_forward,
     linear,
 )
-from shoestring.match.int16_kernels import N_ROWS, has_avx2, pack_weight
+from shoestring.text.int16_kernels import N_ROWS, has_avx2, pack_weight
 
 FloatArray = NDArray[np.float32]
 Weights = Mapping[str, FloatArray]

@@ -1,0 +1,88 @@
+"""What every benchmark command shares: its flags, the JSON it writes, the table it prints.
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    output.options(parser, quick="about a minute")
+    options = parser.parse_args()
+    result = measure(..., options.seed)
+    output.show(result)
+    output.write(result, options)
+
+The file has one document: commit, machine, versions and load average, all as they were before the
+run (which loads the machine itself, and may outlast a commit), the seed, then the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.data import ROOT
+
+
+def options(parser: argparse.ArgumentParser, *, quick: str) -> None:
+    """Add the flags that every benchmark has; ``quick`` says what a quick run is."""
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--seed", type=int, default=0, help="the same seed, the same run")
+    parser.add_argument("--json", type=_file, metavar="FILE", help="write the figures to this file")
+    parser.set_defaults(provenance=provenance())
+
+
+def _file(name: str) -> Path:
+    """A file that can be written when the run is over: hours of figures are lost otherwise."""
+    path = Path(name).resolve()
+    if not path.parent.is_dir() or (path.exists() and not path.is_file()):
+        raise argparse.ArgumentTypeError(f"{name!r} must be a file in a folder that is there")
+    return path
+
+
+def provenance() -> dict[str, Any]:
+    """Commit, machine, versions and load average now, as a committed result names them."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:  # no git, as in an unpacked archive
+        commit = ""
+    try:
+        torch = version("torch")  # importing it would cost seconds
+    except PackageNotFoundError:
+        torch = None
+    return {
+        "commit": commit or None,
+        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "torch": torch,
+        "load average": round(os.getloadavg()[0], 1),
+    }
+
+
+def _processor() -> str:
+    """The model of the processor where the system tells it, and its architecture."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return " ".join([*names[:1], platform.machine()])
+
+
+def write(result: Mapping[str, Any], options: argparse.Namespace) -> None:
+    """Write the document to the file that ``--json`` names, whole or not at all."""
+    if options.json is None:
+        return
+    document = {**options.provenance, "seed": options.seed, **result}
+    aside = options.json.with_name(f"{options.json.name}.partial")
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    aside.write_text(text + "\n", encoding="utf-8")
+    aside.replace(options.json)
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print a line for each figure."""
+    width = max(map(len, result))
+    for name, value in result.items():
+        print(f"{name:>{width}}  {value}")

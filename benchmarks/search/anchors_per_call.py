@@ -1,0 +1,264 @@
+"""What anchor scores buy for their calls: none, few and full, many and sparse, shuffled.
+
+``python -m benchmarks.search.anchors_per_call`` needs the cached exact scores of the cross-encoder
+(``benchmarks.train_scorer``, then ``benchmarks.search.matrices``). Recall of the scorer's own top
+10, as in ``benchmarks.search``, against the anchor calls a text that the index was built with:
+
+- *full*: c anchor queries scored with every text;
+- *sparse*: as many as the library's own rule takes, each with its most promising texts;
+- *between*: numbers of anchor queries between the two, for the same calls;
+- *shuffled*: full, but the scores belong to other texts: the control;
+- *rules*: 4 and 16 full anchors chosen by other rules than at random.
+
+A seed chooses the anchor queries from a pool of real queries; the test queries stay the same. A
+seed's 4 anchors are the first of its 16, and the same however the calls are spent, so that the
+spread over the seeds is what the choice alone moves.
+
+It takes two to five seconds for each of some 1,300 results. Each is a line of
+``.cache/bench/anchors_per_call.jsonl`` as soon as it is there, and a run goes on from what it finds.
+A line is taken where all it names is the same: the SHA-256 of the matrix file, the anchors, the
+calls a text, whether they are shuffled, the rule, the seed, and the calls of a query. Nothing else
+is looked at: after a change of the library or of ``benchmarks.search``, start over with ``--fresh``.
+
+Letters: N texts, c anchor calls a text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.data import CACHE
+from benchmarks.search import ways
+from benchmarks.search.corpora import SIZES, load
+from benchmarks.search.matrices import matrix_path
+from shoestring import SearchIndex
+from shoestring.search.anchors import anchor_plan
+
+SCORER = "cross-encoder"
+FRACTIONS = (0.025, 0.05, 0.1, 0.2)
+CALLS_A_TEXT = (0.25, 0.5, 1, 2, 4, 8, 16, 32)
+N_QUERIES = (1, 2, 4, 8, 16)  # the library's own rule says how many at the most
+SHUFFLED = (8, 32)
+RULES, CHOSEN = ("medoids", "farthest", "answered"), (4, 16)
+SPREAD = (1, 4, 16)
+KINDS = ("none", "full", "sparse", "shuffled", *RULES)
+SEEDS = 8
+KEPT = CACHE / "bench" / "anchors_per_call.jsonl"
+
+
+class Anchors(NamedTuple):
+    """So many anchor queries that share so many calls for each text of the index."""
+
+    n_queries: int
+    calls_a_text: float
+    shuffled: bool = False
+    rule: str = "random"
+
+
+class Task(NamedTuple):
+    """One result that is wanted."""
+
+    anchors: Anchors
+    seed: int
+
+
+def splits(calls_a_text: float, n_items: int) -> list[Anchors]:
+    """The ways to split the same calls, from few and full to the library's own rule.
+
+    >>> [anchors.n_queries for anchors in splits(8, 1_000)]
+    [8, 16, 32]
+    >>> [anchors.n_queries for anchors in splits(0.25, 1_000)]
+    [1, 2, 4, 8, 12]
+    """
+    n_most, _ = anchor_plan(round(calls_a_text * n_items), n_items)
+    counts = [*(n for n in N_QUERIES if calls_a_text <= n < n_most), n_most]
+    return [Anchors(n, calls_a_text) for n in counts]
+
+
+def tasks(n_items: int, n_seeds: int) -> list[Task]:
+    """Everything that is measured on a collection; a seed is whole before the next begins."""
+    wanted = [split for calls in CALLS_A_TEXT for split in splits(calls, n_items)]
+    wanted += [Anchors(n, n, shuffled=True) for n in SHUFFLED]
+    wanted += [Anchors(n, n, rule=rule) for rule in RULES for n in CHOSEN]
+    found = [Task(Anchors(0, 0), 0)]  # nothing to choose
+    for seed in range(n_seeds):
+        found += [Task(a, seed) for a in wanted if a.rule != "answered" or seed == 0]
+    return found
+
+
+def choose(bench: ways.Bench, n_queries: int, rule: str, seed: int) -> np.ndarray:
+    """Anchor queries of the pool by a rule; random ones are those of every other benchmark.
+
+    "medoids": nearest to the centres of k-means of their vectors; "farthest": each farthest from
+    those before, the first at random; "answered": nearest to any text.
+    """
+    if rule == "random":
+        return ways.chosen_anchors(bench, n_queries, seed)
+    index = SearchIndex.open(bench.index)
+    vectors = np.asarray(index.models.encoder.encode(bench.collection.anchors), dtype=np.float64)
+    if rule == "answered":
+        texts = np.asarray(index.models.encoder.encode(bench.collection.texts))
+        return np.argsort(-(vectors @ texts.T).max(axis=1), kind="stable")[:n_queries]
+    if rule == "medoids":
+        return medoids(vectors, n_queries, seed)
+    return farthest(vectors, n_queries, seed)
+
+
+def medoids(vectors: np.ndarray, n_rows: int, seed: int) -> np.ndarray:
+    """The row nearest to each centre of k-means, each row once."""
+    from sklearn.cluster import KMeans
+
+    centres = KMeans(n_rows, n_init=4, random_state=seed).fit(vectors).cluster_centers_
+    distance = np.square(vectors[:, None] - centres).sum(axis=2)  # (rows, centres)
+    chosen = []
+    for centre in range(n_rows):
+        chosen.append(int(distance[:, centre].argmin()))
+        distance[chosen[-1]] = np.inf
+    return np.array(chosen)
+
+
+def farthest(vectors: np.ndarray, n_rows: int, seed: int) -> np.ndarray:
+    """A random row, then again and again the one whose nearest chosen row is farthest.
+
+    >>> farthest(np.array([[0.0], [1.0], [9.0], [10.0]]), 2, seed=0).tolist()
+    [3, 0]
+    """
+    chosen = [int(np.random.default_rng(seed).integers(len(vectors)))]
+    nearest = np.full(len(vectors), np.inf)
+    while len(chosen) < n_rows:
+        nearest = np.minimum(nearest, np.square(vectors - vectors[chosen[-1]]).sum(axis=1))
+        chosen.append(int(nearest.argmax()))
+    return np.array(chosen)
+
+
+def recalls_of(bench: ways.Bench, task: Task, budgets: list[int]) -> list[float]:
+    """The library on an index whose calls were spent as the task says."""
+    anchors, seed = task
+    chosen = choose(bench, anchors.n_queries, anchors.rule, seed)
+    calls = round(anchors.calls_a_text * bench.n_items)
+    way = ways.ours(bench, chosen, calls, shuffled=anchors.shuffled, seed=seed)
+    return [ways.recall(bench, way, budget) for budget in budgets]
+
+
+def kept_results(path: Path) -> dict[str, list[float]]:
+    """Recalls by the line that keys them; a line that a killed run left half-written is nothing."""
+    found = {}
+    for text in path.read_text("utf-8").splitlines() if path.exists() else ():
+        try:
+            key = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        recalls = key.pop("recall")
+        found[json.dumps(key)] = recalls
+    return found
+
+
+def keep(path: Path, key: dict[str, Any], recalls: list[float]) -> None:
+    """Append one result; the break before it ends a line that was left half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps({**key, "recall": recalls}))
+
+
+def measure(name: str, n_seeds: int) -> dict[Task, list[float]]:
+    """Recall at each budget for every task on one collection; what is kept is not done again."""
+    collection = load(name, SCORER)
+    path = matrix_path(collection, SCORER)
+    digest, n_items = hashlib.sha256(path.read_bytes()).hexdigest(), len(collection.texts)
+    budgets = [round(fraction * n_items) for fraction in FRACTIONS]
+    keys = {
+        task: {"matrix": digest, **task.anchors._asdict(), "seed": task.seed, "calls": budgets}
+        for task in tasks(n_items, n_seeds)
+    }
+    kept = kept_results(KEPT)
+    done = {task: kept.get(json.dumps(key)) for task, key in keys.items()}
+    missing = [task for task, recalls in done.items() if recalls is None]
+    with ExitStack() as stack:
+        bar = tqdm(total=len(done), initial=len(done) - len(missing), desc=name, unit="result")
+        stack.enter_context(bar)
+        if missing:  # else no index is built
+            bench = stack.enter_context(ways.bench(collection, np.load(path)))
+        for task in missing:
+            done[task] = recalls_of(bench, task, budgets)
+            keep(KEPT, keys[task], done[task])
+            bar.update()
+    return done
+
+
+def kind(anchors: Anchors, n_items: int) -> str:
+    """Which of the ways in the docstring of this module it is.
+
+    >>> [kind(split, 1_000) for split in splits(8, 1_000)]
+    ['full', 'between', 'sparse']
+    """
+    if not anchors.n_queries:
+        return "none"
+    if anchors.shuffled:
+        return "shuffled"
+    if anchors.rule != "random":
+        return anchors.rule
+    if anchors.n_queries == anchors.calls_a_text:
+        return "full"
+    return "sparse" if anchors == splits(anchors.calls_a_text, n_items)[-1] else "between"
+
+
+def rows(done: dict[Task, list[float]], n_items: int) -> list[dict[str, Any]]:
+    """Each way to spend the calls, few calls first, with its recalls (seeds, budgets)."""
+    found: dict[Anchors, list[list[float]]] = {}
+    for task in sorted(done, key=lambda task: (task.anchors.calls_a_text, task)):
+        found.setdefault(task.anchors, []).append(done[task])
+    return [
+        {"kind": kind(anchors, n_items), **anchors._asdict(), "recall": recalls}
+        for anchors, recalls in found.items()
+    ]
+
+
+def by_way(rows: list[dict[str, Any]], kinds: Sequence[str] = KINDS) -> dict[str, list[float]]:
+    """Recall at each budget, mean over the seeds, of the ways that have a name.
+
+    >>> by_way([{"kind": "full", "n_queries": 4, "calls_a_text": 4, "recall": [[0.5], [0.6]]}])
+    {'4 calls a text: 4 full': [0.55]}
+    """
+    return {
+        f"{row['calls_a_text']:g} calls a text: {row['n_queries']} {row['kind']}"
+        if row["n_queries"]
+        else "no anchors": np.mean(row["recall"], axis=0).tolist()
+        for row in sorted(rows, key=lambda row: kinds.index(row["kind"]))
+        if row["kind"] in kinds
+    }
+
+
+def spreads(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
+    """Lowest and highest recall over the choices of SPREAD full anchors.
+
+    >>> spreads([{"kind": "full", "n_queries": 4, "calls_a_text": 4, "recall": [[0.5], [0.6]]}])
+    {'4 full': [(0.5, 0.6)]}
+    """
+    return {
+        f"{row['n_queries']} full": [(min(at), max(at)) for at in zip(*row["recall"], strict=True)]
+        for row in rows
+        if row["kind"] == "full" and row["n_queries"] in SPREAD
+    }
+
+
+def grid(rows: list[dict[str, Any]], at: int) -> dict[float, dict[int, float]]:
+    """Recall at one budget by calls a text and number of anchors, mean over the seeds.
+
+    >>> grid([{"kind": "full", "n_queries": 4, "calls_a_text": 4, "recall": [[0.5], [0.6]]}], 0)
+    {4: {4: 0.55}}
+    """
+    table: dict[float, dict[int, float]] = {}
+    for row in rows:
+        if row["kind"] in ("full", "between", "sparse"):
+            mean = float(np.mean([recalls[at] for recalls in row["recall"]]))
+            table.setdefault(row["calls_a_text"], {})[row["n_queries"]] = mean
+    return table

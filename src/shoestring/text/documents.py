@@ -1,0 +1,232 @@
+"""Files of running text to documents, one after the other, in bounded memory.
+
+A document is a list of paragraphs. What is one depends on the file:
+
+- **Plain text** (any ending but those below, also ``.gz``): every line that is not blank, as for
+  ``read_records``; with ``wrapped=True`` all lines up to an empty one, for text that was broken
+  into short lines.
+- **WikiExtractor's markup** (a file whose first line starts with ``<doc``): an article, its title
+  left out, a paragraph per line. Stubs with nothing but a title and the pages of
+  :data:`NAMESPACES` are dropped, tags are taken out and entities resolved.
+- **Records** (.jsonl .ndjson .csv .tsv .parquet): the text of a record.
+- **.zip**: each member that is plain text or WikiExtractor's markup, in the order of the names.
+
+Text is UTF-8 and nothing else, as everywhere in this room: a byte that is not UTF-8 is a fault with
+file, line and column, and so is a file with a NUL byte in its first 64 KiB.
+
+Not covered: records inside a zip, tar archives, wikitext that was not extracted.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from shoestring.errors import FormatError, ParameterError, StorageError
+from shoestring.text.files import FORMATS, check_readable, decoded_lines, open_unpacked
+from shoestring.text.records import read_records
+
+Document: TypeAlias = list[str]
+
+NAMESPACES = frozenset(
+    (
+        *("category", "wikipedia", "mediawiki", "template", "help", "file", "portal", "module"),
+        *("分类", "分類", "维基百科", "維基百科", "模板", "帮助", "幫助", "文件", "档案", "檔案"),
+    )
+)
+"""Pages whose titles start with one of these and a colon are no articles."""
+
+MAX_LINE_BYTES = 1 << 20
+"""A longer line is cut at a blank: some corpora are a single line."""
+
+MAX_PARAGRAPH_LINES = 10_000
+"""A longer paragraph of wrapped text is cut."""
+
+_HEAD_BYTES = 1 << 16
+_DOC = re.compile(r"<doc .*?title=\"(.*?)\"")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+
+
+def text_files(paths: Iterable[str | Path]) -> list[Path]:
+    """The files of a corpus: files as they are named, folders with all that is in them.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+        A folder stands for its files and those of its folders, in the order of their names;
+        hidden ones (a name with a dot in front) are left out.
+
+    Raises
+    ------
+    ParameterError
+        If there is no path.
+    StorageError
+        If a file is missing or may not be read, or a folder has no files.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        found = _files_below(path) if path.is_dir() else [path]
+        if not found:
+            raise StorageError(f"The folder {path} has no files. Name another one.")
+        for file in found:
+            check_readable(file)
+        files += found
+    if not files:
+        raise ParameterError("There are no files to read. Name at least one file or folder.")
+    return files
+
+
+def _files_below(folder: Path) -> list[Path]:
+    found = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
+    visible = (file for file in found if not any(part.startswith(".") for part in file.parts))
+    return [folder / file for file in sorted(visible, key=lambda file: file.parts)]
+
+
+def read_documents(
+    path: str | Path,
+    text: str = "text",
+    *,
+    wrapped: bool = False,
+    on_bytes: Callable[[int], object] = lambda n_bytes: None,
+) -> Generator[Document, None, None]:
+    r"""Read the documents of one file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Of a file of one of the kinds above.
+    text : str
+        Column of the text, for records.
+    wrapped : bool
+        In plain text a paragraph ends at an empty line, not at every line.
+    on_bytes : callable, optional
+        Told how many bytes have been read since the last time, for a progress bar.
+
+    Yields
+    ------
+    list of str
+        The paragraphs of a document, none of them blank.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing or cannot be read.
+    FormatError
+        If it is not what its name says, not text, or a record has no text.
+
+    Examples
+    --------
+    >>> folder = getfixture("tmp_path")
+    >>> page = '<doc id="1" url="" title="Rain">\nRain\n\nIt falls.\n</doc>\n'
+    >>> _ = (folder / "wiki_00").write_text(page)
+    >>> list(read_documents(folder / "wiki_00"))
+    [['It falls.']]
+    """
+    path = Path(path)
+    check_readable(path)
+    endings = [ending.lower() for ending in path.suffixes]
+    packed = endings[-1:] == [".gz"]
+    ending = "".join(endings[-2:-1] if packed else endings[-1:])
+    if ending in FORMATS and ending != ".txt":
+        yield from ([record.text] for record in read_records(path, text, on_empty="skip"))
+        on_bytes(path.stat().st_size)
+    elif ending == ".zip" and not packed:
+        with open_unpacked(path, False, on_bytes) as stream:
+            yield from _zip_documents(stream, path, wrapped)
+    else:
+        with open_unpacked(path, packed, on_bytes) as stream:
+            yield from _documents(stream, str(path), wrapped)
+
+
+def _zip_documents(stream: IO[bytes], path: Path, wrapped: bool) -> Iterator[Document]:
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            for member in sorted(archive.infolist(), key=lambda member: member.filename):
+                hidden = member.filename.startswith(("__MACOSX/", ".")) or "/." in member.filename
+                if member.is_dir() or hidden:
+                    continue
+                name = f"{path}/{member.filename}"
+                ending = Path(member.filename).suffix.lower()
+                if ending in FORMATS and ending != ".txt":
+                    raise FormatError("records inside a zip. Unpack them first.", file=name)
+                with archive.open(member) as inner:
+                    yield from _documents(inner, name, wrapped)
+    except (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError) as error:
+        raise FormatError(f"the zip is damaged ({error}). Copy it again.", file=path) from error
+    except RuntimeError as error:  # how zipfile says that a member is encrypted
+        if "encrypted" not in str(error):
+            raise
+        raise FormatError(f"{error}. Unpack it first.", file=path) from error
+
+
+def _documents(stream: IO[bytes], file: str, wrapped: bool) -> Iterator[Document]:
+    _check_text(stream, file)
+    lines = (line.strip() for line in decoded_lines(_bounded_lines(stream), file))
+    first = next(filter(None, lines), "")
+    if first.startswith("<doc "):
+        return _wiki_documents(chain([first], lines))
+    return _plain_documents(chain([first], lines), wrapped)
+
+
+def _check_text(stream: Any, file: str) -> None:
+    """A NUL byte at the start tells what is no text; UTF-16 is told by whoever decodes."""
+    head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]
+    if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise FormatError(
+            f"not text (a NUL byte at byte {head.index(0)}). Leave the file out or convert it to "
+            "UTF-8 text.",
+            file=file,
+        )
+
+
+def _bounded_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    rest = b""
+    while piece := stream.readline(MAX_LINE_BYTES):
+        line = rest + piece
+        cut = len(line) if len(piece) < MAX_LINE_BYTES or line.endswith(b"\n") else _cut(line)
+        yield line[:cut]
+        rest = line[cut:]
+    if rest:
+        yield rest
+
+
+def _cut(line: bytes) -> int:
+    """Behind the last blank or, without one, before the last character that may be incomplete."""
+    blank = line.rfind(b" ")
+    if blank >= 0:
+        return blank + 1
+    start = next(i for i in range(len(line) - 1, -1, -1) if line[i] & 0xC0 != 0x80)
+    return start or len(line)
+
+
+def _plain_documents(lines: Iterable[str], wrapped: bool) -> Iterator[Document]:
+    if not wrapped:
+        yield from ([line] for line in lines if line)
+        return
+    paragraph: list[str] = []
+    for line in chain(lines, [""]):
+        if line:
+            paragraph.append(line)
+        if paragraph and (not line or len(paragraph) == MAX_PARAGRAPH_LINES):
+            yield [" ".join(paragraph)]
+            paragraph = []
+
+
+def _wiki_documents(lines: Iterable[str]) -> Iterator[Document]:
+    title, paragraphs = "", Document()
+    for line in chain(lines, ["</doc>"]):  # the last article may have been cut off
+        if line.startswith("<doc ") or line == "</doc>":
+            body = paragraphs[1:] if paragraphs[:1] == [title] else paragraphs
+            if body and title.partition(":")[0].lower() not in NAMESPACES:
+                yield body
+            found = _DOC.match(line)
+            title, paragraphs = html.unescape(found[1]) if found else "", []
+        elif line:
+            plain = _TAG.sub(" ", line).strip() if "<" in line else line
+            paragraphs.append(html.unescape(plain) if "&" in plain else plain)

@@ -1,0 +1,229 @@
+"""Texts to sentences of words, for word vectors: one token per word, in the order of the text.
+
+- **Sentences** end where :mod:`shoestring.text.sentences` says.
+- **Spaced scripts** (Latin, Cyrillic, Arabic, Hangul, ...): words in lower case, that is runs of
+  letters, marks and digits; every other character separates and is dropped.
+- **Unspaced scripts** (Han, Kana, Thai, ...): single characters with their marks, or the words of
+  a :class:`Lexicon` where one is given. The script decides run by run, so mixed text works.
+- A word with a decimal digit in it becomes :data:`NUMBER`.
+- **Segmented by the user**: tokens stand between blanks and a sentence on each line; they are
+  taken as they are, with their case, digits and punctuation.
+
+All is compared after NFKC, so full-width ``ＡＢＣ`` equals ``abc``; the classes of characters are
+those of :mod:`shoestring.text.tokens`, which has the rule for lexical search.
+
+Not covered: stemming, ambiguity (the longest word from the left wins), simplified for traditional
+characters.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from itertools import chain
+
+from shoestring.errors import ParameterError
+from shoestring.text.sentences import sentence_ends, split_sentences
+from shoestring.text.tokens import UNSPACED, UNSPACED_MARKS, CharacterTable, token_character
+
+NUMBER = "<num>"
+"""The token that stands for every word with a digit in it."""
+
+PHRASE_SIGN = "_"
+"""Between the words of a phrase; it separates in a text, so no word has it."""
+
+_ZERO = ord("0")
+_ASCII_WORDS = bytes(  # lower case; digits become 0; all that is no letter or digit becomes a space
+    _ZERO if chr(code).isdigit() else ord(chr(code).lower()) if chr(code).isalpha() else 32
+    for code in range(128)
+) + bytes([32] * 128)
+_CLUSTER = rf"[{UNSPACED}]{UNSPACED_MARKS}"
+_WORD = re.compile(rf"{_CLUSTER}|[^ {UNSPACED}]+")
+_RUN = re.compile(rf"[{UNSPACED}]+|[^ {UNSPACED}]+")
+_ONE_CLUSTER = re.compile(_CLUSTER)
+_UNSPACED_RUN = re.compile(rf"[{UNSPACED}]+")
+
+
+def _word_character(code: int) -> str | None:
+    """As in a token for search, but every decimal digit is a zero."""
+    return "0" if unicodedata.category(chr(code)) == "Nd" else token_character(code)
+
+
+_WORD_CHARACTERS = CharacterTable(_word_character)
+
+
+class Lexicon:
+    """Words to keep whole: a user's word list, or the vocabulary of a trained model.
+
+    Parameters
+    ----------
+    words : iterable of str
+        In any order. A word of an unspaced script (``"中国"``) is matched inside runs of that
+        script; one with :data:`PHRASE_SIGN` (``"new_york"``) joins words that follow each other.
+        The longest match from the left counts. Words of other kinds have no effect.
+
+    Notes
+    -----
+    Cost: the length of the text, times the number of lengths that words of the same beginning have.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        if isinstance(words, str):
+            raise ParameterError.of("words", "Lexicon", "words, not one str", words, "Use a list.")
+        folded = {unicodedata.normalize("NFKC", word).lower() for word in words}
+        phrases = {word for word in folded if PHRASE_SIGN in word}
+        runs = {word for word in folded if len(word) > 1 and _UNSPACED_RUN.fullmatch(word)}
+        self.words = frozenset(phrases | runs)
+        self._run_lengths = _lengths_by_start((word[:2], len(word)) for word in runs)
+        parts = (word.split(PHRASE_SIGN) for word in phrases)
+        self._phrase_lengths = _lengths_by_start((part[0], len(part)) for part in parts)
+
+    def cut(self, run: str) -> list[str]:
+        """Cut a run of an unspaced script into words of the lexicon and single characters."""
+        words = []
+        start = 0
+        while start < len(run):
+            for length in self._run_lengths.get(run[start : start + 2], ()):
+                word = run[start : start + length]
+                if word in self.words:
+                    break
+            else:
+                cluster = _ONE_CLUSTER.match(run, start)
+                word = cluster[0] if cluster else run[start]
+            words.append(word)
+            start += len(word)
+        return words
+
+    def join(self, words: list[str]) -> list[str]:
+        """Join the words of a sentence that make phrases of the lexicon."""
+        if not self._phrase_lengths:
+            return words
+        joined = []
+        start = 0
+        while start < len(words):
+            word, taken = words[start], 1
+            for length in self._phrase_lengths.get(word, ()):
+                phrase = PHRASE_SIGN.join(words[start : start + length])
+                if phrase in self.words and start + length <= len(words):
+                    word, taken = phrase, length
+                    break
+            joined.append(word)
+            start += taken
+        return joined
+
+
+def _lengths_by_start(starts: Iterable[tuple[str, int]]) -> dict[str, tuple[int, ...]]:
+    """The lengths that there are for each beginning, the longest first."""
+    lengths: dict[str, set[int]] = {}
+    for start, length in starts:
+        lengths.setdefault(start, set()).add(length)
+    return {start: tuple(sorted(found, reverse=True)) for start, found in lengths.items()}
+
+
+def split_words(
+    text: str, *, segmented: bool = False, lexicon: Lexicon | None = None
+) -> list[list[str]]:
+    """Cut a text into sentences, and each sentence into words.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+    segmented : bool
+        The text has one sentence a line and its tokens between blanks; they are taken as they are.
+    lexicon : Lexicon, optional
+        Words to keep whole; not with ``segmented``.
+
+    Returns
+    -------
+    list of list of str
+        The sentences that have a word.
+
+    Raises
+    ------
+    ParameterError
+        If both ``segmented`` and ``lexicon`` are given.
+
+    Notes
+    -----
+    Cost: about 0.3 microseconds a word in English, 0.3 a character in Chinese.
+
+    Examples
+    --------
+    >>> split_words("It's 20 °C outside. Open the DOOR!")
+    [['it', 's', '<num>', 'c', 'outside'], ['open', 'the', 'door']]
+    >>> split_words("我爱北京。你呢？")
+    [['我', '爱', '北', '京'], ['你', '呢']]
+    >>> split_words("我爱北京。New York too.", lexicon=Lexicon(["北京", "new_york"]))
+    [['我', '爱', '北京'], ['new_york', 'too']]
+    >>> split_words("我 爱 北京 。", segmented=True)
+    [['我', '爱', '北京', '。']]
+    """
+    if segmented:
+        if lexicon is not None:
+            raise ParameterError(
+                "The 'lexicon' parameter of split_words must be None where the text is segmented. "
+                "Leave one of the two out."
+            )
+        sentences = [line.split() for line in text.split("\n")]
+    elif text.isascii():
+        sentences = _ascii_sentences(text)
+    else:
+        sentences = [_words(sentence, lexicon) for sentence in split_sentences(text)]
+    if lexicon is not None:
+        sentences = [lexicon.join(words) for words in sentences]
+    return [words for words in sentences if words]
+
+
+def _ascii_sentences(text: str) -> list[list[str]]:
+    """The same as sentence by sentence, but the text is translated once."""
+    folded = _folded_ascii(text)
+    sentences = []
+    start = 0
+    for end in chain(sentence_ends(text), (len(text),)):
+        sentence = folded[start:end]
+        words = sentence.split()
+        sentences.append(_with_numbers(words) if "0" in sentence else words)
+        start = end
+    return sentences
+
+
+def _folded_ascii(text: str) -> str:
+    return text.encode("ascii").translate(_ASCII_WORDS).decode("ascii")
+
+
+def _words(sentence: str, lexicon: Lexicon | None) -> list[str]:
+    if sentence.isascii():
+        folded = _folded_ascii(sentence)
+        return _with_numbers(folded.split()) if "0" in folded else folded.split()
+    lower = unicodedata.normalize("NFKC", sentence).lower()
+    folded = unicodedata.normalize("NFKC", lower).translate(_WORD_CHARACTERS)
+    words = _WORD.findall(folded) if lexicon is None else _runs_to_words(folded, lexicon)
+    return _with_numbers(words) if "0" in folded else words
+
+
+def _with_numbers(words: list[str]) -> list[str]:
+    return [NUMBER if "0" in word else word for word in words]
+
+
+def _runs_to_words(folded: str, lexicon: Lexicon) -> list[str]:
+    words: list[str] = []
+    for run in _RUN.findall(folded):
+        if _UNSPACED_RUN.match(run):
+            words += lexicon.cut(run)
+        else:
+            words.append(run)
+    return words
+
+
+def join_words(first: str, second: str) -> str:
+    """The phrase of two words: ``new_york``, but 中国 without a sign between.
+
+    Examples
+    --------
+    >>> join_words("new", "york"), join_words("中", "国")
+    ('new_york', '中国')
+    """
+    unspaced = _UNSPACED_RUN.match(second) and _UNSPACED_RUN.match(first[-1])
+    return f"{first}{'' if unspaced else PHRASE_SIGN}{second}"

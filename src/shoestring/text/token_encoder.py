@@ -1,0 +1,168 @@
+"""Vectors of a text's tokens: the last layer of a bi-encoder, without torch where that is possible.
+
+T tokens of a text, D width.
+
+On a CPU a BERT folder runs through :class:`~shoestring.text.packed_bert.PackedBert`; any other
+model, and a GPU, through transformers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.errors import ParameterError
+from shoestring.text.backbone import (
+    load_backbone,
+    load_tokenizer,
+    own_length,
+    transformer_folder,
+)
+from shoestring.text.batches import CHARACTERS_PER_TOKEN, TOKENS_PER_BATCH, batches_by_length
+from shoestring.text.weights import gpu_is_there, read_model_config, read_weights
+
+FloatMatrix = NDArray[np.float32]
+Forward = Callable[[list[list[int]]], list[FloatMatrix]]
+
+TEXTS_PER_BLOCK = 1_024  # whose vectors are held at a time: about 100 MB of MiniLM's
+TORCH_BATCH_TOKENS = 4_096  # more is no faster on a CPU
+
+
+class TokenEncoder:
+    """Turns texts into the vectors of their tokens.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        A bi-encoder, written by sentence-transformers or transformers; MiniLM by default.
+    max_length : int
+        Tokens that are read of a text, special tokens included; no more than the model reads.
+
+    Raises
+    ------
+    ParameterError
+        If ``max_length`` leaves no room for a token.
+    MissingExtraError, StorageError, FormatError
+        As :func:`~shoestring.text.backbone.load_backbone`.
+    """
+
+    def __init__(self, folder: str | Path | None = None, max_length: int = 128) -> None:
+        from shoestring.text.packed_bert import unfit
+
+        self.folder = transformer_folder(folder)
+        config = read_model_config(self.folder)
+        self._tokenizer = load_tokenizer(self.folder)
+        special = self._tokenizer.num_special_tokens_to_add(False)
+        if max_length <= special:
+            raise ParameterError.of(
+                "max_length", "TokenEncoder", f"an int above {special}", max_length
+            )
+        self.max_length = min(max_length, own_length(self.folder, config))
+        self._tokenizer.enable_truncation(self.max_length)
+        fits = not unfit(config) and (self.folder / "model.safetensors").is_file()
+        self.packed = fits and not gpu_is_there()
+        if self.packed:
+            self.n_dims: int = config["hidden_size"]
+            self._forward = _packed(self.folder, config)
+        else:
+            backbone = load_backbone(self.folder)
+            self.n_dims = backbone.n_dims
+            model = backbone.model.half() if gpu_is_there() else backbone.model
+            self._forward = partial(_torch_forward, model)
+
+    def hidden(self, texts: Sequence[str]) -> Iterator[tuple[int, FloatMatrix, NDArray[np.bool_]]]:
+        """Run texts through the model, in an order of its own.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Cut at ``max_length`` tokens.
+
+        Yields
+        ------
+        row : int
+            The text's place; every text comes once.
+        states : ndarray of float32 (T, D)
+            The last layer.
+        special : ndarray of bool (T,)
+            Where the special tokens are.
+        """
+        n_tokens = TOKENS_PER_BATCH if self.packed else TORCH_BATCH_TOKENS
+        for start in range(0, len(texts), TEXTS_PER_BLOCK):
+            encodings = self._tokenize(texts[start : start + TEXTS_PER_BLOCK])
+            batches = list(batches_by_length([len(e.ids) for e in encodings], n_tokens))
+            ids = [[encodings[row].ids for row in rows] for rows in batches]
+            for rows, states in zip(batches, self._run(ids), strict=True):
+                for row, tokens in zip(rows, states, strict=True):
+                    special = np.array(encodings[row].special_tokens_mask, dtype=np.bool_)
+                    yield start + row, tokens, special
+
+    def encode(self, texts: Sequence[str]) -> Iterator[tuple[int, FloatMatrix]]:
+        """Yield (row, vectors (T, D) float32 of unit length), special tokens left out."""
+        for row, states, special in self.hidden(texts):
+            yield row, unit_rows(states[~special])
+
+    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Count the tokens of each text, special tokens left out: (len(texts),) int64."""
+        counts = [
+            encoding.special_tokens_mask.count(0)
+            for start in range(0, len(texts), TEXTS_PER_BLOCK)
+            for encoding in self._tokenize(texts[start : start + TEXTS_PER_BLOCK])
+        ]
+        return np.array(counts, np.int64)
+
+    def _tokenize(self, texts: Sequence[str]) -> list[Any]:
+        n_characters = self.max_length * CHARACTERS_PER_TOKEN
+        encodings: list[Any] = self._tokenizer.encode_batch([text[:n_characters] for text in texts])
+        return encodings
+
+    def _run(self, batches: list[list[list[int]]]) -> Iterator[list[FloatMatrix]]:
+        if not self.packed or len(batches) < 2:
+            return map(self._forward, batches)
+        from shoestring.text.packed_bert import one_blas_thread
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool, one_blas_thread():
+            return iter(list(pool.map(self._forward, batches)))
+
+
+def unit_rows(vectors: FloatMatrix) -> FloatMatrix:
+    """Scale each row (N, D) to length 1; a row of zeros stays."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: FloatMatrix = vectors / np.maximum(norms, np.float32(1e-12))
+    return unit
+
+
+def _packed(folder: Path, config: dict[str, Any]) -> Forward:
+    from shoestring.text.packed_bert import PackedBert
+
+    weights = read_weights(folder)
+    prefix = "bert." if any(name.startswith("bert.") for name in weights) else ""
+    bert = PackedBert(weights, config, prefix)
+
+    def forward(ids: list[list[int]]) -> list[FloatMatrix]:
+        hidden = bert.hidden(ids, [[0] * len(text) for text in ids], len(bert.layers))
+        return np.split(hidden, np.cumsum([len(text) for text in ids])[:-1])
+
+    return forward
+
+
+def _torch_forward(model: Any, ids: list[list[int]]) -> list[FloatMatrix]:
+    import torch
+
+    padding = getattr(model.config, "pad_token_id", None) or 0
+    padded = torch.full((len(ids), max(len(text) for text in ids)), padding, dtype=torch.long)
+    mask = torch.zeros_like(padded)
+    for i, text in enumerate(ids):
+        padded[i, : len(text)] = torch.tensor(text)
+        mask[i, : len(text)] = 1
+    with torch.inference_mode():
+        output = model(input_ids=padded.to(model.device), attention_mask=mask.to(model.device))
+        hidden = output.last_hidden_state.float().cpu().numpy()  # (texts, T, D)
+    return [hidden[i, : len(text)] for i, text in enumerate(ids)]

@@ -1,0 +1,124 @@
+"""Counting words in bounded memory, and which of them make the vocabulary.
+
+Not covered: document frequencies, which whoever knows the documents turns into ``excluded``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from shoestring.errors import ParameterError
+from shoestring.text.tokens import MAX_TOKEN_CHARS
+
+MAX_WORDS = 1_000_000
+"""Different words that are counted before the rarest are forgotten: about 150 MB."""
+
+
+class WordCounts:
+    """How often each word occurs, for at most ``max_words`` different words.
+
+    When there are more, the words that occurred at most once are forgotten, then at most twice, and
+    so on until they fit. A word that comes back starts anew, so a count is short by at most
+    ``floor`` for each time that something was forgotten, and never too high.
+
+    Parameters
+    ----------
+    max_words : int
+        At least 1.
+
+    Attributes
+    ----------
+    counts : dict of str to int
+        In the order of first occurrence.
+    floor : int
+        The highest count that was forgotten; 0 while all is exact.
+
+    Examples
+    --------
+    >>> counts = WordCounts(max_words=2)
+    >>> counts.add({"the": 9, "cat": 2, "sat": 1})
+    >>> counts.counts, counts.floor
+    ({'the': 9, 'cat': 2}, 1)
+    """
+
+    def __init__(self, max_words: int = MAX_WORDS) -> None:
+        self.counts: dict[str, int] = {}
+        self.floor = 0
+        self._max_words = max_words
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add the counts of one more piece of text."""
+        known = self.counts
+        for word, count in counts.items():
+            known[word] = known.get(word, 0) + count
+        while len(self.counts) > self._max_words:
+            self.floor += 1
+            self.counts = {w: n for w, n in self.counts.items() if n > self.floor}
+
+
+def choose_vocabulary(
+    counts: Mapping[str, int],
+    *,
+    vocab_size: int | None = None,
+    min_count: int = 1,
+    excluded: Collection[str] = (),
+    skip_top: int = 0,
+) -> list[str]:
+    """The words of a vocabulary, the most frequent first; equal counts in alphabetical order.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        How often each word occurs.
+    vocab_size : int, optional
+        At most so many words; by default all.
+    min_count : int
+        Words that occur less often are left out.
+    excluded : collection of str
+        Words to leave out.
+    skip_top : int
+        So many of the most frequent words are left out, whether they are ``excluded`` or not.
+
+    Returns
+    -------
+    list of str
+        Empty words and those above ``MAX_TOKEN_CHARS`` characters are never in it. Alphabetical is
+        the order of the code points.
+
+    Raises
+    ------
+    ParameterError
+        If no word is left.
+
+    Notes
+    -----
+    Cost: sorting the words that occur often enough.
+
+    Examples
+    --------
+    >>> choose_vocabulary({"b": 2, "a": 2, "the": 9, "rare": 1}, min_count=2, skip_top=1)
+    ['a', 'b']
+    """
+    often = [word for word, count in counts.items() if count >= min_count]
+    often.sort(key=lambda word: (-counts[word], word))
+    words = [
+        word
+        for word in often[skip_top:]
+        if word not in excluded and 0 < len(word) <= MAX_TOKEN_CHARS
+    ]
+    if not words:
+        raise ParameterError(_nothing_left(counts, often, min_count))
+    return words[:vocab_size]
+
+
+def _nothing_left(counts: Mapping[str, int], often: Iterable[str], min_count: int) -> str:
+    if any(True for _ in often):
+        return (
+            "The vocabulary is empty: every word that occurs often enough is left out. Skip fewer "
+            "words, or raise max_share."
+        )
+    top = max(counts, key=lambda word: counts[word])
+    return (
+        f"The 'min_count' parameter must let some words pass. Got {min_count}, but the most "
+        f"frequent word, {top!r}, occurs {counts[top]} times. Lower min_count or give more text."
+    )

@@ -1,0 +1,64 @@
+"""The files of a model folder, read without torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from shoestring.errors import FormatError
+
+
+def read_model_config(folder: Path) -> dict[str, Any]:
+    """Read a model folder's config.json.
+
+    Raises
+    ------
+    FormatError
+        If the file is no JSON object.
+    """
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        message = f"is not JSON ({error.msg}); save the model again with save_pretrained."
+        raise FormatError(message, file=file, line=error.lineno, column=error.colno) from error
+    if not isinstance(config, dict):
+        raise FormatError("must hold one JSON object; save the model again.", file=file)
+    return config
+
+
+def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Read a folder's model.safetensors as float32.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged.
+    """
+    file = folder / "model.safetensors"
+    try:
+        return {name: array.astype(np.float32) for name, array in load_file(file).items()}
+    except (SafetensorError, KeyError) as error:
+        raise FormatError(f"cannot be read ({error}); save the model again.", file=file) from error
+
+
+def gpu_is_there() -> bool:
+    """Tell whether torch is installed and sees a GPU; a CPU build need not be imported for that."""
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None:
+        return False
+    version = Path(spec.origin).with_name("version.py")
+    lines = version.read_text("utf-8") if version.exists() else ""
+    if len(re.findall(r"^(?:cuda|hip)\b.*= None$", lines, re.M)) == 2:
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())

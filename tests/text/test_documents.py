@@ -1,0 +1,206 @@
+"""Files of running text: what a document is in each kind, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zipfile
+
+import pytest
+
+from shoestring.errors import FormatError, ParameterError, StorageError
+from shoestring.text import documents as documents_module
+from shoestring.text.documents import read_documents, text_files
+
+WIKI = """<doc id="1" url="https://en.wikipedia.org/wiki?curid=1" title="Salt &amp; pepper">
+Salt &amp; pepper
+
+They are <br>used &lt;often&gt;.
+History.
+</doc>
+<doc id="2" url="u" title="Stub">
+Stub
+
+
+
+</doc>
+<doc id="3" url="u" title="Category:Spices">
+Category:Spices
+
+Pages about spices are here.
+</doc>
+<doc id="4" url="u" title="分類:香料">
+分類:香料
+
+香料的頁面。
+</doc>
+<doc id="5" url="u" title="Star Trek: Picard">
+It has no title line.
+</doc>
+<doc id="6" url="u" title="花椒">
+花椒
+
+花椒是一种香料。
+"""
+ARTICLES = [
+    ["They are  used <often>.", "History."],
+    ["It has no title line."],
+    ["花椒是一种香料。"],
+]
+
+
+def test_a_line_is_a_document_and_an_empty_one_is_none(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("\ufeffOne. Two.\n\n  \n第二行。\r\nlast", encoding="utf-8")
+    assert list(read_documents(file)) == [["One. Two."], ["第二行。"], ["last"]]
+
+
+def test_wrapped_lines_are_joined_up_to_an_empty_line(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("\nIt was\na dark\n \t\n\nnight.\n", encoding="utf-8")
+    assert list(read_documents(file, wrapped=True)) == [["It was a dark"], ["night."]]
+
+
+@pytest.mark.parametrize("name", ["wiki_00", "wiki.txt", "wiki.gz", "wiki.txt.gz"])
+def test_wikiextractors_articles_without_titles_stubs_and_categories(tmp_path, name):
+    file = tmp_path / name
+    data = WIKI.encode()
+    file.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert list(read_documents(file)) == ARTICLES
+
+
+def test_the_members_of_a_zip_in_the_order_of_their_names(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("texts/b.txt", "second\n")
+        archive.writestr("texts/a/wiki_00", WIKI)
+        archive.writestr("__MACOSX/texts/b.txt", b"\0\0")
+        archive.writestr("texts/.hidden", b"\0\0")
+        archive.mkdir("texts/empty")
+    assert list(read_documents(tmp_path / "a.zip")) == [*ARTICLES, ["second"]]
+
+
+@pytest.mark.parametrize("column", ["text", "body"])
+def test_records_are_documents_and_empty_ones_are_skipped(tmp_path, column):
+    file = tmp_path / "a.jsonl"
+    lines = [json.dumps({column: text}, ensure_ascii=False) for text in ("One.\nTwo", " ", "三。")]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    assert list(read_documents(file, column)) == [["One.\nTwo"], ["三。"]]
+
+
+def test_a_record_without_the_column_is_named_with_its_line(tmp_path):
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "one"}\n{"body": "two"}\n', encoding="utf-8")
+    with pytest.raises(FormatError, match=r"a\.jsonl:2: no column 'text'. Name one of: 'body'"):
+        list(read_documents(file))
+
+
+@pytest.mark.parametrize("text", ["ab cd " * 40, "中文" * 60, "é" * 77, "x" * 130])
+def test_a_line_without_end_is_cut_between_words_or_characters(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(documents_module, "MAX_LINE_BYTES", 16)
+    file = tmp_path / "text8"
+    file.write_text(f"{text}\nend", encoding="utf-8")
+    pieces = [piece for (piece,) in read_documents(file)]
+    assert max(len(piece.encode()) for piece in pieces) <= 2 * 16
+    words = " ".join(pieces[:-1]).split() if " " in text else ["".join(pieces[:-1])]
+    assert words == text.split()
+    assert pieces[-1] == "end"
+
+
+def test_folders_are_read_in_the_order_of_names_without_hidden_files(tmp_path):
+    for name in ("b.txt", "a/z.txt", "a/b/c", ".git/config", "a/.DS_Store"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    found = text_files([tmp_path, str(tmp_path / "b.txt")])
+    names = [file.relative_to(tmp_path).as_posix() for file in found]
+    assert names == ["a/b/c", "a/z.txt", "b.txt", "b.txt"]
+
+
+def test_every_byte_of_a_file_is_reported(tmp_path):
+    for name in ("a.txt", "a.txt.gz", "a.jsonl"):
+        data = b'{"text": "one two"}\n' * 1000
+        file = tmp_path / name
+        file.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        reads = []
+        for _ in read_documents(file, on_bytes=reads.append):
+            pass
+        assert sum(reads) == file.stat().st_size
+
+
+def test_no_paths_are_refused():
+    with pytest.raises(ParameterError, match=r"There are no files to read\. Name at least one"):
+        text_files([])
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    (tmp_path / ".hidden").write_text("x")
+    with pytest.raises(StorageError, match=r"has no files\. Name another one\."):
+        text_files([tmp_path])
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(StorageError, match=r"There is no file .*b\.txt\. Check the path\."):
+        text_files([tmp_path / "b.txt"])
+
+
+@pytest.mark.parametrize("name", ["picture.png", "picture.gz"])
+def test_a_file_that_is_not_text_is_named_with_the_byte(tmp_path, name):
+    data = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" * 99
+    file = tmp_path / name
+    file.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    with pytest.raises(FormatError, match=rf"{name}: not text \(a NUL byte at byte 8\)\. Leave"):
+        list(read_documents(file))
+
+
+def test_a_single_byte_that_is_not_utf8_is_named_with_line_and_column(tmp_path):
+    file = tmp_path / "latin.txt"
+    file.write_bytes("one\ncafé".encode("latin-1"))
+    with pytest.raises(FormatError, match=r"latin\.txt:2:4: not UTF-8 \(byte 0xe9\)\. Convert"):
+        list(read_documents(file))
+
+
+def test_utf_16_is_told_apart_from_what_is_no_text(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_bytes("文".encode("utf-16"))
+    with pytest.raises(FormatError, match=r"not UTF-8 \(it starts like UTF-16\)"):
+        list(read_documents(file))
+
+
+def test_a_gzip_file_that_was_cut_off_is_named(tmp_path):
+    file = tmp_path / "a.gz"
+    file.write_bytes(gzip.compress(b"one two\n" * 99_999)[:-50])
+    with pytest.raises(FormatError, match=r"a\.gz: the gzip data is damaged or cut off"):
+        list(read_documents(file))
+
+
+def test_a_damaged_zip_is_named(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 and nothing more")
+    with pytest.raises(FormatError, match=r"a\.zip: the zip is damaged"):
+        list(read_documents(tmp_path / "a.zip"))
+
+
+def test_a_zip_with_a_damaged_member_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", "one two three\n" * 9999)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[60:90] = b"\xff" * 30
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(FormatError, match=r"a\.zip: the zip is damaged"):
+        list(read_documents(tmp_path / "a.zip"))
+
+
+def test_an_encrypted_zip_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "one")
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag in the directory
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(FormatError, match=r"a\.zip: .*'a\.txt'.* is encrypted.*Unpack it first"):
+        list(read_documents(tmp_path / "a.zip"))
+
+
+def test_records_inside_a_zip_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.jsonl", '{"text": "one"}')
+    with pytest.raises(FormatError, match=r"a\.zip/a\.jsonl: records inside a zip. Unpack them"):
+        list(read_documents(tmp_path / "a.zip"))
