@@ -84,6 +84,31 @@ def search_section(scorer: str, document: dict[str, Any]) -> list[str]:
     return lines
 
 
+def anchors_section(document: dict[str, Any]) -> list[str]:
+    """What anchor scores buy for their calls."""
+    from benchmarks.search.anchors_per_call import tables
+
+    lines = [
+        "## Anchors for their calls",
+        "",
+        "`python -m benchmarks.search.anchors_per_call`: the recall of the tables above, for an "
+        "index whose anchors took so many calls for each of its texts, once for all queries. "
+        "*Full*: as many anchor queries as calls a text, each scored with every text. *Sparse*: "
+        "32 (12 and 25 for a quarter and half a call a text), each with its most promising texts. "
+        "*Shuffled*: full, with the scores of other texts. Medoids, farthest and answered: "
+        "full, chosen by a rule; else at random. "
+        f"{document['seeds']} choices of the anchors; {document['machine']}, "
+        f"Python {document['python']}, commit {document['commit']}.",
+        "",
+    ]
+    for title, columns, rows in tables(document):
+        lines += [f"### anchors: {title}", ""]
+        lines += [f"| anchors | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
+        lines += [""]
+    return lines
+
+
 def plot(document: dict[str, Any], scorer: str) -> None:
     """Recall against calls, mean over the collections."""
     import matplotlib as mpl
@@ -141,6 +166,9 @@ def page() -> str:
         document = read(f"search-{scorer}")
         if document:
             lines += search_section(scorer, document)
+    document = read("anchors-per-call")
+    if document:
+        lines += anchors_section(document)
     for name in FIGURES:
         document = read(name)
         if document:

@@ -13,7 +13,6 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import output
-from benchmarks.output import provenance as provenance
 from benchmarks.search import ways
 from benchmarks.search.corpora import SIZES, load
 from benchmarks.search.matrices import matrix_path

@@ -14,11 +14,12 @@ A seed chooses the anchor queries from a pool of real queries; the test queries 
 seed's 4 anchors are the first of its 16, and the same however the calls are spent, so that the
 spread over the seeds is what the choice alone moves.
 
-It takes two to five seconds for each of some 1,300 results. Each is a line of
-``.cache/bench/anchors_per_call.jsonl`` as soon as it is there, and a run goes on from what it finds.
-A line is taken where all it names is the same: the SHA-256 of the matrix file, the anchors, the
-calls a text, whether they are shuffled, the rule, the seed, and the calls of a query. Nothing else
-is looked at: after a change of the library or of ``benchmarks.search``, start over with ``--fresh``.
+Each of some 1,200 results takes two to five seconds, and is a line of
+``.cache/bench/anchors_per_call.jsonl`` as soon as it is there; a run goes on from what it finds.
+A line is taken where all that keys it is the same: the SHA-256 of the matrix file, the anchors,
+the calls a text, whether they are shuffled, the rule, the seed, and the calls of a query. It also
+names its commit, which nobody compares: after a change of the library or of ``benchmarks.search``
+start over with ``--fresh``.
 
 Letters: N texts, c anchor calls a text.
 """
@@ -28,7 +29,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks import output
 from benchmarks.data import CACHE
 from benchmarks.search import ways
 from benchmarks.search.corpora import SIZES, load
@@ -50,8 +51,8 @@ N_QUERIES = (1, 2, 4, 8, 16)  # the library's own rule says how many at the most
 SHUFFLED = (8, 32)
 RULES, CHOSEN = ("medoids", "farthest", "answered"), (4, 16)
 SPREAD = (1, 4, 16)
-KINDS = ("none", "full", "sparse", "shuffled", *RULES)
-SEEDS = 8
+KINDS = ("none", "full", "sparse", "shuffled", *RULES)  # "between" has tables of its own
+SEEDS = 5
 KEPT = CACHE / "bench" / "anchors_per_call.jsonl"
 
 
@@ -71,6 +72,21 @@ class Task(NamedTuple):
     seed: int
 
 
+class Result(NamedTuple):
+    """Recall at each budget, and the commit that it was measured at."""
+
+    recall: list[float]
+    commit: str | None
+
+
+class Table(NamedTuple):
+    """Rows of cells under their names."""
+
+    title: str
+    columns: list[str]
+    rows: dict[str, list[str]]
+
+
 def splits(calls_a_text: float, n_items: int) -> list[Anchors]:
     """The ways to split the same calls, from few and full to the library's own rule.
 
@@ -84,14 +100,14 @@ def splits(calls_a_text: float, n_items: int) -> list[Anchors]:
     return [Anchors(n, calls_a_text) for n in counts]
 
 
-def tasks(n_items: int, n_seeds: int) -> list[Task]:
+def tasks(n_items: int, seeds: range) -> list[Task]:
     """Everything that is measured on a collection; a seed is whole before the next begins."""
     wanted = [split for calls in CALLS_A_TEXT for split in splits(calls, n_items)]
     wanted += [Anchors(n, n, shuffled=True) for n in SHUFFLED]
     wanted += [Anchors(n, n, rule=rule) for rule in RULES for n in CHOSEN]
     found = [Task(Anchors(0, 0), 0)]  # nothing to choose
-    for seed in range(n_seeds):
-        found += [Task(a, seed) for a in wanted if a.rule != "answered" or seed == 0]
+    for seed in seeds:
+        found += [Task(a, seed) for a in wanted if a.rule != "answered" or seed == seeds[0]]
     return found
 
 
@@ -149,27 +165,27 @@ def recalls_of(bench: ways.Bench, task: Task, budgets: list[int]) -> list[float]
     return [ways.recall(bench, way, budget) for budget in budgets]
 
 
-def kept_results(path: Path) -> dict[str, list[float]]:
-    """Recalls by the line that keys them; a line that a killed run left half-written is nothing."""
+def kept_results(path: Path) -> dict[str, Result]:
+    """Results by the line that keys them; a line that a killed run left half-written is nothing."""
     found = {}
     for text in path.read_text("utf-8").splitlines() if path.exists() else ():
         try:
             key = json.loads(text)
         except json.JSONDecodeError:
             continue
-        recalls = key.pop("recall")
-        found[json.dumps(key)] = recalls
+        result = Result(key.pop("recall"), key.pop("commit"))
+        found[json.dumps(key)] = result
     return found
 
 
-def keep(path: Path, key: dict[str, Any], recalls: list[float]) -> None:
+def keep(path: Path, key: dict[str, Any], result: Result) -> None:
     """Append one result; the break before it ends a line that was left half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write("\n" + json.dumps({**key, "recall": recalls}))
+        file.write("\n" + json.dumps({**key, **result._asdict()}))
 
 
-def measure(name: str, n_seeds: int) -> dict[Task, list[float]]:
+def measure(name: str, seeds: range, commit: str | None) -> dict[Task, Result]:
     """Recall at each budget for every task on one collection; what is kept is not done again."""
     collection = load(name, SCORER)
     path = matrix_path(collection, SCORER)
@@ -177,18 +193,18 @@ def measure(name: str, n_seeds: int) -> dict[Task, list[float]]:
     budgets = [round(fraction * n_items) for fraction in FRACTIONS]
     keys = {
         task: {"matrix": digest, **task.anchors._asdict(), "seed": task.seed, "calls": budgets}
-        for task in tasks(n_items, n_seeds)
+        for task in tasks(n_items, seeds)
     }
     kept = kept_results(KEPT)
     done = {task: kept.get(json.dumps(key)) for task, key in keys.items()}
-    missing = [task for task, recalls in done.items() if recalls is None]
+    missing = [task for task, result in done.items() if result is None]
     with ExitStack() as stack:
         bar = tqdm(total=len(done), initial=len(done) - len(missing), desc=name, unit="result")
         stack.enter_context(bar)
         if missing:  # else no index is built
             bench = stack.enter_context(ways.bench(collection, np.load(path)))
         for task in missing:
-            done[task] = recalls_of(bench, task, budgets)
+            done[task] = Result(recalls_of(bench, task, budgets), commit)
             keep(KEPT, keys[task], done[task])
             bar.update()
     return done
@@ -222,43 +238,131 @@ def rows(done: dict[Task, list[float]], n_items: int) -> list[dict[str, Any]]:
     ]
 
 
-def by_way(rows: list[dict[str, Any]], kinds: Sequence[str] = KINDS) -> dict[str, list[float]]:
-    """Recall at each budget, mean over the seeds, of the ways that have a name.
+def mean_rows(collections: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The mean over the collections of every recall, seed by seed."""
+    columns = zip(*collections.values(), strict=True)
+    return [
+        {**same[0], "recall": np.mean([row["recall"] for row in same], axis=0).tolist()}
+        for same in columns
+    ]
+
+
+def by_way(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Recall at each budget, mean over the seeds, of what is not between full and sparse.
 
     >>> by_way([{"kind": "full", "n_queries": 4, "calls_a_text": 4, "recall": [[0.5], [0.6]]}])
-    {'4 calls a text: 4 full': [0.55]}
+    {'4 calls a text: 4 full': ['0.550']}
     """
-    return {
-        f"{row['calls_a_text']:g} calls a text: {row['n_queries']} {row['kind']}"
-        if row["n_queries"]
-        else "no anchors": np.mean(row["recall"], axis=0).tolist()
-        for row in sorted(rows, key=lambda row: kinds.index(row["kind"]))
-        if row["kind"] in kinds
-    }
+    table = {}
+    for row in sorted(rows, key=lambda row: KINDS.index(row["kind"])):
+        if row["kind"] != "between":
+            calls, n_queries = f"{row['calls_a_text']:g} calls a text", row["n_queries"]
+            way = f"{calls}: {n_queries} {row['kind']}" if n_queries else "no anchors"
+            table[way] = [f"{value:.3f}" for value in np.mean(row["recall"], axis=0)]
+    return table
 
 
-def spreads(rows: list[dict[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """Lowest and highest recall over the choices of SPREAD full anchors.
+def by_split(rows: list[dict[str, Any]], at: int) -> dict[str, list[str]]:
+    """Recall at one budget, mean over the seeds: calls a text down, numbers of anchors across.
+
+    >>> by_split([{"kind": "full", "n_queries": 2, "calls_a_text": 2, "recall": [[0.5], [0.6]]}], 0)
+    {'2 calls a text': ['', '0.550', '', '', '', '']}
+
+    The last column has the most that there may be: 32, or as many as a small budget allows.
+    """
+    table: dict[str, list[str]] = {}
+    for row in rows:
+        if row["kind"] in ("full", "between", "sparse"):
+            cells = table.setdefault(
+                f"{row['calls_a_text']:g} calls a text", [""] * (len(N_QUERIES) + 1)
+            )
+            column = N_QUERIES.index(row["n_queries"]) if row["n_queries"] in N_QUERIES else -1
+            cells[column] = f"{np.mean([recalls[at] for recalls in row['recall']]):.3f}"
+    return table
+
+
+def spreads(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Lowest and highest recall over the seeds, which choose the anchors: of SPREAD full ones.
 
     >>> spreads([{"kind": "full", "n_queries": 4, "calls_a_text": 4, "recall": [[0.5], [0.6]]}])
-    {'4 full': [(0.5, 0.6)]}
+    {'4 full': ['0.500 to 0.600']}
     """
     return {
-        f"{row['n_queries']} full": [(min(at), max(at)) for at in zip(*row["recall"], strict=True)]
+        f"{row['n_queries']} full": [
+            f"{min(at):.3f} to {max(at):.3f}" for at in zip(*row["recall"], strict=True)
+        ]
         for row in rows
         if row["kind"] == "full" and row["n_queries"] in SPREAD
     }
 
 
-def grid(rows: list[dict[str, Any]], at: int) -> dict[float, dict[int, float]]:
-    """Recall at one budget by calls a text and number of anchors, mean over the seeds.
+def tables(document: dict[str, Any]) -> list[Table]:
+    """All that a run says, for the terminal and for ``benchmarks.report``."""
+    collections, fractions = document["recall"], document["fractions"]
+    budgets = [f"{fraction:.1%}" for fraction in fractions]
+    mean = mean_rows(collections)
+    spread = {
+        f"{name}: {way}": cells
+        for name, rows in {**collections, "mean": mean}.items()
+        for way, cells in spreads(rows).items()
+    }
+    counts = [*(f"{n} anchors" for n in N_QUERIES), "most"]
+    return [
+        Table("mean over the collections", budgets, by_way(mean)),
+        *(
+            Table(f"numbers of anchors for the same calls, at {budget}", counts, by_split(mean, at))
+            for at, budget in enumerate(budgets)
+        ),
+        Table(f"lowest and highest of {document['seeds']} choices", budgets, spread),
+        *(Table(name, budgets, by_way(rows)) for name, rows in collections.items()),
+    ]
 
-    >>> grid([{"kind": "full", "n_queries": 4, "calls_a_text": 4, "recall": [[0.5], [0.6]]}], 0)
-    {4: {4: 0.55}}
-    """
-    table: dict[float, dict[int, float]] = {}
-    for row in rows:
-        if row["kind"] in ("full", "between", "sparse"):
-            mean = float(np.mean([recalls[at] for recalls in row["recall"]]))
-            table.setdefault(row["calls_a_text"], {})[row["n_queries"]] = mean
-    return table
+
+def show(table: Table) -> None:
+    """Print one table."""
+    width = max(map(len, table.rows))
+    print(f"\n{table.title}\n{'':{width}}" + "".join(f"{name:>17}" for name in table.columns))
+    for name, cells in table.rows.items():
+        print(f"{name:{width}}" + "".join(f"{cell:>17}" for cell in cells), flush=True)
+
+
+def run(options: argparse.Namespace) -> None:
+    """The whole benchmark; the document is written after every collection."""
+    seeds = range(options.seed, options.seed + (1 if options.quick else SEEDS))
+    found: dict[str, list[dict[str, Any]]] = {}
+    commits: set[str] = set()
+    for name, n_items in list(SIZES[SCORER].items())[: 2 if options.quick else None]:
+        path = matrix_path(load(name, SCORER), SCORER)
+        if not path.exists():
+            print(f"skipped: {name} with {SCORER} has no matrix ({path.name}); see --help")
+            continue
+        results = measure(name, seeds, options.provenance["commit"])
+        commits |= {result.commit for result in results.values()}
+        found[name] = rows({task: result.recall for task, result in results.items()}, n_items)
+        document = {
+            "commit": ", ".join(sorted(commits)),  # of the results, which may be older than the run
+            "seeds": len(seeds),
+            "items": {name: SIZES[SCORER][name] for name in found},
+            "fractions": FRACTIONS,
+            "k": ways.K,
+            "recall": found,
+        }
+        output.write(document, options)
+    if found:
+        for table in tables(document):
+            show(table)
+
+
+def main() -> None:
+    """Parse the command line, run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fresh", action="store_true", help="forget the results that are kept")
+    output.options(parser, quick="two collections, one seed")
+    options = parser.parse_args()
+    if options.fresh:
+        KEPT.unlink(missing_ok=True)
+    run(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -19,7 +19,7 @@ from benchmarks.data import CACHE
 from benchmarks.search.corpora import COLLECTIONS, SIZES, Collection, load
 from benchmarks.train_scorer import model_folder
 
-STAGES = ((24, 32), (24, 40), (40, 40), (40, 48))  # test queries and anchor queries scored up to each stage
+STAGES = ((24, 32), (24, 40), (40, 40), (40, 48))  # test and anchor queries of each stage
 
 
 def matrix_path(collection: Collection, scorer: str) -> Path:
