@@ -100,7 +100,9 @@ def test_the_public_names_of_a_room_load(room):
         assert getattr(module, name) is not None
 
 
-@pytest.mark.parametrize("package", ["shoestring", "shoestring.match", "shoestring.search"])
+@pytest.mark.parametrize(
+    "package", ["shoestring", "shoestring.match", "shoestring.search", "shoestring.words"]
+)
 def test_a_type_checker_sees_the_names_that_are_loaded_lazily(package):
     module = importlib.import_module(package)
     (block,) = (

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from shoestring.types import PairScorer as PairScorer
     from shoestring.types import Record as Record
     from shoestring.types import TextEncoder as TextEncoder
+    from shoestring.words import BinaryVectors as BinaryVectors
 
 __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "BinaryVectors": "shoestring.words",
         "Hit": "shoestring.types",
         "Hits": "shoestring.types",
         "PairScorer": "shoestring.types",

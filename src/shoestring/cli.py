@@ -14,6 +14,9 @@ import typer
 
 from shoestring.errors import ShoestringError, ShoestringWarning
 from shoestring.search.command import app as search_app
+from shoestring.words.command import app as words_app
+
+INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
 
 app = typer.Typer(
     help="Text search, matching and classification for people whose compute is short.",
@@ -22,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(search_app, name="search")
+app.add_typer(words_app, name="words")
 
 
 def _show_version(value: bool) -> None:
@@ -63,9 +67,10 @@ def main() -> None:
             raise
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was finished is kept: run again with --resume", err=True)
-        sys.exit(130)
+    except SystemExit as leaving:  # what typer makes of Ctrl-C
+        if leaving.code == INTERRUPTED:
+            typer.echo("interrupted; what was finished is kept: run again with --resume", err=True)
+        raise
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:

@@ -94,16 +94,18 @@ def test_a_record_without_the_column_is_named_with_its_line(tmp_path):
         list(read_documents(file))
 
 
-@pytest.mark.parametrize("text", ["ab cd " * 40, "中文" * 60, "é" * 77, "x" * 130])
+@pytest.mark.parametrize("text", ["ab cd " * 40, "中文" * 60, "é" * 77, "x" * 130, "é中" * 16])
 def test_a_line_without_end_is_cut_between_words_or_characters(tmp_path, monkeypatch, text):
     monkeypatch.setattr(documents_module, "MAX_LINE_BYTES", 16)
     file = tmp_path / "text8"
-    file.write_text(f"{text}\nend", encoding="utf-8")
-    pieces = [piece for (piece,) in read_documents(file)]
-    assert max(len(piece.encode()) for piece in pieces) <= 2 * 16
-    words = " ".join(pieces[:-1]).split() if " " in text else ["".join(pieces[:-1])]
-    assert words == text.split()
-    assert pieces[-1] == "end"
+    for end in ("", "\nend"):
+        file.write_text(text + end, encoding="utf-8")
+        pieces = [piece for (piece,) in read_documents(file)]
+        assert max(len(piece.encode()) for piece in pieces) <= 2 * 16
+        if end:
+            assert pieces.pop() == "end"
+        words = " ".join(pieces).split() if " " in text else ["".join(pieces)]
+        assert words == text.split()
 
 
 def test_folders_are_read_in_the_order_of_names_without_hidden_files(tmp_path):

@@ -133,9 +133,9 @@ class TokenEncoder:
 
 
 def unit_rows(vectors: FloatMatrix) -> FloatMatrix:
-    """Scale each row (N, D) to length 1; a row of zeros stays."""
+    """Scale each row (N, D) to length 1, float32; a row of zeros stays."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: FloatMatrix = vectors / np.maximum(norms, np.float32(1e-12))
+    unit: FloatMatrix = (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
     return unit
 
 

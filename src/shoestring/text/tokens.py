@@ -63,21 +63,23 @@ def _is_mark(character: str) -> bool:
 UNSPACED = _character_class(_UNSPACED_RANGES)
 """Characters of the unspaced scripts, as the inside of a set of a regular expression."""
 
-_MARKS = "".join(
+UNSPACED_MARKS = "".join(
     chr(code)
     for start, stop in _UNSPACED_RANGES
     if stop < 0x3400  # the Han blocks have none
     for code in range(start, stop)
     if _is_mark(chr(code))
 )
-UNSPACED_MARKS = rf"[{_MARKS}]{{0,{MAX_TOKEN_CHARS // 2 - 1}}}"
-"""The marks that belong to the character before them, as a regular expression."""
+"""Those among them that belong to the character before."""
+
+CLUSTER = rf"[{UNSPACED}][{UNSPACED_MARKS}]{{0,{MAX_TOKEN_CHARS // 2 - 1}}}"
+"""A character of an unspaced script with its marks, as a regular expression."""
 
 _ASCII_LOWER = bytes(  # lower case; all that is no letter or digit becomes a space
     ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256)
 )
 _RUN = re.compile(rf"([{UNSPACED}]+)|([^ {UNSPACED}]{{1,{MAX_TOKEN_CHARS}}})")
-_CLUSTER = re.compile(rf".{UNSPACED_MARKS}")
+_CLUSTER = re.compile(CLUSTER)
 _HUMP = re.compile(  # aB or ABcd, but not the plural of an acronym (URLs); looking back is faster
     r"[A-Z](?:(?<=[a-z].)|(?<=[A-Z].)[a-z]{2})"
 )

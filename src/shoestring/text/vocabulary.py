@@ -51,9 +51,11 @@ class WordCounts:
         known = self.counts
         for word, count in counts.items():
             known[word] = known.get(word, 0) + count
+        forgotten = 0
         while len(self.counts) > self._max_words:
-            self.floor += 1
-            self.counts = {w: n for w, n in self.counts.items() if n > self.floor}
+            forgotten += 1
+            self.counts = {w: n for w, n in self.counts.items() if n > forgotten}
+        self.floor = max(self.floor, forgotten)
 
 
 def choose_vocabulary(

@@ -1,0 +1,131 @@
+"""The vectors that the quality benchmark compares, each trained once and kept outside git.
+
+Ours by either rule are :class:`shoestring.BinaryVectors`. The peers are gensim's word2vec with the
+same corpus, vocabulary and window, made binary in three ways: signs of Gaussian projections,
+medians of rotated dimensions, the largest k of the dimensions themselves. What is kept is named
+after the corpus' fingerprint and the settings; delete the folder ``.cache/words`` to train anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.data import CACHE
+from benchmarks.words import data
+from shoestring import BinaryVectors
+from shoestring.words.corpus import EncodedCorpus, encode_corpus
+
+VOCABULARY = 20_000
+WINDOW = 11
+WIDTH = 300  # dimensions of word2vec
+Bits = np.ndarray  # bool (V, bits)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A training text, encoded."""
+
+    name: str
+    language: str
+    encoded: EncodedCorpus
+
+    def place(self, *settings: object) -> Path:
+        """Where something that was trained on it is kept."""
+        parts = [self.name, self.encoded.fingerprint[:8], *map(str, settings)]
+        return CACHE / "words" / "-".join(parts)
+
+
+def corpus(language: str, n_tokens: int) -> Corpus:
+    """About so many tokens of a language; all there are where that is less."""
+    name = f"{language}-{n_tokens}"
+    folder = CACHE / "words" / name
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lexicon = data.chinese_lexicon() if language == "zh" else None
+        texts = data.training_texts(language, n_tokens)
+        encode_corpus(texts, folder, vocab_size=VOCABULARY, lexicon=lexicon)
+    return Corpus(name, language, EncodedCorpus.open(folder))
+
+
+def ours(text: Corpus, rule: str, n_neurons: int, seed: int, n_epochs: int) -> BinaryVectors:
+    """Our vectors by one of the rules; epochs are the published one's."""
+    epochs = (n_epochs,) if rule == "published" else ()
+    folder = text.place(rule, n_neurons, *epochs, seed)
+    if not folder.exists():
+        vectors = BinaryVectors(
+            n_neurons, min(50, n_neurons), WINDOW, rule=rule, n_epochs=n_epochs, random_state=seed
+        )
+        started = time.monotonic()
+        vectors.fit(text.encoded).save(folder)
+        say(text, f"{rule}, {n_neurons} neurons, seed {seed}", time.monotonic() - started)
+    return BinaryVectors.load(folder)
+
+
+def word2vec(text: Corpus, kind: str, seed: int, n_epochs: int) -> np.ndarray:
+    """gensim's vectors (V, 300), "skip-gram" or "CBOW"; one thread, so that the seed decides."""
+    file = text.place(kind, n_epochs, seed).with_suffix(".npy")
+    if not file.exists():
+        from gensim.models import Word2Vec
+
+        started = time.monotonic()
+        model = Word2Vec(
+            _Sentences(text.encoded), vector_size=WIDTH, window=WINDOW // 2, min_count=1,
+            sg=int(kind == "skip-gram"), sample=1e-4, epochs=n_epochs, seed=seed, workers=1,
+        )  # fmt: skip
+        known = [word in model.wv for word in text.encoded.words]
+        vectors = np.zeros((len(known), WIDTH), np.float32)  # zeros: all its sentences were short
+        vectors[known] = model.wv[np.array(text.encoded.words, dtype=object)[known].tolist()]
+        aside = file.with_suffix(".partial.npy")
+        np.save(aside, vectors)
+        aside.replace(file)
+        say(text, f"word2vec {kind}, seed {seed}", time.monotonic() - started)
+    return np.load(file)
+
+
+class _Sentences:
+    """gensim reads the sentences once for each epoch."""
+
+    def __init__(self, encoded: EncodedCorpus) -> None:
+        self.encoded = encoded
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return data.known_sentences(self.encoded)
+
+
+def say(text: Corpus, what: str, seconds: float) -> None:
+    print(f"{text.name}: {what} in {seconds:.0f} s", flush=True)
+
+
+def active_bits(activations: np.ndarray, k: int) -> Bits:
+    """The k largest of each row."""
+    largest = np.argpartition(-activations, k - 1, axis=1)[:, :k]
+    bits = np.zeros(activations.shape, dtype=bool)
+    np.put_along_axis(bits, largest, True, axis=1)
+    return bits
+
+
+def sign_bits(vectors: np.ndarray, n_bits: int, seed: int) -> Bits:
+    """Signs of Gaussian projections (Charikar, STOC 2002)."""
+    rng = np.random.default_rng(seed)
+    return vectors @ rng.standard_normal((vectors.shape[1], n_bits), np.float32) > 0
+
+
+def median_bits(vectors: np.ndarray, n_bits: int, seed: int) -> Bits:
+    """Above or below the median of each dimension, of so many randomly rotated ones."""
+    rng = np.random.default_rng(seed)
+    width = vectors.shape[1]
+    n_turns = -(-n_bits // width)
+    turns = [np.linalg.qr(rng.standard_normal((width, width)))[0] for _ in range(n_turns)]
+    turned = vectors @ np.concatenate(turns, axis=1)[:, :n_bits]
+    return turned > np.median(turned, axis=0)
+
+
+def stored_bytes(n_bits: int, n_active: int) -> int:
+    """Of a code: packed bits or indices of its active bits, whichever is less."""
+    index_bits = max(1, (n_bits - 1).bit_length())
+    return min(-(-n_bits // 8), -(-n_active * index_bits // 8))

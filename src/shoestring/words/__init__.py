@@ -1,0 +1,19 @@
+"""Sparse binary word vectors by the fruit fly's rule, static and in context, trained on a CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shoestring.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from shoestring.words.overlap import OverlapIndex as OverlapIndex
+    from shoestring.words.vectors import BinaryVectors as BinaryVectors
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "BinaryVectors": "shoestring.words.vectors",
+        "OverlapIndex": "shoestring.words.overlap",
+    },
+)

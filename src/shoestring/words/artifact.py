@@ -1,0 +1,181 @@
+"""The folder that binary word vectors are saved in.
+
+``config.json`` has the settings and says which files are in force: ``vocabulary-<n>.json``,
+``codes-<n>.npy`` (packed bits), and, unless they were left out, ``counts-<n>.npy`` and
+``activations-<n>.npy``. A save writes files of a new number and puts them in force by renaming
+``config.json`` into place, so a reader sees what was saved before or what is saved now. Arrays
+are memory-mapped when they are read.
+
+Not covered: bit rot inside a file of the right size; two processes that save to one folder at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
+from shoestring.text.writing import written_aside
+from shoestring.words.table import CodeTable
+
+FORMAT = "shoestring-word-vectors"
+FORMAT_VERSION = 1
+CONFIG = "config.json"
+
+_FILE = re.compile(r"(vocabulary|codes|counts|activations)-(\d+)\.(json|npy)(\.part)?")
+_REMEDY = "Copy the folder again from where it is whole, or save or train the vectors again."
+
+
+def save_table(folder: Path, table: CodeTable, settings: Mapping[str, Any]) -> None:
+    """Save to a folder: new, empty, or one that word vectors were saved to, which are replaced.
+
+    Raises
+    ------
+    ParameterError
+        If the folder holds other files.
+    StorageError
+        If the disk is full or cannot be written; what was saved before stays.
+    """
+    number = _claim(folder)
+    arrays = {"codes": table.codes, "counts": table.counts, "activations": table.activations}
+    kept = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+    vocabulary = json.dumps(table.words, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    config = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "settings": dict(settings),
+        "number": number,
+        "n_words": len(table.words),
+        "n_neurons": table.n_neurons,
+        "n_active": table.n_active,
+        "segmented": table.segmented,
+        "arrays": {name: (array.dtype.str, array.shape) for name, array in kept.items()},
+    }
+    text = json.dumps(config, ensure_ascii=False, indent=2, default=np.generic.item)
+    with written_aside(folder / f"vocabulary-{number}.json") as file:
+        file.write(vocabulary)
+    for name, array in kept.items():
+        with written_aside(folder / f"{name}-{number}.npy") as file:
+            np.save(file, array, allow_pickle=False)
+    with written_aside(folder / CONFIG) as file:
+        file.write((text + "\n").encode())
+    for path in folder.iterdir():
+        match = _FILE.fullmatch(path.name)
+        if match is not None and int(match[2]) != number:
+            with suppress(OSError):  # still mapped, on Windows: left to the next time
+                path.unlink()
+
+
+def check_new_or_ours(folder: Path) -> None:
+    """See that word vectors can be saved to a folder; nothing is written.
+
+    Raises
+    ------
+    ParameterError
+        If there is a file of that name, or the folder holds other files.
+    """
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    strange = [name for name in names if name.removesuffix(".part") != CONFIG]
+    strange = [name for name in strange if not _FILE.fullmatch(name)]
+    if strange or folder.is_file():
+        want = "a new or empty folder, or one of saved word vectors"
+        got = f"It holds {strange[0]!r}, for example; choose" if strange else "Choose"
+        raise ParameterError.of("folder", "BinaryVectors.save", want, str(folder), f"{got} another")
+    if CONFIG in names:
+        _read_config(folder)
+
+
+def _claim(folder: Path) -> int:
+    """Make the folder, or see that it is ours; the number of the files to write."""
+    check_new_or_ours(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be made: {error.strerror or error}.") from error
+    matches = [_FILE.fullmatch(path.name) for path in folder.iterdir()]
+    return 1 + max((int(match[2]) for match in matches if match), default=0)
+
+
+def load_table(folder: Path) -> tuple[CodeTable, dict[str, Any]]:
+    """Open saved word vectors, memory-mapped: the table and the settings.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such folder, or no vectors in it.
+    FormatError
+        If it is something else, or another version of shoestring wrote it.
+    IntegrityError
+        If a file is missing, cut off, or not what it should be.
+    """
+    config = _read_config(folder)
+    try:
+        number, n_words = int(config["number"]), int(config["n_words"])
+        shapes = {name: (dtype, tuple(shape)) for name, (dtype, shape) in config["arrays"].items()}
+        n_neurons, n_active = config["n_neurons"], config["n_active"]
+        segmented = bool(config["segmented"])
+        settings = dict(config["settings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{folder / CONFIG} is damaged ({error}). {_REMEDY}") from error
+    arrays: dict[str, Any] = {
+        name: _open(folder / f"{name}-{number}.npy", *want) for name, want in shapes.items()
+    }
+    words = _read_words(folder / f"vocabulary-{number}.json")
+    if len(words) != n_words or len(arrays.get("codes", ())) != n_words:
+        raise IntegrityError(f"{folder} has not codes for all of its words. {_REMEDY}")
+    kept: dict[str, Any] = {name: arrays.get(name) for name in ("counts", "activations")}
+    table = CodeTable(words, n_neurons, n_active, arrays["codes"], **kept, segmented=segmented)
+    return table, settings
+
+
+def _read_words(path: Path) -> list[str]:
+    try:
+        words = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
+    except (OSError, ValueError) as error:
+        raise IntegrityError(f"{path} is missing or damaged ({error}). {_REMEDY}") from error
+    return list(words)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    try:
+        config = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        hint = "Train some: shoestring words train TEXT --out FOLDER"
+        want = "the folder of saved word vectors"
+        raise ParameterError.of("folder", "BinaryVectors.load", want, str(folder), hint) from None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise IntegrityError(f"{path} is damaged ({error}). {_REMEDY}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise FormatError("this is not the config.json of word vectors.", file=path)
+    version = config.get("format_version")
+    if version != FORMAT_VERSION:
+        raise FormatError(
+            f"the vectors have format version {version!r}; this version of shoestring reads "
+            f"{FORMAT_VERSION}. Upgrade shoestring, or train the vectors again with this version.",
+            file=path,
+        )
+    return config
+
+
+def _open(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} is missing. {_REMEDY}") from error
+    except (OSError, ValueError, EOFError, SyntaxError) as error:  # damaged or cut short
+        raise IntegrityError(f"{path} is damaged: {error}. {_REMEDY}") from error
+    if (array.dtype.str, array.shape) != (dtype, shape):
+        raise IntegrityError(
+            f"{path} holds {array.dtype.str} {array.shape} but must hold {dtype} {shape}. {_REMEDY}"
+        )
+    return array

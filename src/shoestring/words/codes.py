@@ -1,0 +1,357 @@
+"""Sparse binary codes: made of activations, read from what users have, packed to bits and back.
+
+A code is a set of active bits out of ``n_bits``. Here N codes are held one after the other
+(:class:`Codes`), as scipy's CSR does without its data.
+
+- **top k**: the k largest activations of a row are active; of equal activations the lower neuron
+  wins (:func:`top_k_bits`), so a code has exactly k active bits, whatever the activations are.
+- **packed**: bit i of a code is bit i % 8, counted from the lowest, of byte i // 8: numpy's
+  ``packbits(..., bitorder="little")``. A code takes ceil(n_bits / 8) bytes, the bits beyond
+  ``n_bits`` are 0. Eight bytes read as a little-endian uint64 hold bit i at i % 64 of word i // 64.
+
+Letters: N, M codes, K neurons, k active bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from shoestring.errors import ParameterError, ShapeError
+from shoestring.types import IntArray
+from shoestring.words.packed import PackedArray, packed_sizes
+
+MAX_BITS = 1 << 20
+"""Largest width of a code; each segment of an index has a directory of this many lists."""
+
+MAX_ACTIVE = (1 << 16) - 1
+"""Most active bits of one code."""
+
+CodesLike: TypeAlias = "Codes | ArrayLike | Sequence[ArrayLike] | Any"  # Any: scipy has no types
+
+Bits: TypeAlias = "NDArray[np.uint16] | NDArray[np.uint32]"
+
+_FORMS = (
+    "active bits as an int array (N, k) or a list of N int arrays, packed bits as a uint8 array "
+    "(N, {n_bytes}), a bool array (N, {n_bits}) or a scipy.sparse matrix (N, {n_bits}) of 0 and 1"
+)
+_OUT_OF_RANGE, _TWICE, _TOO_MANY = 1, 2, 3
+_ROWS_AT_A_TIME, _BITS_AT_A_TIME = 1 << 14, 1 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Codes:
+    """N checked codes: ``bits[starts[i] : starts[i + 1]]`` are the active bits of code i.
+
+    Parameters
+    ----------
+    starts : int64 array (N + 1,)
+    bits : uint16 or uint32 array
+        Distinct within a code, in no particular order.
+    n_bits : int
+        Width of a code.
+    """
+
+    starts: IntArray
+    bits: Bits
+    n_bits: int
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def sizes(self) -> IntArray:
+        """Active bits of each code (N,)."""
+        return np.diff(self.starts)
+
+    def active_bits(self) -> NDArray[np.int32]:
+        """The active bits (N, k), ascending, where all codes have the same number k of them.
+
+        Raises
+        ------
+        ShapeError
+            If the codes have different numbers of active bits.
+        """
+        sizes = self.sizes
+        if len(sizes) and sizes.min() != sizes.max():
+            raise ShapeError(
+                f"Codes of {sizes.min()} to {sizes.max()} active bits make no array; take them one "
+                "by one: bits[starts[i] : starts[i + 1]]."
+            )
+        return np.sort(self.bits.astype(np.int32).reshape(len(self), -1), axis=1)
+
+
+def room_for_bits(n: int, n_bits: int) -> Bits:
+    """An array for n bits of codes of a width, of the smallest type that holds them."""
+    return np.empty(n, np.uint16) if n_bits <= 1 << 16 else np.empty(n, np.uint32)
+
+
+def join_codes(parts: Sequence[Codes]) -> Codes:
+    """One after the other, codes of the same width; at least one part."""
+    starts = np.zeros(sum(map(len, parts)) + 1, np.int64)
+    np.cumsum(np.concatenate([part.sizes for part in parts]), out=starts[1:])
+    return Codes(starts, np.concatenate([part.bits for part in parts]), parts[0].n_bits)
+
+
+def top_k_bits(activations: ArrayLike, k: int) -> NDArray[np.int32]:
+    """The bits of the k largest activations of each row; of equal ones the lower neuron wins.
+
+    Parameters
+    ----------
+    activations : array (N, K)
+        Finite or infinite, not NaN.
+    k : int
+        From 1 to K.
+
+    Returns
+    -------
+    int32 array (N, k)
+        Ascending.
+
+    Notes
+    -----
+    Cost: O(N K), one partition and four passes over the row.
+
+    Examples
+    --------
+    >>> top_k_bits([[0.5, 2.0, 0.5, 0.5], [1.0, 3.0, 2.0, 0.0]], k=2)
+    array([[0, 1],
+           [1, 2]], dtype=int32)
+    """
+    values = np.asarray(activations)
+    if values.ndim != 2 or values.dtype.kind not in "fiub":
+        raise ShapeError(
+            f"Activations must be numbers in an array (N, K). Got {values.dtype} {values.shape}; "
+            "for one text pass activations[None, :]."
+        )
+    hint = "Pass a smaller k or more neurons."
+    k = checked_int("k", k, 1, values.shape[1], "top_k_bits", hint)
+    bits = np.empty((len(values), k), np.int32)
+    for start in range(0, len(values), _ROWS_AT_A_TIME):
+        rows = slice(start, start + _ROWS_AT_A_TIME)
+        bits[rows] = _top_k_of(values[rows], k, start)
+    return bits
+
+
+def _top_k_of(values: NDArray[Any], k: int, first: int) -> IntArray:
+    least = np.partition(values, values.shape[1] - k, axis=1)[:, -k, None]  # NaN sorts last
+    if values.dtype.kind == "f" and (nan := np.isnan(values).any(axis=1)).any():
+        row = first + int(np.argmax(nan))
+        raise ParameterError.of(
+            "activations", "top_k_bits", "free of NaN", f"NaN in row {row}", "Look for its cause."
+        )
+    above, equal = values > least, values == least
+    room = k - above.sum(axis=1, keepdims=True)
+    equal &= np.cumsum(equal, axis=1) <= room
+    return np.nonzero(above | equal)[1].reshape(len(values), k)
+
+
+def read_codes(codes: CodesLike, n_bits: int, owner: str) -> Codes:
+    """Check codes in any of the forms that users have, and bring them into one.
+
+    Parameters
+    ----------
+    codes : Codes, int array (N, k), list of N int arrays, uint8 array (N, ceil(n_bits / 8)), \
+bool array (N, n_bits) or scipy.sparse matrix (N, n_bits)
+        Active bits, packed bits (always, where the type is uint8), a row of truths, or 0 and 1.
+    n_bits : int
+        Width of a code.
+    owner : str
+        Who asks, for the message.
+
+    Raises
+    ------
+    ShapeError
+        If the form is none of these, or the width is wrong.
+    ParameterError
+        If a bit is outside [0, n_bits) or named twice in a code, or a value is not 0 or 1.
+    """
+    if isinstance(codes, Codes):
+        _check_width(codes.n_bits, n_bits, owner, "Codes of that many bits")
+        return codes
+    if hasattr(codes, "tocsr"):
+        return _of_sparse(codes, n_bits, owner)
+    if not isinstance(codes, np.ndarray) or codes.dtype == object:
+        return _of_list(codes, n_bits, owner)
+    if codes.ndim == 2 and codes.dtype == np.uint8:
+        return _of_packed(codes, n_bits, owner)
+    if codes.ndim == 2 and codes.dtype == np.bool_:
+        _check_width(codes.shape[1], n_bits, owner, "A bool array has a column for each bit")
+        return _of_packed(np.packbits(codes, axis=1, bitorder="little"), n_bits, owner)
+    if codes.ndim == 2 and codes.dtype.kind in "iu":
+        starts = np.arange(len(codes) + 1, dtype=np.int64) * codes.shape[1]
+        return _checked(starts, codes.reshape(-1), n_bits, owner)
+    raise _not_codes(f"{codes.dtype} {codes.shape}", n_bits, owner)
+
+
+def _not_codes(got: str, n_bits: int, owner: str) -> ShapeError:
+    forms = _FORMS.format(n_bytes=-(-n_bits // 8), n_bits=n_bits)
+    return ShapeError(f"{owner} takes {forms}. Got {got} instead.")
+
+
+def _check_width(width: int, want: int, owner: str, what: str) -> None:
+    if width != want:
+        raise ShapeError(f"{what}: {owner} needs {want}. Got {width} instead.")
+
+
+def _of_list(codes: Any, n_bits: int, owner: str) -> Codes:
+    try:
+        rows = [np.asarray(row) for row in codes]
+    except (TypeError, ValueError) as error:
+        raise _not_codes(type(codes).__name__, n_bits, owner) from error
+    for i, row in enumerate(rows):
+        if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
+            raise _not_codes(f"{row.dtype} {row.shape} at place {i} of a list", n_bits, owner)
+    starts = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=starts[1:])
+    filled = [row for row in rows if row.size]
+    return _checked(
+        starts, np.concatenate(filled) if filled else np.empty(0, np.int64), n_bits, owner
+    )
+
+
+def _of_sparse(codes: Any, n_bits: int, owner: str) -> Codes:
+    _check_width(codes.shape[-1], n_bits, owner, "A sparse matrix has a column for each bit")
+    matrix = codes.tocsr()
+    if not ((matrix.data == 0) | (matrix.data == 1)).all():
+        wrong = matrix.data[(matrix.data != 0) & (matrix.data != 1)][0]
+        hint = "Make it binary: (matrix > 0)."
+        raise ParameterError.of("codes", owner, "a sparse matrix of 0 and 1", wrong.item(), hint)
+    if not matrix.data.all():
+        matrix = matrix.copy()
+        matrix.eliminate_zeros()
+    return _checked(matrix.indptr.astype(np.int64), matrix.indices, n_bits, owner)
+
+
+def _of_packed(packed: PackedArray, n_bits: int, owner: str) -> Codes:
+    n_bytes = -(-n_bits // 8)
+    _check_width(
+        packed.shape[1], n_bytes, owner, f"Packed codes of {n_bits} bits have a byte for eight"
+    )
+    starts = np.zeros(len(packed) + 1, np.int64)
+    np.cumsum(packed_sizes(packed), out=starts[1:])
+    bits = np.empty(starts[-1], np.int32)
+    _unpack(np.ascontiguousarray(packed), starts, bits)
+    return _checked(starts, bits, n_bits, owner)
+
+
+def _checked(starts: IntArray, bits: NDArray[Any], n_bits: int, owner: str) -> Codes:
+    narrow = room_for_bits(len(bits), n_bits)
+    seen = np.full(n_bits, -1, np.int64)
+    fault = row = bit = 0
+    last = 0
+    while fault == 0 and last < len(starts) - 1:  # in parts, so that one type is compiled for all
+        first, last = last, int(np.searchsorted(starts, starts[last] + _BITS_AT_A_TIME, "right"))
+        last = max(first + 1, last - 1)
+        part = slice(starts[first], starts[last])
+        wide = bits[part].astype(np.int64)
+        fault, row, bit = _check(first, starts[first : last + 1], wide, seen, narrow[part])
+    if fault == _OUT_OF_RANGE:
+        raise ParameterError.of(
+            "codes", owner, f"bits in [0, {n_bits})", f"bit {bit} in code {row}"
+        )
+    if fault == _TWICE:
+        hint = "A code is a set: np.unique(code)."
+        got = f"bit {bit} twice in code {row}"
+        raise ParameterError.of("codes", owner, "distinct bits in each code", got, hint)
+    if fault == _TOO_MANY:
+        got = f"{bit} in code {row}"
+        raise ParameterError.of("codes", owner, f"at most {MAX_ACTIVE} active bits", got)
+    return Codes(starts, narrow, n_bits)
+
+
+@njit(nogil=True, cache=True)
+def _check(first: int, starts: Any, bits: Any, seen: Any, narrow: Any) -> Any:
+    """Copy the bits; return the first fault, its code, and the bit (or how many).
+
+    ``seen`` (n_bits,) holds the last code that named each bit; ``first`` is that of the part.
+    """
+    for row in range(len(starts) - 1):
+        if starts[row + 1] - starts[row] > MAX_ACTIVE:
+            return _TOO_MANY, first + row, starts[row + 1] - starts[row]
+        for i in range(starts[row] - starts[0], starts[row + 1] - starts[0]):
+            bit = bits[i]
+            if bit < 0 or bit >= len(seen):
+                return _OUT_OF_RANGE, first + row, bit
+            if seen[bit] == first + row:
+                return _TWICE, first + row, bit
+            seen[bit] = first + row
+            narrow[i] = bit
+    return 0, 0, 0
+
+
+def pack_codes(codes: CodesLike, n_bits: int) -> PackedArray:
+    """Pack codes, in any form that :func:`read_codes` takes, to bits.
+
+    Returns
+    -------
+    uint8 array (N, ceil(n_bits / 8))
+        Bit i of a code is bit i % 8, from the lowest, of byte i // 8.
+
+    Examples
+    --------
+    >>> pack_codes([[0, 9], [7]], n_bits=10)
+    array([[  1,   2],
+           [128,   0]], dtype=uint8)
+    """
+    checked = read_codes(codes, n_bits, "pack_codes")
+    packed = np.zeros((len(checked), -(-n_bits // 8)), np.uint8)
+    _pack(checked.starts, checked.bits, packed)
+    return packed
+
+
+def unpack_codes(packed: PackedArray, n_bits: int) -> Codes:
+    """Unpack codes; the active bits of each come out ascending.
+
+    Raises
+    ------
+    ShapeError
+        If the array is not uint8 (N, ceil(n_bits / 8)).
+    ParameterError
+        If a bit beyond ``n_bits`` is set.
+
+    Examples
+    --------
+    >>> unpack_codes(pack_codes([[3, 9], [7, 0]], n_bits=10), n_bits=10).active_bits()
+    array([[3, 9],
+           [0, 7]], dtype=int32)
+    """
+    array = np.asarray(packed)
+    if array.ndim != 2 or array.dtype != np.uint8:
+        raise ShapeError(
+            f"unpack_codes takes a uint8 array (N, {-(-n_bits // 8)}). "
+            f"Got {array.dtype} {array.shape} instead."
+        )
+    return _of_packed(array, n_bits, "unpack_codes")
+
+
+@njit(nogil=True, cache=True)
+def _pack(starts: Any, bits: Any, packed: Any) -> None:
+    for row in range(len(starts) - 1):
+        for i in range(starts[row], starts[row + 1]):
+            packed[row, bits[i] >> 3] |= np.uint8(1 << (bits[i] & 7))
+
+
+@njit(nogil=True, cache=True)
+def _unpack(packed: Any, starts: Any, bits: Any) -> None:
+    for row in range(packed.shape[0]):
+        place = starts[row]
+        for column in range(packed.shape[1]):
+            byte = packed[row, column]
+            for bit in range(8):
+                if byte >> bit & 1:
+                    bits[place] = 8 * column + bit
+                    place += 1
+
+
+def checked_int(name: str, value: object, least: int, most: int, owner: str, hint: str = "") -> int:
+    """An int parameter within its bounds."""
+    is_int = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_int or not least <= value <= most:  # type: ignore[operator]
+        raise ParameterError.of(name, owner, f"an int in [{least}, {most}]", value, hint)
+    return int(value)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,232 @@
+"""Word vectors from counts: co-occurrences, positive pointwise mutual information, truncated SVD.
+
+Two tokens of a sentence that are d <= R places apart occur together with the weight 1/d (GloVe,
+Pennington et al., EMNLP 2014); a skipped token keeps its place. With c_ij the sum of the weights,
+r_i its row sums and q_j proportional to r_j^a, a = 0.75 (Levy, Goldberg & Dagan, TACL 2015):
+
+    M_ij = max(0, log c_ij - log r_i - log q_j)                     M ~ U S V^T, D components
+
+The vector of a word is its row of U, without the singular values ("eigenvalue weighting 0" of the
+same paper), that of a context its row of V.
+
+How it is computed. The rows of c are counted some hundred at a time in a dense array, and only what
+is left of them in M is kept: at most ``MAX_CONTEXTS`` contexts of a word, those with the largest M.
+The SVD is the randomised one (Halko, Martinsson & Tropp, SIAM Review 2011, algorithms 4.4 and 5.1).
+Rows are counted, and columns of products are summed, each in a fixed order and by one thread: the
+result has the same bits for any number of threads.
+
+Not covered: shifted PMI (k > 1 negative samples), sub-sampling of frequent words, deleting rare
+words before windows are made; docs/log.md says what they gave.
+
+Letters: T tokens, S sentences, V words, R radius of the window, N entries of M, D components.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from shoestring.types import IntArray
+from shoestring.words.team import Team
+
+MAX_CONTEXTS = 1000  # of a word: 8 bytes each
+BLOCK_BYTES = 1 << 24  # of dense counts, for each thread
+
+Vectors = NDArray[np.float32]
+
+_exact = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+@dataclass(frozen=True, slots=True)
+class SparseRows:
+    """A matrix (V, V) of which only entries that are not 0 are kept, row by row.
+
+    Parameters
+    ----------
+    starts : int64 array (V + 1,)
+        Row i has the entries starts[i] to starts[i + 1] - 1.
+    columns : int32 array (N,)
+        Ascending in each row.
+    values : float32 array (N,)
+    """
+
+    starts: IntArray
+    columns: NDArray[np.int32]
+    values: Vectors
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+
+def positive_pmi(
+    ids: NDArray[np.int32],
+    offsets: IntArray,
+    n_words: int,
+    *,
+    radius: int = 5,
+    context_power: float = 0.75,
+    max_contexts: int = MAX_CONTEXTS,
+    team: Team | None = None,
+) -> SparseRows:
+    """Count which words occur together, and keep what is above chance.
+
+    Parameters
+    ----------
+    ids : int32 array (T,)
+        Words 0 to V - 1, -1 where one is skipped; may be memory-mapped.
+    offsets : int64 array (S + 1,)
+        Where sentences begin, with a leading 0 and a trailing T.
+    n_words : int
+        V.
+    radius : int
+        R, places on each side.
+    context_power : float
+        a. Below 1 it takes rare contexts for more frequent than they are.
+    max_contexts : int
+        Entries of a row that are kept at most.
+    team : Team, optional
+        Threads.
+
+    Returns
+    -------
+    SparseRows
+        M.
+
+    Notes
+    -----
+    Cost: 2 R T additions, and 8 V^2 / ``BLOCK_BYTES`` readings of ``ids``. Memory: that of M, at
+    most 8 ``max_contexts`` V bytes, and ``BLOCK_BYTES`` for each thread, whatever T is.
+
+    Examples
+    --------
+    >>> ids, offsets = np.array([0, 1, 2, 0, 1, 2, 3], dtype=np.int32), np.array([0, 3, 5, 7])
+    >>> matrix = positive_pmi(ids, offsets, n_words=4, radius=2, context_power=1.0)
+    >>> matrix.columns[matrix.starts[0] : matrix.starts[1]]  # 0 with 1 more often than by chance
+    array([1], dtype=int32)
+    """
+    ids, offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no memory map
+    row_sums = np.zeros(n_words)
+    _row_sums(ids, offsets, radius, row_sums)
+    with np.errstate(divide="ignore"):  # a word without a neighbour has no entry to use it for
+        log_rows = np.log(row_sums)
+    powers = row_sums**context_power * (row_sums > 0)
+    log_columns = context_power * log_rows - np.log(max(powers.sum(), 1e-300))
+    n_blocks = -(-8 * n_words * n_words // BLOCK_BYTES)
+    blocks: list[Any] = [None] * n_blocks
+
+    def count_blocks(number: int, first: int, last: int) -> None:
+        for block in range(first, last):  # words spread over the blocks: each has frequent ones
+            rows = np.arange(block, n_words, n_blocks)
+            place = np.full(n_words, -1, dtype=np.int32)
+            place[rows] = np.arange(len(rows), dtype=np.int32)
+            together = np.zeros((len(rows), n_words))
+            _count(ids, offsets, radius, place, together)
+            sizes = _keep_positive(together, log_rows[rows], log_columns, max_contexts)
+            columns = np.empty(sizes.sum(), dtype=np.int32)
+            values = np.empty(sizes.sum(), dtype=np.float32)
+            _gather(together, sizes, columns, values)
+            blocks[block] = rows, sizes, columns, values
+
+    (team or Team()).run(count_blocks, n_blocks)
+    return _joined(blocks, n_words)
+
+
+def _joined(blocks: list[Any], n_words: int) -> SparseRows:
+    """The blocks' rows in the order of the words."""
+    sizes = np.zeros(n_words + 1, dtype=np.int64)
+    for rows, of_rows, _, _ in blocks:
+        sizes[rows + 1] = of_rows
+    starts = np.cumsum(sizes)
+    columns = np.empty(starts[-1], dtype=np.int32)
+    values = np.empty(starts[-1], dtype=np.float32)
+    for block in range(len(blocks)):
+        rows, of_rows, block_columns, block_values = blocks[block]
+        blocks[block] = None  # so that not all is in memory twice
+        begin = 0
+        for row, size in zip(rows, of_rows, strict=True):
+            place = slice(starts[row], starts[row] + size)
+            columns[place] = block_columns[begin : begin + size]
+            values[place] = block_values[begin : begin + size]
+            begin += size
+    return SparseRows(starts, columns, values)
+
+
+@njit(**_exact)
+def _row_sums(ids: NDArray[np.int32], offsets: IntArray, radius: int, sums: Any) -> None:
+    for s in range(len(offsets) - 1):
+        for t in range(offsets[s], offsets[s + 1]):
+            if ids[t] < 0:
+                continue
+            for u in range(t + 1, min(t + radius + 1, offsets[s + 1])):
+                if ids[u] >= 0:
+                    sums[ids[t]] += 1.0 / (u - t)
+                    sums[ids[u]] += 1.0 / (u - t)
+
+
+@njit(**_exact)
+def _count(
+    ids: NDArray[np.int32],
+    offsets: IntArray,
+    radius: int,
+    place: NDArray[np.int32],
+    together: NDArray[np.float64],
+) -> None:
+    """Add up c for the words that have a place."""
+    weights = 1.0 / np.arange(1, radius + 1)
+    for s in range(len(offsets) - 1):
+        begin, end = offsets[s], offsets[s + 1]
+        for t in range(begin, end):
+            if ids[t] < 0 or place[ids[t]] < 0:
+                continue
+            row = together[place[ids[t]]]
+            for u in range(max(begin, t - radius), t):
+                if ids[u] >= 0:
+                    row[ids[u]] += weights[t - u - 1]
+            for u in range(t + 1, min(end, t + radius + 1)):
+                if ids[u] >= 0:
+                    row[ids[u]] += weights[u - t - 1]
+
+
+@njit(**_exact)
+def _keep_positive(
+    together: NDArray[np.float64],
+    log_rows: NDArray[np.float64],
+    log_columns: NDArray[np.float64],
+    max_contexts: int,
+) -> IntArray:
+    """Turn counts to M in place, all but the largest entries of a row to 0; how many are left."""
+    sizes = np.zeros(len(together), dtype=np.int64)
+    for i in range(len(together)):
+        row = together[i]
+        for j in range(len(row)):
+            if row[j] > 0:
+                row[j] = max(0.0, np.log(row[j]) - log_rows[i] - log_columns[j])
+                sizes[i] += row[j] > 0
+        if sizes[i] > max_contexts:
+            ordered = np.sort(row)
+            least = ordered[len(row) - max_contexts]
+            equal = max_contexts - np.sum(row > least)  # of the equal ones the first
+            for j in range(len(row)):
+                if row[j] == least and equal > 0:
+                    equal -= 1
+                elif row[j] <= least:
+                    row[j] = 0.0
+            sizes[i] = max_contexts
+    return sizes
+
+
+@njit(**_exact)
+def _gather(
+    dense: NDArray[np.float64], sizes: IntArray, columns: NDArray[np.int32], values: Vectors
+) -> None:
+    end = 0
+    for i in range(len(dense)):
+        if sizes[i]:
+            for j in range(dense.shape[1]):
+                if dense[i, j] > 0:
+                    columns[end], values[end] = j, dense[i, j]
+                    end += 1

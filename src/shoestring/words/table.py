@@ -1,0 +1,336 @@
+"""Words with their codes: which word is which row, and which codes are alike.
+
+Two codes are as alike as the share of bits in which they agree, (n11 + n00) / K, which is what the
+paper (Liang et al., arXiv 2101.06887) scores. Among codes with the same number of active bits it
+ranks as the number of shared active bits does.
+
+Letters: V words, K neurons, R rows of the activations: 2 V, or V where one block serves for both.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.errors import NotFittedError, ParameterError, ShoestringWarning, UnknownWordError
+from shoestring.text.segmentation import Lexicon, split_words
+from shoestring.types import IntArray
+from shoestring.words.codes import checked_int, pack_codes, top_k_bits
+from shoestring.words.composing import (
+    Activations,
+    rows_in_context,
+    sum_rows,
+    text_shares,
+    zipf_counts,
+)
+from shoestring.words.interchange import WordVectors
+from shoestring.words.packed import PackedArray, overlap_counts, packed_sizes
+
+_ROWS_AT_A_TIME = 1 << 12
+_TEXTS_AT_A_TIME = 1 << 10
+
+
+def check_active(n_active: object, n_neurons: int) -> int:
+    """See that codes can have that many active bits."""
+    hint = "Pass a smaller one, or more neurons."
+    return checked_int("n_active", n_active, 1, n_neurons, "BinaryVectors", hint)
+
+
+@dataclass(frozen=True, eq=False)
+class CodeTable:
+    """Words and their static codes, and what they were made of.
+
+    Parameters
+    ----------
+    words : list of str (V,)
+        Distinct, the most frequent first.
+    n_neurons : int
+        K, the width of a code.
+    n_active : int or None
+        Active bits of each code; None where codes of another tool have different numbers.
+    codes : uint8 array (V, ceil(K / 8))
+        Packed.
+    counts : int64 array (V,) or None
+        How often each word occurs in the corpus.
+    activations : float32 array (R, K) or None
+        Without them there are no codes in context, of texts, or of another length.
+    segmented : bool
+        Whether texts come with blanks between their tokens, which are taken as they are.
+    """
+
+    words: list[str]
+    n_neurons: int
+    n_active: int | None
+    codes: PackedArray
+    counts: IntArray | None = None
+    activations: Activations | None = None
+    segmented: bool = False
+
+    @classmethod
+    def of_activations(
+        cls,
+        words: list[str],
+        activations: Activations,
+        n_active: int,
+        counts: IntArray | None = None,
+        segmented: bool = False,
+    ) -> CodeTable:
+        """Make the static codes: the top k of each word's activations as a target.
+
+        Raises
+        ------
+        ParameterError
+            If ``n_active`` is not in [1, K].
+
+        Notes
+        -----
+        Cost: O(V K); a part of the activations at a time is read from the disk.
+        """
+        n_neurons = activations.shape[1]
+        n_active = check_active(n_active, n_neurons)
+        codes = np.empty((len(words), -(-n_neurons // 8)), np.uint8)
+        targets = activations[len(activations) - len(words) :]
+        for start in range(0, len(words), _ROWS_AT_A_TIME):
+            part = slice(start, start + _ROWS_AT_A_TIME)
+            codes[part] = pack_codes(top_k_bits(targets[part], n_active), n_neurons)
+        return cls(words, n_neurons, n_active, codes, counts, activations, segmented)
+
+    def with_active(self, n_active: int) -> CodeTable:
+        """The same words with codes of another length."""
+        activations = self.known_activations("Another length of the codes")
+        return self.of_activations(self.words, activations, n_active, self.counts, self.segmented)
+
+    def known_activations(self, what: str) -> Activations:
+        """The activations.
+
+        Raises
+        ------
+        NotFittedError
+            If they were left out: ``what`` is not possible.
+        """
+        if self.activations is None:
+            raise NotFittedError(
+                f"{what} needs the neurons' activations, and these vectors have codes alone. Save "
+                "them with activations=True, or train them again."
+            )
+        return self.activations
+
+    def without_activations(self) -> CodeTable:
+        """The codes alone."""
+        return replace(self, activations=None)
+
+    def as_vectors(self, *, activations: bool) -> WordVectors:
+        """The codes as rows of 0 and 1, or the activations, for other tools."""
+        if not activations:
+            bits = self.unpacked(np.asarray(self.codes))
+            return WordVectors(self.words, bits.view(np.uint8), self.counts)
+        rows = np.asarray(self.known_activations("Exporting them"))
+        context = rows[: self.first_target] if self.first_target else None
+        return WordVectors(self.words, rows[self.first_target :], self.counts, context)
+
+    @property
+    def first_target(self) -> int:
+        """The row of the activations that is the first word as a target."""
+        return len(self.known_activations("This")) - len(self.words)
+
+    @cached_property
+    def key_to_index(self) -> dict[str, int]:
+        """The row of each word."""
+        return {word: row for row, word in enumerate(self.words)}
+
+    @cached_property
+    def _lexicon(self) -> Lexicon | None:
+        """The phrases and words of unspaced scripts among the words, to cut texts as it was."""
+        lexicon = None if self.segmented else Lexicon(self.words)
+        return lexicon if lexicon is not None and lexicon.words else None
+
+    def sentences(self, text: str) -> list[list[str]]:
+        """A text's sentences of tokens, cut as the words were."""
+        return split_words(text, segmented=self.segmented, lexicon=self._lexicon)
+
+    def tokens(self, text: Any) -> list[str]:
+        """The tokens of a text; of a list of tokens these."""
+        if isinstance(text, str):
+            return [token for sentence in self.sentences(text) for token in sentence]
+        if isinstance(text, list | tuple) and all(isinstance(token, str) for token in text):
+            return list(text)
+        kind = type(text).__name__
+        raise ParameterError.of("texts", "BinaryVectors", "str, or lists of tokens", kind)
+
+    def row(self, word: str) -> int:
+        """The row of a word, -1 if it has none; tried as it is, then as a text's words are."""
+        row = self.key_to_index.get(word, -1)
+        if row < 0 and not self.segmented:
+            folded = self.tokens(word)
+            row = self.key_to_index.get(folded[0], -1) if len(folded) == 1 else -1
+        return row
+
+    def known_row(self, word: str) -> int:
+        """The row of a word.
+
+        Raises
+        ------
+        UnknownWordError
+            If it has none; names the nearest spellings.
+        """
+        row = self.row(word)
+        if row < 0:
+            near = get_close_matches(word, self.words, n=3)
+            hint = f" The nearest spellings are {', '.join(map(repr, near))}." if near else ""
+            raise UnknownWordError(
+                f"The word {word!r} is none of the {len(self.words)} that have a vector.{hint}"
+            )
+        return row
+
+    def located(self, tokens: str | Sequence[str], position: int | str) -> tuple[list[str], int]:
+        """A word in its sentence: the sentence's tokens, and which of them it is.
+
+        Parameters
+        ----------
+        tokens : str, or sequence of str
+            A text that is to be cut, or the tokens of a sentence.
+        position : int or str
+            Which token, or the word, the first of that kind.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such token.
+        """
+        sentences = self.sentences(tokens) if isinstance(tokens, str) else [list(tokens)]
+        if isinstance(position, str):
+            folded = self.tokens(position)
+            forms = [position, *folded] if len(folded) == 1 else [position]
+            for sentence in sentences:
+                for at, token in enumerate(sentence):
+                    if token in forms:
+                        return sentence, at
+        elif len(sentences) == 1 and 0 <= position < len(sentences[0]):
+            return sentences[0], int(position)
+        shown = ", ".join(repr(token) for sentence in sentences for token in sentence)
+        want = f"a word of the sentence ({shown[:80]}), or its place in it, from 0"
+        raise ParameterError.of("position", "BinaryVectors.in_context", want, position)
+
+    def codes_of_sums(
+        self,
+        rows: IntArray,
+        starts: IntArray,
+        n_active: int,
+        shares: NDArray[np.float64] | None = None,
+    ) -> PackedArray:
+        """Packed codes of sums of rows of the activations; without a row there is no active bit.
+
+        Parameters
+        ----------
+        rows, starts, shares
+            As :func:`shoestring.words.composing.sum_rows` takes them.
+        n_active : int
+            Active bits of a code.
+        """
+        activations = self.known_activations("A code of several words")
+        sums = sum_rows(activations, rows, starts, shares)
+        codes = pack_codes(top_k_bits(sums, n_active), self.n_neurons)
+        codes[np.diff(starts) == 0] = 0
+        return codes
+
+    def codes_of_texts(self, texts: Iterable[Any], n_active: int) -> PackedArray:
+        """Packed codes of texts: the top k of the weighted sum of their words' activations.
+
+        Warns
+        -----
+        ShoestringWarning
+            If texts have no known word, and so no active bit: how many, and the first of them.
+        """
+        packed, wordless = [self.codes[:0]], []
+        remaining = iter(texts)
+        while batch := list(islice(remaining, _TEXTS_AT_A_TIME)):
+            rows = [[row for row in map(self.row, self.tokens(text)) if row >= 0] for text in batch]
+            packed.append(self._codes_of_bags(rows, n_active))
+            wordless += [text for text, known in zip(batch, rows, strict=True) if not known]
+        if wordless:
+            warnings.warn(
+                f"{len(wordless)} of {sum(map(len, packed))} texts have no known word, and so no "
+                f"code: {', '.join(repr(text)[:60] for text in wordless[:3])}.",
+                ShoestringWarning,
+                stacklevel=3,
+            )
+        return np.concatenate(packed)
+
+    def _codes_of_bags(self, bags: list[list[int]], n_active: int) -> PackedArray:
+        starts = np.zeros(len(bags) + 1, np.int64)
+        np.cumsum([len(bag) for bag in bags], out=starts[1:])
+        rows = np.array([row for bag in bags for row in bag], np.int64)
+        counts = zipf_counts(len(self.words)) if self.counts is None else self.counts
+        shares = text_shares(counts)[rows]
+        return self.codes_of_sums(rows + self.first_target, starts, n_active, shares)
+
+    def code_in_context(
+        self, tokens: Sequence[str], at: int, window: int, n_active: int, *, without_word: bool
+    ) -> PackedArray:
+        """The packed code (1, ceil(K / 8)) of a word in its sentence.
+
+        Raises
+        ------
+        UnknownWordError
+            If the word has no vector (unless ``without_word``), or it and all around it have none.
+        """
+        rows = [self.row(token) for token in tokens]
+        if rows[at] < 0 and not without_word:
+            self.known_row(tokens[at])  # raises, with the nearest spellings
+        summed = rows_in_context(rows, at, window, self.first_target)
+        if not len(summed):
+            raise UnknownWordError(f"Neither {tokens[at]!r} nor a word of its window has a vector.")
+        return self.codes_of_sums(summed, np.array([0, len(summed)]), n_active)
+
+    def nearest_to_words(
+        self, plus: Sequence[str], minus: Sequence[str], n_active: int, n: int
+    ) -> list[tuple[str, float]]:
+        """The words most like one, or like a sum of words; not these themselves."""
+        rows = [self.known_row(word) for word in [*plus, *minus]]
+        if len(rows) == 1 and plus:
+            return self.nearest(self.codes[rows], n, rows)
+        signs = np.repeat([1.0, -1.0], [len(plus), len(minus)])
+        targets = np.array(rows, np.int64) + self.first_target
+        code = self.codes_of_sums(targets, np.array([0, len(rows)]), n_active, signs)
+        return self.nearest(code, n, rows)
+
+    def unpacked(self, packed: PackedArray) -> NDArray[np.bool_]:
+        """Packed codes (..., ceil(K / 8)) as bool (..., K)."""
+        bits = np.unpackbits(packed, axis=-1, count=self.n_neurons, bitorder="little")
+        return bits.view(np.bool_)
+
+    def packed(self, word: Any) -> PackedArray:
+        """The code of a word, or a code that is given as bool (K,), packed (1, ceil(K / 8))."""
+        if isinstance(word, str):
+            return self.codes[[self.known_row(word)]]
+        code = np.asarray(word)
+        if code.dtype != np.bool_ or code.shape != (self.n_neurons,):
+            want = f"a word, or a code: bool ({self.n_neurons},)"
+            got = f"{code.dtype} {code.shape}"
+            raise ParameterError.of("word", "BinaryVectors", want, got)
+        return pack_codes(code[None], self.n_neurons)
+
+    def similarities(self, code: PackedArray, others: PackedArray) -> NDArray[np.float64]:
+        """(n11 + n00) / K of one packed code and each of others (N,)."""
+        n_active = packed_sizes(code)[0] + packed_sizes(others)
+        n_different = n_active - 2 * overlap_counts(code, others)[0]
+        return np.asarray(1 - n_different / self.n_neurons, dtype=np.float64)
+
+    def nearest(
+        self, code: PackedArray, n: int, left_out: Iterable[int] = ()
+    ) -> list[tuple[str, float]]:
+        """The n words whose codes are most like one, of equals the more frequent first."""
+        checked_int("topn", n, 1, 1 << 31, "BinaryVectors")
+        rows = set(left_out)
+        similarities = self.similarities(code, self.codes)
+        order = np.argsort(-similarities, kind="stable")[: n + len(rows)]
+        kept = [row for row in order.tolist() if row not in rows][:n]
+        return [(self.words[row], float(similarities[row])) for row in kept]

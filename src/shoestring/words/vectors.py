@@ -1,0 +1,400 @@
+"""Binary word vectors: trained, saved, asked, in the idiom of scikit-learn and gensim.
+
+A word's vector is a code of ``n_neurons`` bits of which ``n_active`` are active (Liang et al., "Can
+a Fruit Fly Learn Word Embeddings?", ICLR 2021, arXiv 2101.06887). The rules that train them are in
+:mod:`shoestring.words.recipes`, how alike two codes are in :mod:`shoestring.words.table`, the sums
+behind codes in context and of texts in :mod:`shoestring.words.composing`, the folder that they are
+saved in in :mod:`shoestring.words.artifact`.
+
+Not covered: training further on more text, vectors of words that are not in the vocabulary.
+
+Letters: V words, K neurons, N texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from shoestring.errors import NotFittedError, ParameterError
+from shoestring.words.artifact import load_table, save_table
+from shoestring.words.dense import dense_table, table_of_codes
+from shoestring.words.estimator import TextTransformer
+from shoestring.words.interchange import Format, read_vectors, write_vectors
+from shoestring.words.packed import PackedArray
+from shoestring.words.recipes import DEFAULT_RULE, train_table
+from shoestring.words.table import CodeTable
+
+Code: TypeAlias = NDArray[np.bool_]  # (K,)
+
+_FORGOTTEN = ("n_active", "n_neurons", "segmented", "lexicon", "minutes", "checkpoint", "progress")
+
+
+class BinaryVectors(TextTransformer):
+    """Sparse binary word vectors that are trained on a CPU.
+
+    Parameters
+    ----------
+    n_neurons : int
+        K, the width of a code.
+    n_active : int
+        Active bits of a code. ``set_params`` and :meth:`with_active` change it after training.
+    window : int
+        Tokens of a window, odd; the word is in the middle.
+    rule : {"counts", "published"}
+        How they are trained; see :mod:`shoestring.words.recipes`.
+    vocab_size : int, optional
+        The most frequent words that get a vector; by default 20,000, or as many as there are.
+    min_count : int
+        Words that occur less often get none.
+    max_share : float
+        Nor do words that are in more than this share of the documents.
+    phrases : int
+        Rounds in which pairs of words are joined: ``new_york``, 中国.
+    segmented : bool
+        Texts have a sentence a line, its tokens between blanks; they are taken as they are.
+    lexicon : iterable of str, or path, optional
+        Words to keep whole in Chinese and other unspaced scripts; a file has one on each line.
+    n_epochs : int
+        Passes over the corpus, for the published rule.
+    minutes : float, optional
+        To train in at most: the published rule shortens its epochs, the other refuses.
+    checkpoint : path, optional
+        Folder to go on from, and to leave what was trained in when it is interrupted.
+    random_state : int
+        Seed. The same seed gives the same vectors.
+    progress : bool
+        Show the cost beforehand and a progress bar.
+
+    Examples
+    --------
+    >>> texts = ["the cat sat on the mat", "the dog sat on the rug", "猫坐在垫子上"] * 9
+    >>> v = BinaryVectors(n_neurons=6, n_active=2, window=3).fit(texts)
+    >>> "cat" in v, "bird" in v, int(v["猫"].sum())
+    (True, False, 2)
+    >>> v.similarity("cat", "cat")
+    1.0
+    >>> v.transform(["a cat and a dog", "the rug"]).shape
+    (2, 6)
+    """
+
+    def __init__(
+        self,
+        n_neurons: int = 400,
+        n_active: int = 50,
+        window: int = 11,
+        *,
+        rule: str = DEFAULT_RULE,
+        vocab_size: int | None = None,
+        min_count: int = 5,
+        max_share: float = 1.0,
+        phrases: int = 0,
+        segmented: bool = False,
+        lexicon: Iterable[str] | str | Path | None = None,
+        n_epochs: int = 15,
+        minutes: float | None = None,
+        checkpoint: str | Path | None = None,
+        random_state: int = 0,
+        progress: bool = False,
+    ) -> None:
+        self.n_neurons = n_neurons
+        self.n_active = n_active
+        self.window = window
+        self.rule = rule
+        self.vocab_size = vocab_size
+        self.min_count = min_count
+        self.max_share = max_share
+        self.phrases = phrases
+        self.segmented = segmented
+        self.lexicon = lexicon
+        self.n_epochs = n_epochs
+        self.minutes = minutes
+        self.checkpoint = checkpoint
+        self.random_state = random_state
+        self.progress = progress
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_table" in vars(self)
+
+    def fit(self, texts: Any, y: object = None) -> BinaryVectors:
+        """Train on text; a corpus larger than memory will do.
+
+        Parameters
+        ----------
+        texts : path, iterable of Path, of texts, of lists of tokens, data frame, EncodedCorpus
+            As :func:`shoestring.words.corpus.encode_corpus` takes them.
+
+        Raises
+        ------
+        ParameterError, BudgetError, StorageError, FormatError
+            A parameter, file or text that cannot be; no sentence is as long as the window. A
+            vocabulary that is smaller than ``vocab_size`` is a warning.
+
+        Notes
+        -----
+        Cost: see :mod:`shoestring.words.recipes`; ``progress=True`` says it beforehand.
+        """
+        self._table = train_table(texts, **self.get_params())
+        return self
+
+    def transform(self, texts: Iterable[Any]) -> Any:
+        """Codes of texts, for scikit-learn; :meth:`encode` gives them packed.
+
+        Returns
+        -------
+        scipy.sparse.csr_array (N, K)
+            float32, 0 and 1. A text without a known word has no code: a row of zeros.
+        """
+        from scipy.sparse import csr_array
+
+        return csr_array(self._codes.unpacked(self.encode(texts)), dtype=np.float32)
+
+    def encode(self, texts: Iterable[Any]) -> PackedArray:
+        """Codes of texts: the top k of the weighted mean of their words' activations.
+
+        Parameters
+        ----------
+        texts : iterable of str, or of lists of tokens
+
+        Returns
+        -------
+        uint8 array (N, ceil(K / 8))
+            Packed, see :mod:`shoestring.words.codes`. Of texts without a known word a
+            ShoestringWarning says how many there are; they have no active bit.
+
+        Notes
+        -----
+        Cost: K additions for each known token.
+        """
+        if isinstance(texts, str):
+            raise ParameterError.of("texts", "BinaryVectors.transform", "a list of texts", texts)
+        return self._codes.codes_of_texts(texts, self.n_active)
+
+    @property
+    def _codes(self) -> CodeTable:
+        """Words and codes, those of ``n_active`` bits as it is now."""
+        if "_table" not in vars(self):
+            raise NotFittedError("These BinaryVectors are not trained yet: call fit(texts) first.")
+        if self._table.n_active not in (None, self.n_active):
+            self._table = self._table.with_active(self.n_active)
+        return self._table
+
+    @property
+    def codes_(self) -> PackedArray:
+        """The static codes, uint8 (V, ceil(K / 8)), packed."""
+        return self._codes.codes
+
+    @property
+    def activations_(self) -> NDArray[np.float32]:
+        """Of each word as a context, then as a target (2 V, K); (V, K) where these are the same."""
+        return self._codes.known_activations("This")
+
+    @property
+    def index_to_key(self) -> list[str]:
+        """The words, the most frequent first."""
+        return self._codes.words
+
+    @property
+    def key_to_index(self) -> dict[str, int]:
+        """The row of each word."""
+        return self._codes.key_to_index
+
+    def __len__(self) -> int:
+        return len(self._codes.words)
+
+    def __contains__(self, word: object) -> bool:
+        return isinstance(word, str) and self._codes.row(word) >= 0
+
+    def __getitem__(self, words: str | Sequence[str]) -> Code:
+        """The code of a word, bool (K,), or those of several, (N, K)."""
+        table = self._codes
+        if isinstance(words, str):
+            return table.unpacked(table.packed(words)[0])
+        return table.unpacked(table.codes[[table.known_row(word) for word in words]])
+
+    def similarity(self, a: str | Code, b: str | Code) -> float:
+        """The share of bits in which two codes agree: words, or codes bool (K,)."""
+        table = self._codes
+        return float(table.similarities(table.packed(a), table.packed(b))[0])
+
+    def most_similar(
+        self,
+        positive: str | Code | Sequence[str],
+        negative: str | Sequence[str] = (),
+        topn: int = 10,
+    ) -> list[tuple[str, float]]:
+        """The words whose codes are most like that of a word, of several words, or a code.
+
+        Parameters
+        ----------
+        positive : str, sequence of str, or bool array (K,)
+            Several words stand for the top k of the sum of their activations.
+        negative : str or sequence of str
+            Words whose activations are taken from the sum.
+        topn : int
+            How many words.
+
+        Returns
+        -------
+        list of (str, float)
+            The most alike first, of equals the more frequent; not the words that were given.
+
+        Raises
+        ------
+        UnknownWordError
+            A KeyError; names the nearest spellings.
+        """
+        table = self._codes
+        if isinstance(positive, np.ndarray):
+            return table.nearest(table.packed(positive), topn)
+        plus, minus = ([w] if isinstance(w, str) else list(w) for w in (positive, negative))
+        if not plus:
+            raise ParameterError.of("positive", "BinaryVectors.most_similar", "a word", positive)
+        return table.nearest_to_words(plus, minus, self.n_active, topn)
+
+    @property
+    def knows_context(self) -> bool:
+        """Whether there are activations, so that :meth:`in_context` works."""
+        return self._codes.activations is not None
+
+    def sentences(self, text: str) -> list[list[str]]:
+        """The sentences of a text as tokens, cut as the training text was."""
+        return self._codes.sentences(text)
+
+    def in_context(
+        self, tokens: str | Sequence[str], position: int | str, *, unknown: str = "error"
+    ) -> Code:
+        """The code of a word in its sentence.
+
+        Parameters
+        ----------
+        tokens : sequence of str, or str
+            A sentence; a text is cut into sentences and tokens.
+        position : int or str
+            Of the word among the tokens; or the word, the first of that kind.
+        unknown : {"error", "context"}
+            What to do with a word that has no vector: take the words around it alone, or not.
+
+        Returns
+        -------
+        bool array (K,)
+            The top k of the sum of the activations of the word and of the words around it; those
+            that have no vector add nothing.
+
+        Raises
+        ------
+        UnknownWordError, NotFittedError
+            If the word has no vector, or it and all around it have none; if the vectors were saved
+            without activations.
+        """
+        if unknown not in ("error", "context"):
+            want = "'error' or 'context'"
+            raise ParameterError.of("unknown", "BinaryVectors.in_context", want, unknown)
+        table = self._codes
+        sentence, at = table.located(tokens, position)
+        packed = table.code_in_context(
+            sentence, at, self.window, self.n_active, without_word=unknown == "context"
+        )
+        return table.unpacked(packed[0])
+
+    def most_similar_in_context(
+        self, tokens: str | Sequence[str], position: int | str, topn: int = 10
+    ) -> list[tuple[str, float]]:
+        """The words whose static codes are most like that of a word in its sentence, but itself."""
+        table = self._codes
+        sentence, at = table.located(tokens, position)
+        code = table.packed(self.in_context(sentence, at))
+        return table.nearest(code, topn, [table.row(sentence[at])])
+
+    def with_active(self, n_active: int) -> BinaryVectors:
+        """The same vectors with codes of another length; this object stays as it is."""
+        other = BinaryVectors(**{**self.get_params(), "n_active": n_active})
+        other._table = self._codes
+        return other
+
+    def save(self, folder: str | Path, *, activations: bool = True) -> None:
+        """Save to a folder: new, empty, or one that was saved before, which is replaced.
+
+        Parameters
+        ----------
+        folder : str or Path
+        activations : bool
+            False leaves out the neurons' activations, nearly all of the size: there are no codes
+            in context, of texts, or of another length then.
+
+        Raises
+        ------
+        ParameterError, StorageError
+            If the folder holds other files; if it cannot be written: what was there stays.
+        """
+        table = self._codes
+        settings = {n: value for n, value in self.get_params().items() if n not in _FORGOTTEN}
+        save_table(Path(folder), table if activations else table.without_activations(), settings)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> BinaryVectors:
+        """Open saved vectors, memory-mapped.
+
+        Raises
+        ------
+        ParameterError, FormatError
+            If there are none in the folder, or of another version.
+        IntegrityError
+            If a file is missing, cut off, or not what it should be.
+        """
+        table, settings = load_table(Path(folder))
+        return cls._of(table, **settings)
+
+    @classmethod
+    def _of(cls, table: CodeTable, **params: Any) -> BinaryVectors:
+        vectors = cls(**{**params, "n_neurons": table.n_neurons, "segmented": table.segmented})
+        vectors.n_active = table.n_active or vectors.n_active
+        vectors._table = table
+        return vectors
+
+    @classmethod
+    def from_dense(
+        cls, words: Sequence[str], vectors: ArrayLike, *, window: int = 11, **options: Any
+    ) -> BinaryVectors:
+        """Make binary vectors of dense ones, such as GloVe's or word2vec's.
+
+        Parameters
+        ----------
+        words, vectors, **options
+            ``n_neurons``, ``n_active``, ``context``, ``counts``, ``random_state``; see
+            :func:`shoestring.words.dense.dense_table`.
+        window : int
+            For codes in context.
+        """
+        table = dense_table(words, vectors, **options)
+        return cls._of(table, window=window, random_state=options.get("random_state", 0))
+
+    @classmethod
+    def from_word2vec_format(
+        cls, path: str | Path, *, binary: bool | None = None, **options: Any
+    ) -> BinaryVectors:
+        """Read word2vec text or binary, GloVe's text or npz; the options of :meth:`from_dense`.
+
+        Vectors of 0 and 1 alone are codes already: they are taken as they are, without options.
+        """
+        read = read_vectors(path, binary=binary)
+        if read.is_binary:
+            return cls._of(table_of_codes(read.words, read.vectors, read.counts))
+        options |= {"context": read.context, "counts": read.counts}
+        return cls.from_dense(read.words, read.vectors, **options)
+
+    def export(
+        self, path: str | Path, format: Format = "word2vec", *, activations: bool = False
+    ) -> None:
+        """Write the vectors for other tools: codes as 0 and 1, or the neurons' activations.
+
+        Raises
+        ------
+        ParameterError, StorageError, NotFittedError
+            As :func:`shoestring.words.interchange.write_vectors`; no activations.
+        """
+        write_vectors(path, self._codes.as_vectors(activations=activations), format)

@@ -1,0 +1,258 @@
+"""The windows of a corpus in a new random order for each epoch, in memory that does not grow.
+
+A window is W tokens of one sentence, stride 1; only sentences of W <= length < ``max_length`` have
+any (the published preprocessing). Window number n is found from the places of every so many windows
+(at most ``MAX_PLACES``) and the sentence offsets, which may be memory-mapped.
+
+The order is a permutation of [0, N) that is computed, not stored: a Feistel network of six rounds
+permutes the integers of as many bits as N - 1 has, and a number that comes out at N or above is
+put in again until it does not (cycle walking; fewer than two goes on average). Feistel networks:
+Luby & Rackoff (1988). The published program shuffles an array of all windows instead.
+
+Letters: T tokens, S sentences, N windows, V vocabulary, W window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from shoestring.errors import ShapeError
+from shoestring.types import IntArray
+from shoestring.words.team import Team
+
+MAX_PLACES = 1 << 18  # of 16 bytes
+N_ROUNDS = 6
+BLOCK = 1024  # windows
+_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # of splitmix64
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The windows of a corpus; see :func:`windows_of`.
+
+    Parameters
+    ----------
+    ids : int32 array (T,)
+        The words, 0 to V - 1; -1 is skipped.
+    offsets : int64 array (S + 1,)
+        Where sentences begin, with a leading 0 and a trailing T.
+    n_words : int
+        V.
+    width : int
+        W; the target is in the middle.
+    max_length : int
+        Sentences of that length and longer have no windows.
+    n_windows : int
+        N.
+    shift : int
+        The place of every 2^shift-th window is known.
+    places : int64 array (N / 2^shift, 2)
+        Its sentence, and how many windows of the sentence come before it.
+    """
+
+    ids: NDArray[np.int32]
+    offsets: IntArray
+    n_words: int
+    width: int
+    max_length: int
+    n_windows: int
+    shift: int
+    places: IntArray
+
+    def rows(
+        self, first: int, last: int, keys: NDArray[np.uint64], team: Team | None = None
+    ) -> NDArray[np.int32]:
+        """The windows that have their turns from ``first`` to ``last`` in the order of ``keys``.
+
+        Returns
+        -------
+        int32 array (last - first, W)
+            w for a context word, V + w for the target, -1 for what is skipped.
+        """
+        rows = np.empty((last - first, self.width), dtype=np.int32)
+        (team or Team()).run(
+            _fill, len(rows), first, keys, self.n_windows, self.shift, self.places, self.ids,
+            self.offsets, self.width, self.max_length, self.n_words, rows,
+        )  # fmt: skip
+        return rows
+
+
+def windows_of(
+    ids: NDArray[np.int32], offsets: IntArray, n_words: int, width: int, max_length: int
+) -> Windows:
+    """Count the windows of a corpus and make the table.
+
+    Raises
+    ------
+    ShapeError
+        If the offsets do not go from 0 to T without a step back, or a word is not -1 to V - 1.
+
+    Notes
+    -----
+    Cost: one reading of ``ids`` and two of ``offsets``; the table has 4 MB at most.
+
+    Examples
+    --------
+    >>> ids = np.array([0, 1, 2, 1, 0, 2], dtype=np.int32)
+    >>> windows = windows_of(ids, np.array([0, 4, 6]), n_words=3, width=3, max_length=214)
+    >>> windows.n_windows  # the second sentence is too short
+    2
+    >>> windows.rows(0, 2, order_keys(seed=0, epoch=0))
+    array([[0, 4, 2], [1, 5, 1]], dtype=int32)
+    """
+    ids, offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no memory map
+    fits = ids.dtype == np.int32 and offsets.dtype == np.int64 and len(offsets) > 0
+    if not fits or offsets[0] != 0 or offsets[-1] != len(ids):
+        raise ShapeError(
+            "The corpus must be int32 ids (T,) and int64 offsets with a leading 0 and a trailing "
+            f"T. Got {ids.dtype} {ids.shape} and {offsets.dtype} {offsets.shape} from "
+            f"{offsets[:1].tolist()} to {offsets[-1:].tolist()}."
+        )
+    n_windows = _count(offsets, width, max_length)
+    if n_windows < 0:
+        raise ShapeError("The offsets of the sentences must never go back. Make the corpus again.")
+    shift = 0
+    while n_windows > MAX_PLACES << shift:
+        shift += 1
+    places = np.empty((-(-n_windows >> shift), 2), dtype=np.int64)
+    _find_places(offsets, width, max_length, shift, places)
+    lowest, highest = _extremes(ids)
+    if lowest < -1 or highest >= n_words:
+        raise ShapeError(
+            f"The ids must be -1 to {n_words - 1}, one for each of {n_words} counts. "
+            f"Got {lowest} to {highest} instead."
+        )
+    return Windows(ids, offsets, n_words, width, max_length, n_windows, shift, places)
+
+
+def order_keys(seed: int, epoch: int) -> NDArray[np.uint64]:
+    """The keys of the order of an epoch, uint64 (6,)."""
+    sequence = np.random.SeedSequence([seed, epoch])
+    return sequence.generate_state(N_ROUNDS, np.uint64).astype(np.uint64, copy=False)
+
+
+@njit(nogil=True, cache=True)
+def _windows_of_sentence(length: int, width: int, max_length: int) -> int:
+    return length - width + 1 if width <= length < max_length else 0
+
+
+@njit(nogil=True, cache=True)
+def _count(offsets: IntArray, width: int, max_length: int) -> int:
+    """N; -1 if the offsets go back."""
+    total = 0
+    for s in range(len(offsets) - 1):
+        length = offsets[s + 1] - offsets[s]
+        if length < 0:
+            return -1
+        total += _windows_of_sentence(length, width, max_length)
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _find_places(
+    offsets: IntArray, width: int, max_length: int, shift: int, places: IntArray
+) -> None:
+    before = 0  # windows of earlier sentences
+    entry = 0
+    for s in range(len(offsets) - 1):
+        n = _windows_of_sentence(offsets[s + 1] - offsets[s], width, max_length)
+        while entry < len(places) and entry << shift < before + n:
+            places[entry, 0], places[entry, 1] = s, (entry << shift) - before
+            entry += 1
+        before += n
+
+
+@njit(nogil=True, cache=True)
+def _extremes(ids: NDArray[np.int32]) -> tuple[int, int]:
+    lowest, highest = 0, -1
+    for i in ids:
+        lowest, highest = min(lowest, i), max(highest, i)
+    return lowest, highest
+
+
+@njit(nogil=True, cache=True)
+def _window_in_turn(turn: int, n: int, keys: NDArray[np.uint64]) -> int:
+    """The permutation of [0, n): which window has its turn."""
+    n_bits = np.uint64(1)
+    while n > 1 << n_bits:
+        n_bits += np.uint64(1)
+    low_bits = n_bits // np.uint64(2)
+    high_bits = n_bits - low_bits
+    number = np.uint64(turn)
+    while True:
+        high, low = number >> low_bits, number & ((np.uint64(1) << low_bits) - np.uint64(1))
+        for i in range(len(keys)):  # each half is changed by the other in turn
+            mixed = ((low if i % 2 else high) + keys[i]) * _MIX[0]
+            mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX[1]
+            mixed ^= mixed >> np.uint64(32)
+            if i % 2:
+                high ^= mixed & ((np.uint64(1) << high_bits) - np.uint64(1))
+            else:
+                low ^= mixed & ((np.uint64(1) << low_bits) - np.uint64(1))
+        number = (high << low_bits) | low
+        if number < np.uint64(n):
+            return int(number)
+
+
+@njit(nogil=True, cache=True)
+def _fill(
+    part: int,
+    begin: int,
+    stop: int,
+    first: int,
+    keys: NDArray[np.uint64],
+    n_windows: int,
+    shift: int,
+    places: IntArray,
+    ids: NDArray[np.int32],
+    offsets: IntArray,
+    width: int,
+    max_length: int,
+    n_words: int,
+    out: NDArray[np.int32],
+) -> int:
+    """Fill rows [begin, stop) of ``out``, a block at a time.
+
+    One loop for each thing that is far apart in memory: then no read waits for another. It takes
+    half of the time that one loop over the windows takes.
+    """
+    sentences = np.empty(BLOCK, dtype=np.int64)
+    starts = np.empty(BLOCK, dtype=np.int64)
+    touched = 0
+    for block in range(begin, stop, BLOCK):
+        n = min(BLOCK, stop - block)
+        for a in range(n):
+            starts[a] = _window_in_turn(first + block + a, n_windows, keys)
+        for a in range(n):
+            entry = starts[a] >> shift
+            sentences[a] = places[entry, 0]
+            starts[a] += places[entry, 1] - (entry << shift)
+        for a in range(n):
+            touched += offsets[sentences[a]]
+        for a in range(n):
+            starts[a] = _token_of(sentences[a], starts[a], offsets, width, max_length)
+        for a in range(n):
+            touched += ids[starts[a]] + ids[starts[a] + width - 1]
+        for a in range(n):
+            for p in range(width):
+                out[block + a, p] = ids[starts[a] + p]
+            if out[block + a, width // 2] >= 0:
+                out[block + a, width // 2] += n_words
+    return int(touched)  # or the compiler would leave the reading out
+
+
+@njit(nogil=True, cache=True)
+def _token_of(s: int, window: int, offsets: IntArray, width: int, max_length: int) -> int:
+    """Where a window begins that comes so many windows after the first of sentence s."""
+    start, end = offsets[s], offsets[s + 1]
+    n = _windows_of_sentence(end - start, width, max_length)
+    while window >= n:
+        window -= n
+        s += 1
+        start, end = end, offsets[s + 1]
+        n = _windows_of_sentence(end - start, width, max_length)
+    return int(start + window)

@@ -1,0 +1,186 @@
+"""Sparse binary codes: made, read, packed, counted."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoestring.errors import ParameterError, ShapeError
+from shoestring.words.codes import (
+    MAX_ACTIVE,
+    join_codes,
+    pack_codes,
+    read_codes,
+    top_k_bits,
+    unpack_codes,
+)
+from shoestring.words.packed import overlap_counts, packed_sizes
+
+
+def code_lists(n_bits, max_codes=8):
+    return st.lists(st.sets(st.integers(0, n_bits - 1)).map(sorted), max_size=max_codes)
+
+
+def as_lists(codes):
+    return [sorted(codes.bits[a:b].tolist()) for a, b in pairwise(codes.starts)]
+
+
+@given(
+    st.lists(st.integers(-2, 2), min_size=1, max_size=12).flatmap(
+        lambda row: st.tuples(st.just(row), st.integers(1, len(row)))
+    ),
+    st.sampled_from(["float32", "float64", "int16"]),
+)
+def test_top_k_takes_the_largest_and_of_equal_ones_the_lowest(case, dtype):
+    row, k = case
+    expected = sorted(sorted(range(len(row)), key=lambda i: (-row[i], i))[:k])
+    assert top_k_bits(np.array([row, row], dtype), k).tolist() == [expected, expected]
+
+
+def test_top_k_takes_infinities_and_many_rows():
+    values = np.random.default_rng(0).integers(0, 5, (20_000, 9)).astype(np.float32)
+    values[0, :3] = np.inf, -np.inf, np.inf
+    expected = np.sort(np.argsort(-values, axis=1, kind="stable")[:, :4], axis=1)
+    np.testing.assert_array_equal(top_k_bits(values, 4), expected)
+
+
+def test_top_k_names_the_row_with_nan():
+    values = np.zeros((20_000, 4))
+    values[17_000, 2] = np.nan
+    with pytest.raises(ParameterError, match=r"free of NaN\. Got 'NaN in row 17000'"):
+        top_k_bits(values, 2)
+
+
+@pytest.mark.parametrize("k", [0, 5, 2.0, True, None])
+def test_top_k_refuses_a_k_that_is_none(k):
+    with pytest.raises(ParameterError, match=r"must be an int in \[1, 4\]"):
+        top_k_bits(np.zeros((1, 4)), k)
+
+
+@pytest.mark.parametrize("values", [np.zeros(4), np.zeros((1, 1, 4)), [["a"]]])
+def test_top_k_refuses_what_is_no_table_of_numbers(values):
+    with pytest.raises(ShapeError, match=r"array \(N, K\)"):
+        top_k_bits(values, 1)
+
+
+@given(
+    st.sampled_from([1, 7, 8, 64, 65, 300]).flatmap(lambda n: st.tuples(st.just(n), code_lists(n)))
+)
+def test_every_form_of_the_same_codes_reads_the_same(case):
+    n_bits, lists = case
+    truths = np.zeros((len(lists), n_bits), bool)
+    for row, bits in zip(truths, lists, strict=True):
+        row[bits] = True
+    forms = [
+        lists,
+        [np.array(bits, np.int64) for bits in lists],
+        truths,
+        sp.csr_matrix(truths.astype(np.float32)),
+        sp.coo_array(truths),
+        np.packbits(truths, axis=1, bitorder="little"),
+        read_codes(lists, n_bits, "a test"),
+    ]
+    for form in forms:
+        assert as_lists(read_codes(form, n_bits, "a test")) == lists
+    packed = pack_codes(lists, n_bits)
+    np.testing.assert_array_equal(packed, forms[5])
+    assert as_lists(unpack_codes(packed, n_bits)) == lists
+    assert packed_sizes(packed).tolist() == [len(bits) for bits in lists]
+
+
+def test_a_row_of_active_bits_is_read_whatever_its_order_and_type():
+    expected = [[1, 4, 9], [0, 2, 3]]
+    for dtype in (np.int8, np.int32, np.int64, np.uint16):
+        codes = read_codes(np.array([[9, 1, 4], [2, 3, 0]], dtype), 10, "a test")
+        assert codes.active_bits().tolist() == expected
+
+
+def test_wide_codes_keep_their_bits():
+    lists = [[0, 65_535, 65_536, 1_000_000], [7]]
+    assert as_lists(read_codes(lists, 1 << 20, "a test")) == lists
+    assert as_lists(unpack_codes(pack_codes(lists, 1 << 20), 1 << 20)) == lists
+
+
+def test_explicit_zeros_of_a_sparse_matrix_are_not_active():
+    matrix = sp.csr_matrix((np.array([1, 0, 1]), [2, 3, 1], [0, 2, 3]), shape=(2, 5))
+    assert as_lists(read_codes(matrix, 5, "a test")) == [[2], [1]]
+    assert matrix.nnz == 3  # the caller's matrix is as it was
+
+
+def test_a_fault_is_found_wherever_it_is_in_many_codes():
+    lists = np.random.default_rng(0).permuted(np.tile(np.arange(300), (9_000, 1)), axis=1)
+    assert as_lists(read_codes(lists, 300, "a test")) == [list(range(300))] * 9_000
+    for row in (0, 3_500, 8_999):
+        faulty = lists.copy()
+        faulty[row, 299] = faulty[row, 0]
+        with pytest.raises(ParameterError, match=f"twice in code {row}'"):
+            read_codes(faulty, 300, "a test")
+
+
+def test_joined_codes_are_one_after_the_other():
+    parts = [read_codes(lists, 9, "a test") for lists in ([[1], []], [[2, 8]])]
+    assert as_lists(join_codes(parts)) == [[1], [], [2, 8]]
+
+
+def test_codes_of_different_sizes_make_no_array():
+    with pytest.raises(ShapeError, match="Codes of 1 to 2 active bits"):
+        read_codes([[1], [2, 3]], 5, "a test").active_bits()
+
+
+@pytest.mark.parametrize(
+    ("codes", "error", "sentence"),
+    [
+        ([[0, 10]], ParameterError, r"bits in \[0, 10\). Got 'bit 10 in code 0'"),
+        ([[0], [3, -1]], ParameterError, "Got 'bit -1 in code 1'"),
+        (np.array([[1, 2], [5, 5]]), ParameterError, "Got 'bit 5 twice in code 1'"),
+        (np.zeros((2, 3), np.uint8), ShapeError, "have a byte for eight: a test needs 2. Got 3"),
+        (np.array([[0, 4]], np.uint8), ParameterError, "Got 'bit 10 in code 0'"),
+        (np.zeros((2, 9), bool), ShapeError, "a column for each bit: a test needs 10. Got 9"),
+        (sp.csr_matrix((1, 9)), ShapeError, "a column for each bit: a test needs 10. Got 9"),
+        (sp.csr_matrix([[0, 2] + [0] * 8]), ParameterError, "0 and 1. Got 2 instead"),
+        (sp.csr_matrix([[np.nan] + [0] * 9]), ParameterError, "0 and 1. Got nan instead"),
+        (np.zeros((2, 3)), ShapeError, "Got float64"),
+        (np.array([1, 2, 3]), ShapeError, r"Got int64 \(3,\)"),
+        ([1, 2, 3], ShapeError, r"Got int64 \(\) at place 0 of a list"),
+        ([[1], [0.5]], ShapeError, r"Got float64 \(1,\) at place 1 of a list"),
+        ([[1], [float("nan")]], ShapeError, "at place 1 of a list"),
+        (["ab"], ShapeError, "at place 0 of a list"),
+        (7, ShapeError, "Got int instead"),
+        (read_codes([[1]], 9, "a test"), ShapeError, "a test needs 10. Got 9"),
+        ([range(10), range(12)], ParameterError, "bit 10 in code 1"),
+    ],
+)
+def test_what_is_no_code_is_named_in_a_sentence(codes, error, sentence):
+    with pytest.raises(error, match=sentence):
+        read_codes(codes, 10, "a test")
+
+
+def test_a_code_of_too_many_bits_is_refused():
+    with pytest.raises(ParameterError, match=f"at most {MAX_ACTIVE} active bits"):
+        read_codes([[1], np.arange(MAX_ACTIVE + 1)], 1 << 20, "a test")
+
+
+@pytest.mark.parametrize("packed", [np.zeros((2, 2), np.int8), np.zeros(2, np.uint8)])
+def test_only_rows_of_bytes_are_unpacked(packed):
+    with pytest.raises(ShapeError, match=r"takes a uint8 array \(N, 2\)"):
+        unpack_codes(packed, 10)
+
+
+@given(st.sampled_from([3, 64, 130]).flatmap(lambda n: st.tuples(*[code_lists(n)] * 2, st.just(n))))
+def test_overlaps_of_packed_codes_are_those_of_the_sets(case):
+    left, right, n_bits = case
+    expected = [[len(set(a) & set(b)) for b in right] for a in left]
+    counts = overlap_counts(pack_codes(left, n_bits), pack_codes(right, n_bits))
+    assert counts.shape == (len(left), len(right))
+    assert counts.tolist() == expected
+
+
+def test_packed_codes_of_two_widths_or_another_type_are_refused():
+    a = np.zeros((1, 2), np.uint8)
+    with pytest.raises(ShapeError, match="the same width"):
+        overlap_counts(a, np.zeros((1, 3), np.uint8))
+    with pytest.raises(ShapeError, match="must be uint8"):
+        overlap_counts(a, a.astype(np.int8))

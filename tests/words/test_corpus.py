@@ -1,0 +1,365 @@
+"""Texts to ids: what is counted, chosen, joined and written, and what is refused."""
+
+from __future__ import annotations
+
+import gc
+import gzip
+import json
+import math
+import subprocess
+import sys
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoestring.errors import (
+    FormatError,
+    IntegrityError,
+    ParameterError,
+    ShoestringWarning,
+    StorageError,
+)
+from shoestring.text.segmentation import split_words
+from shoestring.text.vocabulary import WordCounts
+from shoestring.words import shards as shards_module
+from shoestring.words.corpus import EncodedCorpus, encode_corpus
+
+ENGLISH = [
+    "The cat sat on the mat. The dog sat, too!",
+    "New York has 8 million people. Who has seen New York?",
+    "In New York the cat is out.",
+]
+CHINESE = ["我爱北京。北京很大！", "你在北京吗？我在北京。", "北京2008年。"]
+
+
+def sentences_of(corpus, unknown=None):
+    """The sentences as words, read back from ids and offsets."""
+    names = [*corpus.words, unknown]
+    parts = np.split(corpus.ids, corpus.offsets[1:-1])
+    return [[names[i] for i in part] for part in parts]
+
+
+def encoded_alike(a, b):
+    return (
+        a.words == b.words
+        and a.counts.tolist() == b.counts.tolist()
+        and a.ids.tolist() == b.ids.tolist()
+        and a.offsets.tolist() == b.offsets.tolist()
+    )
+
+
+@pytest.mark.parametrize("texts", [ENGLISH, CHINESE, ENGLISH + CHINESE])
+def test_ids_and_offsets_are_the_sentences_of_words(texts):
+    corpus = encode_corpus(texts, min_count=1)
+    sentences = [sentence for text in texts for sentence in split_words(text)]
+    assert sentences_of(corpus) == sentences
+    counts = Counter(word for sentence in sentences for word in sentence)
+    assert dict(zip(corpus.words, corpus.counts.tolist(), strict=True)) == counts
+    assert corpus.words == sorted(counts, key=lambda word: (-counts[word], word))
+    assert (corpus.ids.dtype, corpus.offsets.dtype, corpus.counts.dtype) == ("i4", "i8", "i8")
+    assert (corpus.offsets[0], corpus.offsets[-1]) == (0, corpus.n_tokens)
+    assert corpus.n_sentences == len(sentences)
+    assert corpus.n_documents == len(texts)
+    assert corpus.longest_sentence == max(map(len, sentences))
+    assert corpus.unknown_share == 0
+
+
+@settings(max_examples=30)
+@given(st.lists(st.lists(st.sampled_from("abc中"), max_size=5), min_size=1), st.integers(1, 4))
+def test_rare_words_keep_their_place_as_minus_one(sentences, min_count):
+    counts = Counter(word for sentence in sentences for word in sentence)
+    if max(counts.values(), default=0) < min_count:
+        return
+    corpus = encode_corpus(sentences, min_count=min_count)
+    expected = [[w if counts[w] >= min_count else None for w in s] for s in sentences if s]
+    assert sentences_of(corpus) == expected
+    n_known = sum(word is not None for sentence in expected for word in sentence)
+    assert math.isclose(corpus.unknown_share, 1 - n_known / sum(map(len, expected)))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_many_small_shards_encode_as_one(monkeypatch, seed):
+    rng = np.random.default_rng(seed)
+    texts = [
+        " ".join(f"w{'x' * int(i)}" for i in rng.integers(0, 30, rng.integers(1, 40))) + ". 中国人"
+        for _ in range(50)
+    ]
+    parameters = {"min_count": 2, "max_share": 0.7, "phrases": 2, "phrase_threshold": 0.5}
+    whole = encode_corpus(texts, **parameters)
+    monkeypatch.setattr(shards_module, "SHARD_TOKENS", 100)
+    monkeypatch.setattr(shards_module, "_BLOCK_TOKENS", 10)
+    cut = encode_corpus(texts, **parameters)
+    assert encoded_alike(whole, cut)
+    assert whole.fingerprint == cut.fingerprint
+    assert any("_" in word for word in whole.words)
+
+
+def test_the_same_for_any_number_of_processes(tmp_path):
+    for name, texts in (("a.txt", ENGLISH), ("b.txt", CHINESE), ("c.txt", ENGLISH + CHINESE)):
+        (tmp_path / name).write_text("\n".join(texts), encoding="utf-8")
+    one = encode_corpus(tmp_path, min_count=2, lexicon=["北京"])
+    two = encode_corpus(tmp_path, min_count=2, lexicon=["北京"], n_jobs=2)
+    assert encoded_alike(one, two)
+    assert one.fingerprint == two.fingerprint
+    assert "北京" in one.words
+
+
+def test_a_fault_in_another_process_is_the_same_fault(tmp_path):
+    (tmp_path / "a.txt").write_text("one two")
+    (tmp_path / "b.txt").write_bytes(b"one\n\xff")
+    with pytest.raises(FormatError, match=r"b\.txt:2:1: not UTF-8") as raised:
+        encode_corpus(tmp_path, tmp_path / "out", n_jobs=2)
+    assert raised.value.line == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+
+
+def test_all_kinds_of_sources_encode_alike(tmp_path):
+    pd = pytest.importorskip("pandas")
+    texts = ENGLISH + CHINESE
+    records = [{"body": text} for text in texts]
+    lines = "\n".join(json.dumps(record) for record in records)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "a.txt").write_text("\n".join(texts), encoding="utf-8")
+    tokens = [sentence for text in texts for sentence in split_words(text)]
+    (tmp_path / "tokens").write_text("\n".join(map(" ".join, tokens)), encoding="utf-8")
+    sources = [
+        iter(texts),
+        str(tmp_path / "a.txt"),
+        [tmp_path / "a.txt"],
+        tokens,
+        map(tuple, tokens),
+    ]
+    expected = encode_corpus(texts, min_count=2)
+    assert all(encoded_alike(encode_corpus(source, min_count=2), expected) for source in sources)
+    for source in (records, pd.DataFrame(records), tmp_path / "a.jsonl.gz"):
+        assert encoded_alike(encode_corpus(source, min_count=2, text="body"), expected)
+    by_user = encode_corpus(tmp_path / "tokens", min_count=2, segmented=True)
+    assert encoded_alike(by_user, expected)
+
+
+def test_a_vocabulary_smaller_than_asked_is_warned_of():
+    with pytest.warns(ShoestringWarning, match=r"has 2 words, not the 9 asked for: no more occur"):
+        corpus = encode_corpus([["b", "b", "a", "a", "c"]], vocab_size=9, min_count=2)
+    assert corpus.words == ["a", "b"]
+
+
+def test_a_vocabulary_is_cut_to_the_most_frequent_words():
+    corpus = encode_corpus(ENGLISH, vocab_size=3, min_count=1)
+    assert corpus.words == ["the", "new", "york"]
+    assert corpus.counts.tolist() == [4, 3, 3]
+
+
+def test_words_of_too_many_documents_are_left_out():
+    corpus = encode_corpus(["of a. of b", "of a", "of of", "c a"], min_count=1, max_share=0.5)
+    assert corpus.words == ["b", "c"]
+    corpus = encode_corpus(["of a. of b", "of a", "of of", "c a"], min_count=1, max_share=0.75)
+    assert corpus.words == ["of", "a", "b", "c"]
+
+
+def test_words_are_skipped_by_list_and_by_rank():
+    corpus = encode_corpus(ENGLISH, min_count=2, skip_words=["york", "absent"], skip_top=1)
+    assert "new" in corpus.words
+    assert not {"the", "york"} & set(corpus.words)
+    assert sentences_of(corpus)[0] == [None, "cat", "sat", None, None, None]
+
+
+def test_phrases_are_words_and_characters_join_to_words():
+    corpus = encode_corpus(ENGLISH + CHINESE, min_count=2, phrases=True, phrase_threshold=4)
+    counts = dict(zip(corpus.words, corpus.counts.tolist(), strict=True))
+    assert counts["new_york"] == 3
+    assert counts["北京"] == 5
+    assert "京" not in counts
+    assert ["北京", None, None] in sentences_of(corpus)
+
+
+def test_two_rounds_make_longer_phrases():
+    sentences = [["x", "new", "york", "city"], ["new", "york", "city", "y"]] * 5
+    corpus = encode_corpus(sentences, min_count=1, phrases=2, phrase_threshold=0.5)
+    assert "new_york_city" in "+".join(corpus.words)
+
+
+@pytest.mark.parametrize("phrases", [0, 1])
+def test_words_that_a_full_table_forgot_are_unknown_and_the_other_counts_exact(
+    monkeypatch, phrases
+):
+    monkeypatch.setattr(shards_module, "WordCounts", partial(WordCounts, max_words=3))
+    monkeypatch.setattr(shards_module, "SHARD_TOKENS", 4)
+    monkeypatch.setattr(shards_module, "_BLOCK_TOKENS", 1)
+    sentences = [["a", "b", "a", "b", "x", "y"], ["a", "u", "v"], ["b", "a", "w"]]
+    corpus = encode_corpus(sentences, min_count=2, phrases=phrases, phrase_threshold=99)
+    assert corpus.words == ["a", "b"]
+    assert corpus.counts.tolist() == [4, 3]
+    assert corpus.ids.tolist() == [0, 1, 0, 1, -1, -1, 0, -1, -1, 1, 0, -1]
+
+
+def test_a_corpus_opens_again_as_it_was(tmp_path):
+    written = encode_corpus(ENGLISH, tmp_path / "new" / "corpus", min_count=1)
+    opened = EncodedCorpus.open(str(tmp_path / "new" / "corpus"))
+    assert encoded_alike(written, opened)
+    assert isinstance(opened.ids, np.memmap)
+    for name in ("n_documents", "longest_sentence", "fingerprint", "settings", "folder"):
+        assert getattr(opened, name) == getattr(written, name)
+    assert [path.name for path in tmp_path.rglob("*") if "part" in path.name] == []
+    assert len(list((tmp_path / "new" / "corpus").iterdir())) == 5
+
+
+def test_the_fingerprint_tells_content_and_settings_apart():
+    same = [encode_corpus(ENGLISH, min_count=2).fingerprint for _ in range(2)]
+    others = [
+        encode_corpus(ENGLISH, min_count=1).fingerprint,
+        encode_corpus(ENGLISH[::-1], min_count=2).fingerprint,
+        encode_corpus(ENGLISH, min_count=2, wrapped=True).fingerprint,
+        encode_corpus(ENGLISH, min_count=2, lexicon=["北京"]).fingerprint,
+        encode_corpus(ENGLISH, min_count=2, lexicon=["北"]).fingerprint,
+    ]
+    assert same[0] == same[1]
+    assert len({*same, *others}) == 1 + len(others)
+    cut = [encode_corpus(c, min_count=1).fingerprint for c in ([["a", "b"]], [["a"], ["b"]])]
+    assert cut[0] != cut[1]
+
+
+def test_a_corpus_without_a_folder_is_removed_with_its_last_reference():
+    corpus = encode_corpus(ENGLISH, min_count=1)
+    folder = corpus.folder
+    assert folder.is_dir()
+    del corpus
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "mine").write_text("keep")
+    with pytest.raises(ParameterError, match=r"'folder' .* must be a new or empty folder"):
+        encode_corpus(ENGLISH, tmp_path)
+    assert (tmp_path / "mine").read_text() == "keep"
+
+
+def test_what_a_killed_encoding_left_behind_does_not_hinder(tmp_path):
+    folder = tmp_path / "corpus"
+    program = (
+        "import os, sys\nfrom shoestring.words.corpus import encode_corpus\n"
+        "def texts():\n    yield 'one two'\n    os._exit(9)\n"
+        "encode_corpus(texts(), sys.argv[1], min_count=1)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], check=False)
+    assert done.returncode == 9
+    assert not folder.exists()
+    assert encode_corpus(["one two"], folder, min_count=1).n_tokens == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+@pytest.mark.parametrize("name", ["ids.npy", "offsets.npy", "counts.npy", "vocabulary.json"])
+@pytest.mark.parametrize("n_kept", [0, 60, -1])
+def test_a_file_that_was_cut_off_is_named(tmp_path, name, n_kept):
+    encode_corpus(ENGLISH * 20, tmp_path / "c")
+    file = tmp_path / "c" / name
+    file.write_bytes(file.read_bytes()[:n_kept])
+    with pytest.raises(IntegrityError, match=rf"{name} is damaged.*Encode the text again"):
+        EncodedCorpus.open(tmp_path / "c")
+
+
+def test_a_file_of_another_corpus_or_none_is_named(tmp_path):
+    encode_corpus(ENGLISH, tmp_path / "a", min_count=1)
+    encode_corpus(CHINESE, tmp_path / "b", min_count=1)
+    for name in ("ids.npy", "counts.npy"):
+        (tmp_path / "a" / name).rename(tmp_path / "kept")
+        with pytest.raises(IntegrityError, match=rf"{name} is damaged"):
+            EncodedCorpus.open(tmp_path / "a")
+        (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
+        with pytest.raises(IntegrityError, match=rf"{name} holds int.. \(\d+,\) but must hold"):
+            EncodedCorpus.open(tmp_path / "a")
+        (tmp_path / "kept").replace(tmp_path / "a" / name)
+    np.save(tmp_path / "a" / "offsets.npy", np.arange(6))
+    with pytest.raises(IntegrityError, match=r"offsets\.npy must go from 0 to \d+, not .* 5"):
+        EncodedCorpus.open(tmp_path / "a")
+
+
+def test_a_config_that_is_not_ours_is_named(tmp_path):
+    with pytest.raises(StorageError, match=r"There is no corpus in .* Encode the text first"):
+        EncodedCorpus.open(tmp_path)
+    config = tmp_path / "config.json"
+    for text, error, message in (
+        ("{", IntegrityError, "is damaged"),
+        ("{}", FormatError, "not the config of an encoded corpus"),
+        ('{"format": "shoestring-corpus", "format_version": 9}', FormatError, "version 9, where"),
+        ('{"format": "shoestring-corpus", "format_version": 1}', IntegrityError, "lacks 'n_tok"),
+    ):
+        config.write_text(text)
+        with pytest.raises(error, match=message):
+            EncodedCorpus.open(tmp_path)
+
+
+def test_a_window_longer_than_every_sentence_is_refused():
+    corpus = encode_corpus(ENGLISH, min_count=1)
+    corpus.check_window(7)
+    with pytest.raises(ParameterError, match=r"longest sentence, 7 tokens\. Got 11 instead\."):
+        corpus.check_window(11)
+
+
+@pytest.mark.parametrize(
+    ("source", "parameters", "error", "message"),
+    [
+        ([], {}, ParameterError, "There are no texts to read"),
+        ([" ", "..."], {}, FormatError, "There is no word in the text"),
+        ([[]], {}, FormatError, "There is no word in the text"),
+        ([["a"], "b"], {}, FormatError, "item 2 is of type str. It must be a list of tokens"),
+        ([["a", 3]], {}, FormatError, "A token must be a str, and 3 is of type int"),
+        ([["a", ["b"]]], {}, FormatError, "A token must be a str .*list"),
+        ([{"body": "x"}], {}, FormatError, "item 1: no column 'text'. Name one of: 'body'"),
+        (7, {}, ParameterError, "Got an object of type int instead"),
+        (["a b"], {"min_count": 2}, ParameterError, "most frequent word, 'a', occurs 1 times"),
+        (["a b"], {"min_count": 0}, ParameterError, "must be an int of at least 1. Got 0"),
+        (["a b"], {"vocab_size": 1.5}, ParameterError, "'vocab_size' .* Got 1.5 instead"),
+        (["a b"], {"max_share": 0}, ParameterError, "must be above 0 and at most 1. Got 0"),
+        (["a b"], {"phrase_threshold": 0}, ParameterError, "'phrase_threshold' .* above 0. Got 0"),
+        (["a b"], {"skip_words": "the"}, ParameterError, "words, not one str. Got 'the'"),
+        (["a b"], {"n_jobs": 0}, ParameterError, "'n_jobs' .* at least 1. Got 0"),
+        (["a"], {"segmented": True, "lexicon": ["中国"]}, ParameterError, "must be None"),
+        ([["a"]], {"lexicon": ["中国"]}, ParameterError, "the lexicon would do nothing"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_leaves_nothing(
+    tmp_path, source, parameters, error, message
+):
+    with pytest.raises(error, match=message):
+        encode_corpus(source, tmp_path / "out", **parameters)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_of_a_file_is_not_taken_for_a_text(tmp_path):
+    (tmp_path / "a.txt").write_text("one two")
+    with pytest.raises(ParameterError, match=r"is the name of a file.* give Path objects"):
+        encode_corpus([str(tmp_path / "a.txt")])
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shards_module.np, "save", full)
+    with pytest.raises(StorageError, match=r"cannot be written: No space left on device\. Free"):
+        encode_corpus(ENGLISH, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corpus_of_many_words_needs_little_memory(tmp_path):
+    """250,000 tokens, a text at a time: what is held is less than 4 bytes a token."""
+    program = (
+        "import sys, tracemalloc\nfrom shoestring.words import shards\n"
+        "from shoestring.words.corpus import encode_corpus\n"
+        "shards.SHARD_TOKENS = 1 << 14\n"
+        "texts = (f'{chr(97 + i % 26)} b c d. ' * 25 for i in range(2_500))\n"
+        "encode_corpus(['warm up'], min_count=1)\n"
+        "tracemalloc.start()\n"
+        "corpus = encode_corpus(texts, sys.argv[1])\n"
+        "print(corpus.n_tokens, tracemalloc.get_traced_memory()[1])"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "out")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    n_tokens, peak = map(int, done.stdout.split())
+    assert n_tokens == 250_000
+    assert peak < 700_000

@@ -1,0 +1,108 @@
+"""From ids to activations: what words of a kind share, and what a context changes."""
+
+import numpy as np
+import pytest
+
+from shoestring.errors import ParameterError, ShapeError
+from shoestring.words.codes import pack_codes, top_k_bits
+from shoestring.words.corpus import encode_corpus
+from shoestring.words.count_rule import CountSettings, train_on_counts
+from shoestring.words.packed import overlap_counts
+
+SETTINGS = CountSettings(n_neurons=40, window=5)
+N_ACTIVE = 8
+MONEY = "loan cash credit teller deposit savings account interest mortgage vault cheque debt"
+RIVER = "water boat fish shore mud reed stream flood bridge canoe otter heron"
+钱 = "贷款 现金 信用 出纳 存款 储蓄 账户 利息 抵押 金库 支票 债务"
+河 = "河水 小船 鱼儿 河岸 淤泥 芦苇 溪流 洪水 桥梁 独木舟 水獭 苍鹭"
+
+
+def topical(*topics, n_sentences=1500, seed=0):
+    """Sentences of one topic each."""
+    rng = np.random.default_rng(seed)
+    kinds = [topic.split() for topic in topics]
+    return [rng.permutation(kinds[i % len(kinds)])[:8].tolist() for i in range(n_sentences)]
+
+
+def trained(sentences, settings=SETTINGS, **options):
+    corpus = encode_corpus(sentences)
+    weights = train_on_counts(corpus.ids, corpus.offsets, corpus.counts, settings, **options)
+    return {word: i for i, word in enumerate(corpus.words)}, weights
+
+
+def codes_of(rows):
+    return pack_codes(top_k_bits(np.ascontiguousarray(rows), N_ACTIVE), rows.shape[1])
+
+
+@pytest.mark.parametrize("topics", [(MONEY, RIVER), (钱, 河)], ids=["english", "chinese"])
+def test_words_of_one_topic_share_more_bits(topics):
+    ids, weights = trained(topical(*topics))
+    codes = codes_of(weights[len(ids) :])
+    first, second = ([ids[word] for word in topic.split()] for topic in topics)
+    shared = overlap_counts(codes, codes)
+    within = shared[np.ix_(first, first)][~np.eye(len(first), dtype=bool)]
+    assert within.mean() > 2 * shared[np.ix_(first, second)].mean()
+
+
+@pytest.mark.parametrize(
+    ("word", "topics"), [("bank", (MONEY, RIVER)), ("行", (钱, 河))], ids=["english", "chinese"]
+)
+def test_a_context_moves_a_word_of_two_meanings_to_one(word, topics):
+    others = [" ".join(f"{letter}{i}" for i in range(12)) for letter in "abcdef"]
+    sentences = topical(*(f"{topic} {word}" for topic in topics), *others, n_sentences=4000)
+    ids, weights = trained(sentences)
+    targets = weights[len(ids) :]
+    first, second = ([ids[w] for w in topic.split()] for topic in topics)
+    in_context = [targets[ids[word]] + weights[of[:6]].sum(axis=0) for of in (first, second)]
+    shared = overlap_counts(codes_of(np.stack(in_context)), codes_of(targets))
+    assert shared[0, first[6:]].mean() > shared[0, second[6:]].mean() + 0.5
+    assert shared[1, second[6:]].mean() > shared[1, first[6:]].mean() + 0.5
+
+
+def test_one_thread_and_three_give_the_same_bits_and_the_seed_decides():
+    sentences = topical(MONEY, RIVER)
+    alone = trained(sentences, n_threads=1)[1]
+    assert alone.tobytes() == trained(sentences, n_threads=3)[1].tobytes()
+    other = CountSettings(n_neurons=40, window=5, seed=1)
+    assert alone.tobytes() != trained(sentences, other)[1].tobytes()
+
+
+def test_no_context_weight_leaves_codes_static():
+    ids, weights = trained(topical(MONEY, RIVER), CountSettings(20, 5, context_weight=0.0))
+    assert not weights[: len(ids)].any()
+    assert weights[len(ids) :].any()
+
+
+def test_a_word_that_stands_alone_has_no_activations():
+    ids, weights = trained([*topical(MONEY, RIVER), *[["hermit"]] * 9])
+    assert not weights[len(ids) + ids["hermit"]].any()
+    assert not weights[ids["hermit"]].any()
+    assert weights[len(ids) + ids["loan"]].any()
+
+
+def test_a_corpus_without_pairs_is_refused():
+    corpus = encode_corpus([["alone"]] * 9)
+    with pytest.raises(ParameterError, match=r"nothing to learn from: in 9 tokens"):
+        train_on_counts(corpus.ids, corpus.offsets, corpus.counts)
+
+
+@pytest.mark.parametrize(
+    ("ids", "offsets", "said"),
+    [
+        ([0, 1, 5], [0, 3], "Got 0 to 5"),
+        ([0, -2, 1], [0, 3], "Got -2 to 1"),
+        ([0, 1, 1], [0, 2], "from 0 to T"),
+        ([0, 1, 1], [0, 2, 1, 3], "rise from 0"),
+    ],
+)
+def test_ids_and_offsets_must_fit(ids, offsets, said):
+    with pytest.raises(ShapeError, match=said):
+        train_on_counts(np.array(ids, np.int32), np.array(offsets), np.array([1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("n_neurons", 0), ("window", 4), ("window", 1), ("n_components", 0)]
+)
+def test_settings_that_cannot_be_are_named(name, value):
+    with pytest.raises(ParameterError, match=f"'{name}' parameter of CountSettings"):
+        CountSettings(**{name: value})

@@ -1,0 +1,570 @@
+"""BinaryVectors: trained by either rule, asked, saved, made of dense vectors, in both idioms."""
+
+import json
+import shutil
+import subprocess
+import sys
+from itertools import islice, product
+from pathlib import Path
+from string import ascii_lowercase
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoestring import BinaryVectors
+from shoestring.errors import (
+    BudgetError,
+    FormatError,
+    IntegrityError,
+    NotFittedError,
+    ParameterError,
+    ShapeError,
+    ShoestringError,
+    ShoestringWarning,
+    StorageError,
+    UnknownWordError,
+)
+from shoestring.words import OverlapIndex
+from shoestring.words.codes import pack_codes, top_k_bits, unpack_codes
+from shoestring.words.composing import text_shares, zipf_counts
+from shoestring.words.recipes import RULES
+
+from .conftest import SETTINGS, TOPICS
+
+RNG = np.random.default_rng(0)
+WORDS = ["the", "bank", "river", "money", "boat", "市场", "河"]
+DENSE = RNG.normal(size=(7, 20)).astype(np.float32)
+CONTEXT = RNG.normal(size=(7, 20)).astype(np.float32)
+
+
+def neurons(**options: object) -> BinaryVectors:
+    """Vectors whose activations are known."""
+    known = {"n_neurons": None, "n_active": 4, "window": 5, "context": CONTEXT}
+    return BinaryVectors.from_dense(WORDS, DENSE, **(known | options))
+
+
+# Training
+
+
+def test_neighbours_are_of_the_same_topic_in_both_languages(trained):
+    """By chance 1.6 of 7 would be; the published rule learns slowly."""
+    found = [{word for word, _ in trained.most_similar(t[0], topn=7)} & set(t) for t in TOPICS]
+    assert min(map(len, found)) >= (3 if trained.rule == "published" else 6)
+
+
+def test_codes_have_exactly_k_active_bits_and_are_the_top_of_the_activations(trained):
+    assert (np.unpackbits(trained.codes_, axis=1).sum(axis=1) == 6).all()
+    targets = trained.activations_[len(trained) :]
+    assert (unpack_codes(trained.codes_, 32).active_bits() == top_k_bits(targets, 6)).all()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_same_seed_gives_the_same_bits(rule, texts):
+    one, two, other = (
+        BinaryVectors(rule=rule, **SETTINGS, random_state=seed).fit(texts) for seed in (3, 3, 4)
+    )
+    assert one.codes_.tobytes() == two.codes_.tobytes() != other.codes_.tobytes()
+    assert one.activations_.tobytes() == two.activations_.tobytes()
+
+
+def test_files_folders_lists_and_tokens_are_trained_on_alike(tmp_path, texts):
+    file = tmp_path / "corpus.txt"
+    file.write_text("\n".join(texts), encoding="utf-8")
+    sentences = [BinaryVectors(**SETTINGS).fit(texts).sentences(text)[0] for text in texts[:2]]
+    assert sentences[0] == texts[0].rstrip(".").split()
+    codes = [BinaryVectors(**SETTINGS).fit(source).codes_ for source in (texts, file, [file])]
+    assert (codes[0] == codes[1]).all()
+    assert (codes[0] == codes[2]).all()
+
+
+def test_segmented_chinese_and_a_lexicon_keep_words_whole(tmp_path):
+    words = ["市场", "银行", "价格", "股票", "贸易"]
+    rng = np.random.default_rng(0)
+    lines = [rng.choice(words, 7).tolist() for _ in range(60)]
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("".join(f"{word} 10 n\n" for word in words), encoding="utf-8")
+    small = SETTINGS | {"n_neurons": 5, "n_active": 2}
+    segmented = BinaryVectors(segmented=True, **small).fit([" ".join(line) for line in lines])
+    kept = BinaryVectors(lexicon=lexicon, **small).fit(["".join(line) + "。" for line in lines])
+    assert sorted(segmented.index_to_key) == sorted(kept.index_to_key) == sorted(words)
+    assert (segmented.codes_ == kept.codes_).all()
+    assert kept.sentences("银行股票") == [["银行", "股票"]]
+    assert segmented.sentences("银行 股票") == [["银行", "股票"]]
+
+
+def test_phrases_are_words_and_are_found_in_texts(texts):
+    many = [" ".join(pair) for pair in product(ascii_lowercase, repeat=3)]  # so that pairs are rare
+    vectors = BinaryVectors(phrases=1, **SETTINGS).fit([*texts, *many, *["new york now"] * 60])
+    assert "new_york" in vectors
+    assert vectors.sentences("In New York.") == [["in", "new_york"]]
+
+
+# Words and codes
+
+
+def test_similarity_is_the_share_of_bits_that_agree():
+    v = neurons()
+    for a in WORDS:
+        for b in WORDS:
+            assert v.similarity(a, b) == (v[a] == v[b]).mean()
+    assert v.similarity("bank", v["river"]) == v.similarity("bank", "river")
+
+
+def test_most_similar_equals_a_sort_of_all_and_leaves_the_word_out():
+    v = neurons()
+    found = v.most_similar("bank", topn=3)
+    order = sorted(
+        (w for w in WORDS if w != "bank"), key=lambda w: (-v.similarity("bank", w), WORDS.index(w))
+    )
+    assert [word for word, _ in found] == order[:3]
+    assert len(v.most_similar("bank", topn=100)) == 6
+
+
+def test_most_similar_equals_the_overlap_index(trained):
+    index = OverlapIndex(trained.n_neurons)
+    index.add(trained.codes_)
+    ids, _ = index.search(trained.codes_[:5], n=4)
+    for word, row in zip(trained.index_to_key, ids, strict=False):
+        others = [trained.index_to_key[i] for i in row if trained.index_to_key[i] != word]
+        assert [w for w, _ in trained.most_similar(word, topn=3)][:2] == others[:2]
+
+
+def test_several_words_stand_for_the_sum_of_their_activations():
+    v = neurons()
+    found = v.most_similar(["bank", "river"], ["money"], topn=4)
+    total = DENSE[1] + DENSE[2] - DENSE[3]
+    code = np.zeros(20, bool)
+    code[np.argsort(-total)[:4]] = True
+    order = [0, *range(4, 7)]
+    want = sorted(order, key=lambda i: (-(v[WORDS[i]] == code).mean(), i))
+    assert [word for word, _ in found] == [WORDS[i] for i in want]
+    assert v.most_similar(code, topn=1)[0][1] == max((v[w] == code).mean() for w in WORDS)
+
+
+def test_the_names_are_those_of_gensims_keyed_vectors():
+    v = neurons()
+    assert v.index_to_key == WORDS
+    assert v.key_to_index["river"] == 2
+    assert (len(v), "bank" in v, "Bank" in v, "none" in v, 3 in v) == (7, True, True, False, False)
+    assert v["bank"].dtype == bool
+    assert (v[["bank", "河"]] == np.stack([v["bank"], v["河"]])).all()
+    gensim = pytest.importorskip("gensim.models", reason="the peer of these names")
+    for name in ("most_similar", "similarity", "key_to_index", "index_to_key", "__contains__"):
+        assert hasattr(gensim.KeyedVectors, name) or name in ("key_to_index", "index_to_key")
+        assert hasattr(v, name)
+
+
+def test_an_unknown_word_is_a_key_error_with_the_nearest_spellings():
+    v = neurons()
+    for ask in (v.most_similar, v.__getitem__, lambda word: v.similarity("bank", word)):
+        with pytest.raises(KeyError) as failure:
+            ask("banc")
+        assert isinstance(failure.value, UnknownWordError)
+        assert str(failure.value).endswith("The nearest spellings are 'bank'.")
+    with pytest.raises(UnknownWordError, match="'市長' is none of the 7 that have a vector"):
+        v["市長"]
+
+
+# In context, and of texts
+
+
+def code_of(activations: np.ndarray) -> np.ndarray:
+    code = np.zeros(activations.shape[-1], bool)
+    code[top_k_bits(activations[None].astype(np.float64), 4)[0]] = True
+    return code
+
+
+def test_a_code_in_context_is_the_top_of_the_sum_over_the_window():
+    tokens = ["boat", "river", "zzz", "bank", "money", "money", "the"]
+    want = CONTEXT[2] + DENSE[1] + 2 * CONTEXT[3]  # window 5: two on each side, zzz adds nothing
+    assert (neurons().in_context(tokens, 3) == code_of(want)).all()
+    edge = DENSE[4] + CONTEXT[2]
+    assert (neurons().in_context(tokens, 0) == code_of(edge)).all()
+
+
+def test_vectors_without_context_vectors_use_the_same_for_both():
+    v = neurons(context=None)
+    assert (v.in_context(["bank", "river"], 0) == code_of(DENSE[1] + DENSE[2])).all()
+
+
+def test_a_text_is_cut_and_the_word_found_in_its_sentence():
+    v = neurons()
+    text = "Money. The BANK, the river! The boat."
+    want = v.in_context(["the", "bank", "the", "river"], 1)
+    assert (v.in_context(text, "bank") == want).all()
+    assert (v.in_context(text, "Bank") == want).all()
+    assert (v.in_context("河", "河") == code_of(DENSE[6])).all()
+    found = v.most_similar_in_context(text, "bank", topn=6)
+    assert [w for w, _ in found] == [w for w, _ in v.most_similar(want, topn=7) if w != "bank"]
+
+
+def test_an_unknown_word_in_context_is_reported_unless_its_context_is_asked_for():
+    v = neurons()
+    with pytest.raises(UnknownWordError, match="'zzz' is none"):
+        v.in_context(["river", "zzz"], 1)
+    assert (v.in_context(["river", "zzz"], 1, unknown="context") == code_of(CONTEXT[2])).all()
+    with pytest.raises(UnknownWordError, match="Neither 'zzz' nor a word of its window"):
+        v.in_context(["yyy", "zzz"], 1, unknown="context")
+    with pytest.raises(ParameterError, match="'error' or 'context'"):
+        v.in_context(["yyy", "zzz"], 1, unknown="drop")
+
+
+@pytest.mark.parametrize(("tokens", "position"), [("a bank", "boat"), (["bank"], 1), ([], 0)])
+def test_a_place_that_is_not_in_the_sentence_is_refused(tokens, position):
+    with pytest.raises(ParameterError, match="'position' parameter"):
+        neurons().in_context(tokens, position)
+
+
+def test_a_texts_code_is_the_top_of_the_weighted_sum_of_its_words():
+    counts = np.array([1000, 100, 50, 40, 30, 20, 10])
+    v = neurons(counts=counts)
+    want = code_of(DENSE[0] / 1000**0.5 + 2 * DENSE[2] / 50**0.5 + DENSE[6] / 10**0.5)
+    made = v.transform(["The river, zzz river 河", ["bank"]])
+    assert (made.toarray()[0].astype(bool) == want).all()
+    assert (made.toarray()[1].astype(bool) == v["bank"]).all()
+    assert made.dtype == np.float32
+    assert (v.encode(["river"])[0] == pack_codes(v["river"][None], 20)[0]).all()
+
+
+def test_without_counts_words_weigh_as_zipfs_law_has_it():
+    shares = text_shares(zipf_counts(100))
+    assert np.allclose(shares / shares[0], np.sqrt(np.arange(1, 101)), rtol=0.01)
+
+
+def test_texts_without_a_known_word_have_no_code_and_are_reported():
+    with pytest.warns(ShoestringWarning, match=r"2 of 3 texts have no known word.*'zzz', '\?!'"):
+        made = neurons().transform(["zzz", "river", "?!"])
+    assert made.sum(axis=1).tolist() == [0, 4, 0]
+    with pytest.raises(ParameterError, match="a list of texts"):
+        neurons().transform("river")
+    with pytest.raises(ParameterError, match="str, or lists of tokens"):
+        neurons().transform([3])
+    assert neurons().transform([]).shape == (0, 20)
+
+
+# The length of the codes
+
+
+@given(k=st.integers(1, 20))
+@settings(max_examples=20)
+def test_any_length_after_training_equals_that_length_from_the_start(k):
+    v, w = neurons(), neurons()
+    assert (v.with_active(k).codes_ == neurons(n_active=k).codes_).all()
+    assert (w.set_params(n_active=k).codes_ == neurons(n_active=k).codes_).all()
+    assert v["bank"].sum() == 4
+    assert v.with_active(k).in_context(["bank", "the"], 0).sum() == k
+
+
+@pytest.mark.parametrize("k", [0, 21, 2.5, True, "4"])
+def test_a_length_that_cannot_be_is_refused_and_the_codes_stay(k):
+    v = neurons()
+    with pytest.raises(ParameterError, match=r"must be an int in \[1, 20\]"):
+        v.set_params(n_active=k).codes_  # noqa: B018
+    assert (v.set_params(n_active=4).codes_ == neurons().codes_).all()
+
+
+# scikit-learn
+
+
+def test_it_is_cloned_searched_and_piped_by_scikit_learn(texts):
+    from sklearn.base import clone
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.utils.validation import check_is_fitted
+
+    labels = [i % 4 for i in range(len(texts))]
+    vectors = BinaryVectors(**SETTINGS)
+    assert clone(vectors).get_params() == vectors.get_params()
+    pipeline = make_pipeline(vectors, LogisticRegression())
+    grid = GridSearchCV(pipeline, {"binaryvectors__n_active": [2, 6]}, cv=2)
+    assert grid.fit(texts, labels).score(texts, labels) > 0.95
+    fitted = grid.best_estimator_[0]
+    check_is_fitted(fitted)
+    assert set(fitted.get_params()) == set(vectors.get_params())
+    assert "n_neurons=32" in repr(pipeline)
+    assert vectors.fit_transform(texts).shape == (400, 32)
+    with pytest.raises(ParameterError, match="must be named n_neurons"):
+        vectors.set_params(n_nurons=3)
+
+
+def test_init_stores_its_arguments_unchanged():
+    lexicon = iter(["a"])
+    assert BinaryVectors(n_active=-3, lexicon=lexicon).get_params()["lexicon"] is lexicon
+
+
+def test_before_training_it_says_so():
+    for ask in (lambda v: v.most_similar("a"), len, lambda v: v.save("x"), lambda v: v.codes_):
+        with pytest.raises(NotFittedError, match="call fit"):
+            ask(BinaryVectors())
+
+
+def test_importing_shoestring_imports_nothing_heavy_and_the_class_no_scikit_learn():
+    program = """
+import sys, shoestring
+heavy = {"numba", "sklearn", "scipy", "torch", "pandas"}
+assert not heavy & set(sys.modules)
+shoestring.BinaryVectors
+assert not {"sklearn", "torch", "pandas"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# Saved and loaded
+
+
+def test_saved_vectors_come_back_the_same_and_memory_mapped(tmp_path, trained):
+    trained.save(tmp_path / "v")
+    loaded = BinaryVectors.load(tmp_path / "v")
+    assert repr(loaded).replace(", segmented=False", "") == repr(trained).replace(
+        ", min_count=1", ", min_count=1"
+    )
+    assert isinstance(loaded.codes_, np.memmap)
+    assert isinstance(loaded.activations_, np.memmap)
+    assert loaded.codes_.tobytes() == trained.codes_.tobytes()
+    assert loaded.index_to_key == trained.index_to_key
+    assert loaded.most_similar("cat") == trained.most_similar("cat")
+    assert (loaded.in_context("cat dog", "cat") == trained.in_context("cat dog", "cat")).all()
+    assert (loaded.encode(["cat 猫"]) == trained.encode(["cat 猫"])).all()
+    assert (loaded.with_active(3).codes_ == trained.with_active(3).codes_).all()
+
+
+def test_saving_again_replaces_and_leaves_nothing_else(tmp_path):
+    v = neurons()
+    v.save(tmp_path / "v")
+    names = sorted(path.name for path in (tmp_path / "v").iterdir())
+    BinaryVectors.load(tmp_path / "v").with_active(2).save(tmp_path / "v")
+    again = sorted(path.name for path in (tmp_path / "v").iterdir())
+    assert len(again) == len(names)
+    assert BinaryVectors.load(tmp_path / "v")["bank"].sum() == 2
+
+
+def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    neurons().save(tmp_path / "v")
+    real = np.save
+
+    def full(file, array, **options):
+        if array.dtype == np.float32:
+            raise OSError(28, "No space left on device")
+        real(file, array, **options)
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(StorageError, match="No space left"):
+        neurons(n_active=2).save(tmp_path / "v")
+    assert BinaryVectors.load(tmp_path / "v")["bank"].sum() == 4
+    with pytest.raises(StorageError):
+        neurons().save(tmp_path / "new")
+    with pytest.raises(ParameterError, match="folder of saved word vectors"):
+        BinaryVectors.load(tmp_path / "new")
+    monkeypatch.undo()
+    neurons().save(tmp_path / "new")
+    assert len(BinaryVectors.load(tmp_path / "new")) == 7
+
+
+def test_without_activations_the_codes_are_there_and_the_rest_says_what_is_missing(tmp_path):
+    v = neurons()
+    v.save(tmp_path / "small", activations=False)
+    small = BinaryVectors.load(tmp_path / "small")
+    assert small.most_similar("bank") == v.most_similar("bank")
+    assert not small.knows_context
+    for ask in (
+        lambda: small.in_context(["bank"], 0),
+        lambda: small.transform(["bank"]),
+        lambda: small.most_similar(["bank", "river"]),
+        lambda: small.with_active(3).codes_,
+        lambda: small.activations_,
+    ):
+        with pytest.raises(NotFittedError, match="activations=True, or train them again"):
+            ask()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "mine.txt").write_text("x")
+    with pytest.raises(ParameterError, match=r"It holds 'mine\.txt'"):
+        neurons().save(tmp_path / "letters")
+    with pytest.raises(ParameterError, match="shoestring words train"):
+        BinaryVectors.load(tmp_path / "letters")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text("{}")
+    for use in (neurons().save, BinaryVectors.load):
+        with pytest.raises(FormatError, match=r"not the config\.json of word vectors"):
+            use(tmp_path / "other")
+
+
+@pytest.mark.parametrize("name", ["codes", "activations", "counts", "vocabulary", "config"])
+@pytest.mark.parametrize("damage", ["truncated", "missing", "garbage"])
+def test_a_damaged_folder_is_one_sentence_with_the_file_and_the_remedy(tmp_path, name, damage):
+    neurons(counts=np.arange(7)).save(tmp_path / "v")
+    (path,) = (tmp_path / "v").glob(f"{name}*")
+    if damage == "missing":
+        path.unlink()
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"\xff" * 999)
+    if (name, damage) == ("config", "missing"):
+        with pytest.raises(ParameterError, match="Train some"):
+            BinaryVectors.load(tmp_path / "v")
+        return
+    with pytest.raises(IntegrityError) as failure:
+        BinaryVectors.load(tmp_path / "v")
+    assert path.name in str(failure.value)
+    assert "save or train the vectors again" in str(failure.value)
+
+
+def test_a_whole_file_of_other_vectors_is_found_out(tmp_path):
+    neurons().save(tmp_path / "v")
+    np.save(tmp_path / "v" / "codes-1.npy", neurons().codes_[:5])
+    with pytest.raises(
+        IntegrityError, match=r"codes-1\.npy holds .*\(5, 3\) but must hold .*\(7, 3\)"
+    ):
+        BinaryVectors.load(tmp_path / "v")
+
+
+def test_a_folder_of_a_later_version_is_refused(tmp_path):
+    neurons().save(tmp_path / "v")
+    path = tmp_path / "v" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 99}))
+    with pytest.raises(FormatError, match="format version 99"):
+        BinaryVectors.load(tmp_path / "v")
+
+
+# Dense vectors
+
+
+def test_dense_vectors_become_codes_that_keep_their_neighbours():
+    rng = np.random.default_rng(1)
+    centres = rng.normal(size=(6, 30))
+    words = ["".join(pair) for pair in islice(product(ascii_lowercase, repeat=2), 120)]
+    dense = centres[np.arange(120) % 6] + rng.normal(0, 0.4, (120, 30))
+    v = BinaryVectors.from_dense(words, dense, n_neurons=40, n_active=5)
+    same = [words.index(word) % 6 == 0 for word, _ in v.most_similar("aa", topn=10)]
+    assert sum(same) >= 9
+    again = BinaryVectors.from_dense(words, dense, n_neurons=40, n_active=5)
+    assert (again.codes_ == v.codes_).all()
+    assert (v.in_context(["aa", "ag"], 0).sum(), v.encode(["aa"]).shape) == (5, (1, 5))
+
+
+@pytest.mark.parametrize("format", ["word2vec", "word2vec-binary", "npz"])
+def test_exported_codes_and_activations_come_back(tmp_path, format):
+    v = neurons()
+    v.export(tmp_path / "codes", format)
+    codes = BinaryVectors.from_word2vec_format(tmp_path / "codes")
+    assert (codes.codes_ == v.codes_).all()
+    assert codes.n_active == 4
+    v.export(tmp_path / "activations", format, activations=True)
+    options = {"n_neurons": None, "n_active": 4, "window": 5}
+    whole = BinaryVectors.from_word2vec_format(tmp_path / "activations", **options)
+    assert (whole.codes_ == v.codes_).all()
+    if format == "npz":
+        assert (whole.in_context(WORDS, 3) == v.in_context(WORDS, 3)).all()
+
+
+def test_codes_of_one_active_bit_more_or_less_keep_their_bits(tmp_path):
+    codes = (DENSE > 0.5).astype(int)
+    path = tmp_path / "v.txt"
+    rows = [" ".join(map(str, [word, *row])) for word, row in zip(WORDS, codes, strict=True)]
+    path.write_text("\n".join(["7 20", *rows]), encoding="utf-8")
+    v = BinaryVectors.from_word2vec_format(path)
+    assert (v[WORDS] == codes).all()
+    assert v.similarity("bank", "河") == (codes[1] == codes[6]).mean()
+    with pytest.raises(NotFittedError):
+        v.in_context(["bank"], 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "dense", "options", "error", "says"),
+    [
+        (WORDS[:3], DENSE, {}, ShapeError, r"array \(3, D\), a row for each word"),
+        (["a"] * 7, DENSE, {}, ParameterError, "distinct words"),
+        (WORDS, np.full((7, 20), np.inf), {}, ParameterError, "finite"),
+        (WORDS, DENSE, {"context": DENSE[:, :4]}, ShapeError, "differ"),
+        (WORDS, DENSE, {"counts": [1, 2]}, ParameterError, "an int of at least 0 for each of 7"),
+        (WORDS, DENSE, {"n_neurons": None, "n_active": 21}, ParameterError, r"in \[1, 20\]"),
+        (WORDS, DENSE, {"n_neurons": 0}, ParameterError, "n_neurons"),
+    ],
+)
+def test_dense_vectors_that_do_not_fit_are_refused(words, dense, options, error, says):
+    with pytest.raises(error, match=says):
+        BinaryVectors.from_dense(words, dense, **options)
+
+
+# Bad input, one sentence each
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    ("texts", "changed", "says"),
+    [
+        ([], {}, "There are no texts to read"),
+        (["?!", " "], {}, "no word in the text|There are no texts"),
+        (["one two three"] * 9, {}, "longest sentence, 3 tokens. Got 5"),
+        (["one two three four five"] * 9, {"min_count": 10}, "Got 10, but the most frequent"),
+        (["one two three four five"], {"n_active": 33}, r"must be an int in \[1, 32\]. Got 33"),
+        (["one two three four five"], {"n_active": 0}, r"must be an int in \[1, 32\]. Got 0"),
+        (["one two three four five"], {"n_neurons": 0}, "int in \\[1, 1048576\\]. Got 0"),
+        (["one two three four five"], {"window": 4}, "odd.*Got 4"),
+        (["one two three four five"], {"window": 1}, "int in \\[3, 1001\\]. Got 1"),
+        (["one two three four five"], {"minutes": -1}, "minutes"),
+    ],
+)
+def test_bad_input_is_one_sentence(rule, texts, changed, says):
+    with pytest.raises(ShoestringError, match=says):
+        BinaryVectors(**(SETTINGS | {"rule": rule} | changed)).fit(texts)
+
+
+def test_an_unknown_rule_is_refused_before_any_text_is_read():
+    with pytest.raises(ParameterError, match="one of counts, published"):
+        BinaryVectors(rule="oja").fit(iter(()))
+
+
+def test_a_vocabulary_smaller_than_asked_is_told_and_trained(texts):
+    with pytest.warns(ShoestringWarning, match="32 words, not the 500 asked for"):
+        vectors = BinaryVectors(vocab_size=500, **SETTINGS).fit(texts)
+    assert len(vectors) == 32
+    assert len(BinaryVectors(vocab_size=9, **(SETTINGS | {"n_neurons": 9})).fit(texts)) == 9
+
+
+def test_a_file_that_is_not_text_is_named_with_line_and_column(tmp_path):
+    path = tmp_path / "noise.txt"
+    path.write_bytes(b"fine\n\xff\xfe\x00\x01")
+    with pytest.raises(FormatError, match=r"noise\.txt"):
+        BinaryVectors(**SETTINGS).fit(path)
+    with pytest.raises(StorageError, match="no file"):
+        BinaryVectors(**SETTINGS).fit(Path(tmp_path / "none.txt"))
+
+
+def test_a_checkpoint_of_other_settings_is_refused_and_stays(tmp_path, texts, monkeypatch):
+    folder, published = tmp_path / "checkpoint", SETTINGS | {"rule": "published"}
+    whole = BinaryVectors(**published).fit(texts)
+    BinaryVectors(checkpoint=folder, **published).fit(texts)
+    kept = sorted((p.name, p.read_bytes()) for p in (folder / "weights").iterdir())
+    with pytest.raises(ParameterError, match="checkpoint"):
+        BinaryVectors(checkpoint=folder, **(published | {"n_epochs": 4})).fit(texts)
+    with pytest.raises(ParameterError, match="corpus"):
+        BinaryVectors(checkpoint=folder, **published).fit(texts[::-1])
+    assert kept == sorted((p.name, p.read_bytes()) for p in (folder / "weights").iterdir())
+    again = BinaryVectors(checkpoint=folder, **published).fit(texts)
+    assert again.codes_.tobytes() == whole.codes_.tobytes()
+    assert [path.name for path in folder.iterdir()] == ["weights"]
+
+
+def test_bad_input_leaves_no_checkpoint_behind(tmp_path):
+    folder = tmp_path / "checkpoint"
+    with pytest.raises(ShoestringError):
+        BinaryVectors(checkpoint=folder, rule="published", **SETTINGS).fit(["too short"])
+    assert not folder.exists()
+
+
+def test_a_budget_that_cannot_be_kept_says_what_would_fit(texts):
+    with pytest.raises(BudgetError, match="Pass"):
+        BinaryVectors(minutes=1e-9, rule="published", **SETTINGS).fit(texts)
+
+
+def test_temporary_files_of_training_are_gone(tmp_path, texts, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    BinaryVectors(**SETTINGS).fit(texts)
+    shutil.rmtree(tmp_path / "none", ignore_errors=True)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("shoestring")]

@@ -1,0 +1,276 @@
+"""``shoestring words``: what it prints, where, and the one sentence that bad input gets."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shoestring import BinaryVectors, cli
+from shoestring.words import training
+from shoestring.words.interchange import WordVectors, read_vectors, write_vectors
+
+from .conftest import SETTINGS
+
+SMALL = ("--neurons", 32, "--active", 6, "--window", 5, "--min-count", 1, "--epochs", 3)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Run a command: exit code, standard output, standard error."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+    def main(*arguments: object) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["shoestring", "words", *map(str, arguments)])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as left:
+            warnings.simplefilter("default")  # as it is outside of the tests
+            cli.main()
+        return left.value.code, *capsys.readouterr()
+
+    return main
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, texts: list[str]) -> Path:
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n".join(texts), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
+    """Vectors on the disk, not to be changed."""
+    path = tmp_path_factory.mktemp("words") / "vectors"
+    BinaryVectors(**SETTINGS).fit(texts).save(path)
+    return path
+
+
+def fails(done: tuple[object, str, str], *said: str) -> None:
+    """One sentence on standard error, nothing on standard output, exit code 2."""
+    code, out, err = done
+    assert (code, out) == (2, ""), done
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.startswith("error: ")
+    for words in said:
+        assert words in last
+
+
+@pytest.mark.parametrize("rule", [(), ("--rule", "published")])
+def test_train_says_the_cost_and_makes_the_same_vectors_as_the_class(run, corpus, tmp_path, rule):
+    code, out, err = run("train", corpus, "--out", tmp_path / "v", *SMALL, *rule, "--json")
+    assert code == 0
+    assert json.loads(out) == {
+        "words": 32, "neurons": 32, "active": 6, "bytes_a_word": 4, "codes_mb": 0.0,
+        "folder": str(tmp_path / "v"),
+    }  # fmt: skip
+    assert "MB" in err  # the cost
+    named = {"rule": rule[1]} if rule else {}
+    want = BinaryVectors(**SETTINGS, **named).fit([corpus])
+    assert (BinaryVectors.load(tmp_path / "v").codes_ == want.codes_).all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.txt", "v"]
+
+
+def test_train_reads_chinese_with_a_lexicon_or_segmented(run, tmp_path):
+    lines = ["市场 银行 价格 股票 贸易 市场", "银行 市场 股票 价格 贸易 银行"] * 20
+    (tmp_path / "cut.txt").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "plain.txt").write_text("\n".join(lines).replace(" ", ""), encoding="utf-8")
+    (tmp_path / "lexicon.txt").write_text("市场\n银行\n价格\n股票\n贸易\n", encoding="utf-8")
+    small = ("--neurons", 5, "--active", 2, "--window", 5, "--json")
+    run("train", tmp_path / "cut.txt", "--out", tmp_path / "a", "--segmented", *small)
+    lexicon = ("--lexicon", tmp_path / "lexicon.txt")
+    run("train", tmp_path / "plain.txt", "--out", tmp_path / "b", *lexicon, *small)
+    for name in ("a", "b"):
+        code, out, _ = run("neighbours", tmp_path / name, "市场", "-k", 9, "--json")
+        assert code == 0
+        assert {row["word"] for row in json.loads(out)} == {"银行", "价格", "股票", "贸易"}
+
+
+def test_neighbours_similar_and_context_print_what_the_class_says(run, folder):
+    v = BinaryVectors.load(folder)
+    want = [{"word": word, "similarity": s} for word, s in v.most_similar("cat", topn=3)]
+    _, out, _ = run("neighbours", folder, "cat", "-k", 3, "--json")
+    assert json.loads(out) == want
+    _, out, _ = run("neighbours", folder, "cat", "-k", 3)
+    assert [line.split()[2] for line in out.splitlines()[1:]] == [row["word"] for row in want]
+    _, out, _ = run("similar", folder, "cat", "猫", "--json")
+    assert json.loads(out) == {"words": ["cat", "猫"], "similarity": v.similarity("cat", "猫")}
+    assert float(run("similar", folder, "cat", "猫")[1]) == pytest.approx(
+        v.similarity("cat", "猫"), abs=5e-4
+    )
+    sentence = "Money. The cat sat on the bank."
+    _, out, _ = run("context", folder, sentence, "cat", "-k", 2, "--json")
+    found = v.most_similar_in_context(sentence, "cat", 2)
+    assert [row["word"] for row in json.loads(out)] == [word for word, _ in found]
+    _, out, _ = run("neighbours", folder, "cat", "-k", 1, "--active", 2, "--json")
+    assert json.loads(out)[0]["similarity"] == v.with_active(2).most_similar("cat", topn=1)[0][1]
+
+
+def test_eval_scores_folders_and_files_at_several_lengths(run, folder, tmp_path):
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("cat\tdog\t9\ncat\tbank\t1\n猫\t狗\t8\n猫\t银\t2\nzzz\tcat\t3\n", "utf-8")
+    scws = tmp_path / "scws.txt"
+    line = "{0}\tcat\tn\tdog\tn\tthe <b>cat</b> fur\ta <b>dog</b> tail\t{0}\n"
+    scws.write_text("".join(line.format(i) for i in range(4)), encoding="utf-8")
+    files = ("--similarity", pairs, pairs, "--in-context", scws)
+    code, out, _ = run("eval", folder, *files, "--active", "6,2", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert [row["n_active"] for row in rows] == [6] * 4 + [2] * 4
+    assert [row["way"] for row in rows[:4]] == ["static", "static", "static", "in context"]
+    assert (rows[0]["n_pairs"], rows[0]["n_covered"]) == (5, 4)
+    assert rows[2]["value"] is None  # all similarities are alike
+    exported = tmp_path / "codes.npz"
+    run("export", folder, "--out", exported, "--format", "npz")
+    _, out, _ = run("eval", exported, "--similarity", pairs, "--json")
+    assert json.loads(out)[0] == rows[0]
+    _, out, _ = run("eval", folder, *files)
+    assert out.splitlines()[1].split()[:4] == ["pairs.txt", "6", "static", "spearman"]
+
+
+@pytest.mark.parametrize("format", ["word2vec", "word2vec-binary", "npz"])
+def test_export_writes_codes_or_activations(run, folder, tmp_path, format):
+    v = BinaryVectors.load(folder)
+    code, out, _ = run("export", folder, "--out", tmp_path / "x", "--format", format, "--json")
+    assert (code, json.loads(out)["words"]) == (0, 32)
+    read = read_vectors(tmp_path / "x")
+    assert read.words == v.index_to_key
+    assert (read.vectors == v[v.index_to_key]).all()
+    run("export", folder, "--out", tmp_path / "y", "--format", format, "--activations")
+    assert (read_vectors(tmp_path / "y").vectors == v.activations_[32:]).all()
+
+
+def test_binarise_makes_vectors_of_a_glove_file(run, tmp_path):
+    rng = np.random.default_rng(0)
+    words = [f"w{chr(97 + i)}" for i in range(20)]
+    rows = (f"{word} {' '.join(map(str, rng.normal(size=8)))}" for word in words)
+    (tmp_path / "glove.txt").write_text("\n".join(rows))
+    made = ("--out", tmp_path / "v", "--neurons", 10, "--active", 3, "--json")
+    code, out, _ = run("binarise", tmp_path / "glove.txt", *made)
+    assert (code, json.loads(out)["bytes_a_word"]) == (0, 2)
+    assert BinaryVectors.load(tmp_path / "v").in_context(["wa", "wb"], 0).sum() == 3
+
+
+def test_no_colour_where_no_color_is_set(run, folder, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[" in run("neighbours", folder, "cat")[1]
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.delenv("FORCE_COLOR")
+    assert "\x1b[" not in run("neighbours", folder, "cat")[1]
+
+
+def test_an_interrupted_training_waits_to_be_resumed_and_ends_as_an_uninterrupted_one(
+    run, corpus, tmp_path, monkeypatch
+):
+    train = ("train", corpus, "--out", tmp_path / "v", *SMALL, "--rule", "published", "--json")
+
+    def interrupted(*_: object, **__: object) -> None:  # waiting for the thread that trains
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "wait", interrupted)
+        code, out, err = run(*train)
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1].endswith("run again with --resume")
+    assert [path.name for path in tmp_path.iterdir() if "v" in path.name] == ["v.training"]
+    fails(run(*train), "An interrupted training of these vectors is in", "--resume")
+    fails(run(*train, "--resume", "--epochs", 4), "n_epochs 3")
+    code, out, _ = run(*train, "--resume")
+    assert (code, json.loads(out)["words"]) == (0, 32)
+    want = BinaryVectors(rule="published", **SETTINGS).fit([corpus])
+    assert (BinaryVectors.load(tmp_path / "v").activations_ == want.activations_).all()
+    assert not (tmp_path / "v.training").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
+    program = [sys.executable, "-m", "shoestring.cli", "words", "train", corpus]
+    long = ("--out", tmp_path / "v", *SMALL, "--epochs", 40_000, "--rule", "published")
+    process = subprocess.Popen(
+        [*map(str, [*program, *long])], stderr=subprocess.PIPE, encoding="utf-8"
+    )
+    seen = ""
+    while "training:" not in seen:
+        seen += process.stderr.read(1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1].endswith("run again with --resume")
+    assert (tmp_path / "v.training" / "weights" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "says"),
+    [
+        (b"", (), "no word"),
+        (b"one two three\n" * 9, (), "longest sentence, 3 tokens. Got 5"),
+        (b"a b c d e f\n", ("--active", 33), "must be an int in [1, 32]. Got 33"),
+        (b"a b c d e f\n", ("--neurons", 0), "must be an int in [1, 1048576]. Got 0"),
+        (b"a b c d e f\n", ("--rule", "oja"), "one of counts, published. Got 'oja'"),
+        (b"a b c d e f\n", ("--lexicon", "none.txt"), "There is no file none.txt"),
+        (b"fine\n\xff\xfe\n", (), "corpus.txt:2:1: not UTF-8"),
+        (b"GIF89a\x00\x00\x01", (), "corpus.txt"),
+    ],
+)
+def test_train_refuses_bad_input_with_one_sentence(run, tmp_path, content, options, says):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(content)
+    fails(run("train", path, "--out", tmp_path / "v", *SMALL, *options), says)
+    assert [p.name for p in tmp_path.iterdir()] == ["corpus.txt"]
+
+
+def test_train_refuses_a_folder_of_other_files_before_it_starts(run, corpus, tmp_path):
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "mine.txt").write_text("x")
+    fails(run("train", corpus, "--out", tmp_path / "v", *SMALL), "It holds 'mine.txt'")
+    fails(run("train", tmp_path / "none.txt", "--out", tmp_path / "w"), "There is no file")
+
+
+def test_a_vocabulary_smaller_than_asked_is_a_note(run, corpus, tmp_path):
+    asked = ("train", corpus, "--out", tmp_path / "v", *SMALL, "--json")
+    code, out, err = run(*asked, "--vocab", 500)
+    assert (code, json.loads(out)["words"]) == (0, 32)
+    assert "note: The vocabulary has 32 words, not the 500 asked for" in err
+    assert "note:" not in run(*asked)[2]
+
+
+def test_unknown_words_and_folders_are_one_sentence(run, folder, tmp_path):
+    near = "The nearest spellings are 'cat'"
+    fails(run("neighbours", folder, "catt"), "'catt' is none of the 32", near)
+    fails(run("similar", folder, "cat", "catt"), near)
+    fails(run("context", folder, "the catt sat", "catt"), near)
+    fails(run("context", folder, "the cat sat", "dog"), "'position' parameter", "'sat'")
+    fails(run("neighbours", tmp_path / "none", "cat"), "Train some: shoestring words train")
+    fails(run("neighbours", folder, "cat", "-k", 0), "an int in [1, ")
+    fails(run("neighbours", folder, "cat", "--active", 99), "in [1, 32]")
+    fails(run("export", folder, "--out", tmp_path / "x", "--format", "glove"), "one of word2vec")
+
+
+def test_damaged_vectors_are_one_sentence(run, folder, tmp_path):
+    BinaryVectors.load(folder).save(tmp_path / "v")
+    (codes,) = (tmp_path / "v").glob("codes*")
+    codes.write_bytes(codes.read_bytes()[:-9])
+    fails(run("neighbours", tmp_path / "v", "cat"), codes.name, "is damaged", "train the vectors")
+    write_vectors(tmp_path / "v.txt", WordVectors(["a", "b"], np.ones((2, 3), np.float32) / 3))
+    cut = (tmp_path / "v.txt").read_bytes()[:-12]
+    (tmp_path / "v.txt").write_bytes(cut)
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("a\tb\t1\n")
+    fails(run("eval", tmp_path / "v.txt", "--similarity", pairs), "v.txt:3: a vector of 2 numbers")
+    fails(run("binarise", tmp_path / "v.txt", "--out", tmp_path / "w"), "v.txt:3")
+
+
+def test_eval_refuses_what_it_cannot_score(run, folder, tmp_path):
+    fails(run("eval", folder), "name a file of judgements")
+    fails(run("eval", folder, "--similarity", tmp_path / "none"), "There is no file")
+    pairs = tmp_path / "pairs.txt"
+    pairs.write_text("cat\tdog\t9\ncat dog\n")
+    fails(run("eval", folder, "--similarity", pairs), "pairs.txt:2: a judgement must be")
+    fails(run("eval", folder, "--similarity", pairs, "--active", "a"), "whole numbers separated")
