@@ -95,9 +95,11 @@ def anchors_section(document: dict[str, Any]) -> list[str]:
         "index whose anchors took so many calls for each of its texts, once for all queries. "
         "*Full*: as many anchor queries as calls a text, each scored with every text. *Sparse*: "
         "32 (12 and 25 for a quarter and half a call a text), each with its most promising texts. "
-        "*Shuffled*: full, with the scores of other texts. Medoids, farthest and answered: "
-        "full, chosen by a rule; else at random. "
-        f"{document['seeds']} choices of the anchors; {document['machine']}, "
+        "*Shuffled*: full, with the scores of other texts. The queries are chosen at random; the "
+        "rules beside it are k-means medoids of their vectors, each farthest from those before, "
+        "and (*answered*) those nearest to any text. "
+        f"{document['seeds']} seeds, {document['seeds of the choice']} for which queries to take; "
+        f"{document['machine']}, "
         f"Python {document['python']}, commit {document['commit']}.",
         "",
     ]

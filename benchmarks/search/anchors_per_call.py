@@ -8,13 +8,13 @@
 - *sparse*: as many as the library's own rule takes, each with its most promising texts;
 - *between*: numbers of anchor queries between the two, for the same calls;
 - *shuffled*: full, but the scores belong to other texts: the control;
-- *rules*: 4 and 16 full anchors chosen by other rules than at random.
+- *rules*: a few numbers of anchors, chosen by other rules than at random.
 
 A seed chooses the anchor queries from a pool of real queries; the test queries stay the same. A
-seed's 4 anchors are the first of its 16, and the same however the calls are spent, so that the
-spread over the seeds is what the choice alone moves.
+seed's 4 anchors are the first of its 16, and the same however the calls are spent. What the choice
+moves is measured with more seeds than the rest.
 
-Each of some 1,200 results takes two to five seconds, and is a line of
+Each of some 700 results takes two to five seconds, and is a line of
 ``.cache/bench/anchors_per_call.jsonl`` as soon as it is there; a run goes on from what it finds.
 A line is taken where all that keys it is the same: the SHA-256 of the matrix file, the anchors,
 the calls a text, whether they are shuffled, the rule, the seed, and the calls of a query. It also
@@ -49,10 +49,10 @@ FRACTIONS = (0.025, 0.05, 0.1, 0.2)
 CALLS_A_TEXT = (0.25, 0.5, 1, 2, 4, 8, 16, 32)
 N_QUERIES = (1, 2, 4, 8, 16)  # the library's own rule says how many at the most
 SHUFFLED = (8, 32)
-RULES, CHOSEN = ("medoids", "farthest", "answered"), (4, 16)
-SPREAD = (1, 4, 16)
-KINDS = ("none", "full", "sparse", "shuffled", *RULES)  # "between" has tables of its own
-SEEDS = 5
+RULES = ("medoids", "farthest", "answered")
+CHOSEN = ((1, 1), (4, 4), (16, 4), (16, 16))  # anchors, calls a text: where rules are tried
+KINDS = ("none", "full", "sparse", "shuffled")  # of the main table
+SEEDS, CHOICE_SEEDS = 3, 8
 KEPT = CACHE / "bench" / "anchors_per_call.jsonl"
 
 
@@ -100,15 +100,19 @@ def splits(calls_a_text: float, n_items: int) -> list[Anchors]:
     return [Anchors(n, calls_a_text) for n in counts]
 
 
-def tasks(n_items: int, seeds: range) -> list[Task]:
+def tasks(n_items: int, seed: int, *, quick: bool = False) -> list[Task]:
     """Everything that is measured on a collection; a seed is whole before the next begins."""
-    wanted = [split for calls in CALLS_A_TEXT for split in splits(calls, n_items)]
-    wanted += [Anchors(n, n, shuffled=True) for n in SHUFFLED]
-    wanted += [Anchors(n, n, rule=rule) for rule in RULES for n in CHOSEN]
+    split = [split for calls in CALLS_A_TEXT for split in splits(calls, n_items)]
+    shuffled = [Anchors(n, n, shuffled=True) for n in SHUFFLED]
+    chosen = [Anchors(n, calls) for n, calls in CHOSEN]
+    ruled = [Anchors(n, calls, rule=rule) for rule in RULES for n, calls in CHOSEN if n > 1]
     found = [Task(Anchors(0, 0), 0)]  # nothing to choose
-    for seed in seeds:
-        found += [Task(a, seed) for a in wanted if a.rule != "answered" or seed == seeds[0]]
-    return found
+    for number in range(1 if quick else SEEDS):
+        found += [Task(anchors, seed + number) for anchors in split + shuffled]
+    for number in range(1 if quick else CHOICE_SEEDS):
+        found += [Task(a, seed + number) for a in chosen + ruled if a.rule != "answered"]
+    found += [Task(a, 0) for a in ruled if a.rule == "answered"]  # no chance in it
+    return list(dict.fromkeys(found))
 
 
 def choose(bench: ways.Bench, n_queries: int, rule: str, seed: int) -> np.ndarray:
@@ -185,7 +189,7 @@ def keep(path: Path, key: dict[str, Any], result: Result) -> None:
         file.write("\n" + json.dumps({**key, **result._asdict()}))
 
 
-def measure(name: str, seeds: range, commit: str | None) -> dict[Task, Result]:
+def measure(name: str, options: argparse.Namespace) -> dict[Task, Result]:
     """Recall at each budget for every task on one collection; what is kept is not done again."""
     collection = load(name, SCORER)
     path = matrix_path(collection, SCORER)
@@ -193,7 +197,7 @@ def measure(name: str, seeds: range, commit: str | None) -> dict[Task, Result]:
     budgets = [round(fraction * n_items) for fraction in FRACTIONS]
     keys = {
         task: {"matrix": digest, **task.anchors._asdict(), "seed": task.seed, "calls": budgets}
-        for task in tasks(n_items, seeds)
+        for task in tasks(n_items, options.seed, quick=options.quick)
     }
     kept = kept_results(KEPT)
     done = {task: kept.get(json.dumps(key)) for task, key in keys.items()}
@@ -204,7 +208,7 @@ def measure(name: str, seeds: range, commit: str | None) -> dict[Task, Result]:
         if missing:  # else no index is built
             bench = stack.enter_context(ways.bench(collection, np.load(path)))
         for task in missing:
-            done[task] = Result(recalls_of(bench, task, budgets), commit)
+            done[task] = Result(recalls_of(bench, task, budgets), options.provenance["commit"])
             keep(KEPT, keys[task], done[task])
             bar.update()
     return done
@@ -227,11 +231,12 @@ def kind(anchors: Anchors, n_items: int) -> str:
     return "sparse" if anchors == splits(anchors.calls_a_text, n_items)[-1] else "between"
 
 
-def rows(done: dict[Task, list[float]], n_items: int) -> list[dict[str, Any]]:
+def as_rows(done: dict[Task, list[float]], n_items: int) -> list[dict[str, Any]]:
     """Each way to spend the calls, few calls first, with its recalls (seeds, budgets)."""
     found: dict[Anchors, list[list[float]]] = {}
     for task in sorted(done, key=lambda task: (task.anchors.calls_a_text, task)):
-        found.setdefault(task.anchors, []).append(done[task])
+        recalls = [round(recall, 4) for recall in done[task]]  # shares of 10 over 40 queries: exact
+        found.setdefault(task.anchors, []).append(recalls)
     return [
         {"kind": kind(anchors, n_items), **anchors._asdict(), "recall": recalls}
         for anchors, recalls in found.items()
@@ -247,18 +252,22 @@ def mean_rows(collections: dict[str, list[dict[str, Any]]]) -> list[dict[str, An
     ]
 
 
+def label(row: dict[str, Any], kind: str) -> str:
+    """The calls a text and the anchor queries of a row, as the tables name it."""
+    return f"{row['calls_a_text']:g} a text: {row['n_queries']} {kind}"
+
+
 def by_way(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Recall at each budget, mean over the seeds, of what is not between full and sparse.
+    """Recall at each budget, mean over the seeds, of none, full, sparse and shuffled anchors.
 
     >>> by_way([{"kind": "full", "n_queries": 4, "calls_a_text": 4, "recall": [[0.5], [0.6]]}])
-    {'4 calls a text: 4 full': ['0.550']}
+    {'4 a text: 4 full': ['0.550']}
     """
     table = {}
-    for row in sorted(rows, key=lambda row: KINDS.index(row["kind"])):
-        if row["kind"] != "between":
-            calls, n_queries = f"{row['calls_a_text']:g} calls a text", row["n_queries"]
-            way = f"{calls}: {n_queries} {row['kind']}" if n_queries else "no anchors"
-            table[way] = [f"{value:.3f}" for value in np.mean(row["recall"], axis=0)]
+    kept = [row for row in rows if row["kind"] in KINDS]
+    for row in sorted(kept, key=lambda row: KINDS.index(row["kind"])):
+        way = label(row, row["kind"]) if row["n_queries"] else "no anchors"
+        table[way] = [f"{value:.3f}" for value in np.mean(row["recall"][:SEEDS], axis=0)]
     return table
 
 
@@ -266,33 +275,33 @@ def by_split(rows: list[dict[str, Any]], at: int) -> dict[str, list[str]]:
     """Recall at one budget, mean over the seeds: calls a text down, numbers of anchors across.
 
     >>> by_split([{"kind": "full", "n_queries": 2, "calls_a_text": 2, "recall": [[0.5], [0.6]]}], 0)
-    {'2 calls a text': ['', '0.550', '', '', '', '']}
+    {'2 a text': ['', '0.550', '', '', '', '']}
 
     The last column has the most that there may be: 32, or as many as a small budget allows.
     """
     table: dict[str, list[str]] = {}
     for row in rows:
         if row["kind"] in ("full", "between", "sparse"):
-            cells = table.setdefault(
-                f"{row['calls_a_text']:g} calls a text", [""] * (len(N_QUERIES) + 1)
-            )
+            cells = table.setdefault(f"{row['calls_a_text']:g} a text", [""] * (len(N_QUERIES) + 1))
             column = N_QUERIES.index(row["n_queries"]) if row["n_queries"] in N_QUERIES else -1
-            cells[column] = f"{np.mean([recalls[at] for recalls in row['recall']]):.3f}"
+            cells[column] = f"{np.mean([recalls[at] for recalls in row['recall'][:SEEDS]]):.3f}"
     return table
 
 
-def spreads(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Lowest and highest recall over the seeds, which choose the anchors: of SPREAD full ones.
+def by_choice(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Recall of CHOSEN anchors by the rule: mean over all seeds, and the lowest and the highest.
 
-    >>> spreads([{"kind": "full", "n_queries": 4, "calls_a_text": 4, "recall": [[0.5], [0.6]]}])
-    {'4 full': ['0.500 to 0.600']}
+    >>> row = {"rule": "random", "shuffled": False, "recall": [[0.5], [0.6]]}
+    >>> by_choice([{"n_queries": 4, "calls_a_text": 4, **row}])
+    {'4 a text: 4 random': ['0.550 (0.500 to 0.600)']}
     """
     return {
-        f"{row['n_queries']} full": [
-            f"{min(at):.3f} to {max(at):.3f}" for at in zip(*row["recall"], strict=True)
+        label(row, row["rule"]): [
+            f"{np.mean(at):.3f} ({min(at):.3f} to {max(at):.3f})"
+            for at in zip(*row["recall"], strict=True)
         ]
-        for row in rows
-        if row["kind"] == "full" and row["n_queries"] in SPREAD
+        for row in sorted(rows, key=lambda row: (row["calls_a_text"], row["n_queries"]))
+        if (row["n_queries"], row["calls_a_text"]) in CHOSEN and not row["shuffled"]
     }
 
 
@@ -301,10 +310,10 @@ def tables(document: dict[str, Any]) -> list[Table]:
     collections, fractions = document["recall"], document["fractions"]
     budgets = [f"{fraction:.1%}" for fraction in fractions]
     mean = mean_rows(collections)
-    spread = {
+    choice = {
         f"{name}: {way}": cells
-        for name, rows in {**collections, "mean": mean}.items()
-        for way, cells in spreads(rows).items()
+        for name, rows in {"mean": mean, **collections}.items()
+        for way, cells in by_choice(rows).items()
     }
     counts = [*(f"{n} anchors" for n in N_QUERIES), "most"]
     return [
@@ -313,7 +322,7 @@ def tables(document: dict[str, Any]) -> list[Table]:
             Table(f"numbers of anchors for the same calls, at {budget}", counts, by_split(mean, at))
             for at, budget in enumerate(budgets)
         ),
-        Table(f"lowest and highest of {document['seeds']} choices", budgets, spread),
+        Table("which queries: mean, lowest and highest of the choices", budgets, choice),
         *(Table(name, budgets, by_way(rows)) for name, rows in collections.items()),
     ]
 
@@ -321,14 +330,15 @@ def tables(document: dict[str, Any]) -> list[Table]:
 def show(table: Table) -> None:
     """Print one table."""
     width = max(map(len, table.rows))
-    print(f"\n{table.title}\n{'':{width}}" + "".join(f"{name:>17}" for name in table.columns))
-    for name, cells in table.rows.items():
-        print(f"{name:{width}}" + "".join(f"{cell:>17}" for cell in cells), flush=True)
+    lines = {"": table.columns, **table.rows}
+    cell_width = 2 + max(len(cell) for cells in lines.values() for cell in cells)
+    print(f"\n{table.title}")
+    for name, cells in lines.items():
+        print(f"{name:{width}}" + "".join(f"{cell:>{cell_width}}" for cell in cells))
 
 
 def run(options: argparse.Namespace) -> None:
     """The whole benchmark; the document is written after every collection."""
-    seeds = range(options.seed, options.seed + (1 if options.quick else SEEDS))
     found: dict[str, list[dict[str, Any]]] = {}
     commits: set[str] = set()
     for name, n_items in list(SIZES[SCORER].items())[: 2 if options.quick else None]:
@@ -336,12 +346,13 @@ def run(options: argparse.Namespace) -> None:
         if not path.exists():
             print(f"skipped: {name} with {SCORER} has no matrix ({path.name}); see --help")
             continue
-        results = measure(name, seeds, options.provenance["commit"])
-        commits |= {result.commit for result in results.values()}
-        found[name] = rows({task: result.recall for task, result in results.items()}, n_items)
+        results = measure(name, options)
+        commits |= {result.commit or "unknown" for result in results.values()}
+        found[name] = as_rows({task: result.recall for task, result in results.items()}, n_items)
         document = {
             "commit": ", ".join(sorted(commits)),  # of the results, which may be older than the run
-            "seeds": len(seeds),
+            "seeds": 1 if options.quick else SEEDS,
+            "seeds of the choice": 1 if options.quick else CHOICE_SEEDS,
             "items": {name: SIZES[SCORER][name] for name in found},
             "fractions": FRACTIONS,
             "k": ways.K,

@@ -22,7 +22,7 @@ from shoestring.words.corpus import EncodedCorpus, encode_corpus
 
 VOCABULARY = 20_000
 WINDOW = 11
-WIDTH = 300  # dimensions of word2vec
+WIDTHS = (128, 300)  # of word2vec: as many dimensions as bits in 16 bytes, and its usual number
 Bits = np.ndarray  # bool (V, bits)
 
 
@@ -66,24 +66,24 @@ def ours(text: Corpus, rule: str, n_neurons: int, seed: int, n_epochs: int) -> B
     return BinaryVectors.load(folder)
 
 
-def word2vec(text: Corpus, kind: str, seed: int, n_epochs: int) -> np.ndarray:
-    """gensim's vectors (V, 300), "skip-gram" or "CBOW"; one thread, so that the seed decides."""
-    file = text.place(kind, n_epochs, seed).with_suffix(".npy")
+def word2vec(text: Corpus, kind: str, width: int, seed: int, n_epochs: int) -> np.ndarray:
+    """gensim's vectors (V, width), "skip-gram" or "CBOW"; one thread, so that the seed decides."""
+    file = text.place(kind, width, n_epochs, seed).with_suffix(".npy")
     if not file.exists():
         from gensim.models import Word2Vec
 
         started = time.monotonic()
         model = Word2Vec(
-            _Sentences(text.encoded), vector_size=WIDTH, window=WINDOW // 2, min_count=1,
+            _Sentences(text.encoded), vector_size=width, window=WINDOW // 2, min_count=1,
             sg=int(kind == "skip-gram"), sample=1e-4, epochs=n_epochs, seed=seed, workers=1,
         )  # fmt: skip
         known = [word in model.wv for word in text.encoded.words]
-        vectors = np.zeros((len(known), WIDTH), np.float32)  # zeros: all its sentences were short
+        vectors = np.zeros((len(known), width), np.float32)  # zeros: all its sentences were short
         vectors[known] = model.wv[np.array(text.encoded.words, dtype=object)[known].tolist()]
         aside = file.with_suffix(".partial.npy")
         np.save(aside, vectors)
         aside.replace(file)
-        say(text, f"word2vec {kind}, seed {seed}", time.monotonic() - started)
+        say(text, f"word2vec {kind}, {width}, seed {seed}", time.monotonic() - started)
     return np.load(file)
 
 
@@ -129,3 +129,10 @@ def stored_bytes(n_bits: int, n_active: int) -> int:
     """Of a code: packed bits or indices of its active bits, whichever is less."""
     index_bits = max(1, (n_bits - 1).bit_length())
     return min(-(-n_bits // 8), -(-n_active * index_bits // 8))
+
+
+def affordable(n_bits: int, n_bytes: int) -> int:
+    """Active bits of a top-k code in so many bytes; a third of the bits where all of them fit."""
+    if -(-n_bits // 8) <= n_bytes:
+        return n_bits // 3
+    return 8 * n_bytes // max(1, (n_bits - 1).bit_length())

@@ -94,12 +94,15 @@ class Contest:
         """Dense vectors by seed; word2vec once, as it takes longest: seeds are the projections'."""
         epochs = max(5, min(20, 20 * M // self.text.encoded.n_tokens))
         dense = {
-            f"word2vec {kind}": lambda _, kind=kind: models.word2vec(self.text, kind, 0, epochs)
-            for kind in KINDS
+            f"word2vec {kind} {width}": partial(self._word2vec, kind, width, epochs)
+            for kind, width in product(KINDS, models.WIDTHS)
         }
         if self.file:
             dense["file"] = lambda _: self._from_file()
         return dense
+
+    def _word2vec(self, kind: str, width: int, epochs: int, _: int) -> np.ndarray:
+        return models.word2vec(self.text, kind, width, self.options.seed, epochs)
 
     def _from_file(self) -> np.ndarray:
         vectors = read_vectors(self.file)
@@ -118,7 +121,7 @@ class Contest:
                 codes = partial(self._ours, rule, 400, k)
                 table.setdefault(f"{rule}, k of 400", {})[k] = self.score(codes)
             for name, dense in self.peers().items():
-                for way, codes in binarised(dense, k, k).items():
+                for way, codes in binarised(dense, k, lambda _, k=k: k).items():
                     table.setdefault(f"{name}, {way}", {})[k] = self.score(codes)
         return table
 
@@ -131,7 +134,7 @@ class Contest:
                 codes = partial(self._ours, rule, n_neurons, k)
                 table.setdefault(f"{rule}, of {n_neurons}", {})[size] = self.score(codes)
             for name, dense in self.peers().items():
-                for way, codes in binarised(dense, 8 * size, 8 * size // 9).items():
+                for way, codes in stored_in(dense, size).items():
                     table.setdefault(f"{name}, {way}", {})[size] = self.score(codes)
         k, n_neurons = WIDER
         codes = partial(self._ours, "counts", n_neurons, k)
@@ -146,7 +149,7 @@ class Contest:
         k, n_neurons = BYTES[16]
         table = {rule: self.score(partial(self._ours, rule, n_neurons, k)) for rule in RULES}
         for name, dense in self.peers().items():
-            for way, codes in binarised(dense, 128, 14).items():
+            for way, codes in stored_in(dense, 16).items():
                 table[f"{name}, {way}"] = self.score(codes)
         return table
 
@@ -188,14 +191,26 @@ class Contest:
         return table
 
 
-def binarised(
-    dense: Callable[[int], np.ndarray], n_bits: int, k: int
+def stored_in(
+    dense: Callable[[int], np.ndarray], n_bytes: int
 ) -> dict[str, Callable[[int], np.ndarray]]:
-    """The ways to make dense vectors binary."""
+    """Dense vectors made binary, so many bytes a word."""
+    return binarised(dense, 8 * n_bytes, lambda width: models.affordable(width, n_bytes))
+
+
+def binarised(
+    dense: Callable[[int], np.ndarray], n_bits: int, n_active: Callable[[int], int]
+) -> dict[str, Callable[[int], np.ndarray]]:
+    """The ways to make dense vectors binary; ``n_active`` by width is that of the last one."""
+
+    def largest(seed: int) -> np.ndarray:
+        vectors = dense(seed)
+        return models.active_bits(vectors, min(n_active(vectors.shape[1]), vectors.shape[1]))
+
     return {
         "signs": lambda seed: models.sign_bits(dense(seed), n_bits, seed),
         "medians": lambda seed: models.median_bits(dense(seed), n_bits, seed),
-        "top k": lambda seed: models.active_bits(dense(seed), min(k, models.WIDTH)),
+        "top k": largest,
     }
 
 

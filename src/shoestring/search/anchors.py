@@ -1,11 +1,14 @@
 """Which queries to take as anchors, which texts they are scored with, and how many calls each gets.
 
-Measured (``python -m benchmarks.search``, docs/log.md): for the same calls many anchor queries
-scored with their most promising texts alone find more than a few scored with every text while a
-query has few calls, and about as much otherwise; random texts beside the promising ones bought
-nothing, and no rule for choosing among real queries (k-means medoids, farthest first, nearest to
-the centres of the texts) clearly beat a random choice. So: the user's own queries where there are
-any, first sentences of random texts otherwise, up to 32 of them, and an even share of the calls.
+Measured (``python -m benchmarks.search.anchors_per_call``, docs/results.md): from 4 calls a text on
+it hardly matters whether they are spent on few queries with every text or on up to 32 with their
+most promising texts; at one call a text one whole row is better, and below that no anchor at all.
+Random texts beside the promising ones bought nothing (docs/log.md). Rules for choosing among real
+queries (k-means medoids, farthest first) gain no more than the choice of the seed moves. So: the
+user's own queries where there are any, first sentences of random texts otherwise, up to 32 of them,
+and an even share of the calls.
+
+Not covered yet: fewer queries for budgets under 4 calls a text.
 
 Letters: N items, m anchor queries.
 """

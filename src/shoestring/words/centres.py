@@ -8,7 +8,7 @@ BioHash); here it is one over words.
 The code of a word is the top k of its activations x z_mu, each neuron's with mean 0 and variance 1
 over all words, so that no neuron is active for too many of them.
 
-Not covered: k-means++ seeding (no better here: docs/log.md), weights of the vectors.
+Not covered: k-means++ seeding, several starts of which the best is kept.
 
 Letters: N vectors, D their width, K neurons.
 """

@@ -70,7 +70,7 @@ class CountSettings:
     window: int = 11
     n_components: int | None = None
     context_power: float = 0.75
-    context_weight: float = 0.3
+    context_weight: float = 0.25
     seed: int = 0
 
     def __post_init__(self) -> None:
