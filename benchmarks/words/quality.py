@@ -201,11 +201,12 @@ def stored_in(
 def binarised(
     dense: Callable[[int], np.ndarray], n_bits: int, n_active: Callable[[int], int]
 ) -> dict[str, Callable[[int], np.ndarray]]:
-    """The ways to make dense vectors binary; ``n_active`` by width is that of the last one."""
+    """The ways to make dense vectors binary; at most half of the dimensions are active."""
 
     def largest(seed: int) -> np.ndarray:
         vectors = dense(seed)
-        return models.active_bits(vectors, min(n_active(vectors.shape[1]), vectors.shape[1]))
+        width = vectors.shape[1]
+        return models.active_bits(vectors, min(n_active(width), width // 2))
 
     return {
         "signs": lambda seed: models.sign_bits(dense(seed), n_bits, seed),
