@@ -42,7 +42,7 @@ from benchmarks.search import ways
 from benchmarks.search.corpora import SIZES, load
 from benchmarks.search.matrices import matrix_path
 from shoestring import SearchIndex
-from shoestring.search.anchors import anchor_plan
+from shoestring.search.anchors import MAX_ANCHORS, anchor_plan
 
 SCORER = "cross-encoder"
 FRACTIONS = (0.025, 0.05, 0.1, 0.2)
@@ -95,7 +95,7 @@ def splits(calls_a_text: float, n_items: int) -> list[Anchors]:
     >>> [anchors.n_queries for anchors in splits(0.25, 1_000)]
     [1, 2, 4, 8, 12]
     """
-    n_most, _ = anchor_plan(round(calls_a_text * n_items), n_items)
+    n_most = len(anchor_plan(round(calls_a_text * n_items), n_items, [0] * MAX_ANCHORS))
     counts = [*(n for n in N_QUERIES if calls_a_text <= n < n_most), n_most]
     return [Anchors(n, calls_a_text) for n in counts]
 

@@ -102,10 +102,10 @@ def ours(
             looks[test] = index.first_look(snapshot, query)
 
     def choose(test: int, budget: int) -> np.ndarray:
-        rows, learnt, _, guess = looks[test]
+        rows, learnt, features, guess = looks[test]
         nothing = np.empty(0, dtype=np.int64), np.empty(0)
         exact = bench.tests[test][ids]
-        rounds = search_rounds(rows, learnt, guess, nothing, budget, lambda at: exact[at])
+        rounds = search_rounds(rows, learnt, features, guess, nothing, budget, lambda at: exact[at])
         return ids[rounds.ranking(K)[0]]
 
     return choose

@@ -16,25 +16,33 @@ from shoestring.text import tokenize
 texts = st.lists(st.text(st.sampled_from("ab c"), max_size=4), max_size=30)
 
 
-@settings(max_examples=50)
-@given(st.integers(0, 10**7), st.integers(1, 10**5), st.integers(1, 50))
-def test_a_plan_never_spends_more_than_the_budget_and_wastes_little(
-    calls: int, n_items: int, n_at_hand: int
-) -> None:
-    n_queries, share = anchor_plan(calls, n_items, n_at_hand)
-    assert 0 <= n_queries <= min(MAX_ANCHORS, n_at_hand) and 0 <= share <= n_items
-    if calls:
-        assert n_queries >= 1
-        assert n_queries * share <= max(calls, share)
-        assert share >= min(n_items, MIN_CALLS)
-    if n_queries < min(MAX_ANCHORS, n_at_hand) and calls:
-        assert calls - n_queries * share < share  # no whole query could be paid any more
+@settings(max_examples=100)
+@given(st.integers(1, 10**6), st.integers(1, 10**5), st.lists(st.integers(0, 10**4), max_size=50))
+def test_a_plan_spends_the_budget_evenly(calls: int, n_items: int, paid: list[int]) -> None:
+    paid = [min(before, n_items) for before in paid]
+    plan = anchor_plan(calls, n_items, paid)
+    assert len(plan) <= min(MAX_ANCHORS, len(paid)) and bool(plan) == bool(paid)
+    totals = [new + before for new, before in zip(plan, paid, strict=False)]
+    assert sum(plan) == min(calls, sum(n_items - before for before in paid[: len(plan)]))
+    moved = [total for total, new in zip(totals, plan, strict=True) if new]
+    if moved:
+        assert max(moved) <= n_items and max(moved) - min(moved) <= 1
+        assert all(total >= max(moved) - 1 for total in totals)
+    if len(plan) > 1:
+        assert min(totals) >= min(MIN_CALLS, n_items)
+
+
+def test_a_second_budget_goes_on_to_queries_that_the_first_could_not_begin() -> None:
+    first = anchor_plan(50, 1_000, [0] * 40)
+    assert first == [25, 25]
+    second = anchor_plan(600, 1_000, [*first, *[0] * 38])
+    assert len(second) == MAX_ANCHORS and second[:2] == [0, 0] and max(second) == 20
 
 
 @pytest.mark.parametrize(("calls", "n_items"), [(0, 100), (-5, 100), (100, 0)])
 def test_nothing_buys_nothing(calls: int, n_items: int) -> None:
-    assert anchor_plan(calls, n_items) == (0, 0)
-    assert anchor_plan(100, 100, 0) == (0, 0)
+    assert anchor_plan(calls, n_items, [0]) == []
+    assert anchor_plan(100, 100, []) == []
 
 
 @settings(max_examples=50)

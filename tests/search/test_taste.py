@@ -1,14 +1,27 @@
 """What anchor scores teach: planted tastes are found again."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoestring.search.taste import Taste, fit_taste
+from shoestring.search import taste as taste_module
+from shoestring.search.taste import Taste
+from shoestring.types import FloatArray
 
 M, N = 24, 300
 WEIGHTS = np.array([2.0, -1.0, 0.5])
+
+
+def fit_taste(
+    scores: np.ndarray, features: Sequence[np.ndarray], direction: Sequence[float] = ()
+) -> tuple[Taste, FloatArray, FloatArray]:
+    """As the module's, along the first feature where a test says nothing of the direction."""
+    usual = np.zeros(features[0].shape[1])
+    usual[: max(1, len(direction))] = direction or 1.0
+    return taste_module.fit_taste(scores, features, usual)
 
 
 def planted(
@@ -88,16 +101,74 @@ def test_a_constant_column_gets_no_weight() -> None:
 def test_equal_columns_share_a_weight() -> None:
     scores, features, _ = planted(5)
     twice = [np.hstack([z, z[:, :1]]) for z in features]
-    taste, _, _ = fit_taste(scores, twice)
+    taste, _, _ = fit_taste(scores, twice, [1.0, 0.0, 0.0, 1.0])
     np.testing.assert_allclose(taste.weights[[0, 3]], 1.0, atol=0.05)
 
 
-def test_one_anchor_is_enough_for_the_weights() -> None:
+def test_one_anchor_bends_the_weights_to_its_own() -> None:
     scores, features, _ = planted(6, level_size=0.2)
     taste, level, residuals = fit_taste(scores[:1], features[:1])
-    np.testing.assert_allclose(taste.weights[:3], WEIGHTS, atol=0.15)
+    share = taste.weights[1:3] / WEIGHTS[1:]  # the first is along the usual direction
+    assert taste.weights[0] == pytest.approx(WEIGHTS[0], abs=0.1)
+    assert ((share > 0.3) & (share < 0.8)).all()  # about half: it is one query of many
     assert taste.weights[3] == 0  # its own score is all that could speak for an item
     assert np.isfinite(level).all() and residuals.shape == (N, 1)
+
+
+def test_few_scores_bend_the_guess_little_and_many_make_it_their_own() -> None:
+    """Promising items alone, with noise: ridge regression of them would take any direction."""
+    scores, features, _ = planted(7, noise=3.0, level_size=0.0)
+    usual, away = [1.0, 0.0, 0.0], []
+    for n_scores in (5, 40, N):
+        kept = np.full(scores.shape, np.nan)
+        for row, known, z in zip(kept, scores, features, strict=True):
+            best = np.argsort(-z[:, 0])[:n_scores]
+            row[best] = known[best]
+        weights = fit_taste(kept[:4], features[:4], usual)[0].weights[:3]
+        away.append(float(np.linalg.norm(weights[1:]) / np.linalg.norm(weights)))
+    assert away == sorted(away)
+    assert away[0] < 0.1 and away[2] > 0.3  # the planted weights are at 0.49
+
+
+def test_a_scorer_that_dislikes_the_usual_direction_is_believed() -> None:
+    scores, features, _ = planted(8)
+    taste, _, _ = fit_taste(scores, features, [-1.0, 0.0, 0.0])
+    np.testing.assert_allclose(taste.weights[:3], WEIGHTS, atol=0.1)
+
+
+def test_loadings_say_how_much_the_weights_of_queries_differ() -> None:
+    rng = np.random.default_rng(9)
+    features = [rng.normal(size=(N, 2)).astype(np.float32) for _ in range(M)]
+    own = [np.array([2.0, -1.0 + rng.normal()]) for _ in range(M)]
+    scores = np.stack([z @ w for z, w in zip(features, own, strict=True)])
+    scores += rng.normal(size=scores.shape)
+    taste, _, residuals = fit_taste(scores, features)
+    covariance = taste.residual_variance * taste.loadings @ taste.loadings.T
+    assert covariance[1, 1] == pytest.approx(1.0, abs=0.5)
+    assert covariance[0, 0] < 0.05
+    assert residuals.var() == pytest.approx(1.0, abs=0.1)  # around each query's own line
+
+
+def test_one_query_leaves_more_open_than_many() -> None:
+    scores, features, _ = planted(9, level_size=0.0)
+    few, many = (fit_taste(scores[:m], features[:m])[0] for m in (1, M))
+    few_open, many_open = (np.trace(t.loadings[:3] @ t.loadings[:3].T) for t in (few, many))
+    assert many_open < 0.8 * few_open
+
+
+def test_deviations_are_centred_columns_of_the_features() -> None:
+    loadings = np.array([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
+    taste = Taste(np.zeros(3), 0.0, 1.0, loadings)
+    features = np.array([[1, 0], [3, 1]], np.float32)
+    columns = taste.deviations(features, np.ones(2, np.float32))
+    np.testing.assert_allclose(columns, [[-1, -1], [1, 1]])
+
+
+def test_a_scorer_that_is_a_line_itself_is_taken_for_one() -> None:
+    scores, features, _ = planted(10, noise=0.0, level_size=0.0)
+    taste, _, _ = fit_taste(scores, features)
+    np.testing.assert_allclose(taste.weights[:3], WEIGHTS, atol=0.05)
+    assert np.isfinite(taste.loadings).all() and taste.residual_variance < 1e-3
 
 
 def test_equal_scores_teach_a_constant() -> None:
@@ -123,7 +194,7 @@ def test_the_order_of_the_items_does_not_matter(seed: int, share: float) -> None
 
 
 def test_a_guess_is_the_line_it_says() -> None:
-    taste = Taste(np.array([2.0, -1.0, 10.0]), 0.5, 1.0)
+    taste = Taste(np.array([2.0, -1.0, 10.0]), 0.5, 1.0, np.zeros((3, 1)))
     features = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
     guess = taste.guess(features, np.array([0, 0, 0.1], np.float32))
     np.testing.assert_allclose(guess, [2.5, -0.5, 1.5], atol=1e-6)

@@ -1,14 +1,11 @@
 """Which queries to take as anchors, which texts they are scored with, and how many calls each gets.
 
-Measured (``python -m benchmarks.search.anchors_per_call``, docs/results.md): from 4 calls a text on
-it hardly matters whether they are spent on few queries with every text or on up to 32 with their
-most promising texts; at one call a text one whole row is better, and below that no anchor at all.
+Measured (``python -m benchmarks.search.anchors_per_call``, docs/results.md): calls on up to 32
+queries with their most promising texts buy as much as on fewer queries with every text, or more.
 Random texts beside the promising ones bought nothing (docs/log.md). Rules for choosing among real
 queries (k-means medoids, farthest first) gain no more than the choice of the seed moves. So: the
 user's own queries where there are any, first sentences of random texts otherwise, up to 32 of them,
-and an even share of the calls.
-
-Not covered yet: fewer queries for budgets under 4 calls a text.
+and an even share of all calls, those of earlier builds included.
 
 Letters: N items, m anchor queries.
 """
@@ -22,23 +19,60 @@ import numpy as np
 from shoestring.text import first_sentence, tokenize
 
 MAX_ANCHORS = 32
-MIN_CALLS = 20  # fewer of one query teach too little
+MIN_CALLS = 20  # fewer of one query teach next to nothing
 MIN_TOKENS, MAX_CHARACTERS = 3, 200
 
 
-def anchor_plan(calls: int, n_items: int, n_queries: int = MAX_ANCHORS) -> tuple[int, int]:
-    """How many of the queries at hand a budget makes anchors, and the calls of each.
+def anchor_plan(calls: int, n_items: int, paid: Sequence[int]) -> list[int]:
+    """The new calls of each anchor query: as even as can be once they are added to the old ones.
+
+    Parameters
+    ----------
+    calls : int
+        To spend now.
+    n_items : int
+        Most that a query can use.
+    paid : sequence of int
+        What each query at hand has been paid for before; those begun come first.
+
+    Returns
+    -------
+    list of int
+        For the first queries, at most 32 of them, as many as get :data:`MIN_CALLS`.
 
     Examples
     --------
-    >>> anchor_plan(2_000, 6_500), anchor_plan(100, 6_500), anchor_plan(10**9, 1_000, 4)
-    ((32, 62), (5, 20), (4, 1000))
+    >>> anchor_plan(2_000, 6_500, [0] * 40) == [63] * 16 + [62] * 16
+    True
+    >>> anchor_plan(50, 6_500, [0] * 40), anchor_plan(10**9, 1_000, [0, 400])
+    ([25, 25], [1000, 600])
+    >>> anchor_plan(100, 6_500, [60, 10, 0, 0, 0, 0])  # a second budget evens out the first
+    [0, 12, 22, 22, 22, 22]
     """
-    n_most = min(MAX_ANCHORS, n_queries)
-    if calls <= 0 or n_items <= 0 or n_most <= 0:
-        return 0, 0
-    share = min(n_items, max(MIN_CALLS, calls // n_most))
-    return min(n_most, max(1, calls // share)), share
+    if calls <= 0 or n_items <= 0:
+        return []
+    begun = list(paid[:MAX_ANCHORS])
+    while len(begun) > 1 and _level(calls, begun) < min(MIN_CALLS, n_items):
+        begun.pop()
+    level = min(_level(calls, begun), n_items)
+    plan = [max(0, level - before) for before in begun]
+    left = calls - sum(plan)
+    for j, before in enumerate(begun):
+        if left > 0 and before <= level < n_items:
+            plan[j] += 1
+            left -= 1
+    return plan
+
+
+def _level(calls: int, paid: Sequence[int]) -> int:
+    """What every query can be brought to, those that have more already left out."""
+    level, spent = 0, 0
+    for n, before in enumerate(sorted(paid)):
+        if n and n * before - spent > calls:
+            break
+        spent += before
+        level = (calls + spent) // (n + 1)
+    return level
 
 
 def choose_queries(queries: Sequence[str], n_queries: int, *, seed: int) -> list[str]:

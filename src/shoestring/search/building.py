@@ -24,6 +24,7 @@ from shoestring.errors import ShoestringWarning
 from shoestring.match.scorer import scorer_name
 from shoestring.search.anchors import (
     MAX_ANCHORS,
+    MIN_CALLS,
     MIN_TOKENS,
     anchor_plan,
     choose_queries,
@@ -33,7 +34,7 @@ from shoestring.search.cur import top_rows
 from shoestring.search.features import IndexRows
 from shoestring.search.ledger import ScoreLedger, text_digests
 from shoestring.search.paying import Payer
-from shoestring.search.querying import Learnt, first_guess, pair_features
+from shoestring.search.querying import UNTAUGHT, Learnt, first_guess, pair_features
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.search.taste import Taste, fit_taste
@@ -43,7 +44,6 @@ from shoestring.types import FloatArray, IntArray, PairScorer, TextEncoder
 
 ENCODE_BATCH = 1_024
 SCORE_BATCH = 256
-MIN_COVERAGE = 0.02  # share of the rows that a query's paid scores must cover to teach anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,34 +102,23 @@ def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) 
         )
 
 
-def choose_anchors(
-    store: RecordStore, queries: Sequence[str] | None, calls: int, seed: int
-) -> tuple[list[str], int]:
-    """Settle which anchor queries a budget pays for, those already begun first.
+def choose_anchors(store: RecordStore, queries: Sequence[str] | None, seed: int) -> list[str]:
+    """The anchor queries at hand, those already begun first.
 
     Parameters
     ----------
     queries : sequence of str or None
         What users ask; None takes first sentences of random texts.
-
-    Returns
-    -------
-    chosen : list of str
-        Also kept in the settings, so that a later budget goes on with them.
-    share : int
-        The calls of each.
     """
     with store.snapshot() as snapshot:
-        keys = snapshot.keys
         if queries is None:
-            sample = np.random.default_rng(seed).permutation(keys)[: 4 * MAX_ANCHORS]
+            sample = np.random.default_rng(seed).permutation(snapshot.keys)[: 4 * MAX_ANCHORS]
             at_hand = queries_from_texts(snapshot.texts(sample))
             kind = f"{len(sample)} texts looked at begin with a sentence of {MIN_TOKENS} tokens"
         else:
             at_hand, kind = list(queries), f"{len(queries)} queries have any text"
-    begun = list(store.settings.get("anchors", []))
     fresh = choose_queries(at_hand, MAX_ANCHORS, seed=seed)
-    known = list(dict.fromkeys([*begun, *fresh]))
+    known = list(dict.fromkeys([*store.settings.get("anchors", []), *fresh]))
     if not known:
         warnings.warn(
             f"0 of {kind}, so there is no anchor query and no call was spent. "
@@ -137,10 +126,7 @@ def choose_anchors(
             ShoestringWarning,
             stacklevel=4,
         )
-    n_queries, share = anchor_plan(calls, len(keys), len(known))
-    chosen = known[: max(len(begun), n_queries)]
-    store.update_settings(anchors=chosen)
-    return chosen, share
+    return known
 
 
 def pay_for_anchors(
@@ -148,17 +134,13 @@ def pay_for_anchors(
     encoder: TextEncoder,
     scorer: PairScorer,
     queries: Sequence[str],
-    share: int,
     budget: Budget,
     *,
     progress: bool,
 ) -> int:
-    """Score each anchor query with its most promising texts, within the budget.
+    """Score anchor queries with their most promising texts, within the budget.
 
-    Parameters
-    ----------
-    share : int
-        Calls of each query, beside what was paid for it before.
+    The queries that are begun are kept in the settings, so that a later budget goes on with them.
 
     Returns
     -------
@@ -166,18 +148,19 @@ def pay_for_anchors(
         The calls spent.
     """
     spent, name, lexical = 0, scorer_name(scorer), isinstance(encoder, LsaEncoder)
-    encoded = np.asarray(encoder.encode(list(queries)), dtype=np.float32)
     with store.snapshot() as snapshot, ScoreLedger(store.path) as ledger:
         rows, learnt = IndexRows(snapshot.view), Learnt.from_attrs(snapshot.attrs)
-        total = min(budget.calls, len(queries) * min(share, rows.n_live))
-        with tqdm(total=total, desc="anchor scores", unit="call", disable=not progress) as bar:
-            for query, vector in zip(queries, encoded, strict=True):
+        paid = [rows.known_scores(*ledger.row(name, query))[0] for query in queries]
+        plan = anchor_plan(budget.calls, rows.n_live, [len(at) for at in paid])
+        store.update_settings(anchors=list(queries[: len(plan)]))
+        encoded = np.asarray(encoder.encode(list(queries[: len(plan)])), dtype=np.float32)
+        with tqdm(total=sum(plan), desc="anchor scores", unit="call", disable=not progress) as bar:
+            for query, vector, at, share in zip(queries, encoded, paid, plan, strict=False):
                 features = pair_features(snapshot, rows, query, vector)
                 guess = first_guess(rows, learnt, features, lexical=lexical)
                 guess[rows.dead] = -np.inf
-                guess[rows.known_scores(*ledger.row(name, query))[0]] = -np.inf
-                n_open = int(np.isfinite(guess).sum())
-                chosen = top_rows(guess, min(share, n_open, budget.calls - spent))
+                guess[at] = -np.inf
+                chosen = top_rows(guess, min(share, int(np.isfinite(guess).sum())))
                 payer = Payer(scorer, snapshot, rows.keys, query, ledger, RLock())
                 batch_size, already = min(SCORE_BATCH, payer.batch_size), spent
                 for start in range(0, len(chosen), batch_size):
@@ -203,12 +186,10 @@ def publish_taste(store: RecordStore, encoder: TextEncoder, name: str) -> Learnt
             "digest": digest,
             "level": np.zeros(len(keys), dtype=np.float32),
         }
-        taste, residual_power = None, 1.0
+        taste = None
         if queries:
-            taste, arrays["level"], residuals = _learn(snapshot, encoder, queries, scores)
-            arrays["residuals"] = residuals
-            residual_power = float(np.square(residuals, dtype=np.float64).sum(axis=1).mean())
-    learnt = Learnt(taste, tuple(queries), mean, power, max(residual_power, 1e-12))
+            taste, arrays["level"], arrays["residuals"] = _learn(snapshot, encoder, queries, scores)
+    learnt = Learnt(taste, tuple(queries), mean, power)
     store.publish(keys, arrays, attrs=learnt.to_attrs())
     return learnt
 
@@ -224,7 +205,7 @@ def _learn(
         pair_features(snapshot, rows, query, vector)[live]
         for query, vector in zip(queries, encoded, strict=True)
     ]
-    return fit_taste(scores, features)
+    return fit_taste(scores, features, UNTAUGHT[isinstance(encoder, LsaEncoder)])
 
 
 def _live(snapshot: Snapshot, name: str) -> list[NDArray[Any]]:
@@ -240,19 +221,19 @@ def _moments(vectors: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float64], floa
 
 
 def _paid_rows(store: RecordStore, name: str, digest: IntArray) -> tuple[list[str], FloatArray]:
-    """The queries whose paid scores cover enough rows, best covered first: (m, N) with NaN."""
+    """The queries that were paid for with enough rows, best covered first: (m, N) with NaN."""
     order = np.argsort(digest, kind="stable")
-    ordered = digest[order]
+    ordered, least = digest[order], max(2, min(MIN_CALLS, len(digest)))
     found: list[tuple[int, int, str, FloatArray]] = []
     with ScoreLedger(store.path) as ledger:
         for number, (query, digests, scores) in enumerate(ledger.rows(name)):
-            if len(digests) < MIN_COVERAGE * len(digest):
+            if len(digests) < least:
                 continue
             place = np.clip(np.searchsorted(digests, ordered), 0, len(digests) - 1)
             row = np.full(len(digest), np.nan, dtype=np.float32)
             row[order] = np.where(digests[place] == ordered, scores[place], np.nan)
             n_known = int(np.isfinite(row).sum())
-            if n_known >= max(2, MIN_COVERAGE * len(digest)):
+            if n_known >= least:
                 found.append((-n_known, number, query, row))
     found = sorted(found, key=lambda item: item[:2])[: 2 * MAX_ANCHORS]
     queries = [query for _, _, query, _ in found]

@@ -215,9 +215,9 @@ class SearchIndex:
         self.models.keep_tokens(progress=progress)
         scorer = self._scorer_to_pay() if budget.calls else None
         if scorer is not None:
-            chosen, share = building.choose_anchors(store, queries, budget.calls, seed)
+            chosen = building.choose_anchors(store, queries, seed)
             building.pay_for_anchors(
-                store, self.models.encoder, scorer, chosen, share, budget, progress=progress
+                store, self.models.encoder, scorer, chosen, budget, progress=progress
             )
         building.publish_taste(store, self.models.encoder, self.models.scorer_name)
 
@@ -270,13 +270,13 @@ class SearchIndex:
 
     def _search(self, snapshot: Snapshot, text: str, k: int, calls: int, began: float) -> Hits:
         scorer = self._scorer_to_pay() if calls else None
-        rows, learnt, _, guess = self.first_look(snapshot, text)
+        rows, learnt, features, guess = self.first_look(snapshot, text)
         payer = None
         with ScoreLedger(self.path) as ledger:
             known = rows.known_scores(*ledger.row(self.models.scorer_name, text))
             if scorer is not None:
                 payer = Payer(scorer, snapshot, rows.keys, text, ledger, self.models.lock)
-            rounds = querying.search_rounds(rows, learnt, guess, known, calls, payer)
+            rounds = querying.search_rounds(rows, learnt, features, guess, known, calls, payer)
         found, scores, exact = rounds.ranking(min(k, rows.n_live))
         keys = rows.keys[found]
         texts, ids = snapshot.texts(keys), snapshot.ids(keys)

@@ -173,7 +173,7 @@ def answers(
                 yield f"{name}, then rerank", budget, _named(snapshot, rows, order[best]), clock()
             clock = _Clock(payer, budget, looked)
             nothing = np.empty(0, dtype=np.int64), np.empty(0)
-            rounds = querying.search_rounds(rows, learnt, guess, nothing, budget, payer)
+            rounds = querying.search_rounds(rows, learnt, features, guess, nothing, budget, payer)
             best, _, _ = rounds.ranking(min(k, rows.n_live))
             yield "shoestring", budget, _named(snapshot, rows, best), clock()
 

@@ -23,7 +23,10 @@ N_ROUNDS = 12
 MIN_BATCH = 4
 UNTAUGHT_STRENGTHS = (0.3, 1.0, 3.0)  # with a taste the anchors' residuals say the variance
 # Prior variances in units of the residual variance; flat within a factor of three (docs/log.md).
-VECTORS, ANCHORS, CONSTANT, SLOPE, NOISE = 0.3, 1.0, 0.3, 0.3, 0.3
+VECTORS, ANCHORS, CONSTANT, SLOPE, NOISE = 0.3, 0.5, 0.3, 0.3, 0.3
+# What the cheap features count while nothing is known of the scorer: the vectors decide where they
+# come from a model, BM25 where they are lexical. See features.cheap_features for their order.
+UNTAUGHT = {False: np.array([1.0, 0.05, 0.0, 0.0]), True: np.array([0.3, 1.0, 0.0, 0.0])}
 MIN_CANDIDATES = 1_000
 OBSERVE_BATCH = 512  # scores taken in at once: an update costs the cube of them
 
@@ -39,28 +42,24 @@ class Learnt:
     anchors : tuple of str
         The queries whose residuals are item features.
     vector_mean : array (D,)
-    vector_power, residual_power : float
-        Mean squared length of the centred vectors and of the residual rows.
+    vector_power : float
+        Mean squared length of the centred vectors.
     """
 
     taste: Taste | None
     anchors: tuple[str, ...]
     vector_mean: NDArray[np.float64]
     vector_power: float
-    residual_power: float
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> Learnt:
         """Read what :meth:`to_attrs` wrote."""
         taste = attrs.get("taste")
         return cls(
-            Taste(np.asarray(taste["weights"]), taste["constant"], taste["residual_variance"])
-            if taste
-            else None,
+            _taste_of(taste) if taste else None,
             tuple(attrs.get("anchors", ())),
             np.asarray(attrs.get("vector_mean", ()), dtype=np.float64),
             float(attrs.get("vector_power", 1.0)),
-            float(attrs.get("residual_power", 1.0)),
         )
 
     def to_attrs(self) -> dict[str, Any]:
@@ -69,14 +68,22 @@ class Learnt:
             "weights": self.taste.weights.tolist(),
             "constant": self.taste.constant,
             "residual_variance": self.taste.residual_variance,
+            "loadings": self.taste.loadings.tolist(),
         }
         return {
             "taste": taste,
             "anchors": list(self.anchors),
             "vector_mean": self.vector_mean.tolist(),
             "vector_power": self.vector_power,
-            "residual_power": self.residual_power,
         }
+
+
+def _taste_of(attrs: Mapping[str, Any]) -> Taste:
+    """A published taste; one of before there were loadings varies along the guess itself."""
+    weights, variance = np.asarray(attrs["weights"]), float(attrs["residual_variance"])
+    along = weights[:, None] * np.sqrt(SLOPE / variance)
+    loadings = np.asarray(attrs.get("loadings", along), dtype=np.float64)
+    return Taste(weights, float(attrs["constant"]), variance, loadings)
 
 
 def pair_features(
@@ -102,33 +109,36 @@ def first_guess(
 
 
 def untaught_guess(features: NDArray[np.float32], *, lexical: bool) -> NDArray[np.float32]:
-    """A first guess while nothing is known of the scorer, of unit variance.
-
-    The vectors decide where they come from a model, BM25 where they are lexical.
-    """
-    near, share = features[:, 0], features[:, 1]
-    mixed = share + 0.3 * near if lexical else near + 0.05 * share
+    """A first guess while nothing is known of the scorer, of unit variance."""
+    mixed = features @ UNTAUGHT[lexical].astype(np.float32)
     return np.asarray((mixed - mixed.mean()) / max(float(mixed.std()), 1e-9), dtype=np.float32)
 
 
 def begin_rounds(
-    rows: IndexRows, learnt: Learnt, guess: NDArray[np.float32], residual_variance: float
+    rows: IndexRows,
+    learnt: Learnt,
+    features: NDArray[np.float32],
+    guess: NDArray[np.float32],
+    residual_variance: float,
 ) -> Rounds:
     """The rounds of one query, from its first guess in the units of the scorer."""
-    spread = max(float(guess.std()), 1e-9)
-    slope = (guess - guess.mean()) / spread
-    dense = np.stack([np.ones_like(guess), slope], axis=1)
     blocks, variances = [], []
     if len(learnt.vector_mean):
         blocks.append(("vectors", learnt.vector_mean))
         width = len(learnt.vector_mean)
         variances.append(np.full(width, VECTORS / learnt.vector_power))
-    if learnt.anchors:
-        blocks.append(("residuals", np.zeros(len(learnt.anchors))))
-        variances.append(np.full(len(learnt.anchors), ANCHORS / learnt.residual_power))
-    variances.append(np.array([CONSTANT, SLOPE]))
+    if learnt.anchors:  # a row of m residuals that are all known has m times their variance
+        m = len(learnt.anchors)
+        blocks.append(("residuals", np.zeros(m)))
+        variances.append(np.full(m, ANCHORS / (m * residual_variance)))
+    if learnt.taste:
+        along = learnt.taste.deviations(features, rows.column("level", np.float32))
+        variances.append(np.array([CONSTANT, *np.ones(along.shape[1])]))
+    else:
+        along = ((guess - guess.mean()) / max(float(guess.std()), 1e-9))[:, None]
+        variances.append(np.array([CONSTANT, SLOPE]))
     return Rounds(
-        JoinedFeatures(rows, blocks, dense),
+        JoinedFeatures(rows, blocks, np.hstack([np.ones_like(along[:, :1]), along])),
         guess,
         np.concatenate(variances) * residual_variance,
         NOISE * residual_variance,
@@ -149,6 +159,7 @@ def calibrated(
 def search_rounds(
     rows: IndexRows,
     learnt: Learnt,
+    features: NDArray[np.float32],
     guess: NDArray[np.float32],
     known: tuple[IntArray, FloatArray],
     calls: int,
@@ -158,6 +169,8 @@ def search_rounds(
 
     Parameters
     ----------
+    features : float32 array (N, c)
+        Of :func:`pair_features`.
     guess : float32 array (N,)
         In the units of the scorer where ``learnt`` has a taste, of unit variance otherwise.
     known : (rows, scores)
@@ -178,7 +191,7 @@ def search_rounds(
         guess, variance = calibrated(guess, at, scores)
     else:
         variance = 1.0
-    rounds = begin_rounds(rows, learnt, guess, variance)
+    rounds = begin_rounds(rows, learnt, features, guess, variance)
     for start in range(0, len(at), OBSERVE_BATCH):
         span = slice(start, start + OBSERVE_BATCH)
         rounds.observe(at[span], scores[span])

@@ -1,19 +1,25 @@
-r"""What a scorer's anchor scores teach about its taste: the mathematics alone.
+r"""What paid scores teach about a scorer's taste: the mathematics alone.
 
-A first guess of a scorer's score with an item is made of cheap things: how near the vectors are,
-what BM25 says, and the item's own level (some texts please a scorer whatever the query). The anchor
-queries' scores say how much each counts:
+A first guess of a scorer's score with an item is made of cheap things z: how near the vectors are,
+what BM25 says, and the item's own level (some texts please a scorer whatever the query). How much
+each counts differs from query to query, around what is common to all (random coefficients):
 
-.. math:: y_{ji} = \beta_0 + z_{ji}^T\beta + \gamma\,\ell_i + r_{ji}
+.. math:: y_{ji} = a_j + z_{ji}^T(\beta + b_j) + r_{ji},\quad
+          b_{jk} \sim N(0, t_k\sigma^2),\quad \beta_k \sim N(s\,u_k, t_k\sigma^2)
 
-fitted by ridge regression over all scored pairs (query j, item i). The level :math:`\ell_i` is the
-item's mean residual, shrunk by the ratio of the two variances, and leaves out query j's own score
-where it is a regressor (otherwise the fit would trust it too much). The residuals r, zero where a
-pair was not scored, are the item features that make the rounds of :mod:`~shoestring.search.cur` a
-CUR decomposition; zero is what the fit expects of a pair that was not scored, so sparse anchors
-need no other imputation.
+for query j, item i and feature k, z of unit spread. Before anything is known the guess is along u
+(for vectors of a model, nearness), and only its scale s is free: so a few scores, or scores of
+promising items alone, bend the guess no further than they can vouch for, and many make it their
+own. How much queries differ, t, is learnt too, from a first idea that counts for some queries. What
+is uncertain for a new query, the spread of b and of beta, goes into its rounds
+(:mod:`~shoestring.search.cur`) as a prior: :attr:`Taste.loadings`.
 
-Letters: N items, m anchor queries, c cheap features of a pair.
+The level of an item is its mean residual, shrunk by the ratio of the two variances, and leaves out
+query j's own score where it explains that score (otherwise the fit would trust it too much). The
+residuals r, zero where a pair was not scored, are the item features that make the rounds a CUR
+decomposition; an item that was seldom scored has a short row, and is moved little by it.
+
+Letters: N items, m queries, c cheap features of a pair, d = c + 1 with the level.
 
 Not covered: anything non-linear (boosted trees on the same features were worse; docs/log.md).
 """
@@ -29,25 +35,33 @@ from numpy.typing import NDArray
 from shoestring.types import FloatArray
 
 Floats = NDArray[np.float64]
-RIDGE = 1e-3  # of each standardised feature, per pair: only against collinear features
+SPREAD = 0.02  # t before it is learnt; flat from 0.005 to 0.05 (docs/log.md)
+SPREAD_QUERIES = 8  # how many queries that counts for
+N_STEPS = 4  # of expectation and maximisation
+LEAST_NOISE = 1e-6  # share of the scores' variance that a line cannot explain
+LEAST_SPREAD = 1e-9  # of a feature; below there is nothing but rounding, and it gets weight 0
 
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """A linear first guess, in the units of the scorer.
+    """A linear first guess in the units of the scorer, and how far a query may leave it.
 
     Parameters
     ----------
-    weights : array (c + 1,)
+    weights : array (d,)
         Of the c cheap features and the item's level.
     constant : float
     residual_variance : float
         Of a score around the guess.
+    loadings : array (d, n)
+        A query's own weights are ``weights`` plus these times n independent numbers, each of the
+        variance ``residual_variance``.
     """
 
     weights: Floats
     constant: float
     residual_variance: float
+    loadings: Floats
 
     def guess(self, features: FloatArray, level: FloatArray) -> FloatArray:
         """The first guess for N items from their features (N, c) and levels (N,): float32 (N,)."""
@@ -56,18 +70,26 @@ class Taste:
         columns += np.float32(self.constant)
         return np.asarray(columns)
 
+    def deviations(self, features: FloatArray, level: FloatArray) -> NDArray[np.float32]:
+        """Columns (N, n), centred, along which a query may leave the guess."""
+        loadings = self.loadings.astype(np.float32)
+        columns = features @ loadings[:-1] + level[:, None] * loadings[-1]
+        return np.asarray(columns - columns.mean(axis=0), dtype=np.float32)
+
 
 def fit_taste(
-    scores: FloatArray, features: Sequence[FloatArray]
+    scores: FloatArray, features: Sequence[FloatArray], direction: Floats
 ) -> tuple[Taste, FloatArray, FloatArray]:
-    """Learn a scorer's taste from anchor scores.
+    """Learn a scorer's taste from the scores of some queries.
 
     Parameters
     ----------
     scores : array (m, N)
         NaN where a pair was not scored.
     features : sequence of m arrays (N, c)
-        The cheap features of each anchor query with all items.
+        The cheap features of each query with all items.
+    direction : array (c,)
+        u, the weights of an untaught guess; their scale does not matter.
 
     Returns
     -------
@@ -75,61 +97,131 @@ def fit_taste(
     level : float32 array (N,)
         Of each item, 0 where nothing is known.
     residuals : float32 array (N, m)
-        Scores less the guess, 0 where a pair was not scored.
+        Scores less their query's own line, 0 where a pair was not scored.
 
     Notes
     -----
-    Cost: O(m N c^2). Source: best linear unbiased prediction (Henderson 1975) with the level as
-    the random effect; its variance ratio by the method of moments.
+    Cost: O(m N c^2). Source: the hierarchical linear model of Lindley & Smith (1972) and Swamy
+    (1970), its variances by expectation and maximisation (Dempster, Laird & Rubin 1977); the level
+    by best linear unbiased prediction (Henderson 1975), its variance ratio by moments.
     """
     known = np.isfinite(scores)
+    known_scores = [row[mask].astype(np.float64) for row, mask in zip(scores, known, strict=True)]
+    start = np.append(direction, 0.0)
     plain = [np.hstack([z, np.zeros((len(z), 1), z.dtype)]) for z in features]
-    rows = list(_rows(scores, known))
-    first = _ridge([z[known[j]] for j, z in enumerate(plain)], rows)
-    residuals = _residuals(scores, known, plain, first)  # (m, N)
+    residuals = _fit(plain, known, known_scores, start)[1]
     n_known, total = known.sum(axis=0), residuals.sum(axis=0, dtype=np.float64)
     shrink = _variance_ratio(residuals, known)
     levelled = []
     for z, residual, is_known in zip(features, residuals, known, strict=True):
         others = (total - residual) / (n_known - is_known + shrink)
         levelled.append(np.hstack([z, others[:, None].astype(z.dtype)]))
-    taste = _ridge([z[known[j]] for j, z in enumerate(levelled)], rows)
-    residuals = _residuals(scores, known, levelled, taste)
+    taste, residuals = _fit(levelled, known, known_scores, start)
     level = (total / (n_known + shrink)).astype(np.float32)
     return taste, level, np.ascontiguousarray(residuals.T)
 
 
-def _rows(scores: FloatArray, known: NDArray[np.bool_]) -> Sequence[Floats]:
-    return [row[mask].astype(np.float64) for row, mask in zip(scores, known, strict=True)]
+def _fit(
+    features: Sequence[FloatArray],
+    known: NDArray[np.bool_],
+    scores: Sequence[Floats],
+    direction: Floats,
+) -> tuple[Taste, NDArray[np.float32]]:
+    """The model above: the taste, and the residuals (m, N) around each query's own line."""
+    mean, spread = _mean_and_spread(features)
+    lines = [
+        _Line.of(z[mask], y, mean, spread)
+        for z, mask, y in zip(features, known, scores, strict=True)
+    ]
+    usual = direction * np.where(np.isfinite(spread), spread, 0.0)
+    gram, moment = sum(line.gram for line in lines), sum(line.moment for line in lines)
+    usual *= max(float(usual @ moment), 0.0) / max(float(usual @ gram @ usual), 1e-300)
+    t = np.full(len(usual), SPREAD)
+    for _ in range(N_STEPS):
+        common, covariance = _common_weights(lines, usual, t)
+        own = [line.weights_around(common, t) for line in lines]
+        before, t = t, _spread_of_weights(lines, common, own, t)
+    residuals = np.zeros(known.shape, dtype=np.float32)
+    constants = [line.constant(weights) for line, weights in zip(lines, own, strict=True)]
+    for j, (z, y) in enumerate(zip(features, scores, strict=True)):
+        x = (z[known[j]] - mean) / spread
+        residuals[j, known[j]] = y - constants[j] - x @ own[j]
+    variance = float(np.mean(np.square(residuals[known], dtype=np.float64)))
+    loadings = np.linalg.cholesky(covariance + np.diag(before)) / spread[:, None]
+    weights, constant = common / spread, float(np.mean(constants))
+    taste = Taste(weights, constant - float(mean @ weights), max(variance, 1e-12), loadings)
+    return taste, residuals
 
 
-def _ridge(features: Sequence[FloatArray], scores: Sequence[Floats]) -> Taste:
-    """Ridge regression of scores on standardised features, in one pass over the queries."""
-    count = sum(len(y) for y in scores)
-    mean_z = sum(z.sum(axis=0, dtype=np.float64) for z in features) / count
-    mean_y = sum(float(y.sum()) for y in scores) / count
-    gram, moment, total = np.zeros((len(mean_z),) * 2), np.zeros(len(mean_z)), 0.0
-    for z, y in zip(features, scores, strict=True):
-        centred, target = z.astype(np.float64) - mean_z, y - mean_y
-        gram += centred.T @ centred
-        moment += centred.T @ target
-        total += float(target @ target)
-    spread = np.sqrt(np.diag(gram) / count)
-    spread[spread < 1e-9] = np.inf  # a constant column gets weight 0
-    penalised = gram / np.outer(spread, spread) + np.diag(np.full(len(gram), RIDGE * count))
-    weights = np.linalg.solve(penalised, moment / spread) / spread
-    variance = (total - 2 * weights @ moment + weights @ gram @ weights) / count
-    return Taste(weights, float(mean_y - mean_z @ weights), max(float(variance), 1e-12))
+def _common_weights(
+    lines: Sequence[_Line], usual: Floats, t: Floats
+) -> tuple[Floats, NDArray[np.float64]]:
+    """Mean (d,) and covariance (d, d) over sigma^2 of beta, each b_j integrated out."""
+    precision, evidence = np.diag(1 / t), np.zeros(len(t))
+    for line in lines:
+        vouched = np.linalg.inv(line.gram * t + np.eye(len(t)))
+        precision += vouched @ line.gram
+        evidence += vouched @ (line.moment - line.gram @ usual)
+    covariance = np.linalg.inv(precision)
+    covariance = (covariance + covariance.T) / 2
+    return usual + covariance @ evidence, covariance
 
 
-def _residuals(
-    scores: FloatArray, known: NDArray[np.bool_], features: Sequence[FloatArray], taste: Taste
-) -> NDArray[np.float32]:
-    residuals = np.zeros(scores.shape, dtype=np.float32)
-    for j, z in enumerate(features):
-        mask = known[j]
-        residuals[j, mask] = scores[j, mask] - (z[mask] @ taste.weights + taste.constant)
-    return residuals
+def _spread_of_weights(
+    lines: Sequence[_Line], common: Floats, own: Sequence[Floats], t: Floats
+) -> Floats:
+    """The next t (d,): mean square of b over sigma^2, the first idea among the queries."""
+    n_scores = sum(line.n_scores for line in lines)
+    noise = sum(line.square_error(weights) for line, weights in zip(lines, own, strict=True))
+    least = LEAST_NOISE * sum(line.square for line in lines)  # a scorer may be a line itself
+    variance = max(noise, least, 1e-300) / n_scores
+    found = sum(np.square(weights - common) for weights in own) / variance
+    for line in lines:  # b is known no better than this
+        found = found + np.diag(np.linalg.inv(line.gram + np.diag(1 / t)))
+    return np.asarray((SPREAD_QUERIES * SPREAD + found) / (SPREAD_QUERIES + len(lines)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What one query's scores say of its weights, features of unit spread (d,)."""
+
+    gram: Floats  # (d, d) of the centred features
+    moment: Floats  # (d,) of them with the centred scores
+    square: float  # of the centred scores
+    mean_features: Floats
+    mean_score: float
+    n_scores: int
+
+    @classmethod
+    def of(cls, features: FloatArray, scores: Floats, mean: Floats, spread: Floats) -> _Line:
+        x = (features.astype(np.float64) - mean) / spread
+        centre, mean_score = x.mean(axis=0), float(scores.mean())
+        x, y = x - centre, scores - mean_score
+        return cls(x.T @ x, x.T @ y, float(y @ y), centre, mean_score, len(y))
+
+    def weights_around(self, common: Floats, t: Floats) -> Floats:
+        """The query's own weights: as far from the common ones as its scores vouch for."""
+        moment = self.moment - self.gram @ common
+        return np.asarray(common + np.linalg.solve(self.gram + np.diag(1 / t), moment))
+
+    def constant(self, weights: Floats) -> float:
+        return self.mean_score - float(self.mean_features @ weights)
+
+    def square_error(self, weights: Floats) -> float:
+        """Of the scores around the line, summed."""
+        return float(self.square - 2 * weights @ self.moment + weights @ self.gram @ weights)
+
+
+def _mean_and_spread(features: Sequence[FloatArray]) -> tuple[Floats, Floats]:
+    """Of each feature (d,) over all items; its spread is that within a query, infinite if none."""
+    means = np.array([z.mean(axis=0, dtype=np.float64) for z in features])
+    squares = [
+        np.square(z - mean, dtype=np.float64).mean(axis=0)
+        for z, mean in zip(features, means, strict=True)
+    ]
+    spread = np.sqrt(np.mean(squares, axis=0))
+    spread[spread < LEAST_SPREAD] = np.inf
+    return means.mean(axis=0), spread
 
 
 def _variance_ratio(residuals: FloatArray, known: NDArray[np.bool_]) -> float:
