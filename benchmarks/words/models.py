@@ -23,6 +23,8 @@ from shoestring.words.corpus import EncodedCorpus, encode_corpus
 VOCABULARY = 20_000
 WINDOW = 11
 WIDTHS = (128, 300)  # of word2vec: as many dimensions as bits in 16 bytes, and its usual number
+M = 1_000_000
+QUICK_TOKENS = M  # of a quick run
 Bits = np.ndarray  # bool (V, bits)
 
 
