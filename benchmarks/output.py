@@ -18,12 +18,14 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.data import ROOT
+
+Read = Callable[[str], dict[str, Any] | None]  # the document of a committed result, by its name
 
 
 def options(parser: argparse.ArgumentParser, *, quick: str) -> None:
@@ -79,6 +81,14 @@ def write(result: Mapping[str, Any], options: argparse.Namespace) -> None:
     text = json.dumps(document, indent=1, ensure_ascii=False)
     aside.write_text(text + "\n", encoding="utf-8")
     aside.replace(options.json)
+
+
+def markdown(
+    corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[object]]
+) -> list[str]:
+    """The lines of a Markdown table."""
+    head = [f"| {corner} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    return head + [f"| {name} | {' | '.join(map(str, cells))} |" for name, cells in rows.items()]
 
 
 def show(result: Mapping[str, Any]) -> None:

@@ -106,7 +106,7 @@ def wider(contest: Contest) -> Scores:
     return contest.ours("counts", n_neurons, k)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     output.options(parser, quick="300,000 tokens, one seed, 3 epochs: some minutes")
@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--published-seeds", type=int, metavar="N", help="fewer than 3 where time is short"
     )
     parser.add_argument("--jobs", type=int, default=1, help="trainings of word2vec at once")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     sizes = [300_000] if options.quick else [M, 3 * M, 10 * M, 30 * M]
     options.sizes = sorted(options.tokens or sizes)
     options.seeds, options.epochs = (1, 3) if options.quick else (3, 15)

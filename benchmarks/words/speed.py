@@ -204,13 +204,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=10.0, help="of the published rule a turn")
     output.options(parser, quick="a million tokens, three short turns: a minute")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     if options.quick:
         options.turns, options.seconds = min(3, options.turns), min(2.0, options.seconds)
     output.write(measure(options), options)
