@@ -96,4 +96,4 @@ def sentences(language: str, part: dict[str, Any]) -> list[str]:
 
 
 def _holds(holds: bool, bar: str) -> str:
-    return f"{bar}, holds" if holds else f"{bar}, DOES NOT HOLD"
+    return f"the bar, {bar}, {'holds' if holds else 'DOES NOT HOLD'}"

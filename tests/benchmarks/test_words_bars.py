@@ -22,7 +22,7 @@ def test_a_bar_is_the_best_of_all_ways_of_word2vec_and_only_of_those():
         (16, PEER, False),
     ]
     said = bars.sentences("en", {"by stored bytes": table})
-    assert said[0].endswith(", holds") and said[1].endswith("DOES NOT HOLD")
+    assert said[0].endswith("word2vec, holds") and said[1].endswith("DOES NOT HOLD")
 
 
 def test_tables_read_back_from_json_give_the_same_bars():
