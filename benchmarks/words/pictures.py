@@ -158,7 +158,7 @@ def column(x: float, top: float, bottom: float, n: int) -> np.ndarray:
 def wire(
     axis: Any, start: Sequence[float], end: Sequence[float], colour: str, width: float
 ) -> None:
-    axis.plot(*zip(start, end, strict=True), color=colour, linewidth=width, zorder=1)
+    axis.plot(*zip(start, end, strict=True), color=colour, linewidth=width, zorder=1 + width)
 
 
 def dots(axis: Any, places: np.ndarray, fills: list[str]) -> None:
