@@ -51,17 +51,24 @@ def provenance() -> dict[str, Any]:
         commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:  # no git, as in an unpacked archive
         commit = ""
-    try:
-        torch = version("torch")  # importing it would cost seconds
-    except PackageNotFoundError:
-        torch = None
     return {
         "commit": commit or None,
         "machine": f"{_processor()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
-        "torch": torch,
+        **versions("torch"),
         "load average": round(os.getloadavg()[0], 1),
     }
+
+
+def versions(*distributions: str) -> dict[str, str | None]:
+    """Of installed distributions; importing them could cost seconds."""
+    found: dict[str, str | None] = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def _processor() -> str:

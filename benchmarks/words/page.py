@@ -95,6 +95,9 @@ def overlap(document: Document) -> Lines:
         f"brute force. Milliseconds are those of a query. {ran(document)}",
         "",
     ]
+    for name, held in document.items():
+        if name.startswith("bar at "):
+            lines += [f"The {name}, beside faiss IndexBinaryFlat: {_said(held)}.", ""]
     for name, found in document["collections"].items():
         engines = found["engines"]
         rows = {key: [row.get(key, "") for row in engines.values()] for key in _keys(engines)}
@@ -104,6 +107,13 @@ def overlap(document: Document) -> Lines:
         rows = {key: [row.get(key, "") for row in faster.values()] for key in _keys(faster)}
         lines += [*markdown("times faster than", list(faster), rows), ""]
     return lines
+
+
+def _said(held: Document) -> str:
+    """The figures of a bar, and whether it holds."""
+    (_, times), (bar, holds) = held.items()
+    figures = ", ".join(f"{value} ({name})" for name, value in times.items())
+    return f"{figures} times as fast; {bar}: {_yes(holds)}"
 
 
 def quality(document: Document) -> Lines:

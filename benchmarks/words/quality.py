@@ -55,6 +55,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "seeds": options.seeds,
         "seeds of the published rule": options.published_seeds,
         "epochs of the published rule": options.epochs,
+        **output.versions("gensim"),
         "corpora": {},
     }
     for size, language in product(options.sizes, options.languages):

@@ -199,6 +199,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "windows": text.n_windows,
         "tokens counted": text.n_counted,
         "turns": options.turns,
+        **output.versions("gensim"),
         **speed,
         "memory": memory.measure(options.quick),
     }
