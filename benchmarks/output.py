@@ -18,12 +18,14 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.data import ROOT
+
+Read = Callable[[str], dict[str, Any] | None]  # the document of a committed result, by its name
 
 
 def options(parser: argparse.ArgumentParser, *, quick: str) -> None:
@@ -49,17 +51,24 @@ def provenance() -> dict[str, Any]:
         commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:  # no git, as in an unpacked archive
         commit = ""
-    try:
-        torch = version("torch")  # importing it would cost seconds
-    except PackageNotFoundError:
-        torch = None
     return {
         "commit": commit or None,
         "machine": f"{_processor()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
-        "torch": torch,
+        **versions("torch"),
         "load average": round(os.getloadavg()[0], 1),
     }
+
+
+def versions(*distributions: str) -> dict[str, str | None]:
+    """Of installed distributions; importing them could cost seconds."""
+    found: dict[str, str | None] = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def _processor() -> str:
@@ -79,6 +88,14 @@ def write(result: Mapping[str, Any], options: argparse.Namespace) -> None:
     text = json.dumps(document, indent=1, ensure_ascii=False)
     aside.write_text(text + "\n", encoding="utf-8")
     aside.replace(options.json)
+
+
+def markdown(
+    corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[object]]
+) -> list[str]:
+    """The lines of a Markdown table."""
+    head = [f"| {corner} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    return head + [f"| {name} | {' | '.join(map(str, cells))} |" for name, cells in rows.items()]
 
 
 def show(result: Mapping[str, Any]) -> None:

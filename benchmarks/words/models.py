@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,16 +26,22 @@ from shoestring.words.corpus import EncodedCorpus, encode_corpus
 VOCABULARY = 20_000
 WINDOW = 11
 WIDTHS = (128, 300)  # of word2vec: as many dimensions as bits in 16 bytes, and its usual number
+M = 1_000_000
+QUICK_TOKENS = M  # of a quick run
 Bits = np.ndarray  # bool (V, bits)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A training text, encoded."""
+    """A training text, encoded; of about so many tokens or of all there are."""
 
-    name: str
     language: str
+    n_tokens: int
     encoded: EncodedCorpus
+
+    @property
+    def name(self) -> str:
+        return f"{self.language}-{self.n_tokens}"
 
     def place(self, *settings: object) -> Path:
         """Where something that was trained on it is kept."""
@@ -49,7 +58,7 @@ def corpus(language: str, n_tokens: int) -> Corpus:
         lexicon = data.chinese_lexicon() if language == "zh" else None
         texts = data.training_texts(language, n_tokens)
         encode_corpus(texts, folder, vocab_size=VOCABULARY, lexicon=lexicon)
-    return Corpus(name, language, EncodedCorpus.open(folder))
+    return Corpus(language, n_tokens, EncodedCorpus.open(folder))
 
 
 def ours(text: Corpus, rule: str, n_neurons: int, seed: int, n_epochs: int) -> BinaryVectors:
@@ -66,9 +75,31 @@ def ours(text: Corpus, rule: str, n_neurons: int, seed: int, n_epochs: int) -> B
     return BinaryVectors.load(folder)
 
 
+def word2vec_ahead(
+    text: Corpus, trainings: list[tuple[str, int, int, int]], n_processes: int
+) -> None:
+    """Train what is not there yet, so many at once: one training uses one core."""
+    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(_word2vec_of, text.language, text.n_tokens, *settings)
+            for settings in trainings
+            if not _word2vec_file(text, *settings).exists()
+        ]
+        for job in jobs:
+            job.result()
+
+
+def _word2vec_of(language: str, n_tokens: int, *settings: Any) -> None:
+    word2vec(corpus(language, n_tokens), *settings)
+
+
+def _word2vec_file(text: Corpus, kind: str, width: int, seed: int, n_epochs: int) -> Path:
+    return text.place(kind, width, n_epochs, seed).with_suffix(".npy")
+
+
 def word2vec(text: Corpus, kind: str, width: int, seed: int, n_epochs: int) -> np.ndarray:
     """gensim's vectors (V, width), "skip-gram" or "CBOW"; one thread, so that the seed decides."""
-    file = text.place(kind, width, n_epochs, seed).with_suffix(".npy")
+    file = _word2vec_file(text, kind, width, seed, n_epochs)
     if not file.exists():
         from gensim.models import Word2Vec
 
@@ -121,8 +152,9 @@ def median_bits(vectors: np.ndarray, n_bits: int, seed: int) -> Bits:
     width = vectors.shape[1]
     n_turns = -(-n_bits // width)
     turns = [np.linalg.qr(rng.standard_normal((width, width)))[0] for _ in range(n_turns)]
-    turned = vectors @ np.concatenate(turns, axis=1)[:, :n_bits]
-    return turned > np.median(turned, axis=0)
+    turn = np.concatenate(turns, axis=1)[:, :n_bits].astype(np.float32)
+    turned = turn.T @ vectors.T  # (bits, V): medians of what lies together
+    return (turned > np.median(turned, axis=1, keepdims=True)).T
 
 
 def stored_bytes(n_bits: int, n_active: int) -> int:

@@ -11,6 +11,9 @@ Truth is numpy: AND, popcount and a sort over all codes. Recall is the share of 
 score is no worse than the n-th best true score, as engines break ties in their own ways; ours must
 also give the very ids (of equal scores the lowest). The engines run in turns, and a ratio is the
 median over the turns of the ratio within a turn, so that other work on the machine hits both.
+Memory is what an index says of itself or, for those that hold nothing else, the bytes of its
+arrays. The bar: at 64 of 4,096 at least 3 times as fast as IndexBinaryFlat on one thread, a batch
+or a single query at a time.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ N_SINGLE = 24
 ROWS = 5_000  # drawn or compared at a time
 OURS, FAISS = "shoestring OverlapIndex", "faiss IndexBinaryFlat"
 THREADS = (1, 2)
+BAR, BAR_AT = 3.0, "64 of 4,096"  # times as fast as faiss
+BAR_FOR = ("batch, 1 thread", "single, 1 thread")
 
 
 @dataclass(frozen=True)
@@ -320,6 +325,13 @@ def show(name: str, result: dict[str, Any]) -> None:
         print(f"times faster than {peer}: {speed}")
 
 
+def bar(results: dict[str, Any]) -> dict[str, Any]:
+    """How much faster than faiss, and whether that is enough."""
+    times = results[BAR_AT]["times faster than"][FAISS]
+    found = {name: times[name] for name in BAR_FOR}
+    return {"times as fast": found, f"at least {BAR:g}": min(found.values()) >= BAR}
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -327,13 +339,16 @@ def main() -> None:
     output.options(parser, quick="a tenth of the codes, no HNSW, about a minute")
     options = parser.parse_args()
     results = {}
+    n_turns = min(3, options.turns) if options.quick else options.turns
     for name, c in COLLECTIONS.items():
         if options.quick:
             c = Collection(c.n // 10, c.n_bits, c.sizes, c.skew, c.metric)
-        n_turns = min(3, options.turns) if options.quick else options.turns
         results[name] = measure(c, n_turns, not options.quick, options.seed)
         show(name, results[name])
-    output.write({"n": N_BEST, "turns": options.turns, "collections": results}, options)
+    held = bar(results)
+    print(f"\n{BAR_AT}, beside {FAISS}: {held}")
+    figures = {"n": N_BEST, "turns": n_turns, **output.versions("faiss-cpu", "usearch", "scipy")}
+    output.write({**figures, f"bar at {BAR_AT}": held, "collections": results}, options)
 
 
 if __name__ == "__main__":

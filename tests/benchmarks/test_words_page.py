@@ -1,0 +1,119 @@
+"""The sections on words say what their files say, and nothing of what was not measured."""
+
+import argparse
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from benchmarks.words import __main__ as everything
+from benchmarks.words import overlap, page, speed
+
+from benchmarks import output
+
+RAN = {**output.provenance(), "seed": 0}
+TEXT = SimpleNamespace(n_counted=2_000_000, n_windows=1_000_000, n_known=2_400_000)
+
+
+def _read(**documents):
+    return lambda name: documents.get(name.removeprefix("words-").replace("-", "_"))
+
+
+def _speed():
+    """The fields of a run in which the machine was twice as slow in its second turn."""
+    measured = {
+        "published rule, 2 threads": [1_200_000.0, 600_000.0, 1_000_000.0],
+        "published rule, 1 thread": [600_000.0, 300_000.0, 500_000.0],
+        "word2vec CBOW": [600_000.0, 300_000.0, 500_000.0],
+        "word2vec skip-gram": [120_000.0, 60_000.0, 100_000.0],
+        "rule of counts, whole training": [400_000.0, 200_000.0, 400_000.0],
+    }
+    return speed.figures(TEXT, measured)
+
+
+def test_ratios_are_those_within_a_turn():
+    figures = _speed()
+    ratios = figures["times as fast, median of turns"]
+    assert ratios["published rule, 2 threads / word2vec CBOW"] == 2
+    assert ratios["published rule, 2 threads / word2vec skip-gram"] == 10
+    assert figures["windows a second"]["published rule, 2 threads"] == 500_000  # 2 tokens each
+    assert figures["at least 500,000 windows a second on 2 threads"]
+    minutes = figures["whole training, minutes"]
+    assert minutes["published rule, 15 epochs"] == 0.5
+    assert minutes["word2vec CBOW, 5 epochs"] == 0.4
+    assert minutes["rule of counts, whole training"] == 0.1
+
+
+def test_speed_and_memory_are_reported():
+    memory = {
+        "MB": {"published": {"1.0 M tokens": {"private": 169.4, "mapped": 109.3, "peak": 276.4}}},
+        "an array of weights, MB": {"1.0 M tokens": 43.8},
+        "published, private: two arrays of weights and at most 200 MB": True,
+    }
+    document = {**RAN, "tokens": 10, "words": 5, "windows": 3, "turns": 3, **_speed()}
+    text = "\n".join(page.sections(_read(speed={**document, "memory": memory})))
+    assert "| published rule, 2 threads | 1,000,000 | 500,000 |" in text
+    assert "| published, 1.0 M tokens | 169.4 | 109.3 | 276.4 |" in text
+    assert "at most 200 MB: yes." in text
+    skipped = {**document, "memory": {"skipped": "no /proc on this system"}}
+    assert "169.4" not in "\n".join(page.sections(_read(speed=skipped)))
+
+
+def test_engines_that_lack_a_figure_keep_their_columns():
+    found = {
+        "codes": 1_000_000,
+        "metric": "hamming",
+        "engines": {"ours": {"recall": 1.0, "open, ms": 0.4}, "faiss": {"recall": 0.5}},
+        "times faster than": {"faiss": {"single": 3.1}},
+    }
+    document = {**RAN, "n": 10, "turns": 7, "collections": {"50 of 400": found}}
+    times = {"times faster than": {overlap.FAISS: dict.fromkeys(overlap.BAR_FOR, 2.9)}}
+    held = overlap.bar({overlap.BAR_AT: times})
+    document["bar at 64 of 4,096"] = held
+    text = "\n".join(page.sections(_read(overlap=document)))
+    assert "| recall | 1.0 | 0.5 |\n| open, ms | 0.4 |  |" in text
+    assert "2.9 (single, 1 thread) times as fast; at least 3: no." in text
+    assert "### 1,000,000 codes, 50 of 400, by hamming" in text and "| single | 3.1 |" in text
+
+
+def test_quality_that_is_not_done_is_reported_as_far_as_it_is():
+    scores = {"WS353": 41.0, "mean": 40.0, "spread": 0.1}
+    document = {
+        **RAN,
+        "seeds": 3,
+        "seeds of the published rule": 1,
+        "epochs of the published rule": 15,
+        "en": {
+            "tokens": "1.0 M",
+            "coverage": {"WS353": 0.98},
+            "by stored bytes": {
+                "counts, of 400": {16: scores},
+                "word2vec CBOW 128, signs": {16: {**scores, "mean": 39.0}},
+            },
+        },
+    }
+    text = "\n".join(page.sections(_read(quality=json.loads(json.dumps(document)))))
+    assert "WS353 98%" in text and "Chinese" not in text
+    assert "- en: 16 bytes a word: ours 40.0, the best binary word2vec 39.0" in text
+    assert "| counts, of 400 | 41.0 | 40.0 | 0.1 |" in text
+    assert "by active bits" not in text
+
+
+def test_tables_at_any_depth_of_the_first_stage_are_shown():
+    deep = {"scifact": {"BM25": {"recall": 0.9}, "codes": {"recall": 0.4, "ms": 2}}}
+    text = "\n".join(page.sections(_read(first_stage={**RAN, "collections": deep})))
+    assert "### collections, scifact" in text and "| codes | 0.4 | 2 |" in text
+
+
+def test_nothing_measured_is_nothing_said():
+    assert page.sections(lambda name: None) == []
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_each_part_writes_its_own_file(quick: bool, tmp_path: Path):
+    options = argparse.Namespace(quick=quick, seed=3, json=tmp_path / "words.json")
+    commands = everything.commands(options)
+    assert {"speed", "overlap", "quality"} <= set(commands)
+    for part, command in commands.items():
+        assert command[-1] == str(tmp_path / f"words-{part.replace('_', '-')}.json")
+        assert ("--quick" in command) == quick and command[command.index("--seed") + 1] == "3"
