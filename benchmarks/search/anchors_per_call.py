@@ -14,7 +14,7 @@ A seed chooses the anchor queries from a pool of real queries; the test queries 
 seed's 4 anchors are the first of its 16, and the same however the calls are spent. What the choice
 moves is measured with more seeds than the rest.
 
-Each of some 700 results takes two to five seconds, and is a line of
+Each of some 450 results takes two to five seconds, and is a line of
 ``.cache/bench/anchors_per_call.jsonl`` as soon as it is there; a run goes on from what it finds.
 A line is taken where all that keys it is the same: the SHA-256 of the matrix file, the anchors,
 the calls a text, whether they are shuffled, the rule, the seed, and the calls of a query. It also
@@ -52,7 +52,7 @@ SHUFFLED = (8, 32)
 RULES = ("medoids", "farthest", "answered")
 CHOSEN = ((1, 1), (4, 4), (16, 4), (16, 16))  # anchors, calls a text: where rules are tried
 KINDS = ("none", "full", "sparse", "shuffled")  # of the main table
-SEEDS, CHOICE_SEEDS = 3, 8
+SEEDS, CHOICE_SEEDS = 2, 4
 KEPT = CACHE / "bench" / "anchors_per_call.jsonl"
 
 
