@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from shoestring import SearchIndex, score_with
 from shoestring.errors import ShoestringWarning
 from shoestring.search.ledger import ScoreLedger
+from shoestring.search.querying import Learnt, search_rounds
 from shoestring.types import Hits
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
@@ -270,6 +271,48 @@ def test_a_resumed_build_adds_anchors_and_pays_for_none_again(tmp_path: Path) ->
 
 
 # --- changes
+
+
+def test_a_second_budget_goes_on_to_queries_that_the_first_could_not_begin(tmp_path: Path) -> None:
+    queries = [f"{word} hat" for word in WORDS]
+    build(tmp_path, make_texts(300), Counting(), queries=queries, calls=60)
+    scorer = Counting()
+    index = resume(tmp_path, scorer, queries=queries, calls=420)
+    with ScoreLedger(tmp_path) as ledger:
+        scored = [len(digests) for _, digests, _ in ledger.rows("counting")]
+    assert scored == [30] * 16  # three queries had 20 each
+    assert scorer.calls == 420
+    with index.snapshot() as snapshot:
+        assert len(snapshot.attrs["anchors"]) == 16
+
+
+def test_twenty_scores_of_a_query_teach_however_large_the_index_is(tmp_path: Path) -> None:
+    """A scorer that likes what the words of a query say least: an untaught guess is upside down."""
+    scorer = Counting(lambda query, text: -overlap(query, text))
+    texts = make_texts(1_500)
+    plain = build(tmp_path / "plain", texts, scorer)
+    taught = build(tmp_path / "taught", texts, scorer, queries=["red wool hat"], calls=20)
+    with taught.snapshot() as snapshot:
+        assert snapshot.attrs["taste"] and snapshot.attrs["anchors"] == ["red wool hat"]
+    guesses = [index.first_look(index.snapshot(), "blue silk sock")[3] for index in (plain, taught)]
+    assert guesses[0].std() == pytest.approx(1.0)  # units of its own
+    assert guesses[1].max() < 1.0  # those of the scorer
+
+
+def test_a_taste_that_an_older_version_published_is_read(tmp_path: Path) -> None:
+    texts, queries, scorer = hidden_taste(100, 8)
+    index = build(tmp_path, texts, scorer, queries=queries, calls=800)
+    with index.snapshot() as snapshot:
+        attrs = dict(snapshot.attrs)
+    old = {"residual_power": 1.0} | attrs | {"taste": dict(attrs["taste"])}
+    del old["taste"]["loadings"]
+    learnt = Learnt.from_attrs(old)
+    assert learnt.taste is not None and learnt.taste.loadings.shape == (5, 1)
+    with index.snapshot() as snapshot:
+        rows, _, features, guess = index.first_look(snapshot, queries[0])
+        nothing = np.empty(0, np.int64), np.empty(0)
+        rounds = search_rounds(rows, learnt, features, guess, nothing, 5, np.ones_like)
+    assert np.isfinite(rounds.ranking(10)[1]).all()
 
 
 def test_changes_are_seen_by_the_next_query(tmp_path: Path) -> None:
