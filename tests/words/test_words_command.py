@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from shoestring import BinaryVectors, cli
-from shoestring.words import training
+from shoestring.words import count_run, intake, training
 from shoestring.words.interchange import WordVectors, read_vectors, write_vectors
 
 from .conftest import SETTINGS
@@ -165,25 +165,36 @@ def test_no_colour_where_no_color_is_set(run, folder, monkeypatch):
     assert "\x1b[" not in run("neighbours", folder, "cat")[1]
 
 
-def test_an_interrupted_training_waits_to_be_resumed_and_ends_as_an_uninterrupted_one(
-    run, corpus, tmp_path, monkeypatch
-):
-    train = ("train", corpus, "--out", tmp_path / "v", *SMALL, "--rule", "published", "--json")
+def interrupt_training(patched, rule):
+    """Ctrl-C comes while the main thread waits for the one that trains, or does so itself."""
 
-    def interrupted(*_: object, **__: object) -> None:  # waiting for the thread that trains
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched:
+    if rule == "published":
         patched.setattr(training, "wait", interrupted)
+    else:
+        patched.setattr(count_run.CountRun, "_turn", interrupted)
+
+
+@pytest.mark.parametrize(("rule", "other"), [("published", "epochs"), ("counts", "seed")])
+def test_an_interrupted_training_waits_to_be_resumed_and_ends_as_an_uninterrupted_one(
+    run, corpus, tmp_path, monkeypatch, rule, other
+):
+    train = ("train", corpus, "--out", tmp_path / "v", *SMALL, "--rule", rule, "--json")
+    with monkeypatch.context() as patched:
+        interrupt_training(patched, rule)
         code, out, err = run(*train)
     assert (code, out) == (130, "")
     assert err.splitlines()[-1].endswith("run again with --resume")
     assert [path.name for path in tmp_path.iterdir() if "v" in path.name] == ["v.training"]
     fails(run(*train), "An interrupted training of these vectors is in", "--resume")
-    fails(run(*train, "--resume", "--epochs", 4), "n_epochs 3")
-    code, out, _ = run(*train, "--resume")
+    fails(run(*train, "--resume", f"--{other}", 4), "a run with", other)
+    with monkeypatch.context() as patched:
+        patched.setattr(intake, "encode_corpus", None)  # the text is not read again
+        code, out, _ = run(*train, "--resume")
     assert (code, json.loads(out)["words"]) == (0, 32)
-    want = BinaryVectors(rule="published", **SETTINGS).fit([corpus])
+    want = BinaryVectors(rule=rule, **SETTINGS).fit([corpus])
     assert (BinaryVectors.load(tmp_path / "v").activations_ == want.activations_).all()
     assert not (tmp_path / "v.training").exists()
 

@@ -57,27 +57,34 @@ def spherical_kmeans(
     >>> sorted((centres @ [1, 0]).round(2).tolist())
     [0.05, 1.0]
     """
-    from threadpoolctl import threadpool_limits
-
-    rng = np.random.default_rng(seed)
     vectors = vectors[vectors.any(axis=1)]
-    centres = _first_centres(vectors, n_centres, rng)
+    centres = first_centres(vectors, n_centres, seed)
     nearest = np.full(len(vectors), -1)
-    with threadpool_limits(1):  # the bits of a BLAS may depend on its threads
-        for _ in range(n_steps):
-            before = nearest
-            nearest, nearness = _nearest(vectors, centres)
-            if np.array_equal(nearest, before):
-                break
-            centres = _moved(vectors, centres, nearest, nearness)
+    for _ in range(n_steps):
+        before = nearest
+        centres, nearest = moved(vectors, centres, before)
+        if np.array_equal(nearest, before):
+            break
     return centres
 
 
-def _first_centres(vectors: Vectors, n_centres: int, rng: np.random.Generator) -> Vectors:
+def first_centres(vectors: Vectors, n_centres: int, seed: int) -> Vectors:
     """Vectors drawn without replacement; where they are too few, random directions too."""
+    rng = np.random.default_rng(seed)
     drawn = rng.permutation(len(vectors))[:n_centres]
     others = rng.standard_normal((n_centres - len(drawn), vectors.shape[1]), dtype=np.float32)
     return np.concatenate([vectors[drawn], unit_rows(others)])
+
+
+def moved(vectors: Vectors, centres: Vectors, before: IntArray) -> tuple[Vectors, IntArray]:
+    """One step: the centres, and of each vector the nearest one; if it was so before, no change."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):  # the bits of a BLAS may depend on its threads
+        nearest, nearness = _nearest(vectors, centres)
+        if not np.array_equal(nearest, before):
+            centres = _in_the_middle(vectors, centres, nearest, nearness)
+    return centres, nearest
 
 
 def _nearest(vectors: Vectors, centres: Vectors) -> tuple[IntArray, Vectors]:
@@ -91,7 +98,9 @@ def _nearest(vectors: Vectors, centres: Vectors) -> tuple[IntArray, Vectors]:
     return nearest, nearness
 
 
-def _moved(vectors: Vectors, centres: Vectors, nearest: IntArray, nearness: Vectors) -> Vectors:
+def _in_the_middle(
+    vectors: Vectors, centres: Vectors, nearest: IntArray, nearness: Vectors
+) -> Vectors:
     """Centres in the middle of their vectors; one without any goes to where others are far."""
     sizes = np.bincount(nearest, minlength=len(centres))
     order = np.argsort(nearest, kind="stable")

@@ -1,9 +1,9 @@
 """A training run on the disk, so that it goes on with the same bits after any interruption.
 
-A checkpoint is a folder: ``config.json`` (format, settings, the corpus's fingerprint, the place in
-the run, the names and checksums of the arrays) and three ``.npy`` files. New arrays get new names;
-``config.json`` is replaced last, and then the old arrays go. A process that is killed at any moment
-leaves the checkpoint before or the one after, whole.
+A checkpoint is a folder: ``config.json`` (format, rule, settings, the corpus's fingerprint, the
+place in the run, the names and checksums of the arrays) and ``.npy`` files. New arrays get new
+names; ``config.json`` is replaced last, and then the files that it does not name go. A process that
+is killed at any moment leaves the checkpoint before or the one after, whole.
 
 Not covered: two processes that train into one folder at the same time.
 
@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,37 +28,53 @@ from numpy.typing import NDArray
 from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
 from shoestring.text.writing import written_aside
 from shoestring.types import IntArray
-from shoestring.words.bioword import Neurons, empty_weights
 
 FORMAT_VERSION = 1
 CONFIG = "config.json"
 CHUNK = 1 << 24  # bytes that are read at a time
 _FORMAT = "shoestring-words-checkpoint"
-_ARRAY = re.compile(r"(factors|scales|wins)-\d+\.npy(\.part)?")
+_ARRAY = re.compile(
+    r"(factors|scales|wins|shares|sizes|columns|values|sums|basis|vectors|centres|nearest)"
+    r"\d*-(\d+)\.npy(\.part)?"
+)
+
+Arrays = dict[str, NDArray[Any]]
+Entries = dict[str, dict[str, Any]]  # of each array its file and checksum
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A place in a run: ``batch`` mini-batches of epoch ``epoch`` (from 0) are done.
+    """What a run has done.
 
     Parameters
     ----------
+    rule : str
+        Which rule.
     settings : dict
         What the run was started with, as JSON can say it.
     corpus : str
         :func:`fingerprint` of its corpus.
-    epoch, batch : int
-    neurons : Neurons
-    wins : int64 array (E, K)
-        How many windows each neuron has won in each epoch.
+    place : dict
+        Where in the run it is, as JSON can say it.
+    arrays : dict
+        What it has so far.
+    entries : dict, optional
+        Of the arrays that are on the disk already.
     """
 
+    rule: str
     settings: dict[str, Any]
     corpus: str
-    epoch: int
-    batch: int
-    neurons: Neurons
-    wins: IntArray
+    place: dict[str, Any]
+    arrays: Arrays
+    entries: Entries
+
+
+def seconds_of(minutes: float | None) -> float:
+    """A budget in seconds; without one there is no end."""
+    if minutes is not None and not 0 < minutes < np.inf:
+        raise ParameterError.of("minutes", "train", "a positive float or None", minutes)
+    return np.inf if minutes is None else 60 * minutes
 
 
 def fingerprint(ids: NDArray[np.int32], offsets: IntArray, counts: IntArray) -> str:
@@ -73,8 +89,13 @@ def fingerprint(ids: NDArray[np.int32], offsets: IntArray, counts: IntArray) -> 
     return digest.hexdigest()
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Entries:
     """Write a checkpoint, whole or not at all; the one before stays until this one is there.
+
+    Returns
+    -------
+    dict
+        The entries of all arrays: those of ``checkpoint.entries`` stay, the others are written.
 
     Raises
     ------
@@ -85,38 +106,36 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{folder} cannot be made: {error.strerror}.") from error
-    neurons = checkpoint.neurons
-    arrays: dict[str, NDArray[Any]] = {
-        "factors": neurons.factors,
-        "scales": np.stack([neurons.scales, neurons.bounds]),
-        "wins": checkpoint.wins,
-    }
     number = 1 + max((_number(file) for file in folder.iterdir()), default=0)
-    files = {}
-    for name, array in arrays.items():
-        path = folder / f"{name}-{number}.npy"
-        with written_aside(path) as file:
-            np.save(file, array, allow_pickle=False)
-        files[name] = {"file": path.name, "crc32": _checksum(array)}
+    entries = dict(checkpoint.entries)
+    for name, array in checkpoint.arrays.items():
+        if name not in entries:
+            path = folder / f"{name}-{number}.npy"
+            with written_aside(path) as file:
+                np.save(file, array, allow_pickle=False)
+            entries[name] = {"file": path.name, "crc32": _checksum(array)}
     document = {
         "format": _FORMAT,
         "format_version": FORMAT_VERSION,
+        "rule": checkpoint.rule,
         "settings": checkpoint.settings,
         "corpus": checkpoint.corpus,
-        "epoch": checkpoint.epoch,
-        "batch": checkpoint.batch,
-        "arrays": files,
+        **checkpoint.place,
+        "arrays": entries,
     }
     with written_aside(folder / CONFIG) as file:
         file.write((json.dumps(document, indent=2) + "\n").encode())
+    named = {entry["file"] for entry in entries.values()}
     for path in folder.iterdir():
-        if _ARRAY.fullmatch(path.name) and _number(path) != number:
+        if _ARRAY.fullmatch(path.name) and path.name not in named:
             with suppress(OSError):
                 path.unlink()
+    return entries
 
 
 def _number(path: Path) -> int:
-    return int(path.name.partition("-")[2].partition(".")[0]) if _ARRAY.fullmatch(path.name) else 0
+    match = _ARRAY.fullmatch(path.name)
+    return int(match[2]) if match else 0
 
 
 def _checksum(array: NDArray[Any]) -> int:
@@ -128,8 +147,16 @@ def _checksum(array: NDArray[Any]) -> int:
     return crc
 
 
-def read_checkpoint(folder: Path) -> Checkpoint | None:
+def read_checkpoint(
+    folder: Path, empty: Callable[[tuple[int, ...], Any], NDArray[Any]] = np.empty
+) -> Checkpoint | None:
     """Read a checkpoint; None where there is none.
+
+    Parameters
+    ----------
+    folder : Path
+    empty : callable, optional
+        Makes room for an array of a shape and a dtype.
 
     Raises
     ------
@@ -148,43 +175,46 @@ def read_checkpoint(folder: Path) -> Checkpoint | None:
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError as error:
-        raise _damaged(path, error) from error
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise damaged(path, error) from error
+    if not isinstance(document, dict) or document.pop("format", None) != _FORMAT:
         raise FormatError(
             "This is not the config.json of a checkpoint of words. Name another folder.", file=path
         )
-    if document.get("format_version") != FORMAT_VERSION:
+    version = document.pop("format_version", None)
+    if version != FORMAT_VERSION:
         raise FormatError(
-            f"The checkpoint has format version {document.get('format_version')!r}; this version "
+            f"The checkpoint has format version {version!r}; this version "
             f"of shoestring reads {FORMAT_VERSION}. Upgrade shoestring, or train anew into another "
             "folder.",
             file=path,
         )
     try:
-        arrays = {name: _read_array(folder, entry) for name, entry in document["arrays"].items()}
-        neurons = Neurons(arrays["factors"], *arrays["scales"])
-        place = document["epoch"], document["batch"]
-        return Checkpoint(document["settings"], document["corpus"], *place, neurons, arrays["wins"])
+        entries = document.pop("arrays")
+        arrays = {name: _read_array(folder, entry, empty) for name, entry in entries.items()}
+        rule = document.pop("rule", "published")  # the first ones did not say it
+        settings, corpus = document.pop("settings"), document.pop("corpus")
     except (KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
+    return Checkpoint(rule, settings, corpus, document, arrays, entries)
 
 
-def _read_array(folder: Path, entry: Mapping[str, Any]) -> NDArray[Any]:
+def _read_array(
+    folder: Path, entry: Mapping[str, Any], empty: Callable[..., NDArray[Any]]
+) -> NDArray[Any]:
     path = folder / entry["file"]
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        array = (
-            empty_weights(*mapped.shape) if mapped.dtype == np.float32 else np.empty_like(mapped)
-        )
+        array = empty(mapped.shape, mapped.dtype)
         array[...] = mapped
     except (OSError, ValueError, EOFError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if _checksum(array) != entry["crc32"]:
-        raise _damaged(path, "its bytes have changed since it was written")
+        raise damaged(path, "its bytes have changed since it was written")
     return array
 
 
-def _damaged(path: Path, why: object) -> IntegrityError:
+def damaged(path: Path, why: object) -> IntegrityError:
+    """What to raise where a checkpoint cannot be gone on from."""
     return IntegrityError(
         f"{path} is damaged ({why}). Remove the folder of the checkpoint and train anew, "
         "or name another folder."
@@ -192,9 +222,9 @@ def _damaged(path: Path, why: object) -> IntegrityError:
 
 
 def check_same_run(
-    folder: Path, checkpoint: Checkpoint, settings: Mapping[str, Any], corpus: str
+    folder: Path, checkpoint: Checkpoint, rule: str, settings: Mapping[str, Any], corpus: str
 ) -> None:
-    """Refuse to go on with a checkpoint of other settings or of another corpus.
+    """Refuse to go on with a checkpoint of another rule, other settings or another corpus.
 
     Raises
     ------
@@ -202,11 +232,12 @@ def check_same_run(
         Naming the first difference; the checkpoint stays as it is.
     """
     keep = "The checkpoint is untouched: name another folder, or go on with it as it was begun."
-    for name, value in settings.items():
-        if checkpoint.settings.get(name) != value:
+    begun = {"rule": checkpoint.rule, **checkpoint.settings}
+    for name, value in {"rule": rule, **settings}.items():
+        if begun.get(name) != value:
             raise ParameterError.of(
                 "checkpoint", "train", f"a new folder or one of a run with {name} {value!r}",
-                f"{folder} with {name} {checkpoint.settings.get(name)!r}", keep,
+                f"{folder} with {name} {begun.get(name)!r}", keep,
             )  # fmt: skip
     if checkpoint.corpus != corpus:
         raise ParameterError.of(

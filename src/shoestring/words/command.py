@@ -74,7 +74,7 @@ def train(
     window: Annotated[int, typer.Option(help="Tokens of a window.")] = 11,
     rule: Annotated[str, typer.Option(help="counts or published.")] = "counts",
     epochs: Annotated[int, typer.Option(help="Passes over the text, published rule.")] = 15,
-    minutes: Annotated[float | None, typer.Option(help="Time for training at most.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="To read and train in at most.")] = None,
     min_count: Annotated[int, typer.Option(help="Leave out rarer words.")] = 5,
     phrases: Annotated[int, typer.Option(help="Rounds of joining pairs: new_york, 中国.")] = 0,
     segmented: Annotated[bool, typer.Option(help="Tokens stand between blanks.")] = False,

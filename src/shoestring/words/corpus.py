@@ -46,6 +46,7 @@ from shoestring.words.shards import (
     Reading,
     Sentences,
     Shard,
+    counted,
     read_words,
     shards_of_documents,
     shards_of_files,
@@ -177,6 +178,8 @@ def encode_corpus(
     lexicon: Iterable[str] | None = None,
     wrapped: bool = False,
     text: str = "text",
+    share: float = 1.0,
+    seed: int = 0,
     n_jobs: int = 1,
     progress: bool = False,
 ) -> EncodedCorpus:
@@ -214,6 +217,10 @@ def encode_corpus(
         Plain text files have short lines, and paragraphs end at an empty line.
     text : str
         Column of the text, in records.
+    share : float
+        Of the documents that are read, drawn at random by the seed; a larger share has all
+        documents of a smaller one.
+    seed : int
     n_jobs : int
         Processes that read files; -1 for as many as there are cores. The result is the same. More
         than one needs ``if __name__ == "__main__":`` in a script.
@@ -253,7 +260,10 @@ def encode_corpus(
     choice = Choice(
         vocab_size, min_count, max_share, skipped, skip_top, int(phrases), phrase_threshold
     )
-    reading = Reading(text, wrapped, segmented, None if lexicon is None else Lexicon(lexicon))
+    if not 0 < share <= 1:
+        raise ParameterError.of("share", _OWNER, "above 0 and at most 1", share)
+    words = None if lexicon is None else Lexicon(lexicon)
+    reading = Reading(text, wrapped, segmented, words, share, seed)
     n_jobs = (os.cpu_count() or 1) if n_jobs == -1 else checked_int("n_jobs", n_jobs, 1)
     target = Path(tempfile.mkdtemp(prefix="shoestring-corpus-") if folder is None else folder)
     try:
@@ -292,7 +302,8 @@ def _shards(
     if isinstance(first, (list, tuple)):
         if reading.lexicon is not None:
             raise ParameterError("The tokens are given, so the lexicon would do nothing: leave it.")
-        return shards_of_sentences(_given_sentences(items), folder, progress)
+        drawn = reading.drawn(counted(_given_sentences(items), progress))
+        return shards_of_sentences(drawn, folder)
     if isinstance(first, str) and _is_file(first):
         raise ParameterError(
             f"The first text, {first!r}, is the name of a file. To read the files, give Path "

@@ -17,7 +17,10 @@ so a context adds nothing on average, and frequent words, which are near that me
 What differs from the published rule: it sees each pair of words once, as a count, and not each
 window some times; it needs no epochs and no learning rate.
 
-Not covered: checkpoints (it takes seconds), updating with more text.
+A run goes on from a checkpoint with the same bits (:mod:`shoestring.words.count_run`), and keeps a
+budget of minutes by counting fewer sentences (:mod:`shoestring.words.count_budget`).
+
+Not covered: updating with more text.
 
 Letters: T tokens, S sentences, V words, K neurons, D components.
 """
@@ -25,23 +28,25 @@ Letters: T tokens, S sentences, V words, K neurons, D components.
 from __future__ import annotations
 
 import os
+import time
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import ParameterError, ShapeError
-from shoestring.text.token_encoder import unit_rows
+from shoestring.errors import ParameterError, ShapeError, ShoestringWarning
 from shoestring.types import IntArray
-from shoestring.words.centres import spherical_kmeans, standard_activations
-from shoestring.words.counts import Vectors, positive_pmi
-from shoestring.words.factors import truncated_svd
+from shoestring.words.checkpoints import fingerprint, seconds_of
+from shoestring.words.count_watch import WatchedRun
+from shoestring.words.counts import Vectors
 from shoestring.words.team import Team
 
+CHECKPOINT_SECONDS = 5.0
 COMPONENTS_PER_NEURON = 0.4  # more lie between the centres of that many neurons
 MOST_COMPONENTS = 300
 WORDS_PER_COMPONENT = 8  # with as many components as words all words would be equally far apart
-LEAST_SINGULAR_VALUE = 1e-5  # of the largest; below there is nothing but rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class CountSettings:
     context_weight : float
         Of each context word beside the word itself; 0 makes codes in context static. A larger one
         tells meanings apart better (WiC) and keeps less of the word (SCWS).
+    share : float
+        Of the sentences that are counted, drawn at random; a budget of minutes chooses it.
     seed : int
     """
 
@@ -71,6 +78,7 @@ class CountSettings:
     n_components: int | None = None
     context_power: float = 0.75
     context_weight: float = 0.25
+    share: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -79,6 +87,8 @@ class CountSettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ParameterError.of(name, "CountSettings", f"an int of at least {least}", value)
+        if not 0 < self.share <= 1:
+            raise ParameterError.of("share", "CountSettings", "above 0, at most 1", self.share)
         if self.window % 2 == 0:
             want = "odd, with the word in the middle"
             raise ParameterError.of("window", "CountSettings", want, self.window)
@@ -96,7 +106,11 @@ def train_on_counts(
     counts: IntArray,
     settings: CountSettings | None = None,
     *,
+    checkpoint: str | Path | None = None,
+    minutes: float | None = None,
     n_threads: int | None = None,
+    progress: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Vectors:
     """Make the activations of K neurons from a corpus.
 
@@ -109,8 +123,17 @@ def train_on_counts(
     counts : int64 array (V,)
         How often each word occurs.
     settings : CountSettings, optional
+    checkpoint : path, optional
+        A folder. What is in it is gone on with, to the same bits; it is written every
+        ``checkpoint_seconds``, at the end and when Ctrl-C interrupts.
+    minutes : float, optional
+        Budget of this call: as many of the sentences are counted as it affords. Should the machine
+        become slower, the SVD and k-means end after fewer steps.
     n_threads : int, optional
         All cores by default. The activations do not depend on it.
+    progress : bool
+        Say what it will cost, then show the stage and the time left.
+    checkpoint_seconds : float
 
     Returns
     -------
@@ -121,9 +144,18 @@ def train_on_counts(
     Raises
     ------
     ParameterError
-        If no two words stand beside each other.
+        If no two words stand beside each other, or the checkpoint is of another run.
     ShapeError
         If ids, offsets and counts do not fit together.
+    BudgetError
+        If the minutes are not enough for a hundredth of the sentences.
+    IntegrityError, FormatError, StorageError
+        If the checkpoint cannot be read or written.
+
+    Warns
+    -----
+    ShoestringWarning
+        If the minutes were enough for a share of the sentences only: for which.
 
     Notes
     -----
@@ -139,40 +171,27 @@ def train_on_counts(
     >>> weights.shape, bool(np.allclose(weights[40:].mean(axis=0), 0, atol=1e-4))
     ((80, 8), True)
     """
+    deadline = time.monotonic() + seconds_of(minutes)
     settings = settings or CountSettings()
-    n_words = len(counts)
-    _check(ids, offsets, n_words)
+    _check(ids, offsets, len(counts))
+    folder = None if checkpoint is None else Path(checkpoint)
+    corpus = "" if folder is None else fingerprint(ids, offsets, counts)
     with Team(n_threads or os.cpu_count() or 1) as team:
-        matrix = positive_pmi(
-            ids,
-            offsets,
-            n_words,
-            radius=settings.window // 2,
-            context_power=settings.context_power,
-            team=team,
+        watched = WatchedRun(
+            ids, offsets, len(counts), settings, team, folder=folder, corpus=corpus,
+            every=checkpoint_seconds, deadline=deadline, progress=progress,
+        )  # fmt: skip
+        watched.say_cost()
+        watched.go()
+    run = watched.run
+    if run.share < settings.share:
+        warnings.warn(
+            f"To keep to the minutes, {run.share:.2g} of the {len(offsets) - 1:,} sentences were "
+            "counted, drawn at random. With more minutes it is more of them.",
+            ShoestringWarning,
+            stacklevel=2,
         )
-        if not len(matrix.values):
-            raise ParameterError(
-                f"There is nothing to learn from: in {len(ids)} tokens no two words of the "
-                "vocabulary stand beside each other more often than by chance. Pass more text."
-            )
-        n_components = settings.n_components_of(n_words)
-        left, values, right = truncated_svd(matrix, n_components, settings.seed, team)
-    kept = values > LEAST_SINGULAR_VALUE * values[0]
-    left, right = left[:, kept], right[:, kept]
-    left[np.diff(matrix.starts) == 0] = 0  # what is there is rounding
-    right[np.bincount(matrix.columns, minlength=n_words) == 0] = 0
-    vectors = unit_rows(unit_rows(left) + unit_rows(right))
-    del matrix, left, right
-    centres = spherical_kmeans(vectors, settings.n_neurons, settings.seed)
-    weights = np.empty((2 * n_words, settings.n_neurons), dtype=np.float32)
-    contexts, targets = weights[:n_words], weights[n_words:]
-    standard_activations(vectors, centres, out=targets)
-    mean = (counts / max(int(counts.sum()), 1)) @ targets
-    np.subtract(targets, mean.astype(np.float32), out=contexts)
-    contexts *= np.float32(settings.context_weight)
-    contexts[~np.asarray(vectors.any(axis=1))] = 0
-    return weights
+    return run.weights(counts, settings.context_weight)
 
 
 def _check(ids: NDArray[np.int32], offsets: IntArray, n_words: int) -> None:

@@ -13,7 +13,11 @@ How it is computed. The rows of c are counted some hundred at a time in a dense 
 is left of them in M is kept: at most ``MAX_CONTEXTS`` contexts of a word, those with the largest M.
 The SVD is the randomised one (Halko, Martinsson & Tropp, SIAM Review 2011, algorithms 4.4 and 5.1).
 Rows are counted, and columns of products are summed, each in a fixed order and by one thread: the
-result has the same bits for any number of threads.
+result has the same bits for any number of threads, and blocks can be counted in any order.
+
+A share of the sentences can be counted in place of all: each is drawn or not by a hash (the mixer
+of splitmix64) of its number and the seed, so that the sample is spread over the corpus and a larger
+share has all that is in a smaller one. r_i is the sum over the sentences that row i was counted on.
 
 Not covered: shifted PMI (k > 1 negative samples), sub-sampling of frequent words, deleting rare
 words before windows are made; docs/log.md says what they gave.
@@ -24,7 +28,7 @@ Letters: T tokens, S sentences, V words, R radius of the window, N entries of M,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -37,6 +41,7 @@ MAX_CONTEXTS = 1000  # of a word: 8 bytes each
 BLOCK_BYTES = 1 << 24  # of dense counts, for each thread
 
 Vectors = NDArray[np.float32]
+Block: TypeAlias = tuple[IntArray, NDArray[np.int32], Vectors]  # entries of each row; SparseRows'
 
 _exact = {"nogil": True, "cache": True, "error_model": "numpy"}
 
@@ -108,56 +113,115 @@ def positive_pmi(
     >>> matrix.columns[matrix.starts[0] : matrix.starts[1]]  # 0 with 1 more often than by chance
     array([1], dtype=int32)
     """
-    ids, offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no memory map
-    row_sums = np.zeros(n_words)
-    _row_sums(ids, offsets, radius, row_sums)
-    with np.errstate(divide="ignore"):  # a word without a neighbour has no entry to use it for
-        log_rows = np.log(row_sums)
-    powers = row_sums**context_power * (row_sums > 0)
-    log_columns = context_power * log_rows - np.log(max(powers.sum(), 1e-300))
-    n_blocks = -(-8 * n_words * n_words // BLOCK_BYTES)
-    blocks: list[Any] = [None] * n_blocks
+    pmi = PmiBlocks(
+        ids, offsets, n_words, radius=radius, context_power=context_power, max_contexts=max_contexts
+    )
+    blocks: list[Any] = [None] * pmi.n_blocks
 
     def count_blocks(number: int, first: int, last: int) -> None:
-        for block in range(first, last):  # words spread over the blocks: each has frequent ones
-            rows = np.arange(block, n_words, n_blocks)
-            place = np.full(n_words, -1, dtype=np.int32)
-            place[rows] = np.arange(len(rows), dtype=np.int32)
-            together = np.zeros((len(rows), n_words))
-            _count(ids, offsets, radius, place, together)
-            sizes = _keep_positive(together, log_rows[rows], log_columns, max_contexts)
-            columns = np.empty(sizes.sum(), dtype=np.int32)
-            values = np.empty(sizes.sum(), dtype=np.float32)
-            _gather(together, sizes, columns, values)
-            blocks[block] = rows, sizes, columns, values
+        for block in range(first, last):
+            blocks[block] = pmi.count(block)
 
-    (team or Team()).run(count_blocks, n_blocks)
-    return _joined(blocks, n_words)
+    (team or Team()).run(count_blocks, pmi.n_blocks)
+    return joined(blocks, n_words)
 
 
-def _joined(blocks: list[Any], n_words: int) -> SparseRows:
-    """The blocks' rows in the order of the words."""
+class PmiBlocks:
+    """M in blocks of rows, each counted alone; the parameters are those of :func:`positive_pmi`.
+
+    Parameters
+    ----------
+    share : float
+        Of the sentences, to estimate how frequent words are as contexts.
+    seed : int
+        Which sentences a share has.
+    context_sums : float64 array (V,), optional
+        Where they are known already.
+    """
+
+    def __init__(
+        self, ids: NDArray[np.int32], offsets: IntArray, n_words: int, *, radius: int,
+        context_power: float, max_contexts: int = MAX_CONTEXTS, share: float = 1.0, seed: int = 0,
+        context_sums: NDArray[np.float64] | None = None,
+    ) -> None:  # fmt: skip
+        self.ids, self.offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no
+        self.n_words, self.radius, self.max_contexts = n_words, radius, max_contexts  # memory map
+        self.key = np.random.default_rng([seed, n_words]).integers(1 << 63, dtype=np.uint64)
+        self.n_blocks = -(-8 * n_words * n_words // BLOCK_BYTES)
+        self.context_sums = np.zeros(n_words) if context_sums is None else context_sums
+        if context_sums is None:
+            _row_sums(self.ids, self.offsets, radius, share, self.key, self.context_sums)
+        powers = self.context_sums**context_power * (self.context_sums > 0)
+        with np.errstate(divide="ignore"):  # a word without a neighbour has no entry to use it for
+            logs = np.log(self.context_sums)
+        self._log_columns = context_power * logs - np.log(max(powers.sum(), 1e-300))
+
+    def count(self, block: int, share: float = 1.0, n_sentences: int | None = None) -> Block:
+        """The rows of one block: every ``n_blocks``-th word, so that each has frequent ones.
+
+        Parameters
+        ----------
+        block : int
+        share : float
+            Of the sentences that are counted.
+        n_sentences : int, optional
+            The first so many only, to see how long it takes.
+        """
+        rows = np.arange(block, self.n_words, self.n_blocks)
+        place = np.full(self.n_words, -1, dtype=np.int32)
+        place[rows] = np.arange(len(rows), dtype=np.int32)
+        together = np.zeros((len(rows), self.n_words))
+        offsets = self.offsets if n_sentences is None else self.offsets[: n_sentences + 1]
+        _count(self.ids, offsets, self.radius, share, self.key, place, together)
+        with np.errstate(divide="ignore"):
+            log_rows = np.log(together.sum(axis=1))
+        sizes = _keep_positive(together, log_rows, self._log_columns, self.max_contexts)
+        columns = np.empty(sizes.sum(), dtype=np.int32)
+        values = np.empty(sizes.sum(), dtype=np.float32)
+        _gather(together, sizes, columns, values)
+        return sizes, columns, values
+
+
+def joined(blocks: list[Any], n_words: int) -> SparseRows:
+    """All blocks' rows in the order of the words; the list is emptied."""
     sizes = np.zeros(n_words + 1, dtype=np.int64)
-    for rows, of_rows, _, _ in blocks:
-        sizes[rows + 1] = of_rows
+    for block, (of_rows, _, _) in enumerate(blocks):
+        sizes[1 + block :: len(blocks)] = of_rows
     starts = np.cumsum(sizes)
     columns = np.empty(starts[-1], dtype=np.int32)
     values = np.empty(starts[-1], dtype=np.float32)
     for block in range(len(blocks)):
-        rows, of_rows, block_columns, block_values = blocks[block]
+        of_rows, block_columns, block_values = blocks[block]
         blocks[block] = None  # so that not all is in memory twice
         begin = 0
-        for row, size in zip(rows, of_rows, strict=True):
+        for row, size in zip(range(block, n_words, len(blocks)), of_rows, strict=True):
             place = slice(starts[row], starts[row] + size)
             columns[place] = block_columns[begin : begin + size]
             values[place] = block_values[begin : begin + size]
             begin += size
+    blocks.clear()
     return SparseRows(starts, columns, values)
 
 
+@njit(inline="always", **_exact)
+def _is_drawn(sentence: int, share: float, key: np.uint64) -> bool:
+    """Whether a sentence is in the sample; with a share of 1 all are."""
+    if share >= 1.0:
+        return True
+    mixed = np.uint64(sentence) * np.uint64(0x9E3779B97F4A7C15) + key
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return bool(np.float64(mixed >> np.uint64(11)) * 2.0**-53 < share)
+
+
 @njit(**_exact)
-def _row_sums(ids: NDArray[np.int32], offsets: IntArray, radius: int, sums: Any) -> None:
+def _row_sums(
+    ids: NDArray[np.int32], offsets: IntArray, radius: int, share: float, key: Any, sums: Any
+) -> None:
     for s in range(len(offsets) - 1):
+        if not _is_drawn(s, share, key):
+            continue
         for t in range(offsets[s], offsets[s + 1]):
             if ids[t] < 0:
                 continue
@@ -172,12 +236,16 @@ def _count(
     ids: NDArray[np.int32],
     offsets: IntArray,
     radius: int,
+    share: float,
+    key: Any,
     place: NDArray[np.int32],
     together: NDArray[np.float64],
 ) -> None:
     """Add up c for the words that have a place."""
     weights = 1.0 / np.arange(1, radius + 1)
     for s in range(len(offsets) - 1):
+        if not _is_drawn(s, share, key):
+            continue
         begin, end = offsets[s], offsets[s + 1]
         for t in range(begin, end):
             if ids[t] < 0 or place[ids[t]] < 0:

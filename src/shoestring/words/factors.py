@@ -21,6 +21,7 @@ from shoestring.words.team import Team
 
 OVERSAMPLED = 16  # components more than wanted while it is computed
 N_POWER_STEPS = 3
+N_TURNS = 2 * N_POWER_STEPS + 1  # of the basis; it ends at the left singular vectors
 
 _sums = {"nogil": True, "cache": True, "fastmath": {"contract", "nsz"}}
 
@@ -61,18 +62,38 @@ def truncated_svd(
     >>> np.allclose((left * values) @ right.T, [[0, 1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-6)
     True
     """
-    from scipy.linalg import qr, svd
+    team = team or Team()
+    basis = first_basis(len(matrix), n_components, seed)
+    for step in range(N_TURNS):
+        basis = turned(matrix, basis, step, team)
+    return factors_of(matrix, basis, n_components, team)
+
+
+def first_basis(n_rows: int, n_components: int, seed: int) -> Vectors:
+    """Random directions (V, D and some more)."""
+    width = min(n_components + OVERSAMPLED, n_rows)
+    return np.random.default_rng(seed).standard_normal((n_rows, width), dtype=np.float32)
+
+
+def turned(matrix: SparseRows, basis: Vectors, step: int, team: Team) -> Vectors:
+    """The basis nearer to the leading singular vectors: left ones after even steps, else right."""
+    from scipy.linalg import qr
     from threadpoolctl import threadpool_limits
 
-    team = team or Team()
-    width = min(n_components + OVERSAMPLED, len(matrix))
-    rng = np.random.default_rng(seed)
-    basis = rng.standard_normal((len(matrix), width), dtype=np.float32)
+    product = _transposed_product if step % 2 else _product
     with threadpool_limits(1):  # the bits of a BLAS may depend on its threads
-        for _ in range(N_POWER_STEPS):
-            basis = qr(_product(matrix, basis, team), mode="economic", overwrite_a=True)[0]
-            basis = qr(_transposed_product(matrix, basis, team), mode="economic")[0]
-        basis = qr(_product(matrix, basis, team), mode="economic", overwrite_a=True)[0]
+        turned: Vectors = qr(product(matrix, basis, team), mode="economic", overwrite_a=True)[0]
+    return turned
+
+
+def factors_of(
+    matrix: SparseRows, basis: Vectors, n_components: int, team: Team
+) -> tuple[Vectors, Vectors, Vectors]:
+    """U, S and V from a basis of the left singular vectors; see :func:`truncated_svd`."""
+    from scipy.linalg import svd
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
         small = _transposed_product(matrix, basis, team)  # (V, width): M^T Q
         right, values, rotation = svd(small, full_matrices=False, overwrite_a=True)
         left = basis @ rotation.T

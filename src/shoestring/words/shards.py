@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -35,6 +36,7 @@ SHARD_TOKENS = 1 << 21
 _BLOCK_TOKENS = 1 << 13  # few enough for the words to be still in the cache
 
 Sentences = list[list[str]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,25 @@ class Reading:
         One sentence a line, its tokens between blanks.
     lexicon : Lexicon, optional
         Words to keep whole.
+    share : float
+        Of the documents that are read, drawn at random; a larger one has all of a smaller one.
+    seed : int
+        Which ones.
     """
 
     text: str = "text"
     wrapped: bool = False
     segmented: bool = False
     lexicon: Lexicon | None = None
+    share: float = 1.0
+    seed: int = 0
+
+    def drawn(self, documents: Iterable[T], number: int = 0) -> Iterator[T]:
+        """The documents of file ``number`` that are read."""
+        if self.share >= 1:
+            return iter(documents)
+        draw = np.random.default_rng([self.seed, number]).random
+        return (document for document in documents if draw() < self.share)
 
     def sentences(self, paragraphs: Iterable[str]) -> Sentences:
         """The sentences of a document."""
@@ -74,6 +89,8 @@ class Reading:
             words = "\n".join(sorted(self.lexicon.words)).encode("utf-8", "surrogatepass")
             digest = hashlib.blake2b(words, digest_size=16).hexdigest()
             said["lexicon"] = {"n_words": len(self.lexicon.words), "digest": digest}
+        if self.share < 1:
+            said |= {"share": self.share, "seed": self.seed}
         return said
 
 
@@ -207,17 +224,21 @@ def shards_of_documents(
     documents: Iterable[list[str]], folder: Path, reading: Reading, progress: bool
 ) -> list[Shard]:
     """Write the shards of documents in memory; each is a list of paragraphs."""
-    return shards_of_sentences(map(reading.sentences, documents), folder, progress)
+    drawn = reading.drawn(counted(documents, progress))
+    return shards_of_sentences(map(reading.sentences, drawn), folder)
 
 
-def shards_of_sentences(
-    documents: Iterable[Sentences], folder: Path, progress: bool
-) -> list[Shard]:
+def shards_of_sentences(documents: Iterable[Sentences], folder: Path) -> list[Shard]:
     """Write the shards of documents whose sentences are cut already."""
     writer = ShardWriter(folder, 0)
-    for sentences in tqdm(documents, desc="texts to tokens", unit="text", disable=not progress):
+    for sentences in documents:
         writer.add(sentences)
     return writer.finish()
+
+
+def counted(documents: Iterable[T], progress: bool) -> Iterator[T]:
+    """Documents that are in memory, with a bar that counts them."""
+    return iter(tqdm(documents, desc="texts to tokens", unit="text", disable=not progress))
 
 
 def shards_of_files(
@@ -255,7 +276,7 @@ def _shards_of_file(
     on_bytes = bar.update if bar is not None else lambda n_bytes: None
     documents = read_documents(file, reading.text, wrapped=reading.wrapped, on_bytes=on_bytes)
     with closing(documents):  # on an error, the file is closed now and not when it is collected
-        for paragraphs in documents:
+        for paragraphs in reading.drawn(documents, number):
             writer.add(reading.sentences(paragraphs))
     return writer.finish()
 

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +26,15 @@ from tqdm import tqdm
 
 from shoestring.errors import BudgetError, ParameterError
 from shoestring.types import IntArray
-from shoestring.words.bioword import Neurons, Weights, initial_weights
+from shoestring.words.bioword import Neurons, Weights, empty_weights, initial_weights
 from shoestring.words.checkpoints import (
+    Arrays,
     Checkpoint,
     check_same_run,
+    damaged,
     fingerprint,
     read_checkpoint,
+    seconds_of,
     write_checkpoint,
 )
 from shoestring.words.run import Run, TrainingRecord, TrainingSettings
@@ -39,6 +43,7 @@ from shoestring.words.windows import Windows, windows_of
 
 __all__ = ["TrainingRecord", "TrainingSettings", "train"]
 
+RULE = "published"
 CHECKPOINT_SECONDS = 60.0
 SHARE_OF_BUDGET = 0.95  # of the minutes that are left: speed varies
 
@@ -110,7 +115,7 @@ def train(
     >>> weights.shape, record.windows_seen, record.finished
     ((40, 8), 440, True)
     """
-    deadline = time.monotonic() + _seconds(minutes)
+    deadline = time.monotonic() + seconds_of(minutes)
     settings = settings or TrainingSettings()
     windows = windows_of(ids, offsets, len(counts), settings.window, settings.max_length)
     if not len(counts):
@@ -137,29 +142,32 @@ def train(
     return run.rule.neurons.weights(), run.record((run.windows_seen - seen) / max(seconds, 1e-9))
 
 
-def _seconds(minutes: float | None) -> float:
-    if minutes is not None and not 0 < minutes < np.inf:
-        raise ParameterError.of("minutes", "train", "a positive float or None", minutes)
-    return np.inf if minutes is None else 60 * minutes
-
-
 def _begun(
     settings: TrainingSettings, windows: Windows, counts: IntArray, team: Team,
     folder: Path | None, corpus: str,
 ) -> Run:  # fmt: skip
     """A new run, or the one of the checkpoint."""
-    saved = None if folder is None else read_checkpoint(folder)
+    saved = None if folder is None else read_checkpoint(folder, _aligned)
     if folder is None or saved is None:
         weights = initial_weights(len(counts), settings.n_neurons, settings.sigma, settings.seed)
         return Run(settings, windows, Neurons.of(weights), counts, team)
     same = asdict(settings)
     if settings.windows_per_epoch is None:  # a budget may have chosen it
         del same["windows_per_epoch"]
-    check_same_run(folder, saved, same, corpus)
+    check_same_run(folder, saved, RULE, same, corpus)
     shortened = replace(settings, windows_per_epoch=saved.settings.get("windows_per_epoch"))
-    run = Run(shortened, windows, saved.neurons, counts, team)
-    run.go_to(saved.epoch, saved.batch, saved.wins)
+    try:
+        neurons = Neurons(saved.arrays["factors"], *saved.arrays["scales"])
+        run = Run(shortened, windows, neurons, counts, team)
+        run.go_to(saved.place["epoch"], saved.place["batch"], saved.arrays["wins"])
+    except (KeyError, TypeError) as error:
+        raise damaged(folder, error) from error
     return run
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Room for an array; the weights' rows start where cache lines do."""
+    return empty_weights(*shape) if dtype == np.float32 else np.empty(shape, dtype)
 
 
 def _shortened(run: Run, speed: float, seconds: float) -> TrainingSettings:
@@ -234,10 +242,14 @@ class _Going:
     def _keep(self) -> None:
         run = self.run
         if self.folder is not None:
-            place = run.epoch, run.batch
+            place = {"epoch": run.epoch, "batch": run.batch}
+            neurons = run.rule.neurons
+            scales = np.stack([neurons.scales, neurons.bounds])
+            arrays: Arrays = {"factors": neurons.factors, "scales": scales, "wins": run.wins}
             settings = asdict(run.settings)
-            checkpoint = Checkpoint(settings, self.corpus, *place, run.rule.neurons, run.wins)
-            write_checkpoint(self.folder, checkpoint)
+            write_checkpoint(
+                self.folder, Checkpoint(RULE, settings, self.corpus, place, arrays, {})
+            )
 
 
 def _show(bar: tqdm, run: Run) -> None:

@@ -62,9 +62,10 @@ class BinaryVectors(TextTransformer):
     n_epochs : int
         Passes over the corpus, for the published rule.
     minutes : float, optional
-        To train in at most: the published rule shortens its epochs, the other refuses.
+        To read and train in at most: ``counts`` uses a share of the text, the published rule
+        shortens its epochs. Texts that are in memory are all read.
     checkpoint : path, optional
-        Folder to go on from, and to leave what was trained in when it is interrupted.
+        Folder to go on from, to the same bits, after an interruption or a crash.
     random_state : int
         Seed. The same seed gives the same vectors.
     progress : bool
@@ -131,8 +132,13 @@ class BinaryVectors(TextTransformer):
         Raises
         ------
         ParameterError, BudgetError, StorageError, FormatError
-            A parameter, file or text that cannot be; no sentence is as long as the window. A
-            vocabulary that is smaller than ``vocab_size`` is a warning.
+            A parameter, file or text that cannot be; no sentence is as long as the window.
+
+        Warns
+        -----
+        ShoestringWarning
+            If the vocabulary is smaller than ``vocab_size``, or ``minutes`` are enough for a share
+            of the text only.
 
         Notes
         -----

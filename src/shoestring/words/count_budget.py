@@ -1,0 +1,176 @@
+"""What a run of the rule of counts will cost on this machine, and what a budget affords of it.
+
+Before it starts, a few pieces of each stage are timed: blocks counted on the first sentences, one
+product and one QR of a turn, one step of k-means. From then on the steps time themselves.
+
+A budget is kept by counting a share of the sentences only (:mod:`shoestring.words.counts` says how
+it is drawn). The share is chosen before the first block; should the machine become slower, later
+blocks are counted on a smaller one, and the SVD and k-means end after fewer steps.
+
+Letters: T tokens, S sentences, V words, K neurons, D components.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from shoestring.errors import BudgetError
+from shoestring.text.token_encoder import unit_rows
+from shoestring.words.centres import moved
+from shoestring.words.count_run import CountRun
+from shoestring.words.counts import MAX_CONTEXTS, SparseRows
+from shoestring.words.factors import first_basis, turned
+from shoestring.words.team import Team
+
+SHARE_OF_BUDGET = 0.9  # of the time that is left: speed varies
+LEAST_SHARE = 0.01  # of the sentences
+NEWS = 0.3  # weight of the last step, which something else may have slowed down
+TIMED_TOKENS = 1 << 20
+TIMED_ROWS = 1 << 12
+TIMED_ENTRIES = 1 << 17
+SECONDS_AN_ACTIVATION = 5e-8  # to standardise it and find the active ones
+
+
+@dataclass(slots=True)
+class Costs:
+    """Seconds of each step.
+
+    Parameters
+    ----------
+    empty_block : float
+        A block of rows of a corpus without a sentence.
+    block : float
+        What all the sentences add to it.
+    turn : float
+        Of the basis.
+    centres : float
+        A step of k-means.
+    end : float
+        What comes behind the steps.
+    """
+
+    empty_block: float
+    block: float
+    turn: float
+    centres: float
+    end: float
+
+    def remaining(self, run: CountRun, share: float) -> float:
+        """Of all that a run has still to do."""
+        return run.steps_left["counting"] * self.one_block(share) + self.after_counting(run)
+
+    def after_counting(self, run: CountRun) -> float:
+        """Of the turns and steps that a run has still to do."""
+        left = run.steps_left
+        n_turns = left["factors"] + 2 * (run.place.stage in ("counting", "factors"))
+        return n_turns * self.turn + left["centres"] * self.centres + self.end
+
+    def one_block(self, share: float) -> float:
+        """A block that is counted on a share of the sentences."""
+        return self.empty_block + share * self.block
+
+    def affordable(self, run: CountRun, seconds: float) -> float:
+        """The share of the sentences that can be counted in so many seconds, at most 1.
+
+        Raises
+        ------
+        BudgetError
+            If it is less than :data:`LEAST_SHARE`.
+        """
+        n_blocks = run.steps_left["counting"]
+        fixed = n_blocks * self.empty_block + self.after_counting(run)
+        share = (seconds * SHARE_OF_BUDGET - fixed) / max(n_blocks * self.block, 1e-9)
+        if share < LEAST_SHARE:
+            needed = (fixed + LEAST_SHARE * n_blocks * self.block) / SHARE_OF_BUDGET
+            raise BudgetError(
+                f"{max(seconds, 0) / 60:.2g} minutes are left of the budget, not enough for "
+                f"{run.pmi.n_words:,} words and {run.n_neurons} neurons: {LEAST_SHARE:.0%} of the "
+                f"{len(run.pmi.ids):,} tokens takes {needed / 60:.2g}. Pass more minutes, a "
+                "smaller vocabulary or fewer neurons."
+            )
+        return min(1.0, share)
+
+    def lowered(self, run: CountRun, share: float, seconds: float) -> float:
+        """The share for the next blocks: a smaller one where the time will not do for this."""
+        n_blocks = run.steps_left["counting"]
+        seconds -= n_blocks * self.empty_block + self.after_counting(run)
+        affordable = seconds / max(n_blocks * self.block, 1e-9)
+        return min(share, max(affordable, LEAST_SHARE))
+
+    def saw(self, stage: str, n_steps: int, share: float, seconds: float) -> None:
+        """Learn from steps that were done."""
+        if not n_steps:
+            return
+        if stage == "counting":
+            seen = max(seconds / n_steps - self.empty_block, 0.0) / share
+            self.block += NEWS * (seen - self.block)
+        elif stage == "factors":
+            self.turn += NEWS * (seconds / n_steps - self.turn)
+        elif stage == "centres":
+            self.centres += NEWS * (seconds / n_steps - self.centres)
+
+
+def measured_costs(run: CountRun) -> Costs:
+    """Time some steps without doing them.
+
+    Notes
+    -----
+    Cost: about half a second, and whatever must still be compiled.
+    """
+    pmi, team = run.pmi, run.team
+    n_sentences = int(np.searchsorted(pmi.offsets, TIMED_TOKENS, side="right")) - 1
+    n_sentences = max(1, min(n_sentences, len(pmi.offsets) - 1))
+    n_timed = min(team.n_ranges, pmi.n_blocks)
+
+    def count(n: int) -> None:
+        def kernel(number: int, first: int, last: int) -> None:
+            for block in range(first, last):
+                pmi.count(block, 1.0, n)
+
+        team.run(kernel, n_timed)
+
+    empty = _seconds(lambda: count(0)) / n_timed
+    some = _seconds(lambda: count(n_sentences)) / n_timed
+    scale = len(pmi.ids) / max(1, int(pmi.offsets[n_sentences]))
+    turn, centres = _svd_seconds(run, team), _kmeans_seconds(run)
+    end = 2 * pmi.n_words * run.n_neurons * SECONDS_AN_ACTIVATION
+    return Costs(empty, max(some - empty, 1e-9) * scale, turn, centres, end)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """How long it takes the second time, when it is compiled."""
+    work()
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def _svd_seconds(run: CountRun, team: Team) -> float:
+    """A turn of the basis: its product, for as many entries as there may be, and its QR."""
+    pmi = run.pmi
+    n_rows = min(pmi.n_words, TIMED_ROWS)
+    rng = np.random.default_rng(0)
+    basis = first_basis(n_rows, min(run.n_components, n_rows), 0)
+    times = []
+    for n_entries in (n_rows, TIMED_ENTRIES):
+        starts = np.linspace(0, n_entries, n_rows + 1).astype(np.int64)
+        columns = rng.integers(n_rows, size=n_entries, dtype=np.int32)
+        matrix = SparseRows(starts, columns, np.ones(n_entries, np.float32))
+        times.append(_seconds(lambda matrix=matrix: turned(matrix, basis, 0, team)))  # type: ignore[misc]
+    an_entry = max(times[1] - times[0], 0.0) / max(1, TIMED_ENTRIES - n_rows)
+    n_most = min(MAX_CONTEXTS * pmi.n_words, 2 * pmi.radius * len(pmi.ids))
+    return times[0] * pmi.n_words / n_rows + an_entry * n_most
+
+
+def _kmeans_seconds(run: CountRun) -> float:
+    n_rows = min(run.pmi.n_words, TIMED_ROWS)
+    rng = np.random.default_rng(0)
+    width = (max(n_rows, run.n_neurons), run.n_components)
+    vectors = unit_rows(rng.standard_normal(width, dtype=np.float32))
+    centres, nearest = vectors[: run.n_neurons], np.full(n_rows, -1)
+    some = _seconds(lambda: moved(vectors[:n_rows], centres, nearest))
+    return some * run.pmi.n_words / n_rows
