@@ -32,14 +32,14 @@ from shoestring.search.anchors import (
 from shoestring.search.cur import top_rows
 from shoestring.search.features import IndexRows
 from shoestring.search.ledger import ScoreLedger, text_digests
+from shoestring.search.mapped import mapped_rows
 from shoestring.search.paying import Payer
 from shoestring.search.querying import Learnt, first_guess, pair_features
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.search.taste import Taste, fit_taste
-from shoestring.search.vectors import excerpts
-from shoestring.text import LsaEncoder, tokenize
-from shoestring.types import FloatArray, IntArray, PairScorer, TextEncoder
+from shoestring.search.vectors import IndexEncoder, is_lexical, unread, unread_note
+from shoestring.types import FloatArray, IntArray, PairScorer
 
 ENCODE_BATCH = 1_024
 SCORE_BATCH = 256
@@ -59,10 +59,10 @@ class Budget:
         return time.monotonic() >= self.deadline
 
 
-def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) -> None:
+def encode_pending(store: RecordStore, encoder: IndexEncoder, *, progress: bool) -> None:
     """Give every record that has no arrays its vector; a batch is a segment.
 
-    A text without a token has a lexical vector of zeros: it is found where the scorer is asked.
+    A text that a lexical encoder has nothing for has a row of zeros; a note says how many.
     """
     with store.snapshot() as snapshot:
         keys, segments = snapshot.pending_keys, snapshot.segments
@@ -71,7 +71,7 @@ def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) 
         if segments
         else {}
     )
-    wordless: list[str] = []
+    blank: list[str] = []
     with tqdm(total=len(keys), desc="vectors", unit="text", disable=not progress) as bar:
         for start in range(0, len(keys), ENCODE_BATCH):
             batch = keys[start : start + ENCODE_BATCH]
@@ -79,7 +79,7 @@ def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) 
                 live = batch[np.isin(batch, snapshot.pending_keys)]
                 texts = snapshot.texts(live)
             arrays: dict[str, NDArray[Any]] = {
-                "vectors": np.asarray(encoder.encode(texts), dtype=np.float32),
+                "vectors": encoder.encode(texts),
                 "digest": text_digests(texts),
                 "level": np.zeros(len(live), dtype=np.float32),
             }
@@ -87,19 +87,11 @@ def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) 
                 arrays["residuals"] = np.zeros((len(live), widths["residuals"]), np.float32)
             if len(live):
                 store.append_segment(live, arrays)
-            if isinstance(encoder, LsaEncoder):
-                unknown = np.flatnonzero(~arrays["vectors"].any(axis=1))
-                wordless += [texts[i] for i in unknown if not tokenize(texts[i])]
+            blank += unread(encoder, texts, arrays["vectors"])
             bar.update(len(batch))
-    if wordless:
-        warnings.warn(
-            f"{len(wordless)} of {len(keys)} new texts without a letter or digit: "
-            f"{excerpts(wordless)}. Lexical vectors and BM25 know nothing of them; a query finds "
-            "them where it pays the scorer for them. Name an encoder that reads them, or leave "
-            "them out.",
-            ShoestringWarning,
-            stacklevel=3,
-        )
+    if blank:
+        note = unread_note(encoder, blank, len(keys))
+        warnings.warn(note, ShoestringWarning, stacklevel=3)
 
 
 def choose_anchors(
@@ -145,7 +137,7 @@ def choose_anchors(
 
 def pay_for_anchors(
     store: RecordStore,
-    encoder: TextEncoder,
+    encoder: IndexEncoder,
     scorer: PairScorer,
     queries: Sequence[str],
     share: int,
@@ -165,8 +157,8 @@ def pay_for_anchors(
     int
         The calls spent.
     """
-    spent, name, lexical = 0, scorer_name(scorer), isinstance(encoder, LsaEncoder)
-    encoded = np.asarray(encoder.encode(list(queries)), dtype=np.float32)
+    spent, name, lexical = 0, scorer_name(scorer), is_lexical(store.settings["encoder"], store.path)
+    encoded = encoder.encode(list(queries))
     with store.snapshot() as snapshot, ScoreLedger(store.path) as ledger:
         rows, learnt = IndexRows(snapshot.view), Learnt.from_attrs(snapshot.attrs)
         total = min(budget.calls, len(queries) * min(share, rows.n_live))
@@ -190,7 +182,7 @@ def pay_for_anchors(
     return spent
 
 
-def publish_taste(store: RecordStore, encoder: TextEncoder, name: str) -> Learnt:
+def publish_taste(store: RecordStore, encoder: IndexEncoder, name: str) -> Learnt:
     """Learn the scorer's taste from every score that was paid for, and publish the arrays anew."""
     with store.snapshot() as snapshot:
         keys = snapshot.keys
@@ -214,12 +206,12 @@ def publish_taste(store: RecordStore, encoder: TextEncoder, name: str) -> Learnt
 
 
 def _learn(
-    snapshot: Snapshot, encoder: TextEncoder, queries: Sequence[str], scores: FloatArray
+    snapshot: Snapshot, encoder: IndexEncoder, queries: Sequence[str], scores: FloatArray
 ) -> tuple[Taste, NDArray[np.float32], NDArray[np.float32]]:
     """Fit the taste to paid scores (m, N): the taste, levels (N,), residuals (N, m)."""
     rows = IndexRows(snapshot.view)
     live = rows.rows_of(snapshot.keys)
-    encoded = np.asarray(encoder.encode(queries), dtype=np.float32)
+    encoded = encoder.encode(queries)
     features = [
         pair_features(snapshot, rows, query, vector)[live]
         for query, vector in zip(queries, encoded, strict=True)
@@ -234,8 +226,8 @@ def _live(snapshot: Snapshot, name: str) -> list[NDArray[Any]]:
 def _moments(vectors: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float64], float]:
     """Mean row and mean squared length around it."""
     count = max(1, sum(len(part) for part in vectors))
-    mean = np.sum([part.sum(axis=0, dtype=np.float64) for part in vectors], axis=0) / count
-    square = sum(float(np.square(part, dtype=np.float64).sum()) for part in vectors) / count
+    mean = np.sum([mapped_rows(part).sums() for part in vectors], axis=0) / count
+    square = sum(mapped_rows(part).square() for part in vectors) / count
     return mean, max(square - float(mean @ mean), 1e-12)
 
 
