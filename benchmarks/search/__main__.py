@@ -34,12 +34,17 @@ def methods(bench: ways.Bench, seed: int, with_variants: bool) -> dict[str, ways
     }
     if with_variants:
         sparse = ways.ours(bench, anchors, SPARSE * n_items)
+        whole = N_ANCHORS * n_items
         found |= {
+            "ours, word codes as first stage, 32 anchors": ways.ours(
+                bench, anchors, whole, word_codes=True
+            ),
+            "ours, word codes as first stage, no anchors": ways.ours(
+                bench, anchors[:0], 0, word_codes=True
+            ),
             "ours, 8 anchors": ways.ours(bench, anchors[:SPARSE], SPARSE * n_items),
             f"ours, 32 sparse anchors ({SPARSE} calls a text)": sparse,
-            "ours, 32 shuffled anchors": ways.ours(
-                bench, anchors, N_ANCHORS * n_items, shuffled=True, seed=seed
-            ),
+            "ours, 32 shuffled anchors": ways.ours(bench, anchors, whole, shuffled=True, seed=seed),
         }
     for method, name in (("pinv", "ANNCUR, as published"), ("ridge", "ANNCUR, ridge")):
         for share in ways.ANNCUR_SPLITS:

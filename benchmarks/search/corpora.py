@@ -56,10 +56,10 @@ def scifact_claims(split: str) -> list[tuple[str, set[str]]]:
     return list(claims.values())
 
 
-def scifact(n_items: int, rng: np.random.Generator) -> Collection:
+def scifact(n_items: int, rng: np.random.Generator, n_test: int = N_TEST) -> Collection:
     """Validation claims as test queries, training claims as anchors; all cited abstracts stay."""
     corpus, claims = scifact_corpus(), scifact_claims("validation")
-    tests = [claims[i] for i in rng.permutation(len(claims))[:N_TEST]]
+    tests = [claims[i] for i in rng.permutation(len(claims))[:n_test]]
     train = scifact_claims("train")
     anchors = [train[i][0] for i in rng.permutation(len(train))[:N_ANCHORS]]
     cited = sorted(set().union(*(keys for _, keys in tests)) & set(corpus))
@@ -85,7 +85,7 @@ def smart_records(text: str, field: str) -> list[str]:
     return records
 
 
-def cranfield(n_items: int, rng: np.random.Generator) -> Collection:
+def cranfield(n_items: int, rng: np.random.Generator, n_test: int = N_TEST) -> Collection:
     """Cranfield's abstracts; judgements count queries by position, grades 1 to 4 are relevant."""
     folder = "retrieval/cranfield"
     with gzip.open(require(f"{folder}/cran.all.1400.gz"), "rt", encoding="utf-8") as file:
@@ -98,7 +98,7 @@ def cranfield(n_items: int, rng: np.random.Generator) -> Collection:
         if int(grade) > 0:
             judged.setdefault(int(query) - 1, set()).add(int(text) - 1)
     order = rng.permutation(len(queries))
-    tests = order[:N_TEST]
+    tests = order[:n_test]
     texts = texts[:n_items]
     return Collection(
         "cranfield",
@@ -106,11 +106,11 @@ def cranfield(n_items: int, rng: np.random.Generator) -> Collection:
         texts,
         [queries[i] for i in tests],
         {n: {t for t in judged.get(int(i), set()) if t < n_items} for n, i in enumerate(tests)},
-        [queries[i] for i in order[N_TEST : N_TEST + N_ANCHORS]],
+        [queries[i] for i in order[n_test : n_test + N_ANCHORS]],
     )
 
 
-def esun(n_items: int, rng: np.random.Generator) -> Collection:
+def esun(n_items: int, rng: np.random.Generator, n_test: int = N_TEST) -> Collection:
     """E.SUN bank: FAQ entries and insurance policy pages; the other questions are anchors."""
     folder = "retrieval/esun-bank-zh"
     faq = json.loads(require(f"{folder}/faq_pid_map_content.json").read_text("utf-8"))
@@ -127,7 +127,7 @@ def esun(n_items: int, rng: np.random.Generator) -> Collection:
     keep = cited + [others[i] for i in rng.permutation(len(others))[: n_items - len(cited)]]
     place = {key: i for i, key in enumerate(keep)}
     order = [questions["questions"][i] for i in rng.permutation(len(questions["questions"]))]
-    tests = [q for q in order if q["category"] in ("faq", "insurance")][:N_TEST]
+    tests = [q for q in order if q["category"] in ("faq", "insurance")][:n_test]
     anchors = [q["query"].strip() for q in order if q not in tests][:N_ANCHORS]
     return Collection(
         "esun",
@@ -143,7 +143,7 @@ def _faq_text(entries: list[dict]) -> str:
     return " ".join(f"{entry['question']} {' '.join(entry['answers'])}" for entry in entries)
 
 
-def python_docs(n_items: int, rng: np.random.Generator) -> Collection:
+def python_docs(n_items: int, rng: np.random.Generator, n_test: int = N_TEST) -> Collection:
     """Docstrings of the standard library: the first sentence asks for the rest."""
     from shoestring.text.pydocs import known_items
     from shoestring.text.pydocs import python_docs as records
@@ -155,13 +155,13 @@ def python_docs(n_items: int, rng: np.random.Generator) -> Collection:
         "pydocs",
         "en",
         [item.record.text for item in kept],
-        [item.question for item in kept[:N_TEST]],
-        {i: {i} for i in range(N_TEST)},
+        [item.question for item in kept[:n_test]],
+        {i: {i} for i in range(min(n_test, len(kept)))},
         [item.question for item in anchors],
     )
 
 
-COLLECTIONS: dict[str, Callable[[int, np.random.Generator], Collection]] = {
+COLLECTIONS: dict[str, Callable[..., Collection]] = {
     "pydocs": python_docs,
     "scifact": scifact,
     "cranfield": cranfield,

@@ -28,12 +28,13 @@ Choose = Callable[[int, int], np.ndarray]  # (test query, calls) -> rows in the 
 
 @dataclass(frozen=True)
 class Bench:
-    """A collection with its exact scores, and an index of it without any anchor scores."""
+    """A collection with its exact scores, and indexes of it without any anchor scores."""
 
     collection: Collection
     tests: np.ndarray  # (queries, N): exact scores
     anchors: np.ndarray  # (pool, N)
     index: Path
+    word_codes: Path  # an index of codes of 50 bytes in place of the vectors
     scores: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
@@ -59,12 +60,14 @@ def bench(collection: Collection, matrix: np.ndarray) -> Iterator[Bench]:
         pool,
     )
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "index"
         records = [{"id": str(i), "text": text} for i, text in enumerate(kept.texts)]
-        encoder = "minilm" if kept.language == "en" else "lsa"
         scorer = score_with(lambda pairs: np.zeros(len(pairs)), name="matrix")
-        SearchIndex.build(path, records, scorer=scorer, encoder=encoder, progress=False)
-        yield Bench(kept, tests, anchors, path)
+        paths = Path(folder) / "index", Path(folder) / "word-codes"
+        for path, encoder in zip(
+            paths, ("minilm" if kept.language == "en" else "lsa", "words"), strict=True
+        ):
+            SearchIndex.build(path, records, scorer=scorer, encoder=encoder, progress=False)
+        yield Bench(kept, tests, anchors, *paths)
 
 
 def chosen_anchors(bench: Bench, n_anchors: int, seed: int) -> np.ndarray:
@@ -73,7 +76,13 @@ def chosen_anchors(bench: Bench, n_anchors: int, seed: int) -> np.ndarray:
 
 
 def ours(
-    bench: Bench, anchors: np.ndarray, calls: int, *, shuffled: bool = False, seed: int = 0
+    bench: Bench,
+    anchors: np.ndarray,
+    calls: int,
+    *,
+    shuffled: bool = False,
+    seed: int = 0,
+    word_codes: bool = False,
 ) -> Choose:
     """The library: an index with so many calls spent on these anchor queries, then the rounds."""
     texts = {text: i for i, text in enumerate(bench.collection.texts)}
@@ -86,7 +95,7 @@ def ours(
         return [float(rows[query][texts[text]]) for query, text in pairs]
 
     path = bench.index.with_name(f"variant-{np.random.default_rng().integers(1 << 40)}")
-    shutil.copytree(bench.index, path)
+    shutil.copytree(bench.word_codes if word_codes else bench.index, path)
     index = SearchIndex.build(
         path,
         scorer=score_with(look_up, name="matrix"),

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import output
 
-COMMANDS = ("search.__main__", "search.scoring", "search.store_speed")
+COMMANDS = ("search.__main__", "search.scoring", "search.store_speed", "words.first_stage")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -340,16 +340,20 @@ def test_another_format_version_is_refused_and_left_alone(tmp_path: Path) -> Non
 
 
 def files_of_arrays(path: Path) -> list[Path]:
-    return sorted([*(path / "arrays").iterdir(), *(path / "encoder").iterdir()])
+    return sorted([*(path / "arrays").iterdir(), *path.glob("encoder*/*")])
 
 
 @no_fsync
-@pytest.mark.parametrize("name", ["vectors", "residuals", "idf", "vocabulary"])
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [("lsa", name) for name in ("vectors", "residuals", "idf", "vocabulary")]
+    + [("words", name) for name in ("vectors", "vocabulary", "codes", "activations")],
+)
 def test_a_truncated_file_is_named_and_a_resumed_build_mends_it_for_nothing(
-    tmp_path: Path, name: str
+    tmp_path: Path, encoder: str, name: str
 ) -> None:
     path, faulty = tmp_path / "index", Faulty()
-    index = build(path, scorer=faulty.scorer, calls=400)
+    index = build(path, scorer=faulty.scorer, calls=400, encoder=encoder)
     want = index.query("a white scarf", calls=0)
     paid = faulty.answered.total()
     damaged = [file for file in files_of_arrays(path) if name in file.name][-1]  # in force
@@ -357,7 +361,7 @@ def test_a_truncated_file_is_named_and_a_resumed_build_mends_it_for_nothing(
     with pytest.raises(IntegrityError, match=damaged.name) as caught:
         SearchIndex.open(path).query("a white scarf", calls=0)
     assert "\n" not in str(caught.value)
-    build(path, None, faulty.scorer, resume=True)
+    build(path, None, faulty.scorer, resume=True, encoder="auto")
     assert faulty.answered.total() == paid
     hits = SearchIndex.open(path).query("a white scarf", calls=0)
     assert [hit.id for hit in hits] == [hit.id for hit in want]
@@ -368,9 +372,11 @@ def test_a_truncated_file_is_named_and_a_resumed_build_mends_it_for_nothing(
 
 
 @no_fsync
+@pytest.mark.filterwarnings("ignore:1 of 6?1 new texts without a word that the word codes know")
+@pytest.mark.parametrize("encoder", ["lsa", "words"])
 @pytest.mark.parametrize("stage", ["fit_encoder", "encode_pending", "pay_for_anchors"])
 def test_a_build_stopped_at_any_stage_answers_and_takes_more(
-    tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, stage: str, encoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, faulty = tmp_path / "index", Faulty()
     module = "vectors" if stage == "fit_encoder" else "building"
@@ -381,15 +387,16 @@ def test_a_build_stopped_at_any_stage_answers_and_takes_more(
 
         patch.setattr(f"shoestring.search.{module}.{stage}", stop)
         with pytest.raises(KeyboardInterrupt):
-            build(path, scorer=faulty.scorer, calls=300)
+            build(path, scorer=faulty.scorer, calls=300, encoder=encoder)
     assert_works(path)
     index = SearchIndex.open(path, scorer=faulty.scorer)
     assert index.query("a white scarf", calls=12).calls == 12
     assert index.query("a white scarf", calls=12).calls == 0
     index.add([{"id": "new", "text": "purple umbrella"}])
     assert index.query("purple umbrella", k=1, calls=0)[0].id == "new"
-    index = build(path, None, faulty.scorer, resume=True, calls=300)
+    index = build(path, None, faulty.scorer, resume=True, calls=300, encoder="auto")
     assert index.info()["records_without_vectors"] == 0
+    assert index.info()["encoder"] == encoder
     assert index.info()["anchor_queries"] > 5
     assert index.info()["scores_paid"] == faulty.answered.total()
     assert max(faulty.answered.values()) == 1

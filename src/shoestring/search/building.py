@@ -33,14 +33,14 @@ from shoestring.search.anchors import (
 from shoestring.search.cur import top_rows
 from shoestring.search.features import IndexRows
 from shoestring.search.ledger import ScoreLedger, text_digests
+from shoestring.search.mapped import mapped_rows
 from shoestring.search.paying import Payer
 from shoestring.search.querying import UNTAUGHT, Learnt, first_guess, pair_features
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
-from shoestring.search.taste import Taste, fit_taste
-from shoestring.search.vectors import excerpts
-from shoestring.text import LsaEncoder, tokenize
-from shoestring.types import FloatArray, IntArray, PairScorer, TextEncoder
+from shoestring.search.taste import fit_taste
+from shoestring.search.vectors import IndexEncoder, is_lexical, unread, unread_note
+from shoestring.types import FloatArray, IntArray, PairScorer
 
 ENCODE_BATCH = 1_024
 SCORE_BATCH = 256
@@ -59,10 +59,10 @@ class Budget:
         return time.monotonic() >= self.deadline
 
 
-def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) -> None:
+def encode_pending(store: RecordStore, encoder: IndexEncoder, *, progress: bool) -> None:
     """Give every record that has no arrays its vector; a batch is a segment.
 
-    A text without a token has a lexical vector of zeros: it is found where the scorer is asked.
+    A text that a lexical encoder has nothing for has a row of zeros; a note says how many.
     """
     with store.snapshot() as snapshot:
         keys, segments = snapshot.pending_keys, snapshot.segments
@@ -71,7 +71,7 @@ def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) 
         if segments
         else {}
     )
-    wordless: list[str] = []
+    blank: list[str] = []
     with tqdm(total=len(keys), desc="vectors", unit="text", disable=not progress) as bar:
         for start in range(0, len(keys), ENCODE_BATCH):
             batch = keys[start : start + ENCODE_BATCH]
@@ -79,7 +79,7 @@ def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) 
                 live = batch[np.isin(batch, snapshot.pending_keys)]
                 texts = snapshot.texts(live)
             arrays: dict[str, NDArray[Any]] = {
-                "vectors": np.asarray(encoder.encode(texts), dtype=np.float32),
+                "vectors": encoder.encode(texts),
                 "digest": text_digests(texts),
                 "level": np.zeros(len(live), dtype=np.float32),
             }
@@ -87,19 +87,11 @@ def encode_pending(store: RecordStore, encoder: TextEncoder, *, progress: bool) 
                 arrays["residuals"] = np.zeros((len(live), widths["residuals"]), np.float32)
             if len(live):
                 store.append_segment(live, arrays)
-            if isinstance(encoder, LsaEncoder):
-                unknown = np.flatnonzero(~arrays["vectors"].any(axis=1))
-                wordless += [texts[i] for i in unknown if not tokenize(texts[i])]
+            blank += unread(encoder, texts, arrays["vectors"])
             bar.update(len(batch))
-    if wordless:
-        warnings.warn(
-            f"{len(wordless)} of {len(keys)} new texts without a letter or digit: "
-            f"{excerpts(wordless)}. Lexical vectors and BM25 know nothing of them; a query finds "
-            "them where it pays the scorer for them. Name an encoder that reads them, or leave "
-            "them out.",
-            ShoestringWarning,
-            stacklevel=3,
-        )
+    if blank:
+        note = unread_note(encoder, blank, len(keys))
+        warnings.warn(note, ShoestringWarning, stacklevel=3)
 
 
 def choose_anchors(store: RecordStore, queries: Sequence[str] | None, seed: int) -> list[str]:
@@ -131,7 +123,7 @@ def choose_anchors(store: RecordStore, queries: Sequence[str] | None, seed: int)
 
 def pay_for_anchors(
     store: RecordStore,
-    encoder: TextEncoder,
+    encoder: IndexEncoder,
     scorer: PairScorer,
     queries: Sequence[str],
     budget: Budget,
@@ -147,13 +139,13 @@ def pay_for_anchors(
     int
         The calls spent.
     """
-    spent, name, lexical = 0, scorer_name(scorer), isinstance(encoder, LsaEncoder)
+    spent, name, lexical = 0, scorer_name(scorer), is_lexical(store.settings["encoder"], store.path)
     with store.snapshot() as snapshot, ScoreLedger(store.path) as ledger:
         rows, learnt = IndexRows(snapshot.view), Learnt.from_attrs(snapshot.attrs)
         paid = [rows.known_scores(*ledger.row(name, query))[0] for query in queries]
         plan = anchor_plan(budget.calls, rows.n_live, [len(at) for at in paid])
         store.update_settings(anchors=list(queries[: len(plan)]))
-        encoded = np.asarray(encoder.encode(list(queries[: len(plan)])), dtype=np.float32)
+        encoded = encoder.encode(list(queries[: len(plan)]))
         with tqdm(total=sum(plan), desc="anchor scores", unit="call", disable=not progress) as bar:
             for query, vector, at, share in zip(queries, encoded, paid, plan, strict=False):
                 features = pair_features(snapshot, rows, query, vector)
@@ -173,7 +165,7 @@ def pay_for_anchors(
     return spent
 
 
-def publish_taste(store: RecordStore, encoder: TextEncoder, name: str) -> Learnt:
+def publish_taste(store: RecordStore, encoder: IndexEncoder, name: str) -> Learnt:
     """Learn the scorer's taste from every score that was paid for, and publish the arrays anew."""
     with store.snapshot() as snapshot:
         keys = snapshot.keys
@@ -188,24 +180,25 @@ def publish_taste(store: RecordStore, encoder: TextEncoder, name: str) -> Learnt
         }
         taste = None
         if queries:
-            taste, arrays["level"], arrays["residuals"] = _learn(snapshot, encoder, queries, scores)
+            usual = UNTAUGHT[is_lexical(store.settings["encoder"], store.path)]
+            features = _features_of(snapshot, encoder, queries)
+            taste, arrays["level"], arrays["residuals"] = fit_taste(scores, features, usual)
     learnt = Learnt(taste, tuple(queries), mean, power)
     store.publish(keys, arrays, attrs=learnt.to_attrs())
     return learnt
 
 
-def _learn(
-    snapshot: Snapshot, encoder: TextEncoder, queries: Sequence[str], scores: FloatArray
-) -> tuple[Taste, NDArray[np.float32], NDArray[np.float32]]:
-    """Fit the taste to paid scores (m, N): the taste, levels (N,), residuals (N, m)."""
+def _features_of(
+    snapshot: Snapshot, encoder: IndexEncoder, queries: Sequence[str]
+) -> list[NDArray[np.float32]]:
+    """The cheap features (N, 4) of each query with the live rows."""
     rows = IndexRows(snapshot.view)
     live = rows.rows_of(snapshot.keys)
-    encoded = np.asarray(encoder.encode(queries), dtype=np.float32)
-    features = [
+    encoded = encoder.encode(queries)
+    return [
         pair_features(snapshot, rows, query, vector)[live]
         for query, vector in zip(queries, encoded, strict=True)
     ]
-    return fit_taste(scores, features, UNTAUGHT[isinstance(encoder, LsaEncoder)])
 
 
 def _live(snapshot: Snapshot, name: str) -> list[NDArray[Any]]:
@@ -215,8 +208,8 @@ def _live(snapshot: Snapshot, name: str) -> list[NDArray[Any]]:
 def _moments(vectors: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float64], float]:
     """Mean row and mean squared length around it."""
     count = max(1, sum(len(part) for part in vectors))
-    mean = np.sum([part.sum(axis=0, dtype=np.float64) for part in vectors], axis=0) / count
-    square = sum(float(np.square(part, dtype=np.float64).sum()) for part in vectors) / count
+    mean = np.sum([mapped_rows(part).sums() for part in vectors], axis=0) / count
+    square = sum(mapped_rows(part).square() for part in vectors) / count
     return mean, max(square - float(mean @ mean), 1e-12)
 
 

@@ -52,7 +52,14 @@ def build(
     text: Text = "text",
     id: Id = None,
     scorer: Scorer = "auto",
-    encoder: Annotated[str, typer.Option(help="minilm, lsa or a model folder.")] = "auto",
+    encoder: Annotated[
+        str,
+        typer.Option(
+            "--encoder",
+            "--first-stage",
+            help="minilm, lsa, words, a model folder or one of word vectors.",
+        ),
+    ] = "auto",
     queries: Annotated[
         Path | None, typer.Option(help="Questions of your users, to take anchors from.")
     ] = None,

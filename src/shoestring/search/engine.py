@@ -98,7 +98,9 @@ class SearchIndex:
             "minilm", a model folder, or an object; by default MiniLM where it knows the language,
             else none.
         encoder : str
-            "minilm", "lsa" (lexical vectors, any language) or a model folder; see ``scorer``.
+            "minilm", "lsa" (lexical vectors, any language), "words" (packed codes of 50 bytes, any
+            language, trained on these texts), a model folder, or a folder of saved
+            :class:`~shoestring.BinaryVectors`, which is copied into the index; see ``scorer``.
         queries : sequence of str, optional
             What users ask, to choose anchor queries from; by default first sentences of the texts.
         calls : int
@@ -122,14 +124,15 @@ class SearchIndex:
         ------
         ParameterError
             Nothing of a new index stays. Also where the vectors are lexical and no text at all has
-            a letter or digit.
+            a letter or digit, or the texts are too few or short to learn word codes from.
         FormatError, ScorerError, BusyError, StorageError
             What was finished stays: run again with ``resume``.
 
         Warns
         -----
         ShoestringWarning
-            If texts have no letter or digit where the vectors are lexical; if ``calls`` pay for
+            If texts have no letter or digit where the vectors are lexical, or no word that the
+            codes know; if ``calls`` pay for
             nothing, because there is no scorer or no text that an anchor query can be taken from.
         """
         if minutes is not None and not minutes > 0:
@@ -303,10 +306,10 @@ class SearchIndex:
             The first guess.
         """
         rows, learnt = self._rows(snapshot), querying.Learnt.from_attrs(snapshot.attrs)
-        vector = np.zeros(0, np.float32)
+        vector: NDArray[Any] = np.zeros(0, np.float32)
         if rows.segments:  # else the build was interrupted: there may be no encoder yet
             with self.models.lock:
-                vector = np.asarray(self.models.encoder.encode([text])[0], dtype=np.float32)
+                vector = self.models.encoder.encode([text])[0]
         features = querying.pair_features(snapshot, rows, text, vector)
         guess = querying.first_guess(rows, learnt, features, lexical=self.models.is_lexical)
         return rows, learnt, features, guess

@@ -8,13 +8,14 @@ Letters: N rows, D width of the vectors, m anchor queries, c cheap features of a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.search.generations import View
+from shoestring.search.mapped import MappedRows, mapped_rows
 from shoestring.types import FloatArray, IntArray
 
 N_CHEAP = 4  # c: see cheap_features
@@ -79,10 +80,19 @@ class IndexRows:
 
     def product(self, name: str, weights: FloatArray) -> NDArray[np.float32]:
         """A mapped matrix (N, D) times D weights: float32 (N,), 0 where there are no arrays."""
+        return self._filled(name, lambda part, out: part.product(weights, out))
+
+    def nearness(self, name: str, row: NDArray[Any]) -> NDArray[np.float32]:
+        """The cosine of a mapped matrix with a row of its kind: float32 (N,), as a product."""
+        return self._filled(name, lambda part, out: part.nearness(row, out))
+
+    def _filled(
+        self, name: str, fill: Callable[[MappedRows, NDArray[np.float32]], None]
+    ) -> NDArray[np.float32]:
         out = np.zeros(len(self), dtype=np.float32)
-        start, vector = 0, weights.astype(np.float32)
+        start = 0
         for part in self.parts(name):
-            np.dot(part, vector, out=out[start : start + len(part)])
+            fill(mapped_rows(part), out[start : start + len(part)])
             start += len(part)
         return out
 
@@ -92,7 +102,7 @@ class IndexRows:
         start = 0
         for part in self.parts(name):
             here = (rows >= start) & (rows < start + len(part))
-            out[here] = part[rows[here] - start]
+            out[here] = mapped_rows(part).take(rows[here] - start)
             start += len(part)
         return out
 

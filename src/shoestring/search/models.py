@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from shoestring.errors import IntegrityError, StorageError
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.search import tables, vectors
 from shoestring.search.store import RecordStore
-from shoestring.types import PairScorer, TextEncoder
+from shoestring.types import PairScorer
 
 FIT_SAMPLE = 100_000  # texts that a lexical encoder is fitted to at the most
 
@@ -36,7 +35,7 @@ class Models:
     def __init__(self, store: RecordStore, given: PairScorer | None) -> None:
         self.lock = threading.RLock()
         self._store, self._given = store, given
-        self._encoder: TextEncoder | None = None
+        self._encoder: vectors.IndexEncoder | None = None
         self._scorer: PairScorer | None = None
 
     @property
@@ -45,7 +44,7 @@ class Models:
         return self._store.path
 
     @property
-    def encoder(self) -> TextEncoder:
+    def encoder(self) -> vectors.IndexEncoder:
         """What makes the vectors."""
         with self.lock:
             if self._encoder is None:
@@ -55,7 +54,7 @@ class Models:
     @property
     def is_lexical(self) -> bool:
         """Whether the vectors are made of words alone."""
-        return bool(self._store.settings["encoder"] == vectors.LEXICAL)
+        return vectors.is_lexical(self._store.settings["encoder"], self.path)
 
     @property
     def scorer(self) -> PairScorer | None:
@@ -81,18 +80,20 @@ class Models:
         settings, named = self._store.settings, {"encoder": encoder, "scorer": scorer}
         same = {name: (vectors.AUTO, settings[name]) for name in named}
         changes = {name: spec for name, spec in named.items() if spec not in same[name]}
-        if changes:
-            self._store.update_settings(**changes)
-            self._encoder = self._scorer = None
-        if "encoder" in changes:
-            self._store.discard_arrays()
+        with self._store.writing():
+            if "encoder" in changes:
+                vectors.forget_fitted(self.path)  # first: a killed process leaves none that misfits
+            if changes:
+                self._store.update_settings(**changes)
+                self._encoder = self._scorer = None
+            if "encoder" in changes:
+                self._store.discard_arrays()
 
     def settle(self, seed: int) -> None:
-        """Choose the models that were left open, and fit a lexical encoder, once."""
+        """Choose the models that were left open, and fit or copy a lexical encoder, once."""
         settings = self._store.settings
         encoder, scorer = settings["encoder"], settings["scorer"]
-        is_unfitted = encoder == vectors.LEXICAL and not (self.path / vectors.FOLDER).exists()
-        if vectors.AUTO not in (encoder, scorer) and not is_unfitted:
+        if vectors.AUTO not in (encoder, scorer) and vectors.is_fitted(encoder, self.path):
             return
         with self._store.snapshot() as snapshot:
             keys = np.concatenate([snapshot.keys, snapshot.pending_keys])
@@ -116,9 +117,8 @@ class Models:
             self._store.snapshot().close()
         except IntegrityError:
             self._store.discard_arrays()
-        folder = self.path / vectors.FOLDER
-        if folder.exists():
+        if self.is_lexical:
             try:
-                vectors.make_encoder(vectors.LEXICAL, self.path)
+                vectors.make_encoder(self._store.settings["encoder"], self.path)
             except (IntegrityError, StorageError):  # fitted again to the records
-                shutil.rmtree(folder)
+                vectors.forget_fitted(self.path)

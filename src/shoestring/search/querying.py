@@ -87,10 +87,10 @@ def _taste_of(attrs: Mapping[str, Any]) -> Taste:
 
 
 def pair_features(
-    snapshot: Snapshot, rows: IndexRows, text: str, vector: FloatArray
+    snapshot: Snapshot, rows: IndexRows, text: str, vector: NDArray[Any]
 ) -> NDArray[np.float32]:
-    """The cheap features of a query with every row: float32 (N, 4)."""
-    near = rows.product("vectors", vector)
+    """The cheap features of a query, and its row of the encoder, with every row: float32 (N, 4)."""
+    near = rows.nearness("vectors", vector)
     n_candidates = max(MIN_CANDIDATES, len(rows) // 10)
     keys, scores = snapshot.candidates(tokenize(text), n_candidates)
     lexical = np.zeros(len(rows), dtype=np.float32)

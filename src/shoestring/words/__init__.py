@@ -8,6 +8,7 @@ from shoestring.lazy import lazy_names
 
 if TYPE_CHECKING:
     from shoestring.words.overlap import OverlapIndex as OverlapIndex
+    from shoestring.words.text_codes import TextCodes as TextCodes
     from shoestring.words.vectors import BinaryVectors as BinaryVectors
 
 __getattr__, __dir__, __all__ = lazy_names(
@@ -15,5 +16,6 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "BinaryVectors": "shoestring.words.vectors",
         "OverlapIndex": "shoestring.words.overlap",
+        "TextCodes": "shoestring.words.text_codes",
     },
 )

@@ -92,6 +92,15 @@ def check_new_or_ours(folder: Path) -> None:
         _read_config(folder)
 
 
+def is_saved(folder: Path) -> bool:
+    """Whether a folder holds saved word vectors, of whatever version."""
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
 def _claim(folder: Path) -> int:
     """Make the folder, or see that it is ours; the number of the files to write."""
     check_new_or_ours(folder)

@@ -127,6 +127,26 @@ class CodeTable:
         """The codes alone."""
         return replace(self, activations=None)
 
+    def for_texts(self) -> CodeTable:
+        """What codes of texts need: words as targets alone, without those that add nothing.
+
+        Raises
+        ------
+        NotFittedError
+            If there are no activations.
+        """
+        activations = self.known_activations("A code of a text")[self.first_target :]
+        kept = np.flatnonzero(activations.any(axis=1))
+        if len(kept) < len(self.words):
+            activations = activations[kept]
+        return replace(
+            self,
+            words=[self.words[row] for row in kept],
+            codes=self.codes[kept],
+            counts=None if self.counts is None else self.counts[kept],
+            activations=activations,
+        )
+
     def as_vectors(self, *, activations: bool) -> WordVectors:
         """The codes as rows of 0 and 1, or the activations, for other tools."""
         if not activations:

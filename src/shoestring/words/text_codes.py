@@ -1,0 +1,113 @@
+"""An encoder of texts to packed codes, for search: trained on the very texts, or on others.
+
+A code of a text is that of :meth:`shoestring.words.BinaryVectors.encode`. What a search needs
+beside it is settled here: how to train on few and short texts, and a folder of half the size,
+because codes of texts need the words' activations as targets alone.
+
+Windows are wide (:data:`WINDOW`): words of one subject should be alike, not only words that can
+stand in each other's place. On four collections that found more (docs/log.md).
+
+Not covered: training further as texts are added.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.words.artifact import load_table, save_table
+from shoestring.words.corpus import encode_corpus
+from shoestring.words.intake import USUAL_VOCABULARY
+from shoestring.words.packed import PackedArray
+from shoestring.words.recipes import train_table
+from shoestring.words.table import CodeTable
+from shoestring.words.vectors import BinaryVectors
+
+N_NEURONS, N_ACTIVE = 400, 50  # 50 bytes a text
+WINDOW = 31  # tokens, at most the longest sentence
+FEW_TEXTS = 1_000  # in fewer every word counts, else those that occur twice
+
+
+class TextCodes:
+    """Texts to packed codes.
+
+    Parameters
+    ----------
+    table : CodeTable
+        Words with their activations.
+    n_active : int
+        Active bits of a code.
+
+    Examples
+    --------
+    >>> texts = ["red shoes and a red hat", "a hat of wool", "warm shoes of wool"] * 3
+    >>> encoder = TextCodes.fit(texts)
+    >>> encoder.encode(["a red hat", "?"]).shape, encoder.n_dims
+    ((2, 50), 400)
+    """
+
+    def __init__(self, table: CodeTable, n_active: int) -> None:
+        self.table, self.n_active = table, n_active
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], seed: int = 0) -> TextCodes:
+        """Train word vectors on texts by the rule of counts.
+
+        Raises
+        ------
+        FormatError, ParameterError
+            If there is too little to learn from: no word, no sentence of three words, no two words
+            that stand together more often than by chance.
+
+        Notes
+        -----
+        Cost: seconds for some thousand texts; see :func:`shoestring.words.count_rule.\
+train_on_counts`.
+        """
+        documents = ({"text": text} for text in texts)  # a text that is a file's name stays a text
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The vocabulary has ")  # as large as it can be
+            corpus = encode_corpus(
+                documents, vocab_size=USUAL_VOCABULARY, min_count=1 if len(texts) < FEW_TEXTS else 2
+            )
+        longest = corpus.longest_sentence - 1 + corpus.longest_sentence % 2  # odd
+        vectors = BinaryVectors(
+            N_NEURONS, N_ACTIVE, max(3, min(WINDOW, longest)), random_state=seed
+        )
+        return cls(train_table(corpus, **vectors.get_params()).for_texts(), N_ACTIVE)
+
+    def encode(self, texts: Sequence[str]) -> PackedArray:
+        """Codes of texts (N,): uint8 (N, ceil(K / 8)); without a known word there is no bit."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ShoestringWarning)  # zeros say it
+            return self.table.codes_of_texts(texts, self.n_active)
+
+    @property
+    def n_dims(self) -> int:
+        """K, the bits of a code."""
+        return self.table.n_neurons
+
+    def save(self, folder: str | Path) -> None:
+        """Save what codes of texts need, as :meth:`shoestring.words.BinaryVectors.save` does."""
+        save_table(Path(folder), self.table.for_texts(), {"n_active": self.n_active})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TextCodes:
+        """Open saved word vectors; the errors are those of ``BinaryVectors.load``, and besides:
+
+        Raises
+        ------
+        ParameterError
+            If they were saved without activations.
+        """
+        table, settings = load_table(Path(folder))
+        if table.activations is None:
+            hint = "Save them with activations=True, or train them again."
+            want = "the folder of word vectors with their activations"
+            raise ParameterError.of("folder", "TextCodes.load", want, str(folder), hint)
+        n_active = table.n_active or settings.get("n_active", N_ACTIVE)
+        return cls(table, int(np.clip(n_active, 1, table.n_neurons)))
