@@ -164,7 +164,8 @@ def stages(
         minilm = vectors(SentenceEncoder, texts, _weights_bytes)
         yield "MiniLM", minilm
         yield "MiniLM + BM25", first_guess(minilm, words, lexical=False)
-        others = vectors(wikipedia, texts, _activation_bytes)
+        trained = wikipedia()
+        others = vectors(lambda: trained, texts, _activation_bytes)
         yield "codes of Wikipedia", others
         yield "BM25 + codes of Wikipedia", first_guess(others, words, lexical=True)
     for seed in seeds:

@@ -81,13 +81,12 @@ class Models:
         same = {name: (vectors.AUTO, settings[name]) for name in named}
         changes = {name: spec for name, spec in named.items() if spec not in same[name]}
         with self._store.writing():
-            if "encoder" in changes:
-                vectors.forget_fitted(self.path)  # first: a killed process leaves none that misfits
+            if "encoder" in changes:  # first: a killed process leaves nothing that misfits
+                vectors.forget_fitted(self.path)
+                self._store.discard_arrays()
             if changes:
                 self._store.update_settings(**changes)
                 self._encoder = self._scorer = None
-            if "encoder" in changes:
-                self._store.discard_arrays()
 
     def settle(self, seed: int) -> None:
         """Choose the models that were left open, and fit or copy a lexical encoder, once."""
