@@ -6,7 +6,7 @@ import pytest
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.words.codes import pack_codes, top_k_bits
 from shoestring.words.corpus import encode_corpus
-from shoestring.words.count_rule import CountSettings, train_on_counts
+from shoestring.words.count_rule import CONTEXT_WEIGHT, CountSettings, train_on_counts
 from shoestring.words.packed import overlap_counts
 
 SETTINGS = CountSettings(n_neurons=40, window=5)
@@ -53,7 +53,9 @@ def test_a_context_moves_a_word_of_two_meanings_to_one(word, topics):
     ids, weights = trained(sentences)
     targets = weights[len(ids) :]
     first, second = ([ids[w] for w in topic.split()] for topic in topics)
-    in_context = [targets[ids[word]] + weights[of[:6]].sum(axis=0) for of in (first, second)]
+    in_context = [
+        targets[ids[word]] + CONTEXT_WEIGHT * weights[of[:6]].sum(axis=0) for of in (first, second)
+    ]
     shared = overlap_counts(codes_of(np.stack(in_context)), codes_of(targets))
     assert shared[0, first[6:]].mean() > shared[0, second[6:]].mean() + 0.5
     assert shared[1, second[6:]].mean() > shared[1, first[6:]].mean() + 0.5
@@ -67,10 +69,12 @@ def test_one_thread_and_three_give_the_same_bits_and_the_seed_decides():
     assert alone.tobytes() != trained(sentences, other)[1].tobytes()
 
 
-def test_no_context_weight_leaves_codes_static():
-    ids, weights = trained(topical(MONEY, RIVER), CountSettings(20, 5, context_weight=0.0))
-    assert not weights[: len(ids)].any()
-    assert weights[len(ids) :].any()
+def test_contexts_are_the_targets_less_their_mean_over_the_corpus():
+    corpus = encode_corpus(topical(MONEY, RIVER))
+    weights = train_on_counts(corpus.ids, corpus.offsets, corpus.counts, SETTINGS)
+    contexts, targets = np.split(weights, 2)
+    mean = corpus.counts @ targets / corpus.counts.sum()
+    assert np.allclose(contexts, targets - mean, atol=1e-5)
 
 
 def test_a_word_that_stands_alone_has_no_activations():

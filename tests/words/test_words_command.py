@@ -112,6 +112,30 @@ def test_neighbours_similar_and_context_print_what_the_class_says(run, folder):
     assert json.loads(out)[0]["similarity"] == v.with_active(2).most_similar("cat", topn=1)[0][1]
 
 
+def test_the_weight_of_the_context_is_chosen_when_asking_or_when_training(
+    run, folder, corpus, tmp_path
+):
+    sentence = "The cat bank coin money loan sat"
+    zero = run("context", folder, sentence, "cat", "--context-weight", 0, "--json")[1]
+    assert zero == run("neighbours", folder, "cat", "--json")[1]
+    much = run("context", folder, sentence, "cat", "--context-weight", 9, "--json")[1]
+    assert much not in (zero, run("context", folder, sentence, "cat", "--json")[1])
+    run("train", corpus, "--out", tmp_path / "v", *SMALL, "--context-weight", 9)
+    assert run("context", tmp_path / "v", sentence, "cat", "--json")[1] == much
+    scws = tmp_path / "scws.txt"
+    line = "{0}\tcat\tn\tdog\tn\tthe <b>cat</b> {1}\ta <b>dog</b> tail\t{0}\n"
+    scws.write_text(
+        "".join(line.format(i, w) for i, w in enumerate(("fur", "bank", "paw", "coin")))
+    )
+    judged = ("--in-context", scws, "--json")
+    want = run("eval", tmp_path / "v", *judged)[1]
+    assert run("eval", folder, *judged, "--context-weight", 9)[1] == want
+    zero = json.loads(run("eval", folder, *judged, "--context-weight", 0)[1])
+    assert zero[1]["value"] is None  # then all similarities are alike
+    assert json.loads(want)[1]["value"] is not None
+    fails(run("context", folder, sentence, "cat", "--context-weight", -1), "at least 0. Got -1.0")
+
+
 def test_eval_scores_folders_and_files_at_several_lengths(run, folder, tmp_path):
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("cat\tdog\t9\ncat\tbank\t1\n猫\t狗\t8\n猫\t银\t2\nzzz\tcat\t3\n", "utf-8")

@@ -26,7 +26,8 @@ from shoestring.text.writing import written_aside
 from shoestring.words.table import CodeTable
 
 FORMAT = "shoestring-word-vectors"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: context rows are stored without their weight. In 1 those of counts were times 0.25."""
 CONFIG = "config.json"
 
 _FILE = re.compile(r"(vocabulary|codes|counts|activations)-(\d+)\.(json|npy)(\.part)?")
@@ -56,6 +57,7 @@ def save_table(folder: Path, table: CodeTable, settings: Mapping[str, Any]) -> N
         "n_neurons": table.n_neurons,
         "n_active": table.n_active,
         "segmented": table.segmented,
+        "context": {"weight": table.context_weight, "scale": table.context_scale},
         "arrays": {name: (array.dtype.str, array.shape) for name, array in kept.items()},
     }
     text = json.dumps(config, ensure_ascii=False, indent=2, default=np.generic.item)
@@ -125,12 +127,15 @@ def load_table(folder: Path) -> tuple[CodeTable, dict[str, Any]]:
         If a file is missing, cut off, or not what it should be.
     """
     config = _read_config(folder)
+    version = config["format_version"]
     try:
         number, n_words = int(config["number"]), int(config["n_words"])
         shapes = {name: (dtype, tuple(shape)) for name, (dtype, shape) in config["arrays"].items()}
         n_neurons, n_active = config["n_neurons"], config["n_active"]
         segmented = bool(config["segmented"])
         settings = dict(config["settings"])
+        context = config["context"] if version > 1 else _context_of_version_1(settings)
+        context = {f"context_{name}": float(context[name]) for name in ("weight", "scale")}
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{folder / CONFIG} is damaged ({error}). {_REMEDY}") from error
     arrays: dict[str, Any] = {
@@ -140,8 +145,14 @@ def load_table(folder: Path) -> tuple[CodeTable, dict[str, Any]]:
     if len(words) != n_words or len(arrays.get("codes", ())) != n_words:
         raise IntegrityError(f"{folder} has not codes for all of its words. {_REMEDY}")
     kept: dict[str, Any] = {name: arrays.get(name) for name in ("counts", "activations")}
-    table = CodeTable(words, n_neurons, n_active, arrays["codes"], **kept, segmented=segmented)
-    return table, settings
+    kept |= {"segmented": segmented, **context}
+    return CodeTable(words, n_neurons, n_active, arrays["codes"], **kept), settings
+
+
+def _context_of_version_1(settings: Mapping[str, Any]) -> dict[str, float]:
+    """The weight was in the rows: a quarter, but by the published rule."""
+    quarter = 1.0 if settings.get("rule") == "published" else 0.25
+    return {"weight": quarter, "scale": quarter}
 
 
 def _read_words(path: Path) -> list[str]:
@@ -167,9 +178,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise FormatError("this is not the config.json of word vectors.", file=path)
     version = config.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in range(1, FORMAT_VERSION + 1):
         raise FormatError(
-            f"the vectors have format version {version!r}; this version of shoestring reads "
+            f"the vectors have format version {version!r}; this version of shoestring reads up to "
             f"{FORMAT_VERSION}. Upgrade shoestring, or train the vectors again with this version.",
             file=path,
         )

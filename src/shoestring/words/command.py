@@ -23,14 +23,19 @@ Vectors = Annotated[Path, typer.Argument(help="The folder of the vectors.", show
 Word = Annotated[str, typer.Argument(show_default=False)]
 Many = Annotated[int, typer.Option("-k", help="How many words.")]
 Active = Annotated[int | None, typer.Option(help="Active bits, other than trained with.")]
+ContextWeight = Annotated[
+    float | None, typer.Option(help="Of each word around; by the rule 0.25 (counts) or 1.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 
 
-def _open(vectors: Path, active: int | None = None) -> BinaryVectors:
+def _open(
+    vectors: Path, active: int | None = None, context_weight: float | None = None
+) -> BinaryVectors:
+    from shoestring.words.opening import with_choices
     from shoestring.words.vectors import BinaryVectors
 
-    opened = BinaryVectors.load(vectors)
-    return opened if active is None else opened.with_active(active)
+    return with_choices(BinaryVectors.load(vectors), active, context_weight)
 
 
 def _print(value: dict[str, Any], as_json: bool) -> None:
@@ -76,11 +81,15 @@ def train(
     epochs: Annotated[int, typer.Option(help="Passes over the text, published rule.")] = 15,
     minutes: Annotated[float | None, typer.Option(help="To read and train in at most.")] = None,
     min_count: Annotated[int, typer.Option(help="Leave out rarer words.")] = 5,
+    max_share: Annotated[
+        float, typer.Option(help="Leave out words in more than this share of the documents.")
+    ] = 1.0,
     phrases: Annotated[int, typer.Option(help="Rounds of joining pairs: new_york, 中国.")] = 0,
     segmented: Annotated[bool, typer.Option(help="Tokens stand between blanks.")] = False,
     lexicon: Annotated[
         Path | None, typer.Option(help="Words to keep whole, one on each line.")
     ] = None,
+    context_weight: ContextWeight = None,
     resume: Annotated[bool, typer.Option(help="Go on where it was interrupted.")] = False,
     seed: int = 0,
     json: Json = False,
@@ -100,9 +109,11 @@ def train(
         n_epochs=epochs,
         minutes=minutes,
         min_count=min_count,
+        max_share=max_share,
         phrases=phrases,
         segmented=segmented,
         lexicon=lexicon,
+        context_weight=context_weight,
         random_state=seed,
     )
     _print(made, json)
@@ -155,10 +166,11 @@ def context(
     word: Word,
     k: Many = 10,
     active: Active = None,
+    context_weight: ContextWeight = None,
     json: Json = False,
 ) -> None:
     """The words most like a word in its sentence."""
-    found = _open(vectors, active).most_similar_in_context(sentence, word, topn=k)
+    found = _open(vectors, active, context_weight).most_similar_in_context(sentence, word, topn=k)
     _print_words(found, json)
 
 
@@ -178,6 +190,7 @@ def evaluate(
         Path | None, typer.Option(help="Pairs to choose WiC's threshold on, else ten folds.")
     ] = None,
     active: Annotated[str, typer.Option(help="Active bits, separated by commas.")] = "",
+    context_weight: ContextWeight = None,
     json: Json = False,
 ) -> None:
     """Compare similarities with what people judged."""
@@ -192,6 +205,7 @@ def evaluate(
     rows = evaluate_at(
         vectors,
         lengths,
+        context_weight,
         similarity=[*(similarity or ()), *(more or ())],
         in_context=in_context or (),
         tune_on=tune_on,

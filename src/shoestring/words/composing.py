@@ -7,7 +7,8 @@ block that serves as both.
 - **Static** (``flyvec/core.py``): the target row of the word.
 - **In context** (Liang et al., arXiv 2101.06887, section 2): the target row plus the context rows
   of the words around it in a window of W tokens, each as often as it occurs. Words that are not in
-  the vocabulary add nothing; at the ends of a sentence the window is cut off.
+  the vocabulary add nothing; at the ends of a sentence the window is cut off. Context rows are
+  taken times a weight (ours; 1 is the paper's plain sum).
 - **A text**: the weighted mean of the target rows of its words (ours; the paper has none).
 
 Sums are float64 in the order of the tokens. The code is the top k of the activations.
@@ -30,9 +31,9 @@ Activations = NDArray[np.float32]
 
 
 def rows_in_context(
-    ids: Sequence[int], position: int, window: int, first_target: int
-) -> NDArray[np.int64]:
-    """The rows of the weights that a word in its sentence is the sum of.
+    ids: Sequence[int], position: int, window: int, first_target: int, context_weight: float = 1.0
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The rows of the weights that a word in its sentence is the sum of, and their shares.
 
     Parameters
     ----------
@@ -44,21 +45,25 @@ def rows_in_context(
         W; the target is at its place W // 2.
     first_target : int
         The row of the target block's first word: V, or 0 where there is one block.
+    context_weight : float
+        Of each word around the target.
 
     Returns
     -------
-    int64 array
+    int64 array, float64 array
         Without those of unknown words, so possibly empty.
 
     Examples
     --------
-    >>> rows_in_context([7, 3, -1, 5, 9], position=1, window=5, first_target=10)
-    array([ 7, 13,  5])
+    >>> rows_in_context([7, 3, -1, 5, 9], 1, window=5, first_target=10, context_weight=0.5)
+    (array([ 7, 13,  5]), array([0.5, 1. , 0.5]))
     """
     start = position - window // 2
-    places = range(max(0, start), min(len(ids), start + window))
-    rows = [ids[at] + (first_target if at == position else 0) for at in places if ids[at] >= 0]
-    return np.array(rows, dtype=np.int64)
+    around = range(max(0, start), min(len(ids), start + window))
+    places = [at for at in around if ids[at] >= 0]
+    rows = [ids[at] + (first_target if at == position else 0) for at in places]
+    shares = [1.0 if at == position else context_weight for at in places]
+    return np.array(rows, dtype=np.int64), np.array(shares, dtype=np.float64)
 
 
 def text_shares(counts: IntArray) -> NDArray[np.float64]:

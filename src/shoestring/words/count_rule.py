@@ -7,12 +7,13 @@ vector of a word is the sum of its unit vectors as a word and as a context ("w +
 Goldberg & Dagan, TACL 2015). A neuron is a centre.
 
 Row V + w of the weights, a word as a target, are these activations T_w. As a context it has them
-too, less their mean over all tokens of the corpus, times ``context_weight``:
+too, less their mean over all tokens of the corpus:
 
-    C_w = context_weight * (T_w - sum_v p_v T_v),    p_v the share of v among the tokens,
+    C_w = T_w - sum_v p_v T_v,    p_v the share of v among the tokens,
 
-so a context adds nothing on average, and frequent words, which are near that mean, add little.
-``context_weight`` says how much a context moves the code of a word in it.
+so a context adds nothing on average, and frequent words, which are near that mean, add little. Its
+rows are added with a weight, :data:`CONTEXT_WEIGHT` if nobody asks for another: a larger one tells
+meanings apart better (WiC) and keeps less of the word (SCWS); see docs/log.md.
 
 What differs from the published rule: it sees each pair of words once, as a count, and not each
 window some times; it needs no epochs and no learning rate.
@@ -44,6 +45,7 @@ from shoestring.words.counts import Vectors
 from shoestring.words.team import Team
 
 CHECKPOINT_SECONDS = 5.0
+CONTEXT_WEIGHT = 0.25  # of each context word beside the word itself
 COMPONENTS_PER_NEURON = 0.4  # more lie between the centres of that many neurons
 MOST_COMPONENTS = 300
 WORDS_PER_COMPONENT = 8  # with as many components as words all words would be equally far apart
@@ -65,9 +67,6 @@ class CountSettings:
         each.
     context_power : float
         a of :func:`~shoestring.words.counts.positive_pmi`.
-    context_weight : float
-        Of each context word beside the word itself; 0 makes codes in context static. A larger one
-        tells meanings apart better (WiC) and keeps less of the word (SCWS).
     share : float
         Of the sentences that are counted, drawn at random; a budget of minutes chooses it.
     seed : int
@@ -77,7 +76,6 @@ class CountSettings:
     window: int = 11
     n_components: int | None = None
     context_power: float = 0.75
-    context_weight: float = 0.25
     share: float = 1.0
     seed: int = 0
 
@@ -191,7 +189,7 @@ def train_on_counts(
             ShoestringWarning,
             stacklevel=2,
         )
-    return run.weights(counts, settings.context_weight)
+    return run.weights(counts)
 
 
 def _check(ids: NDArray[np.int32], offsets: IntArray, n_words: int) -> None:

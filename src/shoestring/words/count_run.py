@@ -162,7 +162,7 @@ class CountRun:
         arrays = {"vectors": vectors, "centres": centres, "nearest": nearest}
         self.place = Place("done" if settled else "centres", step, arrays)
 
-    def weights(self, counts: IntArray, context_weight: float) -> Vectors:
+    def weights(self, counts: IntArray) -> Vectors:
         """The activations of a run that is done, (2 V, K); see :mod:`.count_rule`."""
         vectors, centres = (self.place.arrays[name] for name in ("vectors", "centres"))
         weights = np.empty((2 * len(vectors), len(centres)), dtype=np.float32)
@@ -170,7 +170,6 @@ class CountRun:
         standard_activations(vectors, centres, out=targets)
         mean = (counts / max(int(counts.sum()), 1)) @ targets
         np.subtract(targets, mean.astype(np.float32), out=contexts)
-        contexts *= np.float32(context_weight)
         contexts[~np.asarray(vectors.any(axis=1))] = 0
         return weights
 

@@ -3,10 +3,9 @@
 The neurons are the centres of spherical k-means over the words' unit vectors, a word's activations
 its nearness to them, standardised (:mod:`shoestring.words.centres`), its code the top k. As context
 of another it has the same activations, or those of its vector for that (word2vec's second matrix),
-less their mean over the corpus, times ``CONTEXT_WEIGHT``, as in
-:mod:`shoestring.words.count_rule`.
+less their mean over the corpus, as in :mod:`shoestring.words.count_rule`, and with its weight.
 Where the dimensions are neurons already, as in flyvec's published matrix, they are taken as they
-are.
+are, and the weight is that of the paper.
 
 Letters: V words, D width, K neurons.
 """
@@ -24,12 +23,10 @@ from shoestring.types import IntArray
 from shoestring.words.centres import spherical_kmeans, standard_activations
 from shoestring.words.codes import MAX_BITS, checked_int, pack_codes
 from shoestring.words.composing import zipf_counts
-from shoestring.words.count_rule import CountSettings
+from shoestring.words.count_rule import CONTEXT_WEIGHT
 from shoestring.words.counts import Vectors
 from shoestring.words.packed import packed_sizes
 from shoestring.words.table import CodeTable
-
-CONTEXT_WEIGHT = CountSettings().context_weight
 
 
 def dense_table(
@@ -90,8 +87,10 @@ def dense_table(
         context_block, targets = _nearness_to_centres(blocks, n_neurons, random_state)
         shares = zipf_counts(len(names)) if known is None else known
         mean = shares / max(1, shares.sum()) @ context_block
-        blocks = [np.float32(CONTEXT_WEIGHT) * (context_block - mean.astype(np.float32)), targets]
-    return CodeTable.of_activations(names, np.concatenate(blocks), n_active, known)
+        blocks = [context_block - mean.astype(np.float32), targets]
+    weight = 1.0 if n_neurons is None else CONTEXT_WEIGHT
+    rows = np.concatenate(blocks)
+    return CodeTable.of_activations(names, rows, n_active, known, context_weight=weight)
 
 
 def table_of_codes(

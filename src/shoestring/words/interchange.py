@@ -5,7 +5,8 @@
 - **word2vec binary**: the line ``V D``, then for each word its bytes, a blank, D little-endian
   float32 numbers and perhaps a line feed (the C program writes one, gensim none).
 - **npz**: arrays ``words`` (V,) of str and ``vectors`` (V, D) of numbers, perhaps ``counts`` (V,)
-  and ``context`` (V, D), the vectors of the words where they are the context of another.
+  and ``context`` (V, D), the vectors of the words where they are the context of another, and
+  ``context_weight`` (), with which they are added.
 
 All may be gzip'd but npz, which is packed as it is. Nothing is pickled. Which format a file has is
 seen from its first bytes. Memory: the vectors, once.
@@ -52,6 +53,8 @@ class WordVectors:
         How often each word occurs.
     context : float32 array (V, D), optional
         The words as context of another.
+    context_weight : float, optional
+        With which they are added.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class WordVectors:
     vectors: NDArray[Any]
     counts: IntArray | None = None
     context: NDArray[np.float32] | None = None
+    context_weight: float | None = None
 
     def __post_init__(self) -> None:
         """See that the parts fit together."""
@@ -138,11 +142,12 @@ def _read_npz(path: Path) -> WordVectors:
         reason = str(error).splitlines()[0]
         raise FormatError(f"damaged, or no npz ({reason}). Write it again.", file=path) from error
     kinds = {"words": "U", "vectors": "biuf", "counts": "iu", "context": "biuf"}
+    kinds["context_weight"] = "iuf"
     for name, want in kinds.items():
         array = found.get(name)
-        if array is None and name in ("counts", "context"):
+        if array is None and name not in ("words", "vectors"):
             continue
-        n_axes = 2 if name in ("vectors", "context") else 1
+        n_axes = {"vectors": 2, "context": 2, "context_weight": 0}.get(name, 1)
         if array is None or array.dtype.kind not in want or array.ndim != n_axes:
             got = "none" if array is None else f"{array.dtype} {array.shape}"
             raise FormatError(f"the array {name!r} must be {_NPZ[name]}. Got {got}.", file=path)
@@ -158,6 +163,7 @@ def _read_npz(path: Path) -> WordVectors:
             _narrow(found["vectors"]),
             None if counts is None else counts.astype(np.int64),
             None if "context" not in found else found["context"].astype(np.float32),
+            None if "context_weight" not in found else float(found["context_weight"]),
         )
     except ShapeError as error:
         raise FormatError(str(error), file=path) from None
@@ -168,6 +174,7 @@ _NPZ = {
     "vectors": "numbers (V, D)",
     "counts": "int (V,)",
     "context": "numbers (V, D)",
+    "context_weight": "a number ()",
 }
 
 
@@ -205,6 +212,8 @@ def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word
                 arrays["counts"] = vectors.counts
             if vectors.context is not None:
                 arrays["context"] = vectors.context
+                if vectors.context_weight is not None:
+                    arrays["context_weight"] = np.array(vectors.context_weight)
             np.savez_compressed(file, allow_pickle=False, **arrays)
             return
         file.write("{} {}\n".format(*vectors.vectors.shape).encode())

@@ -14,10 +14,16 @@ import numpy as np
 
 from shoestring.words.evaluate import Row, SimilarWords, evaluate
 from shoestring.words.interchange import WordVectors, read_vectors
+from shoestring.words.table import check_context_weight
 from shoestring.words.vectors import BinaryVectors
 
 
-def evaluate_at(path: str | Path, n_active: Sequence[int] = (), **options: Any) -> list[Row]:
+def evaluate_at(
+    path: str | Path,
+    n_active: Sequence[int] = (),
+    context_weight: float | None = None,
+    **options: Any,
+) -> list[Row]:
     """Score saved vectors, or those of a file, at several lengths of their codes.
 
     Parameters
@@ -26,19 +32,23 @@ def evaluate_at(path: str | Path, n_active: Sequence[int] = (), **options: Any) 
         A folder of saved vectors, or a file that :func:`open_vectors` takes.
     n_active : sequence of int
         Lengths; by default the vectors as they are.
+    context_weight : float, optional
+        Of words in contexts; by default that of the vectors.
     **options
         Of :func:`evaluate`.
     """
     rows = []
     lengths: Sequence[int | None] = n_active or [None]
     for length in lengths:
-        vectors = open_vectors(path, length)
+        vectors = open_vectors(path, length, context_weight)
         shown = getattr(vectors, "n_active", None)
         rows += [replace(row, n_active=shown) for row in evaluate(vectors, **options)]
     return rows
 
 
-def open_vectors(path: str | Path, n_active: int | None = None) -> SimilarWords:
+def open_vectors(
+    path: str | Path, n_active: int | None = None, context_weight: float | None = None
+) -> SimilarWords:
     """Open what can be scored.
 
     Parameters
@@ -48,18 +58,27 @@ def open_vectors(path: str | Path, n_active: int | None = None) -> SimilarWords:
     n_active : int, optional
         Length of the codes; of a file its dimensions are neurons then, and the code of a word the
         top k of its row.
+    context_weight : float, optional
+        Of words in contexts, where there are codes in context.
     """
     path = Path(path)
     if path.is_dir() or not path.exists():
-        saved = BinaryVectors.load(path)
-        return saved if n_active is None else saved.with_active(n_active)
+        return with_choices(BinaryVectors.load(path), n_active, context_weight)
     read = read_vectors(path)
-    if n_active is not None and not read.is_binary:
-        return BinaryVectors.from_word2vec_format(path, n_neurons=None, n_active=n_active)
-    if read.is_binary:
-        codes = BinaryVectors.from_word2vec_format(path)
-        return codes if n_active is None else codes.with_active(n_active)
-    return CosineWords(read)
+    if n_active is None and not read.is_binary:
+        return CosineWords(read)
+    neurons: dict[str, Any] = {} if read.is_binary else {"n_neurons": None, "n_active": n_active}
+    opened = BinaryVectors.from_word2vec_format(path, **neurons)
+    return with_choices(opened, n_active, context_weight)
+
+
+def with_choices(
+    vectors: BinaryVectors, n_active: int | None, context_weight: float | None
+) -> BinaryVectors:
+    """Vectors with what can be chosen after training."""
+    if context_weight is not None:
+        vectors.set_params(context_weight=check_context_weight(context_weight))
+    return vectors if n_active is None else vectors.with_active(n_active)
 
 
 class CosineWords:

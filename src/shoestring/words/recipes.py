@@ -22,13 +22,14 @@ from shoestring.errors import FormatError, ParameterError
 from shoestring.text.files import check_readable, decoded_lines, open_unpacked
 from shoestring.words.checkpoints import seconds_of
 from shoestring.words.codes import MAX_BITS, checked_int
-from shoestring.words.count_rule import CountSettings, train_on_counts
+from shoestring.words.count_rule import CONTEXT_WEIGHT, CountSettings, train_on_counts
 from shoestring.words.intake import WEIGHTS, corpus_of
-from shoestring.words.table import CodeTable, check_active
+from shoestring.words.table import CodeTable, check_active, check_context_weight
 from shoestring.words.training import TrainingSettings, train
 
 RULES = ("counts", "published")
 DEFAULT_RULE = "counts"
+CONTEXT_WEIGHTS = {"counts": CONTEXT_WEIGHT, "published": 1.0}  # the paper's is a plain sum
 MAX_WINDOW = 1_001
 
 _OWNER = "BinaryVectors"
@@ -48,12 +49,14 @@ def train_table(
     segmented: bool,
     lexicon: Iterable[str] | str | Path | None,
     n_epochs: int,
+    context_weight: float | None,
     minutes: float | None,
     checkpoint: str | Path | None,
     random_state: int,
     progress: bool,
 ) -> CodeTable:
     """Train words' codes; the parameters are those of :class:`shoestring.words.BinaryVectors`."""
+    check_context_weight(context_weight)  # it is used where codes in context are made
     if rule not in RULES:
         raise ParameterError.of("rule", _OWNER, f"one of {', '.join(RULES)}", rule)
     checked_int("n_neurons", n_neurons, 1, MAX_BITS, _OWNER)
@@ -87,7 +90,8 @@ def train_table(
         else:
             weights = train_on_counts(*arrays, CountSettings(**shared), **how)
         segmented = bool(corpus.settings["reading"]["segmented"])
-        return CodeTable.of_activations(corpus.words, weights, n_active, corpus.counts, segmented)
+        about = corpus.counts, segmented, CONTEXT_WEIGHTS[rule]
+        return CodeTable.of_activations(corpus.words, weights, n_active, *about)
 
 
 def _minutes_until(deadline: float) -> float:

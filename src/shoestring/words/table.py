@@ -44,6 +44,18 @@ def check_active(n_active: object, n_neurons: int) -> int:
     return checked_int("n_active", n_active, 1, n_neurons, "BinaryVectors", hint)
 
 
+def check_context_weight(weight: object) -> float | None:
+    """See that words around another can have that weight."""
+    if weight is None:
+        return None
+    number = isinstance(weight, int | float | np.floating) and not isinstance(weight, bool)
+    if not number or not 0 <= float(weight) < np.inf:  # type: ignore[arg-type]
+        hint = "0 leaves codes as they are without a context."
+        want = "None or a number of at least 0"
+        raise ParameterError.of("context_weight", "BinaryVectors", want, weight, hint)
+    return float(weight)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, eq=False)
 class CodeTable:
     """Words and their static codes, and what they were made of.
@@ -64,6 +76,10 @@ class CodeTable:
         Without them there are no codes in context, of texts, or of another length.
     segmented : bool
         Whether texts come with blanks between their tokens, which are taken as they are.
+    context_weight : float
+        Of the context rows in the sum of a code in context, where nobody asks for another.
+    context_scale : float
+        What the context rows have been multiplied with already.
     """
 
     words: list[str]
@@ -73,6 +89,8 @@ class CodeTable:
     counts: IntArray | None = None
     activations: Activations | None = None
     segmented: bool = False
+    context_weight: float = 1.0
+    context_scale: float = 1.0
 
     @classmethod
     def of_activations(
@@ -82,6 +100,7 @@ class CodeTable:
         n_active: int,
         counts: IntArray | None = None,
         segmented: bool = False,
+        context_weight: float = 1.0,
     ) -> CodeTable:
         """Make the static codes: the top k of each word's activations as a target.
 
@@ -95,18 +114,20 @@ class CodeTable:
         Cost: O(V K); a part of the activations at a time is read from the disk.
         """
         n_neurons = activations.shape[1]
-        n_active = check_active(n_active, n_neurons)
         codes = np.empty((len(words), -(-n_neurons // 8)), np.uint8)
-        targets = activations[len(activations) - len(words) :]
-        for start in range(0, len(words), _ROWS_AT_A_TIME):
-            part = slice(start, start + _ROWS_AT_A_TIME)
-            codes[part] = pack_codes(top_k_bits(targets[part], n_active), n_neurons)
-        return cls(words, n_neurons, n_active, codes, counts, activations, segmented)
+        about = (counts, activations, segmented, context_weight)
+        return cls(words, n_neurons, n_active, codes, *about).with_active(n_active)
 
     def with_active(self, n_active: int) -> CodeTable:
         """The same words with codes of another length."""
         activations = self.known_activations("Another length of the codes")
-        return self.of_activations(self.words, activations, n_active, self.counts, self.segmented)
+        check_active(n_active, self.n_neurons)
+        codes = np.empty(self.codes.shape, np.uint8)
+        targets = activations[self.first_target :]
+        for start in range(0, len(codes), _ROWS_AT_A_TIME):
+            part = slice(start, start + _ROWS_AT_A_TIME)
+            codes[part] = pack_codes(top_k_bits(targets[part], n_active), self.n_neurons)
+        return replace(self, n_active=n_active, codes=codes)
 
     def known_activations(self, what: str) -> Activations:
         """The activations.
@@ -154,7 +175,10 @@ class CodeTable:
             return WordVectors(self.words, bits.view(np.uint8), self.counts)
         rows = np.asarray(self.known_activations("Exporting them"))
         context = rows[: self.first_target] if self.first_target else None
-        return WordVectors(self.words, rows[self.first_target :], self.counts, context)
+        if context is not None and self.context_scale != 1:
+            context = context / np.float32(self.context_scale)
+        targets = rows[self.first_target :]
+        return WordVectors(self.words, targets, self.counts, context, self.context_weight)
 
     @property
     def first_target(self) -> int:
@@ -293,27 +317,49 @@ class CodeTable:
         return self.codes_of_sums(rows + self.first_target, starts, n_active, shares)
 
     def code_in_context(
-        self, tokens: Sequence[str], at: int, window: int, n_active: int, *, without_word: bool
-    ) -> PackedArray:
+        self, tokens: Sequence[str], at: int, window: int, n_active: int, *, unknown: str,
+        context_weight: float | None = None,
+    ) -> PackedArray:  # fmt: skip
         """The packed code (1, ceil(K / 8)) of a word in its sentence.
+
+        Parameters
+        ----------
+        tokens, at, window, n_active
+            The sentence, and which of its tokens.
+        unknown : {"error", "context"}
+            What to do with a word that has no vector.
+        context_weight : float, optional
+            Other than ``self.context_weight``.
 
         Raises
         ------
+        ParameterError
+            If ``unknown`` is neither, or the weight is none it can have.
         UnknownWordError
-            If the word has no vector (unless ``without_word``), or it and all around it have none.
+            If the word has no vector and that is an error, or it and all around it have none.
         """
+        if unknown not in ("error", "context"):
+            want = "'error' or 'context'"
+            raise ParameterError.of("unknown", "BinaryVectors.in_context", want, unknown)
+        weight = check_context_weight(context_weight)
+        scaled = (self.context_weight if weight is None else weight) / self.context_scale
         rows = [self.row(token) for token in tokens]
-        if rows[at] < 0 and not without_word:
+        if rows[at] < 0 and unknown == "error":
             self.known_row(tokens[at])  # raises, with the nearest spellings
-        summed = rows_in_context(rows, at, window, self.first_target)
+        summed, shares = rows_in_context(rows, at, window, self.first_target, scaled)
         if not len(summed):
             raise UnknownWordError(f"Neither {tokens[at]!r} nor a word of its window has a vector.")
-        return self.codes_of_sums(summed, np.array([0, len(summed)]), n_active)
+        return self.codes_of_sums(summed, np.array([0, len(summed)]), n_active, shares)
 
-    def nearest_to_words(
-        self, plus: Sequence[str], minus: Sequence[str], n_active: int, n: int
+    def most_similar(
+        self, positive: Any, negative: str | Sequence[str], n_active: int, n: int
     ) -> list[tuple[str, float]]:
-        """The words most like one, or like a sum of words; not these themselves."""
+        """The words most like a code, a word, or a sum of words; not these themselves."""
+        if isinstance(positive, np.ndarray):
+            return self.nearest(self.packed(positive), n)
+        plus, minus = ([w] if isinstance(w, str) else list(w) for w in (positive, negative))
+        if not plus:
+            raise ParameterError.of("positive", "BinaryVectors.most_similar", "a word", positive)
         rows = [self.known_row(word) for word in [*plus, *minus]]
         if len(rows) == 1 and plus:
             return self.nearest(self.codes[rows], n, rows)
@@ -337,6 +383,10 @@ class CodeTable:
             got = f"{code.dtype} {code.shape}"
             raise ParameterError.of("word", "BinaryVectors", want, got)
         return pack_codes(code[None], self.n_neurons)
+
+    def similarity(self, a: Any, b: Any) -> float:
+        """The share of bits in which two words, or codes bool (K,), agree."""
+        return float(self.similarities(self.packed(a), self.packed(b))[0])
 
     def similarities(self, code: PackedArray, others: PackedArray) -> NDArray[np.float64]:
         """(n11 + n00) / K of one packed code and each of others (N,)."""

@@ -27,7 +27,7 @@ from shoestring.words.estimator import TextTransformer
 from shoestring.words.interchange import Format, read_vectors, write_vectors
 from shoestring.words.packed import PackedArray
 from shoestring.words.recipes import DEFAULT_RULE, train_table
-from shoestring.words.table import CodeTable
+from shoestring.words.table import CodeTable, check_context_weight
 
 Code: TypeAlias = NDArray[np.bool_]  # (K,)
 
@@ -61,6 +61,9 @@ class BinaryVectors(TextTransformer):
         Words to keep whole in Chinese and other unspaced scripts; a file has one on each line.
     n_epochs : int
         Passes over the corpus, for the published rule.
+    context_weight : float, optional
+        Of each word around another in its code in context: 0.25 by ``counts``, 1, the plain sum, by
+        ``published``. ``set_params`` changes it after training.
     minutes : float, optional
         To read and train in at most: ``counts`` uses a share of the text, the published rule
         shortens its epochs. Texts that are in memory are all read.
@@ -77,8 +80,6 @@ class BinaryVectors(TextTransformer):
     >>> v = BinaryVectors(n_neurons=6, n_active=2, window=3).fit(texts)
     >>> "cat" in v, "bird" in v, int(v["猫"].sum())
     (True, False, 2)
-    >>> v.similarity("cat", "cat")
-    1.0
     >>> v.transform(["a cat and a dog", "the rug"]).shape
     (2, 6)
     """
@@ -97,6 +98,7 @@ class BinaryVectors(TextTransformer):
         segmented: bool = False,
         lexicon: Iterable[str] | str | Path | None = None,
         n_epochs: int = 15,
+        context_weight: float | None = None,
         minutes: float | None = None,
         checkpoint: str | Path | None = None,
         random_state: int = 0,
@@ -113,6 +115,7 @@ class BinaryVectors(TextTransformer):
         self.segmented = segmented
         self.lexicon = lexicon
         self.n_epochs = n_epochs
+        self.context_weight = context_weight
         self.minutes = minutes
         self.checkpoint = checkpoint
         self.random_state = random_state
@@ -139,10 +142,6 @@ class BinaryVectors(TextTransformer):
         ShoestringWarning
             If the vocabulary is smaller than ``vocab_size``, or ``minutes`` are enough for a share
             of the text only.
-
-        Notes
-        -----
-        Cost: see :mod:`shoestring.words.recipes`; ``progress=True`` says it beforehand.
         """
         self._table = train_table(texts, **self.get_params())
         return self
@@ -224,8 +223,7 @@ class BinaryVectors(TextTransformer):
 
     def similarity(self, a: str | Code, b: str | Code) -> float:
         """The share of bits in which two codes agree: words, or codes bool (K,)."""
-        table = self._codes
-        return float(table.similarities(table.packed(a), table.packed(b))[0])
+        return self._codes.similarity(a, b)
 
     def most_similar(
         self,
@@ -254,13 +252,7 @@ class BinaryVectors(TextTransformer):
         UnknownWordError
             A KeyError; names the nearest spellings.
         """
-        table = self._codes
-        if isinstance(positive, np.ndarray):
-            return table.nearest(table.packed(positive), topn)
-        plus, minus = ([w] if isinstance(w, str) else list(w) for w in (positive, negative))
-        if not plus:
-            raise ParameterError.of("positive", "BinaryVectors.most_similar", "a word", positive)
-        return table.nearest_to_words(plus, minus, self.n_active, topn)
+        return self._codes.most_similar(positive, negative, self.n_active, topn)
 
     @property
     def knows_context(self) -> bool:
@@ -288,8 +280,8 @@ class BinaryVectors(TextTransformer):
         Returns
         -------
         bool array (K,)
-            The top k of the sum of the activations of the word and of the words around it; those
-            that have no vector add nothing.
+            The top k of the sum of the activations of the word and, times ``context_weight``, of
+            the words around it; those that have no vector add nothing.
 
         Raises
         ------
@@ -297,14 +289,12 @@ class BinaryVectors(TextTransformer):
             If the word has no vector, or it and all around it have none; if the vectors were saved
             without activations.
         """
-        if unknown not in ("error", "context"):
-            want = "'error' or 'context'"
-            raise ParameterError.of("unknown", "BinaryVectors.in_context", want, unknown)
         table = self._codes
         sentence, at = table.located(tokens, position)
         packed = table.code_in_context(
-            sentence, at, self.window, self.n_active, without_word=unknown == "context"
-        )
+            sentence, at, self.window, self.n_active,
+            unknown=unknown, context_weight=self.context_weight,
+        )  # fmt: skip
         return table.unpacked(packed[0])
 
     def most_similar_in_context(
@@ -364,8 +354,9 @@ class BinaryVectors(TextTransformer):
 
     @classmethod
     def from_dense(
-        cls, words: Sequence[str], vectors: ArrayLike, *, window: int = 11, **options: Any
-    ) -> BinaryVectors:
+        cls, words: Sequence[str], vectors: ArrayLike, *, window: int = 11,
+        context_weight: float | None = None, **options: Any,
+    ) -> BinaryVectors:  # fmt: skip
         """Make binary vectors of dense ones, such as GloVe's or word2vec's.
 
         Parameters
@@ -373,11 +364,12 @@ class BinaryVectors(TextTransformer):
         words, vectors, **options
             ``n_neurons``, ``n_active``, ``context``, ``counts``, ``random_state``; see
             :func:`shoestring.words.dense.dense_table`.
-        window : int
+        window, context_weight
             For codes in context.
         """
+        how = {"window": window, "context_weight": check_context_weight(context_weight)}
         table = dense_table(words, vectors, **options)
-        return cls._of(table, window=window, random_state=options.get("random_state", 0))
+        return cls._of(table, **how, random_state=options.get("random_state", 0))
 
     @classmethod
     def from_word2vec_format(
@@ -391,6 +383,8 @@ class BinaryVectors(TextTransformer):
         if read.is_binary:
             return cls._of(table_of_codes(read.words, read.vectors, read.counts))
         options |= {"context": read.context, "counts": read.counts}
+        if options.get("n_neurons", 0) is None:  # the same neurons, so their weight
+            options.setdefault("context_weight", read.context_weight)
         return cls.from_dense(read.words, read.vectors, **options)
 
     def export(
