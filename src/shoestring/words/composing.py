@@ -25,9 +25,22 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.errors import ParameterError
 from shoestring.types import IntArray
 
 Activations = NDArray[np.float32]
+
+
+def check_context_weight(weight: object) -> float | None:
+    """See that words around another can have that weight."""
+    if weight is None:
+        return None
+    number = isinstance(weight, int | float | np.floating) and not isinstance(weight, bool)
+    if not number or not 0 <= float(weight) < np.inf:  # type: ignore[arg-type]
+        hint = "0 leaves codes as they are without a context."
+        want = "None or a number of at least 0"
+        raise ParameterError.of("context_weight", "BinaryVectors", want, weight, hint)
+    return float(weight)  # type: ignore[arg-type]
 
 
 def rows_in_context(

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from shoestring.words.composing import check_context_weight
 from shoestring.words.evaluate import Row, SimilarWords, evaluate
 from shoestring.words.interchange import WordVectors, read_vectors
-from shoestring.words.table import check_context_weight
 from shoestring.words.vectors import BinaryVectors
 
 

@@ -26,6 +26,7 @@ from shoestring.types import IntArray
 from shoestring.words.codes import checked_int, pack_codes, top_k_bits
 from shoestring.words.composing import (
     Activations,
+    check_context_weight,
     rows_in_context,
     sum_rows,
     text_shares,
@@ -42,18 +43,6 @@ def check_active(n_active: object, n_neurons: int) -> int:
     """See that codes can have that many active bits."""
     hint = "Pass a smaller one, or more neurons."
     return checked_int("n_active", n_active, 1, n_neurons, "BinaryVectors", hint)
-
-
-def check_context_weight(weight: object) -> float | None:
-    """See that words around another can have that weight."""
-    if weight is None:
-        return None
-    number = isinstance(weight, int | float | np.floating) and not isinstance(weight, bool)
-    if not number or not 0 <= float(weight) < np.inf:  # type: ignore[arg-type]
-        hint = "0 leaves codes as they are without a context."
-        want = "None or a number of at least 0"
-        raise ParameterError.of("context_weight", "BinaryVectors", want, weight, hint)
-    return float(weight)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,12 +22,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import NotFittedError, ParameterError
 from shoestring.words.artifact import load_table, save_table
+from shoestring.words.composing import check_context_weight
 from shoestring.words.dense import dense_table, table_of_codes
 from shoestring.words.estimator import TextTransformer
 from shoestring.words.interchange import Format, read_vectors, write_vectors
 from shoestring.words.packed import PackedArray
 from shoestring.words.recipes import DEFAULT_RULE, train_table
-from shoestring.words.table import CodeTable, check_context_weight
+from shoestring.words.table import CodeTable
 
 Code: TypeAlias = NDArray[np.bool_]  # (K,)
 
@@ -362,14 +363,13 @@ class BinaryVectors(TextTransformer):
         Parameters
         ----------
         words, vectors, **options
-            ``n_neurons``, ``n_active``, ``context``, ``counts``, ``random_state``; see
-            :func:`shoestring.words.dense.dense_table`.
+            Of those, see :func:`shoestring.words.dense.dense_table`.
         window, context_weight
             For codes in context.
         """
-        how = {"window": window, "context_weight": check_context_weight(context_weight)}
-        table = dense_table(words, vectors, **options)
-        return cls._of(table, **how, random_state=options.get("random_state", 0))
+        params = {"window": window, "random_state": options.get("random_state", 0)}
+        params["context_weight"] = check_context_weight(context_weight)
+        return cls._of(dense_table(words, vectors, **options), **params)
 
     @classmethod
     def from_word2vec_format(
@@ -377,7 +377,7 @@ class BinaryVectors(TextTransformer):
     ) -> BinaryVectors:
         """Read word2vec text or binary, GloVe's text or npz; the options of :meth:`from_dense`.
 
-        Vectors of 0 and 1 alone are codes already: they are taken as they are, without options.
+        Vectors of 0 and 1 alone are codes already: taken as they are, without options.
         """
         read = read_vectors(path, binary=binary)
         if read.is_binary:
