@@ -273,6 +273,11 @@ def encode_corpus(
         with new_folder(target) as aside:
             (aside / "shards").mkdir()
             shards = _shards(source, aside / "shards", reading, n_jobs, progress)
+            if not shards and share < 1:
+                raise FormatError(
+                    f"There is no word in the documents that were drawn, {share:.2g} of all. Give "
+                    "more text, a larger share or more minutes."
+                )
             if not shards:
                 raise FormatError("There is no word in the text. Check that it is the right one.")
             write_corpus(aside, shards, choice, reading.settings())
