@@ -3,7 +3,7 @@
 import pytest
 
 from shoestring import BinaryVectors
-from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
+from shoestring.errors import BudgetError, FormatError, ParameterError, ShoestringWarning
 from shoestring.words import count_run, intake
 from shoestring.words.corpus import encode_corpus
 from shoestring.words.intake import affordable_share, corpus_of
@@ -92,6 +92,12 @@ def test_a_share_of_the_documents_is_drawn_and_a_larger_one_contains_it(file, te
     assert sets[0] < sets[1]
     with pytest.raises(ParameterError, match="'share' parameter of encode_corpus"):
         drawn(0.0)
+
+
+def test_a_share_that_draws_no_document_says_so(tmp_path):
+    (tmp_path / "one.txt").write_text("a single line")
+    with pytest.raises(FormatError, match=r"no word in the documents that were drawn, 0\.001 of"):
+        encode_corpus(tmp_path / "one.txt", share=0.001)
 
 
 def test_what_a_budget_affords_of_the_reading(file, tmp_path, texts):

@@ -1,5 +1,6 @@
 """``shoestring words``: what it prints, where, and the one sentence that bad input gets."""
 
+import gzip
 import json
 import os
 import signal
@@ -248,6 +249,12 @@ def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
         (b"one two three\n" * 9, (), "longest sentence, 3 tokens. Got 5"),
         (b"a b c d e f\n", ("--active", 33), "must be an int in [1, 32]. Got 33"),
         (b"a b c d e f\n", ("--neurons", 0), "must be an int in [1, 1048576]. Got 0"),
+        (b"a b c d e f\n", ("--seed", -1), "must be an int in [0, "),
+        (b"a b c d e f\n", ("--minutes", 0), "'minutes' parameter of train must be a positive"),
+        (b"a b c d e f\n", ("--minutes", 1e-6), " minutes"),
+        (b"a b c d e f\n", ("--max-share", 0), "'max_share' parameter of encode_corpus"),
+        (b" \n\n... !!\n", (), "no word"),
+        (b"a b c d e f\n", ("--min-count", 9), "the most frequent word, 'a', occurs 1 times"),
         (b"a b c d e f\n", ("--rule", "oja"), "one of counts, published. Got 'oja'"),
         (b"a b c d e f\n", ("--lexicon", "none.txt"), "There is no file none.txt"),
         (b"fine\n\xff\xfe\n", (), "corpus.txt:2:1: not UTF-8"),
@@ -259,6 +266,38 @@ def test_train_refuses_bad_input_with_one_sentence(run, tmp_path, content, optio
     path.write_bytes(content)
     fails(run("train", path, "--out", tmp_path / "v", *SMALL, *options), says)
     assert [p.name for p in tmp_path.iterdir()] == ["corpus.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (
+            "x.txt.gz",
+            gzip.compress(b"a b c d e f\n" * 99)[:-20],
+            "x.txt.gz: the gzip data is damaged",
+        ),
+        (
+            "x.jsonl",
+            b'{"body": "a b c d e f"}\n',
+            "x.jsonl:1: no column 'text'. Name",
+        ),
+        ("x.jsonl", b'{"text": "a b c d e f"\n', "x.jsonl:1:1: broken JSON"),
+        ("x.zip", b"PK\x03\x04junk", "x.zip: the zip is damaged"),
+        ("x.parquet", b"PAR1junk", "x.parquet: damaged or no parquet"),
+        ("x.txt", "a b c d e f\n".encode("utf-16"), "x.txt:1:1: not UTF-8 (it starts like UTF-16)"),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_is_named(run, tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content)
+    fails(run("train", tmp_path / name, "--out", tmp_path / "v", *SMALL), says)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_that_cannot_be_made_is_named(run, corpus):
+    fails(
+        run("train", corpus, "--out", corpus / "v", *SMALL), "v.training/corpus cannot be written"
+    )
+    assert corpus.read_text(encoding="utf-8")
 
 
 def test_train_refuses_a_folder_of_other_files_before_it_starts(run, corpus, tmp_path):
@@ -300,6 +339,24 @@ def test_damaged_vectors_are_one_sentence(run, folder, tmp_path):
     pairs.write_text("a\tb\t1\n")
     fails(run("eval", tmp_path / "v.txt", "--similarity", pairs), "v.txt:3: a vector of 2 numbers")
     fails(run("binarise", tmp_path / "v.txt", "--out", tmp_path / "w"), "v.txt:3")
+
+
+@pytest.mark.parametrize("format", ["word2vec", "word2vec-binary", "npz"])
+def test_a_vector_file_that_is_cut_off_anywhere_is_one_sentence(run, folder, tmp_path, format):
+    v, pairs = BinaryVectors.load(folder), tmp_path / "pairs.txt"
+    pairs.write_text("cat\tdog\t1\n")
+    v.export(tmp_path / "whole", format, activations=True)
+    whole = (tmp_path / "whole").read_bytes()
+    for n_bytes in (0, 3, len(whole) // 3, len(whole) - 40):
+        (tmp_path / "cut").write_bytes(whole[:n_bytes])
+        fails(run("eval", tmp_path / "cut", "--similarity", pairs), "cut:" if n_bytes else "empty")
+    (tmp_path / "cut").write_bytes(whole[:-2])
+    done = run("eval", tmp_path / "cut", "--similarity", pairs)
+    if format == "word2vec":  # shorter, a number is still a number
+        assert "note: " in done[2]
+        assert "the last line has no end, so its last number may be cut off" in done[2]
+    else:
+        fails(done, "cut: ")
 
 
 def test_eval_refuses_what_it_cannot_score(run, folder, tmp_path):

@@ -13,7 +13,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.match.interaction import TokenInteraction, interaction_scores
 from shoestring.match.throughput import Throughput
+from shoestring.text.reading import map_array
 
 FORMAT_VERSION = 1
 DTYPES = ("int8", "float16", "float32")
+_REMEDY = "Build the table again with TokenTable.build."
 _ARRAYS = ("tokens", "scales", "starts", "digests")
 _TOKENS_PER_STEP = 8192  # turned into float32 at a time: 12 MB of MiniLM's
 
@@ -114,7 +116,9 @@ class TokenTable:
         folder, scorer = Path(folder), scorer or TokenInteraction()
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            arrays = {name: _open(folder / f"{name}.npy") for name in _ARRAYS}
+            arrays = {
+                name: map_array(folder / f"{name}.npy", None, None, _REMEDY) for name in _ARRAYS
+            }
         except (OSError, ValueError, EOFError) as error:
             raise IntegrityError(
                 f"The token table {folder} cannot be read ({error}); build it again with "
@@ -222,15 +226,6 @@ def _encode(
         tokens[part] = vectors
     digests = np.array([np.void(_digest(text)) for text in texts], "V16")
     return {"tokens": tokens, "scales": scales, "starts": starts, "digests": digests}
-
-
-def _open(file: Path) -> NDArray[Any]:
-    try:
-        return cast(NDArray[Any], np.load(file, mmap_mode="r"))
-    except (
-        ValueError
-    ):  # an empty array cannot be memory-mapped; a damaged one cannot be read either
-        return cast(NDArray[Any], np.load(file))
 
 
 def _digest(text: str) -> bytes:

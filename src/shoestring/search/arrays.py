@@ -23,7 +23,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import IntegrityError, ParameterError, ShapeError, StorageError
+from shoestring.errors import ParameterError, ShapeError
+from shoestring.text.reading import map_array
 from shoestring.text.writing import written_aside
 from shoestring.types import IntArray
 
@@ -172,25 +173,12 @@ def open_segment(folder: Path, number: int, manifest: Manifest) -> Segment:
         If a file is not what the manifest says.
     """
     files = segment_files(folder, number, manifest)
-    mapped = {name: _open_array(files[name], *manifest[name]) for name in manifest}
+    mapped = {
+        name: map_array(files[name], *manifest[name], REBUILD, may_be_gone=True)
+        for name in manifest
+    }
     keys = mapped.pop(KEYS)
     return Segment(keys, None, mapped)
-
-
-def _open_array(path: Path, dtype: str, shape: tuple[int, ...]) -> AnyArray:
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, EOFError, SyntaxError) as error:  # how numpy says damaged or cut short
-        raise IntegrityError(f"{path} is damaged: {error}. {REBUILD}") from error
-    if array.dtype.str != dtype or array.shape != shape:
-        raise IntegrityError(
-            f"{path} holds {array.dtype.str} {array.shape} but must hold {dtype} {shape}. {REBUILD}"
-        )
-    return array
 
 
 def remove_files(paths: Iterable[Path]) -> None:

@@ -19,16 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
+from shoestring.errors import IntegrityError, ParameterError, StorageError
+from shoestring.text.reading import CONFIG, checked_config, map_array
 from shoestring.text.writing import written_aside
 from shoestring.words.table import CodeTable
 
 FORMAT = "shoestring-word-vectors"
 FORMAT_VERSION = 2
 """2: context rows are stored without their weight. In 1 those of counts were times 0.25."""
-CONFIG = "config.json"
 
 _FILE = re.compile(r"(vocabulary|codes|counts|activations)-(\d+)\.(json|npy)(\.part)?")
 _REMEDY = "Copy the folder again from where it is whole, or save or train the vectors again."
@@ -139,7 +138,8 @@ def load_table(folder: Path) -> tuple[CodeTable, dict[str, Any]]:
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{folder / CONFIG} is damaged ({error}). {_REMEDY}") from error
     arrays: dict[str, Any] = {
-        name: _open(folder / f"{name}-{number}.npy", *want) for name, want in shapes.items()
+        name: map_array(folder / f"{name}-{number}.npy", *want, _REMEDY)
+        for name, want in shapes.items()
     }
     words = _read_words(folder / f"vocabulary-{number}.json")
     if len(words) != n_words or len(arrays.get("codes", ())) != n_words:
@@ -164,38 +164,9 @@ def _read_words(path: Path) -> list[str]:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        config = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        hint = "Train some: shoestring words train TEXT --out FOLDER"
-        want = "the folder of saved word vectors"
-        raise ParameterError.of("folder", "BinaryVectors.load", want, str(folder), hint) from None
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise IntegrityError(f"{path} is damaged ({error}). {_REMEDY}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise FormatError("this is not the config.json of word vectors.", file=path)
-    version = config.get("format_version")
-    if version not in range(1, FORMAT_VERSION + 1):
-        raise FormatError(
-            f"the vectors have format version {version!r}; this version of shoestring reads up to "
-            f"{FORMAT_VERSION}. Upgrade shoestring, or train the vectors again with this version.",
-            file=path,
-        )
-    return config
-
-
-def _open(path: Path, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except FileNotFoundError as error:
-        raise IntegrityError(f"{path} is missing. {_REMEDY}") from error
-    except (OSError, ValueError, EOFError, SyntaxError) as error:  # damaged or cut short
-        raise IntegrityError(f"{path} is damaged: {error}. {_REMEDY}") from error
-    if (array.dtype.str, array.shape) != (dtype, shape):
-        raise IntegrityError(
-            f"{path} holds {array.dtype.str} {array.shape} but must hold {dtype} {shape}. {_REMEDY}"
-        )
-    return array
+    hint = "Train some: shoestring words train TEXT --out FOLDER"
+    want = "the folder of saved word vectors"
+    return checked_config(
+        folder, FORMAT, range(1, FORMAT_VERSION + 1), what="word vectors", remedy=_REMEDY,
+        missing=ParameterError.of("folder", "BinaryVectors.load", want, str(folder), hint),
+    )  # fmt: skip

@@ -25,14 +25,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
+from shoestring.errors import IntegrityError, ParameterError, StorageError
+from shoestring.text.reading import CONFIG, checked_config
 from shoestring.text.writing import written_aside
 from shoestring.types import IntArray
 
 FORMAT_VERSION = 1
-CONFIG = "config.json"
 CHUNK = 1 << 24  # bytes that are read at a time
 _FORMAT = "shoestring-words-checkpoint"
+_REMEDY = "Remove the folder of the checkpoint and train anew, or name another folder."
 _ARRAY = re.compile(
     r"(factors|scales|wins|shares|sizes|columns|values|sums|basis|vectors|centres|nearest)"
     r"\d*-(\d+)\.npy(\.part)?"
@@ -169,25 +170,12 @@ def read_checkpoint(
     """
     path = folder / CONFIG
     try:
-        document = json.loads(path.read_bytes())
+        document = checked_config(
+            folder, _FORMAT, (FORMAT_VERSION,), what="a checkpoint of words", remedy=_REMEDY
+        )
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise damaged(path, error) from error
-    if not isinstance(document, dict) or document.pop("format", None) != _FORMAT:
-        raise FormatError(
-            "This is not the config.json of a checkpoint of words. Name another folder.", file=path
-        )
-    version = document.pop("format_version", None)
-    if version != FORMAT_VERSION:
-        raise FormatError(
-            f"The checkpoint has format version {version!r}; this version "
-            f"of shoestring reads {FORMAT_VERSION}. Upgrade shoestring, or train anew into another "
-            "folder.",
-            file=path,
-        )
+    del document["format"], document["format_version"]
     try:
         entries = document.pop("arrays")
         arrays = {name: _read_array(folder, entry, empty) for name, entry in entries.items()}
@@ -215,10 +203,7 @@ def _read_array(
 
 def damaged(path: Path, why: object) -> IntegrityError:
     """What to raise where a checkpoint cannot be gone on from."""
-    return IntegrityError(
-        f"{path} is damaged ({why}). Remove the folder of the checkpoint and train anew, "
-        "or name another folder."
-    )
+    return IntegrityError(f"{path} is damaged ({why}). {_REMEDY}")
 
 
 def check_same_run(

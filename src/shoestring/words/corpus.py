@@ -14,7 +14,6 @@ Not covered: resuming an encoding that was interrupted; it leaves nothing and st
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -26,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
 from shoestring.text.documents import text_files
+from shoestring.text.reading import checked_config, map_array
 from shoestring.text.records import read_records
 from shoestring.text.segmentation import Lexicon
 from shoestring.types import IntArray
@@ -136,7 +135,11 @@ class EncodedCorpus:
             If a file is damaged or cut off.
         """
         folder = Path(folder)
-        config = _config(folder)
+        missing = StorageError(f"There is no corpus in {folder}. Encode the text first.")
+        config = checked_config(
+            folder, FORMAT, (FORMAT_VERSION,), what="an encoded corpus", remedy=_REBUILD,
+            missing=missing,
+        )  # fmt: skip
         try:
             n_tokens, n_sentences, n_words = (
                 config[name] for name in ("n_tokens", "n_sentences", "n_words")
@@ -144,17 +147,17 @@ class EncodedCorpus:
             about = {name: config[name] for name in _ABOUT}
         except KeyError as error:
             raise IntegrityError(f"{folder / 'config.json'} lacks {error}. {_REBUILD}") from error
-        offsets = _mapped(folder / "offsets.npy", np.int64, n_sentences + 1)
+        offsets = map_array(folder / "offsets.npy", "<i8", (n_sentences + 1,), _REBUILD)
         if offsets[0] != 0 or offsets[-1] != n_tokens:
             raise IntegrityError(
                 f"{folder / 'offsets.npy'} must go from 0 to {n_tokens}, not from {offsets[0]} to "
                 f"{offsets[-1]}. {_REBUILD}"
             )
         return cls(
-            ids=_mapped(folder / "ids.npy", np.int32, n_tokens),
+            ids=map_array(folder / "ids.npy", "<i4", (n_tokens,), _REBUILD),
             offsets=offsets,
             words=_words(folder / "vocabulary.json", n_words),
-            counts=np.array(_mapped(folder / "counts.npy", np.int64, n_words)),
+            counts=np.array(map_array(folder / "counts.npy", "<i8", (n_words,), _REBUILD)),
             folder=folder,
             **about,
         )
@@ -270,6 +273,11 @@ def encode_corpus(
         with new_folder(target) as aside:
             (aside / "shards").mkdir()
             shards = _shards(source, aside / "shards", reading, n_jobs, progress)
+            if not shards and share < 1:
+                raise FormatError(
+                    f"There is no word in the documents that were drawn, {share:.2g} of all. Give "
+                    "more text, a larger share or more minutes."
+                )
             if not shards:
                 raise FormatError("There is no word in the text. Check that it is the right one.")
             write_corpus(aside, shards, choice, reading.settings())
@@ -327,41 +335,6 @@ def _given_sentences(items: Iterable[Sequence[str]]) -> Iterator[Sentences]:
             kind = type(item).__name__
             raise FormatError(f"item {number} is of type {kind}. It must be a list of tokens.")
         yield [list(item)] if item else []
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        raise StorageError(f"There is no corpus in {folder}. Encode the text first.") from None
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise IntegrityError(f"{path} is damaged ({error}). {_REBUILD}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise FormatError("not the config of an encoded corpus. Name its folder.", file=path)
-    if config.get("format_version") != FORMAT_VERSION:
-        raise FormatError(
-            f"format_version {config.get('format_version')!r}, where this shoestring reads "
-            f"{FORMAT_VERSION}. Update shoestring, or encode the text again.",
-            file=path,
-        )
-    return config
-
-
-def _mapped(path: Path, dtype: type[np.generic], length: int) -> NDArray[Any]:
-    """A vector, memory-mapped."""
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError, SyntaxError) as error:  # gone, damaged or cut short
-        raise IntegrityError(f"{path} is damaged: {error}. {_REBUILD}") from error
-    if array.dtype != dtype or array.shape != (length,):
-        raise IntegrityError(
-            f"{path} holds {array.dtype} {array.shape} but must hold {np.dtype(dtype)} "
-            f"({length},). {_REBUILD}"
-        )
-    return array
 
 
 def _words(path: Path, n_words: int) -> list[str]:

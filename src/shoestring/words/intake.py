@@ -84,7 +84,8 @@ def corpus_of(
         if checkpoint is not None:
             if isinstance(error, ShoestringError) and not (checkpoint / WEIGHTS).exists():
                 shutil.rmtree(checkpoint / CORPUS, ignore_errors=True)
-                (checkpoint / SOURCE).unlink(missing_ok=True)
+                with suppress(OSError):
+                    (checkpoint / SOURCE).unlink()
             with suppress(OSError):  # not made, or there is something to go on with
                 checkpoint.rmdir()
         raise

@@ -37,6 +37,7 @@ Format = Literal["word2vec", "word2vec-binary", "npz"]
 FORMATS: tuple[Format, ...] = ("word2vec", "word2vec-binary", "npz")
 
 _WRITE_ROWS = 1024
+_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +115,9 @@ def read_vectors(path: str | Path, *, binary: bool | None = None) -> WordVectors
     """
     path = Path(path)
     check_readable(path)
-    if zipfile.is_zipfile(path):
+    with path.open("rb") as file:
+        packed = file.read(len(_ZIP)) == _ZIP
+    if packed or zipfile.is_zipfile(path):  # the first where it is cut off
         return _read_npz(path)
     words, matrix = read_word2vec(path, binary)
     return WordVectors(words, _narrow(matrix))
@@ -136,7 +139,7 @@ def _parts(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 def _read_npz(path: Path) -> WordVectors:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in _NPZ if name in arrays}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]

@@ -62,6 +62,7 @@ def train_table(
         raise ParameterError.of("rule", _OWNER, f"one of {', '.join(RULES)}", rule)
     checked_int("n_neurons", n_neurons, 1, MAX_BITS, _OWNER)
     check_active(n_active, n_neurons)
+    checked_int("random_state", random_state, 0, 1 << 63, _OWNER)
     checked_int("window", window, 3, MAX_WINDOW, _OWNER)
     if window % 2 == 0:
         raise ParameterError.of("window", _OWNER, "odd, with the word in the middle", window)

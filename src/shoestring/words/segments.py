@@ -22,14 +22,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
+from shoestring.errors import IntegrityError, ParameterError, StorageError
+from shoestring.text.reading import CONFIG, checked_config, map_array
 from shoestring.text.writing import written_aside
 from shoestring.types import IntArray
 from shoestring.words.codes import Codes
 from shoestring.words.postings import Postings, build_postings, codes_of
 
 FORMAT_VERSION = 1
-CONFIG = "config.json"
 _FORMAT = "shoestring-overlap-index"
 _FILE = re.compile(r"segment-[0-9a-f]{16}-.*\.npy(\.part)?")
 _REMEDY = "Save the index again, or build it from the codes and save it."
@@ -148,15 +148,19 @@ def open_segment(folder: Path, entry: dict[str, Any]) -> Segment:
         If a file is missing, cut short, or not what the settings say.
     """
     arrays = {
-        name: _open(_path(folder, entry["name"], name), dtype, tuple(shape))
+        name: _mapped(_path(folder, entry["name"], name), dtype, tuple(shape))
         for name, (dtype, shape) in entry["arrays"].items()
     }
     by_id = arrays.pop("by_id")
     postings = Postings(**arrays)
     dead = np.zeros(len(postings.ids), np.bool_)
     if "dead" in entry:
-        dead |= _open(_path(folder, entry["name"], entry["dead"]), "|b1", dead.shape)
+        dead |= _mapped(_path(folder, entry["name"], entry["dead"]), "|b1", dead.shape)
     return Segment(postings, by_id, dead, int(np.count_nonzero(dead)), entry["name"], folder)
+
+
+def _mapped(path: Path, dtype: str, shape: tuple[int, ...]) -> AnyArray:
+    return np.asarray(map_array(path, dtype, shape, _REMEDY, mode="c"))  # none is written to
 
 
 def _path(folder: Path, file_name: str | None, array: str) -> Path:
@@ -174,22 +178,6 @@ def _shape_of(array: AnyArray) -> tuple[str, tuple[int, ...]]:
 def _write(path: Path, array: AnyArray) -> None:
     with written_aside(path) as file:
         np.save(file, array, allow_pickle=False)
-
-
-def _open(path: Path, dtype: str, shape: tuple[int, ...]) -> AnyArray:
-    try:  # "c": the kernels are compiled for arrays that can be written; none is
-        array = np.asarray(np.lib.format.open_memmap(path, mode="c"))
-    except FileNotFoundError as error:
-        raise IntegrityError(f"{path} is missing. {_REMEDY}") from error
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, EOFError, SyntaxError) as error:  # how numpy says damaged or cut short
-        raise IntegrityError(f"{path} is damaged: {error}. {_REMEDY}") from error
-    if _shape_of(array) != (dtype, shape):
-        raise IntegrityError(
-            f"{path} holds {array.dtype.str} {array.shape} but must hold {dtype} {shape}. {_REMEDY}"
-        )
-    return array
 
 
 def write_config(folder: Path, settings: dict[str, Any], entries: list[dict[str, Any]]) -> None:
@@ -218,25 +206,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     IntegrityError
         If the file is damaged.
     """
-    path = folder / CONFIG
-    try:
-        document = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        want, hint = "the folder of a saved index", "Make one: index.save(folder)"
-        raise ParameterError.of("folder", "OverlapIndex.open", want, str(folder), hint) from None
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise IntegrityError(f"{path} is damaged: {error}. {_REMEDY}") from error
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise FormatError("This is not the config.json of an overlap index.", file=path)
-    version = document.get("format_version")
-    if version != FORMAT_VERSION:
-        raise FormatError(
-            f"The index has format version {version!r}; this version of shoestring reads "
-            f"{FORMAT_VERSION}. Upgrade shoestring, or build the index again with this version.",
-            file=path,
-        )
+    want, hint = "the folder of a saved index", "Make one: index.save(folder)"
+    document = checked_config(
+        folder, _FORMAT, (FORMAT_VERSION,), what="an overlap index", remedy=_REMEDY,
+        missing=ParameterError.of("folder", "OverlapIndex.open", want, str(folder), hint),
+    )  # fmt: skip
     if missing := {"n_bits", "next_id", "segments"} - document.keys():
-        raise IntegrityError(f"{path} is damaged: it does not say {min(missing)}. {_REMEDY}")
+        raise IntegrityError(
+            f"{folder / CONFIG} is damaged: it does not say {min(missing)}. {_REMEDY}"
+        )
     return document

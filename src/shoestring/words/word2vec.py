@@ -8,6 +8,7 @@ Letters: V words, D width.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import FormatError
+from shoestring.errors import FormatError, ShoestringWarning
 from shoestring.text.files import open_unpacked
 
 _MAX_LINE_BYTES = 1 << 22
@@ -127,6 +128,7 @@ def _read_text(path: Path, lines: IO[bytes], first: bytes, header: tuple[int, in
         )
     rows = _Rows(path, n_words, n_dims)
     number, n_read = (1, 0) if header else (0, 0)
+    line = first
     for line in _with_first(first, lines):
         number += 1
         fields = line.rstrip(b" \t\r\n").rsplit(None, n_dims)
@@ -144,6 +146,12 @@ def _read_text(path: Path, lines: IO[bytes], first: bytes, header: tuple[int, in
         n_read += 1
     if n_words is not None and n_read != n_words:
         raise FormatError(_wrong_number(n_read, n_words), file=path, line=number)
+    if n_words is not None and not line.endswith(b"\n"):  # whoever writes a header ends each line
+        warnings.warn(
+            f"{path}:{number}: the last line has no end, so its last number may be cut off.",
+            ShoestringWarning,
+            stacklevel=2,
+        )
     return rows.finished()
 
 
