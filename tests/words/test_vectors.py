@@ -466,7 +466,7 @@ def test_codes_of_one_active_bit_more_or_less_keep_their_bits(tmp_path):
     codes = (DENSE > 0.5).astype(int)
     path = tmp_path / "v.txt"
     rows = [" ".join(map(str, [word, *row])) for word, row in zip(WORDS, codes, strict=True)]
-    path.write_text("\n".join(["7 20", *rows]), encoding="utf-8")
+    path.write_text("\n".join(["7 20", *rows, ""]), encoding="utf-8")
     v = BinaryVectors.from_word2vec_format(path)
     assert (v[WORDS] == codes).all()
     assert v.similarity("bank", "河") == (codes[1] == codes[6]).mean()
