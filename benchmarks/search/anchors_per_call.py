@@ -42,14 +42,15 @@ from benchmarks.search import ways
 from benchmarks.search.corpora import SIZES, load
 from benchmarks.search.matrices import matrix_path
 from shoestring import SearchIndex
-from shoestring.search.anchors import MAX_ANCHORS, anchor_plan
+from shoestring.search.anchors import MAX_ANCHORS, anchor_plan, covering_order
 
 SCORER = "cross-encoder"
 FRACTIONS = (0.025, 0.05, 0.1, 0.2)
 CALLS_A_TEXT = (0.25, 0.5, 1, 2, 4, 8, 16, 32)
 N_QUERIES = (1, 2, 4, 8, 16)  # the library's own rule says how many at the most
 SHUFFLED = (8, 32)
-RULES = ("medoids", "farthest", "answered")
+RULES = ("covering", "medoids", "farthest", "answered")
+WITHOUT_CHANCE = ("covering", "answered")
 CHOSEN = ((1, 1), (4, 4), (16, 4), (16, 16))  # anchors, calls a text: where rules are tried
 KINDS = ("none", "full", "sparse", "shuffled")  # of the main table
 SEEDS, CHOICE_SEEDS = 2, 4
@@ -110,21 +111,24 @@ def tasks(n_items: int, seed: int, *, quick: bool = False) -> list[Task]:
     for number in range(1 if quick else SEEDS):
         found += [Task(anchors, seed + number) for anchors in split + shuffled]
     for number in range(1 if quick else CHOICE_SEEDS):
-        found += [Task(a, seed + number) for a in chosen + ruled if a.rule != "answered"]
-    found += [Task(a, 0) for a in ruled if a.rule == "answered"]  # no chance in it
+        found += [Task(a, seed + number) for a in chosen + ruled if a.rule not in WITHOUT_CHANCE]
+    found += [Task(a, 0) for a in ruled if a.rule in WITHOUT_CHANCE]
     return list(dict.fromkeys(found))
 
 
 def choose(bench: ways.Bench, n_queries: int, rule: str, seed: int) -> np.ndarray:
     """Anchor queries of the pool by a rule; random ones are those of every other benchmark.
 
-    "medoids": nearest to the centres of k-means of their vectors; "farthest": each farthest from
+    "covering": the library's own, each brings the others nearest to a chosen one; "medoids":
+    nearest to the centres of k-means of their vectors; "farthest": each farthest from
     those before, the first at random; "answered": nearest to any text.
     """
     if rule == "random":
         return ways.chosen_anchors(bench, n_queries, seed)
     index = SearchIndex.open(bench.index)
     vectors = np.asarray(index.models.encoder.encode(bench.collection.anchors), dtype=np.float64)
+    if rule == "covering":
+        return np.array(covering_order(vectors @ vectors.T, 0, n_queries))
     if rule == "answered":
         texts = np.asarray(index.models.encoder.encode(bench.collection.texts))
         return np.argsort(-(vectors @ texts.T).max(axis=1), kind="stable")[:n_queries]

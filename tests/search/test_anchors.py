@@ -1,5 +1,6 @@
 """How a budget becomes anchor queries."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from shoestring.search.anchors import (
     MIN_CALLS,
     anchor_plan,
     choose_queries,
+    covering_order,
     queries_from_texts,
 )
 from shoestring.text import tokenize
@@ -61,6 +63,33 @@ def test_another_seed_chooses_others() -> None:
     queries = [f"query {i}" for i in range(100)]
     assert choose_queries(queries, 10, seed=0) != choose_queries(queries, 10, seed=1)
     assert choose_queries(queries, 10, seed=0) != queries[:10]
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 1000), st.integers(1, 30), st.integers(0, 5), st.integers(0, 20))
+def test_each_query_covers_the_others_better_than_any_other_would(
+    seed: int, n_pool: int, n_begun: int, n_queries: int
+) -> None:
+    vectors = np.random.default_rng(seed).normal(size=(n_pool, 3))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    near, n_begun = vectors @ vectors.T, min(n_begun, n_pool)
+    order = covering_order(near, n_begun, n_queries)
+    assert len(order) == len(set(order)) == min(n_queries, n_pool)
+    assert order[:n_begun] == list(range(n_begun))[: len(order)]
+    assert covering_order(near, n_begun, n_queries + 2)[: len(order)] == order
+
+    def coverage(chosen: list[int]) -> float:
+        return float(near[chosen].max(axis=0, initial=-1.0).sum())
+
+    for place in range(n_begun, len(order)):
+        others = [coverage([*order[:place], other]) for other in range(n_pool)]
+        assert coverage(order[: place + 1]) >= max(others) - 1e-9
+
+
+def test_anchors_cover_the_topics_of_the_queries() -> None:
+    topics = np.repeat(np.eye(4), [20, 10, 6, 2], axis=0)
+    order = covering_order(topics @ topics.T, 0, 4)
+    assert sorted(int(topics[i].argmax()) for i in order) == [0, 1, 2, 3]
 
 
 def test_queries_are_first_sentences_in_every_language() -> None:

@@ -26,8 +26,10 @@ from shoestring.search.anchors import (
     MAX_ANCHORS,
     MIN_CALLS,
     MIN_TOKENS,
+    POOL,
     anchor_plan,
     choose_queries,
+    covering_order,
     queries_from_texts,
 )
 from shoestring.search.cur import top_rows
@@ -94,23 +96,25 @@ def encode_pending(store: RecordStore, encoder: IndexEncoder, *, progress: bool)
         warnings.warn(note, ShoestringWarning, stacklevel=3)
 
 
-def choose_anchors(store: RecordStore, queries: Sequence[str] | None, seed: int) -> list[str]:
-    """The anchor queries at hand, those already begun first.
+def choose_anchors(
+    store: RecordStore, encoder: IndexEncoder, queries: Sequence[str] | None, seed: int
+) -> list[str]:
+    """The anchor queries to pay for, those already begun first, then those that cover the others.
 
     Parameters
     ----------
     queries : sequence of str or None
         What users ask; None takes first sentences of random texts.
     """
-    with store.snapshot() as snapshot:
-        if queries is None:
+    if queries is None:
+        with store.snapshot() as snapshot:
             sample = np.random.default_rng(seed).permutation(snapshot.keys)[: 4 * MAX_ANCHORS]
             at_hand = queries_from_texts(snapshot.texts(sample))
-            kind = f"{len(sample)} texts looked at begin with a sentence of {MIN_TOKENS} tokens"
-        else:
-            at_hand, kind = list(queries), f"{len(queries)} queries have any text"
-    fresh = choose_queries(at_hand, MAX_ANCHORS, seed=seed)
-    known = list(dict.fromkeys([*store.settings.get("anchors", []), *fresh]))
+        kind = f"{len(sample)} texts looked at begin with a sentence of {MIN_TOKENS} tokens"
+    else:
+        at_hand, kind = list(queries), f"{len(queries)} queries have any text"
+    begun = list(store.settings.get("anchors", []))
+    known = list(dict.fromkeys([*begun, *choose_queries(at_hand, POOL, seed=seed)]))
     if not known:
         warnings.warn(
             f"0 of {kind}, so there is no anchor query and no call was spent. "
@@ -118,7 +122,12 @@ def choose_anchors(store: RecordStore, queries: Sequence[str] | None, seed: int)
             ShoestringWarning,
             stacklevel=4,
         )
-    return known
+        return []
+    encoded = encoder.encode(known)
+    rows, nearness = mapped_rows(encoded), np.empty((len(known),) * 2, dtype=np.float32)
+    for row, out in zip(encoded, nearness, strict=True):
+        rows.nearness(row, out)
+    return [known[i] for i in covering_order(nearness, len(begun), MAX_ANCHORS)]
 
 
 def pay_for_anchors(

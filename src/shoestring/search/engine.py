@@ -218,10 +218,9 @@ class SearchIndex:
         self.models.keep_tokens(progress=progress)
         scorer = self._scorer_to_pay() if budget.calls else None
         if scorer is not None:
-            chosen = building.choose_anchors(store, queries, seed)
-            building.pay_for_anchors(
-                store, self.models.encoder, scorer, chosen, budget, progress=progress
-            )
+            encoder = self.models.encoder
+            chosen = building.choose_anchors(store, encoder, queries, seed)
+            building.pay_for_anchors(store, encoder, scorer, chosen, budget, progress=progress)
         building.publish_taste(store, self.models.encoder, self.models.scorer_name)
 
     @property
