@@ -111,6 +111,28 @@ def anchors_section(document: dict[str, Any]) -> list[str]:
     return lines
 
 
+def first_stage_section(document: dict[str, Any]) -> list[str]:
+    """What text codes find as the first stage of a search, on every collection."""
+    lines = [
+        "## Word codes as a first stage",
+        "",
+        "`python -m benchmarks.words.first_stage`: the judged texts of four collections among the "
+        f"first 100 and 10; milliseconds of one thread; {document['seeds']} seeds of the codes; "
+        f"{document['machine']}, load average {document['load average']} before the run, "
+        f"Python {document['python']}, commit {document['commit']}.",
+        "",
+    ]
+    for name, found in document["collections"].items():
+        columns = list(dict.fromkeys(key for row in found["ways"].values() for key in row))
+        lines += [f"### {name}: {found['texts']:,} texts, {found['queries']} queries", ""]
+        lines += [f"| way | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+        for way, row in found["ways"].items():
+            cells = (f"{row[column]:,.4g}" if column in row else "" for column in columns)
+            lines.append(f"| {way} | {' | '.join(cells)} |")
+        lines += [""]
+    return lines
+
+
 def plot(document: dict[str, Any], scorer: str) -> None:
     """Recall against calls, mean over the collections."""
     import matplotlib as mpl
@@ -171,6 +193,9 @@ def page() -> str:
     document = read("anchors-per-call")
     if document:
         lines += anchors_section(document)
+    document = read("words-first-stage")
+    if document:
+        lines += first_stage_section(document)
     for name in FIGURES:
         document = read(name)
         if document:
