@@ -166,33 +166,29 @@ def _scores(table: dict[str, dict[str, Any]]) -> Lines:
 
 
 def first_stage(document: Document) -> Lines:
-    """Codes as the first stage of a search: every table in the file, whatever it is called."""
-    text = f"`python -m benchmarks.words.first_stage`. {ran(document)}"
-    return ["## Words: the first stage of a search", "", text, "", *_tables("", document)]
-
-
-def _tables(title: str, part: Document) -> Lines:
-    """The tables of nested figures: rows of rows are one, what lies deeper has its own title."""
-    rows = {name: row for name, row in part.items() if isinstance(row, dict)}
-    if not rows:
-        return []
-    if all(_is_flat(row) for row in rows.values()):
-        return [f"### {title or 'figures'}", "", *_scores(rows), ""]
-    lines: Lines = []
-    for name, row in rows.items():
-        inner = f"{title}, {name}" if title else name
-        flat = _is_flat(row)
-        lines += _tables(title or name, {name: row}) if flat else _tables(inner, row)
+    """What text codes find as the first stage of a search, on every collection."""
+    lines = [
+        "## Words: the first stage of a search",
+        "",
+        "`python -m benchmarks.words.first_stage`: the judged texts of four collections among the "
+        f"first 100 and 10; milliseconds of one thread; {document['seeds']} seeds of the codes. "
+        f"{ran(document)}",
+        "",
+    ]
+    for name, found in document["collections"].items():
+        columns = _keys(found["ways"])
+        rows = {
+            way: [f"{row[column]:,.4g}" if column in row else "" for column in columns]
+            for way, row in found["ways"].items()
+        }
+        title = f"### {name}: {found['texts']:,} texts, {found['queries']} queries"
+        lines += [title, "", *markdown("way", columns, rows), ""]
     return lines
 
 
 def _keys(table: dict[str, dict[str, Any]]) -> list[str]:
     """The columns of all rows, each once."""
     return list(dict.fromkeys(key for row in table.values() for key in row))
-
-
-def _is_flat(row: Document) -> bool:
-    return not any(isinstance(value, dict) for value in row.values())
 
 
 def _yes(holds: bool) -> str:

@@ -99,10 +99,14 @@ def test_quality_that_is_not_done_is_reported_as_far_as_it_is():
     assert "by active bits" not in text
 
 
-def test_tables_at_any_depth_of_the_first_stage_are_shown():
-    deep = {"scifact": {"BM25": {"recall": 0.9}, "codes": {"recall": 0.4, "ms": 2}}}
-    text = "\n".join(page.sections(_read(first_stage={**RAN, "collections": deep})))
-    assert "### collections, scifact" in text and "| codes | 0.4 | 2 |" in text
+def test_each_collection_of_the_first_stage_has_its_table():
+    ways = {"BM25": {"recall@100": 0.81234, "ms": 2}, "codes": {"recall@100": 0.7, "bytes": 1536}}
+    found = {"pydocs": {"texts": 5196, "queries": 100, "ways": ways}}
+    document = {**RAN, "seeds": 3, "collections": found}
+    text = "\n".join(page.sections(_read(first_stage=document)))
+    assert "### pydocs: 5,196 texts, 100 queries" in text
+    assert "| way | recall@100 | ms | bytes |" in text
+    assert "| BM25 | 0.8123 | 2 |  |" in text and "| codes | 0.7 |  | 1,536 |" in text
 
 
 def test_nothing_measured_is_nothing_said():
