@@ -293,6 +293,39 @@ def test_a_file_that_is_not_what_it_says_is_named(run, tmp_path, name, content, 
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="reads a pipe")
+@pytest.mark.parametrize("more", [(), ("--minutes", "9")])
+def test_standard_input_is_read_once_and_whole(corpus, tmp_path, more):
+    program = [sys.executable, "-m", "shoestring.cli", "words", "train", "-", "--json"]
+    options = map(str, ("--out", tmp_path / "v", *SMALL, *more))
+    done = subprocess.run([*program, *options], input=corpus.read_bytes(), capture_output=True)
+    assert json.loads(done.stdout)["words"] == 32, done.stderr
+    want = BinaryVectors(**SETTINGS).fit([corpus])
+    assert (BinaryVectors.load(tmp_path / "v").activations_ == want.activations_).all()
+
+
+def test_pairs_are_joined_from_a_threshold(run, tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(
+        "在中国的大学学习。大中有国。的学大习在。\n" * 9 + "中国大学\n" * 9, encoding="utf-8"
+    )
+    small = (*SMALL[:6], "--phrases", 1, "--json")
+    for threshold, known in ((0.4, True), (99, False)):
+        options = ("--out", tmp_path / "v", "--phrase-threshold", threshold)
+        assert run("train", path, *options, *small)[0] == 0
+        assert ("中国" in BinaryVectors.load(tmp_path / "v")) == known
+    fails(run("train", path, "--out", tmp_path / "w", *SMALL, "--phrase-threshold", 0), "above 0")
+
+
+def test_who_asks_for_a_number_is_told_which_word_it_is(run, tmp_path):
+    (tmp_path / "text.txt").write_text("in 1984 it was 20 and 30 then\n" * 9)
+    run("train", tmp_path / "text.txt", "--out", tmp_path / "v", *SMALL)
+    code, _, err = run("neighbours", tmp_path / "v", "1985")
+    assert (code, "note: '1985' is read as <num>" in err) == (0, True)
+    assert "note: '7' is read as <num>" in run("similar", tmp_path / "v", "was", "7")[2]
+    assert "note" not in run("neighbours", tmp_path / "v", "<num>")[2]
+
+
 def test_a_folder_that_cannot_be_made_is_named(run, corpus):
     fails(
         run("train", corpus, "--out", corpus / "v", *SMALL), "v.training/corpus cannot be written"

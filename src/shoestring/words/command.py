@@ -38,6 +38,15 @@ def _open(
     return with_choices(BinaryVectors.load(vectors), active, context_weight)
 
 
+def _say_number(vectors: BinaryVectors, *words: str) -> None:
+    """All words with a digit are one word: who asks for one of them is told."""
+    from shoestring.text.segmentation import NUMBER
+
+    for word in words:
+        if word not in vectors.key_to_index and vectors.sentences(word) == [[NUMBER]]:
+            typer.echo(f"note: {word!r} is read as {NUMBER}, as every word with a digit", err=True)
+
+
 def _print(value: dict[str, Any], as_json: bool) -> None:
     """One JSON document, or a line for each entry."""
     if as_json:
@@ -66,7 +75,7 @@ def train(
     texts: Annotated[
         list[Path],
         typer.Argument(
-            help="Files and folders: txt, WikiExtractor's, jsonl, csv, tsv, parquet, zip, .gz.",
+            help="Files and folders: txt, WikiExtractor's, jsonl, csv, tsv, parquet, zip, .gz, -.",
             show_default=False,
         ),
     ],
@@ -84,7 +93,10 @@ def train(
     max_share: Annotated[
         float, typer.Option(help="Leave out words in more than this share of the documents.")
     ] = 1.0,
-    phrases: Annotated[int, typer.Option(help="Rounds of joining pairs: new_york, 中国.")] = 0,
+    phrases: Annotated[int, typer.Option(help="Rounds of joining pairs: new_york, 电影.")] = 0,
+    phrase_threshold: Annotated[
+        float, typer.Option(help="A lower one joins more pairs; 3 for Chinese characters.")
+    ] = 10.0,
     segmented: Annotated[bool, typer.Option(help="Tokens stand between blanks.")] = False,
     lexicon: Annotated[
         Path | None, typer.Option(help="Words to keep whole, one on each line.")
@@ -111,6 +123,7 @@ def train(
         min_count=min_count,
         max_share=max_share,
         phrases=phrases,
+        phrase_threshold=phrase_threshold,
         segmented=segmented,
         lexicon=lexicon,
         context_weight=context_weight,
@@ -140,7 +153,9 @@ def neighbours(
     vectors: Vectors, word: Word, k: Many = 10, active: Active = None, json: Json = False
 ) -> None:
     """The words most like a word."""
-    _print_words(_open(vectors, active).most_similar(word, topn=k), json)
+    opened = _open(vectors, active)
+    _say_number(opened, word)
+    _print_words(opened.most_similar(word, topn=k), json)
 
 
 @app.command()
@@ -152,7 +167,9 @@ def similar(
     json: Json = False,
 ) -> None:
     """How alike two words are: the share of bits in which they agree."""
-    similarity = _open(vectors, active).similarity(word, other)
+    opened = _open(vectors, active)
+    _say_number(opened, word, other)
+    similarity = opened.similarity(word, other)
     if json:
         _print({"words": [word, other], "similarity": similarity}, True)
     else:

@@ -8,7 +8,7 @@ With a budget, reading files may take :data:`SHARE_OF_BUDGET` of it: the first d
 them are timed, and if all would take longer, a share of the documents is read, drawn at random.
 
 Not covered: going on in the middle of reading, at about a million tokens a second; a budget for
-reading texts that are in memory already.
+reading texts that are in memory already, or come from a pipe.
 """
 
 from __future__ import annotations
@@ -212,10 +212,11 @@ def affordable_share(files: list[Path], reading: Reading, seconds: float) -> flo
 def _files_of(texts: Any) -> list[Path] | None:
     """The files that a user named, if it is files."""
     if isinstance(texts, str | Path):
-        return text_files([texts])
-    if isinstance(texts, list | tuple) and texts and all(isinstance(t, Path) for t in texts):
-        return text_files(texts)
-    return None
+        texts = [Path(texts)]
+    if not isinstance(texts, list | tuple) or not all(isinstance(t, Path) for t in texts):
+        return None
+    files = text_files(texts)
+    return files if all(file.is_file() for file in files) else None  # a pipe is read once
 
 
 def _encoded(

@@ -16,6 +16,8 @@ from shoestring.words.artifact import check_new_or_ours
 from shoestring.words.intake import WEIGHTS
 from shoestring.words.vectors import BinaryVectors
 
+STANDARD_INPUT = Path("/dev/stdin")
+
 
 def train_to_folder(
     texts: Sequence[Path], out: Path, *, resume: bool = False, **params: Any
@@ -25,7 +27,7 @@ def train_to_folder(
     Parameters
     ----------
     texts : sequence of Path
-        Files and folders.
+        Files and folders; "-" is standard input.
     out : Path
         New, empty, or a folder of vectors, which are replaced when the new ones are there.
     resume : bool
@@ -50,7 +52,8 @@ def train_to_folder(
             f"An interrupted training of these vectors is in {aside}. Go on with it (--resume), or "
             "remove that folder to begin anew."
         )
-    vectors = BinaryVectors(checkpoint=aside, progress=True, **params).fit(list(texts))
+    sources = [STANDARD_INPUT if str(text) == "-" else text for text in texts]
+    vectors = BinaryVectors(checkpoint=aside, progress=True, **params).fit(sources)
     vectors.save(out)
     shutil.rmtree(aside, ignore_errors=True)
     return describe(vectors) | {"folder": str(out)}

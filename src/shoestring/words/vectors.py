@@ -1,12 +1,11 @@
 """Binary word vectors: trained, saved, asked, in the idiom of scikit-learn and gensim.
 
 A word's vector is a code of ``n_neurons`` bits of which ``n_active`` are active (Liang et al., "Can
-a Fruit Fly Learn Word Embeddings?", ICLR 2021, arXiv 2101.06887). The rules that train them are in
-:mod:`shoestring.words.recipes`, how alike two codes are in :mod:`shoestring.words.table`, the sums
-behind codes in context and of texts in :mod:`shoestring.words.composing`, the folder that they are
-saved in in :mod:`shoestring.words.artifact`.
+a Fruit Fly Learn Word Embeddings?", ICLR 2021, arXiv 2101.06887). How they are trained:
+:mod:`~shoestring.words.recipes`; compared: :mod:`~shoestring.words.table`; summed for contexts and
+texts: :mod:`~shoestring.words.composing`; saved: :mod:`~shoestring.words.artifact`.
 
-Not covered: training further on more text, vectors of words that are not in the vocabulary.
+Not covered: training further on more text, words that are not in the vocabulary.
 
 Letters: V words, K neurons, N texts.
 """
@@ -55,7 +54,9 @@ class BinaryVectors(TextTransformer):
     max_share : float
         Nor do words that are in more than this share of the documents.
     phrases : int
-        Rounds in which pairs of words are joined: ``new_york``, 中国.
+        Rounds in which pairs of words are joined: ``new_york``, 电影.
+    phrase_threshold : float
+        A lower one joins more pairs; 3 suits characters, which are frequent, better than gensim's.
     segmented : bool
         Texts have a sentence a line, its tokens between blanks; they are taken as they are.
     lexicon : iterable of str, or path, optional
@@ -96,6 +97,7 @@ class BinaryVectors(TextTransformer):
         min_count: int = 5,
         max_share: float = 1.0,
         phrases: int = 0,
+        phrase_threshold: float = 10.0,
         segmented: bool = False,
         lexicon: Iterable[str] | str | Path | None = None,
         n_epochs: int = 15,
@@ -113,6 +115,7 @@ class BinaryVectors(TextTransformer):
         self.min_count = min_count
         self.max_share = max_share
         self.phrases = phrases
+        self.phrase_threshold = phrase_threshold
         self.segmented = segmented
         self.lexicon = lexicon
         self.n_epochs = n_epochs
@@ -170,11 +173,8 @@ class BinaryVectors(TextTransformer):
         -------
         uint8 array (N, ceil(K / 8))
             Packed, see :mod:`shoestring.words.codes`. Of texts without a known word a
-            ShoestringWarning says how many there are; they have no active bit.
-
-        Notes
-        -----
-        Cost: K additions for each known token.
+            ShoestringWarning says how many there are; they have no active bit. Cost: K additions
+            for each known token.
         """
         if isinstance(texts, str):
             raise ParameterError.of("texts", "BinaryVectors.transform", "a list of texts", texts)
@@ -274,7 +274,7 @@ class BinaryVectors(TextTransformer):
         tokens : sequence of str, or str
             A sentence; a text is cut into sentences and tokens.
         position : int or str
-            Of the word among the tokens; or the word, the first of that kind.
+            Which token; or the word, the first of that kind.
         unknown : {"error", "context"}
             What to do with a word that has no vector: take the words around it alone, or not.
 
