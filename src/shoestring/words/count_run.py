@@ -32,6 +32,7 @@ BLOCKS_A_ROUND = 8
 LEAST_TURNS = 3  # of the basis; with fewer it is far from the singular vectors
 LEAST_SINGULAR_VALUE = 1e-5  # of the largest; below there is nothing but rounding
 
+_COLUMNS_AT_A_TIME, _ROWS_AT_A_TIME = 1 << 20, 1 << 11
 _CHUNK = ("shares", "sizes", "columns", "values")  # a row of each block; of each row its entries
 
 
@@ -168,7 +169,10 @@ class CountRun:
         weights = np.empty((2 * len(vectors), len(centres)), dtype=np.float32)
         contexts, targets = weights[: len(vectors)], weights[len(vectors) :]
         standard_activations(vectors, centres, out=targets)
-        mean = (counts / max(int(counts.sum()), 1)) @ targets
+        shares, mean = counts / max(int(counts.sum()), 1), np.zeros(len(centres))
+        for start in range(0, len(targets), _ROWS_AT_A_TIME):  # numpy makes float64 of them
+            part = slice(start, start + _ROWS_AT_A_TIME)
+            mean += shares[part] @ targets[part]
         np.subtract(targets, mean.astype(np.float32), out=contexts)
         contexts[~np.asarray(vectors.any(axis=1))] = 0
         return weights
@@ -244,5 +248,8 @@ def _word_vectors(matrix: SparseRows, left: Vectors, values: Vectors, right: Vec
     kept = values > LEAST_SINGULAR_VALUE * values[0]
     left, right = left[:, kept], right[:, kept]
     left[np.diff(matrix.starts) == 0] = 0  # what is there is rounding
-    right[np.bincount(matrix.columns, minlength=len(matrix)) == 0] = 0
+    is_context = np.zeros(len(matrix), dtype=bool)
+    for start in range(0, len(matrix.columns), _COLUMNS_AT_A_TIME):  # numpy makes int64 of them
+        is_context[matrix.columns[start : start + _COLUMNS_AT_A_TIME]] = True
+    right[~is_context] = 0
     return unit_rows(unit_rows(left) + unit_rows(right))

@@ -41,7 +41,8 @@ MAX_CONTEXTS = 1000  # of a word: 8 bytes each
 BLOCK_BYTES = 1 << 24  # of dense counts, for each thread
 
 Vectors = NDArray[np.float32]
-Block: TypeAlias = tuple[IntArray, NDArray[np.int32], Vectors]  # entries of each row; SparseRows'
+Columns: TypeAlias = "NDArray[np.uint16] | NDArray[np.int32]"
+Block: TypeAlias = tuple[IntArray, Columns, Vectors]  # entries of each row; SparseRows'
 
 _exact = {"nogil": True, "cache": True, "error_model": "numpy"}
 
@@ -54,13 +55,13 @@ class SparseRows:
     ----------
     starts : int64 array (V + 1,)
         Row i has the entries starts[i] to starts[i + 1] - 1.
-    columns : int32 array (N,)
+    columns : uint16 or int32 array (N,)
         Ascending in each row.
     values : float32 array (N,)
     """
 
     starts: IntArray
-    columns: NDArray[np.int32]
+    columns: Columns
     values: Vectors
 
     def __len__(self) -> int:
@@ -111,7 +112,7 @@ def positive_pmi(
     >>> ids, offsets = np.array([0, 1, 2, 0, 1, 2, 3], dtype=np.int32), np.array([0, 3, 5, 7])
     >>> matrix = positive_pmi(ids, offsets, n_words=4, radius=2, context_power=1.0)
     >>> matrix.columns[matrix.starts[0] : matrix.starts[1]]  # 0 with 1 more often than by chance
-    array([1], dtype=int32)
+    array([1], dtype=uint16)
     """
     pmi = PmiBlocks(
         ids, offsets, n_words, radius=radius, context_power=context_power, max_contexts=max_contexts
@@ -176,7 +177,7 @@ class PmiBlocks:
         with np.errstate(divide="ignore"):
             log_rows = np.log(together.sum(axis=1))
         sizes = _keep_positive(together, log_rows, self._log_columns, self.max_contexts)
-        columns = np.empty(sizes.sum(), dtype=np.int32)
+        columns = _room_for_columns(sizes.sum(), self.n_words)
         values = np.empty(sizes.sum(), dtype=np.float32)
         _gather(together, sizes, columns, values)
         return sizes, columns, values
@@ -188,7 +189,7 @@ def joined(blocks: list[Any], n_words: int) -> SparseRows:
     for block, (of_rows, _, _) in enumerate(blocks):
         sizes[1 + block :: len(blocks)] = of_rows
     starts = np.cumsum(sizes)
-    columns = np.empty(starts[-1], dtype=np.int32)
+    columns = _room_for_columns(starts[-1], n_words)
     values = np.empty(starts[-1], dtype=np.float32)
     for block in range(len(blocks)):
         of_rows, block_columns, block_values = blocks[block]
@@ -213,6 +214,11 @@ def _is_drawn(sentence: int, share: float, key: np.uint64) -> bool:
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
     return bool(np.float64(mixed >> np.uint64(11)) * 2.0**-53 < share)
+
+
+def _room_for_columns(n: int, n_words: int) -> Columns:
+    """An array for n columns, of two bytes each where there are few enough words."""
+    return np.empty(n, np.uint16) if n_words <= 1 << 16 else np.empty(n, np.int32)
 
 
 @njit(**_exact)
@@ -288,9 +294,7 @@ def _keep_positive(
 
 
 @njit(**_exact)
-def _gather(
-    dense: NDArray[np.float64], sizes: IntArray, columns: NDArray[np.int32], values: Vectors
-) -> None:
+def _gather(dense: NDArray[np.float64], sizes: IntArray, columns: Columns, values: Vectors) -> None:
     end = 0
     for i in range(len(dense)):
         if sizes[i]:

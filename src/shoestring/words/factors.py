@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from shoestring.types import IntArray
-from shoestring.words.counts import SparseRows, Vectors
+from shoestring.words.counts import Columns, SparseRows, Vectors
 from shoestring.words.team import Team
 
 OVERSAMPLED = 16  # components more than wanted while it is computed
@@ -128,7 +127,7 @@ def _multiply(
     first: int,
     last: int,
     starts: IntArray,
-    columns: NDArray[np.int32],
+    columns: Columns,
     values: Vectors,
     vectors: Vectors,
     out: Vectors,
@@ -148,7 +147,7 @@ def _multiply_transposed(
     first: int,
     last: int,
     starts: IntArray,
-    columns: NDArray[np.int32],
+    columns: Columns,
     values: Vectors,
     vectors: Vectors,
     out: Vectors,
