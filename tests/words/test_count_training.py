@@ -224,8 +224,9 @@ def test_counting_a_share_is_counting_a_corpus_of_these_sentences():
 
 # --- budget
 
-COSTS = {"empty_block": 0.0, "block": 1.0, "turn": 1.0, "centres": 0.5, "end": 2.0}
+COSTS = {"empty_block": 0.0, "block": 1.0, "turn": 1.0, "entry": 0, "centres": 0.5, "end": 2.0}
 FIXED = 9 * 1.0 + 20 * 0.5 + 2.0  # seconds that do not depend on the text; 40 blocks do
+LEAST = 40 * 0.01 + 5 * 1.0 + 3 * 0.5 + 2.0
 QUARTER = (FIXED + 40 * 0.25) / 0.9 / 60  # minutes
 
 
@@ -251,9 +252,14 @@ def test_enough_minutes_change_no_bit():
 
 
 def test_a_budget_for_less_than_a_hundredth_says_what_would_fit(costs):
-    needed = f"{(FIXED + 0.4) / 0.9 / 60:.2g}"
-    with pytest.raises(BudgetError, match=rf"0\.3 minutes are left.*1% of the 8,000.*{needed}"):
-        train_on_counts(*corpus(), SETTINGS, minutes=0.3)
+    needed = f"{LEAST / 60:.2g}"
+    with pytest.raises(BudgetError, match=rf"0\.1 minutes are left.*1% of the 8,000.*{needed}"):
+        train_on_counts(*corpus(), SETTINGS, minutes=0.1)
+
+
+def test_a_budget_for_the_least_share_and_few_steps_is_taken(costs):
+    with pytest.warns(ShoestringWarning, match=r"0\.01 of the 400 sentences"):
+        train_on_counts(*corpus(), SETTINGS, minutes=1.1 * LEAST / 60)
 
 
 def test_a_share_goes_on_as_it_was_begun(tmp_path, monkeypatch, costs):
@@ -266,7 +272,7 @@ def test_a_share_goes_on_as_it_was_begun(tmp_path, monkeypatch, costs):
 
 
 def test_a_machine_that_becomes_slower_counts_less_and_ends_in_time(monkeypatch):
-    slow, cheap = 0.05, {"empty_block": 0.0, "turn": 0.0, "centres": 0.0, "end": 0.0}
+    slow, cheap = 0.05, dict.fromkeys(("empty_block", "turn", "entry", "centres", "end"), 0.0)
     monkeypatch.setattr(count_watch, "measured_costs", lambda run: Costs(block=slow / 80, **cheap))
     shares, count = [], counts.PmiBlocks.count
 

@@ -4,7 +4,7 @@ import pytest
 
 from shoestring import BinaryVectors
 from shoestring.errors import BudgetError, FormatError, ParameterError, ShoestringWarning
-from shoestring.words import count_run, intake
+from shoestring.words import count_run, intake, recipes
 from shoestring.words.corpus import encode_corpus
 from shoestring.words.intake import affordable_share, corpus_of
 from shoestring.words.shards import Reading
@@ -67,6 +67,26 @@ def test_a_damaged_corpus_is_read_again(file, tmp_path):
         assert len(corpus.words) == 32
 
 
+def test_what_was_read_is_kept_where_the_time_was_not_enough_to_train(file, tmp_path, monkeypatch):
+    def too_little(*arguments, **options):
+        raise BudgetError("no time is left")
+
+    for share, read_again in ((1.0, False), (0.5, True)):  # more minutes afford a larger share
+        folder = tmp_path / str(share)
+        v = BinaryVectors(**SETTINGS, minutes=9.0, checkpoint=folder)
+        with monkeypatch.context() as patched, pytest.raises(BudgetError):
+            patched.setattr(intake, "affordable_share", lambda *arguments, share=share: share)
+            patched.setattr(recipes, "train_on_counts", too_little)
+            patched.setattr(intake.warnings, "warn", lambda *arguments, **options: None)
+            v.fit([file])
+        with monkeypatch.context() as patched:
+            if not read_again:
+                patched.setattr(intake, "encode_corpus", None)
+            assert len(v.fit([file])) == 32
+        whole = BinaryVectors(**SETTINGS).fit([file])
+        assert (v.activations_ == whole.activations_).all()
+
+
 def test_an_error_leaves_nothing_behind(file, tmp_path):
     with pytest.raises(ParameterError, match="window"):
         BinaryVectors(**{**SETTINGS, "window": 99}, checkpoint=tmp_path / "run").fit(file)
@@ -106,10 +126,8 @@ def test_what_a_budget_affords_of_the_reading(file, tmp_path, texts):
         affordable_share([file], Reading(), 1e-9)
     other = tmp_path / "large.txt"
     other.write_text("\n".join(texts * 300), encoding="utf-8")
-    n_bytes = other.stat().st_size
-    share = affordable_share([other], Reading(), 0.05)
-    assert 0.01 < share < 1
-    assert n_bytes * share > 1e4  # bytes in a twentieth of a second
+    some, much = (affordable_share([other], Reading(), seconds) for seconds in (1.0, 600.0))
+    assert 0.01 < some <= much == 1
 
 
 def test_a_budget_that_reads_a_share_goes_on_as_it_was_begun(file, tmp_path, monkeypatch):

@@ -21,13 +21,14 @@ import numpy as np
 from shoestring.errors import BudgetError
 from shoestring.text.token_encoder import unit_rows
 from shoestring.words.centres import moved
-from shoestring.words.count_run import CountRun
-from shoestring.words.counts import MAX_CONTEXTS, SparseRows
+from shoestring.words.count_run import LEAST_TURNS, CountRun
+from shoestring.words.counts import SparseRows
 from shoestring.words.factors import first_basis, turned
 from shoestring.words.team import Team
 
 SHARE_OF_BUDGET = 0.9  # of the time that is left: speed varies
 LEAST_SHARE = 0.01  # of the sentences
+FEW_STEPS = 3  # of k-means, where there is no time for more
 NEWS = 0.3  # weight of the last step, which something else may have slowed down
 TIMED_TOKENS = 1 << 20
 TIMED_ROWS = 1 << 12
@@ -46,7 +47,9 @@ class Costs:
     block : float
         What all the sentences add to it.
     turn : float
-        Of the basis.
+        Of the basis, for an empty matrix.
+    entry : float
+        What an entry of the matrix adds to it.
     centres : float
         A step of k-means.
     end : float
@@ -56,52 +59,57 @@ class Costs:
     empty_block: float
     block: float
     turn: float
+    entry: float
     centres: float
     end: float
 
     def remaining(self, run: CountRun, share: float) -> float:
-        """Of all that a run has still to do."""
-        return run.steps_left["counting"] * self.one_block(share) + self.after_counting(run)
-
-    def after_counting(self, run: CountRun) -> float:
-        """Of the turns and steps that a run has still to do."""
+        """Of all that a run has still to do, with a share of the sentences."""
         left = run.steps_left
-        n_turns = left["factors"] + 2 * (run.place.stage in ("counting", "factors"))
-        return n_turns * self.turn + left["centres"] * self.centres + self.end
+        counting = left["counting"] * (self.empty_block + share * self.block)
+        svd = (left["factors"] + 2 * (left["factors"] > 0)) * self.one_turn(run, share)
+        return counting + svd + left["centres"] * self.centres + self.end
 
-    def one_block(self, share: float) -> float:
-        """A block that is counted on a share of the sentences."""
-        return self.empty_block + share * self.block
+    def least(self, run: CountRun) -> float:
+        """Of a run that takes the least share, and few steps of each stage."""
+        counting = run.pmi.n_blocks * (self.empty_block + LEAST_SHARE * self.block)
+        svd = (LEAST_TURNS + 2) * self.one_turn(run, LEAST_SHARE)
+        return counting + svd + FEW_STEPS * self.centres + self.end
+
+    def one_turn(self, run: CountRun, share: float) -> float:
+        """A turn of the basis for the matrix of a share of the sentences."""
+        return self.turn + self.entry * run.expected_entries(share)
 
     def affordable(self, run: CountRun, seconds: float) -> float:
-        """The share of the sentences that can be counted in so many seconds, at most 1.
+        """The share of the sentences that a new run can count if it has so many seconds.
 
         Raises
         ------
         BudgetError
-            If it is less than :data:`LEAST_SHARE`.
+            If they are not enough for :data:`LEAST_SHARE` and a few steps of each stage.
         """
-        n_blocks = run.steps_left["counting"]
-        fixed = n_blocks * self.empty_block + self.after_counting(run)
-        share = (seconds * SHARE_OF_BUDGET - fixed) / max(n_blocks * self.block, 1e-9)
-        if share < LEAST_SHARE:
-            needed = (fixed + LEAST_SHARE * n_blocks * self.block) / SHARE_OF_BUDGET
+        least = self.least(run)
+        if seconds < least:
             raise BudgetError(
                 f"{max(seconds, 0) / 60:.2g} minutes are left of the budget, not enough for "
                 f"{run.pmi.n_words:,} words and {run.n_neurons} neurons: {LEAST_SHARE:.0%} of the "
-                f"{len(run.pmi.ids):,} tokens takes {needed / 60:.2g}. Pass more minutes, a "
+                f"{len(run.pmi.ids):,} tokens takes {least / 60:.2g}. Pass more minutes, a "
                 "smaller vocabulary or fewer neurons."
             )
-        return min(1.0, share)
+        return self.fitting(run, 1.0, SHARE_OF_BUDGET * seconds)
 
-    def lowered(self, run: CountRun, share: float, seconds: float) -> float:
-        """The share for the next blocks: a smaller one where the time will not do for this."""
-        n_blocks = run.steps_left["counting"]
-        seconds -= n_blocks * self.empty_block + self.after_counting(run)
-        affordable = seconds / max(n_blocks * self.block, 1e-9)
-        return min(share, max(affordable, LEAST_SHARE))
+    def fitting(self, run: CountRun, share: float, seconds: float) -> float:
+        """The largest share, of at most this one, with which a run ends in so many seconds."""
+        if self.remaining(run, share) <= seconds:
+            return share
+        low, high = LEAST_SHARE, share
+        for _ in range(20):  # what remains grows with the share
+            middle = (low + high) / 2
+            fits = self.remaining(run, middle) <= seconds
+            low, high = (middle, high) if fits else (low, middle)
+        return min(low, share)
 
-    def saw(self, stage: str, n_steps: int, share: float, seconds: float) -> None:
+    def saw(self, run: CountRun, stage: str, n_steps: int, share: float, seconds: float) -> None:
         """Learn from steps that were done."""
         if not n_steps:
             return
@@ -109,7 +117,8 @@ class Costs:
             seen = max(seconds / n_steps - self.empty_block, 0.0) / share
             self.block += NEWS * (seen - self.block)
         elif stage == "factors":
-            self.turn += NEWS * (seconds / n_steps - self.turn)
+            slower = 1 + NEWS * (seconds / n_steps / max(self.one_turn(run, share), 1e-9) - 1)
+            self.turn, self.entry = slower * self.turn, slower * self.entry
         elif stage == "centres":
             self.centres += NEWS * (seconds / n_steps - self.centres)
 
@@ -136,21 +145,24 @@ def measured_costs(run: CountRun) -> Costs:
     empty = _seconds(lambda: count(0)) / n_timed
     some = _seconds(lambda: count(n_sentences)) / n_timed
     scale = len(pmi.ids) / max(1, int(pmi.offsets[n_sentences]))
-    turn, centres = _svd_seconds(run, team), _kmeans_seconds(run)
     end = 2 * pmi.n_words * run.n_neurons * SECONDS_AN_ACTIVATION
-    return Costs(empty, max(some - empty, 1e-9) * scale, turn, centres, end)
+    block = max(some - empty, 1e-9) * scale
+    return Costs(empty, block, *_svd_seconds(run, team), _kmeans_seconds(run), end)
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """How long it takes the second time, when it is compiled."""
+    """How long it takes when it is compiled: the best of three, something else may run."""
     work()
-    began = time.monotonic()
-    work()
-    return time.monotonic() - began
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        work()
+        times.append(time.monotonic() - began)
+    return min(times)
 
 
-def _svd_seconds(run: CountRun, team: Team) -> float:
-    """A turn of the basis: its product, for as many entries as there may be, and its QR."""
+def _svd_seconds(run: CountRun, team: Team) -> tuple[float, float]:
+    """A turn of the basis without an entry of the matrix, and what an entry adds."""
     pmi = run.pmi
     n_rows = min(pmi.n_words, TIMED_ROWS)
     rng = np.random.default_rng(0)
@@ -162,8 +174,7 @@ def _svd_seconds(run: CountRun, team: Team) -> float:
         matrix = SparseRows(starts, columns, np.ones(n_entries, np.float32))
         times.append(_seconds(lambda matrix=matrix: turned(matrix, basis, 0, team)))  # type: ignore[misc]
     an_entry = max(times[1] - times[0], 0.0) / max(1, TIMED_ENTRIES - n_rows)
-    n_most = min(MAX_CONTEXTS * pmi.n_words, 2 * pmi.radius * len(pmi.ids))
-    return times[0] * pmi.n_words / n_rows + an_entry * n_most
+    return times[0] * pmi.n_words / n_rows, an_entry
 
 
 def _kmeans_seconds(run: CountRun) -> float:

@@ -24,7 +24,7 @@ from shoestring.words.centres import (
     standard_activations,
 )
 from shoestring.words.checkpoints import Arrays
-from shoestring.words.counts import Block, PmiBlocks, SparseRows, Vectors, joined
+from shoestring.words.counts import MAX_CONTEXTS, Block, PmiBlocks, SparseRows, Vectors, joined
 from shoestring.words.factors import N_TURNS, factors_of, first_basis, turned
 from shoestring.words.team import Team
 
@@ -79,6 +79,14 @@ class CountRun:
         if self.place.stage in left:
             left[self.place.stage] -= self.n_done
         return left
+
+    def expected_entries(self, share: float) -> float:
+        """How many entries the matrix has, or will have, or may have with a share of the text."""
+        if self.matrix is not None:
+            return float(len(self.matrix.values))
+        if self.blocks:
+            return self.pmi.n_blocks * float(np.mean([len(v) for _, (_, _, v) in self.blocks]))
+        return min(MAX_CONTEXTS * self.pmi.n_words, 2 * self.pmi.radius * share * len(self.pmi.ids))
 
     @property
     def n_done(self) -> int:

@@ -24,7 +24,7 @@ from shoestring.words.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from shoestring.words.count_budget import Costs, measured_costs
+from shoestring.words.count_budget import FEW_STEPS, Costs, measured_costs
 from shoestring.words.count_run import CountRun
 from shoestring.words.counts import PmiBlocks
 from shoestring.words.team import Team
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from shoestring.words.count_rule import CountSettings
 
 RULE = "counts"
-FEW_STEPS = 3  # of k-means, that are left time for when the SVD is cut short
 
 _SAID = {
     "counting": "counting, block {} of {}",
@@ -149,11 +148,13 @@ class WatchedRun:
             return
         left = self._deadline - began
         if stage == "counting":
-            self._share = costs.lowered(run, self._share, left)
-        spare = 2 * costs.turn + FEW_STEPS * costs.centres if stage == "factors" else costs.centres
+            self._share = costs.fitting(run, self._share, left)
+        spare = costs.centres
+        if stage == "factors":  # two turns, and with its SVD and a product two more
+            spare = 4 * costs.one_turn(run, self._share) + FEW_STEPS * costs.centres
         run.advance(self._share, hurried=left < spare + costs.end)
         n_steps = run.n_done - done if run.place.stage == stage else 0
-        costs.saw(stage, n_steps, self._share, time.monotonic() - began)
+        costs.saw(run, stage, n_steps, self._share, time.monotonic() - began)
 
     def _keep(self) -> None:
         if self._folder is None:

@@ -32,7 +32,7 @@ from shoestring.words.corpus import EncodedCorpus, encode_corpus
 from shoestring.words.shards import Reading
 
 USUAL_VOCABULARY = 20_000
-SHARE_OF_BUDGET = 0.3  # for cutting words; to count them and write ids takes about as long again
+SHARE_OF_BUDGET = 0.25  # for reading; to count words and write ids takes about as long again
 LEAST_SHARE = 0.01
 PROBED_FILES = 3
 PROBE_SECONDS = 1.0
@@ -55,7 +55,7 @@ def corpus_of(
     vocab_size : int or None
         None for the usual one, or fewer words.
     checkpoint : Path or None
-        Its folder. The corpus stays there when the block is left by Ctrl-C.
+        Its folder. The corpus stays there when the block is left by Ctrl-C, or for want of time.
     seconds : float
         Of the whole budget; infinity without one.
     **reading
@@ -82,7 +82,8 @@ def corpus_of(
         yield corpus
     except BaseException as error:
         if checkpoint is not None:
-            if isinstance(error, ShoestringError) and not (checkpoint / WEIGHTS).exists():
+            useless = isinstance(error, ShoestringError) and not isinstance(error, BudgetError)
+            if useless and not (checkpoint / WEIGHTS).exists():
                 shutil.rmtree(checkpoint / CORPUS, ignore_errors=True)
                 with suppress(OSError):
                     (checkpoint / SOURCE).unlink()
@@ -135,6 +136,12 @@ class Source:
         return self._known.get("how") == self._how
 
     @property
+    def _may_be_chosen_anew(self) -> bool:
+        """Whether a share of the documents was read, and nothing was learnt from it yet."""
+        assert self._checkpoint is not None
+        return bool(self._known["share"] < 1) and not (self._checkpoint / WEIGHTS).exists()
+
+    @property
     def folder(self) -> Path | None:
         """Where the corpus goes: aside, while that of a run that has begun otherwise is there."""
         if self._checkpoint is None:
@@ -145,7 +152,7 @@ class Source:
 
     def kept(self) -> EncodedCorpus | None:
         """The corpus beside the checkpoint, if it is this one."""
-        if self._checkpoint is None or not self._is_known:
+        if self._checkpoint is None or not self._is_known or self._may_be_chosen_anew:
             return None
         try:
             return EncodedCorpus.open(self._checkpoint / CORPUS)
@@ -154,7 +161,7 @@ class Source:
 
     def share(self, seconds: float) -> float:
         """The share of the documents to read: as it was begun, or as a budget affords it."""
-        if self._is_known:
+        if self._is_known and not self._may_be_chosen_anew:
             return float(self._known["share"])
         if self._files is None or seconds == math.inf:
             return 1.0
@@ -185,28 +192,37 @@ def affordable_share(files: list[Path], reading: Reading, seconds: float) -> flo
     -----
     Cost: about a second, less for small files.
     """
-    n_bytes, took = 0.0, 1e-9
-    probed = files[:: max(1, -(-len(files) // PROBED_FILES))]
-    for file in probed:
-        packed = PACKED if file.suffix in (".gz", ".zip") else 1
-        began = time.monotonic()
-        with closing(read_documents(file, reading.text, wrapped=reading.wrapped)) as documents:
-            for paragraphs in documents:
-                reading.sentences(paragraphs)
-                n_bytes += sum(map(len, map(str.encode, paragraphs))) / packed
-                if time.monotonic() - began > PROBE_SECONDS / len(probed):
-                    break
-        took += time.monotonic() - began
     total = sum(file.stat().st_size for file in files)
-    share = seconds * n_bytes / took / max(total, 1)
+    reading_s, cutting_s = (total * each for each in _seconds_a_byte(files, reading))
+    share = (seconds - reading_s) / cutting_s
     if share < LEAST_SHARE:
-        needed = LEAST_SHARE * total * took / max(n_bytes, 1) / SHARE_OF_BUDGET / 60
+        needed = (reading_s + LEAST_SHARE * cutting_s) / SHARE_OF_BUDGET / 60
         raise BudgetError(
             f"{seconds / SHARE_OF_BUDGET / 60:.2g} minutes are not enough to read "
             f"{LEAST_SHARE:.0%} of {total / 1e6:,.0f} MB of text. Pass {needed:.2g} minutes or "
             "more, or fewer files."
         )
     return min(1.0, share)
+
+
+def _seconds_a_byte(files: list[Path], reading: Reading) -> tuple[float, float]:
+    """To read the documents, and to cut them into words; seen from some of the files."""
+    n_bytes = read_s = cut_s = 1e-9
+    probed = files[:: max(1, -(-len(files) // PROBED_FILES))]
+    for file in probed:
+        packed = PACKED if file.suffix in (".gz", ".zip") else 1
+        began = read_from = time.monotonic()
+        with closing(read_documents(file, reading.text, wrapped=reading.wrapped)) as documents:
+            for paragraphs in documents:
+                cut_from = time.monotonic()
+                reading.sentences(paragraphs)
+                n_bytes += sum(len(p.encode("utf-8", "surrogatepass")) for p in paragraphs) / packed
+                read_s += cut_from - read_from
+                read_from = time.monotonic()
+                cut_s += read_from - cut_from
+                if read_from - began > PROBE_SECONDS / len(probed):
+                    break
+    return read_s / n_bytes, cut_s / n_bytes
 
 
 def _files_of(texts: Any) -> list[Path] | None:
