@@ -37,10 +37,10 @@ def methods(bench: ways.Bench, seed: int, with_variants: bool) -> dict[str, ways
         whole = N_ANCHORS * n_items
         found |= {
             "ours, word codes as first stage, 32 anchors": ways.ours(
-                bench, anchors, whole, word_codes=True
+                bench, anchors, whole, encoder="words"
             ),
             "ours, word codes as first stage, no anchors": ways.ours(
-                bench, anchors[:0], 0, word_codes=True
+                bench, anchors[:0], 0, encoder="words"
             ),
             "ours, 8 anchors": ways.ours(bench, anchors[:SPARSE], SPARSE * n_items),
             f"ours, 32 sparse anchors ({SPARSE} calls a text)": sparse,

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +33,22 @@ class Bench:
     collection: Collection
     tests: np.ndarray  # (queries, N): exact scores
     anchors: np.ndarray  # (pool, N)
-    index: Path
-    word_codes: Path  # an index of codes of 50 bytes in place of the vectors
-    scores: dict[tuple[str, str], float] = field(default_factory=dict)
+    folder: Path  # of the indexes
+
+    @property
+    def index(self) -> Path:
+        """The index that the library would make: vectors and words."""
+        return self.index_of("minilm" if self.collection.language == "en" else "lsa")
+
+    def index_of(self, encoder: str) -> Path:
+        """An index of an encoder, built where it is first asked for."""
+        path = self.folder / encoder
+        if not path.exists():
+            texts = self.collection.texts
+            records = [{"id": str(i), "text": text} for i, text in enumerate(texts)]
+            scorer = score_with(lambda pairs: np.zeros(len(pairs)), name="matrix")
+            SearchIndex.build(path, records, scorer=scorer, encoder=encoder, progress=False)
+        return path
 
     @property
     def n_items(self) -> int:
@@ -45,7 +58,7 @@ class Bench:
 
 @contextmanager
 def bench(collection: Collection, matrix: np.ndarray) -> Iterator[Bench]:
-    """Build the index once (vectors and words); variants are made of copies of it."""
+    """Where an index is built once for each encoder; variants are made of copies of it."""
     n_test = len(collection.queries)
     whole = ~np.isnan(matrix).any(axis=1)
     tests, anchors = matrix[:n_test][whole[:n_test]], matrix[n_test:][whole[n_test:]]
@@ -60,14 +73,7 @@ def bench(collection: Collection, matrix: np.ndarray) -> Iterator[Bench]:
         pool,
     )
     with tempfile.TemporaryDirectory() as folder:
-        records = [{"id": str(i), "text": text} for i, text in enumerate(kept.texts)]
-        scorer = score_with(lambda pairs: np.zeros(len(pairs)), name="matrix")
-        paths = Path(folder) / "index", Path(folder) / "word-codes"
-        for path, encoder in zip(
-            paths, ("minilm" if kept.language == "en" else "lsa", "words"), strict=True
-        ):
-            SearchIndex.build(path, records, scorer=scorer, encoder=encoder, progress=False)
-        yield Bench(kept, tests, anchors, *paths)
+        yield Bench(kept, tests, anchors, Path(folder))
 
 
 def chosen_anchors(bench: Bench, n_anchors: int, seed: int) -> np.ndarray:
@@ -82,7 +88,7 @@ def ours(
     *,
     shuffled: bool = False,
     seed: int = 0,
-    word_codes: bool = False,
+    encoder: str | None = None,
 ) -> Choose:
     """The library: an index with so many calls spent on these anchor queries, then the rounds."""
     texts = {text: i for i, text in enumerate(bench.collection.texts)}
@@ -94,8 +100,8 @@ def ours(
     def look_up(pairs: list[tuple[str, str]]) -> list[float]:
         return [float(rows[query][texts[text]]) for query, text in pairs]
 
-    path = bench.index.with_name(f"variant-{np.random.default_rng().integers(1 << 40)}")
-    shutil.copytree(bench.word_codes if word_codes else bench.index, path)
+    path = bench.folder / f"variant-{np.random.default_rng().integers(1 << 40)}"
+    shutil.copytree(bench.index_of(encoder) if encoder else bench.index, path)
     index = SearchIndex.build(
         path,
         scorer=score_with(look_up, name="matrix"),

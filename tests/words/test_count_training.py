@@ -4,14 +4,12 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.words.two_topics import started, two_topics
 
 from shoestring.errors import BudgetError, IntegrityError, ParameterError, ShoestringWarning
 from shoestring.words import count_watch, counts
@@ -33,13 +31,7 @@ def small_blocks(monkeypatch):
 
 
 def corpus(n_sentences=400, seed=0):
-    """Sentences over two topics."""
-    rng = np.random.default_rng(seed)
-    topics = rng.integers(2, size=(n_sentences, 1))
-    words = 2 * rng.integers(N_WORDS // 2, size=(n_sentences, 20)) + topics
-    words[rng.random(words.shape) < 0.05] = -1
-    ids = words.astype(np.int32).ravel()
-    return ids, np.arange(0, len(ids) + 1, 20), np.bincount(ids[ids >= 0], minlength=N_WORDS)
+    return two_topics(N_WORDS, n_sentences, seed)
 
 
 def place_of(folder):
@@ -50,8 +42,7 @@ def place_of(folder):
 # --- interruption
 
 PROGRAM = """
-import sys, time
-sys.path.insert(0, {folder!r})
+import time
 from test_count_training import N_WORDS, SETTINGS, CountRun, corpus, counts, train_on_counts
 counts.BLOCK_BYTES = 8 * N_WORDS * N_WORDS // 40
 advance = CountRun.advance
@@ -66,13 +57,7 @@ train_on_counts(*corpus(), SETTINGS, checkpoint={checkpoint!r}, checkpoint_secon
 
 def process_that_trains(checkpoint, n_steps):
     """Start a process that trains, and wait until it has done so many steps."""
-    program = PROGRAM.format(folder=str(Path(__file__).parent), checkpoint=str(checkpoint))
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
+    process = started(PROGRAM.format(checkpoint=str(checkpoint)))
     for _ in range(n_steps):
         assert process.stdout.readline(), process.stderr.read()
     return process

@@ -3,14 +3,12 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.words.two_topics import started, two_topics
 
 from shoestring.errors import (
     BudgetError,
@@ -29,13 +27,8 @@ SETTINGS = TrainingSettings(n_neurons=16, window=5, n_epochs=4, batch_size=100, 
 
 
 def corpus(n_sentences=120, seed=0):
-    """Sentences over two topics; 16 windows each."""
-    rng = np.random.default_rng(seed)
-    topics = rng.integers(2, size=(n_sentences, 1))
-    words = 2 * rng.integers(N_WORDS // 2, size=(n_sentences, 20)) + topics
-    words[rng.random(words.shape) < 0.05] = -1
-    ids = words.astype(np.int32).ravel()
-    return ids, np.arange(0, len(ids) + 1, 20), np.bincount(ids[ids >= 0], minlength=N_WORDS)
+    """16 windows each."""
+    return two_topics(N_WORDS, n_sentences, seed)
 
 
 def test_training_is_the_rule_over_shuffled_epochs_at_a_falling_rate():
@@ -91,8 +84,7 @@ def test_the_record_counts_dead_neurons_and_the_entropy_of_the_winners():
 # --- interruption
 
 PROGRAM = """
-import sys, time
-sys.path.insert(0, {folder!r})
+import time
 from test_training import SETTINGS, corpus, run_module, train
 advance = run_module.Run.advance
 def slowly(self):
@@ -106,14 +98,7 @@ train(*corpus(), SETTINGS, checkpoint={checkpoint!r}, checkpoint_seconds={every}
 
 def process_that_trains(checkpoint, every, until):
     """Start a process that trains and wait until that many mini-batches are done."""
-    folder = str(Path(__file__).parent)
-    program = PROGRAM.format(folder=folder, checkpoint=str(checkpoint), every=every)
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
+    process = started(PROGRAM.format(checkpoint=str(checkpoint), every=every))
     for line in process.stdout:
         if int(line) >= until:
             return process

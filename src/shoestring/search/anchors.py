@@ -1,9 +1,10 @@
 """Which queries to take as anchors, which texts they are scored with, and how many calls each gets.
 
 Measured (``python -m benchmarks.search.anchors_per_call``, docs/results.md): calls on up to 32
-queries with their most promising texts buy as much as on fewer queries with every text, or more.
-Random texts beside the promising ones bought nothing (docs/log.md). Which queries are taken counts
-most where they are few: those that cover the others best gain up to four points over random ones.
+queries with their most promising texts buy about as much as on few queries with every text: a
+little less at 2 calls a text, a little more from 8 on. Random texts beside the promising ones
+bought nothing (docs/log.md). Which queries are taken counts most where they are few: those that
+cover the others best gain one to five points over random ones.
 So: the user's own queries where there are any, first sentences of random texts otherwise; up to 32
 of them, each the one that brings the others nearest to a chosen one (greedy facility location,
 which is within 1 - 1/e of the best: Nemhauser, Wolsey & Fisher 1978); and an even share of all

@@ -24,7 +24,7 @@ from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.search import building, querying, vectors
 from shoestring.search.features import IndexRows
-from shoestring.search.folder import CONFIG, release_folder
+from shoestring.search.folder import release_folder
 from shoestring.search.generations import View
 from shoestring.search.intake import AddReport, OnDuplicate, is_storable
 from shoestring.search.ledger import ScoreLedger
@@ -33,6 +33,7 @@ from shoestring.search.paying import Payer
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.text import read_records
+from shoestring.text.reading import CONFIG
 from shoestring.types import Hit, Hits, PairScorer, Record
 
 DEFAULT_CALLS = 50
@@ -132,8 +133,8 @@ class SearchIndex:
         -----
         ShoestringWarning
             If texts have no letter or digit where the vectors are lexical, or no word that the
-            codes know; if ``calls`` pay for
-            nothing, because there is no scorer or no text that an anchor query can be taken from.
+            codes know; if ``calls`` pay for nothing, because there is no scorer or no text that an
+            anchor query can be taken from.
         """
         if minutes is not None and not minutes > 0:
             raise BudgetError(

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
+from shoestring.errors import ParameterError, StorageError
+from shoestring.text.reading import CONFIG, checked_config
 from shoestring.text.writing import written_aside
 
 FORMAT_VERSION = 1
-CONFIG = "config.json"
 _FORMAT = "shoestring-search-index"
 _OURS = (
     CONFIG,
@@ -83,26 +83,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     IntegrityError
         If the file is damaged.
     """
-    path = folder / CONFIG
-    try:
-        document = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        hint = "Build one: shoestring search build ... --out FOLDER"
-        raise ParameterError.of(
-            "path", "RecordStore.open", "the folder of an index", str(folder), hint
-        ) from None
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise IntegrityError(f"{path} is damaged: {error}. Build the index again.") from error
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise FormatError("This is not the config.json of a search index.", file=path)
-    version = document.get("format_version")
-    if version != FORMAT_VERSION:
-        raise FormatError(
-            f"The index has format version {version!r}; this version of shoestring reads "
-            f"{FORMAT_VERSION}. Upgrade shoestring, or build the index again with this version.",
-            file=path,
-        )
+    hint = "Build one: shoestring search build ... --out FOLDER"
+    want = "the folder of an index"
+    document = checked_config(
+        folder, _FORMAT, (FORMAT_VERSION,), what="a search index", remedy="Build the index again.",
+        missing=ParameterError.of("path", "RecordStore.open", want, str(folder), hint),
+    )  # fmt: skip
     settings: dict[str, Any] = document.get("settings", {})
     return settings

@@ -36,7 +36,7 @@ from shoestring.search.database import (
     transaction,
     writer_lock,
 )
-from shoestring.search.folder import CONFIG, claim_folder, read_config, write_config
+from shoestring.search.folder import claim_folder, read_config, write_config
 from shoestring.search.generations import View
 from shoestring.search.intake import (
     AddReport,
@@ -49,6 +49,7 @@ from shoestring.search.intake import (
     take_back,
 )
 from shoestring.search.snapshot import Snapshot, open_snapshot
+from shoestring.text.reading import CONFIG
 from shoestring.text.tokens import tokenize as tokenize_words
 from shoestring.types import Record
 

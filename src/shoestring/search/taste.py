@@ -37,7 +37,7 @@ from shoestring.types import FloatArray
 Floats = NDArray[np.float64]
 SPREAD = 0.02  # t before it is learnt; flat from 0.005 to 0.05 (docs/log.md)
 SPREAD_QUERIES = 8  # how many queries that counts for
-N_STEPS = 4  # of expectation and maximisation
+N_STEPS = 3  # of expectation and maximisation
 LEAST_NOISE = 1e-6  # share of the scores' variance that a line cannot explain
 LEAST_SPREAD = 1e-9  # of a feature; below there is nothing but rounding, and it gets weight 0
 
@@ -137,17 +137,19 @@ def _fit(
     gram, moment = sum(line.gram for line in lines), sum(line.moment for line in lines)
     usual *= max(float(usual @ moment), 0.0) / max(float(usual @ gram @ usual), 1e-300)
     t = np.full(len(usual), SPREAD)
+    common, covariance = _common_weights(lines, usual, t)
+    own = [line.weights_around(common, t) for line in lines]
     for _ in range(N_STEPS):
+        t = _spread_of_weights(lines, common, own, t)
         common, covariance = _common_weights(lines, usual, t)
         own = [line.weights_around(common, t) for line in lines]
-        before, t = t, _spread_of_weights(lines, common, own, t)
     residuals = np.zeros(known.shape, dtype=np.float32)
     constants = [line.constant(weights) for line, weights in zip(lines, own, strict=True)]
     for j, (z, y) in enumerate(zip(features, scores, strict=True)):
         x = (z[known[j]] - mean) / spread
         residuals[j, known[j]] = y - constants[j] - x @ own[j]
     variance = float(np.mean(np.square(residuals[known], dtype=np.float64)))
-    loadings = np.linalg.cholesky(covariance + np.diag(before)) / spread[:, None]
+    loadings = np.linalg.cholesky(covariance + np.diag(t)) / spread[:, None]
     weights, constant = common / spread, float(np.mean(constants))
     taste = Taste(weights, constant - float(mean @ weights), max(variance, 1e-12), loadings)
     return taste, residuals

@@ -22,7 +22,7 @@ from shoestring.errors import BudgetError
 from shoestring.text.token_encoder import unit_rows
 from shoestring.words.centres import moved
 from shoestring.words.count_run import LEAST_TURNS, CountRun
-from shoestring.words.counts import SparseRows
+from shoestring.words.counts import SparseRows, room_for_columns
 from shoestring.words.factors import first_basis, turned
 from shoestring.words.team import Team
 
@@ -170,7 +170,8 @@ def _svd_seconds(run: CountRun, team: Team) -> tuple[float, float]:
     times = []
     for n_entries in (n_rows, TIMED_ENTRIES):
         starts = np.linspace(0, n_entries, n_rows + 1).astype(np.int64)
-        columns = rng.integers(n_rows, size=n_entries, dtype=np.int32)
+        columns = room_for_columns(n_entries, pmi.n_words)  # else it is compiled once more
+        columns[:] = rng.integers(n_rows, size=n_entries)
         matrix = SparseRows(starts, columns, np.ones(n_entries, np.float32))
         times.append(_seconds(lambda matrix=matrix: turned(matrix, basis, 0, team)))  # type: ignore[misc]
     an_entry = max(times[1] - times[0], 0.0) / max(1, TIMED_ENTRIES - n_rows)

@@ -177,7 +177,7 @@ class PmiBlocks:
         with np.errstate(divide="ignore"):
             log_rows = np.log(together.sum(axis=1))
         sizes = _keep_positive(together, log_rows, self._log_columns, self.max_contexts)
-        columns = _room_for_columns(sizes.sum(), self.n_words)
+        columns = room_for_columns(sizes.sum(), self.n_words)
         values = np.empty(sizes.sum(), dtype=np.float32)
         _gather(together, sizes, columns, values)
         return sizes, columns, values
@@ -189,7 +189,7 @@ def joined(blocks: list[Any], n_words: int) -> SparseRows:
     for block, (of_rows, _, _) in enumerate(blocks):
         sizes[1 + block :: len(blocks)] = of_rows
     starts = np.cumsum(sizes)
-    columns = _room_for_columns(starts[-1], n_words)
+    columns = room_for_columns(starts[-1], n_words)
     values = np.empty(starts[-1], dtype=np.float32)
     for block in range(len(blocks)):
         of_rows, block_columns, block_values = blocks[block]
@@ -216,7 +216,7 @@ def _is_drawn(sentence: int, share: float, key: np.uint64) -> bool:
     return bool(np.float64(mixed >> np.uint64(11)) * 2.0**-53 < share)
 
 
-def _room_for_columns(n: int, n_words: int) -> Columns:
+def room_for_columns(n: int, n_words: int) -> Columns:
     """An array for n columns, of two bytes each where there are few enough words."""
     return np.empty(n, np.uint16) if n_words <= 1 << 16 else np.empty(n, np.int32)
 
