@@ -21,7 +21,6 @@ from benchmarks.words import data, models
 from shoestring import BinaryVectors
 from shoestring.words.evaluate import evaluate
 from shoestring.words.interchange import read_vectors
-from shoestring.words.recipes import RULES
 
 N_ACTIVE = (4, 8, 16, 32, 64, 128)
 BYTES = {
@@ -47,9 +46,10 @@ Way = Callable[[int], np.ndarray]  # seed to bits (A, bits), or to vectors
 def judgements(text: models.Corpus) -> tuple[Judged, np.ndarray, Scores]:
     """The pairs of each set whose words are known, the words asked for, the share of such pairs.
 
-    The pairs hold places among the words asked for (A,), which are rows of the vocabulary.
+    The pairs hold places among the words asked for (A,), which are rows of the vocabulary. The
+    most frequent words are not asked for: one recipe has no vectors of them.
     """
-    rows = {word: i for i, word in enumerate(text.encoded.words)}
+    rows = {word: i for i, word in enumerate(text.encoded.words) if i >= models.SKIPPED}
     judged, coverage = {}, {}
     for name, pairs in data.similarity_sets(text.language).items():
         known = [(rows[a], rows[b], s) for a, b, s in pairs if a in rows and b in rows]
@@ -92,7 +92,7 @@ class Contest:
     def seeds(self, rule: str = "") -> range:
         """Of ours and of projections; of the published rule perhaps fewer, as it takes longest."""
         options = self.options
-        n = options.published_seeds if rule == "published" else options.seeds
+        n = options.published_seeds if rule.startswith("published") else options.seeds
         return range(options.seed, options.seed + n)
 
     def score(self, codes: Way, rule: str = "") -> Scores:
@@ -104,8 +104,10 @@ class Contest:
         return models.ours(self.text, rule, n_neurons, seed, self.options.epochs)
 
     def _read_targets(self, rule: str, n_neurons: int, seed: int) -> np.ndarray:
-        targets = self.vectors(rule, n_neurons, seed).activations_[-len(self.text.encoded.words) :]
-        return np.asarray(targets[self.asked])
+        vectors = self.vectors(rule, n_neurons, seed)
+        targets = vectors.activations_[-len(vectors) :]
+        asked = [self.text.encoded.words[row] for row in self.asked]
+        return np.asarray(targets[[vectors.key_to_index[word] for word in asked]])
 
     def ours(self, rule: str, n_neurons: int, k: int) -> Scores:
         """The score of k active bits of a rule's neurons."""
@@ -152,7 +154,7 @@ class Contest:
     def by_active_bits(self) -> Table:
         """k active bits of ours, k bits of a projection."""
         table: Table = {}
-        for rule in RULES:
+        for rule in models.RECIPES:
             table[f"{rule}, k of 400"] = {k: self.ours(rule, 400, k) for k in N_ACTIVE}
         for name, dense in self.peers().items():
             vectors = dense()
@@ -167,7 +169,7 @@ class Contest:
         for size in sizes:
             k, n_neurons = BYTES[size]
             assert models.stored_bytes(n_neurons, k) <= size
-            for rule in RULES:
+            for rule in models.RECIPES:
                 row = table.setdefault(f"{rule}, of {n_neurons}", {})
                 row[size] = self.ours(rule, n_neurons, k)
         for name, dense in self.peers().items():
@@ -199,8 +201,8 @@ class Contest:
         files.append(require("wordsim/wic/test.data.txt"))
         tune_on = require("wordsim/wic/train.data.txt")
         table: dict[str, Scores] = {}
-        for rule, (k, n_neurons) in product(RULES, IN_CONTEXT):
-            if rule == "published" and n_neurons != 400:
+        for rule, (k, n_neurons) in product(models.RECIPES, IN_CONTEXT):
+            if rule != "counts" and n_neurons != 400:
                 continue
             found: dict[str, list[float]] = {}
             for seed in self.seeds(rule):

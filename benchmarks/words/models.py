@@ -25,6 +25,14 @@ from shoestring.words.corpus import EncodedCorpus, encode_corpus
 
 VOCABULARY = 20_000
 WINDOW = 11
+SKIPPED = 150  # words that the published rule is also tried without
+RECIPES: dict[str, dict[str, Any]] = {
+    "counts": {"rule": "counts"},
+    "published": {"rule": "published"},
+    f"published, rate 0.1, without {SKIPPED} words": {
+        "rule": "published", "learning_rate": 0.1, "skip_top": SKIPPED,
+    },
+}  # fmt: skip
 WIDTHS = (128, 300)  # of word2vec: as many dimensions as bits in 16 bytes, and its usual number
 M = 1_000_000
 QUICK_TOKENS = M  # of a quick run
@@ -43,35 +51,43 @@ class Corpus:
     def name(self) -> str:
         return f"{self.language}-{self.n_tokens}"
 
+    def without_frequent(self) -> Corpus:
+        """The same text without its most frequent words."""
+        return corpus(self.language, self.n_tokens, SKIPPED)
+
     def place(self, *settings: object) -> Path:
         """Where something that was trained on it is kept."""
         parts = [self.name, self.encoded.fingerprint[:8], *map(str, settings)]
         return CACHE / "words" / "-".join(parts)
 
 
-def corpus(language: str, n_tokens: int) -> Corpus:
+def corpus(language: str, n_tokens: int, skip_top: int = 0) -> Corpus:
     """About so many tokens of a language; all there are where that is less."""
-    name = f"{language}-{n_tokens}"
+    name = f"{language}-{n_tokens}" + f"-skip{skip_top}" * bool(skip_top)
     folder = CACHE / "words" / name
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         lexicon = data.chinese_lexicon() if language == "zh" else None
         texts = data.training_texts(language, n_tokens)
-        encode_corpus(texts, folder, vocab_size=VOCABULARY, lexicon=lexicon)
+        encode_corpus(texts, folder, vocab_size=VOCABULARY, lexicon=lexicon, skip_top=skip_top)
     return Corpus(language, n_tokens, EncodedCorpus.open(folder))
 
 
-def ours(text: Corpus, rule: str, n_neurons: int, seed: int, n_epochs: int) -> BinaryVectors:
-    """Our vectors by one of the rules; epochs are the published one's."""
-    epochs = (n_epochs,) if rule == "published" else ()
-    folder = text.place(rule, n_neurons, *epochs, seed)
+def ours(text: Corpus, recipe: str, n_neurons: int, seed: int, n_epochs: int) -> BinaryVectors:
+    """Our vectors by one of the recipes; epochs are the published rule's."""
+    settings = dict(RECIPES[recipe])
+    read = text.without_frequent() if settings.pop("skip_top", 0) else text
+    rate = (settings["learning_rate"],) if "learning_rate" in settings else ()
+    epochs = (n_epochs, *rate) if settings["rule"] == "published" else ()
+    folder = read.place(settings["rule"], n_neurons, *epochs, seed)
     if not folder.exists():
+        k = min(50, n_neurons)
         vectors = BinaryVectors(
-            n_neurons, min(50, n_neurons), WINDOW, rule=rule, n_epochs=n_epochs, random_state=seed
+            n_neurons, k, WINDOW, n_epochs=n_epochs, random_state=seed, **settings
         )
         started = time.monotonic()
-        vectors.fit(text.encoded).save(folder)
-        say(text, f"{rule}, {n_neurons} neurons, seed {seed}", time.monotonic() - started)
+        vectors.fit(read.encoded).save(folder)
+        say(text, f"{recipe}, {n_neurons} neurons, seed {seed}", time.monotonic() - started)
     return BinaryVectors.load(folder)
 
 

@@ -47,6 +47,8 @@ def test_the_published_rule_has_caught_up_where_it_is_as_good():
     sizes["published"] = {"1.0 M": {"mean": 2.0}}
     assert bars.caught_up(sizes) is None
     assert "has not caught up" in bars.sentences("en", {"by corpus size": sizes})[0]
+    sizes["published, another rate"] = {"9.9 M": {"mean": 46.0}}
+    assert bars.caught_up(sizes) == "9.9 M"
 
 
 def test_what_was_not_measured_has_no_bar():

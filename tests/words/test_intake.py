@@ -12,8 +12,8 @@ from shoestring.words.shards import Reading
 from .conftest import SETTINGS
 
 READING = {
-    "min_count": 1, "max_share": 1.0, "phrases": 0, "segmented": False, "lexicon": None, "seed": 0,
-    "progress": False,
+    "min_count": 1, "max_share": 1.0, "skip_top": 0, "phrases": 0, "segmented": False,
+    "lexicon": None, "seed": 0, "progress": False,
 }  # fmt: skip
 
 

@@ -551,6 +551,26 @@ def test_a_checkpoint_of_other_settings_is_refused_and_stays(tmp_path, texts, mo
     assert [path.name for path in folder.iterdir()] == ["weights"]
 
 
+def test_the_learning_rate_is_that_of_the_published_rule(texts):
+    usual, given, faster = (
+        BinaryVectors(rule="published", **rate, **SETTINGS).fit(texts)
+        for rate in ({}, {"learning_rate": 0.002}, {"learning_rate": 0.02})
+    )
+    assert given.activations_.tobytes() == usual.activations_.tobytes()
+    began = BinaryVectors(rule="published", learning_rate=1e-9, **SETTINGS).fit(texts)
+    moved = [np.abs(v.activations_ - began.activations_).max() for v in (usual, faster)]
+    assert 5 < moved[1] / moved[0] < 11  # each step is bounded by the rate
+    with pytest.raises(ParameterError, match=r"learning_rate.*positive.*Got 0"):
+        BinaryVectors(learning_rate=0, **SETTINGS).fit(["never read"])
+
+
+def test_the_most_frequent_words_can_be_skipped(texts):
+    everything = BinaryVectors(**SETTINGS).fit(texts).index_to_key
+    rest = BinaryVectors(skip_top=2, **SETTINGS).fit(texts)
+    assert rest.index_to_key == everything[2:]
+    assert everything[0] not in rest
+
+
 def test_bad_input_leaves_no_checkpoint_behind(tmp_path):
     folder = tmp_path / "checkpoint"
     with pytest.raises(ShoestringError):

@@ -256,6 +256,8 @@ def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
         (b" \n\n... !!\n", (), "no word"),
         (b"a b c d e f\n", ("--min-count", 9), "the most frequent word, 'a', occurs 1 times"),
         (b"a b c d e f\n", ("--rule", "oja"), "one of counts, published. Got 'oja'"),
+        (b"a b c d e f\n", ("--learning-rate", "0"), "a positive float. Got 0.0"),
+        (b"a b c d e f\n", ("--skip-top", "-1"), "an int of at least 0. Got -1"),
         (b"a b c d e f\n", ("--lexicon", "none.txt"), "There is no file none.txt"),
         (b"fine\n\xff\xfe\n", (), "corpus.txt:2:1: not UTF-8"),
         (b"GIF89a\x00\x00\x01", (), "corpus.txt"),

@@ -2,25 +2,23 @@
 
 ``config.json`` has the settings and says which files are in force: ``vocabulary-<n>.json``,
 ``codes-<n>.npy`` (packed bits), and, unless they were left out, ``counts-<n>.npy`` and
-``activations-<n>.npy``. A save writes files of a new number and puts them in force by renaming
-``config.json`` into place, so a reader sees what was saved before or what is saved now. Arrays
-are memory-mapped when they are read.
+``activations-<n>.npy`` (:mod:`shoestring.text.numbered`). Arrays are memory-mapped when they are
+read.
 
-Not covered: bit rot inside a file of the right size; two processes that save to one folder at once.
+Not covered: bit rot inside a file of the right size.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shoestring.errors import IntegrityError, ParameterError, StorageError
+from shoestring.errors import IntegrityError, ParameterError
+from shoestring.text.numbered import NumberedFolder
 from shoestring.text.reading import CONFIG, checked_config, map_array
 from shoestring.text.writing import written_aside
 from shoestring.words.table import CodeTable
@@ -29,7 +27,7 @@ FORMAT = "shoestring-word-vectors"
 FORMAT_VERSION = 2
 """2: context rows are stored without their weight. In 1 those of counts were times 0.25."""
 
-_FILE = re.compile(r"(vocabulary|codes|counts|activations)-(\d+)\.(json|npy)(\.part)?")
+_FILES = ("vocabulary.json", "codes.npy", "counts.npy", "activations.npy")
 _REMEDY = "Copy the folder again from where it is whole, or save or train the vectors again."
 
 
@@ -43,7 +41,7 @@ def save_table(folder: Path, table: CodeTable, settings: Mapping[str, Any]) -> N
     StorageError
         If the disk is full or cannot be written; what was saved before stays.
     """
-    number = _claim(folder)
+    number = _FOLDER.claim(folder)
     arrays = {"codes": table.codes, "counts": table.counts, "activations": table.activations}
     kept = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
     vocabulary = json.dumps(table.words, ensure_ascii=False).encode("utf-8", "surrogatepass")
@@ -60,18 +58,15 @@ def save_table(folder: Path, table: CodeTable, settings: Mapping[str, Any]) -> N
         "arrays": {name: (array.dtype.str, array.shape) for name, array in kept.items()},
     }
     text = json.dumps(config, ensure_ascii=False, indent=2, default=np.generic.item)
-    with written_aside(folder / f"vocabulary-{number}.json") as file:
+    vocabulary_file = f"vocabulary-{number}.json"
+    with written_aside(folder / vocabulary_file) as file:
         file.write(vocabulary)
     for name, array in kept.items():
         with written_aside(folder / f"{name}-{number}.npy") as file:
             np.save(file, array, allow_pickle=False)
     with written_aside(folder / CONFIG) as file:
         file.write((text + "\n").encode())
-    for path in folder.iterdir():
-        match = _FILE.fullmatch(path.name)
-        if match is not None and int(match[2]) != number:
-            with suppress(OSError):  # still mapped, on Windows: left to the next time
-                path.unlink()
+    _FOLDER.drop_others(folder, {f"{name}-{number}.npy" for name in kept} | {vocabulary_file})
 
 
 def check_new_or_ours(folder: Path) -> None:
@@ -82,15 +77,7 @@ def check_new_or_ours(folder: Path) -> None:
     ParameterError
         If there is a file of that name, or the folder holds other files.
     """
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    strange = [name for name in names if name.removesuffix(".part") != CONFIG]
-    strange = [name for name in strange if not _FILE.fullmatch(name)]
-    if strange or folder.is_file():
-        want = "a new or empty folder, or one of saved word vectors"
-        got = f"It holds {strange[0]!r}, for example; choose" if strange else "Choose"
-        raise ParameterError.of("folder", "BinaryVectors.save", want, str(folder), f"{got} another")
-    if CONFIG in names:
-        _read_config(folder)
+    _FOLDER.check(folder)
 
 
 def is_saved(folder: Path) -> bool:
@@ -100,17 +87,6 @@ def is_saved(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("format") == FORMAT
-
-
-def _claim(folder: Path) -> int:
-    """Make the folder, or see that it is ours; the number of the files to write."""
-    check_new_or_ours(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be made: {error.strerror or error}.") from error
-    matches = [_FILE.fullmatch(path.name) for path in folder.iterdir()]
-    return 1 + max((int(match[2]) for match in matches if match), default=0)
 
 
 def load_table(folder: Path) -> tuple[CodeTable, dict[str, Any]]:
@@ -170,3 +146,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
         folder, FORMAT, range(1, FORMAT_VERSION + 1), what="word vectors", remedy=_REMEDY,
         missing=ParameterError.of("folder", "BinaryVectors.load", want, str(folder), hint),
     )  # fmt: skip
+
+
+_FOLDER = NumberedFolder(_FILES, "saved word vectors", "BinaryVectors.save", _read_config)

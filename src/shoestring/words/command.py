@@ -88,11 +88,15 @@ def train(
     window: Annotated[int, typer.Option(help="Tokens of a window.")] = 11,
     rule: Annotated[str, typer.Option(help="counts or published.")] = "counts",
     epochs: Annotated[int, typer.Option(help="Passes over the text, published rule.")] = 15,
+    learning_rate: Annotated[
+        float, typer.Option(help="Of its first epoch; 0.02 for less text.")
+    ] = 0.002,
     minutes: Annotated[float | None, typer.Option(help="To read and train in at most.")] = None,
     min_count: Annotated[int, typer.Option(help="Leave out rarer words.")] = 5,
     max_share: Annotated[
         float, typer.Option(help="Leave out words in more than this share of the documents.")
     ] = 1.0,
+    skip_top: Annotated[int, typer.Option(help="Leave out the most frequent words.")] = 0,
     phrases: Annotated[int, typer.Option(help="Rounds of joining pairs: new_york, 电影.")] = 0,
     phrase_threshold: Annotated[
         float, typer.Option(help="A lower one joins more pairs; 3 for Chinese characters.")
@@ -119,9 +123,11 @@ def train(
         window=window,
         rule=rule,
         n_epochs=epochs,
+        learning_rate=learning_rate,
         minutes=minutes,
         min_count=min_count,
         max_share=max_share,
+        skip_top=skip_top,
         phrases=phrases,
         phrase_threshold=phrase_threshold,
         segmented=segmented,

@@ -46,11 +46,13 @@ def train_table(
     vocab_size: int | None,
     min_count: int,
     max_share: float,
+    skip_top: int,
     phrases: int,
     phrase_threshold: float,
     segmented: bool,
     lexicon: Iterable[str] | str | Path | None,
     n_epochs: int,
+    learning_rate: float,
     context_weight: float | None,
     minutes: float | None,
     checkpoint: str | Path | None,
@@ -67,11 +69,14 @@ def train_table(
     checked_int("window", window, 3, MAX_WINDOW, _OWNER)
     if window % 2 == 0:
         raise ParameterError.of("window", _OWNER, "odd, with the word in the middle", window)
+    shared = {"n_neurons": n_neurons, "window": window, "seed": random_state}
+    published = TrainingSettings(n_epochs=n_epochs, learning_rate=learning_rate, **shared)
     budget_s = seconds_of(minutes)
     deadline = time.monotonic() + budget_s
     reading = {
         "min_count": min_count,
         "max_share": max_share,
+        "skip_top": skip_top,
         "phrases": phrases,
         "phrase_threshold": phrase_threshold,
         "segmented": segmented,
@@ -83,14 +88,13 @@ def train_table(
     with corpus_of(texts, vocab_size, folder, budget_s, **reading) as corpus:
         corpus.check_window(window)
         arrays = corpus.ids, corpus.offsets, corpus.counts
-        shared = {"n_neurons": n_neurons, "window": window, "seed": random_state}
         how: dict[str, Any] = {
             "checkpoint": None if folder is None else folder / WEIGHTS,
             "minutes": None if minutes is None else _minutes_until(deadline),
             "progress": progress,
         }
         if rule == "published":
-            weights, _ = train(*arrays, TrainingSettings(n_epochs=n_epochs, **shared), **how)
+            weights, _ = train(*arrays, published, **how)
         else:
             weights = train_on_counts(*arrays, CountSettings(**shared), **how)
         segmented = bool(corpus.settings["reading"]["segmented"])

@@ -53,6 +53,8 @@ class BinaryVectors(TextTransformer):
         Words that occur less often get none.
     max_share : float
         Nor do words that are in more than this share of the documents.
+    skip_top : int
+        Nor do so many of the most frequent ones: they drown out the others by the published rule.
     phrases : int
         Rounds in which pairs of words are joined: ``new_york``, 电影.
     phrase_threshold : float
@@ -63,6 +65,8 @@ class BinaryVectors(TextTransformer):
         Words to keep whole in Chinese and other unspaced scripts; a file has one on each line.
     n_epochs : int
         Passes over the corpus, for the published rule.
+    learning_rate : float
+        Of the published rule's first epoch; 0.002 suits thousands of millions of tokens.
     context_weight : float, optional
         Of each word around another in its code in context: 0.25 by ``counts``, 1, the plain sum, by
         ``published``. ``set_params`` changes it after training.
@@ -96,11 +100,13 @@ class BinaryVectors(TextTransformer):
         vocab_size: int | None = None,
         min_count: int = 5,
         max_share: float = 1.0,
+        skip_top: int = 0,
         phrases: int = 0,
         phrase_threshold: float = 10.0,
         segmented: bool = False,
         lexicon: Iterable[str] | str | Path | None = None,
         n_epochs: int = 15,
+        learning_rate: float = 0.002,
         context_weight: float | None = None,
         minutes: float | None = None,
         checkpoint: str | Path | None = None,
@@ -114,11 +120,13 @@ class BinaryVectors(TextTransformer):
         self.vocab_size = vocab_size
         self.min_count = min_count
         self.max_share = max_share
+        self.skip_top = skip_top
         self.phrases = phrases
         self.phrase_threshold = phrase_threshold
         self.segmented = segmented
         self.lexicon = lexicon
         self.n_epochs = n_epochs
+        self.learning_rate = learning_rate
         self.context_weight = context_weight
         self.minutes = minutes
         self.checkpoint = checkpoint
@@ -144,8 +152,7 @@ class BinaryVectors(TextTransformer):
         Warns
         -----
         ShoestringWarning
-            If the vocabulary is smaller than ``vocab_size``, or ``minutes`` are enough for a share
-            of the text only.
+            If there are fewer words than ``vocab_size``, or ``minutes`` for a share of the text.
         """
         self._table = train_table(texts, **self.get_params())
         return self
@@ -173,8 +180,7 @@ class BinaryVectors(TextTransformer):
         -------
         uint8 array (N, ceil(K / 8))
             Packed, see :mod:`shoestring.words.codes`. Of texts without a known word a
-            ShoestringWarning says how many there are; they have no active bit. Cost: K additions
-            for each known token.
+            ShoestringWarning says how many there are; they have no active bit.
         """
         if isinstance(texts, str):
             raise ParameterError.of("texts", "BinaryVectors.transform", "a list of texts", texts)
@@ -227,11 +233,9 @@ class BinaryVectors(TextTransformer):
         return self._codes.similarity(a, b)
 
     def most_similar(
-        self,
-        positive: str | Code | Sequence[str],
-        negative: str | Sequence[str] = (),
+        self, positive: str | Code | Sequence[str], negative: str | Sequence[str] = (),
         topn: int = 10,
-    ) -> list[tuple[str, float]]:
+    ) -> list[tuple[str, float]]:  # fmt: skip
         """The words whose codes are most like that of a word, of several words, or a code.
 
         Parameters
@@ -246,12 +250,8 @@ class BinaryVectors(TextTransformer):
         Returns
         -------
         list of (str, float)
-            The most alike first, of equals the more frequent; not the words that were given.
-
-        Raises
-        ------
-        UnknownWordError
-            A KeyError; names the nearest spellings.
+            The most alike first, of equals the more frequent; not the words that were given. One
+            that is unknown is an UnknownWordError, a KeyError, which names the nearest spellings.
         """
         return self._codes.most_similar(positive, negative, self.n_active, topn)
 
@@ -320,8 +320,8 @@ class BinaryVectors(TextTransformer):
         ----------
         folder : str or Path
         activations : bool
-            False leaves out the neurons' activations, nearly all of the size: there are no codes
-            in context, of texts, or of another length then.
+            False leaves out the activations, nearly all of the size: there are no codes in
+            context, of texts, or of another length then.
 
         Raises
         ------
