@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from shoestring.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from shoestring.classify import AnalyticSoftmax as AnalyticSoftmax
+    from shoestring.classify import TextClassifier as TextClassifier
     from shoestring.errors import ShoestringError as ShoestringError
     from shoestring.errors import ShoestringWarning as ShoestringWarning
     from shoestring.match import score_with as score_with
@@ -28,6 +30,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "AnalyticSoftmax": "shoestring.classify",
         "BinaryVectors": "shoestring.words",
         "Hit": "shoestring.types",
         "Hits": "shoestring.types",
@@ -36,6 +39,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "SearchIndex": "shoestring.search",
         "ShoestringError": "shoestring.errors",
         "ShoestringWarning": "shoestring.errors",
+        "TextClassifier": "shoestring.classify",
         "TextEncoder": "shoestring.types",
         "read_records": "shoestring.text",
         "score_with": "shoestring.match",

@@ -12,6 +12,7 @@ import warnings
 
 import typer
 
+from shoestring.classify.command import app as classify_app
 from shoestring.errors import ShoestringError, ShoestringWarning
 from shoestring.search.command import app as search_app
 from shoestring.words.command import app as words_app
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(search_app, name="search")
+app.add_typer(classify_app, name="classify")
 app.add_typer(words_app, name="words")
 
 

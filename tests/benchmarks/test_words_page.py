@@ -9,7 +9,7 @@ import pytest
 from benchmarks.words import __main__ as everything
 from benchmarks.words import overlap, page, speed
 
-from benchmarks import output
+from benchmarks import output, parts
 
 RAN = {**output.provenance(), "seed": 0}
 TEXT = SimpleNamespace(n_counted=2_000_000, n_windows=1_000_000, n_known=2_400_000)
@@ -116,7 +116,7 @@ def test_nothing_measured_is_nothing_said():
 @pytest.mark.parametrize("quick", [True, False])
 def test_each_part_writes_its_own_file(quick: bool, tmp_path: Path):
     options = argparse.Namespace(quick=quick, seed=3, json=tmp_path / "words.json")
-    commands = everything.commands(options)
+    commands = parts.commands("benchmarks.words", everything.PARTS, options)
     assert {"speed", "overlap", "quality"} <= set(commands)
     for part, command in commands.items():
         assert command[-1] == str(tmp_path / f"words-{part.replace('_', '-')}.json")

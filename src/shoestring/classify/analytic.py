@@ -1,0 +1,268 @@
+"""The softmax layer in closed form: weights and biases from the moments of the classes.
+
+Maximum likelihood has no closed form for p(c | x) = softmax(W x + b). The normal densities of one
+covariance S do: Bayes' rule gives (Su, kexue.fm/archives/8578, 2021; Fisher 1936; Hastie,
+Tibshirani & Friedman, "The Elements of Statistical Learning", 2nd ed., eq. 4.10)
+
+    w_c = S^-1 m_c,    b_c = log p_c - m_c^T S^-1 m_c / 2.
+
+S is the covariance within the classes divided by the number of samples (ddof 0), as that of
+scikit-learn's ``LinearDiscriminantAnalysis(solver="lsqr")``. Where we leave the published code:
+that whitens the features by their total covariance with ddof 1 and takes the means away,
+C = I - sum p_c m_c m_c^T. In exact arithmetic and with ddof 0 it is the same; but the difference
+cancels, and with ddof 1 is wrong by I / N, which C^-1 makes large where classes lie far apart
+(:func:`published`, for comparison).
+
+The alternative, from the same moments: ridge regression on the one-hot classes (:func:`ridge`).
+
+Shrinkage a: S becomes (1 - a) S + a (tr S / D) I.
+
+Not covered: a covariance for each class (quadratic discriminants).
+
+Letters: N samples, C classes, D features, R the rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cholesky, lapack, solve_triangular
+
+from shoestring.classify.moments import Doubles, Moments
+from shoestring.errors import ParameterError
+
+RANK_TOLERANCE = 1e-12  # of the largest eigenvalue of the correlations: what is less is none
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A softmax layer: p(c | x) = softmax(near (x - origin) + at_origin).
+
+    Parameters
+    ----------
+    near : float64 array (C, D)
+        S^-1 (m_c - origin).
+    at_origin : float64 array (C,)
+    origin : float64 array (D,), optional
+        By default zero. What it changes is the same for all classes, which softmax does not see.
+    common : float64 array (D,), optional
+        S^-1 origin.
+    """
+
+    near: Doubles
+    at_origin: Doubles
+    origin: Doubles | None = None
+    common: Doubles | None = None
+
+    @property
+    def coef(self) -> Doubles:
+        """S^-1 m_c (C, D)."""
+        return self.near if self.common is None else self.near + self.common
+
+    @property
+    def intercept(self) -> Doubles:
+        """(C,): log p_c - m_c^T S^-1 m_c / 2."""
+        if self.origin is None or self.common is None:
+            return self.at_origin
+        return self.at_origin + self.origin @ self.common / 2 - self.coef @ self.origin
+
+    def logits(self, X: NDArray[np.floating], *, common: bool = False) -> Doubles:
+        """Of samples (N, D): float64 (N, C).
+
+        Without ``common`` up to a constant of each sample, and to more digits.
+        """
+        rows = np.asarray(X, np.float64)
+        if self.origin is None or self.common is None:
+            return rows @ self.near.T + self.at_origin
+        beyond = rows - self.origin
+        logits = beyond @ self.near.T + self.at_origin
+        if common:
+            logits += (beyond @ self.common + self.origin @ self.common / 2)[:, None]
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A covariance, factored: S = diag(s) L L^T diag(s), or its pseudo-inverse's square root.
+
+    Features are brought to one scale before, so that a feature in metres and the same in
+    millimetres give the same result; a constant one has no weight.
+
+    Parameters
+    ----------
+    scale : float64 array (D,)
+        The features' standard deviations; 1 where they are constant.
+    lower : float64 array (D, D), optional
+        The Cholesky factor of the correlations.
+    root : float64 array (D, R), optional
+        Where they have not full rank: r r^T is their pseudo-inverse.
+    """
+
+    scale: Doubles
+    lower: Doubles | None
+    root: Doubles | None
+
+    @classmethod
+    def of(cls, covariance: Doubles) -> Metric:
+        """Factor a covariance (D, D); O(D^3)."""
+        variances = np.diag(covariance).copy()
+        constant = variances <= np.finfo(float).tiny
+        scale = np.where(constant, 1.0, np.sqrt(np.maximum(variances, 0.0)))
+        correlations = covariance / scale[:, None] / scale
+        if not constant.any():
+            try:
+                lower = cholesky(correlations, lower=True)
+            except np.linalg.LinAlgError:
+                lower = None
+            if lower is not None:
+                reciprocal, _ = lapack.dpocon(
+                    lower, np.abs(correlations).sum(axis=0).max(), uplo="L"
+                )
+                if reciprocal > RANK_TOLERANCE:
+                    return cls(scale, lower, None)
+        values, vectors = np.linalg.eigh(correlations)
+        kept = values > RANK_TOLERANCE * max(values.max(initial=0.0), 0.0)
+        kept &= values > 0
+        return cls(scale, None, vectors[:, kept] / np.sqrt(values[kept]))
+
+    @property
+    def rank(self) -> int:
+        """R."""
+        return len(self.scale) if self.root is None else int(self.root.shape[1])
+
+    def whiten(self, X: Doubles) -> Doubles:
+        """Rows (N, D) as rows (N, R) whose squared length is x^T S^-1 x."""
+        scaled = X / self.scale
+        if self.lower is None:
+            assert self.root is not None
+            return np.asarray(scaled @ self.root)
+        white: Doubles = solve_triangular(self.lower, scaled.T, lower=True, check_finite=False).T
+        return white
+
+    def solve(self, rows: Doubles) -> Doubles:
+        """S^-1 times each row (n, D)."""
+        white = self.whiten(rows)
+        if self.lower is None:
+            assert self.root is not None
+            return np.asarray(white @ self.root.T) / self.scale
+        back = solve_triangular(self.lower, white.T, lower=True, trans="T", check_finite=False)
+        return np.asarray(back.T) / self.scale
+
+
+def shrunk(covariance: Doubles, shrinkage: float) -> Doubles:
+    """(1 - a) S + a (tr S / D) I, as scikit-learn's ``shrunk_covariance``."""
+    result = (1 - shrinkage) * covariance
+    result.flat[:: len(covariance) + 1] += shrinkage * np.trace(covariance) / len(covariance)
+    return result
+
+
+def normal(moments: Moments, priors: Doubles, shrinkage: float = 0.0) -> tuple[Layer, Metric]:
+    """The layer of normal classes with one covariance.
+
+    Parameters
+    ----------
+    moments : Moments
+    priors : float64 array (C,)
+        Positive; they are divided by their sum.
+    shrinkage : float
+        In [0, 1].
+
+    Returns
+    -------
+    Layer
+    Metric
+        Of the shrunk covariance.
+
+    Notes
+    -----
+    Cost: D^3 / 3 + C D^2 multiplications. No inverse is formed.
+    """
+    metric = Metric.of(shrunk(moments.covariance(), shrinkage))
+    return layer_of(moments, metric, priors), metric
+
+
+def layer_of(moments: Moments, metric: Metric, priors: Doubles) -> Layer:
+    """The layer of normal classes under a metric."""
+    near = metric.solve(moments.means)
+    at_origin = np.log(priors / priors.sum()) - (near * moments.means).sum(axis=1) / 2
+    if moments.shift is None:
+        return Layer(near, at_origin)
+    return Layer(near, at_origin, moments.shift, metric.solve(moments.shift[None])[0])
+
+
+def total_scatter(moments: Moments) -> tuple[Doubles, Doubles]:
+    """The scatter about the mean of all (D, D), and that mean beyond the shift (D,)."""
+    mean = moments.weights @ moments.means / moments.total
+    apart = np.sqrt(moments.weights)[:, None] * (moments.means - mean)
+    return moments.scatter + apart.T @ apart, mean
+
+
+def ridge(moments: Moments, penalty: float) -> Layer:
+    """Least squares on the one-hot classes with a penalty: scikit-learn's ``RidgeClassifier``.
+
+    Its numbers are no logits, though the largest is that of the class; it is there for comparison
+    and as what generalised cross-validation is asked about.
+
+    Parameters
+    ----------
+    moments : Moments
+    penalty : float
+        Times the squared weights.
+    """
+    scatter, mean = total_scatter(moments)
+    scatter.flat[:: len(scatter) + 1] += penalty
+    targets = moments.weights[:, None] * (moments.means - mean)  # (C, D): X^T Y of centred X
+    coef = np.asarray(np.linalg.solve(scatter, targets.T).T, dtype=np.float64)
+    at_zero = moments.weights / moments.total - coef @ (mean + moments.origin)
+    return Layer(coef, at_zero)
+
+
+def published(X: Doubles, labels: NDArray[np.int64], *, ddof: int = 1) -> Layer:
+    """The published code, line by line: whiten by the total covariance, take the means away.
+
+    Parameters
+    ----------
+    X : float64 array (N, D)
+    labels : int64 array (N,)
+        Classes 0 to C - 1.
+    ddof : int
+        1 is published; 0 gives what :func:`normal` does, but for cancellation.
+
+    Notes
+    -----
+    Source: bojone/analytical-classification. For the benchmark; use :func:`normal`.
+    """
+    mean, covariance = X.mean(axis=0), np.cov(X, rowvar=False, ddof=ddof)
+    vectors, values, _ = np.linalg.svd(covariance)
+    kernel = vectors / np.sqrt(values)
+    Z = (X - mean) @ kernel
+    shares = np.bincount(labels) / len(labels)
+    means = np.stack([Z[labels == c].mean(axis=0) for c in range(len(shares))])
+    within = np.eye(Z.shape[1]) - (shares[:, None] * means).T @ means
+    white = np.linalg.solve(within, means.T).T
+    coef = white @ kernel.T
+    return Layer(coef, np.log(shares) - (white * means).sum(axis=1) / 2 - coef @ mean)
+
+
+def checked_priors(priors: object, classes: NDArray[np.generic], weights: Doubles) -> Doubles:
+    """Priors (C,) from None (frequencies), "uniform", an array, or a dict by class."""
+    want = 'None, "uniform", a dict or an array of one positive number for each class'
+    if priors is None:
+        return weights
+    if isinstance(priors, str) and priors == "uniform":
+        return np.ones(len(classes))
+    if isinstance(priors, dict):
+        missing = [c for c in classes.tolist() if c not in priors]
+        if missing:
+            hint = f"Class {missing[0]!r} has none."
+            raise ParameterError.of("priors", "AnalyticSoftmax", want, priors, hint)
+        priors = [priors[c] for c in classes.tolist()]
+    try:
+        values = np.asarray(priors, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.zeros(0)
+    if values.shape != (len(classes),) or not (values > 0).all() or not np.isfinite(values).all():
+        raise ParameterError.of("priors", "AnalyticSoftmax", want, priors)
+    return values

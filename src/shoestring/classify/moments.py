@@ -1,0 +1,341 @@
+"""Moments of classes: counts, means and one pooled scatter; merged and taken back, exactly.
+
+What the closed form of the softmax layer needs of its data are sums over samples. They are kept as
+the weight w_c and the mean m_c of each class and the scatter within the classes about those means,
+
+    G = sum_c sum_{i in c} w_i (x_i - m_c) (x_i - m_c)^T,
+
+because sums of squares about zero cancel where the features are far from it. Two samples merge by
+the pairwise update (Chan, Golub & LeVeque 1979, eq. 2.1), class by class,
+
+    w = w_a + w_b,  m = m_a + (w_b / w) (m_b - m_a),
+    G = G_a + G_b + (w_a w_b / w) (m_b - m_a) (m_b - m_a)^T,
+
+and its inverse takes one of them back. All is float64, and about a fixed point near the samples,
+the shift, so that what lies far from zero is merged as exactly as what does not.
+
+With ``per_class`` the scatter G_c of each class is kept too, and what Ledoit & Wolf's shrinkage
+needs: of z = x - m_c, t_c = sum w |z|^2 z and f_c = sum w |z|^4. They also merge and are taken
+back; shifting them needs G_c, so that the pooled scatter alone would not do.
+
+Not covered: weights below zero; features that are missing.
+
+Letters: N samples, C classes, D features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.errors import ParameterError, ShapeError
+
+Doubles = NDArray[np.float64]
+PER_CLASS = ("sizes", "weights", "means", "class_scatters", "thirds", "fourths")
+RESIDUE = 1e-13  # of a feature's scatter: what is less is left by rounding
+LEFT_OVER = 1e-7  # of a feature's scatter: what is less than minus that is no rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Sums over the samples of each class.
+
+    Parameters
+    ----------
+    sizes : int64 array (C,)
+        Samples.
+    weights : float64 array (C,)
+        Their weight, the number of samples where none is given.
+    means : float64 array (C, D)
+        Beyond the shift; zero where there is no sample.
+    scatter : float64 array (D, D)
+        Within the classes, pooled.
+    class_scatters : float64 array (C, D, D), optional
+    thirds, fourths : float64 arrays (C, D), (C,), optional
+        t_c and f_c; they are there if the scatters of the classes are.
+    shift : float64 array (D,), optional
+        By default zero. Two samples may have different ones.
+    """
+
+    sizes: NDArray[np.int64]
+    weights: Doubles
+    means: Doubles
+    scatter: Doubles
+    class_scatters: Doubles | None = None
+    thirds: Doubles | None = None
+    fourths: Doubles | None = None
+    shift: Doubles | None = None
+
+    @classmethod
+    def none(
+        cls, n_classes: int, n_features: int, *, per_class: bool = False,
+        shift: Doubles | None = None,
+    ) -> Moments:  # fmt: skip
+        """Those of no sample."""
+        c, d = n_classes, n_features
+        more = (np.zeros((c, d, d)), np.zeros((c, d)), np.zeros(c)) if per_class else ()
+        sums = np.zeros(c, np.int64), np.zeros(c), np.zeros((c, d)), np.zeros((d, d))
+        return replace(cls(*sums, *more), shift=shift)
+
+    @property
+    def per_class(self) -> bool:
+        """Whether the scatter of each class is there."""
+        return self.class_scatters is not None
+
+    @property
+    def origin(self) -> Doubles:
+        """The shift (D,), zeros by default."""
+        return np.zeros(self.n_features) if self.shift is None else self.shift
+
+    @property
+    def centres(self) -> Doubles:
+        """The means themselves (C, D)."""
+        return self.means + self.origin
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return int(self.means.shape[1])
+
+    @property
+    def total(self) -> float:
+        """The weight of all samples."""
+        return float(self.weights.sum())
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays."""
+        arrays = (getattr(self, field.name) for field in fields(self))
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def covariance(self) -> Doubles:
+        """The pooled covariance within the classes (D, D), divided by the weight: no ddof."""
+        return self.scatter / self.total
+
+    def with_classes(self, places: NDArray[np.int64], n_classes: int) -> Moments:
+        """The same with room for more classes; class c gets place ``places[c]``."""
+        wider = {}
+        for name in PER_CLASS:
+            array = getattr(self, name)
+            if array is not None:
+                wider[name] = np.zeros((n_classes, *array.shape[1:]), array.dtype)
+                wider[name][places] = array
+        return replace(self, **wider)
+
+    def of_classes(self, places: NDArray[np.integer]) -> Moments:
+        """Those of some classes; the pooled scatter stays as it is."""
+        arrays = {name: getattr(self, name) for name in PER_CLASS}
+        return replace(
+            self, **{n: array[places] for n, array in arrays.items() if array is not None}
+        )
+
+    def of_features(self, n_features: int) -> Moments:
+        """Those of the first so many features."""
+        f = n_features
+        if self.class_scatters is not None:
+            raise ParameterError("Moments of some features have no scatters of the classes.")
+        shift = None if self.shift is None else self.shift[:f]
+        return replace(self, means=self.means[:, :f], scatter=self.scatter[:f, :f], shift=shift)
+
+
+def moments_of(
+    X: NDArray[np.floating], labels: NDArray[np.int64], n_classes: int,
+    weights: Doubles | None = None, *, per_class: bool = False, shift: Doubles | None = None,
+) -> Moments:  # fmt: skip
+    """The moments of one block of samples.
+
+    Parameters
+    ----------
+    X : float array (N, D)
+        Copied to float64: pass blocks of a large array.
+    labels : int64 array (N,)
+        Classes 0 to C - 1.
+    n_classes : int
+    weights : float64 array (N,), optional
+        Above zero.
+    per_class : bool
+        Keep the scatter of each class.
+    shift : float64 array (D,), optional
+        A point near the samples.
+
+    Notes
+    -----
+    Cost: N D^2 multiplications. Means are taken twice, the second time of what the first one left.
+    """
+    order = np.argsort(labels, kind="stable")
+    labels = labels[order]
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    there = labels[starts]  # the classes of this block
+    Z = X[order].astype(np.float64)
+    if shift is not None:
+        Z -= shift
+    w = np.ones(len(Z)) if weights is None else weights[order]
+    sums = Moments.none(n_classes, Z.shape[1], per_class=per_class, shift=shift)
+    if not len(Z):
+        return sums
+    sums.sizes[there] = np.diff(starts, append=len(Z))
+    sums.weights[there] = np.add.reduceat(w, starts)
+    for _ in range(2):
+        weighted = Z if weights is None else Z * w[:, None]
+        step = np.add.reduceat(weighted, starts) / sums.weights[there, None]
+        sums.means[there] += step
+        Z -= np.repeat(step, sums.sizes[there], axis=0)
+    if sums.class_scatters is not None and sums.thirds is not None and sums.fourths is not None:
+        squares = (Z * Z).sum(axis=1)
+        sums.thirds[there] = np.add.reduceat(Z * (w * squares)[:, None], starts)
+        sums.fourths[there] = np.add.reduceat(w * squares * squares, starts)
+    if weights is not None:
+        Z *= np.sqrt(w)[:, None]
+    if sums.class_scatters is not None:
+        for c, start, size in zip(there, starts, sums.sizes[there], strict=True):
+            of_class = Z[start : start + size]
+            sums.class_scatters[c] = of_class.T @ of_class
+    sums.scatter[:] = Z.T @ Z
+    return sums
+
+
+def merged(a: Moments, b: Moments) -> Moments:
+    """Merge the moments of two samples, exactly.
+
+    Parameters
+    ----------
+    a, b : Moments
+        Of the same classes and features.
+
+    Returns
+    -------
+    Moments
+        As if both samples had been seen in one pass; associative up to rounding.
+
+    Raises
+    ------
+    ShapeError
+        If the classes, the features or what is kept of them differ.
+
+    Notes
+    -----
+    Cost: O(C D^2). Source: Chan, Golub & LeVeque (1979), the pairwise update.
+    """
+    _check_alike(a, b)
+    b = _about(b, a.shift)
+    weights = a.weights + b.weights
+    share = np.divide(b.weights, weights, out=np.zeros_like(weights), where=weights > 0)
+    apart = np.where((b.weights > 0)[:, None], b.means - a.means, 0.0)
+    apart_root = apart * np.sqrt(a.weights * share)[:, None]
+    means = a.means + share[:, None] * apart
+    scatter = a.scatter + b.scatter + apart_root.T @ apart_root
+    sums = Moments(a.sizes + b.sizes, weights, means, scatter, shift=a.shift)
+    if not a.per_class:
+        return sums
+    to_a, to_b = _shifted(a, share[:, None] * apart), _shifted(b, (share - 1)[:, None] * apart)
+    more = [x + y for x, y in zip(to_a, to_b, strict=True)]
+    return replace(sums, class_scatters=more[0], thirds=more[1], fourths=more[2])
+
+
+def without(whole: Moments, part: Moments) -> Moments:
+    """Take the moments of a part back from those of the whole: the inverse of :func:`merged`.
+
+    Raises
+    ------
+    ShapeError
+        If the classes or features differ.
+    ParameterError
+        If the part cannot have been in the whole: a class has fewer samples or less weight, or a
+        feature would be left with a negative scatter.
+    """
+    _check_alike(whole, part)
+    part = _about(part, whole.shift)
+    sizes = whole.sizes - part.sizes
+    weights = np.where(sizes > 0, whole.weights - part.weights, 0.0)
+    tolerance = 1e-9 * whole.weights
+    if (sizes < 0).any() or (whole.weights - part.weights < -tolerance).any():
+        raise ParameterError("a class would have fewer samples than none")
+    if ((sizes > 0) & (weights <= 0)).any():
+        raise ParameterError("a class would have samples without weight")
+    _check_whole_classes(whole, part, sizes)
+    ratio = np.divide(part.weights, weights, out=np.zeros_like(weights), where=weights > 0)
+    gone = (sizes == 0)[:, None]
+    means = np.where(gone, 0.0, whole.means + ratio[:, None] * (whole.means - part.means))
+    apart = np.where(gone, 0.0, part.means - means)  # from what is left to the part
+    share = np.divide(part.weights, whole.weights, out=np.zeros_like(weights), where=weights > 0)
+    apart_root = apart * np.sqrt(weights * share)[:, None]
+    scatter = whole.scatter - part.scatter - apart_root.T @ apart_root
+    if (np.diag(scatter) < -LEFT_OVER * np.diag(whole.scatter)).any():
+        raise ParameterError("a feature would have less scatter than none")
+    nothing = np.diag(scatter) < RESIDUE * np.diag(whole.scatter)  # of a feature but rounding
+    scatter[nothing] = scatter[:, nothing] = 0.0
+    left = Moments(sizes, weights, means, scatter, shift=whole.shift)
+    if not whole.per_class:
+        return left
+    more = [
+        np.where(gone if x.ndim == 2 else gone.reshape(-1, *(1,) * (x.ndim - 1)), 0.0, x - y)
+        for x, y in zip(
+            _shifted(whole, np.where(gone, 0.0, means - whole.means)),
+            _shifted(part, np.where(gone, 0.0, means - part.means)),
+            strict=True,
+        )
+    ]
+    return replace(left, class_scatters=more[0], thirds=more[1], fourths=more[2])
+
+
+def _check_whole_classes(whole: Moments, part: Moments, sizes: NDArray[np.int64]) -> None:
+    """See that a class of which nothing is left was of these very samples."""
+    gone = (sizes == 0) & (whole.sizes > 0)
+    spread = np.sqrt(np.diag(whole.scatter) / max(whole.total, 1e-300))
+    far = np.abs(whole.means - part.means) > 1e-6 * spread + 1e-9 * np.abs(whole.means) + 1e-300
+    heavier = np.abs(whole.weights - part.weights) > 1e-9 * whole.weights
+    if (gone & (far.any(axis=1) | heavier)).any():
+        raise ParameterError("a class would be empty by samples that were not its own")
+
+
+def without_class(moments: Moments, c: int) -> Moments:
+    """Take a whole class back, by its own scatter; without one, by its share of the pooled scatter.
+
+    The second leaves the covariance as it is: what the class did to it stays in it.
+    """
+    rest = np.delete(np.arange(len(moments.sizes)), c)
+    if moments.class_scatters is not None:
+        scatter = moments.scatter - moments.class_scatters[c]
+    else:
+        scatter = moments.scatter * (1 - moments.weights[c] / moments.total)
+    return replace(moments, scatter=scatter).of_classes(rest)
+
+
+def _shifted(sums: Moments, by: Doubles) -> list[Doubles]:
+    """G_c, t_c and f_c about centres that lie ``by`` (C, D) beyond the means."""
+    assert sums.class_scatters is not None
+    assert sums.thirds is not None
+    assert sums.fourths is not None
+    w, G = sums.weights, sums.class_scatters
+    b2 = (by * by).sum(axis=1)
+    Gb = np.einsum("cde,ce->cd", G, by)
+    trace = np.einsum("cdd->c", G)
+    scatters = G + w[:, None, None] * by[:, :, None] * by[:, None, :]
+    thirds = sums.thirds - 2 * Gb - (trace + w * b2)[:, None] * by
+    fourths = (
+        sums.fourths
+        - 4 * (sums.thirds * by).sum(axis=1)
+        + 4 * (Gb * by).sum(axis=1)
+        + 2 * b2 * trace
+        + w * b2**2
+    )
+    return [scatters, thirds, fourths]
+
+
+def _about(moments: Moments, shift: Doubles | None) -> Moments:
+    """The same about another fixed point."""
+    if moments.shift is shift:
+        return moments
+    apart = moments.origin - (0.0 if shift is None else shift)
+    there = (moments.sizes > 0)[:, None]
+    return replace(moments, means=np.where(there, moments.means + apart, 0.0), shift=shift)
+
+
+def _check_alike(a: Moments, b: Moments) -> None:
+    if a.means.shape != b.means.shape or a.per_class != b.per_class:
+        raise ShapeError(
+            f"Moments of {a.means.shape} classes and features cannot be combined with those of "
+            f"{b.means.shape}; both must be alike and keep the same. Fit both on the same features."
+        )

@@ -1,0 +1,162 @@
+"""A sample of what was seen that does not depend on its order: the rows of the smallest hashes.
+
+Temperatures, thresholds and the choice of a shrinkage need more than moments. Each row has a 64-bit
+hash of its content and label; those below a limit are kept, and the limit is lowered whenever they
+become more than k (a bottom-k sketch: Cohen & Kaplan 2007). It is a random sample of all different
+rows, whatever the order or the batches; that of two samples together is found from both. Equal rows
+are one, of their weight.
+
+A row that is forgotten leaves the sample if it was in it; what the limit shut out does not come
+back, so that after forgetting the sample may be smaller than it would be.
+
+Letters: N rows, D features, k kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.classify.moments import Doubles
+
+Hashes = NDArray[np.uint64]
+BLOCK = 1 << 22  # numbers that are hashed at once
+NO_LIMIT = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The different rows whose hash is below a limit, at most ``size`` of them, by hash.
+
+    Parameters
+    ----------
+    size : int
+        k.
+    limit : int
+        Rows of this hash and above are not kept.
+    hashes : uint64 array (k,)
+    X : float32 or float64 array (k, D)
+    labels : int64 array (k,)
+    counts : int64 array (k,)
+        How many rows are equal to it.
+    weights : float64 array (k,)
+        Of all of these.
+    """
+
+    size: int
+    limit: int
+    hashes: Hashes
+    X: NDArray[np.floating]
+    labels: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    weights: Doubles
+
+    @classmethod
+    def none(cls, size: int, n_features: int, dtype: np.dtype[np.floating]) -> Sample:
+        """No row."""
+        empty = np.zeros((0, n_features), dtype), np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return cls(size, NO_LIMIT if size else 0, np.zeros(0, np.uint64), *empty, np.zeros(0))
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def with_rows(
+        self, hashes: Hashes, X: NDArray[np.floating], labels: NDArray[np.int64], weights: Doubles
+    ) -> Sample:
+        """The sample of what was seen and these rows."""
+        near = hashes < np.uint64(self.limit)
+        if not near.any():
+            return self
+        ones = np.ones(int(near.sum()), np.int64)
+        return self._with(hashes[near], X[near], labels[near], ones, weights[near], self.limit)
+
+    def merged(self, other: Sample) -> Sample:
+        """The sample of both."""
+        limit = min(self.limit, other.limit)
+        theirs = other._rows(other.hashes < np.uint64(limit))
+        ours = self._rows(self.hashes < np.uint64(limit))
+        rows = theirs.hashes, theirs.X, theirs.labels, theirs.counts, theirs.weights
+        return replace(ours, limit=limit)._with(*rows, limit)
+
+    def _with(
+        self, hashes: Hashes, X: NDArray[np.floating], labels: NDArray[np.int64],
+        counts: NDArray[np.int64], weights: Doubles, limit: int,
+    ) -> Sample:  # fmt: skip
+        both = np.concatenate([self.hashes, hashes])
+        different, first, places = np.unique(both, return_index=True, return_inverse=True)
+        if len(different) > self.size:
+            limit = int(different[self.size])
+        chosen = first[: self.size]
+        n = len(different)
+        all_counts = np.bincount(places, np.concatenate([self.counts, counts]), n)[: self.size]
+        all_weights = np.bincount(places, np.concatenate([self.weights, weights]), n)[: self.size]
+        dtype = np.result_type(self.X, X) if len(self) else X.dtype
+        rows = np.concatenate([self.X, X])[chosen].astype(dtype, copy=False)
+        all_labels = np.concatenate([self.labels, labels])[chosen]
+        return Sample(
+            self.size, limit, both[chosen], rows, all_labels, all_counts.astype(np.int64),
+            all_weights.astype(np.float64),
+        )  # fmt: skip
+
+    def without(self, hashes: Hashes, weights: Doubles) -> Sample:
+        """Rows taken back that were seen."""
+        near = hashes < np.uint64(self.limit)
+        hashes, weights = hashes[near], weights[near]
+        places = np.searchsorted(self.hashes, hashes)
+        there = places < len(self)
+        there[there] = self.hashes[places[there]] == hashes[there]
+        counts = self.counts - np.bincount(places[there], minlength=len(self))
+        left = self.weights - np.bincount(places[there], weights[there], len(self))
+        return replace(self, counts=counts, weights=left)._rows(counts > 0)
+
+    def without_label(self, label: int) -> Sample:
+        """The rows of a class taken out, the classes after it renumbered."""
+        kept = self._rows(self.labels != label)
+        return replace(kept, labels=kept.labels - (kept.labels > label))
+
+    def relabelled(self, places: NDArray[np.int64]) -> Sample:
+        """Class c is now ``places[c]``."""
+        return replace(self, labels=places[self.labels])
+
+    def _rows(self, chosen: NDArray[np.bool_]) -> Sample:
+        return Sample(
+            self.size, self.limit, self.hashes[chosen], self.X[chosen], self.labels[chosen],
+            self.counts[chosen], self.weights[chosen],
+        )  # fmt: skip
+
+
+def row_hashes(X: NDArray[np.floating], keys: Hashes, seed: int) -> Hashes:
+    """A hash of each row's numbers as float64, and of its label's key.
+
+    Parameters
+    ----------
+    X : float array (N, D)
+        The same numbers hash the same in float32 and float64; so do 0.0 and -0.0.
+    keys : uint64 array (N,)
+        Of the labels.
+    seed : int
+
+    Notes
+    -----
+    Not for adversaries. Multiply-shift (Dietzfelbinger 1996), then a scramble.
+    """
+    n, d = X.shape
+    rng = np.random.default_rng([seed, d])
+    odd = rng.integers(1 << 63, size=d, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    sums = np.empty(n, np.uint64)
+    step = max(1, BLOCK // max(d, 1))
+    for start in range(0, n, step):
+        words = (X[start : start + step].astype(np.float64) + 0.0).view(np.uint64)
+        words ^= words >> np.uint64(32)  # what was float32 has nothing in its lower half
+        sums[start : start + step] = words @ odd
+    return _scrambled(sums ^ _scrambled(keys))
+
+
+def _scrambled(values: Hashes) -> Hashes:
+    """The finaliser of splitmix64 (Steele, Lea & Flood 2014)."""
+    z = values + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

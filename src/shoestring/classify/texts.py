@@ -1,0 +1,293 @@
+"""A classifier of texts: vectors, and the softmax layer in closed form on them.
+
+Letters: N texts, C classes, D the width of the vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.classify import artifact, vectors
+from shoestring.classify.artifact import Example, Texts
+from shoestring.classify.moments import Doubles
+from shoestring.classify.softmax import AnalyticSoftmax
+from shoestring.errors import NotFittedError, ParameterError, ShapeError
+from shoestring.types import TextEncoder
+
+_OWNER = "TextClassifier"
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A text that was learnt and lies near, its label, and how near: a cosine in [-1, 1]."""
+
+    text: str
+    label: Any
+    likeness: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a text got its label.
+
+    Parameters
+    ----------
+    label
+        The most probable class.
+    probabilities : list of (label, float)
+        The first few classes, the most probable first.
+    nearest_mean
+        The class whose mean is the nearest: not ``label`` where that is much more frequent.
+    examples : list of Near
+        The nearest texts of these classes, if texts were kept.
+    """
+
+    label: Any
+    probabilities: list[tuple[Any, float]]
+    nearest_mean: Any
+    examples: list[Near]
+
+
+class TextClassifier:
+    """Classifies texts; learns more, merges and forgets as :class:`AnalyticSoftmax` does.
+
+    Parameters
+    ----------
+    vectors : str or TextEncoder
+        "auto", "minilm", "tfidf", "words:DIR" (word vectors of ``shoestring words``), a local model
+        folder, or an object with ``encode``.
+    head : AnalyticSoftmax, optional
+        By default one with ``expansion="auto"``. It is learnt from in place.
+    keep_texts : bool
+        Keep the texts that are learnt, and their vectors, to explain predictions by them.
+
+    Attributes
+    ----------
+    classes_ : ndarray (C,)
+    encoder_ : TextEncoder
+
+    Examples
+    --------
+    >>> texts = ["red shoes", "blue shoes", "an old hat", "a new hat"] * 5
+    >>> labels = ["shoe", "shoe", "hat", "hat"] * 5
+    >>> classifier = TextClassifier("tfidf", keep_texts=True).fit(texts, labels)
+    >>> classifier.predict(["green shoes"]).tolist()
+    ['shoe']
+    >>> classifier.explain("green shoes").examples[0].label
+    'shoe'
+    """
+
+    def __init__(
+        self, vectors: str | TextEncoder = "auto", *, head: AnalyticSoftmax | None = None,
+        keep_texts: bool = False,
+    ) -> None:  # fmt: skip
+        self.vectors = vectors
+        self.head = AnalyticSoftmax(expansion="auto") if head is None else head
+        self.keep_texts = keep_texts
+
+    def fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
+        """Learn from texts, and from nothing before.
+
+        Raises
+        ------
+        ParameterError, ShapeError
+            If there is no text, or not a label for each; and as :meth:`AnalyticSoftmax.fit`.
+        """
+        _check(texts, labels)
+        self.begin(texts)
+        X = self.encode(texts)
+        self.head.fit(X, labels)
+        self._keep(texts, labels, X)
+        return self
+
+    def begin(self, texts: Sequence[str]) -> None:
+        """Choose the encoder, by texts that will come, and forget all that was learnt."""
+        _check(texts, texts)
+        self._chosen = vectors.choose(self.vectors, texts, int(self.head.random_state))
+        self.encoder_ = self._chosen.encoder
+        self._folder: Path | None = None
+        self._examples: list[Example] = []
+        self._rows = np.zeros((0, self.encoder_.n_dims), np.float32)
+
+    def partial_fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
+        """Learn from more texts; classes may be new."""
+        _check(texts, labels)
+        if not hasattr(self, "encoder_"):
+            self.begin(texts)
+        X = self.encode(texts)
+        self.head.partial_fit(X, labels)
+        self._keep(texts, labels, X)
+        return self
+
+    def forget(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
+        """Take texts back that were learnt, with the labels they had."""
+        _check(texts, labels)
+        self.head.forget(self.encode(texts), labels)
+        gone = {(text, str(label)) for text, label in zip(texts, labels, strict=True)}
+        self._only([(text, str(label)) not in gone for text, label in self._examples])
+        return self
+
+    def forget_class(self, label: Any) -> TextClassifier:
+        """Take a class back: see :meth:`AnalyticSoftmax.forget_class`."""
+        self.head.forget_class(label)
+        self._only([other != label for _, other in self._examples])
+        return self
+
+    def merge(self, other: TextClassifier) -> TextClassifier:
+        """Learn what another classifier has learnt with the same vectors.
+
+        Raises
+        ------
+        ParameterError
+            If its vectors are others, or TF-IDF was fitted to other texts.
+        """
+        probe = ["red shoes", "红色 的 鞋", "how do I reset my password?"]
+        ours, theirs = self.encode(probe), other.encode(probe)
+        if ours.shape != theirs.shape or not np.allclose(ours, theirs, atol=1e-6):
+            raise ParameterError(
+                f"The vectors of both classifiers must be the same; these are {self.vectors_name} "
+                f"and {other.vectors_name} of different content. TF-IDF is fitted to the first "
+                "texts: start both from one saved classifier, or use minilm."
+            )
+        self.head.merge(other.head)
+        self._examples = self._examples + other._examples
+        self._rows = np.concatenate([self._rows, other._rows])
+        return self
+
+    def predict(self, texts: Sequence[str], reject_at: float | None = None) -> NDArray[Any]:
+        """The most probable class of each text; None with ``reject_at`` where it is of none."""
+        return self.head.predict(self.encode(texts), reject_at)
+
+    def predict_proba(self, texts: Sequence[str]) -> Doubles:
+        """Probabilities (N, C)."""
+        return self.head.predict_proba(self.encode(texts))
+
+    def score(self, texts: Sequence[str], labels: Sequence[Any]) -> float:
+        """Accuracy."""
+        return float(np.mean(self.predict(texts) == np.asarray(labels)))
+
+    def explain(self, text: str, n: int = 3) -> Explanation:
+        """Why a text gets its label: classes, the nearest mean, the nearest texts that were kept.
+
+        Parameters
+        ----------
+        text : str
+        n : int
+            Classes and examples to name.
+        """
+        X = self.encode([text])
+        p = self.head.predict_proba(X)[0]
+        order = np.argsort(-p, kind="stable")[:n]
+        classes = self.classes_
+        log_priors = np.log(self.head.priors_) / self.head.temperature_
+        nearest = classes[int(np.argmax(np.log(np.maximum(p, 1e-300)) - log_priors))]
+        label = classes[order[0]]
+        examples: list[Near] = []
+        if self._examples:
+            norms = np.linalg.norm(self._rows, axis=1) * max(float(np.linalg.norm(X)), 1e-12)
+            likeness = self._rows @ X[0] / np.maximum(norms, 1e-12)
+            of_these = np.array([other in (label, nearest) for _, other in self._examples])
+            nearest_first = np.argsort(-np.where(of_these, likeness, -2.0), kind="stable")
+            for i in nearest_first[:n]:
+                near_text, near_label = self._examples[i]
+                examples.append(Near(near_text, near_label, float(likeness[i])))
+        shown = [(classes[i], float(p[i])) for i in order]
+        return Explanation(label, shown, nearest, examples)
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """The labels."""
+        return np.asarray(self.head.classes_)
+
+    @property
+    def n_learnt(self) -> int:
+        """Texts that are learnt and not forgotten."""
+        return int(self.head.moments_.sizes.sum()) if hasattr(self.head, "_state") else 0
+
+    @property
+    def vectors_name(self) -> str:
+        """What makes the vectors: "minilm", "tfidf", "words", a folder, or "given"."""
+        return self._chosen.name
+
+    def save(self, folder: str | Path) -> None:
+        """Save to a folder: new, empty, or one that was saved before, which is replaced.
+
+        :meth:`AnalyticSoftmax.load` opens it too.
+
+        Raises
+        ------
+        NotFittedError, ParameterError, StorageError
+            If nothing was learnt; if the folder holds other files; if it cannot be written.
+        """
+        path = Path(folder)
+        save_encoder = self._chosen.save if hasattr(self, "_chosen") else None
+        texts = Texts(
+            self.vectors_name, self.keep_texts, self._examples, self._rows, self._folder,
+            save_encoder,
+        )  # fmt: skip
+        artifact.save(path, self.head._known(), self.head.get_params(), texts)
+
+    @classmethod
+    def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> TextClassifier:
+        """Open what :meth:`save` wrote.
+
+        Parameters
+        ----------
+        folder : str or Path
+        encoder : TextEncoder, optional
+            The one it was fitted with, if that was an object of your own.
+
+        Raises
+        ------
+        ParameterError, FormatError, IntegrityError
+            If there is none; if it is of another kind or version; if a file is damaged.
+        """
+        path = Path(folder)
+        head = AnalyticSoftmax.load(path)
+        texts = artifact.load_texts(path)
+        classifier = cls(texts.vectors, head=head, keep_texts=texts.keep_texts)
+        opened = vectors.opened(texts.vectors, texts.encoder_folder, encoder)
+        save = getattr(opened, "save", None) or getattr(
+            getattr(opened, "codes", None), "save", None
+        )
+        save = save if texts.encoder_folder is not None else None
+        classifier._chosen = vectors.Chosen(texts.vectors, opened, save)
+        classifier.encoder_, classifier._folder = opened, texts.encoder_folder
+        classifier._examples, classifier._rows = texts.examples, texts.rows
+        return classifier
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
+        """Vectors of texts (N, D)."""
+        if not hasattr(self, "encoder_"):
+            raise NotFittedError(f"This {_OWNER} is not fitted yet. Call fit(texts, labels) first.")
+        if isinstance(texts, str):
+            raise ParameterError.of("texts", _OWNER, "a sequence of str", texts, "Use a list.")
+        return np.asarray(self.encoder_.encode(texts))
+
+    def _keep(self, texts: Sequence[str], labels: Sequence[Any], X: NDArray[Any]) -> None:
+        if self.keep_texts:
+            plain = np.asarray(labels).tolist()
+            self._examples = self._examples + list(zip(texts, plain, strict=True))
+            self._rows = np.concatenate([self._rows, X.astype(np.float32)])
+
+    def _only(self, kept: list[bool]) -> None:
+        if self._examples:
+            self._examples = [e for e, stays in zip(self._examples, kept, strict=True) if stays]
+            self._rows = self._rows[np.array(kept)]
+
+
+def _check(texts: Sequence[str], labels: Sequence[Any]) -> None:
+    if isinstance(texts, str) or not len(texts):
+        want = "a sequence of texts, at least one"
+        raise ParameterError.of("texts", f"{_OWNER}.fit", want, texts, "Use a list.")
+    if len(texts) != len(labels):
+        raise ShapeError(
+            f"There are {len(texts)} texts and {len(labels)} labels; there must be a label for "
+            "each text."
+        )

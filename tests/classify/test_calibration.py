@@ -1,0 +1,167 @@
+"""The temperature is the best one, and what it does to probabilities is measured rightly."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from shoestring.classify import calibration
+from shoestring.classify.calibration import BOUNDS, log_loss, reliability, temperature_of
+
+ONES = np.ones(3)
+
+
+def drawn(seed=0, n=200, c=4, sure=2.0):
+    """Logits, labels drawn from them with a part of noise, weights."""
+    rng = np.random.default_rng(seed)
+    logits = sure * rng.normal(size=(n, c))
+    noisy = logits + 2 * rng.gumbel(size=(n, c))
+    return logits, noisy.argmax(axis=1), rng.uniform(0.2, 3.0, n)
+
+
+def smoothed(logits, labels, weights):
+    """The log-loss with one sample's weight on the largest of the other classes."""
+    others = logits.copy()
+    others[np.arange(len(labels)), labels] = -np.inf
+    share = 1 / (weights.sum() + 1)
+    right = log_loss(logits, labels, weights)
+    return (1 - share) * right + share * log_loss(logits, others.argmax(axis=1), weights)
+
+
+def test_the_log_loss_equals_that_of_scikit_learn():
+    from sklearn.metrics import log_loss as of_sklearn
+
+    logits, labels, weights = drawn()
+    expected = of_sklearn(labels, softmax(logits, axis=1), sample_weight=weights)
+    assert log_loss(logits, labels, weights) == pytest.approx(expected, rel=1e-12)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10**6), st.sampled_from([0.3, 2.0, 30.0]), st.integers(2, 6))
+def test_the_temperature_is_that_of_the_least_log_loss(seed, sure, c):
+    logits, labels, weights = drawn(seed, 200, c, sure)
+
+    def loss(log_beta):
+        return smoothed(np.exp(log_beta) * logits, labels, weights)
+
+    best = minimize_scalar(loss, bounds=np.log(BOUNDS), method="bounded", options={"xatol": 1e-9})
+    found = temperature_of(logits, labels, weights)
+    assert loss(-np.log(found)) <= best.fun + 1e-12
+    if 1e-3 < np.exp(best.x) < 1e3:
+        assert found == pytest.approx(np.exp(-best.x), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_temperature_is_found_to_the_last_digits_in_few_steps(seed, monkeypatch):
+    logits, labels, weights = drawn(seed)
+    calls = []
+
+    def counted(values, axis):
+        calls.append(1)
+        return log_softmax(values, axis=axis)
+
+    monkeypatch.setattr(calibration, "log_softmax", counted)
+    beta = 1 / temperature_of(logits, labels, weights)
+    p = softmax(beta * logits, axis=1)
+    slope = (
+        smoothed((beta + 1e-6) * logits, labels, weights)
+        - smoothed((beta - 1e-6) * logits, labels, weights)
+    ) / 2e-6
+    means = (p * logits).sum(axis=1)
+    curvature = weights @ ((p * logits**2).sum(axis=1) - means**2) / weights.sum()
+    assert abs(slope / curvature) < 1e-7 * beta  # differences of losses have fewer digits
+    assert len(calls) < 15
+
+
+@pytest.mark.parametrize("factor", [1 / 50, 3.0, 50.0])
+def test_logits_that_are_scaled_have_the_scaled_temperature(factor):
+    logits, labels, weights = drawn()
+    once = temperature_of(logits, labels, weights)
+    assert temperature_of(factor * logits, labels, weights) == pytest.approx(factor * once)
+
+
+def test_a_constant_of_each_sample_makes_no_difference():
+    logits, labels, weights = drawn()
+    moved = logits + 1e3 * np.random.default_rng(0).normal(size=(len(logits), 1))
+    expected = temperature_of(logits, labels, weights)
+    assert temperature_of(moved, labels, weights) == pytest.approx(expected)
+
+
+def test_weights_count_as_repetitions():
+    logits, labels, _ = drawn()
+    times = np.random.default_rng(0).integers(1, 4, len(labels))
+    repeated = np.repeat(logits, times, axis=0), np.repeat(labels, times)
+    expected = temperature_of(*repeated, np.ones(times.sum()))
+    assert temperature_of(logits, labels, times.astype(float)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e3, 1e6])
+def test_where_all_or_none_are_right_the_temperature_stays_within_bounds(size):
+    logits, labels = size * np.eye(3), np.arange(3)
+    least, most = 1 / BOUNDS[1], 1 / BOUNDS[0]
+    right, wrong = (temperature_of(logits, y, ONES) for y in (labels, (labels + 1) % 3))
+    assert least <= right <= wrong <= most
+    if size == 1.0:
+        assert wrong > 100
+
+
+def test_a_few_samples_that_are_all_right_are_no_proof_of_certainty():
+    sure = [
+        softmax(np.eye(2)[0] * 50 / temperature_of(50 * np.eye(2), np.arange(2), np.full(2, n)))
+        for n in (1.0, 10.0, 1_000.0)
+    ]
+    assert [round(p[0], 3) for p in sure] == [0.667, 0.952, 1.0]  # (n + 1) / (n + 2) of 2 n
+
+
+def test_equal_logits_have_a_finite_temperature():
+    assert 1e-4 <= temperature_of(np.zeros((3, 3)), np.arange(3), ONES) <= 1e4
+
+
+def test_without_a_sample_the_temperature_is_one():
+    assert temperature_of(np.zeros((0, 3)), np.zeros(0, int), np.zeros(0)) == 1
+
+
+EXAMPLE = np.array([[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.3, 0.7], [0.0, 1.0]])
+TRUE = np.array([0, 1, 1, 0, 1])
+
+
+def test_the_calibration_error_by_hand():
+    """Bins of a fifth: 0.6 and 0.7 in the fourth, half of them right; 0.9, 0.95, 1 in the last."""
+    found = reliability(EXAMPLE, TRUE, n_bins=5)
+    np.testing.assert_allclose(found.edges, [0, 0.2, 0.4, 0.6, 0.8, 1])
+    np.testing.assert_allclose(found.shares, [0, 0, 0, 0.4, 0.6])
+    np.testing.assert_allclose(found.confidences, [0, 0, 0, 0.65, 0.95])
+    np.testing.assert_allclose(found.accuracies, [0, 0, 0, 0.5, 2 / 3])
+    assert found.error == pytest.approx(0.4 * 0.15 + 0.6 * (0.95 - 2 / 3))
+
+
+def test_the_calibration_error_by_hand_with_weights():
+    found = reliability(EXAMPLE, TRUE, np.array([1.0, 0, 0, 3, 0]), n_bins=5)
+    np.testing.assert_allclose(found.shares, [0, 0, 0, 0.75, 0.25])
+    assert found.error == pytest.approx(0.75 * 0.7 + 0.25 * 0.1)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 20))
+def test_the_shares_of_the_bins_sum_to_one(seed, n_bins):
+    logits, labels, weights = drawn(seed)
+    found = reliability(softmax(logits, axis=1), labels, weights, n_bins)
+    assert found.shares.sum() == pytest.approx(1)
+    assert 0 <= found.error <= 1
+    right = weights @ (logits.argmax(axis=1) == labels) / weights.sum()
+    assert found.shares @ found.accuracies == pytest.approx(right)
+    inside = found.shares > 0
+    assert (found.confidences[inside] >= found.edges[:-1][inside] - 1e-12).all()
+    assert (found.confidences[inside] <= found.edges[1:][inside] + 1e-12).all()
+
+
+def test_the_best_temperature_calibrates_probabilities_that_are_too_sure():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20_000, 4))
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    weights = np.ones(len(labels))
+    found = temperature_of(5 * logits, labels, weights)
+    assert found == pytest.approx(5, rel=0.05)
+    assert reliability(softmax(5 * logits, axis=1), labels).error > 0.2
+    assert reliability(softmax(5 * logits / found, axis=1), labels).error < 0.02

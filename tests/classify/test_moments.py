@@ -1,0 +1,259 @@
+"""Moments merge and are taken back exactly, and what cannot be taken back is refused."""
+
+from dataclasses import fields
+from functools import reduce
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.classify.blobs import assert_alike, blobs, cuts, moments
+
+from shoestring.classify.moments import Moments, merged, moments_of, without, without_class
+from shoestring.errors import ParameterError, ShapeError
+
+BOTH = pytest.mark.parametrize("per_class", [False, True])
+
+
+def drawn(seed, n, c=3, d=3, *, weighted=True):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, d)) * [1.0, 30.0, 1e-3] + [0.0, 500.0, 1.0]
+    return X, rng.integers(c, size=n), rng.uniform(0.1, 5.0, n) if weighted else None
+
+
+def of_rows(X, y, weights, rows, c=3, per_class=True):
+    part = None if weights is None else weights[rows]
+    return moments_of(X[rows], y[rows], c, part, per_class=per_class)
+
+
+def scalar_moments(X, y, weights, c):
+    """The definitions, one sample at a time."""
+    d = X.shape[1]
+    found = Moments.none(c, d, per_class=True)
+    for k in range(c):
+        rows, w = X[y == k], weights[y == k]
+        found.sizes[k], found.weights[k] = len(rows), w.sum()
+        if len(rows):
+            found.means[k] = w @ rows / w.sum()
+        for x, weight in zip(rows, w, strict=True):
+            z = x - found.means[k]
+            found.class_scatters[k] += weight * np.outer(z, z)
+            found.thirds[k] += weight * (z @ z) * z
+            found.fourths[k] += weight * (z @ z) ** 2
+    found.scatter[:] = found.class_scatters.sum(axis=0)
+    return found
+
+
+def copies(*sums):
+    return [[np.copy(getattr(s, f.name)) for f in fields(s)] for s in sums]
+
+
+def test_moments_of_a_block_equal_their_definitions():
+    X, y, weights = drawn(0, 60)
+    assert_alike(of_rows(X, y, weights, np.arange(60)), scalar_moments(X, y, weights, 3))
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 8), st.booleans())
+def test_merged_moments_equal_one_pass_for_any_order_and_partition(seed, n, n_parts, weighted):
+    X, y, weights = drawn(seed, n, weighted=weighted)
+    rng = np.random.default_rng(seed)
+    parts = [of_rows(X, y, weights, rows) for rows in cuts(n, n_parts, rng)]
+    whole = of_rows(X, y, weights, np.arange(n))
+    # a class of few samples far from zero has thirds that cancel: relative to those of all
+    spread = of_rows(*drawn(seed, 200), np.arange(200))
+    assert_alike(reduce(merged, parts), whole, 1e-9, scale=spread)
+    half = len(parts) // 2 or 1
+    left = reduce(merged, parts[:half])
+    right = reduce(merged, parts[half:], Moments.none(3, 3, per_class=True))
+    assert_alike(merged(right, left), whole, 1e-9, scale=spread)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10**6), st.integers(2, 60), st.booleans())
+def test_without_is_the_inverse_of_merged(seed, n, weighted):
+    X, y, weights = drawn(seed, n, weighted=weighted)
+    first, second = cuts(n, 2, np.random.default_rng(seed))
+    a, b = (of_rows(X, y, weights, rows) for rows in (first, second))
+    spread = of_rows(*drawn(seed, 200), np.arange(200))
+    assert_alike(without(merged(a, b), b), a, 1e-8, scale=spread)
+
+
+@BOTH
+def test_moments_merge_with_those_of_nothing(per_class):
+    X, y, weights = drawn(1, 40)
+    whole = of_rows(X, y, weights, np.arange(40), per_class=per_class)
+    nothing = of_rows(X, y, weights, np.arange(0), per_class=per_class)
+    assert_alike(nothing, Moments.none(3, 3, per_class=per_class))
+    assert_alike(merged(whole, nothing), whole, 0)
+    assert_alike(merged(nothing, whole), whole, 1e-15)
+    assert_alike(without(whole, nothing), whole, 0)
+    assert_alike(without(whole, whole), nothing, 0)
+
+
+@BOTH
+def test_a_class_without_samples_has_zeros_and_does_no_harm(per_class):
+    X, y, _ = drawn(2, 50, c=2, weighted=False)
+    two = moments_of(X, y, 2, per_class=per_class)
+    four = moments_of(X, 2 * y, 4, per_class=per_class)
+    assert four.sizes[[1, 3]].tolist() == [0, 0]
+    assert not four.means[[1, 3]].any()
+    assert_alike(four.of_classes(np.array([0, 2])), two, 0)
+    twice = merged(four, four)
+    assert not twice.means[[1, 3]].any()
+    assert_alike(without(twice, four), four, 1e-12)
+
+
+def test_a_class_that_was_taken_back_leaves_no_trace():
+    X, y, weights = drawn(3, 80)
+    whole = of_rows(X, y, weights, np.arange(80))
+    part = of_rows(X, y, weights, np.flatnonzero(y == 1))
+    left = without(whole, part)
+    assert (left.sizes[1], left.weights[1], left.fourths[1]) == (0, 0.0, 0.0)
+    assert not left.means[1].any()
+    assert not left.class_scatters[1].any()
+    assert not left.thirds[1].any()
+    assert_alike(left, of_rows(X, y, weights, np.flatnonzero(y != 1)), 1e-9)
+
+
+@pytest.mark.parametrize("offset", [1e6, 1e7, 1e8])
+def test_far_from_zero_means_and_scatter_equal_two_passes_in_extended_precision(offset):
+    X, y = blobs(3_000, d=5, offset=offset)
+    wide = X.astype(np.longdouble)
+    expected = sum(
+        (wide[y == c] - wide[y == c].mean(axis=0)).T @ (wide[y == c] - wide[y == c].mean(axis=0))
+        for c in range(3)
+    )
+    parts = [moments_of(X[i::7], y[i::7], 3) for i in range(7)]
+    tolerance = 1e-9 * float(expected.max())
+    for found in (moments(X, y), reduce(merged, parts)):
+        np.testing.assert_allclose(found.scatter, expected.astype(float), rtol=0, atol=tolerance)
+    means = [wide[y == c].mean(axis=0).astype(float) for c in range(3)]
+    np.testing.assert_allclose(moments(X, y).means, means, rtol=0, atol=0.75 * np.spacing(offset))
+    back = without(reduce(merged, parts), parts[3])
+    rest = np.arange(len(X)) % 7 != 3
+    np.testing.assert_allclose(
+        back.scatter, moments(X[rest], y[rest]).scatter, rtol=0, atol=10 * tolerance
+    )
+
+
+def test_moments_about_different_points_are_merged_and_taken_back():
+    X, y = blobs(120, offset=1e6)
+    shifts = [np.full(4, 1e6), None, X[0].astype(np.float32).astype(float)]
+    parts = [
+        moments_of(X[i::3], y[i::3], 3, per_class=True, shift=shift)
+        for i, shift in enumerate(shifts)
+    ]
+    rows = np.arange(120) % 3
+    for first, second in ((0, 1), (1, 2), (2, 0)):
+        both = merged(parts[first], parts[second])
+        kept = (rows == first) | (rows == second)
+        expected = moments_of(X[kept], y[kept], 3, per_class=True, shift=shifts[first])
+        assert_alike(both, expected, 1e-8)
+        assert_alike(without(both, parts[second]), parts[first], 1e-7)
+
+
+def test_float32_samples_are_added_up_in_float64():
+    X, y = blobs(4_000, offset=100.0)
+    narrow = X.astype(np.float32)
+    assert_alike(moments(narrow, y), moments(narrow.astype(np.float64), y), 1e-15)
+
+
+def assert_refused(whole, part, why, error=ParameterError):
+    before = copies(whole, part)
+    with pytest.raises(error, match=why):
+        without(whole, part)
+    for old, new in zip(before, copies(whole, part), strict=True):
+        for a, b in zip(old, new, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@BOTH
+def test_more_samples_than_there_are_cannot_be_taken_back(per_class):
+    X, y, _ = drawn(4, 30, weighted=False)
+    few = np.flatnonzero(y == 0)[:3]
+    whole = of_rows(X, y, None, few, per_class=per_class)
+    part = of_rows(X, y, None, np.append(few, few[0]), per_class=per_class)
+    assert_refused(whole, part, "fewer samples than none")
+
+
+def test_more_weight_than_there_is_cannot_be_taken_back():
+    X, y, _ = drawn(5, 30, weighted=False)
+    part = of_rows(X, y, np.full(30, 40.0), np.arange(2))
+    assert_refused(of_rows(X, y, None, np.arange(30)), part, "fewer samples than none")
+
+
+def test_all_weight_of_some_samples_of_a_class_cannot_be_taken_back():
+    X, y = np.array([[0.0], [1.0], [5.0]]), np.array([0, 0, 1])
+    part = moments_of(X[:1], y[:1], 2, np.array([2.0]))
+    assert_refused(moments_of(X, y, 2), part, "without weight")
+
+
+def test_all_samples_of_a_class_cannot_be_taken_back_with_less_weight():
+    X, y = blobs(60)
+    whole = moments(X, y, np.full(60, 2.0))
+    with pytest.raises(ParameterError):
+        without(whole, moments_of(X[y == 0], y[y == 0], 3))
+
+
+def test_other_samples_than_those_of_a_class_cannot_empty_it():
+    X, y = blobs(60)
+    with pytest.raises(ParameterError):
+        without(moments(X, y), moments_of(X[y == 0] + 0.5, y[y == 0], 3))
+
+
+@BOTH
+def test_more_scatter_than_there_is_cannot_be_taken_back(per_class):
+    X, y, _ = drawn(6, 30, weighted=False)
+    whole = of_rows(X, y, None, np.arange(30), per_class=per_class)
+    far = X[:6] + np.array([0.0, 0.0, 10.0])
+    part = moments_of(far, y[:6], 3, per_class=per_class)
+    assert_refused(whole, part, "less scatter than none")
+
+
+def test_moments_of_other_features_or_classes_are_refused():
+    X, y = blobs(30)
+    whole = moments(X, y)
+    for part in (moments(X[:, :3], y), moments_of(X, y, 5), moments(X, y, per_class=True)):
+        assert_refused(whole, part, "cannot be combined", ShapeError)
+        with pytest.raises(ShapeError, match="cannot be combined"):
+            merged(whole, part)
+
+
+@BOTH
+def test_classes_that_moved_are_those_of_moved_labels(per_class):
+    X, y, _ = drawn(7, 40, weighted=False)
+    places = np.array([4, 0, 2])
+    moved = of_rows(X, y, None, np.arange(40), per_class=per_class).with_classes(places, 5)
+    assert_alike(moved, moments_of(X, places[y], 5, per_class=per_class), 1e-12)
+    back = moved.of_classes(places)
+    assert_alike(back, of_rows(X, y, None, np.arange(40), per_class=per_class), 0)
+
+
+def test_moments_of_the_first_features_are_those_of_fewer_columns():
+    X, y = blobs(50, d=6)
+    assert_alike(moments(X, y).of_features(2), moments(X[:, :2], y), 1e-12)
+    with pytest.raises(ParameterError, match="no scatters of the classes"):
+        moments(X, y, per_class=True).of_features(2)
+
+
+def test_without_a_class_with_its_scatter_it_was_never_seen():
+    X, y, weights = drawn(8, 90)
+    left = without_class(of_rows(X, y, weights, np.arange(90)), 1)
+    kept = y != 1
+    expected = moments_of(X[kept], y[kept] // 2, 2, weights[kept], per_class=True)
+    assert_alike(left, expected, 1e-10)
+
+
+def test_without_a_class_and_without_its_scatter_the_covariance_stays():
+    X, y, weights = drawn(9, 90)
+    whole = of_rows(X, y, weights, np.arange(90), per_class=False)
+    left = without_class(whole, 2)
+    np.testing.assert_allclose(left.covariance(), whole.covariance(), rtol=1e-13)
+    np.testing.assert_array_equal(left.means, whole.means[:2])
+    assert left.total == pytest.approx(weights[y < 2].sum())
+
+
+def test_nbytes_are_those_of_the_arrays():
+    assert Moments.none(3, 4).nbytes == 8 * (3 + 3 + 12 + 16)
+    assert Moments.none(3, 4, per_class=True).nbytes == 8 * (3 + 3 + 12 + 16 + 48 + 12 + 3)
