@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from benchmarks.classify import page as classify
 from benchmarks.data import ROOT
 from benchmarks.search import page as search
 from benchmarks.words import page as words
@@ -30,12 +31,15 @@ def page() -> str:
         "Written by `python -m benchmarks.report` from `benchmarks/results`.",
         "",
     ]
-    return "\n".join([*lines, *search.sections(read), *words.sections(read)])
+    return "\n".join(
+        [*lines, *search.sections(read), *words.sections(read), *classify.sections(read)]
+    )
 
 
 def main() -> None:
-    """Write the page and the picture."""
+    """Write the page and the pictures."""
     search.pictures(read, ROOT / "docs")
+    classify.pictures(read, ROOT / "docs")
     (ROOT / "docs" / "results.md").write_text(page(), encoding="utf-8")
 
 

@@ -70,13 +70,13 @@ def test_a_budget_leaves_a_random_share_learnt_in_its_time(tmp_path, monkeypatch
     texts, labels = topics(3_000, stray=0.3)
     order = sorted(range(3_000), key=lambda i: labels[i])  # a file that is sorted by its labels
     path = written(tmp_path / "t.csv", [texts[i] for i in order], [labels[i] for i in order])
-    slow(monkeypatch, 0.001)
+    slow(monkeypatch, 0.004)
     began = time.monotonic()
     with pytest.warns(ShoestringWarning, match=r"In the minutes .* of 3,000 texts were learnt, dr"):
-        made = fit(path, tmp_path / "m", minutes=2.5 / 60)
+        made = fit(path, tmp_path / "m", minutes=3 / 60)
     seconds = time.monotonic() - began
-    assert 0.8 < seconds < 2.5 + 0.8  # a busy machine; all of the texts would take 3 s more
-    assert 200 < made["texts"] < 2_400
+    assert 1 < seconds < 3 + 0.8  # a busy machine; a whole batch would take 4 s
+    assert 200 < made["texts"] < 1_000
     loaded = TextClassifier.load(tmp_path / "m")
     share = loaded.head.moments_.sizes / made["texts"]
     np.testing.assert_allclose(share, 0.5, atol=0.12)  # 200 of a random order: 0.035 is usual
@@ -117,7 +117,6 @@ def test_the_minutes_that_a_budget_error_asks_for_are_enough(source, tmp_path):
     assert fit(source, tmp_path / "m", minutes=enough)["texts"] > 0
 
 
-@pytest.mark.xfail(strict=True, reason="'not rate and not sizes' is never true: no line is written")
 def test_the_cost_is_said_once_it_is_known(run, source, tmp_path):
     code, out, err = run("fit", source, "--out", tmp_path / "m", *PLAIN, "--json")
     assert (code, json.loads(out)["texts"]) == (0, 600)
@@ -228,7 +227,6 @@ def test_a_fit_that_is_killed_goes_on_from_the_last_batch(run, source, tmp_path,
 
 
 @pytest.mark.parametrize("resume", [True, False])
-@pytest.mark.xfail(strict=True, reason="a model folder without its config is taken for a model")
 def test_a_kill_in_the_first_save_does_not_block_the_next_fit(source, tmp_path, resume):
     (tmp_path / "m.fitting" / "model").mkdir(parents=True)
     (tmp_path / "m.fitting" / "how.json").write_text("{}")
@@ -236,7 +234,6 @@ def test_a_kill_in_the_first_save_does_not_block_the_next_fit(source, tmp_path, 
     assert fit(source, tmp_path / "m", resume=resume)["texts"] == 600
 
 
-@pytest.mark.xfail(strict=True, reason="n_jobs is compared, though any number gives the same bits")
 def test_a_fit_can_be_resumed_with_other_workers(source, tmp_path, monkeypatch):
     with interrupted_at(monkeypatch, 3), pytest.raises(KeyboardInterrupt):
         fit(source, tmp_path / "m")

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from shoestring.classify.expansion import Expansion
 from shoestring.classify.moments import Doubles, Moments, merged, moments_of, without
-from shoestring.classify.sample import Hashes, Sample, row_hashes
+from shoestring.classify.sample import Hashes, Sample, key_hashes, row_hashes
 from shoestring.errors import ParameterError
 
 Floats = NDArray[np.floating[Any]]
@@ -49,6 +49,13 @@ class Block(NamedTuple):
     X: Floats  # (N, D)
     y: NDArray[Any]  # (N,)
     weights: Doubles | None
+    keys: Hashes | None  # the same for samples that are the same; None: by their content
+
+    def part(self, chosen: NDArray[np.bool_] | slice) -> Block:
+        """Some of them."""
+        weights = None if self.weights is None else self.weights[chosen]
+        keys = None if self.keys is None else self.keys[chosen]
+        return Block(self.X[chosen], self.y[chosen], weights, keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +155,10 @@ class State:
         except ParameterError as error:
             raise _never_learnt(str(error)) from None
         weights = np.ones(len(block.X)) if block.weights is None else block.weights
-        sample = self.sample.without(self._hashes(block), weights)
+        try:
+            sample = self.sample.without(self._hashes(block), weights)
+        except ParameterError as error:
+            raise _never_learnt(str(error)) from None
         kept = np.flatnonzero(moments.sizes)
         if len(kept) < 2:
             raise ParameterError(
@@ -160,7 +170,10 @@ class State:
         return self.changed(self.classes[kept], moments.of_classes(kept), sample.relabelled(places))
 
     def _hashes(self, block: Block) -> Hashes:
-        return row_hashes(block.X, _label_keys(block.y), int(self.how["random_state"]))
+        labels, seed = _label_keys(block.y), int(self.how["random_state"])
+        if block.keys is None:
+            return row_hashes(block.X, labels, seed)
+        return key_hashes(block.keys, labels, seed)
 
     def add(self, block: Block, moments: Moments, *, with_sample: bool = True) -> State:
         """The same with a block, whose classes are known and whose moments were taken."""
@@ -218,9 +231,7 @@ def _moments(state: State, part: Block) -> Moments:
 
 def _cut(block: Block, step: int) -> Iterator[Block]:
     for start in range(0, len(block.X), step):
-        cut = slice(start, start + step)
-        weights = None if block.weights is None else block.weights[cut]
-        yield Block(block.X[cut], block.y[cut], weights)
+        yield block.part(slice(start, start + step))
 
 
 def _empty(state: State) -> State:

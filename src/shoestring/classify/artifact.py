@@ -86,12 +86,16 @@ def save(folder: Path, state: State, params: dict[str, Any], texts: Texts | None
     ParameterError, StorageError
         If the folder holds other files, or cannot be written; what was saved before stays.
     """
+    params = {**params, **state.how}
     priors = params["priors"]
     if isinstance(priors, dict):
         params = {**params, "priors": {"of": [[c, float(p)] for c, p in priors.items()]}}
     elif priors is not None and not isinstance(priors, str):
         params = {**params, "priors": np.asarray(priors, float).tolist()}
     number = FOLDER.claim(folder)
+    if texts is None and (folder / CONFIG).exists() and "texts" in _read_config(folder):
+        want = "another folder than a TextClassifier's, whose encoder would be lost"
+        raise ParameterError.of("folder", f"{_OWNER}.save", want, str(folder))
     of_moments = (*_MOMENTS, *_MAY_BE_THERE)
     moments = {f"moments.{n}": getattr(state.moments, n) for n in of_moments}
     sample = {f"sample.{n}": getattr(state.sample, n) for n in _SAMPLE}
@@ -176,8 +180,9 @@ def _save_texts(folder: Path, number: int, texts: Texts) -> dict[str, Any]:
     """Write what a TextClassifier has besides; an encoder that is there already is not copied."""
     named: dict[str, Any] = {"vectors": texts.vectors, "keep_texts": texts.keep_texts}
     named |= {"encoder": None, "examples": None}
-    if texts.encoder_folder is not None and texts.encoder_folder.parent == folder:
-        named["encoder"] = texts.encoder_folder.name
+    there = texts.encoder_folder
+    if there is not None and there.parent == folder and there.is_dir():
+        named["encoder"] = there.name
     elif texts.save_encoder is not None:
         named["encoder"] = f"encoder-{number}"
         texts.save_encoder(folder / named["encoder"])
@@ -207,20 +212,24 @@ def load_texts(folder: Path) -> Texts:
             "AnalyticSoftmax.load.",
             file=folder / CONFIG,
         )
-    examples: list[Example] = []
-    rows = np.zeros((0, 0), np.float32)
-    if named["examples"]:
-        path = folder / named["examples"]
-        try:
-            lines = path.read_bytes().decode("utf-8", "surrogatepass").split("\n")[:-1]
-            examples = [(str(text), label) for text, label in map(json.loads, lines)]
-            rows = np.load(path.with_suffix(".npy"), allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise IntegrityError(f"{path} is missing or damaged ({error}). {_REMEDY}") from error
-        if len(rows) != len(examples):
-            raise IntegrityError(f"{path} has not a text for each vector. {_REMEDY}")
-    encoder = folder / named["encoder"] if named["encoder"] else None
-    return Texts(str(named["vectors"]), bool(named["keep_texts"]), examples, rows, encoder, None)
+    try:
+        keep, vectors = bool(named["keep_texts"]), str(named["vectors"])
+        encoder = folder / str(named["encoder"]) if named["encoder"] else None
+        file = str(named["examples"]) if named["examples"] else None
+    except (KeyError, TypeError) as error:
+        raise IntegrityError(f"{folder / CONFIG} is damaged ({error!r}). {_REMEDY}") from error
+    if file is None:
+        return Texts(vectors, keep, [], np.zeros((0, 0), np.float32), encoder, None)
+    path = folder / file
+    try:
+        lines = path.read_bytes().decode("utf-8", "surrogatepass").split("\n")[:-1]
+        examples = [(str(text), label) for text, label in map(json.loads, lines)]
+        rows = np.load(path.with_suffix(".npy"), allow_pickle=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise IntegrityError(f"{path} is missing or damaged ({error}). {_REMEDY}") from error
+    if len(rows) != len(examples):
+        raise IntegrityError(f"{path} has not a text for each vector. {_REMEDY}")
+    return Texts(vectors, keep, examples, rows, encoder, None)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def settings(params: dict[str, Any]) -> None:
     if params["expansion"] is not None and params["class_scatters"]:
         raise ParameterError.of(
             "class_scatters", _OWNER, "False with an expansion", True,
-            "They would take C (D + M)^2 numbers.",
+            "They would take C (D + M)^2 numbers: pass expansion=None (--expansion none).",
         )  # fmt: skip
 
 

@@ -146,7 +146,7 @@ def predict(
         typer.echo(json_module.dumps(list(rows), ensure_ascii=False, indent=2))
         return
     for row in rows:
-        label = "-" if row["label"] is None else row["label"]
+        label = "-" if row["label"] is None else " ".join(str(row["label"]).split())
         typer.echo(f"{row['id']}\t{label}\t{row['probability']:.3f}")
 
 

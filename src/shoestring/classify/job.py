@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from shoestring.classify import artifact
+from shoestring.classify import artifact, checks
 from shoestring.classify.calibration import reliability
 from shoestring.classify.softmax import AnalyticSoftmax
 from shoestring.classify.texts import TextClassifier
@@ -35,6 +35,7 @@ from shoestring.errors import (
     ShoestringWarning,
 )
 from shoestring.text import read_records
+from shoestring.text.reading import CONFIG
 from shoestring.text.writing import written_aside
 
 BATCH = 1_024
@@ -54,7 +55,7 @@ def labelled(source: str, text: str, label: str) -> tuple[list[str], list[str]]:
     """
     records = list(read_records(source, text=text, label=label))
     for number, record in enumerate(records, start=1):
-        if record.label is None:
+        if record.label is None or not record.label.strip():
             raise FormatError(
                 f"record {number} has no value in the column {label!r}. Fill it in or leave the "
                 "record out.",
@@ -99,7 +100,9 @@ def fit_to_folder(
     """
     began = time.monotonic()
     deadline = began + checked_seconds(minutes)
+    out = out.resolve()
     artifact.FOLDER.check(out)
+    checks.settings(AnalyticSoftmax(**head).get_params())
     texts, labels = labelled(source, text, label)
     if len(set(labels)) < 2:
         raise ParameterError.of(
@@ -107,10 +110,12 @@ def fit_to_folder(
         )
     aside = out.with_name(out.name + ".fitting")
     how = {"vectors": vectors, "keep_texts": keep_texts, **head, "texts": _digest(texts, labels)}
+    how.pop("n_jobs", None)  # the result is the same for any number
     classifier = _interrupted(aside, how, resume)
     if classifier is None:
         classifier = TextClassifier(vectors, head=AnalyticSoftmax(**head), keep_texts=keep_texts)
         classifier.begin(texts)
+    classifier.head.set_params(n_jobs=head.get("n_jobs"))
     run = _Run(classifier, aside, how, began)
     order = np.random.default_rng(int(head.get("random_state", 0))).permutation(len(texts))
     try:
@@ -122,9 +127,14 @@ def fit_to_folder(
     if run.done < len(texts):
         unseen = sorted(set(labels) - set(classifier.classes_.tolist()))
         _say_share(run.done, len(texts), unseen)
-    classifier.save(out)
+    try:
+        describe(classifier)
+    except ParameterError:  # nothing to go on with: the texts themselves cannot be told apart
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    made = _described_and_saved(classifier, out)
     shutil.rmtree(aside, ignore_errors=True)
-    return describe(classifier) | {"folder": str(out)}
+    return made
 
 
 class _Run:
@@ -164,9 +174,10 @@ class _Run:
                 batch, began = order[self.done : self.done + size], time.monotonic()
                 yield batch
                 seconds = max(time.monotonic() - began, 1e-9)
-                if not rate and not sizes:
+                if not rate and size != WARM_UP:
                     _say_cost(n - self.done, len(batch) / seconds)
-                rate = len(batch) / seconds
+                if size != WARM_UP:
+                    rate = len(batch) / seconds
                 bar.update(len(batch))
 
     def _check_enough(self, left_s: float, reserve: float) -> None:
@@ -205,7 +216,7 @@ def _interrupted(aside: Path, how: dict[str, Any], resume: bool) -> TextClassifi
     ParameterError
         If there is one and nobody asked for it, or it is of other texts or settings.
     """
-    if not (aside / "model").exists():
+    if not (aside / "model" / CONFIG).exists():
         shutil.rmtree(aside, ignore_errors=True)
         return None
     if not resume:
@@ -225,10 +236,8 @@ def _interrupted(aside: Path, how: dict[str, Any], resume: bool) -> TextClassifi
 def describe(classifier: TextClassifier) -> dict[str, Any]:
     """What a classifier is and how good it seems, for people and for JSON."""
     head = classifier.head
-    report = {
-        ("left_out_" if name != "n" else "left_out") + (name if name != "n" else ""): value
-        for name, value in head.report().items()
-    }
+    report = head.report()
+    left_out = {"left_out": report.pop("n")} if report else {}
     return {
         "texts": classifier.n_learnt,
         "classes": len(classifier.classes_),
@@ -236,7 +245,8 @@ def describe(classifier: TextClassifier) -> dict[str, Any]:
         "random_features": head.n_random_,
         "shrinkage": head.shrinkage_,
         "temperature": head.temperature_,
-        **report,
+        **left_out,
+        **{f"left_out_{name}": value for name, value in report.items()},
     }
 
 
@@ -294,8 +304,7 @@ def change(model: Path, source: str | None, verb: str, *, text: str, label: str)
     classifier = TextClassifier.load(model)
     do = classifier.partial_fit if verb == "add" else classifier.forget
     do(texts, labels)
-    classifier.save(model)
-    return describe(classifier) | {"folder": str(model)}
+    return _described_and_saved(classifier, model)
 
 
 def forget_class(model: Path, label: str, source: str | None) -> dict[str, Any]:
@@ -303,9 +312,7 @@ def forget_class(model: Path, label: str, source: str | None) -> dict[str, Any]:
     if source is not None:
         want = "left out where a whole class is forgotten"
         raise ParameterError.of("source", "classify forget", want, source)
-    classifier = TextClassifier.load(model).forget_class(label)
-    classifier.save(model)
-    return describe(classifier) | {"folder": str(model)}
+    return _described_and_saved(TextClassifier.load(model).forget_class(label), model)
 
 
 def merge_folders(models: list[Path], out: Path) -> dict[str, Any]:
@@ -317,8 +324,14 @@ def merge_folders(models: list[Path], out: Path) -> dict[str, Any]:
     whole = TextClassifier.load(models[0])
     for model in models[1:]:
         whole.merge(TextClassifier.load(model))
-    whole.save(out)
-    return describe(whole) | {"folder": str(out)}
+    return _described_and_saved(whole, out)
+
+
+def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, Any]:
+    """Described first: what cannot be used is not saved."""
+    made = describe(classifier) | {"folder": str(folder)}
+    classifier.save(folder)
+    return made
 
 
 def predictions(
@@ -348,8 +361,9 @@ def evaluate_on(
     p = classifier.head.predict_proba(X)
     classes = classifier.classes_.astype(str)
     truth = np.array(given)
-    places = np.searchsorted(classes, truth)
-    known = classes[np.minimum(places, len(classes) - 1)] == truth
+    place_of = {name: place for place, name in enumerate(classes.tolist())}
+    places = np.array([place_of.get(name, -1) for name in given])
+    known = places >= 0
     found = classes[p.argmax(axis=1)]
     result: dict[str, Any] = {
         "texts": len(texts),

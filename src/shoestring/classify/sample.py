@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.classify.moments import Doubles
+from shoestring.errors import ParameterError
 
 Hashes = NDArray[np.uint64]
 BLOCK = 1 << 22  # numbers that are hashed at once
@@ -101,13 +102,21 @@ class Sample:
         )  # fmt: skip
 
     def without(self, hashes: Hashes, weights: Doubles) -> Sample:
-        """Rows taken back that were seen."""
+        """Rows taken back that were seen.
+
+        Raises
+        ------
+        ParameterError
+            If one of them would be here, and is not: it was never seen, or not so often.
+        """
         near = hashes < np.uint64(self.limit)
         hashes, weights = hashes[near], weights[near]
         places = np.searchsorted(self.hashes, hashes)
         there = places < len(self)
         there[there] = self.hashes[places[there]] == hashes[there]
         counts = self.counts - np.bincount(places[there], minlength=len(self))
+        if not there.all() or (counts < 0).any():
+            raise ParameterError("one of them was never seen with that label, or not so often")
         left = self.weights - np.bincount(places[there], weights[there], len(self))
         return replace(self, counts=counts, weights=left)._rows(counts > 0)
 
@@ -125,6 +134,11 @@ class Sample:
             self.size, self.limit, self.hashes[chosen], self.X[chosen], self.labels[chosen],
             self.counts[chosen], self.weights[chosen],
         )  # fmt: skip
+
+
+def key_hashes(rows: Hashes, labels: Hashes, seed: int) -> Hashes:
+    """A hash of the keys of rows and of their labels."""
+    return _scrambled(_scrambled(rows + np.uint64(seed % (1 << 63))) ^ _scrambled(labels))
 
 
 def row_hashes(X: NDArray[np.floating], keys: Hashes, seed: int) -> Hashes:

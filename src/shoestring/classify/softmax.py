@@ -146,13 +146,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ShapeError
             If X and y are of different lengths.
         """
-        params = self._settings()
-        with checks.names_restored(self):
-            X, y, weights = self._checked(X, y, sample_weight, reset=True)
-            state = State.new(X.shape[1], X.dtype, params)
-            state = learnt(state, Block(X, y, weights), self.n_jobs)
-            checks.two_classes(state.classes)
-            return self._become(state)
+        return self.learn(X, y, None, sample_weight, anew=True)
 
     def partial_fit(
         self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None,
@@ -172,22 +166,32 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ParameterError, ShapeError
             As :meth:`fit`; what was learnt before stays.
         """
-        begun = "_state" in vars(self)
+        return self.learn(X, y, None, sample_weight)
+
+    def learn(
+        self, X: ArrayLike, y: ArrayLike, keys: NDArray[np.uint64] | None,
+        sample_weight: ArrayLike | None = None, *, anew: bool = False,
+    ) -> Self:  # fmt: skip
+        """As :meth:`partial_fit`, or :meth:`fit` where it is ``anew``.
+
+        ``keys``, uint64 (N,), are the same for samples that are; by default their content says so.
+        """
+        begun = "_state" in vars(self) and not anew
         params = self._settings()
         with checks.names_restored(self):
-            X, y, weights = self._checked(X, y, sample_weight, reset=not begun)
-            state = self._state if begun else State.new(X.shape[1], X.dtype, params)
-            return self._become(learnt(state, Block(X, y, weights), self.n_jobs))
+            block = self._checked(X, y, sample_weight, keys, reset=not begun)
+            state = self._state if begun else State.new(block.X.shape[1], block.X.dtype, params)
+            state = learnt(state, block, self.n_jobs)
+            if anew:
+                checks.two_classes(state.classes)
+            return self._become(state)
 
     def merge(self, other: AnalyticSoftmax) -> Self:
         """Learn what another classifier has learnt from other samples.
 
-        Raises
-        ------
-        ShapeError, ParameterError
-            If its features are others; if it has other random features or keeps other things.
+        ShapeError or ParameterError if it has other features, or keeps other things.
         """
-        state, theirs = self._known(), other._known()
+        state, theirs = self.learnt(), other.learnt()
         if state.n_features != theirs.n_features:
             raise ShapeError(
                 f"A classifier of {theirs.n_features} features cannot be merged into one of "
@@ -202,12 +206,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._become(state.merged(theirs))
 
     def forget(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Take samples back that were learnt: as if they had never been seen.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As they were learnt.
+        """Take samples back, as they were learnt: as if they had never been seen.
 
         Raises
         ------
@@ -215,9 +214,22 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If they cannot have been learnt: a class would have fewer samples than none, or a
             feature less scatter. Nothing is changed then.
         """
-        state = self._known()
-        X, y, weights = self._checked(X, y, sample_weight, reset=False)
-        return self._become(state.without(Block(X, y, weights), self.n_jobs))
+        return self.unlearn(X, y, None, sample_weight)
+
+    def unlearn(
+        self, X: ArrayLike | None = None, y: ArrayLike | None = None,
+        keys: NDArray[np.uint64] | None = None, sample_weight: ArrayLike | None = None,
+    ) -> Self:  # fmt: skip
+        """As :meth:`forget`, by keys; without samples, all that was learnt."""
+        if X is None or y is None:
+            for name in {"_state", "_uses", "n_features_in_", "feature_names_in_"} & set(
+                vars(self)
+            ):
+                delattr(self, name)
+            return self
+        state = self.learnt()
+        block = self._checked(X, y, sample_weight, keys, reset=False)
+        return self._become(state.without(block, self.n_jobs))
 
     def forget_class(self, label: Any) -> Self:
         """Take a class back.
@@ -226,12 +238,9 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ``class_scatters`` the covariance that all classes share stays as it is, what these samples
         did to it included; a ShoestringWarning says so. ``forget`` with the samples is exact.
 
-        Raises
-        ------
-        ParameterError
-            If there is no such class, or only one other.
+        If there is no such class, or only one other, it is a ParameterError.
         """
-        state = self._known()
+        state = self.learnt()
         place = checks.place_of(label, state.classes, f"{_OWNER}.forget_class")
         if len(state.classes) <= 2:
             raise ParameterError(
@@ -275,10 +284,6 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         array (N,)
             Of labels; with ``reject_at`` of objects.
 
-        Raises
-        ------
-        NotFittedError, ParameterError, ValueError
-            Nothing was learnt; ``reject_at`` is out of range; X has other features.
         """
         rows, fitted = self._rows(X), self._in_use()
         labels: NDArray[Any] = fitted.classes[fitted.logits(rows).argmax(axis=1)]
@@ -314,8 +319,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ParameterError, StorageError
             If the folder holds other files; if it cannot be written: what was there stays.
         """
-        state = self._known()
-        artifact.save(Path(folder), state, {**self.get_params(), **state.how})
+        artifact.save(Path(folder), self.learnt(), self.get_params())
 
     @classmethod
     def load(cls, folder: str | Path) -> AnalyticSoftmax:
@@ -342,7 +346,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _in_use(self) -> Fitted:
         """What was learnt, in use; solved again after ``set_params``."""
-        state, params = self._known(), self.get_params()
+        state, params = self.learnt(), self.get_params()
         if not self._uses[0].is_of(params):
             checks.settings(params)
             self._uses[:] = [Fitted(state, params)]
@@ -355,7 +359,8 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._state, self._uses = state, uses
         return self
 
-    def _known(self) -> State:
+    def learnt(self) -> State:
+        """All that was learnt; NotFittedError if that is nothing."""
         if "_state" not in vars(self):
             raise checks.UnfittedError(
                 f"This {_OWNER} instance is not fitted yet. Call fit(X, y) or partial_fit(X, y) "
@@ -370,21 +375,23 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return params
 
     def _checked(
-        self, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None, *, reset: bool
-    ) -> tuple[Floats, NDArray[Any], Doubles | None]:
+        self, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None,
+        keys: NDArray[np.uint64] | None, *, reset: bool,
+    ) -> Block:  # fmt: skip
         """Samples, labels and weights as arrays; samples without weight are left out."""
-        X = self._rows(X, reset=reset)
-        y = checks.labels(y, len(X))
+        rows = self._rows(X, reset=reset)
+        block = Block(rows, checks.labels(y, len(rows)), None, keys)
         if weights is None:
-            return X, y, None
-        values = checks.weights(weights, len(X))
+            return block
+        values = checks.weights(weights, len(rows))
         some = values > 0
-        return (X, y, values) if some.all() else (X[some], y[some], values[some])
+        block = block._replace(weights=values)
+        return block if some.all() else block.part(some)
 
     def _rows(self, X: ArrayLike, *, reset: bool = False) -> Floats:
         """Samples as a float array, finite."""
         if not reset:
-            self._known()
+            self.learnt()
         dtypes = [np.float32, np.float64]
         rows: Floats = validate_data(
             self, X, reset=reset, dtype=dtypes, ensure_all_finite=False, accept_sparse=False

@@ -5,6 +5,8 @@ Letters: N texts, C classes, D the width of the vectors.
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,20 +102,24 @@ class TextClassifier:
             If there is no text, or not a label for each; and as :meth:`AnalyticSoftmax.fit`.
         """
         _check(texts, labels)
-        self.begin(texts)
-        X = self.encode(texts)
-        self.head.fit(X, labels)
+        chosen = vectors.choose(self.vectors, texts, int(self.head.random_state))
+        X = np.asarray(chosen.encoder.encode(texts))
+        self.head.learn(X, labels, _keys(texts), anew=True)
+        self._take(chosen)
         self._keep(texts, labels, X)
         return self
 
     def begin(self, texts: Sequence[str]) -> None:
         """Choose the encoder, by texts that will come, and forget all that was learnt."""
         _check(texts, texts)
-        self._chosen = vectors.choose(self.vectors, texts, int(self.head.random_state))
-        self.encoder_ = self._chosen.encoder
+        self._take(vectors.choose(self.vectors, texts, int(self.head.random_state)))
+        self.head.unlearn()
+
+    def _take(self, chosen: vectors.Chosen) -> None:
+        self._chosen, self.encoder_ = chosen, chosen.encoder
         self._folder: Path | None = None
         self._examples: list[Example] = []
-        self._rows = np.zeros((0, self.encoder_.n_dims), np.float32)
+        self._blocks: list[NDArray[np.float32]] = []
 
     def partial_fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Learn from more texts; classes may be new."""
@@ -121,16 +127,20 @@ class TextClassifier:
         if not hasattr(self, "encoder_"):
             self.begin(texts)
         X = self.encode(texts)
-        self.head.partial_fit(X, labels)
+        self.head.learn(X, labels, _keys(texts))
         self._keep(texts, labels, X)
         return self
 
     def forget(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Take texts back that were learnt, with the labels they had."""
         _check(texts, labels)
-        self.head.forget(self.encode(texts), labels)
-        gone = {(text, str(label)) for text, label in zip(texts, labels, strict=True)}
-        self._only([(text, str(label)) not in gone for text, label in self._examples])
+        self.head.unlearn(self.encode(texts), labels, _keys(texts))
+        gone = Counter(zip(texts, np.asarray(labels).tolist(), strict=True))
+        kept = []
+        for example in self._examples:
+            kept.append(not gone[example])
+            gone[example] -= not kept[-1]
+        self._only(kept)
         return self
 
     def forget_class(self, label: Any) -> TextClassifier:
@@ -147,9 +157,9 @@ class TextClassifier:
         ParameterError
             If its vectors are others, or TF-IDF was fitted to other texts.
         """
-        probe = ["red shoes", "红色 的 鞋", "how do I reset my password?"]
-        ours, theirs = self.encode(probe), other.encode(probe)
-        if ours.shape != theirs.shape or not np.allclose(ours, theirs, atol=1e-6):
+        if not (hasattr(self, "encoder_") and hasattr(other, "encoder_")):
+            raise _unfitted()
+        if not vectors.same(self.encoder_, other.encoder_):
             raise ParameterError(
                 f"The vectors of both classifiers must be the same; these are {self.vectors_name} "
                 f"and {other.vectors_name} of different content. TF-IDF is fitted to the first "
@@ -157,7 +167,7 @@ class TextClassifier:
             )
         self.head.merge(other.head)
         self._examples = self._examples + other._examples
-        self._rows = np.concatenate([self._rows, other._rows])
+        self._blocks = [*self._blocks, *other._blocks]
         return self
 
     def predict(self, texts: Sequence[str], reject_at: float | None = None) -> NDArray[Any]:
@@ -170,6 +180,7 @@ class TextClassifier:
 
     def score(self, texts: Sequence[str], labels: Sequence[Any]) -> float:
         """Accuracy."""
+        _check(texts, labels)
         return float(np.mean(self.predict(texts) == np.asarray(labels)))
 
     def explain(self, text: str, n: int = 3) -> Explanation:
@@ -181,20 +192,23 @@ class TextClassifier:
         n : int
             Classes and examples to name.
         """
+        if n < 1:
+            raise ParameterError.of("n", f"{_OWNER}.explain", "an int of at least 1", n)
         X = self.encode([text])
         p = self.head.predict_proba(X)[0]
         order = np.argsort(-p, kind="stable")[:n]
-        classes = self.classes_
+        classes = self.classes_.tolist()
         log_priors = np.log(self.head.priors_) / self.head.temperature_
         nearest = classes[int(np.argmax(np.log(np.maximum(p, 1e-300)) - log_priors))]
         label = classes[order[0]]
         examples: list[Near] = []
         if self._examples:
-            norms = np.linalg.norm(self._rows, axis=1) * max(float(np.linalg.norm(X)), 1e-12)
-            likeness = self._rows @ X[0] / np.maximum(norms, 1e-12)
+            rows = self._rows
+            norms = np.linalg.norm(rows, axis=1) * max(float(np.linalg.norm(X)), 1e-12)
+            likeness = rows @ X[0] / np.maximum(norms, 1e-12)
             of_these = np.array([other in (label, nearest) for _, other in self._examples])
             nearest_first = np.argsort(-np.where(of_these, likeness, -2.0), kind="stable")
-            for i in nearest_first[:n]:
+            for i in nearest_first[: min(n, int(of_these.sum()))]:
                 near_text, near_label = self._examples[i]
                 examples.append(Near(near_text, near_label, float(likeness[i])))
         shown = [(classes[i], float(p[i])) for i in order]
@@ -225,13 +239,14 @@ class TextClassifier:
         NotFittedError, ParameterError, StorageError
             If nothing was learnt; if the folder holds other files; if it cannot be written.
         """
-        path = Path(folder)
-        save_encoder = self._chosen.save if hasattr(self, "_chosen") else None
+        state = self.head.learnt()
+        if not hasattr(self, "_chosen"):
+            raise _unfitted()
         texts = Texts(
             self.vectors_name, self.keep_texts, self._examples, self._rows, self._folder,
-            save_encoder,
+            self._chosen.save,
         )  # fmt: skip
-        artifact.save(path, self.head._known(), self.head.get_params(), texts)
+        artifact.save(Path(folder), state, self.head.get_params(), texts)
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> TextClassifier:
@@ -251,35 +266,59 @@ class TextClassifier:
         path = Path(folder)
         head = AnalyticSoftmax.load(path)
         texts = artifact.load_texts(path)
-        classifier = cls(texts.vectors, head=head, keep_texts=texts.keep_texts)
         opened = vectors.opened(texts.vectors, texts.encoder_folder, encoder)
+        again: str | TextEncoder = texts.vectors
+        if again in ("given", "words"):  # what it could be fitted with anew
+            again = opened
+        classifier = cls(again, head=head, keep_texts=texts.keep_texts)
         save = getattr(opened, "save", None) or getattr(
             getattr(opened, "codes", None), "save", None
         )
         save = save if texts.encoder_folder is not None else None
         classifier._chosen = vectors.Chosen(texts.vectors, opened, save)
         classifier.encoder_, classifier._folder = opened, texts.encoder_folder
-        classifier._examples, classifier._rows = texts.examples, texts.rows
+        classifier._examples = texts.examples
+        classifier._blocks = [texts.rows] if texts.examples else []
         return classifier
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
         """Vectors of texts (N, D)."""
         if not hasattr(self, "encoder_"):
-            raise NotFittedError(f"This {_OWNER} is not fitted yet. Call fit(texts, labels) first.")
+            raise _unfitted()
         if isinstance(texts, str):
             raise ParameterError.of("texts", _OWNER, "a sequence of str", texts, "Use a list.")
+        if not len(texts):
+            return np.zeros((0, self.encoder_.n_dims), np.float32)
         return np.asarray(self.encoder_.encode(texts))
 
     def _keep(self, texts: Sequence[str], labels: Sequence[Any], X: NDArray[Any]) -> None:
         if self.keep_texts:
             plain = np.asarray(labels).tolist()
-            self._examples = self._examples + list(zip(texts, plain, strict=True))
-            self._rows = np.concatenate([self._rows, X.astype(np.float32)])
+            self._examples += zip(texts, plain, strict=True)
+            self._blocks.append(X.astype(np.float32))
 
     def _only(self, kept: list[bool]) -> None:
         if self._examples:
             self._examples = [e for e, stays in zip(self._examples, kept, strict=True) if stays]
-            self._rows = self._rows[np.array(kept)]
+            self._blocks = [self._rows[np.array(kept)]]
+
+    @property
+    def _rows(self) -> NDArray[np.float32]:
+        """The vectors of the texts that are kept, in one array."""
+        if len(self._blocks) > 1:
+            self._blocks = [np.concatenate(self._blocks)]
+        return self._blocks[0] if self._blocks else np.zeros((0, self.encoder_.n_dims), np.float32)
+
+
+def _unfitted() -> NotFittedError:
+    return NotFittedError(f"This {_OWNER} is not fitted yet. Call fit(texts, labels) first.")
+
+
+def _keys(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """A number for each text: vectors of one text may differ in their last digits."""
+    bits = (text.encode("utf-8", "surrogatepass") for text in texts)
+    digests = b"".join(hashlib.blake2b(part, digest_size=8).digest() for part in bits)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def _check(texts: Sequence[str], labels: Sequence[Any]) -> None:

@@ -25,6 +25,7 @@ from shoestring.words.text_codes import TextCodes
 AUTO, MINILM, TFIDF, WORDS = "auto", "minilm", "tfidf", "words:"
 MAX_UNKNOWN = 0.1  # share of pieces that MiniLM may not know
 N_COMPONENTS = 384
+PROBES = ("red shoes", "红色 的 鞋", "how do I reset my password?", "a, b; c 1 2 3")
 FIT_SAMPLE = 100_000  # texts that TF-IDF is fitted to at the most
 
 
@@ -99,7 +100,31 @@ def choose(vectors: str | TextEncoder, texts: Sequence[str], seed: int = 0) -> C
     if vectors.startswith(WORDS):
         codes = TextCodes.load(vectors.removeprefix(WORDS))
         return Chosen("words", CodeVectors(codes), codes.save)
-    return Chosen(vectors, SentenceEncoder(None if vectors == MINILM else vectors), None)
+    if vectors == MINILM:
+        return Chosen(vectors, SentenceEncoder(), None)
+    folder = Path(vectors)
+    if not folder.is_dir():
+        want = 'an encoder, "auto", "minilm", "tfidf", "words:DIR" or a local model folder'
+        raise ParameterError.of("vectors", "TextClassifier", want, vectors)
+    return Chosen(str(folder.resolve()), SentenceEncoder(folder), None)
+
+
+def same(a: TextEncoder, b: TextEncoder) -> bool:
+    """Whether two encoders give the same vectors."""
+    if a is b:
+        return True
+    if isinstance(a, LsaEncoder) and isinstance(b, LsaEncoder):
+        return a.vocabulary_ == b.vocabulary_ and all(
+            np.array_equal(getattr(a, name), getattr(b, name)) for name in ("idf_", "components_")
+        )
+    if isinstance(a, CodeVectors) and isinstance(b, CodeVectors):
+        ours, theirs = a.codes.table, b.codes.table
+        return ours.words == theirs.words and np.array_equal(ours.codes, theirs.codes)
+    if isinstance(a, SentenceEncoder) and isinstance(b, SentenceEncoder):
+        return a.folder.resolve() == b.folder.resolve()
+    rows, others = (np.asarray(encoder.encode(PROBES)) for encoder in (a, b))
+    alike = rows.shape == others.shape and np.allclose(rows, others, atol=1e-6)
+    return type(a) is type(b) and alike and bool(rows.any())
 
 
 def opened(name: str, folder: Path | None, given: TextEncoder | None) -> TextEncoder:
@@ -108,8 +133,8 @@ def opened(name: str, folder: Path | None, given: TextEncoder | None) -> TextEnc
         return given
     if name == "given":
         raise ParameterError(
-            "This classifier was fitted with an encoder of your own. Pass it: "
-            "TextClassifier.load(folder, encoder=...)."
+            "This classifier was fitted with an encoder of your own, which the command line cannot "
+            "open. In Python: TextClassifier.load(folder, encoder=...)."
         )
     if folder is None:
         return SentenceEncoder(None if name == MINILM else name)

