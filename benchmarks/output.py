@@ -90,6 +90,23 @@ def write(result: Mapping[str, Any], options: argparse.Namespace) -> None:
     aside.replace(options.json)
 
 
+def sections(
+    read: Read, verb: str, makers: Mapping[str, Callable[[dict[str, Any]], list[str]]]
+) -> list[str]:
+    """The lines of a verb's parts, of those that have run."""
+    documents = {part: read(f"{verb}-{part}") for part in makers}
+    return [line for part, found in documents.items() if found for line in makers[part](found)]
+
+
+def ran(document: Mapping[str, Any]) -> str:
+    """Where and when a part ran."""
+    return (
+        f"{document.get('machine')}, Python {document.get('python')}, commit "
+        f"{document.get('commit')}, seed {document.get('seed')}; load average "
+        f"{document.get('load average')} before the run."
+    )
+
+
 def markdown(
     corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[object]]
 ) -> list[str]:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import output
 from benchmarks.classify.quality import EXPANDED, PLAIN, SHUFFLED, TUNED
-from benchmarks.output import Read, markdown
-from benchmarks.words.page import ran
+from benchmarks.output import Read, markdown, ran
 
 Document = dict[str, Any]
 Lines = list[str]
@@ -21,12 +21,7 @@ COLOURS = {PLAIN: "#0f766e", EXPANDED: "#0f766e", TUNED: "#b45309"}
 
 def sections(read: Read) -> Lines:
     """All that there is."""
-    lines: Lines = []
-    for name, section in SECTIONS.items():
-        document = read(f"classify-{name}")
-        if document:
-            lines += section(document)
-    return lines
+    return output.sections(read, "classify", SECTIONS)
 
 
 def quality(document: Document) -> Lines:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.output import Read, markdown
+from benchmarks import output
+from benchmarks.output import Read, markdown, ran
 from benchmarks.words import bars
 
 Document = dict[str, Any]
@@ -18,21 +19,7 @@ LANGUAGES = {"en": "English", "zh": "Chinese"}
 
 def sections(read: Read) -> Lines:
     """All that there is."""
-    lines: Lines = []
-    for name, section in SECTIONS.items():
-        document = read(f"words-{name}")
-        if document:
-            lines += section(document)
-    return lines
-
-
-def ran(document: Document) -> str:
-    """Where and when a part ran."""
-    return (
-        f"{document.get('machine')}, Python {document.get('python')}, commit "
-        f"{document.get('commit')}, seed {document.get('seed')}; load average "
-        f"{document.get('load average')} before the run."
-    )
+    return output.sections(read, "words", SECTIONS)
 
 
 def speed(document: Document) -> Lines:
