@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import output
-from benchmarks.classify.quality import EXPANDED, PLAIN, SHUFFLED, TUNED
+from benchmarks.classify.quality import EXPANDED, FIGURES, PLAIN, SHUFFLED, TUNED
 from benchmarks.output import Read, markdown, ran
 
 Document = dict[str, Any]
 Lines = list[str]
-FIGURES = ("accuracy", "log-loss", "ECE", "seconds")
 COLOURS = {PLAIN: "#0f766e", EXPANDED: "#0f766e", TUNED: "#b45309"}
 
 
@@ -40,7 +39,7 @@ def quality(document: Document) -> Lines:
         lines += [f"- {bar}: {value}: {_yes(found['holds'])}"]
     rows = {way: [row.get(f, "") for f in FIGURES] for way, row in document["means"].items()}
     lines += ["", "### means over the sets", "", *markdown("", list(FIGURES), rows), ""]
-    for figure in ("accuracy", "log-loss", "ECE", "seconds"):
+    for figure in FIGURES:
         ways = [w for w, row in document["means"].items() if figure in row]
         rows = {
             f"{name} ({found['classes']} of {found['train']:,})": [
