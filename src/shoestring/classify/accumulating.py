@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -25,7 +27,7 @@ from shoestring.classify.sample import Hashes, Sample, key_hashes, row_hashes
 from shoestring.errors import ParameterError
 
 Floats = NDArray[np.floating[Any]]
-NUMBERS = 1 << 22  # of a block, expanded: 32 MB
+NUMBERS = 1 << 21  # of a block, expanded: 16 MB
 LEAST_ROWS = 256
 AT_ONCE = 1 << 22  # numbers of the scatters that wait to be added up
 SHIFTED = 256  # samples whose mean is the shift
@@ -156,7 +158,7 @@ class State:
             raise _never_learnt(str(error)) from None
         weights = np.ones(len(block.X)) if block.weights is None else block.weights
         try:
-            sample = self.sample.without(self._hashes(block), weights)
+            sample = self.sample.without(self.hashes(block), weights)
         except ParameterError as error:
             raise _never_learnt(str(error)) from None
         kept = np.flatnonzero(moments.sizes)
@@ -169,20 +171,28 @@ class State:
         places[kept] = np.arange(len(kept))
         return self.changed(self.classes[kept], moments.of_classes(kept), sample.relabelled(places))
 
-    def _hashes(self, block: Block) -> Hashes:
+    def hashes(self, block: Block) -> Hashes:
+        """Of samples and their labels, as the sample has them."""
         labels, seed = _label_keys(block.y), int(self.how["random_state"])
         if block.keys is None:
             return row_hashes(block.X, labels, seed)
         return key_hashes(block.keys, labels, seed)
 
-    def add(self, block: Block, moments: Moments, *, with_sample: bool = True) -> State:
-        """The same with a block, whose classes are known and whose moments were taken."""
+    def add(self, block: Block, seen: _Seen) -> State:
+        """The same with a block, whose classes are known, and what was seen of it."""
         sample = self.sample
-        if with_sample and sample.size:
+        if seen.hashes is not None:
             labels = np.searchsorted(self.classes, block.y)
             weights = np.ones(len(labels)) if block.weights is None else block.weights
-            sample = sample.with_rows(self._hashes(block), block.X, labels, weights)
-        return self.changed(self.classes, merged(self.moments, moments), sample)
+            sample = sample.with_rows(seen.hashes, block.X, labels, weights)
+        return self.changed(self.classes, merged(self.moments, seen.moments), sample)
+
+
+class _Seen(NamedTuple):
+    """What a worker says of a block."""
+
+    moments: Moments
+    hashes: Hashes | None
 
 
 def learnt(state: State, block: Block, n_jobs: int | None, *, with_sample: bool = True) -> State:
@@ -203,30 +213,33 @@ def learnt(state: State, block: Block, n_jobs: int | None, *, with_sample: bool 
 
     state = state.with_classes(block.y).with_shift(block.X)
     backend, n_asked = get_active_backend()
-    if n_jobs is None and n_asked == 1 and not backend.nesting_level:
+    if n_jobs is None and n_asked in (None, 1) and not backend.nesting_level:
         n_jobs = os.cpu_count() or 1  # nobody has asked for a number, nor are we a worker
     width = state.moments.n_features
     step = max(LEAST_ROWS, NUMBERS // width)
+    work = partial(_seen, os.getpid(), with_sample)
     with threadpool_limits(1, user_api="blas"):
         parallel = Parallel(n_jobs=n_jobs, prefer="threads")
         n_at_once = max(effective_n_jobs(n_jobs), AT_ONCE // width**2)
         parts = _cut(block, step)
         while wave := list(islice(parts, n_at_once)):
-            for part, moments in zip(
-                wave, parallel(delayed(_moments)(state, part) for part in wave), strict=True
+            for part, seen in zip(
+                wave, parallel(delayed(work)(state, part) for part in wave), strict=True
             ):
-                state = state.add(part, moments, with_sample=with_sample)
+                state = state.add(part, seen)
     return state
 
 
-def _moments(state: State, part: Block) -> Moments:
+def _seen(parent: int, with_sample: bool, state: State, part: Block) -> _Seen:
     labels = np.searchsorted(state.classes, part.y)
     per_class = state.moments.per_class
     n_classes = len(state.classes)
-    with threadpool_limits(1, user_api="blas"):  # a worker may be another process
+    elsewhere = os.getpid() != parent  # what the parent has set holds for its threads
+    with threadpool_limits(1, user_api="blas") if elsewhere else nullcontext():
         X = state.expanded(part.X)
         shift = state.moments.shift
-        return moments_of(X, labels, n_classes, part.weights, per_class=per_class, shift=shift)
+        moments = moments_of(X, labels, n_classes, part.weights, per_class=per_class, shift=shift)
+    return _Seen(moments, state.hashes(part) if with_sample and state.sample.size else None)
 
 
 def _cut(block: Block, step: int) -> Iterator[Block]:

@@ -26,8 +26,10 @@ Letters: N samples, C classes, D features.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ShapeError
@@ -162,38 +164,61 @@ def moments_of(
 
     Notes
     -----
-    Cost: N D^2 multiplications. Means are taken twice, the second time of what the first one left.
+    Cost: N D^2 multiplications, and two passes over the samples.
     """
-    order = np.argsort(labels, kind="stable")
-    labels = labels[order]
-    starts = np.flatnonzero(np.diff(labels, prepend=-1))
-    there = labels[starts]  # the classes of this block
-    Z = X[order].astype(np.float64)
-    if shift is not None:
-        Z -= shift
-    w = np.ones(len(Z)) if weights is None else weights[order]
-    sums = Moments.none(n_classes, Z.shape[1], per_class=per_class, shift=shift)
-    if not len(Z):
+    sums = Moments.none(n_classes, X.shape[1], per_class=per_class, shift=shift)
+    if not len(X):
         return sums
-    sums.sizes[there] = np.diff(starts, append=len(Z))
-    sums.weights[there] = np.add.reduceat(w, starts)
-    for _ in range(2):
-        weighted = Z if weights is None else Z * w[:, None]
-        step = np.add.reduceat(weighted, starts) / sums.weights[there, None]
-        sums.means[there] += step
-        Z -= np.repeat(step, sums.sizes[there], axis=0)
-    if sums.class_scatters is not None and sums.thirds is not None and sums.fourths is not None:
-        squares = (Z * Z).sum(axis=1)
-        sums.thirds[there] = np.add.reduceat(Z * (w * squares)[:, None], starts)
-        sums.fourths[there] = np.add.reduceat(w * squares * squares, starts)
+    w = np.ones(len(X)) if weights is None else np.ascontiguousarray(weights)
+    near = X[0].astype(np.float64) if shift is None else shift
+    rows = X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
+    sums.sizes[:] = np.bincount(labels, minlength=n_classes)
+    sums.weights[:] = np.bincount(labels, w, minlength=n_classes)
+    Z = np.empty(X.shape)
+    _sum_classes(np.ascontiguousarray(rows), labels, w, near, Z, sums.means)
+    some = sums.sizes > 0
+    sums.means[some] /= sums.weights[some, None]
+    _centre(Z, labels, sums.means)
+    if shift is None:
+        sums.means[some] += near
+    if sums.class_scatters is not None:
+        _sum_per_class(sums, Z, labels, w)
     if weights is not None:
         Z *= np.sqrt(w)[:, None]
-    if sums.class_scatters is not None:
-        for c, start, size in zip(there, starts, sums.sizes[there], strict=True):
-            of_class = Z[start : start + size]
-            sums.class_scatters[c] = of_class.T @ of_class
     sums.scatter[:] = Z.T @ Z
     return sums
+
+
+def _sum_per_class(sums: Moments, Z: Doubles, labels: NDArray[np.int64], w: Doubles) -> None:
+    """The scatter, t_c and f_c of each class, of centred samples."""
+    assert sums.class_scatters is not None
+    assert sums.thirds is not None
+    assert sums.fourths is not None
+    for c in np.flatnonzero(sums.sizes):
+        of_class, weight = Z[labels == c], w[labels == c]
+        squares = (of_class * of_class).sum(axis=1)
+        sums.class_scatters[c] = (of_class * weight[:, None]).T @ of_class
+        sums.thirds[c] = (weight * squares) @ of_class
+        sums.fourths[c] = weight @ (squares * squares)
+
+
+@njit(cache=True, nogil=True)
+def _sum_classes(X: Any, labels: Any, w: Any, near: Any, Z: Any, sums: Any) -> None:
+    """Z = X - near in float64, and the weighted sum of each class."""
+    for i in range(len(X)):
+        own, weight = sums[labels[i]], w[i]
+        for d in range(X.shape[1]):
+            z = np.float64(X[i, d]) - near[d]
+            Z[i, d] = z
+            own[d] += weight * z
+
+
+@njit(cache=True, nogil=True)
+def _centre(Z: Any, labels: Any, means: Any) -> None:
+    for i in range(len(Z)):
+        own = means[labels[i]]
+        for d in range(Z.shape[1]):
+            Z[i, d] -= own[d]
 
 
 def merged(a: Moments, b: Moments) -> Moments:

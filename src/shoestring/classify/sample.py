@@ -15,15 +15,17 @@ Letters: N rows, D features, k kept.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from shoestring.classify.moments import Doubles
 from shoestring.errors import ParameterError
 
 Hashes = NDArray[np.uint64]
-BLOCK = 1 << 22  # numbers that are hashed at once
+BLOCK = 1 << 20  # numbers that are hashed at once
 NO_LIMIT = (1 << 64) - 1
 
 
@@ -159,13 +161,20 @@ def row_hashes(X: NDArray[np.floating], keys: Hashes, seed: int) -> Hashes:
     n, d = X.shape
     rng = np.random.default_rng([seed, d])
     odd = rng.integers(1 << 63, size=d, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    sums = np.empty(n, np.uint64)
+    sums = np.zeros(n, np.uint64)
     step = max(1, BLOCK // max(d, 1))
     for start in range(0, n, step):
         words = (X[start : start + step].astype(np.float64) + 0.0).view(np.uint64)
-        words ^= words >> np.uint64(32)  # what was float32 has nothing in its lower half
-        sums[start : start + step] = words @ odd
+        _multiply_shift(words, odd, sums[start : start + step])
     return _scrambled(sums ^ _scrambled(keys))
+
+
+@njit(cache=True, nogil=True)
+def _multiply_shift(words: Any, odd: Any, sums: Any) -> None:
+    for i in range(len(words)):
+        for d in range(words.shape[1]):
+            word = words[i, d]  # what was float32 has nothing in its lower half
+            sums[i] += (word ^ (word >> np.uint64(32))) * odd[d]
 
 
 def _scrambled(values: Hashes) -> Hashes:
