@@ -15,6 +15,8 @@ from benchmarks.output import Read, markdown, ran
 
 Document = dict[str, Any]
 Lines = list[str]
+LEFT = ("LDA (svd)", "ridge on the same moments", EXPANDED, TUNED)  # labels that stand left
+BELOW = ("LDA (lsqr, Ledoit-Wolf)", TUNED)
 COLOURS = {PLAIN: "#0f766e", EXPANDED: "#0f766e", TUNED: "#b45309"}
 
 
@@ -162,9 +164,10 @@ def pictures(read: Read, folder: Path) -> None:
         ours = way in (PLAIN, EXPANDED)
         colour = COLOURS.get(way, "#64748b")
         axes.scatter(row["seconds"], row["accuracy"], s=60 if ours else 30, color=colour, zorder=3)
+        x, y = -7 if way in LEFT else 7, -12 if way in BELOW else 9 if way == EXPANDED else 3
         axes.annotate(
-            way, (row["seconds"], row["accuracy"]), xytext=(6, 4), textcoords="offset points",
-            color=colour, weight="bold" if ours else "normal",
+            way, (row["seconds"], row["accuracy"]), xytext=(x, y), textcoords="offset points",
+            color=colour, weight="bold" if ours else "normal", ha="right" if x < 0 else "left",
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xlabel("seconds to fit, mean over the sets (two cores)")
