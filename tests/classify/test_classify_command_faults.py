@@ -79,3 +79,16 @@ def test_an_encoder_that_the_command_line_cannot_have_is_said_so(run, source, tm
     classifier(HashedWords()).fit(TEXTS, LABELS).save(tmp_path / "m")
     assert TextClassifier.load(tmp_path / "m", encoder=HashedWords()).n_learnt == 120
     fails(run("predict", tmp_path / "m", source), "command line")
+
+
+def test_rows_without_a_text_are_skipped_where_that_is_asked_for(run, tmp_path):
+    path = written(tmp_path / "t.csv", [*TEXTS, " "], [*LABELS, "animal"])
+    fails(run("fit", path, "--out", tmp_path / "m", *PLAIN), "t.csv", "empty text")
+    skipped = run("fit", path, "--out", tmp_path / "m", "--on-empty", "skip", "--json", *PLAIN)
+    assert json.loads(skipped[1])["texts"] == len(TEXTS)
+    for verb in ("add", "forget", "eval", "predict"):
+        fails(run(verb, tmp_path / "m", path), "t.csv", "empty text")
+        done = run(verb, tmp_path / "m", path, "--on-empty", "skip", "--json")
+        found = json.loads(done[1])
+        assert len(found) == len(TEXTS) if verb == "predict" else found["texts"]
+    fails(run("eval", tmp_path / "m", path, "--on-empty", "drop"), '"error" or "skip"')

@@ -23,6 +23,7 @@ Source = Annotated[
 ]
 Text = Annotated[str, typer.Option(help="The column of the text.")]
 Label = Annotated[str, typer.Option(help="The column of the label.")]
+OnEmpty = Annotated[str, typer.Option(help="Texts that are empty: error or skip.")]
 RejectAt = Annotated[
     float | None,
     typer.Option(help="Share of texts of the known classes that may be answered with none."),
@@ -46,6 +47,7 @@ def fit(
     out: Annotated[Path, typer.Option(help="The folder of the classifier.")],
     text: Text = "text",
     label: Label = "label",
+    on_empty: OnEmpty = "error",
     vectors: Annotated[
         str, typer.Option(help="minilm, tfidf, words:DIR, a model folder; auto: what fits.")
     ] = "auto",
@@ -73,6 +75,7 @@ def fit(
         out,
         text=text,
         label=label,
+        on_empty=on_empty,
         vectors=vectors,
         minutes=minutes,
         keep_texts=keep_texts,
@@ -88,12 +91,17 @@ def fit(
 
 @app.command()
 def add(
-    model: Model, source: Source, text: Text = "text", label: Label = "label", json: Json = False
+    model: Model,
+    source: Source,
+    text: Text = "text",
+    label: Label = "label",
+    on_empty: OnEmpty = "error",
+    json: Json = False,
 ) -> None:
     """Learn from more texts; classes may be new."""
     from shoestring.classify.job import change
 
-    _print(change(model, source, "add", text=text, label=label), json)
+    _print(change(model, source, "add", text=text, label=label, on_empty=on_empty), json)
 
 
 @app.command()
@@ -107,6 +115,7 @@ def forget(
     ] = None,
     text: Text = "text",
     label: Label = "label",
+    on_empty: OnEmpty = "error",
     json: Json = False,
 ) -> None:
     """Take texts back, as if they had never been learnt."""
@@ -115,7 +124,7 @@ def forget(
     if class_ is not None:
         _print(forget_class(model, class_, source), json)
     else:
-        _print(change(model, source, "forget", text=text, label=label), json)
+        _print(change(model, source, "forget", text=text, label=label, on_empty=on_empty), json)
 
 
 @app.command()
@@ -135,13 +144,14 @@ def predict(
     model: Model,
     source: Source,
     text: Text = "text",
+    on_empty: OnEmpty = "error",
     reject_at: RejectAt = None,
     json: Json = False,
 ) -> None:
     """Classify texts: id, label and probability of each."""
     from shoestring.classify.job import predictions
 
-    rows = predictions(model, source, text=text, reject_at=reject_at)
+    rows = predictions(model, source, text=text, on_empty=on_empty, reject_at=reject_at)
     if json:
         typer.echo(json_module.dumps(list(rows), ensure_ascii=False, indent=2))
         return
@@ -180,10 +190,12 @@ def evaluate(
     source: Source,
     text: Text = "text",
     label: Label = "label",
+    on_empty: OnEmpty = "error",
     reject_at: RejectAt = None,
     json: Json = False,
 ) -> None:
     """Compare predictions with labels."""
     from shoestring.classify.job import evaluate_on
 
-    _print(evaluate_on(model, source, text=text, label=label, reject_at=reject_at), json)
+    columns = {"text": text, "label": label, "on_empty": on_empty}
+    _print(evaluate_on(model, source, reject_at=reject_at, **columns), json)

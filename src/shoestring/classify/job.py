@@ -45,15 +45,17 @@ FLOPS = 1e10  # multiplications a second in double precision, on a slow machine
 HOW = "how.json"
 
 
-def labelled(source: str, text: str, label: str) -> tuple[list[str], list[str]]:
-    """Texts and labels of a file; every record must have both.
+def labelled(
+    source: str, text: str, label: str, on_empty: str = "error"
+) -> tuple[list[str], list[str]]:
+    """Texts and labels of a file; every record must have both, or is skipped without a text.
 
     Raises
     ------
     FormatError, StorageError, ParameterError
         If the file cannot be read, has no such column, or a record lacks its label.
     """
-    records = list(read_records(source, text=text, label=label))
+    records = list(read_records(source, text=text, label=label, on_empty=on_empty))
     for number, record in enumerate(records, start=1):
         if record.label is None or not record.label.strip():
             raise FormatError(
@@ -66,7 +68,7 @@ def labelled(source: str, text: str, label: str) -> tuple[list[str], list[str]]:
 
 def fit_to_folder(
     source: str, out: Path, *, text: str, label: str, vectors: str, minutes: float | None,
-    keep_texts: bool, resume: bool, **head: Any,
+    keep_texts: bool, resume: bool, on_empty: str = "error", **head: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Fit a classifier to a file and save it.
 
@@ -83,6 +85,8 @@ def fit_to_folder(
     minutes : float or None
         To read, encode and learn in at most.
     keep_texts, resume : bool
+    on_empty : {"error", "skip"}
+        What to do with empty texts.
     **head
         Of :class:`AnalyticSoftmax`.
 
@@ -103,7 +107,7 @@ def fit_to_folder(
     out = out.resolve()
     artifact.FOLDER.check(out)
     checks.settings(AnalyticSoftmax(**head).get_params())
-    texts, labels = labelled(source, text, label)
+    texts, labels = labelled(source, text, label, on_empty)
     if len(set(labels)) < 2:
         raise ParameterError.of(
             "label", "classify fit", "a column of at least two classes", sorted(set(labels))
@@ -290,7 +294,9 @@ def _as_json(how: dict[str, Any]) -> bytes:
     return json.dumps(how, ensure_ascii=False, sort_keys=True, default=str).encode()
 
 
-def change(model: Path, source: str | None, verb: str, *, text: str, label: str) -> dict[str, Any]:
+def change(
+    model: Path, source: str | None, verb: str, *, text: str, label: str, on_empty: str = "error"
+) -> dict[str, Any]:
     """Add or forget the texts of a file; the classifier is replaced when all is done.
 
     Raises
@@ -300,7 +306,7 @@ def change(model: Path, source: str | None, verb: str, *, text: str, label: str)
     """
     if source is None:
         raise ParameterError.of("source", f"classify {verb}", "a file of texts", None)
-    texts, labels = labelled(source, text, label)
+    texts, labels = labelled(source, text, label, on_empty)
     classifier = TextClassifier.load(model)
     do = classifier.partial_fit if verb == "add" else classifier.forget
     do(texts, labels)
@@ -335,11 +341,11 @@ def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, 
 
 
 def predictions(
-    model: Path, source: str, *, text: str, reject_at: float | None
+    model: Path, source: str, *, text: str, reject_at: float | None, on_empty: str = "error"
 ) -> Iterator[dict[str, Any]]:
     """The label and the probability of each text of a file, as they are found."""
     classifier = TextClassifier.load(model)
-    records = read_records(source, text=text)
+    records = read_records(source, text=text, on_empty=on_empty)
     while batch := list(islice(records, BATCH)):
         texts = [record.text for record in batch]
         X = classifier.encode(texts)
@@ -350,13 +356,19 @@ def predictions(
 
 
 def evaluate_on(
-    model: Path, source: str, *, text: str, label: str, reject_at: float | None
+    model: Path,
+    source: str,
+    *,
+    text: str,
+    label: str,
+    reject_at: float | None,
+    on_empty: str = "error",
 ) -> dict[str, Any]:
     """How good a classifier is on labelled texts; labels that it has never seen are errors."""
     from sklearn.metrics import f1_score
 
     classifier = TextClassifier.load(model)
-    texts, given = labelled(source, text, label)
+    texts, given = labelled(source, text, label, on_empty)
     X = classifier.encode(texts)
     p = classifier.head.predict_proba(X)
     classes = classifier.classes_.astype(str)
