@@ -186,7 +186,7 @@ def streaming_peer(seed: int) -> dict[str, dict[str, float]]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All tables."""
-    n = 10 if options.quick else 334
+    n = 10 if options.quick else options.partitions
     table = exactness(n, options.seed)
     worst = max(row[way] for row in table.values() for way in WAYS)
     result = {
@@ -207,6 +207,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     output.options(parser, quick="30 partitions instead of 1,002")
+    parser.add_argument("--partitions", type=int, default=334, help="of each kind")
     measure(parser.parse_args())
 
 

@@ -13,13 +13,13 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from shoestring.classify.expansion import Expansion
 from shoestring.classify.moments import Doubles, Moments, merged, moments_of, without
@@ -218,7 +218,7 @@ def learnt(state: State, block: Block, n_jobs: int | None, *, with_sample: bool 
     width = state.moments.n_features
     step = max(LEAST_ROWS, NUMBERS // width)
     work = partial(_seen, os.getpid(), with_sample)
-    with threadpool_limits(1, user_api="blas"):
+    with _blas().limit(limits=1, user_api="blas"):
         parallel = Parallel(n_jobs=n_jobs, prefer="threads")
         n_at_once = max(effective_n_jobs(n_jobs), AT_ONCE // width**2)
         parts = _cut(block, step)
@@ -235,11 +235,17 @@ def _seen(parent: int, with_sample: bool, state: State, part: Block) -> _Seen:
     per_class = state.moments.per_class
     n_classes = len(state.classes)
     elsewhere = os.getpid() != parent  # what the parent has set holds for its threads
-    with threadpool_limits(1, user_api="blas") if elsewhere else nullcontext():
+    with _blas().limit(limits=1, user_api="blas") if elsewhere else nullcontext():
         X = state.expanded(part.X)
         shift = state.moments.shift
         moments = moments_of(X, labels, n_classes, part.weights, per_class=per_class, shift=shift)
     return _Seen(moments, state.hashes(part) if with_sample and state.sample.size else None)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The libraries of this process; to find them takes longer than to learn a small batch."""
+    return ThreadpoolController()
 
 
 def _cut(block: Block, step: int) -> Iterator[Block]:
