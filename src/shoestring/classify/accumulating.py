@@ -151,13 +151,10 @@ class State:
         unknown = ~np.isin(block.y, self.classes)
         if unknown.any():
             raise _never_learnt(f"there is no class {block.y[unknown].tolist()[0]!r}")
-        gone = learnt(_empty(self), block, n_jobs, with_sample=False).with_classes(self.classes)
-        try:
-            moments = without(self.moments, gone.moments)
-        except ParameterError as error:
-            raise _never_learnt(str(error)) from None
+        gone = learnt(_empty(self), block, n_jobs).with_classes(self.classes)
         weights = np.ones(len(block.X)) if block.weights is None else block.weights
         try:
+            moments = without(self.moments, gone.moments)
             sample = self.sample.without(self.hashes(block), weights)
         except ParameterError as error:
             raise _never_learnt(str(error)) from None
@@ -195,7 +192,7 @@ class _Seen(NamedTuple):
     hashes: Hashes | None
 
 
-def learnt(state: State, block: Block, n_jobs: int | None, *, with_sample: bool = True) -> State:
+def learnt(state: State, block: Block, n_jobs: int | None) -> State:
     """What is known after these samples too.
 
     Parameters
@@ -205,8 +202,6 @@ def learnt(state: State, block: Block, n_jobs: int | None, *, with_sample: bool 
         Of any size; it is cut.
     n_jobs : int or None
         Workers; None for joblib's setting, or all cores.
-    with_sample : bool
-        Whether to keep some of them.
     """
     from joblib import Parallel, delayed, effective_n_jobs
     from joblib.parallel import get_active_backend
@@ -217,7 +212,7 @@ def learnt(state: State, block: Block, n_jobs: int | None, *, with_sample: bool 
         n_jobs = os.cpu_count() or 1  # nobody has asked for a number, nor are we a worker
     width = state.moments.n_features
     step = max(LEAST_ROWS, NUMBERS // width)
-    work = partial(_seen, os.getpid(), with_sample)
+    work = partial(_seen, os.getpid())
     with _blas().limit(limits=1, user_api="blas"):
         parallel = Parallel(n_jobs=n_jobs, prefer="threads")
         n_at_once = max(effective_n_jobs(n_jobs), AT_ONCE // width**2)
@@ -230,7 +225,7 @@ def learnt(state: State, block: Block, n_jobs: int | None, *, with_sample: bool 
     return state
 
 
-def _seen(parent: int, with_sample: bool, state: State, part: Block) -> _Seen:
+def _seen(parent: int, state: State, part: Block) -> _Seen:
     labels = np.searchsorted(state.classes, part.y)
     per_class = state.moments.per_class
     n_classes = len(state.classes)
@@ -239,7 +234,7 @@ def _seen(parent: int, with_sample: bool, state: State, part: Block) -> _Seen:
         X = state.expanded(part.X)
         shift = state.moments.shift
         moments = moments_of(X, labels, n_classes, part.weights, per_class=per_class, shift=shift)
-    return _Seen(moments, state.hashes(part) if with_sample and state.sample.size else None)
+    return _Seen(moments, state.hashes(part) if state.sample.size else None)
 
 
 @cache
@@ -254,6 +249,7 @@ def _cut(block: Block, step: int) -> Iterator[Block]:
 
 
 def _empty(state: State) -> State:
+    """Nothing learnt, of the same features; no sample is kept."""
     moments = Moments.none(0, state.moments.n_features, per_class=state.moments.per_class)
     sample = Sample.none(0, state.n_features, state.sample.X.dtype)
     return State(np.zeros(0, dtype=object), moments, sample, state.expansion, state.how)

@@ -94,13 +94,14 @@ def solve(
     log_priors = None if asked.from_frequencies else np.log(asked.priors / asked.priors.sum())
     if not len(kept[0]):
         asked = replace(asked, sizes=asked.sizes[-1:])
+    covariance = moments.covariance()
     found: dict[int, _Tried] = {}
     worse = 0
     for shrinkage in _candidates(moments, asked.shrinkage, len(kept[0])):
         worse += 1
         if worse > PATIENCE:
             break
-        metric = Metric.of(shrunk(moments.covariance(), shrinkage))
+        metric = Metric.of(shrunk(covariance, shrinkage))
         white, centres = metric.whiten(kept[0]), metric.whiten(moments.means)
         full = metric.lower is not None  # else whitened features are no longer in their order
         sizes, ends = (asked.sizes, asked.sizes) if full else (asked.sizes[-1:], white.shape[1:])
@@ -115,7 +116,7 @@ def solve(
     shrinkage, temperature = found[size].shrinkage, found[size].temperature
     chosen = found[size].seen if len(kept[0]) else None
     part = moments if size == moments.n_features else moments.of_features(size)
-    metric = Metric.of(_shrunk_part(moments, shrinkage, size))
+    metric = Metric.of(np.ascontiguousarray(shrunk(covariance, shrinkage)[:size, :size]))
     if not isinstance(asked.temperature, str):
         temperature = float(asked.temperature)
     layer = layer_of(part, metric, asked.priors)
@@ -162,11 +163,6 @@ def not_alone(
 ) -> NDArray[np.bool_]:  # fmt: skip
     """Which samples are not all that there is of their class: these can be left out."""
     return weights < moments.weights[labels] * (1 - 1e-12)
-
-
-def _shrunk_part(moments: Moments, shrinkage: float, size: int) -> Doubles:
-    """The leading block of the shrunk covariance of all features."""
-    return np.ascontiguousarray(shrunk(moments.covariance(), shrinkage)[:size, :size])
 
 
 def _candidates(moments: Moments, shrinkage: float | str, n_kept: int) -> tuple[float, ...]:

@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import MissingExtraError, ParameterError, ShoestringWarning
-from shoestring.text import LsaEncoder, SentenceEncoder, unknown_share
+from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.text import LsaEncoder, SentenceEncoder, why_not_minilm
 from shoestring.text.tokens import tokenize
 from shoestring.types import TextEncoder
 from shoestring.words.text_codes import TextCodes
 
 AUTO, MINILM, TFIDF, WORDS = "auto", "minilm", "tfidf", "words:"
-MAX_UNKNOWN = 0.1  # share of pieces that MiniLM may not know
 N_COMPONENTS = 384
 PROBES = ("red shoes", "红色 的 鞋", "how do I reset my password?", "a, b; c 1 2 3")
 FIT_SAMPLE = 100_000  # texts that TF-IDF is fitted to at the most
@@ -143,15 +142,11 @@ def opened(name: str, folder: Path | None, given: TextEncoder | None) -> TextEnc
 
 def _fitting(texts: Sequence[str]) -> str:
     """What fits the texts, and why not MiniLM."""
-    try:
-        share = unknown_share(texts)
-        reason = f"MiniLM does not know {share:.0%} of these texts" if share > MAX_UNKNOWN else ""
-    except MissingExtraError as error:
-        reason = str(error).rstrip(".")
+    reason = why_not_minilm(texts)
     if not reason:
         return MINILM
     warnings.warn(
-        f"{reason}. TF-IDF vectors are used; name others if you have some (vectors=..., "
+        f"{reason} TF-IDF vectors are used; name others if you have some (vectors=..., "
         "--vectors): a local model folder, words:DIR.",
         ShoestringWarning,
         stacklevel=4,

@@ -22,18 +22,16 @@ from numpy.typing import NDArray
 from shoestring.errors import (
     FormatError,
     IntegrityError,
-    MissingExtraError,
     ParameterError,
     ShoestringWarning,
 )
 from shoestring.search.arrays import REBUILD
 from shoestring.search.intake import named
-from shoestring.text import LsaEncoder, SentenceEncoder, tokenize, unknown_share
+from shoestring.text import LsaEncoder, SentenceEncoder, tokenize, why_not_minilm
 from shoestring.words.artifact import is_saved
 from shoestring.words.text_codes import TextCodes
 
 MINILM, LEXICAL, WORDS, AUTO = "minilm", "lsa", "words", "auto"
-MAX_UNKNOWN = 0.1  # share of pieces that MiniLM may not know
 FOLDER, CODES_FOLDER = "encoder", "encoder-words"  # in the index: LSA's, word vectors
 
 
@@ -64,7 +62,7 @@ def settle_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str,
     """
     if AUTO not in (encoder, scorer):
         return encoder, scorer
-    reason = _why_not_minilm(texts)
+    reason = why_not_minilm(texts)
     if reason:
         warnings.warn(
             f"{reason} The index uses lexical features (BM25 and LSA) where no model was named. "
@@ -77,14 +75,6 @@ def settle_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str,
         default_encoder if encoder == AUTO else encoder,
         default_scorer if scorer == AUTO else scorer,
     )
-
-
-def _why_not_minilm(texts: Sequence[str]) -> str:
-    try:
-        share = unknown_share(texts)
-    except MissingExtraError as error:
-        return f"{error}."
-    return f"MiniLM does not know {share:.0%} of these texts." if share > MAX_UNKNOWN else ""
 
 
 def excerpts(texts: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ come in where they are used.
 
 from __future__ import annotations
 
-from shoestring.text.backbone import Backbone, load_backbone, unknown_share
+from shoestring.text.backbone import Backbone, load_backbone, unknown_share, why_not_minilm
 from shoestring.text.documents import read_documents
 from shoestring.text.encoders import SentenceEncoder
 from shoestring.text.lsa import LsaEncoder
@@ -34,4 +34,5 @@ __all__ = [
     "split_words",
     "tokenize",
     "unknown_share",
+    "why_not_minilm",
 ]

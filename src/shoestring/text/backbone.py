@@ -26,6 +26,8 @@ from shoestring.errors import FormatError, MissingExtraError, StorageError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+MAX_UNKNOWN = 0.1  # share of pieces that MiniLM may not know
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -228,6 +230,15 @@ def unknown_share(
     encodings = tokenizer.encode_batch([texts[i][:2_000] for i in chosen], add_special_tokens=False)
     pieces = [piece for encoding in encodings for piece in encoding.ids]
     return pieces.count(unknown) / len(pieces) if unknown is not None and pieces else 0.0
+
+
+def why_not_minilm(texts: Sequence[str]) -> str:
+    """Why MiniLM cannot read texts, as a sentence: it is absent, or does not know their writing."""
+    try:
+        share = unknown_share(texts)
+    except MissingExtraError as error:
+        return f"{error}."
+    return f"MiniLM does not know {share:.0%} of these texts." if share > MAX_UNKNOWN else ""
 
 
 def _unknown_id(tokenizer: Tokenizer) -> int | None:
