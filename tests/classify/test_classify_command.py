@@ -92,14 +92,15 @@ def test_fit_makes_the_same_classifier_as_the_class(run, tmp_path, ending):
     assert code == 0
     found = json.loads(said)
     left = {name: found.pop(name) for name in list(found) if name.startswith("left_out")}
-    settled = found.pop("shrinkage"), found.pop("temperature")
+    settled = tuple(found.pop(name) for name in ("shrinkage", "temperature", "noise"))
     assert found == {
         "texts": 150, "classes": 3, "vectors": "tfidf", "random_features": 0, "folder": str(out),
     }  # fmt: skip
     made, loaded = classifier(keep_texts=True).fit(TEXTS, LABELS), TextClassifier.load(out)
     assert_alike(loaded, made, NEW)
     assert kept(loaded) == kept(made)
-    assert settled == (loaded.head.shrinkage_, loaded.head.temperature_)
+    head = loaded.head
+    assert settled == (head.shrinkage_, head.temperature_, head.noise_)
     assert left == {
         "left_out" + ("" if name == "n" else f"_{name}"): value
         for name, value in loaded.head.report().items()

@@ -12,7 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tests.classify.blobs import blobs, moments
 
 from shoestring.classify import AnalyticSoftmax
-from shoestring.classify.calibration import log_loss
+from shoestring.classify.calibration import log_losses
 from shoestring.errors import NotFittedError, ParameterError, ShapeError
 
 ESTIMATORS = [
@@ -163,7 +163,7 @@ def test_probabilities_are_those_of_the_layer_and_the_temperature(shrinkage):
     clf = AnalyticSoftmax(shrinkage).fit(X, y)
     logits = X @ clf.coef_.T + clf.intercept_
     np.testing.assert_allclose(clf.decision_function(X), logits, rtol=1e-10, atol=1e-10)
-    p = softmax(logits / clf.temperature_, axis=1)
+    p = (1 - clf.noise_) * softmax(logits / clf.temperature_, axis=1) + clf.noise_ / 3
     np.testing.assert_allclose(clf.predict_proba(X), p, rtol=1e-8, atol=1e-12)
     np.testing.assert_allclose(np.exp(clf.predict_log_proba(X)), clf.predict_proba(X))
 
@@ -174,7 +174,7 @@ def test_two_classes_have_one_row_of_weights_as_in_scikit_learn():
     assert (clf.coef_.shape, clf.intercept_.shape) == ((1, 4), (1,))
     logits = X @ clf.coef_[0] + clf.intercept_[0]
     np.testing.assert_allclose(clf.decision_function(X), logits, rtol=1e-10, atol=1e-10)
-    p = expit(logits / clf.temperature_)
+    p = (1 - clf.noise_) * expit(logits / clf.temperature_) + clf.noise_ / 2
     np.testing.assert_allclose(clf.predict_proba(X)[:, 1], p, rtol=1e-8, atol=1e-12)
 
 
@@ -198,7 +198,7 @@ def test_the_report_is_of_samples_left_out():
     report = clf.report()
     assert report["n"] == 120
     assert report["accuracy"] == pytest.approx((logits.argmax(axis=1) == y).mean())
-    assert report["log_loss"] == pytest.approx(log_loss(logits, y, np.ones(120)), rel=1e-8)
+    assert report["log_loss"] == pytest.approx(log_losses(logits, y).mean(), rel=1e-8)
     assert report["ece"] == clf.reliability().error
 
 
@@ -324,3 +324,19 @@ def test_messages_show_labels_as_they_were_given(label):
     with pytest.raises(ParameterError) as caught:
         clf.forget(X[:1], [type(label)(9)])
     assert "np." not in str(caught.value)
+
+
+def test_features_whose_squares_overflow_are_refused():
+    X, y = blobs(60)
+    clf = AnalyticSoftmax().fit(X, y)
+    before = clf.predict_proba(X)
+    for call in (clf.partial_fit, AnalyticSoftmax().fit):
+        with pytest.raises(ParameterError, match=r"overflow\. Divide them by their largest value"):
+            call(X * 1e200, y)
+    np.testing.assert_array_equal(clf.predict_proba(X), before)
+
+
+def test_float32_may_be_as_large_as_it_can_be():
+    X, y = blobs(60)
+    large = (X / np.abs(X).max() * 3e38).astype(np.float32)
+    assert AnalyticSoftmax().fit(large, y).score(large, y) > 0.9

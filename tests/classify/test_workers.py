@@ -7,7 +7,7 @@ import pytest
 from joblib import parallel_config
 from tests.classify.blobs import blobs
 
-from shoestring.classify import AnalyticSoftmax, accumulating, fitted, sample
+from shoestring.classify import AnalyticSoftmax, accumulating, fitted
 from shoestring.classify.accumulating import LEAST_ROWS
 
 SETTINGS = [
@@ -100,7 +100,7 @@ def test_samples_are_not_copied_as_a_whole(order):
 
 def test_samples_are_not_copied_as_a_whole_to_forget_and_predict(monkeypatch):
     monkeypatch.setattr(fitted, "PREDICTED", 1 << 15)
-    monkeypatch.setattr(sample, "BLOCK", 1 << 15)
+    monkeypatch.setattr(accumulating, "NUMBERS", 1 << 15)
     X, y = blobs(20_000, d=64)
     X = X.astype(np.float32)
     clf = AnalyticSoftmax(n_jobs=1, sample_size=256).fit(X, y)

@@ -13,14 +13,14 @@ import os
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from itertools import islice
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
+from shoestring.blas import one_blas_thread
+from shoestring.classify import checks
 from shoestring.classify.expansion import Expansion
 from shoestring.classify.moments import Doubles, Moments, merged, moments_of, without
 from shoestring.classify.sample import Hashes, Sample, key_hashes, row_hashes
@@ -49,7 +49,7 @@ class Block(NamedTuple):
     """Samples that came at once."""
 
     X: Floats  # (N, D)
-    y: NDArray[Any]  # (N,)
+    y: NDArray[Any]  # (N,): labels, or their numbers
     weights: Doubles | None
     keys: Hashes | None  # the same for samples that are the same; None: by their content
 
@@ -58,6 +58,10 @@ class Block(NamedTuple):
         weights = None if self.weights is None else self.weights[chosen]
         keys = None if self.keys is None else self.keys[chosen]
         return Block(self.X[chosen], self.y[chosen], weights, keys)
+
+    def cut(self, step: int) -> Iterator[Block]:
+        """Parts of so many, in their order."""
+        return (self.part(slice(at, at + step)) for at in range(0, len(self.X), step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,9 @@ class State:
         weights = np.ones(len(block.X)) if block.weights is None else block.weights
         try:
             moments = without(self.moments, gone.moments)
-            sample = self.sample.without(self.hashes(block), weights)
+            parts = self.numbered(block).cut(max(LEAST_ROWS, NUMBERS // self.n_features))
+            hashes = np.concatenate([self.hashes(part) for part in parts])
+            sample = self.sample.without(hashes, weights)
         except ParameterError as error:
             raise _never_learnt(str(error)) from None
         kept = np.flatnonzero(moments.sizes)
@@ -168,28 +174,36 @@ class State:
         places[kept] = np.arange(len(kept))
         return self.changed(self.classes[kept], moments.of_classes(kept), sample.relabelled(places))
 
+    def numbered(self, block: Block) -> Block:
+        """The same block with the numbers of its labels, which are known."""
+        return block._replace(y=np.searchsorted(self.classes, block.y))
+
     def hashes(self, block: Block) -> Hashes:
-        """Of samples and their labels, as the sample has them."""
-        labels, seed = _label_keys(block.y), int(self.how["random_state"])
+        """Of numbered samples and their labels, as the sample has them."""
+        labels, seed = _label_keys(self.classes)[block.y], int(self.how["random_state"])
         if block.keys is None:
             return row_hashes(block.X, labels, seed)
         return key_hashes(block.keys, labels, seed)
 
-    def add(self, block: Block, seen: _Seen) -> State:
-        """The same with a block, whose classes are known, and what was seen of it."""
-        sample = self.sample
-        if seen.hashes is not None:
-            labels = np.searchsorted(self.classes, block.y)
-            weights = np.ones(len(labels)) if block.weights is None else block.weights
-            sample = sample.with_rows(seen.hashes, block.X, labels, weights)
-        return self.changed(self.classes, merged(self.moments, seen.moments), sample)
+    def add(self, block: Block, seen: list[_Seen]) -> State:
+        """The same with a numbered block, and what was seen of its parts."""
+        moments = reduce(merged, (part.moments for part in seen), self.moments)
+        if not np.isfinite(moments.means).all() or not np.isfinite(np.diag(moments.scatter)).all():
+            checks.finite(block.X)
+            raise checks.too_large()
+        if not self.sample.size:
+            return self.changed(self.classes, moments, self.sample)
+        weights = np.ones(len(block.X)) if block.weights is None else block.weights
+        hashes = np.concatenate([part.hashes for part in seen])
+        sample = self.sample.with_rows(hashes, block.X, block.y, weights)
+        return self.changed(self.classes, moments, sample)
 
 
 class _Seen(NamedTuple):
     """What a worker says of a block."""
 
     moments: Moments
-    hashes: Hashes | None
+    hashes: Hashes
 
 
 def learnt(state: State, block: Block, n_jobs: int | None) -> State:
@@ -206,46 +220,35 @@ def learnt(state: State, block: Block, n_jobs: int | None) -> State:
     from joblib import Parallel, delayed, effective_n_jobs
     from joblib.parallel import get_active_backend
 
-    state = state.with_classes(block.y).with_shift(block.X)
+    state = state.with_classes(block.y)
     backend, n_asked = get_active_backend()
     if n_jobs is None and n_asked in (None, 1) and not backend.nesting_level:
         n_jobs = os.cpu_count() or 1  # nobody has asked for a number, nor are we a worker
     width = state.moments.n_features
     step = max(LEAST_ROWS, NUMBERS // width)
-    work = partial(_seen, os.getpid())
-    with _blas().limit(limits=1, user_api="blas"):
+    at_once = step * max(effective_n_jobs(n_jobs), AT_ONCE // width**2)
+    work = delayed(partial(_seen, os.getpid()))
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
+        state = state.with_shift(block.X)
         parallel = Parallel(n_jobs=n_jobs, prefer="threads")
-        n_at_once = max(effective_n_jobs(n_jobs), AT_ONCE // width**2)
-        parts = _cut(block, step)
-        while wave := list(islice(parts, n_at_once)):
-            for part, seen in zip(
-                wave, parallel(delayed(work)(state, part) for part in wave), strict=True
-            ):
-                state = state.add(part, seen)
+        for wave in state.numbered(block).cut(at_once):
+            seen = parallel(work(state, part) for part in wave.cut(step))
+            state = state.add(wave, seen)
     return state
 
 
 def _seen(parent: int, state: State, part: Block) -> _Seen:
-    labels = np.searchsorted(state.classes, part.y)
-    per_class = state.moments.per_class
-    n_classes = len(state.classes)
+    per_class, shift = state.moments.per_class, state.moments.shift
     elsewhere = os.getpid() != parent  # what the parent has set holds for its threads
-    with _blas().limit(limits=1, user_api="blas") if elsewhere else nullcontext():
-        X = state.expanded(part.X)
-        shift = state.moments.shift
-        moments = moments_of(X, labels, n_classes, part.weights, per_class=per_class, shift=shift)
-    return _Seen(moments, state.hashes(part) if state.sample.size else None)
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    """The libraries of this process; to find them takes longer than to learn a small batch."""
-    return ThreadpoolController()
-
-
-def _cut(block: Block, step: int) -> Iterator[Block]:
-    for start in range(0, len(block.X), step):
-        yield block.part(slice(start, start + step))
+    with (
+        one_blas_thread() if elsewhere else nullcontext(),
+        np.errstate(over="ignore", invalid="ignore"),  # add() asks what came of it
+    ):
+        moments = moments_of(
+            state.expanded(part.X), part.y, len(state.classes), part.weights,
+            per_class=per_class, shift=shift,
+        )  # fmt: skip
+    return _Seen(moments, state.hashes(part) if state.sample.size else np.zeros(0, np.uint64))
 
 
 def _empty(state: State) -> State:

@@ -127,6 +127,17 @@ class Metric:
         kept &= values > 0
         return cls(scale, None, vectors[:, kept] / np.sqrt(values[kept]))
 
+    def of_features(self, n_features: int) -> Metric:
+        """That of the first so many features, whose factor is the first block of this one.
+
+        All of them where there is none.
+        """
+        if self.lower is None:
+            assert n_features == len(self.scale)
+            return self
+        f = n_features
+        return Metric(self.scale[:f], np.ascontiguousarray(self.lower[:f, :f]), None)
+
     @property
     def rank(self) -> int:
         """R."""

@@ -78,6 +78,14 @@ def finite(X: NDArray[np.floating[Any]]) -> None:
         )
 
 
+def too_large() -> ParameterError:
+    """What is wrong with finite features whose sums are not."""
+    return ParameterError(
+        f"The features of {_OWNER} must be small enough for their squares to be added up. Got some "
+        "whose sums overflow. Divide them by their largest value."
+    )
+
+
 def labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
     """Labels as an array of str, int or bool (N,).
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from shoestring.classify import checks
 from shoestring.classify.accumulating import Floats, State
 from shoestring.classify.analytic import checked_priors
-from shoestring.classify.calibration import Reliability, log_loss, reliability
+from shoestring.classify.calibration import Reliability, reliability
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.classify.rejecting import Rejection
 from shoestring.classify.solving import PARTS, Asked, Solution, solve
@@ -119,7 +118,12 @@ class Fitted:
     @property
     def temperature(self) -> float:
         """Of the probabilities."""
-        return self.solution.temperature
+        return self.solution.calibration.temperature
+
+    @property
+    def noise(self) -> float:
+        """The share of samples that may be of any class."""
+        return self.solution.calibration.noise
 
     @property
     def shrinkage(self) -> float:
@@ -142,6 +146,10 @@ class Fitted:
             block = self._used(X[start : start + step])
             logits[start : start + step] = solution.layer.logits(block, common=common)
         return logits
+
+    def log_probabilities(self, X: Floats) -> Doubles:
+        """Of samples (N, D): (N, C)."""
+        return self.solution.calibration.log_probabilities(self.logits(X))
 
     @cached_property
     def rejection(self) -> Rejection:
@@ -176,12 +184,13 @@ class Fitted:
         seen = self.solution.left_out
         if seen is None:
             return {}
-        logits = seen.logits / self.temperature
-        right = logits.argmax(axis=1) == seen.labels
+        log_p = self.solution.calibration.log_probabilities(seen.logits)
+        right = log_p.argmax(axis=1) == seen.labels
+        losses = -log_p[np.arange(len(right)), seen.labels]
         return {
             "n": len(seen.labels),
             "accuracy": float(seen.weights @ right / seen.weights.sum()),
-            "log_loss": log_loss(logits, seen.labels, seen.weights),
+            "log_loss": float(seen.weights @ losses / seen.weights.sum()),
             "ece": self.reliability().error,
         }
 
@@ -190,8 +199,8 @@ class Fitted:
         seen = self.solution.left_out
         if seen is None:
             raise NotFittedError("There is no kept sample. Fit with a sample_size above 0.")
-        p = softmax(seen.logits / self.temperature, axis=1)
-        return reliability(p, seen.labels, seen.weights)
+        log_p = self.solution.calibration.log_probabilities(seen.logits)
+        return reliability(np.exp(log_p), seen.labels, seen.weights)
 
     def _near(self, X: Floats) -> Doubles:
         """The features that are used, beyond the shift."""

@@ -249,6 +249,7 @@ def describe(classifier: TextClassifier) -> dict[str, Any]:
         "random_features": head.n_random_,
         "shrinkage": head.shrinkage_,
         "temperature": head.temperature_,
+        "noise": head.noise_,
         **left_out,
         **{f"left_out_{name}": value for name, value in report.items()},
     }

@@ -81,26 +81,27 @@ def left_out(
     shrink = (whole - w) / whole
     k = (1 - shrinkage) * w * n / ((n - w) * whole)
     own = np.arange(n_rows), labels
+    log_p = np.tile(np.log(moments.weights) if log_priors is None else log_priors, (n_rows, 1))
     if log_priors is None:
-        priors = np.tile(moments.weights, (n_rows, 1))
-        priors[own] -= w
-        with np.errstate(divide="ignore"):
-            log_p = np.log(priors)
-    else:
-        log_p = np.tile(log_priors, (n_rows, 1))
+        log_p[own] = np.log(n - w)
     done = 0
     for size in sizes:
         x, m = rows[:, done:size], centres[:, done:size]
         squares = (m * m).sum(axis=1)
-        to_means += (x * x).sum(axis=1)[:, None] - 2 * x @ m.T + squares
+        to_means += np.einsum("nd,nd->n", x, x)[:, None]
+        to_means += x @ (-2 * m).T
+        to_means += squares
         between += squares[:, None] - 2 * m @ m.T + squares
         done = size
         q = to_means[own]
         left = 1 - k * q
         sound = bool((left > 1e-9).all())
         left = np.maximum(left, 1e-9)
-        s = (q[:, None] + to_means - between[labels]) / 2
-        distances = to_means + s * s * (k / left)[:, None]
+        s = q[:, None] + to_means
+        s -= between[labels]
+        s *= s
+        s *= (k / left / 4)[:, None]
+        distances = to_means + s
         distances[own] = (n / (n - w)) ** 2 * q / left
         distances *= shrink[:, None]
         yield LeftOut(log_p - distances / 2, distances, labels, w, sound)

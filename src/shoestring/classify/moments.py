@@ -164,29 +164,41 @@ def moments_of(
 
     Notes
     -----
-    Cost: N D^2 multiplications, and two passes over the samples.
+    Cost: N D^2 multiplications and one pass over the samples, of which each class's are taken about
+    one of them. It is one of the heaviest, so that its own distance from the mean, squared, is at
+    least 1 / N of what is subtracted in the end: no more than log10 N digits can cancel.
     """
     sums = Moments.none(n_classes, X.shape[1], per_class=per_class, shift=shift)
     if not len(X):
         return sums
     w = np.ones(len(X)) if weights is None else np.ascontiguousarray(weights)
-    near = X[0].astype(np.float64) if shift is None else shift
-    rows = X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)
+    rows = np.ascontiguousarray(X if X.dtype in (np.float32, np.float64) else X.astype(np.float64))
     sums.sizes[:] = np.bincount(labels, minlength=n_classes)
     sums.weights[:] = np.bincount(labels, w, minlength=n_classes)
-    Z = np.empty(X.shape)
-    _sum_classes(np.ascontiguousarray(rows), labels, w, near, Z, sums.means)
     some = sums.sizes > 0
+    near = np.zeros(sums.means.shape)
+    near[some] = rows[_heaviest(labels, weights, n_classes)[some]]
+    Z = np.empty(X.shape)
+    _sum_classes(rows, labels, w, near, Z, sums.means)
     sums.means[some] /= sums.weights[some, None]
-    _centre(Z, labels, sums.means)
-    if shift is None:
-        sums.means[some] += near
     if sums.class_scatters is not None:
-        _sum_per_class(sums, Z, labels, w)
+        _sum_per_class(sums, Z - sums.means[labels], labels, w)
     if weights is not None:
         Z *= np.sqrt(w)[:, None]
-    sums.scatter[:] = Z.T @ Z
+    beyond = np.sqrt(sums.weights)[:, None] * sums.means
+    sums.scatter[:] = Z.T @ Z - beyond.T @ beyond
+    sums.means[some] += near[some] - sums.origin
     return sums
+
+
+def _heaviest(
+    labels: NDArray[np.int64], weights: Doubles | None, n_classes: int
+) -> NDArray[np.int64]:
+    """One of the heaviest samples of each class (C,); 0 where there is none."""
+    chosen = np.zeros(n_classes, np.int64)
+    order = np.arange(len(labels)) if weights is None else np.argsort(weights, kind="stable")
+    chosen[labels[order]] = order  # the last one stays
+    return chosen
 
 
 def _sum_per_class(sums: Moments, Z: Doubles, labels: NDArray[np.int64], w: Doubles) -> None:
@@ -204,21 +216,14 @@ def _sum_per_class(sums: Moments, Z: Doubles, labels: NDArray[np.int64], w: Doub
 
 @njit(cache=True, nogil=True)
 def _sum_classes(X: Any, labels: Any, w: Any, near: Any, Z: Any, sums: Any) -> None:
-    """Z = X - near in float64, and the weighted sum of each class."""
+    """Z = X - near of its class in float64, and the weighted sum of each class."""
     for i in range(len(X)):
-        own, weight = sums[labels[i]], w[i]
+        c, weight = labels[i], w[i]
+        own, point = sums[c], near[c]
         for d in range(X.shape[1]):
-            z = np.float64(X[i, d]) - near[d]
+            z = np.float64(X[i, d]) - point[d]
             Z[i, d] = z
             own[d] += weight * z
-
-
-@njit(cache=True, nogil=True)
-def _centre(Z: Any, labels: Any, means: Any) -> None:
-    for i in range(len(Z)):
-        own = means[labels[i]]
-        for d in range(Z.shape[1]):
-            Z[i, d] -= own[d]
 
 
 def merged(a: Moments, b: Moments) -> Moments:

@@ -25,7 +25,6 @@ from shoestring.classify.moments import Doubles
 from shoestring.errors import ParameterError
 
 Hashes = NDArray[np.uint64]
-BLOCK = 1 << 20  # numbers that are hashed at once
 NO_LIMIT = (1 << 64) - 1
 
 
@@ -72,6 +71,8 @@ class Sample:
         near = hashes < np.uint64(self.limit)
         if not near.any():
             return self
+        if np.count_nonzero(near) > self.size:  # of so many no more than the smallest can stay
+            near &= hashes <= np.unique(hashes[near])[: self.size + 1][-1]
         ones = np.ones(int(near.sum()), np.int64)
         return self._with(hashes[near], X[near], labels[near], ones, weights[near], self.limit)
 
@@ -162,19 +163,20 @@ def row_hashes(X: NDArray[np.floating], keys: Hashes, seed: int) -> Hashes:
     rng = np.random.default_rng([seed, d])
     odd = rng.integers(1 << 63, size=d, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     sums = np.zeros(n, np.uint64)
-    step = max(1, BLOCK // max(d, 1))
-    for start in range(0, n, step):
-        words = (X[start : start + step].astype(np.float64) + 0.0).view(np.uint64)
-        _multiply_shift(words, odd, sums[start : start + step])
+    rows = np.ascontiguousarray(X if X.dtype in (np.float32, np.float64) else X.astype(np.float64))
+    _multiply_shift(rows, odd, sums)
     return _scrambled(sums ^ _scrambled(keys))
 
 
 @njit(cache=True, nogil=True)
-def _multiply_shift(words: Any, odd: Any, sums: Any) -> None:
-    for i in range(len(words)):
-        for d in range(words.shape[1]):
-            word = words[i, d]  # what was float32 has nothing in its lower half
-            sums[i] += (word ^ (word >> np.uint64(32))) * odd[d]
+def _multiply_shift(X: Any, odd: Any, sums: Any) -> None:
+    for i in range(len(X)):
+        total = np.uint64(0)
+        for d in range(X.shape[1]):
+            word = np.float64(X[i, d] + 0.0).view(np.uint64)
+            word ^= word >> np.uint64(32)  # what was float32 has nothing in its lower half
+            total += word * odd[d]
+        sums[i] = total
 
 
 def _scrambled(values: Hashes) -> Hashes:

@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import validate_data
 
@@ -33,7 +32,7 @@ from shoestring.errors import ParameterError, ShapeError
 
 ATTRIBUTES = (
     "classes_", "moments_", "means_", "covariance_", "priors_", "coef_", "intercept_",
-    "temperature_", "shrinkage_", "n_random_",
+    "temperature_", "noise_", "shrinkage_", "n_random_",
 )  # fmt: skip
 _OWNER = "AnalyticSoftmax"
 
@@ -47,7 +46,8 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Of the covariance towards a multiple of the identity, in [0, 1]; None is 0. ``auto`` takes
         what predicts samples best that it leaves out, in closed form.
     temperature : "auto" or float
-        Divides the logits in ``predict_proba``; ``auto`` from samples that are left out.
+        Divides the logits in ``predict_proba``; ``auto`` from samples that are left out, and with
+        it the share of them that may be of any class, the noise; else that is 0.
     priors : None, "uniform", dict or array of C numbers
         None: the classes' frequencies.
     expansion : {None, "auto", "relu", "fourier"}
@@ -75,7 +75,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     coef_, intercept_ : float64 arrays (C, D + M used), (C,); (1, ...), (1,) for two classes
     means_, covariance_ : float64 arrays (C, D + M), (D + M, D + M)
     priors_ : float64 array (C,)
-    shrinkage_, temperature_ : float
+    shrinkage_, temperature_, noise_ : float
     n_random_ : int
         Random features that are used.
     moments_ : Moments
@@ -177,7 +177,8 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ``keys``, uint64 (N,), are the same for samples that are; by default their content says so.
         """
         begun = "_state" in vars(self) and not anew
-        params = self._settings()
+        params = self.get_params()
+        checks.settings(params)
         with checks.names_restored(self):
             block = self._checked(X, y, sample_weight, keys, reset=not begun)
             state = self._state if begun else State.new(block.X.shape[1], block.X.dtype, params)
@@ -257,17 +258,16 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def decision_function(self, X: ArrayLike) -> Doubles:
         """Logits, X coef_ + intercept_: (N, C), of two classes (N,) those of the second."""
-        logits = self._in_use().logits(self._rows(X), common=True)
+        logits = self._in_use().logits(self._finite(X), common=True)
         return np.asarray(logits[:, 1] - logits[:, 0]) if logits.shape[1] == 2 else logits
 
     def predict_proba(self, X: ArrayLike) -> Doubles:
-        """Probabilities (N, C): the softmax of the logits over the temperature."""
-        return np.asarray(softmax(self._in_use().logits(self._rows(X)) / self.temperature_, axis=1))
+        """Probabilities (N, C): softmax of the logits over ``temperature_``, with ``noise_``."""
+        return np.exp(self.predict_log_proba(X))
 
     def predict_log_proba(self, X: ArrayLike) -> Doubles:
         """Logarithms of :meth:`predict_proba`."""
-        logits = self._in_use().logits(self._rows(X)) / self.temperature_
-        return np.asarray(log_softmax(logits, axis=1))
+        return self._in_use().log_probabilities(self._finite(X))
 
     def predict(self, X: ArrayLike, reject_at: float | None = None) -> NDArray[Any]:
         """The most probable class of each sample.
@@ -285,7 +285,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Of labels; with ``reject_at`` of objects.
 
         """
-        rows, fitted = self._rows(X), self._in_use()
+        rows, fitted = self._finite(X), self._in_use()
         labels: NDArray[Any] = fitted.classes[fitted.logits(rows).argmax(axis=1)]
         if reject_at is None:
             return labels
@@ -295,7 +295,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def strangeness(self, X: ArrayLike) -> Doubles:
         """How far samples are from every class (N,): :mod:`~shoestring.classify.rejecting`."""
-        return self._in_use().strangeness(self._rows(X))
+        return self._in_use().strangeness(self._finite(X))
 
     def cutoff(self, reject_at: float) -> float:
         """The strangeness above which ``predict(X, reject_at)`` says None."""
@@ -369,16 +369,11 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         state: State = vars(self)["_state"]
         return state
 
-    def _settings(self) -> dict[str, Any]:
-        params: dict[str, Any] = self.get_params()
-        checks.settings(params)
-        return params
-
     def _checked(
         self, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None,
         keys: NDArray[np.uint64] | None, *, reset: bool,
     ) -> Block:  # fmt: skip
-        """Samples, labels and weights as arrays; samples without weight are left out."""
+        """Samples, finite or not, labels and weights; samples without weight are left out."""
         rows = self._rows(X, reset=reset)
         block = Block(rows, checks.labels(y, len(rows)), None, keys)
         if weights is None:
@@ -389,12 +384,17 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return block if some.all() else block.part(some)
 
     def _rows(self, X: ArrayLike, *, reset: bool = False) -> Floats:
-        """Samples as a float array, finite."""
+        """Samples as a float array."""
         if not reset:
             self.learnt()
         dtypes = [np.float32, np.float64]
         rows: Floats = validate_data(
             self, X, reset=reset, dtype=dtypes, ensure_all_finite=False, accept_sparse=False
         )
+        return rows
+
+    def _finite(self, X: ArrayLike) -> Floats:
+        """Samples to say something of."""
+        rows = self._rows(X)
         checks.finite(rows)
         return rows

@@ -1,4 +1,4 @@
-"""From moments to a layer that can be used: shrinkage, size of the expansion, temperature.
+"""From moments to a layer that can be used: shrinkage, size of the expansion, calibration.
 
 ``auto`` leaves each sample of :mod:`~shoestring.classify.sample` out, in closed form, and takes the
 shrinkage and the number of random features of the least log-loss at the best temperature.
@@ -8,13 +8,15 @@ Letters: N samples, C classes, D features, M random features.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.blas import one_blas_thread
 from shoestring.classify.analytic import Layer, Metric, layer_of, shrunk
-from shoestring.classify.calibration import log_losses, temperature_of
+from shoestring.classify.calibration import Calibration, calibrated, log_losses, temperature_of
 from shoestring.classify.leave_one_out import LeftOut, left_out
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.classify.shrinkage import RULES
@@ -22,6 +24,7 @@ from shoestring.classify.shrinkage import RULES
 GRID = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)  # of shrinkage
 UNSOUND = 1e3  # added to the loss where a sample alone makes up a direction
 PATIENCE = 2  # shrinkages in a row that are no better
+SMALL = 1_000  # features, for which threads of two BLAS libraries cost more than they save
 LEAST = 1e-6  # where the covariance has not full rank
 PARTS = (0.0, 0.125, 0.25, 0.5, 1.0)  # of the random features, tried by "auto"
 
@@ -35,7 +38,7 @@ class Solution:
     layer : Layer
         Of the first ``n_used`` features.
     metric : Metric
-    temperature : float
+    calibration : Calibration
     shrinkage : float
     n_used : int
         Features, random ones included.
@@ -45,7 +48,7 @@ class Solution:
 
     layer: Layer
     metric: Metric
-    temperature: float
+    calibration: Calibration
     shrinkage: float
     n_used: int
     left_out: LeftOut | None
@@ -91,36 +94,32 @@ def solve(
     """
     some = not_alone(moments, labels, weights)
     kept = rows[some].astype(np.float64) - moments.origin, labels[some], weights[some]
-    log_priors = None if asked.from_frequencies else np.log(asked.priors / asked.priors.sum())
     if not len(kept[0]):
         asked = replace(asked, sizes=asked.sizes[-1:])
     covariance = moments.covariance()
     found: dict[int, _Tried] = {}
     worse = 0
-    for shrinkage in _candidates(moments, asked.shrinkage, len(kept[0])):
-        worse += 1
-        if worse > PATIENCE:
-            break
-        metric = Metric.of(shrunk(covariance, shrinkage))
-        white, centres = metric.whiten(kept[0]), metric.whiten(moments.means)
-        full = metric.lower is not None  # else whitened features are no longer in their order
-        sizes, ends = (asked.sizes, asked.sizes) if full else (asked.sizes[-1:], white.shape[1:])
-        each = left_out(white, *kept[1:], centres, moments, log_priors, shrinkage, ends)
-        for size, seen in zip(sizes, each, strict=True):
-            tried = _Tried.of(seen, shrinkage)
-            if not found or tried.loss < min(other.loss for other in found.values()):
-                worse = 0
-            if size not in found or tried.loss < found[size].loss:
-                found[size] = tried
+    with one_blas_thread() if moments.n_features < SMALL else nullcontext():
+        for shrinkage in _candidates(moments, asked.shrinkage, len(kept[0])):
+            worse += 1
+            for size, tried in _tried(moments, covariance, kept, asked, shrinkage).items():
+                if not found or tried.loss < min(other.loss for other in found.values()):
+                    worse = 0
+                if size not in found or tried.loss < found[size].loss:
+                    found[size] = tried
+            if worse == PATIENCE:
+                break
     size = _smallest(found, kept[2])
-    shrinkage, temperature = found[size].shrinkage, found[size].temperature
-    chosen = found[size].seen if len(kept[0]) else None
+    best = found[size]
     part = moments if size == moments.n_features else moments.of_features(size)
-    metric = Metric.of(np.ascontiguousarray(shrunk(covariance, shrinkage)[:size, :size]))
-    if not isinstance(asked.temperature, str):
-        temperature = float(asked.temperature)
+    metric = best.metric.of_features(size)
+    if isinstance(asked.temperature, str):
+        calibration = calibrated(best.seen.logits, best.seen.labels, best.seen.weights)
+    else:
+        calibration = Calibration(float(asked.temperature))
     layer = layer_of(part, metric, asked.priors)
-    return Solution(layer, metric, temperature, shrinkage, size, chosen)
+    chosen = best.seen if len(kept[0]) else None
+    return Solution(layer, metric, calibration, best.shrinkage, size, chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +127,33 @@ class _Tried:
     """What the left out samples say of a shrinkage, in so many features."""
 
     seen: LeftOut
+    metric: Metric  # in all features
     shrinkage: float
-    temperature: float
-    losses: Doubles  # (K,)
+    losses: Doubles  # (K,), at the best temperature
     loss: float
 
     @classmethod
-    def of(cls, seen: LeftOut, shrinkage: float) -> _Tried:
+    def of(cls, seen: LeftOut, metric: Metric, shrinkage: float) -> _Tried:
         temperature = temperature_of(seen.logits, seen.labels, seen.weights)
         losses = log_losses(seen.logits / temperature, seen.labels)
         loss = float(seen.weights @ losses / seen.weights.sum()) if len(losses) else 0.0
-        return cls(seen, shrinkage, temperature, losses, loss if seen.sound else loss + UNSOUND)
+        if not seen.sound:
+            loss += UNSOUND
+        return cls(seen, metric, shrinkage, losses, loss)
+
+
+def _tried(
+    moments: Moments, covariance: Doubles, kept: tuple[Doubles, NDArray[np.int64], Doubles],
+    asked: Asked, shrinkage: float,
+) -> dict[int, _Tried]:  # fmt: skip
+    """What the kept samples say of a shrinkage, in each number of features."""
+    metric = Metric.of(shrunk(covariance, shrinkage))
+    white, centres = metric.whiten(kept[0]), metric.whiten(moments.means)
+    full = metric.lower is not None  # else whitened features are no longer in their order
+    sizes, ends = (asked.sizes, asked.sizes) if full else (asked.sizes[-1:], white.shape[1:])
+    log_priors = None if asked.from_frequencies else np.log(asked.priors / asked.priors.sum())
+    each = left_out(white, *kept[1:], centres, moments, log_priors, shrinkage, ends)
+    return {n: _Tried.of(seen, metric, shrinkage) for n, seen in zip(sizes, each, strict=True)}
 
 
 def _smallest(found: dict[int, _Tried], weights: Doubles) -> int:

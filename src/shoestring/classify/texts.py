@@ -198,8 +198,9 @@ class TextClassifier:
         p = self.head.predict_proba(X)[0]
         order = np.argsort(-p, kind="stable")[:n]
         classes = self.classes_.tolist()
-        log_priors = np.log(self.head.priors_) / self.head.temperature_
-        nearest = classes[int(np.argmax(np.log(np.maximum(p, 1e-300)) - log_priors))]
+        of_second_or_all = self.head.decision_function(X)[0]
+        logits = of_second_or_all if len(classes) > 2 else [0.0, of_second_or_all]
+        nearest = classes[int(np.argmax(logits - np.log(self.head.priors_)))]
         label = classes[order[0]]
         examples: list[Near] = []
         if self._examples:

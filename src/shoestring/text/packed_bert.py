@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from shoestring.text.bert_kernels import (
     add_and_normalize,
@@ -196,11 +195,6 @@ class PackedBert:
 def _packed(weight: FloatArray, bias: FloatArray) -> PackedLinear:
     """Pack a weight as torch keeps it, (N, K)."""
     return *pack_weight(np.ascontiguousarray(weight.T)), np.ascontiguousarray(bias)
-
-
-def one_blas_thread() -> Any:
-    """Context in which each of our threads multiplies alone, instead of waiting for the other's."""
-    return threadpool_limits(1, user_api="blas")
 
 
 def _starts(texts: Sequence[Any]) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.blas import one_blas_thread
 from shoestring.errors import ParameterError
 from shoestring.text.backbone import (
     load_backbone,
@@ -126,8 +127,6 @@ class TokenEncoder:
     def _run(self, batches: list[list[list[int]]]) -> Iterator[list[FloatMatrix]]:
         if not self.packed or len(batches) < 2:
             return map(self._forward, batches)
-        from shoestring.text.packed_bert import one_blas_thread
-
         with ThreadPoolExecutor(os.cpu_count()) as pool, one_blas_thread():
             return iter(list(pool.map(self._forward, batches)))
 
