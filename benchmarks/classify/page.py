@@ -56,11 +56,6 @@ def quality(document: Document) -> Lines:
 
 def speed(document: Document) -> Lines:
     """Seconds and memory."""
-    peers = document["beside peers"]
-    rows = {
-        way: [seconds, peers["times the seconds of ours"].get(way, 1)]
-        for way, seconds in peers["seconds"].items()
-    }
     stream = ", ".join(f"{name} {value:g}" for name, value in document["streamed"].items())
     return [
         "## Classification: speed and memory",
@@ -72,7 +67,19 @@ def speed(document: Document) -> Lines:
         "",
         *(f"- {bar}: {_yes(holds)}" for bar, holds in document["bars"].items()),
         "",
-        f"### {peers['samples']:,} samples in memory, medians of {peers['turns']} turns",
+        *_beside(document["beside peers"], "float32"),
+        *_beside(document["beside peers, float64"], "float64"),
+    ]
+
+
+def _beside(peers: Document, dtype: str) -> Lines:
+    """A table of seconds in memory."""
+    rows = {
+        way: [seconds, peers["times the seconds of ours"].get(way, 1)]
+        for way, seconds in peers["seconds"].items()
+    }
+    return [
+        f"### {peers['samples']:,} samples in memory, {dtype}, medians of {peers['turns']} turns",
         "",
         *markdown("", ["seconds", "times the seconds of ours"], rows),
         "",
