@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.classify import page as classify
 from benchmarks.data import ROOT
 from benchmarks.search import page as search
+from benchmarks.tune import page as tune
 from benchmarks.words import page as words
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -31,15 +32,15 @@ def page() -> str:
         "Written by `python -m benchmarks.report` from `benchmarks/results`.",
         "",
     ]
-    return "\n".join(
-        [*lines, *search.sections(read), *words.sections(read), *classify.sections(read)]
-    )
+    rooms = (search, words, classify, tune)
+    return "\n".join([*lines, *(line for room in rooms for line in room.sections(read))])
 
 
 def main() -> None:
     """Write the page and the pictures."""
     search.pictures(read, ROOT / "docs")
     classify.pictures(read, ROOT / "docs")
+    tune.pictures(read, ROOT / "docs")
     (ROOT / "docs" / "results.md").write_text(page(), encoding="utf-8")
 
 

@@ -25,3 +25,9 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data sets are not here: set SHOESTRING_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def outputs_of_backbones_stay_here(tmp_path_factory):
+    """Not in the cache folder of whoever runs the tests."""
+    os.environ["SHOESTRING_OUTPUTS"] = str(tmp_path_factory.mktemp("outputs"))

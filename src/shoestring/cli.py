@@ -15,6 +15,7 @@ import typer
 from shoestring.classify.command import app as classify_app
 from shoestring.errors import ShoestringError, ShoestringWarning
 from shoestring.search.command import app as search_app
+from shoestring.tune.command import app as tune_app
 from shoestring.words.command import app as words_app
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(search_app, name="search")
 app.add_typer(classify_app, name="classify")
+app.add_typer(tune_app, name="tune")
 app.add_typer(words_app, name="words")
 
 

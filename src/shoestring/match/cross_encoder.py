@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 
 from shoestring.blas import one_blas_thread
 from shoestring.errors import MissingExtraError, ParameterError
-from shoestring.match.throughput import Throughput
-from shoestring.match.weights import weights_digest
 from shoestring.text.backbone import load_tokenizer
 from shoestring.text.batches import CHARACTERS_PER_TOKEN, TOKENS_PER_BATCH, batches_by_length
 from shoestring.text.packed_bert import PackedBert, unfit
-from shoestring.text.weights import gpu_is_there, read_model_config, read_weights
+from shoestring.text.throughput import Throughput
+from shoestring.text.weights import gpu_is_there, read_model_config, read_weights, weights_digest
 
 PAIRS_PER_BLOCK = 4096  # tokenised at a time: bounds the memory of a call
 

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError
-from shoestring.match.throughput import Throughput
-from shoestring.match.weights import weights_digest
+from shoestring.text.throughput import Throughput
 from shoestring.text.token_encoder import TokenEncoder
+from shoestring.text.weights import weights_digest
 
 FloatMatrix = NDArray[np.float32]
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ScorerError
-from shoestring.match.throughput import Throughput
+from shoestring.text.throughput import Throughput
 from shoestring.types import PairScorer
 
 Pair = tuple[str, str]
@@ -190,7 +190,8 @@ def load_scorer(spec: Any) -> PairScorer:
     ----------
     spec : str, Path, PairScorer or callable
         ``"minilm"``: :class:`TokenInteraction` on the MiniLM weights of the package index. A folder
-        of a BERT cross-encoder with one score: :class:`FastCrossEncoder`; of another cross-encoder:
+        that ``shoestring tune score`` wrote: :class:`~shoestring.tune.LadderScorer`; of a BERT
+        cross-encoder with one score: :class:`FastCrossEncoder`; of another cross-encoder:
         :class:`CrossEncoderScorer`; of any other model: :class:`TokenInteraction` on it. An object
         with ``predict`` is returned as it is. A function goes through :func:`score_with`.
 
@@ -232,6 +233,10 @@ def _load_folder(folder: Path) -> PairScorer:
     from shoestring.text.weights import gpu_is_there, read_model_config
 
     config = read_model_config(folder)
+    if config.get("format") == "shoestring-ladder":
+        from shoestring.tune import LadderScorer
+
+        return LadderScorer(folder)
     architectures = " ".join(config.get("architectures") or [])
     if "SequenceClassification" not in architectures:
         from shoestring.match.interaction import TokenInteraction

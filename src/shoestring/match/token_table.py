@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.match.interaction import TokenInteraction, interaction_scores
-from shoestring.match.throughput import Throughput
 from shoestring.text.reading import map_array
+from shoestring.text.throughput import Throughput
 
 FORMAT_VERSION = 1
 DTYPES = ("int8", "float16", "float32")

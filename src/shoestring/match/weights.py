@@ -6,33 +6,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-_WEIGHT_FILES = ("*.safetensors", "*.bin", "tokenizer.json", "vocab.txt", "config.json")
-
-
-def weights_digest(folder: Path) -> str:
-    """Digest every file of a model folder that its scores depend on.
-
-    Parameters
-    ----------
-    folder : Path
-        A sentence-transformers or transformers model.
-
-    Returns
-    -------
-    str
-        12 hexadecimal digits over weights, vocabulary and configuration.
-
-    Notes
-    -----
-    Cost: reads the files once, about a second per gigabyte.
-    """
-    digest = hashlib.blake2b(digest_size=6)
-    for pattern in _WEIGHT_FILES:
-        for file in sorted(folder.glob(pattern)):
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "blake2b").digest())
-    return digest.hexdigest()
-
 
 def cross_encoder_name(model: Any) -> str:
     """Name a sentence-transformers ``CrossEncoder``: model, digest of weights, length, activation.

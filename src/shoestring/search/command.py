@@ -206,3 +206,27 @@ def evaluate(
         figures = (f"{value:.3f}" for value in (row.recall, row.ndcg, row.mrr))
         table.add_row(row.way, f"{row.calls:g}", *figures, f"{row.milliseconds:.0f}")
     Console().print(table)
+
+
+@app.command()
+def negatives(
+    index: Index,
+    queries: Annotated[str, typer.Argument(help="Queries with ids, as the texts.")],
+    qrels: Annotated[Path, typer.Argument(help="query TAB text TAB grade, or TREC.")],
+    out: Annotated[Path, typer.Option(help="A file of pairs, one JSON document a line.")],
+    n: Annotated[int, typer.Option("-n", help="Wrong texts for each right one.")] = 3,
+    depth: Annotated[int, typer.Option(help="First places that they are drawn from.")] = 30,
+    text: Text = "text",
+    id: Id = None,
+    seed: int = 0,
+    json: Json = False,
+) -> None:
+    """Write pairs for ``tune score``: right texts, and what the first stage mistakes for them."""
+    from shoestring.search.evaluate import read_qrels
+    from shoestring.search.negatives import hard_negatives, write_negatives
+    from shoestring.text import read_records
+
+    records = read_records(queries, text=text, id=id)
+    judged = read_qrels(qrels)
+    pairs = hard_negatives(_open(index), records, judged, n=n, depth=depth, seed=seed)
+    _print({"pairs": write_negatives(pairs, out), "file": str(out)}, json)

@@ -73,7 +73,7 @@ def load_backbone(folder: str | Path | None = None) -> Backbone:
     require_torch("a Transformer's vectors")
     from transformers import AutoModel
 
-    with _quiet_loading():
+    with quiet_loading():
         try:
             model = AutoModel.from_pretrained(folder, local_files_only=True, dtype="float32")
         except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -116,11 +116,18 @@ def read_json(path: Path, default: Any) -> Any:
         raise FormatError(f"broken JSON ({error}). Copy the model again.", file=path) from error
 
 
-def require_torch(purpose: str) -> None:
+def require_torch(purpose: str, extra: str = "torch") -> None:
     """Raise the install line if torch or transformers is absent."""
     for package in ("torch", "transformers"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, extra="torch", purpose=purpose)
+        if not _is_there(package):
+            raise MissingExtraError(package, extra=extra, purpose=purpose)
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # None was put in its place
+        return False
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
@@ -156,7 +163,7 @@ def _no_model(folder: Path, error: Exception) -> FormatError:
 
 
 @contextmanager
-def _quiet_loading() -> Iterator[None]:
+def quiet_loading() -> Iterator[None]:
     """Load without transformers' progress bar and report; errors still come through."""
     from transformers.utils import logging
 
@@ -173,7 +180,7 @@ def _quiet_loading() -> Iterator[None]:
 
 def own_length(folder: Path, config: Mapping[str, Any]) -> int:
     """The tokens that a model reads: the smallest of what its files and its positions allow."""
-    positions = config.get("max_position_embeddings")
+    positions = config.get("max_position_embeddings") or config.get("n_positions")  # GPT-2's name
     if positions and "roberta" in config.get("model_type", ""):
         positions -= 2  # RoBERTa counts positions from its padding id + 1
     limits = (

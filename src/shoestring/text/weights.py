@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from importlib.util import find_spec
@@ -14,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from shoestring.errors import FormatError
+
+_WEIGHT_FILES = ("*.safetensors", "*.bin", "tokenizer.json", "vocab.txt", "config.json")
 
 
 def read_model_config(folder: Path) -> dict[str, Any]:
@@ -62,3 +65,28 @@ def gpu_is_there() -> bool:
     import torch
 
     return bool(torch.cuda.is_available())
+
+
+def weights_digest(folder: Path) -> str:
+    """Digest every file of a model folder that its scores depend on.
+
+    Parameters
+    ----------
+    folder : Path
+        A sentence-transformers or transformers model.
+
+    Returns
+    -------
+    str
+        12 hexadecimal digits over weights, vocabulary and configuration.
+
+    Notes
+    -----
+    Cost: reads the files once, about a second per gigabyte.
+    """
+    digest = hashlib.blake2b(digest_size=6)
+    for pattern in _WEIGHT_FILES:
+        for file in sorted(folder.glob(pattern)):
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "blake2b").digest())
+    return digest.hexdigest()

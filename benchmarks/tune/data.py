@@ -1,0 +1,128 @@
+"""The tasks of the tune benchmark, as the files that the command line takes.
+
+Texts: banking77, TREC-50, SST-2, with their training and test halves. Pairs: STS-B (numbers, by
+five), MRPC, and Quora's development questions, tested on its test questions. Of the test halves of
+more than 3,000 pairs 3,000 are taken, drawn by the seed.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.classify import data as classification
+from benchmarks.data import CACHE, require
+
+Row = tuple[str, ...]
+MOST = 3_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """Files of one task.
+
+    Parameters
+    ----------
+    name : str
+    kind : {"classify", "regress"}
+        What is learnt: a class, or a number.
+    figure : str
+        What is compared.
+    train, test : Path
+        Columns a, label, and b for pairs.
+    """
+
+    name: str
+    kind: str
+    figure: str
+    train: Path
+    test: Path
+
+    @property
+    def is_of_pairs(self) -> bool:
+        """Whether there are two texts."""
+        return self.name in PAIRS
+
+
+def stsb(half: str) -> list[Row]:
+    with require(f"pairs/stsb-multi-mt/stsb-en-{half}.csv").open(encoding="utf-8") as file:
+        return [(a, b, str(float(score) / 5)) for a, b, score in csv.reader(file)]
+
+
+def mrpc(half: str) -> list[Row]:
+    text = require(f"pairs/mrpc/msr_paraphrase_{half}.txt").read_text("utf-8-sig")
+    rows = [line.split("\t") for line in text.splitlines()[1:]]
+    return [(row[3], row[4], row[0]) for row in rows if len(row) >= 5]
+
+
+def quora(half: str) -> list[Row]:
+    path = require(f"pairs/quora-qp/{'dev' if half == 'train' else 'test'}.tsv.gz")
+    with gzip.open(path, "rt", encoding="utf-8", errors="replace") as file:
+        rows = [line.rstrip("\n").split("\t") for line in file]
+    found = [(row[1], row[2], row[0]) for row in rows if len(row) >= 3]
+    return [row for row in found if row[0].strip() and row[1].strip()]
+
+
+PAIRS = {
+    "STS-B": (stsb, "regress", "spearman"),
+    "MRPC": (mrpc, "classify", "accuracy"),
+    "Quora": (quora, "classify", "accuracy"),
+}
+TEXTS = ("banking77", "TREC-50", "SST-2")
+TASKS = (*TEXTS, *PAIRS)
+
+
+def task(name: str, seed: int = 0) -> Task:
+    """Write the files of a task, once."""
+    folder = CACHE / "tune" / name
+    files = folder / "train.csv", folder / "test.csv"
+    kind, figure = ("classify", "accuracy") if name in TEXTS else PAIRS[name][1:]
+    if not files[1].exists():
+        if name in TEXTS:
+            found = classification.TASKS[name]()
+            halves: list[list[Row]] = [list(found.train), list(found.test)]
+            columns: Row = ("a", "label")
+        else:
+            halves = [PAIRS[name][0](half) for half in ("train", "test")]
+            columns = ("a", "b", "label")
+            order = np.random.default_rng(seed).permutation(len(halves[1]))[:MOST]
+            halves[1] = [halves[1][i] for i in np.sort(order)]
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, rows in zip(files, halves, strict=True):
+            with file.open("w", newline="", encoding="utf-8") as out:
+                csv.writer(out).writerows([columns, *rows])
+    return Task(name, kind, figure, *files)
+
+
+def read(file: Path) -> dict[str, list[str]]:
+    """The columns of a task's file."""
+    with file.open(newline="", encoding="utf-8") as rows:
+        found = list(csv.DictReader(rows))
+    return {name: [row[name] for row in found] for name in found[0]}
+
+
+def controls(task: Task) -> dict[str, float]:
+    """What needs no training: the most frequent class; the similarity of MiniLM, untrained."""
+    rows = read(task.test)
+    labels = rows["label"]
+    if task.kind != "regress":
+        most = max(labels.count(label) for label in set(labels))
+        frequent = {"most frequent class": round(100 * most / len(labels), 2)}
+        if not task.is_of_pairs:
+            return frequent
+    from scipy.stats import spearmanr
+    from sklearn.metrics import roc_auc_score
+
+    from shoestring.match import TokenInteraction
+
+    pairs = list(zip(rows["a"], rows["b"], strict=True))
+    likeness, truth = TokenInteraction().predict(pairs), [float(label) for label in labels]
+    if task.kind == "regress":
+        rank = float(spearmanr(likeness, truth).statistic)
+        return {"token interaction, untrained": round(100 * rank, 2), "random": 0.0}
+    area = float(roc_auc_score(truth, likeness))
+    return {**frequent, "token interaction, untrained, area under ROC": round(100 * area, 2)}

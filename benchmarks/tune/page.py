@@ -1,0 +1,162 @@
+"""What benchmarks/results says of tune: the sections of docs/results.md, and the pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.output import Read, markdown, ran
+from benchmarks.output import sections as of_parts
+
+Document = dict[str, Any]
+Lines = list[str]
+COLOURS = {"head": "#9a9a9a", "ladder": "#1b7837", "lora": "#c51b7d", "full": "#5e3c99"}
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
+def quality(document: Document) -> Lines:
+    """Figures on the test halves."""
+    tasks = document["tasks"]
+    methods = list(next(iter(tasks.values()))["methods"])
+    rows = {
+        f"{name} ({found['figure']})": [
+            f"{found['methods'][method]['mean']:.2f} ± {found['methods'][method]['spread'] / 2:.2f}"
+            for method in methods
+        ]
+        for name, found in tasks.items()
+    }
+    rows["mean"] = [f"{document['means'][method]:.2f}" for method in methods]
+    controls = {
+        name: ["; ".join(f"{what} {value:g}" for what, value in found["controls"].items())]
+        for name, found in tasks.items()
+    }
+    return [
+        "## Tuning: quality",
+        "",
+        f"`python -m benchmarks.tune.quality`: MiniLM, best of {document['epochs']:g} epochs, "
+        f"{document['seeds']} seeds (± half of their spread). {ran(document)}",
+        "",
+        *markdown("", methods, rows),
+        "",
+        *(f"- {bar}: {_yes(holds)}" for bar, holds in document["bars"].items()),
+        "",
+        *markdown("controls", [""], controls),
+        "",
+    ]
+
+
+def speed(document: Document) -> Lines:
+    """Seconds and memory."""
+    ways = document["ways"]
+    columns = list(next(iter(ways.values())))
+    bars = {
+        name: [f"{bar['share']:.3f}", bar["bar"], _yes(bar["holds"])]
+        for name, bar in document["bars"].items()
+    }
+    answers = document["inference"]
+    published = "; ".join(f"{name}: {share}" for name, share in document["published"].items())
+    return [
+        "## Tuning: time and memory",
+        "",
+        f"`python -m benchmarks.tune.speed`: MiniLM, banking77, batches of {document['batch']} "
+        f"texts of at most {document['tokens']} tokens, medians of {document['turns']} turns. "
+        f"{ran(document)}",
+        "",
+        *markdown("", columns, {way: list(row.values()) for way, row in ways.items()}),
+        "",
+        *markdown("the ladder's share", ["share", "bar", "holds"], bars),
+        "",
+        f"2,000 answers: {answers['ladder, s']} s with the ladder, {answers['backbone, s']} s with "
+        f"the backbone alone. Published, memory saved of full fine-tuning's: {published}.",
+        "",
+    ]
+
+
+def scale(document: Document) -> Lines:
+    """A deep backbone within a few gigabytes."""
+    return [
+        "## Tuning: a large backbone",
+        "",
+        f"`python -m benchmarks.tune.scale`: {document['what']}. {ran(document)}",
+        "",
+        *markdown("", ["GiB at most", "seconds a step"], document["ways"]),
+        "",
+        f"In less than 8 GiB: {_yes(document['ladder below 8 GiB'])}.",
+        "",
+    ]
+
+
+def sections(read: Read) -> Lines:
+    """Those whose results are there."""
+    return of_parts(read, "tune", {"quality": quality, "speed": speed, "scale": scale})
+
+
+def pictures(read: Read, folder: Path) -> None:
+    """The ladder; time and memory beside the others."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    mpl.rcParams.update({"svg.hashsalt": "shoestring", "font.size": 9})
+    _ladder(plt, folder / "tune-ladder.svg")
+    document = read("tune-speed")
+    if document:
+        _costs(plt, document["ways"], folder / "tune-costs.svg")
+
+
+def _ladder(plt: Any, path: Path) -> None:
+    figure, axes = plt.subplots(figsize=(6, 3.4))
+    axes.set(xlim=(0, 10), ylim=(0, 7.2))
+    axes.axis("off")
+    names = ["embedding", "layer 1", "layer 2", "layer L"]
+    for k, name in enumerate(names):
+        y = 0.4 + 1.6 * k
+        _box(axes, (0.4, y), (3.6, 0.9), name, "#dddddd")
+        if k:
+            _box(axes, (7.2, y), (1.2, 0.9), "block", "#a6dba0")
+            axes.annotate("", (2.2, y), (2.2, y - 0.7), arrowprops={"arrowstyle": "->"})
+            axes.annotate("", (7.8, y), (7.8, y - 0.7), arrowprops={"arrowstyle": "->"})
+        else:
+            _box(axes, (7.2, y), (1.2, 0.9), "h₀", "#a6dba0")
+        axes.annotate(
+            "",
+            (7.2, y + 0.45),
+            (4.0, y + 0.45),
+            arrowprops={"arrowstyle": "->", "color": "#1b7837"},
+        )
+        axes.text(5.6, y + 0.55, "Down, gate" if k else "Down", ha="center", color="#1b7837")
+    axes.annotate("", (8.6, 6.6), (7.8, 6.1), arrowprops={"arrowstyle": "->"})
+    axes.annotate("", (8.6, 6.7), (2.2, 6.1), arrowprops={"arrowstyle": "->"})
+    axes.text(8.7, 6.5, "head")
+    axes.text(2.2, 6.9, "frozen, computed once: no gradient", ha="center")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _box(
+    axes: Any, corner: tuple[float, float], size: tuple[float, float], text: str, colour: str
+) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle(corner, *size, facecolor=colour, edgecolor="black", linewidth=0.6))
+    axes.text(corner[0] + size[0] / 2, corner[1] + size[1] / 2, text, ha="center", va="center")
+
+
+def _costs(plt: Any, ways: dict[str, dict[str, float]], path: Path) -> None:
+    figures = ("ten epochs, s", "resident above the backbone, MiB", "kept for backward, MiB")
+    figure, panels = plt.subplots(1, 3, figsize=(9, 2.6))
+    names = list(ways)
+    colours = [COLOURS[name.partition(",")[0]] for name in names]
+    for axes, name in zip(panels, figures, strict=True):
+        axes.barh(names[::-1], [ways[way][name] for way in names[::-1]], color=colours[::-1])
+        axes.set_title(name, fontsize=9)
+        if axes is not panels[0]:
+            axes.set_yticklabels([])
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,32 @@
+"""Fine-tuning through a side ladder: a backbone that is never back-propagated.
+
+``Ladder`` and ``LadderConfig`` train under the plain ``Trainer`` of transformers; ``LadderScorer``
+is a pair scorer for search and match. The guide is docs/tune.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shoestring.lazy import lazy_names
+from shoestring.text.backbone import require_torch
+
+if TYPE_CHECKING:
+    from shoestring.tune.config import LadderConfig as LadderConfig
+    from shoestring.tune.ladder import Ladder as Ladder
+    from shoestring.tune.scorer import LadderScorer as LadderScorer
+
+_load, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "Ladder": "shoestring.tune.ladder",
+        "LadderConfig": "shoestring.tune.config",
+        "LadderScorer": "shoestring.tune.scorer",
+    },
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        require_torch("a ladder", extra="tune")
+    return _load(name)

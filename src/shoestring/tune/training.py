@@ -1,0 +1,240 @@
+"""Training a model on examples by the plain ``Trainer``, within minutes, resumable.
+
+What is trained, and on what, comes from outside; here are the settings of the Trainer, its
+callbacks and what is reported in the end.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from shoestring.errors import ParameterError, ShoestringError, StorageError
+from shoestring.text.backbone import quiet_loading
+from shoestring.text.writing import written_aside
+from shoestring.tune.budget import Bar, Budget, Clock, KeepPlace, schedule
+from shoestring.tune.measures import (
+    BEST,
+    quality,
+    quality_names,
+    saved_bytes,
+    trained_parameters,
+)
+
+HOW = "how.json"
+RESERVE_S = 1.0  # to save the model
+EVALUATION_OF_STEP = 0.5  # of a step's time, until it is known
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a model is trained.
+
+    Parameters
+    ----------
+    epochs : float
+        At the most.
+    batch_size : int
+        Examples in a step; queries, where pairs come by their queries.
+    learning_rate : float
+    weight_decay : float
+    warmup : float
+        Share of the steps in which the learning rate rises.
+    seed : int
+        Of the order of the examples and of dropout.
+    bfloat16 : bool
+        Compute in bfloat16 where torch thinks it right (autocast).
+    """
+
+    epochs: float = 10.0
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.06
+    seed: int = 0
+    bfloat16: bool = False
+
+
+def train(
+    model: nn.Module, task: str, train_data: Any, eval_data: Any, collate: Callable[..., Any],
+    settings: TrainSettings, clock: Clock, folder: Path, *, progress: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """Train a model; it has its best weights afterwards.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        ``model(**batch)`` gives loss and logits.
+    task : str
+    train_data, eval_data : datasets
+    collate : callable
+        Items to a batch.
+    settings : TrainSettings
+    clock : Clock
+    folder : Path
+        For checkpoints; if there is one, training goes on from it.
+    progress : bool
+
+    Returns
+    -------
+    dict
+        Quality on the held-out examples, of the best epoch; parameters, steps, memory that autograd
+        keeps.
+
+    Raises
+    ------
+    BudgetError
+        If the minutes are too few for an epoch.
+    ParameterError
+        If the loss became infinite or NaN.
+    KeyboardInterrupt
+        At Ctrl-C, after a checkpoint.
+    """
+    from transformers import PrinterCallback, Trainer
+
+    per_epoch = -(-len(train_data) // settings.batch_size)
+    n_steps = max(1, round(settings.epochs * per_epoch))
+    evaluation_steps = len(eval_data) / settings.batch_size * EVALUATION_OF_STEP
+    budget = Budget(clock, len(train_data), RESERVE_S, evaluation_steps)
+    place = KeepPlace(clock)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    trainer = Trainer(
+        model=model, args=_arguments(task, settings, folder), train_dataset=train_data,
+        eval_dataset=eval_data, data_collator=collate,
+        optimizers=(optimizer, schedule(optimizer, n_steps, budget, settings.warmup)),
+        compute_metrics=lambda found: quality(task, found.predictions, found.label_ids),
+        callbacks=[budget, place, *([Bar(budget)] if progress else [])],
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    with clock.phase("training"), place.watching(), quiet_loading():
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    with clock.phase("evaluation"):
+        held_out = _best(trainer, task) or trainer.evaluate(eval_data)
+    held_out = {name.removeprefix("eval_"): value for name, value in held_out.items()}
+    if not math.isfinite(held_out["loss"]) or not all(p.isfinite().all() for p in weights):
+        raise ParameterError.of(
+            "learning_rate", "tune", "small enough for training not to diverge",
+            settings.learning_rate, "Pass a third of it.",
+        )  # fmt: skip
+    names = ("loss", *quality_names(task))
+    return {
+        "held_out": {name: round(float(held_out[name]), 5) for name in names},
+        "epochs": round(trainer.state.global_step / per_epoch, 2),
+        "steps": trainer.state.global_step,
+        "trained_parameters": trained_parameters(model),
+        "step_ms": round(1000 * statistics.median(budget.step_s or [0.0]), 1),
+        "saved_for_backward_mib": round(_saved(trainer, train_data, settings) / 2**20, 1),
+    }
+
+
+def _best(trainer: Any, task: str) -> dict[str, float] | None:
+    """The figures of the evaluation whose weights were kept."""
+    name, best = f"eval_{BEST[task]}", trainer.state.best_metric
+    found = [row for row in trainer.state.log_history if best is not None and row.get(name) == best]
+    return dict(found[0]) if found else None
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that is whole; those that a kill cut off are removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in reversed(found):
+        try:
+            json.loads((path / "trainer_state.json").read_bytes())  # what is written last
+            for file in path.glob("*.safetensors"):
+                load_file(file)
+        except (OSError, ValueError, SafetensorError):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            return str(path)
+    return None
+
+
+def _arguments(task: str, settings: TrainSettings, folder: Path) -> Any:
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=str(folder), num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=2 * settings.batch_size,
+        learning_rate=settings.learning_rate, eval_strategy="epoch", save_strategy="epoch",
+        save_total_limit=2, load_best_model_at_end=True, metric_for_best_model=BEST[task],
+        greater_is_better=True, logging_strategy="no", report_to=[], disable_tqdm=True,
+        remove_unused_columns=False, train_sampling_strategy="group_by_length",
+        dataloader_pin_memory=False, use_cpu=not torch.cuda.is_available(),
+        bf16=settings.bfloat16, seed=settings.seed, data_seed=settings.seed,
+    )  # fmt: skip
+
+
+def _saved(trainer: Any, data: Any, settings: TrainSettings) -> int:
+    """Bytes that autograd keeps of a batch."""
+    items = [data[i] for i in range(min(len(data), settings.batch_size))]
+    batch = trainer._prepare_inputs(trainer.data_collator(items))
+    trainer.model.train()
+    with trainer.compute_loss_context_manager():
+        kept = saved_bytes(trainer.model, batch)
+    trainer.model.eval()
+    return kept
+
+
+def begin(folder: Path, how: dict[str, Any], settings: TrainSettings, *, resume: bool) -> None:
+    """See whether an interrupted training waits in a folder, and make the folder.
+
+    Raises
+    ------
+    ParameterError
+        If there is one and nobody asked for it, or it is of other texts or settings; if the folder
+        is somebody else's.
+    StorageError
+        If it cannot be made.
+    """
+    file = folder / HOW
+    document = json.dumps({**how, **asdict(settings)}, sort_keys=True, default=str)
+    if folder.exists() and not file.exists() and any(folder.iterdir()):
+        raise ParameterError(
+            f"{folder} is where training would keep its place, and holds other files. Move them, "
+            "or choose another --out."
+        )
+    if not any(folder.glob("checkpoint-*")):
+        shutil.rmtree(folder, ignore_errors=True)
+    elif not resume:
+        raise ParameterError(
+            f"An interrupted training is in {folder}. Go on with it (--resume), or remove that "
+            "folder to begin anew."
+        )
+    elif file.read_text("utf-8") != document:
+        raise ParameterError(
+            f"The interrupted training in {folder} was of other texts or settings. Pass the same, "
+            "or remove that folder to begin anew."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be made: {error.strerror or error}.") from error
+    with written_aside(file) as out:
+        out.write(document.encode())
+
+
+@contextmanager
+def place_in(folder: Path) -> Iterator[None]:
+    """Leave nothing behind where training fails before its first checkpoint."""
+    try:
+        yield
+    except ShoestringError:
+        if not any(folder.glob("checkpoint-*")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise

@@ -1,0 +1,476 @@
+"""Masked-language-model training: tiny models on small generated corpora, English and Chinese."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from shoestring.errors import (  # noqa: E402
+    BudgetError,
+    FormatError,
+    ParameterError,
+    ShoestringWarning,
+    StorageError,
+)
+from shoestring.tune import mlm_data, mlm_training  # noqa: E402
+from shoestring.tune.budget import Clock  # noqa: E402
+from shoestring.tune.frozen import Frozen  # noqa: E402
+from shoestring.tune.mlm import mlm_from_options  # noqa: E402
+from shoestring.tune.mlm_data import (  # noqa: E402
+    Blocks,
+    Corpus,
+    Masking,
+    write_ids,
+)
+from shoestring.tune.mlm_tokenizer import ROLES, SPECIAL, train_tokenizer  # noqa: E402
+
+ENGLISH = (
+    ("green rain", "falls on the hill", "in the grey morning"),
+    ("old ships", "sail over the sea", "at night without lights"),
+    ("a small cat", "sleeps by the fire", "all day and dreams"),
+)
+CHINESE = (
+    ("今天早上", "山上下起了大雨", "河水慢慢地涨高了。"),
+    ("那条旧船", "在海上走了三天", "夜里没有一盏灯。"),
+    ("一只小猫", "睡在火炉的旁边", "整天都在做梦。"),
+)
+TINY = {
+    "text": "text", "wrapped": False, "layers": 1, "hidden": 32, "heads": 2, "vocabulary": 160,
+    "lower_case": False, "tokenizer": None, "backbone": None, "max_length": 24, "minutes": None,
+    "epochs": 2.0, "batch_size": 16, "learning_rate": 5e-3, "resume": False, "seed": 0,
+}  # fmt: skip
+
+
+def lines_of(sentences, n=500, seed=0):
+    draw = random.Random(seed)
+    glue = "" if sentences is CHINESE else " "
+    parts = [part for sentence in sentences for part in sentence]
+    return [glue.join([draw.choice(parts)] * 5) for _ in range(n)]
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpora")
+
+    def file(sentences, n=500):
+        path = folder / f"{'zh' if sentences is CHINESE else 'en'}-{n}.txt"
+        path.write_text("\n".join(lines_of(sentences, n)), "utf-8")
+        return path
+
+    return file
+
+
+@pytest.fixture(scope="session")
+def trained(corpus_file, tmp_path_factory):
+    """Folders and reports of both languages, made once."""
+    root, found = tmp_path_factory.mktemp("trained"), {}
+    for name, sentences, epochs in (("en", ENGLISH, 14.0), ("zh", CHINESE, 11.0)):
+        file = corpus_file(sentences, 300)
+        found[name] = root / name, run(file, root / name, epochs=epochs, batch_size=8)
+    return found
+
+
+def run(file, out, **changes):
+    return mlm_from_options([file], out, **{**TINY, **changes})
+
+
+def tokens_of(file, folder, **changes):
+    """Corpus, tokenizer and ids, without training."""
+    folder.mkdir(exist_ok=True)
+    corpus = Corpus((file,))
+    texts = list(corpus.documents(lambda n: None))
+    tokenizer = train_tokenizer(texts, 160, lower_case=False)
+    return texts, tokenizer, write_ids(corpus, tokenizer, folder, Clock(), Bar(corpus.n_bytes))
+
+
+class Bar:
+    def __init__(self, total):
+        self.total, self.n = total, 0
+
+    def update(self, n):
+        self.n += n
+
+
+def unigram_loss(folder, file):
+    """What guessing by frequency loses on a token, in nats."""
+    ids = transformers.AutoTokenizer.from_pretrained(folder)(
+        file.read_text("utf-8").splitlines(), add_special_tokens=False
+    )["input_ids"]
+    counts = np.bincount(np.concatenate(ids)).astype(float)
+    p = counts[counts > 0] / counts.sum()
+    return float(-(p * np.log(p)).sum())
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_held_out_loss_is_far_below_that_of_frequencies(language, trained, corpus_file):
+    folder, report = trained[language]
+    file = corpus_file(ENGLISH if language == "en" else CHINESE, 300)
+    loss = report["held_out"]["masked_loss"]
+    frequencies = unigram_loss(folder, file)
+    assert report["frequency_loss"] == pytest.approx(frequencies, abs=1e-4)
+    assert loss < frequencies - 0.7
+    assert report["held_out"]["perplexity"] == pytest.approx(np.exp(loss), rel=1e-3)
+    assert report["held_out"]["accuracy"] > 0.12
+    assert report["unknown_share"] == 0
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_folder_loads_as_a_backbone_and_in_transformers(language, trained):
+    folder, _ = trained[language]
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    frozen = Frozen.load(folder, "float32")
+    assert (frozen.width, frozen.n_layers, frozen.max_length) == (32, 1, 24)
+    text = lines_of(ENGLISH if language == "en" else CHINESE)[0]
+    ids = frozen.tokenizer.encode(text).ids
+    wrapped = transformers.AutoTokenizer.from_pretrained(folder)
+    assert wrapped(text)["input_ids"] == ids
+    assert wrapped.mask_token == "[MASK]" and wrapped.model_max_length == 24
+    batch = torch.tensor([ids])
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    assert model.config.hidden_dropout_prob == 0.1
+    with torch.no_grad():
+        states = model(batch)[0]
+    found = frozen.outputs(batch, torch.ones_like(batch), [0])[-1]
+    torch.testing.assert_close(found, states)
+    assert not folder.with_name(folder.name + ".tuning").exists()
+
+
+def test_the_folder_fills_masks(trained):
+    folder, _ = trained["zh"]
+    model = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
+    wrapped = transformers.AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        batch = wrapped("一只[MASK]猫" + "一只小猫" * 4, return_tensors="pt")
+        logits = model(**batch).logits[0]
+    place = int((batch["input_ids"][0] == wrapped.mask_token_id).nonzero())
+    likely = wrapped.convert_ids_to_tokens(logits[place].topk(4).indices.tolist())
+    assert "小" in likely
+
+
+def test_a_classifier_is_tuned_on_it(trained, tmp_path):
+    from typer.testing import CliRunner
+
+    from shoestring.tune.command import app
+
+    folder, _ = trained["en"]
+    rows = [{"text": " ".join(s), "label": str(i)} for i, s in enumerate(ENGLISH)] * 10
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ["classify", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "model"), "--json"]
+    options = ["--backbone", str(folder), "--reduction", "4", "--epochs", "2", "--cache", "0"]
+    result = CliRunner().invoke(app, words + options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["held_out"]["accuracy"] >= 0
+
+
+def test_the_command_prints_one_document(corpus_file, tmp_path):
+    from typer.testing import CliRunner
+
+    from shoestring.tune.command import app
+
+    sizes = "--layers 1 --hidden 16 --heads 2 --vocabulary 160 --max-length 16 --epochs 1 --json"
+    words = ["mlm", str(corpus_file(ENGLISH, 60)), "--out", str(tmp_path / "base")]
+    result = CliRunner().invoke(app, words + sizes.split())
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert set(report["seconds"]) == {"tokenizer", "tokens", "training", "evaluation"}
+
+
+@pytest.mark.parametrize("sentences", [ENGLISH, CHINESE], ids=["en", "zh"])
+def test_blocks_cover_all_tokens_once(sentences, corpus_file, tmp_path):
+    texts, tokenizer, ids = tokens_of(corpus_file(sentences), tmp_path)
+    separator = tokenizer.token_to_id("[SEP]")
+    want = []
+    for text in texts:
+        want += [*tokenizer.encode(text, add_special_tokens=False).ids, separator]
+    assert ids.tolist() == want
+    blocks = Blocks(ids, 24, 2, 3)
+    rows = blocks.rows(range(len(blocks)))
+    assert (rows[:, 0] == 2).all() and (rows[:, -1] == 3).all()
+    assert rows[:, 1:-1].ravel().tolist() == want[: len(blocks) * 22]
+    assert len(want) - len(blocks) * 22 < 22
+    assert blocks.counts(160).sum() == len(want)
+
+
+def masking_of(corpus_file, tmp_path, seed=0):
+    _, tokenizer, ids = tokens_of(corpus_file(CHINESE), tmp_path)
+    names = dict(zip(ROLES, SPECIAL, strict=True))
+    wrapped = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    return Masking(Blocks(ids, 24, 2, 3), wrapped, [0], seed)
+
+
+def test_masks_never_hit_special_tokens_and_are_15_percent(corpus_file, tmp_path):
+    masking = masking_of(corpus_file, tmp_path)
+    numbers = range(1, len(masking.blocks))
+    batch, plain = masking(numbers), torch.from_numpy(masking.blocks.rows(numbers))
+    asked = batch["labels"] != -100
+    special = torch.isin(plain, torch.arange(5))
+    assert not (asked & special).any()
+    assert torch.equal(batch["labels"][asked], plain[asked])
+    assert torch.equal(batch["input_ids"][~asked], plain[~asked])
+    assert 0.13 < float(asked.sum() / (~special).sum()) < 0.17
+    shown = batch["input_ids"][asked]
+    assert 0.75 < float((shown == 4).float().mean()) < 0.85
+    assert 0.06 < float((shown == plain[asked]).float().mean()) < 0.15
+
+
+def test_masks_are_others_in_each_epoch_but_not_of_what_is_held_out(corpus_file, tmp_path):
+    masking = masking_of(corpus_file, tmp_path)
+    train, held_out = masking([5, 6]), masking([0])
+    again = masking_of(corpus_file, tmp_path)
+    assert torch.equal(again([5, 6])["input_ids"], train["input_ids"])
+    again.epoch = 1
+    assert not torch.equal(again([5, 6])["labels"], train["labels"])
+    assert torch.equal(again([0])["labels"], held_out["labels"])
+    n = len(again.blocks)
+    np.testing.assert_array_equal(again.blocks.rows([n]), again.blocks.rows([0]))
+    assert not torch.equal(again([n])["labels"], held_out["labels"])
+    other = masking_of(corpus_file, tmp_path, seed=1)
+    assert not torch.equal(other([5, 6])["labels"], train["labels"])
+
+
+def test_a_text_that_names_special_tokens_has_none(tmp_path):
+    file = tmp_path / "odd.txt"
+    file.write_text("mask [MASK] and [SEP] here\n" * 20)
+    _, tokenizer, ids = tokens_of(file, tmp_path / "ids")
+    assert (ids == tokenizer.token_to_id("[SEP]")).sum() == 20
+    assert not (ids == tokenizer.token_to_id("[MASK]")).any()
+
+
+@pytest.mark.parametrize("sentences", [ENGLISH, CHINESE], ids=["en", "zh"])
+def test_the_same_text_gives_the_same_tokenizer(sentences):
+    texts = [*lines_of(sentences), "x-ray, 3.5kg of C₂O! naïve 東京 rain's"]
+    first = train_tokenizer(texts, 160, lower_case=False)
+    for _ in range(5):  # each time a hash table has another order
+        assert train_tokenizer(texts, 160, lower_case=False).to_str() == first.to_str()
+    pieces = first.get_vocab()
+    assert sorted(pieces.values()) == list(range(len(pieces)))
+    assert [pieces[name] for name in SPECIAL] == [0, 1, 2, 3, 4]
+
+
+def test_letters_are_made_small_only_where_asked():
+    texts = ["Über Bär"] * 5
+    kept = train_tokenizer(texts, 60, lower_case=False)
+    small = train_tokenizer(texts, 60, lower_case=True)
+    assert kept.encode("Über", add_special_tokens=False).tokens == ["Über"]
+    assert small.encode("ÜBER", add_special_tokens=False).tokens == ["über"]
+
+
+def test_the_logits_of_masked_tokens_give_the_loss_of_all_logits(tiny_config):
+    torch.manual_seed(0)
+    config = tiny_config("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    ours = mlm_training.MaskedBert(config)
+    plain = transformers.BertForMaskedLM(config)
+    plain.load_state_dict(ours.state_dict())
+    ids = torch.randint(0, config.vocab_size, (4, 12))
+    labels = torch.where(torch.rand(4, 12) < 0.3, ids, -100)
+    found, want = ours(ids, labels), plain(ids, labels=labels)
+    torch.testing.assert_close(found["loss"], want.loss)
+    found, sums = found["loss"], ours.eval()(ids, labels)["logits"]
+    torch.testing.assert_close(sums.sum(0)[0] / sums.sum(0)[2], found.detach())
+    assert sums[:, 2].tolist() == (labels != -100).sum(1).tolist()
+    assert ours(ids, torch.full_like(ids, -100))["loss"] == 0
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("sentences", [ENGLISH, CHINESE], ids=["en", "zh"])
+def test_the_same_seed_gives_the_same_bits(sentences, corpus_file, tmp_path):
+    file = corpus_file(sentences, 150)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(file, tmp_path / name, seed=seed)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+    tokenizers = [(tmp_path / name / "tokenizer.json").read_bytes() for name in "ab"]
+    assert tokenizers[0] == tokenizers[1]
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """A function: train until a step, as Ctrl-C there would."""
+
+    def begin(file, out, at_step, **changes):
+        def on_step_end(self, args, state, control, **_):
+            if state.global_step == at_step:
+                import signal
+
+                signal.raise_signal(signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            name = "on_step_end"
+            patch.setattr(mlm_training.NewMasks, name, on_step_end, raising=False)
+            with pytest.raises(KeyboardInterrupt):
+                run(file, out, **changes)
+
+    return begin
+
+
+@pytest.mark.parametrize("at_step", [3, 12])
+def test_what_was_interrupted_ends_as_if_it_was_not(
+    at_step, corpus_file, tmp_path, interrupted, monkeypatch
+):
+    file = corpus_file(ENGLISH, 200)
+    run(file, tmp_path / "whole", epochs=3.0)
+    interrupted(file, tmp_path / "out", at_step, epochs=3.0)
+    assert list((tmp_path / "out.tuning").glob("checkpoint-*"))
+    assert not (tmp_path / "out").exists()
+
+    def read(*_):
+        raise AssertionError("the text was read again")
+
+    monkeypatch.setattr(mlm_data, "read_documents", read)
+    report = run(file, tmp_path / "out", epochs=3.0, resume=True)
+    assert report["epochs"] == 3
+    assert weights(tmp_path / "out") == weights(tmp_path / "whole")
+    assert not (tmp_path / "out.tuning").exists()
+
+
+def test_an_interrupted_training_is_not_lost_by_accident(corpus_file, tmp_path, interrupted):
+    file, out = corpus_file(ENGLISH, 200), tmp_path / "out"
+    interrupted(file, out, 3)
+    with pytest.raises(ParameterError, match="--resume"):
+        run(file, out)
+    with pytest.raises(ParameterError, match="other texts or settings"):
+        run(file, out, resume=True, learning_rate=1e-3)
+    with pytest.raises(ParameterError, match="other texts or settings"):
+        run(corpus_file(ENGLISH, 150), out, resume=True)
+    assert run(file, out, resume=True)["epochs"] == 2
+
+
+def test_tokens_that_were_being_written_go_on(corpus_file, tmp_path, monkeypatch):
+    file = corpus_file(CHINESE)
+    _, tokenizer, want = tokens_of(file, tmp_path / "whole")
+    monkeypatch.setattr(mlm_data, "BATCH_CHARS", 500)
+    folder, corpus, encoded = tmp_path / "part", Corpus((file,)), []
+    folder.mkdir()
+    ids_of = mlm_data._ids
+
+    def ids(*arguments):
+        if len(encoded) == 5:
+            raise KeyboardInterrupt
+        encoded.append(ids_of(*arguments))
+        return encoded[-1]
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(mlm_data, "_ids", ids)
+        write_ids(corpus, tokenizer, folder, Clock(), Bar(corpus.n_bytes))
+    assert not (folder / "ids.npy").exists()
+    n = json.loads((folder / "ids.json").read_bytes())[1]
+    assert n == sum(map(len, encoded)) > 0
+    with (folder / "ids.npy.part").open("ab") as part:
+        part.write(b"cut off")  # as a kill in the middle of a write leaves it
+    found = write_ids(corpus, tokenizer, folder, Clock(), Bar(corpus.n_bytes))
+    np.testing.assert_array_equal(found, want)
+    assert not (folder / "ids.json").exists()
+
+
+def test_training_goes_on_from_a_backbone(trained, corpus_file, tmp_path):
+    folder, before = trained["en"]
+    fresh = {"layers": None, "hidden": None, "heads": None, "vocabulary": None}
+    report = run(
+        corpus_file(ENGLISH), tmp_path / "on", backbone=str(folder), epochs=1.0,
+        learning_rate=None, **fresh,
+    )  # fmt: skip
+    assert report["held_out"]["masked_loss"] < 1.5 * before["held_out"]["masked_loss"]
+    assert (tmp_path / "on/tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+    with pytest.raises(ParameterError, match="'layers'"):
+        run(corpus_file(ENGLISH), tmp_path / "x", backbone=str(folder))
+    with pytest.raises(ParameterError, match="at most 24"):
+        options = {**fresh, "backbone": str(folder), "max_length": 48}
+        run(corpus_file(ENGLISH), tmp_path / "x", **options)
+
+
+def test_a_tokenizer_that_does_not_know_the_text_is_told(trained, corpus_file, tmp_path):
+    folder = str(trained["en"][0])
+    with pytest.warns(ShoestringWarning, match="unknown to the tokenizer"):
+        options = {"tokenizer": folder, "vocabulary": None, "epochs": 1.0}
+        run(corpus_file(CHINESE, 150), tmp_path / "out", **options)
+
+
+def test_a_model_of_ours_is_replaced_and_nothing_else(corpus_file, tmp_path):
+    file, out = corpus_file(ENGLISH, 150), tmp_path / "out"
+    run(file, out)
+    first = weights(out)
+    run(file, out, seed=1)
+    assert weights(out) != first
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(ParameterError, match="'out'"):
+        run(file, out)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ParameterError, match="'out'"):
+        run(file, other)
+
+
+def test_minutes_that_are_too_few_say_what_fits(corpus_file, tmp_path):
+    file = corpus_file(ENGLISH, 4000)
+    with pytest.raises(BudgetError, match=r"examples. Pass .* minutes or more"):
+        run(file, tmp_path / "out", minutes=0.06, batch_size=2)
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out.tuning/ids.npy").exists()
+
+
+def test_minutes_that_are_too_few_to_read_say_so(corpus_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(mlm_data, "BATCH_CHARS", 500)
+    _, tokenizer, _ = tokens_of(corpus_file(ENGLISH), tmp_path / "a")
+    corpus, clock = Corpus((corpus_file(ENGLISH),)), Clock(1.0, used_s=60.0)
+    with pytest.raises(BudgetError, match="or less text"):
+        write_ids(corpus, tokenizer, tmp_path, clock, Bar(corpus.n_bytes))
+
+
+def test_minutes_end_training_in_time(corpus_file, tmp_path):
+    report = run(corpus_file(ENGLISH, 150), tmp_path / "out", minutes=0.06, epochs=1e4)
+    assert 1 <= report["epochs"] < 1e4
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"heads": 5}, "heads"),
+        ({"layers": 0}, "layers"),
+        ({"max_length": 4}, "max_length"),
+        ({"epochs": 0.0}, "epochs"),
+        ({"minutes": -1.0}, "minutes"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"vocabulary": 20}, "vocabulary"),
+        ({"max_length": 8000}, "corpus"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(changes, name, corpus_file, tmp_path):
+    with pytest.raises(ParameterError, match=f"The '{name}' parameter of tune"):
+        run(corpus_file(CHINESE, 150), tmp_path / "out", **changes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_without_text_are_refused(tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    with pytest.raises(ParameterError, match="files with text"):
+        run(tmp_path / "empty.txt", tmp_path / "out")
+    with pytest.raises(StorageError, match="no file"):
+        run(tmp_path / "none.txt", tmp_path / "out")
+
+
+def test_a_backbone_that_cannot_be_read_is_refused(corpus_file, tmp_path, saved, trained):
+    fresh = {"layers": None, "hidden": None, "heads": None, "vocabulary": None}
+    file, broken = corpus_file(ENGLISH, 150), tmp_path / "broken"
+    with pytest.raises(StorageError, match="no model folder"):
+        run(file, tmp_path / "out", **fresh, backbone=str(broken))
+    broken.mkdir()
+    with pytest.raises(FormatError, match=r"no config\.json"):
+        run(file, tmp_path / "out", **fresh, backbone=str(broken))
+    for name in ("config.json", "tokenizer.json"):
+        (broken / name).write_bytes((trained["en"][0] / name).read_bytes())
+    (broken / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(FormatError, match="no readable BERT"):
+        run(file, tmp_path / "out", **fresh, backbone=str(broken))
+    with pytest.raises(FormatError, match="family 'gpt2'"):
+        run(file, tmp_path / "out", **fresh, backbone=str(saved("gpt2")))
+    with pytest.raises(FormatError, match=r"lacks \[MASK\]"):
+        run(file, tmp_path / "out", **fresh, backbone=str(saved("bert")))
+    assert not (tmp_path / "out").exists()
