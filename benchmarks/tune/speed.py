@@ -11,8 +11,9 @@ at 32 tokens, LoRA of rank 8 on queries and values, each method in a process of 
 - Inference: answers of 2,000 texts through the ladder, and through the head alone, which costs what
   the backbone costs; in turns, the median of the ratios.
 
-glibc keeps freed memory of large blocks; all processes run with a fixed MALLOC_MMAP_THRESHOLD_ (4
-MiB), as their own default hides what a method needs behind what was freed.
+glibc keeps freed memory of large blocks, which hides what a method needs behind what was freed:
+resident memory is that of another process, with a fixed MALLOC_MMAP_THRESHOLD_ (4 MiB), which costs
+time, and the other figures are of one without it.
 
 Bars: ten epochs in a fifth of LoRA's time and a tenth of full fine-tuning's, a cached epoch an
 eighth of a LoRA epoch, resident memory 30 % and saved bytes 20 % of LoRA's, inference 15 % over the
@@ -149,10 +150,10 @@ def inference(turns: int, seed: int) -> dict[str, float]:
     return {"ladder, s": with_it, "backbone, s": without, "overhead": overhead, "seed": seed}
 
 
-def in_process(*arguments: str) -> dict[str, Any]:
+def in_process(*arguments: str, lean: bool = False) -> dict[str, Any]:
     """What a process of its own says."""
     command = [sys.executable, "-m", "benchmarks.tune.speed", *arguments]
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(4 * 2**20)}
+    environment = {**os.environ, **({"MALLOC_MMAP_THRESHOLD_": str(4 * 2**20)} if lean else {})}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
     )
@@ -162,11 +163,13 @@ def in_process(*arguments: str) -> dict[str, Any]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All ways in turns, medians, and the bars."""
-    turns, n_steps = (1, 15) if options.quick else (3, 60)
+    turns, n_steps = (1, 15) if options.quick else (options.turns, 60)
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for turn in range(turns):
         for way in WAYS:
-            found = in_process("--way", way, "--steps", str(n_steps), "--seed", str(options.seed))
+            call = ("--way", way, "--seed", str(options.seed), "--steps")
+            found = in_process(*call, str(n_steps))
+            found[RESIDENT] = in_process(*call, "15", lean=True)[RESIDENT]
             runs[way].append(found)
             print(f"turn {turn + 1}: {way} {found}", flush=True)
     table = {
@@ -210,6 +213,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     output.options(parser, quick="15 steps, one turn")
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -40,7 +40,7 @@ from shoestring.tune.tokens import Tokens, padded
 
 KINDS = ("bfloat16", "int8")
 ENTRY = np.dtype([("key", "V16"), ("start", "<i8"), ("n_tokens", "<i8")])
-TOKENS_AT_ONCE = 2_048  # in one forward
+TOKENS_AT_ONCE = 1_024  # in one forward
 STATES, ENTRIES, ABOUT, LOCK = "states.bin", "entries.bin", "about.json", "lock"
 VERSION = 1
 

@@ -26,7 +26,7 @@ from shoestring.tune.heads import (
     similarities,
 )
 from shoestring.tune.losses import loss_of
-from shoestring.tune.narrow import layers_of, side_network
+from shoestring.tune.narrow import few_heads, layers_of, side_network
 from shoestring.tune.side import Rungs
 
 
@@ -61,7 +61,9 @@ class Ladder(nn.Module):  # type: ignore[misc]
             torch.manual_seed(config.seed)
             self.side: Any = None
             if with_side:
-                self.side = side_network(backbone.config, config.reduction, self.layers)
+                cut = config.init == "fisher"  # out of the backbone's heads, each of its own
+                n_heads = None if cut else few_heads(backbone.config, config.reduction)
+                self.side = side_network(backbone.config, config.reduction, self.layers, n_heads)
                 self.rungs = Rungs(len(self.layers) + 1, backbone.width, d, config.variant)
                 self.segments = nn.Parameter(torch.zeros(2, d)) if self._reads_two else None
             self.head = self._new_head(backbone.width, d if with_side else None)
