@@ -107,6 +107,11 @@ def ran(document: Mapping[str, Any]) -> str:
     )
 
 
+def yes(holds: bool) -> str:
+    """Whether a bar holds, in words."""
+    return "yes" if holds else "no"
+
+
 def markdown(
     corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[object]]
 ) -> list[str]:

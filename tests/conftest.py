@@ -6,6 +6,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on a busy machine more are slower
 os.environ.pop("TOKENIZERS_PARALLELISM", None)
 
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,18 @@ def data_dir() -> Path:
 def outputs_of_backbones_stay_here(tmp_path_factory):
     """Not in the cache folder of whoever runs the tests."""
     os.environ["SHOESTRING_OUTPUTS"] = str(tmp_path_factory.mktemp("outputs"))
+
+
+@pytest.fixture
+def run_command(monkeypatch, capsys):
+    """Run ``shoestring``: exit code, standard output, standard error."""
+    from shoestring import cli
+
+    def main(*arguments):
+        monkeypatch.setattr(sys, "argv", ["shoestring", *map(str, arguments)])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as left:
+            warnings.simplefilter("default")  # as it is outside of the tests
+            cli.main()
+        return left.value.code, *capsys.readouterr()
+
+    return main

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import output
 from benchmarks.classify.quality import EXPANDED, FIGURES, PLAIN, SHUFFLED, TUNED
-from benchmarks.output import Read, markdown, ran
+from benchmarks.output import Read, markdown, ran, yes
 
 Document = dict[str, Any]
 Lines = list[str]
@@ -38,7 +38,7 @@ def quality(document: Document) -> Lines:
     ]
     for bar, found in document["bars"].items():
         value = ", ".join(f"{name} {v:g}" for name, v in found.items() if name != "holds")
-        lines += [f"- {bar}: {value}: {_yes(found['holds'])}"]
+        lines += [f"- {bar}: {value}: {yes(found['holds'])}"]
     rows = {way: [row.get(f, "") for f in FIGURES] for way, row in document["means"].items()}
     lines += ["", "### means over the sets", "", *markdown("", list(FIGURES), rows), ""]
     for figure in FIGURES:
@@ -65,7 +65,7 @@ def speed(document: Document) -> Lines:
         "",
         f"{document['streamed samples']:,} samples streamed: {stream}.",
         "",
-        *(f"- {bar}: {_yes(holds)}" for bar, holds in document["bars"].items()),
+        *(f"- {bar}: {yes(holds)}" for bar, holds in document["bars"].items()),
         "",
         *_beside(document["beside peers"], "float32"),
         *_beside(document["beside peers, float64"], "float64"),
@@ -99,7 +99,7 @@ def exactness(document: Document) -> Lines:
         f"{document['features']} features, {document['classes']} classes; "
         f"{document['partitions of each kind']} random orders and partitions of each kind; the "
         "largest relative difference of a coefficient from 80-bit arithmetic. Within 1e-9: "
-        f"{_yes(document['within 1e-09'])}. {ran(document)}",
+        f"{yes(document['within 1e-09'])}. {ran(document)}",
         "",
         *markdown("", columns, {kind: list(row.values()) for kind, row in table.items()}),
         "",
@@ -185,10 +185,6 @@ def pictures(read: Read, folder: Path) -> None:
     figure.tight_layout()
     figure.savefig(folder / "classify-accuracy.svg", metadata={"Date": None})
     plt.close(figure)
-
-
-def _yes(holds: bool) -> str:
-    return "yes" if holds else "no"
 
 
 SECTIONS: dict[str, Callable[[Document], Lines]] = {

@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.output import Read, markdown, ran
+from benchmarks.output import Read, markdown, ran, yes
 from benchmarks.output import sections as of_parts
 
 Document = dict[str, Any]
 Lines = list[str]
 COLOURS = {"head": "#9a9a9a", "ladder": "#1b7837", "lora": "#c51b7d", "full": "#5e3c99"}
-
-
-def _yes(holds: bool) -> str:
-    return "yes" if holds else "no"
 
 
 def quality(document: Document) -> Lines:
@@ -41,7 +37,7 @@ def quality(document: Document) -> Lines:
         "",
         *markdown("", methods, rows),
         "",
-        *(f"- {bar}: {_yes(holds)}" for bar, holds in document["bars"].items()),
+        *(f"- {bar}: {yes(holds)}" for bar, holds in document["bars"].items()),
         "",
         *markdown("controls", [""], controls),
         "",
@@ -53,7 +49,7 @@ def speed(document: Document) -> Lines:
     ways = document["ways"]
     columns = list(next(iter(ways.values())))
     bars = {
-        name: [f"{bar['share']:.3f}", bar["bar"], _yes(bar["holds"])]
+        name: [f"{bar['share']:.3f}", bar["bar"], yes(bar["holds"])]
         for name, bar in document["bars"].items()
     }
     answers = document["inference"]
@@ -84,7 +80,7 @@ def scale(document: Document) -> Lines:
         "",
         *markdown("", ["GiB at most", "seconds a step"], document["ways"]),
         "",
-        f"In less than 8 GiB: {_yes(document['ladder below 8 GiB'])}.",
+        f"In less than 8 GiB: {yes(document['ladder below 8 GiB'])}.",
         "",
     ]
 

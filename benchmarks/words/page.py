@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import output
-from benchmarks.output import Read, markdown, ran
+from benchmarks.output import Read, markdown, ran, yes
 from benchmarks.words import bars
 
 Document = dict[str, Any]
@@ -41,7 +41,7 @@ def speed(document: Document) -> Lines:
     lines += [*markdown("training", ["tokens a second", "windows a second"], rows), ""]
     for name in document:
         if name.startswith("at least "):
-            lines += [f"{name}: {_yes(document[name])}.", ""]
+            lines += [f"{name}: {yes(document[name])}.", ""]
     for title in ("times as fast, median of turns", "whole training, minutes"):
         rows = {name: [value] for name, value in document[title].items()}
         lines += [*markdown("", [title], rows), ""]
@@ -65,7 +65,7 @@ def _memory(memory: Document) -> Lines:
         "",
         "Private is what it allocated, interpreter and libraries' data included; mapped are "
         "libraries and pages of the corpus; peak is of both together. An array of weights: "
-        f"{arrays}. {bar}: {_yes(memory[bar])}.",
+        f"{arrays}. {bar}: {yes(memory[bar])}.",
         "",
         *markdown("learner, corpus", kinds, rows),
         "",
@@ -100,7 +100,7 @@ def _said(held: Document) -> str:
     """The figures of a bar, and whether it holds."""
     (_, times), (bar, holds) = held.items()
     figures = ", ".join(f"{value} ({name})" for name, value in times.items())
-    return f"{figures} times as fast; {bar}: {_yes(holds)}"
+    return f"{figures} times as fast; {bar}: {yes(holds)}"
 
 
 def quality(document: Document) -> Lines:
@@ -176,10 +176,6 @@ def first_stage(document: Document) -> Lines:
 def _keys(table: dict[str, dict[str, Any]]) -> list[str]:
     """The columns of all rows, each once."""
     return list(dict.fromkeys(key for row in table.values() for key in row))
-
-
-def _yes(holds: bool) -> str:
-    return "yes" if holds else "no"
 
 
 SECTIONS: dict[str, Callable[[Document], Lines]] = {

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 
 import numpy as np
 import pytest
@@ -23,7 +22,6 @@ pytest.importorskip("transformers")
 import torch
 from transformers import AutoModel
 
-from shoestring import cli
 from shoestring.match.scorer import load_scorer
 from shoestring.tune.answering import Answers
 from shoestring.tune.budget import KeepPlace
@@ -73,18 +71,14 @@ def written(path, rows, names=("text", "label")):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, saved):
+def run(run_command, saved):
     """Run a command beside the tiny BERT: exit code, standard output, standard error."""
 
     def main(*arguments):
-        found = ["shoestring", "tune", *map(str, arguments)]
+        more = ()
         if arguments[0] in ("classify", "score") and "--backbone" not in arguments:
-            found += ["--backbone", str(saved("bert"))]
-        monkeypatch.setattr(sys, "argv", found)
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as left:
-            warnings.simplefilter("default")  # as it is outside of the tests
-            cli.main()
-        return left.value.code, *capsys.readouterr()
+            more = "--backbone", saved("bert")
+        return run_command("tune", *arguments, *more)
 
     return main
 

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from shoestring import BinaryVectors, cli
+from shoestring import BinaryVectors
 from shoestring.words import count_run, intake, training
 from shoestring.words.interchange import WordVectors, read_vectors, write_vectors
 
@@ -23,18 +23,10 @@ SMALL = ("--neurons", 32, "--active", 6, "--window", 5, "--min-count", 1, "--epo
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+def run(monkeypatch: pytest.MonkeyPatch, run_command):  # type: ignore[no-untyped-def]
     """Run a command: exit code, standard output, standard error."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-    def main(*arguments: object) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["shoestring", "words", *map(str, arguments)])
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as left:
-            warnings.simplefilter("default")  # as it is outside of the tests
-            cli.main()
-        return left.value.code, *capsys.readouterr()
-
-    return main
+    return partial(run_command, "words")
 
 
 @pytest.fixture

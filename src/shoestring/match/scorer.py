@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ScorerError
 from shoestring.text.throughput import Throughput
+from shoestring.tune.config import FORMAT
 from shoestring.types import PairScorer
 
 Pair = tuple[str, str]
@@ -233,7 +234,7 @@ def _load_folder(folder: Path) -> PairScorer:
     from shoestring.text.weights import gpu_is_there, read_model_config
 
     config = read_model_config(folder)
-    if config.get("format") == "shoestring-ladder":
+    if config.get("format") == FORMAT:
         from shoestring.tune import LadderScorer
 
         return LadderScorer(folder)

@@ -16,13 +16,13 @@ from shoestring.text.numbered import NumberedFolder
 from shoestring.text.reading import CONFIG, checked_config
 from shoestring.text.weights import weights_digest
 from shoestring.text.writing import sync_folder, written_aside
-from shoestring.tune.config import LadderConfig
+from shoestring.tune.config import FORMAT, LadderConfig
 from shoestring.tune.frozen import Frozen
 
 if TYPE_CHECKING:
     from shoestring.tune.ladder import Ladder
 
-FORMAT, VERSION = "shoestring-ladder", 1
+VERSION = 1
 INSIDE = "backbone"  # a folder beside the weights, of a backbone that was trained
 ENTRIES = {"backbone", "backbone_digest", "with_side", "weights", "ladder"}
 _REMEDY = "Save the ladder again, or train it again."
@@ -43,14 +43,6 @@ def read_config(folder: Path) -> dict[str, Any]:
 FOLDER = NumberedFolder(
     ("side.safetensors", INSIDE), "a ladder", "Ladder.save_pretrained", read_config
 )
-
-
-def is_ladder(folder: Path) -> bool:
-    """Whether a folder's config.json says that it is a ladder's."""
-    try:
-        return bool(json.loads((folder / CONFIG).read_bytes()).get("format") == FORMAT)
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def save(folder: Path, ladder: Ladder, write: Callable[[Path], None] | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from shoestring.errors import ParameterError
 
+FORMAT = "shoestring-ladder"  # what the config.json of a ladder's folder says
 TASKS = ("classify", "regress", "score", "tokens")
 PAIRS = ("none", "joint", "apart", "late")
 POOLINGS = ("auto", "mean", "first", "last")

@@ -19,6 +19,7 @@ from torch import Tensor
 from shoestring.errors import ParameterError
 from shoestring.text.backbone import load_backbone, load_tokenizer, own_length
 from shoestring.text.weights import weights_digest
+from shoestring.tune.heads import Read, content_of
 
 MINILM = ("minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 DTYPES = ("auto", "float32", "bfloat16")
@@ -159,6 +160,16 @@ class Frozen:
     def device(self) -> Any:
         """Where the weights are."""
         return next(self.model.parameters()).device
+
+
+def read_with_gradients(
+    model: Any, knows_segments: bool, ids: Tensor, mask: Tensor, special: Tensor | None,
+    segments: Tensor | None,
+) -> Read:  # fmt: skip
+    """The last layer of a model that is trained or differentiated, as :class:`Read`."""
+    more = {} if segments is None or not knows_segments else {"token_type_ids": segments}
+    states = model(input_ids=ids, attention_mask=mask, **more).last_hidden_state
+    return Read(states.unsqueeze(0), mask.bool(), content_of(mask, special))
 
 
 def multiplies_bfloat16() -> bool:

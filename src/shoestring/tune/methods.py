@@ -18,8 +18,8 @@ from shoestring.errors import MissingExtraError, ParameterError
 from shoestring.text.backbone import quiet_loading
 from shoestring.tune import artifact
 from shoestring.tune.config import LadderConfig
-from shoestring.tune.frozen import Frozen
-from shoestring.tune.heads import Read, content_of
+from shoestring.tune.frozen import Frozen, read_with_gradients
+from shoestring.tune.heads import Read
 from shoestring.tune.ladder import Ladder
 
 METHODS = ("ladder", "head", "lora", "full")
@@ -70,11 +70,8 @@ class Backpropagated(nn.Module):  # type: ignore[misc]
     def _read(
         self, ids: Tensor, mask: Tensor, special: Tensor | None, segments: Tensor | None
     ) -> Read:
-        more = {}
-        if segments is not None and self.backbone.knows_segments:
-            more["token_type_ids"] = segments
-        states = self.model(input_ids=ids, attention_mask=mask, **more).last_hidden_state
-        return Read(states.unsqueeze(0), mask.bool(), content_of(mask, special))
+        knows = self.backbone.knows_segments
+        return read_with_gradients(self.model, knows, ids, mask, special, segments)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save the head, and beside it the backbone, with LoRA merged into it.

@@ -19,7 +19,8 @@ from shoestring.errors import ShoestringWarning
 from shoestring.tune.budget import Clock
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.examples import Collate, Examples
-from shoestring.tune.heads import Read, content_of
+from shoestring.tune.frozen import read_with_gradients
+from shoestring.tune.heads import Read
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.pruning import importances, pruned
 
@@ -99,9 +100,7 @@ def _read(
     mask = batch.pop(prefix + "attention_mask")
     special = batch.pop(prefix + "special_tokens_mask")
     segments = batch.pop(prefix + "token_type_ids", None)
-    more = {} if segments is None or not knows_segments else {"token_type_ids": segments}
-    states = backbone(input_ids=ids, attention_mask=mask, **more).last_hidden_state
-    return Read(states.unsqueeze(0), mask.bool(), content_of(mask, special))
+    return read_with_gradients(backbone, knows_segments, ids, mask, special, segments)
 
 
 def _train_head(
