@@ -9,7 +9,7 @@ import transformers
 from shoestring.errors import ParameterError
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.ladder import Ladder
-from shoestring.tune.narrow import DROPOUTS, layers_of, narrowed, side_network
+from shoestring.tune.narrow import DROPOUTS, few_heads, layers_of, narrowed, side_network
 
 WIDTH, HEADS, LAYERS, FEED_FORWARD = 32, 2, 3, 48
 DECODERS = ("gpt2", "llama", "qwen2")
@@ -147,3 +147,37 @@ def test_an_encoder_with_a_decoder_is_refused_in_one_sentence():
     )
     with pytest.raises(ParameterError, match="backbone"):
         Ladder.from_backbone(transformers.T5Model(config), LadderConfig(reduction=4))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reduction", "expected"),
+    [
+        ({"hidden_size": 384, "num_attention_heads": 12}, 8, 3),  # MiniLM: 48 wide, 16 a head
+        ({"hidden_size": 768, "num_attention_heads": 12}, 8, 6),
+        ({"hidden_size": 64, "num_attention_heads": 4}, 8, 1),  # too narrow for two
+    ],
+)
+def test_random_blocks_have_heads_of_at_least_sixteen_numbers(sizes, reduction, expected):
+    config = transformers.BertConfig(**sizes)
+    assert few_heads(config, reduction) == expected
+    side = side_network(config, reduction, (0, 1), expected)
+    assert side.config.num_attention_heads == expected
+
+
+def test_fewer_heads_keep_the_groups_of_keys():
+    config = transformers.LlamaConfig(
+        hidden_size=256, num_attention_heads=8, num_key_value_heads=4, head_dim=32,
+        intermediate_size=64, num_hidden_layers=2, vocab_size=30,
+    )  # fmt: skip
+    assert few_heads(config, 4) == 4
+    small = narrowed(config, 4, (0, 1), 4)
+    assert (small.num_attention_heads, small.num_key_value_heads, small.head_dim) == (4, 2, 16)
+    states = side_network(config, 4, (0, 1), 4).eval()(
+        inputs_embeds=torch.randn(1, 5, 64), attention_mask=torch.ones(1, 5).long()
+    )
+    assert states.last_hidden_state.shape == (1, 5, 64)
+
+
+def test_a_fisher_start_keeps_the_backbones_heads(make_ladder):
+    assert make_ladder(init="fisher").side.config.num_attention_heads == 2
+    assert make_ladder(init="random").side.config.num_attention_heads == 1
