@@ -15,16 +15,12 @@ COLOURS = {"head": "#9a9a9a", "ladder": "#1b7837", "lora": "#c51b7d", "full": "#
 
 def quality(document: Document) -> Lines:
     """Figures on the test halves."""
-    tasks = document["tasks"]
-    methods = list(next(iter(tasks.values()))["methods"])
+    tasks, means = document["tasks"], document["means"]
+    methods = list(dict.fromkeys(name for task in tasks.values() for name in task["methods"]))
     rows = {
-        f"{name} ({found['figure']})": [
-            f"{found['methods'][method]['mean']:.2f} ± {found['methods'][method]['spread'] / 2:.2f}"
-            for method in methods
-        ]
+        f"{name} ({found['figure']})": [_mean(found["methods"].get(method)) for method in methods]
         for name, found in tasks.items()
     }
-    rows["mean"] = [f"{document['means'][method]:.2f}" for method in methods]
     controls = {
         name: ["; ".join(f"{what} {value:g}" for what, value in found["controls"].items())]
         for name, found in tasks.items()
@@ -32,16 +28,29 @@ def quality(document: Document) -> Lines:
     return [
         "## Tuning: quality",
         "",
-        f"`python -m benchmarks.tune.quality`: MiniLM, best of {document['epochs']:g} epochs, "
-        f"{document['seeds']} seeds (± half of their spread). {ran(document)}",
+        f"`python -m benchmarks.tune.quality`: MiniLM, best of {document['epochs']:g} epochs; ± "
+        f"half of the spread over the seeds, as many as brackets say. {ran(document)}",
         "",
         *markdown("", methods, rows),
         "",
-        *(f"- {bar}: {yes(holds)}" for bar, holds in document["bars"].items()),
+        *markdown(
+            "mean over tasks, in the way that is best on what is held out",
+            list(means),
+            {"": ["" if mean is None else f"{mean:.2f}" for mean in means.values()]},
+        ),
+        "",
+        *(
+            f"- {bar}: {'not all runs are there' if holds is None else yes(holds)}"
+            for bar, holds in document["bars"].items()
+        ),
         "",
         *markdown("controls", [""], controls),
         "",
     ]
+
+
+def _mean(row: dict[str, Any] | None) -> str:
+    return "" if row is None else f"{row['mean']:.2f} ± {row['spread'] / 2:.2f} ({row['seeds']})"
 
 
 def speed(document: Document) -> Lines:

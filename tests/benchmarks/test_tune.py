@@ -53,6 +53,29 @@ def test_each_task_has_its_command(tmp_path):
     assert call[call.index("--task") + 1] == "regress"
     assert call[call.index("--max-length") + 1] == "128"  # both texts in one
     assert "--init" not in call
+    call = quality.arguments(pairs, "lora, apart", 0, 1.0, out)
+    assert call[-2:] == ["--pairs", "apart"]
+    assert call[call.index("--max-length") + 1] == "64"  # of each
+
+
+def test_the_way_that_counts_is_chosen_on_what_was_held_out():
+    tasks = {
+        "MRPC": {
+            "methods": {
+                "ladder": {"mean": 90.0, "held out": 70.0},
+                "ladder, fisher": {"mean": 80.0, "held out": 71.0},
+                "head": {"mean": 77.5, "held out": 70.0},
+            }
+        }
+    }
+    means = {name: quality.mean_over(tasks, name) for name in ("head", "ladder", "lora", "full")}
+    assert means == {"head": 77.5, "ladder": 80.0, "lora": None, "full": None}
+    assert quality.bars(means) == {
+        "at most 0.5 points below LoRA": None,
+        "at least 3 points above the head": False,
+    }
+    assert quality.bars({**means, "lora": 80.5})["at most 0.5 points below LoRA"]
+    assert not quality.bars({**means, "lora": 80.6})["at most 0.5 points below LoRA"]
 
 
 def test_the_columns_of_a_file_are_read(tmp_path):
@@ -87,22 +110,28 @@ def test_the_page_says_what_the_files_say():
             "ladder below 8 GiB": True,
         },
         "tune-quality": {
-            "epochs": 10, "seeds": 3, "means": {"head": 80.0, "ladder": 84.5},
-            "bars": {"at least 3 points above the head": True},
+            "epochs": 10, "means": {"head": 80.0, "ladder": 84.5, "lora": None},
+            "bars": {"at least 3 points above the head": True, "below LoRA": None},
             "tasks": {
                 "MRPC": {
                     "figure": "accuracy", "controls": {"most frequent class": 66.5},
                     "methods": {
-                        "head": {"mean": 80.0, "spread": 1.0},
-                        "ladder": {"mean": 84.5, "spread": 0.4},
+                        "head": {"mean": 80.0, "spread": 1.0, "seeds": 3},
+                        "ladder": {"mean": 84.5, "spread": 0.4, "seeds": 2},
                     },
-                }
+                },
+                "SST-2": {
+                    "figure": "accuracy", "controls": {},
+                    "methods": {"head": {"mean": 80.5, "spread": 0.0, "seeds": 1}},
+                },
             },
         },
     }  # fmt: skip
     text = "\n".join(page.sections(documents.get))
     for said in (
-        "| MRPC (accuracy) | 80.00 ± 0.50 | 84.50 ± 0.20 |",
+        "| MRPC (accuracy) | 80.00 ± 0.50 (3) | 84.50 ± 0.20 (2) |",
+        "| SST-2 (accuracy) | 80.50 ± 0.00 (1) |  |",
+        "below LoRA: not all runs are there",
         "most frequent class 66.5",
         "| a cached epoch, of LoRA's | 0.111 | 0.125 | yes |",
         "| full | more than 22 | - |",
