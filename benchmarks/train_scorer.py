@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.train_scorer --language en`` (some ten minutes on 2 cores), ``--language
 zh``. Seeded and resumable (a checkpoint every 100 steps). The models go to ``.cache/models``,
-outside git.
+outside git. ``--default`` trains what search has by default, and puts it into the package
+(``benchmarks.tune.default_scorer``).
 
 English: SciFact's training claims, Quora questions, WikiQA, StackExchange FAQ rephrasings, with
 mined hard and random negatives. Nothing of the benchmark's test queries is in it: Cranfield and
@@ -234,7 +235,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--language", choices=("en", "zh"), default="en")
     parser.add_argument("--epochs", type=float, default=1.0)
+    parser.add_argument(
+        "--default", action="store_true", help="what search has by default, into the package"
+    )
     options = parser.parse_args()
+    if options.default:
+        from benchmarks.tune.default_scorer import ship
+
+        print(ship(SEED))
+        return
     csv.field_size_limit(10**9)
     train(options.language, options.epochs)
     print(json.dumps(accuracy_report(options.language)))

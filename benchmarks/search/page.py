@@ -25,7 +25,7 @@ SHOWN = {
 }
 TITLES = {
     "cross-encoder": "a trained cross-encoder",
-    "token-interaction": "token interaction, the default scorer",
+    "token-interaction": "token interaction, untrained",
 }
 PLOTTED = "cross-encoder"
 FIGURES = {

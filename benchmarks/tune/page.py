@@ -10,6 +10,7 @@ from benchmarks.output import sections as of_parts
 
 Document = dict[str, Any]
 Lines = list[str]
+FIGURES = {"standard library": "MRR@30"}  # of the others nDCG@10
 COLOURS = {"head": "#9a9a9a", "ladder": "#1b7837", "lora": "#c51b7d", "full": "#5e3c99"}
 
 
@@ -94,9 +95,45 @@ def scale(document: Document) -> Lines:
     ]
 
 
+def default_scorer(document: Document) -> Lines:
+    """What ranks the standard library, SciFact and Cranfield how well."""
+    table = document["table"]
+    collections = list(next(iter(table.values())))
+    figures = {key: FIGURES.get(key, "nDCG@10") for key in collections}
+    rows = {
+        name + (" **(default)**" if name == document["shipped"] else ""): [
+            _with_interval(row[key], figures[key]) for key in collections
+        ]
+        for name, row in table.items()
+    }
+    return [
+        "## Tuning: the default scorer",
+        "",
+        f"`python -m benchmarks.tune.default_scorer`: {document['lists']:,} lists of the "
+        f"documentation of {len(document['packages'])} packages; in brackets 95 % of the bootstrap "
+        f"of the difference from token interaction. {ran(document)}",
+        "",
+        *markdown("", [f"{key}, {figure}" for key, figure in figures.items()], rows),
+        "",
+        *(f"- {bar}: {yes(holds)}" for bar, holds in document["bars"].items()),
+        "",
+    ]
+
+
+def _with_interval(cell: dict[str, Any], figure: str) -> str:
+    text = f"{cell[figure]:.4f}"
+    if "difference" in cell:
+        low, high = cell["difference"]
+        text += f" ({low:+.4f} to {high:+.4f}; {cell['questions']:,} questions)"
+    return text
+
+
 def sections(read: Read) -> Lines:
     """Those whose results are there."""
-    return of_parts(read, "tune", {"quality": quality, "speed": speed, "scale": scale})
+    parts = {
+        "quality": quality, "speed": speed, "scale": scale, "default-scorer": default_scorer,
+    }  # fmt: skip
+    return of_parts(read, "tune", parts)
 
 
 def pictures(read: Read, folder: Path) -> None:

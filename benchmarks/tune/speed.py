@@ -53,7 +53,7 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
     from shoestring.tune.cache import OutputCache
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.examples import Collate, Examples
-    from shoestring.tune.frozen import Frozen
+    from shoestring.tune.frozen import Frozen, keep_few_kernels
     from shoestring.tune.ladder import Ladder
     from shoestring.tune.measures import Memory, saved_bytes, trained_parameters
     from shoestring.tune.methods import make_model
@@ -62,6 +62,8 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
     method, _, kind = way.partition(", ")
     rows = data.read(data.task("banking77").train)
     places = {label: place for place, label in enumerate(sorted(set(rows["label"])))}
+    if method in ("ladder", "head"):
+        keep_few_kernels()  # as a job does
     frozen = Frozen.load(None, "float32" if method in ("lora", "full") else "auto")
     texts = tokenised(frozen, rows["a"], None, LENGTH)
     labels = [places[label] for label in rows["label"]]

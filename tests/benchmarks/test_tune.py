@@ -1,12 +1,14 @@
 """The tune benchmark: its own arithmetic, its bars; its page says what its files say."""
 
 import csv
+import json
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks.tune import data, page, quality, speed
+from benchmarks.tune import data, default_scorer, page, quality, speed
 
 
 def row(step, ten, resident, kept):
@@ -109,6 +111,27 @@ def test_the_page_says_what_the_files_say():
             "what": "a large one", "ways": {"ladder": [2.1, 9.0], "full": ["more than 22", "-"]},
             "ladder below 8 GiB": True,
         },
+        "tune-default-scorer": {
+            "machine": "M", "python": "P", "commit": "C", "seed": 0, "load average": 0.1,
+            "shipped": "head, late", "lists": 15_000, "packages": ["numpy", "scipy"],
+            "bars": {"no worse on scifact": True},
+            "table": {
+                "token interaction": {
+                    "standard library": {"MRR@30": 0.4336, "nDCG@10": 0.5},
+                    "scifact": {"MRR@30": 0.6, "nDCG@10": 0.6},
+                },
+                "head, late": {
+                    "standard library": {
+                        "MRR@30": 0.4545, "nDCG@10": 0.5, "difference": [0.01, 0.03],
+                        "questions": 2_125,
+                    },
+                    "scifact": {
+                        "MRR@30": 0.6, "nDCG@10": 0.63, "difference": [-0.01, 0.03],
+                        "questions": 300,
+                    },
+                },
+            },
+        },
         "tune-quality": {
             "epochs": 10, "means": {"head": 80.0, "ladder": 84.5, "lora": None},
             "bars": {"at least 3 points above the head": True, "below LoRA": None},
@@ -136,6 +159,88 @@ def test_the_page_says_what_the_files_say():
         "| a cached epoch, of LoRA's | 0.111 | 0.125 | yes |",
         "| full | more than 22 | - |",
         "69 % less memory",
+        "| head, late **(default)** | 0.4545 (+0.0100 to +0.0300; 2,125 questions) | 0.6300 (-0.01",
+        "15,000 lists of the documentation of 2 packages",
     ):
         assert said in text
     assert page.sections({}.get) == []
+
+
+ASKED = default_scorer.Asked(
+    ["q", "r"], ["a", "b", "c", "d"], np.array([[2, 0, 1], [3, 1, 0]]), {0: {0, 3}, 1: {2}}
+)
+
+
+def test_pairs_are_each_question_with_its_first_texts():
+    assert ASKED.pairs[:3] == [("q", "c"), ("q", "a"), ("q", "b")]
+    assert ASKED.pairs[3] == ("r", "d")
+
+
+def test_figures_are_those_of_a_hand_count():
+    ranks, ndcg = ASKED.figures(np.array([[0.1, 0.7, 0.9], [3.0, 2.0, 1.0]]))
+    assert ranks.tolist() == [0.5, 0.0]  # the right text second; not among the first
+    assert ndcg[0] == pytest.approx((1 / np.log2(3)) / (1 + 1 / np.log2(3)))  # two are right
+    assert ndcg[1] == 0
+    first, _ = ASKED.figures(np.array([[0.1, 1.0, 0.9]]))  # of fewer questions
+    assert first.tolist() == [1.0]
+
+
+@pytest.fixture
+def few_candidates(monkeypatch, tmp_path):
+    places = np.array([[0, 1, 2], [2, 0, 3], [2, 3, 0], [1, 0, 2]])
+    texts = list("abcd")
+    monkeypatch.setattr(default_scorer, "DEPTH", 3)
+    monkeypatch.setattr(default_scorer, "FOLDER", tmp_path)
+    monkeypatch.setattr(default_scorer, "candidates", lambda: (list("ABCD"), texts, places))
+
+
+def lines_of(**settings):
+    way = default_scorer.Way("head", "late", **settings)
+    text = default_scorer.lists(way, 0).read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_lists_are_of_questions_whose_text_is_among_the_first(few_candidates):
+    lines = lines_of(limit=None, n_wrong=2)
+    assert {line["a"] for line in lines} == {"A", "C"}
+    assert len(lines) == 6
+    right = [(line["a"], line["b"]) for line in lines if line["label"]]
+    assert sorted(right) == [("A", "a"), ("C", "c")]
+    assert {line["b"] for line in lines if line["a"] == "C" and not line["label"]} == {"d", "a"}
+
+
+def test_lists_of_all_questions_are_the_counterexample(few_candidates):
+    lines = lines_of(limit=None, n_wrong=3, all_questions=True)
+    assert {line["a"] for line in lines} == set("ABCD")
+    assert ("B", "b") in [(line["a"], line["b"]) for line in lines if line["label"]]
+
+
+def test_no_more_lists_than_were_asked_for(few_candidates):
+    assert len({line["a"] for line in lines_of(limit=1)}) == 1
+
+
+def test_the_interval_is_about_the_mean_difference():
+    a, b = np.full(50, 0.5), np.linspace(0, 0.5, 50)
+    low, high = default_scorer.interval(a, b, 0)
+    assert low < 0.25 < high
+    assert high - low < 0.1
+    assert default_scorer.interval(a, a, 0) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("library", "scifact", "want"),
+    [([0.01, 0.02], [-0.01, 0.0], (True, True)), ([0.0, 0.02], [-0.02, -0.01], (False, False))],
+)
+def test_what_may_be_shipped_is_better_here_and_no_worse_there(library, scifact, want):
+    row = {"standard library": {"difference": library}, "scifact": {"difference": scifact}}
+    assert tuple(default_scorer.bars({"head, late": row}).values()) == want
+
+
+def test_what_is_shipped_can_be_made_again():
+    from shoestring.match.weighting import is_weighting
+
+    way = default_scorer.WAYS[default_scorer.SHIPPED]
+    assert (way.method, way.pairs, way.limit) == ("head", "late", None)
+    assert is_weighting(
+        {"ladder": {"pairs": way.pairs}, "with_side": way.method == "ladder", "backbone": "minilm"}
+    )

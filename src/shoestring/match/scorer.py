@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ScorerError
+from shoestring.match.weighting import is_weighting
 from shoestring.text.throughput import Throughput
 from shoestring.tune.config import FORMAT
 from shoestring.types import PairScorer
 
 Pair = tuple[str, str]
+MINILM, WEIGHTED = "minilm", "minilm-weighted"
 
 
 class FunctionScorer:
@@ -190,8 +192,10 @@ def load_scorer(spec: Any) -> PairScorer:
     Parameters
     ----------
     spec : str, Path, PairScorer or callable
-        ``"minilm"``: :class:`TokenInteraction` on the MiniLM weights of the package index. A folder
-        that ``shoestring tune score`` wrote: :class:`~shoestring.tune.LadderScorer`; of a BERT
+        ``"minilm"``: :class:`TokenInteraction` on the MiniLM weights of the package index;
+        ``"minilm-weighted"``: the same with what a query's tokens weigh, the default of search. A
+        folder that ``shoestring tune score`` wrote: :class:`~shoestring.tune.LadderScorer`, or
+        :class:`TokenInteraction` for a late ladder's head without a side network; of a BERT
         cross-encoder with one score: :class:`FastCrossEncoder`; of another cross-encoder:
         :class:`CrossEncoderScorer`; of any other model: :class:`TokenInteraction` on it. An object
         with ``predict`` is returned as it is. A function goes through :func:`score_with`.
@@ -210,13 +214,14 @@ def load_scorer(spec: Any) -> PairScorer:
     >>> load_scorer("no-such-folder")
     Traceback (most recent call last):
         ...
-    shoestring.errors.ParameterError: The 'scorer' parameter of load_scorer must be 'minilm', a
-    folder with a model, an object with predict(pairs), or a function. Got 'no-such-folder' instead.
+    shoestring.errors.ParameterError: The 'scorer' parameter of load_scorer must be 'minilm',
+    'minilm-weighted', a folder with a model, an object with predict(pairs), or a function. Got
+    'no-such-folder' instead.
     """
-    if isinstance(spec, str) and spec == "minilm":
+    if isinstance(spec, str) and spec in (MINILM, WEIGHTED):
         from shoestring.match.interaction import TokenInteraction
 
-        return TokenInteraction()
+        return TokenInteraction(weighting=MINILM if spec == WEIGHTED else None)
     if isinstance(spec, str | Path) and (Path(spec) / "config.json").is_file():
         return _load_folder(Path(spec))
     if not isinstance(spec, type):
@@ -224,7 +229,10 @@ def load_scorer(spec: Any) -> PairScorer:
             return cast(PairScorer, spec)
         if callable(spec):
             return score_with(spec)
-    want = "'minilm', a folder with a model, an object with predict(pairs), or a function"
+    want = (
+        "'minilm', 'minilm-weighted', a folder with a model, an object with predict(pairs), or a "
+        "function"
+    )
     raise ParameterError.of(
         "scorer", "load_scorer", want, str(spec) if isinstance(spec, Path) else spec
     )
@@ -235,6 +243,8 @@ def _load_folder(folder: Path) -> PairScorer:
 
     config = read_model_config(folder)
     if config.get("format") == FORMAT:
+        if is_weighting(config):
+            return _weighted(folder, config)
         from shoestring.tune import LadderScorer
 
         return LadderScorer(folder)
@@ -248,6 +258,14 @@ def _load_folder(folder: Path) -> PairScorer:
     if why_not_fast(folder, config) or gpu_is_there():
         return CrossEncoderScorer(folder)
     return FastCrossEncoder(folder)
+
+
+def _weighted(folder: Path, config: dict[str, Any]) -> PairScorer:
+    """A late ladder's head as what it is, without torch where the model allows."""
+    from shoestring.match.interaction import TokenInteraction
+
+    backbone, length = str(config.get("backbone")), config["ladder"].get("max_length", 96)
+    return TokenInteraction(None if backbone == MINILM else backbone, length, weighting=folder)
 
 
 def _checked(

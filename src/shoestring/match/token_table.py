@@ -12,6 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import IntegrityError, ParameterError
-from shoestring.match.interaction import TokenInteraction, interaction_scores
+from shoestring.match.interaction import TokenInteraction
 from shoestring.text.reading import map_array
 from shoestring.text.throughput import Throughput
 
@@ -164,8 +165,12 @@ class TokenTable:
             known = np.flatnonzero(np.diff(self._starts))
             if len(query_tokens) and len(known):
                 cosines = self._cosines(query_tokens)  # (n_q, S)
-                best = np.maximum.reduceat(cosines, self._starts[known], axis=1)
-                scores[known] = best.mean(axis=0)
+                starts, weighting = self._starts[known], self.scorer.weighting
+                if weighting is None:
+                    scores[known] = np.maximum.reduceat(cosines, starts, axis=1).mean(axis=0)
+                else:
+                    norms = self._norms[known]
+                    scores[known] = weighting.scores_of_all(query_tokens, cosines, starts, norms)
         return scores
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
@@ -182,7 +187,7 @@ class TokenTable:
             vectors = dict(zip(queries, self.scorer.token_vectors(queries), strict=True))
             for i in kept:
                 text_tokens = self._floats(*self._starts[rows[i] : rows[i] + 2])
-                scores[i] = interaction_scores([vectors[pairs[i][0]]], text_tokens)[0]
+                scores[i] = self.scorer.scores([vectors[pairs[i][0]]], text_tokens)[0]
         return scores
 
     def _cosines(self, query_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -193,6 +198,14 @@ class TokenTable:
             np.matmul(query_tokens, tokens.T, out=cosines[:, start:stop])
         cosines *= self._scales  # after the product: S numbers instead of S D
         return cosines
+
+    @cached_property
+    def _norms(self) -> NDArray[np.float32]:
+        """Lengths of the sums of each text's vectors (N,)."""
+        ends = zip(self._starts[:-1], self._starts[1:], strict=True)
+        sums = [self._floats(start, stop).sum(axis=0) for start, stop in ends]
+        norms: NDArray[np.float32] = np.linalg.norm(np.reshape(sums, (len(self), -1)), axis=1)
+        return norms
 
     def _floats(self, start: int, stop: int) -> NDArray[np.float32]:
         tokens = self._tokens[start:stop].astype(np.float32)

@@ -27,7 +27,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on standar
 Text = Annotated[str, typer.Option(help="The column of the text.")]
 Id = Annotated[str | None, typer.Option(help="The column of the id.")]
 OnDuplicate = Annotated[str, typer.Option(help="error, replace or skip.")]
-Scorer = Annotated[str, typer.Option(help="minilm or a model folder; auto: what fits the texts.")]
+Scorer = Annotated[
+    str,
+    typer.Option(help="minilm-weighted, minilm, or a model folder; auto: what fits the texts."),
+]
 
 
 def _open(index: Path, scorer: str = "") -> SearchIndex:

@@ -96,8 +96,8 @@ class SearchIndex:
             As :func:`~shoestring.read_records`. May be left out with ``resume``, where records
             whose ids are there already are skipped.
         scorer : PairScorer, CrossEncoder, function or str
-            "minilm", a model folder, or an object; by default MiniLM where it knows the language,
-            else none.
+            As :func:`~shoestring.match.load_scorer`; by default "minilm-weighted" where MiniLM
+            knows the language, else none.
         encoder : str
             "minilm", "lsa" (lexical vectors, any language), "words" (packed codes of 50 bytes, any
             language, trained on these texts), a model folder, or a folder of saved

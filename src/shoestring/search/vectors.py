@@ -25,6 +25,7 @@ from shoestring.errors import (
     ParameterError,
     ShoestringWarning,
 )
+from shoestring.match.scorer import WEIGHTED
 from shoestring.search.arrays import REBUILD
 from shoestring.search.intake import named
 from shoestring.text import LsaEncoder, SentenceEncoder, tokenize, why_not_minilm
@@ -58,7 +59,7 @@ def settle_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str,
     encoder : str
         "minilm", "lsa", "words" or a folder.
     scorer : str
-        "minilm", a folder, or "" for none.
+        "minilm-weighted", what was named, or "" for none.
     """
     if AUTO not in (encoder, scorer):
         return encoder, scorer
@@ -70,7 +71,7 @@ def settle_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str,
             ShoestringWarning,
             stacklevel=3,
         )
-    default_encoder, default_scorer = (LEXICAL, "") if reason else (MINILM, MINILM)
+    default_encoder, default_scorer = (LEXICAL, "") if reason else (MINILM, WEIGHTED)
     return (
         default_encoder if encoder == AUTO else encoder,
         default_scorer if scorer == AUTO else scorer,

@@ -1,9 +1,9 @@
 """Answers of a ladder to texts or pairs of any number, without a dataset or a Trainer.
 
 Where two texts are read apart, the backbone reads each different text of a call once, and a pair
-costs the side network alone.
+costs the side network alone; of late ladders not even that, but a product of their tokens' vectors.
 
-B texts or pairs, T tokens, C classes.
+B texts or pairs, C classes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from shoestring.text.batches import batches_by_length
 from shoestring.tune.cache import OutputCache
@@ -49,7 +51,11 @@ class Answers:
         parts = []
         for start in range(0, len(first), TEXTS_AT_ONCE):
             chosen = slice(start, start + TEXTS_AT_ONCE)
-            parts.append(self._block(first[chosen], None if second is None else second[chosen]))
+            others = None if second is None else second[chosen]
+            if others is not None and self.ladder.settings.pairs == "late":
+                parts.append(self._late(first[chosen], others))
+            else:
+                parts.append(self._block(first[chosen], others))
         n = self.ladder.settings.n_labels
         return np.concatenate(parts) if parts else np.empty((0, n)[: 1 + (n > 1)], np.float32)
 
@@ -69,6 +75,29 @@ class Answers:
                 logits[row] = answer
         return np.stack(logits)
 
+    def _late(self, first: Sequence[str], second: Sequence[str]) -> NDArray[np.float32]:
+        """Scores of pairs, by vectors that are made once of each different text."""
+        ladder = self.ladder
+        texts = list(dict.fromkeys([*first, *second]))
+        tokens = tokenised(ladder.backbone, texts, None, ladder.settings.max_length)
+        held: dict[str, tuple[Tensor, Tensor]] = {}
+        for rows in batches_by_length([len(text.ids) for text in tokens], TOKENS_AT_ONCE):
+            read = self._cache.read([tokens[row] for row in rows])
+            vectors, importance = ladder.late_vectors(read)
+            for i, row in enumerate(rows):
+                content = read.content[i]
+                held[texts[row]] = vectors[i, content], importance[i, content]
+        scores = np.empty(len(first), np.float32)
+        lengths = [len(held[a][0]) + len(held[b][0]) for a, b in zip(first, second, strict=True)]
+        for rows in batches_by_length(lengths, TOKENS_AT_ONCE):
+            sides = [[held[texts[row]] for row in rows] for texts in (first, second)]
+            (a, b), (content_a, content_b) = zip(
+                *(_together([vectors for vectors, _ in side]) for side in sides), strict=True
+            )
+            importance, _ = _together([logits for _, logits in sides[0]])
+            scores[rows] = ladder.head(a, b, content_a, content_b, importance)[:, 0].cpu()
+        return scores
+
     def _examples(
         self, first: Sequence[str], second: Sequence[str] | None
     ) -> tuple[Examples, Reader]:
@@ -87,7 +116,7 @@ class _Held:
     def __init__(self, cache: OutputCache, texts: Sequence[Tokens]) -> None:
         self._cache = cache
         different = list({tuple(text.ids): text for text in texts}.values())
-        self._held: dict[tuple[int, ...], torch.Tensor] = {}
+        self._held: dict[tuple[int, ...], Tensor] = {}
         for rows in batches_by_length([len(text.ids) for text in different], TOKENS_AT_ONCE):
             chosen = [different[row] for row in rows]
             outputs = cache.read(chosen).outputs
@@ -97,6 +126,15 @@ class _Held:
     def read(self, texts: Sequence[Tokens]) -> Read:
         """As :meth:`OutputCache.read`."""
         return self._cache.padded([self._held[tuple(text.ids)] for text in texts], texts)
+
+
+def _together(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows of several texts, padded, and where they are."""
+    lengths = torch.tensor([len(part) for part in parts], device=parts[0].device)
+    rows = pad_sequence(parts, batch_first=True)
+    if not rows.shape[1]:  # texts without tokens
+        rows = rows.new_zeros((len(parts), 1, *rows.shape[2:]))
+    return rows, torch.arange(rows.shape[1], device=lengths.device) < lengths.unsqueeze(1)
 
 
 def _once(texts: Sequence[str], backbone: Any, max_length: int) -> list[Tokens]:

@@ -39,7 +39,7 @@ class LadderConfig:
         How two texts are read. "joint": as one text, by the backbone too. "apart": each alone by
         the backbone, which is what bi-encoders are trained for and is computed once for a text; the
         side network reads both together. "late": the side network reads each alone too, and changes
-        the token vectors that are compared.
+        the token vectors that are compared, and what each of the first text's weighs.
     pooling : {"auto", "mean", "first", "last"}
         Of token states to the state of a text. "auto": the mean in encoders, the last token in
         decoders.
@@ -47,7 +47,7 @@ class LadderConfig:
         Of the ladder.
     init : {"random", "fisher"}
         Of the side blocks: "fisher" takes the backbone's most important rows and columns, found by
-        ``Ladder.initialise``.
+        ``shoestring tune --init fisher`` (``shoestring.tune.starting``).
     dropout : float
         Before and after the side network; the backbone never has any.
     max_length : int

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SCALE_AT_FIRST = 10.0  # of a similarity, as a logit
+SCALE_AT_FIRST = 10.0  # of a similarity, as a logit; of what a token weighs
 
 
 class Read(NamedTuple):
@@ -52,32 +52,49 @@ def pooled(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
     return states[rows, last]
 
 
-def interaction(a: Tensor, b: Tensor, content_a: Tensor, content_b: Tensor) -> Tensor:
-    """Mean over a's tokens of the likest of b's (B,), as ``shoestring.match.TokenInteraction``.
+def interaction(
+    a: Tensor, b: Tensor, content_a: Tensor, content_b: Tensor, importance: Tensor | None = None
+) -> Tensor:
+    """How alike the tokens of two texts are, in three ways: (B, 3).
+
+    The mean over a's tokens of the likest of b's, as ``shoestring.match.TokenInteraction``; the
+    same from b to a; the cosine of the means of both texts' unit vectors.
 
     Parameters
     ----------
     a, b : float tensors (B, T_a, D), (B, T_b, D)
     content_a, content_b : bool tensors (B, T_a), (B, T_b)
         Tokens that count; a text without any scores 0.
+    importance : float tensor (B, T_a), optional
+        Logits of a's tokens: what each weighs in the first mean. Alike by default.
     """
-    like = functional.normalize(a, dim=-1) @ functional.normalize(b, dim=-1).transpose(1, 2)
-    best = like.masked_fill(~content_b.unsqueeze(1), -2.0).amax(-1)
-    best = best * (content_a & content_b.any(1, keepdim=True))
-    return best.sum(1) / content_a.sum(1).clamp_min(1)
+    a, b = functional.normalize(a, dim=-1), functional.normalize(b, dim=-1)
+    like = a @ b.transpose(1, 2)
+    both = content_a.any(1) & content_b.any(1)
+    best_of_b = like.masked_fill(~content_b.unsqueeze(1), -2.0).amax(-1)
+    best_of_a = like.masked_fill(~content_a.unsqueeze(2), -2.0).amax(1)
+    if importance is None:
+        forward = _mean(best_of_b, content_a)
+    else:
+        weight = importance.masked_fill(~content_a, -1e9).softmax(-1)
+        forward = (best_of_b * weight).sum(-1)
+    means = [_mean(x.transpose(1, 2), c.unsqueeze(1)) for x, c in ((a, content_a), (b, content_b))]
+    cosine = functional.cosine_similarity(*means)
+    found = torch.stack([forward, _mean(best_of_a, content_b), cosine], dim=1)
+    return torch.where(both.unsqueeze(1), found, 0.0)
+
+
+def _mean(values: Tensor, content: Tensor) -> Tensor:
+    """Over the last axis, of those that count."""
+    return (values * content).sum(-1) / content.sum(-1).clamp_min(1)
 
 
 def similarities(a: Read, b: Read, pooling: str) -> Tensor:
     """Token interaction in both directions and the cosine of the pooled states: (B, 3)."""
     u, v = (pooled(text.last, text.mask, pooling) for text in (a, b))
-    return torch.stack(
-        [
-            interaction(a.last, b.last, a.content, b.content),
-            interaction(b.last, a.last, b.content, a.content),
-            functional.cosine_similarity(u, v),
-        ],
-        dim=1,
-    )
+    of_tokens = interaction(a.last, b.last, a.content, b.content)
+    cosine = functional.cosine_similarity(u, v).unsqueeze(1)
+    return torch.cat([of_tokens[:, :2], cosine], dim=1)
 
 
 class TextHead(nn.Module):  # type: ignore[misc]
@@ -123,26 +140,39 @@ class PairHead(nn.Module):  # type: ignore[misc]
 
 
 class LateHead(nn.Module):  # type: ignore[misc]
-    """A score: token interaction of token vectors that the side network has changed."""
+    """A score: token interaction of token vectors that the side network has changed.
+
+    Each token of the first text weighs as much as its vector says (alike at first); beside it count
+    the interaction from the second text to the first, and the cosine of the means (not at first).
+    """
 
     def __init__(self, width: int, side_width: int | None) -> None:
         super().__init__()
         if side_width is not None:
             self.norm, self.up = nn.LayerNorm(side_width), _zeros(side_width, width)
-        self.scale = nn.Parameter(torch.ones(()))
+            self.importance_of_side = _zeros(side_width, 1, bias=False)
+        self.importance = _zeros(width, 1, bias=False)
+        self.scale = nn.Parameter(torch.tensor([1.0, 0.0, 0.0]) / SCALE_AT_FIRST)
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def vectors(self, backbone: Tensor, side: Tensor | None) -> Tensor:
-        """Token vectors (B, T, D) that are compared."""
-        if side is None:
-            return backbone.float()
-        size = backbone.float().norm(dim=-1, keepdim=True)
-        return backbone.float() + size * self.up(self.norm(side)) / backbone.shape[-1] ** 0.5
+    def vectors(self, backbone: Tensor, side: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Token vectors (B, T, D) that are compared, and logits of what they weigh (B, T)."""
+        backbone = backbone.float()
+        unit = functional.normalize(backbone, dim=-1)
+        importance = self.importance(unit)
+        if side is not None:
+            state, size = self.norm(side), backbone.norm(dim=-1, keepdim=True)
+            backbone = backbone + size * self.up(state) / backbone.shape[-1] ** 0.5
+            importance = importance + self.importance_of_side(state)
+        return backbone, SCALE_AT_FIRST * importance.squeeze(-1)
 
-    def forward(self, a: Tensor, b: Tensor, content_a: Tensor, content_b: Tensor) -> Tensor:
-        """Vectors (B, T_a, D), (B, T_b, D) to scores (B, 1)."""
-        likeness = SCALE_AT_FIRST * (interaction(a, b, content_a, content_b) - 0.5)
-        return (self.scale * likeness + self.bias).unsqueeze(1)
+    def forward(
+        self, a: Tensor, b: Tensor, content_a: Tensor, content_b: Tensor, importance: Tensor
+    ) -> Tensor:
+        """Vectors (B, T_a, D), (B, T_b, D) and what the first ones weigh (B, T_a) to (B, 1)."""
+        likeness = interaction(a, b, content_a, content_b, importance)
+        scale = SCALE_AT_FIRST * self.scale.unsqueeze(1)  # a step of training is a tenth of it
+        return (SCALE_AT_FIRST * (likeness - 0.5)) @ scale + self.bias
 
 
 def _zeros(n_in: int, n_out: int, *, bias: bool = True) -> nn.Linear:

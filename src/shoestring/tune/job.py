@@ -26,7 +26,7 @@ from shoestring.tune.budget import Clock, in_minutes, used_before
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.examples import Collate, Examples
-from shoestring.tune.frozen import Frozen, multiplies_bfloat16
+from shoestring.tune.frozen import Frozen, keep_few_kernels, multiplies_bfloat16
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.measures import Memory, folder_bytes
 from shoestring.tune.methods import LEARNING_RATES, ladder_of, make_model
@@ -127,6 +127,8 @@ def tune(
     config, labels = _settled(job.config, source, train_rows, eval_source, eval_rows)
     aside = out.with_name(out.name + ".tuning")
     clock = Clock(job.minutes, used_before(aside))
+    if job.method in ("ladder", "head"):
+        keep_few_kernels()
     with clock.phase("loading"):
         frozen = Frozen.load(job.backbone, "float32" if job.method in ("lora", "full") else "auto")
         model = make_model(job.method, frozen, config)

@@ -166,10 +166,9 @@ class Ladder(nn.Module):  # type: ignore[misc]
         pooling = self.settings.pooling
         if isinstance(self.head, LateHead):
             assert second is not None
-            a, b = (
-                self.head.vectors(text.last, self.side_states(text)) for text in (first, second)
-            )
-            return self.head(a, b, first.content, second.content)
+            a, importance = self.late_vectors(first)
+            b, _ = self.late_vectors(second)
+            return self.head(a, b, first.content, second.content, importance)
         if isinstance(self.head, PairHead):
             assert second is not None
             u, v = (pooled(text.last, text.mask, pooling) for text in (first, second))
@@ -191,6 +190,11 @@ class Ladder(nn.Module):  # type: ignore[misc]
         if self.side is None:
             return None
         return self._climb(self.rungs.down(read.outputs, read.mask), read.mask)
+
+    def late_vectors(self, read: Read) -> tuple[Tensor, Tensor]:
+        """Of a late ladder: vectors (B, T, D) that are compared, logits of what they weigh."""
+        found: tuple[Tensor, Tensor] = self.head.vectors(read.last, self.side_states(read))
+        return found
 
     def _side_of_pair(self, first: Read, second: Read) -> tuple[Tensor, Tensor]:
         """States (B, T_a + T_b, d) of both texts, read together, and their mask."""

