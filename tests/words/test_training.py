@@ -89,8 +89,9 @@ from test_training import SETTINGS, corpus, run_module, train
 advance = run_module.Run.advance
 def slowly(self):
     advance(self)
-    print(self.epoch * 20 + self.batch, flush=True)
-    time.sleep(0.01)
+    done = self.epoch * 20 + self.batch
+    print(done, flush=True)
+    time.sleep(0.01 if done < {until} else 0.3)  # so that a signal comes before the end
 run_module.Run.advance = slowly
 train(*corpus(), SETTINGS, checkpoint={checkpoint!r}, checkpoint_seconds={every})
 """
@@ -98,7 +99,7 @@ train(*corpus(), SETTINGS, checkpoint={checkpoint!r}, checkpoint_seconds={every}
 
 def process_that_trains(checkpoint, every, until):
     """Start a process that trains and wait until that many mini-batches are done."""
-    process = started(PROGRAM.format(checkpoint=str(checkpoint), every=every))
+    process = started(PROGRAM.format(checkpoint=str(checkpoint), every=every, until=until))
     for line in process.stdout:
         if int(line) >= until:
             return process
