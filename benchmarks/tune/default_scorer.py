@@ -29,6 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import ir_measures
 import numpy as np
 
 from benchmarks import output
@@ -42,6 +43,7 @@ PACKAGES = (
     "urllib3",
 )  # fmt: skip
 DEPTH, LENGTH, FEW, FEW_ASKED, DRAWS = 30, 96, 2_000, 500, 2_000
+MEASURES = (ir_measures.RR @ DEPTH, ir_measures.nDCG @ 10)
 FOLDER = CACHE / "tune" / "default-scorer"
 BASE = "token interaction"
 CONTROLS = ("random order", "vectors", BASE)
@@ -110,13 +112,15 @@ class Asked:
         """Reciprocal ranks and nDCG@10 by scores (questions, DEPTH)."""
         order = np.argsort(-scores, axis=1, kind="stable")
         ranked = np.take_along_axis(self.places[: len(scores)], order, 1)
-        gains = 1 / np.log2(np.arange(2, 12))
-        ranks, ndcg = np.zeros(len(scores)), np.zeros(len(scores))
-        for i, row in enumerate(ranked):
-            hits = np.array([place in self.right[i] for place in row])
-            ranks[i] = 1 / (1 + hits.argmax()) if hits.any() else 0.0
-            best = gains[: len(self.right[i])].sum()
-            ndcg[i] = (gains[: len(hits)] * hits[:10]).sum() / best if best else 0.0
+        run = {
+            str(i): {str(place): -rank for rank, place in enumerate(row)}
+            for i, row in enumerate(ranked)
+        }
+        qrels = {key: {str(place): 1 for place in self.right[int(key)]} for key in run}
+        found = {measure: np.zeros(len(scores)) for measure in MEASURES}
+        for value in ir_measures.iter_calc(MEASURES, qrels, run):
+            found[value.measure][int(value.query_id)] = value.value
+        ranks, ndcg = found.values()
         return ranks, ndcg
 
 

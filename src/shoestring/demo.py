@@ -20,8 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from shoestring.match.interaction import MINILM, TokenInteraction
-from shoestring.match.scorer import WEIGHTED
+from shoestring.match.scorer import WEIGHTED, load_scorer
 from shoestring.match.token_table import TokenTable
 from shoestring.search.engine import SearchIndex
 from shoestring.search.evaluate import answers
@@ -79,7 +78,7 @@ def corpus(packages: Sequence[str]) -> tuple[list[Record], list[KnownItem]]:
 
 def black_box_speed(records: Sequence[Record], n_pairs: int = 256) -> float:
     """Pairs a second of the scorer when nothing is kept of the texts."""
-    scorer = TokenInteraction(weighting=MINILM)
+    scorer = load_scorer(WEIGHTED)
     order = np.random.default_rng(SEED).permutation(len(records))[: n_pairs + 32]
     texts = [records[i].text for i in order]
     scorer.predict([(QUESTIONS[0], text) for text in texts[n_pairs:]])  # warm

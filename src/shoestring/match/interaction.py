@@ -24,14 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import IntegrityError, ParameterError
-from shoestring.match.weighting import OF_MINILM, Weighting
+from shoestring.match.weighting import MINILM, OF_MINILM, Weighting
 from shoestring.text.throughput import Throughput
 from shoestring.text.token_encoder import TokenEncoder
 from shoestring.text.weights import weights_digest
 
 FloatMatrix = NDArray[np.float32]
 
-MINILM = "minilm"
 QUERIES_PER_BLOCK = 1024  # bounds the memory of the query vectors in one call
 
 

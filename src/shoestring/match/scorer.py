@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ScorerError
-from shoestring.match.weighting import is_weighting
+from shoestring.match.weighting import MINILM, is_weighting
 from shoestring.text.throughput import Throughput
 from shoestring.tune.config import FORMAT
 from shoestring.types import PairScorer
 
 Pair = tuple[str, str]
-MINILM, WEIGHTED = "minilm", "minilm-weighted"
+WEIGHTED = "minilm-weighted"
 
 
 class FunctionScorer:

@@ -32,6 +32,7 @@ from shoestring.tune.config import FORMAT
 
 FloatMatrix = NDArray[np.float32]
 
+MINILM = "minilm"
 OF_MINILM = Path(__file__).with_name("minilm-weighting")  # made by benchmarks/train_scorer.py
 LOGITS = np.float32(10.0)  # as shoestring.tune.heads.SCALE_AT_FIRST
 VERSIONS = (1,)
@@ -116,12 +117,13 @@ class Weighting:
         starts = np.r_[0, np.cumsum(lengths[known])[:-1]]
         cosines = tokens @ text_tokens.T
         weights = np.concatenate([self.of_tokens(q) for q in query_tokens if len(q)])
-        means = np.add.reduceat(tokens, starts, axis=0)
+        sums, of_text = np.add.reduceat(tokens, starts, axis=0), text_tokens.sum(axis=0)
+        norms = np.linalg.norm(sums, axis=1) * np.linalg.norm(of_text)
         likeness = np.stack(
             [
                 np.add.reduceat(weights * cosines.max(axis=1), starts),
                 np.maximum.reduceat(cosines, starts, axis=0).mean(axis=1),
-                _unit(means) @ _unit(text_tokens.sum(axis=0)),
+                sums @ of_text / np.maximum(norms, 1e-12),
             ]
         )
         scores[known] = self.shares @ likeness
@@ -166,8 +168,3 @@ def is_weighting(document: dict[str, object]) -> bool:
         and document.get("with_side") is False
         and not str(document.get("backbone", "")).startswith("backbone-")
     )
-
-
-def _unit(vectors: FloatMatrix) -> FloatMatrix:
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, 1e-12), np.float32)
