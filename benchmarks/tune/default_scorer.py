@@ -198,7 +198,7 @@ def trained(name: str, seed: int) -> Path:
     backpropagated = way.method in ("lora", "full")
     config = LadderConfig(
         task="score", pairs=way.pairs, max_length=2 * LENGTH if way.pairs == "joint" else LENGTH,
-        layers=(1, 3, 5) if way.method == "ladder" else (5,), seed=seed,
+        reduction=8, layers=(1, 3, 5) if way.method == "ladder" else (5,), seed=seed,
     )  # fmt: skip
     settings = TrainSettings(
         epochs=way.epochs, batch_size=16 if backpropagated else 32, learning_rate=way.rate,

@@ -3,8 +3,8 @@
 ``python -m benchmarks.tune.scale``: a BERT of BERT-large's size with random weights (335 million
 numbers), batches of 32 texts of 128 tokens, random ids, three steps each in a process of its own.
 What is asked is memory: the peak of the resident memory of the whole process, the interpreter and
-its libraries included. The ladder has rungs at every second layer (as published for T5-large) and
-keeps no outputs on the disk, so that each step runs the backbone. Bar: under 8 GiB.
+its libraries included. The ladder is as wide and has as many rungs as by default, and keeps no
+outputs on the disk, so that each step runs the backbone. Bar: under 8 GiB.
 
 Full fine-tuning is stopped where it would take more than ``--limit`` GiB; then that is what stands
 in the table, as "more than".
@@ -45,8 +45,7 @@ def one(way: str, n_steps: int, seed: int, n_layers: int, limit_gib: float) -> d
         intermediate_size=4_096,
     )  # fmt: skip
     backbone = BertModel(config, add_pooling_layer=False)
-    layers = tuple(range(1, n_layers, 2))
-    settings = LadderConfig(n_labels=2, layers=layers, max_length=LENGTH, seed=seed)
+    settings = LadderConfig(n_labels=2, max_length=LENGTH, seed=seed)
     if way == "ladder":
         model: Any = Ladder.from_backbone(backbone.bfloat16(), settings)
     else:

@@ -142,12 +142,13 @@ def backbone(saved):
 
 @pytest.fixture(scope="session")
 def make_ladder(backbone):
-    """A function: a ladder beside a family's tiny model, a quarter as wide, without dropout."""
+    """A function: a ladder beside a family's tiny model, a quarter as wide, with all rungs, without dropout."""
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.ladder import Ladder
 
     def ladder(family="bert", with_side=True, **settings):
-        config = LadderConfig(**{"reduction": 4, "dropout": 0.0, **settings})
+        every = tuple(range(LAYERS))
+        config = LadderConfig(**{"reduction": 4, "layers": every, "dropout": 0.0, **settings})
         return Ladder(config, backbone(family), with_side)
 
     return ladder

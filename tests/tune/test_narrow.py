@@ -125,7 +125,8 @@ def test_a_model_without_a_list_of_its_layers_is_refused():
     with pytest.raises(ParameterError, match="one list of its 3 layers"):
         layers_of(model)
     with pytest.raises(ParameterError, match="one list of its 3 layers"):
-        Ladder.from_backbone(model, LadderConfig(reduction=4), dtype="float32")
+        config = LadderConfig(reduction=4, layers=(0, 1, 2))
+        Ladder.from_backbone(model, config, dtype="float32")
 
 
 def test_a_model_with_two_lists_of_layers_is_refused(tiny_config):

@@ -21,7 +21,7 @@ import mmap
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -40,7 +40,7 @@ from shoestring.tune.tokens import Tokens, padded
 
 KINDS = ("bfloat16", "int8")
 ENTRY = np.dtype([("key", "V16"), ("start", "<i8"), ("n_tokens", "<i8")])
-TOKENS_AT_ONCE = 1_024  # in one forward
+TOKENS_AT_ONCE = 512  # in one forward
 STATES, ENTRIES, ABOUT, LOCK = "states.bin", "entries.bin", "about.json", "lock"
 VERSION = 1
 
@@ -138,15 +138,14 @@ class OutputCache:
         """The outputs of B texts, padded: from the disk, or computed."""
         places = [self._places.get(_key(text)) for text in texts]
         found = [None if place is None else self._kept(*place) for place in places]
-        absent = [i for i, outputs in enumerate(found) if outputs is None]
+        absent = [i for i, array in enumerate(found) if array is None]
         if absent:
             chosen = [texts[i] for i in absent]
             for i, array in zip(absent, self._packed(self._computed(chosen), chosen), strict=True):
-                found[i] = self._unpacked(array)
-        self._drop_pages()
-        return self.padded([outputs for outputs in found if outputs is not None], texts)
+                found[i] = array
+        return self.padded((self._taken(array) for array in found if array is not None), texts)
 
-    def padded(self, outputs: Sequence[Tensor], texts: Sequence[Tokens]) -> Read:
+    def padded(self, outputs: Iterable[Tensor], texts: Sequence[Tokens]) -> Read:
         """Outputs (K, T, D) of each text, together."""
         (k, d), t = self.shape, max(len(text.ids) for text in texts)
         together = torch.zeros((k, len(texts), t, d), dtype=torch.bfloat16)
@@ -230,8 +229,8 @@ class OutputCache:
             self._places[bytes(entry["key"])] = int(entry["start"]), int(entry["n_tokens"])
         return bool(sound.all()) and n_file % ENTRY.itemsize == 0
 
-    def _kept(self, start: int, n_tokens: int) -> Tensor | None:
-        """The states of an entry; None if another run has made room."""
+    def _kept(self, start: int, n_tokens: int) -> NDArray[np.uint8] | None:
+        """The bytes of an entry, mapped; None if another run has made room."""
         end = start + n_tokens * self.bytes_per_token
         try:
             if self._map is None or end > len(self._map):
@@ -239,13 +238,15 @@ class OutputCache:
         except (OSError, ValueError):
             self._places = {}
             return None
-        return self._unpacked(self._map[start:end]) if end <= len(self._map) else None
+        return self._map[start:end] if end <= len(self._map) else None
 
-    def _drop_pages(self) -> None:
-        """Give the pages that were read back: they stay in the system's cache, not in ours."""
-        mapped = getattr(self._map, "_mmap", None)
+    def _taken(self, array: NDArray[np.uint8]) -> Tensor:
+        """Outputs from their bytes; pages that were read go back to the system's cache."""
+        outputs = self._unpacked(array)
+        mapped = getattr(array, "_mmap", None)
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
+        return outputs
 
     def _claim(self) -> bool:
         """Become the one that adds; False if another run is, or nothing is to be kept."""

@@ -31,7 +31,7 @@ Batch = Annotated[int, typer.Option(help="Examples in a step; queries, where pai
 Rate = Annotated[float | None, typer.Option(help="Learning rate; by default the method's.")]
 Reduction = Annotated[int, typer.Option(help="Width of the backbone over that of the ladder.")]
 Layers = Annotated[
-    str | None, typer.Option(help="Layers with a rung, such as 1,3,5 from 0; all by default.")
+    str | None, typer.Option(help="Layers with a rung, such as 1,3,5 from 0; by default every third.")
 ]
 Init = Annotated[
     str, typer.Option(help="random, or fisher: blocks cut out of the backbone's layers.")
@@ -78,7 +78,7 @@ def classify(
     epochs: Epochs = 10.0,
     batch_size: Batch = 32,
     learning_rate: Rate = None,
-    reduction: Reduction = 8,
+    reduction: Reduction = 4,
     layers: Layers = None,
     init: Init = "random",
     max_length: Length = 128,
@@ -124,7 +124,7 @@ def score(
     epochs: Epochs = 10.0,
     batch_size: Batch = 32,
     learning_rate: Rate = None,
-    reduction: Reduction = 8,
+    reduction: Reduction = 4,
     layers: Layers = None,
     init: Init = "random",
     max_length: Length = 128,

@@ -13,6 +13,7 @@ TASKS = ("classify", "regress", "score", "tokens")
 PAIRS = ("none", "joint", "apart", "late")
 POOLINGS = ("auto", "mean", "first", "last")
 INITS = ("random", "fisher")
+EVERY = 3  # of the layers, one has a block
 VARIANTS = ("gated", "additive")
 _OWNER = "LadderConfig"
 
@@ -33,8 +34,9 @@ class LadderConfig:
     labels : tuple of str
         Their names; by default their numbers.
     layers : tuple of int, optional
-        Layers of the backbone that have a block beside them, from 0, the last one among them. All
-        by default.
+        Layers of the backbone that have a block beside them, from 0, the last one among them. By
+        default every third, the last one among them: few wide blocks learn more than many narrow
+        ones of the same cost.
     pairs : {"none", "joint", "apart", "late"}
         How two texts are read. "joint": as one text, by the backbone too. "apart": each alone by
         the backbone, which is what bi-encoders are trained for and is computed once for a text; the
@@ -56,7 +58,7 @@ class LadderConfig:
         Of the side network's weights.
     """
 
-    reduction: int = 8
+    reduction: int = 4
     task: str = "classify"
     n_labels: int = 2
     labels: tuple[str, ...] = ()
@@ -105,7 +107,8 @@ class LadderConfig:
         ParameterError
             If a layer is not there, or the last one is left out.
         """
-        layers = tuple(range(n_layers)) if self.layers is None else tuple(self.layers)
+        every = range((n_layers - 1) % EVERY, n_layers, EVERY)
+        layers = tuple(every if self.layers is None else self.layers)
         if layers != tuple(sorted({i for i in layers if 0 <= i < n_layers})) or not layers:
             want = f"ascending numbers from 0 to {n_layers - 1}"
             raise ParameterError.of("layers", _OWNER, want, self.layers)

@@ -23,7 +23,7 @@ from shoestring.tune.heads import Read
 from shoestring.tune.ladder import Ladder
 
 METHODS = ("ladder", "head", "lora", "full")
-LEARNING_RATES = {"ladder": 3e-3, "head": 3e-3, "lora": 1e-3, "full": 1e-4}
+LEARNING_RATES = {"ladder": 1e-3, "head": 3e-3, "lora": 1e-3, "full": 1e-4}
 LORA_RANK = 8
 
 

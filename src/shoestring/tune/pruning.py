@@ -26,7 +26,6 @@ follow the outputs of the matrix before, and rescales nothing.
 
 Not covered: what has no role in :mod:`shoestring.tune.roles` keeps its random start and is named.
 A side head's rotary frequencies are its own: the kept pairs keep their order, not their frequency.
-States in the ladder are of size 1, those in a decoder's residual stream are not.
 
 Letters: D width, d = D / r, H heads, G heads of keys and values, L layers.
 """
@@ -144,7 +143,7 @@ def pruned(
         _scores(anatomy_of(layer, base.config), _within(importances, i))
         for i, layer in enumerate(originals)
     ]
-    hidden = torch.stack([of_layer["hidden"] for of_layer in scores]).sum(0)
+    hidden = _hidden(scores)
     missing = []
     for k, (block, i) in enumerate(zip(blocks, layers, strict=True)):
         old, new = anatomy_of(originals[i], base.config), anatomy_of(block, narrow.config)
@@ -159,6 +158,22 @@ def pruned(
                 weight, importance = weights[name].float().cpu(), theirs[name].float().cpu()
                 parameter.copy_(_cut(weight, importance, role, choice, old))
     return missing
+
+
+@torch.no_grad()
+def hidden_channels(backbone_model: Any, importances: dict[str, Tensor], n: int) -> Tensor:
+    """Numbers (n,) of the backbone's channels that the side network's hidden state begins with."""
+    base = base_of(backbone_model)
+    scores = [
+        _scores(anatomy_of(layer, base.config), _within(importances, i))
+        for i, layer in enumerate(layers_of(base))
+    ]
+    return _best(_hidden(scores), n)
+
+
+def _hidden(scores: list[dict[str, Tensor]]) -> Tensor:
+    """Importance of each channel of the hidden state, over all layers."""
+    return torch.stack([of_layer["hidden"] for of_layer in scores]).sum(0)
 
 
 def _check_sizes(old: Any, new: Any, n_blocks: int, layers: Sequence[int], reduction: int) -> None:

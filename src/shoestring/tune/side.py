@@ -66,6 +66,15 @@ class Rungs(nn.Module):  # type: ignore[misc]
         squares = outputs[:, mask.bool()].float().square().mean(dim=(1, 2))
         self.scale.copy_(squares.clamp_min(1e-12).rsqrt())
 
+    @torch.no_grad()
+    def begin_with(self, channels: Tensor) -> None:
+        """Let each output enter as these channels (d,) of it, in their own size.
+
+        Call :meth:`measure` before.
+        """
+        self.weight.zero_()
+        self.weight[:, channels, torch.arange(len(channels))] = 1.0 / self.scale[:, None]
+
     def gates(self) -> Tensor | None:
         """Shares g (K - 1,) of the side network's own state; None without gates."""
         return None if self.gate_logits is None else torch.sigmoid(self.gate_logits / TEMPERATURE)

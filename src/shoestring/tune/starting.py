@@ -20,9 +20,9 @@ from shoestring.tune.budget import Clock
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.examples import Collate, Examples
 from shoestring.tune.frozen import read_with_gradients
-from shoestring.tune.heads import Read
+from shoestring.tune.heads import Read, as_read
 from shoestring.tune.ladder import Ladder
-from shoestring.tune.pruning import importances, pruned
+from shoestring.tune.pruning import hidden_channels, importances, pruned
 
 N_SAMPLES = 1_024  # as published
 HEAD_STEPS, HEAD_BATCH, HEAD_RATE = 150, 32, 1e-2
@@ -79,9 +79,10 @@ def start_from_backbone(
             return loss
 
         found = importances(model.backbone, loss_of, len(chosen), after)
-    unplaced = pruned(
-        model.side, model.backbone.model, model.layers, found, model.settings.reduction
-    )
+    base, reduction = model.backbone.model, model.settings.reduction
+    unplaced = pruned(model.side, base, model.layers, found, reduction)
+    channels = hidden_channels(base, found, model.rungs.weight.shape[-1])
+    _begin_rungs(model, data, cache, chosen, channels)
     if unplaced:
         warnings.warn(
             f"{len(unplaced)} parameters of the side blocks, {unplaced[0]} for example, keep their "
@@ -92,6 +93,16 @@ def start_from_backbone(
     if progress and n_done < len(chosen):
         tqdm.write(f"importances of {n_done:,} examples, as the minutes allow", file=sys.stderr)
     return n_done
+
+
+def _begin_rungs(
+    model: Ladder, data: Examples, cache: OutputCache, chosen: list[int], channels: Tensor
+) -> None:
+    collate = Collate(data, model.settings.task, cache, 0)
+    read = as_read(collate([data[i] for i in chosen[:HEAD_BATCH]])["first"])
+    assert read is not None
+    model.rungs.measure(read.outputs, read.mask)
+    model.rungs.begin_with(channels)
 
 
 def _read(
