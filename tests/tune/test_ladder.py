@@ -713,6 +713,14 @@ def test_layers_that_cannot_be_are_refused(layers, make_ladder):
         make_ladder(layers=layers)
 
 
+@pytest.mark.parametrize(
+    ("n_layers", "layers"),
+    [(1, (0,)), (2, (1,)), (3, (2,)), (6, (2, 5)), (8, (1, 4, 7)), (12, (2, 5, 8, 11))],
+)
+def test_every_third_layer_has_a_rung_by_default_and_the_last_one(n_layers, layers):
+    assert LadderConfig().of_backbone(n_layers, causal=False).layers == layers
+
+
 def test_token_labels_are_not_for_pairs():
     with pytest.raises(ParameterError, match="'pairs'"):
         LadderConfig(task="tokens", pairs="joint")

@@ -14,7 +14,7 @@ from shoestring.tune import budget, starting
 from shoestring.tune.budget import Clock
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.examples import Examples
-from shoestring.tune.pruning import importances, pruned
+from shoestring.tune.pruning import hidden_channels, importances, pruned
 from shoestring.tune.starting import start_from_backbone
 from shoestring.tune.tokens import tokenised
 
@@ -107,6 +107,20 @@ def test_the_start_is_that_of_the_importances(start, make_ladder, sent):
     a, b = blocks(ladder), blocks(want)
     assert all(torch.equal(value, b[name]) for name, value in a.items())
     assert max(value.max() for value in sent.importances.values()) > 0
+
+
+@pytest.mark.parametrize("settings", [{}, {"pairs": "apart"}, {"variant": "additive"}], ids=str)
+def test_outputs_enter_as_the_channels_that_were_kept(start, sent, settings):
+    ladder, _ = start(**settings)
+    base, width = ladder.backbone.model, ladder.rungs.weight.shape[-1]
+    kept = hidden_channels(base, sent.importances, width)
+    assert len(kept) == width
+    assert kept.tolist() != list(range(width))
+    read = OutputCache(ladder.backbone, ladder.layers).read(
+        tokenised(ladder.backbone, FIRSTS, None, 20)
+    )
+    want = read.outputs[..., kept].float()
+    torch.testing.assert_close(ladder.rungs.down(read.outputs, read.mask), want)
 
 
 def test_the_same_seed_gives_the_same_start(start):

@@ -41,7 +41,7 @@ def texts(n=30):
 @pytest.fixture
 def run(backbone, tmp_path):
     """A function: train a new ladder; the report and the ladder."""
-    config = LadderConfig(reduction=4, max_length=20)
+    config = LadderConfig(layers=(0, 1, 2), max_length=20)
     parts = split(
         examples_of(texts(), 30, [int(y) for y in texts().labels], backbone(), config), 30, False, 0
     )

@@ -181,7 +181,8 @@ def test_a_model_is_learnt_and_predicts_what_the_ladder_says(run, tmp_path):
     source = written(tmp_path / "t.jsonl", texts(60))
     held_out = written(tmp_path / "e.jsonl", texts(20, seed=5))
     more = ("--eval", held_out, "--epochs", 6, "--batch-size", 8, "--reduction", R, "--json")
-    code, out, err = run("classify", source, "--out", tmp_path / "m", *more, "--seed", 2)
+    more += ("--learning-rate", 3e-3, "--seed", 2)
+    code, out, err = run("classify", source, "--out", tmp_path / "m", *more)
     assert code == 0, err
     report = json.loads(out)
     assert (report["train_examples"], report["held_out_examples"]) == (60, 20)
@@ -257,7 +258,7 @@ def test_chinese_texts_columns_and_labels(run, tmp_path, save_tiny):
     )]  # fmt: skip
     path = written(tmp_path / "数据.jsonl", rows, ("正文", "类别"))
     columns = ("--text", "正文", "--backbone", folder, "--reduction", R, "--batch-size", 8)
-    more = ("--label", "类别", "--epochs", 8, "--json")
+    more = ("--label", "类别", "--epochs", 8, "--learning-rate", 3e-3, "--json")
     code, out, err = run("classify", path, "--out", tmp_path / "梯子", *columns, *more)
     assert code == 0, err
     assert json.loads(out)["held_out"]["accuracy"] >= 0.8

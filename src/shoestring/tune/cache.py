@@ -143,7 +143,9 @@ class OutputCache:
             chosen = [texts[i] for i in absent]
             for i, array in zip(absent, self._packed(self._computed(chosen), chosen), strict=True):
                 found[i] = array
-        return self.padded((self._taken(array) for array in found if array is not None), texts)
+        read = self.padded((self._unpacked(array) for array in found if array is not None), texts)
+        self._drop_pages()
+        return read
 
     def padded(self, outputs: Iterable[Tensor], texts: Sequence[Tokens]) -> Read:
         """Outputs (K, T, D) of each text, together."""
@@ -240,13 +242,11 @@ class OutputCache:
             return None
         return self._map[start:end] if end <= len(self._map) else None
 
-    def _taken(self, array: NDArray[np.uint8]) -> Tensor:
-        """Outputs from their bytes; pages that were read go back to the system's cache."""
-        outputs = self._unpacked(array)
-        mapped = getattr(array, "_mmap", None)
+    def _drop_pages(self) -> None:
+        """Give the pages that were read back: they stay in the system's cache, not in ours."""
+        mapped = getattr(self._map, "_mmap", None)
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
-        return outputs
 
     def _claim(self) -> bool:
         """Become the one that adds; False if another run is, or nothing is to be kept."""
