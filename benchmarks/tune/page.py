@@ -154,7 +154,7 @@ def _ladder(plt: Any, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(6, 3.4))
     axes.set(xlim=(0, 10), ylim=(0, 7.2))
     axes.axis("off")
-    names = ["embedding", "layer 1", "layer 2", "layer L"]
+    names = ["embedding", "layers 1 to 3", "layers 4 to 6", "the last layers"]
     for k, name in enumerate(names):
         y = 0.4 + 1.6 * k
         _box(axes, (0.4, y), (3.6, 0.9), name, "#dddddd")
