@@ -142,7 +142,7 @@ def backbone(saved):
 
 @pytest.fixture(scope="session")
 def make_ladder(backbone):
-    """A function: a ladder beside a family's tiny model, a quarter as wide, with all rungs, without dropout."""
+    """A function: a ladder beside a tiny model, a quarter as wide, all rungs, no dropout."""
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.ladder import Ladder
 

@@ -31,7 +31,8 @@ Batch = Annotated[int, typer.Option(help="Examples in a step; queries, where pai
 Rate = Annotated[float | None, typer.Option(help="Learning rate; by default the method's.")]
 Reduction = Annotated[int, typer.Option(help="Width of the backbone over that of the ladder.")]
 Layers = Annotated[
-    str | None, typer.Option(help="Layers with a rung, such as 1,3,5 from 0; by default every third.")
+    str | None,
+    typer.Option(help="Layers with a rung, such as 1,3,5 from 0; every third by default."),
 ]
 Init = Annotated[
     str, typer.Option(help="random, or fisher: blocks cut out of the backbone's layers.")
