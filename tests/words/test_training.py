@@ -84,7 +84,9 @@ def test_the_record_counts_dead_neurons_and_the_entropy_of_the_winners():
 # --- interruption
 
 PROGRAM = """
+import signal
 import time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from test_training import SETTINGS, corpus, run_module, train
 advance = run_module.Run.advance
 def slowly(self):
