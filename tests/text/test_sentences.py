@@ -48,6 +48,7 @@ def test_no_character_is_lost_in_the_split(text):
         ("A title\n\nThe body\nof Dr. Who.", ["A title", "The body\nof Dr. Who."]),
         ("怎样打开文件？先看文档。没有标点", ["怎样打开文件？", "先看文档。", "没有标点"]),
         ("他说：“好。”然后 he left. 完", ["他说：“好。”", "然后 he left.", "完"]),
+        ("好。A. ?", ["好。", "A. ?"]),
         ("\n\n \n\n", []),
         ("", []),
     ],

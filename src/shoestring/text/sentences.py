@@ -15,6 +15,7 @@ _END = re.compile(  # one set of first characters: three times as fast as three 
     r"[\n。！？｡．.!?](?:(?<=\n)[ \t]*\n"
     rf"|(?<=[。！？｡．])[。！？｡．]*[{_CLOSING}]*|(?<=[.!?])[.!?]*[{_CLOSING}]*(?=\s|$))"
 )
+_AT_ONCE = re.compile(r"[。！？｡．]|\n[ \t]*\n")  # ends a sentence whatever follows
 _NEXT = re.compile(r"\s*(\S)")
 _ABBREVIATIONS = frozenset(
     (
@@ -115,7 +116,7 @@ def _full_stop_ends(text: str, start: int, stop: int) -> bool:
         return True
     if following[1].islower():
         return False
-    before = text[max(0, start - 40) : start].rsplit(None, 1)
-    word = before[-1].lstrip("([{\"'“‘").lower() if before else ""
+    before = _AT_ONCE.split(text[max(0, start - 40) : start])[-1].rsplit(None, 1)
+    word = before[-1].lstrip("([{“‘" + _CLOSING).lower() if before else ""
     initial = len(word) == 1 and word.isalpha() and word != "i"
     return not (initial or word in _ABBREVIATIONS)
