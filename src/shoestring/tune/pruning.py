@@ -139,10 +139,7 @@ def pruned(
     base, narrow = base_of(backbone_model), base_of(side)
     originals, blocks = layers_of(base), layers_of(narrow)
     _check_sizes(base.config, narrow.config, len(blocks), layers, reduction)
-    scores = [
-        _scores(anatomy_of(layer, base.config), _within(importances, i))
-        for i, layer in enumerate(originals)
-    ]
+    scores = _scores_of_layers(base, importances)
     hidden = _hidden(scores)
     missing = []
     for k, (block, i) in enumerate(zip(blocks, layers, strict=True)):
@@ -163,12 +160,14 @@ def pruned(
 @torch.no_grad()
 def hidden_channels(backbone_model: Any, importances: dict[str, Tensor], n: int) -> Tensor:
     """Numbers (n,) of the backbone's channels that the side network's hidden state begins with."""
-    base = base_of(backbone_model)
-    scores = [
+    return _best(_hidden(_scores_of_layers(base_of(backbone_model), importances)), n)
+
+
+def _scores_of_layers(base: Any, importances: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    return [
         _scores(anatomy_of(layer, base.config), _within(importances, i))
         for i, layer in enumerate(layers_of(base))
     ]
-    return _best(_hidden(scores), n)
 
 
 def _hidden(scores: list[dict[str, Tensor]]) -> Tensor:
