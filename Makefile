@@ -7,7 +7,8 @@ export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export NO_MKDOCS_2_WARNING := 1
-unexport TOKENIZERS_PARALLELISM PYTHONPATH PYTHONHOME PIP_USER PIP_REQUIRE_VIRTUALENV
+# Bytecode is written at the first import, whatever the shell says: torch without it is 8 s a command.
+unexport PYTHONDONTWRITEBYTECODE TOKENIZERS_PARALLELISM PYTHONPATH PYTHONHOME PIP_USER PIP_REQUIRE_VIRTUALENV
 
 BIN := .venv/bin
 READY := .venv/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)

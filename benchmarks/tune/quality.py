@@ -1,11 +1,12 @@
 """How good each method is on the same data: ladder, LoRA, full fine-tuning, the head alone.
 
-``python -m benchmarks.tune.quality``: MiniLM, six tasks, ten epochs of which the best on a held-out
-tenth of the training half counts, batches of 32, at most 64 tokens a text (128 a pair read as one),
-three seeds. The head alone is the control: what the frozen backbone gives without a ladder; beside
-it the score without any training (pairs), and the most frequent class. LoRA and full fine-tuning
-read a pair as one text, as cross-encoders do, and apart, as the ladder does. Of a method's ways the
-one that is best on what was held out counts in its mean.
+``python -m benchmarks.tune.quality``: MiniLM on six English tasks, a small BERT of ``shoestring
+tune mlm`` on three Chinese ones (``benchmarks.tune.data``), ten epochs of which the best on a
+held-out tenth of the training half counts, batches of 32, at most 64 tokens a text (128 a pair read
+as one), three seeds. The head alone is the control: what the frozen backbone gives without a
+ladder; beside it the score without any training (pairs), and the most frequent class. LoRA and full
+fine-tuning read a pair as one text, as cross-encoders do, and apart, as the ladder does. Of a
+method's ways the one that is best on what was held out counts in its mean.
 
 Learning rates are those of ``shoestring tune``, one a method for all tasks. Each run is a process
 of its own and is kept outside git when it is done: an interrupted benchmark goes on where it was.
@@ -30,6 +31,7 @@ from benchmarks.tune import data
 from shoestring.text.writing import written_aside
 
 METHODS = ("head", "ladder", "ladder, fisher", "lora", "lora, apart", "full", "full, apart")
+PEERS = ("head", "ladder", "lora", "full")
 EPOCHS = 10.0
 MOST_SEEDS = 10
 BARS = {"below LoRA": 0.5, "above the head": 3.0}
@@ -46,7 +48,8 @@ def arguments(task: data.Task, method: str, seed: int, epochs: float, out: Path)
     as_one = task.is_of_pairs and method in ("lora", "full")
     return [
         command[0], str(task.train), *command[1:], "--method", name, "--out", str(out), "--seed",
-        str(seed), "--epochs", str(epochs), "--max-length", "128" if as_one else "64", "--json",
+        str(seed), "--backbone", task.backbone, "--epochs", str(epochs), "--max-length",
+        "128" if as_one else "64", "--json",
         *{"": [], "fisher": ["--init", "fisher"], "apart": ["--pairs", "apart"]}[way],
     ]  # fmt: skip
 
@@ -138,14 +141,17 @@ def table(tasks: list[data.Task], epochs: float) -> dict[str, Any]:
         found[task.name] = {
             "figure": task.figure, "controls": data.controls(task), "methods": rows,
         }  # fmt: skip
-    means = {name: mean_over(found, name) for name in ("head", "ladder", "lora", "full")}
-    return {"tasks": found, "means": means, "bars": bars(means)}
+    means = {}
+    for language, names in (("English", data.ENGLISH), ("Chinese", data.CHINESE)):
+        mine = {name: task for name, task in found.items() if name in names}
+        means[language] = {name: mean_over(mine, name) for name in PEERS}
+    return {"tasks": found, "means": means, "bars": bars(means["English"])}
 
 
 def mean_over(tasks: dict[str, Any], method: str) -> float | None:
     """The mean over the tasks, each in the method's way that is best on what was held out.
 
-    None as long as a task has no run of it.
+    None as long as a task has no run of it, or there is no task.
     """
     best = []
     for task in tasks.values():
@@ -153,7 +159,7 @@ def mean_over(tasks: dict[str, Any], method: str) -> float | None:
         if not ways:
             return None
         best.append(max(ways, key=lambda row: float(row["held out"]))["mean"])
-    return round(float(np.mean(best)), 2)
+    return round(float(np.mean(best)), 2) if best else None
 
 
 def bars(means: dict[str, float | None]) -> dict[str, bool | None]:

@@ -43,7 +43,8 @@ def test_bars_compare_with_the_faster_precision_of_each_peer():
     assert not speed.bars(TABLE, {"overhead": 0.16})["inference, over the backbone"]["holds"]
 
 
-def test_each_task_has_its_command(tmp_path):
+def test_each_task_has_its_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "chinese_bert", lambda: tmp_path / "bert")
     train, out = tmp_path / "train.csv", tmp_path / "out"
     texts = data.Task("banking77", "classify", "accuracy", train, train)
     pairs = data.Task("STS-B", "regress", "spearman", train, train)
@@ -58,6 +59,12 @@ def test_each_task_has_its_command(tmp_path):
     call = quality.arguments(pairs, "lora, apart", 0, 1.0, out)
     assert call[-2:] == ["--pairs", "apart"]
     assert call[call.index("--max-length") + 1] == "64"  # of each
+    assert call[call.index("--backbone") + 1] == "minilm"
+    call = quality.arguments(
+        data.Task("OPPO", "classify", "accuracy", train, train), "lora", 0, 1.0, out
+    )
+    assert call[call.index("--backbone") + 1] == str(tmp_path / "bert")
+    assert call[call.index("--second") + 1] == "b"
 
 
 def test_the_way_that_counts_is_chosen_on_what_was_held_out():
@@ -78,6 +85,31 @@ def test_the_way_that_counts_is_chosen_on_what_was_held_out():
     }
     assert quality.bars({**means, "lora": 80.5})["at most 0.5 points below LoRA"]
     assert not quality.bars({**means, "lora": 80.6})["at most 0.5 points below LoRA"]
+
+
+def test_means_are_taken_of_each_language(monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "controls", lambda task: {})
+    monkeypatch.setattr(quality, "CACHE", tmp_path)
+    monkeypatch.setattr(data, "chinese_bert", lambda: tmp_path / "bert")
+    tasks = [data.Task(n, "classify", "accuracy", tmp_path, tmp_path) for n in ("SST-2", "hotel")]
+    for task, value in zip(tasks, (0.8, 0.9), strict=True):
+        found = {"accuracy": value}
+        file = quality.kept_in(task, "ladder", 0, 10.0)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"test": found, "held_out": found, "trained_parameters": 1}))
+    assert quality.table(tasks, 10.0)["means"] == {
+        "English": {"head": None, "ladder": 80.0, "lora": None, "full": None},
+        "Chinese": {"head": None, "ladder": 90.0, "lora": None, "full": None},
+    }
+
+
+def test_of_pairs_so_many_are_drawn_in_their_order():
+    rows = [(str(i), "", "0") for i in range(50)]
+    drawn = data.some(rows, 10, 0)
+    assert len(drawn) == 10
+    assert drawn == sorted(drawn, key=lambda row: int(row[0]))
+    assert drawn == data.some(rows, 10, 0) != data.some(rows, 10, 1)
+    assert data.some(rows, 99, 0) == rows
 
 
 def test_the_columns_of_a_file_are_read(tmp_path):
@@ -133,7 +165,7 @@ def test_the_page_says_what_the_files_say():
             },
         },
         "tune-quality": {
-            "epochs": 10, "means": {"head": 80.0, "ladder": 84.5, "lora": None},
+            "epochs": 10, "means": {"English": {"head": 80.0, "ladder": 84.5, "lora": None}},
             "bars": {"at least 3 points above the head": True, "below LoRA": None},
             "tasks": {
                 "MRPC": {
@@ -154,6 +186,7 @@ def test_the_page_says_what_the_files_say():
     for said in (
         "| MRPC (accuracy) | 80.00 ± 0.50 (3) | 84.50 ± 0.20 (2) |",
         "| SST-2 (accuracy) | 80.50 ± 0.00 (1) |  |",
+        "| English | 80.00 | 84.50 |  |",
         "below LoRA: not all runs are there",
         "most frequent class 66.5",
         "| a cached epoch, of LoRA's | 0.111 | 0.125 | yes |",

@@ -136,6 +136,18 @@ def test_steps_and_the_last_evaluation_end_in_time(now, step_s, evaluation_s):
     assert 120 - 2 * step_s - 1.0 - evaluation_s <= clock.used_s <= 120 - 1.0
 
 
+def test_evaluations_of_epochs_are_no_part_of_training(now):
+    clock = Clock()
+    budget = Budget(clock, n_examples=256)
+    with clock.phase("training"):
+        n_steps, control = drive(budget, now, 0.5, per_epoch=8, epochs=3, evaluation_s=4.0)
+        budget.on_train_end(None, TrainerState(), control)
+    with clock.phase("evaluation"):
+        now.s += 2
+        budget.on_evaluate(None, TrainerState(), control)
+    assert clock.phases == {"training": 0.5 * n_steps, "evaluation": 3 * 4.0 + 2}
+
+
 def test_what_was_trained_before_an_interruption_is_not_lost_for_want_of_an_epoch(now):
     budget = Budget(Clock(10.0, used_s=560.0), n_examples=3_200)
     steps, control = drive(budget, now, 1.0, per_epoch=100, epochs=10, first=540)

@@ -150,6 +150,14 @@ def test_an_encoder_with_a_decoder_is_refused_in_one_sentence():
         Ladder.from_backbone(transformers.T5Model(config), LadderConfig(reduction=4))
 
 
+def test_a_backbone_that_reads_its_padding_is_refused_in_one_sentence():
+    config = transformers.FNetConfig(
+        vocab_size=30, hidden_size=32, num_hidden_layers=3, intermediate_size=48
+    )
+    with pytest.raises(ParameterError, match="an attention mask"):
+        Ladder.from_backbone(transformers.FNetModel(config), LadderConfig(reduction=4))
+
+
 @pytest.mark.parametrize(
     ("sizes", "reduction", "expected"),
     [

@@ -572,7 +572,7 @@ def test_a_backbone_without_states_of_its_layers_is_refused(
     monkeypatch.setattr(AutoModel, "from_pretrained", silent)
     fails(
         run("classify", source, "--out", tmp_path / "m", "--method", method),
-        "a model that gives the outputs of all its layers",
+        "an attention mask and gives the outputs of all its layers",
     )
     assert names(tmp_path) == ["texts.csv"]
 

@@ -69,6 +69,11 @@ class Clock:
         finally:
             self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - began
 
+    def move(self, seconds: float, from_phase: str, to_phase: str) -> None:
+        """Count a part of a phase, which may still go on, as another's."""
+        for name, more in ((from_phase, -seconds), (to_phase, seconds)):
+            self.phases[name] = self.phases.get(name, 0.0) + more
+
 
 class Budget(TrainerCallback):  # type: ignore[misc]
     """Ends training in time, and says at the start what it will take.
@@ -92,7 +97,7 @@ class Budget(TrainerCallback):  # type: ignore[misc]
         self.step_began = clock.used_s
         self.step_s: list[float] = []
         self.evaluation_s = 0.0
-        self._evaluated_at = 0.0
+        self._trains = False
 
     @property
     def left_s(self) -> float:
@@ -108,6 +113,7 @@ class Budget(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Note when steps begin; BudgetError if there is no time for one."""
+        self._trains = True
         if self.clock.trained_from_s is None:
             self.clock.trained_from_s = self.clock.used_s
         if self.left_s <= 0 and state.global_step < _per_epoch(state):
@@ -132,7 +138,14 @@ class Budget(TrainerCallback):  # type: ignore[misc]
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Note how long an evaluation takes."""
-        self.evaluation_s = max(self.evaluation_s, self.clock.used_s - self._last_step_ended())
+        seconds = self.clock.used_s - self._last_step_ended()
+        self.evaluation_s = max(self.evaluation_s, seconds)
+        if self._trains:
+            self.clock.move(seconds, "training", "evaluation")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Later evaluations are no part of training."""
+        self._trains = False
 
     def _last_step_ended(self) -> float:
         return self.step_began + (self.step_s[-1] if self.step_s else 0.0)

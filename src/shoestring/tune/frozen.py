@@ -127,14 +127,14 @@ class Frozen:
         Raises
         ------
         ParameterError
-            If the model does not give the outputs of its layers.
+            If the model does not give the outputs of its layers, or sees padding.
         """
         more: dict[str, Any] = {}
         if segments is not None and self.knows_segments:
             more["token_type_ids"] = segments
         if "use_cache" in self._takes:
             more["use_cache"] = False
-        if self._is_two:
+        if self._is_two or "attention_mask" not in self._takes:
             raise self._unfit()
         found = self.model(
             input_ids=ids, attention_mask=mask, output_hidden_states=True, return_dict=True, **more
@@ -150,8 +150,9 @@ class Frozen:
 
     def _unfit(self) -> ParameterError:
         return ParameterError.of(
-            "backbone", "Ladder", "a model that gives the outputs of all its layers",
-            type(self.model).__name__, "Encoders and decoders of transformers do.",
+            "backbone", "Ladder", "a model that takes an attention mask and gives the outputs of "
+            "all its layers", type(self.model).__name__,
+            "Encoders and decoders of transformers do.",
         )  # fmt: skip
 
     def to(self, device: Any) -> None:
