@@ -330,6 +330,25 @@ def test_what_was_interrupted_ends_as_if_it_was_not(
     assert not (tmp_path / "out.tuning").exists()
 
 
+def test_a_checkpoint_that_a_kill_cut_off_does_not_stop_the_next_run(
+    corpus_file, tmp_path, interrupted
+):
+    file, out = corpus_file(ENGLISH, 200), tmp_path / "out"
+    run(file, tmp_path / "whole")
+    interrupted(file, out, 3)
+    cut = tmp_path / "out.tuning" / "checkpoint-7"  # the model was begun, the state was not
+    cut.mkdir()
+    (cut / "model.safetensors").write_bytes(b"cut")
+    assert run(file, out, resume=True)["epochs"] == 2
+    assert weights(out) == weights(tmp_path / "whole")
+
+
+def test_a_training_that_diverges_is_told_in_one_sentence(corpus_file, tmp_path):
+    with pytest.raises(ParameterError, match="small enough for training not to diverge"):
+        run(corpus_file(ENGLISH, 150), tmp_path / "out", learning_rate=1e30)
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_interrupted_training_is_not_lost_by_accident(corpus_file, tmp_path, interrupted):
     file, out = corpus_file(ENGLISH, 200), tmp_path / "out"
     interrupted(file, out, 3)

@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,17 +67,56 @@ class TrainSettings:
     bfloat16: bool = False
 
 
-def train(
-    model: nn.Module, task: str, train_data: Any, eval_data: Any, collate: Callable[..., Any],
-    settings: TrainSettings, clock: Clock, folder: Path, *, progress: bool = True,
-) -> dict[str, Any]:  # fmt: skip
-    """Train a model; it has its best weights afterwards.
+@dataclass(frozen=True)
+class Measure:
+    """What is measured on held-out examples, and by which the best epoch is chosen.
+
+    Parameters
+    ----------
+    best : str
+    greater_is_better : bool
+    of : callable
+        Figures by their names of predictions and labels, as the Trainer has them.
+    """
+
+    best: str
+    greater_is_better: bool
+    of: Callable[[Any], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came of training."""
+
+    trainer: Any
+    held_out: dict[str, float]  # with "loss"; of the best epoch, whose weights the model has
+    epochs: float
+    step_s: float  # median
+
+    @property
+    def steps(self) -> int:
+        """Since the beginning, before an interruption too."""
+        return int(self.trainer.state.global_step)
+
+    def report(self, names: Iterable[str]) -> dict[str, Any]:
+        """Figures of these names on what was held out, and how long it took."""
+        return {
+            "held_out": {name: round(float(self.held_out[name]), 5) for name in names},
+            "epochs": self.epochs, "steps": self.steps, "step_ms": round(1000 * self.step_s, 1),
+        }  # fmt: skip
+
+
+def fit(
+    model: nn.Module, train_data: Any, eval_data: Any, collate: Callable[..., Any],
+    settings: TrainSettings, clock: Clock, folder: Path, measure: Measure, *,
+    by_length: bool = True, callbacks: Sequence[Any] = (), progress: bool = True,
+) -> Fitted:  # fmt: skip
+    """Train a model by the plain ``Trainer``; it has its best weights afterwards.
 
     Parameters
     ----------
     model : torch.nn.Module
         ``model(**batch)`` gives loss and logits.
-    task : str
     train_data, eval_data : datasets
     collate : callable
         Items to a batch.
@@ -85,13 +124,11 @@ def train(
     clock : Clock
     folder : Path
         For checkpoints; if there is one, training goes on from it.
+    measure : Measure
+    by_length : bool
+        Batch examples of like length; they are items with "input_ids".
+    callbacks : sequence of transformers.TrainerCallback
     progress : bool
-
-    Returns
-    -------
-    dict
-        Quality on the held-out examples, of the best epoch; parameters, steps, memory that autograd
-        keeps.
 
     Raises
     ------
@@ -114,37 +151,54 @@ def train(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     trainer = Trainer(
-        model=model, args=_arguments(task, settings, folder), train_dataset=train_data,
-        eval_dataset=eval_data, data_collator=collate,
+        model=model, args=_arguments(measure, settings, folder, by_length),
+        train_dataset=train_data, eval_dataset=eval_data, data_collator=collate,
         optimizers=(optimizer, schedule(optimizer, n_steps, budget, settings.warmup)),
-        compute_metrics=lambda found: quality(task, found.predictions, found.label_ids),
-        callbacks=[budget, place, *([Bar(budget)] if progress else [])],
+        compute_metrics=measure.of,
+        callbacks=[budget, place, *callbacks, *([Bar(budget)] if progress else [])],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     with clock.phase("training"), place.watching(), quiet_loading():
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     with clock.phase("evaluation"):
-        held_out = _best(trainer, task) or trainer.evaluate(eval_data)
+        held_out = _best(trainer, measure) or trainer.evaluate(eval_data)
     held_out = {name.removeprefix("eval_"): value for name, value in held_out.items()}
     if not math.isfinite(held_out["loss"]) or not all(p.isfinite().all() for p in weights):
         raise ParameterError.of(
             "learning_rate", "tune", "small enough for training not to diverge",
             settings.learning_rate, "Pass a third of it.",
         )  # fmt: skip
-    names = ("loss", *quality_names(task))
+    epochs = round(trainer.state.global_step / per_epoch, 2)
+    return Fitted(trainer, held_out, epochs, statistics.median(budget.step_s or [0.0]))
+
+
+def train(
+    model: nn.Module, task: str, train_data: Any, eval_data: Any, collate: Callable[..., Any],
+    settings: TrainSettings, clock: Clock, folder: Path, *, progress: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """Train on a task as :func:`fit` does.
+
+    Returns
+    -------
+    dict
+        Quality on the held-out examples, of the best epoch; parameters, steps, memory that autograd
+        keeps.
+    """
+    measure = Measure(BEST[task], True, lambda p: quality(task, p.predictions, p.label_ids))
+    fitted = fit(
+        model, train_data, eval_data, collate, settings, clock, folder, measure, progress=progress
+    )
+    saved = _saved(fitted.trainer, train_data, settings)
     return {
-        "held_out": {name: round(float(held_out[name]), 5) for name in names},
-        "epochs": round(trainer.state.global_step / per_epoch, 2),
-        "steps": trainer.state.global_step,
+        **fitted.report(("loss", *quality_names(task))),
         "trained_parameters": trained_parameters(model),
-        "step_ms": round(1000 * statistics.median(budget.step_s or [0.0]), 1),
-        "saved_for_backward_mib": round(_saved(trainer, train_data, settings) / 2**20, 1),
+        "saved_for_backward_mib": round(saved / 2**20, 1),
     }
 
 
-def _best(trainer: Any, task: str) -> dict[str, float] | None:
+def _best(trainer: Any, measure: Measure) -> dict[str, float] | None:
     """The figures of the evaluation whose weights were kept."""
-    name, best = f"eval_{BEST[task]}", trainer.state.best_metric
+    name, best = f"eval_{measure.best}", trainer.state.best_metric
     found = [row for row in trainer.state.log_history if best is not None and row.get(name) == best]
     return dict(found[0]) if found else None
 
@@ -164,7 +218,7 @@ def last_checkpoint(folder: Path) -> str | None:
     return None
 
 
-def _arguments(task: str, settings: TrainSettings, folder: Path) -> Any:
+def _arguments(measure: Measure, settings: TrainSettings, folder: Path, by_length: bool) -> Any:
     from transformers import TrainingArguments
 
     return TrainingArguments(
@@ -172,9 +226,10 @@ def _arguments(task: str, settings: TrainSettings, folder: Path) -> Any:
         per_device_train_batch_size=settings.batch_size,
         per_device_eval_batch_size=2 * settings.batch_size,
         learning_rate=settings.learning_rate, eval_strategy="epoch", save_strategy="epoch",
-        save_total_limit=2, load_best_model_at_end=True, metric_for_best_model=BEST[task],
-        greater_is_better=True, logging_strategy="no", report_to=[], disable_tqdm=True,
-        remove_unused_columns=False, train_sampling_strategy="group_by_length",
+        save_total_limit=2, load_best_model_at_end=True, metric_for_best_model=measure.best,
+        greater_is_better=measure.greater_is_better, logging_strategy="no", report_to=[],
+        disable_tqdm=True, remove_unused_columns=False,
+        train_sampling_strategy="group_by_length" if by_length else "random",
         dataloader_pin_memory=False, use_cpu=not torch.cuda.is_available(),
         bf16=settings.bfloat16, seed=settings.seed, data_seed=settings.seed,
     )  # fmt: skip
