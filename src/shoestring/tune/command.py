@@ -170,17 +170,13 @@ def mlm(
         ),
     ],
     out: Out,
-    layers: Annotated[
-        int | None, typer.Option(help="Of a fresh model.  [default: 4]", show_default=False)
-    ] = None,
-    hidden: Annotated[
-        int | None, typer.Option(help="Its width.  [default: 256]", show_default=False)
-    ] = None,
+    layers: Annotated[int | None, typer.Option(help="Of a fresh model; by default 4.")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Its width; by default 256.")] = None,
     heads: Annotated[
         int | None, typer.Option(help="By default one for each 64 of the width.")
     ] = None,
     vocabulary: Annotated[
-        int | None, typer.Option(help="Pieces at the most.  [default: 8000]", show_default=False)
+        int | None, typer.Option(help="Pieces at the most; by default 8,000.")
     ] = None,
     lower_case: Annotated[bool, typer.Option("--lower-case", help="Make letters small.")] = False,
     tokenizer: Annotated[

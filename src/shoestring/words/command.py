@@ -81,7 +81,7 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="The folder of the vectors.")],
     vocab: Annotated[
-        int | None, typer.Option(help="The most frequent words.  [default: 20000]")
+        int | None, typer.Option(help="The most frequent words; by default 20,000.")
     ] = None,
     neurons: Annotated[int, typer.Option(help="Bits of a code.")] = 400,
     active: Annotated[int, typer.Option(help="Active bits of a code.")] = 50,
