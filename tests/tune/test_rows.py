@@ -201,6 +201,12 @@ def test_a_longer_length_is_not_advised_where_the_backbone_has_no_positions(back
     assert "Pass a larger --max-length" not in str(said[0].message)
 
 
+def test_texts_that_the_backbone_does_not_know_are_noted(backbone):
+    rows = Rows(["open зачем", "read как"], None, ["1", "0"])
+    with pytest.warns(ShoestringWarning, match=r"does not know 50% of these texts\..*tune mlm"):
+        examples(rows, backbone(), LadderConfig(max_length=10))
+
+
 def test_second_texts_that_are_cut_are_noted(backbone):
     rows = pair_rows(("open", "read " * 50, "1"), ("sort", "list " * 50, "0"))
     with pytest.warns(ShoestringWarning, match="are longer than 20 tokens"):
@@ -212,8 +218,8 @@ def test_second_texts_that_are_cut_are_noted(backbone):
 
 def test_pairs_of_a_query_are_one_unit_where_most_have_right_and_wrong_ones(backbone):
     rows = pair_rows(
-        ("打开", "a", "1"), ("sort", "a", "0"), ("打开", "b", "0"), ("sort", "b", "1"),
-        ("join", "c", "1"),
+        ("open", "read", "1"), ("sort", "read", "0"), ("open", "list", "0"), ("sort", "list", "1"),
+        ("join", "file", "1"),
     )  # fmt: skip
     found = examples(rows, backbone())
     assert found.units == [[0, 2], [1, 3], [4]]
@@ -223,9 +229,14 @@ def test_pairs_of_a_query_are_one_unit_where_most_have_right_and_wrong_ones(back
 @pytest.mark.parametrize(
     "triples",
     [
-        [("q", "a", "1"), ("q", "b", "1"), ("r", "a", "0")],
-        [("q", "a", "1"), ("q", "b", "0"), ("r", "a", "1"), ("s", "b", "0")],
-        [("q", "a", "0.2"), ("q", "b", "0.9")],
+        [("open", "read", "1"), ("open", "list", "1"), ("sort", "read", "0")],
+        [
+            ("open", "read", "1"),
+            ("open", "list", "0"),
+            ("sort", "read", "1"),
+            ("join", "list", "0"),
+        ],
+        [("open", "read", "0.2"), ("open", "list", "0.9")],
     ],
 )
 def test_other_pairs_are_learnt_one_by_one(backbone, triples):
@@ -234,7 +245,7 @@ def test_other_pairs_are_learnt_one_by_one(backbone, triples):
 
 
 def test_numbers_of_pairs_are_learnt_one_by_one(backbone):
-    rows = pair_rows(("q", "a", "1"), ("q", "b", "0"))
+    rows = pair_rows(("open", "read", "1"), ("open", "list", "0"))
     config = LadderConfig(task="regress", pairs="apart", max_length=20)
     assert examples(rows, backbone(), config).units == [[0], [1]]
 
@@ -277,9 +288,9 @@ def test_a_file_to_measure_on_is_held_out_as_it_is():
 
 def test_no_row_of_the_second_file_is_trained_on(backbone):
     train_rows = pair_rows(
-        ("open", "a", "1"), ("open", "b", "0"), ("sort", "a", "0"), ("sort", "b", "1")
+        ("open", "read", "1"), ("open", "list", "0"), ("sort", "read", "0"), ("sort", "list", "1")
     )
-    eval_rows = pair_rows(("open", "c", "1"), ("open", "d", "0"), ("join", "a", "1"))
+    eval_rows = pair_rows(("open", "file", "1"), ("open", "write", "0"), ("join", "read", "1"))
     found = examples(train_rows + eval_rows, backbone(), n_train=4)
     train, held = split(found, 4, True, 0)
     assert sorted(row for unit in train.units for row in unit) == [0, 1, 2, 3]

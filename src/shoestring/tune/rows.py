@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
-from shoestring.text import read_records
+from shoestring.text import read_records, unknown_share
+from shoestring.text.backbone import MAX_UNKNOWN
 from shoestring.text.files import read_rows as raw_rows
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.examples import Examples
@@ -140,7 +141,7 @@ def numbers_of(rows: Rows, source: Source) -> list[float]:
 def examples_of(
     rows: Rows, n_train: int, labels: Sequence[Any], frozen: Frozen, config: LadderConfig
 ) -> Examples:
-    """Rows as the backbone reads them; longer texts are cut, and how many is said.
+    """Rows as the backbone reads them; what it cuts or does not know is said.
 
     Parameters
     ----------
@@ -160,6 +161,7 @@ def examples_of(
         first = tokenised(frozen, rows.first, None, n)
         second = None if rows.second is None else tokenised(frozen, rows.second, None, n)
     _say_cut([*first, *(second or [])], n, frozen)
+    _say_unknown([*rows.first, *(rows.second or [])], frozen)
     parts = range(n_train), range(n_train, len(rows.labels))
     units = [unit for part in parts for unit in _units(rows, labels, part, config.task)]
     return Examples(first, second, list(labels), units)
@@ -178,6 +180,17 @@ def _say_cut(texts: Sequence[Tokens], max_length: int, frozen: Frozen) -> None:
         ShoestringWarning,
         stacklevel=4,
     )
+
+
+def _say_unknown(texts: Sequence[str], frozen: Frozen) -> None:
+    share = unknown_share(texts, frozen.folder)
+    if share > MAX_UNKNOWN:
+        warnings.warn(
+            f"{frozen.name} does not know {share:.0%} of these texts. Name a backbone that does "
+            "(--backbone FOLDER), or make one of text of your own (shoestring tune mlm).",
+            ShoestringWarning,
+            stacklevel=4,
+        )
 
 
 def _units(
