@@ -5,10 +5,13 @@ import json
 
 import numpy as np
 import pytest
+import typer
 
 pytest.importorskip("torch")
 
 from benchmarks.tune import data, default_scorer, page, quality, speed
+
+from shoestring.tune.command import app
 
 
 def row(step, ten, resident, kept):
@@ -85,6 +88,17 @@ def test_the_way_that_counts_is_chosen_on_what_was_held_out():
     }
     assert quality.bars({**means, "lora": 80.5})["at most 0.5 points below LoRA"]
     assert not quality.bars({**means, "lora": 80.6})["at most 0.5 points below LoRA"]
+
+
+def test_the_command_line_knows_the_commands_of_all_methods(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "chinese_bert", lambda: tmp_path / "bert")
+    commands = typer.main.get_command(app).commands
+    for task_name in data.TASKS:
+        kind = data.PAIRS[task_name][1] if task_name in data.PAIRS else "classify"
+        task = data.Task(task_name, kind, "accuracy", tmp_path, tmp_path)
+        for method in quality.methods_of(task):
+            name, *call = quality.arguments(task, method, 0, 1.0, tmp_path)
+            commands[name].make_context(name, call)
 
 
 def test_means_are_taken_of_each_language(monkeypatch, tmp_path):

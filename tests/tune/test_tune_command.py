@@ -236,10 +236,15 @@ def test_scorers_of_every_kind_answer(run, pairs, tmp_path, options):
     assert np.isfinite(scores).all()
 
 
-def test_classes_of_pairs_are_tuned(run, tmp_path):
+@pytest.mark.parametrize(
+    "options", [(), ("--pairs", "joint"), ("--method", "lora", "--pairs", "apart")], ids=" ".join
+)
+def test_classes_of_pairs_are_tuned(run, tmp_path, options):
     rows = [(a, b, ("no", "yes")[y]) for a, b, y in queries()]
     path = written(tmp_path / "p.csv", rows, ("text", "other", "label"))
-    code, out, err = run("classify", path, "--second", "other", "--out", tmp_path / "m", *QUICK)
+    code, out, err = run(
+        "classify", path, "--second", "other", "--out", tmp_path / "m", *QUICK, *options
+    )
     assert code == 0, err
     code, out, _ = run("predict", tmp_path / "m", path, "--second", "other")
     assert {line.split("\t")[1] for line in out.splitlines()} <= {"no", "yes"}
@@ -505,6 +510,8 @@ def test_score_refuses_a_bad_file_with_one_sentence(run, tmp_path, content, opti
         (("--eval", "none.csv"), ("none.csv",)),
         (("--backbone", "no-such-model"), ("no model folder no-such-model",)),
         (("--second", "other"), ("no column 'other'",)),
+        (("--pairs", "joint"), ("'pairs'", "no second text. Got 'joint'", "--second")),
+        (("--pairs", "late", "--second", "text"), ("'pairs'", "'joint' or 'apart'")),
     ],
     ids=lambda value: " ".join(map(str, value)) if value[0].startswith("--") else "",
 )  # fmt: skip

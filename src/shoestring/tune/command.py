@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from shoestring.errors import ParameterError
+
 app = typer.Typer(
     help="Fine-tuning through a side ladder; the backbone is never back-propagated.",
     no_args_is_help=True,
@@ -29,6 +31,13 @@ Minutes = Annotated[float | None, typer.Option(help="For all of it at most.")]
 Epochs = Annotated[float, typer.Option(help="At most.")]
 Batch = Annotated[int, typer.Option(help="Examples in a step; queries, where pairs are lists.")]
 Rate = Annotated[float | None, typer.Option(help="Learning rate; by default the method's.")]
+Pairs = Annotated[
+    str,
+    typer.Option(
+        help="apart: each text of a pair is read alone, once; joint: both as one; late (scores): "
+        "token vectors are changed and compared. By default what suits the method."
+    ),
+]
 Reduction = Annotated[int, typer.Option(help="Width of the backbone over that of the ladder.")]
 Layers = Annotated[
     str | None,
@@ -71,6 +80,7 @@ def classify(
     second: Annotated[
         str | None, typer.Option(help="The column of a second text, for classes of pairs.")
     ] = None,
+    pairs: Pairs = "",
     label: Label = "label",
     held_out: Eval = None,
     backbone: Backbone = "minilm",
@@ -92,12 +102,18 @@ def classify(
     json: Json = False,
 ) -> None:
     """Tune a classifier of texts, or of pairs of texts."""
+    if pairs and second is None:
+        raise ParameterError.of(
+            "pairs", "tune classify", "left out where there is no second text", pairs,
+            "Name its column (--second).",
+        )  # fmt: skip
     _tuned(
         source, out, json, held_out, text=text, second=second, label=label, on_empty=on_empty,
-        task="classify", pairs="none" if second is None else "", backbone=backbone, method=method,
-        minutes=minutes, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
-        reduction=reduction, layers=layers, init=init, max_length=max_length, cache=cache,
-        cache_kind=cache_kind, cache_folder=cache_folder, resume=resume, seed=seed,
+        task="classify", pairs="none" if second is None else pairs, backbone=backbone,
+        method=method, minutes=minutes, epochs=epochs, batch_size=batch_size,
+        learning_rate=learning_rate, reduction=reduction, layers=layers, init=init,
+        max_length=max_length, cache=cache, cache_kind=cache_kind, cache_folder=cache_folder,
+        resume=resume, seed=seed,
     )  # fmt: skip
 
 
@@ -111,13 +127,7 @@ def score(
     task: Annotated[
         str, typer.Option(help="score: labels from 0 to 1; regress: any numbers.")
     ] = "score",
-    pairs: Annotated[
-        str,
-        typer.Option(
-            help="apart: each text is read alone, once; joint: both as one; late: token vectors "
-            "are changed and compared. By default what suits the method."
-        ),
-    ] = "",
+    pairs: Pairs = "",
     held_out: Eval = None,
     backbone: Backbone = "minilm",
     method: Method = "ladder",
