@@ -16,6 +16,7 @@ import csv
 import gzip
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +24,11 @@ import numpy as np
 
 from benchmarks.classify import data as classification
 from benchmarks.data import CACHE, ROOT, require
+from benchmarks.train_scorer import read_lines
 
 Row = tuple[str, ...]
 MOST_LEARNT, MOST = 10_000, 3_000
-CHINESE_BERT = ("--layers", "4", "--hidden", "256", "--epochs", "2")  # 40 minutes of a core
+CHINESE_BERT = ("--layers", "4", "--hidden", "256", "--epochs", "2")  # an hour of a core
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,7 @@ def quora(half: str) -> list[Row]:
 def oppo(half: str) -> list[Row]:
     name = "train-100k.txt.gz" if half == "train" else "dev-clean.txt"
     path = require(f"pairs/oppo-xiaobu-plain/{name}")
-    text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    rows = [line.split("\t") for line in text.decode("utf-8").splitlines()]
+    rows = [line.rstrip("\n").split("\t") for line in read_lines(path)]
     return [(row[0], row[1], row[2]) for row in rows if len(row) >= 3]
 
 
@@ -99,15 +100,21 @@ CHINESE = ("THUCNews", "hotel", "OPPO")
 TASKS = (*ENGLISH, *CHINESE)
 
 
+def tuned(arguments: Sequence[str], out: Path) -> str:
+    """Run ``shoestring tune``, or go on where it was interrupted: what it printed."""
+    call = [sys.executable, "-m", "shoestring.cli", "tune", *arguments, "--out", str(out)]
+    resume = ["--resume"] if out.with_name(out.name + ".tuning").exists() else []
+    done = subprocess.run(
+        [*call, *resume], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )  # fmt: skip
+    return done.stdout
+
+
 def chinese_bert() -> Path:
     """The folder of the Chinese backbone, trained if it is not there."""
     folder = CACHE / "tune" / "backbone-zh"
     if not (folder / "config.json").exists():
-        call = [sys.executable, "-m", "shoestring.cli", "tune", "mlm"]
-        resume = ["--resume"] if folder.with_name(folder.name + ".tuning").exists() else []
-        texts = require("text/zhwiki-part")
-        subprocess.run([*call, str(texts), *CHINESE_BERT, "--out", str(folder), *resume],
-                       cwd=ROOT, check=True)  # fmt: skip
+        tuned(["mlm", str(require("text/zhwiki-part")), *CHINESE_BERT], folder)
     return folder
 
 

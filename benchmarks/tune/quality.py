@@ -18,15 +18,13 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import output
-from benchmarks.data import CACHE, ROOT
+from benchmarks.data import CACHE
 from benchmarks.tune import data
 from shoestring.text.writing import written_aside
 
@@ -37,7 +35,7 @@ MOST_SEEDS = 10
 BARS = {"below LoRA": 0.5, "above the head": 3.0}
 
 
-def arguments(task: data.Task, method: str, seed: int, epochs: float, out: Path) -> list[str]:
+def arguments(task: data.Task, method: str, seed: int, epochs: float) -> list[str]:
     """The command of a run."""
     name, _, way = method.partition(", ")
     command = ["classify", "--text", "a"] if task.kind == "classify" else ["score"]
@@ -47,7 +45,7 @@ def arguments(task: data.Task, method: str, seed: int, epochs: float, out: Path)
         command += ["--second", "b"]
     as_one = task.is_of_pairs and method in ("lora", "full")
     return [
-        command[0], str(task.train), *command[1:], "--method", name, "--out", str(out), "--seed",
+        command[0], str(task.train), *command[1:], "--method", name, "--seed",
         str(seed), "--backbone", task.backbone, "--epochs", str(epochs), "--max-length",
         "128" if as_one else "64", "--json",
         *{"": [], "fisher": ["--init", "fisher"], "apart": ["--pairs", "apart"]}[way],
@@ -70,13 +68,8 @@ def run(task: data.Task, method: str, seed: int, epochs: float) -> None:
     kept = kept_in(task, method, seed, epochs)
     kept.parent.mkdir(parents=True, exist_ok=True)
     out = kept.with_suffix("")
-    call = [sys.executable, "-m", "shoestring.cli", "tune"]
-    resume = ["--resume"] if out.with_name(out.name + ".tuning").exists() else []
-    done = subprocess.run(
-        [*call, *arguments(task, method, seed, epochs, out), *resume],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    found = {**json.loads(done.stdout), "test": tested(task, out)}
+    report = data.tuned(arguments(task, method, seed, epochs), out)
+    found = {**json.loads(report), "test": tested(task, out)}
     shutil.rmtree(out)  # a hundred megabytes, where all of the backbone was trained
     with written_aside(kept) as file:
         file.write(json.dumps(found, indent=1).encode())

@@ -48,23 +48,23 @@ def test_bars_compare_with_the_faster_precision_of_each_peer():
 
 def test_each_task_has_its_command(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "chinese_bert", lambda: tmp_path / "bert")
-    train, out = tmp_path / "train.csv", tmp_path / "out"
+    train = tmp_path / "train.csv"
     texts = data.Task("banking77", "classify", "accuracy", train, train)
     pairs = data.Task("STS-B", "regress", "spearman", train, train)
-    call = quality.arguments(texts, "ladder, fisher", 3, 10.0, out)
+    call = quality.arguments(texts, "ladder, fisher", 3, 10.0)
     assert call[:2] == ["classify", str(train)]
     assert call[-2:] == ["--init", "fisher"]
     assert call[call.index("--method") + 1] == "ladder"
-    call = quality.arguments(pairs, "lora", 0, 1.0, out)
+    call = quality.arguments(pairs, "lora", 0, 1.0)
     assert call[call.index("--task") + 1] == "regress"
     assert call[call.index("--max-length") + 1] == "128"  # both texts in one
     assert "--init" not in call
-    call = quality.arguments(pairs, "lora, apart", 0, 1.0, out)
+    call = quality.arguments(pairs, "lora, apart", 0, 1.0)
     assert call[-2:] == ["--pairs", "apart"]
     assert call[call.index("--max-length") + 1] == "64"  # of each
     assert call[call.index("--backbone") + 1] == "minilm"
     call = quality.arguments(
-        data.Task("OPPO", "classify", "accuracy", train, train), "lora", 0, 1.0, out
+        data.Task("OPPO", "classify", "accuracy", train, train), "lora", 0, 1.0
     )
     assert call[call.index("--backbone") + 1] == str(tmp_path / "bert")
     assert call[call.index("--second") + 1] == "b"
@@ -97,8 +97,8 @@ def test_the_command_line_knows_the_commands_of_all_methods(tmp_path, monkeypatc
         kind = data.PAIRS[task_name][1] if task_name in data.PAIRS else "classify"
         task = data.Task(task_name, kind, "accuracy", tmp_path, tmp_path)
         for method in quality.methods_of(task):
-            name, *call = quality.arguments(task, method, 0, 1.0, tmp_path)
-            commands[name].make_context(name, call)
+            name, *call = quality.arguments(task, method, 0, 1.0)
+            commands[name].make_context(name, [*call, "--out", str(tmp_path)])
 
 
 def test_means_are_taken_of_each_language(monkeypatch, tmp_path):
