@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from shoestring.match.scorer import WEIGHTED, load_scorer
+from shoestring.match.scorer import load_scorer
 from shoestring.match.token_table import TokenTable
+from shoestring.match.weighting import DEFAULT
 from shoestring.search.engine import SearchIndex
 from shoestring.search.evaluate import answers
 from shoestring.text import KnownItem, known_items, python_docs
@@ -45,7 +46,7 @@ def run(packages: Sequence[str] = (), *, as_json: bool = False) -> None:
     records, held_out = corpus(packages)
     with tempfile.TemporaryDirectory(prefix="shoestring-demo-") as folder:
         index = SearchIndex.build(
-            Path(folder) / "index", records, scorer=WEIGHTED, calls=ANCHOR_CALLS, token_table=True
+            Path(folder) / "index", records, scorer=DEFAULT, calls=ANCHOR_CALLS, token_table=True
         )
         found = {question: index.query(question, k=3, calls=60) for question in QUESTIONS}
         pairs_per_second = black_box_speed(records)
@@ -78,7 +79,7 @@ def corpus(packages: Sequence[str]) -> tuple[list[Record], list[KnownItem]]:
 
 def black_box_speed(records: Sequence[Record], n_pairs: int = 256) -> float:
     """Pairs a second of the scorer when nothing is kept of the texts."""
-    scorer = load_scorer(WEIGHTED)
+    scorer = load_scorer(DEFAULT)
     order = np.random.default_rng(SEED).permutation(len(records))[: n_pairs + 32]
     texts = [records[i].text for i in order]
     scorer.predict([(QUESTIONS[0], text) for text in texts[n_pairs:]])  # warm

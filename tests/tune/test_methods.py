@@ -165,7 +165,8 @@ def test_a_saved_folder_answers_as_the_trained_model_does(
     model, inputs = trained(method, frozen, inputs_of, **changes)
     want = model(**inputs)["logits"]
     model.save_pretrained(tmp_path / "out")
-    shutil.rmtree(source)  # what is saved stands alone
+    if method == "full":
+        shutil.rmtree(source)  # what is saved stands alone
     again = Ladder.from_pretrained(tmp_path / "out", dtype="float32")
     assert again.side is None
     assert torch.allclose(again(**inputs)["logits"], want, atol=1e-5)
@@ -180,7 +181,7 @@ def test_a_folder_that_is_saved_again_is_replaced_whole(
     model.save_pretrained(tmp_path / "out")
     step(model, inputs, torch.tensor([2, 2, 2]))
     model.eval().save_pretrained(tmp_path / "out")
-    assert len(list((tmp_path / "out").iterdir())) == 3  # config, head, backbone
+    assert len(list((tmp_path / "out").iterdir())) == 3  # config, head, what was trained
     again = Ladder.from_pretrained(tmp_path / "out", dtype="float32")
     assert torch.allclose(again(**inputs)["logits"], model(**inputs)["logits"], atol=1e-5)
 

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import IntegrityError, ParameterError
-from shoestring.match.weighting import MINILM, OF_MINILM, Weighting
+from shoestring.match.weighting import MINILM, SHIPPED, Weighting
+from shoestring.text.backbone import transformer_folder
 from shoestring.text.throughput import Throughput
 from shoestring.text.token_encoder import TokenEncoder
 from shoestring.text.weights import weights_digest
@@ -35,7 +36,7 @@ QUERIES_PER_BLOCK = 1024  # bounds the memory of the query vectors in one call
 
 
 class TokenInteraction:
-    """MiniLM's token vectors compared one by one, with no training or as they were weighed by one.
+    """MiniLM's token vectors compared one by one, with no training or with some.
 
     Parameters
     ----------
@@ -45,9 +46,9 @@ class TokenInteraction:
     max_length : int
         Tokens of a query or text that are read, special tokens included.
     weighting : str or Path, optional
-        What a query's tokens weigh: "minilm", which search has by default, or the folder of
-        a head that ``shoestring tune score --pairs late --method head`` trained, on this model.
-        All alike by default.
+        What was learnt, with this model: "minilm-weighted", which search has by default,
+        "minilm-docs" for documentation of software, or a folder of ``shoestring tune score --pairs
+        late`` with ``--method head``, ``lora`` or ``full``. Nothing by default.
 
     Attributes
     ----------
@@ -72,14 +73,16 @@ class TokenInteraction:
             raise ParameterError.of(
                 "max_length", "TokenInteraction", "an int of at least 3", max_length
             )
-        self.encoder = TokenEncoder(folder, max_length)
-        self.folder, self.n_dims = self.encoder.folder, self.encoder.n_dims
-        self.max_length = self.encoder.max_length
-        digest = weights_digest(self.folder)
-        self.name = f"token-interaction:{digest}:{self.max_length}"
+        digest = weights_digest(transformer_folder(folder))
         self.weighting: Weighting | None = None
         if weighting is not None:
-            self.weighting = _weighting_for(digest, self.folder, weighting)
+            self.weighting = _weighting_for(digest, folder, weighting)
+        adapter = None if self.weighting is None else self.weighting.adapter
+        self.encoder = TokenEncoder(folder, max_length, adapter)
+        self.folder, self.n_dims = self.encoder.folder, self.encoder.n_dims
+        self.max_length = self.encoder.max_length
+        self.name = f"token-interaction:{digest}:{self.max_length}"
+        if self.weighting is not None:
             self.name += f":{self.weighting.digest}"
         self.throughput = Throughput()
 
@@ -132,16 +135,18 @@ class TokenInteraction:
         return vectors
 
     def __repr__(self) -> str:
-        more = "" if self.weighting is None else ", weighted"
+        more = ""
+        if self.weighting is not None:
+            more = ", weighted" if self.weighting.adapter is None else ", tuned"
         return f"TokenInteraction({self.folder.name!r}, max_length={self.max_length}{more})"
 
 
-def _weighting_for(digest: str, folder: Path, weighting: str | Path) -> Weighting:
-    found = Weighting.load(OF_MINILM if weighting == MINILM else weighting)
+def _weighting_for(digest: str, folder: str | Path | None, weighting: str | Path) -> Weighting:
+    found = Weighting.load(SHIPPED.get(str(weighting), weighting))
     if found.backbone_digest != digest:
         raise IntegrityError(
             f"The weighting {weighting} was trained on the model {found.backbone_digest} "
-            f"({found.backbone}); {folder} is {digest}. Name the folder of the first one."
+            f"({found.backbone}); {folder or MINILM} is {digest}. Name the folder of the first one."
         )
     return found
 

@@ -20,13 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ScorerError
-from shoestring.match.weighting import MINILM, is_weighting
+from shoestring.match.weighting import MINILM, SHIPPED, Weighting, is_weighting
 from shoestring.text.throughput import Throughput
 from shoestring.tune.config import FORMAT
 from shoestring.types import PairScorer
 
 Pair = tuple[str, str]
-WEIGHTED = "minilm-weighted"
 
 
 class FunctionScorer:
@@ -193,12 +192,14 @@ def load_scorer(spec: Any) -> PairScorer:
     ----------
     spec : str, Path, PairScorer or callable
         ``"minilm"``: :class:`TokenInteraction` on the MiniLM weights of the package index;
-        ``"minilm-weighted"``: the same with what a query's tokens weigh, the default of search. A
-        folder that ``shoestring tune score`` wrote: :class:`~shoestring.tune.LadderScorer`, or
-        :class:`TokenInteraction` for a late ladder's head without a side network; of a BERT
-        cross-encoder with one score: :class:`FastCrossEncoder`; of another cross-encoder:
-        :class:`CrossEncoderScorer`; of any other model: :class:`TokenInteraction` on it. An object
-        with ``predict`` is returned as it is. A function goes through :func:`score_with`.
+        ``"minilm-weighted"``: the same with what a query's tokens weigh, the default of search;
+        ``"minilm-docs"``: with an adapter of MiniLM as well, for documentation of software.
+        A folder that ``shoestring tune score`` wrote: :class:`~shoestring.tune.LadderScorer`, or
+        :class:`TokenInteraction` where token vectors are compared and there is no side network;
+        of a BERT cross-encoder with one score: :class:`FastCrossEncoder`; of another
+        cross-encoder: :class:`CrossEncoderScorer`; of any other model: :class:`TokenInteraction`
+        on it. An object with ``predict`` is returned as it is. A function goes through
+        :func:`score_with`.
 
     Returns
     -------
@@ -215,13 +216,13 @@ def load_scorer(spec: Any) -> PairScorer:
     Traceback (most recent call last):
         ...
     shoestring.errors.ParameterError: The 'scorer' parameter of load_scorer must be 'minilm',
-    'minilm-weighted', a folder with a model, an object with predict(pairs), or a function. Got
-    'no-such-folder' instead.
+    'minilm-weighted', 'minilm-docs', a folder with a model, an object with predict(pairs), or a
+    function. Got 'no-such-folder' instead.
     """
-    if isinstance(spec, str) and spec in (MINILM, WEIGHTED):
+    if isinstance(spec, str) and spec in (MINILM, *SHIPPED):
         from shoestring.match.interaction import TokenInteraction
 
-        return TokenInteraction(weighting=MINILM if spec == WEIGHTED else None)
+        return TokenInteraction(weighting=spec if spec in SHIPPED else None)
     if isinstance(spec, str | Path) and (Path(spec) / "config.json").is_file():
         return _load_folder(Path(spec))
     if not isinstance(spec, type):
@@ -230,8 +231,8 @@ def load_scorer(spec: Any) -> PairScorer:
         if callable(spec):
             return score_with(spec)
     want = (
-        "'minilm', 'minilm-weighted', a folder with a model, an object with predict(pairs), or a "
-        "function"
+        "'minilm', 'minilm-weighted', 'minilm-docs', a folder with a model, an object with "
+        "predict(pairs), or a function"
     )
     raise ParameterError.of(
         "scorer", "load_scorer", want, str(spec) if isinstance(spec, Path) else spec
@@ -264,7 +265,7 @@ def _weighted(folder: Path, config: dict[str, Any]) -> PairScorer:
     """A late ladder's head as what it is, without torch where the model allows."""
     from shoestring.match.interaction import TokenInteraction
 
-    backbone, length = str(config.get("backbone")), config["ladder"].get("max_length", 96)
+    backbone, length = Weighting.load(folder).backbone, config["ladder"].get("max_length", 96)
     return TokenInteraction(None if backbone == MINILM else backbone, length, weighting=folder)
 
 

@@ -1,7 +1,8 @@
 """What the tokens of a query weigh, learnt: token interaction with a head, and no model more.
 
 A late ladder without a side network (``shoestring tune score --pairs late --method head``) is one
-matrix row v and three numbers c. A query's token weighs
+matrix row v and three numbers c; with ``--method lora`` the token vectors were changed as well, by
+an adapter of the model, and with ``--method full`` by another model. A query's token weighs
 
     w_i = softmax_i(10 v . q_i)
 
@@ -27,15 +28,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from shoestring.errors import IntegrityError, ParameterError
+from shoestring.text.adapter import Adapter
 from shoestring.text.reading import checked_config
-from shoestring.tune.config import FORMAT
+from shoestring.tune.config import FORMAT, VERSIONS
 
 FloatMatrix = NDArray[np.float32]
 
-MINILM = "minilm"
-OF_MINILM = Path(__file__).with_name("minilm-weighting")  # made by benchmarks/train_scorer.py
+MINILM, DEFAULT = "minilm", "minilm-weighted"  # search has the second
+SHIPPED = {  # made by benchmarks/train_scorer.py
+    DEFAULT: Path(__file__).with_name("minilm-weighting"),
+    "minilm-docs": Path(__file__).with_name("minilm-docs"),
+}
 LOGITS = np.float32(10.0)  # as shoestring.tune.heads.SCALE_AT_FIRST
-VERSIONS = (1,)
 _REMEDY = "Train it again: shoestring tune score --pairs late --method head."
 
 
@@ -52,32 +56,45 @@ class Weighting:
     shares : ndarray of float32 (3,)
         c, of absolute sum 1.
     backbone, backbone_digest : str
-        What it was trained on: "minilm" or a folder.
+        What it is of: "minilm" or a folder.
+    adapter : Adapter, optional
+        That was trained with it.
     """
 
     importance: FloatMatrix
     shares: FloatMatrix
     backbone: str
     backbone_digest: str
+    adapter: Adapter | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> Weighting:
-        """Open the folder of a head that ``shoestring tune score --pairs late`` trained.
+        """Open a folder that ``shoestring tune score --pairs late`` wrote.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Trained by ``--method head``, ``lora`` or ``full``.
 
         Raises
         ------
         FormatError, IntegrityError
             If the folder is of something else, or damaged.
         ParameterError
-            If it is of another ladder, which is a scorer of its own.
+            If it is of a ladder with a side network, which is a scorer of its own.
         """
         folder = Path(folder)
-        document = checked_config(folder, FORMAT, VERSIONS, what="a ladder", remedy=_REMEDY)
+        want = f"{', '.join(map(repr, SHIPPED))}, or a folder of shoestring tune score"
+        missing = ParameterError.of("weighting", "TokenInteraction", want, str(folder))
+        document = checked_config(
+            folder, FORMAT, VERSIONS, what="a ladder", remedy=_REMEDY, missing=missing
+        )
         if not is_weighting(document):
             raise ParameterError.of(
                 "weighting", "TokenInteraction", "a late ladder's head without a side network",
                 str(folder), "Open any other ladder with load_scorer.",
             )  # fmt: skip
+        backbone, adapter = str(document["backbone"]), document.get("adapter")
         file = folder / str(document["weights"])
         try:
             weights = load_file(file)
@@ -90,13 +107,17 @@ class Weighting:
             raise IntegrityError(f"{file} has no finite numbers. {_REMEDY}")
         return cls(
             importance.astype(np.float32), (scale / total).astype(np.float32),
-            str(document["backbone"]), str(document["backbone_digest"]),
+            backbone if backbone == MINILM else str(folder / backbone),  # it may be inside
+            str(document["backbone_digest"]),
+            None if adapter is None else Adapter.load(folder / str(adapter)),
         )  # fmt: skip
 
     @property
     def digest(self) -> str:
         """12 hexadecimal digits."""
         data = np.concatenate([self.importance, self.shares]).tobytes()
+        if self.adapter is not None:
+            data += self.adapter.digest.encode()
         return hashlib.blake2b(data, digest_size=6).hexdigest()
 
     def of_tokens(self, query_tokens: FloatMatrix) -> FloatMatrix:
@@ -166,5 +187,4 @@ def is_weighting(document: dict[str, object]) -> bool:
         isinstance(ladder, dict)
         and ladder.get("pairs") == "late"
         and document.get("with_side") is False
-        and not str(document.get("backbone", "")).startswith("backbone-")
     )

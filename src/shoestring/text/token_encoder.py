@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from shoestring.blas import one_blas_thread
 from shoestring.errors import ParameterError
+from shoestring.text.adapter import Adapter
 from shoestring.text.backbone import (
     load_backbone,
     load_tokenizer,
@@ -45,6 +46,8 @@ class TokenEncoder:
         A bi-encoder, written by sentence-transformers or transformers; MiniLM by default.
     max_length : int
         Tokens that are read of a text, special tokens included; no more than the model reads.
+    adapter : Adapter, optional
+        Added to the model's weights.
 
     Raises
     ------
@@ -54,7 +57,10 @@ class TokenEncoder:
         As :func:`~shoestring.text.backbone.load_backbone`.
     """
 
-    def __init__(self, folder: str | Path | None = None, max_length: int = 128) -> None:
+    def __init__(
+        self, folder: str | Path | None = None, max_length: int = 128,
+        adapter: Adapter | None = None,
+    ) -> None:  # fmt: skip
         from shoestring.text.packed_bert import unfit
 
         self.folder = transformer_folder(folder)
@@ -71,9 +77,9 @@ class TokenEncoder:
         self.packed = fits and not gpu_is_there()
         if self.packed:
             self.n_dims: int = config["hidden_size"]
-            self._forward = _packed(self.folder, config)
+            self._forward = _packed(self.folder, config, adapter)
         else:
-            backbone = load_backbone(self.folder)
+            backbone = load_backbone(self.folder, adapter)
             self.n_dims = backbone.n_dims
             model = backbone.model.half() if gpu_is_there() else backbone.model
             self._forward = partial(_torch_forward, model)
@@ -138,11 +144,13 @@ def unit_rows(vectors: FloatMatrix) -> FloatMatrix:
     return unit
 
 
-def _packed(folder: Path, config: dict[str, Any]) -> Forward:
+def _packed(folder: Path, config: dict[str, Any], adapter: Adapter | None) -> Forward:
     from shoestring.text.packed_bert import PackedBert
 
     weights = read_weights(folder)
     prefix = "bert." if any(name.startswith("bert.") for name in weights) else ""
+    if adapter is not None:
+        adapter.add_to(weights, prefix)
     bert = PackedBert(weights, config, prefix)
 
     def forward(ids: list[list[int]]) -> list[FloatMatrix]:

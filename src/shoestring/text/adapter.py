@@ -1,0 +1,132 @@
+"""A LoRA adapter, in the folder that PEFT writes, added to the weights of its model.
+
+    W' = W + (alpha / r) B A
+
+(Hu et al. 2021, arXiv:2106.09685, section 4.1), once, when the model is loaded, so that a forward
+costs what it did. Neither peft nor torch is needed to read one.
+
+Not covered: DoRA, rank-stabilised LoRA, other ranks for some layers, biases, new embeddings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from shoestring.errors import FormatError
+from shoestring.text.weights import read_model_config
+
+FloatMatrix = NDArray[np.float32]
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_STEM = "base_model.model."
+_PLAIN = {"peft_type": "LORA", "bias": "none"}
+_OTHERWISE = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What is added to the weights of a model.
+
+    Make one with :meth:`load`.
+
+    Parameters
+    ----------
+    folder : Path
+    changes : dict of str to ndarray
+        For each weight, by its name in the model, a matrix of its shape, float32.
+    """
+
+    folder: Path
+    changes: Mapping[str, FloatMatrix]
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Adapter:
+        """Open a folder with adapter_config.json and adapter_model.safetensors.
+
+        Raises
+        ------
+        FormatError
+            If it is no plain LoRA, or a file is missing or damaged.
+        """
+        folder = Path(folder)
+        file = folder / CONFIG
+        if not file.is_file():
+            raise FormatError("is missing; train the adapter again.", file=file)
+        config = read_model_config(folder, CONFIG)
+        unlike = [name for name, want in _PLAIN.items() if config.get(name) != want]
+        unlike += [name for name in _OTHERWISE if config.get(name)]
+        if unlike:
+            got = f"{unlike[0]} {config.get(unlike[0])!r}"
+            raise FormatError(f"must be of a plain LoRA; it has {got}. Merge it.", file=file)
+        file = folder / WEIGHTS
+        try:
+            changes = _changes(load_file(file), config)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"cannot be read ({error}); train it again.", file=file) from error
+        return cls(folder, changes)
+
+    @property
+    def digest(self) -> str:
+        """12 hexadecimal digits."""
+        digest = hashlib.blake2b(digest_size=6)
+        for name, change in sorted(self.changes.items()):
+            digest.update(name.encode() + change.tobytes())
+        return digest.hexdigest()
+
+    def add_to(self, weights: dict[str, FloatMatrix], prefix: str = "") -> None:
+        """Add to weights by their names, in place of the old ones.
+
+        Raises
+        ------
+        FormatError
+            If a weight is not there, or of another shape.
+        """
+        for name, change in self.changes.items():
+            there = weights.get(prefix + name)
+            self._check(name, change, None if there is None else there.shape)
+            weights[prefix + name] = weights[prefix + name] + change
+
+    def add_to_model(self, model: Any) -> None:
+        """Add to the parameters of a torch module, in place; errors of :meth:`add_to`."""
+        import torch
+
+        parameters = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, change in self.changes.items():
+                there = parameters.get(name)
+                self._check(name, change, None if there is None else tuple(there.shape))
+                parameters[name] += torch.from_numpy(change).to(parameters[name].device)
+
+    def _check(self, name: str, change: FloatMatrix, shape: tuple[int, ...] | None) -> None:
+        if shape != change.shape:
+            got = "does not have it" if shape is None else f"has {shape}"
+            raise FormatError(
+                f"is of another model: it changes {name} of shape {change.shape}, and the model "
+                f"{got}. Name the model that it was trained on.",
+                file=self.folder,
+            )
+
+
+def _changes(tensors: Mapping[str, NDArray[Any]], config: Mapping[str, Any]) -> Any:
+    scale = float(config["lora_alpha"]) / float(config["r"])
+    stems = {name.partition(".lora_")[0] for name in tensors}
+    if len(tensors) != 2 * len(stems):
+        raise ValueError("it must have lora_A and lora_B for each weight, and no more")
+    changes = {}
+    for stem in sorted(stems):
+        down, up = (tensors[f"{stem}.lora_{kind}.weight"].astype(np.float64) for kind in "AB")
+        change = np.asarray(scale * (up @ down), np.float32)
+        if not np.isfinite(change).all():
+            raise ValueError(f"{stem} has no finite numbers")
+        name = f"{stem.removeprefix(_STEM)}.weight"
+        changes[name] = np.ascontiguousarray(change.T if config.get("fan_in_fan_out") else change)
+    return changes
