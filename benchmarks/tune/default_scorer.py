@@ -1,18 +1,17 @@
 """The scorer that search has by default: trained here, and what else was tried on the same data.
 
-``python -m benchmarks.tune.default_scorer``: first sentences of docstrings ask for the rest of them
-(``shoestring.text.pydocs.known_items``). Learnt: the documentation of packages whose licences allow
-it (BSD, MIT, Apache and their like); asked: the standard library's, and SciFact and Cranfield,
-which nothing here is tuned on. Each scorer ranks the first 30 texts by MiniLM's vectors.
+``python -m benchmarks.tune.default_scorer``: what scorers learn is in :mod:`benchmarks.tune.lists`,
+what they are asked in :mod:`benchmarks.tune.judged`. Each ranks the first 30 texts by MiniLM's
+vectors.
 
-A list is a question, its own text and some of the 29 others that the vectors have among their first
-30. Questions whose own text is not among them are left out: with them a scorer learns that what is
+Questions whose own text is not among the 30 are not learnt: with them a scorer learns that what is
 right is unlike the question, because only the wrong ones were chosen by likeness (the row "lists of
 all questions").
 
-What is shipped is a late ladder's head without a side network: what a query's tokens weigh, 384
-numbers and four more (``python -m benchmarks.train_scorer --default``). Beside it ladders, LoRA and
-full fine-tuning, and the same numbers in another order.
+What is shipped compares token vectors (``python -m benchmarks.train_scorer --default``): a late
+ladder's head without a side network, which is what a query's tokens weigh, 384 numbers and four
+more, search's default; and the same with LoRA, an adapter of MiniLM of 73,728, for documentation
+alone. Beside them ladders, full fine-tuning, and the same numbers in another order.
 
 Figures: MRR over the 30, nDCG@10, and 95 % of the bootstrap of the difference from token
 interaction. Seeded; lists, trained folders and scores are kept outside git, an interrupted run goes
@@ -24,63 +23,30 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import ir_measures
 import numpy as np
 from scipy.stats import bootstrap
 
 from benchmarks import output
-from benchmarks.data import CACHE
+from benchmarks.tune.judged import LIBRARY, Asked, collections
+from benchmarks.tune.lists import DEPTH, DOCUMENTATION, FEW, FOLDER, PACKAGES, WIKIPEDIA, Way, lists
 
-PACKAGES = (
-    "PIL", "accelerate", "babel", "click", "datasets", "faiss", "fontTools", "fsspec",
-    "huggingface_hub", "jinja2", "joblib", "matplotlib", "mpmath", "mypy", "narwhals", "networkx",
-    "numba", "numpy", "packaging", "pandas", "peft", "polars", "pyarrow", "pydantic", "pygments",
-    "ray", "rich", "scipy", "sentence_transformers", "sklearn", "sympy", "torch", "transformers",
-    "urllib3",
-)  # fmt: skip
-DEPTH, LENGTH, FEW, FEW_ASKED, DRAWS = 30, 96, 2_000, 500, 2_000
-MEASURES = (ir_measures.RR @ DEPTH, ir_measures.nDCG @ 10)
-FOLDER = CACHE / "tune" / "default-scorer"
+LENGTH, FEW_ASKED, DRAWS = 96, 500, 2_000
 BASE = "token interaction"
 CONTROLS = ("random order", "vectors", BASE)
+ELSEWHERE = "elsewhere"  # all queries but the library's
 
-
-@dataclass(frozen=True)
-class Way:
-    """How a scorer is trained.
-
-    Parameters
-    ----------
-    method, pairs : str
-        As ``shoestring tune score`` has them.
-    limit : int or None
-        Lists at most.
-    epochs, rate, decay : float
-    n_wrong : int
-        Texts beside the right one in a list.
-    all_questions : bool
-        Lists of those whose own text is not among the first, too.
-    """
-
-    method: str
-    pairs: str
-    limit: int | None = FEW
-    epochs: float = 2.0
-    rate: float = 2e-3
-    decay: float = 0.01
-    n_wrong: int = 3
-    all_questions: bool = False
-
-
-SHIPPED = "head, late"
-SHUFFLED = f"{SHIPPED}, its numbers shuffled"
+DEFAULT = "head, late"
+SHIPPED = {"minilm-weighted": DEFAULT, "minilm-docs": "LoRA, late"}  # in the package
+SHUFFLED = ", its numbers shuffled"
 WAYS = {
-    SHIPPED: Way("head", "late", None, epochs=4, rate=3e-3, decay=5.0, n_wrong=7),
+    DEFAULT: Way("head", "late", None, epochs=4, rate=3e-3, decay=5.0, n_wrong=7),
+    "LoRA, late": Way("lora", "late", None, epochs=1, rate=5e-4),
+    "LoRA, late, with Wikipedia": Way(
+        "lora", "late", 7_000, epochs=1, rate=5e-4, sources=(DOCUMENTATION, WIKIPEDIA)
+    ),
     "ladder, late": Way("ladder", "late", None),
     f"head, late, {FEW:,} lists": Way("head", "late", epochs=10, rate=3e-3, decay=5.0),
     "the same, lists of all questions": Way(
@@ -94,96 +60,6 @@ WAYS = {
 }
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Questions, texts, the first ones by vectors (questions, DEPTH), and which are right."""
-
-    questions: list[str]
-    texts: list[str]
-    places: np.ndarray
-    right: dict[int, set[int]]
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """Each question with each of its first texts, one question after the other."""
-        rows = enumerate(self.places)
-        return [(self.questions[i], self.texts[place]) for i, row in rows for place in row]
-
-    def figures(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Reciprocal ranks and nDCG@10 by scores (questions, DEPTH)."""
-        order = np.argsort(-scores, axis=1, kind="stable")
-        ranked = np.take_along_axis(self.places[: len(scores)], order, 1)
-        run = {
-            str(i): {str(place): -rank for rank, place in enumerate(row)}
-            for i, row in enumerate(ranked)
-        }
-        qrels = {key: {str(place): 1 for place in self.right[int(key)]} for key in run}
-        found = {measure: np.zeros(len(scores)) for measure in MEASURES}
-        for value in ir_measures.iter_calc(MEASURES, qrels, run):
-            found[value.measure][int(value.query_id)] = value.value
-        ranks, ndcg = found.values()
-        return ranks, ndcg
-
-
-def first_places(questions: list[str], texts: list[str]) -> np.ndarray:
-    """The first texts by MiniLM's vectors (questions, DEPTH)."""
-    from shoestring.text.encoders import SentenceEncoder
-
-    encoder = SentenceEncoder()
-    asked, kept = encoder.encode(questions), encoder.encode(texts)
-    places = np.empty((len(questions), DEPTH), np.int64)
-    for start in range(0, len(questions), 512):
-        likeness = asked[start : start + 512] @ kept.T
-        places[start : start + 512] = np.argsort(-likeness, axis=1, kind="stable")[:, :DEPTH]
-    return places
-
-
-def known_answers(packages: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Questions and their texts, of packages or (none) of the standard library."""
-    from shoestring.text.pydocs import known_items, python_docs
-
-    own = {record.id for record in python_docs()} if packages else set()
-    items = list(known_items(r for r in python_docs(packages) if r.id not in own))
-    return [item.question for item in items], [item.record.text for item in items]
-
-
-@cache
-def candidates() -> tuple[list[str], list[str], np.ndarray]:
-    """Questions and texts that are learnt, and their first places; made once."""
-    file = FOLDER / "candidates.npz"
-    questions, texts = known_answers(PACKAGES)
-    if file.exists():
-        with np.load(file) as kept:
-            if len(kept["places"]) == len(questions):
-                return questions, texts, kept["places"]
-    places = first_places(questions, texts)
-    np.savez(file, places=places)
-    return questions, texts, places
-
-
-def lists(way: Way, seed: int) -> Path:
-    """Write the lists that a way learns from, once."""
-    kind = "all" if way.all_questions else "found"
-    file = FOLDER / f"lists-{kind}-{way.limit}-{way.n_wrong}-{seed}.jsonl"
-    if file.exists():
-        return file
-    questions, texts, places = candidates()
-    rng = np.random.default_rng(seed)
-    aside = file.with_suffix(".writing")
-    n_left = way.limit or len(questions)
-    with aside.open("w", encoding="utf-8") as out:
-        for row in rng.permutation(len(questions)):
-            wrong = places[row][places[row] != row]
-            if n_left and (way.all_questions or len(wrong) < DEPTH):
-                n_left -= 1
-                rows = [(row, 1), *((i, 0) for i in rng.permutation(wrong)[: way.n_wrong])]
-                for i, label in rows:
-                    line = {"a": questions[row], "b": texts[i], "label": label}
-                    out.write(json.dumps(line) + "\n")
-    aside.rename(file)
-    return file
-
-
 def trained(name: str, seed: int) -> Path:
     """The folder of a way, trained if it is not there."""
     from shoestring.tune.config import LadderConfig
@@ -193,7 +69,7 @@ def trained(name: str, seed: int) -> Path:
     from shoestring.tune.training import TrainSettings
 
     way = WAYS[name]
-    folder = FOLDER / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+    folder = FOLDER / _file_name(name, seed)
     if (folder / "config.json").exists():
         return folder
     backpropagated = way.method in ("lora", "full")
@@ -214,47 +90,35 @@ def trained(name: str, seed: int) -> Path:
     return folder
 
 
-def ship(seed: int) -> Path:
-    """Train what search has by default, and put it into the package."""
-    from shoestring.match.weighting import OF_MINILM
+def ship(seed: int) -> list[Path]:
+    """Train what is in the package, and put it there."""
+    from shoestring.match import weighting
 
     FOLDER.mkdir(parents=True, exist_ok=True)
-    folder = trained(SHIPPED, seed)
-    shutil.rmtree(OF_MINILM, ignore_errors=True)
-    shutil.copytree(folder, OF_MINILM)
-    return OF_MINILM
+    for name, folder in weighting.SHIPPED.items():
+        made = trained(SHIPPED[name], seed)
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(made, folder)
+    return list(weighting.SHIPPED.values())
 
 
-def collections() -> dict[str, Asked]:
-    """The standard library; SciFact's validation claims and Cranfield, whole."""
-    from benchmarks.search import corpora
+def shuffled(name: str, seed: int) -> Path:
+    """The folder of a scorer with the numbers of each matrix in another order: the control."""
+    from safetensors.numpy import load_file, save_file
 
-    questions, texts = known_answers(())
-    own = {i: {i} for i in range(len(questions))}
-    found = {"standard library": (questions, texts, own)}
-    rng = np.random.default_rng(0)
-    for name, n_texts in (("scifact", 10**5), ("cranfield", 1_400)):
-        given = getattr(corpora, name)(n_texts, rng, n_test=10**5)
-        judged = [i for i in range(len(given.queries)) if given.relevant[i]]
-        right = {n: given.relevant[i] for n, i in enumerate(judged)}
-        found[name] = [given.queries[i] for i in judged], given.texts, right
-    return {
-        name: Asked(questions, texts, first_places(questions, texts), right)
-        for name, (questions, texts, right) in found.items()
-    }
+    folder, rng = FOLDER / _file_name(name + SHUFFLED, seed), np.random.default_rng(seed)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(trained(name, seed), folder)
+    for file in sorted(folder.rglob("*.safetensors")):
+        weights = load_file(file)
+        matrices = {name: array for name, array in sorted(weights.items()) if array.ndim > 1}
+        mixed = {name: rng.permuted(array, axis=None) for name, array in matrices.items()}
+        save_file({**weights, **mixed}, file)
+    return folder
 
 
-def shuffled(seed: int) -> Any:
-    """The shipped scorer with its numbers in another order: the control."""
-    from dataclasses import replace
-
-    from shoestring.match import TokenInteraction
-
-    scorer = TokenInteraction(max_length=LENGTH, weighting=trained(SHIPPED, seed))
-    order = np.random.default_rng(seed).permutation(len(scorer.weighting.importance))
-    importance = scorer.weighting.importance[order]
-    scorer.weighting = replace(scorer.weighting, importance=importance)
-    return scorer
+def _file_name(name: str, seed: int) -> str:
+    return f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
 def scores_of(name: str, seed: int, asked: dict[str, Asked]) -> dict[str, np.ndarray]:
@@ -266,23 +130,25 @@ def scores_of(name: str, seed: int, asked: dict[str, Asked]) -> dict[str, np.nda
         return {key: rng.random(one.places.shape) for key, one in asked.items()}
     if name == "vectors":
         return {key: np.tile(-np.arange(DEPTH), (len(one.places), 1)) for key, one in asked.items()}
-    file = FOLDER / f"scores-{name.replace(', ', '-').replace(' ', '-')}-{seed}.npz"
+    file = FOLDER / f"scores-{_file_name(name, seed)}.npz"
+    found: dict[str, np.ndarray] = {}
     if file.exists():
         with np.load(file) as kept:
-            return dict(kept)
+            found = dict(kept)
+    if asked.keys() <= found.keys():
+        return {key: found[key] for key in asked}
     if name == BASE:
         scorer: Any = TokenInteraction(max_length=LENGTH)
-    elif name == SHUFFLED:
-        scorer = shuffled(seed)
     else:
-        scorer = load_scorer(trained(name, seed))
-    found = {}
-    for key, one in asked.items():
+        way, control, _ = name.partition(SHUFFLED)
+        scorer = load_scorer(shuffled(way, seed) if control else trained(way, seed))
+    for key in asked.keys() - found.keys():
+        one = asked[key]
         n = FEW_ASKED if "joint" in name else len(one.questions)
         pairs = one.pairs[: n * DEPTH]
         found[key] = np.asarray(scorer.predict(pairs), np.float64).reshape(-1, DEPTH)
     np.savez(file, **found)
-    return found
+    return {key: found[key] for key in asked}
 
 
 def interval(a: np.ndarray, b: np.ndarray, seed: int) -> list[float]:
@@ -294,31 +160,49 @@ def interval(a: np.ndarray, b: np.ndarray, seed: int) -> list[float]:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Train, rank, compare."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    asked = collections()
+    asked, default = collections(), WAYS[DEFAULT]
+    shuffles = [way + SHUFFLED for way in SHIPPED.values() if way in options.ways]
     table: dict[str, Any] = {}
     base: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for name in (*CONTROLS, *options.ways, SHUFFLED):
-        row = {}
-        for key, scores in scores_of(name, options.seed, asked).items():
-            ranks, ndcg = asked[key].figures(scores)
-            if name == BASE:
-                base[key] = ranks, ndcg
-            row[key] = {"MRR@30": round(float(ranks.mean()), 4), "nDCG@10": _mean(ndcg)}
-            if key in base and name != BASE:
-                n, of_ranks = len(ranks), key == "standard library"
-                mine, theirs = (ranks, base[key][0]) if of_ranks else (ndcg, base[key][1])
-                row[key]["difference"] = interval(mine, theirs[:n], options.seed)
-                row[key]["questions"] = n
-        table[name] = row
-        output.show({name: row})
+    for name in (*CONTROLS, *options.ways, *shuffles):
+        scores = scores_of(name, options.seed, asked)
+        found = {key: asked[key].figures(scores[key]) for key in asked}
+        base = found if name == BASE else base
+        table[name] = compared(found, None if name in CONTROLS else base, options.seed)
+        output.show({name: table[name]})
     result = {
-        "shipped": SHIPPED, "table": table,
+        "default": DEFAULT, "shipped": {way: name for name, way in SHIPPED.items()}, "table": table,
         "ways": {name: vars(WAYS[name]) for name in options.ways},
-        "lists": sum(1 for _ in lists(WAYS[SHIPPED], options.seed).open()) // 8,
+        "lists": sum(1 for _ in lists(default, options.seed).open()) // (1 + default.n_wrong),
         "packages": PACKAGES, "bars": bars(table), **output.versions("shoestring", "peft"),
     }  # fmt: skip
     output.write(result, options)
     return result
+
+
+def compared(
+    found: dict[str, tuple[np.ndarray, np.ndarray]],
+    base: dict[str, tuple[np.ndarray, np.ndarray]] | None, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Figures of each collection, of all but the library's together, and their differences.
+
+    Parameters
+    ----------
+    found, base : dict
+        Of each collection the reciprocal rank and the nDCG@10 of each query.
+    """
+    row: dict[str, Any] = {}
+    for key in (*found, ELSEWHERE):
+        keys = [key] if key in found else [other for other in found if other != LIBRARY]
+        ranks, ndcg = (np.concatenate([found[k][i] for k in keys]) for i in (0, 1))
+        row[key] = {"MRR@30": _mean(ranks), "nDCG@10": _mean(ndcg)}
+        if base is not None:
+            which = 0 if key == LIBRARY else 1
+            theirs = [base[k][which][: len(found[k][which])] for k in keys]
+            mine = ranks if which == 0 else ndcg
+            row[key]["difference"] = interval(mine, np.concatenate(theirs), seed)
+            row[key]["questions"] = len(mine)
+    return row
 
 
 def _mean(values: np.ndarray) -> float:
@@ -326,16 +210,14 @@ def _mean(values: np.ndarray) -> float:
 
 
 def bars(table: dict[str, Any]) -> dict[str, bool]:
-    """Whether what is shipped may be: better on documentation, no worse elsewhere."""
-    row = table[SHIPPED]
+    """Whether search's default may be: better on documentation, no worse anywhere else."""
+    row = table[DEFAULT]
     return {
-        "better than token interaction on the standard library": (
-            row["standard library"]["difference"][0] > 0
-        ),
+        f"better than token interaction on the {LIBRARY}": row[LIBRARY]["difference"][0] > 0,
         **{
-            f"no worse on {key}": row[key]["difference"][1] >= 0
+            f"no worse {'' if key == ELSEWHERE else 'on '}{key}": row[key]["difference"][1] >= 0
             for key in row
-            if key != "standard library"
+            if key != LIBRARY
         },
     }
 
@@ -343,11 +225,11 @@ def bars(table: dict[str, Any]) -> dict[str, bool]:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    output.options(parser, quick="what is shipped, alone")
+    output.options(parser, quick="search's default, alone")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     options = parser.parse_args()
     if options.quick:
-        options.ways = [SHIPPED]
+        options.ways = [DEFAULT]
     measure(options)
 
 

@@ -100,12 +100,16 @@ def scale(document: Document) -> Lines:
 
 
 def default_scorer(document: Document) -> Lines:
-    """What ranks the standard library, SciFact and Cranfield how well."""
-    table = document["table"]
+    """What ranks the standard library and other collections how well."""
+    table, default = document["table"], document["ways"][document["default"]]
+    learnt = {
+        "documentation": f"the documentation of {len(document['packages'])} packages",
+        "wikipedia": "the English Wikipedia",
+    }
     collections = list(next(iter(table.values())))
     figures = {key: FIGURES.get(key, "nDCG@10") for key in collections}
     rows = {
-        name + (" **(default)**" if name == document["shipped"] else ""): [
+        name + _shipped_as(name, document): [
             _with_interval(row[key], figures[key]) for key in collections
         ]
         for name, row in table.items()
@@ -113,15 +117,23 @@ def default_scorer(document: Document) -> Lines:
     return [
         "## Tuning: the default scorer",
         "",
-        f"`python -m benchmarks.tune.default_scorer`: {document['lists']:,} lists of the "
-        f"documentation of {len(document['packages'])} packages; in brackets 95 % of the bootstrap "
-        f"of the difference from token interaction. {ran(document)}",
+        f"`python -m benchmarks.tune.default_scorer`: {document['lists']:,} lists of "
+        f"{' and of '.join(learnt[source] for source in default['sources'])}; in brackets 95 % of "
+        "the bootstrap of the difference from token interaction; elsewhere: all queries but the "
+        f"library's. {ran(document)}",
         "",
         *markdown("", [f"{key}, {figure}" for key, figure in figures.items()], rows),
         "",
         *(f"- {bar}: {yes(holds)}" for bar, holds in document["bars"].items()),
         "",
     ]
+
+
+def _shipped_as(way: str, document: Document) -> str:
+    name = document["shipped"].get(way)
+    if name is None:
+        return ""
+    return f" **({name}, the default)**" if way == document["default"] else f" **({name})**"
 
 
 def _with_interval(cell: dict[str, Any], figure: str) -> str:

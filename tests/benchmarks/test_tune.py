@@ -1,6 +1,7 @@
 """The tune benchmark: its own arithmetic, its bars; its page says what its files say."""
 
 import csv
+import gzip
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import typer
 
 pytest.importorskip("torch")
 
-from benchmarks.tune import data, default_scorer, page, quality, speed
+from benchmarks.tune import data, default_scorer, judged, lists, page, quality, speed
 
 from shoestring.tune.command import app
 
@@ -159,8 +160,10 @@ def test_the_page_says_what_the_files_say():
         },
         "tune-default-scorer": {
             "machine": "M", "python": "P", "commit": "C", "seed": 0, "load average": 0.1,
-            "shipped": "head, late", "lists": 15_000, "packages": ["numpy", "scipy"],
+            "default": "head, late", "shipped": {"head, late": "m", "x": "n"}, "lists": 15_000,
+            "packages": ["numpy", "scipy"],
             "bars": {"no worse on scifact": True},
+            "ways": {"head, late": {"sources": ["documentation", "wikipedia"]}},
             "table": {
                 "token interaction": {
                     "standard library": {"MRR@30": 0.4336, "nDCG@10": 0.5},
@@ -206,14 +209,14 @@ def test_the_page_says_what_the_files_say():
         "| a cached epoch, of LoRA's | 0.111 | 0.125 | yes |",
         "| full | more than 22 | - |",
         "69 % less memory",
-        "| head, late **(default)** | 0.4545 (+0.0100 to +0.0300; 2,125 questions) | 0.6300 (-0.01",
-        "15,000 lists of the documentation of 2 packages",
+        "| head, late **(m, the default)** | 0.4545 (+0.0100 to +0.0300; 2,125 questions) | 0.63",
+        "15,000 lists of the documentation of 2 packages and of the English Wikipedia; in brack",
     ):
         assert said in text
     assert page.sections({}.get) == []
 
 
-ASKED = default_scorer.Asked(
+ASKED = judged.Asked(
     ["q", "r"], ["a", "b", "c", "d"], np.array([[2, 0, 1], [3, 1, 0]]), {0: {0, 3}, 1: {2}}
 )
 
@@ -236,14 +239,18 @@ def test_figures_are_those_of_a_hand_count():
 def few_candidates(monkeypatch, tmp_path):
     places = np.array([[0, 1, 2], [2, 0, 3], [2, 3, 0], [1, 0, 2]])
     texts = list("abcd")
-    monkeypatch.setattr(default_scorer, "DEPTH", 3)
-    monkeypatch.setattr(default_scorer, "FOLDER", tmp_path)
-    monkeypatch.setattr(default_scorer, "candidates", lambda: (list("ABCD"), texts, places))
+    found = {
+        lists.DOCUMENTATION: (list("ABCD"), texts, places),
+        lists.WIKIPEDIA: (list("WXYZ"), texts, places),
+    }
+    monkeypatch.setattr(lists, "DEPTH", 3)
+    monkeypatch.setattr(lists, "FOLDER", tmp_path)
+    monkeypatch.setattr(lists, "candidates", found.get)
 
 
 def lines_of(**settings):
-    way = default_scorer.Way("head", "late", **settings)
-    text = default_scorer.lists(way, 0).read_text("utf-8")
+    way = lists.Way("head", "late", **settings)
+    text = lists.lists(way, 0).read_text("utf-8")
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -262,8 +269,64 @@ def test_lists_of_all_questions_are_the_counterexample(few_candidates):
     assert ("B", "b") in [(line["a"], line["b"]) for line in lines if line["label"]]
 
 
-def test_no_more_lists_than_were_asked_for(few_candidates):
+def test_no_more_lists_than_were_asked_for_of_each_source(few_candidates):
     assert len({line["a"] for line in lines_of(limit=1)}) == 1
+    both = lines_of(limit=1, sources=(lists.DOCUMENTATION, lists.WIKIPEDIA))
+    asked = "".join(sorted({line["a"] for line in both}))
+    assert asked in ("AW", "AY", "CW", "CY")
+
+
+def test_differences_are_of_each_collection_and_of_all_but_the_library():
+    base = {
+        judged.LIBRARY: (np.zeros(4), np.zeros(4)), "a": (np.zeros(2), np.full(2, 0.5)),
+        "b": (np.zeros(2), np.full(2, 0.25)),
+    }  # fmt: skip
+    found = {
+        judged.LIBRARY: (np.full(3, 0.5), np.zeros(3)), "a": (np.ones(2), np.ones(2)),
+        "b": (np.zeros(2), np.full(2, 0.25)),
+    }  # fmt: skip
+    row = default_scorer.compared(found, base, 0)
+    assert row[judged.LIBRARY] == {
+        "MRR@30": 0.5, "nDCG@10": 0.0, "difference": [0.5, 0.5], "questions": 3
+    }  # fmt: skip
+    assert row["a"]["difference"] == [0.5, 0.5]
+    assert row["b"]["difference"] == [0.0, 0.0]
+    elsewhere = row[default_scorer.ELSEWHERE]
+    assert (elsewhere["nDCG@10"], elsewhere["questions"]) == (0.625, 4)
+    assert elsewhere["difference"][0] < 0.25 < elsewhere["difference"][1]
+    assert "difference" not in default_scorer.compared(found, None, 0)["a"]
+
+
+def test_scores_that_were_kept_are_not_asked_for_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(default_scorer, "FOLDER", tmp_path)
+    asked = {"x": ASKED, "y": ASKED}
+    places = np.zeros((2, 3))
+    np.savez(tmp_path / "scores-token-interaction-0.npz", x=places, y=places, z=places)
+    found = default_scorer.scores_of(default_scorer.BASE, 0, asked)
+    assert sorted(found) == ["x", "y"]
+
+
+def test_a_small_collection_has_its_judged_queries(monkeypatch, tmp_path):
+    records = ".I 1\n.T\nOne\n.W\nfirst\ntext\n.I 2\n.T\nTwo\n.A\nSomebody\n"
+    with gzip.open(tmp_path / "all.gz", "wt") as file:
+        file.write(records)
+    (tmp_path / "qry").write_text(".I 1\n.W\nwhat\n.I 2\n.W\nwho\n", "utf-8")
+    (tmp_path / "rel").write_text("02 2 0 0\n", "utf-8")
+    monkeypatch.setattr(judged, "require", lambda name: tmp_path / name)
+    assert judged.smart("all.gz", "qry", "rel") == (["who"], ["One. first text", "Two."], {0: {1}})
+
+
+def test_npl_is_read_by_the_names_of_its_texts(monkeypatch, tmp_path):
+    folder = tmp_path / "retrieval" / "npl-vaswani"
+    folder.mkdir(parents=True)
+    text = "<DOC>\n<DOCNO>7</DOCNO>\nwaves\n</DOC>\n<DOC>\n<DOCNO>9</DOCNO>\nnoise\n</DOC>\n"
+    with gzip.open(folder / "doc-text.trec.gz", "wt") as file:
+        file.write(text)
+    topics = "<top>\n<num>1</num><title>\nWAVES\n</title>\n</top>\n"
+    (folder / "query-text.trec").write_text(topics, "utf-8")
+    (folder / "qrels").write_text("1 0 9 1\n1 0 7 0\n", "utf-8")
+    monkeypatch.setattr(judged, "require", lambda name: tmp_path / name)
+    assert judged.npl() == (["WAVES"], ["waves", "noise"], {0: {1}})
 
 
 def test_the_interval_is_about_the_mean_difference():
@@ -280,14 +343,44 @@ def test_the_interval_is_about_the_mean_difference():
 )
 def test_what_may_be_shipped_is_better_here_and_no_worse_there(library, scifact, want):
     row = {"standard library": {"difference": library}, "scifact": {"difference": scifact}}
-    assert tuple(default_scorer.bars({"head, late": row}).values()) == want
+    assert tuple(default_scorer.bars({default_scorer.DEFAULT: row}).values()) == want
 
 
-def test_what_is_shipped_can_be_made_again():
-    from shoestring.match.weighting import is_weighting
+def test_what_is_shipped_can_be_made_again(monkeypatch, tmp_path):
+    from shoestring.match import weighting
 
-    way = default_scorer.WAYS[default_scorer.SHIPPED]
-    assert (way.method, way.pairs, way.limit) == ("head", "late", None)
-    assert is_weighting(
-        {"ladder": {"pairs": way.pairs}, "with_side": way.method == "ladder", "backbone": "minilm"}
-    )
+    for name, folder in weighting.SHIPPED.items():
+        way = default_scorer.WAYS[default_scorer.SHIPPED[name]]
+        assert (way.pairs, way.limit) == ("late", None)
+        assert any(folder.glob("adapter-*")) == (way.method == "lora")
+
+    def trained(name, seed):
+        folder = tmp_path / f"{name} {seed}"
+        folder.mkdir()
+        (folder / "config.json").write_text(name, "utf-8")
+        return folder
+
+    shipped = {name: tmp_path / name for name in weighting.SHIPPED}
+    monkeypatch.setattr(default_scorer, "FOLDER", tmp_path)
+    monkeypatch.setattr(default_scorer, "trained", trained)
+    monkeypatch.setattr(weighting, "SHIPPED", shipped)
+    assert default_scorer.ship(0) == list(shipped.values())
+    for name, folder in shipped.items():
+        assert (folder / "config.json").read_text("utf-8") == default_scorer.SHIPPED[name]
+
+
+def test_the_control_has_the_same_numbers_in_another_order(monkeypatch, tmp_path):
+    numpy_files = pytest.importorskip("safetensors.numpy")
+    folder = tmp_path / "trained"
+    (folder / "adapter-1").mkdir(parents=True)
+    weights = {"a": np.arange(12.0).reshape(3, 4), "bias": np.arange(3.0)}
+    for file in (folder / "side-1.safetensors", folder / "adapter-1" / "m.safetensors"):
+        numpy_files.save_file(weights, file)
+    monkeypatch.setattr(default_scorer, "FOLDER", tmp_path)
+    monkeypatch.setattr(default_scorer, "trained", lambda name, seed: folder)
+    mixed = default_scorer.shuffled("head, late", 0)
+    for name in ("side-1.safetensors", "adapter-1/m.safetensors"):
+        found, old = (numpy_files.load_file(where / name) for where in (mixed, folder))
+        assert sorted(found["a"].ravel()) == sorted(old["a"].ravel())
+        assert (found["a"] != old["a"]).any()
+        assert (found["bias"] == old["bias"]).all()
