@@ -29,7 +29,7 @@ from safetensors.numpy import load_file
 
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.text.adapter import Adapter
-from shoestring.text.reading import checked_config
+from shoestring.text.reading import CONFIG, checked_config
 from shoestring.tune.config import FORMAT, VERSIONS
 
 FloatMatrix = NDArray[np.float32]
@@ -94,6 +94,9 @@ class Weighting:
                 "weighting", "TokenInteraction", "a late ladder's head without a side network",
                 str(folder), "Open any other ladder with load_scorer.",
             )  # fmt: skip
+        lacking = {"backbone", "backbone_digest", "weights"} - document.keys()
+        if lacking:
+            raise IntegrityError(f"{folder / CONFIG} lacks {min(lacking)!r}. {_REMEDY}")
         backbone, adapter = str(document["backbone"]), document.get("adapter")
         file = folder / str(document["weights"])
         try:

@@ -43,10 +43,13 @@ class Adapter:
     folder : Path
     changes : dict of str to ndarray
         For each weight, by its name in the model, a matrix of its shape, float32.
+    digest : str
+        Of its files, 12 hexadecimal digits: a product's last bit is each machine's own.
     """
 
     folder: Path
     changes: Mapping[str, FloatMatrix]
+    digest: str
 
     @classmethod
     def load(cls, folder: str | Path) -> Adapter:
@@ -72,15 +75,8 @@ class Adapter:
             changes = _changes(load_file(file), config)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise FormatError(f"cannot be read ({error}); train it again.", file=file) from error
-        return cls(folder, changes)
-
-    @property
-    def digest(self) -> str:
-        """12 hexadecimal digits."""
-        digest = hashlib.blake2b(digest_size=6)
-        for name, change in sorted(self.changes.items()):
-            digest.update(name.encode() + change.tobytes())
-        return digest.hexdigest()
+        content = (folder / CONFIG).read_bytes() + file.read_bytes()
+        return cls(folder, changes, hashlib.blake2b(content, digest_size=6).hexdigest())
 
     def add_to(self, weights: dict[str, FloatMatrix], prefix: str = "") -> None:
         """Add to weights by their names, in place of the old ones.
