@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ScorerError
-from shoestring.match.weighting import MINILM, SHIPPED, Weighting, is_weighting
+from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
 from shoestring.text.throughput import Throughput
 from shoestring.tune.config import FORMAT
 from shoestring.types import PairScorer
@@ -265,8 +265,9 @@ def _weighted(folder: Path, config: dict[str, Any]) -> PairScorer:
     """A late ladder's head as what it is, without torch where the model allows."""
     from shoestring.match.interaction import TokenInteraction
 
-    backbone, length = Weighting.load(folder).backbone, config["ladder"].get("max_length", 96)
-    return TokenInteraction(None if backbone == MINILM else backbone, length, weighting=folder)
+    backbone, length = config.get("backbone", MINILM), config["ladder"].get("max_length", 96)
+    model = None if backbone == MINILM else folder / str(backbone)  # it may be inside
+    return TokenInteraction(model, length, weighting=folder)
 
 
 def _checked(
