@@ -165,6 +165,8 @@ def test_a_saved_folder_answers_as_the_trained_model_does(
     model, inputs = trained(method, frozen, inputs_of, **changes)
     want = model(**inputs)["logits"]
     model.save_pretrained(tmp_path / "out")
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len({file.stat().st_mode for file in files}) == 1
     if method == "full":
         shutil.rmtree(source)  # what is saved stands alone
     again = Ladder.from_pretrained(tmp_path / "out", dtype="float32")

@@ -123,6 +123,7 @@ def test_the_folder_loads_as_a_backbone_and_in_transformers(language, trained):
     folder, _ = trained[language]
     names = {path.name for path in folder.iterdir()}
     assert names == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
     frozen = Frozen.load(folder, "float32")
     assert (frozen.width, frozen.n_layers, frozen.max_length) == (32, 1, 24)
     text = lines_of(ENGLISH if language == "en" else CHINESE)[0]

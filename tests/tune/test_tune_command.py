@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -342,6 +343,20 @@ def test_a_disk_that_fills_while_caching_is_a_note(run, source, tmp_path, monkey
     assert code == 0
     assert "note: The outputs of the backbone cannot be kept in" in err
     assert "No space left on device" in err
+
+
+@pytest.mark.parametrize("method", ["ladder", "full"])
+def test_a_disk_without_room_for_a_checkpoint_is_one_sentence(run, source, tmp_path, method):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        options = ("--method", method, "--cache", "0", *QUICK)
+        code, out, err = run("classify", source, "--out", tmp_path / "m", *options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (code, out) == (2, "")
+    assert "m.tuning cannot be written: " in err and "Traceback" not in err
+    assert not (tmp_path / "m").exists() and not (tmp_path / "m.tuning").exists()
 
 
 def test_standard_error_is_free_of_the_lines_of_others(run, source, tmp_path):

@@ -21,7 +21,7 @@ from shoestring.text.adapter import Adapter
 from shoestring.text.numbered import NumberedFolder
 from shoestring.text.reading import CONFIG, checked_config
 from shoestring.text.weights import weights_digest
-from shoestring.text.writing import sync_folder, written_aside
+from shoestring.text.writing import sync_folder, written_aside, written_by
 from shoestring.tune.config import FORMAT, VERSIONS, LadderConfig
 from shoestring.tune.frozen import Frozen
 
@@ -80,6 +80,8 @@ def save(
     number = FOLDER.claim(folder)
     name, inside = f"side-{number}.safetensors", f"{kind}-{number}"
     weights = {key: value.detach().cpu().contiguous() for key, value in ladder.state_dict().items()}
+    if write is not None:
+        written_by(write, folder / inside)
     with written_aside(folder / name) as file:
         file.write(serialised(weights))
     document = {
@@ -92,7 +94,6 @@ def save(
         "ladder": ladder.settings.to_dict(),
     }
     if write is not None:
-        write(folder / inside)
         if kind == ADAPTER:
             document |= {"format_version": VERSIONS[1], ADAPTER: inside}
         else:

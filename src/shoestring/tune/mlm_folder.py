@@ -18,7 +18,7 @@ from transformers import BertForMaskedLM
 from shoestring.errors import ParameterError
 from shoestring.text.backbone import quiet_loading
 from shoestring.text.weights import read_model_config
-from shoestring.text.writing import sync_folder, written_aside
+from shoestring.text.writing import sync_folder, written_aside, written_by
 from shoestring.tune.mlm_tokenizer import ROLES, SPECIAL
 from shoestring.tune.training import HOW
 
@@ -80,7 +80,7 @@ def save(model: Any, tokenizer: Tokenizer, aside: Path, out: Path) -> None:
     plain.load_state_dict(model.state_dict())
     plain.config.made_by = MADE_BY
     with quiet_loading():
-        plain.save_pretrained(new)
+        written_by(plain.save_pretrained, new)
     (new / "generation_config.json").unlink(missing_ok=True)
     with written_aside(new / "tokenizer.json") as file:
         file.write(tokenizer.to_str(pretty=True).encode())

@@ -23,7 +23,7 @@ from torch import nn
 
 from shoestring.errors import ParameterError, ShoestringError, StorageError
 from shoestring.text.backbone import quiet_loading
-from shoestring.text.writing import written_aside
+from shoestring.text.writing import libraries_writing, written_aside
 from shoestring.tune.budget import Bar, Budget, Clock, KeepPlace, schedule
 from shoestring.tune.measures import (
     BEST,
@@ -136,6 +136,8 @@ def fit(
         If the minutes are too few for an epoch.
     ParameterError
         If the loss became infinite or NaN.
+    StorageError
+        If there is no room for a checkpoint.
     KeyboardInterrupt
         At Ctrl-C, after a checkpoint.
     """
@@ -158,7 +160,8 @@ def fit(
         callbacks=[budget, place, *callbacks, *([Bar(budget)] if progress else [])],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
-    with clock.phase("training"), place.watching(), quiet_loading():
+    writing = libraries_writing(folder)
+    with clock.phase("training"), place.watching(), quiet_loading(), writing:
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     with clock.phase("evaluation"):
         held_out = _best(trainer, measure) or trainer.evaluate(eval_data)
@@ -286,10 +289,10 @@ def begin(folder: Path, how: dict[str, Any], settings: TrainSettings, *, resume:
 
 @contextmanager
 def place_in(folder: Path) -> Iterator[None]:
-    """Leave nothing behind where training fails before its first checkpoint."""
+    """Leave nothing behind where training fails before its first whole checkpoint."""
     try:
         yield
     except ShoestringError:
-        if not any(folder.glob("checkpoint-*")):
+        if last_checkpoint(folder) is None:
             shutil.rmtree(folder, ignore_errors=True)
         raise
