@@ -2,15 +2,21 @@
 
 The documentation of the standard library, where a first sentence asks for the rest; SciFact's
 validation claims and Cranfield; CACM and CISI (titles and abstracts of computer and library
-science, 52 and 76 queries), NPL (electronics, 93 queries, all in one case). Any grade above 0 is
-relevant. Each query is asked for the first 30 texts by MiniLM's vectors.
+science, 52 and 76 queries), NPL (electronics, 93 queries, all in one case); NFCorpus' test half
+(nutrition, titles that ask for medical abstracts without their stop words); questions and the
+sentences that answer them of WikiQA's and TREC QA's test halves; LiveQA (medical questions, whose
+answers are right from grade 3 of 4 on). Elsewhere any grade above 0 is relevant. Each query is
+asked for the first 30 texts by MiniLM's vectors.
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
 import re
-from collections.abc import Mapping
+import xml.etree.ElementTree as ET
+import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +98,67 @@ def npl() -> Judged:
     return _with_answers({name: query.strip() for name, query in asked}, texts, right)
 
 
+def nfcorpus() -> Judged:
+    """NFCorpus: ``id TAB text`` in lines, judgements of TREC."""
+    folder = "retrieval/nfcorpus/test"
+    with gzip.open(require(f"{folder}.docs.gz"), "rt", encoding="utf-8") as file:
+        documents = [line.rstrip("\n").split("\t", 1) for line in file]
+    place = {name: i for i, (name, _) in enumerate(documents)}
+    lines = require(f"{folder}.titles.queries").read_text("utf-8").splitlines()
+    asked = dict(line.split("\t", 1) for line in lines)
+    right: dict[str, set[int]] = {}
+    for line in require(f"{folder}.2-1-0.qrel").read_text("utf-8").splitlines():
+        query, _, name, grade = line.split()
+        if int(grade) > 0 and name in place:
+            right.setdefault(query, set()).add(place[name])
+    return _with_answers(asked, [text for _, text in documents], right)
+
+
+def wikiqa() -> Judged:
+    """WikiQA: a file each for questions, sentences and labels."""
+    files = [require(f"retrieval/wikiqa/test/{name}") for name in ("a.toks", "b.toks", "sim.txt")]
+    rows = zip(*(file.read_text("utf-8").splitlines() for file in files), strict=True)
+    return of_rows((a.strip(), b.strip(), label.strip() == "1") for a, b, label in rows)
+
+
+def trecqa() -> Judged:
+    """TREC QA: a table."""
+    with require("retrieval/trecqa-wang/test.csv").open(newline="", encoding="utf-8") as file:
+        return of_rows((r["qtext"], r["atext"], r["label"] == "1") for r in csv.DictReader(file))
+
+
+def liveqa() -> Judged:
+    """LiveQA: questions in XML with their short forms, answers and grades in an archive."""
+    folder = "retrieval/medquad-liveqa"
+    file = require(f"{folder}/TREC-2017-LiveQA-Medical-Test-Questions-w-summaries.xml")
+    asked = {
+        str(question.get("qid")).lstrip("TQ"): (question.findtext("NLM-Summary") or "").strip()
+        for question in ET.parse(file).getroot().iter("NLM-QUESTION")
+    }
+    archive = require(f"{folder}/QA-TestSet-LiveQA-Med-Qrels-2479-Answers.zip")
+    with zipfile.ZipFile(archive) as files:
+        names = [name for name in files.namelist() if not name.startswith("__")]
+        table, grades = (
+            files.read(next(n for n in names if n.endswith(end))).decode("utf-8", "replace")
+            for end in (".csv", ".txt")
+        )
+    answers = {row[0]: row[1] for row in csv.reader(table.splitlines(keepends=True))}
+    rows = (line.split() for line in grades.splitlines())
+    return of_rows((asked[n], answers[name], int(grade[0]) >= 3) for n, grade, name in rows)
+
+
+def of_rows(rows: Iterable[tuple[str, str, bool]]) -> Judged:
+    """Of questions with a text, and whether it is right."""
+    places: dict[str, int] = {}
+    right: dict[str, set[int]] = {}
+    for question, text, is_right in rows:
+        place = places.setdefault(text, len(places))
+        mine = right.setdefault(question, set())
+        if is_right:
+            mine.add(place)
+    return _with_answers({question: question for question in right}, list(places), right)
+
+
 def collections() -> dict[str, Asked]:
     """All of them."""
     questions, texts = known_answers(())
@@ -104,7 +171,8 @@ def collections() -> dict[str, Asked]:
     cacm, cisi = "retrieval/cacm", "retrieval/cisi"
     found["CACM"] = smart(f"{cacm}/cacm.all.gz", f"{cacm}/query.text", f"{cacm}/qrels.text")
     found["CISI"] = smart(f"{cisi}/CISI.ALL.gz", f"{cisi}/CISI.QRY", f"{cisi}/CISI.REL")
-    found["NPL"] = npl()
+    found |= {"NPL": npl(), "NFCorpus": nfcorpus(), "WikiQA": wikiqa(), "TREC QA": trecqa()}
+    found["LiveQA"] = liveqa()
     return {
         name: Asked(questions, texts, first_places(questions, texts), right)
         for name, (questions, texts, right) in found.items()

@@ -1,7 +1,6 @@
 """The tune benchmark: its own arithmetic, its bars; its page says what its files say."""
 
 import csv
-import gzip
 import json
 
 import numpy as np
@@ -304,29 +303,6 @@ def test_scores_that_were_kept_are_not_asked_for_again(monkeypatch, tmp_path):
     np.savez(tmp_path / "scores-token-interaction-0.npz", x=places, y=places, z=places)
     found = default_scorer.scores_of(default_scorer.BASE, 0, asked)
     assert sorted(found) == ["x", "y"]
-
-
-def test_a_small_collection_has_its_judged_queries(monkeypatch, tmp_path):
-    records = ".I 1\n.T\nOne\n.W\nfirst\ntext\n.I 2\n.T\nTwo\n.A\nSomebody\n"
-    with gzip.open(tmp_path / "all.gz", "wt") as file:
-        file.write(records)
-    (tmp_path / "qry").write_text(".I 1\n.W\nwhat\n.I 2\n.W\nwho\n", "utf-8")
-    (tmp_path / "rel").write_text("02 2 0 0\n", "utf-8")
-    monkeypatch.setattr(judged, "require", lambda name: tmp_path / name)
-    assert judged.smart("all.gz", "qry", "rel") == (["who"], ["One. first text", "Two."], {0: {1}})
-
-
-def test_npl_is_read_by_the_names_of_its_texts(monkeypatch, tmp_path):
-    folder = tmp_path / "retrieval" / "npl-vaswani"
-    folder.mkdir(parents=True)
-    text = "<DOC>\n<DOCNO>7</DOCNO>\nwaves\n</DOC>\n<DOC>\n<DOCNO>9</DOCNO>\nnoise\n</DOC>\n"
-    with gzip.open(folder / "doc-text.trec.gz", "wt") as file:
-        file.write(text)
-    topics = "<top>\n<num>1</num><title>\nWAVES\n</title>\n</top>\n"
-    (folder / "query-text.trec").write_text(topics, "utf-8")
-    (folder / "qrels").write_text("1 0 9 1\n1 0 7 0\n", "utf-8")
-    monkeypatch.setattr(judged, "require", lambda name: tmp_path / name)
-    assert judged.npl() == (["WAVES"], ["waves", "noise"], {0: {1}})
 
 
 def test_the_interval_is_about_the_mean_difference():

@@ -411,7 +411,7 @@ def test_another_process_holds_the_lock(opened, texts):
 
 
 def test_a_cache_that_is_forgotten_leaves_no_open_file(backbone, texts, tmp_path):
-    cache = OutputCache(backbone(), LAYERS, tmp_path, BUDGET)
+    cache = OutputCache(backbone(), LAYERS, str(tmp_path), BUDGET)
     list(cache.fill(texts))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

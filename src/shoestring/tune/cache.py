@@ -61,7 +61,7 @@ class OutputCache:
     backbone : Frozen
     layers : sequence of int
         Which outputs beside the embedding, from 0.
-    folder : Path, optional
+    folder : str or Path, optional
         Of all caches; by default in the user's cache folder.
     budget_bytes : int
         On the disk, for all of the folder; the parts of other backbones that were used the longest
@@ -70,7 +70,7 @@ class OutputCache:
     """
 
     def __init__(
-        self, backbone: Frozen, layers: Sequence[int], folder: Path | None = None,
+        self, backbone: Frozen, layers: Sequence[int], folder: str | Path | None = None,
         budget_bytes: int = 0, kind: str = "bfloat16",
     ) -> None:  # fmt: skip
         if kind not in KINDS:
@@ -84,7 +84,7 @@ class OutputCache:
         }  # fmt: skip
         self._about = json.dumps(about, sort_keys=True)
         key = hashlib.blake2b(self._about.encode(), digest_size=8).hexdigest()
-        self.root = folder or default_folder()
+        self.root = default_folder() if folder is None else Path(folder)
         self.folder = self.root / key
         self._places: dict[bytes, tuple[int, int]] = {}
         self._map: NDArray[np.uint8] | None = None
