@@ -55,6 +55,13 @@ def test_a_clock_counts_what_was_used_before(now):
     assert Clock().left_s == float("inf")
 
 
+def test_a_clock_counts_from_when_the_job_began(now):
+    began = now.s
+    now.s += 7
+    assert Clock(2.0, began=began).used_s == 7.0
+    assert Clock(2.0, used_s=30.0, began=began).used_s == 37.0
+
+
 def test_phases_add_up_even_where_they_fail(now):
     clock = Clock()
     for seconds in (2, 3):

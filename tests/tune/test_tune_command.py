@@ -24,6 +24,7 @@ import torch
 from transformers import AutoModel
 
 from shoestring.match.scorer import load_scorer
+from shoestring.text.backbone import require_torch
 from shoestring.tune.answering import Answers
 from shoestring.tune.budget import KeepPlace
 from shoestring.tune.cache import OutputCache
@@ -159,7 +160,7 @@ def test_every_method_makes_a_folder_and_the_same_report(run, source, tmp_path, 
     assert report["held_out"].keys() == {"loss", "accuracy", "macro_f1"}
     n_bytes = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     assert report["checkpoint_mib"] == round(n_bytes / 2**20, 2)
-    phases = {"loading", "training", "evaluation"}
+    phases = {"reading", "loading", "training", "evaluation"}
     assert phases <= report["seconds"].keys() <= phases | {"outputs"}
     assert ("outputs" in report["seconds"]) == (method in ("ladder", "head"))
     assert names(tmp_path) == ["m", "texts.csv"]
@@ -603,6 +604,20 @@ def test_minutes_that_are_too_few_say_what_fits_and_leave_nothing(run, source, t
     more = ("--minutes", 0.0005, "--reduction", R)  # 30 ms
     fails(run("classify", source, "--out", tmp_path / "m", *more), "Pass", "minutes")
     assert names(tmp_path) == ["texts.csv"]
+
+
+def test_the_minutes_count_from_when_the_command_began(run, source, tmp_path, monkeypatch):
+    real = require_torch
+
+    def slow(*names, **more):  # as importing torch is
+        monkeypatch.setattr(time, "monotonic", lambda: later() + 3600)
+        return real(*names, **more)
+
+    later = time.monotonic
+    monkeypatch.setattr("shoestring.text.backbone.require_torch", slow)
+    more = ("--minutes", 30, "--cache", "0", *QUICK)
+    said = "The minutes were over before the first step: ", " took 1:00:", "minutes or more"
+    fails(run("classify", source, "--out", tmp_path / "m", *more), *said)
 
 
 def test_an_epoch_that_does_not_fit_says_what_fits_and_leaves_nothing(

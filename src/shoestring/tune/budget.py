@@ -40,13 +40,17 @@ class Clock:
         None: as long as it takes.
     used_s : float
         Seconds that were used before an interruption.
+    began : float, optional
+        ``time.monotonic()`` when the job began, before what it needs was imported; by default now.
     """
 
-    def __init__(self, minutes: float | None = None, used_s: float = 0.0) -> None:
+    def __init__(
+        self, minutes: float | None = None, used_s: float = 0.0, began: float | None = None
+    ) -> None:
         if minutes is not None and not 0 < minutes < math.inf:
             raise ParameterError.of("minutes", "tune", "a positive number", minutes)
         self.seconds = math.inf if minutes is None else 60.0 * minutes
-        self._began = time.monotonic() - used_s
+        self._began = (time.monotonic() if began is None else began) - used_s
         self.trained_from_s = 0.0 if used_s else None  # of what went on, the whole time counts
         self.phases: dict[str, float] = {}
 
@@ -117,7 +121,12 @@ class Budget(TrainerCallback):  # type: ignore[misc]
         if self.clock.trained_from_s is None:
             self.clock.trained_from_s = self.clock.used_s
         if self.left_s <= 0 and state.global_step < _per_epoch(state):
-            raise self._too_little(self.clock.used_s)
+            used = self.clock.used_s
+            raise BudgetError(
+                f"The minutes were over before the first step: what comes before it took "
+                f"{tqdm.format_interval(used)}. Pass {in_minutes(2 * used)} minutes or more, or "
+                "fewer examples."
+            )
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Note when a step begins."""

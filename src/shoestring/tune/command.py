@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -162,12 +163,13 @@ def score(
 
 
 def _tuned(source: str, out: Path, as_json: bool, held_out: str | None, **options: Any) -> None:
+    began = time.monotonic()  # importing torch is part of the minutes
     from shoestring.text.backbone import require_torch
 
     require_torch("shoestring tune", extra="tune")
     from shoestring.tune.job import tune_from_options
 
-    _print(tune_from_options(source, out, held_out, **options), as_json)
+    _print(tune_from_options(source, out, held_out, began=began, **options), as_json)
 
 
 @app.command()
@@ -211,13 +213,14 @@ def mlm(
     json: Json = False,
 ) -> None:
     """Train a BERT on running text, as a backbone for the others: masked-language modelling."""
+    began = time.monotonic()
     from shoestring.tune.mlm import mlm_from_options
 
     report = mlm_from_options(
         texts, out, text=text, wrapped=wrapped, layers=layers, hidden=hidden, heads=heads,
         vocabulary=vocabulary, lower_case=lower_case, tokenizer=tokenizer, backbone=backbone,
         max_length=max_length, minutes=minutes, epochs=epochs, batch_size=batch_size,
-        learning_rate=learning_rate, resume=resume, seed=seed,
+        learning_rate=learning_rate, resume=resume, seed=seed, began=began,
     )  # fmt: skip
     _print(report, json)
 

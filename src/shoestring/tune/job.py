@@ -94,8 +94,9 @@ def checked_bytes(size: str) -> int:
 
 
 def tune(
-    job: Job, source: Source, out: Path, held_out: str | None = None, *, progress: bool = True
-) -> dict[str, Any]:
+    job: Job, source: Source, out: Path, held_out: str | None = None, *, progress: bool = True,
+    began: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train on a file and save a folder.
 
     Parameters
@@ -107,6 +108,9 @@ def tune(
         New, empty, or a saved ladder, which is replaced.
     held_out : str, optional
         A file like the first, to measure on; by default a tenth of the first, at random.
+    progress : bool
+    began : float, optional
+        From when the minutes count (``time.monotonic()``); by default from now.
 
     Returns
     -------
@@ -120,13 +124,13 @@ def tune(
     """
     out = out.resolve()
     artifact.FOLDER.check(out)
-    Clock(job.minutes)
-    train_rows = read_rows(source)
-    eval_source = None if held_out is None else replace(source, file=held_out)
-    eval_rows = None if eval_source is None else read_rows(eval_source)
-    config, labels = _settled(job.config, source, train_rows, eval_source, eval_rows)
     aside = out.with_name(out.name + ".tuning")
-    clock = Clock(job.minutes, used_before(aside))
+    clock = Clock(job.minutes, used_before(aside), began)
+    with clock.phase("reading"):
+        train_rows = read_rows(source)
+        eval_source = None if held_out is None else replace(source, file=held_out)
+        eval_rows = None if eval_source is None else read_rows(eval_source)
+        config, labels = _settled(job.config, source, train_rows, eval_source, eval_rows)
     if job.method in ("ladder", "head"):
         keep_few_kernels()
     with clock.phase("loading"):
@@ -263,6 +267,7 @@ def tune_from_options(
     minutes: float | None, epochs: float, batch_size: int, learning_rate: float | None,
     reduction: int, layers: str | None, init: str, max_length: int, cache: str, cache_kind: str,
     cache_folder: Path | None, resume: bool, seed: int,
+    began: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """:func:`tune` from what the command line has."""
     if method not in LEARNING_RATES:
@@ -289,7 +294,7 @@ def tune_from_options(
         method, backbone, config, settings, minutes, checked_bytes(cache), cache_kind, cache_folder,
         resume,
     )  # fmt: skip
-    return tune(job, Source(source, text, label, second, on_empty), out, held_out)
+    return tune(job, Source(source, text, label, second, on_empty), out, held_out, began=began)
 
 
 def _numbers(layers: str | None) -> tuple[int, ...] | None:

@@ -132,7 +132,9 @@ class MlmJob:
         }  # fmt: skip
 
 
-def pretrain(job: MlmJob, out: Path, *, progress: bool = True) -> dict[str, Any]:
+def pretrain(
+    job: MlmJob, out: Path, *, progress: bool = True, began: float | None = None
+) -> dict[str, Any]:
     """Train and save a folder.
 
     Parameters
@@ -141,6 +143,8 @@ def pretrain(job: MlmJob, out: Path, *, progress: bool = True) -> dict[str, Any]
     out : Path
         New, empty, or one that this function made, which is replaced.
     progress : bool
+    began : float, optional
+        From when the minutes count (``time.monotonic()``); by default from now.
 
     Returns
     -------
@@ -158,7 +162,7 @@ def pretrain(job: MlmJob, out: Path, *, progress: bool = True) -> dict[str, Any]
     Clock(job.minutes)
     restore(aside, out)
     begin(aside, job.to_dict(), resume=job.resume)
-    clock, memory = Clock(job.minutes, used_before(aside)), Memory()
+    clock, memory = Clock(job.minutes, used_before(aside), began), Memory()
     _say(f"{job.corpus.n_bytes / 1e6:,.1f} MB to read", progress)
     with memory.watched():
         tokenizer = _tokenizer(job, aside, clock, progress)
@@ -308,6 +312,7 @@ def mlm_from_options(
     hidden: int | None, heads: int | None, vocabulary: int | None, lower_case: bool,
     tokenizer: str | None, backbone: str | None, max_length: int, minutes: float | None,
     epochs: float, batch_size: int, learning_rate: float | None, resume: bool, seed: int,
+    began: float | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """:func:`pretrain` from what the command line has."""
     sizes = {"layers": layers, "hidden": hidden, "heads": heads}
@@ -329,7 +334,7 @@ def mlm_from_options(
         USUAL["vocabulary"] if vocabulary is None else vocabulary,
         lower_case, tokenizer, backbone, max_length, minutes, resume,
     )  # fmt: skip
-    return pretrain(job, out)
+    return pretrain(job, out, began=began)
 
 
 def _left_out(options: dict[str, Any], owner: str) -> None:
