@@ -43,6 +43,10 @@ SHIPPED = {"minilm-weighted": DEFAULT, "minilm-docs": "LoRA, late"}  # in the pa
 SHUFFLED = ", its numbers shuffled"
 WAYS = {
     DEFAULT: Way("head", "late", None, epochs=4, rate=3e-3, decay=5.0, n_wrong=7),
+    "head, late, with Wikipedia": Way(
+        "head", "late", None, epochs=4, rate=3e-3, decay=5.0, n_wrong=7,
+        sources=(DOCUMENTATION, WIKIPEDIA),
+    ),
     "LoRA, late": Way("lora", "late", None, epochs=1, rate=5e-4),
     "LoRA, late, with Wikipedia": Way(
         "lora", "late", 7_000, epochs=1, rate=5e-4, sources=(DOCUMENTATION, WIKIPEDIA)
