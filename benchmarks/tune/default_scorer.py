@@ -15,7 +15,7 @@ alone. Beside them ladders, full fine-tuning, and the same numbers in another or
 
 Figures: MRR over the 30, nDCG@10, and 95 % of the bootstrap of the difference from token
 interaction. Seeded; lists, trained folders and scores are kept outside git, an interrupted run goes
-on where it was. Joint readings, a forward for each pair, are asked 500 of the questions.
+on where it was.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from benchmarks import output
 from benchmarks.tune.judged import LIBRARY, Asked, collections
 from benchmarks.tune.lists import DEPTH, DOCUMENTATION, FEW, FOLDER, PACKAGES, WIKIPEDIA, Way, lists
 
-LENGTH, FEW_ASKED, DRAWS = 96, 500, 2_000
+LENGTH, DRAWS = 96, 2_000
 BASE = "token interaction"
 CONTROLS = ("random order", "vectors", BASE)
 ELSEWHERE = "elsewhere"  # all queries but the library's
@@ -44,14 +44,19 @@ SHUFFLED = ", its numbers shuffled"
 WAYS = {
     DEFAULT: Way("head", "late", None, epochs=4, rate=3e-3, decay=5.0, n_wrong=7),
     "head, late, with Wikipedia": Way(
-        "head", "late", None, epochs=4, rate=3e-3, decay=5.0, n_wrong=7,
+        "head",
+        "late",
+        None,
+        epochs=4,
+        rate=3e-3,
+        decay=5.0,
+        n_wrong=7,
         sources=(DOCUMENTATION, WIKIPEDIA),
     ),
     "LoRA, late": Way("lora", "late", None, epochs=1, rate=5e-4),
     "LoRA, late, with Wikipedia": Way(
         "lora", "late", 7_000, epochs=1, rate=5e-4, sources=(DOCUMENTATION, WIKIPEDIA)
     ),
-    "ladder, late": Way("ladder", "late", None),
     f"head, late, {FEW:,} lists": Way("head", "late", epochs=10, rate=3e-3, decay=5.0),
     "the same, lists of all questions": Way(
         "head", "late", epochs=10, rate=3e-3, decay=5.0, all_questions=True
@@ -60,7 +65,6 @@ WAYS = {
     f"ladder, apart, {FEW:,} lists": Way("ladder", "apart", rate=1e-3),
     f"LoRA, late, {FEW:,} lists": Way("lora", "late", rate=5e-4),
     f"full, late, {FEW:,} lists": Way("full", "late", rate=3e-5),
-    f"full, joint, {FEW:,} lists": Way("full", "joint", rate=5e-5),
 }
 
 
@@ -78,8 +82,8 @@ def trained(name: str, seed: int) -> Path:
         return folder
     backpropagated = way.method in ("lora", "full")
     config = LadderConfig(
-        task="score", pairs=way.pairs, max_length=2 * LENGTH if way.pairs == "joint" else LENGTH,
-        reduction=8, layers=(1, 3, 5) if way.method == "ladder" else (5,), seed=seed,
+        task="score", pairs=way.pairs, max_length=LENGTH, reduction=8,
+        layers=(1, 3, 5) if way.method == "ladder" else (5,), seed=seed,
     )  # fmt: skip
     settings = TrainSettings(
         epochs=way.epochs, batch_size=16 if backpropagated else 32, learning_rate=way.rate,
@@ -148,9 +152,7 @@ def scores_of(name: str, seed: int, asked: dict[str, Asked]) -> dict[str, np.nda
         scorer = load_scorer(shuffled(way, seed) if control else trained(way, seed))
     for key in asked.keys() - found.keys():
         one = asked[key]
-        n = FEW_ASKED if "joint" in name else len(one.questions)
-        pairs = one.pairs[: n * DEPTH]
-        found[key] = np.asarray(scorer.predict(pairs), np.float64).reshape(-1, DEPTH)
+        found[key] = np.asarray(scorer.predict(one.pairs), np.float64).reshape(-1, DEPTH)
     np.savez(file, **found)
     return {key: found[key] for key in asked}
 
@@ -202,9 +204,8 @@ def compared(
         row[key] = {"MRR@30": _mean(ranks), "nDCG@10": _mean(ndcg)}
         if base is not None:
             which = 0 if key == LIBRARY else 1
-            theirs = [base[k][which][: len(found[k][which])] for k in keys]
-            mine = ranks if which == 0 else ndcg
-            row[key]["difference"] = interval(mine, np.concatenate(theirs), seed)
+            mine, theirs = (ranks, ndcg)[which], np.concatenate([base[k][which] for k in keys])
+            row[key]["difference"] = interval(mine, theirs, seed)
             row[key]["questions"] = len(mine)
     return row
 

@@ -51,7 +51,7 @@ class Asked:
     def figures(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Reciprocal ranks and nDCG@10 by scores (questions, DEPTH)."""
         order = np.argsort(-scores, axis=1, kind="stable")
-        ranked = np.take_along_axis(self.places[: len(scores)], order, 1)
+        ranked = np.take_along_axis(self.places, order, 1)
         run = {
             str(i): {str(place): -rank for rank, place in enumerate(row)}
             for i, row in enumerate(ranked)
