@@ -167,10 +167,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Train, rank, compare."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     asked, default = collections(), WAYS[DEFAULT]
-    shuffles = [way + SHUFFLED for way in SHIPPED.values() if way in options.ways]
+    ways = list(dict.fromkeys((DEFAULT, *options.ways)))
+    shuffles = [way + SHUFFLED for way in SHIPPED.values() if way in ways]
     table: dict[str, Any] = {}
     base: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for name in (*CONTROLS, *options.ways, *shuffles):
+    for name in (*CONTROLS, *ways, *shuffles):
         scores = scores_of(name, options.seed, asked)
         found = {key: asked[key].figures(scores[key]) for key in asked}
         base = found if name == BASE else base
@@ -178,7 +179,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         output.show({name: table[name]})
     result = {
         "default": DEFAULT, "shipped": {way: name for name, way in SHIPPED.items()}, "table": table,
-        "ways": {name: vars(WAYS[name]) for name in options.ways},
+        "ways": {name: vars(WAYS[name]) for name in ways},
         "lists": sum(1 for _ in lists(default, options.seed).open()) // (1 + default.n_wrong),
         "packages": PACKAGES, "bars": bars(table), **output.versions("shoestring", "peft"),
     }  # fmt: skip
@@ -231,10 +232,12 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     output.options(parser, quick="search's default, alone")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), help="beside search's default"
+    )
     options = parser.parse_args()
     if options.quick:
-        options.ways = [DEFAULT]
+        options.ways = []
     measure(options)
 
 
