@@ -36,6 +36,15 @@ def outputs_of_backbones_stay_here(tmp_path_factory):
 
 
 @pytest.fixture
+def largest_file():
+    """Call it with bytes: until the test ends no file grows beyond them, as on a full disk."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
 def run_command(monkeypatch, capsys):
     """Run ``shoestring``: exit code, standard output, standard error."""
     from shoestring import cli

@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,10 @@ ELSEWHERE = "elsewhere"  # all queries but the library's
 DEFAULT = "head, late"
 SHIPPED = {"minilm-weighted": DEFAULT, "minilm-docs": "LoRA, late"}  # in the package
 SHUFFLED = ", its numbers shuffled"
+BEST = Way("head", "late", None, epochs=4, rate=3e-3, decay=5.0, n_wrong=7)
 WAYS = {
-    DEFAULT: Way("head", "late", None, epochs=4, rate=3e-3, decay=5.0, n_wrong=7),
-    "head, late, with Wikipedia": Way(
-        "head",
-        "late",
-        None,
-        epochs=4,
-        rate=3e-3,
-        decay=5.0,
-        n_wrong=7,
-        sources=(DOCUMENTATION, WIKIPEDIA),
-    ),
+    DEFAULT: BEST,
+    "head, late, with Wikipedia": replace(BEST, sources=(DOCUMENTATION, WIKIPEDIA)),
     "LoRA, late": Way("lora", "late", None, epochs=1, rate=5e-4),
     "LoRA, late, with Wikipedia": Way(
         "lora", "late", 7_000, epochs=1, rate=5e-4, sources=(DOCUMENTATION, WIKIPEDIA)

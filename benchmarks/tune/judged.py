@@ -90,11 +90,7 @@ def npl() -> Judged:
         require(f"{folder}/query-text.trec").read_text("utf-8"),
         re.S | re.I,
     )
-    right: dict[str, set[int]] = {}
-    for line in require(f"{folder}/qrels").read_text("utf-8").splitlines():
-        query, _, name, grade = line.split()[:4]
-        if int(grade) > 0:
-            right.setdefault(query, set()).add(place[name])
+    right = _of_trec(f"{folder}/qrels", place)
     return _with_answers({name: query.strip() for name, query in asked}, texts, right)
 
 
@@ -106,11 +102,7 @@ def nfcorpus() -> Judged:
     place = {name: i for i, (name, _) in enumerate(documents)}
     lines = require(f"{folder}.titles.queries").read_text("utf-8").splitlines()
     asked = dict(line.split("\t", 1) for line in lines)
-    right: dict[str, set[int]] = {}
-    for line in require(f"{folder}.2-1-0.qrel").read_text("utf-8").splitlines():
-        query, _, name, grade = line.split()
-        if int(grade) > 0 and name in place:
-            right.setdefault(query, set()).add(place[name])
+    right = _of_trec(f"{folder}.2-1-0.qrel", place)
     return _with_answers(asked, [text for _, text in documents], right)
 
 
@@ -177,6 +169,15 @@ def collections() -> dict[str, Asked]:
         name: Asked(questions, texts, first_places(questions, texts), right)
         for name, (questions, texts, right) in found.items()
     }
+
+
+def _of_trec(judgements: str, place: Mapping[str, int]) -> dict[str, set[int]]:
+    """The right texts of each query, in a file of TREC."""
+    right: dict[str, set[int]] = {}
+    for judged in ir_measures.read_trec_qrels(str(require(judgements))):
+        if judged.relevance > 0 and judged.doc_id in place:
+            right.setdefault(judged.query_id, set()).add(place[judged.doc_id])
+    return right
 
 
 def _with_answers(asked: dict[Any, str], texts: list[str], right: Mapping[Any, set[int]]) -> Judged:

@@ -1,7 +1,5 @@
 """Folders that libraries write: whole, readable by others, a full disk in one sentence."""
 
-import resource
-
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -10,15 +8,6 @@ from shoestring.errors import StorageError
 from shoestring.text.writing import libraries_writing, written_aside, written_by
 
 WEIGHTS = {"w": np.zeros(2**18, np.float32)}
-
-
-@pytest.fixture
-def small_disk():
-    """Files of at most 100 kB."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def by_safetensors(folder):
@@ -38,8 +27,9 @@ def by_hand(folder):
 
 
 @pytest.mark.parametrize("write", [by_safetensors, by_torch, by_hand])
-def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing(write, tmp_path, small_disk):
+def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing(write, tmp_path, largest_file):
     folder = tmp_path / "model"
+    largest_file(100_000)
     with pytest.raises(StorageError) as found:
         written_by(write, folder)
     assert str(found.value).startswith(f"{folder} cannot be written: ")

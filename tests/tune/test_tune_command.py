@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -347,14 +346,12 @@ def test_a_disk_that_fills_while_caching_is_a_note(run, source, tmp_path, monkey
 
 
 @pytest.mark.parametrize("method", ["ladder", "full"])
-def test_a_disk_without_room_for_a_checkpoint_is_one_sentence(run, source, tmp_path, method):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
-    try:
-        options = ("--method", method, "--cache", "0", *QUICK)
-        code, out, err = run("classify", source, "--out", tmp_path / "m", *options)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def test_a_disk_without_room_for_a_checkpoint_is_one_sentence(
+    run, source, tmp_path, largest_file, method
+):
+    largest_file(10_000)
+    options = ("--method", method, "--cache", "0", *QUICK)
+    code, out, err = run("classify", source, "--out", tmp_path / "m", *options)
     assert (code, out) == (2, "")
     assert "m.tuning cannot be written: " in err and "Traceback" not in err
     assert not (tmp_path / "m").exists() and not (tmp_path / "m.tuning").exists()
