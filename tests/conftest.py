@@ -8,6 +8,7 @@ os.environ.pop("TOKENIZERS_PARALLELISM", None)
 
 import sys
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,11 +38,22 @@ def outputs_of_backbones_stay_here(tmp_path_factory):
 
 @pytest.fixture
 def largest_file():
-    """Call it with bytes: until the test ends no file grows beyond them, as on a full disk."""
+    """A function of bytes: within it no file grows beyond them, as on a full disk.
+
+    Within it alone: what the tests print may go to a longer file.
+    """
     resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    @contextmanager
+    def limited(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture

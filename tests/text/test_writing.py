@@ -29,8 +29,7 @@ def by_hand(folder):
 @pytest.mark.parametrize("write", [by_safetensors, by_torch, by_hand])
 def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing(write, tmp_path, largest_file):
     folder = tmp_path / "model"
-    largest_file(100_000)
-    with pytest.raises(StorageError) as found:
+    with largest_file(100_000), pytest.raises(StorageError) as found:
         written_by(write, folder)
     assert str(found.value).startswith(f"{folder} cannot be written: ")
     assert "Free some space" in str(found.value) and "\n" not in str(found.value)

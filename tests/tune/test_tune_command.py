@@ -349,9 +349,9 @@ def test_a_disk_that_fills_while_caching_is_a_note(run, source, tmp_path, monkey
 def test_a_disk_without_room_for_a_checkpoint_is_one_sentence(
     run, source, tmp_path, largest_file, method
 ):
-    largest_file(10_000)
     options = ("--method", method, "--cache", "0", *QUICK)
-    code, out, err = run("classify", source, "--out", tmp_path / "m", *options)
+    with largest_file(10_000):
+        code, out, err = run("classify", source, "--out", tmp_path / "m", *options)
     assert (code, out) == (2, "")
     assert "m.tuning cannot be written: " in err and "Traceback" not in err
     assert not (tmp_path / "m").exists() and not (tmp_path / "m.tuning").exists()
