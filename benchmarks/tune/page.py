@@ -55,7 +55,9 @@ def quality(document: Document) -> Lines:
 
 
 def _mean(row: dict[str, Any] | None) -> str:
-    return "" if row is None else f"{row['mean']:.2f} ± {row['spread'] / 2:.2f} ({row['seeds']})"
+    if row is None:
+        return ""
+    return f"{row['mean']:.2f} ± {row['spread'] / 2:.2f} ({len(row['runs'])})"
 
 
 def speed(document: Document) -> Lines:

@@ -10,7 +10,9 @@ method's ways the one that is best on what was held out counts in its mean.
 
 Learning rates are those of ``shoestring tune``, one a method for all tasks. Each run is a process
 of its own and is kept outside git when it is done: an interrupted benchmark goes on where it was.
-``--methods`` and ``--seeds`` say which runs are made now; the table is of all that there are.
+``--tasks``, ``--methods`` and ``--seeds`` say which runs are made now. The file of ``--json`` keeps
+each run, so that runs of several days and machines add up: those that it has are not made again,
+and the table is of all that there are.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ METHODS = ("head", "ladder", "ladder, fisher", "lora", "lora, apart", "full", "f
 PEERS = ("head", "ladder", "lora", "full")
 EPOCHS = 10.0
 MOST_SEEDS = 10
+Run = dict[str, float]  # of the test half and of what was held out, in percent; what was trained
 BARS = {"below LoRA": 0.5, "above the head": 3.0}
 
 
@@ -95,45 +98,70 @@ def tested(task: data.Task, folder: Path) -> dict[str, float]:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Make the runs that are not there yet; the table of all that are."""
     epochs = 1.0 if options.quick else EPOCHS
-    tasks = [data.task(name) for name in options.tasks]
+    before = written_before(options.json, epochs)
     for seed in options.seeds[:1] if options.quick else options.seeds:
-        for task in tasks:
+        for task in map(data.task, options.tasks):
             for method in methods_of(task):
-                kept = kept_in(task, method, seed, epochs)
-                if method in options.methods and not kept.exists():
+                if method not in options.methods:
+                    continue
+                if str(seed) not in runs(task, method, epochs, before):
                     run(task, method, seed, epochs)
-                    figure = json.loads(kept.read_text("utf-8"))["test"][task.figure]
-                    print(f"{task.name}, seed {seed}: {method} {100 * figure:.2f}", flush=True)
+                    figure = runs(task, method, epochs, before)[str(seed)]["test"]
+                    print(f"{task.name}, seed {seed}: {method} {figure:.2f}", flush=True)
     result = {"epochs": epochs, **output.versions("transformers", "peft", "shoestring")}
-    result |= table(tasks, epochs)
+    tasks = [data.task(name) for name in data.TASKS if name in options.tasks or name in before]
+    result |= table(tasks, epochs, before)
     output.write(result, options)
     output.show({"means": result["means"], "bars": result["bars"]})
     return result
 
 
-def table(tasks: list[data.Task], epochs: float) -> dict[str, Any]:
+def written_before(file: Path | None, epochs: float) -> dict[str, Any]:
+    """The tasks of a result of as many epochs, with their runs; none if there is no such file."""
+    if file is None or not file.exists():
+        return {}
+    document = json.loads(file.read_text("utf-8"))
+    return dict(document["tasks"]) if document["epochs"] == epochs else {}
+
+
+def runs(task: data.Task, method: str, epochs: float, before: dict[str, Any]) -> dict[str, Run]:
+    """By their seeds: those that were written before, then those that were made here."""
+    earlier = before.get(task.name, {}).get("methods", {}).get(method, {}).get("runs", {})
+    found: dict[str, Run] = dict(earlier)
+    for seed in map(str, range(MOST_SEEDS)):
+        kept = kept_in(task, method, int(seed), epochs)
+        if seed not in found and kept.exists():
+            report = json.loads(kept.read_text("utf-8"))
+            found[seed] = {
+                "test": round(100 * report["test"][task.figure], 2),
+                "held out": round(100 * report["held_out"][task.figure], 2),
+                "trained parameters": report["trained_parameters"],
+            }
+    return dict(sorted(found.items()))
+
+
+def table(tasks: list[data.Task], epochs: float, before: dict[str, Any]) -> dict[str, Any]:
     """Means over the seeds there are."""
     found: dict[str, Any] = {}
     for task in tasks:
         rows = {}
         for method in methods_of(task):
-            kept = [kept_in(task, method, seed, epochs) for seed in range(MOST_SEEDS)]
-            runs = [json.loads(file.read_text("utf-8")) for file in kept if file.exists()]
-            if not runs:
-                continue
-            values = [100 * run["test"][task.figure] for run in runs]
-            rows[method] = {
-                "mean": round(float(np.mean(values)), 2),
-                "spread": round(float(np.ptp(values)), 2),
-                "held out": round(
-                    100 * float(np.mean([r["held_out"][task.figure] for r in runs])), 2
-                ),
-                "seeds": len(runs),
-                "trained parameters": runs[0]["trained_parameters"],
-            }
+            made = runs(task, method, epochs, before)
+            if made:
+                tested, held_out = (
+                    np.array([one[half] for one in made.values()]) for half in ("test", "held out")
+                )
+                rows[method] = {
+                    "mean": round(float(tested.mean()), 2),
+                    "spread": round(float(np.ptp(tested)), 2),
+                    "held out": round(float(held_out.mean()), 2),
+                    "runs": made,
+                }
         found[task.name] = {
-            "figure": task.figure, "controls": data.controls(task), "methods": rows,
-        }  # fmt: skip
+            "figure": task.figure,
+            "controls": before.get(task.name, {}).get("controls") or data.controls(task),
+            "methods": rows,
+        }
     means = {}
     for language, names in (("English", data.ENGLISH), ("Chinese", data.CHINESE)):
         mine = {name: task for name, task in found.items() if name in names}

@@ -23,8 +23,6 @@ backbone's.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import json
 import os
 import statistics
@@ -53,7 +51,7 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
     from shoestring.tune.cache import OutputCache
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.examples import Collate, Examples
-    from shoestring.tune.frozen import Frozen, keep_few_kernels
+    from shoestring.tune.frozen import Frozen, keep_few_kernels, return_freed_memory
     from shoestring.tune.ladder import Ladder
     from shoestring.tune.measures import Memory, saved_bytes, trained_parameters
     from shoestring.tune.methods import make_model
@@ -75,7 +73,7 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
     )
     ids = torch.ones((BATCH, LENGTH), dtype=torch.long)
     frozen.outputs(ids, ids, [frozen.n_layers - 1])  # the code that a forward runs is in memory
-    trimmed()
+    return_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         memory = Memory()
         with memory.watched():
@@ -85,6 +83,7 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
                 cache = OutputCache(frozen, model.layers, Path(folder), 8 * 2**30, number)
                 for _ in cache.fill(examples.texts()):
                     pass
+                return_freed_memory()  # as a job does
             once = time.perf_counter() - began
             collate = Collate(examples, "classify", cache, frozen.padding_id)
             model.train()
@@ -116,12 +115,6 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
         KEPT: round(kept / 2**20, 1),
         "trained parameters": trained_parameters(model),
     }
-
-
-def trimmed() -> None:
-    """Give freed memory back, where the C library can."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def inference(turns: int, seed: int) -> dict[str, float]:

@@ -101,20 +101,66 @@ def test_the_command_line_knows_the_commands_of_all_methods(tmp_path, monkeypatc
             commands[name].make_context(name, [*call, "--out", str(tmp_path)])
 
 
-def test_means_are_taken_of_each_language(monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "controls", lambda task: {})
+@pytest.fixture
+def made(monkeypatch, tmp_path):
+    """Make the files of a run, as a training that went well."""
+    monkeypatch.setattr(data, "controls", lambda task: {"untrained": 50.0})
     monkeypatch.setattr(quality, "CACHE", tmp_path)
     monkeypatch.setattr(data, "chinese_bert", lambda: tmp_path / "bert")
-    tasks = [data.Task(n, "classify", "accuracy", tmp_path, tmp_path) for n in ("SST-2", "hotel")]
-    for task, value in zip(tasks, (0.8, 0.9), strict=True):
-        found = {"accuracy": value}
-        file = quality.kept_in(task, "ladder", 0, 10.0)
+    monkeypatch.setattr(
+        data, "task", lambda name: data.Task(name, "classify", "accuracy", tmp_path, tmp_path)
+    )
+
+    def write(task, method, seed, epochs, value=0.7):
+        file = quality.kept_in(task, method, seed, epochs)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"test": found, "held_out": found, "trained_parameters": 1}))
-    assert quality.table(tasks, 10.0)["means"] == {
+        report = {"test": {"accuracy": value}, "held_out": {"accuracy": value - 0.1}}
+        file.write_text(json.dumps({**report, "trained_parameters": 1}))
+
+    return write
+
+
+def test_means_are_taken_of_each_language(made):
+    tasks = [data.task(name) for name in ("SST-2", "hotel")]
+    for task, value in zip(tasks, (0.8, 0.9), strict=True):
+        made(task, "ladder", 0, 10.0, value)
+    assert quality.table(tasks, 10.0, {})["means"] == {
         "English": {"head": None, "ladder": 80.0, "lora": None, "full": None},
         "Chinese": {"head": None, "ladder": 90.0, "lora": None, "full": None},
     }
+
+
+def test_runs_of_the_written_file_are_not_made_again_and_stay(made, monkeypatch, tmp_path):
+    asked = []
+
+    def run(task, method, seed, epochs):
+        asked.append((task.name, method, seed))
+        made(task, method, seed, epochs)
+
+    def measured(*words):
+        monkeypatch.setattr("sys.argv", ["quality", *words, "--json", str(tmp_path / "r.json")])
+        quality.main()
+        return json.loads((tmp_path / "r.json").read_text("utf-8"))
+
+    monkeypatch.setattr(quality, "run", run)
+    only = ["--methods", "head"]
+    first = measured("--tasks", "SST-2", *only, "--seeds", "0")
+    made(data.task("SST-2"), "head", 0, 10.0, value=0.2)  # not what was written
+    monkeypatch.setattr(data, "controls", lambda task: {"untrained": 60.0})
+    second = measured("--tasks", "SST-2", "hotel", *only, "--seeds", "0", "1")
+    assert asked == [("SST-2", "head", 0), ("hotel", "head", 0), ("SST-2", "head", 1),
+                     ("hotel", "head", 1)]  # fmt: skip
+    found = second["tasks"]["SST-2"]
+    assert found["controls"] == {"untrained": 50.0}
+    assert found["methods"]["head"]["mean"] == 70.0
+    of_seed = {"test": 70.0, "held out": 60.0, "trained parameters": 1}
+    assert found["methods"]["head"]["runs"] == {"0": of_seed, "1": of_seed}
+    third = measured("--tasks", "hotel", *only, "--seeds", "0")
+    assert third["tasks"] == second["tasks"] != first["tasks"]
+    made(data.task("hotel"), "head", 0, 1.0, value=0.4)
+    quick = measured("--quick", "--tasks", "hotel", *only)
+    assert quick["tasks"]["hotel"]["methods"]["head"]["mean"] == 40.0
+    assert list(quick["tasks"]) == ["hotel"]  # one epoch is another benchmark
 
 
 def test_of_pairs_so_many_are_drawn_in_their_order():
@@ -187,13 +233,13 @@ def test_the_page_says_what_the_files_say():
                 "MRPC": {
                     "figure": "accuracy", "controls": {"most frequent class": 66.5},
                     "methods": {
-                        "head": {"mean": 80.0, "spread": 1.0, "seeds": 3},
-                        "ladder": {"mean": 84.5, "spread": 0.4, "seeds": 2},
+                        "head": {"mean": 80.0, "spread": 1.0, "runs": dict.fromkeys("012")},
+                        "ladder": {"mean": 84.5, "spread": 0.4, "runs": dict.fromkeys("01")},
                     },
                 },
                 "SST-2": {
                     "figure": "accuracy", "controls": {},
-                    "methods": {"head": {"mean": 80.5, "spread": 0.0, "seeds": 1}},
+                    "methods": {"head": {"mean": 80.5, "spread": 0.0, "runs": {"0": {}}}},
                 },
             },
         },

@@ -24,6 +24,7 @@ from transformers import AutoModel
 
 from shoestring.match.scorer import load_scorer
 from shoestring.text.backbone import require_torch
+from shoestring.tune import job
 from shoestring.tune.answering import Answers
 from shoestring.tune.budget import KeepPlace
 from shoestring.tune.cache import OutputCache
@@ -125,7 +126,7 @@ def same(a, b):
     ("method", "given", "want"),
     [("ladder", None, "16"), ("head", None, "16"), ("full", None, None), ("head", "512", "512")],
 )
-def test_few_kernels_are_kept_where_the_backbone_only_reads(
+def test_little_stays_in_memory_where_the_backbone_only_reads(
     run, source, tmp_path, monkeypatch, method, given, want
 ):
     name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
@@ -134,8 +135,11 @@ def test_few_kernels_are_kept_where_the_backbone_only_reads(
         monkeypatch.delenv(name)
     else:
         monkeypatch.setenv(name, given)
+    returned = []
+    monkeypatch.setattr(job, "return_freed_memory", lambda: returned.append(True))
     assert run("classify", source, "--out", tmp_path / "m", "--method", method, *QUICK)[0] == 0
     assert os.environ.get(name) == want
+    assert len(returned) == (method != "full")
 
 
 @pytest.mark.parametrize("method", ["ladder", "head", "lora", "full"])

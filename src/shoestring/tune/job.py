@@ -26,7 +26,12 @@ from shoestring.tune.budget import Clock, in_minutes, used_before
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.examples import Collate, Examples
-from shoestring.tune.frozen import Frozen, keep_few_kernels, multiplies_bfloat16
+from shoestring.tune.frozen import (
+    Frozen,
+    keep_few_kernels,
+    multiplies_bfloat16,
+    return_freed_memory,
+)
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.measures import Memory, folder_bytes
 from shoestring.tune.methods import LEARNING_RATES, ladder_of, make_model
@@ -254,6 +259,7 @@ def _fill(cache: OutputCache, examples: Examples, clock: Clock, progress: bool) 
                     f"{len(texts):,} texts, which are kept. Pass about {needed} minutes, "
                     "or fewer texts."
                 )
+    return_freed_memory()
 
 
 def set_of(texts: Sequence[Any]) -> list[Any]:
