@@ -465,7 +465,7 @@ def test_minutes_end_training_in_time(corpus_file, tmp_path):
 def test_what_cannot_be_is_one_sentence(changes, name, corpus_file, tmp_path):
     with pytest.raises(ParameterError, match=f"The '{name}' parameter of tune"):
         run(corpus_file(CHINESE, 150), tmp_path / "out", **changes)
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_files_without_text_are_refused(tmp_path):
@@ -474,6 +474,10 @@ def test_files_without_text_are_refused(tmp_path):
         run(tmp_path / "empty.txt", tmp_path / "out")
     with pytest.raises(StorageError, match="no file"):
         run(tmp_path / "none.txt", tmp_path / "out")
+    (tmp_path / "rows.csv").write_text("title\nsome text\n")
+    with pytest.raises(FormatError, match="no column 'text'"):
+        run(tmp_path / "rows.csv", tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_a_backbone_that_cannot_be_read_is_refused(corpus_file, tmp_path, saved, trained):
@@ -493,4 +497,4 @@ def test_a_backbone_that_cannot_be_read_is_refused(corpus_file, tmp_path, saved,
         run(file, tmp_path / "out", **fresh, backbone=str(saved("gpt2")))
     with pytest.raises(FormatError, match=r"lacks \[MASK\]"):
         run(file, tmp_path / "out", **fresh, backbone=str(saved("bert")))
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("out*"))

@@ -53,7 +53,7 @@ from shoestring.tune.mlm_data import (
     sampled,
     write_ids,
 )
-from shoestring.tune.mlm_folder import begin, check_folder, restore, save
+from shoestring.tune.mlm_folder import begin, check_folder, place_in, restore, save
 from shoestring.tune.mlm_tokenizer import special_ids, train_tokenizer
 from shoestring.tune.mlm_training import MaskedBert, train
 from shoestring.tune.training import TrainSettings
@@ -164,7 +164,7 @@ def pretrain(
     begin(aside, job.to_dict(), resume=job.resume)
     clock, memory = Clock(job.minutes, used_before(aside), began), Memory()
     _say(f"{job.corpus.n_bytes / 1e6:,.1f} MB to read", progress)
-    with memory.watched():
+    with memory.watched(), place_in(aside):
         tokenizer = _tokenizer(job, aside, clock, progress)
         model, dropouts = _model(job, tokenizer)
         blocks, figures = _blocks(job, tokenizer, aside, clock, progress)

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import BertForMaskedLM
 
-from shoestring.errors import ParameterError
+from shoestring.errors import FormatError, ParameterError
 from shoestring.text.backbone import quiet_loading
 from shoestring.text.weights import read_model_config
 from shoestring.text.writing import sync_folder, written_aside, written_by
+from shoestring.tune.mlm_data import IDS
 from shoestring.tune.mlm_tokenizer import ROLES, SPECIAL
 from shoestring.tune.training import HOW
 
@@ -52,6 +55,17 @@ def begin(folder: Path, how: dict[str, Any], *, resume: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with written_aside(file) as out:
         out.write(json.dumps(how).encode())
+
+
+@contextmanager
+def place_in(folder: Path) -> Iterator[None]:
+    """Leave nothing behind where something is wrong with what came, and no token is kept."""
+    try:
+        yield
+    except (ParameterError, FormatError):
+        if not (folder / IDS).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def check_folder(out: Path) -> None:
