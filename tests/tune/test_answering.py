@@ -92,18 +92,6 @@ def test_each_different_text_of_a_call_is_read_once(make_ladder, read_texts, pai
     assert len(read_texts) == len(set(read_texts)) == len({*FIRSTS, *SECONDS})
 
 
-def test_outputs_that_are_kept_are_not_read_again(make_ladder, read_texts, monkeypatch, tmp_path):
-    monkeypatch.setenv("SHOESTRING_CACHE", str(tmp_path))
-    ladder = make_ladder(n_labels=3).eval()
-    first = Answers(ladder, cache_bytes=10**6)
-    list(first._cache.fill(first._examples(FIRSTS, None)[0].texts()))
-    first._cache.close()
-    read_texts.clear()
-    found = Answers(ladder, cache_bytes=10**6).logits(FIRSTS)
-    assert read_texts == []
-    np.testing.assert_allclose(found, Answers(ladder).logits(FIRSTS), **CLOSE)
-
-
 def test_texts_without_a_token_are_answered(ladder):
     seconds = None if seconds_of(ladder) is None else ["", "open", "qwop"]
     found = Answers(ladder).logits(["open", "", "qwop"], seconds)

@@ -239,7 +239,7 @@ def saving(now, tmp_path):
     def step(place, step_s, saving_s=0.0):
         control = TrainerControl()
         now.s += step_s
-        place.on_step_end(None, None, control)
+        place.on_step_end(None, TrainerState(global_step=3, epoch=0.3), control)
         if control.should_save:
             now.s += saving_s
             place.on_save(SimpleNamespace(output_dir=str(tmp_path)), None, control)
@@ -273,6 +273,36 @@ def test_ctrl_c_ends_the_step_in_hand_with_a_checkpoint_and_is_raised_then(savin
         assert not control.should_evaluate
     assert reached == [(True, True)]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_no_checkpoint_is_written_twice_where_an_epoch_ends(now):
+    place = KeepPlace(Clock())
+    now.s += 30
+    ending, within = TrainerControl(), TrainerControl()
+    place.on_step_end(None, TrainerState(global_step=20, epoch=2.0), ending)
+    assert not ending.should_save
+    now.s += 30
+    place.on_step_end(None, TrainerState(global_step=21, epoch=2.1), within)
+    assert within.should_save
+
+
+def test_ctrl_c_where_an_epoch_ends_lets_it_be_evaluated():
+    place, control = KeepPlace(Clock()), TrainerControl(should_evaluate=True)
+    state = TrainerState(global_step=20, epoch=2.0)
+    with pytest.raises(KeyboardInterrupt), place.watching():
+        os.kill(os.getpid(), signal.SIGINT)
+        place.on_step_end(None, state, control)
+        place.on_epoch_end(None, state, control)
+    assert (control.should_training_stop, control.should_evaluate) == (True, True)
+
+
+def test_the_steps_of_an_epoch_are_known_where_epochs_are_no_whole_number():
+    """Of 1.5 epochs of 11 steps, 17 are made."""
+    state = TrainerState(global_step=11, epoch=1.0, max_steps=17, num_train_epochs=2)
+    place, control = KeepPlace(Clock()), TrainerControl(should_evaluate=True)
+    place._interrupted = True
+    place.on_epoch_end(None, state, control)
+    assert control.should_evaluate
 
 
 def test_a_second_ctrl_c_is_raised_at_once():

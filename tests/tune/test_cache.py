@@ -2,6 +2,7 @@ import errno
 import gc
 import os
 import random
+import shutil
 import warnings
 
 import numpy as np
@@ -53,10 +54,8 @@ def texts(backbone):
 
 
 def fill(cache, texts):
-    """Fill and close; the number of texts that were computed."""
-    n = sum(cache.fill(texts))
-    cache.close()
-    return n
+    """The number of texts that were computed."""
+    return sum(cache.fill(texts))
 
 
 def computed(frozen, texts, layers=LAYERS):
@@ -356,28 +355,63 @@ def test_a_cache_that_another_run_gives_up_is_computed_again(opened, texts, tmp_
 # ---- several runs ----
 
 
-def test_a_run_without_the_lock_reads_and_does_not_add(opened, texts):
+def test_one_run_at_a_time_adds_and_another_says_so(opened, texts, monkeypatch):
+    monkeypatch.setattr(cache_module, "TOKENS_AT_ONCE", 12)
     first, second = opened(), opened()
-    half = texts[: len(texts) // 2]
-    list(first.fill(half))
+    filling = first.fill(texts)
+    next(filling)
     reader = opened()
     sizes = [path.stat().st_size for path in sorted(first.folder.iterdir())]
-    assert list(reader.fill(texts)) == []
+    with pytest.warns(ShoestringWarning, match="Another run adds to .* Wait for it"):
+        assert list(reader.fill(texts)) == []
     assert [path.stat().st_size for path in sorted(first.folder.iterdir())] == sizes
     assert_right(reader, texts)
-    assert reader.computed == sum(text not in first for text in texts)
+    assert 0 < reader.computed == sum(text not in first for text in texts) < len(texts)
     assert_right(second, texts)  # opened when nothing was there: all is computed
     assert second.computed == len(texts)
+    list(filling)
 
 
-def test_a_run_adds_when_the_other_has_closed(opened, texts):
+def test_a_run_adds_when_the_other_has_filled(opened, texts):
     first, second = opened(), opened()
-    list(first.fill(texts[:12]))
-    assert list(second.fill(texts)) == []
-    first.close()
+    list(first.fill(texts[:12]))  # and goes on to train
     fill(second, texts)
     assert second.computed == len(second) - len(first)  # what the first has added is not computed
     assert_right(second, texts)
+    assert_right(first, texts[:12])
+
+
+def test_a_reader_keeps_its_bytes_when_the_cache_is_made_anew(opened, texts):
+    """Of another run's texts are the bytes at the same places then."""
+    fill(opened(), texts[:12])
+    reader = opened()
+    shutil.rmtree(reader.folder)  # as one that makes room for another
+    fill(opened(), texts[::-1])
+    assert_right(reader, texts[:12])
+    assert reader.computed == 0
+
+
+def test_a_cache_that_is_made_anew_while_it_is_opened_is_read_again(opened, texts, monkeypatch):
+    fill(opened(), texts[:12])
+    fromfile, begun = np.fromfile, []
+
+    def later(*args):
+        if not begun:
+            begun.append(True)
+            shutil.rmtree(opened().folder)
+            fill(opened(), texts[::-1])
+        return fromfile(*args)
+
+    monkeypatch.setattr(np, "fromfile", later)
+    assert_right(opened(), texts)
+
+
+def test_a_closed_cache_computes(opened, texts):
+    cache = opened()
+    fill(cache, texts)
+    cache.close()
+    assert len(cache) == 0
+    assert_right(cache, texts)
 
 
 def test_what_is_added_does_not_disturb_a_reader(opened, texts):
@@ -404,7 +438,8 @@ def test_another_process_holds_the_lock(opened, texts):
             os._exit(0)
     while not (cache.folder / "held").exists():
         pass
-    assert list(cache.fill(texts)) == []
+    with pytest.warns(ShoestringWarning, match="Another run adds"):
+        assert list(cache.fill(texts)) == []
     (cache.folder / "held").unlink()
     os.waitpid(child, 0)
     assert fill(cache, texts) > 0
@@ -571,5 +606,6 @@ def test_a_disk_that_is_full_in_the_middle_of_a_write_loses_nothing(opened, text
 def test_a_folder_that_cannot_be_made_is_no_reason_to_stop(opened, texts, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     cache = opened(folder=tmp_path / "file" / "outputs")
-    assert list(cache.fill(texts)) == []
+    with pytest.warns(ShoestringWarning, match=r"cannot be kept in .*file.outputs"):
+        assert list(cache.fill(texts)) == []
     assert_right(cache, texts)

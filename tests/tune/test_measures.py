@@ -15,10 +15,11 @@ from torch import nn
 
 from shoestring.tune.measures import (
     BEST,
+    NAMES,
     Memory,
+    can_be_told,
     folder_bytes,
     quality,
-    quality_names,
     resident_bytes,
     saved_bytes,
     trained_parameters,
@@ -48,12 +49,32 @@ def test_numbers_by_hand():
     assert 0.9 < curved["pearson"] < 0.999
 
 
-@pytest.mark.parametrize(
-    ("answers", "labels"), [([1.0, 1], [1.0, 2]), ([1.0, 2], [3.0, 3]), ([1.0], [2.0])]
-)
-def test_without_a_difference_there_is_no_correlation(answers, labels):
-    found = quality("regress", np.array(answers), np.array(labels))
+def test_equal_answers_have_no_correlation():
+    found = quality("regress", np.array([1.0, 1]), np.array([1.0, 2]))
     assert found == {"spearman": 0.0, "pearson": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("task", "answers", "labels"),
+    [
+        ("regress", [1.0, 2], [3.0, 3]), ("regress", [1.0], [2.0]), ("score", [1.0, -1], [0.0, 0]),
+        ("score", [1.0, -1], [1.0, 0.6]),
+    ],
+)  # fmt: skip
+def test_labels_of_one_kind_tell_nothing(task, answers, labels):
+    found = quality(task, np.array(answers), np.array(labels))
+    assert not can_be_told(task, np.array(labels))
+    assert found.pop("accuracy", 0.5) == 0.5
+    assert all(map(math.isnan, found.values()))
+
+
+@pytest.mark.parametrize("task", NAMES)
+def test_answers_that_are_no_numbers_are_not_better_than_others(task):
+    logits = np.array([[math.nan, 1.0], [0.0, 1.0]])
+    answers = logits[:, 0] if task in ("regress", "score") else logits
+    found = quality(task, answers, np.array([0, 1]))
+    assert tuple(found) == NAMES[task]
+    assert all(map(math.isnan, found.values()))
 
 
 def test_scores_by_hand():
@@ -62,12 +83,6 @@ def test_scores_by_hand():
     assert found["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
     assert found["auc"] == pytest.approx(5 / 6)
     assert found["accuracy"] == pytest.approx(4 / 5)
-
-
-@pytest.mark.parametrize("label", [0.0, 1.0])
-def test_scores_of_one_kind_have_no_order(label):
-    found = quality("score", np.array([1.0, -1]), np.array([label, label]))
-    assert found == {"average_precision": 0.0, "auc": 0.0, "accuracy": 0.5}
 
 
 def test_tokens_count_where_they_have_a_class():
@@ -80,7 +95,7 @@ def test_tokens_count_where_they_have_a_class():
 
 @pytest.mark.parametrize("task", BEST)
 def test_the_best_epoch_is_chosen_by_a_figure_of_the_task(task):
-    assert BEST[task] in quality_names(task)
+    assert BEST[task] in NAMES[task]
 
 
 def test_figures_are_plain_floats():

@@ -56,7 +56,10 @@ class NumberedFolder:
         ParameterError
             If there is a file of that name, or the folder holds other files.
         """
-        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        try:
+            names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        except OSError as error:
+            raise StorageError(f"{folder} cannot be read: {error.strerror or error}.") from error
         strange = [name for name in names if name.removesuffix(ASIDE) != CONFIG]
         strange = [name for name in strange if self.number_of(name) is None]
         if strange or folder.is_file():

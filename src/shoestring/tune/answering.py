@@ -35,13 +35,11 @@ class Answers:
     ----------
     ladder : Ladder
         In evaluation mode.
-    cache_bytes : int
-        For outputs of the backbone that are kept on the disk between runs.
     """
 
-    def __init__(self, ladder: Ladder, cache_bytes: int = 0) -> None:
+    def __init__(self, ladder: Ladder) -> None:
         self.ladder = ladder
-        self._cache = OutputCache(ladder.backbone, ladder.layers, budget_bytes=cache_bytes)
+        self._cache = OutputCache(ladder.backbone, ladder.layers)  # which keeps nothing
 
     @torch.inference_mode()
     def logits(

@@ -77,6 +77,8 @@ def save(
         )
     if write is None and backbone.adapter is not None:
         write, kind = partial(shutil.copytree, backbone.adapter.folder), ADAPTER
+    FOLDER.check(folder)
+    check_backbone(folder, backbone)
     number = FOLDER.claim(folder)
     name, inside = f"side-{number}.safetensors", f"{kind}-{number}"
     weights = {key: value.detach().cpu().contiguous() for key, value in ladder.state_dict().items()}
@@ -102,6 +104,15 @@ def save(
         file.write(json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
     sync_folder(folder)
     FOLDER.drop_others(folder, {name} if write is None else {name, inside})
+
+
+def check_backbone(folder: Path, backbone: Frozen) -> None:
+    """See that a backbone is not in the folder that is to be replaced: it would be deleted."""
+    if backbone.folder is not None and backbone.folder.resolve().is_relative_to(folder.resolve()):
+        raise ParameterError.of(
+            "backbone", FOLDER.owner, f"outside of {folder}, which is replaced",
+            str(backbone.folder), "Choose another folder.",
+        )  # fmt: skip
 
 
 def load(cls: type[L], folder: Path, backbone: Any, dtype: str) -> L:

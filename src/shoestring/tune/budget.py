@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from shoestring.errors import BudgetError, ParameterError
+from shoestring.errors import BudgetError, ParameterError, StorageError
 from shoestring.text.writing import written_aside
 
 TIMED_STEPS = 5  # until it is known how long an epoch takes
@@ -187,6 +187,9 @@ class Budget(TrainerCallback):  # type: ignore[misc]
 
 
 def _per_epoch(state: Any) -> int:
+    if state.global_step and state.epoch:
+        per_epoch: float = state.global_step / state.epoch
+        return max(1, round(per_epoch))
     return max(1, int(state.max_steps / max(state.num_train_epochs, 1) + 0.5))
 
 
@@ -219,7 +222,9 @@ class KeepPlace(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """Ask for a checkpoint where it is time."""
-        if self._interrupted:
+        if state.global_step % _per_epoch(state) == 0:  # one is written when it is evaluated
+            control.should_training_stop = self._interrupted or control.should_training_stop
+        elif self._interrupted:
             control.should_training_stop = control.should_save = True
             control.should_evaluate = False
         elif self.clock.used_s - self._saved_at > max(LEAST_S, self._saving_s / SHARE_OF_SAVING):
@@ -263,7 +268,10 @@ class KeepPlace(TrainerCallback):  # type: ignore[misc]
 def used_before(folder: Path) -> float:
     """Seconds that an interrupted training had used."""
     file = folder / CLOCK
-    return float(json.loads(file.read_bytes())) if file.exists() else 0.0
+    try:
+        return float(json.loads(file.read_bytes())) if file.exists() else 0.0
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be read: {error.strerror or error}.") from error
 
 
 def schedule(optimizer: Any, n_steps: int, budget: Budget, warmup: float = 0.06) -> LambdaLR:
@@ -271,7 +279,8 @@ def schedule(optimizer: Any, n_steps: int, budget: Budget, warmup: float = 0.06)
 
     def factor(step: int) -> float:
         done = max(step / max(n_steps, 1), budget.fraction())
-        return min(1.0, (step + 1) / max(1.0, warmup * n_steps)) * max(0.0, 1.0 - done)
+        risen = max((step + 1) / max(1.0, warmup * n_steps), budget.fraction() / max(warmup, 1e-9))
+        return min(1.0, risen) * max(0.0, 1.0 - done)
 
     return LambdaLR(optimizer, factor)
 

@@ -7,8 +7,9 @@ a run that is killed leaves a cache that can be used. The folder has a part for 
 tokenizer, layers and kind of number, named by a digest of these: outputs of another backbone cannot
 be taken for those of this one.
 
-Any number of runs may read a cache; one at a time adds to it, and the others compute what is not
-there. What does not fit in the budget, or on the disk, is computed again whenever it is asked for.
+Any number of runs may read a cache, and go on with what they have opened when it makes room for
+another; one at a time adds to it, and the others compute what is not there. What does not fit in
+the budget, or on the disk, is computed again whenever it is asked for.
 
 Letters: K outputs, B texts, T tokens, D width.
 """
@@ -36,6 +37,7 @@ from shoestring.text.batches import batches_by_length
 from shoestring.text.writing import ASIDE, written_aside
 from shoestring.tune.frozen import Frozen
 from shoestring.tune.heads import Read
+from shoestring.tune.locking import locked
 from shoestring.tune.tokens import Tokens, padded
 
 KINDS = ("bfloat16", "int8")
@@ -87,11 +89,13 @@ class OutputCache:
         self.root = default_folder() if folder is None else Path(folder)
         self.folder = self.root / key
         self._places: dict[bytes, tuple[int, int]] = {}
+        self._file: BinaryIO | None = None
         self._map: NDArray[np.uint8] | None = None
-        self._lock: BinaryIO | None = None
         self.computed = 0  # texts that were run through the backbone
         if budget_bytes:
-            self._open()
+            with suppress(OSError):  # what cannot be kept is said when it is to be
+                self._make()
+            self._load()
 
     @property
     def bytes_per_token(self) -> int:
@@ -108,31 +112,52 @@ class OutputCache:
     def fill(self, texts: Sequence[Tokens]) -> Iterator[int]:
         """Compute and keep what is not there, as far as the budget goes; yields texts done.
 
-        A caller may stop at any point. ShoestringWarning if the disk is full.
+        A caller may stop at any point. ShoestringWarning if another run adds at the time, or the
+        disk is full.
         """
-        if not self._claim():
+        if not self.budget_bytes:
             return
+        try:
+            lock = self._claim()
+        except OSError as error:
+            self._say_unkept(error)
+            return
+        if lock is None:
+            warnings.warn(
+                f"Another run adds to {self.folder}: what it has not kept yet is computed again "
+                "in every epoch of this one. Wait for it, or name another folder.",
+                ShoestringWarning,
+                stacklevel=2,
+            )
+            return
+        with lock:
+            yield from self._filled(texts)
+
+    def _filled(self, texts: Sequence[Tokens]) -> Iterator[int]:
         first = {_key(text): text for text in texts}
         missing = [text for key, text in first.items() if key not in self._places]
         for batch in batches_by_length([len(text.ids) for text in missing], TOKENS_AT_ONCE):
             sizes = [len(missing[i].ids) * self.bytes_per_token + ENTRY.itemsize for i in batch]
-            room = self._room(sum(sizes))
-            n_fitting = int(np.searchsorted(np.cumsum(sizes), room, side="right"))
-            chosen = [missing[i] for i in batch[:n_fitting]]
-            if not chosen:
-                return
             try:
+                room = self._room(sum(sizes))
+                n_fitting = int(np.searchsorted(np.cumsum(sizes), room, side="right"))
+                chosen = [missing[i] for i in batch[:n_fitting]]
+                if not chosen:
+                    return
                 self._append(chosen, self._packed(self._computed(chosen), chosen))
             except OSError as error:
-                warnings.warn(
-                    f"The outputs of the backbone cannot be kept in {self.folder} "
-                    f"({error.strerror or error}); those that are not there are computed again. "
-                    "Free some space, or name another folder.",
-                    ShoestringWarning,
-                    stacklevel=2,
-                )
+                self._say_unkept(error)
                 return
             yield len(chosen)
+
+    def _say_unkept(self, error: OSError) -> None:
+        warnings.warn(
+            f"The outputs of the backbone cannot be kept in {self.folder} "
+            f"({error.strerror or error}); those that are not there are computed again. "
+            "Free some space, or name another folder.",
+            ShoestringWarning,
+            stacklevel=4,
+        )
 
     def read(self, texts: Sequence[Tokens]) -> Read:
         """The outputs of B texts, padded: from the disk, or computed."""
@@ -161,11 +186,11 @@ class OutputCache:
         return Read(together.to(device), mask.to(device), content.to(device))
 
     def close(self) -> None:
-        """Let another run add to the cache."""
-        lock = getattr(self, "_lock", None)
-        if lock is not None:
-            lock.close()
-            self._lock = None
+        """Let go of the file: what is asked for later is computed."""
+        file = getattr(self, "_file", None)
+        self._places, self._map, self._file = {}, None, None
+        if file is not None:
+            file.close()
 
     # ---- numbers ----
 
@@ -204,25 +229,27 @@ class OutputCache:
 
     # ---- the disk ----
 
-    def _open(self) -> None:
-        """Read the entries that are there; what is not this version's is started anew."""
-        with suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            about = self.folder / ABOUT
-            if not about.exists():
-                about.write_text(self._about, "utf-8")
-            os.utime(about)
-        self._load()
+    def _make(self) -> None:
+        """Make the folder, which says what it is of."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        about = self.folder / ABOUT
+        if not about.exists():
+            about.write_text(self._about, "utf-8")
+        os.utime(about)
 
     def _load(self) -> bool:
         """Read the entries whose states are there; whether these are all."""
         file, states = self.folder / ENTRIES, self.folder / STATES
-        self._places, self._map = {}, None
+        self.close()
         try:
-            n_file, n_bytes = file.stat().st_size, states.stat().st_size
-            entries = np.fromfile(file, ENTRY, n_file // ENTRY.itemsize)
+            self._file = states.open("rb")  # of which the entries are, whatever its name becomes
+            entries = np.fromfile(file, ENTRY, file.stat().st_size // ENTRY.itemsize)
+            n_file, now = file.stat().st_size, os.fstat(self._file.fileno())
+            if not os.path.samestat(now, states.stat()):
+                return self._load()
         except OSError:
             return not file.exists()
+        n_bytes = now.st_size
         starts, n_tokens = entries["start"], entries["n_tokens"]
         sound = (n_tokens > 0) & (n_tokens <= n_bytes // self.bytes_per_token)
         sound[sound] &= starts[sound] <= n_bytes - n_tokens[sound] * self.bytes_per_token
@@ -232,11 +259,12 @@ class OutputCache:
         return bool(sound.all()) and n_file % ENTRY.itemsize == 0
 
     def _kept(self, start: int, n_tokens: int) -> NDArray[np.uint8] | None:
-        """The bytes of an entry, mapped; None if another run has made room."""
+        """The bytes of an entry, mapped; None if they cannot be."""
         end = start + n_tokens * self.bytes_per_token
         try:
             if self._map is None or end > len(self._map):
-                self._map = np.memmap(self.folder / STATES, np.uint8, "r")
+                assert self._file is not None
+                self._map = np.memmap(self._file, np.uint8, "r")
         except (OSError, ValueError):
             self._places = {}
             return None
@@ -248,20 +276,19 @@ class OutputCache:
         if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapped.madvise(mmap.MADV_DONTNEED)
 
-    def _claim(self) -> bool:
-        """Become the one that adds; False if another run is, or nothing is to be kept."""
-        if self._lock is not None:
-            return True
-        self._lock = _locked(self.folder) if self.budget_bytes else None
-        if self._lock is None:
-            return False
+    def _claim(self) -> BinaryIO | None:
+        """The lock of who adds, with what is there read under it; None if another has it."""
+        self._make()
+        lock = locked(self.folder / LOCK)
+        if lock is None:
+            return None
         if not self._load():  # cut off or damaged: what is sound is kept, and nothing else
             entries = np.zeros(len(self._places), ENTRY)
             for i, (key, place) in enumerate(self._places.items()):
                 entries[i] = np.void(key), *place
             with written_aside(self.folder / ENTRIES) as file:
                 file.write(entries.tobytes())
-        return True
+        return lock
 
     def _append(self, texts: Sequence[Tokens], arrays: Sequence[NDArray[np.uint8]]) -> None:
         """Add to the states, and when they are on the disk to the entries."""
@@ -275,6 +302,8 @@ class OutputCache:
                 file.write(array.tobytes())
             file.flush()
             os.fsync(file.fileno())
+        if self._file is None:
+            self._file = states.open("rb")
         with (self.folder / ENTRIES).open("ab") as file:
             file.truncate(file.tell() // ENTRY.itemsize * ENTRY.itemsize)
             file.write(entries.tobytes())
@@ -291,11 +320,12 @@ class OutputCache:
         for other in others:
             if room >= wanted:
                 break
-            lock = _locked(other)
-            if lock is not None:
-                room += _size(other)
-                shutil.rmtree(other, ignore_errors=True)
-                lock.close()
+            with suppress(OSError):
+                lock = locked(other / LOCK)
+                if lock is not None:
+                    room += _size(other)
+                    shutil.rmtree(other, ignore_errors=True)
+                    lock.close()
         return room
 
     def __del__(self) -> None:
@@ -310,7 +340,10 @@ def _key(text: Tokens) -> bytes:
 
 def _is_ours(folder: Path) -> bool:
     """Whether it is a cache of outputs, and nothing else of somebody."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError:
+        return False
     return ABOUT in names and names <= {ABOUT, LOCK, STATES, ENTRIES, ENTRIES + ASIDE}
 
 
@@ -324,21 +357,3 @@ def _used(folder: Path) -> float:
     with suppress(OSError):
         return (folder / ABOUT).stat().st_mtime
     return 0.0
-
-
-def _locked(folder: Path) -> BinaryIO | None:
-    """A folder's lock until it is closed, where the system has locks; None if another has it."""
-    try:
-        file = (folder / LOCK).open("wb")
-    except OSError:
-        return None
-    try:
-        import fcntl
-    except ImportError:  # Windows: the last one to add wins, entries are whole anyway
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file

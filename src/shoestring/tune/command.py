@@ -66,7 +66,8 @@ def _print(report: dict[str, Any], as_json: bool) -> None:
     for name, value in report.items():
         if isinstance(value, dict):
             for part, number in value.items():
-                typer.echo(f"{name.replace('_', ' ')}: {part:20}{number:.4g}")
+                shown = "cannot be told" if number is None else f"{number:.4g}"
+                typer.echo(f"{name.replace('_', ' ')}: {part:20}{shown}")
         elif value is not None:
             shown = f"{value:,.4g}" if isinstance(value, float) else value
             shown = f"{value:,}" if isinstance(value, int) else shown

@@ -33,6 +33,7 @@ from shoestring.tune.frozen import (
     return_freed_memory,
 )
 from shoestring.tune.ladder import Ladder
+from shoestring.tune.locking import only_run
 from shoestring.tune.measures import Memory, folder_bytes
 from shoestring.tune.methods import LEARNING_RATES, ladder_of, make_model
 from shoestring.tune.rows import (
@@ -47,7 +48,7 @@ from shoestring.tune.rows import (
 )
 from shoestring.tune.side import inference_overhead
 from shoestring.tune.starting import start_from_backbone
-from shoestring.tune.training import TrainSettings
+from shoestring.tune.training import EVALUATION_OF_STEP, UNKEPT_OF_STEP, TrainSettings
 
 BATCH = 1_024  # texts of a file that are answered at a time
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -140,6 +141,7 @@ def tune(
         keep_few_kernels()
     with clock.phase("loading"):
         frozen = Frozen.load(job.backbone, "float32" if job.method in ("lora", "full") else "auto")
+        artifact.check_backbone(out, frozen)
         model = make_model(job.method, frozen, config)
         cache = None
         if isinstance(model, Ladder):
@@ -152,25 +154,30 @@ def tune(
         parts = split(examples, n, eval_rows is not None, job.settings.seed)
     how = {
         "method": job.method, "backbone": frozen.digest, "config": config.to_dict(),
+        "outputs": None if cache is None else cache.kind,
         "rows": digest_of(train_rows), "held_out": eval_rows and digest_of(eval_rows),
     }  # fmt: skip
-    training.begin(aside, how, job.settings, resume=job.resume)
-    memory = Memory()
-    with training.place_in(aside), memory.watched():
-        if cache is not None and isinstance(model, Ladder):
-            with clock.phase("outputs"):
-                _fill(cache, examples, clock, progress)
-            if config.init == "fisher" and job.method == "ladder" and not used_before(aside):
-                with clock.phase("start"):
-                    start_from_backbone(model, parts[0], cache, clock, progress=progress)
-        collate = Collate(examples, config.task, cache, frozen.padding_id)
-        report = training.train(
-            model, config.task, *parts, collate, job.settings, clock, aside, progress=progress
-        )
-    if cache is not None:
-        cache.close()
-    model.save_pretrained(out)
-    shutil.rmtree(aside, ignore_errors=True)
+    with only_run(out):
+        training.begin(aside, how, job.settings, resume=job.resume)
+        memory = Memory()
+        with training.place_in(aside), memory.watched():
+            if cache is not None and isinstance(model, Ladder):
+                with clock.phase("outputs"):
+                    _fill(cache, examples, clock, progress)
+                if config.init == "fisher" and job.method == "ladder" and not used_before(aside):
+                    with clock.phase("start"):
+                        start_from_backbone(model, parts[0], cache, clock, progress=progress)
+            collate = Collate(examples, config.task, cache, frozen.padding_id)
+            kept = cache is None or all(text in cache for text in examples.texts())
+            report = training.train(
+                model, config.task, *parts, collate, job.settings, clock, aside,
+                evaluation_of_step=EVALUATION_OF_STEP if kept else UNKEPT_OF_STEP,
+                progress=progress,
+            )  # fmt: skip
+        if cache is not None:
+            cache.close()
+        model.save_pretrained(out)
+        shutil.rmtree(aside, ignore_errors=True)
     return _report(job, model, frozen, out, parts, report, clock, memory)
 
 
@@ -278,13 +285,7 @@ def tune_from_options(
     """:func:`tune` from what the command line has."""
     if method not in LEARNING_RATES:
         raise ParameterError.of("method", "tune", " or ".join(map(repr, LEARNING_RATES)), method)
-    for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
-        if value < least:
-            raise ParameterError.of(name, "tune", f"an int of at least {least}", value)
     rate = LEARNING_RATES[method] if learning_rate is None else learning_rate
-    for name, number in (("epochs", epochs), ("learning_rate", rate)):
-        if not 0 < number < float("inf"):
-            raise ParameterError.of(name, "tune", "above 0 and finite", number)
     if task != "classify" and pairs == "none":
         raise ParameterError.of("pairs", "tune score", "apart, late or joint", pairs)
     trained = method in ("lora", "full")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +16,16 @@ from torch import nn
 
 BEST = {"classify": "accuracy", "regress": "spearman", "score": "average_precision"}
 BEST |= {"tokens": "accuracy"}
+NAMES = {
+    "classify": ("accuracy", "macro_f1"), "tokens": ("accuracy", "macro_f1"),
+    "regress": ("spearman", "pearson"), "score": ("average_precision", "auc", "accuracy"),
+}  # fmt: skip
 SAMPLED_EVERY_S = 0.02
 MIB = 2**20
 
 
 def quality(task: str, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
-    """Figures of a task, each higher where answers are better.
+    """Figures of a task, each higher where answers are better; NaN for what cannot be told.
 
     Parameters
     ----------
@@ -28,6 +33,8 @@ def quality(task: str, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, 
     logits : (N, C), (N,) or (N, T, C)
     labels : (N,) or (N, T), -100 where there is none
     """
+    if not np.isfinite(logits).all():
+        return dict.fromkeys(NAMES[task], math.nan)
     if task == "regress":
         from scipy.stats import pearsonr, spearmanr
 
@@ -39,31 +46,32 @@ def quality(task: str, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, 
 
     if task == "score":
         right = labels > 0.5
-        both = bool(right.any() and not right.all())
-        return {
-            "average_precision": float(average_precision_score(right, logits)) if both else 0.0,
-            "auc": float(roc_auc_score(right, logits)) if both else 0.0,
-            "accuracy": float(((logits > 0) == right).mean()),
-        }
+        found = {"average_precision": math.nan, "auc": math.nan}
+        if can_be_told(task, labels):
+            found = {
+                "average_precision": float(average_precision_score(right, logits)),
+                "auc": float(roc_auc_score(right, logits)),
+            }
+        return {**found, "accuracy": float(((logits > 0) == right).mean())}
     known = labels != -100
-    found, truth = logits.argmax(-1)[known], labels[known]
+    answers, truth = logits.argmax(-1)[known], labels[known]
     return {
-        "accuracy": float((found == truth).mean()),
-        "macro_f1": float(f1_score(truth, found, average="macro", zero_division=0.0)),
+        "accuracy": float((answers == truth).mean()),
+        "macro_f1": float(f1_score(truth, answers, average="macro", zero_division=0.0)),
     }
 
 
-def quality_names(task: str) -> tuple[str, ...]:
-    """Names of the figures of a task."""
-    numbers = task in ("regress", "score")
-    logits, labels = np.zeros(2) if numbers else np.zeros((2, 2)), np.array([0, 1])
-    return tuple(quality(task, logits, labels))
+def can_be_told(task: str, labels: NDArray[Any]) -> bool:
+    """Whether labels tell good answers from bad ones: there are right and wrong ones, or two."""
+    if task == "score":
+        return bool((labels > 0.5).any() and not (labels > 0.5).all())
+    return task != "regress" or bool(np.ptp(labels) > 0)
 
 
 def _correlation(of: Callable[..., Any], a: NDArray[Any], b: NDArray[Any]) -> float:
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return 0.0
-    return float(of(a, b).statistic)
+    if np.ptp(b) == 0:
+        return math.nan
+    return 0.0 if np.ptp(a) == 0 else float(of(a, b).statistic)
 
 
 class Memory:

@@ -93,7 +93,7 @@ class Backpropagated(nn.Module):  # type: ignore[misc]
     def _write_adapter(self, folder: Path) -> None:
         for config in self.model.peft_config.values():
             config.base_model_name_or_path = self.backbone.public_name
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(folder, save_embedding_layers=False)  # or it asks the hub
         (folder / "README.md").unlink(missing_ok=True)  # a form to be filled in
 
     def _write_backbone(self, folder: Path) -> None:

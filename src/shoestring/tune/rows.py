@@ -163,7 +163,8 @@ def examples_of(
     _say_cut([*first, *(second or [])], n, frozen)
     _say_unknown([*rows.first, *(rows.second or [])], frozen)
     parts = range(n_train), range(n_train, len(rows.labels))
-    units = [unit for part in parts for unit in _units(rows, labels, part, config.task)]
+    as_lists = _are_lists(rows, labels, parts[0], config.task)
+    units = [unit for part in parts for unit in _units(rows, part, as_lists)]
     return Examples(first, second, list(labels), units)
 
 
@@ -193,19 +194,24 @@ def _say_unknown(texts: Sequence[str], frozen: Frozen) -> None:
         )
 
 
-def _units(
-    rows: Rows, numbers: Sequence[float], part: Sequence[int], task: str
-) -> list[list[int]]:  # fmt: skip
-    """All pairs of a query together, where most have right and wrong ones; else each alone."""
-    alone = [[row] for row in part]
+def _are_lists(rows: Rows, numbers: Sequence[float], part: Sequence[int], task: str) -> bool:
+    """Whether pairs are learnt by their queries: where most are of one with right and wrong."""
     if task != "score" or rows.second is None:
-        return alone
+        return False
+    labels = ([numbers[row] > 0 for row in query] for query in _queries(rows, part))
+    return sum(len(query) for query in labels if 0 < sum(query) < len(query)) > 0.5 * len(part)
+
+
+def _units(rows: Rows, part: Sequence[int], as_lists: bool) -> list[list[int]]:
+    """All pairs of a query together, or each alone."""
+    return _queries(rows, part) if as_lists else [[row] for row in part]
+
+
+def _queries(rows: Rows, part: Sequence[int]) -> list[list[int]]:
     queries: dict[str, list[int]] = {}
     for row in part:
         queries.setdefault(rows.first[row], []).append(row)
-    groups = list(queries.values())
-    listed = [g for g in groups if 0 < sum(numbers[row] > 0 for row in g) < len(g)]
-    return groups if sum(map(len, listed)) > 0.5 * len(part) else alone
+    return list(queries.values())
 
 
 def split(examples: Examples, n_train: int, separate: bool, seed: int) -> tuple[Examples, Examples]:
@@ -213,13 +219,19 @@ def split(examples: Examples, n_train: int, separate: bool, seed: int) -> tuple[
     n = len(examples)
     if separate:
         first = [i for i in range(n) if examples.units[i][0] < n_train]
-        return examples.part(first), examples.part(range(len(first), n))
+        return examples.part(first), _by_length(examples.part(range(len(first), n)))
     if n < 2:
         what = "queries" if examples.grouped else "examples"
         raise ParameterError.of("source", "tune", f"a file of at least two {what}", n)
     order = np.random.default_rng(seed).permutation(n).tolist()
     n_held_out = max(1, min(MOST_HELD_OUT, int(HELD_OUT * n)))
-    return examples.part(sorted(order[n_held_out:])), examples.part(sorted(order[:n_held_out]))
+    return examples.part(sorted(order[n_held_out:])), _by_length(examples.part(order[:n_held_out]))
+
+
+def _by_length(examples: Examples) -> Examples:
+    """Batches in this order have little padding."""
+    order = range(len(examples))
+    return examples.part(sorted(order, key=lambda i: len(examples[i]["input_ids"])))
 
 
 def digest_of(rows: Rows) -> str:

@@ -26,8 +26,6 @@ class LadderScorer:
     folder : str or Path
     backbone : optional
         Where the backbone is now, if it has moved.
-    cache_bytes : int
-        For outputs of the backbone that are kept on the disk between runs.
 
     Attributes
     ----------
@@ -42,7 +40,7 @@ class LadderScorer:
         As :meth:`Ladder.from_pretrained`.
     """
 
-    def __init__(self, folder: str | Path, backbone: Any = None, *, cache_bytes: int = 0) -> None:
+    def __init__(self, folder: str | Path, backbone: Any = None) -> None:
         self.folder = Path(folder)
         self.ladder = Ladder.from_pretrained(folder, backbone)
         settings = self.ladder.settings
@@ -52,7 +50,7 @@ class LadderScorer:
         self.max_length = settings.max_length
         self.name = f"ladder:{self.ladder.digest}:{self.ladder.backbone.digest}:{self.max_length}"
         self.throughput = Throughput()
-        self._answers = Answers(self.ladder, cache_bytes)
+        self._answers = Answers(self.ladder)
 
     @property
     def pairs_per_second(self) -> float:

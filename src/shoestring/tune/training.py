@@ -10,25 +10,32 @@ import json
 import math
 import shutil
 import statistics
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils.data import Sampler
 
-from shoestring.errors import ParameterError, ShoestringError, StorageError
+from shoestring.errors import ParameterError, ShoestringError, ShoestringWarning, StorageError
 from shoestring.text.backbone import quiet_loading
 from shoestring.text.writing import libraries_writing, written_aside
 from shoestring.tune.budget import Bar, Budget, Clock, KeepPlace, schedule
+from shoestring.tune.examples import Examples
 from shoestring.tune.measures import (
     BEST,
+    NAMES,
+    can_be_told,
     quality,
-    quality_names,
     saved_bytes,
     trained_parameters,
 )
@@ -36,6 +43,7 @@ from shoestring.tune.measures import (
 HOW = "how.json"
 RESERVE_S = 1.0  # to save the model
 EVALUATION_OF_STEP = 0.5  # of a step's time, until it is known
+UNKEPT_OF_STEP = 1.25  # where the backbone's outputs are computed every time
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,17 @@ class TrainSettings:
     warmup: float = 0.06
     seed: int = 0
     bfloat16: bool = False
+
+    def __post_init__(self) -> None:
+        for name, most in (("epochs", 1e6), ("learning_rate", math.inf)):
+            value = getattr(self, name)
+            if not (0 < value <= most and math.isfinite(value)):
+                want = f"above 0 and {'finite' if most == math.inf else f'at most {most:,.0f}'}"
+                raise ParameterError.of(name, "tune", want, value)
+        if self.batch_size < 1:
+            raise ParameterError.of("batch_size", "tune", "an int of at least 1", self.batch_size)
+        if not 0 <= self.seed < 2**32:
+            raise ParameterError.of("seed", "tune", "an int from 0 to 4294967295", self.seed)
 
 
 @dataclass(frozen=True)
@@ -101,15 +120,20 @@ class Fitted:
     def report(self, names: Iterable[str]) -> dict[str, Any]:
         """Figures of these names on what was held out, and how long it took."""
         return {
-            "held_out": {name: round(float(self.held_out[name]), 5) for name in names},
+            "held_out": {name: _figure(self.held_out[name]) for name in names},
             "epochs": self.epochs, "steps": self.steps, "step_ms": round(1000 * self.step_s, 1),
         }  # fmt: skip
+
+
+def _figure(value: float) -> float | None:
+    return round(float(value), 5) if math.isfinite(value) else None
 
 
 def fit(
     model: nn.Module, train_data: Any, eval_data: Any, collate: Callable[..., Any],
     settings: TrainSettings, clock: Clock, folder: Path, measure: Measure, *,
-    by_length: bool = True, callbacks: Sequence[Any] = (), progress: bool = True,
+    by_length: bool = True, evaluation_of_step: float = EVALUATION_OF_STEP,
+    callbacks: Sequence[Any] = (), progress: bool = True,
 ) -> Fitted:  # fmt: skip
     """Train a model by the plain ``Trainer``; it has its best weights afterwards.
 
@@ -127,6 +151,8 @@ def fit(
     measure : Measure
     by_length : bool
         Batch examples of like length; they are items with "input_ids".
+    evaluation_of_step : float
+        What a batch of an evaluation takes, in steps, until it is known.
     callbacks : sequence of transformers.TrainerCallback
     progress : bool
 
@@ -145,7 +171,7 @@ def fit(
 
     per_epoch = -(-len(train_data) // settings.batch_size)
     n_steps = max(1, round(settings.epochs * per_epoch))
-    evaluation_steps = len(eval_data) / settings.batch_size * EVALUATION_OF_STEP
+    evaluation_steps = len(eval_data) / settings.batch_size * evaluation_of_step
     budget = Budget(clock, len(train_data), RESERVE_S, evaluation_steps)
     place = KeepPlace(clock)
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -153,13 +179,16 @@ def fit(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     trainer = Trainer(
-        model=model, args=_arguments(measure, settings, folder, by_length),
+        model=model, args=_arguments(measure, settings, folder),
         train_dataset=train_data, eval_dataset=eval_data, data_collator=collate,
         optimizers=(optimizer, schedule(optimizer, n_steps, budget, settings.warmup)),
         compute_metrics=measure.of,
         callbacks=[budget, place, *callbacks, *([Bar(budget)] if progress else [])],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
+    if by_length:
+        order = ByLength(train_data, settings.batch_size, settings.seed)
+        trainer._get_train_sampler = lambda *_: order
     writing = libraries_writing(folder)
     with clock.phase("training"), place.watching(), quiet_loading(), writing:
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
@@ -167,6 +196,8 @@ def fit(
         held_out = _best(trainer, measure) or trainer.evaluate(eval_data)
     held_out = {name.removeprefix("eval_"): value for name, value in held_out.items()}
     if not math.isfinite(held_out["loss"]) or not all(p.isfinite().all() for p in weights):
+        for checkpoint in folder.glob("checkpoint-*"):  # nobody would go on from these
+            shutil.rmtree(checkpoint)
         raise ParameterError.of(
             "learning_rate", "tune", "small enough for training not to diverge",
             settings.learning_rate, "Pass a third of it.",
@@ -176,8 +207,9 @@ def fit(
 
 
 def train(
-    model: nn.Module, task: str, train_data: Any, eval_data: Any, collate: Callable[..., Any],
-    settings: TrainSettings, clock: Clock, folder: Path, *, progress: bool = True,
+    model: nn.Module, task: str, train_data: Examples, eval_data: Examples,
+    collate: Callable[..., Any], settings: TrainSettings, clock: Clock, folder: Path, *,
+    evaluation_of_step: float = EVALUATION_OF_STEP, progress: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on a task as :func:`fit` does.
 
@@ -187,16 +219,32 @@ def train(
         Quality on the held-out examples, of the best epoch; parameters, steps, memory that autograd
         keeps.
     """
-    measure = Measure(BEST[task], True, lambda p: quality(task, p.predictions, p.label_ids))
+    of = partial(_quality, task)
+    measure = Measure(BEST[task], True, of)
+    labels = [eval_data.labels[row] for unit in eval_data.units for row in unit]
+    if task in ("score", "regress") and not can_be_told(task, np.array(labels)):
+        kind = "right or all wrong" if task == "score" else "the same"
+        warnings.warn(
+            f"The labels that are held out are all {kind}: how good answers are cannot be told, "
+            "and the epoch of the least loss is kept. Hold out more (--held-out).",
+            ShoestringWarning,
+            stacklevel=3,
+        )
+        measure = Measure("loss", False, of)
     fitted = fit(
-        model, train_data, eval_data, collate, settings, clock, folder, measure, progress=progress
-    )
+        model, train_data, eval_data, collate, settings, clock, folder, measure,
+        evaluation_of_step=evaluation_of_step, progress=progress,
+    )  # fmt: skip
     saved = _saved(fitted.trainer, train_data, settings)
     return {
-        **fitted.report(("loss", *quality_names(task))),
+        **fitted.report(("loss", *NAMES[task])),
         "trained_parameters": trained_parameters(model),
         "saved_for_backward_mib": round(saved / 2**20, 1),
     }
+
+
+def _quality(task: str, found: Any) -> dict[str, float]:
+    return quality(task, found.predictions, found.label_ids)
 
 
 def _best(trainer: Any, measure: Measure) -> dict[str, float] | None:
@@ -214,14 +262,18 @@ def last_checkpoint(folder: Path) -> str | None:
             json.loads((path / "trainer_state.json").read_bytes())  # what is written last
             for file in path.glob("*.safetensors"):
                 load_file(file)
-        except (OSError, ValueError, SafetensorError):
+            for file in path.glob("*.pt*"):
+                with ZipFile(file) as parts:
+                    if parts.testzip() is not None:
+                        raise BadZipFile
+        except (OSError, ValueError, SafetensorError, BadZipFile):
             shutil.rmtree(path, ignore_errors=True)
         else:
             return str(path)
     return None
 
 
-def _arguments(measure: Measure, settings: TrainSettings, folder: Path, by_length: bool) -> Any:
+def _arguments(measure: Measure, settings: TrainSettings, folder: Path) -> Any:
     from transformers import TrainingArguments
 
     return TrainingArguments(
@@ -232,10 +284,35 @@ def _arguments(measure: Measure, settings: TrainSettings, folder: Path, by_lengt
         save_total_limit=2, load_best_model_at_end=True, metric_for_best_model=measure.best,
         greater_is_better=measure.greater_is_better, logging_strategy="no", report_to=[],
         disable_tqdm=True, remove_unused_columns=False,
-        train_sampling_strategy="group_by_length" if by_length else "random",
         dataloader_pin_memory=False, use_cpu=not torch.cuda.is_available(),
         bf16=settings.bfloat16, seed=settings.seed, data_seed=settings.seed,
     )  # fmt: skip
+
+
+class ByLength(Sampler[int]):  # type: ignore[misc]
+    """Examples of like lengths together, in an order of each epoch's own.
+
+    An epoch that is gone on with has the order in which it began, which those that draw from
+    torch's own generator have not.
+    """
+
+    def __init__(self, data: Any, batch_size: int, seed: int) -> None:
+        self.lengths = [len(data[i]["input_ids"]) for i in range(len(data))]
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell which epoch begins."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        from transformers.trainer_pt_utils import get_length_grouped_indices
+
+        seed = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])
+        generator = torch.Generator().manual_seed(seed)
+        yield from get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
 
 
 def _saved(trainer: Any, data: Any, settings: TrainSettings) -> int:
