@@ -199,6 +199,19 @@ def test_with_minutes_the_rate_is_zero_when_the_time_is_over(now):
     assert found[-1] == 0.0
 
 
+def test_with_minutes_the_rate_rises_within_the_time_that_there_is(now):
+    """However many epochs may be made at the most."""
+    optimizer, budget = sgd(), Budget(Clock(1.0), 1)
+    scheduler = schedule(optimizer, 10**9, budget, 0.1)
+    budget.on_train_begin(None, None, None)
+
+    def move():
+        now.s += 3.0
+
+    found = rates(optimizer, scheduler, 20, move)
+    assert found == pytest.approx([min(1, i / 2) * (1 - i / 20) for i in range(21)], abs=1e-6)
+
+
 def test_what_came_before_training_does_not_lower_the_first_rate(now):
     clock = Clock(1.0)
     now.s += 30

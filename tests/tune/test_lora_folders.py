@@ -131,6 +131,16 @@ def test_an_adapter_that_is_lost_is_said(folder):
         Ladder.from_pretrained(folder)
 
 
+def test_nothing_is_asked_of_the_hub(saved, tmp_path, monkeypatch):
+    def asked(*words, **_):
+        raise AssertionError(words)
+
+    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", asked)
+    monkeypatch.setattr(Frozen, "public_name", "somebody/model")
+    trained(saved("bert")).save_pretrained(tmp_path / "lora")
+    assert (tmp_path / "lora/adapter-1/adapter_model.safetensors").exists()
+
+
 def test_lora_on_top_of_lora_is_refused(folder):
     backbone = Ladder.from_pretrained(folder, dtype="float32").backbone
     with pytest.raises(ParameterError, match="must be a model without an adapter"):

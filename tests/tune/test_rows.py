@@ -226,6 +226,22 @@ def test_pairs_of_a_query_are_one_unit_where_most_have_right_and_wrong_ones(back
     assert found.grouped
 
 
+@pytest.mark.parametrize("lists_learn", [True, False])
+def test_what_is_held_out_comes_as_what_is_learnt(backbone, lists_learn):
+    """Else a loss of lists would be asked of single pairs, which is nothing."""
+    lists = [(a, b, str(int(a == b))) for a in ("open", "sort") for b in ("open", "sort")]
+    alone = [("join", "file", "1"), ("read", "list", "0")]
+    first, second = (lists, alone) if lists_learn else (alone, lists)
+    rows = pair_rows(*first, *second)
+    labels = [float(label) for label in rows.labels]
+    config = LadderConfig(task="score", pairs="apart", max_length=20)
+    found = examples_of(rows, len(first), labels, backbone(), config)
+    train, held_out = split(found, len(first), True, 0)
+    assert train.grouped == lists_learn
+    assert held_out.grouped is False
+    assert len(held_out) == (2 if lists_learn else 4)
+
+
 @pytest.mark.parametrize(
     "triples",
     [

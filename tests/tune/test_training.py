@@ -24,7 +24,7 @@ from shoestring.tune.config import LadderConfig
 from shoestring.tune.examples import Collate
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.rows import Rows, examples_of, split
-from shoestring.tune.training import TrainSettings, begin, train
+from shoestring.tune.training import ByLength, TrainSettings, begin, last_checkpoint, train
 
 WORDS = ("open read file path write", "sort list count map string")
 SETTINGS = TrainSettings(epochs=3, batch_size=8, learning_rate=1e-2)
@@ -167,16 +167,27 @@ def test_ctrl_c_in_an_epoch_keeps_the_place(run, interrupted_at, tmp_path):
     assert (report["steps"], report["epochs"]) == (12, 3.0)
 
 
-def test_what_goes_on_after_an_epoch_ends_with_the_bits_of_a_run_without_a_break(
-    run, interrupted_at
-):
-    restore = interrupted_at(PER_EPOCH)
+@pytest.mark.parametrize("step", [2, PER_EPOCH, 6, 11])
+def test_what_goes_on_ends_with_the_bits_of_a_run_without_a_break(run, interrupted_at, step):
+    restore = interrupted_at(step)
     with pytest.raises(KeyboardInterrupt):
         run("a")
     restore()
     report, ladder = run("a")
     assert report["steps"] == 12
     assert same(bits(ladder), bits(run("b")[1]))
+
+
+def test_each_epoch_has_an_order_of_its_own_and_batches_have_like_lengths():
+    data = [{"input_ids": [0] * (1 + i * 7 % 40)} for i in range(400)]
+    order = ByLength(data, 4, 0)
+    first = list(order)
+    order.set_epoch(1)
+    second = list(order)
+    assert sorted(first) == sorted(second) == list(range(len(order))) == list(range(400))
+    assert first != second != list(ByLength(data, 4, 0)) == first
+    lengths = np.array([len(data[i]["input_ids"]) for i in first]).reshape(-1, 4)
+    assert np.ptp(lengths, axis=1).mean() < 6 < np.ptp(order.lengths)
 
 
 def test_the_best_epoch_before_an_interruption_is_kept(run, seen, snapshots, interrupted_at):
@@ -200,11 +211,28 @@ def test_a_checkpoint_that_a_kill_cut_off_does_not_stop_the_next_run(run, interr
     (cut / "model.safetensors").write_bytes(
         (tmp_path / "run" / "checkpoint-6" / "model.safetensors").read_bytes()
     )
-    try:
-        report, _ = run()
-    except ShoestringError:  # one sentence
-        return
+    report, _ = run()
     assert report["steps"] == 12
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth"])
+def test_a_checkpoint_that_was_cut_off_when_it_was_written_again_is_none(
+    run, interrupted_at, tmp_path, name
+):
+    restore = interrupted_at(6)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    restore()
+    folder = tmp_path / "run"
+    os.truncate(folder / "checkpoint-6" / name, 100)
+    assert last_checkpoint(folder) == str(folder / "checkpoint-4")
+    assert run()[0]["steps"] == 12
+
+
+def test_what_diverged_leaves_nothing_to_go_on_with(run, tmp_path):
+    with pytest.raises(ParameterError, match="'learning_rate'"):
+        run(settings=replace(SETTINGS, learning_rate=1e30))
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
 
 
 # ---- minutes ----

@@ -22,6 +22,7 @@ pytest.importorskip("transformers")
 import torch
 from transformers import AutoModel
 
+from shoestring.errors import ParameterError
 from shoestring.match.scorer import load_scorer
 from shoestring.text.backbone import require_torch
 from shoestring.tune import job
@@ -30,6 +31,7 @@ from shoestring.tune.budget import KeepPlace
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.job import checked_bytes
 from shoestring.tune.ladder import Ladder
+from shoestring.tune.locking import only_run
 
 WORDS = {"io": "open close read write file", "lists": "sort list join split chain"}
 D, LAYERS, R = 32, 3, 4
@@ -408,6 +410,46 @@ def test_an_interrupted_run_is_not_begun_anew_by_accident(run, interrupted, tmp_
     written(tmp_path / "texts.csv", texts(seed=9))
     fails(run(*options, "--resume"), "was of other texts or settings")
     assert names(tmp_path) == ["m.tuning", "texts.csv"]
+
+
+def test_another_kind_of_kept_outputs_is_another_setting(run, interrupted, tmp_path):
+    options, _ = interrupted
+    fails(run(*options, "--resume", "--cache-kind", "int8"), "was of other texts or settings")
+
+
+def test_two_runs_do_not_train_one_folder(run, interrupted, tmp_path):
+    pytest.importorskip("fcntl")
+    options, _ = interrupted
+    with only_run(tmp_path / "m"):
+        fails(run(*options, "--resume"), "Another run is training", str(tmp_path / "m"))
+    assert run(*options, "--resume")[0] == 0
+    assert names(tmp_path) == ["m", "texts.csv"]
+
+
+def test_a_backbone_in_the_folder_that_is_replaced_is_refused(run, source, tmp_path):
+    out = tmp_path / "m"
+    assert run("classify", source, "--out", out, "--method", "full", *QUICK)[0] == 0
+    inside = out / "backbone-1"
+    more = ("--backbone", inside, *QUICK)
+    fails(run("classify", source, "--out", out, *more), "'backbone'", "which is replaced")
+    assert inside.exists()
+    opened = Ladder.from_pretrained(out)
+    with pytest.raises(ParameterError, match="which is replaced"):
+        opened.save_pretrained(out)
+    assert run("classify", source, "--out", tmp_path / "other", *more)[0] == 0
+
+
+def test_labels_that_tell_nothing_are_said_and_the_loss_chooses(run, tmp_path):
+    rows = [(a, b, min(score, 0.5)) for a, b, score in queries()]
+    pairs = written(tmp_path / "pairs.csv", rows, ("a", "b", "label"))
+    options = ("--eval", pairs, "--epochs", 3, *QUICK[:2], "--batch-size", 16)
+    code, said, err = run("score", pairs, "--out", tmp_path / "m", *options, "--json")
+    assert code == 0, err
+    assert "all right or all wrong" in err
+    assert "the epoch of the least loss is kept" in err
+    held_out = json.loads(said)["held_out"]
+    assert held_out["average_precision"] is held_out["auc"] is None
+    assert held_out["loss"] > 0
 
 
 def test_another_file_to_measure_on_is_another_setting(run, source, tmp_path, monkeypatch):

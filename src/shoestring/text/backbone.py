@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
     from shoestring.text.adapter import Adapter
 
+COUNTED_FROM_PADDING = (  # families whose first position is the padding id + 1
+    "roberta", "roberta-xl", "camembert", "mpnet", "data2vec-text", "luke", "ibert", "longformer",
+    "roberta-prelayernorm", "xmod",
+)  # fmt: skip
 MAX_UNKNOWN = 0.1  # share of pieces that MiniLM may not know
 
 
@@ -187,8 +191,8 @@ def quiet_loading() -> Iterator[None]:
 def own_length(folder: Path, config: Mapping[str, Any]) -> int:
     """The tokens that a model reads: the smallest of what its files and its positions allow."""
     positions = config.get("max_position_embeddings") or config.get("n_positions")  # GPT-2's name
-    if positions and "roberta" in config.get("model_type", ""):
-        positions -= 2  # RoBERTa counts positions from its padding id + 1
+    if positions and config.get("model_type", "").removeprefix("xlm-") in COUNTED_FROM_PADDING:
+        positions -= 2  # from the padding id + 1
     limits = (
         positions,
         read_json(folder / "sentence_bert_config.json", {}).get("max_seq_length"),

@@ -84,12 +84,15 @@ class LadderConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ParameterError.of(name, _OWNER, f"an int of at least {least}", value)
-        if not 0 <= self.dropout < 1:
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise ParameterError.of("dropout", _OWNER, "in [0, 1)", self.dropout)
         if self.task in ("regress", "score") and self.n_labels != 1:
             object.__setattr__(self, "n_labels", 1)
         elif self.task in ("classify", "tokens") and self.n_labels < 2:
             raise ParameterError.of("n_labels", _OWNER, "at least 2 classes", self.n_labels)
+        layers = () if self.layers is None else self.layers
+        if not isinstance(layers, Sequence) or not all(isinstance(n, int) for n in layers):
+            raise ParameterError.of("layers", _OWNER, "a sequence of ints", self.layers)
         if self.labels and len(self.labels) != self.n_labels:
             want = f"{self.n_labels} names, one for each class"
             raise ParameterError.of("labels", _OWNER, want, self.labels)

@@ -9,8 +9,8 @@ import copy
 import ctypes
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shoestring.errors import ParameterError
+from shoestring.errors import ParameterError, ShoestringError
 from shoestring.text.adapter import Adapter
 from shoestring.text.backbone import load_backbone, load_tokenizer, own_length
 from shoestring.text.weights import weights_digest
@@ -27,6 +27,7 @@ from shoestring.tune.heads import Read, content_of
 
 MINILM = ("minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 DTYPES = ("auto", "float32", "bfloat16")
+_NO_COPY = (AttributeError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
 KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 
@@ -56,8 +57,11 @@ class Frozen:
         self.model = base.eval().requires_grad_(False).to(self.dtype)
         self.folder, self.adapter = folder, adapter
         self.config = base.config
-        self.n_layers = int(self.config.num_hidden_layers)
-        self.width = int(self.config.hidden_size)
+        try:
+            self.n_layers = int(self.config.num_hidden_layers)
+            self.width = int(self.config.hidden_size)
+        except AttributeError:
+            raise self._unfit() from None
         self.max_length = 512 if folder is None else own_length(folder, self.config.to_dict())
         self._takes = frozenset(signature(self.model.forward).parameters)
         self.knows_segments = "token_type_ids" in self._takes and (
@@ -163,25 +167,39 @@ class Frozen:
             more["token_type_ids"] = segments
         if "use_cache" in self._takes:
             more["use_cache"] = False
-        if self._is_two or "attention_mask" not in self._takes:
+        if self._is_two or not {"input_ids", "attention_mask"} <= self._takes:
             raise self._unfit()
+        order = left_first(mask)
+        if order is not None:
+            ids, mask = ids.gather(1, order), mask.gather(1, order)
+            more = {k: v.gather(1, order) if isinstance(v, Tensor) else v for k, v in more.items()}
         found = self.model(
             input_ids=ids, attention_mask=mask, output_hidden_states=True, return_dict=True, **more
         )
         states = getattr(found, "hidden_states", None)
         if states is None or len(states) != self.n_layers + 1:
             raise self._unfit()
-        return torch.stack([states[0], *(states[i + 1] for i in layers)])
+        stacked = torch.stack([states[0], *(states[i + 1] for i in layers)])
+        return stacked if order is None else moved(stacked, order.argsort(1))
 
     @property
     def _is_two(self) -> bool:
         return bool(getattr(self.config, "is_encoder_decoder", False))
 
-    def _unfit(self) -> ParameterError:
+    @contextmanager
+    def narrowing(self) -> Iterator[None]:
+        """Refuse a family of which no narrow copy can be made, or run, in one sentence."""
+        try:
+            yield
+        except ShoestringError:
+            raise
+        except _NO_COPY as error:
+            raise self._unfit("can be made narrow") from error
+
+    def _unfit(self, more: str = "gives the outputs of all its layers") -> ParameterError:
         return ParameterError.of(
-            "backbone", "Ladder", "a model that takes an attention mask and gives the outputs of "
-            "all its layers", type(self.model).__name__,
-            "Encoders and decoders of transformers do.",
+            "backbone", "Ladder", f"a model that takes an attention mask and {more}",
+            type(self.model).__name__, "Encoders and decoders of transformers do.",
         )  # fmt: skip
 
     def to(self, device: Any) -> None:
@@ -192,6 +210,19 @@ class Frozen:
     def device(self) -> Any:
         """Where the weights are."""
         return next(self.model.parameters()).device
+
+
+def left_first(mask: Tensor) -> Tensor | None:
+    """Places (B, T) that bring tokens before padding; None where they are before it."""
+    there = mask.bool()
+    if not (there[:, 1:] & ~there[:, :-1]).any():
+        return None
+    return (~there).long().argsort(dim=1, stable=True)
+
+
+def moved(states: Tensor, order: Tensor) -> Tensor:
+    """States (K, B, T, D) in another order of tokens (B, T)."""
+    return states.gather(2, order[None, :, :, None].expand_as(states))
 
 
 def read_with_gradients(

@@ -76,7 +76,7 @@ def interaction(
     if importance is None:
         forward = _mean(best_of_b, content_a)
     else:
-        weight = importance.masked_fill(~content_a, -1e9).softmax(-1)
+        weight = importance.float().masked_fill(~content_a, -1e9).softmax(-1)
         forward = (best_of_b * weight).sum(-1)
     means = [_mean(x.transpose(1, 2), c.unsqueeze(1)) for x, c in ((a, content_a), (b, content_b))]
     cosine = functional.cosine_similarity(*means)
@@ -109,6 +109,7 @@ class TextHead(nn.Module):  # type: ignore[misc]
     def forward(self, backbone: Tensor, side: Tensor | None) -> Tensor:
         """States (..., D) and (..., d) to (..., C)."""
         state = functional.layer_norm(backbone.float(), backbone.shape[-1:])
+        state = state.to(self.out.weight.dtype)
         if side is not None:
             state = state + self.up(self.norm(side))
         return self.out(state)
@@ -134,8 +135,10 @@ class PairHead(nn.Module):  # type: ignore[misc]
     def forward(self, likeness: Tensor, u: Tensor, v: Tensor, side: Tensor | None) -> Tensor:
         """Similarities (B, 3), pooled states (B, D), the side's (B, d), to (B, C)."""
         u, v = (functional.layer_norm(state, state.shape[-1:]) for state in (u, v))
-        numbers = self.of_likeness(SCALE_AT_FIRST * (likeness - 0.5))
-        numbers = numbers + self.of_states(torch.cat([(u - v).abs(), u * v], dim=-1))
+        dtype = self.of_likeness.weight.dtype
+        numbers = self.of_likeness((SCALE_AT_FIRST * (likeness - 0.5)).to(dtype))
+        states = torch.cat([(u - v).abs(), u * v], dim=-1)
+        numbers = numbers + self.of_states(states.to(dtype))
         return numbers if side is None else numbers + self.of_side(self.norm(side))
 
 
@@ -157,7 +160,7 @@ class LateHead(nn.Module):  # type: ignore[misc]
 
     def vectors(self, backbone: Tensor, side: Tensor | None) -> tuple[Tensor, Tensor]:
         """Token vectors (B, T, D) that are compared, and logits of what they weigh (B, T)."""
-        backbone = backbone.float()
+        backbone = backbone.to(self.importance.weight.dtype)
         unit = functional.normalize(backbone, dim=-1)
         importance = self.importance(unit)
         if side is not None:
@@ -172,6 +175,7 @@ class LateHead(nn.Module):  # type: ignore[misc]
         """Vectors (B, T_a, D), (B, T_b, D) and what the first ones weigh (B, T_a) to (B, 1)."""
         likeness = interaction(a, b, content_a, content_b, importance)
         scale = SCALE_AT_FIRST * self.scale.unsqueeze(1)  # a step of training is a tenth of it
+        likeness = likeness.to(scale.dtype)
         return (SCALE_AT_FIRST * (likeness - 0.5)) @ scale + self.bias
 
 

@@ -6,15 +6,17 @@ classes.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from shoestring.errors import ParameterError
 from shoestring.tune import artifact
 from shoestring.tune.config import LadderConfig
-from shoestring.tune.frozen import Frozen, digest_of
+from shoestring.tune.frozen import Frozen, digest_of, left_first, moved
 from shoestring.tune.heads import (
     LateHead,
     PairHead,
@@ -28,6 +30,8 @@ from shoestring.tune.heads import (
 from shoestring.tune.losses import loss_of
 from shoestring.tune.narrow import few_heads, layers_of, side_network
 from shoestring.tune.side import Rungs
+
+_ENTERING: ContextVar[list[Tensor]] = ContextVar("entering")  # lowered outputs, one a block
 
 
 class Ladder(nn.Module):  # type: ignore[misc]
@@ -62,16 +66,19 @@ class Ladder(nn.Module):  # type: ignore[misc]
             self.side: Any = None
             if with_side:
                 cut = config.init == "fisher"  # out of the backbone's heads, each of its own
-                n_heads = None if cut else few_heads(backbone.config, config.reduction)
-                self.side = side_network(backbone.config, config.reduction, self.layers, n_heads)
+                with backbone.narrowing():
+                    n_heads = None if cut else few_heads(backbone.config, config.reduction)
+                    self.side = side_network(
+                        backbone.config, config.reduction, self.layers, n_heads
+                    )
                 self.rungs = Rungs(len(self.layers) + 1, backbone.width, d, config.variant)
                 self.segments = nn.Parameter(torch.zeros(2, d)) if self._reads_two else None
             self.head = self._new_head(backbone.width, d if with_side else None)
             self.dropout = nn.Dropout(config.dropout)
-        self._entering: list[Tensor] = []  # lowered outputs (B, T, d), one before each block
         if self.side is not None:
             for k, layer in enumerate(layers_of(self.side)):
                 layer.register_forward_pre_hook(_Mixer(self, k), with_kwargs=True)
+            self._try(d)
 
     @classmethod
     def from_backbone(
@@ -138,12 +145,16 @@ class Ladder(nn.Module):  # type: ignore[misc]
         """
         first, second = as_read(first), as_read(second)
         if first is None:
-            assert input_ids is not None
+            if input_ids is None:
+                raise _without("input_ids", "or first: texts to answer about")
             mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
             first = self._read_first(input_ids, mask, special_tokens_mask, token_type_ids)
         if second is None and second_input_ids is not None:
-            assert second_attention_mask is not None
-            second = self.read(second_input_ids, second_attention_mask, second_special_tokens_mask)
+            mask = torch.ones_like(second_input_ids)
+            mask = mask if second_attention_mask is None else second_attention_mask
+            second = self.read(second_input_ids, mask, second_special_tokens_mask)
+        if second is None and isinstance(self.head, PairHead | LateHead):
+            raise _without("second_input_ids", "or second: the second texts, read apart")
         logits = self._answer(first, second)
         if self.settings.n_labels == 1:
             logits = logits.squeeze(-1)
@@ -211,13 +222,24 @@ class Ladder(nn.Module):  # type: ignore[misc]
         return self._climb(together, mask), mask
 
     def _climb(self, lowered: Tensor, mask: Tensor) -> Tensor:
-        self._entering = list(lowered[1:])
+        order = left_first(mask)
+        if order is not None:
+            lowered, mask = moved(lowered, order), mask.gather(1, order)
+        token = _ENTERING.set(list(lowered[1:]))
         try:
             found = self.side(inputs_embeds=self.dropout(lowered[0]), attention_mask=mask.long())
         finally:
-            self._entering = []
+            _ENTERING.reset(token)
         states: Tensor = self.dropout(found.last_hidden_state)
-        return states
+        return states if order is None else moved(states[None], order.argsort(1))[0]
+
+    @torch.no_grad()
+    def _try(self, width: int) -> None:
+        """Climb once, so that a family which cannot be made narrow is refused before it costs."""
+        lowered = torch.zeros((len(self.layers) + 1, 1, 2, width))
+        with self.backbone.narrowing():
+            self.eval()._climb(lowered, torch.ones((1, 2), dtype=torch.bool))
+        self.train()
 
     @property
     def _reads_two(self) -> bool:
@@ -283,6 +305,10 @@ class Ladder(nn.Module):  # type: ignore[misc]
         return artifact.load(cls, Path(folder), backbone, dtype)
 
 
+def _without(name: str, more: str) -> ParameterError:
+    return ParameterError.of(name, "Ladder.forward", f"given, {more}", None)
+
+
 class _Mixer:
     """The rung before block k."""
 
@@ -292,7 +318,7 @@ class _Mixer:
     def __call__(
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        ladder, lowered = self.ladder, self.ladder._entering[self.k]
+        ladder, lowered = self.ladder, _ENTERING.get()[self.k]
         if args:
             return (ladder.rungs.mixed(self.k, args[0], lowered), *args[1:]), kwargs
         state = ladder.rungs.mixed(self.k, kwargs["hidden_states"], lowered)

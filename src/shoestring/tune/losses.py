@@ -23,13 +23,14 @@ def loss_of(task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = N
     """
     logits = logits.float()
     if task == "regress":
-        return functional.mse_loss(logits, labels.float())
+        return functional.mse_loss(logits, labels.float().reshape(logits.shape))
     if task == "score":
+        labels = labels.reshape(logits.shape)
         if groups is None:
             return functional.binary_cross_entropy_with_logits(logits, labels.float())
         return listwise(logits, labels.float(), groups)
     total = functional.cross_entropy(
-        logits.flatten(0, -2), labels.flatten(), ignore_index=-100, reduction="sum"
+        logits.flatten(0, -2), labels.flatten().long(), ignore_index=-100, reduction="sum"
     )
     return total / (labels != -100).sum().clamp_min(1)
 

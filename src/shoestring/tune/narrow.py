@@ -13,12 +13,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import torch
 from torch import nn
 
 from shoestring.errors import ParameterError
 
-WIDTHS = ("hidden_size", "embedding_size")  # become d
-PARTS = ("intermediate_size", "hidden_dim", "n_inner", "head_dim")  # are divided, where given
+# Sizes that become d, and sizes that are divided where they are given:
+WIDTHS = ("hidden_size", "embedding_size", "word_embed_proj_dim", "input_embedding_size")
+PARTS = (
+    "intermediate_size", "hidden_dim", "n_inner", "head_dim", "ffn_dim", "ffn_hidden_size",
+)  # fmt: skip
 DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout",
     "resid_pdrop", "embd_pdrop", "attn_pdrop", "embedding_dropout", "mlp_dropout",
@@ -77,12 +81,17 @@ def narrowed(
     ParameterError
         If the width or the heads cannot be divided so.
     """
-    width, heads = config.hidden_size, config.num_attention_heads
+    width, heads = int(config.hidden_size), int(config.num_attention_heads)
     turns = hasattr(config, "rope_parameters") or hasattr(config, "rope_theta")
-    unit = 2 * heads if turns else heads  # rotary embeddings turn channels in pairs
-    if width % (reduction * unit):
+    pair = 2 if turns else 1  # rotary embeddings turn channels in pairs
+    head = int(getattr(config, "head_dim", None) or max(1, width // heads))
+
+    def fits(r: int) -> bool:
+        return width % (r * pair * heads) == 0 and head % (r * pair) == 0
+
+    if not fits(reduction):
         even = " of even size" if turns else ""
-        fitting = [r for r in range(2, width) if width % (r * unit) == 0]
+        fitting = filter(fits, range(2, width))
         hint = f"{', '.join(map(str, fitting))} would do."
         raise ParameterError.of(
             "reduction", _OWNER, f"a number by which {width} / {heads} heads{even} can be divided",
@@ -143,7 +152,8 @@ def side_network(
     """The side network: a narrow copy with fresh weights, without pooling or word vectors."""
     from transformers import AutoModel
 
-    side = AutoModel.from_config(narrowed(config, reduction, layers, n_heads))
+    small = narrowed(config, reduction, layers, n_heads)
+    side = AutoModel.from_config(small, dtype=torch.float32)
     if getattr(side, "pooler", None) is not None:
         side.pooler = None
     side.get_input_embeddings().requires_grad_(False)

@@ -105,6 +105,8 @@ def partners_of(model: Any, head_size: int) -> Tensor | None:
     int64 tensor (head_size,) or None
         Without rotary embedding, each channel is its own partner. None if it cannot be told.
     """
+    if hasattr(model.config, "rotary_value"):  # RoFormer keeps no buffer of what it turns by
+        return None
     n_turned = {2 * b.numel() for name, b in model.named_buffers() if name.endswith("inv_freq")}
     if not n_turned and not getattr(model.config, "rotary_dim", None):
         return torch.arange(head_size)

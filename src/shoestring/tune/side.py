@@ -50,10 +50,11 @@ class Rungs(nn.Module):  # type: ignore[misc]
 
     def down(self, outputs: Tensor, mask: Tensor) -> Tensor:
         """Bring outputs (K, B, T, D) of any float type down: (K, B, T, d) float32."""
-        if not self.scale.any():
+        if not self.scale.any() and mask.any():
             self.measure(outputs, mask)
         k, b, t, d = outputs.shape
-        weight = self.weight * self.scale[:, None, None]
+        scale = self.scale if self.scale.any() else torch.ones_like(self.scale)
+        weight = self.weight * scale[:, None, None]
         flat = outputs.reshape(k, b * t, d)
         lowered = torch.bmm(flat, weight.to(flat.dtype)).to(weight.dtype)
         if self.bias is not None:

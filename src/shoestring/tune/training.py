@@ -226,7 +226,7 @@ def train(
         kind = "right or all wrong" if task == "score" else "the same"
         warnings.warn(
             f"The labels that are held out are all {kind}: how good answers are cannot be told, "
-            "and the epoch of the least loss is kept. Hold out more (--held-out).",
+            "and the epoch of the least loss is kept. Hold out others (--eval).",
             ShoestringWarning,
             stacklevel=3,
         )
