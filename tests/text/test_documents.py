@@ -206,3 +206,15 @@ def test_records_inside_a_zip_are_refused(tmp_path):
         archive.writestr("a.jsonl", '{"text": "one"}')
     with pytest.raises(FormatError, match=r"a\.zip/a\.jsonl: records inside a zip. Unpack them"):
         list(read_documents(tmp_path / "a.zip"))
+
+
+def test_records_say_what_was_read_of_them_as_they_come(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(f'{{"id": "{i}", "text": "text {i}"}}\n' for i in range(20)))
+    told = []
+    reading = read_documents(file, on_bytes=told.append)
+    for _ in range(10):
+        next(reading)
+    assert sum(told) >= 9 * len("text 0")
+    list(reading)
+    assert sum(told) == file.stat().st_size

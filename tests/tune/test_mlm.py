@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
 
 from shoestring.errors import (  # noqa: E402
     BudgetError,
@@ -19,6 +20,7 @@ from shoestring.errors import (  # noqa: E402
 from shoestring.tune import mlm_data, mlm_training  # noqa: E402
 from shoestring.tune.budget import Clock  # noqa: E402
 from shoestring.tune.frozen import Frozen  # noqa: E402
+from shoestring.tune.locking import only_run  # noqa: E402
 from shoestring.tune.mlm import mlm_from_options  # noqa: E402
 from shoestring.tune.mlm_data import (  # noqa: E402
     Blocks,
@@ -26,7 +28,7 @@ from shoestring.tune.mlm_data import (  # noqa: E402
     Masking,
     write_ids,
 )
-from shoestring.tune.mlm_tokenizer import ROLES, SPECIAL, train_tokenizer  # noqa: E402
+from shoestring.tune.mlm_tokenizer import ROLES, SPECIAL, n_ids, train_tokenizer  # noqa: E402
 
 ENGLISH = (
     ("green rain", "falls on the hill", "in the grey morning"),
@@ -88,11 +90,13 @@ def tokens_of(file, folder, **changes):
 
 
 class Bar:
+    """As tqdm where it is not shown: nothing is counted."""
+
     def __init__(self, total):
         self.total, self.n = total, 0
 
     def update(self, n):
-        self.n += n
+        pass
 
 
 def unigram_loss(folder, file):
@@ -444,6 +448,25 @@ def test_minutes_that_are_too_few_to_read_say_so(corpus_file, tmp_path, monkeypa
         write_ids(corpus, tokenizer, tmp_path, clock, Bar(corpus.n_bytes))
 
 
+def test_minutes_that_are_over_while_a_sample_is_read_say_so(corpus_file):
+    corpus = Corpus((corpus_file(ENGLISH),))
+    with pytest.raises(BudgetError, match=r"enough to read 0\.0 of .* or less text\.$"):
+        mlm_data.sampled(corpus, 0, Clock(1.0, used_s=60.0), Bar(corpus.n_bytes))
+
+
+def test_of_a_large_document_pieces_are_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(mlm_data, "SAMPLE_BYTES", 4_000)
+    monkeypatch.setattr(mlm_data, "SAMPLE_CHARS", 100)
+    (tmp_path / "book.txt").write_text("word " * 8_000)
+    corpus = Corpus((tmp_path / "book.txt",))
+    for seed in range(3):
+        found = mlm_data.sampled(corpus, seed, Clock(), Bar(corpus.n_bytes))
+        assert 2_000 < sum(map(len, found)) < 8_000
+    monkeypatch.setattr(mlm_data, "SAMPLE_BYTES", 1)  # by chance nothing is drawn
+    found = mlm_data.sampled(corpus, 0, Clock(), Bar(corpus.n_bytes))
+    assert [len(piece) for piece in found] == [100]
+
+
 def test_minutes_end_training_in_time(corpus_file, tmp_path):
     report = run(corpus_file(ENGLISH, 150), tmp_path / "out", minutes=0.06, epochs=1e4)
     assert 1 <= report["epochs"] < 1e4
@@ -459,6 +482,13 @@ def test_minutes_end_training_in_time(corpus_file, tmp_path):
         ({"minutes": -1.0}, "minutes"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"vocabulary": 20}, "vocabulary"),
+        ({"vocabulary": -5}, "vocabulary"),
+        ({"vocabulary": 10**12}, "vocabulary"),
+        ({"epochs": float("inf")}, "epochs"),
+        ({"epochs": 1e308}, "epochs"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**32}, "seed"),
+        ({"batch_size": 0}, "batch_size"),
         ({"max_length": 8000}, "corpus"),
     ],
 )
@@ -466,6 +496,65 @@ def test_what_cannot_be_is_one_sentence(changes, name, corpus_file, tmp_path):
     with pytest.raises(ParameterError, match=f"The '{name}' parameter of tune"):
         run(corpus_file(CHINESE, 150), tmp_path / "out", **changes)
     assert not list(tmp_path.glob("out*"))
+
+
+def test_a_model_that_has_learnt_more_since_is_not_replaced(corpus_file, tmp_path):
+    """transformers hands on what a config says of who made it."""
+    file, out = corpus_file(ENGLISH, 150), tmp_path / "out"
+    run(file, out, epochs=1.0)
+    model = transformers.AutoModelForMaskedLM.from_pretrained(out)
+    with torch.no_grad():
+        model.bert.embeddings.word_embeddings.weight += 1
+    mine = tmp_path / "mine"
+    model.save_pretrained(mine)
+    assert "made_by" in (mine / "config.json").read_text()
+    with pytest.raises(ParameterError, match="'out'"):
+        run(file, mine, epochs=1.0)
+
+
+def test_a_folder_of_somebody_at_the_place_of_training_stays(corpus_file, tmp_path):
+    thesis = tmp_path / "out.tuning" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("mine")
+    with pytest.raises(ParameterError, match="holds other files"):
+        run(corpus_file(ENGLISH, 150), tmp_path / "out")
+    assert thesis.read_text() == "mine"
+    thesis.unlink()
+    thesis.parent.rmdir()
+    thesis.parent.write_text("mine")
+    with pytest.raises(ParameterError, match="is a file"):
+        run(corpus_file(ENGLISH, 150), tmp_path / "out")
+
+
+def test_a_damaged_note_of_what_was_trained_is_no_traceback(corpus_file, tmp_path):
+    (tmp_path / "out.tuning").mkdir()
+    (tmp_path / "out.tuning" / "how.json").write_text("{")
+    assert run(corpus_file(ENGLISH, 150), tmp_path / "out", epochs=1.0)["epochs"] == 1.0
+
+
+def test_what_is_written_beside_the_text_is_not_read(tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "text.txt").write_text("\n".join(lines_of(ENGLISH, 150)))
+    options = {**TINY, "epochs": 1.0}
+    first = mlm_from_options([corpus], corpus / "out", **options)
+    again = mlm_from_options([corpus], corpus / "out", **options)
+    assert again["tokens"] == first["tokens"]
+
+
+def test_one_run_at_a_time_trains_a_folder(corpus_file, tmp_path):
+    pytest.importorskip("fcntl")
+    with only_run(tmp_path / "out"), pytest.raises(ParameterError, match="Another run is"):
+        run(corpus_file(ENGLISH, 150), tmp_path / "out")
+
+
+def test_a_vocabulary_may_have_gaps():
+    tokenizer = train_tokenizer(lines_of(ENGLISH), 160, lower_case=False)
+    n = n_ids(tokenizer)
+    assert n == tokenizer.get_vocab_size()
+    gaps = {piece: 2 * number for piece, number in tokenizer.get_vocab().items()}
+    tokenizer.model = tokenizers.models.WordPiece(gaps, unk_token="[UNK]")
+    assert n_ids(tokenizer) == 2 * n - 1
 
 
 def test_files_without_text_are_refused(tmp_path):

@@ -134,8 +134,13 @@ def read_documents(
     packed = endings[-1:] == [".gz"]
     ending = "".join(endings[-2:-1] if packed else endings[-1:])
     if ending in FORMATS and ending != ".txt":
-        yield from ([record.text] for record in read_records(path, text, on_empty="skip"))
-        on_bytes(path.stat().st_size)
+        left = path.stat().st_size
+        for record in read_records(path, text, on_empty="skip"):
+            n_bytes = min(left, len(record.text.encode("utf-8", "replace")))
+            on_bytes(n_bytes)
+            left -= n_bytes
+            yield [record.text]
+        on_bytes(left)
     elif ending == ".zip" and not packed:
         with open_unpacked(path, False, on_bytes) as stream:
             yield from _zip_documents(stream, path, wrapped)

@@ -33,6 +33,8 @@ def read_model_config(folder: Path, name: str = "config.json") -> dict[str, Any]
     except json.JSONDecodeError as error:
         message = f"is not JSON ({error.msg}); save the model again with save_pretrained."
         raise FormatError(message, file=file, line=error.lineno, column=error.colno) from error
+    except UnicodeDecodeError as error:
+        raise FormatError("is not UTF-8; save the model again.", file=file) from error
     if not isinstance(config, dict):
         raise FormatError("must hold one JSON object; save the model again.", file=file)
     return config

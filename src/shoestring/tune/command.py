@@ -215,6 +215,9 @@ def mlm(
 ) -> None:
     """Train a BERT on running text, as a backbone for the others: masked-language modelling."""
     began = time.monotonic()
+    from shoestring.text.backbone import require_torch
+
+    require_torch("shoestring tune", extra="tune")
     from shoestring.tune.mlm import mlm_from_options
 
     report = mlm_from_options(

@@ -22,6 +22,7 @@ from __future__ import annotations
 import shutil
 import sys
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,20 +47,17 @@ from shoestring.text.weights import read_model_config, weights_digest
 from shoestring.text.writing import written_aside
 from shoestring.tune.budget import Clock, used_before
 from shoestring.tune.frozen import MINILM, multiplies_bfloat16
+from shoestring.tune.locking import only_run
 from shoestring.tune.measures import Memory, folder_bytes, trained_parameters
-from shoestring.tune.mlm_data import (
-    Blocks,
-    Corpus,
-    sampled,
-    write_ids,
-)
+from shoestring.tune.mlm_data import Blocks, Corpus, sampled, write_ids
 from shoestring.tune.mlm_folder import begin, check_folder, place_in, restore, save
-from shoestring.tune.mlm_tokenizer import special_ids, train_tokenizer
+from shoestring.tune.mlm_tokenizer import SPECIAL, n_ids, special_ids, train_tokenizer
 from shoestring.tune.mlm_training import MaskedBert, train
 from shoestring.tune.training import TrainSettings
 
 HELD_OUT, MOST_HELD_OUT = 0.01, 200  # blocks
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+MOST_PIECES = 10**7
 FRESH_RATE, GOING_ON_RATE = 1e-3, 1e-4
 USUAL = {"layers": 4, "hidden": 256, "vocabulary": 8_000}
 SHORTEST, MANY_UNKNOWN, WIDTH_OF_HEAD = 8, 0.01, 64
@@ -104,16 +102,15 @@ class MlmJob:
 
     def __post_init__(self) -> None:
         sizes = {"layers": self.layers, "hidden": self.hidden, "heads": self.heads}
-        for name, size in {**sizes, "batch_size": self.settings.batch_size}.items():
+        for name, size in sizes.items():
             if size < 1:
                 raise _wrong(name, "an int of at least 1", size)
         if self.hidden % self.heads:
             raise _wrong("heads", f"a divisor of the width {self.hidden}", self.heads)
         if self.max_length < SHORTEST:
             raise _wrong("max_length", f"an int of at least {SHORTEST}", self.max_length)
-        for name in ("epochs", "learning_rate"):
-            if not getattr(self.settings, name) > 0:
-                raise _wrong(name, "above 0", getattr(self.settings, name))
+        if not len(SPECIAL) < self.vocabulary <= MOST_PIECES:
+            raise _wrong("vocabulary", f"an int from 6 to {MOST_PIECES:,}", self.vocabulary)
 
     def to_dict(self) -> dict[str, Any]:
         """What a checkpoint is of: the tokens, and the training."""
@@ -160,8 +157,15 @@ def pretrain(
     aside = out.with_name(out.name + ".tuning")
     check_folder(out)
     Clock(job.minutes)
-    restore(aside, out)
-    begin(aside, job.to_dict(), resume=job.resume)
+    with only_run(out):
+        restore(aside, out)
+        begin(aside, job.to_dict(), resume=job.resume)
+        return _pretrained(job, out, aside, progress, began)
+
+
+def _pretrained(
+    job: MlmJob, out: Path, aside: Path, progress: bool, began: float | None
+) -> dict[str, Any]:
     clock, memory = Clock(job.minutes, used_before(aside), began), Memory()
     _say(f"{job.corpus.n_bytes / 1e6:,.1f} MB to read", progress)
     with memory.watched(), place_in(aside):
@@ -200,7 +204,7 @@ def _tokenizer(job: MlmJob, aside: Path, clock: Clock, progress: bool) -> Tokeni
             tokenizer = load_tokenizer(_folder(given))
         else:
             with _bar(job, "vocabulary", progress) as bar:
-                texts = sampled(job.corpus, job.settings.seed, bar.update)
+                texts = sampled(job.corpus, job.settings.seed, clock, bar)
             if not texts:
                 raise _wrong("corpus", "files with text in them", str(job.corpus.files[0]))
             tokenizer = train_tokenizer(texts, job.vocabulary, lower_case=job.lower_case)
@@ -218,7 +222,7 @@ def _blocks(
         ids = write_ids(job.corpus, tokenizer, aside, clock, bar)
         special = special_ids(tokenizer, aside)
         blocks = Blocks(ids, job.max_length, special["[CLS]"], special["[SEP]"])
-        counts = blocks.counts(tokenizer.get_vocab_size())
+        counts = blocks.counts(n_ids(tokenizer))
     if len(blocks) < 2:
         shutil.rmtree(aside, ignore_errors=True)
         raise _wrong(
@@ -251,7 +255,7 @@ def _model(job: MlmJob, tokenizer: Tokenizer) -> tuple[Any, dict[str, float]]:
     torch.manual_seed(job.settings.seed)
     if job.backbone is None:
         config = BertConfig(
-            vocab_size=tokenizer.get_vocab_size(), hidden_size=job.hidden,
+            vocab_size=n_ids(tokenizer), hidden_size=job.hidden,
             num_hidden_layers=job.layers, num_attention_heads=job.heads,
             intermediate_size=4 * job.hidden, max_position_embeddings=job.max_length,
             pad_token_id=tokenizer.token_to_id("[PAD]"),
@@ -272,7 +276,7 @@ def _model(job: MlmJob, tokenizer: Tokenizer) -> tuple[Any, dict[str, float]]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         message = f"no readable BERT ({reason}). Name a folder that transformers saved."
         raise FormatError(message, file=folder) from error
-    if model.config.vocab_size < tokenizer.get_vocab_size():
+    if model.config.vocab_size < n_ids(tokenizer):
         raise FormatError("its tokenizer has more tokens than its model.", file=folder)
     return model, {name: config.get(name, 0.1) for name in DROPOUTS}
 
@@ -328,13 +332,21 @@ def mlm_from_options(
     )  # fmt: skip
     width = USUAL["hidden"] if hidden is None else hidden
     job = MlmJob(
-        Corpus(tuple(text_files(sources)), text, wrapped), settings,
+        Corpus(tuple(_without(out, text_files(sources))), text, wrapped), settings,
         USUAL["layers"] if layers is None else layers, width,
         max(1, width // WIDTH_OF_HEAD) if heads is None else heads,
         USUAL["vocabulary"] if vocabulary is None else vocabulary,
         lower_case, tokenizer, backbone, max_length, minutes, resume,
     )  # fmt: skip
     return pretrain(job, out, began=began)
+
+
+def _without(out: Path, files: Iterable[Path]) -> Iterator[Path]:
+    """All but what a training into ``out`` writes, which may be beside the text."""
+    ours = [out.resolve().with_name(out.name + ending) for ending in ("", ".tuning", ".lock")]
+    for file in files:
+        if not any(file.resolve().is_relative_to(path) for path in ours):
+            yield file
 
 
 def _left_out(options: dict[str, Any], owner: str) -> None:

@@ -35,7 +35,7 @@ from shoestring.text.documents import read_documents
 from shoestring.text.reading import map_array
 from shoestring.text.writing import sync_folder, written_aside
 from shoestring.tune.budget import Clock
-from shoestring.tune.mlm_tokenizer import special_ids
+from shoestring.tune.mlm_tokenizer import n_ids, special_ids
 
 SAMPLE_BYTES = 32 << 20  # of text that a tokenizer is trained on
 SAMPLE_CHARS = 1 << 20  # of a document
@@ -83,17 +83,53 @@ class Corpus:
         return {"files": files, "text": self.text, "wrapped": self.wrapped}
 
 
-def sampled(corpus: Corpus, seed: int, on_bytes: Callable[[int], object]) -> list[str]:
-    """Documents drawn at random, about :data:`SAMPLE_BYTES` of them at the most."""
+def sampled(corpus: Corpus, seed: int, clock: Clock, bar: Any) -> list[str]:
+    """Documents, or pieces of large ones, drawn at random: about :data:`SAMPLE_BYTES` at the most.
+
+    BudgetError if the minutes are not enough for reading.
+    """
     packed = (file.stat().st_size for file in corpus.files if file.suffix in (".gz", ".zip"))
     share = SAMPLE_BYTES / max(1, corpus.n_bytes + (PACKED - 1) * sum(packed))
     draw, left = np.random.default_rng(seed).random, 2 * SAMPLE_BYTES
-    found = []
-    for text in corpus.documents(on_bytes):
-        if (share >= 1 or draw() < share) and left > 0:
-            found.append(text[:SAMPLE_CHARS])
-            left -= len(found[-1].encode())
-    return found
+    found: list[str] = []
+    first = ""
+    read = Reading(corpus, clock, bar)
+    for text in corpus.documents(read.more):
+        for start in range(0, len(text), SAMPLE_CHARS):
+            piece = text[start : start + SAMPLE_CHARS]
+            first = first or piece
+            if (share >= 1 or draw() < share) and left > 0:
+                found.append(piece)
+                left -= len(piece.encode())
+        read.check_time("")
+    return found or [first] * bool(first)
+
+
+class Reading:
+    """How much of a corpus has been read, and whether there is time for all of it."""
+
+    def __init__(self, corpus: Corpus, clock: Clock, bar: Any) -> None:
+        self.total, self.clock, self.bar = corpus.n_bytes, clock, bar
+        self.n, self.began = 0, time.monotonic()
+
+    def more(self, n_bytes: int) -> None:
+        """So many bytes more have been read."""
+        self.n += n_bytes
+        self.bar.update(n_bytes)  # which does not count where it is not shown
+
+    def check_time(self, kept: str) -> None:
+        """BudgetError if the text cannot be read within the minutes; ``kept`` ends its message."""
+        seconds, left_s = time.monotonic() - self.began, self.clock.left_s
+        if (seconds < PROBE_S and left_s > 0) or not self.n:
+            return
+        needed = seconds * (self.total - self.n) / self.n
+        if needed > left_s or left_s <= 0:
+            fitting = min(self.total, self.n * (1 + max(0.0, left_s) / seconds))
+            raise BudgetError(
+                f"The minutes are enough to read {fitting / 1e6:,.1f} of {self.total / 1e6:,.1f} "
+                "MB, without training. Pass more than "
+                f"{(self.clock.used_s + needed) * 1.1 / 60:.2g} minutes, or less text{kept}."
+            )
 
 
 def write_ids(
@@ -148,20 +184,20 @@ def _append(
     done, n_tokens = json.loads(place.read_bytes()) if place.exists() and part.exists() else (0, 0)
     dtype, separator = _dtype(tokenizer), special_ids(tokenizer, part)["[SEP]"]
     tokenizer.encode_special_tokens = True  # a text with "[SEP]" in it has no separator there
-    began = kept = time.monotonic()
+    read, kept = Reading(corpus, clock, bar), time.monotonic()
     with part.open("r+b" if done else "w+b") as file:
         _write_header(file, dtype, n_tokens)
         file.truncate(file.tell() + n_tokens * dtype.itemsize)
         file.seek(0, os.SEEK_END)
         state = done, n_tokens
         try:
-            for texts in _batches(corpus.documents(bar.update), done):
+            for texts in _batches(corpus.documents(read.more), done):
                 ids = _ids(tokenizer, texts, separator)
                 file.write(np.asarray(ids, dtype).data)
                 state = state[0] + len(texts), state[1] + len(ids)
                 if time.monotonic() - kept > KEPT_EVERY_S:
                     kept = _keep(file, place, state)
-                _check_time(clock, time.monotonic() - began, bar)
+                read.check_time("; what was read is kept")
         except (KeyboardInterrupt, BudgetError):
             _keep(file, place, state)
             raise
@@ -181,7 +217,7 @@ def _ids(tokenizer: Tokenizer, texts: list[str], separator: int) -> list[int]:
 
 
 def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
-    return np.dtype("<u2" if tokenizer.get_vocab_size() <= 1 << 16 else "<i4")
+    return np.dtype("<u2" if n_ids(tokenizer) <= 1 << 16 else "<i4")
 
 
 def _write_header(file: BinaryIO, dtype: np.dtype[Any], length: int) -> None:
@@ -214,20 +250,6 @@ def _batches(documents: Iterator[str], skipped: int) -> Iterator[list[str]]:
             batch, n_chars = [], 0
     if batch:
         yield batch
-
-
-def _check_time(clock: Clock, seconds: float, bar: Any) -> None:
-    """BudgetError if the text cannot become tokens within the minutes."""
-    if (seconds < PROBE_S and clock.left_s > 0) or not bar.n:
-        return
-    needed = seconds * (bar.total - bar.n) / bar.n
-    if needed > clock.left_s or clock.left_s <= 0:
-        fitting = bar.n * (1 + max(0.0, clock.left_s) / seconds)
-        raise BudgetError(
-            f"The minutes are enough to read {fitting / 1e6:,.1f} of {bar.total / 1e6:,.1f} MB, "
-            f"without training. Pass more than {(clock.used_s + needed) * 1.1 / 60:.2g} minutes, "
-            "or less text; what was read is kept."
-        )
 
 
 class Blocks:

@@ -1,16 +1,17 @@
 """Folders of masked-language modelling: the one that is made, and the one aside while it is.
 
-``out`` is a plain transformers folder; its config.json says ``made_by``, so that it is replaced by
-the next training and nothing else is. ``out.tuning`` has how.json, the tokenizer, the token ids and
-the checkpoints.
+``out`` is a plain transformers folder; its config.json says who made these weights, so that it is
+replaced by the next training and nothing else is. ``out.tuning`` has how.json, the tokenizer, the
+token ids and the checkpoints.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from shoestring.text.weights import read_model_config
 from shoestring.text.writing import sync_folder, written_aside, written_by
 from shoestring.tune.mlm_data import IDS
 from shoestring.tune.mlm_tokenizer import ROLES, SPECIAL
-from shoestring.tune.training import HOW
+from shoestring.tune.training import HOW, check_place, write_how
 
 MADE_BY = "shoestring tune mlm"
-FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+MARK, WEIGHTS = "made_by", "model.safetensors"
+FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json")
 
 
 def begin(folder: Path, how: dict[str, Any], *, resume: bool) -> None:
@@ -37,8 +39,10 @@ def begin(folder: Path, how: dict[str, Any], *, resume: bool) -> None:
     ParameterError
         If there is a checkpoint and nobody asked for it, or it is of other text or settings.
     """
-    file, how = folder / HOW, json.loads(json.dumps(how))
-    known = json.loads(file.read_bytes()) if file.exists() else {}
+    check_place(folder)
+    file, how, known = folder / HOW, json.loads(json.dumps(how)), {}
+    with suppress(OSError, ValueError):
+        known = json.loads(file.read_bytes())
     if any(folder.glob("checkpoint-*")):
         if not resume:
             raise ParameterError(
@@ -52,9 +56,7 @@ def begin(folder: Path, how: dict[str, Any], *, resume: bool) -> None:
             )
     elif known.get("tokens") != how["tokens"]:
         shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    with written_aside(file) as out:
-        out.write(json.dumps(how).encode())
+    write_how(folder, json.dumps(how))
 
 
 @contextmanager
@@ -71,12 +73,18 @@ def place_in(folder: Path) -> Iterator[None]:
 def check_folder(out: Path) -> None:
     """See that a folder is new, empty, or was made here; nothing is written."""
     names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    ours = bool(names) and set(names) <= set(FILES) and "config.json" in names
-    if out.is_file() or (names and not (ours and read_model_config(out).get("made_by") == MADE_BY)):
+    ours = set(names) <= set(FILES) and {"config.json", WEIGHTS} <= set(names)
+    if out.is_file() or (names and not (ours and read_model_config(out).get(MARK) == _mark(out))):
         raise ParameterError.of(
             "out", "tune mlm", "a new or empty folder, or one that tune mlm made", str(out),
             "Choose another.",
         )  # fmt: skip
+
+
+def _mark(folder: Path) -> str:
+    """Who made the weights of a folder: a model that learnt more after it has other ones."""
+    with (folder / WEIGHTS).open("rb") as file:
+        return f"{MADE_BY} {hashlib.file_digest(file, 'blake2b').hexdigest()[:12]}"
 
 
 def restore(aside: Path, out: Path) -> None:
@@ -92,10 +100,12 @@ def save(model: Any, tokenizer: Tokenizer, aside: Path, out: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     plain = BertForMaskedLM(model.config)
     plain.load_state_dict(model.state_dict())
-    plain.config.made_by = MADE_BY
     with quiet_loading():
         written_by(plain.save_pretrained, new)
     (new / "generation_config.json").unlink(missing_ok=True)
+    config = {**read_model_config(new), MARK: _mark(new)}
+    with written_aside(new / "config.json") as file:
+        file.write(json.dumps(config, indent=2).encode() + b"\n")
     with written_aside(new / "tokenizer.json") as file:
         file.write(tokenizer.to_str(pretty=True).encode())
     document = {

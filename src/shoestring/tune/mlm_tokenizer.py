@@ -96,6 +96,11 @@ def _stands_alone(char: str) -> bool:
     return unicodedata.category(char).startswith("P") or char in string.punctuation
 
 
+def n_ids(tokenizer: Tokenizer) -> int:
+    """One more than the largest id: some vocabularies have gaps, or a piece twice."""
+    return 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
+
+
 def special_ids(tokenizer: Tokenizer, file: Path) -> dict[str, int]:
     """Ids of BERT's special tokens.
 

@@ -339,11 +339,7 @@ def begin(folder: Path, how: dict[str, Any], settings: TrainSettings, *, resume:
     """
     file = folder / HOW
     document = json.dumps({**how, **asdict(settings)}, sort_keys=True, default=str)
-    if folder.exists() and not file.exists() and any(folder.iterdir()):
-        raise ParameterError(
-            f"{folder} is where training would keep its place, and holds other files. Move them, "
-            "or choose another --out."
-        )
+    check_place(folder)
     if not any(folder.glob("checkpoint-*")):
         shutil.rmtree(folder, ignore_errors=True)
     elif not resume:
@@ -356,11 +352,27 @@ def begin(folder: Path, how: dict[str, Any], settings: TrainSettings, *, resume:
             f"The interrupted training in {folder} was of other texts or settings. Pass the same, "
             "or remove that folder to begin anew."
         )
+    write_how(folder, document)
+
+
+def check_place(folder: Path) -> None:
+    """See that a folder is new, empty, or one in which a training has kept its place."""
+    if folder.is_file():
+        raise ParameterError(f"{folder} is where training would keep its place, and is a file.")
+    if folder.exists() and not (folder / HOW).exists() and any(folder.iterdir()):
+        raise ParameterError(
+            f"{folder} is where training would keep its place, and holds other files. Move them, "
+            "or choose another --out."
+        )
+
+
+def write_how(folder: Path, document: str) -> None:
+    """Make the folder, and note of what training it is."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{folder} cannot be made: {error.strerror or error}.") from error
-    with written_aside(file) as out:
+    with written_aside(folder / HOW) as out:
         out.write(document.encode())
 
 
