@@ -173,6 +173,8 @@ def train(language: str, epochs: float) -> Path:
         losses,
     )
 
+    from shoestring.tune.training import last_checkpoint
+
     folder = model_folder(language)
     if (folder / "config.json").exists():
         print(f"{folder} is there already; delete it to train again.")
@@ -207,10 +209,12 @@ def train(language: str, epochs: float) -> Path:
         train_dataset=data,
         loss=losses.BinaryCrossEntropyLoss(model),
     )
-    resume = any(checkpoints.glob("checkpoint-*"))
-    print(f"{len(pairs)} pairs, {'resuming' if resume else 'from MiniLM'}", flush=True)
-    trainer.train(resume_from_checkpoint=resume)
-    model.save_pretrained(str(folder))
+    last = last_checkpoint(checkpoints)
+    print(f"{len(pairs)} pairs, {'from MiniLM' if last is None else 'resuming'}", flush=True)
+    trainer.train(resume_from_checkpoint=last)
+    aside = folder.with_name(folder.name + "-aside")
+    model.save_pretrained(str(aside))
+    aside.rename(folder)
     return folder
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ import numpy as np
 from benchmarks.classify import data as classification
 from benchmarks.data import CACHE, ROOT, require
 from benchmarks.train_scorer import read_lines
+from shoestring.text.writing import written_aside
 
 Row = tuple[str, ...]
 MOST_LEARNT, MOST = 10_000, 3_000
@@ -136,8 +138,10 @@ def task(name: str, seed: int = 0) -> Task:
             ]
         folder.mkdir(parents=True, exist_ok=True)
         for file, rows in zip(files, halves, strict=True):
-            with file.open("w", newline="", encoding="utf-8") as out:
+            with written_aside(file) as raw:
+                out = io.TextIOWrapper(raw, encoding="utf-8", newline="")
                 csv.writer(out).writerows([columns, *rows])
+                out.detach()  # flushed, and left open
     return Task(name, kind, figure, *files)
 
 

@@ -21,6 +21,7 @@ on where it was.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -33,6 +34,7 @@ from scipy.stats import bootstrap
 from benchmarks import output
 from benchmarks.tune.judged import LIBRARY, Asked, collections
 from benchmarks.tune.lists import DEPTH, DOCUMENTATION, FEW, FOLDER, PACKAGES, WIKIPEDIA, Way, lists
+from shoestring.text.writing import written_aside
 
 LENGTH, DRAWS = 96, 2_000
 BASE = "token interaction"
@@ -119,7 +121,13 @@ def shuffled(name: str, seed: int) -> Path:
 
 
 def _file_name(name: str, seed: int) -> str:
-    return f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+    way = WAYS.get(name.partition(SHUFFLED)[0])
+    kind = "" if way is None else f"-{_digest(way)}"  # trained otherwise, it is another
+    return f"{name.replace(', ', '-').replace(' ', '-')}{kind}-{seed}"
+
+
+def _digest(of: object) -> str:
+    return hashlib.blake2b(repr(of).encode(), digest_size=4).hexdigest()
 
 
 def scores_of(name: str, seed: int, asked: dict[str, Asked]) -> dict[str, np.ndarray]:
@@ -136,18 +144,21 @@ def scores_of(name: str, seed: int, asked: dict[str, Asked]) -> dict[str, np.nda
     if file.exists():
         with np.load(file) as kept:
             found = dict(kept)
-    if asked.keys() <= found.keys():
-        return {key: found[key] for key in asked}
+    names = {key: f"{key} {_digest(one.pairs)}" for key, one in asked.items()}
+    if found.keys() >= set(names.values()):
+        return {key: found[name] for key, name in names.items()}
     if name == BASE:
         scorer: Any = TokenInteraction(max_length=LENGTH)
     else:
         way, control, _ = name.partition(SHUFFLED)
         scorer = load_scorer(shuffled(way, seed) if control else trained(way, seed))
-    for key in asked.keys() - found.keys():
-        one = asked[key]
-        found[key] = np.asarray(scorer.predict(one.pairs), np.float64).reshape(-1, DEPTH)
-    np.savez(file, **found)
-    return {key: found[key] for key in asked}
+    for key, one in asked.items():
+        if names[key] in found:
+            continue
+        found[names[key]] = np.asarray(scorer.predict(one.pairs), np.float64).reshape(-1, DEPTH)
+    with written_aside(file) as out:
+        np.savez(out, **found)
+    return {key: found[name] for key, name in names.items()}
 
 
 def interval(a: np.ndarray, b: np.ndarray, seed: int) -> list[float]:

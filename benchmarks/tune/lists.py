@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.data import CACHE, require
+from shoestring.text.writing import written_aside
 
 PACKAGES = (
     "PIL", "accelerate", "babel", "click", "datasets", "faiss", "fontTools", "fsspec",
@@ -112,7 +113,8 @@ def candidates(source: str) -> tuple[list[str], list[str], np.ndarray]:
             if len(kept["places"]) == len(questions):
                 return questions, texts, kept["places"]
     places = first_places(questions, texts)
-    np.savez(file, places=places)
+    with written_aside(file) as out:
+        np.savez(out, places=places)
     return questions, texts, places
 
 

@@ -34,7 +34,7 @@ METHODS = ("head", "ladder", "ladder, fisher", "lora", "lora, apart", "full", "f
 PEERS = ("head", "ladder", "lora", "full")
 EPOCHS = 10.0
 MOST_SEEDS = 10
-Run = dict[str, float]  # of the test half and of what was held out, in percent; what was trained
+Run = dict[str, Any]  # of the test half and of what was held out, in percent; parameters, commit
 BARS = {"below LoRA": 0.5, "above the head": 3.0}
 
 
@@ -72,7 +72,8 @@ def run(task: data.Task, method: str, seed: int, epochs: float) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     out = kept.with_suffix("")
     report = data.tuned(arguments(task, method, seed, epochs), out)
-    found = {**json.loads(report), "test": tested(task, out)}
+    commit = output.provenance()["commit"]
+    found = {**json.loads(report), "test": tested(task, out), "commit": commit}
     shutil.rmtree(out)  # a hundred megabytes, where all of the backbone was trained
     with written_aside(kept) as file:
         file.write(json.dumps(found, indent=1).encode())
@@ -110,7 +111,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                     print(f"{task.name}, seed {seed}: {method} {figure:.2f}", flush=True)
     result = {"epochs": epochs, **output.versions("transformers", "peft", "shoestring")}
     tasks = [data.task(name) for name in data.TASKS if name in options.tasks or name in before]
-    result |= table(tasks, epochs, before)
+    result |= table(tasks, epochs, written_before(options.json, epochs))  # as it is by now
     output.write(result, options)
     output.show({"means": result["means"], "bars": result["bars"]})
     return result
@@ -136,6 +137,7 @@ def runs(task: data.Task, method: str, epochs: float, before: dict[str, Any]) ->
                 "test": round(100 * report["test"][task.figure], 2),
                 "held out": round(100 * report["held_out"][task.figure], 2),
                 "trained parameters": report["trained_parameters"],
+                "commit": report.get("commit"),
             }
     return dict(sorted(found.items()))
 
@@ -202,7 +204,8 @@ def main() -> None:
     output.options(parser, quick="one epoch, one seed")
     parser.add_argument("--tasks", nargs="+", choices=data.TASKS, default=list(data.TASKS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED")
+    seeds = range(MOST_SEEDS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], choices=seeds)
     measure(parser.parse_args())
 
 

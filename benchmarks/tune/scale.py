@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -89,10 +90,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "--layers", str(n_layers), "--seed", str(options.seed), "--limit", str(options.limit),
         ]  # fmt: skip
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        if done.returncode:
-            rows[way] = [f"more than {options.limit:g}", "-"]
-        else:
-            found = json.loads(done.stdout.splitlines()[-1])
+        if done.returncode not in (
+            0,
+            -signal.SIGKILL,
+        ):  # by which the system ends what is too large
+            raise SystemExit(f"{way} failed; see above.")
+        found = json.loads(done.stdout.splitlines()[-1]) if done.stdout else None
+        rows[way] = [f"more than {options.limit:g}", "-"]
+        if found is not None:
             rows[way] = [found["GiB"], found["seconds"]]
         print(f"{way}: {rows[way]}", flush=True)
     result = {
@@ -115,7 +120,12 @@ def main() -> None:
     parser.add_argument("--layers", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.way:
-        found = one(options.way, options.steps, options.seed, options.layers, options.limit)
+        try:
+            found = one(options.way, options.steps, options.seed, options.layers, options.limit)
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            found = None
         print(json.dumps(found))
     else:
         measure(options)

@@ -1,6 +1,7 @@
 """The tune benchmark: its own arithmetic, its bars; its page says what its files say."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import typer
 
 pytest.importorskip("torch")
 
-from benchmarks.tune import data, default_scorer, judged, lists, page, quality, speed
+from benchmarks.tune import data, default_scorer, judged, lists, page, quality, scale, speed
 
 from shoestring.tune.command import app
 
@@ -153,7 +154,7 @@ def test_runs_of_the_written_file_are_not_made_again_and_stay(made, monkeypatch,
     found = second["tasks"]["SST-2"]
     assert found["controls"] == {"untrained": 50.0}
     assert found["methods"]["head"]["mean"] == 70.0
-    of_seed = {"test": 70.0, "held out": 60.0, "trained parameters": 1}
+    of_seed = {"test": 70.0, "held out": 60.0, "trained parameters": 1, "commit": None}
     assert found["methods"]["head"]["runs"] == {"0": of_seed, "1": of_seed}
     third = measured("--tasks", "hotel", *only, "--seeds", "0")
     assert third["tasks"] == second["tasks"] != first["tasks"]
@@ -344,9 +345,53 @@ def test_scores_that_were_kept_are_not_asked_for_again(monkeypatch, tmp_path):
     monkeypatch.setattr(default_scorer, "FOLDER", tmp_path)
     asked = {"x": ASKED, "y": ASKED}
     places = np.zeros((2, 3))
-    np.savez(tmp_path / "scores-token-interaction-0.npz", x=places, y=places, z=places)
+    name = default_scorer._digest(ASKED.pairs)
+    kept = {f"x {name}": places, f"y {name}": places, "y of other pairs": places + 1}
+    np.savez(tmp_path / "scores-token-interaction-0.npz", **kept)
     found = default_scorer.scores_of(default_scorer.BASE, 0, asked)
     assert sorted(found) == ["x", "y"]
+    assert not found["y"].any()
+    turned = dataclasses.replace(ASKED, places=ASKED.places[:, ::-1])
+    monkeypatch.setattr(default_scorer, "DEPTH", 3)
+    monkeypatch.setattr("shoestring.match.TokenInteraction", lambda **_: OnesFor(turned))
+    found = default_scorer.scores_of(default_scorer.BASE, 0, {"x": turned})
+    assert found["x"].all()
+
+
+class OnesFor:
+    """A scorer that is asked these pairs and no others."""
+
+    def __init__(self, asked):
+        self.asked = asked
+
+    def predict(self, pairs):
+        assert pairs == self.asked.pairs
+        return np.ones(len(pairs))
+
+
+def test_what_is_trained_otherwise_has_another_name(monkeypatch):
+    name = next(iter(default_scorer.WAYS))
+    before = default_scorer._file_name(name, 0)
+    assert before.startswith(default_scorer._file_name(name + default_scorer.SHUFFLED, 0)[:4])
+    other = dataclasses.replace(default_scorer.WAYS[name], rate=0.123)
+    monkeypatch.setitem(default_scorer.WAYS, name, other)
+    assert default_scorer._file_name(name, 0) != before
+    assert default_scorer._file_name(name, 1) != default_scorer._file_name(name, 0)
+
+
+@pytest.mark.parametrize(("error", "found"), [(MemoryError(), "null\n"), (ImportError("x"), None)])
+def test_only_want_of_memory_is_told_as_such(monkeypatch, capsys, error, found):
+    def one(*_):
+        raise error
+
+    monkeypatch.setattr(scale, "one", one)
+    monkeypatch.setattr("sys.argv", ["scale", "--way", "full", "--steps", "1", "--layers", "1"])
+    if found is None:
+        with pytest.raises(ImportError):
+            scale.main()
+    else:
+        scale.main()
+        assert capsys.readouterr().out == found
 
 
 def test_the_interval_is_about_the_mean_difference():
