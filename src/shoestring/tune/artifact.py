@@ -95,6 +95,8 @@ def save(
         "weights": name,
         "ladder": ladder.settings.to_dict(),
     }
+    if backbone.adapter is None and write is None:
+        document["values_digest"] = backbone.values_digest
     if write is not None:
         if kind == ADAPTER:
             document |= {"format_version": VERSIONS[1], ADAPTER: inside}
@@ -129,11 +131,15 @@ def load(cls: type[L], folder: Path, backbone: Any, dtype: str) -> L:
     frozen = Frozen.load(
         backbone, dtype, None if adapter is None else Adapter.load(folder / adapter)
     )
-    if frozen.folder is not None and frozen.own_digest != document["backbone_digest"]:
+    of, is_now = document["backbone_digest"], frozen.own_digest
+    if frozen.folder is None:  # a model that was given
+        of = document.get("values_digest")
+        is_now = frozen.values_digest if of else of  # as a ladder of before may be
+    if of != is_now:
         raise IntegrityError(
-            f"The ladder in {folder} was trained on the backbone {document['backbone_digest']}; "
-            f"{frozen.folder} is {frozen.own_digest}. Name the folder of the first one: "
-            "Ladder.from_pretrained(folder, backbone=...)."
+            f"The ladder in {folder} was trained on the backbone {of}; "
+            f"{frozen.folder or 'the model that was given'} is {is_now}. Name the folder of the "
+            "first one: Ladder.from_pretrained(folder, backbone=...)."
         )
     ladder = cls(LadderConfig.from_dict(document["ladder"]), frozen, document["with_side"])
     file = folder / str(document["weights"])
