@@ -134,8 +134,8 @@ def load(cls: type[L], folder: Path, backbone: Any, dtype: str) -> L:
     of, is_now = document["backbone_digest"], frozen.own_digest
     if frozen.folder is None:  # a model that was given
         of = document.get("values_digest")
-        is_now = frozen.values_digest if of else of  # as a ladder of before may be
-    if of != is_now:
+        is_now = frozen.values_digest
+    if of not in (None, is_now):  # None: saved before it was kept
         raise IntegrityError(
             f"The ladder in {folder} was trained on the backbone {of}; "
             f"{frozen.folder or 'the model that was given'} is {is_now}. Name the folder of the "
