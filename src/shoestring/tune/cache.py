@@ -175,15 +175,19 @@ class OutputCache:
     def padded(self, outputs: Iterable[Tensor], texts: Sequence[Tokens]) -> Read:
         """Outputs (K, T, D) of each text, together."""
         (k, d), t = self.shape, max(len(text.ids) for text in texts)
-        together = torch.zeros((k, len(texts), t, d), dtype=torch.bfloat16)
-        mask, content = torch.zeros((2, len(texts), t), dtype=torch.bool)
+        together = np.zeros((k, len(texts), t, d), np.int16)  # bits of bfloat16: numpy has none
+        mask, content = np.zeros((2, len(texts), t), np.bool_)
         for i, (text, states) in enumerate(zip(texts, outputs, strict=True)):
             n = len(text.ids)
-            together[:, i, :n] = states
+            together[:, i, :n] = states.cpu().view(torch.int16).numpy()
             mask[i, :n] = True
-            content[i, :n] = ~torch.tensor(text.special, dtype=torch.bool)
+            content[i, :n] = np.logical_not(text.special)
+        states = torch.from_numpy(together).view(torch.bfloat16)
         device = self.backbone.device
-        return Read(together.to(device), mask.to(device), content.to(device))
+        return Read(
+            states.to(device), torch.from_numpy(mask).to(device),
+            torch.from_numpy(content).to(device),
+        )  # fmt: skip
 
     def close(self) -> None:
         """Let go of the file: what is asked for later is computed."""

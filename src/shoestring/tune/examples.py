@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -45,7 +46,7 @@ class Examples:
         longest = max((self.first[row].ids for row in rows), key=len)
         return {"rows": rows, "input_ids": longest}  # the ids: by length they are put together
 
-    @property
+    @cached_property
     def grouped(self) -> bool:
         """Whether pairs come by their queries."""
         return any(len(unit) > 1 for unit in self.units)
