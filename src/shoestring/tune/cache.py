@@ -286,12 +286,16 @@ class OutputCache:
         lock = locked(self.folder / LOCK)
         if lock is None:
             return None
-        if not self._load():  # cut off or damaged: what is sound is kept, and nothing else
-            entries = np.zeros(len(self._places), ENTRY)
-            for i, (key, place) in enumerate(self._places.items()):
-                entries[i] = np.void(key), *place
-            with written_aside(self.folder / ENTRIES) as file:
-                file.write(entries.tobytes())
+        try:
+            if not self._load():  # cut off or damaged: what is sound is kept, and nothing else
+                entries = np.zeros(len(self._places), ENTRY)
+                for i, (key, place) in enumerate(self._places.items()):
+                    entries[i] = np.void(key), *place
+                with written_aside(self.folder / ENTRIES) as file:
+                    file.write(entries.tobytes())
+        except BaseException:
+            lock.close()
+            raise
         return lock
 
     def _append(self, texts: Sequence[Tokens], arrays: Sequence[NDArray[np.uint8]]) -> None:
