@@ -25,7 +25,7 @@ from transformers import AutoModel
 from shoestring.errors import ParameterError
 from shoestring.match.scorer import load_scorer
 from shoestring.text.backbone import require_torch
-from shoestring.tune import job
+from shoestring.tune import job, training
 from shoestring.tune.answering import Answers
 from shoestring.tune.budget import KeepPlace
 from shoestring.tune.cache import OutputCache
@@ -439,7 +439,14 @@ def test_a_backbone_in_the_folder_that_is_replaced_is_refused(run, source, tmp_p
     assert run("classify", source, "--out", tmp_path / "other", *more)[0] == 0
 
 
-def test_labels_that_tell_nothing_are_said_and_the_loss_chooses(run, tmp_path):
+def test_labels_that_tell_nothing_are_said_and_the_loss_chooses(run, tmp_path, monkeypatch):
+    fitted, by = training.fit, []
+
+    def fit(*given, **more):
+        by.extend(of for of in given if isinstance(of, training.Measure))
+        return fitted(*given, **more)
+
+    monkeypatch.setattr(training, "fit", fit)
     rows = [(a, b, min(score, 0.5)) for a, b, score in queries()]
     pairs = written(tmp_path / "pairs.csv", rows, ("a", "b", "label"))
     options = ("--eval", pairs, "--epochs", 3, *QUICK[:2], "--batch-size", 16)
@@ -450,6 +457,7 @@ def test_labels_that_tell_nothing_are_said_and_the_loss_chooses(run, tmp_path):
     held_out = json.loads(said)["held_out"]
     assert held_out["average_precision"] is held_out["auc"] is None
     assert held_out["loss"] > 0
+    assert [(measure.best, measure.greater_is_better) for measure in by] == [("loss", False)]
 
 
 def test_another_file_to_measure_on_is_another_setting(run, source, tmp_path, monkeypatch):
