@@ -194,11 +194,11 @@ def vectors(name: str) -> Vectors:
 def encoded(language: str, parts: list[list[str]]) -> list[np.ndarray]:
     """The vectors of lists of texts; what has to be fitted is fitted on the first."""
     if language == "en":
-        from shoestring.text.encoders import SentenceEncoder
+        from shoestring.models.encoders import SentenceEncoder
 
         encoder = SentenceEncoder()
         return [np.asarray(encoder.encode(part)) for part in parts]
-    from shoestring.text.lsa import LsaEncoder
+    from shoestring.models.lsa import LsaEncoder
 
     lsa = LsaEncoder(384).fit(parts[0])
     return [lsa.encode(part) for part in parts]

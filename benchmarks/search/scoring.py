@@ -24,11 +24,11 @@ import numpy as np
 
 from benchmarks import output
 from benchmarks.train_scorer import model_folder
-from shoestring.blas import one_blas_thread
 from shoestring.match import FastCrossEncoder
-from shoestring.text import SentenceEncoder
-from shoestring.text.bert_kernels import feed_forward, linear
-from shoestring.text.int16_kernels import N_ROWS, pack_weight
+from shoestring.models import SentenceEncoder
+from shoestring.models.bert_kernels import feed_forward, linear
+from shoestring.models.int16_kernels import N_ROWS, pack_weight
+from shoestring.parallel import one_blas_thread
 from shoestring.text.pydocs import known_items, python_docs
 
 SHAPES = ((384, 1152), (384, 384), (384, 1536), (1536, 384))

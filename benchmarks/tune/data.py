@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.classify import data as classification
 from benchmarks.data import CACHE, ROOT, require
 from benchmarks.train_scorer import read_lines
-from shoestring.text.writing import written_aside
+from shoestring.artifacts import written_aside
 
 Row = tuple[str, ...]
 MOST_LEARNT, MOST = 10_000, 3_000

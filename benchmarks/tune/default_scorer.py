@@ -34,7 +34,7 @@ from scipy.stats import bootstrap
 from benchmarks import output
 from benchmarks.tune.judged import LIBRARY, Asked, collections
 from benchmarks.tune.lists import DEPTH, DOCUMENTATION, FEW, FOLDER, PACKAGES, WIKIPEDIA, Way, lists
-from shoestring.text.writing import written_aside
+from shoestring.artifacts import written_aside
 
 LENGTH, DRAWS = 96, 2_000
 BASE = "token interaction"
@@ -65,8 +65,8 @@ WAYS = {
 
 def trained(name: str, seed: int) -> Path:
     """The folder of a way, trained if it is not there."""
+    from shoestring.models.frozen import multiplies_bfloat16
     from shoestring.tune.config import LadderConfig
-    from shoestring.tune.frozen import multiplies_bfloat16
     from shoestring.tune.job import Job, tune
     from shoestring.tune.rows import Source
     from shoestring.tune.training import TrainSettings

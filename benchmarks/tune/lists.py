@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.data import CACHE, require
-from shoestring.text.writing import written_aside
+from shoestring.artifacts import written_aside
 
 PACKAGES = (
     "PIL", "accelerate", "babel", "click", "datasets", "faiss", "fontTools", "fsspec",
@@ -65,7 +65,7 @@ class Way:
 
 def first_places(questions: list[str], texts: list[str]) -> np.ndarray:
     """The first texts by MiniLM's vectors (questions, DEPTH)."""
-    from shoestring.text.encoders import SentenceEncoder
+    from shoestring.models.encoders import SentenceEncoder
 
     encoder = SentenceEncoder()
     asked, kept = encoder.encode(questions), encoder.encode(texts)

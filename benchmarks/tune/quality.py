@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks import output
 from benchmarks.data import CACHE
 from benchmarks.tune import data
-from shoestring.text.writing import written_aside
+from shoestring.artifacts import written_aside
 
 METHODS = ("head", "ladder", "ladder, fisher", "lora", "lora, apart", "full", "full, apart")
 PEERS = ("head", "ladder", "lora", "full")

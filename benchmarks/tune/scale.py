@@ -50,9 +50,9 @@ def one(way: str, n_steps: int, seed: int, n_layers: int, limit_gib: float) -> d
     if way == "ladder":
         model: Any = Ladder.from_backbone(backbone.bfloat16(), settings)
     else:
-        from shoestring.tune.frozen import Frozen
+        from shoestring.models.frozen import FrozenBackbone
 
-        frozen = Frozen(backbone, None, "float32")
+        frozen = FrozenBackbone(backbone, None, "float32")
         model = Backpropagated(frozen, settings, None)
         frozen.model = model.model  # one copy of the weights
     del backbone

@@ -48,10 +48,10 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
     import torch
     import transformers.trainer  # noqa: F401  # imported by a job anyway
 
+    from shoestring.models.frozen import FrozenBackbone, keep_few_kernels, return_freed_memory
     from shoestring.tune.cache import OutputCache
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.examples import Collate, Examples
-    from shoestring.tune.frozen import Frozen, keep_few_kernels, return_freed_memory
     from shoestring.tune.ladder import Ladder
     from shoestring.tune.measures import Memory, saved_bytes, trained_parameters
     from shoestring.tune.methods import make_model
@@ -62,7 +62,7 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
     places = {label: place for place, label in enumerate(sorted(set(rows["label"])))}
     if method in ("ladder", "head"):
         keep_few_kernels()  # as a job does
-    frozen = Frozen.load(None, "float32" if method in ("lora", "full") else "auto")
+    frozen = FrozenBackbone.load(None, "float32" if method in ("lora", "full") else "auto")
     texts = tokenised(frozen, rows["a"], None, LENGTH)
     labels = [places[label] for label in rows["label"]]
     order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed)).tolist()

@@ -36,12 +36,13 @@ from benchmarks import output
 from benchmarks.search.corpora import COLLECTIONS, Collection
 from benchmarks.words import models
 from shoestring import BinaryVectors
+from shoestring.models import LsaEncoder, SentenceEncoder
 from shoestring.search.cur import top_rows
 from shoestring.search.features import cheap_features
 from shoestring.search.mapped import mapped_rows
 from shoestring.search.querying import MIN_CANDIDATES, untaught_guess
 from shoestring.search.store import RecordStore
-from shoestring.text import LsaEncoder, SentenceEncoder, tokenize
+from shoestring.text import tokenize
 from shoestring.types import Record
 from shoestring.words.text_codes import N_ACTIVE, N_NEURONS, WINDOW, TextCodes
 

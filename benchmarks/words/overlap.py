@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import output
-from shoestring.words.codes import pack_codes, unpack_codes
-from shoestring.words.overlap import OverlapIndex
+from shoestring.overlap.codes import pack_codes, unpack_codes
+from shoestring.overlap.index import OverlapIndex
 
 N_BEST = 10
 N_SINGLE = 24

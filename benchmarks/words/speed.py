@@ -32,11 +32,11 @@ import numpy as np
 
 from benchmarks import output
 from benchmarks.words import memory, models
+from shoestring.parallel import KernelPool
 from shoestring.words.bioword import Neurons, initial_weights
 from shoestring.words.corpus import EncodedCorpus
 from shoestring.words.count_rule import CountSettings, train_on_counts
 from shoestring.words.run import Run, TrainingSettings
-from shoestring.words.team import Team
 from shoestring.words.windows import windows_of
 
 BAR = 500_000  # windows a second on two cores
@@ -84,7 +84,7 @@ def published(text: Text, n_threads: int, seconds: float, seed: int) -> Callable
         encoded.ids, encoded.offsets, n_words, settings.window, settings.max_length
     )
     neurons = Neurons.of(initial_weights(n_words, settings.n_neurons, settings.sigma, seed))
-    run = Run(settings, windows, neurons, encoded.counts, Team(n_threads))
+    run = Run(settings, windows, neurons, encoded.counts, KernelPool(n_threads))
     run.advance()  # compiled before the clock runs
 
     def turn() -> float:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shoestring.errors import ShoestringError as ShoestringError
     from shoestring.errors import ShoestringWarning as ShoestringWarning
     from shoestring.match import score_with as score_with
+    from shoestring.overlap import OverlapIndex as OverlapIndex
     from shoestring.search import SearchIndex as SearchIndex
     from shoestring.text import read_records as read_records
     from shoestring.types import Hit as Hit
@@ -34,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "BinaryVectors": "shoestring.words",
         "Hit": "shoestring.types",
         "Hits": "shoestring.types",
+        "OverlapIndex": "shoestring.overlap",
         "PairScorer": "shoestring.types",
         "Record": "shoestring.types",
         "SearchIndex": "shoestring.search",

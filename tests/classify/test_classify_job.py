@@ -19,7 +19,7 @@ from tests.classify.topics import assert_alike, assert_same_bits, contents, kept
 
 from shoestring.classify import TextClassifier, job
 from shoestring.errors import BudgetError, ShoestringWarning
-from shoestring.text import LsaEncoder
+from shoestring.models import LsaEncoder
 
 TEXTS, LABELS = topics(600)
 NEW, _ = topics(60, seed=9)
@@ -189,7 +189,7 @@ DRIVER = """
 import sys, time
 from shoestring import cli
 from shoestring.classify import job
-from shoestring.text import LsaEncoder
+from shoestring.models import LsaEncoder
 job.WARM_UP = job.TIMED = job.BATCH = 64
 job.SHARE_OF_SAVING = 9e9  # after each batch
 def encode(self, texts):

@@ -111,7 +111,7 @@ def test_a_loaded_classifier_goes_on_learning_forgetting_and_merging(saved):
 def test_a_save_over_itself_keeps_the_encoder_that_is_there(saved, monkeypatch):
     before = encoders(saved)
     assert before
-    monkeypatch.setattr("shoestring.text.lsa.LsaEncoder.save", full)  # it is not written again
+    monkeypatch.setattr("shoestring.models.lsa.LsaEncoder.save", full)  # it is not written again
     loaded = TextClassifier.load(saved).partial_fit(NEW, ["animal"] * len(NEW))
     for _ in range(2):
         loaded.save(saved)
@@ -209,7 +209,7 @@ def test_an_encoder_that_is_gone_is_named(saved):
 
 def test_a_save_that_fails_leaves_what_was_there(saved, monkeypatch):
     before = contents(saved)
-    monkeypatch.setattr("shoestring.text.lsa.LsaEncoder.save", full)
+    monkeypatch.setattr("shoestring.models.lsa.LsaEncoder.save", full)
     made = classifier().fit(NEW, ["a", "b"] * 30)
     with pytest.raises(OSError, match="full"):
         made.save(saved)

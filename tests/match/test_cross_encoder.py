@@ -11,7 +11,7 @@ import transformers
 
 from shoestring.errors import FormatError, ParameterError
 from shoestring.match import CrossEncoderScorer, FastCrossEncoder, load_scorer, scorer_name
-from shoestring.text.int16_kernels import has_avx2
+from shoestring.models.int16_kernels import has_avx2
 
 needs_avx2 = pytest.mark.skipif(not has_avx2(), reason="the kernels need a CPU with AVX2")
 
@@ -165,7 +165,7 @@ def test_load_scorer_picks_the_fast_one_only_where_it_fits(folder, tmp_path, mon
     assert isinstance(load_scorer(narrow), CrossEncoderScorer)
     if has_avx2():
         assert isinstance(load_scorer(str(folder)), FastCrossEncoder)
-    monkeypatch.setattr("shoestring.text.packed_bert.has_avx2", lambda: False)
+    monkeypatch.setattr("shoestring.models.packed_bert.has_avx2", lambda: False)
     assert isinstance(load_scorer(folder), CrossEncoderScorer)
 
 

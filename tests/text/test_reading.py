@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from shoestring.artifacts import map_array
 from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
-from shoestring.text.reading import checked_config, map_array
+from shoestring.text.numbered import checked_config
 
 REMEDY = "Make it again."
 

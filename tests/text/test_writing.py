@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from shoestring.artifacts import libraries_writing, written_aside, written_by
 from shoestring.errors import StorageError
-from shoestring.text.writing import libraries_writing, written_aside, written_by
 
 WEIGHTS = {"w": np.zeros(2**18, np.float32)}
 

@@ -128,13 +128,13 @@ def saved(save_tiny, tmp_path_factory):
 @pytest.fixture(scope="session")
 def backbone(saved):
     """A function: a family's tiny model as a ladder reads it, in float32, loaded once."""
-    from shoestring.tune.frozen import Frozen
+    from shoestring.models.frozen import FrozenBackbone
 
     loaded = {}
 
     def frozen(family="bert"):
         if family not in loaded:
-            loaded[family] = Frozen.load(saved(family), "float32")
+            loaded[family] = FrozenBackbone.load(saved(family), "float32")
         return loaded[family]
 
     return frozen

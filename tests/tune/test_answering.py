@@ -11,9 +11,9 @@ pytest.importorskip("transformers")
 
 import torch
 
+from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune import answering
 from shoestring.tune.answering import Answers
-from shoestring.tune.frozen import Frozen
 from shoestring.tune.ladder import Ladder
 
 FIRSTS = [
@@ -44,13 +44,13 @@ def ladder(request, make_ladder, stir):
 @pytest.fixture
 def read_texts(monkeypatch):
     """Every text that a backbone was run on."""
-    found, outputs = [], Frozen.outputs
+    found, outputs = [], FrozenBackbone.outputs
 
     def spied(self, ids, mask, layers, segments=None):
         found.extend(tuple(row[keep.bool()].tolist()) for row, keep in zip(ids, mask, strict=True))
         return outputs(self, ids, mask, layers, segments)
 
-    monkeypatch.setattr(Frozen, "outputs", spied)
+    monkeypatch.setattr(FrozenBackbone, "outputs", spied)
     return found
 
 

@@ -14,9 +14,9 @@ pytest.importorskip("transformers")
 import torch
 
 from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune import cache as cache_module
 from shoestring.tune.cache import ENTRY, OutputCache, default_folder
-from shoestring.tune.frozen import Frozen
 from shoestring.tune.tokens import Tokens, padded, tokenised
 
 LAYERS = (0, 1, 2)
@@ -41,7 +41,7 @@ def opened(made, backbone, tmp_path):
     """A function: a cache in the test's folder."""
 
     def open_cache(name="bert", layers=LAYERS, folder=tmp_path / "outputs", budget=BUDGET, **more):
-        frozen = name if isinstance(name, Frozen) else backbone(name)
+        frozen = name if isinstance(name, FrozenBackbone) else backbone(name)
         made.append(OutputCache(frozen, layers, folder, budget, **more))
         return made[-1]
 
@@ -108,7 +108,7 @@ def test_outputs_of_other_batches_are_close(opened, texts):
 
 
 def test_a_bfloat16_backbone_is_kept_without_loss(opened, saved, texts):
-    frozen = Frozen.load(saved("bert"), "bfloat16")
+    frozen = FrozenBackbone.load(saved("bert"), "bfloat16")
     cache = opened(frozen)
     text = texts[5]
     fill(cache, [text])
@@ -236,9 +236,11 @@ def test_outputs_of_another_backbone_are_never_taken(
 ):
     fill(opened(), texts)
     if change == "backbone":
-        other = opened(Frozen.load(save_tiny(tmp_path / "other", "bert", seed=9), "float32"))
+        other = opened(
+            FrozenBackbone.load(save_tiny(tmp_path / "other", "bert", seed=9), "float32")
+        )
     elif change == "dtype":
-        other = opened(Frozen.load(saved("bert"), "bfloat16"))
+        other = opened(FrozenBackbone.load(saved("bert"), "bfloat16"))
     else:
         other = opened(**{"layers": (0, 2)} if change == "layers" else {"kind": "int8"})
     assert len(other) == 0
@@ -250,15 +252,15 @@ def test_outputs_of_another_backbone_are_never_taken(
 
 def test_another_tokenizer_is_another_backbone(opened, saved, save_tiny, tmp_path):
     folder = save_tiny(tmp_path / "same", "bert")
-    assert Frozen.load(folder).digest == Frozen.load(saved("bert")).digest
+    assert FrozenBackbone.load(folder).digest == FrozenBackbone.load(saved("bert")).digest
     file = folder / "tokenizer.json"
     file.write_text(file.read_text("utf-8").replace('"nested"', '"netsed"'), "utf-8")
-    assert Frozen.load(folder).digest != Frozen.load(saved("bert")).digest
+    assert FrozenBackbone.load(folder).digest != FrozenBackbone.load(saved("bert")).digest
 
 
 def test_a_model_that_was_given_is_known_by_its_weights(opened, tiny_model, texts):
-    fill(opened(Frozen(tiny_model("bert"), dtype="float32")), texts)
-    same, other = (Frozen(tiny_model("bert", seed), dtype="float32") for seed in (0, 1))
+    fill(opened(FrozenBackbone(tiny_model("bert"), dtype="float32")), texts)
+    same, other = (FrozenBackbone(tiny_model("bert", seed), dtype="float32") for seed in (0, 1))
     assert len(opened(same)) > 0
     assert len(opened(other)) == 0
 

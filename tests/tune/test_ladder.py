@@ -14,9 +14,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
+from shoestring.models.frozen import BackboneOutputs, FrozenBackbone
 from shoestring.tune.config import LadderConfig
-from shoestring.tune.frozen import Frozen
-from shoestring.tune.heads import Read
 from shoestring.tune.ladder import Ladder
 
 DECODERS = ("gpt2", "llama", "qwen2")
@@ -137,11 +136,11 @@ def test_a_backbone_that_is_read_with_gradients_would_be_seen(
     make_ladder, examples_of, tiny_model, monkeypatch
 ):
     """The count above can fail."""
-    frozen = Frozen(tiny_model("bert"), dtype="float32")
+    frozen = FrozenBackbone(tiny_model("bert"), dtype="float32")
     ladder = Ladder(LadderConfig(reduction=4, n_labels=3), frozen)
     batch = examples_of(make_ladder(n_labels=3))
     frozen.model.requires_grad_(True)
-    monkeypatch.setattr(frozen, "outputs", Frozen.outputs.__wrapped__.__get__(frozen))
+    monkeypatch.setattr(frozen, "outputs", FrozenBackbone.outputs.__wrapped__.__get__(frozen))
     inside, _ = count_saved(ladder, batch, watch_backbone(frozen, monkeypatch))
     assert len(inside) > 10
 
@@ -152,7 +151,7 @@ def test_what_is_kept_for_the_way_back_does_not_grow_with_the_depth_of_the_backb
 ):
     batch, kept = examples_of(make_ladder(kind, n_labels=3)), []
     for depth in (3, 9):
-        frozen = Frozen(tiny_model(kind, num_hidden_layers=depth), dtype="float32")
+        frozen = FrozenBackbone(tiny_model(kind, num_hidden_layers=depth), dtype="float32")
         layers = tuple(range(depth - 2, depth))
         ladder = Ladder(LadderConfig(reduction=4, n_labels=3, layers=layers), frozen)
         _, everything = count_saved(ladder, batch, {"inside": False})
@@ -192,7 +191,7 @@ def test_training_mode_leaves_dropout_in_the_backbone_off(tiny_model):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_decoders_are_told_from_encoders(family, dtype, saved):
-    frozen = Frozen.load(saved(family), dtype)
+    frozen = FrozenBackbone.load(saved(family), dtype)
     assert frozen.is_causal == (family in DECODERS)
     assert Ladder(LadderConfig(reduction=4), frozen).settings.pooling == (
         "last" if family in DECODERS else "mean"
@@ -285,7 +284,7 @@ def test_texts_that_were_read_before_are_answered_as_their_ids(
     assert torch.equal(answers(ladder, {"first": first, "second": second}), want)
     as_dicts = {"first": first._asdict(), "second": second and second._asdict()}
     assert torch.equal(answers(ladder, as_dicts), want)
-    assert isinstance(first, Read)
+    assert isinstance(first, BackboneOutputs)
 
 
 # ---- training ----

@@ -11,12 +11,12 @@ import torch
 import transformers
 
 from shoestring.errors import ParameterError
-from shoestring.text.backbone import own_length
+from shoestring.models.backbone import own_length
+from shoestring.models.frozen import FrozenBackbone
+from shoestring.models.layer_layout import partners_of
 from shoestring.tune.config import LadderConfig
-from shoestring.tune.frozen import Frozen
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.losses import loss_of
-from shoestring.tune.roles import partners_of
 
 FIRSTS = ["open the file", "sort", "join a list of words in the text", "read text"]
 SECONDS = ["close", "flatten a nested list", "count", "split string"]
@@ -91,7 +91,7 @@ def test_tokens_are_answered_where_they_stand(make_ladder, stir, inputs_of):
 def test_a_model_in_bfloat16_may_be_given(family, tiny_model, settings, inputs_of, saved):
     model = tiny_model(family).bfloat16()
     model.config.dtype = torch.bfloat16  # as it comes from a checkpoint
-    frozen = Frozen.load(model)
+    frozen = FrozenBackbone.load(model)
     ladder = Ladder(LadderConfig(reduction=4, **settings), frozen)
     assert {weight.dtype for weight in ladder.parameters()} == {torch.float32}
     frozen.folder = saved(family)  # for its tokenizer

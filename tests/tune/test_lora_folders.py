@@ -14,8 +14,8 @@ import torch
 from shoestring.errors import FormatError, IntegrityError, ParameterError
 from shoestring.match import TokenInteraction, load_scorer
 from shoestring.match.token_table import TokenTable
+from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune import Ladder, LadderConfig, LadderScorer
-from shoestring.tune.frozen import Frozen
 from shoestring.tune.methods import ladder_of, make_model
 
 # peft 0.21 asks transformers 5.23 for a name that is to go
@@ -28,7 +28,7 @@ PAIRS = [(query, text) for query in TEXTS[:4] for text in TEXTS]
 def trained(source, method="lora", **changes):
     """A model whose adapter, or backbone, and head have been moved at random."""
     config = LadderConfig(**{"reduction": 4, "n_labels": 3, "dropout": 0.0, **changes})
-    model = make_model(method, Frozen.load(source, "float32"), config)
+    model = make_model(method, FrozenBackbone.load(source, "float32"), config)
     generator, size = torch.Generator().manual_seed(0), 0.3 if method == "lora" else 0.05
     with torch.no_grad():
         for parameter in model.parameters():
@@ -84,7 +84,7 @@ def test_peft_opens_the_adapter_and_answers_alike(folder, saved):
     ids = torch.tensor([[2, 5, 8, 3]])
     with torch.no_grad():
         want, found = theirs(ids).last_hidden_state, ours(ids).last_hidden_state
-        own = Frozen.load(saved("bert"), "float32").model(ids).last_hidden_state
+        own = FrozenBackbone.load(saved("bert"), "float32").model(ids).last_hidden_state
     assert torch.allclose(found, want, atol=1e-5)
     assert not torch.allclose(found, own, atol=1e-2)
 
@@ -101,20 +101,20 @@ def test_what_was_opened_is_saved_again_with_its_adapter(folder, tmp_path, input
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("as_what", ["folder", "Frozen"])
+@pytest.mark.parametrize("as_what", ["folder", "FrozenBackbone"])
 def test_a_backbone_that_is_named_anew_gets_the_adapter(folder, saved, inputs_of, as_what):
     want = Ladder.from_pretrained(folder, dtype="float32")
-    given = saved("bert") if as_what == "folder" else Frozen.load(saved("bert"), "float32")
+    given = saved("bert") if as_what == "folder" else FrozenBackbone.load(saved("bert"), "float32")
     found = Ladder.from_pretrained(folder, given, dtype="float32")
     inputs = inputs_of(want, TEXTS[:3])
     assert torch.equal(found(**inputs)["logits"], want(**inputs)["logits"])
-    if as_what == "Frozen":
+    if as_what == "FrozenBackbone":
         assert given.adapter is None  # and it stays as it was
 
 
 def test_outputs_of_the_adapted_backbone_are_other_outputs(folder, saved):
     adapted = Ladder.from_pretrained(folder).backbone
-    own = Frozen.load(saved("bert"))
+    own = FrozenBackbone.load(saved("bert"))
     assert adapted.own_digest == own.digest
     assert adapted.digest != own.digest  # the key of the cache
 
@@ -136,7 +136,7 @@ def test_nothing_is_asked_of_the_hub(saved, tmp_path, monkeypatch):
         raise AssertionError(words)
 
     monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", asked)
-    monkeypatch.setattr(Frozen, "public_name", "somebody/model")
+    monkeypatch.setattr(FrozenBackbone, "public_name", "somebody/model")
     trained(saved("bert")).save_pretrained(tmp_path / "lora")
     assert (tmp_path / "lora/adapter-1/adapter_model.safetensors").exists()
 
@@ -168,7 +168,7 @@ def test_compared_token_vectors_are_scored_without_torch(saved, tmp_path, method
 def test_torch_runs_the_adapted_model_where_the_fast_one_does_not(saved, tmp_path, monkeypatch):
     folder = late(saved, tmp_path, "lora")
     want = load_scorer(folder).predict(PAIRS)
-    monkeypatch.setattr("shoestring.text.packed_bert.has_avx2", lambda: False)
+    monkeypatch.setattr("shoestring.models.packed_bert.has_avx2", lambda: False)
     scorer = load_scorer(folder)
     assert not scorer.encoder.packed
     np.testing.assert_allclose(scorer.predict(PAIRS), want, atol=5e-3)

@@ -11,9 +11,9 @@ pytest.importorskip("transformers")
 import torch
 
 from shoestring.errors import MissingExtraError, ParameterError
+from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune import methods
 from shoestring.tune.config import LadderConfig
-from shoestring.tune.frozen import Frozen
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.measures import trained_parameters
 from shoestring.tune.methods import attention_inputs, ladder_of, make_model
@@ -160,7 +160,7 @@ def test_a_saved_folder_answers_as_the_trained_model_does(
 ):
     source = tmp_path / "backbone"
     shutil.copytree(saved("bert"), source)
-    frozen = Frozen.load(source, "float32")
+    frozen = FrozenBackbone.load(source, "float32")
     start = make_model(method, frozen, config(**changes))
     model, inputs = trained(method, frozen, inputs_of, **changes)
     want = model(**inputs)["logits"]
@@ -197,7 +197,7 @@ def test_saving_does_not_merge_the_model_that_is_trained_on(backbone, tmp_path, 
 
 
 def test_another_family_is_trained_whole_and_saved(saved, tmp_path, inputs_of):
-    frozen = Frozen.load(saved("gpt2"), "float32")
+    frozen = FrozenBackbone.load(saved("gpt2"), "float32")
     model, inputs = trained("full", frozen, inputs_of)
     model.save_pretrained(tmp_path / "out")
     again = Ladder.from_pretrained(tmp_path / "out", dtype="float32")
@@ -208,7 +208,7 @@ def test_another_family_is_trained_whole_and_saved(saved, tmp_path, inputs_of):
 
 
 def test_projections_of_every_family_are_found_and_lora_runs(family, saved, inputs_of, lora):
-    frozen = Frozen.load(saved(family), "float32")
+    frozen = FrozenBackbone.load(saved(family), "float32")
     names = attention_inputs(frozen.model)
     assert names
     model = make_model("lora", frozen, config())

@@ -17,9 +17,9 @@ from shoestring.errors import (  # noqa: E402
     ShoestringWarning,
     StorageError,
 )
+from shoestring.models.frozen import FrozenBackbone  # noqa: E402
 from shoestring.tune import mlm_data, mlm_training  # noqa: E402
 from shoestring.tune.budget import Clock  # noqa: E402
-from shoestring.tune.frozen import Frozen  # noqa: E402
 from shoestring.tune.locking import only_run  # noqa: E402
 from shoestring.tune.mlm import mlm_from_options  # noqa: E402
 from shoestring.tune.mlm_data import (  # noqa: E402
@@ -128,7 +128,7 @@ def test_the_folder_loads_as_a_backbone_and_in_transformers(language, trained):
     names = {path.name for path in folder.iterdir()}
     assert names == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
-    frozen = Frozen.load(folder, "float32")
+    frozen = FrozenBackbone.load(folder, "float32")
     assert (frozen.width, frozen.n_layers, frozen.max_length) == (32, 1, 24)
     text = lines_of(ENGLISH if language == "en" else CHINESE)[0]
     ids = frozen.tokenizer.encode(text).ids

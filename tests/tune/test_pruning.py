@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.tune.frozen import Frozen
+from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune.narrow import layers_of, side_network
 from shoestring.tune.pruning import importances, pruned
 
@@ -438,7 +438,7 @@ def state_of(model):
 
 def test_importances_are_mean_squares_of_each_samples_gradients(make_model):
     model = make_model("bert")
-    found = importances(Frozen(copy.deepcopy(model), None, "float32"), loss_of, 2)
+    found = importances(FrozenBackbone(copy.deepcopy(model), None, "float32"), loss_of, 2)
     wanted = {name: torch.zeros_like(p) for name, p in layers_of(model).named_parameters()}
     for i in range(2):
         model.zero_grad()
@@ -454,7 +454,7 @@ def test_importances_are_mean_squares_of_each_samples_gradients(make_model):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_frozen_backbone_stays_as_it_was(dtype, make_model):
-    backbone = Frozen(make_model("bert"), None, dtype)
+    backbone = FrozenBackbone(make_model("bert"), None, dtype)
     model, before = backbone.model, state_of(backbone.model)
     with torch.no_grad():
         found = importances(backbone, loss_of, 2)
@@ -474,7 +474,7 @@ def test_the_frozen_backbone_stays_as_it_was(dtype, make_model):
 
 
 def test_a_caller_sees_each_sample_and_can_stop(make_model):
-    backbone, seen = Frozen(make_model("bert"), None, "float32"), []
+    backbone, seen = FrozenBackbone(make_model("bert"), None, "float32"), []
 
     def stop_after_one(n_done):
         seen.append(n_done)
@@ -489,7 +489,7 @@ def test_a_caller_sees_each_sample_and_can_stop(make_model):
 
 
 def test_a_loss_that_is_not_finite_or_no_sample_is_refused(make_model):
-    backbone = Frozen(make_model("bert"), None, "float32")
+    backbone = FrozenBackbone(make_model("bert"), None, "float32")
     with pytest.raises(ParameterError, match=r"finite loss of a sample\. Got nan"):
         importances(backbone, lambda model, i: loss_of(model, i) * float("nan"), 2)
     with pytest.raises(ParameterError, match="'n_samples' parameter of importances"):

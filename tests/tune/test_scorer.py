@@ -13,8 +13,8 @@ import torch
 from shoestring import SearchIndex
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.match.scorer import checked_scores, load_scorer, scorer_name
+from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune import LadderScorer
-from shoestring.tune.frozen import Frozen
 from shoestring.types import PairScorer
 
 WORDS = [
@@ -99,14 +99,14 @@ def test_scores_do_not_depend_on_order_or_company(folder):
 
 
 def test_a_query_with_many_texts_is_read_once(folder, monkeypatch):
-    rows, outputs = [], Frozen.outputs
+    rows, outputs = [], FrozenBackbone.outputs
 
     def spied(self, ids, *more):
         rows.append(len(ids))
         return outputs(self, ids, *more)
 
     scorer = LadderScorer(folder)
-    monkeypatch.setattr(Frozen, "outputs", spied)
+    monkeypatch.setattr(FrozenBackbone, "outputs", spied)
     scorer.predict(PAIRS)
     assert sum(rows) == 2 + 8
 

@@ -5,7 +5,7 @@ pytest.importorskip("transformers")
 
 import torch
 
-from shoestring.tune.frozen import Frozen
+from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune.tokens import Tokens, padded, tokenised
 
 PAD, CLS, SEP, OPEN, CLOSE, READ = 0, 2, 3, 4, 5, 6
@@ -97,6 +97,6 @@ def test_padded_arrays_hold_each_text_once_and_padding_beyond():
 
 
 def test_a_backbone_without_a_tokenizer_says_so(tiny_model):
-    frozen = Frozen(tiny_model("bert"), dtype="float32")
+    frozen = FrozenBackbone(tiny_model("bert"), dtype="float32")
     with pytest.raises(ValueError, match=r"no tokenizer\. Save it with its tokenizer"):
         tokenised(frozen, ["open"], None, 8)

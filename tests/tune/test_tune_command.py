@@ -24,7 +24,7 @@ from transformers import AutoModel
 
 from shoestring.errors import ParameterError
 from shoestring.match.scorer import load_scorer
-from shoestring.text.backbone import require_torch
+from shoestring.models.backbone import require_torch
 from shoestring.tune import job, training
 from shoestring.tune.answering import Answers
 from shoestring.tune.budget import KeepPlace
@@ -665,7 +665,7 @@ def test_the_minutes_count_from_when_the_command_began(run, source, tmp_path, mo
         return real(*names, **more)
 
     later = time.monotonic
-    monkeypatch.setattr("shoestring.text.backbone.require_torch", slow)
+    monkeypatch.setattr("shoestring.models.backbone.require_torch", slow)
     more = ("--minutes", 30, "--cache", "0", *QUICK)
     said = "The minutes were over before the first step: ", " took 1:00:", "minutes or more"
     fails(run("classify", source, "--out", tmp_path / "m", *more), *said)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from shoestring.errors import ShapeError
+from shoestring.parallel import KernelPool
 from shoestring.words.bioword import BioWord, Neurons, initial_weights
-from shoestring.words.team import Team
 
 N_WORDS, N_NEURONS, BATCH = 40, 6, 20
 RATE = 0.002
@@ -190,7 +190,7 @@ def test_the_result_has_the_same_bits_for_any_number_of_threads():
     windows = batches(windows, 50)
     alone = ours(start(), counts, windows)
     for n_threads in (1, 2, 3, 7):
-        with Team(n_threads) as team:
+        with KernelPool(n_threads) as team:
             shared = ours(start(), counts, windows, team=team)
         assert shared.tobytes() == alone.tobytes()
 

@@ -7,7 +7,7 @@ import pytest
 
 from shoestring import BinaryVectors
 from shoestring.errors import ParameterError
-from shoestring.words.codes import top_k_bits
+from shoestring.overlap.codes import top_k_bits
 from shoestring.words.recipes import CONTEXT_WEIGHTS
 
 SENTENCE = ["dog", "cat", "bank", "money", "coin"]

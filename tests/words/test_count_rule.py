@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.words.codes import pack_codes, top_k_bits
+from shoestring.overlap.codes import pack_codes, top_k_bits
+from shoestring.overlap.packed import overlap_counts
 from shoestring.words.corpus import encode_corpus
 from shoestring.words.count_rule import CONTEXT_WEIGHT, CountSettings, train_on_counts
-from shoestring.words.packed import overlap_counts
 
 SETTINGS = CountSettings(n_neurons=40, window=5)
 N_ACTIVE = 8

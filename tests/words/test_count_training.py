@@ -12,11 +12,11 @@ import pytest
 from tests.words.two_topics import started, two_topics
 
 from shoestring.errors import BudgetError, IntegrityError, ParameterError, ShoestringWarning
+from shoestring.parallel import KernelPool
 from shoestring.words import count_watch, counts
 from shoestring.words.count_budget import Costs, measured_costs
 from shoestring.words.count_rule import CountSettings, train_on_counts
 from shoestring.words.count_run import CountRun
-from shoestring.words.team import Team
 from shoestring.words.training import TrainingSettings, train
 
 N_WORDS = 60
@@ -280,7 +280,7 @@ def test_what_is_measured_is_about_what_it_takes(monkeypatch):
     ids = (np.random.default_rng(0).zipf(1.3, 400_000) % n_words).astype(np.int32)
     offsets = np.arange(0, 400_001, 20)
     pmi = counts.PmiBlocks(ids, offsets, n_words, radius=5, context_power=0.75)
-    with Team(2) as team:
+    with KernelPool(2) as team:
         run = CountRun(pmi, 100, 40, 0, team)
         said, began = measured_costs(run).remaining(run, 1.0), time.monotonic()
         while run.place.stage != "done":

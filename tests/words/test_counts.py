@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoestring.parallel import KernelPool
 from shoestring.words import counts as counts_module
 from shoestring.words.counts import positive_pmi
-from shoestring.words.team import Team
 
 N_WORDS = 12
 
@@ -57,7 +57,7 @@ def test_blocks_and_threads_change_no_bit(monkeypatch):
     ids, offsets = corpus([30] * 40)
     whole = positive_pmi(ids, offsets, N_WORDS)
     monkeypatch.setattr(counts_module, "BLOCK_BYTES", 8 * N_WORDS * 2)  # two rows
-    with Team(3) as team:
+    with KernelPool(3) as team:
         parts = positive_pmi(ids, offsets, N_WORDS, team=team)
     assert len(whole.values) > 20
     for name in ("starts", "columns", "values"):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from shoestring.parallel import KernelPool
 from shoestring.words.counts import SparseRows
 from shoestring.words.factors import truncated_svd
-from shoestring.words.team import Team
 
 
 def sparse_matrix(n=120, n_topics=6, seed=0):
@@ -33,7 +33,7 @@ def test_the_leading_factors_equal_lapacks():
 def test_threads_change_no_bit_and_the_seed_decides():
     matrix, _ = sparse_matrix()
     alone = truncated_svd(matrix, n_components=10, seed=1)
-    with Team(3) as team:
+    with KernelPool(3) as team:
         together = truncated_svd(matrix, n_components=10, seed=1, team=team)
     other = truncated_svd(matrix, n_components=10, seed=2)
     for a, b in zip(alone, together, strict=True):

@@ -26,8 +26,8 @@ from shoestring.errors import (
     StorageError,
     UnknownWordError,
 )
-from shoestring.words import OverlapIndex
-from shoestring.words.codes import pack_codes, top_k_bits, unpack_codes
+from shoestring.overlap import OverlapIndex
+from shoestring.overlap.codes import pack_codes, top_k_bits, unpack_codes
 from shoestring.words.composing import text_shares, zipf_counts
 from shoestring.words.recipes import RULES
 

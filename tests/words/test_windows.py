@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoestring.errors import ShapeError
+from shoestring.parallel import KernelPool
 from shoestring.words import windows as windows_module
-from shoestring.words.team import Team
 from shoestring.words.windows import order_keys, windows_of
 
 N_WORDS = 100
@@ -61,7 +61,7 @@ def test_any_range_of_turns_and_any_team_gives_the_same_windows():
     windows = windows_of(ids, offsets, N_WORDS, width=5, max_length=30)
     keys = order_keys(0, 0)
     whole = windows.rows(0, windows.n_windows, keys)
-    with Team(3) as team:
+    with KernelPool(3) as team:
         edges = [*range(0, len(whole), 77), len(whole)]
         pieces = [windows.rows(*turns, keys, team) for turns in pairwise(edges)]
     assert np.array_equal(np.concatenate(pieces), whole)

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.blas import one_blas_thread
 from shoestring.classify import checks
 from shoestring.classify.expansion import Expansion
 from shoestring.classify.moments import Doubles, Moments, merged, moments_of, without
 from shoestring.classify.sample import Hashes, Sample, key_hashes, row_hashes
 from shoestring.errors import ParameterError
+from shoestring.parallel import one_blas_thread
 
 Floats = NDArray[np.floating[Any]]
 NUMBERS = 1 << 21  # of a block, expanded: 16 MB

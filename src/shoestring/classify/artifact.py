@@ -19,14 +19,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as as_bytes
 
+from shoestring.artifacts import CONFIG, written_aside
 from shoestring.classify import checks
 from shoestring.classify.accumulating import State
 from shoestring.classify.moments import Moments
 from shoestring.classify.sample import Sample
 from shoestring.errors import FormatError, IntegrityError, ParameterError
-from shoestring.text.numbered import NumberedFolder
-from shoestring.text.reading import CONFIG, checked_config
-from shoestring.text.writing import written_aside
+from shoestring.text.numbered import NumberedFolder, checked_config
 
 FORMAT = "shoestring-analytic-softmax"
 FORMAT_VERSION = 1

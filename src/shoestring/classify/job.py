@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from shoestring.artifacts import CONFIG, written_aside
 from shoestring.classify import artifact, checks
 from shoestring.classify.calibration import reliability
 from shoestring.classify.softmax import AnalyticSoftmax
@@ -35,8 +36,6 @@ from shoestring.errors import (
     ShoestringWarning,
 )
 from shoestring.text import read_records
-from shoestring.text.reading import CONFIG
-from shoestring.text.writing import written_aside
 
 BATCH = 1_024
 WARM_UP, TIMED, LEAST_BATCH = 32, 256, 16

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.blas import one_blas_thread
 from shoestring.classify.analytic import Layer, Metric, layer_of, shrunk
 from shoestring.classify.calibration import Calibration, calibrated, log_losses, temperature_of
 from shoestring.classify.leave_one_out import LeftOut, left_out
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.classify.shrinkage import RULES
+from shoestring.parallel import one_blas_thread
 
 GRID = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)  # of shrinkage
 UNSOUND = 1e3  # added to the loss where a sample alone makes up a direction

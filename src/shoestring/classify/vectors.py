@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ShoestringWarning
-from shoestring.text import LsaEncoder, SentenceEncoder, why_not_minilm
+from shoestring.models import LsaEncoder, SentenceEncoder, why_not_minilm
 from shoestring.text.tokens import tokenize
 from shoestring.types import TextEncoder
 from shoestring.words.text_codes import TextCodes

@@ -19,13 +19,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.blas import one_blas_thread
 from shoestring.errors import MissingExtraError, ParameterError
-from shoestring.text.backbone import load_tokenizer
-from shoestring.text.batches import CHARACTERS_PER_TOKEN, TOKENS_PER_BATCH, batches_by_length
-from shoestring.text.packed_bert import PackedBert, unfit
-from shoestring.text.throughput import Throughput
-from shoestring.text.weights import gpu_is_there, read_model_config, read_weights, weights_digest
+from shoestring.models.backbone import load_tokenizer
+from shoestring.models.batches import CHARACTERS_PER_TOKEN, TOKENS_PER_BATCH, batches_by_length
+from shoestring.models.model_files import (
+    gpu_is_there,
+    read_model_config,
+    read_weights,
+    weights_digest,
+)
+from shoestring.models.packed_bert import PackedBert, unfit
+from shoestring.models.throughput import Throughput
+from shoestring.parallel import one_blas_thread
 
 PAIRS_PER_BLOCK = 4096  # tokenised at a time: bounds the memory of a call
 
@@ -112,7 +117,7 @@ class FastCrossEncoder:
     Notes
     -----
     The logits are those of sentence-transformers to about 0.1 % of their spread: the linear layers
-    multiply in int16 (:mod:`shoestring.text.int16_kernels`). The other pairs of the call change a
+    multiply in int16 (:mod:`shoestring.models.int16_kernels`). The other pairs of the call change a
     logit by rounding only (about 1e-4). The kernels are compiled at the first use on a machine
     (half a minute) and kept.
     """

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.match.weighting import MINILM, SHIPPED, Weighting
-from shoestring.text.backbone import transformer_folder
-from shoestring.text.throughput import Throughput
-from shoestring.text.token_encoder import TokenEncoder
-from shoestring.text.weights import weights_digest
+from shoestring.models.backbone import transformer_folder
+from shoestring.models.model_files import weights_digest
+from shoestring.models.throughput import Throughput
+from shoestring.models.token_encoder import TokenEncoder
 
 FloatMatrix = NDArray[np.float32]
 

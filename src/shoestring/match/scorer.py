@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ScorerError
 from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
-from shoestring.text.throughput import Throughput
+from shoestring.models.throughput import Throughput
 from shoestring.tune.config import FORMAT
 from shoestring.types import PairScorer
 
@@ -240,7 +240,7 @@ def load_scorer(spec: Any) -> PairScorer:
 
 
 def _load_folder(folder: Path) -> PairScorer:
-    from shoestring.text.weights import gpu_is_there, read_model_config
+    from shoestring.models.model_files import gpu_is_there, read_model_config
 
     config = read_model_config(folder)
     if config.get("format") == FORMAT:

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.artifacts import map_array
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.match.interaction import TokenInteraction
-from shoestring.text.reading import map_array
-from shoestring.text.throughput import Throughput
+from shoestring.models.throughput import Throughput
 
 FORMAT_VERSION = 1
 DTYPES = ("int8", "float16", "float32")

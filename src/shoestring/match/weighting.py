@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from shoestring.artifacts import CONFIG
 from shoestring.errors import IntegrityError, ParameterError
-from shoestring.text.adapter import Adapter
-from shoestring.text.reading import CONFIG, checked_config
+from shoestring.models.adapter import Adapter
+from shoestring.text.numbered import checked_config
 from shoestring.tune.config import FORMAT, VERSIONS
 
 FloatMatrix = NDArray[np.float32]

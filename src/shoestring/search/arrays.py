@@ -23,9 +23,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.artifacts import map_array, written_aside
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.text.reading import map_array
-from shoestring.text.writing import written_aside
 from shoestring.types import IntArray
 
 AnyArray: TypeAlias = NDArray[Any]

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from shoestring.artifacts import CONFIG
 from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.search import building, querying, vectors
@@ -33,7 +34,6 @@ from shoestring.search.paying import Payer
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.text import read_records
-from shoestring.text.reading import CONFIG
 from shoestring.types import Hit, Hits, PairScorer, Record
 
 DEFAULT_CALLS = 50

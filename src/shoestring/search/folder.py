@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shoestring.artifacts import CONFIG, written_aside
 from shoestring.errors import ParameterError, StorageError
-from shoestring.text.reading import CONFIG, checked_config
-from shoestring.text.writing import written_aside
+from shoestring.text.numbered import checked_config
 
 FORMAT_VERSION = 1
 _FORMAT = "shoestring-search-index"

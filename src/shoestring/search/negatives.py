@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from shoestring.artifacts import written_aside
 from shoestring.errors import ParameterError
 from shoestring.search.engine import SearchIndex
-from shoestring.text.writing import written_aside
 from shoestring.types import Record
 
 DEPTH = 30  # places of the first stage that wrong texts are drawn from

@@ -26,6 +26,7 @@ from typing import Any, Literal, get_args
 
 from numpy.typing import ArrayLike
 
+from shoestring.artifacts import CONFIG
 from shoestring.errors import BusyError, IntegrityError, ParameterError
 from shoestring.search import generations, schema
 from shoestring.search.arrays import REBUILD, Rows
@@ -49,7 +50,6 @@ from shoestring.search.intake import (
     take_back,
 )
 from shoestring.search.snapshot import Snapshot, open_snapshot
-from shoestring.text.reading import CONFIG
 from shoestring.text.tokens import tokenize as tokenize_words
 from shoestring.types import Record
 

@@ -26,9 +26,10 @@ from shoestring.errors import (
     ShoestringWarning,
 )
 from shoestring.match.weighting import DEFAULT
+from shoestring.models import LsaEncoder, SentenceEncoder, why_not_minilm
 from shoestring.search.arrays import REBUILD
 from shoestring.search.intake import named
-from shoestring.text import LsaEncoder, SentenceEncoder, tokenize, why_not_minilm
+from shoestring.text import tokenize
 from shoestring.words.artifact import is_saved
 from shoestring.words.text_codes import TextCodes
 

@@ -1,15 +1,11 @@
-"""The ground floor: texts in, as records, tokens, sentences and vectors.
+"""Texts in: records, documents, tokens, words and sentences.
 
-Importing this room loads no heavy library: torch, transformers, scikit-learn, pyarrow and pandas
-come in where they are used.
+Importing this room loads no heavy library: pyarrow and pandas come in where they are used.
 """
 
 from __future__ import annotations
 
-from shoestring.text.backbone import Backbone, load_backbone, unknown_share, why_not_minilm
 from shoestring.text.documents import read_documents
-from shoestring.text.encoders import SentenceEncoder
-from shoestring.text.lsa import LsaEncoder
 from shoestring.text.pydocs import KnownItem, known_items, python_docs
 from shoestring.text.records import read_records
 from shoestring.text.segmentation import Lexicon, split_words
@@ -18,14 +14,10 @@ from shoestring.text.tokens import FTS5_TOKENIZER, tokenize
 
 __all__ = [
     "FTS5_TOKENIZER",
-    "Backbone",
     "KnownItem",
     "Lexicon",
-    "LsaEncoder",
-    "SentenceEncoder",
     "first_sentence",
     "known_items",
-    "load_backbone",
     "python_docs",
     "read_documents",
     "read_records",
@@ -33,6 +25,4 @@ __all__ = [
     "split_sentences",
     "split_words",
     "tokenize",
-    "unknown_share",
-    "why_not_minilm",
 ]

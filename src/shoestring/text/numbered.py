@@ -9,6 +9,7 @@ Not covered: two processes that save to one folder at once.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Collection
@@ -17,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shoestring.errors import ParameterError, StorageError
-from shoestring.text.reading import CONFIG
-from shoestring.text.writing import ASIDE
+from shoestring.artifacts import ASIDE, CONFIG
+from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +89,61 @@ class NumberedFolder:
             else:
                 with suppress(OSError):  # still mapped, on Windows: left to the next time
                     path.unlink()
+
+
+def checked_config(
+    folder: Path,
+    format: str,
+    versions: Collection[int],
+    *,
+    what: str,
+    remedy: str,
+    missing: Exception | None = None,
+) -> dict[str, Any]:
+    """Read the config of a folder that has a format and a version of it.
+
+    Parameters
+    ----------
+    folder : Path
+    format : str
+        What its ``format`` must say.
+    versions : collection of int
+        Of the format, that can be read.
+    what : str
+        What people call such a folder.
+    remedy : str
+        What to do if it is damaged or of another version: a sentence.
+    missing : Exception, optional
+        To raise where there is none; by default a FileNotFoundError.
+
+    Raises
+    ------
+    FormatError
+        If it is something else's, or of another version.
+    IntegrityError
+        If it is damaged.
+    StorageError
+        If it may not be read.
+    """
+    path = folder / CONFIG
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        if missing is not None and isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise missing from None
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise IntegrityError(f"{path} is damaged: {error}. {remedy}") from error
+    if not isinstance(document, dict) or document.get("format") != format:
+        raise FormatError(f"this is not the config.json of {what}. Name another folder.", file=path)
+    version = document.get("format_version")
+    if version not in versions:
+        readable = " and ".join(map(str, versions))
+        raise FormatError(
+            f"{what} of format version {version!r}; this version of shoestring reads {readable}. "
+            f"Upgrade shoestring. {remedy}",
+            file=path,
+        )
+    return document

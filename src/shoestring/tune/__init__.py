@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shoestring.lazy import lazy_names
-from shoestring.text.backbone import require_torch
+from shoestring.models.backbone import require_torch
 
 if TYPE_CHECKING:
     from shoestring.tune.config import LadderConfig as LadderConfig

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from shoestring.text.batches import batches_by_length
+from shoestring.models.batches import batches_by_length
+from shoestring.models.frozen import BackboneOutputs
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.examples import Collate, Examples, Reader
-from shoestring.tune.heads import Read
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.tokens import Tokens, tokenised
 
@@ -121,7 +121,7 @@ class _Held:
             for i, text in enumerate(chosen):
                 self._held[tuple(text.ids)] = outputs[:, i, : len(text.ids)].clone()
 
-    def read(self, texts: Sequence[Tokens]) -> Read:
+    def read(self, texts: Sequence[Tokens]) -> BackboneOutputs:
         """As :meth:`OutputCache.read`."""
         return self._cache.padded([self._held[tuple(text.ids)] for text in texts], texts)
 

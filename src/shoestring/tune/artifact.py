@@ -16,14 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialised
 
+from shoestring.artifacts import CONFIG, sync_folder, written_aside, written_by
 from shoestring.errors import IntegrityError, ParameterError
-from shoestring.text.adapter import Adapter
-from shoestring.text.numbered import NumberedFolder
-from shoestring.text.reading import CONFIG, checked_config
-from shoestring.text.weights import weights_digest
-from shoestring.text.writing import sync_folder, written_aside, written_by
+from shoestring.models.adapter import Adapter
+from shoestring.models.frozen import FrozenBackbone
+from shoestring.models.model_files import weights_digest
+from shoestring.text.numbered import NumberedFolder, checked_config
 from shoestring.tune.config import FORMAT, VERSIONS, LadderConfig
-from shoestring.tune.frozen import Frozen
 
 if TYPE_CHECKING:
     from shoestring.tune.ladder import Ladder
@@ -108,7 +107,7 @@ def save(
     FOLDER.drop_others(folder, {name} if write is None else {name, inside})
 
 
-def check_backbone(folder: Path, backbone: Frozen) -> None:
+def check_backbone(folder: Path, backbone: FrozenBackbone) -> None:
     """See that a backbone is not in the folder that is to be replaced: it would be deleted."""
     if backbone.folder is not None and backbone.folder.resolve().is_relative_to(folder.resolve()):
         raise ParameterError.of(
@@ -128,7 +127,7 @@ def load(cls: type[L], folder: Path, backbone: Any, dtype: str) -> L:
         if FOLDER.number_of(backbone) is not None:
             backbone = folder / backbone
     adapter = document.get(ADAPTER)
-    frozen = Frozen.load(
+    frozen = FrozenBackbone.load(
         backbone, dtype, None if adapter is None else Adapter.load(folder / adapter)
     )
     of, is_now = document["backbone_digest"], frozen.own_digest

@@ -21,8 +21,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from shoestring.artifacts import written_aside
 from shoestring.errors import BudgetError, ParameterError, StorageError
-from shoestring.text.writing import written_aside
 
 TIMED_STEPS = 5  # until it is known how long an epoch takes
 FIRST_STEPS = 2  # that are slower than the others

@@ -32,11 +32,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shoestring.artifacts import ASIDE, written_aside
 from shoestring.errors import ParameterError, ShoestringWarning
-from shoestring.text.batches import batches_by_length
-from shoestring.text.writing import ASIDE, written_aside
-from shoestring.tune.frozen import Frozen
-from shoestring.tune.heads import Read
+from shoestring.models.batches import batches_by_length
+from shoestring.models.frozen import BackboneOutputs, FrozenBackbone
 from shoestring.tune.locking import locked
 from shoestring.tune.tokens import Tokens, padded
 
@@ -60,7 +59,7 @@ class OutputCache:
 
     Parameters
     ----------
-    backbone : Frozen
+    backbone : FrozenBackbone
     layers : sequence of int
         Which outputs beside the embedding, from 0.
     folder : str or Path, optional
@@ -72,7 +71,7 @@ class OutputCache:
     """
 
     def __init__(
-        self, backbone: Frozen, layers: Sequence[int], folder: str | Path | None = None,
+        self, backbone: FrozenBackbone, layers: Sequence[int], folder: str | Path | None = None,
         budget_bytes: int = 0, kind: str = "bfloat16",
     ) -> None:  # fmt: skip
         if kind not in KINDS:
@@ -159,7 +158,7 @@ class OutputCache:
             stacklevel=4,
         )
 
-    def read(self, texts: Sequence[Tokens]) -> Read:
+    def read(self, texts: Sequence[Tokens]) -> BackboneOutputs:
         """The outputs of B texts, padded: from the disk, or computed."""
         places = [self._places.get(_key(text)) for text in texts]
         found = [None if place is None else self._kept(*place) for place in places]
@@ -172,7 +171,7 @@ class OutputCache:
         self._drop_pages()
         return read
 
-    def padded(self, outputs: Iterable[Tensor], texts: Sequence[Tokens]) -> Read:
+    def padded(self, outputs: Iterable[Tensor], texts: Sequence[Tokens]) -> BackboneOutputs:
         """Outputs (K, T, D) of each text, together."""
         (k, d), t = self.shape, max(len(text.ids) for text in texts)
         together = np.zeros((k, len(texts), t, d), np.int16)  # bits of bfloat16: numpy has none
@@ -184,7 +183,7 @@ class OutputCache:
             content[i, :n] = np.logical_not(text.special)
         states = torch.from_numpy(together).view(torch.bfloat16)
         device = self.backbone.device
-        return Read(
+        return BackboneOutputs(
             states.to(device), torch.from_numpy(mask).to(device),
             torch.from_numpy(content).to(device),
         )  # fmt: skip

@@ -165,7 +165,7 @@ def score(
 
 def _tuned(source: str, out: Path, as_json: bool, held_out: str | None, **options: Any) -> None:
     began = time.monotonic()  # importing torch is part of the minutes
-    from shoestring.text.backbone import require_torch
+    from shoestring.models.backbone import require_torch
 
     require_torch("shoestring tune", extra="tune")
     from shoestring.tune.job import tune_from_options
@@ -215,7 +215,7 @@ def mlm(
 ) -> None:
     """Train a BERT on running text, as a backbone for the others: masked-language modelling."""
     began = time.monotonic()
-    from shoestring.text.backbone import require_torch
+    from shoestring.models.backbone import require_torch
 
     require_torch("shoestring tune", extra="tune")
     from shoestring.tune.mlm import mlm_from_options
@@ -243,7 +243,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Answer for texts or pairs: id, label or score, probability."""
-    from shoestring.text.backbone import require_torch
+    from shoestring.models.backbone import require_torch
 
     require_torch("shoestring tune", extra="tune")
     from shoestring.tune.job import predictions

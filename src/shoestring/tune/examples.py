@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from shoestring.tune.heads import Read
+from shoestring.models.frozen import BackboneOutputs
 from shoestring.tune.tokens import Tokens, padded
 
 
@@ -65,7 +65,7 @@ class Examples:
 class Reader(Protocol):
     """Gives the outputs of a frozen backbone."""
 
-    def read(self, texts: Sequence[Tokens]) -> Read:
+    def read(self, texts: Sequence[Tokens]) -> BackboneOutputs:
         """Of B texts, padded."""
         ...
 

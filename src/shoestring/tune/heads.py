@@ -8,36 +8,13 @@ B texts or pairs, T tokens, D width of the backbone, d of the side network, C cl
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shoestring.models.frozen import BackboneOutputs
+
 SCALE_AT_FIRST = 10.0  # of a similarity, as a logit; of what a token weighs
-
-
-class Read(NamedTuple):
-    """Texts as the backbone has read them."""
-
-    outputs: Tensor  # (K, B, T, D): the embedding and the kept layers, the last one last
-    mask: Tensor  # (B, T) bool: tokens, not padding
-    content: Tensor  # (B, T) bool: tokens that are not special
-
-    @property
-    def last(self) -> Tensor:
-        """The last layer (B, T, D) float32."""
-        return self.outputs[-1].float()
-
-
-def as_read(value: Read | dict[str, Tensor] | None) -> Read | None:
-    """Texts that were read, from a dict of their fields, which the Trainer can move."""
-    return Read(**value) if isinstance(value, dict) else value
-
-
-def content_of(mask: Tensor, special: Tensor | None) -> Tensor:
-    """Tokens (B, T) that are neither padding nor special."""
-    return mask.bool() if special is None else mask.bool() & ~special.bool().to(mask.device)
 
 
 def pooled(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
@@ -89,7 +66,7 @@ def _mean(values: Tensor, content: Tensor) -> Tensor:
     return (values * content).sum(-1) / content.sum(-1).clamp_min(1)
 
 
-def similarities(a: Read, b: Read, pooling: str) -> Tensor:
+def similarities(a: BackboneOutputs, b: BackboneOutputs, pooling: str) -> Tensor:
     """Token interaction in both directions and the cosine of the pooled states: (B, 3)."""
     u, v = (pooled(text.last, text.mask, pooling) for text in (a, b))
     of_tokens = interaction(a.last, b.last, a.content, b.content)

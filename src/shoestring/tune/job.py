@@ -20,18 +20,18 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from shoestring.errors import BudgetError, FormatError, ParameterError
+from shoestring.models.frozen import (
+    FrozenBackbone,
+    keep_few_kernels,
+    multiplies_bfloat16,
+    return_freed_memory,
+)
 from shoestring.tune import artifact, training
 from shoestring.tune.answering import Answers
 from shoestring.tune.budget import Clock, in_minutes, used_before
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.examples import Collate, Examples
-from shoestring.tune.frozen import (
-    Frozen,
-    keep_few_kernels,
-    multiplies_bfloat16,
-    return_freed_memory,
-)
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.locking import only_run
 from shoestring.tune.measures import Memory, folder_bytes
@@ -140,7 +140,9 @@ def tune(
     if job.method in ("ladder", "head"):
         keep_few_kernels()
     with clock.phase("loading"):
-        frozen = Frozen.load(job.backbone, "float32" if job.method in ("lora", "full") else "auto")
+        frozen = FrozenBackbone.load(
+            job.backbone, "float32" if job.method in ("lora", "full") else "auto"
+        )
         artifact.check_backbone(out, frozen)
         model = make_model(job.method, frozen, config)
         cache = None
@@ -182,7 +184,7 @@ def tune(
 
 
 def _report(
-    job: Job, model: Any, frozen: Frozen, out: Path, parts: Sequence[Examples],
+    job: Job, model: Any, frozen: FrozenBackbone, out: Path, parts: Sequence[Examples],
     found: dict[str, Any], clock: Clock, memory: Memory,
 ) -> dict[str, Any]:  # fmt: skip
     ladder = ladder_of(model)

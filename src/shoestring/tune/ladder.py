@@ -14,19 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from shoestring.errors import ParameterError
+from shoestring.models.frozen import (
+    BackboneOutputs,
+    FrozenBackbone,
+    as_outputs,
+    content_of,
+    digest_of,
+    left_first,
+    moved,
+)
 from shoestring.tune import artifact
 from shoestring.tune.config import LadderConfig
-from shoestring.tune.frozen import Frozen, digest_of, left_first, moved
-from shoestring.tune.heads import (
-    LateHead,
-    PairHead,
-    Read,
-    TextHead,
-    as_read,
-    content_of,
-    pooled,
-    similarities,
-)
+from shoestring.tune.heads import LateHead, PairHead, TextHead, pooled, similarities
 from shoestring.tune.losses import loss_of
 from shoestring.tune.narrow import few_heads, layers_of, side_network
 from shoestring.tune.side import Rungs
@@ -43,7 +42,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
     Parameters
     ----------
     config : LadderConfig
-    backbone : Frozen
+    backbone : FrozenBackbone
     with_side : bool
         False for the head alone, on the frozen backbone: the comparison.
 
@@ -53,7 +52,9 @@ class Ladder(nn.Module):  # type: ignore[misc]
     >>> trainer = transformers.Trainer(model, args, train_dataset=data)  # doctest: +SKIP
     """
 
-    def __init__(self, config: LadderConfig, backbone: Frozen, with_side: bool = True) -> None:
+    def __init__(
+        self, config: LadderConfig, backbone: FrozenBackbone, with_side: bool = True
+    ) -> None:
         super().__init__()
         config = config.of_backbone(backbone.n_layers, causal=backbone.is_causal)
         assert config.layers is not None
@@ -104,24 +105,25 @@ class Ladder(nn.Module):  # type: ignore[misc]
         MissingExtraError, StorageError, FormatError
             If it cannot be loaded.
         """
-        return cls(config or LadderConfig(), Frozen.load(backbone, dtype), with_side)
+        return cls(config or LadderConfig(), FrozenBackbone.load(backbone, dtype), with_side)
 
     # ---- reading ----
 
-    def read(self, ids: Tensor, mask: Tensor, special: Tensor | None = None) -> Read:
+    def read(self, ids: Tensor, mask: Tensor, special: Tensor | None = None) -> BackboneOutputs:
         """What the backbone makes of texts (B, T); nothing is recorded for gradients."""
-        backbone: Frozen = self.backbone
+        backbone: FrozenBackbone = self.backbone
         ids, mask = ids.to(backbone.device), mask.to(backbone.device)
         outputs = backbone.outputs(ids, mask, self.layers)
-        return Read(outputs, mask.bool(), content_of(mask, special))
+        return BackboneOutputs(outputs, mask.bool(), content_of(mask, special))
 
     def forward(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,
         labels: Tensor | None = None, *, special_tokens_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None, first: Read | dict[str, Tensor] | None = None,
+        token_type_ids: Tensor | None = None,
+        first: BackboneOutputs | dict[str, Tensor] | None = None,
         second_input_ids: Tensor | None = None, second_attention_mask: Tensor | None = None,
         second_special_tokens_mask: Tensor | None = None,
-        second: Read | dict[str, Tensor] | None = None, groups: Tensor | None = None,
+        second: BackboneOutputs | dict[str, Tensor] | None = None, groups: Tensor | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
         """Answer, and say how wrong it was.
 
@@ -133,7 +135,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
             Classes, numbers, or classes of tokens with -100 where there is none.
         second_input_ids, ... : int64 tensors (B, T), optional
             The second texts, where two are read apart.
-        first, second : Read, or its fields as a dict, optional
+        first, second : BackboneOutputs, or its fields as a dict, optional
             Texts as the backbone has read them, instead of their ids.
         groups : int64 tensor (B,), optional
             For scores: pairs of one query, of which the right ones are to come first.
@@ -143,7 +145,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         dict
             "logits" (B, C), (B,) for numbers, (B, T, C) for tokens; "loss" where labels came.
         """
-        first, second = as_read(first), as_read(second)
+        first, second = as_outputs(first), as_outputs(second)
         if first is None:
             if input_ids is None:
                 raise _without("input_ids", "or first: texts to answer about")
@@ -165,15 +167,15 @@ class Ladder(nn.Module):  # type: ignore[misc]
 
     def _read_first(
         self, ids: Tensor, mask: Tensor, special: Tensor | None, segments: Tensor | None
-    ) -> Read:
+    ) -> BackboneOutputs:
         if segments is None:
             return self.read(ids, mask, special)
-        backbone: Frozen = self.backbone
+        backbone: FrozenBackbone = self.backbone
         ids, mask, segments = (x.to(backbone.device) for x in (ids, mask, segments))
         outputs = backbone.outputs(ids, mask, self.layers, segments)
-        return Read(outputs, mask.bool(), content_of(mask, special))
+        return BackboneOutputs(outputs, mask.bool(), content_of(mask, special))
 
-    def _answer(self, first: Read, second: Read | None) -> Tensor:
+    def _answer(self, first: BackboneOutputs, second: BackboneOutputs | None) -> Tensor:
         pooling = self.settings.pooling
         if isinstance(self.head, LateHead):
             assert second is not None
@@ -196,18 +198,20 @@ class Ladder(nn.Module):  # type: ignore[misc]
 
     # ---- the side network ----
 
-    def side_states(self, read: Read) -> Tensor | None:
+    def side_states(self, read: BackboneOutputs) -> Tensor | None:
         """The side network's last states (B, T, d); None without one."""
         if self.side is None:
             return None
         return self._climb(self.rungs.down(read.outputs, read.mask), read.mask)
 
-    def late_vectors(self, read: Read) -> tuple[Tensor, Tensor]:
+    def late_vectors(self, read: BackboneOutputs) -> tuple[Tensor, Tensor]:
         """Of a late ladder: vectors (B, T, D) that are compared, logits of what they weigh."""
         found: tuple[Tensor, Tensor] = self.head.vectors(read.last, self.side_states(read))
         return found
 
-    def _side_of_pair(self, first: Read, second: Read) -> tuple[Tensor, Tensor]:
+    def _side_of_pair(
+        self, first: BackboneOutputs, second: BackboneOutputs
+    ) -> tuple[Tensor, Tensor]:
         """States (B, T_a + T_b, d) of both texts, read together, and their mask."""
         assert self.segments is not None
         lowered = [self.rungs.down(text.outputs, text.mask) for text in (first, second)]

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from shoestring.errors import MissingExtraError, ParameterError
-from shoestring.text.backbone import quiet_loading
+from shoestring.models.backbone import quiet_loading
+from shoestring.models.frozen import BackboneOutputs, FrozenBackbone, read_with_gradients
 from shoestring.tune import artifact
 from shoestring.tune.config import LadderConfig
-from shoestring.tune.frozen import Frozen, read_with_gradients
-from shoestring.tune.heads import Read
 from shoestring.tune.ladder import Ladder
 
 METHODS = ("ladder", "head", "lora", "full")
@@ -32,14 +31,16 @@ class Backpropagated(nn.Module):  # type: ignore[misc]
 
     Parameters
     ----------
-    backbone : Frozen
+    backbone : FrozenBackbone
         Copied in float32.
     config : LadderConfig
     lora_rank : int or None
         None: all weights are trained.
     """
 
-    def __init__(self, backbone: Frozen, config: LadderConfig, lora_rank: int | None) -> None:
+    def __init__(
+        self, backbone: FrozenBackbone, config: LadderConfig, lora_rank: int | None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.model = copy.deepcopy(backbone.model).float().requires_grad_(lora_rank is None)
@@ -69,7 +70,7 @@ class Backpropagated(nn.Module):  # type: ignore[misc]
 
     def _read(
         self, ids: Tensor, mask: Tensor, special: Tensor | None, segments: Tensor | None
-    ) -> Read:
+    ) -> BackboneOutputs:
         knows = self.backbone.knows_segments
         return read_with_gradients(self.model, knows, ids, mask, special, segments)
 
@@ -106,7 +107,7 @@ class Backpropagated(nn.Module):  # type: ignore[misc]
                 shutil.copy(file, folder / file.name)
 
     @classmethod
-    def made(cls, method: str, backbone: Frozen, config: LadderConfig) -> Self:
+    def made(cls, method: str, backbone: FrozenBackbone, config: LadderConfig) -> Self:
         """By "lora" or "full"."""
         if method == "lora" and backbone.adapter is not None:
             raise ParameterError.of(
@@ -122,7 +123,7 @@ def make_model(method: str, backbone: Any, config: LadderConfig, dtype: str = "a
     Parameters
     ----------
     method : {"ladder", "head", "lora", "full"}
-    backbone : str, Path, model or Frozen
+    backbone : str, Path, model or FrozenBackbone
     config : LadderConfig
     dtype : {"auto", "float32", "bfloat16"}
         That a frozen backbone computes in.
@@ -130,8 +131,8 @@ def make_model(method: str, backbone: Any, config: LadderConfig, dtype: str = "a
     if method not in METHODS:
         raise ParameterError.of("method", "tune", " or ".join(map(repr, METHODS)), method)
     if method in ("lora", "full"):
-        return Backpropagated.made(method, Frozen.load(backbone, "float32"), config)
-    return Ladder(config, Frozen.load(backbone, dtype), with_side=method == "ladder")
+        return Backpropagated.made(method, FrozenBackbone.load(backbone, "float32"), config)
+    return Ladder(config, FrozenBackbone.load(backbone, dtype), with_side=method == "ladder")
 
 
 def ladder_of(model: Any) -> Ladder:

@@ -35,18 +35,18 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 from transformers import BertConfig
 
+from shoestring.artifacts import written_aside
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
-from shoestring.text.backbone import (
+from shoestring.models.backbone import (
     load_tokenizer,
     own_length,
     quiet_loading,
     transformer_folder,
 )
+from shoestring.models.frozen import MINILM, multiplies_bfloat16
+from shoestring.models.model_files import read_model_config, weights_digest
 from shoestring.text.documents import text_files
-from shoestring.text.weights import read_model_config, weights_digest
-from shoestring.text.writing import written_aside
 from shoestring.tune.budget import Clock, used_before
-from shoestring.tune.frozen import MINILM, multiplies_bfloat16
 from shoestring.tune.locking import only_run
 from shoestring.tune.measures import Memory, folder_bytes, trained_parameters
 from shoestring.tune.mlm_data import Blocks, Corpus, sampled, write_ids

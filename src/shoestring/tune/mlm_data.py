@@ -30,10 +30,9 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from shoestring.artifacts import map_array, sync_folder, written_aside
 from shoestring.errors import BudgetError, StorageError
 from shoestring.text.documents import read_documents
-from shoestring.text.reading import map_array
-from shoestring.text.writing import sync_folder, written_aside
 from shoestring.tune.budget import Clock
 from shoestring.tune.mlm_tokenizer import n_ids, special_ids
 

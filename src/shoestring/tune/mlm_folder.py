@@ -18,10 +18,10 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import BertForMaskedLM
 
+from shoestring.artifacts import sync_folder, written_aside, written_by
 from shoestring.errors import FormatError, ParameterError
-from shoestring.text.backbone import quiet_loading
-from shoestring.text.weights import read_model_config
-from shoestring.text.writing import sync_folder, written_aside, written_by
+from shoestring.models.backbone import quiet_loading
+from shoestring.models.model_files import read_model_config
 from shoestring.tune.mlm_data import IDS
 from shoestring.tune.mlm_tokenizer import ROLES, SPECIAL
 from shoestring.tune.training import HOW, check_place, write_how

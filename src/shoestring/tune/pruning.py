@@ -24,7 +24,8 @@ What differs from the published code: it ranks each output dimension of each mat
 importances of query, key and value, ignores heads (channels of one land in another), lets inputs
 follow the outputs of the matrix before, and rescales nothing.
 
-Not covered: what has no role in :mod:`shoestring.tune.roles` keeps its random start and is named.
+Not covered: what has no role in :mod:`shoestring.models.layer_layout` keeps its random start and is
+named.
 A side head's rotary frequencies are its own: the kept pairs keep their order, not their frequency.
 
 Letters: D width, d = D / r, H heads, G heads of keys and values, L layers.
@@ -40,23 +41,23 @@ import torch
 from torch import Tensor
 
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.tune.frozen import Frozen
+from shoestring.models.frozen import FrozenBackbone
+from shoestring.models.layer_layout import Anatomy, Role, Sections, anatomy_of, partners_of
 from shoestring.tune.narrow import base_of, layers_of
-from shoestring.tune.roles import Anatomy, Role, Sections, anatomy_of, partners_of
 
 Loss = Callable[[Any, int], Tensor]
 Choice = dict[str, Tensor]  # of each kind of channels, the numbers of those that are kept
 
 
 def importances(
-    backbone: Frozen, loss_of_sample: Loss, n_samples: int,
+    backbone: FrozenBackbone, loss_of_sample: Loss, n_samples: int,
     after_sample: Callable[[int], bool | None] | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Mean squared gradients of the weights of the backbone's layers, one sample at a time.
 
     Parameters
     ----------
-    backbone : Frozen
+    backbone : FrozenBackbone
         Is left as it is: a copy in float32, in evaluation mode, is differentiated.
     loss_of_sample : callable
         Of that copy and a number below n_samples: the loss of this sample, a scalar.

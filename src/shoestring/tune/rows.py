@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
-from shoestring.text import read_records, unknown_share
-from shoestring.text.backbone import MAX_UNKNOWN
+from shoestring.models import unknown_share
+from shoestring.models.backbone import MAX_UNKNOWN
+from shoestring.models.frozen import FrozenBackbone
+from shoestring.text import read_records
 from shoestring.text.files import read_rows as raw_rows
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.examples import Examples
-from shoestring.tune.frozen import Frozen
 from shoestring.tune.tokens import Tokens, tokenised
 from shoestring.types import Record
 
@@ -139,7 +140,7 @@ def numbers_of(rows: Rows, source: Source) -> list[float]:
 
 
 def examples_of(
-    rows: Rows, n_train: int, labels: Sequence[Any], frozen: Frozen, config: LadderConfig
+    rows: Rows, n_train: int, labels: Sequence[Any], frozen: FrozenBackbone, config: LadderConfig
 ) -> Examples:
     """Rows as the backbone reads them; what it cuts or does not know is said.
 
@@ -151,7 +152,7 @@ def examples_of(
         How many the others are.
     labels : sequence
         Numbers.
-    frozen : Frozen
+    frozen : FrozenBackbone
     config : LadderConfig
     """
     n = config.max_length
@@ -168,7 +169,7 @@ def examples_of(
     return Examples(first, second, list(labels), units)
 
 
-def _say_cut(texts: Sequence[Tokens], max_length: int, frozen: Frozen) -> None:
+def _say_cut(texts: Sequence[Tokens], max_length: int, frozen: FrozenBackbone) -> None:
     cut = sum(text.cut for text in texts)
     if cut <= 0.01 * len(texts):
         return
@@ -183,7 +184,7 @@ def _say_cut(texts: Sequence[Tokens], max_length: int, frozen: Frozen) -> None:
     )
 
 
-def _say_unknown(texts: Sequence[str], frozen: Frozen) -> None:
+def _say_unknown(texts: Sequence[str], frozen: FrozenBackbone) -> None:
     share = unknown_share(texts, frozen.folder)
     if share > MAX_UNKNOWN:
         warnings.warn(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError
-from shoestring.text.throughput import Throughput
+from shoestring.models.throughput import Throughput
 from shoestring.tune.answering import Answers
 from shoestring.tune.ladder import Ladder
 

@@ -16,11 +16,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from shoestring.errors import ShoestringWarning
+from shoestring.models.frozen import BackboneOutputs, as_outputs, read_with_gradients
 from shoestring.tune.budget import Clock
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.examples import Collate, Examples
-from shoestring.tune.frozen import read_with_gradients
-from shoestring.tune.heads import Read, as_read
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.pruning import hidden_channels, importances, pruned
 
@@ -99,7 +98,7 @@ def _begin_rungs(
     model: Ladder, data: Examples, cache: OutputCache, chosen: list[int], channels: Tensor
 ) -> None:
     collate = Collate(data, model.settings.task, cache, 0)
-    read = as_read(collate([data[i] for i in chosen[:HEAD_BATCH]])["first"])
+    read = as_outputs(collate([data[i] for i in chosen[:HEAD_BATCH]])["first"])
     assert read is not None
     model.rungs.measure(read.outputs, read.mask)
     model.rungs.begin_with(channels)
@@ -107,7 +106,7 @@ def _begin_rungs(
 
 def _read(
     backbone: Any, knows_segments: bool, ids: Tensor, batch: dict[str, Any], prefix: str
-) -> Read:  # fmt: skip
+) -> BackboneOutputs:  # fmt: skip
     mask = batch.pop(prefix + "attention_mask")
     special = batch.pop(prefix + "special_tokens_mask")
     segments = batch.pop(prefix + "token_type_ids", None)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from shoestring.text.batches import CHARACTERS_PER_TOKEN
-from shoestring.tune.frozen import Frozen
+from shoestring.models.batches import CHARACTERS_PER_TOKEN
+from shoestring.models.frozen import FrozenBackbone
 
 
 class Tokens(NamedTuple):
@@ -25,7 +25,7 @@ class Tokens(NamedTuple):
 
 
 def tokenised(
-    backbone: Frozen, texts: Sequence[str], seconds: Sequence[str] | None, max_length: int
+    backbone: FrozenBackbone, texts: Sequence[str], seconds: Sequence[str] | None, max_length: int
 ) -> list[Tokens]:
     """Texts, or pairs as one text, cut at ``max_length`` tokens and at what the backbone reads.
 

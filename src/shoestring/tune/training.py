@@ -26,9 +26,9 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import Sampler
 
+from shoestring.artifacts import libraries_writing, written_aside
 from shoestring.errors import ParameterError, ShoestringError, ShoestringWarning, StorageError
-from shoestring.text.backbone import quiet_loading
-from shoestring.text.writing import libraries_writing, written_aside
+from shoestring.models.backbone import quiet_loading
 from shoestring.tune.budget import Bar, Budget, Clock, KeepPlace, schedule
 from shoestring.tune.examples import Examples
 from shoestring.tune.measures import (

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from shoestring.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from shoestring.words.overlap import OverlapIndex as OverlapIndex
     from shoestring.words.text_codes import TextCodes as TextCodes
     from shoestring.words.vectors import BinaryVectors as BinaryVectors
 
@@ -15,7 +14,6 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "BinaryVectors": "shoestring.words.vectors",
-        "OverlapIndex": "shoestring.words.overlap",
         "TextCodes": "shoestring.words.text_codes",
     },
 )

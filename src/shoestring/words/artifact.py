@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from shoestring.artifacts import CONFIG, map_array, written_aside
 from shoestring.errors import IntegrityError, ParameterError
-from shoestring.text.numbered import NumberedFolder
-from shoestring.text.reading import CONFIG, checked_config, map_array
-from shoestring.text.writing import written_aside
+from shoestring.text.numbered import NumberedFolder, checked_config
 from shoestring.words.table import CodeTable
 
 FORMAT = "shoestring-word-vectors"

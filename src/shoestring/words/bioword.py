@@ -40,8 +40,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from shoestring.errors import ShapeError
+from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
-from shoestring.words.team import Team
 
 Weights = NDArray[np.float32]
 LINE = 16  # float32 in a cache line
@@ -110,7 +110,7 @@ class BioWord:
         Changed in place.
     counts : int64 array (V,)
         How often each word occurs in the corpus; a word that never does has the factor 0.
-    team : Team, optional
+    team : KernelPool, optional
         Threads that share the work. The result does not depend on how many there are.
 
     Raises
@@ -132,7 +132,7 @@ class BioWord:
     8 V bytes for each range of the team, 12 bytes for each of the B W words of a batch.
     """
 
-    def __init__(self, neurons: Neurons, counts: IntArray, team: Team | None = None) -> None:
+    def __init__(self, neurons: Neurons, counts: IntArray, team: KernelPool | None = None) -> None:
         n_rows, n_neurons = neurons.factors.shape
         if n_rows != 2 * len(counts):
             raise ShapeError(
@@ -142,7 +142,7 @@ class BioWord:
         self.neurons = neurons
         inverse = np.divide(1.0, counts, out=np.zeros(len(counts)), where=counts > 0)
         self._inverse_counts = np.concatenate([inverse, inverse])  # (2 V,)
-        self._team = team or Team()
+        self._team = team or KernelPool()
         self._seen = np.zeros((self._team.n_ranges, n_rows), dtype=np.int32)
         self._activity = np.zeros(n_neurons)  # x (K,)
         self._peaks = np.zeros(n_neurons)  # max |D| over the touched entries (K,)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shoestring.text.token_encoder import unit_rows
+from shoestring.models.token_encoder import unit_rows
 from shoestring.types import IntArray
 from shoestring.words.counts import Vectors
 

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.artifacts import CONFIG, written_aside
 from shoestring.errors import IntegrityError, ParameterError, StorageError
-from shoestring.text.reading import CONFIG, checked_config
-from shoestring.text.writing import written_aside
+from shoestring.text.numbered import checked_config
 from shoestring.types import IntArray
 
 FORMAT_VERSION = 1

@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 
+from shoestring.artifacts import map_array
 from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
 from shoestring.text.documents import text_files
-from shoestring.text.reading import checked_config, map_array
+from shoestring.text.numbered import checked_config
 from shoestring.text.records import read_records
 from shoestring.text.segmentation import Lexicon
 from shoestring.types import IntArray

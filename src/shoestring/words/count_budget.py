@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from shoestring.errors import BudgetError
-from shoestring.text.token_encoder import unit_rows
+from shoestring.models.token_encoder import unit_rows
+from shoestring.parallel import KernelPool
 from shoestring.words.centres import moved
 from shoestring.words.count_run import LEAST_TURNS, CountRun
 from shoestring.words.counts import SparseRows, room_for_columns
 from shoestring.words.factors import first_basis, turned
-from shoestring.words.team import Team
 
 SHARE_OF_BUDGET = 0.9  # of the time that is left: speed varies
 LEAST_SHARE = 0.01  # of the sentences
@@ -161,7 +161,7 @@ def _seconds(work: Callable[[], object]) -> float:
     return min(times)
 
 
-def _svd_seconds(run: CountRun, team: Team) -> tuple[float, float]:
+def _svd_seconds(run: CountRun, team: KernelPool) -> tuple[float, float]:
     """A turn of the basis without an entry of the matrix, and what an entry adds."""
     pmi = run.pmi
     n_rows = min(pmi.n_words, TIMED_ROWS)

@@ -38,11 +38,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ShapeError, ShoestringWarning
+from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
 from shoestring.words.checkpoints import fingerprint, seconds_of
 from shoestring.words.count_watch import WatchedRun
 from shoestring.words.counts import Vectors
-from shoestring.words.team import Team
 
 CHECKPOINT_SECONDS = 5.0
 CONTEXT_WEIGHT = 0.25  # of each context word beside the word itself
@@ -174,7 +174,7 @@ def train_on_counts(
     _check(ids, offsets, len(counts))
     folder = None if checkpoint is None else Path(checkpoint)
     corpus = "" if folder is None else fingerprint(ids, offsets, counts)
-    with Team(n_threads or os.cpu_count() or 1) as team:
+    with KernelPool(n_threads or os.cpu_count() or 1) as team:
         watched = WatchedRun(
             ids, offsets, len(counts), settings, team, folder=folder, corpus=corpus,
             every=checkpoint_seconds, deadline=deadline, progress=progress,

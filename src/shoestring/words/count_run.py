@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from shoestring.errors import ParameterError
-from shoestring.text.token_encoder import unit_rows
+from shoestring.models.token_encoder import unit_rows
+from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
 from shoestring.words.centres import (
     N_STEPS,
@@ -26,7 +27,6 @@ from shoestring.words.centres import (
 from shoestring.words.checkpoints import Arrays
 from shoestring.words.counts import MAX_CONTEXTS, Block, PmiBlocks, SparseRows, Vectors, joined
 from shoestring.words.factors import N_TURNS, factors_of, first_basis, turned
-from shoestring.words.team import Team
 
 BLOCKS_A_ROUND = 8
 LEAST_TURNS = 3  # of the basis; with fewer it is far from the singular vectors
@@ -54,11 +54,11 @@ class CountRun:
         The corpus.
     n_neurons, n_components, seed : int
         K, D.
-    team : Team
+    team : KernelPool
     """
 
     def __init__(
-        self, pmi: PmiBlocks, n_neurons: int, n_components: int, seed: int, team: Team
+        self, pmi: PmiBlocks, n_neurons: int, n_components: int, seed: int, team: KernelPool
     ) -> None:
         self.pmi, self.team, self.seed = pmi, team, seed
         self.n_neurons, self.n_components = n_neurons, n_components

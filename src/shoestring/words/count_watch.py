@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
 from shoestring.words.checkpoints import (
     Checkpoint,
@@ -27,7 +28,6 @@ from shoestring.words.checkpoints import (
 from shoestring.words.count_budget import FEW_STEPS, Costs, measured_costs
 from shoestring.words.count_run import CountRun
 from shoestring.words.counts import PmiBlocks
-from shoestring.words.team import Team
 
 if TYPE_CHECKING:
     from shoestring.words.count_rule import CountSettings
@@ -52,7 +52,7 @@ class WatchedRun:
     n_words : int
         V.
     settings : CountSettings
-    team : Team
+    team : KernelPool
     folder : Path or None
         Of the checkpoint.
     corpus : str
@@ -65,7 +65,7 @@ class WatchedRun:
 
     def __init__(
         self, ids: NDArray[np.int32], offsets: IntArray, n_words: int, settings: CountSettings,
-        team: Team, *, folder: Path | None, corpus: str, every: float, deadline: float,
+        team: KernelPool, *, folder: Path | None, corpus: str, every: float, deadline: float,
         progress: bool,
     ) -> None:  # fmt: skip
         self._text, self._n_words = (ids, offsets), n_words

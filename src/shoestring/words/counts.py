@@ -34,8 +34,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
-from shoestring.words.team import Team
 
 MAX_CONTEXTS = 1000  # of a word: 8 bytes each
 BLOCK_BYTES = 1 << 24  # of dense counts, for each thread
@@ -76,7 +76,7 @@ def positive_pmi(
     radius: int = 5,
     context_power: float = 0.75,
     max_contexts: int = MAX_CONTEXTS,
-    team: Team | None = None,
+    team: KernelPool | None = None,
 ) -> SparseRows:
     """Count which words occur together, and keep what is above chance.
 
@@ -94,7 +94,7 @@ def positive_pmi(
         a. Below 1 it takes rare contexts for more frequent than they are.
     max_contexts : int
         Entries of a row that are kept at most.
-    team : Team, optional
+    team : KernelPool, optional
         Threads.
 
     Returns
@@ -123,7 +123,7 @@ def positive_pmi(
         for block in range(first, last):
             blocks[block] = pmi.count(block)
 
-    (team or Team()).run(count_blocks, pmi.n_blocks)
+    (team or KernelPool()).run(count_blocks, pmi.n_blocks)
     return joined(blocks, n_words)
 
 

@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.text.token_encoder import unit_rows
+from shoestring.models.token_encoder import unit_rows
+from shoestring.overlap.codes import MAX_BITS, checked_int, pack_codes
+from shoestring.overlap.packed import packed_sizes
 from shoestring.types import IntArray
 from shoestring.words.centres import spherical_kmeans, standard_activations
-from shoestring.words.codes import MAX_BITS, checked_int, pack_codes
 from shoestring.words.composing import zipf_counts
 from shoestring.words.count_rule import CONTEXT_WEIGHT
 from shoestring.words.counts import Vectors
-from shoestring.words.packed import packed_sizes
 from shoestring.words.table import CodeTable
 
 

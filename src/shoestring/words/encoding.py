@@ -18,10 +18,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike
 
+from shoestring.artifacts import ASIDE, sync_folder, written_aside
 from shoestring.errors import ParameterError, ShoestringWarning, StorageError
 from shoestring.text.segmentation import join_words
 from shoestring.text.vocabulary import choose_vocabulary
-from shoestring.text.writing import ASIDE, sync_folder, written_aside
 from shoestring.types import IntArray
 from shoestring.words.phrases import PairCounts, join_phrases
 from shoestring.words.shards import (

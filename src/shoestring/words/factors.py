@@ -14,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
 from shoestring.words.counts import Columns, SparseRows, Vectors
-from shoestring.words.team import Team
 
 OVERSAMPLED = 16  # components more than wanted while it is computed
 N_POWER_STEPS = 3
@@ -26,7 +26,7 @@ _sums = {"nogil": True, "cache": True, "fastmath": {"contract", "nsz"}}
 
 
 def truncated_svd(
-    matrix: SparseRows, n_components: int, seed: int = 0, team: Team | None = None
+    matrix: SparseRows, n_components: int, seed: int = 0, team: KernelPool | None = None
 ) -> tuple[Vectors, Vectors, Vectors]:
     """The leading singular vectors and values of a square matrix.
 
@@ -37,7 +37,7 @@ def truncated_svd(
     n_components : int
         D, from 1 to V.
     seed : int
-    team : Team, optional
+    team : KernelPool, optional
         Threads.
 
     Returns
@@ -61,7 +61,7 @@ def truncated_svd(
     >>> np.allclose((left * values) @ right.T, [[0, 1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-6)
     True
     """
-    team = team or Team()
+    team = team or KernelPool()
     basis = first_basis(len(matrix), n_components, seed)
     for step in range(N_TURNS):
         basis = turned(matrix, basis, step, team)
@@ -74,7 +74,7 @@ def first_basis(n_rows: int, n_components: int, seed: int) -> Vectors:
     return np.random.default_rng(seed).standard_normal((n_rows, width), dtype=np.float32)
 
 
-def turned(matrix: SparseRows, basis: Vectors, step: int, team: Team) -> Vectors:
+def turned(matrix: SparseRows, basis: Vectors, step: int, team: KernelPool) -> Vectors:
     """The basis nearer to the leading singular vectors: left ones after even steps, else right."""
     from scipy.linalg import qr
     from threadpoolctl import threadpool_limits
@@ -86,7 +86,7 @@ def turned(matrix: SparseRows, basis: Vectors, step: int, team: Team) -> Vectors
 
 
 def factors_of(
-    matrix: SparseRows, basis: Vectors, n_components: int, team: Team
+    matrix: SparseRows, basis: Vectors, n_components: int, team: KernelPool
 ) -> tuple[Vectors, Vectors, Vectors]:
     """U, S and V from a basis of the left singular vectors; see :func:`truncated_svd`."""
     from scipy.linalg import svd
@@ -103,14 +103,14 @@ def factors_of(
     return left * signs, values, right * signs
 
 
-def _product(matrix: SparseRows, vectors: Vectors, team: Team) -> Vectors:
+def _product(matrix: SparseRows, vectors: Vectors, team: KernelPool) -> Vectors:
     out = np.empty((len(matrix), vectors.shape[1]), dtype=np.float32)
     vectors = np.ascontiguousarray(vectors)
     team.run(_multiply, len(matrix), matrix.starts, matrix.columns, matrix.values, vectors, out)
     return out
 
 
-def _transposed_product(matrix: SparseRows, vectors: Vectors, team: Team) -> Vectors:
+def _transposed_product(matrix: SparseRows, vectors: Vectors, team: KernelPool) -> Vectors:
     """M^T X, a range of the columns of X at a time: ranges of rows would need sums of their own."""
     vectors = np.ascontiguousarray(vectors.T)  # (D, V)
     out = np.empty_like(vectors)

@@ -24,10 +24,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from shoestring.artifacts import written_aside
 from shoestring.errors import BudgetError, ShoestringError, ShoestringWarning
 from shoestring.text.documents import read_documents, text_files
 from shoestring.text.segmentation import Lexicon
-from shoestring.text.writing import written_aside
 from shoestring.words.corpus import EncodedCorpus, encode_corpus
 from shoestring.words.shards import Reading
 

@@ -27,9 +27,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.artifacts import written_aside
 from shoestring.errors import FormatError, ParameterError, ShapeError
 from shoestring.text.files import check_readable
-from shoestring.text.writing import written_aside
 from shoestring.types import IntArray
 from shoestring.words.word2vec import read_word2vec
 

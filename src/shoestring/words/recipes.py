@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.errors import FormatError, ParameterError
+from shoestring.overlap.codes import MAX_BITS, checked_int
 from shoestring.text.files import check_readable, decoded_lines, open_unpacked
 from shoestring.words.checkpoints import seconds_of
-from shoestring.words.codes import MAX_BITS, checked_int
 from shoestring.words.composing import check_context_weight
 from shoestring.words.count_rule import CONTEXT_WEIGHT, CountSettings, train_on_counts
 from shoestring.words.intake import WEIGHTS, corpus_of

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from shoestring.errors import ParameterError
+from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
 from shoestring.words.bioword import BioWord, Neurons
-from shoestring.words.team import Team
 from shoestring.words.windows import Windows, order_keys
 
 TIMING_SECONDS = 0.5
@@ -148,7 +148,7 @@ class Run:
 
     def __init__(
         self, settings: TrainingSettings, windows: Windows, neurons: Neurons, counts: IntArray,
-        team: Team,
+        team: KernelPool,
     ) -> None:  # fmt: skip
         self.windows = windows
         self.rule = BioWord(neurons, counts, team)

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import NotFittedError, ParameterError, ShoestringWarning, UnknownWordError
+from shoestring.overlap.codes import checked_int, pack_codes, top_k_bits
+from shoestring.overlap.packed import PackedArray, overlap_counts, packed_sizes
 from shoestring.text.segmentation import Lexicon, split_words
 from shoestring.types import IntArray
-from shoestring.words.codes import checked_int, pack_codes, top_k_bits
 from shoestring.words.composing import (
     Activations,
     check_context_weight,
@@ -33,7 +34,6 @@ from shoestring.words.composing import (
     zipf_counts,
 )
 from shoestring.words.interchange import WordVectors
-from shoestring.words.packed import PackedArray, overlap_counts, packed_sizes
 
 _ROWS_AT_A_TIME = 1 << 12
 _TEXTS_AT_A_TIME = 1 << 10

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.errors import BudgetError, ParameterError
+from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
 from shoestring.words.bioword import Neurons, Weights, empty_weights, initial_weights
 from shoestring.words.checkpoints import (
@@ -38,7 +39,6 @@ from shoestring.words.checkpoints import (
     write_checkpoint,
 )
 from shoestring.words.run import Run, TrainingRecord, TrainingSettings
-from shoestring.words.team import Team
 from shoestring.words.windows import Windows, windows_of
 
 __all__ = ["TrainingRecord", "TrainingSettings", "train"]
@@ -128,7 +128,7 @@ def train(
         )
     folder = None if checkpoint is None else Path(checkpoint)
     corpus = "" if folder is None else fingerprint(ids, offsets, counts)
-    with Team(os.cpu_count() or 1 if n_threads is None else n_threads) as team:
+    with KernelPool(os.cpu_count() or 1 if n_threads is None else n_threads) as team:
         run = _begun(settings, windows, counts, team, folder, corpus)
         speed = run.windows_per_second() if run.windows_left and (progress or minutes) else 0.0
         if minutes is not None and not run.windows_seen:
@@ -143,7 +143,7 @@ def train(
 
 
 def _begun(
-    settings: TrainingSettings, windows: Windows, counts: IntArray, team: Team,
+    settings: TrainingSettings, windows: Windows, counts: IntArray, team: KernelPool,
     folder: Path | None, corpus: str,
 ) -> Run:  # fmt: skip
     """A new run, or the one of the checkpoint."""

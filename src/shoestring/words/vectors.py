@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import NotFittedError, ParameterError
+from shoestring.overlap.packed import PackedArray
 from shoestring.words.artifact import load_table, save_table
 from shoestring.words.composing import check_context_weight
 from shoestring.words.dense import dense_table, table_of_codes
 from shoestring.words.estimator import TextTransformer
 from shoestring.words.interchange import Format, read_vectors, write_vectors
-from shoestring.words.packed import PackedArray
 from shoestring.words.recipes import DEFAULT_RULE, train_table
 from shoestring.words.table import CodeTable
 
@@ -179,7 +179,7 @@ class BinaryVectors(TextTransformer):
         Returns
         -------
         uint8 array (N, ceil(K / 8))
-            Packed, see :mod:`shoestring.words.codes`. Of texts without a known word a
+            Packed, see :mod:`shoestring.overlap.codes`. Of texts without a known word a
             ShoestringWarning says how many there are; they have no active bit.
         """
         if isinstance(texts, str):

@@ -21,8 +21,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from shoestring.errors import ShapeError
+from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
-from shoestring.words.team import Team
 
 MAX_PLACES = 1 << 18  # of 16 bytes
 N_ROUNDS = 6
@@ -64,7 +64,7 @@ class Windows:
     places: IntArray
 
     def rows(
-        self, first: int, last: int, keys: NDArray[np.uint64], team: Team | None = None
+        self, first: int, last: int, keys: NDArray[np.uint64], team: KernelPool | None = None
     ) -> NDArray[np.int32]:
         """The windows that have their turns from ``first`` to ``last`` in the order of ``keys``.
 
@@ -74,7 +74,7 @@ class Windows:
             w for a context word, V + w for the target, -1 for what is skipped.
         """
         rows = np.empty((last - first, self.width), dtype=np.int32)
-        (team or Team()).run(
+        (team or KernelPool()).run(
             _fill, len(rows), first, keys, self.n_windows, self.shift, self.places, self.ids,
             self.offsets, self.width, self.max_length, self.n_words, rows,
         )  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from shoestring.words.bit_planes import (
+from shoestring.overlap.bit_planes import (
     N_ADDED,
     add_bitmaps,
     bytes_of_planes,

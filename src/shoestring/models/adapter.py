@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from shoestring.errors import FormatError
-from shoestring.text.weights import read_model_config
+from shoestring.models.model_files import read_model_config
 
 FloatMatrix = NDArray[np.float32]
 

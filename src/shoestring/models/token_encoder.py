@@ -2,7 +2,7 @@
 
 T tokens of a text, D width.
 
-On a CPU a BERT folder runs through :class:`~shoestring.text.packed_bert.PackedBert`; any other
+On a CPU a BERT folder runs through :class:`~shoestring.models.packed_bert.PackedBert`; any other
 model, and a GPU, through transformers.
 """
 
@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.blas import one_blas_thread
 from shoestring.errors import ParameterError
-from shoestring.text.adapter import Adapter
-from shoestring.text.backbone import (
+from shoestring.models.adapter import Adapter
+from shoestring.models.backbone import (
     load_backbone,
     load_tokenizer,
     own_length,
     transformer_folder,
 )
-from shoestring.text.batches import CHARACTERS_PER_TOKEN, TOKENS_PER_BATCH, batches_by_length
-from shoestring.text.weights import gpu_is_there, read_model_config, read_weights
+from shoestring.models.batches import CHARACTERS_PER_TOKEN, TOKENS_PER_BATCH, batches_by_length
+from shoestring.models.model_files import gpu_is_there, read_model_config, read_weights
+from shoestring.parallel import one_blas_thread
 
 FloatMatrix = NDArray[np.float32]
 Forward = Callable[[list[list[int]]], list[FloatMatrix]]
@@ -54,14 +54,14 @@ class TokenEncoder:
     ParameterError
         If ``max_length`` leaves no room for a token.
     MissingExtraError, StorageError, FormatError
-        As :func:`~shoestring.text.backbone.load_backbone`.
+        As :func:`~shoestring.models.backbone.load_backbone`.
     """
 
     def __init__(
         self, folder: str | Path | None = None, max_length: int = 128,
         adapter: Adapter | None = None,
     ) -> None:  # fmt: skip
-        from shoestring.text.packed_bert import unfit
+        from shoestring.models.packed_bert import unfit
 
         self.folder = transformer_folder(folder)
         config = read_model_config(self.folder)
@@ -145,7 +145,7 @@ def unit_rows(vectors: FloatMatrix) -> FloatMatrix:
 
 
 def _packed(folder: Path, config: dict[str, Any], adapter: Adapter | None) -> Forward:
-    from shoestring.text.packed_bert import PackedBert
+    from shoestring.models.packed_bert import PackedBert
 
     weights = read_weights(folder)
     prefix = "bert." if any(name.startswith("bert.") for name in weights) else ""

@@ -14,16 +14,15 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from shoestring.errors import ParameterError, ShoestringError
-from shoestring.text.adapter import Adapter
-from shoestring.text.backbone import load_backbone, load_tokenizer, own_length
-from shoestring.text.weights import weights_digest
-from shoestring.tune.heads import Read, content_of
+from shoestring.models.adapter import Adapter
+from shoestring.models.backbone import load_backbone, load_tokenizer, own_length
+from shoestring.models.model_files import weights_digest
 
 MINILM = ("minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 DTYPES = ("auto", "float32", "bfloat16")
@@ -31,7 +30,30 @@ _NO_COPY = (AttributeError, AssertionError, LookupError, RuntimeError, TypeError
 KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 
-class Frozen:
+class BackboneOutputs(NamedTuple):
+    """Texts as the backbone has read them."""
+
+    outputs: Tensor  # (K, B, T, D): the embedding and the kept layers, the last one last
+    mask: Tensor  # (B, T) bool: tokens, not padding
+    content: Tensor  # (B, T) bool: tokens that are not special
+
+    @property
+    def last(self) -> Tensor:
+        """The last layer (B, T, D) float32."""
+        return self.outputs[-1].float()
+
+
+def as_outputs(value: BackboneOutputs | dict[str, Tensor] | None) -> BackboneOutputs | None:
+    """Texts that were read, from a dict of their fields, which the Trainer can move."""
+    return BackboneOutputs(**value) if isinstance(value, dict) else value
+
+
+def content_of(mask: Tensor, special: Tensor | None) -> Tensor:
+    """Tokens (B, T) that are neither padding nor special."""
+    return mask.bool() if special is None else mask.bool() & ~special.bool().to(mask.device)
+
+
+class FrozenBackbone:
     """A backbone with its tokenizer.
 
     Parameters
@@ -71,7 +93,7 @@ class Frozen:
     @classmethod
     def load(
         cls, backbone: Any = None, dtype: str = "auto", adapter: Adapter | None = None
-    ) -> Frozen:
+    ) -> FrozenBackbone:
         """Load by name or folder ("minilm" by default), or take a model as it is.
 
         An adapter is added to its weights.
@@ -79,9 +101,9 @@ class Frozen:
         Raises
         ------
         MissingExtraError, StorageError, FormatError
-            As :func:`~shoestring.text.backbone.load_backbone`.
+            As :func:`~shoestring.models.backbone.load_backbone`.
         """
-        if isinstance(backbone, Frozen):
+        if isinstance(backbone, FrozenBackbone):
             if adapter is None:
                 return backbone
             backbone = backbone.folder or backbone.model
@@ -234,11 +256,11 @@ def moved(states: Tensor, order: Tensor) -> Tensor:
 def read_with_gradients(
     model: Any, knows_segments: bool, ids: Tensor, mask: Tensor, special: Tensor | None,
     segments: Tensor | None,
-) -> Read:  # fmt: skip
+) -> BackboneOutputs:  # fmt: skip
     """The last layer of a model that is trained or differentiated, as :class:`Read`."""
     more = {} if segments is None or not knows_segments else {"token_type_ids": segments}
     states = model(input_ids=ids, attention_mask=mask, **more).last_hidden_state
-    return Read(states.unsqueeze(0), mask.bool(), content_of(mask, special))
+    return BackboneOutputs(states.unsqueeze(0), mask.bool(), content_of(mask, special))
 
 
 def keep_few_kernels() -> None:

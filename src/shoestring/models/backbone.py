@@ -26,7 +26,7 @@ from shoestring.errors import FormatError, MissingExtraError, StorageError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from shoestring.text.adapter import Adapter
+    from shoestring.models.adapter import Adapter
 
 COUNTED_FROM_PADDING = (  # families whose first position is the padding id + 1
     "roberta", "roberta-xl", "camembert", "mpnet", "data2vec-text", "luke", "ibert", "longformer",

@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from shoestring.errors import FormatError
-from shoestring.text.adapter import Adapter
+from shoestring.models.adapter import Adapter
 
 PLAIN = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none", "fan_in_fan_out": False}
 # peft 0.21 asks transformers 5.23 for a name that is to go

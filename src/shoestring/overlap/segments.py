@@ -22,12 +22,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.artifacts import CONFIG, map_array, written_aside
 from shoestring.errors import IntegrityError, ParameterError, StorageError
-from shoestring.text.reading import CONFIG, checked_config, map_array
-from shoestring.text.writing import written_aside
+from shoestring.overlap.codes import Codes
+from shoestring.overlap.postings import Postings, build_postings, codes_of
+from shoestring.text.numbered import checked_config
 from shoestring.types import IntArray
-from shoestring.words.codes import Codes
-from shoestring.words.postings import Postings, build_postings, codes_of
 
 FORMAT_VERSION = 1
 _FORMAT = "shoestring-overlap-index"

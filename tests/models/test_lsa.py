@@ -14,8 +14,8 @@ from shoestring.errors import (
     ParameterError,
     StorageError,
 )
+from shoestring.models.lsa import LsaEncoder
 from shoestring.text import tokenize
-from shoestring.text.lsa import LsaEncoder
 from shoestring.types import TextEncoder
 
 TEXTS = [
@@ -94,7 +94,7 @@ def test_saving_over_an_old_encoder_leaves_only_the_new_one(encoder, tmp_path):
 
 def test_a_save_that_dies_before_its_end_leaves_the_old_encoder(encoder, tmp_path, monkeypatch):
     encoder.save(tmp_path)
-    from shoestring.text import lsa
+    from shoestring.models import lsa
 
     replace = lsa._replace
 

@@ -2,7 +2,7 @@
 
 The overlap of a query with every row of a block is counted
 
-- in bit planes over the bitmaps (:mod:`shoestring.words.bit_planes`; Kaser & Lemire, "Threshold and
+- in bit planes over the bitmaps (:mod:`~.bit_planes`; Kaser & Lemire, "Threshold and
   symmetric functions over bitmaps", arXiv 1402.4073), which start at 2^p - t, so that the top plane
   says which rows reach the overlap t that is needed now, and nothing else is looked at;
 - in a counter for each row over the row numbers, which stays in the first-level cache;
@@ -32,14 +32,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from shoestring.types import IntArray
-from shoestring.words.bit_planes import (
+from shoestring.overlap.bit_planes import (
     N_ADDED,
     VECTOR_WORDS,
     add_bitmaps,
     bytes_of_planes,
     lowest_bit,
 )
+from shoestring.types import IntArray
 
 OVERLAP, JACCARD, HAMMING = 0, 1, 2
 

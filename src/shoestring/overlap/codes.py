@@ -23,8 +23,8 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import ParameterError, ShapeError
+from shoestring.overlap.packed import PackedArray, packed_sizes
 from shoestring.types import IntArray
-from shoestring.words.packed import PackedArray, packed_sizes
 
 MAX_BITS = 1 << 20
 """Largest width of a code; each segment of an index has a directory of this many lists."""

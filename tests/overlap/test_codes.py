@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.words.codes import (
+from shoestring.overlap.codes import (
     MAX_ACTIVE,
     join_codes,
     pack_codes,
@@ -17,7 +17,7 @@ from shoestring.words.codes import (
     top_k_bits,
     unpack_codes,
 )
-from shoestring.words.packed import overlap_counts, packed_sizes
+from shoestring.overlap.packed import overlap_counts, packed_sizes
 
 
 def code_lists(n_bits, max_codes=8):

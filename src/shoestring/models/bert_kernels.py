@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from shoestring.text.int16_kernels import (
+from shoestring.models.int16_kernels import (
     FAST,
     N_COLUMNS,
     N_ROWS,

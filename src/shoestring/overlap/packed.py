@@ -1,7 +1,7 @@
 """Counts over packed codes: active bits, and active bits that two codes share.
 
 A packed code is a row of bytes: bit i of the code is bit i % 8, counted from the lowest, of byte
-i // 8 (:func:`shoestring.words.codes.pack_codes`). Bits are counted by the processor's own
+i // 8 (:func:`shoestring.overlap.codes.pack_codes`). Bits are counted by the processor's own
 instruction, 64 at a time.
 
 Letters: N, M codes.
@@ -16,8 +16,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from shoestring.errors import ShapeError
+from shoestring.overlap.bit_planes import n_set_bits
 from shoestring.types import IntArray
-from shoestring.words.bit_planes import n_set_bits
 
 PackedArray: TypeAlias = NDArray[np.uint8]
 

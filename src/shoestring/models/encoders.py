@@ -2,7 +2,7 @@
 
 N texts, D width. A sentence's vector is the mean of its token vectors (or the first one, where the
 folder's pooling says so), of unit length, as sentence-transformers computes it; we run the model
-ourselves, on a CPU without torch (:class:`~shoestring.text.token_encoder.TokenEncoder`). A folder
+ourselves, on a CPU without torch (:class:`~shoestring.models.token_encoder.TokenEncoder`). A folder
 whose pipeline is more than Transformer, mean or first-token pooling and normalisation is handed to
 sentence-transformers.
 
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import MissingExtraError, ParameterError
-from shoestring.text.backbone import model_folder, read_json, transformer_folder
-from shoestring.text.token_encoder import TokenEncoder, unit_rows
+from shoestring.models.backbone import model_folder, read_json, transformer_folder
+from shoestring.models.token_encoder import TokenEncoder, unit_rows
 
 _PLAIN_MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
 

@@ -1,8 +1,8 @@
 """The n best of many sparse binary codes, exactly: by overlap, Jaccard or Hamming.
 
-:class:`OverlapIndex` keeps the codes as posting lists (:mod:`shoestring.words.postings`) and counts
-in them (:mod:`shoestring.words.best_rows`, where the formulas are). It is for codes of which a
-small share of the bits is active: binary word and text vectors, molecule fingerprints, shingles.
+:class:`OverlapIndex` keeps the codes as posting lists (:mod:`~.postings`) and counts in them
+(:mod:`~.top_k`, where the formulas are). It is for codes of which a small share of the bits is
+active: binary word and text vectors, molecule fingerprints, shingles.
 
 Not covered: approximate search, weights of bits, filters.
 
@@ -22,18 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.types import IntArray
-from shoestring.words.best_rows import (
-    HAMMING,
-    JACCARD,
-    OVERLAP,
-    Best,
-    no_rows,
-    order_blocks,
-    search_blocks,
-)
-from shoestring.words.codes import MAX_BITS, Codes, CodesLike, checked_int, join_codes, read_codes
-from shoestring.words.segments import (
+from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, checked_int, join_codes, read_codes
+from shoestring.overlap.segments import (
     Segment,
     alive_codes,
     claim_folder,
@@ -43,6 +33,16 @@ from shoestring.words.segments import (
     save_segment,
     write_config,
 )
+from shoestring.overlap.top_k import (
+    HAMMING,
+    JACCARD,
+    OVERLAP,
+    Best,
+    no_rows,
+    order_blocks,
+    search_blocks,
+)
+from shoestring.types import IntArray
 
 Metric: TypeAlias = Literal["overlap", "jaccard", "hamming"]
 _METRICS = {"overlap": OVERLAP, "jaccard": JACCARD, "hamming": HAMMING}

@@ -19,9 +19,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.overlap.bit_planes import VECTOR_WORDS, lowest_bit
+from shoestring.overlap.codes import Codes, room_for_bits
 from shoestring.types import IntArray
-from shoestring.words.bit_planes import VECTOR_WORDS, lowest_bit
-from shoestring.words.codes import Codes, room_for_bits
 
 MAX_BLOCK_ROWS = 1 << 15  # the counters fill the first-level cache; row numbers fit uint16
 

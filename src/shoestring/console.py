@@ -1,0 +1,110 @@
+"""One way to speak: a table or one JSON document, and the options that all commands share."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="jsonl, csv, tsv, parquet, txt, .gz of these; - reads standard input.",
+        show_default=False,
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Folder to write.", show_default=False)]
+Text = Annotated[str, typer.Option(help="Column of the text.")]
+Id = Annotated[str | None, typer.Option(help="Column of the id.")]
+Label = Annotated[str, typer.Option(help="Column of the label.")]
+OnEmpty = Annotated[str, typer.Option(help="Empty texts: error or skip.")]
+OnDuplicate = Annotated[str, typer.Option(help="Ids that exist already: error, replace or skip.")]
+Encoder = Annotated[
+    str,
+    typer.Option(
+        help="minilm, lsa, words, or a folder of a model or of word vectors; auto: what fits the "
+        "texts."
+    ),
+]
+Minutes = Annotated[
+    float | None, typer.Option(help="Time limit in minutes, including reading and evaluation.")
+]
+Jobs = Annotated[int | None, typer.Option(help="Number of threads (default: all cores).")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+
+
+def room_app(help: str) -> typer.Typer:
+    """The commands of a room."""
+    return typer.Typer(help=help, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def emit(value: Mapping[str, Any], as_json: bool) -> None:
+    """Print what a command found: one JSON document, or a line for each entry.
+
+    Entries that are None are left out of the lines; those of a mapping get a line each.
+    """
+    if as_json:
+        emit_json(value)
+        return
+    lines = [(name, content) for name, content in _flat(value) if content is not None]
+    width = max((len(name) for name, _ in lines), default=0)
+    for name, content in lines:
+        typer.echo(f"{name:{width}}  {shown(content)}")
+
+
+def emit_rows(rows: Iterable[Mapping[str, Any]], as_json: bool, *, numbered: bool = False) -> None:
+    """Print rows with the same columns: a JSON list, or a table.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+    as_json : bool
+    numbered : bool
+        Begin each line with its rank.
+    """
+    rows = list(rows)
+    if as_json:
+        emit_json(rows)
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text as Cell
+
+    columns: Sequence[str] = list(rows[0]) if rows else ()
+    table = Table(box=None, header_style="bold", show_edge=False)
+    for column in ("", *columns) if numbered else columns:
+        table.add_column(column.replace("_", " "))
+    for rank, row in enumerate(rows, start=1):
+        cells = [Cell(shown(row[column])) for column in columns]  # Cell: brackets are no markup
+        table.add_row(*([Cell(str(rank))] if numbered else []), *cells)
+    Console().print(table)
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(json_module.dumps(value, ensure_ascii=False, indent=2))
+
+
+def shown(value: Any) -> str:
+    """A value for people: four digits of a float, thousands apart, a dash for nothing."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, content in value.items():
+        label = prefix + name.replace("_", " ")
+        if isinstance(content, Mapping):
+            yield from _flat(content, f"{label}: ")
+        else:
+            yield label, content

@@ -1,0 +1,357 @@
+"""One way to run long: a clock, a run folder that can be resumed, checkpoints, Ctrl-C, the cost.
+
+What would take longer than ten minutes to do again keeps a run folder beside its output,
+``out.run``: ``run.json`` with the settings, what was done so far and the seconds used, and whatever
+files the job keeps its state in. It is locked while a process works in it, refused to other
+settings, and gone when the output is there.
+
+Not covered: runs over several machines.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from shoestring.artifacts import make_folder, unreadable, write_json
+from shoestring.errors import BudgetError, ParameterError, ShoestringError, StorageError
+
+RUN = "run.json"
+_LOCK = "lock"
+LEAST_S = 20.0  # between checkpoints
+SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints
+
+
+class Clock:
+    """Time of a job, what earlier parts of it used included.
+
+    Parameters
+    ----------
+    minutes : float or None
+        Time limit; None: as long as it takes.
+    used_s : float
+        Seconds that were used before an interruption.
+    now : callable
+        Seconds of a clock that never goes back.
+    began : float, optional
+        ``now()`` when the job began, before its imports; by default now.
+
+    Raises
+    ------
+    ParameterError
+        If the minutes are not above 0 and finite.
+
+    Examples
+    --------
+    >>> time = iter([0.0, 10.0, 55.0])
+    >>> clock = Clock(minutes=1, now=lambda: next(time))
+    >>> clock.used_s, clock.left_s
+    (10.0, 5.0)
+    """
+
+    def __init__(
+        self,
+        minutes: float | None = None,
+        used_s: float = 0.0,
+        *,
+        now: Callable[[], float] = time.monotonic,
+        began: float | None = None,
+    ) -> None:
+        if minutes is not None and not 0 < minutes < math.inf:
+            raise ParameterError.of("minutes", "a run", "a number above 0, or None", minutes)
+        self.seconds = math.inf if minutes is None else 60.0 * minutes
+        self.now = now
+        self._began = (now() if began is None else began) - used_s
+        self.phases: dict[str, float] = {}
+
+    @property
+    def used_s(self) -> float:
+        """Seconds used so far."""
+        return self.now() - self._began
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left; infinite without a limit."""
+        return self.seconds - self.used_s
+
+    def add_used(self, seconds: float) -> None:
+        """Count what an interrupted run had used."""
+        self._began -= seconds
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of a block to a phase of the report."""
+        began = self.now()
+        try:
+            yield
+        finally:
+            self.phases[name] = self.phases.get(name, 0.0) + self.now() - began
+
+
+class SaveEvery:
+    """Says when a checkpoint is due: often, but for a small share of the time.
+
+    Parameters
+    ----------
+    clock : Clock
+    least_s : float
+        Seconds between two, at least.
+    """
+
+    def __init__(self, clock: Clock, least_s: float = LEAST_S) -> None:
+        self.clock, self.least_s = clock, least_s
+        self._saved_at, self._took_s = clock.used_s, 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for the next one."""
+        wait = max(self.least_s, self._took_s / SAVING_SHARE)
+        return self.clock.used_s - self._saved_at >= wait
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Around writing a checkpoint: notes when it was and how long it took."""
+        began = self.clock.used_s
+        yield
+        self.saved(began)
+
+    def saved(self, began: float) -> None:
+        """Note a checkpoint that was begun at ``clock.used_s == began`` and is written now."""
+        self._saved_at = self.clock.used_s
+        self._took_s = self._saved_at - began
+
+
+class RunFolder:
+    """What an interruption leaves of a run, and what the next one goes on with.
+
+    Make one with :meth:`open`.
+
+    Attributes
+    ----------
+    path : Path
+        The job keeps the files of its state here.
+    progress : dict
+        What :meth:`keep` noted last; empty for a new run.
+    used_s : float
+        Seconds used until then.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+        self.path, self._settings = path, settings
+        self.progress: dict[str, Any] = dict(known.get("progress") or {})
+        self.used_s = float(known.get("used_s", 0.0))
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, out: Path, settings: Mapping[str, Any], *, resume: bool, what: str = "run"
+    ) -> Iterator[RunFolder]:
+        """Lock and open the run folder of an output; it goes when the block has ended well.
+
+        Parameters
+        ----------
+        out : Path
+            Where the output will be; the run folder is ``out.run`` beside it.
+        settings : mapping
+            All that the result depends on, as JSON can say it: files by their digests.
+        resume : bool
+            Continue what an interrupted run left.
+        what : str
+            What people call the run, such as "training".
+
+        Raises
+        ------
+        ParameterError
+            If another process works in it; if an interrupted run waits and is not to be resumed, or
+            was of other settings; if the folder holds other files.
+        StorageError
+            If it cannot be made or read.
+
+        Notes
+        -----
+        An error of ours before anything was kept leaves no folder; Ctrl-C leaves what was kept.
+        """
+        path = out.with_name(out.name + ".run")
+        settings = json.loads(json.dumps(settings, default=str))
+        with _locked(path, out, what):
+            known = _known(path, what)
+            if known.get("progress") is not None:
+                _check(path, what, known["settings"], settings, resume)
+            else:
+                _empty(path)
+                known = {}
+            run = cls(path, settings, known)
+            if not known:
+                run._write(None)
+            try:
+                yield run
+            except (ShoestringError, KeyboardInterrupt):
+                if not run.progress:
+                    shutil.rmtree(path, ignore_errors=True)
+                raise
+            shutil.rmtree(path, ignore_errors=True)
+
+    def keep(self, clock: Clock, **progress: Any) -> None:
+        """Note what is done, after its files are on the disk: from here on it can be resumed."""
+        self.progress, self.used_s = {"kept": True, **progress}, clock.used_s
+        self._write(self.progress)
+
+    def restart(self) -> None:
+        """Forget what was kept, where nobody could go on from it."""
+        self.progress = {}
+        _empty(self.path)
+        self._write(None)
+
+    def _write(self, progress: dict[str, Any] | None) -> None:
+        document = {"settings": self._settings, "progress": progress, "used_s": self.used_s}
+        write_json(self.path / RUN, document)
+
+
+@contextmanager
+def _locked(path: Path, out: Path, what: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    if path.is_file():
+        raise ParameterError(f"{path} is where a {what} keeps its state, and is a file. Move it.")
+    is_new = not path.exists()
+    make_folder(path)
+    lock = FileLock(path / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ParameterError(
+            f"Another process is working on {out}. Wait for it, or choose another --out."
+        ) from None
+    except OSError as error:
+        if is_new:
+            with suppress(OSError):
+                path.rmdir()
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        with suppress(OSError):  # where nothing is kept
+            (path / _LOCK).unlink()
+            path.rmdir()
+
+
+def _known(path: Path, what: str) -> dict[str, Any]:
+    """The run.json of a folder; empty where there is none yet."""
+    try:
+        document = json.loads((path / RUN).read_bytes())
+        return document if isinstance(document, dict) else {}
+    except FileNotFoundError:
+        others = sorted(p.name for p in path.iterdir() if p.name not in (_LOCK, RUN + ".part"))
+        if others:
+            raise ParameterError(
+                f"{path} is where a {what} keeps its state, and holds other files, "
+                f"{others[0]!r} for example. Move them, or choose another --out."
+            ) from None
+        return {}
+    except OSError as error:
+        raise unreadable(path / RUN, error) from error
+    except ValueError as error:
+        raise ParameterError(
+            f"{path / RUN} is damaged ({error}). Remove {path} to start again."
+        ) from error
+
+
+def _check(
+    path: Path, what: str, begun: Mapping[str, Any], settings: Mapping[str, Any], resume: bool
+) -> None:
+    if not resume:
+        raise ParameterError(
+            f"An interrupted {what} is in {path}. Continue it with --resume, or remove that folder "
+            "to start again."
+        )
+    for name in sorted(begun.keys() | settings.keys()):
+        if begun.get(name) != settings.get(name):
+            raise ParameterError(
+                f"The interrupted {what} in {path} had {name} {begun.get(name)!r}, not "
+                f"{settings.get(name)!r}. Pass the same texts and settings, or remove that folder "
+                "to start again."
+            )
+
+
+def _empty(path: Path) -> None:
+    for entry in path.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != _LOCK:
+            entry.unlink(missing_ok=True)
+
+
+class Interruptible:
+    """Lets Ctrl-C end the step in hand: ``with Interruptible() as asked: ... if asked: break``.
+
+    At the end of the block KeyboardInterrupt is raised if it was asked for; a second Ctrl-C raises
+    it at once. Outside of the main thread it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: Any = None
+
+    def __bool__(self) -> bool:
+        return self._asked
+
+    def __enter__(self) -> Interruptible:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+        if self._asked and kind is None:
+            raise KeyboardInterrupt
+
+    def _ask(self, *_: object) -> None:
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+
+def say_cost(what: str, seconds: float) -> None:
+    """Say on standard error what a job will cost before it goes on: ``what``, then the time."""
+    from tqdm import tqdm
+
+    tqdm.write(f"{what}: about {tqdm.format_interval(seconds)}", file=sys.stderr)
+
+
+def too_short(what: str, takes_s: float, needed_s: float, remedy: str) -> BudgetError:
+    """The error for minutes that are not enough: what takes how long, and what would fit.
+
+    Examples
+    --------
+    >>> too_short("One epoch", 90, 200, "or fewer examples")
+    BudgetError('One epoch takes about 01:30. Pass --minutes 3.4 or more, or fewer examples.')
+    """
+    from tqdm import tqdm
+
+    takes = tqdm.format_interval(takes_s)
+    return BudgetError(
+        f"{what} takes about {takes}. Pass --minutes {in_minutes(needed_s)} or more, {remedy}."
+    )
+
+
+def in_minutes(seconds: float) -> str:
+    """Minutes to ask for, rounded up.
+
+    Examples
+    --------
+    >>> in_minutes(61), in_minutes(10_000)
+    ('1.1', '167')
+    """
+    minutes = seconds / 60
+    return f"{math.ceil(10 * minutes) / 10:g}" if minutes < 100 else f"{math.ceil(minutes)}"
