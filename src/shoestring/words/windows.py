@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from shoestring.errors import ShapeError
 from shoestring.parallel import KernelPool
+from shoestring.splitmix import splitmix64
 from shoestring.types import IntArray
 
 MAX_PLACES = 1 << 18  # of 16 bytes
 N_ROUNDS = 6
 BLOCK = 1024  # windows
-_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # of splitmix64
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +186,7 @@ def _window_in_turn(turn: int, n: int, keys: NDArray[np.uint64]) -> int:
     while True:
         high, low = number >> low_bits, number & ((np.uint64(1) << low_bits) - np.uint64(1))
         for i in range(len(keys)):  # each half is changed by the other in turn
-            mixed = ((low if i % 2 else high) + keys[i]) * _MIX[0]
-            mixed = (mixed ^ (mixed >> np.uint64(29))) * _MIX[1]
-            mixed ^= mixed >> np.uint64(32)
+            mixed = splitmix64((low if i % 2 else high) + keys[i])
             if i % 2:
                 high ^= mixed & ((np.uint64(1) << high_bits) - np.uint64(1))
             else:
