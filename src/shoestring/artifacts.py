@@ -390,6 +390,7 @@ class ArtifactKind:
             As :meth:`check`; if the disk is full. What was saved before stays.
         """
         self.check(folder)
+        is_new = not folder.exists()
         make_folder(folder)
         before: dict[str, Any] = {}
         if (folder / CONFIG).exists():
@@ -402,6 +403,9 @@ class ArtifactKind:
             writer.put_in_force()
         except BaseException:
             _remove(folder, writer.written | {WRITING})
+            if is_new:
+                with suppress(OSError):
+                    folder.rmdir()
             raise
         kept = {entry["file"] for entry in writer.files.values()}
         _remove(folder, (listed | writer.written | {WRITING}) - kept)
