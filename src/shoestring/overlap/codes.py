@@ -23,6 +23,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import ParameterError, ShapeError
+from shoestring.errors import checked_int as checked_int
 from shoestring.overlap.packed import PackedArray, packed_sizes
 from shoestring.types import IntArray
 
@@ -347,11 +348,3 @@ def _unpack(packed: Any, starts: Any, bits: Any) -> None:
                 if byte >> bit & 1:
                     bits[place] = 8 * column + bit
                     place += 1
-
-
-def checked_int(name: str, value: object, least: int, most: int, owner: str, hint: str = "") -> int:
-    """An int parameter within its bounds."""
-    is_int = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_int or not least <= value <= most:  # type: ignore[operator]
-        raise ParameterError.of(name, owner, f"an int in [{least}, {most}]", value, hint)
-    return int(value)  # type: ignore[call-overload, no-any-return]
