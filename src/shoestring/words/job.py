@@ -13,7 +13,7 @@ from typing import Any
 
 from shoestring.errors import ParameterError
 from shoestring.words.artifact import check_new_or_ours
-from shoestring.words.intake import WEIGHTS
+from shoestring.words.recipes import WEIGHTS
 from shoestring.words.vectors import BinaryVectors
 
 STANDARD_INPUT = Path("/dev/stdin")

@@ -7,29 +7,32 @@ Two rules make the activations of the neurons, and all that follows is the same 
 - ``published``: the rule of the paper as its code has it (:mod:`shoestring.words.training`).
 
 Both can be interrupted, resumed, and held to a number of minutes, which the reading of the text
-(:mod:`shoestring.words.intake`) is part of: ``counts`` uses a share of the sentences then,
+(:mod:`shoestring.words.corpus`) is part of: ``counts`` uses a share of the sentences then,
 ``published`` shorter epochs.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from shoestring.errors import FormatError, ParameterError
+from shoestring.errors import FormatError, ParameterError, ShoestringError
+from shoestring.jobs import Clock
 from shoestring.overlap.codes import MAX_BITS, checked_int
 from shoestring.text.files import check_readable, decoded_lines, open_unpacked
 from shoestring.words.checkpoints import seconds_of
 from shoestring.words.composing import check_context_weight
+from shoestring.words.corpus import corpus_of
 from shoestring.words.count_rule import CONTEXT_WEIGHT, CountSettings, train_on_counts
-from shoestring.words.intake import WEIGHTS, corpus_of
 from shoestring.words.table import CodeTable, check_active
 from shoestring.words.training import TrainingSettings, train
 
 RULES = ("counts", "published")
 DEFAULT_RULE = "counts"
+WEIGHTS = "weights"  # in the folder of the checkpoint
 CONTEXT_WEIGHTS = {"counts": CONTEXT_WEIGHT, "published": 1.0}  # the paper's is a plain sum
 MAX_WINDOW = 1_001
 
@@ -73,7 +76,7 @@ def train_table(
     published = TrainingSettings(n_epochs=n_epochs, learning_rate=learning_rate, **shared)
     budget_s = seconds_of(minutes)
     deadline = time.monotonic() + budget_s
-    reading = {
+    reading: dict[str, Any] = {
         "min_count": min_count,
         "max_share": max_share,
         "skip_top": skip_top,
@@ -85,7 +88,9 @@ def train_table(
         "progress": progress,
     }
     folder = None if checkpoint is None else Path(checkpoint)
-    with corpus_of(texts, vocab_size, folder, budget_s, **reading) as corpus:
+    try:
+        clock = Clock(minutes)
+        corpus = corpus_of(texts, vocab_size, folder, clock, **reading)
         corpus.check_window(window)
         arrays = corpus.ids, corpus.offsets, corpus.counts
         how: dict[str, Any] = {
@@ -99,7 +104,14 @@ def train_table(
             weights = train_on_counts(*arrays, CountSettings(**shared), **how)
         segmented = bool(corpus.settings["reading"]["segmented"])
         about = corpus.counts, segmented, CONTEXT_WEIGHTS[rule]
-        return CodeTable.of_activations(corpus.words, weights, n_active, *about)
+        table = CodeTable.of_activations(corpus.words, weights, n_active, *about)
+    except ShoestringError:
+        if folder is not None and not (folder / WEIGHTS).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    for kept in () if folder is None else folder.glob("corpus-*"):
+        shutil.rmtree(kept, ignore_errors=True)
+    return table
 
 
 def _minutes_until(deadline: float) -> float:

@@ -21,8 +21,7 @@ import numpy as np
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.overlap.packed import PackedArray
 from shoestring.words.artifact import load_table, save_table
-from shoestring.words.corpus import encode_corpus
-from shoestring.words.intake import USUAL_VOCABULARY
+from shoestring.words.corpus import USUAL_VOCABULARY, encode_corpus
 from shoestring.words.recipes import train_table
 from shoestring.words.table import CodeTable
 from shoestring.words.vectors import BinaryVectors
