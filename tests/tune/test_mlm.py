@@ -366,7 +366,7 @@ def test_training_goes_on_from_a_backbone(trained, corpus_file, tmp_path):
     )  # fmt: skip
     assert report["held_out"]["masked_loss"] < 1.5 * before["held_out"]["masked_loss"]
     assert (tmp_path / "on/tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
-    with pytest.raises(ParameterError, match="'layers'"):
+    with pytest.raises(ParameterError, match="left out where a backbone is given"):
         run(corpus_file(ENGLISH), tmp_path / "x", backbone=str(folder))
     with pytest.raises(ParameterError, match="at most 24"):
         options = {**FROM_BACKBONE, "backbone": str(folder), "max_length": 48}

@@ -142,14 +142,18 @@ def pretrain(
     """
     out, clock, config = out.resolve(), clock or Clock(), None
     # Check all of what is asked for; nothing is written before.
-    of_tokenizer = {"vocabulary": vocabulary, "lower_case": lower_case or None}
+    given = backbone or tokenizer
+    unused: dict[str, Any] = {}
+    if given is not None:
+        unused = {"vocabulary": vocabulary, "lower_case": lower_case or None}
     if backbone is None:
         config = _new_config(layers, hidden, heads, max_length)
     else:
-        sizes = {"layers": layers, "hidden": hidden, "heads": heads, "tokenizer": tokenizer}
-        _check_left_out({**sizes, **of_tokenizer}, "a backbone")
-    if tokenizer is not None:
-        _check_left_out(of_tokenizer, "a tokenizer")
+        unused |= {"layers": layers, "hidden": hidden, "heads": heads, "tokenizer": tokenizer}
+    for name, value in unused.items():
+        if value is not None:
+            want = f"left out where a {'tokenizer' if backbone is None else 'backbone'} is given"
+            raise _wrong(name, want, value)
     if max_length < MIN_LENGTH:
         raise _wrong("max_length", f"an int of at least {MIN_LENGTH}", max_length)
     if vocabulary is not None and not len(SPECIAL) < vocabulary <= MAX_PIECES:
@@ -163,12 +167,12 @@ def pretrain(
         bfloat16=multiplies_bfloat16(),
     )
     _check_replaceable(out)
-    given = backbone or tokenizer
     folder = None if given is None else _bert_folder(given)
     corpus = Corpus(tuple(_foreign(text_files(texts), out)), text, wrapped)
     asked = {
         **corpus.identity(),
-        **of_tokenizer,
+        "vocabulary": vocabulary,
+        "lower_case": lower_case,
         "tokenizer": folder and weights_digest(folder),
         "backbone": backbone is not None,
         "layers": config and config.num_hidden_layers,
@@ -178,36 +182,35 @@ def pretrain(
         **asdict(settings),
     }
     _restore(out)
-    with RunFolder.open(out, asked, resume=resume, what="training") as run:
+    memory = Memory()
+    with RunFolder.open(out, asked, resume=resume, what="training") as run, memory.watched():
         clock.add_used(run.used_s)
-        memory = Memory()
-        with memory.watched():
-            # Text to token ids, once.
-            _say(f"{corpus.n_bytes / 1e6:,.1f} MB to read", progress)
-            with clock.phase("tokenizer"):
-                if run.progress:
-                    pieces = load_tokenizer(run.path)
-                elif folder is not None:
-                    pieces = load_tokenizer(folder)
-                else:
-                    sample = sample_texts(corpus, seed, clock, progress=progress)
-                    pieces = train_tokenizer(sample, vocabulary or 8_000, lower_case=lower_case)
-                special = special_ids(pieces, folder or run.path)
-            model, dropout = _model(config, folder, max_length, pieces, seed)
-            with clock.phase("tokens"):
-                file = run.path / "ids.npy"
-                if not run.progress:
-                    with written_aside(run.path / "tokenizer.json") as out_file:
-                        out_file.write(pieces.to_str().encode())
-                    write_ids(corpus, pieces, file, clock, progress=progress)
-                blocks = Blocks(map_ids(file, pieces), max_length, special)
-                figures = _frequencies(blocks, pieces, special)
-            _say(
-                f"{len(blocks.ids):,} tokens in {len(blocks):,} blocks; a BERT of "
-                f"{trained_parameters(model) / 1e6:.1f} M parameters",
-                progress,
-            )
-            found = _train(model, blocks, pieces, settings, run, clock, progress)
+        # Text to token ids, once.
+        _say(f"{corpus.n_bytes / 1e6:,.1f} MB to read", progress)
+        with clock.phase("tokenizer"):
+            if run.progress:
+                pieces = load_tokenizer(run.path)
+            elif folder is not None:
+                pieces = load_tokenizer(folder)
+            else:
+                sample = sample_texts(corpus, seed, clock, progress=progress)
+                pieces = train_tokenizer(sample, vocabulary or 8_000, lower_case=lower_case)
+            special = special_ids(pieces, folder or run.path)
+        model, dropout = _model(config, folder, max_length, pieces, seed)
+        with clock.phase("tokens"):
+            file = run.path / "ids.npy"
+            if not run.progress:
+                with written_aside(run.path / "tokenizer.json") as out_file:
+                    out_file.write(pieces.to_str().encode())
+                write_ids(corpus, pieces, file, clock, progress=progress)
+            blocks = Blocks(map_ids(file, pieces), max_length, special)
+            figures = _frequencies(blocks, pieces, special)
+        _say(
+            f"{len(blocks.ids):,} tokens in {len(blocks):,} blocks; a BERT of "
+            f"{trained_parameters(model) / 1e6:.1f} M parameters",
+            progress,
+        )
+        found = _train(model, blocks, pieces, settings, run, clock, progress)
         _save(model, pieces, dropout, run, out)
     return {
         "folder": str(out),
@@ -223,12 +226,6 @@ def pretrain(
 
 def _wrong(name: str, want: str, got: object, hint: str = "") -> ParameterError:
     return ParameterError.of(name, "tune mlm", want, got, hint)
-
-
-def _check_left_out(options: dict[str, Any], owner: str) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise _wrong(name, f"left out where {owner} is given", value)
 
 
 def _say(sentence: str, progress: bool) -> None:
