@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.overlap.codes import pack_codes, top_k_bits
-from shoestring.overlap.packed import overlap_counts
+from shoestring.overlap.codes import overlap_counts, pack_codes, top_k_bits
 from shoestring.words.corpus import encode_corpus
 from shoestring.words.count_rule import CONTEXT_WEIGHT, CountSettings, train_on_counts
 

@@ -84,7 +84,7 @@ class DenseRows:
 
 
 class PackedRows:
-    """Rows of bits, packed as :mod:`shoestring.overlap.packed` says: uint8 (N, D / 8).
+    """Rows of bits, packed as :mod:`shoestring.overlap.codes` says: uint8 (N, D / 8).
 
     Examples
     --------

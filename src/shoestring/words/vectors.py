@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import NotFittedError, ParameterError
-from shoestring.overlap.packed import PackedArray
+from shoestring.overlap.codes import PackedArray
 from shoestring.words.artifact import load_table, save_table
 from shoestring.words.composing import check_context_weight
 from shoestring.words.dense import dense_table, table_of_codes
