@@ -30,7 +30,7 @@ from shoestring.models import LsaEncoder, SentenceEncoder, why_not_minilm
 from shoestring.search.arrays import REBUILD
 from shoestring.search.intake import named
 from shoestring.text import tokenize
-from shoestring.words.artifact import is_saved
+from shoestring.words.saving import is_saved
 from shoestring.words.text_codes import TextCodes
 
 MINILM, LEXICAL, WORDS, AUTO = "minilm", "lsa", "words", "auto"
