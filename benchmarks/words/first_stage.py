@@ -4,7 +4,7 @@
 on four collections in full (documentation of Python, SciFact, Cranfield, E.SUN's FAQ and insurance
 pages), beside BM25, MiniLM's vectors (English) and LSA.
 
-- **codes**: 50 of 400 bits, of word vectors trained on the collection itself as ``--first-stage
+- **codes**: 50 of 400 bits, of word vectors trained on the collection itself as ``--encoder
   words`` does; mean over the seeds.
 - **codes of Wikipedia**: the same of word vectors trained on 10 million tokens of other English.
 - **BM25 + ...**: the first guess of an index before it has learnt from a scorer

@@ -48,5 +48,5 @@ def test_texts_without_a_word_exit_with_one_sentence_and_no_folder(run, tmp_path
     build = ("search", "build", docs, "--out", tmp_path / "index", "--encoder", "lsa")
     code, out, err = run(*build)
     assert (code, out) == (2, "")
-    assert err.splitlines()[-1].startswith("error: The 'records' parameter")
+    assert err.splitlines()[-1].startswith("error: The 'texts' parameter")
     assert not (tmp_path / "index").exists()

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from shoestring import SearchIndex, score_with
 from shoestring.errors import ShoestringWarning
 from shoestring.search.ledger import ScoreLedger
+from shoestring.search.models import settle_models
 from shoestring.search.querying import Learnt, search_rounds
-from shoestring.search.vectors import settle_models
 from shoestring.types import Hits
 
 pytestmark = pytest.mark.usefixtures("no_fsync")

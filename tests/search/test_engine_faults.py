@@ -214,7 +214,9 @@ WORDLESS = ["?!", "🙂🙂", "——。"]
 def test_texts_of_which_none_has_a_word_are_refused_and_leave_nothing(
     tmp_path: Path, on_duplicate: str
 ) -> None:
-    message = r"'records' .* a letter or digit .* Got \['\?!', '🙂🙂', '——。'\] .* Name an encoder"
+    message = (
+        r"'texts' .* a letter or digit .* Got \['\?!', '🙂🙂', '——。'\] .* Name another encoder"
+    )
     path, mine = tmp_path / "index", tmp_path / "mine"
     mine.mkdir()
     (mine / "scores.sqlite").write_bytes(b"")  # kept from an index before
@@ -379,7 +381,7 @@ def test_a_build_stopped_at_any_stage_answers_and_takes_more(
     tmp_path: Path, stage: str, encoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, faulty = tmp_path / "index", Faulty()
-    module = "vectors" if stage == "fit_encoder" else "building"
+    module = "models" if stage == "fit_encoder" else "building"
     with monkeypatch.context() as patch:
 
         def stop(*_: Any, **__: Any) -> None:

@@ -18,8 +18,7 @@ from shoestring.errors import (
     ShoestringWarning,
 )
 from shoestring.jobs import Clock, RunFolder
-from shoestring.overlap.codes import pack_codes, top_k_bits
-from shoestring.overlap.packed import overlap_counts
+from shoestring.overlap.codes import overlap_counts, pack_codes, top_k_bits
 from shoestring.parallel import KernelPool
 from shoestring.words import counts_rule, ppmi, state
 from shoestring.words.corpus import encode_corpus

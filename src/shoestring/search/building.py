@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from shoestring.errors import ShoestringWarning
 from shoestring.match.scorer import scorer_name
+from shoestring.parallel import one_blas_thread
 from shoestring.search.anchors import (
     MAX_ANCHORS,
     MIN_CALLS,
@@ -36,12 +37,12 @@ from shoestring.search.cur import top_rows
 from shoestring.search.features import IndexRows
 from shoestring.search.ledger import ScoreLedger, text_digests
 from shoestring.search.mapped import mapped_rows
+from shoestring.search.models import IndexEncoder, has_lexical_vectors, unread, unread_note
 from shoestring.search.paying import Payer
 from shoestring.search.querying import UNTAUGHT, Learnt, first_guess, pair_features
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.search.taste import fit_taste
-from shoestring.search.vectors import IndexEncoder, is_lexical, unread, unread_note
 from shoestring.types import FloatArray, IntArray, PairScorer
 
 ENCODE_BATCH = 1_024
@@ -148,7 +149,7 @@ def pay_for_anchors(
     int
         The calls spent.
     """
-    spent, name, lexical = 0, scorer_name(scorer), is_lexical(store.settings["encoder"], store.path)
+    spent, name, lexical = 0, scorer_name(scorer), has_lexical_vectors(store)
     with store.snapshot() as snapshot, ScoreLedger(store.path) as ledger:
         rows, learnt = IndexRows(snapshot.view), Learnt.from_attrs(snapshot.attrs)
         paid = [rows.known_scores(*ledger.row(name, query))[0] for query in queries]
@@ -189,9 +190,10 @@ def publish_taste(store: RecordStore, encoder: IndexEncoder, name: str) -> Learn
         }
         taste = None
         if queries:
-            usual = UNTAUGHT[is_lexical(store.settings["encoder"], store.path)]
+            usual = UNTAUGHT[has_lexical_vectors(store)]
             features = _features_of(snapshot, encoder, queries)
-            taste, arrays["level"], arrays["residuals"] = fit_taste(scores, features, usual)
+            with one_blas_thread():
+                taste, arrays["level"], arrays["residuals"] = fit_taste(scores, features, usual)
     learnt = Learnt(taste, tuple(queries), mean, power)
     store.publish(keys, arrays, attrs=learnt.to_attrs())
     return learnt

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shoestring.console import Encoder
 from shoestring.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -55,14 +56,7 @@ def build(
     text: Text = "text",
     id: Id = None,
     scorer: Scorer = "auto",
-    encoder: Annotated[
-        str,
-        typer.Option(
-            "--encoder",
-            "--first-stage",
-            help="minilm, lsa, words, a model folder or one of word vectors.",
-        ),
-    ] = "auto",
+    encoder: Encoder = "auto",
     queries: Annotated[
         Path | None, typer.Option(help="Questions of your users, to take anchors from.")
     ] = None,

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.artifacts import CONFIG
+from shoestring.encoders import AUTO
 from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
 from shoestring.match.scorer import load_scorer, scorer_name
-from shoestring.search import building, querying, vectors
+from shoestring.search import building, querying
 from shoestring.search.features import IndexRows
 from shoestring.search.folder import release_folder
 from shoestring.search.generations import View
@@ -73,8 +74,8 @@ class SearchIndex:
         path: str | Path,
         records: Any = None,
         *,
-        scorer: Any = vectors.AUTO,
-        encoder: str = vectors.AUTO,
+        scorer: Any = AUTO,
+        encoder: str = AUTO,
         queries: Sequence[str] | None = None,
         calls: int = 0,
         minutes: float | None = None,
@@ -149,7 +150,7 @@ class SearchIndex:
         if resume and is_index(path):
             index = cls.open(path, scorer=given)
             index.models.restore()
-            index.models.name_others(encoder, scorer if isinstance(scorer, str) else vectors.AUTO)
+            index.models.name_others(encoder, scorer if isinstance(scorer, str) else AUTO)
             if source is not None:
                 known = "skip" if on_duplicate == "error" else on_duplicate
                 index._take_in(source, known, progress)

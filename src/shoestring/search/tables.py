@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from shoestring.errors import ParameterError
 from shoestring.match.interaction import TokenInteraction
-from shoestring.match.token_table import TokenTable, table_bytes
+from shoestring.match.token_table import KIND, TokenTable, table_bytes
 from shoestring.search.store import RecordStore
 from shoestring.types import PairScorer
 
@@ -20,7 +20,7 @@ FOLDER = "token-table"
 def build_table(store: RecordStore, scorer: PairScorer | None, *, progress: bool) -> None:
     """Encode all texts once, after telling the size; a table that is there already stays."""
     folder = store.path / FOLDER
-    if folder.exists():
+    if KIND.is_saved(folder):
         return
     if not isinstance(scorer, TokenInteraction):
         want = "left out unless the scorer is MiniLM's token interaction"
@@ -36,6 +36,6 @@ def build_table(store: RecordStore, scorer: PairScorer | None, *, progress: bool
 def with_table(store: RecordStore, scorer: PairScorer) -> PairScorer:
     """The scorer with the index's token table where there is one."""
     folder = store.path / FOLDER
-    if isinstance(scorer, TokenInteraction) and folder.exists():
+    if isinstance(scorer, TokenInteraction) and KIND.is_saved(folder):
         return TokenTable.load(folder, scorer)
     return scorer

@@ -21,8 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import NotFittedError, ParameterError, ShoestringWarning, UnknownWordError
-from shoestring.overlap.codes import checked_int, pack_codes, top_k_bits
-from shoestring.overlap.packed import PackedArray, overlap_counts, packed_sizes
+from shoestring.overlap.codes import (
+    PackedArray,
+    checked_int,
+    overlap_counts,
+    pack_codes,
+    packed_sizes,
+    top_k_bits,
+)
 from shoestring.text.segmentation import Lexicon, split_words
 from shoestring.types import IntArray
 from shoestring.words.pooling import (

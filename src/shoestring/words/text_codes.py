@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from shoestring.errors import ParameterError, ShoestringWarning
-from shoestring.overlap.packed import PackedArray
+from shoestring.overlap.codes import PackedArray
 from shoestring.words.corpus import encode_corpus
 from shoestring.words.intake import USUAL_VOCABULARY
 from shoestring.words.saving import load_table, save_table

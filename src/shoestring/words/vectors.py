@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import NotFittedError, ParameterError
 from shoestring.jobs import RunFolder
-from shoestring.overlap.packed import PackedArray
+from shoestring.overlap.codes import PackedArray
 from shoestring.words.estimator import TextTransformer
 from shoestring.words.from_dense import dense_table, table_of_codes
 from shoestring.words.pooling import check_context_weight
