@@ -151,7 +151,7 @@ def noisy_loss(found, logits, labels, weights):
 def test_wrong_labels_are_found_and_do_not_raise_the_temperature(share):
     logits, labels, weights = mislabelled(0, share)
     found = calibrated(logits, labels, weights)
-    assert found.noise == pytest.approx(share, rel=0.25)
+    assert found.label_noise == pytest.approx(share, rel=0.25)
     assert found.temperature == pytest.approx(3, rel=0.1)
     assert temperature_of(logits, labels, weights) > 1.15 * found.temperature
 
@@ -166,13 +166,13 @@ def test_no_other_calibration_has_less_loss(seed, share, scale):
     alone = Calibration(temperature_of(scale * logits, labels, weights))
     assert best <= noisy_loss(alone, scale * logits, labels, weights) + 1e-12
     for temperature in found.temperature * np.geomspace(0.3, 3, 15):
-        for noise in np.clip(found.noise + np.linspace(-0.1, 0.1, 11), 0, 0.5):
+        for noise in np.clip(found.label_noise + np.linspace(-0.1, 0.1, 11), 0, 0.5):
             other = Calibration(temperature, float(noise))
             assert best <= noisy_loss(other, scale * logits, labels, weights) + 1e-12
 
 
 def test_without_wrong_labels_there_is_next_to_no_noise():
-    noises = [calibrated(*mislabelled(seed, 0.0)).noise for seed in range(5)]
+    noises = [calibrated(*mislabelled(seed, 0.0)).label_noise for seed in range(5)]
     assert max(noises) < 0.01
     assert min(noises) == 0.0
 
@@ -194,7 +194,7 @@ def test_where_all_or_none_are_right_the_calibration_stays_within_bounds(size):
     for labels in (np.arange(3), (np.arange(3) + 1) % 3):
         found = calibrated(size * np.eye(3), labels, ONES)
         assert 1 / BOUNDS[1] <= found.temperature <= 1 / BOUNDS[0]
-        assert 0 <= found.noise <= 0.5
+        assert 0 <= found.label_noise <= 0.5
 
 
 EXAMPLE = np.array([[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.3, 0.7], [0.0, 1.0]])

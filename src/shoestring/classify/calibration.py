@@ -100,20 +100,20 @@ class Calibration:
     Parameters
     ----------
     temperature : float
-    noise : float
+    label_noise : float
         The share of samples that may be of any class, in [0, 1).
     """
 
     temperature: float
-    noise: float = 0.0
+    label_noise: float = 0.0
 
     def log_probabilities(self, logits: Doubles) -> Doubles:
         """Of logits (N, C)."""
         log_p = np.asarray(log_softmax(logits / self.temperature, axis=1))
-        if self.noise == 0.0:
+        if self.label_noise == 0.0:
             return log_p
-        any_class = np.log(self.noise / logits.shape[1])
-        return np.asarray(np.logaddexp(np.log1p(-self.noise) + log_p, any_class))
+        any_class = np.log(self.label_noise / logits.shape[1])
+        return np.asarray(np.logaddexp(np.log1p(-self.label_noise) + log_p, any_class))
 
 
 def calibrated(logits: Doubles, labels: Labels, weights: Doubles) -> Calibration:
