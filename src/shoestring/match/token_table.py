@@ -23,6 +23,7 @@ from shoestring.artifacts import map_array
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.match.interaction import TokenInteraction
 from shoestring.models.throughput import Throughput
+from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 
 FORMAT_VERSION = 1
 DTYPES = ("int8", "float16", "float32")
@@ -55,6 +56,7 @@ class TokenTable:
         self._starts, self._digests = arrays["starts"], arrays["digests"]
         self._rows = {bytes(digest): row for row, digest in enumerate(self._digests)}
         self.name = f"{scorer.name}:{self._tokens.dtype}"
+        self._latest: dict[str, NDArray[np.float32]] = {}  # query and its vectors
         self.throughput = Throughput()
 
     @classmethod
@@ -159,7 +161,7 @@ class TokenTable:
         -----
         Cost: one forward for the query, and 2 n_q S D FLOPs for its n_q tokens.
         """
-        with self.throughput.timing(len(self)):
+        with self.throughput.timing(len(self)), one_blas_thread():
             query_tokens = self.scorer.token_vectors([query])[0]
             scores = np.zeros(len(self), np.float32)
             known = np.flatnonzero(np.diff(self._starts))
@@ -177,14 +179,17 @@ class TokenTable:
         """Score B pairs: (B,) float32; texts that are not in the table are encoded."""
         pairs = list(pairs)
         scores = np.zeros(len(pairs), np.float32)
-        with self.throughput.timing(len(pairs)):
+        with self.throughput.timing(len(pairs)), one_blas_thread():
             rows = [self._rows.get(_digest(text), -1) for _, text in pairs]
             strangers = [i for i, row in enumerate(rows) if row < 0]
             if strangers:
                 scores[strangers] = self.scorer.predict([pairs[i] for i in strangers])
             kept = [i for i, row in enumerate(rows) if row >= 0]
             queries = list(dict.fromkeys(pairs[i][0] for i in kept))
-            vectors = dict(zip(queries, self.scorer.token_vectors(queries), strict=True))
+            vectors = self._latest  # in rounds the same query comes again and again
+            if queries != list(vectors):
+                vectors = dict(zip(queries, self.scorer.token_vectors(queries), strict=True))
+                self._latest = vectors if len(queries) == 1 else {}
             for i in kept:
                 text_tokens = self._floats(*self._starts[rows[i] : rows[i] + 2])
                 scores[i] = self.scorer.scores([vectors[pairs[i][0]]], text_tokens)[0]
@@ -192,10 +197,15 @@ class TokenTable:
 
     def _cosines(self, query_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
         cosines = np.empty((len(query_tokens), len(self._tokens)), np.float32)
-        for start in range(0, len(self._tokens), _TOKENS_PER_STEP):
-            stop = min(start + _TOKENS_PER_STEP, len(self._tokens))
-            tokens = self._tokens[start:stop].astype(np.float32)
-            np.matmul(query_tokens, tokens.T, out=cosines[:, start:stop])
+
+        def multiply(_: int, first: int, last: int) -> None:
+            for start in range(first, last, _TOKENS_PER_STEP):
+                stop = min(start + _TOKENS_PER_STEP, last)
+                tokens = self._tokens[start:stop].astype(np.float32)
+                np.matmul(query_tokens, tokens.T, out=cosines[:, start:stop])
+
+        with KernelPool(n_cores()) as pool:
+            pool.run(multiply, len(self._tokens))
         cosines *= self._scales  # after the product: S numbers instead of S D
         return cosines
 

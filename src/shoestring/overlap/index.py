@@ -11,7 +11,6 @@ Letters: N codes, k active bits, Q queries, n best.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -42,6 +41,7 @@ from shoestring.overlap.top_k import (
     order_blocks,
     search_blocks,
 )
+from shoestring.parallel import n_cores
 from shoestring.types import IntArray
 
 Metric: TypeAlias = Literal["overlap", "jaccard", "hamming"]
@@ -90,7 +90,7 @@ class OverlapIndex:
     def __init__(self, n_bits: int, n_threads: int | None = None) -> None:
         self.n_bits = checked_int("n_bits", n_bits, 1, MAX_BITS, "OverlapIndex")
         if n_threads is None:
-            n_threads = os.cpu_count() or 1
+            n_threads = n_cores()
         self.n_threads = checked_int("n_threads", n_threads, 1, 1024, "OverlapIndex")
         self._segments: tuple[Segment, ...] = ()
         self._next_id = 0

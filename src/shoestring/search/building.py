@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from shoestring.errors import ShoestringWarning
 from shoestring.match.scorer import scorer_name
+from shoestring.parallel import one_blas_thread
 from shoestring.search.anchors import (
     MAX_ANCHORS,
     MIN_CALLS,
@@ -191,7 +192,8 @@ def publish_taste(store: RecordStore, encoder: IndexEncoder, name: str) -> Learn
         if queries:
             usual = UNTAUGHT[has_lexical_vectors(store)]
             features = _features_of(snapshot, encoder, queries)
-            taste, arrays["level"], arrays["residuals"] = fit_taste(scores, features, usual)
+            with one_blas_thread():
+                taste, arrays["level"], arrays["residuals"] = fit_taste(scores, features, usual)
     learnt = Learnt(taste, tuple(queries), mean, power)
     store.publish(keys, arrays, attrs=learnt.to_attrs())
     return learnt

@@ -10,15 +10,18 @@ Letters: N rows, D columns (of packed bits all eight of every byte, D = 8 ceil(K
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 from shoestring.types import FloatArray, IntArray
 
 Floats = NDArray[np.float64]
+MANY_NUMBERS = 1 << 23  # in a product that is worth more than one thread: some milliseconds
 _BITS = np.unpackbits(
     np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"
 )  # (256, 8)
@@ -61,7 +64,7 @@ class DenseRows:
 
     def product(self, weights: FloatArray, out: NDArray[np.float32]) -> None:
         """As :class:`MappedRows`."""
-        np.dot(self.array, weights.astype(np.float32), out=out)
+        _in_ranges(_dot, self.array.view(np.ndarray), weights.astype(np.float32), out)
 
     def nearness(self, row: NDArray[Any], out: NDArray[np.float32]) -> None:
         """As :class:`MappedRows`."""
@@ -100,7 +103,7 @@ class PackedRows:
     def product(self, weights: FloatArray, out: NDArray[np.float32]) -> None:
         """As :class:`MappedRows`. Cost: a look-up for each byte."""
         tables = weights.reshape(-1, 8).astype(np.float64) @ _BITS.T  # (D / 8, 256)
-        _sum_of_bytes(self.packed, tables.astype(np.float32), out)
+        _in_ranges(_sum_of_bytes, self.packed, tables.astype(np.float32), out)
 
     def nearness(self, row: NDArray[Any], out: NDArray[np.float32]) -> None:
         """As :class:`MappedRows`: shared bits over those of the query, as all have as many."""
@@ -128,9 +131,19 @@ def unpacked(packed: NDArray[Any]) -> NDArray[np.uint8]:
     return np.unpackbits(np.asarray(packed, dtype=np.uint8), axis=-1, bitorder="little")
 
 
+def _in_ranges(kernel: Callable[..., None], rows: NDArray[Any], *arguments: Any) -> None:
+    n_threads = n_cores() if rows.size >= MANY_NUMBERS else 1
+    with one_blas_thread(), KernelPool(n_threads) as pool:
+        pool.run(kernel, len(rows), rows, *arguments)
+
+
+def _dot(_: int, first: int, last: int, rows: Any, weights: Any, out: Any) -> None:
+    np.dot(rows[first:last], weights, out=out[first:last])
+
+
 @njit(nogil=True, cache=True)
-def _sum_of_bytes(packed: Any, tables: Any, out: Any) -> None:
-    for i in range(packed.shape[0]):
+def _sum_of_bytes(_: int, first: int, last: int, packed: Any, tables: Any, out: Any) -> None:
+    for i in range(first, last):
         total = np.float32(0)
         for byte in range(packed.shape[1]):
             total += tables[byte, packed[i, byte]]

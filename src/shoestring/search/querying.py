@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.parallel import one_blas_thread
 from shoestring.search.cur import Rounds, top_rows
 from shoestring.search.features import IndexRows, JoinedFeatures, cheap_features
 from shoestring.search.snapshot import Snapshot
@@ -86,6 +87,7 @@ def _taste_of(attrs: Mapping[str, Any]) -> Taste:
     return Taste(weights, float(attrs["constant"]), variance, loadings)
 
 
+@one_blas_thread()
 def pair_features(
     snapshot: Snapshot, rows: IndexRows, text: str, vector: NDArray[Any]
 ) -> NDArray[np.float32]:
@@ -98,6 +100,7 @@ def pair_features(
     return cheap_features(near, lexical)
 
 
+@one_blas_thread()
 def first_guess(
     rows: IndexRows, learnt: Learnt, features: NDArray[np.float32], *, lexical: bool
 ) -> NDArray[np.float32]:
@@ -114,6 +117,7 @@ def untaught_guess(features: NDArray[np.float32], *, lexical: bool) -> NDArray[n
     return np.asarray((mixed - mixed.mean()) / max(float(mixed.std()), 1e-9), dtype=np.float32)
 
 
+@one_blas_thread()
 def begin_rounds(
     rows: IndexRows,
     learnt: Learnt,

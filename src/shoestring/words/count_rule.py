@@ -28,7 +28,6 @@ Letters: T tokens, S sentences, V words, K neurons, D components.
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ShapeError, ShoestringWarning
-from shoestring.parallel import KernelPool
+from shoestring.parallel import KernelPool, n_cores
 from shoestring.types import IntArray
 from shoestring.words.checkpoints import fingerprint, seconds_of
 from shoestring.words.count_watch import WatchedRun
@@ -174,7 +173,7 @@ def train_on_counts(
     _check(ids, offsets, len(counts))
     folder = None if checkpoint is None else Path(checkpoint)
     corpus = "" if folder is None else fingerprint(ids, offsets, counts)
-    with KernelPool(n_threads or os.cpu_count() or 1) as team:
+    with KernelPool(n_threads or n_cores()) as team:
         watched = WatchedRun(
             ids, offsets, len(counts), settings, team, folder=folder, corpus=corpus,
             every=checkpoint_seconds, deadline=deadline, progress=progress,

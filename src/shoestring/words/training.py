@@ -11,7 +11,6 @@ Letters: V vocabulary, K neurons, T tokens, S sentences, N windows.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.errors import BudgetError, ParameterError
-from shoestring.parallel import KernelPool
+from shoestring.parallel import KernelPool, n_cores
 from shoestring.types import IntArray
 from shoestring.words.bioword import Neurons, Weights, empty_weights, initial_weights
 from shoestring.words.checkpoints import (
@@ -128,7 +127,7 @@ def train(
         )
     folder = None if checkpoint is None else Path(checkpoint)
     corpus = "" if folder is None else fingerprint(ids, offsets, counts)
-    with KernelPool(os.cpu_count() or 1 if n_threads is None else n_threads) as team:
+    with KernelPool(n_cores() if n_threads is None else n_threads) as team:
         run = _begun(settings, windows, counts, team, folder, corpus)
         speed = run.windows_per_second() if run.windows_left and (progress or minutes) else 0.0
         if minutes is not None and not run.windows_seen:
