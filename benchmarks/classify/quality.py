@@ -34,7 +34,7 @@ from benchmarks import output
 from benchmarks.classify import data
 from shoestring import AnalyticSoftmax
 from shoestring.classify.analytic import total_scatter
-from shoestring.classify.calibration import reliability
+from shoestring.classify.calibration import calibration_error
 from shoestring.classify.moments import Moments
 from shoestring.classify.shrinkage import gcv
 
@@ -153,7 +153,7 @@ def measured(fit: Fit, task: data.Vectors, seed: int) -> dict[str, float]:
     return {
         "accuracy": 100 * float((found == task.y_test).mean()),
         "log-loss": float(-np.log(chosen).mean()),
-        "ECE": reliability(p[known], places[known]).error,
+        "ECE": calibration_error(p[known], places[known]),
         "ECE by chance": ece_by_chance(p[known], seed),
         **figures,
     }
@@ -165,7 +165,7 @@ def ece_by_chance(p: np.ndarray, seed: int, draws: int = 20) -> float:
     sure, best = p.max(axis=1), p.argmax(axis=1)
     wrong = (best + 1) % p.shape[1]
     labels = (np.where(rng.random(len(p)) < sure, best, wrong) for _ in range(draws))
-    return float(np.mean([reliability(p, drawn).error for drawn in labels]))
+    return float(np.mean([calibration_error(p, drawn) for drawn in labels]))
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

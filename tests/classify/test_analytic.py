@@ -9,7 +9,7 @@ from tests.classify.blobs import blobs, moments
 from shoestring.classify.analytic import (
     Metric,
     checked_priors,
-    normal,
+    layer_of,
     shrunk,
     total_scatter,
 )
@@ -33,9 +33,13 @@ DATA = {
 EVERY = pytest.mark.parametrize("name", DATA)
 
 
+def solved(sums, priors, shrinkage=0.0):
+    return layer_of(sums, Metric.of(shrunk(sums.covariance(), shrinkage)), priors)
+
+
 def of_frequencies(X, y, shrinkage=0.0):
     sums = moments(X, y)
-    return normal(sums, sums.weights, shrinkage)[0]
+    return solved(sums, sums.weights, shrinkage)
 
 
 def lda(X, y, **settings):
@@ -79,7 +83,7 @@ def test_given_priors_move_the_intercepts_alone(name):
     X, y = DATA[name]()
     sums = moments(X, y)
     priors = np.random.default_rng(0).uniform(0.5, 2, y.max() + 1)
-    layer, frequent = normal(sums, priors)[0], of_frequencies(X, y)
+    layer, frequent = solved(sums, priors), of_frequencies(X, y)
     np.testing.assert_array_equal(layer.coef, frequent.coef)
     moved = np.log(priors / priors.sum()) - np.log(sums.weights / sums.total)
     np.testing.assert_allclose(layer.intercept - frequent.intercept, moved, atol=1e-8)
@@ -100,7 +104,7 @@ def test_given_priors_are_those_of_scikit_learn_where_classes_have_one_covarianc
     """Where they have not, scikit-learn weighs their covariances by the given priors too."""
     X, y = of_equal_spread()
     priors = np.array([0.2, 0.5, 0.3])
-    assert_close(normal(moments(X, y), priors)[0], lda(X, y, priors=priors))
+    assert_close(solved(moments(X, y), priors), lda(X, y, priors=priors))
 
 
 def test_the_shrunk_covariance_is_that_of_scikit_learn():
@@ -182,9 +186,8 @@ def test_a_feature_that_is_there_twice_shares_its_weight():
 def test_more_features_than_samples_are_told_apart():
     X, y = blobs(30, d=100, apart=3.0)
     sums = moments(X, y)
-    layer, metric = normal(sums, sums.weights, 0.0)
-    assert metric.rank == 27
-    assert np.isfinite(layer.coef).all()
+    assert Metric.of(sums.covariance()).rank == 27
+    assert np.isfinite(solved(sums, sums.weights).coef).all()
     for shrinkage in (0.0, 0.1):
         chosen = of_frequencies(X, y, shrinkage).logits(X).argmax(axis=1)
         np.testing.assert_array_equal(chosen, y)

@@ -162,33 +162,21 @@ def shrunk(covariance: Doubles, shrinkage: float) -> Doubles:
     return result
 
 
-def normal(moments: Moments, priors: Doubles, shrinkage: float = 0.0) -> tuple[Layer, Metric]:
+def layer_of(moments: Moments, metric: Metric, priors: Doubles) -> Layer:
     """The layer of normal classes with one covariance.
 
     Parameters
     ----------
     moments : Moments
+    metric : Metric
+        Of the covariance, shrunk or not.
     priors : float64 array (C,)
         Positive; they are divided by their sum.
-    shrinkage : float
-        In [0, 1].
-
-    Returns
-    -------
-    Layer
-    Metric
-        Of the shrunk covariance.
 
     Notes
     -----
-    Cost: D^3 / 3 + C D^2 multiplications. No inverse is formed.
+    Cost: C D^2 multiplications beside D^3 / 3 of the metric. No inverse is formed.
     """
-    metric = Metric.of(shrunk(moments.covariance(), shrinkage))
-    return layer_of(moments, metric, priors), metric
-
-
-def layer_of(moments: Moments, metric: Metric, priors: Doubles) -> Layer:
-    """The layer of normal classes under a metric."""
     near = metric.solve(moments.means)
     at_origin = np.log(priors / priors.sum()) - (near * moments.means).sum(axis=1) / 2
     return Layer(near, at_origin, moments.shift, metric.solve(moments.shift[None])[0])

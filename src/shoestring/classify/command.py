@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -71,17 +71,8 @@ def fit(
         random_state=seed,
     )
     classifier = TextClassifier(encoder, head=head, keep_texts=keep_texts)
-    made = fit_to_folder(
-        classifier,
-        source,
-        out,
-        minutes=minutes,
-        resume=resume,
-        text=text,
-        label=label,
-        on_empty=on_empty,
-    )
-    emit(made, json)
+    columns: dict[str, Any] = {"text": text, "label": label, "on_empty": on_empty}
+    emit(fit_to_folder(classifier, source, out, minutes=minutes, resume=resume, **columns), json)
 
 
 @app.command()

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from shoestring.classify import checks
-from shoestring.classify.calibration import reliability
+from shoestring.classify.calibration import calibration_error
 from shoestring.classify.saving import KIND
 from shoestring.classify.softmax import AnalyticSoftmax
 from shoestring.classify.texts import TextClassifier
@@ -272,7 +272,7 @@ def evaluate_on(
     if known.any():
         log_p = np.log(np.maximum(p[known, numbers[known]], 1e-300))
         result["log_loss"] = float(-log_p.mean())
-        result["ece"] = reliability(p[known], numbers[known]).error
+        result["ece"] = calibration_error(p[known], numbers[known])
     if reject_at is not None:
         none = np.array([answer is None for answer in classifier.head.predict(X, reject_at)])
         result["rejected"] = float(none.mean())

@@ -25,8 +25,7 @@ from sklearn.utils.validation import validate_data
 from shoestring.artifacts import Artifact
 from shoestring.classify import checks, saving
 from shoestring.classify.analytic import checked_priors
-from shoestring.classify.calibration import Reliability, reliability
-from shoestring.classify.leave_one_out import LeftOut
+from shoestring.classify.calibration import calibration_error
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.classify.novelty import Novelty
 from shoestring.classify.sample import Hashes
@@ -44,7 +43,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    shrinkage : {"auto", "gcv", "oas", "ledoit-wolf"}, float or None
+    shrinkage : {"auto", "gcv", "oas"}, float or None
         Of the covariance towards a multiple of the identity, in [0, 1]; None is 0. ``auto`` takes
         what predicts samples best that it leaves out, in closed form.
     temperature : "auto" or float
@@ -59,8 +58,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     n_random : int
         M.
     class_scatters : bool
-        Keep the scatter of each class, C D^2 numbers: ``forget_class`` is exact then, and
-        ``shrinkage="ledoit-wolf"`` can be had.
+        Keep the scatter of each class, C D^2 numbers, so that ``forget_class`` is exact.
     sample_size : int
         Samples that are kept, whatever came, to choose and to calibrate with; 0 for none: no sample
         stays in the model, shrinkage is that of ``oas`` and the temperature 1.
@@ -69,17 +67,6 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         machines too. By default all cores. The result is the same for any number.
     random_state : int
         Seed of the random features and of which samples are kept.
-
-    Attributes
-    ----------
-    classes_ : ndarray (C,)
-    coef_, intercept_ : float64 arrays (C, D + M used), (C,); (1, ...), (1,) for two classes
-    means_, covariance_ : float64 arrays (C, D + M), (D + M, D + M)
-    priors_ : float64 array (C,)
-    shrinkage_, temperature_, label_noise_ : float
-    n_random_ : int
-        Random features that are used.
-    moments_ : Moments
 
     Notes
     -----
@@ -170,7 +157,10 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def merge(self, other: AnalyticSoftmax) -> Self:
         """Learn what another classifier has learnt from other samples.
 
-        ShapeError or ParameterError if it has other features, or keeps other things.
+        Raises
+        ------
+        ShapeError, ParameterError
+            If it has other features, or keeps other things.
         """
         state, theirs = self._learnt(), other._learnt()
         if state.n_features != theirs.n_features:
@@ -204,7 +194,10 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ``class_scatters`` the covariance that all classes share stays as it is, what these samples
         did to it included; a ShoestringWarning says so. ``forget`` with the samples is exact.
 
-        If there is no such class, or only one other, it is a ParameterError.
+        Raises
+        ------
+        ParameterError
+            If there is no such class, or only one other.
         """
         state = self._learnt()
         known = state.classes.tolist()
@@ -339,7 +332,8 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not 0 < reject_at < 1:
             want = "above 0 and below 1"
             raise ParameterError.of("reject_at", f"{_OWNER}.predict", want, reject_at)
-        self._left_out()
+        if self._solution.left_out is None:
+            raise NotFittedError("There is no kept sample. Fit with a sample_size above 0.")
         return self._novelty.threshold(reject_at)
 
     def report(self) -> dict[str, Any]:
@@ -354,14 +348,8 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             "n": len(seen.labels),
             "accuracy": float(seen.weights @ right / seen.weights.sum()),
             "log_loss": float(seen.weights @ losses / seen.weights.sum()),
-            "ece": self.reliability().error,
+            "ece": calibration_error(np.exp(log_p), seen.labels, seen.weights),
         }
-
-    def reliability(self) -> Reliability:
-        """Confidence and accuracy of the kept samples, each left out, in bins."""
-        seen = self._left_out()
-        log_p = self._solution.calibration.log_probabilities(seen.logits)
-        return reliability(np.exp(log_p), seen.labels, seen.weights)
 
     def save(self, folder: str | Path) -> None:
         """Save to a folder: new, empty, or one that was saved before, which is replaced.
@@ -492,13 +480,6 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         novelty: Novelty = self._once("novelty", measured)
         return novelty
-
-    def _left_out(self) -> LeftOut:
-        """The kept samples as the layer would see them without each."""
-        seen = self._solution.left_out
-        if seen is None:
-            raise NotFittedError("There is no kept sample. Fit with a sample_size above 0.")
-        return seen
 
     def _logits(self, X: Floats, *, common: bool = False) -> Doubles:
         """Of samples (N, D): (N, C); ``common`` adds what is the same for all classes."""
