@@ -26,6 +26,7 @@ from tqdm import tqdm
 from shoestring.artifacts import digest
 from shoestring.jobs import Clock, too_short
 from shoestring.text.documents import Document, read_documents, text_files
+from shoestring.text.files import ending_of
 
 COMPRESSION = 3  # of English and Chinese text by gzip, roughly
 LEAST_FRACTION = 0.01  # of the documents; with less nothing is worth training
@@ -210,7 +211,8 @@ def _seconds_per_byte(
 
 
 def _expansion(file: Path) -> int:
-    return COMPRESSION if file.suffix.lower() in (".gz", ".zip") else 1
+    ending, packed = ending_of(file)
+    return COMPRESSION if packed or ending == ".zip" else 1
 
 
 def drawn(documents: Iterable[T], fraction: float, *seed: int) -> Iterator[T]:

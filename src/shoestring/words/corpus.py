@@ -38,7 +38,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from shoestring.artifacts import ArtifactKind, ArtifactWriter, as_json, digest, write_npy_header
+from shoestring.artifacts import ArtifactKind, ArtifactWriter, digest, write_npy_header
 from shoestring.errors import (
     FormatError,
     ParameterError,
@@ -410,17 +410,6 @@ def corpus_of(
     return corpus
 
 
-def texts_identity(texts: Any) -> str | None:
-    """What tells the texts of a run from others, for its settings.
-
-    None for texts in memory and pipes: they are told by the fingerprint of the encoded corpus.
-    """
-    if isinstance(texts, EncodedCorpus):
-        return texts.fingerprint
-    files = _regular_files(texts)
-    return None if files is None else str(files.identity()["files"])
-
-
 def _regular_files(texts: Any) -> Corpus | None:
     """The files that a user named, if it is files that can be read twice."""
     if isinstance(texts, str | Path):
@@ -619,7 +608,9 @@ def _encode(
         "settings": settings,
         "n_documents": n["documents"],
         "longest_sentence": longest,
-        "fingerprint": digest(as_json(settings), _json_of(chosen), *(h.digest() for h in hashes)),
+        "fingerprint": digest(
+            json.dumps(settings), _json_of(chosen), *(h.digest() for h in hashes)
+        ),
     }
 
 
