@@ -5,7 +5,7 @@ Not covered: document frequencies, which whoever knows the documents turns into 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 from shoestring.errors import ParameterError
 from shoestring.text.tokens import MAX_TOKEN_CHARS
@@ -18,8 +18,7 @@ class WordCounts:
     """How often each word occurs, for at most ``max_words`` different words.
 
     When there are more, the words that occurred at most once are forgotten, then at most twice, and
-    so on until they fit. A word that comes back starts anew, so a count is short by at most
-    ``floor`` for each time that something was forgotten, and never too high.
+    so on until they fit. A word that comes back starts anew, so its count is never too high.
 
     Parameters
     ----------
@@ -30,20 +29,17 @@ class WordCounts:
     ----------
     counts : dict of str to int
         In the order of first occurrence.
-    floor : int
-        The highest count that was forgotten; 0 while all is exact.
 
     Examples
     --------
     >>> counts = WordCounts(max_words=2)
     >>> counts.add({"the": 9, "cat": 2, "sat": 1})
-    >>> counts.counts, counts.floor
-    ({'the': 9, 'cat': 2}, 1)
+    >>> counts.counts
+    {'the': 9, 'cat': 2}
     """
 
     def __init__(self, max_words: int = MAX_WORDS) -> None:
         self.counts: dict[str, int] = {}
-        self.floor = 0
         self._max_words = max_words
 
     def add(self, counts: Mapping[str, int]) -> None:
@@ -55,7 +51,6 @@ class WordCounts:
         while len(self.counts) > self._max_words:
             forgotten += 1
             self.counts = {w: n for w, n in self.counts.items() if n > forgotten}
-        self.floor = max(self.floor, forgotten)
 
 
 def choose_vocabulary(
@@ -108,19 +103,15 @@ def choose_vocabulary(
         for word in often[skip_top:]
         if word not in excluded and 0 < len(word) <= MAX_TOKEN_CHARS
     ]
-    if not words:
-        raise ParameterError(_nothing_left(counts, often, min_count))
-    return words[:vocab_size]
-
-
-def _nothing_left(counts: Mapping[str, int], often: Iterable[str], min_count: int) -> str:
-    if any(True for _ in often):
-        return (
+    if not words and often:
+        raise ParameterError(
             "The vocabulary is empty: every word that occurs often enough is left out. Skip fewer "
             "words, or raise max_share."
         )
-    top = max(counts, key=lambda word: counts[word])
-    return (
-        f"The 'min_count' parameter must let some words pass. Got {min_count}, but the most "
-        f"frequent word, {top!r}, occurs {counts[top]} times. Lower min_count or give more text."
-    )
+    if not words:
+        top, n_most = max(counts.items(), key=lambda item: item[1], default=("", 0))
+        raise ParameterError(
+            f"The 'min_count' parameter must let some words pass. Got {min_count}, but the most "
+            f"frequent word, {top!r}, occurs {n_most} times. Lower min_count or give more text."
+        )
+    return words[:vocab_size]

@@ -2,10 +2,10 @@
 
 :func:`encode_corpus` works in two steps. First each file is read and cut into words once, and its
 tokens are written to shards: pieces of about :data:`SHARD_TOKENS` tokens, as ids in the order of
-the shard's own first occurrences, with its words. A shard depends on nothing but its file,
-so any number of processes writes the same ones. Then the shards are gone through, one at a time: to
-count words, to join phrases, to choose the vocabulary, to write the ids. What is not in the
-vocabulary keeps its place with the id -1, as stop words did in the published training of BioWord.
+the shard's own first occurrences, with its words. A shard depends on nothing but its file, so any
+number of processes writes the same ones. Then the shards are read one at a time: to count words, to
+join phrases, to choose the vocabulary, to write the ids. What is not in the vocabulary keeps its
+place with the id -1, as stop words did in the published training of BioWord.
 
 Memory: up to :data:`~shoestring.text.vocabulary.MAX_WORDS` different words are counted (250 MB)
 and, for phrases, :data:`~shoestring.words.phrases.MAX_PAIRS` pairs (some 400 MB while they are
@@ -67,7 +67,6 @@ _ENCODED = ArtifactKind(
 
 T = TypeVar("T")
 Sentences: TypeAlias = list[list[str]]
-Shard: TypeAlias = tuple[list[str], Ids, Ids, Ids]  # words; ids, lengths, documents
 Joins: TypeAlias = list[tuple[IntArray, Ids, int]]  # of each round: the arguments of join_phrases
 
 
@@ -310,10 +309,11 @@ def encode_corpus(
     vocabulary = VocabularyOptions(
         vocab_size, min_count, max_share, skip_top, int(phrases), phrase_threshold
     )
-    kept_whole = None if lexicon is None else Lexicon(lexicon)
-    tokenize = TokenizeOptions(segmented, kept_whole, sample_fraction, seed)
+    whole_words = None if lexicon is None else Lexicon(lexicon)
+    tokenize = TokenizeOptions(segmented, whole_words, sample_fraction, seed)
     n_jobs = n_cores() if n_jobs == -1 else checked_int("n_jobs", n_jobs, 1, None, _OWNER)
     read = partial(_read_texts, source, Corpus((), text, wrapped), tokenize, n_jobs, progress)
+    # A temporary folder lives as long as the corpus.
     target = Path(tempfile.mkdtemp(prefix="shoestring-corpus-") if folder is None else folder)
     try:
         with _ENCODED.saving(target) as writer:
@@ -383,14 +383,14 @@ def corpus_of(
     """
     if isinstance(texts, EncodedCorpus):
         return texts
-    files, fraction = _regular_files(texts), 1.0
+    files, fraction, place = _regular_files(texts), 1.0, None
     options |= {"segmented": segmented, "lexicon": lexicon}
     if folder is not None and files is not None:
-        made_of = json.dumps([files.identity(), vocab_size, options], sort_keys=True)
-        folder = folder / f"corpus-{digest(made_of)[:12]}"
+        made_of = json.dumps([files.identity(), vocab_size, options], default=str)
+        place = folder / f"corpus-{digest(made_of)[:12]}"
         with suppress(ShoestringError):
-            return EncodedCorpus.open(folder)
-        shutil.rmtree(folder, ignore_errors=True)  # damaged, or cut short
+            return EncodedCorpus.open(place)
+        shutil.rmtree(place, ignore_errors=True)  # damaged, or cut short
     if files is not None and clock.seconds < math.inf:
         tokenize = TokenizeOptions(segmented, None if lexicon is None else Lexicon(lexicon))
         fraction = affordable_fraction(files, tokenize.sentences, clock, SHARE_OF_BUDGET)
@@ -398,7 +398,6 @@ def corpus_of(
         if vocab_size is None:  # then nobody asked for that many
             warnings.filterwarnings("ignore", "The vocabulary has ")
         options |= {"sample_fraction": fraction, "progress": progress}
-        place = None if files is None else folder
         corpus = encode_corpus(texts, place, vocab_size=vocab_size or USUAL_VOCABULARY, **options)
     if fraction < 1:
         warnings.warn(
@@ -513,23 +512,26 @@ def _write_shards(documents: Iterable[Sentences], folder: Path, number: int) -> 
                 lengths.append(len(sentence))
             n_sentences.append(len(sentences))
             if len(words) >= _BLOCK_TOKENS:
-                blocks.append(np.fromiter(map(id_of.__getitem__, words), np.int32, len(words)))
+                blocks.append(_ids_of(words, id_of))
                 words = []
                 if sum(map(len, blocks)) >= SHARD_TOKENS:
                     break
         if not n_sentences:
             return
-        blocks.append(np.fromiter(map(id_of.__getitem__, words), np.int32, len(words)))
         np.savez(
             folder / f"{number:08d}-{n_before:06d}.npz",
+            ids=np.concatenate([*blocks, _ids_of(words, id_of)]),
             words=np.frombuffer(_json_of(list(id_of)), np.uint8),
-            ids=np.concatenate(blocks),
             lengths=np.array(lengths, np.int32),
             documents=np.array(n_sentences, np.int32),
         )
 
 
-def _read_shard(path: Path) -> Shard:
+def _ids_of(words: list[str], id_of: dict[str, int]) -> Ids:
+    return np.fromiter(map(id_of.__getitem__, words), np.int32, len(words))
+
+
+def _read_shard(path: Path) -> tuple[list[str], Ids, Ids, Ids]:
     """Words, ids of the tokens, tokens of each sentence, sentences of each document."""
     with np.load(path) as file:
         words = _words_of(file["words"].tobytes())
