@@ -163,8 +163,7 @@ def train_on_counts(
     with KernelPool(n_threads or n_cores()) as pool:
         # the fraction: that of the interrupted run, or what the time allows
         if progress or clock.left_s < np.inf:
-            sums = np.ones(len(counts))  # not needed to see how long it takes
-            trial = PmiBlocks(ids, offsets, **text, context_sums=sums)
+            trial = PmiBlocks(ids, offsets, **text, context_sums=np.ones(len(counts)))
             sentences_s, rest_s = _probe(trial, n_neurons, n_components, pool)
         if saved is not None:
             with saved.decoding():

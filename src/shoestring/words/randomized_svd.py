@@ -105,10 +105,8 @@ def _transposed_product(matrix: SparseRows, vectors: Vectors, pool: KernelPool) 
     """M^T X, a range of the columns of X at a time: ranges of rows would need sums of their own."""
     vectors = np.ascontiguousarray(vectors.T)  # (D, V)
     out = np.empty_like(vectors)
-    pool.run(
-        _multiply_transposed, len(vectors), matrix.starts, matrix.columns, matrix.values,
-        vectors, out,
-    )  # fmt: skip
+    entries = matrix.starts, matrix.columns, matrix.values
+    pool.run(_multiply_transposed, len(vectors), *entries, vectors, out)
     return np.ascontiguousarray(out.T)
 
 
