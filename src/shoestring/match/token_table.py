@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from shoestring.artifacts import ArtifactKind, write_npy_header
 from shoestring.errors import ParameterError
 from shoestring.match.interaction import TokenInteraction
-from shoestring.models.throughput import Throughput
+from shoestring.models.throughput import Throughput, Timed
 from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 
 KIND = ArtifactKind(
@@ -34,7 +34,7 @@ _ARRAYS = ("tokens", "scales", "starts", "digests")
 _TOKENS_PER_STEP = 8192  # turned into float32 at a time: 12 MB of MiniLM's
 
 
-class TokenTable:
+class TokenTable(Timed):
     """Token vectors of a fixed list of texts; a pair scorer for them, and for others as well.
 
     Make one with :meth:`build` or :meth:`load`.
@@ -127,11 +127,6 @@ class TokenTable:
     def n_bytes(self) -> int:
         """Size of the arrays."""
         return sum(a.nbytes for a in (self._tokens, self._scales, self._starts, self._digests))
-
-    @property
-    def pairs_per_second(self) -> float:
-        """Mean over every call so far; 0 before the first."""
-        return self.throughput.pairs_per_second
 
     def __len__(self) -> int:
         return len(self._digests)
