@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from shoestring.artifacts import digest
 from shoestring.classify.moments import Doubles
 from shoestring.errors import ParameterError
+from shoestring.splitmix import splitmix64
 
 Hashes = NDArray[np.uint64]
 NO_LIMIT = (1 << 64) - 1
@@ -185,8 +186,5 @@ def _multiply_shift(X: Any, odd: Any, sums: Any) -> None:
 
 
 def _scrambled(values: Hashes) -> Hashes:
-    """The finaliser of splitmix64 (Steele, Lea & Flood 2014)."""
-    z = values + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    mixed: Hashes = splitmix64(values + np.uint64(0x9E3779B97F4A7C15))
+    return mixed

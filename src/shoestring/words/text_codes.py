@@ -20,8 +20,7 @@ import numpy as np
 
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.overlap.codes import PackedArray
-from shoestring.words.corpus import encode_corpus
-from shoestring.words.intake import USUAL_VOCABULARY
+from shoestring.words.corpus import USUAL_VOCABULARY, encode_corpus
 from shoestring.words.saving import load_table, save_table
 from shoestring.words.table import CodeTable
 from shoestring.words.train import train_table
