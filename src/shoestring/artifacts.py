@@ -356,8 +356,8 @@ class ArtifactKind:
             writer.put_in_force()
         finally:
             self._sweep(folder)
-            if is_new:
-                with suppress(OSError):  # of a save that failed: it is empty
+            if is_new and not (folder / CONFIG).exists():
+                with suppress(OSError):
                     folder.rmdir()
 
     def _sweep(self, folder: Path) -> set[str]:

@@ -27,7 +27,7 @@ from shoestring.jobs import Clock
 from shoestring.text.segmentation import split_words
 from shoestring.text.vocabulary import WordCounts
 from shoestring.words import corpus as corpus_module
-from shoestring.words.corpus import EncodedCorpus, corpus_of, encode_corpus, texts_identity
+from shoestring.words.corpus import EncodedCorpus, corpus_of, encode_corpus
 
 ENGLISH = [
     "The cat sat on the mat. The dog sat, too!",
@@ -411,10 +411,9 @@ def test_what_an_interrupted_run_read_is_not_read_again(file, tmp_path, monkeypa
 def test_other_text_other_options_and_what_is_not_whole_are_read(file, tmp_path, change):
     first = of_run(file, tmp_path / "run")
     before = first.words, first.ids.tolist()
-    options, identity = {}, texts_identity([file])
+    options = {}
     if change == "file":
         file.write_text("a new text " * 9)
-        assert texts_identity([file]) != identity
     elif change == "option":
         options = {"min_count": 115}
     elif change == "size":
@@ -432,8 +431,6 @@ def test_other_text_other_options_and_what_is_not_whole_are_read(file, tmp_path,
 def test_texts_in_memory_are_encoded_each_time_and_told_by_their_fingerprint(tmp_path):
     one, other = (corpus_of(t, None, tmp_path, Clock(), min_count=1) for t in (ENGLISH, CHINESE))
     assert one.fingerprint != other.fingerprint
-    assert texts_identity(ENGLISH) is None
-    assert texts_identity(one) == one.fingerprint
     assert list(tmp_path.iterdir()) == []
 
 

@@ -410,17 +410,6 @@ def corpus_of(
     return corpus
 
 
-def texts_identity(texts: Any) -> str | None:
-    """What tells the texts of a run from others, for its settings.
-
-    None for texts in memory and pipes: they are told by the fingerprint of the encoded corpus.
-    """
-    if isinstance(texts, EncodedCorpus):
-        return texts.fingerprint
-    files = _regular_files(texts)
-    return None if files is None else str(files.identity()["files"])
-
-
 def _regular_files(texts: Any) -> Corpus | None:
     """The files that a user named, if it is files that can be read twice."""
     if isinstance(texts, str | Path):
@@ -547,8 +536,8 @@ def _read_shard(path: Path) -> Shard:
         return words, file["ids"], file["lengths"], file["documents"]
 
 
-def _json_of(document: Any) -> bytes:
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+def _json_of(words: list[str]) -> bytes:
+    return json.dumps(words, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _words_of(data: bytes) -> list[str]:
@@ -619,7 +608,9 @@ def _encode(
         "settings": settings,
         "n_documents": n["documents"],
         "longest_sentence": longest,
-        "fingerprint": digest(_json_of(settings), _json_of(chosen), *(h.digest() for h in hashes)),
+        "fingerprint": digest(
+            json.dumps(settings), _json_of(chosen), *(h.digest() for h in hashes)
+        ),
     }
 
 
