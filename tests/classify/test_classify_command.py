@@ -21,6 +21,7 @@ from tests.classify.topics import (
 
 from shoestring.classify import AnalyticSoftmax, TextClassifier
 from shoestring.classify.job import fit_to_folder
+from shoestring.jobs import Clock
 
 PLAIN = ("--encoder", "lsa", "--random", 0)
 TEXTS, LABELS = topics(150, of=THREE)
@@ -53,7 +54,7 @@ def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fitted")
     made = classifier(keep_texts=True, class_scatters=True)
     source = written(folder / "texts.csv", TEXTS, LABELS)
-    fit_to_folder(made, str(source), folder / "m", text="text", label="label")
+    fit_to_folder(made, str(source), folder / "m", Clock(), text="text", label="label")
     return folder / "m"
 
 

@@ -32,30 +32,15 @@ NO_LIMIT = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The different rows whose hash is below a limit, at most ``size`` of them, by hash.
+    """The different rows whose hash is below a limit, at most ``size`` of them, by hash."""
 
-    Parameters
-    ----------
-    size : int
-        k.
-    limit : int
-        Rows of this hash and above are not kept.
-    hashes : uint64 array (k,)
-    X : float32 or float64 array (k, D)
-    labels : int64 array (k,)
-    counts : int64 array (k,)
-        How many rows are equal to it.
-    weights : float64 array (k,)
-        Of all of these.
-    """
-
-    size: int
-    limit: int
-    hashes: Hashes
-    X: NDArray[np.floating]
-    labels: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    weights: Doubles
+    size: int  # k
+    limit: int  # rows of this hash and above are not kept
+    hashes: Hashes  # (k,)
+    X: NDArray[np.floating]  # (k, D)
+    labels: NDArray[np.int64]  # (k,)
+    counts: NDArray[np.int64]  # (k,): how many rows are equal to it
+    weights: Doubles  # (k,), of all of these
 
     @classmethod
     def none(cls, size: int, n_features: int, dtype: np.dtype[np.floating]) -> Sample:
@@ -123,11 +108,6 @@ class Sample:
             raise ParameterError("one of them was never seen with that label, or not so often")
         left = self.weights - np.bincount(places[there], weights[there], len(self))
         return replace(self, counts=counts, weights=left).rows(counts > 0)
-
-    def without_label(self, label: int) -> Sample:
-        """The rows of a class taken out, the classes after it renumbered."""
-        kept = self.rows(self.labels != label)
-        return replace(kept, labels=kept.labels - (kept.labels > label))
 
     def relabelled(self, places: NDArray[np.int64]) -> Sample:
         """Class c is now ``places[c]``."""
