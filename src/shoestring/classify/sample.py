@@ -14,6 +14,7 @@ Letters: N rows, D features, k kept.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from shoestring.artifacts import digest
 from shoestring.classify.moments import Doubles
 from shoestring.errors import ParameterError
 
@@ -121,7 +121,9 @@ class Sample:
 
 def keys_of(names: Iterable[str]) -> Hashes:
     """A key of each string."""
-    return np.array([int(digest(name)[:16], 16) for name in names], dtype=np.uint64)
+    bits = (name.encode("utf-8", "surrogatepass") for name in names)
+    digests = b"".join(hashlib.blake2b(part, digest_size=8).digest() for part in bits)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def key_hashes(rows: Hashes, labels: Hashes, seed: int) -> Hashes:

@@ -298,7 +298,8 @@ class TextClassifier:
                 "cannot open. In Python: TextClassifier.load(folder, encoder=...)."
             )
         if encoder is None:
-            encoder = encoders.open_encoder(name, saved.path(ENCODER) if ENCODER in saved else None)
+            is_kept = name in (encoders.LSA, encoders.WORDS) or ENCODER in saved
+            encoder = encoders.open_encoder(name, saved.path(ENCODER) if is_kept else None)
         head = AnalyticSoftmax._opened(saved)
         classifier = cls(encoder if name == GIVEN else name, head=head, keep_texts=keep_texts)
         classifier._take(name, encoder)
