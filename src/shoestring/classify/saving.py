@@ -41,14 +41,7 @@ def save(
 ) -> None:
     """Save to a folder: new, empty, or one of the same kind, which is replaced.
 
-    Parameters
-    ----------
-    folder : Path
-    state : State
-    params : dict
-        Of the AnalyticSoftmax.
-    save_texts : callable, optional
-        Writes what a TextClassifier has besides, in the same save.
+    ``save_texts`` writes what a TextClassifier has besides, in the same save.
 
     Raises
     ------

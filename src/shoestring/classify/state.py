@@ -208,15 +208,9 @@ class _BlockSums(NamedTuple):
 
 
 def updated(state: State, block: Block, n_jobs: int | None) -> State:
-    """What is known after these samples too.
+    """What is known after these samples too: a block of any size is cut and shared out.
 
-    Parameters
-    ----------
-    state : State
-    block : Block
-        Of any size; it is cut.
-    n_jobs : int or None
-        Workers; None for joblib's setting, or all cores.
+    ``n_jobs`` are the workers; None is joblib's setting, or all cores.
     """
     from joblib import Parallel, delayed, effective_n_jobs
     from joblib.parallel import get_active_backend
