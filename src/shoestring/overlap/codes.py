@@ -1,4 +1,4 @@
-"""Sparse binary codes: made of activations, read from what users have, packed to bits and back.
+"""Sparse binary codes: made of activations, read in the forms that users have, packed to bits.
 
 A code is a set of active bits out of ``n_bits``. Here N codes are held one after the other
 (:class:`Codes`), as scipy's CSR does without its data.
@@ -353,8 +353,8 @@ def _unpack(packed: Any, starts: Any, bits: Any) -> None:
 
 def packed_sizes(packed: PackedArray) -> IntArray:
     """Active bits of each packed code (N,)."""
-    sizes = np.empty(len(packed), np.int64)
-    _sizes(_words(packed), sizes)
+    all_bits = np.full((1, packed.shape[1]), 255, np.uint8)
+    sizes: IntArray = overlap_counts(all_bits, packed)[0].astype(np.int64)
     return sizes
 
 
@@ -404,15 +404,6 @@ def _words(packed: PackedArray) -> NDArray[np.uint64]:
         wider[:, : packed.shape[1]] = packed
         packed = wider
     return np.ascontiguousarray(packed).view("<u8").astype(np.uint64, copy=False)
-
-
-@njit(nogil=True, cache=True)
-def _sizes(words: Any, sizes: Any) -> None:
-    for i in range(words.shape[0]):
-        total = 0
-        for w in range(words.shape[1]):
-            total += n_set_bits(words[i, w])
-        sizes[i] = total
 
 
 @njit(nogil=True, cache=True)
