@@ -11,13 +11,20 @@ from typing import Any
 
 from benchmarks.classify import page as classify
 from benchmarks.data import ROOT
+from benchmarks.neighbour import page as neighbour
 from benchmarks.search import page as search
 from benchmarks.tune import page as tune
 from benchmarks.words import page as words
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = ROOT / "docs" / "results"
-ROOMS = {"search": search, "words": words, "classify": classify, "tune": tune}
+ROOMS = {
+    "search": search,
+    "words": words,
+    "classify": classify,
+    "tune": tune,
+    "neighbour": neighbour,
+}
 
 
 def read(name: str) -> dict[str, Any] | None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoestring.parallel import KernelPool
-from shoestring.words import counts as counts_module
-from shoestring.words.counts import positive_pmi
+from shoestring.words import ppmi
+from shoestring.words.ppmi import positive_pmi
 
 N_WORDS = 12
 
@@ -20,7 +20,7 @@ def corpus(lengths, seed=0):
     return rng.integers(-1, N_WORDS, size=offsets[-1], dtype=np.int32), offsets
 
 
-def pmi_by_definition(ids, offsets, radius, power):
+def pmi_by_definition(ids, offsets, radius, power=0.75):
     together = np.zeros((N_WORDS, N_WORDS))
     for first, last in pairwise(offsets):
         for t in range(first, last):
@@ -41,24 +41,20 @@ def dense(matrix):
     return out
 
 
-@given(
-    st.lists(st.integers(0, 12), min_size=1, max_size=20),
-    st.integers(1, 4),
-    st.sampled_from([0.5, 0.75, 1.0]),
-)
-def test_positive_pmi_equals_its_definition(lengths, radius, power):
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=20), st.integers(1, 4))
+def test_positive_pmi_equals_its_definition(lengths, radius):
     ids, offsets = corpus(lengths, seed=sum(lengths))
-    matrix = positive_pmi(ids, offsets, N_WORDS, radius=radius, context_power=power)
-    expected = pmi_by_definition(ids, offsets, radius, power)
+    matrix = positive_pmi(ids, offsets, N_WORDS, radius=radius)
+    expected = pmi_by_definition(ids, offsets, radius)
     assert np.allclose(dense(matrix), expected, atol=1e-6)
 
 
 def test_blocks_and_threads_change_no_bit(monkeypatch):
     ids, offsets = corpus([30] * 40)
     whole = positive_pmi(ids, offsets, N_WORDS)
-    monkeypatch.setattr(counts_module, "BLOCK_BYTES", 8 * N_WORDS * 2)  # two rows
-    with KernelPool(3) as team:
-        parts = positive_pmi(ids, offsets, N_WORDS, team=team)
+    monkeypatch.setattr(ppmi, "BLOCK_BYTES", 8 * N_WORDS * 2)  # two rows
+    with KernelPool(3) as pool:
+        parts = positive_pmi(ids, offsets, N_WORDS, pool=pool)
     assert len(whole.values) > 20
     for name in ("starts", "columns", "values"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))
@@ -86,3 +82,32 @@ def test_a_corpus_without_pairs_gives_an_empty_matrix(ids):
     matrix = positive_pmi(array, np.array([0, len(ids)]), 5)
     assert len(matrix) == 5
     assert len(matrix.values) == 0
+
+
+def test_a_fraction_is_a_random_sample_that_a_larger_fraction_contains():
+    n = 4000
+    ids = np.repeat(np.arange(n, dtype=np.int32), 2)  # sentence s is the word s, twice
+    offsets = np.arange(0, 2 * n + 1, 2)
+
+    def drawn(fraction, seed):
+        pmi = ppmi.PmiBlocks(ids, offsets, n, radius=2, sample_fraction=fraction, seed=seed)
+        return set(np.flatnonzero(pmi.context_sums).tolist())
+
+    few, more = drawn(0.1, 1), drawn(0.3, 1)
+    assert few < more < drawn(1.0, 1) == set(range(n))
+    assert len(few) == pytest.approx(0.1 * n, rel=0.15)
+    assert len(more) == pytest.approx(0.3 * n, rel=0.1)
+    assert np.mean([s < n / 2 for s in few]) == pytest.approx(0.5, abs=0.1)  # not a beginning
+    assert drawn(0.1, 2) != few
+
+
+def test_counting_a_fraction_is_counting_a_corpus_of_these_sentences():
+    ids, offsets = corpus([20] * 400)
+    pmi = ppmi.PmiBlocks(ids, offsets, N_WORDS, radius=2, sample_fraction=0.4, seed=5)
+    sentences = enumerate(np.split(ids, offsets[1:-1]))
+    drawn = [s for number, s in sentences if ppmi._is_drawn(number, 0.4, pmi.key)]
+    assert 100 < len(drawn) < 220
+    starts = np.arange(0, 20 * len(drawn) + 1, 20)
+    alone = ppmi.PmiBlocks(np.concatenate(drawn), starts, N_WORDS, radius=2)
+    (got,), (want,) = (each.count_blocks(0, 1, KernelPool()) for each in (pmi, alone))
+    assert [array.tobytes() for array in got] == [array.tobytes() for array in want]

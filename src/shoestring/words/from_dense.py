@@ -1,9 +1,9 @@
 """Dense vectors of other tools to codes: the fly's hash of GloVe or word2vec.
 
 The neurons are the centres of spherical k-means over the words' unit vectors, a word's activations
-its nearness to them, standardised (:mod:`shoestring.words.centres`), its code the top k. As context
+its nearness to them, standardised (:mod:`shoestring.words.kmeans`), its code the top k. As context
 of another it has the same activations, or those of its vector for that (word2vec's second matrix),
-less their mean over the corpus, as in :mod:`shoestring.words.count_rule`, and with its weight.
+less their mean over the corpus, as in :mod:`shoestring.words.counts_rule`, and with its weight.
 Where the dimensions are neurons already, as in flyvec's published matrix, they are taken as they
 are, and the weight is that of the paper.
 
@@ -21,10 +21,10 @@ from shoestring.errors import ParameterError, ShapeError
 from shoestring.models.token_encoder import unit_rows
 from shoestring.overlap.codes import MAX_BITS, checked_int, pack_codes, packed_sizes
 from shoestring.types import IntArray
-from shoestring.words.centres import spherical_kmeans, standard_activations
-from shoestring.words.composing import zipf_counts
-from shoestring.words.count_rule import CONTEXT_WEIGHT
-from shoestring.words.counts import Vectors
+from shoestring.words.counts_rule import CONTEXT_WEIGHT
+from shoestring.words.kmeans import spherical_kmeans, standard_activations
+from shoestring.words.pooling import zipf_counts
+from shoestring.words.ppmi import Vectors
 from shoestring.words.table import CodeTable
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shoestring.words.centres import spherical_kmeans, standard_activations, unit_rows
+from shoestring.words.kmeans import spherical_kmeans, standard_activations, unit_rows
 
 
 def clusters(n_clusters=5, n_each=40, width=16, spread=0.05, seed=0):

@@ -14,19 +14,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from shoestring.parallel import KernelPool
+from shoestring.parallel import KernelPool, one_blas_thread
 from shoestring.types import IntArray
-from shoestring.words.counts import Columns, SparseRows, Vectors
+from shoestring.words.ppmi import Columns, SparseRows, Vectors
 
 OVERSAMPLED = 16  # components more than wanted while it is computed
 N_POWER_STEPS = 3
-N_TURNS = 2 * N_POWER_STEPS + 1  # of the basis; it ends at the left singular vectors
+N_ITERATIONS = 2 * N_POWER_STEPS + 1  # ends at the left singular vectors
 
 _sums = {"nogil": True, "cache": True, "fastmath": {"contract", "nsz"}}
 
 
 def truncated_svd(
-    matrix: SparseRows, n_components: int, seed: int = 0, team: KernelPool | None = None
+    matrix: SparseRows, n_components: int, seed: int = 0, pool: KernelPool | None = None
 ) -> tuple[Vectors, Vectors, Vectors]:
     """The leading singular vectors and values of a square matrix.
 
@@ -37,7 +37,7 @@ def truncated_svd(
     n_components : int
         D, from 1 to V.
     seed : int
-    team : KernelPool, optional
+    pool : KernelPool, optional
         Threads.
 
     Returns
@@ -61,39 +61,14 @@ def truncated_svd(
     >>> np.allclose((left * values) @ right.T, [[0, 1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-6)
     True
     """
-    team = team or KernelPool()
-    basis = first_basis(len(matrix), n_components, seed)
-    for step in range(N_TURNS):
-        basis = turned(matrix, basis, step, team)
-    return factors_of(matrix, basis, n_components, team)
-
-
-def first_basis(n_rows: int, n_components: int, seed: int) -> Vectors:
-    """Random directions (V, D and some more)."""
-    width = min(n_components + OVERSAMPLED, n_rows)
-    return np.random.default_rng(seed).standard_normal((n_rows, width), dtype=np.float32)
-
-
-def turned(matrix: SparseRows, basis: Vectors, step: int, team: KernelPool) -> Vectors:
-    """The basis nearer to the leading singular vectors: left ones after even steps, else right."""
-    from scipy.linalg import qr
-    from threadpoolctl import threadpool_limits
-
-    product = _transposed_product if step % 2 else _product
-    with threadpool_limits(1):  # the bits of a BLAS may depend on its threads
-        turned: Vectors = qr(product(matrix, basis, team), mode="economic", overwrite_a=True)[0]
-    return turned
-
-
-def factors_of(
-    matrix: SparseRows, basis: Vectors, n_components: int, team: KernelPool
-) -> tuple[Vectors, Vectors, Vectors]:
-    """U, S and V from a basis of the left singular vectors; see :func:`truncated_svd`."""
     from scipy.linalg import svd
-    from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):
-        small = _transposed_product(matrix, basis, team)  # (V, width): M^T Q
+    pool = pool or KernelPool()
+    basis = random_basis(len(matrix), n_components, seed)
+    for step in range(N_ITERATIONS):
+        basis = power_iteration(matrix, basis, step, pool)
+    with one_blas_thread():
+        small = _transposed_product(matrix, basis, pool)  # (V, width): M^T Q
         right, values, rotation = svd(small, full_matrices=False, overwrite_a=True)
         left = basis @ rotation.T
     kept = slice(n_components)
@@ -103,18 +78,34 @@ def factors_of(
     return left * signs, values, right * signs
 
 
-def _product(matrix: SparseRows, vectors: Vectors, team: KernelPool) -> Vectors:
+def random_basis(n_rows: int, n_components: int, seed: int) -> Vectors:
+    """Random directions (V, D and some more)."""
+    width = min(n_components + OVERSAMPLED, n_rows)
+    return np.random.default_rng(seed).standard_normal((n_rows, width), dtype=np.float32)
+
+
+def power_iteration(matrix: SparseRows, basis: Vectors, step: int, pool: KernelPool) -> Vectors:
+    """The basis nearer to the leading singular vectors: left ones after even steps, else right."""
+    from scipy.linalg import qr
+
+    product = _transposed_product if step % 2 else _product
+    with one_blas_thread():  # the bits of a BLAS may depend on its threads
+        better: Vectors = qr(product(matrix, basis, pool), mode="economic", overwrite_a=True)[0]
+    return better
+
+
+def _product(matrix: SparseRows, vectors: Vectors, pool: KernelPool) -> Vectors:
     out = np.empty((len(matrix), vectors.shape[1]), dtype=np.float32)
     vectors = np.ascontiguousarray(vectors)
-    team.run(_multiply, len(matrix), matrix.starts, matrix.columns, matrix.values, vectors, out)
+    pool.run(_multiply, len(matrix), matrix.starts, matrix.columns, matrix.values, vectors, out)
     return out
 
 
-def _transposed_product(matrix: SparseRows, vectors: Vectors, team: KernelPool) -> Vectors:
+def _transposed_product(matrix: SparseRows, vectors: Vectors, pool: KernelPool) -> Vectors:
     """M^T X, a range of the columns of X at a time: ranges of rows would need sums of their own."""
     vectors = np.ascontiguousarray(vectors.T)  # (D, V)
     out = np.empty_like(vectors)
-    team.run(
+    pool.run(
         _multiply_transposed, len(vectors), matrix.starts, matrix.columns, matrix.values,
         vectors, out,
     )  # fmt: skip

@@ -1,7 +1,7 @@
-"""A WordPiece tokenizer for one's own text, the same one each time for the same text.
+"""A WordPiece tokenizer for one's own text: the same text gives the same tokenizer.
 
-The trainer of ``tokenizers`` numbers the letters within words in the random order of a hash table
-and breaks ties between merges by these numbers; so they are given to it in order.
+The trainer of ``tokenizers`` numbers the letters inside words in the random order of a hash table
+and breaks ties between merges by these numbers; here they are given to it in sorted order.
 
 Not covered: byte-level and unigram tokenizers.
 """
@@ -22,46 +22,59 @@ from tokenizers.trainers import WordPieceTrainer
 
 from shoestring.errors import FormatError, ParameterError
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-ROLES = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+"""BERT's special tokens, under the names that transformers has for them."""
+
 COVERAGE = 0.9995  # of the characters; rarer ones are unknown, as for SentencePiece
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int, *, lower_case: bool) -> Tokenizer:
-    """A WordPiece tokenizer with BERT's normaliser and pre-tokeniser.
+    """Train a WordPiece tokenizer with BERT's normaliser and pre-tokeniser.
 
     Parameters
     ----------
     texts : sequence of str
     vocabulary : int
-        Pieces at the most, special ones included.
+        Maximum number of pieces, special ones included.
     lower_case : bool
-        Letters are made small; accents stay (those of BERT go).
+        Lower-case letters; accents stay (BERT drops them).
 
     Raises
     ------
     ParameterError
-        If the characters of the texts are more than the vocabulary.
+        If the texts have more characters than the vocabulary has room for.
     """
     rules = normalizers.BertNormalizer(strip_accents=False, lowercase=lower_case)
     alphabet, inner = _alphabet(texts, rules)
-    first = [*SPECIAL, *(f"##{char}" for char in inner)]  # else in the random order of a hash table
+    special = list(SPECIAL.values())
     trainer = WordPieceTrainer(
-        vocab_size=vocabulary, min_frequency=2, special_tokens=first, show_progress=False,
-        initial_alphabet=alphabet, limit_alphabet=len(alphabet),
-    )  # fmt: skip
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=[*special, *(f"##{char}" for char in inner)],
+        show_progress=False,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+    )
     tokenizer = _bert(models.WordPiece({}, unk_token="[UNK]"), rules)
     tokenizer.train_from_iterator(texts, trainer)
     pieces = tokenizer.get_vocab()
     if len(pieces) > vocabulary:
         want = f"at least {len(pieces):,}, the characters of this text"
         raise ParameterError.of("vocabulary", "tune mlm", want, vocabulary)
+    # Build it again: the letters inside words are not special tokens.
     tokenizer = _bert(models.WordPiece(pieces, unk_token="[UNK]"), rules)
-    tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.add_special_tokens(special)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[(name, pieces[name]) for name in ("[CLS]", "[SEP]")],
-    )  # fmt: skip
+    )
     return tokenizer
 
 
@@ -74,7 +87,7 @@ def _bert(model: Any, rules: Any) -> Tokenizer:
 
 
 def _alphabet(texts: Sequence[str], rules: Any) -> tuple[list[str], list[str]]:
-    """The most frequent characters, nearly all of the text; those of them within words."""
+    """The most frequent characters, nearly all of the text; those of them inside words."""
     counts: Counter[str] = Counter()
     pairs: set[tuple[str, str]] = set()
     for text in texts:
@@ -102,19 +115,13 @@ def n_ids(tokenizer: Tokenizer) -> int:
 
 
 def special_ids(tokenizer: Tokenizer, file: Path) -> dict[str, int]:
-    """Ids of BERT's special tokens.
-
-    Raises
-    ------
-    FormatError
-        If the tokenizer does not have all of them.
-    """
-    found = {name: tokenizer.token_to_id(name) for name in SPECIAL}
-    lacking = [name for name, number in found.items() if number is None]
-    if lacking:
-        raise FormatError(
-            f"the tokenizer lacks {lacking[0]}, which masked-language modelling of a BERT needs. "
-            "Name a BERT's folder.",
-            file=file,
-        )
-    return {name: number for name, number in found.items() if number is not None}
+    """The ids of BERT's special tokens; FormatError naming ``file`` if one is missing."""
+    pieces = tokenizer.get_vocab(with_added_tokens=True)
+    for name in SPECIAL.values():
+        if name not in pieces:
+            raise FormatError(
+                f"the tokenizer lacks {name}, which masked-language modelling of a BERT needs. "
+                "Name a BERT's folder.",
+                file=file,
+            )
+    return {name: pieces[name] for name in SPECIAL.values()}

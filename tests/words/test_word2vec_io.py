@@ -17,7 +17,7 @@ from shoestring.errors import (
     ShoestringWarning,
     StorageError,
 )
-from shoestring.words.interchange import FORMATS, WordVectors, read_vectors, write_vectors
+from shoestring.words.word2vec_io import FORMATS, WordVectors, read_vectors, write_vectors
 
 WORDS = ["the", "市场", "new_york", "café", "<num>"]
 DENSE = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)

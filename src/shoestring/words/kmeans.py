@@ -18,8 +18,9 @@ from __future__ import annotations
 import numpy as np
 
 from shoestring.models.token_encoder import unit_rows
+from shoestring.parallel import one_blas_thread
 from shoestring.types import IntArray
-from shoestring.words.counts import Vectors
+from shoestring.words.ppmi import Vectors
 
 N_STEPS = 20
 LEAST_DEVIATION = 1e-3  # of a neuron's nearness; below it is the same to all words
@@ -39,7 +40,7 @@ def spherical_kmeans(
         K; it may be larger than N.
     seed : int
     n_steps : int
-        At most; it ends where no vector changes its centre.
+        Maximum number; it ends earlier where no vector changes its centre.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def spherical_kmeans(
     nearest = np.full(len(vectors), -1)
     for _ in range(n_steps):
         before = nearest
-        centres, nearest = moved(vectors, centres, before)
+        centres, nearest = lloyd_step(vectors, centres, before)
         if np.array_equal(nearest, before):
             break
     return centres
@@ -76,11 +77,9 @@ def first_centres(vectors: Vectors, n_centres: int, seed: int) -> Vectors:
     return np.concatenate([vectors[drawn], unit_rows(others)])
 
 
-def moved(vectors: Vectors, centres: Vectors, before: IntArray) -> tuple[Vectors, IntArray]:
+def lloyd_step(vectors: Vectors, centres: Vectors, before: IntArray) -> tuple[Vectors, IntArray]:
     """One step: the centres, and of each vector the nearest one; if it was so before, no change."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):  # the bits of a BLAS may depend on its threads
+    with one_blas_thread():  # the bits of a BLAS may depend on its threads
         nearest, nearness = _nearest(vectors, centres)
         if not np.array_equal(nearest, before):
             centres = _in_the_middle(vectors, centres, nearest, nearness)
@@ -106,12 +105,12 @@ def _in_the_middle(
     order = np.argsort(nearest, kind="stable")
     used = np.flatnonzero(sizes)
     starts = np.concatenate([[0], np.cumsum(sizes[used])[:-1]])
-    moved = centres.copy()
-    moved[used] = unit_rows(np.add.reduceat(vectors[order], starts, axis=0))
+    new = centres.copy()
+    new[used] = unit_rows(np.add.reduceat(vectors[order], starts, axis=0))
     empty = np.flatnonzero(sizes == 0)
     farthest = np.argsort(nearness, kind="stable")[: min(len(empty), len(vectors) - len(used))]
-    moved[empty[: len(farthest)]] = vectors[farthest]
-    return moved
+    new[empty[: len(farthest)]] = vectors[farthest]
+    return new
 
 
 def standard_activations(vectors: Vectors, centres: Vectors, out: Vectors) -> None:
@@ -125,11 +124,9 @@ def standard_activations(vectors: Vectors, centres: Vectors, out: Vectors) -> No
     out : float32 array (N, K)
         Where the activations go.
     """
-    from threadpoolctl import threadpool_limits
-
     known = np.asarray(vectors.any(axis=1, keepdims=True))  # (N, 1)
     n_known = max(int(known.sum()), 1)
-    with threadpool_limits(1):
+    with one_blas_thread():
         means = vectors.sum(axis=0, dtype=np.float64) @ centres.T.astype(np.float64) / n_known
         squares = vectors.T.astype(np.float64) @ vectors  # (D, D)
         variances = np.einsum("kd,de,ke->k", centres, squares, centres, optimize=True)

@@ -15,9 +15,9 @@ The SVD is the randomised one (Halko, Martinsson & Tropp, SIAM Review 2011, algo
 Rows are counted, and columns of products are summed, each in a fixed order and by one thread: the
 result has the same bits for any number of threads, and blocks can be counted in any order.
 
-A share of the sentences can be counted in place of all: each is drawn or not by a hash (the mixer
-of splitmix64) of its number and the seed, so that the sample is spread over the corpus and a larger
-share has all that is in a smaller one. r_i is the sum over the sentences that row i was counted on.
+A fraction of the sentences can be counted in place of all: each is drawn or not by a hash (the
+mixer of splitmix64) of its number and the seed, so that the sample is spread over the corpus and a
+larger fraction has all that is in a smaller one.
 
 Not covered: shifted PMI (k > 1 negative samples), sub-sampling of frequent words, deleting rare
 words before windows are made; docs/log.md says what they gave.
@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
 
+CONTEXT_POWER = 0.75  # a: below 1 takes rare contexts for more frequent than they are
 MAX_CONTEXTS = 1000  # of a word: 8 bytes each
 BLOCK_BYTES = 1 << 24  # of dense counts, for each thread
 
@@ -74,9 +75,8 @@ def positive_pmi(
     n_words: int,
     *,
     radius: int = 5,
-    context_power: float = 0.75,
     max_contexts: int = MAX_CONTEXTS,
-    team: KernelPool | None = None,
+    pool: KernelPool | None = None,
 ) -> SparseRows:
     """Count which words occur together, and keep what is above chance.
 
@@ -90,11 +90,9 @@ def positive_pmi(
         V.
     radius : int
         R, places on each side.
-    context_power : float
-        a. Below 1 it takes rare contexts for more frequent than they are.
     max_contexts : int
-        Entries of a row that are kept at most.
-    team : KernelPool, optional
+        Maximum number of entries of a row.
+    pool : KernelPool, optional
         Threads.
 
     Returns
@@ -109,22 +107,13 @@ def positive_pmi(
 
     Examples
     --------
-    >>> ids, offsets = np.array([0, 1, 2, 0, 1, 2, 3], dtype=np.int32), np.array([0, 3, 5, 7])
-    >>> matrix = positive_pmi(ids, offsets, n_words=4, radius=2, context_power=1.0)
+    >>> ids, offsets = np.array([0, 1, 2, 0, 1, 2, 3, 2], dtype=np.int32), np.array([0, 3, 5, 8])
+    >>> matrix = positive_pmi(ids, offsets, n_words=4, radius=2)
     >>> matrix.columns[matrix.starts[0] : matrix.starts[1]]  # 0 with 1 more often than by chance
     array([1], dtype=uint16)
     """
-    pmi = PmiBlocks(
-        ids, offsets, n_words, radius=radius, context_power=context_power, max_contexts=max_contexts
-    )
-    blocks: list[Any] = [None] * pmi.n_blocks
-
-    def count_blocks(number: int, first: int, last: int) -> None:
-        for block in range(first, last):
-            blocks[block] = pmi.count(block)
-
-    (team or KernelPool()).run(count_blocks, pmi.n_blocks)
-    return joined(blocks, n_words)
+    pmi = PmiBlocks(ids, offsets, n_words, radius=radius, max_contexts=max_contexts)
+    return joined(pmi.count_blocks(0, pmi.n_blocks, pool or KernelPool()), n_words)
 
 
 class PmiBlocks:
@@ -132,101 +121,123 @@ class PmiBlocks:
 
     Parameters
     ----------
-    share : float
-        Of the sentences, to estimate how frequent words are as contexts.
+    sample_fraction : float
+        Fraction of the sentences that are counted.
     seed : int
-        Which sentences a share has.
+        Decides which sentences a fraction has.
     context_sums : float64 array (V,), optional
-        Where they are known already.
+        How often each word is a context, where that is known already.
     """
 
     def __init__(
-        self, ids: NDArray[np.int32], offsets: IntArray, n_words: int, *, radius: int,
-        context_power: float, max_contexts: int = MAX_CONTEXTS, share: float = 1.0, seed: int = 0,
+        self,
+        ids: NDArray[np.int32],
+        offsets: IntArray,
+        n_words: int,
+        *,
+        radius: int,
+        max_contexts: int = MAX_CONTEXTS,
+        sample_fraction: float = 1.0,
+        seed: int = 0,
         context_sums: NDArray[np.float64] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.ids, self.offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no
         self.n_words, self.radius, self.max_contexts = n_words, radius, max_contexts  # memory map
+        self.sample_fraction = sample_fraction
         self.key = np.random.default_rng([seed, n_words]).integers(1 << 63, dtype=np.uint64)
         self.n_blocks = -(-8 * n_words * n_words // BLOCK_BYTES)
         self.context_sums = np.zeros(n_words) if context_sums is None else context_sums
         if context_sums is None:
-            _row_sums(self.ids, self.offsets, radius, share, self.key, self.context_sums)
-        powers = self.context_sums**context_power * (self.context_sums > 0)
+            _row_sums(self.ids, self.offsets, radius, sample_fraction, self.key, self.context_sums)
+        powers = self.context_sums**CONTEXT_POWER * (self.context_sums > 0)
         with np.errstate(divide="ignore"):  # a word without a neighbour has no entry to use it for
             logs = np.log(self.context_sums)
-        self._log_columns = context_power * logs - np.log(max(powers.sum(), 1e-300))
+        self._log_columns = CONTEXT_POWER * logs - np.log(max(powers.sum(), 1e-300))
 
-    def count(self, block: int, share: float = 1.0, n_sentences: int | None = None) -> Block:
-        """The rows of one block: every ``n_blocks``-th word, so that each has frequent ones.
+    def rows(self, block: int) -> range:
+        """The rows of a block: every ``n_blocks``-th word, so that each has frequent ones."""
+        return range(block, self.n_words, self.n_blocks)
+
+    def count_blocks(
+        self, first: int, last: int, pool: KernelPool, n_sentences: int | None = None
+    ) -> list[Block]:
+        """Count blocks ``first`` to ``last - 1``, one in each thread.
 
         Parameters
         ----------
-        block : int
-        share : float
-            Of the sentences that are counted.
+        first, last : int
+        pool : KernelPool
         n_sentences : int, optional
-            The first so many only, to see how long it takes.
+            Only the first so many, to see how long it takes.
         """
-        rows = np.arange(block, self.n_words, self.n_blocks)
-        place = np.full(self.n_words, -1, dtype=np.int32)
-        place[rows] = np.arange(len(rows), dtype=np.int32)
+        found: list[Any] = [None] * (last - first)
+
+        def count(number: int, begin: int, end: int) -> None:
+            for i in range(begin, end):
+                found[i] = self._count(first + i, n_sentences)
+
+        pool.run(count, len(found))
+        return found
+
+    def _count(self, block: int, n_sentences: int | None) -> Block:
+        rows = np.array(self.rows(block))
+        row_of = np.full(self.n_words, -1, dtype=np.int32)
+        row_of[rows] = np.arange(len(rows), dtype=np.int32)
         together = np.zeros((len(rows), self.n_words))
         offsets = self.offsets if n_sentences is None else self.offsets[: n_sentences + 1]
-        _count(self.ids, offsets, self.radius, share, self.key, place, together)
+        _count(self.ids, offsets, self.radius, self.sample_fraction, self.key, row_of, together)
         with np.errstate(divide="ignore"):
             log_rows = np.log(together.sum(axis=1))
         sizes = _keep_positive(together, log_rows, self._log_columns, self.max_contexts)
-        columns = room_for_columns(sizes.sum(), self.n_words)
+        columns = empty_columns(sizes.sum(), self.n_words)
         values = np.empty(sizes.sum(), dtype=np.float32)
         _gather(together, sizes, columns, values)
         return sizes, columns, values
 
 
-def joined(blocks: list[Any], n_words: int) -> SparseRows:
+def joined(blocks: list[Block], n_words: int) -> SparseRows:
     """All blocks' rows in the order of the words; the list is emptied."""
+    n_blocks = len(blocks)
     sizes = np.zeros(n_words + 1, dtype=np.int64)
     for block, (of_rows, _, _) in enumerate(blocks):
-        sizes[1 + block :: len(blocks)] = of_rows
+        sizes[1 + block :: n_blocks] = of_rows
     starts = np.cumsum(sizes)
-    columns = room_for_columns(starts[-1], n_words)
+    columns = empty_columns(starts[-1], n_words)
     values = np.empty(starts[-1], dtype=np.float32)
-    for block in range(len(blocks)):
-        of_rows, block_columns, block_values = blocks[block]
-        blocks[block] = None  # so that not all is in memory twice
+    for block in reversed(range(n_blocks)):
+        of_rows, block_columns, block_values = blocks.pop()  # so that not all is in memory twice
         begin = 0
-        for row, size in zip(range(block, n_words, len(blocks)), of_rows, strict=True):
-            place = slice(starts[row], starts[row] + size)
-            columns[place] = block_columns[begin : begin + size]
-            values[place] = block_values[begin : begin + size]
+        for row, size in zip(range(block, n_words, n_blocks), of_rows, strict=True):
+            part = slice(starts[row], starts[row] + size)
+            columns[part] = block_columns[begin : begin + size]
+            values[part] = block_values[begin : begin + size]
             begin += size
-    blocks.clear()
     return SparseRows(starts, columns, values)
 
 
 @njit(inline="always", **_exact)
-def _is_drawn(sentence: int, share: float, key: np.uint64) -> bool:
-    """Whether a sentence is in the sample; with a share of 1 all are."""
-    if share >= 1.0:
+def _is_drawn(sentence: int, fraction: float, key: np.uint64) -> bool:
+    """Whether a sentence is in the sample; with a fraction of 1 all are."""
+    if fraction >= 1.0:
         return True
     mixed = np.uint64(sentence) * np.uint64(0x9E3779B97F4A7C15) + key
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
-    return bool(np.float64(mixed >> np.uint64(11)) * 2.0**-53 < share)
+    return bool(np.float64(mixed >> np.uint64(11)) * 2.0**-53 < fraction)
 
 
-def room_for_columns(n: int, n_words: int) -> Columns:
+def empty_columns(n: int, n_words: int) -> Columns:
     """An array for n columns, of two bytes each where there are few enough words."""
     return np.empty(n, np.uint16) if n_words <= 1 << 16 else np.empty(n, np.int32)
 
 
 @njit(**_exact)
 def _row_sums(
-    ids: NDArray[np.int32], offsets: IntArray, radius: int, share: float, key: Any, sums: Any
+    ids: NDArray[np.int32], offsets: IntArray, radius: int, fraction: float, key: Any, sums: Any
 ) -> None:
     for s in range(len(offsets) - 1):
-        if not _is_drawn(s, share, key):
+        if not _is_drawn(s, fraction, key):
             continue
         for t in range(offsets[s], offsets[s + 1]):
             if ids[t] < 0:
@@ -242,21 +253,21 @@ def _count(
     ids: NDArray[np.int32],
     offsets: IntArray,
     radius: int,
-    share: float,
+    fraction: float,
     key: Any,
-    place: NDArray[np.int32],
+    row_of: NDArray[np.int32],
     together: NDArray[np.float64],
 ) -> None:
-    """Add up c for the words that have a place."""
+    """Add up c for the words that have a row."""
     weights = 1.0 / np.arange(1, radius + 1)
     for s in range(len(offsets) - 1):
-        if not _is_drawn(s, share, key):
+        if not _is_drawn(s, fraction, key):
             continue
         begin, end = offsets[s], offsets[s + 1]
         for t in range(begin, end):
-            if ids[t] < 0 or place[ids[t]] < 0:
+            if ids[t] < 0 or row_of[ids[t]] < 0:
                 continue
-            row = together[place[ids[t]]]
+            row = together[row_of[ids[t]]]
             for u in range(max(begin, t - radius), t):
                 if ids[u] >= 0:
                     row[ids[u]] += weights[t - u - 1]
