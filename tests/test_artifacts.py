@@ -206,6 +206,10 @@ def test_what_is_saved_over_another_takes_its_place_and_leaves_nothing(kept, fol
     assert kept.kind().is_saved(folder) and not kept.kind().is_saved(folder.parent)
 
 
+def test_all_that_is_in_force_was_flushed_to_the_disk(folder, flushed):
+    assert {path.stat().st_ino for path in (folder, *folder.rglob("*"))} <= flushed
+
+
 FOREIGN = [
     "arrays/measurements.npy",
     "encoder-notes/today.txt",
