@@ -113,7 +113,7 @@ def _in_the_middle(
     return new
 
 
-def standard_activations(vectors: Vectors, centres: Vectors, out: Vectors) -> None:
+def standard_activations(vectors: Vectors, centres: Vectors, out: Vectors | None = None) -> Vectors:
     """Nearness to the centres, of each neuron with mean 0 and variance 1 over the vectors.
 
     Parameters
@@ -121,9 +121,11 @@ def standard_activations(vectors: Vectors, centres: Vectors, out: Vectors) -> No
     vectors : float32 array (N, D)
         Rows of length 1; those of zeros get activations of zero.
     centres : float32 array (K, D)
-    out : float32 array (N, K)
+    out : float32 array (N, K), optional
         Where the activations go.
     """
+    if out is None:
+        out = np.empty((len(vectors), len(centres)), np.float32)
     known = np.asarray(vectors.any(axis=1, keepdims=True))  # (N, 1)
     n_known = max(int(known.sum()), 1)
     with one_blas_thread():
@@ -135,3 +137,4 @@ def standard_activations(vectors: Vectors, centres: Vectors, out: Vectors) -> No
             part = slice(start, start + _ROWS_AT_A_TIME)
             activations = (vectors[part] @ centres.T - means) / deviations
             out[part] = np.where(known[part], activations, 0)
+    return out

@@ -36,7 +36,7 @@ from shoestring.words.pooling import (
     check_context_weight,
     rows_in_context,
     sum_rows,
-    text_shares,
+    text_weights,
     zipf_counts,
 )
 from shoestring.words.word2vec_io import WordVectors
@@ -94,17 +94,7 @@ class CodeTable:
         segmented: bool = False,
         context_weight: float = 1.0,
     ) -> CodeTable:
-        """Make the static codes: the top k of each word's activations as a target.
-
-        Raises
-        ------
-        ParameterError
-            If ``n_active`` is not in [1, K].
-
-        Notes
-        -----
-        Cost: O(V K); a part of the activations at a time is read from the disk.
-        """
+        """Make the static codes: the top k of each word's activations as a target, in O(V K)."""
         n_neurons = activations.shape[1]
         codes = np.empty((len(words), -(-n_neurons // 8)), np.uint8)
         about = (counts, activations, segmented, context_weight)
@@ -122,13 +112,7 @@ class CodeTable:
         return replace(self, n_active=n_active, codes=codes)
 
     def known_activations(self, what: str) -> Activations:
-        """The activations.
-
-        Raises
-        ------
-        NotFittedError
-            If they were left out: ``what`` is not possible.
-        """
+        """The activations; a NotFittedError says what is not possible without them."""
         if self.activations is None:
             raise NotFittedError(
                 f"{what} needs the neurons' activations, and these vectors have codes alone. Save "
@@ -136,18 +120,8 @@ class CodeTable:
             )
         return self.activations
 
-    def without_activations(self) -> CodeTable:
-        """The codes alone."""
-        return replace(self, activations=None)
-
     def for_texts(self) -> CodeTable:
-        """What codes of texts need: words as targets alone, without those that add nothing.
-
-        Raises
-        ------
-        NotFittedError
-            If there are no activations.
-        """
+        """What codes of texts need: words as targets alone, without those that add nothing."""
         activations = self.known_activations("A code of a text")[self.first_target :]
         kept = np.flatnonzero(activations.any(axis=1))
         if len(kept) < len(self.words):
@@ -208,13 +182,7 @@ class CodeTable:
         return row
 
     def known_row(self, word: str) -> int:
-        """The row of a word.
-
-        Raises
-        ------
-        UnknownWordError
-            If it has none; names the nearest spellings.
-        """
+        """The row of a word; an UnknownWordError names the nearest spellings."""
         row = self.row(word)
         if row < 0:
             near = get_close_matches(word, self.words, n=3)
@@ -225,19 +193,9 @@ class CodeTable:
         return row
 
     def located(self, tokens: str | Sequence[str], position: int | str) -> tuple[list[str], int]:
-        """A word in its sentence: the sentence's tokens, and which of them it is.
+        """The tokens of the sentence that has a word, and which of them it is.
 
-        Parameters
-        ----------
-        tokens : str, or sequence of str
-            A text that is to be cut, or the tokens of a sentence.
-        position : int or str
-            Which token, or the word, the first of that kind.
-
-        Raises
-        ------
-        ParameterError
-            If there is no such token.
+        See :meth:`shoestring.words.BinaryVectors.in_context`.
         """
         sentences = self.sentences(tokens) if isinstance(tokens, str) else [list(tokens)]
         if isinstance(position, str):
@@ -258,19 +216,11 @@ class CodeTable:
         rows: IntArray,
         starts: IntArray,
         n_active: int,
-        shares: NDArray[np.float64] | None = None,
+        weights: NDArray[np.float64] | None = None,
     ) -> PackedArray:
-        """Packed codes of sums of rows of the activations; without a row there is no active bit.
-
-        Parameters
-        ----------
-        rows, starts, shares
-            As :func:`shoestring.words.pooling.sum_rows` takes them.
-        n_active : int
-            Active bits of a code.
-        """
+        """Packed codes of :func:`~shoestring.words.pooling.sum_rows`; of no row no active bit."""
         activations = self.known_activations("A code of several words")
-        sums = sum_rows(activations, rows, starts, shares)
+        sums = sum_rows(activations, rows, starts, weights)
         codes = pack_codes(top_k_bits(sums, n_active), self.n_neurons)
         codes[np.diff(starts) == 0] = 0
         return codes
@@ -303,8 +253,8 @@ class CodeTable:
         np.cumsum([len(bag) for bag in bags], out=starts[1:])
         rows = np.array([row for bag in bags for row in bag], np.int64)
         counts = zipf_counts(len(self.words)) if self.counts is None else self.counts
-        shares = text_shares(counts)[rows]
-        return self.codes_of_sums(rows + self.first_target, starts, n_active, shares)
+        weights = text_weights(counts)[rows]
+        return self.codes_of_sums(rows + self.first_target, starts, n_active, weights)
 
     def code_in_context(
         self,
@@ -317,21 +267,7 @@ class CodeTable:
     ) -> PackedArray:
         """The packed code (1, ceil(K / 8)) of a word in its sentence.
 
-        Parameters
-        ----------
-        tokens, at, window, n_active
-            The sentence, and which of its tokens.
-        unknown : {"error", "context"}
-            What to do with a word that has no vector.
-        context_weight : float, optional
-            Other than ``self.context_weight``.
-
-        Raises
-        ------
-        ParameterError
-            If ``unknown`` is neither, or the weight is out of range.
-        UnknownWordError
-            If the word has no vector and that is an error, or it and all around it have none.
+        See :meth:`shoestring.words.BinaryVectors.in_context`.
         """
         if unknown not in ("error", "context"):
             want = "'error' or 'context'"
@@ -341,10 +277,10 @@ class CodeTable:
         rows = [self.row(token) for token in tokens]
         if rows[at] < 0 and unknown == "error":
             self.known_row(tokens[at])  # raises, with the nearest spellings
-        summed, shares = rows_in_context(rows, at, window, self.first_target, weight)
+        summed, weights = rows_in_context(rows, at, window, self.first_target, weight)
         if not len(summed):
             raise UnknownWordError(f"Neither {tokens[at]!r} nor a word of its window has a vector.")
-        return self.codes_of_sums(summed, np.array([0, len(summed)]), n_active, shares)
+        return self.codes_of_sums(summed, np.array([0, len(summed)]), n_active, weights)
 
     def most_similar(
         self, positive: Any, negative: str | Sequence[str], n_active: int, n: int

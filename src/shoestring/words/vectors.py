@@ -13,6 +13,7 @@ Letters: V words, K neurons, N texts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -300,9 +301,8 @@ class BinaryVectors(TextTransformer):
         """
         table = self._codes
         sentence, at = table.located(tokens, position)
-        window, weight = self.window, self.context_weight
-        packed = table.code_in_context(sentence, at, window, self.n_active, unknown, weight)
-        return table.unpacked(packed[0])
+        choices = self.window, self.n_active, unknown, self.context_weight
+        return table.unpacked(table.code_in_context(sentence, at, *choices)[0])
 
     def most_similar_in_context(
         self, tokens: str | Sequence[str], position: int | str, topn: int = 10
@@ -334,9 +334,9 @@ class BinaryVectors(TextTransformer):
         ParameterError, StorageError
             If the folder holds other files; if it cannot be written: what was there stays.
         """
-        table = self._codes
+        table = self._codes if activations else replace(self._codes, activations=None)
         settings = {n: value for n, value in self.get_params().items() if n not in _NOT_SAVED}
-        save_table(Path(folder), table if activations else table.without_activations(), settings)
+        save_table(Path(folder), table, settings)
 
     @classmethod
     def load(cls, folder: str | Path) -> BinaryVectors:

@@ -1,8 +1,8 @@
 """Samples of no known class: how far is too far.
 
-The strangeness of a sample is its squared Mahalanobis distance to the nearest mean, less that to
+The novelty score of a sample is its squared Mahalanobis distance to the nearest mean, less that to
 the mean of all samples under their total covariance (relative Mahalanobis distance: Ren, Fort, Liu
-et al. 2021, arXiv 2106.09022): what is unusual in every way, as long texts are, is not strange for
+et al. 2021, arXiv 2106.09022): what is unusual in every way, as long texts are, is not novel for
 it. Were the features normal, the first term alone were chi-square (Lee et al. 2018, arXiv
 1807.03888); real ones are not, and a third of known texts lie beyond its 99 % (see
 ``benchmarks.classify``). So the threshold is a quantile of the kept samples, each left out of both
@@ -13,20 +13,20 @@ Letters: N samples, K kept ones, C classes, D features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoestring.classify.analytic import Metric, shrunk, total_scatter
 from shoestring.classify.leave_one_out import left_out
 from shoestring.classify.moments import Doubles, Moments
+from shoestring.classify.sample import Sample
 from shoestring.classify.solving import Solution, not_alone
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
-    """What strangeness is measured with, and that of the kept samples.
+class Novelty:
+    """What novelty is measured with, and the scores of the kept samples.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Rejection:
     middle : float64 array (1, R')
         Their mean, whitened by that.
     known : float64 array (K,)
-        Strangeness of the kept samples, each left out.
+        Scores of the kept samples, each left out.
     weights : float64 array (K,)
     """
 
@@ -51,38 +51,33 @@ class Rejection:
     weights: Doubles
 
     @classmethod
-    def of(
-        cls, moments: Moments, solution: Solution, rows: Doubles, labels: NDArray[np.int64],
-        weights: Doubles,
-    ) -> Rejection:  # fmt: skip
-        """Measure the kept samples (K, D), in the features that the layer uses."""
+    def of(cls, moments: Moments, solution: Solution, sample: Sample) -> Novelty:
+        """Measure the kept samples (K, D), in the features that the layer uses, about the shift."""
+        # all samples as one class
         scatter, mean = total_scatter(moments)
-        used = solution.n_used
+        used, shrinkage = solution.n_used, solution.shrinkage
         sizes, total = moments.sizes.sum(keepdims=True), np.array([moments.total])
-        whole = Moments(sizes, total, mean[None, :used], scatter[:used, :used])
-        far = Metric.of(shrunk(whole.covariance(), solution.shrinkage))
+        about_shift = mean[None, :used], scatter[:used, :used], np.zeros(used)
+        whole = Moments(sizes, total, *about_shift)
+        far = Metric.of(shrunk(whole.covariance(), shrinkage))
         middle = far.whiten(whole.means)
         known = np.zeros(0)
-        kept = not_alone(moments, labels, weights)
+        kept = not_alone(moments, sample)
         if solution.left_out is not None:
-            zeros = np.zeros(int(kept.sum()), np.int64)
-            white = far.whiten(rows[kept])
-            (seen,) = left_out(
-                white, zeros, weights[kept], middle, whole, None, solution.shrinkage,
-                (white.shape[1],),
-            )  # fmt: skip
+            white = far.whiten(kept.X)
+            as_one = replace(kept, X=white, labels=np.zeros_like(kept.labels))
+            (seen,) = left_out(as_one, middle, whole, None, shrinkage, white.shape[1:])
             known = solution.left_out.distances.min(axis=1) - seen.distances[:, 0]
         centres = solution.metric.whiten(moments.means[moments.sizes > 0, :used])
-        return cls(solution.metric, centres, far, middle, known, weights[kept])
+        return cls(solution.metric, centres, far, middle, known, kept.weights)
 
-    def strangeness(self, X: Doubles) -> Doubles:
+    def scores(self, X: Doubles) -> Doubles:
         """Of samples (N, D): (N,)."""
-        return _nearest(self.near.whiten(X), self.centres) - _nearest(
-            self.far.whiten(X), self.middle
-        )
+        from_classes = _nearest(self.near.whiten(X), self.centres)
+        return from_classes - _nearest(self.far.whiten(X), self.middle)
 
-    def cutoff(self, reject_at: float) -> float:
-        """The smallest strangeness that at most that share, and one sample more, exceeds."""
+    def threshold(self, reject_at: float) -> float:
+        """The smallest score that at most that share, and one sample more, exceeds."""
         order = np.argsort(self.known)
         total = self.weights.sum()
         reached = np.cumsum(self.weights[order]) / (total + total / len(order))

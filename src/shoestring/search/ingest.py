@@ -1,4 +1,4 @@
-"""How records come in: in batches, checked, their duplicates settled.
+"""How records come in: in batches, checked, their duplicates resolved.
 
 The caller holds the writer lock.
 """
@@ -6,7 +6,7 @@ The caller holds the writer lock.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -14,10 +14,10 @@ from typing import Literal
 from shoestring.errors import ParameterError, StorageError
 from shoestring.search import schema
 from shoestring.search.database import column, transaction
+from shoestring.text.tokens import tokenize
 from shoestring.types import Record
 
 OnDuplicate = Literal["error", "replace", "skip"]
-Tokenizer = Callable[[str], Sequence[str]]
 
 BATCH_CHARACTERS = 1 << 24  # a batch of very long texts ends before its number of records
 
@@ -58,44 +58,39 @@ def read_batches(records: Iterable[Record], batch_size: int) -> Iterator[list[Re
 
 
 def _check(record: Record) -> None:
-    if not (isinstance(record.id, str) and record.id and is_storable(record.id)):
+    if not _is_text(record.id) or not record.id:
         want = "a string of at least one character"
         raise ParameterError.of("id", "Record", want, record.id)
-    for name, value in (("text", record.text), ("label", record.label)):
-        if not (isinstance(value, str) and is_storable(value)) and not (
-            name == "label" and value is None
-        ):
+    for name, value in (
+        ("text", record.text),
+        ("label", "" if record.label is None else record.label),
+    ):
+        if not _is_text(value):
             want = "a string without lone surrogates"
             raise ParameterError.of(name, f"the record {record.id!r}", want, value)
 
 
-def is_storable(text: str) -> bool:
-    """Whether UTF-8 can say the text; half a surrogate pair, from a damaged file, it cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and schema.is_storable(value)
 
 
-def settle_duplicates(
+def add_batch(
+    connection: sqlite3.Connection, batch: Sequence[Record], on_duplicate: OnDuplicate
+) -> AddReport:
+    """Store a batch in one transaction."""
+    known = schema.keys_of(connection, [record.id for record in batch])
+    chosen, report = _resolve_duplicates(batch, known, on_duplicate)
+    tokens = [" ".join(tokenize(record.text)) for record in chosen]
+    with transaction(connection):
+        schema.delete_keys(connection, [known[r.id] for r in chosen if r.id in known])
+        schema.insert_records(connection, chosen, tokens)
+    return report
+
+
+def _resolve_duplicates(
     batch: Sequence[Record], known: Container[str], on_duplicate: OnDuplicate
 ) -> tuple[list[Record], AddReport]:
-    """Decide which records of a batch to store, as if they came one by one.
-
-    ``known`` are the ids that the index has.
-
-    Returns
-    -------
-    chosen : list of Record
-        At most one for an id: the last with "replace", the first with "skip".
-    report : AddReport
-
-    Raises
-    ------
-    ParameterError
-        If there are duplicates and ``on_duplicate`` is "error"; names them.
-    """
+    """The records of a batch to store, as if they came one by one: the last or first of an id."""
     chosen: dict[str, Record] = {}
     repeated: list[str] = []
     for record in batch:
@@ -104,35 +99,14 @@ def settle_duplicates(
             if on_duplicate == "skip":
                 continue
         chosen[record.id] = record
-    n_fresh, n_repeated = len(batch) - len(repeated), len(repeated)
+    if repeated and on_duplicate == "error":
+        want, hint = "records whose ids are new", "choose what to do with duplicates"
+        hint = f"Nothing was added; {hint}: replace or skip."
+        raise ParameterError.of("records", "SearchIndex.add", want, schema.named(repeated), hint)
+    n_added, counted = len(batch) - len(repeated), len(repeated)
     if on_duplicate == "replace":
-        return list(chosen.values()), AddReport(added=n_fresh, replaced=n_repeated)
-    if on_duplicate == "skip" or not repeated:
-        return list(chosen.values()), AddReport(added=n_fresh, skipped=n_repeated)
-    raise ParameterError.of(
-        "records",
-        "RecordStore.add",
-        "records whose ids are new",
-        named(repeated),
-        "Nothing was added; choose what to do with duplicates: replace or skip.",
-    )
-
-
-def add_batch(
-    connection: sqlite3.Connection,
-    batch: Sequence[Record],
-    on_duplicate: OnDuplicate,
-    tokenize: Tokenizer,
-) -> AddReport:
-    """Store a batch in one transaction."""
-    known = schema.keys_of(connection, [record.id for record in batch])
-    chosen, report = settle_duplicates(batch, known, on_duplicate)
-    tokens = [" ".join(tokenize(record.text)) for record in chosen]
-    first_key = schema.next_number(connection, "records")
-    with transaction(connection):
-        schema.delete_keys(connection, [known[r.id] for r in chosen if r.id in known])
-        schema.insert_records(connection, first_key, chosen, tokens)
-    return report
+        return list(chosen.values()), AddReport(n_added, replaced=counted)
+    return list(chosen.values()), AddReport(n_added, skipped=counted)
 
 
 def take_back(connection: sqlite3.Connection, first_key: int) -> None:
@@ -164,9 +138,3 @@ def _delete_from(connection: sqlite3.Connection, first_key: int) -> None:
     while len(keys := column(connection, sql, (first_key,))):
         with transaction(connection):
             schema.delete_keys(connection, keys.tolist())
-
-
-def named(ids: Sequence[str], n_shown: int = 5) -> list[str]:
-    """The first few ids, and how many more there are."""
-    n_more = len(ids) - n_shown
-    return [*ids[:n_shown], f"... and {n_more} more"] if n_more > 0 else list(ids)

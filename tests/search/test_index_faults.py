@@ -20,7 +20,6 @@ import pytest
 
 from shoestring import SearchIndex, score_with
 from shoestring.errors import (
-    BudgetError,
     FormatError,
     IntegrityError,
     ParameterError,
@@ -31,7 +30,7 @@ from shoestring.errors import (
 )
 from shoestring.models import LsaEncoder
 from shoestring.search import database
-from shoestring.search.ledger import ScoreLedger
+from shoestring.search.score_cache import ScoreCache
 
 no_fsync = pytest.mark.usefixtures("no_fsync")
 
@@ -119,9 +118,9 @@ def test_a_scorer_that_fails_in_a_build_loses_nothing_that_it_answered(
         build(path, scorer=broken.scorer, calls=600)
     assert "\n" not in str(caught.value)
     assert_works(path)
-    with ScoreLedger(path) as ledger:
-        assert ledger.count() == broken.answered.total()
-        assert ledger.count() >= 3 * after
+    with ScoreCache(path) as cache:
+        assert cache.count() == broken.answered.total()
+        assert cache.count() >= 3 * after
     whole = Faulty()
     index = build(path, None, whole.scorer, resume=True, calls=600)
     paid = whole.answered + broken.answered
@@ -296,7 +295,7 @@ def test_parameters_out_of_range_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ParameterError, match=message):
             index.query(*arguments)
     for options in ({"calls": -1}, {"minutes": 0}, {"minutes": -2.0}, {"minutes": float("nan")}):
-        with pytest.raises(BudgetError, match=next(iter(options))):
+        with pytest.raises(ParameterError, match=next(iter(options))):
             build(tmp_path / "other", **options)
     assert not (tmp_path / "other").exists()
     with pytest.raises(ParameterError, match="index"):
@@ -376,12 +375,12 @@ def test_a_truncated_file_is_named_and_a_resumed_build_mends_it_for_nothing(
 @no_fsync
 @pytest.mark.filterwarnings("ignore:1 of 6?1 new texts without a word that the word codes know")
 @pytest.mark.parametrize("encoder", ["lsa", "words"])
-@pytest.mark.parametrize("stage", ["fit_encoder", "encode_pending", "pay_for_anchors"])
+@pytest.mark.parametrize("stage", ["fit_encoder", "encode_pending", "score_anchors"])
 def test_a_build_stopped_at_any_stage_answers_and_takes_more(
     tmp_path: Path, stage: str, encoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, faulty = tmp_path / "index", Faulty()
-    module = "models" if stage == "fit_encoder" else "building"
+    module = "models" if stage == "fit_encoder" else "index"
     with monkeypatch.context() as patch:
 
         def stop(*_: Any, **__: Any) -> None:
@@ -449,8 +448,8 @@ def kill_builds(path: Path, log: Path, n_kills: int, seed: int) -> None:
             SearchIndex.open(path).query("a white scarf", calls=0)
     build_slowly(path, log)
     assert_works(path)
-    with ScoreLedger(path) as ledger:
-        n_kept = ledger.count()
+    with ScoreCache(path) as cache:
+        n_kept = cache.count()
     print(json.dumps({"killed": n_killed, "paid": n_paid(log), "kept": n_kept}))
 
 

@@ -22,22 +22,28 @@ from tqdm import tqdm
 
 from shoestring.artifacts import CONFIG
 from shoestring.encoders import AUTO
-from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
+from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
-from shoestring.search import building, querying
+from shoestring.search.build import (
+    choose_anchors,
+    encode_pending,
+    fit_index_model,
+    score_anchors,
+)
 from shoestring.search.features import IndexRows
-from shoestring.search.folder import release_folder
-from shoestring.search.generations import View
-from shoestring.search.intake import AddReport, OnDuplicate, is_storable
-from shoestring.search.ledger import ScoreLedger
+from shoestring.search.ingest import AddReport, OnDuplicate
 from shoestring.search.models import Models
-from shoestring.search.paying import Payer
-from shoestring.search.snapshot import Snapshot
+from shoestring.search.query import IndexModel, first_guess, pair_features, search_rounds
+from shoestring.search.schema import is_storable
+from shoestring.search.score_cache import CachedScorer, ScoreCache
+from shoestring.search.snapshot import Snapshot, View
 from shoestring.search.store import RecordStore
 from shoestring.text import read_records
 from shoestring.types import Hit, Hits, PairScorer, Record
 
 DEFAULT_CALLS = 50
+_UNBOUNDED = 1 << 62
 
 
 class SearchIndex:
@@ -87,7 +93,7 @@ class SearchIndex:
         seed: int = 0,
         progress: bool = True,
     ) -> SearchIndex:
-        """Build an index, or go on with one.
+        """Build an index, or continue an interrupted build.
 
         Parameters
         ----------
@@ -103,12 +109,8 @@ class SearchIndex:
             "minilm", "lsa" (lexical vectors, any language), "words" (packed codes of 50 bytes, any
             language, trained on these texts), a model folder, or a folder of saved
             :class:`~shoestring.BinaryVectors`, which is copied into the index; see ``scorer``.
-        queries : sequence of str, optional
-            What users ask, to choose anchor queries from; by default first sentences of the texts.
-        calls : int
-            Calls of the scorer that may be spent on anchor scores now; 0 is allowed.
-        minutes : float, optional
-            Stop paying for anchor scores after so much time; without ``calls`` the only bound.
+        queries, calls, minutes
+            As :meth:`calibrate`, which is the last stage.
         text, id : str
             Columns, see :func:`~shoestring.read_records`.
         on_duplicate : {"error", "replace", "skip"}
@@ -116,7 +118,7 @@ class SearchIndex:
             Keep every text's token vectors (int8, some 27 kB a text; the size is told before), so
             that MiniLM's token interaction needs no model run for a text. For small indexes.
         resume : bool
-            Go on with an interrupted build, or add anchor scores to a finished one.
+            Continue an interrupted build; also with other models, more records or more calls.
         seed : int
             Of the choice of anchor queries.
         progress : bool
@@ -137,37 +139,31 @@ class SearchIndex:
             codes know; if ``calls`` pay for nothing, because there is no scorer or no text that an
             anchor query can be taken from.
         """
-        if minutes is not None and not minutes > 0:
-            raise BudgetError(
-                f"minutes must be above 0. Got {minutes!r}; leave it out for no bound."
-            )
-        if calls < 0:
-            raise BudgetError(f"calls must be at least 0. Got {calls!r}; 0 pays for none.")
-        deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
-        given = None if scorer is None or isinstance(scorer, str) else load_scorer(scorer)
-        # a wrong file name stops here
+        budget = _budget(calls, minutes)
+        name = scorer if isinstance(scorer, str) else ""
+        given = None if scorer is None or name else load_scorer(scorer)
+        # A wrong file name stops here, before anything is written.
         source = None if records is None else read_records(records, text=text, id=id)
         if resume and is_index(path):
             index = cls.open(path, scorer=given)
-            index.models.restore()
-            index.models.name_others(encoder, scorer if isinstance(scorer, str) else AUTO)
+            index.models.discard_damaged()
+            index.models.change(encoder, name or AUTO)
             if source is not None:
                 known = "skip" if on_duplicate == "error" else on_duplicate
-                index._take_in(source, known, progress)
+                index._ingest(source, known, progress)
         elif source is None:
             want = "a file, frame or list"
             raise ParameterError.of("records", "SearchIndex.build", want, None)
         else:
-            settings: dict[str, Any] = {
-                "encoder": encoder,
-                "scorer": scorer if isinstance(scorer, str) else "",
-                "token_table": token_table,
-            }
+            settings = {"encoder": encoder, "scorer": name, "token_table": token_table}
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
             index = cls._begin(path, settings, given, source, on_duplicate, seed, progress)
-        budget_calls = calls if calls or minutes is None else 1 << 62
-        index._finish(queries, building.Budget(budget_calls, deadline), seed, progress)
+        if len(index):
+            index.models.prepare(seed)
+            encode_pending(index._store, index.models, progress=progress)
+            index.models.build_token_table(progress=progress)
+            index._calibrate(budget, queries, seed, progress)
         return index
 
     @classmethod
@@ -185,12 +181,12 @@ class SearchIndex:
         is_new = not Path(path).exists()
         index = cls(RecordStore.create(path, settings), given)
         try:
-            index._take_in(records, on_duplicate, progress)
-            index.models.settle(seed)
+            index._ingest(records, on_duplicate, progress)
+            index.models.prepare(seed)
         except Exception as error:
             if isinstance(error, ParameterError) or not len(index):
                 with suppress(OSError):  # why they are refused matters more
-                    release_folder(index.path)
+                    index._store.remove()
                     if is_new:
                         index.path.rmdir()
             raise
@@ -202,28 +198,55 @@ class SearchIndex:
         given = None if scorer is None else load_scorer(scorer)
         return cls(RecordStore.open(path), given)
 
-    def _take_in(
+    def _ingest(
         self, records: Iterable[Record], on_duplicate: OnDuplicate, progress: bool
     ) -> AddReport:
         with tqdm(desc="records", unit="text", disable=not progress) as bar:
             return self._store.add(records, on_duplicate=on_duplicate, progress=bar.update)
 
-    def _finish(
-        self, queries: Sequence[str] | None, budget: building.Budget, seed: int, progress: bool
-    ) -> None:
-        """Whatever is missing: models, vectors, anchor scores, taste."""
-        store = self._store
-        if not len(self):
-            return
-        self.models.settle(seed)
-        building.encode_pending(store, self.models.encoder, progress=progress)
-        self.models.keep_tokens(progress=progress)
-        scorer = self._scorer_to_pay() if budget.calls else None
-        if scorer is not None:
-            encoder = self.models.encoder
-            chosen = building.choose_anchors(store, encoder, queries, seed)
-            building.pay_for_anchors(store, encoder, scorer, chosen, budget, progress=progress)
-        building.publish_taste(store, self.models.encoder, self.models.scorer_name)
+    def calibrate(
+        self,
+        calls: int = 0,
+        *,
+        minutes: float | None = None,
+        queries: Sequence[str] | None = None,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> int:
+        """Spend calls on anchor scores, and fit the score model to all scores paid so far.
+
+        Parameters
+        ----------
+        calls : int
+            Calls of the scorer to spend at most; 0 spends none, or what ``minutes`` allow.
+        minutes : float, optional
+            Time limit for the calls.
+        queries : sequence of str, optional
+            What users ask, to choose anchor queries from; by default first sentences of the texts.
+        seed : int
+            Of the choice of anchor queries.
+
+        Returns
+        -------
+        int
+            The calls spent.
+
+        Raises
+        ------
+        ParameterError, ScorerError
+            What the scorer had answered before stays paid for.
+        """
+        return self._calibrate(_budget(calls, minutes), queries, seed, progress)
+
+    def _calibrate(
+        self, budget: tuple[int, Clock], queries: Sequence[str] | None, seed: int, progress: bool
+    ) -> int:
+        spent, (calls, clock) = 0, budget
+        if calls and self._can_pay():
+            chosen = choose_anchors(self._store, self.models, queries, seed)
+            spent = score_anchors(self._store, self.models, chosen, calls, clock, progress=progress)
+        fit_index_model(self._store, self.models)
+        return spent
 
     @property
     def path(self) -> Path:
@@ -270,23 +293,18 @@ class SearchIndex:
         with self._store.snapshot() as snapshot:
             if not len(snapshot):
                 return Hits((), 0, time.perf_counter() - began)
-            return self._search(snapshot, text, k, budget, began)
-
-    def _search(self, snapshot: Snapshot, text: str, k: int, calls: int, began: float) -> Hits:
-        scorer = self._scorer_to_pay() if calls else None
-        rows, learnt, features, guess = self.first_look(snapshot, text)
-        payer = None
-        with ScoreLedger(self.path) as ledger:
-            known = rows.known_scores(*ledger.row(self.models.scorer_name, text))
-            if scorer is not None:
-                payer = Payer(scorer, snapshot, rows.keys, text, ledger, self.models.lock)
-            rounds = querying.search_rounds(rows, learnt, features, guess, known, calls, payer)
-        found, scores, exact = rounds.ranking(min(k, rows.n_live))
-        keys = rows.keys[found]
-        texts, ids = snapshot.texts(keys), snapshot.ids(keys)
+            can_pay = budget > 0 and self._can_pay()
+            rows, model, features, guess = self.first_look(snapshot, text)
+            with ScoreCache(self.path) as cache:
+                known = rows.known_scores(*cache.row(self.models.scorer_name, text))
+                score = CachedScorer(self.models, snapshot, rows.keys, text, cache)
+                rounds = search_rounds(
+                    rows, model, features, guess, known, budget, score if can_pay else None
+                )
+            found, scores, exact = rounds.ranking(min(k, rows.n_live))
+            texts, ids = snapshot.texts(rows.keys[found]), snapshot.ids(rows.keys[found])
         hits = zip(ids, texts, scores.tolist(), exact.tolist(), strict=True)
-        n_paid = payer.calls if payer else 0
-        return Hits(tuple(Hit(*hit) for hit in hits), n_paid, time.perf_counter() - began)
+        return Hits(tuple(Hit(*hit) for hit in hits), score.calls, time.perf_counter() - began)
 
     def snapshot(self) -> Snapshot:
         """A whole, consistent view of the records and arrays; close it soon."""
@@ -294,26 +312,25 @@ class SearchIndex:
 
     def first_look(
         self, snapshot: Snapshot, text: str
-    ) -> tuple[IndexRows, querying.Learnt, NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[IndexRows, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
         """What is known of a query before the scorer is asked.
 
         Returns
         -------
-        rows, learnt
+        rows, model
             Of the snapshot.
         features : float32 array (N, 4)
             The cheap features of :func:`~shoestring.search.features.cheap_features`.
         guess : float32 array (N,)
             The first guess.
         """
-        rows, learnt = self._rows(snapshot), querying.Learnt.from_attrs(snapshot.attrs)
+        rows, model = self._rows(snapshot), IndexModel.from_attrs(snapshot.view.attrs)
         vector: NDArray[Any] = np.zeros(0, np.float32)
-        if rows.segments:  # else the build was interrupted: there may be no encoder yet
-            with self.models.lock:
-                vector = self.models.encoder.encode([text])[0]
-        features = querying.pair_features(snapshot, rows, text, vector)
-        guess = querying.first_guess(rows, learnt, features, lexical=self.models.is_lexical)
-        return rows, learnt, features, guess
+        if rows.n_stored:  # else the build was interrupted: there may be no encoder yet
+            vector = self.models.encode([text])[0]
+        features = pair_features(snapshot, rows, text, vector)
+        guess = first_guess(rows, model, features, lexical=self.models.is_lexical)
+        return rows, model, features, guess
 
     def _rows(self, snapshot: Snapshot) -> IndexRows:
         """The rows of a view, kept until the index changes."""
@@ -322,18 +339,19 @@ class SearchIndex:
             held = self._held = (snapshot.view, IndexRows(snapshot.view))
         return held[1]
 
-    def _scorer_to_pay(self) -> PairScorer | None:
-        scorer = self.models.scorer
-        if scorer is None:
-            name = self._store.settings.get("scorer_name")
-            what = f"was built with the scorer {name!r}" if name else "has no scorer"
-            warnings.warn(
-                f"{self.path} {what}, so the answers are estimates. "
-                "Pass scorer=... to SearchIndex.open to pay for exact scores.",
-                ShoestringWarning,
-                stacklevel=4,
-            )
-        return scorer
+    def _can_pay(self) -> bool:
+        """Whether there is a scorer; a warning says so where there is none."""
+        if self.models.scorer is not None:
+            return True
+        name = self._store.settings.get("scorer_name")
+        what = f"was built with the scorer {name!r}" if name else "has no scorer"
+        warnings.warn(
+            f"{self.path} {what}, so the answers are estimates. "
+            "Pass scorer=... to SearchIndex.open to pay for exact scores.",
+            ShoestringWarning,
+            stacklevel=3,
+        )
+        return False
 
     def add(
         self,
@@ -346,8 +364,8 @@ class SearchIndex:
     ) -> AddReport:
         """Add records: they are found from now on.
 
-        They are ranked by their vectors and words until ``build(path, resume=True, calls=...)``
-        scores them with the anchor queries.
+        They are ranked by their vectors and words until :meth:`calibrate` scores them with the
+        anchor queries.
 
         Parameters
         ----------
@@ -360,31 +378,59 @@ class SearchIndex:
             How many were added, replaced, skipped.
         """
         source = read_records(records, text=text, id=id)
-        report = self._take_in(source, on_duplicate, progress)
-        self.models.settle(seed=0)  # where the build was interrupted before
-        building.encode_pending(self._store, self.models.encoder, progress=progress)
+        report = self._ingest(source, on_duplicate, progress)
+        self.models.prepare(seed=0)  # where the build was interrupted before
+        encode_pending(self._store, self.models, progress=progress)
         return report
 
     def delete(self, ids: Iterable[str], *, missing: Literal["error", "skip"] = "error") -> int:
-        """Delete records by the user's ids; returns how many there were."""
+        """Delete records by the user's ids; returns how many there were.
+
+        Their rows stay in the files of the arrays until :meth:`compact`.
+        """
         return self._store.delete(ids, missing=missing)
+
+    def compact(self) -> int:
+        """Write the arrays anew without the rows of deleted records; returns how many went."""
+        return self._store.compact()
+
+    def check(self) -> None:
+        """Check that records, words, arrays and scores are sound and agree; reads all of them.
+
+        Raises
+        ------
+        IntegrityError
+            If they do not: which file, and how to repair it.
+        """
+        self._store.verify()
+        with ScoreCache(self.path) as cache:
+            cache.verify()
+        if len(self):
+            _ = self.models.encoder
 
     def info(self) -> dict[str, Any]:
         """What the index holds, what was paid for it, and how large it is."""
         settings = self._store.settings
-        with self._store.snapshot() as snapshot, ScoreLedger(self.path) as ledger:
-            learnt = querying.Learnt.from_attrs(snapshot.attrs)
+        with self._store.snapshot() as snapshot, ScoreCache(self.path) as cache:
+            model = IndexModel.from_attrs(snapshot.view.attrs)
             return {
                 "path": str(self.path),
                 "records": len(snapshot),
                 "records_without_vectors": len(snapshot.pending_keys),
+                "deleted_rows": int(np.count_nonzero(snapshot.view.deleted)),
                 "encoder": settings["encoder"],
                 "scorer": settings["scorer"] or settings.get("scorer_name") or None,
-                "anchor_queries": len(learnt.anchors),
-                "scores_paid": ledger.count(),
-                "generation": snapshot.generation,
+                "anchor_queries": len(model.anchors),
+                "scores_paid": cache.count(),
                 "bytes": sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file()),
             }
+
+
+def _budget(calls: int, minutes: float | None) -> tuple[int, Clock]:
+    """Calls to spend at most, and until when."""
+    if calls < 0:
+        raise ParameterError.of("calls", "SearchIndex.build", "at least 0; 0 pays for none", calls)
+    return calls if calls or minutes is None else _UNBOUNDED, Clock(minutes)
 
 
 def is_index(path: str | Path) -> bool:

@@ -2,7 +2,7 @@
 
 A score belongs to a scorer, a query and a text. The text is known by a 64-bit digest and not by its
 record, so that a text that is deleted and added again is not paid for again; two different texts
-among a million share one with a chance of 3e-8. The ledger is a database of its own: a query that
+among a million share one with a chance of 3e-8. The cache is a database of its own: a query that
 pays for scores never waits for a long build.
 
 Letters: n texts.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,9 @@ from shoestring.search.database import (
     is_unwritable,
     transaction,
 )
-from shoestring.types import IntArray
+from shoestring.search.models import Models
+from shoestring.search.snapshot import Snapshot
+from shoestring.types import FloatArray, IntArray
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS scorers (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
@@ -58,29 +61,29 @@ def text_digests(texts: Iterable[str]) -> IntArray:
     return np.frombuffer(b"".join(parts), dtype="<i8").astype(np.int64)
 
 
-class ScoreLedger:
+class ScoreCache:
     """The paid scores of an index folder, for any number of threads and processes.
 
     Parameters
     ----------
     folder : str or Path
-        Of the index. Where it cannot be written the ledger is read-only: what is known is
+        Of the index. Where it cannot be written the cache is read-only: what is known is
         answered, and :meth:`put` says False.
 
     Examples
     --------
     >>> import tempfile
-    >>> with ScoreLedger(tempfile.mkdtemp()) as ledger:
+    >>> with ScoreCache(tempfile.mkdtemp()) as cache:
     ...     digests = text_digests(["a text", "another"])
-    ...     ledger.put("minilm", "a query", digests[:1], [0.5])
-    ...     ledger.get("minilm", "a query", digests)
+    ...     cache.put("minilm", "a query", digests[:1], [0.5])
+    ...     cache.get("minilm", "a query", digests)
     True
     array([0.5, nan])
     """
 
     def __init__(self, folder: str | Path) -> None:
         if not Path(folder).is_dir():
-            raise ParameterError.of("folder", "ScoreLedger", "the folder of an index", str(folder))
+            raise ParameterError.of("folder", "ScoreCache", "the folder of an index", str(folder))
         self.path = Path(folder) / "scores.sqlite"
         self.read_only = False
         self._explained = partial(explained, self.path, _REPAIR)
@@ -101,14 +104,14 @@ class ScoreLedger:
             sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         )
 
-    def __enter__(self) -> ScoreLedger:
+    def __enter__(self) -> ScoreCache:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the ledger; closing twice does no harm."""
+        """Close the cache; closing twice does no harm."""
         with self._lock:
             self._connection.close()
 
@@ -142,7 +145,7 @@ class ScoreLedger:
         Returns
         -------
         bool
-            False if the ledger is read-only and they were not kept.
+            False if the cache is read-only and they were not kept.
 
         Raises
         ------
@@ -155,7 +158,7 @@ class ScoreLedger:
             raise ShapeError(f"{keys.shape} digests and {values.shape} scores must be as many.")
         if not np.isfinite(values).all():
             bad = float(values[~np.isfinite(values)][0])
-            raise ParameterError.of("scores", "ScoreLedger.put", "finite numbers", bad)
+            raise ParameterError.of("scores", "ScoreCache.put", "finite numbers", bad)
         if self.read_only:
             return False
         with self._lock, self._explained(), transaction(self._connection) as connection:
@@ -208,6 +211,13 @@ class ScoreLedger:
             pairs = np.fromiter(cursor, dtype=[("digest", np.int64), ("score", np.float64)])
         return pairs["digest"].copy(), pairs["score"].copy()
 
+    def verify(self) -> None:
+        """Read everything; IntegrityError if the database is damaged."""
+        with self._lock, self._explained():
+            found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+
     def count(self, scorer: str | None = None) -> int:
         """How many scores are kept, of one scorer or of all."""
         with self._lock, self._explained():
@@ -216,6 +226,56 @@ class ScoreLedger:
             number = _number(self._connection, "scorers", scorer)
             sql = "SELECT count(*) FROM scores WHERE scorer = ?"
             return int(column(self._connection, sql, (number,))[0])
+
+
+class CachedScorer:
+    """Exact scores of rows of a snapshot with a query; what was paid for before is free.
+
+    Parameters
+    ----------
+    models : Models
+        Whose scorer is asked; one thread at a time.
+    snapshot : Snapshot
+    keys : int64 array (N,)
+        Of the rows.
+    query : str
+    cache : ScoreCache
+        Where every answer is kept at once.
+
+    Attributes
+    ----------
+    calls : int
+        Pairs that the scorer was asked for so far.
+    seconds : float
+        How long it took.
+    """
+
+    def __init__(
+        self, models: Models, snapshot: Snapshot, keys: IntArray, query: str, cache: ScoreCache
+    ) -> None:
+        self.calls, self.seconds = 0, 0.0
+        self._models, self._snapshot, self._keys = models, snapshot, keys
+        self._query, self._cache = query, cache
+
+    def __call__(self, rows: IntArray) -> FloatArray:
+        """The scores (n,) of n rows; ScorerError if the scorer fails."""
+        texts = self._snapshot.texts(self._keys[rows])
+        digests, first, which = np.unique(
+            text_digests(texts), return_index=True, return_inverse=True
+        )  # equal texts are paid for once
+        name = self._models.scorer_name
+        scores = self._cache.get(name, self._query, digests)
+        unpaid = np.flatnonzero(np.isnan(scores))
+        unpaid = unpaid[np.argsort(first[unpaid])]
+        step = self._models.batch_size
+        for start in range(0, len(unpaid), step):
+            batch = unpaid[start : start + step]
+            began = time.perf_counter()
+            scores[batch] = self._models.score([(self._query, texts[i]) for i in first[batch]])
+            self.seconds += time.perf_counter() - began
+            self.calls += len(batch)
+            self._cache.put(name, self._query, digests[batch], scores[batch])
+        return np.asarray(scores[which])
 
 
 def _with_tables(connection: sqlite3.Connection) -> sqlite3.Connection:

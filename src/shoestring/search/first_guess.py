@@ -1,7 +1,7 @@
-r"""What paid scores teach about a scorer's taste: the mathematics alone.
+r"""A first guess of a scorer's scores, learnt from those that were paid for: the mathematics alone.
 
 A first guess of a scorer's score with an item is made of cheap things z: how near the vectors are,
-what BM25 says, and the item's own level (some texts please a scorer whatever the query). How much
+what BM25 says, and the item's bias (some texts please a scorer whatever the query). How much
 each counts differs from query to query, around what is common to all (random coefficients):
 
 .. math:: y_{ji} = a_j + z_{ji}^T(\beta + b_j) + r_{ji},\quad
@@ -12,14 +12,14 @@ for query j, item i and feature k, z of unit spread. Before anything is known th
 promising items alone, bend the guess no further than they can vouch for, and many make it their
 own. How much queries differ, t, is learnt too, from a first idea that counts for some queries. What
 is uncertain for a new query, the spread of b and of beta, goes into its rounds
-(:mod:`~shoestring.search.cur`) as a prior: :attr:`Taste.loadings`.
+(:mod:`~shoestring.search.cur`) as a prior: :attr:`ScoreModel.loadings`.
 
-The level of an item is its mean residual, shrunk by the ratio of the two variances, and leaves out
+The bias of an item is its mean residual, shrunk by the ratio of the two variances, and leaves out
 query j's own score where it explains that score (otherwise the fit would trust it too much). The
 residuals r, zero where a pair was not scored, are the item features that make the rounds a CUR
 decomposition; an item that was seldom scored has a short row, and is moved little by it.
 
-Letters: N items, m queries, c cheap features of a pair, d = c + 1 with the level.
+Letters: N items, m queries, c cheap features of a pair, d = c + 1 with the item's bias.
 
 Not covered: anything non-linear (boosted trees on the same features were worse; docs/log.md).
 """
@@ -43,13 +43,13 @@ LEAST_SPREAD = 1e-9  # of a feature; below there is nothing but rounding, and it
 
 
 @dataclass(frozen=True, slots=True)
-class Taste:
+class ScoreModel:
     """A linear first guess in the units of the scorer, and how far a query may leave it.
 
     Parameters
     ----------
     weights : array (d,)
-        Of the c cheap features and the item's level.
+        Of the c cheap features and the item's bias.
     constant : float
     residual_variance : float
         Of a score around the guess.
@@ -63,24 +63,24 @@ class Taste:
     residual_variance: float
     loadings: Floats
 
-    def guess(self, features: FloatArray, level: FloatArray) -> FloatArray:
-        """The first guess for N items from their features (N, c) and levels (N,): float32 (N,)."""
+    def guess(self, features: FloatArray, item_bias: FloatArray) -> FloatArray:
+        """The first guess for N items from their features (N, c) and biases (N,): float32 (N,)."""
         columns = features @ self.weights[:-1].astype(np.float32)
-        columns += level * np.float32(self.weights[-1])
+        columns += item_bias * np.float32(self.weights[-1])
         columns += np.float32(self.constant)
         return np.asarray(columns)
 
-    def deviations(self, features: FloatArray, level: FloatArray) -> NDArray[np.float32]:
+    def deviations(self, features: FloatArray, item_bias: FloatArray) -> NDArray[np.float32]:
         """Columns (N, n), centred, along which a query may leave the guess."""
         loadings = self.loadings.astype(np.float32)
-        columns = features @ loadings[:-1] + level[:, None] * loadings[-1]
+        columns = features @ loadings[:-1] + item_bias[:, None] * loadings[-1]
         return np.asarray(columns - columns.mean(axis=0), dtype=np.float32)
 
 
-def fit_taste(
+def fit_score_model(
     scores: FloatArray, features: Sequence[FloatArray], direction: Floats
-) -> tuple[Taste, FloatArray, FloatArray]:
-    """Learn a scorer's taste from the scores of some queries.
+) -> tuple[ScoreModel, FloatArray, FloatArray]:
+    """Fit a score model to the scores of some queries.
 
     Parameters
     ----------
@@ -89,12 +89,12 @@ def fit_taste(
     features : sequence of m arrays (N, c)
         The cheap features of each query with all items.
     direction : array (c,)
-        u, the weights of an untaught guess; their scale does not matter.
+        u, the weights of the default guess; their scale does not matter.
 
     Returns
     -------
-    taste : Taste
-    level : float32 array (N,)
+    model : ScoreModel
+    item_bias : float32 array (N,)
         Of each item, 0 where nothing is known.
     residuals : float32 array (N, m)
         Scores less their query's own line, 0 where a pair was not scored.
@@ -102,8 +102,8 @@ def fit_taste(
     Notes
     -----
     Cost: O(m N c^2). Source: the hierarchical linear model of Lindley & Smith (1972) and Swamy
-    (1970), its variances by expectation and maximisation (Dempster, Laird & Rubin 1977); the level
-    by best linear unbiased prediction (Henderson 1975), its variance ratio by moments.
+    (1970), its variances by expectation and maximisation (Dempster, Laird & Rubin 1977); the item
+    bias by best linear unbiased prediction (Henderson 1975), its variance ratio by moments.
     """
     known = np.isfinite(scores)
     known_scores = [row[mask].astype(np.float64) for row, mask in zip(scores, known, strict=True)]
@@ -112,13 +112,13 @@ def fit_taste(
     residuals = _fit(plain, known, known_scores, start)[1]
     n_known, total = known.sum(axis=0), residuals.sum(axis=0, dtype=np.float64)
     shrink = _variance_ratio(residuals, known)
-    levelled = []
+    with_bias = []
     for z, residual, is_known in zip(features, residuals, known, strict=True):
         others = (total - residual) / (n_known - is_known + shrink)
-        levelled.append(np.hstack([z, others[:, None].astype(z.dtype)]))
-    taste, residuals = _fit(levelled, known, known_scores, start)
-    level = (total / (n_known + shrink)).astype(np.float32)
-    return taste, level, np.ascontiguousarray(residuals.T)
+        with_bias.append(np.hstack([z, others[:, None].astype(z.dtype)]))
+    model, residuals = _fit(with_bias, known, known_scores, start)
+    item_bias = (total / (n_known + shrink)).astype(np.float32)
+    return model, item_bias, np.ascontiguousarray(residuals.T)
 
 
 def _fit(
@@ -126,8 +126,8 @@ def _fit(
     known: NDArray[np.bool_],
     scores: Sequence[Floats],
     direction: Floats,
-) -> tuple[Taste, NDArray[np.float32]]:
-    """The model above: the taste, and the residuals (m, N) around each query's own line."""
+) -> tuple[ScoreModel, NDArray[np.float32]]:
+    """The model above, and the residuals (m, N) around each query's own line."""
     mean, spread = _mean_and_spread(features)
     lines = [
         _Line.of(z[mask], y, mean, spread)
@@ -151,8 +151,8 @@ def _fit(
     variance = float(np.mean(np.square(residuals[known], dtype=np.float64)))
     loadings = np.linalg.cholesky(covariance + np.diag(t)) / spread[:, None]
     weights, constant = common / spread, float(np.mean(constants))
-    taste = Taste(weights, constant - float(mean @ weights), max(variance, 1e-12), loadings)
-    return taste, residuals
+    model = ScoreModel(weights, constant - float(mean @ weights), max(variance, 1e-12), loadings)
+    return model, residuals
 
 
 def _common_weights(
@@ -234,6 +234,6 @@ def _variance_ratio(residuals: FloatArray, known: NDArray[np.bool_]) -> float:
         return 1.0
     sums = residuals[:, several].sum(axis=0, dtype=np.float64)
     squares = np.square(residuals[:, several], dtype=np.float64).sum(axis=0)
-    pairs = float(np.mean((sums**2 - squares) / (n[several] * (n[several] - 1))))  # level variance
+    pairs = float(np.mean((sums**2 - squares) / (n[several] * (n[several] - 1))))  # of the bias
     whole = float(squares.sum() / n[several].sum())
     return float(np.clip((whole - pairs) / max(pairs, 1e-12), 0.1, 10.0))

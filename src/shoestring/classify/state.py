@@ -8,7 +8,6 @@ Letters: N samples, C classes, D features, M random features.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -21,8 +20,8 @@ from numpy.typing import NDArray
 
 from shoestring.classify import checks
 from shoestring.classify.expansion import Expansion
-from shoestring.classify.moments import Doubles, Moments, merged, moments_of, without
-from shoestring.classify.sample import Hashes, Sample, key_hashes, row_hashes
+from shoestring.classify.moments import Doubles, Moments, merged, moments_of, without, without_class
+from shoestring.classify.sample import Hashes, Sample, key_hashes, keys_of, row_hashes
 from shoestring.errors import ParameterError
 from shoestring.parallel import n_cores, one_blas_thread
 
@@ -31,18 +30,7 @@ NUMBERS = 1 << 21  # of a block, expanded: 16 MB
 LEAST_ROWS = 256
 AT_ONCE = 1 << 22  # numbers of the scatters that wait to be added up
 SHIFTED = 256  # samples whose mean is the shift
-
-
-BUILT_BY = ("class_scatters", "random_state", "expansion", "n_random", "scale", "sample_size")
-
-
-def expansion_of(n_features: int, how: dict[str, Any]) -> Expansion | None:
-    """The random features that were asked for, drawn by the seed."""
-    if how["expansion"] is None or how["n_random"] == 0:
-        return None
-    kind = "relu" if how["expansion"] == "auto" else how["expansion"]
-    seed, n_random = int(how["random_state"]), int(how["n_random"])
-    return Expansion.drawn(kind, n_features, n_random, scale=how["scale"], seed=seed)
+BUILT_BY = ("class_scatters", "random_state", "expansion", "n_random", "sample_size")
 
 
 class Block(NamedTuple):
@@ -55,9 +43,7 @@ class Block(NamedTuple):
 
     def part(self, chosen: NDArray[np.bool_] | slice) -> Block:
         """Some of them."""
-        weights = None if self.weights is None else self.weights[chosen]
-        keys = None if self.keys is None else self.keys[chosen]
-        return Block(self.X[chosen], self.y[chosen], weights, keys)
+        return Block(*(None if array is None else array[chosen] for array in self))  # type: ignore[arg-type]
 
     def cut(self, step: int) -> Iterator[Block]:
         """Parts of so many, in their order."""
@@ -76,27 +62,33 @@ class State:
         In all features.
     sample : Sample
         In the given features.
+    settings : dict
+        The parameters of :class:`~shoestring.classify.softmax.AnalyticSoftmax` that cannot change
+        any more (:data:`BUILT_BY`).
     expansion : Expansion or None
-    how : dict
-        The parameters of :class:`~shoestring.classify.softmax.AnalyticSoftmax` that it was begun
-        with (:data:`BUILT_BY`).
     """
 
     classes: NDArray[Any]
     moments: Moments
     sample: Sample
+    settings: dict[str, Any]
     expansion: Expansion | None
-    how: dict[str, Any]
 
     @classmethod
     def new(cls, n_features: int, dtype: np.dtype[Any], params: dict[str, Any]) -> State:
         """Nothing learnt yet."""
-        how = {name: params[name] for name in BUILT_BY}
-        expansion = expansion_of(n_features, how)
+        settings = {name: params[name] for name in BUILT_BY}
+        expansion = drawn_expansion(n_features, settings)
         width = n_features + (0 if expansion is None else expansion.directions.shape[1])
-        moments = Moments.none(0, width, per_class=bool(how["class_scatters"]))
-        sample = Sample.none(int(how["sample_size"]), n_features, dtype)
-        return cls(np.zeros(0, dtype=object), moments, sample, expansion, how)
+        moments = Moments.none(0, width, per_class=bool(settings["class_scatters"]))
+        sample = Sample.none(int(settings["sample_size"]), n_features, dtype)
+        return cls(np.zeros(0, dtype=object), moments, sample, settings, expansion)
+
+    def empty(self) -> State:
+        """Nothing learnt, of the same features; no sample will be kept."""
+        moments = Moments.none(0, self.moments.n_features, per_class=self.moments.per_class)
+        sample = Sample.none(0, self.n_features, self.sample.X.dtype)
+        return self.changed(np.zeros(0, dtype=object), moments, sample)
 
     @property
     def n_features(self) -> int:
@@ -115,15 +107,13 @@ class State:
 
     def with_classes(self, labels: NDArray[Any]) -> State:
         """The same with room for the classes of these labels."""
-        new = np.unique(labels)
-        if not len(self.classes):
-            moments = self.moments.with_classes(np.zeros(0, np.int64), len(new))
-            return replace(self, classes=new, moments=moments)
-        _check_kinds(self.classes, new)
-        classes = np.union1d(self.classes, new)
+        classes = new = np.unique(labels)
+        if len(self.classes):
+            checks.same_type(self.classes, new)
+            classes = np.union1d(self.classes, new)
         if len(classes) == len(self.classes):
             return self
-        places = np.searchsorted(classes, self.classes)
+        places = np.searchsorted(classes, self.classes) if len(self.classes) else np.zeros(0, int)
         moments = self.moments.with_classes(places, len(classes))
         return self.changed(classes, moments, self.sample.relabelled(places))
 
@@ -155,7 +145,7 @@ class State:
         unknown = ~np.isin(block.y, self.classes)
         if unknown.any():
             raise _never_learnt(f"there is no class {block.y[unknown].tolist()[0]!r}")
-        gone = learnt(_empty(self), block, n_jobs).with_classes(self.classes)
+        gone = updated(self.empty(), block, n_jobs).with_classes(self.classes)
         weights = np.ones(len(block.X)) if block.weights is None else block.weights
         try:
             moments = without(self.moments, gone.moments)
@@ -174,39 +164,56 @@ class State:
         places[kept] = np.arange(len(kept))
         return self.changed(self.classes[kept], moments.of_classes(kept), sample.relabelled(places))
 
+    def without_class(self, c: int) -> State:
+        """What is left without a class."""
+        moments, sample = without_class(self.moments, c), self.sample.without_label(c)
+        return self.changed(np.delete(self.classes, c), moments, sample)
+
     def numbered(self, block: Block) -> Block:
         """The same block with the numbers of its labels, which are known."""
         return block._replace(y=np.searchsorted(self.classes, block.y))
 
     def hashes(self, block: Block) -> Hashes:
         """Of numbered samples and their labels, as the sample has them."""
-        labels, seed = _label_keys(self.classes)[block.y], int(self.how["random_state"])
+        # the key of a label depends on the label alone; 1, 1.0 and True are one
+        is_text = self.classes.dtype.kind in "US"
+        plain = self.classes if is_text else self.classes.astype(np.float64)
+        labels, seed = keys_of(map(repr, plain.tolist()))[block.y], self.settings["random_state"]
         if block.keys is None:
-            return row_hashes(block.X, labels, seed)
-        return key_hashes(block.keys, labels, seed)
+            return row_hashes(block.X, labels, int(seed))
+        return key_hashes(block.keys, labels, int(seed))
 
-    def add(self, block: Block, seen: list[_Seen]) -> State:
-        """The same with a numbered block, and what was seen of its parts."""
-        moments = reduce(merged, (part.moments for part in seen), self.moments)
+    def add(self, block: Block, sums: list[_BlockSums]) -> State:
+        """The same with a numbered block, whose parts have these sums."""
+        moments = reduce(merged, (part.moments for part in sums), self.moments)
         if not np.isfinite(moments.means).all() or not np.isfinite(np.diag(moments.scatter)).all():
             checks.finite(block.X)
             raise checks.too_large()
-        if not self.sample.size:
-            return self.changed(self.classes, moments, self.sample)
-        weights = np.ones(len(block.X)) if block.weights is None else block.weights
-        hashes = np.concatenate([part.hashes for part in seen])
-        sample = self.sample.with_rows(hashes, block.X, block.y, weights)
+        sample = self.sample
+        if sample.size:
+            weights = np.ones(len(block.X)) if block.weights is None else block.weights
+            hashes = np.concatenate([part.hashes for part in sums])
+            sample = sample.with_rows(hashes, block.X, block.y, weights)
         return self.changed(self.classes, moments, sample)
 
 
-class _Seen(NamedTuple):
-    """What a worker says of a block."""
+def drawn_expansion(n_features: int, settings: dict[str, Any]) -> Expansion | None:
+    """The random features of these settings, drawn by the seed."""
+    kind, n_random = settings["expansion"], int(settings["n_random"])
+    if kind is None or n_random == 0:
+        return None
+    seed = int(settings["random_state"])
+    return Expansion.drawn("relu" if kind == "auto" else kind, n_features, n_random, seed=seed)
+
+
+class _BlockSums(NamedTuple):
+    """What a worker computes of a block."""
 
     moments: Moments
     hashes: Hashes
 
 
-def learnt(state: State, block: Block, n_jobs: int | None) -> State:
+def updated(state: State, block: Block, n_jobs: int | None) -> State:
     """What is known after these samples too.
 
     Parameters
@@ -227,35 +234,27 @@ def learnt(state: State, block: Block, n_jobs: int | None) -> State:
     width = state.moments.n_features
     step = max(LEAST_ROWS, NUMBERS // width)
     at_once = step * max(effective_n_jobs(n_jobs), AT_ONCE // width**2)
-    work = delayed(partial(_seen, os.getpid()))
+    work = delayed(partial(_block_sums, os.getpid()))
     with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
         state = state.with_shift(block.X)
         parallel = Parallel(n_jobs=n_jobs, prefer="threads")
         for wave in state.numbered(block).cut(at_once):
-            seen = parallel(work(state, part) for part in wave.cut(step))
-            state = state.add(wave, seen)
+            state = state.add(wave, parallel(work(state, part) for part in wave.cut(step)))
     return state
 
 
-def _seen(parent: int, state: State, part: Block) -> _Seen:
-    per_class, shift = state.moments.per_class, state.moments.shift
+def _block_sums(parent: int, state: State, part: Block) -> _BlockSums:
+    n_classes, sums = len(state.classes), state.moments
     elsewhere = os.getpid() != parent  # what the parent has set holds for its threads
     with (
         one_blas_thread() if elsewhere else nullcontext(),
         np.errstate(over="ignore", invalid="ignore"),  # add() asks what came of it
     ):
+        X = state.expanded(part.X)
         moments = moments_of(
-            state.expanded(part.X), part.y, len(state.classes), part.weights,
-            per_class=per_class, shift=shift,
-        )  # fmt: skip
-    return _Seen(moments, state.hashes(part) if state.sample.size else np.zeros(0, np.uint64))
-
-
-def _empty(state: State) -> State:
-    """Nothing learnt, of the same features; no sample is kept."""
-    moments = Moments.none(0, state.moments.n_features, per_class=state.moments.per_class)
-    sample = Sample.none(0, state.n_features, state.sample.X.dtype)
-    return State(np.zeros(0, dtype=object), moments, sample, state.expansion, state.how)
+            X, part.y, n_classes, part.weights, per_class=sums.per_class, shift=sums.shift
+        )
+    return _BlockSums(moments, state.hashes(part) if state.sample.size else np.zeros(0, np.uint64))
 
 
 def _never_learnt(why: str) -> ParameterError:
@@ -263,21 +262,3 @@ def _never_learnt(why: str) -> ParameterError:
         f"These samples cannot have been learnt: {why}. Nothing was changed; forget samples as "
         "they were passed to fit or partial_fit."
     )
-
-
-def _check_kinds(a: NDArray[Any], b: NDArray[Any]) -> None:
-    if len(b) and (a.dtype.kind in "US") != (b.dtype.kind in "US"):
-        raise ParameterError(
-            f"Labels must be of one type: {a.tolist()[0]!r} was learnt, {b.tolist()[0]!r} came. "
-            "Convert them."
-        )
-
-
-def _label_keys(y: NDArray[Any]) -> Hashes:
-    """A number for each label that depends on the label alone; 1, 1.0 and True are one."""
-    values, places = np.unique(y, return_inverse=True)
-    plain = values if values.dtype.kind in "US" else values.astype(np.float64)
-    names = (repr(value).encode("utf-8", "surrogatepass") for value in plain.tolist())
-    digests = (hashlib.blake2b(name, digest_size=8).digest() for name in names)
-    keys = np.array([int.from_bytes(digest, "little") for digest in digests], dtype=np.uint64)
-    return keys[places]
