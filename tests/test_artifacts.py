@@ -143,12 +143,26 @@ def binary_vectors():
     return Kept(lambda: KIND, save, load)
 
 
+def analytic_softmax():
+    from shoestring.classify import AnalyticSoftmax
+    from shoestring.classify.saving import KIND
+
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    fitted = [AnalyticSoftmax().fit(X[i:], (X[i:, 0] > 0).astype(int)) for i in (0, 2)]
+
+    def load(folder):
+        return AnalyticSoftmax.load(folder).predict_proba(X).tolist()
+
+    return Kept(lambda: KIND, lambda folder, i: fitted[i].save(folder), load)
+
+
 KEPT = {
     "sample": lambda: Kept(lambda: SAMPLE, save_sample, load_sample),
     "lsa": lsa,
     "token table": token_table,
     "overlap index": overlap_index,
     "binary vectors": binary_vectors,
+    "analytic softmax": analytic_softmax,
 }
 
 

@@ -285,7 +285,8 @@ class TextClassifier:
                 "cannot open. In Python: TextClassifier.load(folder, encoder=...)."
             )
         if encoder is None:
-            kept = saved.path(saving.ENCODER) if saving.ENCODER in saved else None
+            is_kept = saving.ENCODER in saved or encoders.is_kept(texts.encoder)
+            kept = saved.path(saving.ENCODER) if is_kept else None
             encoder = encoders.open_encoder(texts.encoder, kept)
         head = AnalyticSoftmax._opened(saved)
         again = encoder if texts.encoder == GIVEN else texts.encoder
