@@ -601,11 +601,9 @@ def test_an_array_that_is_cut_off_or_has_a_changed_header_is_told_or_whole(array
             assert map_array(array, "<i4", (3, 4), "").shape == (3, 4)
 
 
-def test_an_array_that_is_gone_is_damage_unless_it_may_be(tmp_path):
+def test_an_array_that_is_gone_is_damage_and_a_folder_in_its_place_unreadable(tmp_path):
     with pytest.raises(IntegrityError, match=r"is missing\. Make it again"):
         map_array(tmp_path / "x.npy", None, None, "Make it again.")
-    with pytest.raises(FileNotFoundError):
-        map_array(tmp_path / "x.npy", None, None, "", may_be_gone=True)
     (tmp_path / "x.npy").mkdir()
     with pytest.raises(StorageError, match="cannot be read"):
         map_array(tmp_path / "x.npy", None, None, "")
