@@ -208,7 +208,7 @@ def _of_list(codes: Any, n_bits: int, owner: str) -> Codes:
         raise _not_codes(type(codes).__name__, n_bits, owner) from error
     for i, row in enumerate(rows):
         if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
-            raise _not_codes(f"{row.dtype} {row.shape} at place {i} of a list", n_bits, owner)
+            raise _not_codes(f"{row.dtype} {row.shape} at position {i} of a list", n_bits, owner)
     starts = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=starts[1:])
     filled = [row for row in rows if row.size]
@@ -342,13 +342,13 @@ def _pack(starts: Any, bits: Any, packed: Any) -> None:
 @njit(nogil=True, cache=True)
 def _unpack(packed: Any, starts: Any, bits: Any) -> None:
     for row in range(packed.shape[0]):
-        place = starts[row]
+        position = starts[row]
         for column in range(packed.shape[1]):
             byte = packed[row, column]
             for bit in range(8):
                 if byte >> bit & 1:
-                    bits[place] = 8 * column + bit
-                    place += 1
+                    bits[position] = 8 * column + bit
+                    position += 1
 
 
 def packed_sizes(packed: PackedArray) -> IntArray:
