@@ -403,7 +403,7 @@ class Artifact:
         try:
             yield
         except _MALFORMED as error:
-            if isinstance(error, ParameterError):
+            if isinstance(error, ParameterError | FormatError):  # of another file or argument
                 raise
             raise self.damaged(CONFIG, repr(error)) from error
 
