@@ -172,6 +172,11 @@ def test_an_encoder_that_is_gone_is_named(saved):
     shutil.rmtree(path)
     with pytest.raises(ShoestringError, match=path.name):
         TextClassifier.load(saved)
+    config = json.loads((saved / "config.json").read_bytes())
+    del config["files"]["encoder"]
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(IntegrityError, match="does not list encoder"):
+        TextClassifier.load(saved)
 
 
 def test_a_save_after_another_has_replaced_the_folder_has_its_encoder(tmp_path):
