@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from shoestring import parallel
-from shoestring.parallel import n_cores, one_blas_thread
+from shoestring.errors import ParameterError
+from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 
 
 def blas_threads() -> list[int]:
@@ -97,3 +98,26 @@ def test_a_containers_share_is_read_from_its_group_and_those_around(
 def test_without_control_groups_the_cores_are_those_it_is_bound_to(tmp_path):
     assert parallel._container_share(tmp_path) == parallel._NO_LIMIT
     assert 1 <= n_cores() <= 4096
+
+
+def _mark(number, first, last, counts, numbers):
+    for item in range(first, last):
+        counts[item] += 1
+        numbers[item] = number
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("n_items", [0, 1, 5, 100])
+def test_a_kernel_sees_each_item_once_in_ranges_that_are_numbered(n_threads, n_items):
+    counts, numbers = [0] * n_items, [-1] * n_items
+    with KernelPool(n_threads) as pool:
+        pool.run(_mark, n_items, counts, numbers)
+        assert counts == [1] * n_items
+        assert numbers == sorted(numbers) and set(numbers) <= set(range(pool.n_ranges))
+
+
+def test_an_error_in_a_range_comes_out_and_no_threads_are_refused():
+    with pytest.raises(ZeroDivisionError), KernelPool(2) as pool:
+        pool.run(lambda number, first, last: 1 // (number - 1), 8)
+    with pytest.raises(ParameterError, match="'n_threads'"):
+        KernelPool(0)

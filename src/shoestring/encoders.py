@@ -27,7 +27,7 @@ from shoestring.errors import FormatError, IntegrityError, ParameterError, Shoes
 from shoestring.models import LsaEncoder, SentenceEncoder, why_not_minilm
 from shoestring.text import tokenize
 from shoestring.types import TextEncoder
-from shoestring.words.artifact import is_saved
+from shoestring.words.saving import is_saved
 from shoestring.words.text_codes import TextCodes
 
 AUTO, MINILM, LSA, WORDS = "auto", "minilm", "lsa", "words"

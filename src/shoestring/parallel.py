@@ -131,7 +131,7 @@ class KernelPool:
 
     def __init__(self, n_threads: int = 1) -> None:
         if n_threads < 1:
-            raise ParameterError.of("n_threads", "train", "an int of at least 1", n_threads)
+            raise ParameterError.of("n_threads", "KernelPool", "an int of at least 1", n_threads)
         self.n_ranges = 2 * n_threads if n_threads > 1 else 1  # two: a late thread is helped out
         self._pool = ThreadPoolExecutor(n_threads, "shoestring") if n_threads > 1 else None
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from shoestring.models.batches import batches_by_length
 from shoestring.models.frozen import BackboneOutputs
+from shoestring.models.token_encoder import batches_by_length
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.examples import Collate, Examples, Reader
 from shoestring.tune.ladder import Ladder

@@ -34,8 +34,8 @@ from torch import Tensor
 
 from shoestring.artifacts import ASIDE, written_aside
 from shoestring.errors import ParameterError, ShoestringWarning
-from shoestring.models.batches import batches_by_length
 from shoestring.models.frozen import BackboneOutputs, FrozenBackbone
+from shoestring.models.token_encoder import batches_by_length
 from shoestring.tune.locking import locked
 from shoestring.tune.tokens import Tokens, padded
 

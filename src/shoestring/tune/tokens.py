@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from shoestring.models.batches import CHARACTERS_PER_TOKEN
 from shoestring.models.frozen import FrozenBackbone
+from shoestring.models.token_encoder import CHARACTERS_PER_TOKEN
 
 
 class Tokens(NamedTuple):
