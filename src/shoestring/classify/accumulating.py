@@ -24,7 +24,7 @@ from shoestring.classify.expansion import Expansion
 from shoestring.classify.moments import Doubles, Moments, merged, moments_of, without
 from shoestring.classify.sample import Hashes, Sample, key_hashes, row_hashes
 from shoestring.errors import ParameterError
-from shoestring.parallel import one_blas_thread
+from shoestring.parallel import n_cores, one_blas_thread
 
 Floats = NDArray[np.floating[Any]]
 NUMBERS = 1 << 21  # of a block, expanded: 16 MB
@@ -223,7 +223,7 @@ def learnt(state: State, block: Block, n_jobs: int | None) -> State:
     state = state.with_classes(block.y)
     backend, n_asked = get_active_backend()
     if n_jobs is None and n_asked in (None, 1) and not backend.nesting_level:
-        n_jobs = os.cpu_count() or 1  # nobody has asked for a number, nor are we a worker
+        n_jobs = n_cores()  # nobody has asked for a number, nor are we a worker
     width = state.moments.n_features
     step = max(LEAST_ROWS, NUMBERS // width)
     at_once = step * max(effective_n_jobs(n_jobs), AT_ONCE // width**2)

@@ -10,7 +10,6 @@ B pairs.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +29,7 @@ from shoestring.models.model_files import (
 )
 from shoestring.models.packed_bert import PackedBert, unfit
 from shoestring.models.throughput import Throughput
-from shoestring.parallel import one_blas_thread
+from shoestring.parallel import n_cores, one_blas_thread
 
 PAIRS_PER_BLOCK = 4096  # tokenised at a time: bounds the memory of a call
 
@@ -142,7 +141,7 @@ class FastCrossEncoder:
             raise ParameterError.of(
                 "max_length", "FastCrossEncoder", "an int of at least 4", max_length
             )
-        self.n_threads = n_threads or os.cpu_count() or 1
+        self.n_threads = n_threads or n_cores()
         self._load(config)
         self.name = f"cross-encoder:{weights_digest(self.folder)}:{self.max_length}"
         self.throughput = Throughput()

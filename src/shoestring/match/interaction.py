@@ -29,6 +29,7 @@ from shoestring.models.backbone import transformer_folder
 from shoestring.models.model_files import weights_digest
 from shoestring.models.throughput import Throughput
 from shoestring.models.token_encoder import TokenEncoder
+from shoestring.parallel import one_blas_thread
 
 FloatMatrix = NDArray[np.float32]
 
@@ -101,7 +102,7 @@ class TokenInteraction:
         """
         pairs = list(pairs)
         scores = np.zeros(len(pairs), np.float32)
-        with self.throughput.timing(len(pairs)):
+        with self.throughput.timing(len(pairs)), one_blas_thread():
             queries = list(dict.fromkeys(query for query, _ in pairs))
             for start in range(0, len(queries), QUERIES_PER_BLOCK):
                 self._score_block(queries[start : start + QUERIES_PER_BLOCK], pairs, scores)

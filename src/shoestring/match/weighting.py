@@ -27,10 +27,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from shoestring.artifacts import CONFIG
-from shoestring.errors import IntegrityError, ParameterError
+from shoestring.artifacts import ArtifactKind
+from shoestring.errors import ParameterError
 from shoestring.models.adapter import Adapter
-from shoestring.text.numbered import checked_config
 from shoestring.tune.config import FORMAT, VERSIONS
 
 FloatMatrix = NDArray[np.float32]
@@ -41,7 +40,13 @@ SHIPPED = {  # made by benchmarks/train_scorer.py
     "minilm-docs": Path(__file__).with_name("minilm-docs"),
 }
 LOGITS = np.float32(10.0)  # as shoestring.tune.heads.SCALE_AT_FIRST
-_REMEDY = "Train it again: shoestring tune score --pairs late --method head."
+_KIND = ArtifactKind(
+    format=FORMAT,
+    what="a ladder",
+    owner="TokenInteraction",
+    remedy="Train it again: shoestring tune score --pairs late --method head.",
+    versions=tuple(VERSIONS),
+)
 
 
 @dataclass(frozen=True)
@@ -87,34 +92,30 @@ class Weighting:
         folder = Path(folder)
         want = f"{', '.join(map(repr, SHIPPED))}, or a folder of shoestring tune score"
         missing = ParameterError.of("weighting", "TokenInteraction", want, str(folder))
-        document = checked_config(
-            folder, FORMAT, VERSIONS, what="a ladder", remedy=_REMEDY, missing=missing
-        )
+        artifact = _KIND.read(folder, missing)
+        document = artifact.config
         if not is_weighting(document):
-            raise ParameterError.of(
-                "weighting", "TokenInteraction", "a late ladder's head without a side network",
-                str(folder), "Open any other ladder with load_scorer.",
-            )  # fmt: skip
-        lacking = {"backbone", "backbone_digest", "weights"} - document.keys()
-        if lacking:
-            raise IntegrityError(f"{folder / CONFIG} lacks {min(lacking)!r}. {_REMEDY}")
-        backbone, adapter = str(document["backbone"]), document.get("adapter")
-        file = folder / str(document["weights"])
+            want = "a late ladder's head without a side network"
+            hint = "Open any other ladder with load_scorer."
+            raise ParameterError.of("weighting", "TokenInteraction", want, str(folder), hint)
+        with artifact.decoding():
+            backbone, digest = str(document["backbone"]), str(document["backbone_digest"])
+            file, adapter = str(document["weights"]), document.get("adapter")
         try:
-            weights = load_file(file)
-            importance = weights["head.importance.weight"][0]
-            scale = weights["head.scale"]
+            weights = load_file(folder / file)
+            importance, scale = weights["head.importance.weight"][0], weights["head.scale"]
         except (OSError, SafetensorError, KeyError) as error:
-            raise IntegrityError(f"{file} cannot be read: {error}. {_REMEDY}") from error
+            raise artifact.damaged(file, error) from error
         total = np.abs(scale).sum()
         if not (np.isfinite(importance).all() and np.isfinite(total) and total):
-            raise IntegrityError(f"{file} has no finite numbers. {_REMEDY}")
+            raise artifact.damaged(file, "it has no finite numbers")
         return cls(
-            importance.astype(np.float32), (scale / total).astype(np.float32),
+            importance.astype(np.float32),
+            (scale / total).astype(np.float32),
             backbone if backbone == MINILM else str(folder / backbone),  # it may be inside
-            str(document["backbone_digest"]),
+            digest,
             None if adapter is None else Adapter.load(folder / str(adapter)),
-        )  # fmt: skip
+        )
 
     @property
     def digest(self) -> str:

@@ -8,7 +8,6 @@ model, and a GPU, through transformers.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -28,7 +27,7 @@ from shoestring.models.backbone import (
 )
 from shoestring.models.batches import CHARACTERS_PER_TOKEN, TOKENS_PER_BATCH, batches_by_length
 from shoestring.models.model_files import gpu_is_there, read_model_config, read_weights
-from shoestring.parallel import one_blas_thread
+from shoestring.parallel import n_cores, one_blas_thread
 
 FloatMatrix = NDArray[np.float32]
 Forward = Callable[[list[list[int]]], list[FloatMatrix]]
@@ -133,7 +132,7 @@ class TokenEncoder:
     def _run(self, batches: list[list[list[int]]]) -> Iterator[list[FloatMatrix]]:
         if not self.packed or len(batches) < 2:
             return map(self._forward, batches)
-        with ThreadPoolExecutor(os.cpu_count()) as pool, one_blas_thread():
+        with ThreadPoolExecutor(n_cores()) as pool, one_blas_thread():
             return iter(list(pool.map(self._forward, batches)))
 
 

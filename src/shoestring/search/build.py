@@ -20,6 +20,7 @@ from tqdm import tqdm
 from shoestring.errors import ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.models import LsaEncoder
+from shoestring.parallel import one_blas_thread
 from shoestring.search.anchors import (
     MAX_ANCHORS,
     MIN_CALLS,
@@ -185,7 +186,8 @@ def fit_index_model(store: RecordStore, models: Models) -> None:
                 for query, vector in zip(queries, models.encode(queries), strict=True)
             ]
             weights = DEFAULT_WEIGHTS[models.is_lexical]
-            score_model, item_bias, residuals = fit_score_model(scores, features, weights)
+            with one_blas_thread():
+                score_model, item_bias, residuals = fit_score_model(scores, features, weights)
             for name, values in (("item_bias", item_bias), ("residuals", residuals)):
                 arrays[name] = np.zeros((len(view.deleted), *values.shape[1:]), values.dtype)
                 arrays[name][live] = values

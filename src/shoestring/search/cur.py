@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import ParameterError, ShapeError
+from shoestring.parallel import one_blas_thread
 from shoestring.types import FloatArray, IntArray
 
 Floats = NDArray[np.float64]
@@ -262,6 +263,7 @@ class Rounds:
         candidate = np.where(self._closed, -np.inf, self.estimate)
         return top_rows(candidate, min(n_rows, self.n_open))
 
+    @one_blas_thread()
     def observe(self, rows: IntArray, scores: FloatArray) -> None:
         """Take in what the scorer said of some rows."""
         batch = np.asarray(scores, dtype=np.float64)
@@ -273,6 +275,7 @@ class Rounds:
         self._scores = np.concatenate([self._scores, batch])
         self._is_stale = True
 
+    @one_blas_thread()
     def _refresh(self) -> None:
         if self._is_stale:
             pairs = zip(self.strength_weights, self.posteriors, strict=True)

@@ -20,10 +20,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 from shoestring.search.snapshot import View
 from shoestring.types import FloatArray, IntArray
 
 N_CHEAP = 4  # c: see cheap_features
+MANY_NUMBERS = 1 << 23  # in a product that is worth more than one thread: some milliseconds
 Floats = NDArray[np.float64]
 _BITS = np.unpackbits(
     np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"
@@ -167,11 +169,13 @@ def product(matrix: NDArray[Any], weights: FloatArray, out: NDArray[np.float32])
     -----
     Cost for packed bits: a look-up for each byte.
     """
-    if matrix.dtype != np.uint8:
-        np.dot(matrix, weights.astype(np.float32), out=out)
-        return
-    tables = weights.reshape(-1, 8).astype(np.float64) @ _BITS.T  # (D / 8, 256)
-    _sum_of_bytes(matrix.view(np.ndarray), tables.astype(np.float32), out)  # numba knows no memmap
+    kernel = _dot
+    if matrix.dtype == np.uint8:
+        kernel, weights = _sum_of_bytes, weights.reshape(-1, 8) @ _BITS.T  # (D / 8, 256)
+    rows = matrix.view(np.ndarray)  # numba knows no memory map
+    n_threads = n_cores() if rows.size >= MANY_NUMBERS else 1
+    with one_blas_thread(), KernelPool(n_threads) as pool:
+        pool.run(kernel, len(rows), rows, weights.astype(np.float32), out)
 
 
 def nearness(matrix: NDArray[Any], row: NDArray[Any], out: NDArray[np.float32]) -> None:
@@ -203,9 +207,13 @@ def sums(matrix: NDArray[Any]) -> tuple[Floats, float]:
     return total, float(total.sum())
 
 
+def _dot(_: int, first: int, last: int, rows: Any, weights: Any, out: Any) -> None:
+    np.dot(rows[first:last], weights, out=out[first:last])
+
+
 @njit(nogil=True, cache=True)
-def _sum_of_bytes(packed: Any, tables: Any, out: Any) -> None:
-    for i in range(packed.shape[0]):
+def _sum_of_bytes(_: int, first: int, last: int, packed: Any, tables: Any, out: Any) -> None:
+    for i in range(first, last):
         total = np.float32(0)
         for byte in range(packed.shape[1]):
             total += tables[byte, packed[i, byte]]

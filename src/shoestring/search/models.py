@@ -34,6 +34,7 @@ from shoestring.encoders import (
 from shoestring.errors import IntegrityError, ParameterError, ShoestringWarning, StorageError
 from shoestring.match.interaction import TokenInteraction
 from shoestring.match.scorer import FunctionScorer, checked_scores, load_scorer, scorer_name
+from shoestring.match.token_table import KIND as TOKEN_TABLE
 from shoestring.match.token_table import TokenTable, table_bytes
 from shoestring.match.weighting import DEFAULT
 from shoestring.models import why_not_minilm
@@ -115,7 +116,7 @@ class Models:
             name = self._store.settings["scorer"]
             if self._scorer is None and name not in ("", AUTO):
                 self._scorer = load_scorer(name)
-                if isinstance(self._scorer, TokenInteraction) and self._table.exists():
+                if isinstance(self._scorer, TokenInteraction) and TOKEN_TABLE.is_saved(self._table):
                     self._scorer = TokenTable.load(self._table, self._scorer)
             return self._scorer
 
@@ -181,7 +182,7 @@ class Models:
 
     def build_token_table(self, *, progress: bool) -> None:
         """Keep the texts' token vectors, where the index was asked to and does not have them."""
-        if not self._store.settings.get("token_table") or self._table.exists():
+        if not self._store.settings.get("token_table") or TOKEN_TABLE.is_saved(self._table):
             return
         scorer = self.scorer
         if not isinstance(scorer, TokenInteraction):

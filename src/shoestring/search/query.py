@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.parallel import one_blas_thread
 from shoestring.search.cur import Rounds, top_rows
 from shoestring.search.features import IndexRows, JoinedFeatures, cheap_features
 from shoestring.search.first_guess import ScoreModel
@@ -74,6 +75,7 @@ class IndexModel:
         return asdict(self)
 
 
+@one_blas_thread()
 def pair_features(
     snapshot: Snapshot, rows: IndexRows, text: str, vector: NDArray[Any]
 ) -> NDArray[np.float32]:
@@ -86,6 +88,7 @@ def pair_features(
     return cheap_features(near, lexical)
 
 
+@one_blas_thread()
 def first_guess(
     rows: IndexRows, model: IndexModel, features: NDArray[np.float32], *, lexical: bool
 ) -> NDArray[np.float32]:
@@ -102,6 +105,7 @@ def default_guess(features: NDArray[np.float32], *, lexical: bool) -> NDArray[np
     return np.asarray((mixed - mixed.mean()) / max(float(mixed.std()), 1e-9), dtype=np.float32)
 
 
+@one_blas_thread()
 def begin_rounds(
     rows: IndexRows,
     model: IndexModel,

@@ -218,13 +218,14 @@ def mlm(
     from shoestring.models.backbone import require_torch
 
     require_torch("shoestring tune", extra="tune")
-    from shoestring.tune.mlm import mlm_from_options
+    from shoestring.jobs import Clock
+    from shoestring.tune.mlm import pretrain
 
-    report = mlm_from_options(
+    report = pretrain(
         texts, out, text=text, wrapped=wrapped, layers=layers, hidden=hidden, heads=heads,
         vocabulary=vocabulary, lower_case=lower_case, tokenizer=tokenizer, backbone=backbone,
-        max_length=max_length, minutes=minutes, epochs=epochs, batch_size=batch_size,
-        learning_rate=learning_rate, resume=resume, seed=seed, began=began,
+        max_length=max_length, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+        clock=Clock(minutes, began=began), resume=resume, seed=seed,
     )  # fmt: skip
     _print(report, json)
 

@@ -21,11 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import NotFittedError, ParameterError, ShoestringWarning, UnknownWordError
-from shoestring.overlap.codes import checked_int, pack_codes, top_k_bits
-from shoestring.overlap.packed import PackedArray, overlap_counts, packed_sizes
+from shoestring.overlap.codes import (
+    PackedArray,
+    checked_int,
+    overlap_counts,
+    pack_codes,
+    packed_sizes,
+    top_k_bits,
+)
 from shoestring.text.segmentation import Lexicon, split_words
 from shoestring.types import IntArray
-from shoestring.words.composing import (
+from shoestring.words.pooling import (
     Activations,
     check_context_weight,
     rows_in_context,
@@ -33,7 +39,7 @@ from shoestring.words.composing import (
     text_shares,
     zipf_counts,
 )
-from shoestring.words.interchange import WordVectors
+from shoestring.words.word2vec_io import WordVectors
 
 _ROWS_AT_A_TIME = 1 << 12
 _TEXTS_AT_A_TIME = 1 << 10
@@ -67,8 +73,6 @@ class CodeTable:
         Whether texts come with blanks between their tokens, which are taken as they are.
     context_weight : float
         Of the context rows in the sum of a code in context, where nobody asks for another.
-    context_scale : float
-        What the context rows have been multiplied with already.
     """
 
     words: list[str]
@@ -79,7 +83,6 @@ class CodeTable:
     activations: Activations | None = None
     segmented: bool = False
     context_weight: float = 1.0
-    context_scale: float = 1.0
 
     @classmethod
     def of_activations(
@@ -164,8 +167,6 @@ class CodeTable:
             return WordVectors(self.words, bits.view(np.uint8), self.counts)
         rows = np.asarray(self.known_activations("Exporting them"))
         context = rows[: self.first_target] if self.first_target else None
-        if context is not None and self.context_scale != 1:
-            context = context / np.float32(self.context_scale)
         targets = rows[self.first_target :]
         return WordVectors(self.words, targets, self.counts, context, self.context_weight)
 
@@ -264,7 +265,7 @@ class CodeTable:
         Parameters
         ----------
         rows, starts, shares
-            As :func:`shoestring.words.composing.sum_rows` takes them.
+            As :func:`shoestring.words.pooling.sum_rows` takes them.
         n_active : int
             Active bits of a code.
         """
@@ -306,9 +307,14 @@ class CodeTable:
         return self.codes_of_sums(rows + self.first_target, starts, n_active, shares)
 
     def code_in_context(
-        self, tokens: Sequence[str], at: int, window: int, n_active: int, *, unknown: str,
+        self,
+        tokens: Sequence[str],
+        at: int,
+        window: int,
+        n_active: int,
+        unknown: str = "error",
         context_weight: float | None = None,
-    ) -> PackedArray:  # fmt: skip
+    ) -> PackedArray:
         """The packed code (1, ceil(K / 8)) of a word in its sentence.
 
         Parameters
@@ -323,7 +329,7 @@ class CodeTable:
         Raises
         ------
         ParameterError
-            If ``unknown`` is neither, or the weight is none it can have.
+            If ``unknown`` is neither, or the weight is out of range.
         UnknownWordError
             If the word has no vector and that is an error, or it and all around it have none.
         """
@@ -331,11 +337,11 @@ class CodeTable:
             want = "'error' or 'context'"
             raise ParameterError.of("unknown", "BinaryVectors.in_context", want, unknown)
         weight = check_context_weight(context_weight)
-        scaled = (self.context_weight if weight is None else weight) / self.context_scale
+        weight = self.context_weight if weight is None else weight
         rows = [self.row(token) for token in tokens]
         if rows[at] < 0 and unknown == "error":
             self.known_row(tokens[at])  # raises, with the nearest spellings
-        summed, shares = rows_in_context(rows, at, window, self.first_target, scaled)
+        summed, shares = rows_in_context(rows, at, window, self.first_target, weight)
         if not len(summed):
             raise UnknownWordError(f"Neither {tokens[at]!r} nor a word of its window has a vector.")
         return self.codes_of_sums(summed, np.array([0, len(summed)]), n_active, shares)
