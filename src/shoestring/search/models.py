@@ -177,8 +177,8 @@ class Models:
         fitted = fit_encoder(encoder, texts, owner="SearchIndex.build", n_components=width)
         if is_lexical(fitted):
             fitted.save(self._kept)  # type: ignore[attr-defined]
-        self._encoder = self._opened()
         self._store.update_settings(encoder=encoder, scorer=scorer)
+        self._encoder = None  # opened as it was kept
 
     def build_token_table(self, *, progress: bool) -> None:
         """Keep the texts' token vectors, where the index was asked to and does not have them."""
