@@ -13,7 +13,7 @@ import shutil
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,17 +39,10 @@ from shoestring.match.token_table import TokenTable, table_bytes
 from shoestring.match.weighting import DEFAULT
 from shoestring.models import why_not_minilm
 from shoestring.search.store import RecordStore
-from shoestring.types import FloatArray, PairScorer
+from shoestring.types import FloatArray, PairScorer, TextEncoder
+from shoestring.words.text_codes import TextCodes
 
 N_COMPONENTS = 128  # of LSA
-
-
-class IndexEncoder(Protocol):
-    """Turns texts into the rows that an index stores."""
-
-    def encode(self, texts: Sequence[str]) -> NDArray[Any]:
-        """Rows: float32 (N, D), or packed bits uint8 (N, D / 8)."""
-        ...
 
 
 def default_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str, str]:
@@ -85,19 +78,19 @@ class Models:
     def __init__(self, store: RecordStore, given: PairScorer | None) -> None:
         self._lock = threading.RLock()  # held while a model loads or works
         self._store, self._given = store, given
-        self._encoder: IndexEncoder | None = None
+        self._encoder: TextEncoder | TextCodes | None = None
         self._scorer: PairScorer | None = None
         self._kept, self._table = store.path / "encoder", store.path / "token-table"
 
     @property
-    def encoder(self) -> IndexEncoder:
+    def encoder(self) -> TextEncoder | TextCodes:
         """What makes the vectors."""
         with self._lock:
             if self._encoder is None:
                 self._encoder = self._opened()
             return self._encoder
 
-    def _opened(self) -> IndexEncoder:
+    def _opened(self) -> TextEncoder | TextCodes:
         kept = self._kept if self.is_lexical else None
         encoder = open_encoder(self._store.settings["encoder"], kept)
         return encoder.codes if isinstance(encoder, CodeEncoder) else encoder
