@@ -17,10 +17,9 @@ from shoestring.errors import (  # noqa: E402
     ShoestringWarning,
     StorageError,
 )
+from shoestring.jobs import Clock  # noqa: E402
 from shoestring.models.frozen import FrozenBackbone  # noqa: E402
 from shoestring.tune import mlm_data, mlm_training  # noqa: E402
-from shoestring.tune.budget import Clock  # noqa: E402
-from shoestring.tune.locking import only_run  # noqa: E402
 from shoestring.tune.mlm import mlm_from_options  # noqa: E402
 from shoestring.tune.mlm_data import (  # noqa: E402
     Blocks,
@@ -28,6 +27,7 @@ from shoestring.tune.mlm_data import (  # noqa: E402
     Masking,
     write_ids,
 )
+from shoestring.tune.mlm_folder import only_run  # noqa: E402
 from shoestring.tune.mlm_tokenizer import ROLES, SPECIAL, n_ids, train_tokenizer  # noqa: E402
 
 ENGLISH = (
@@ -434,7 +434,7 @@ def test_a_model_of_ours_is_replaced_and_nothing_else(corpus_file, tmp_path):
 
 def test_minutes_that_are_too_few_say_what_fits(corpus_file, tmp_path):
     file = corpus_file(ENGLISH, 4000)
-    with pytest.raises(BudgetError, match=r"examples. Pass .* minutes or more"):
+    with pytest.raises(BudgetError, match=r"Pass --minutes .* or more"):
         run(file, tmp_path / "out", minutes=0.06, batch_size=2)
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "out.tuning/ids.npy").exists()
@@ -493,7 +493,7 @@ def test_minutes_end_training_in_time(corpus_file, tmp_path):
     ],
 )
 def test_what_cannot_be_is_one_sentence(changes, name, corpus_file, tmp_path):
-    with pytest.raises(ParameterError, match=f"The '{name}' parameter of tune"):
+    with pytest.raises(ParameterError, match=f"The '{name}' parameter of (tune|a run)"):
         run(corpus_file(CHINESE, 150), tmp_path / "out", **changes)
     assert not list(tmp_path.glob("out*"))
 

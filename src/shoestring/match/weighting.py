@@ -25,13 +25,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
-from shoestring.artifacts import CONFIG
-from shoestring.errors import IntegrityError, ParameterError
+from shoestring.errors import ParameterError
 from shoestring.models.adapter import Adapter
-from shoestring.text.numbered import checked_config
-from shoestring.tune.config import FORMAT, VERSIONS
+from shoestring.tune.config import ADAPTER, LADDER, SIDE
 
 FloatMatrix = NDArray[np.float32]
 
@@ -41,7 +39,6 @@ SHIPPED = {  # made by benchmarks/train_scorer.py
     "minilm-docs": Path(__file__).with_name("minilm-docs"),
 }
 LOGITS = np.float32(10.0)  # as shoestring.tune.heads.SCALE_AT_FIRST
-_REMEDY = "Train it again: shoestring tune score --pairs late --method head."
 
 
 @dataclass(frozen=True)
@@ -87,33 +84,29 @@ class Weighting:
         folder = Path(folder)
         want = f"{', '.join(map(repr, SHIPPED))}, or a folder of shoestring tune score"
         missing = ParameterError.of("weighting", "TokenInteraction", want, str(folder))
-        document = checked_config(
-            folder, FORMAT, VERSIONS, what="a ladder", remedy=_REMEDY, missing=missing
-        )
-        if not is_weighting(document):
+        artifact = LADDER.read(folder, missing)
+        if not is_weighting(artifact.config):
             raise ParameterError.of(
                 "weighting", "TokenInteraction", "a late ladder's head without a side network",
                 str(folder), "Open any other ladder with load_scorer.",
             )  # fmt: skip
-        lacking = {"backbone", "backbone_digest", "weights"} - document.keys()
-        if lacking:
-            raise IntegrityError(f"{folder / CONFIG} lacks {min(lacking)!r}. {_REMEDY}")
-        backbone, adapter = str(document["backbone"]), document.get("adapter")
-        file = folder / str(document["weights"])
+        with artifact.decoding():
+            backbone, digest = (str(artifact.config[f"backbone{x}"]) for x in ("", "_digest"))
+        if backbone != MINILM:
+            backbone = str(folder / backbone)  # it may be inside
+        file, data = artifact.path(SIDE), artifact.data(SIDE)
         try:
-            weights = load_file(file)
+            weights = load(data)
             importance = weights["head.importance.weight"][0]
             scale = weights["head.scale"]
-        except (OSError, SafetensorError, KeyError) as error:
-            raise IntegrityError(f"{file} cannot be read: {error}. {_REMEDY}") from error
+        except (SafetensorError, KeyError) as error:
+            raise artifact.damaged(file.name, error) from error
         total = np.abs(scale).sum()
         if not (np.isfinite(importance).all() and np.isfinite(total) and total):
-            raise IntegrityError(f"{file} has no finite numbers. {_REMEDY}")
+            raise artifact.damaged(file.name, "it has no finite numbers")
         return cls(
-            importance.astype(np.float32), (scale / total).astype(np.float32),
-            backbone if backbone == MINILM else str(folder / backbone),  # it may be inside
-            str(document["backbone_digest"]),
-            None if adapter is None else Adapter.load(folder / str(adapter)),
+            importance.astype(np.float32), (scale / total).astype(np.float32), backbone, digest,
+            Adapter.load(artifact.path(ADAPTER)) if ADAPTER in artifact else None,
         )  # fmt: skip
 
     @property

@@ -37,6 +37,7 @@ from transformers import BertConfig
 
 from shoestring.artifacts import written_aside
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
+from shoestring.jobs import Clock
 from shoestring.models.backbone import (
     load_tokenizer,
     own_length,
@@ -46,14 +47,20 @@ from shoestring.models.backbone import (
 from shoestring.models.frozen import MINILM, multiplies_bfloat16
 from shoestring.models.model_files import read_model_config, weights_digest
 from shoestring.text.documents import text_files
-from shoestring.tune.budget import Clock, used_before
-from shoestring.tune.locking import only_run
-from shoestring.tune.measures import Memory, folder_bytes, trained_parameters
+from shoestring.tune.metrics import Memory, folder_bytes, trained_parameters
 from shoestring.tune.mlm_data import Blocks, Corpus, sampled, write_ids
-from shoestring.tune.mlm_folder import begin, check_folder, place_in, restore, save
+from shoestring.tune.mlm_folder import (
+    begin,
+    check_folder,
+    only_run,
+    place_in,
+    restore,
+    save,
+    used_before,
+)
 from shoestring.tune.mlm_tokenizer import SPECIAL, n_ids, special_ids, train_tokenizer
 from shoestring.tune.mlm_training import MaskedBert, train
-from shoestring.tune.training import TrainSettings
+from shoestring.tune.trainer import TrainSettings
 
 HELD_OUT, MOST_HELD_OUT = 0.01, 200  # blocks
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
@@ -166,7 +173,7 @@ def pretrain(
 def _pretrained(
     job: MlmJob, out: Path, aside: Path, progress: bool, began: float | None
 ) -> dict[str, Any]:
-    clock, memory = Clock(job.minutes, used_before(aside), began), Memory()
+    clock, memory = Clock(job.minutes, used_before(aside), began=began), Memory()
     _say(f"{job.corpus.n_bytes / 1e6:,.1f} MB to read", progress)
     with memory.watched(), place_in(aside):
         tokenizer = _tokenizer(job, aside, clock, progress)

@@ -32,8 +32,8 @@ from tokenizers import Tokenizer
 
 from shoestring.artifacts import map_array, sync_folder, written_aside
 from shoestring.errors import BudgetError, StorageError
+from shoestring.jobs import Clock
 from shoestring.text.documents import read_documents
-from shoestring.tune.budget import Clock
 from shoestring.tune.mlm_tokenizer import n_ids, special_ids
 
 SAMPLE_BYTES = 32 << 20  # of text that a tokenizer is trained on

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tokenizers import Tokenizer
 from transformers import BertForMaskedLM
 
 from shoestring.artifacts import sync_folder, written_aside, written_by
-from shoestring.errors import FormatError, ParameterError
+from shoestring.errors import FormatError, ParameterError, StorageError
+from shoestring.jobs import RUN
 from shoestring.models.backbone import quiet_loading
 from shoestring.models.model_files import read_model_config
 from shoestring.tune.mlm_data import IDS
 from shoestring.tune.mlm_tokenizer import ROLES, SPECIAL
-from shoestring.tune.training import HOW, check_place, write_how
 
 MADE_BY = "shoestring tune mlm"
 MARK, WEIGHTS = "made_by", "model.safetensors"
@@ -120,3 +121,84 @@ def save(model: Any, tokenizer: Tokenizer, aside: Path, out: Path) -> None:
     new.rename(out)
     sync_folder(out.parent)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+# until RunFolder takes their place
+
+HOW = "how.json"
+
+
+def check_place(folder: Path) -> None:
+    """See that a folder is new, empty, or one in which a training has kept its place."""
+    if folder.is_file():
+        raise ParameterError(f"{folder} is where training would keep its place, and is a file.")
+    if folder.exists() and not (folder / HOW).exists() and any(folder.iterdir()):
+        raise ParameterError(
+            f"{folder} is where training would keep its place, and holds other files. Move them, "
+            "or choose another --out."
+        )
+
+
+def write_how(folder: Path, document: str) -> None:
+    """Make the folder, and note of what training it is."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be made: {error.strerror or error}.") from error
+    with written_aside(folder / HOW) as out:
+        out.write(document.encode())
+
+
+def locked(file: Path) -> BinaryIO | None:
+    """A file's lock, until it is closed; None if another has it. OSError if it cannot be made."""
+    lock = file.open("wb")
+    try:
+        import fcntl
+    except ImportError:  # Windows: there is none, and none is held
+        return lock
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(lock.fileno()), file.stat()):
+            return lock
+    except OSError:
+        pass
+    lock.close()  # another has it, or has just removed it
+    return None
+
+
+@contextmanager
+def only_run(out: Path) -> Iterator[None]:
+    """Be the only run that trains a folder.
+
+    Raises
+    ------
+    ParameterError
+        If another does.
+    StorageError
+        If nothing can be written beside it.
+    """
+    file = out.with_name(out.name + ".lock")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = locked(file)
+    except OSError as error:
+        raise StorageError(f"{file} cannot be written: {error.strerror or error}.") from error
+    if lock is None:
+        raise ParameterError(
+            f"Another run is training {out}. Wait for it, or choose another --out."
+        )
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.unlink()
+        lock.close()
+
+
+def used_before(folder: Path) -> float:
+    """Seconds that an interrupted training had used."""
+    file = folder / RUN
+    try:
+        return float(json.loads(file.read_bytes())["used_s"]) if file.exists() else 0.0
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be read: {error.strerror or error}.") from error

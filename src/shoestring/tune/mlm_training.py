@@ -15,11 +15,11 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 from transformers import BertForMaskedLM, TrainerCallback
 
-from shoestring.tune.budget import Clock
-from shoestring.tune.measures import trained_parameters
+from shoestring.jobs import Clock, RunFolder
+from shoestring.tune.metrics import trained_parameters
 from shoestring.tune.mlm_data import Blocks, Masking, Numbers
 from shoestring.tune.mlm_tokenizer import ROLES, SPECIAL
-from shoestring.tune.training import Measure, TrainSettings, fit
+from shoestring.tune.trainer import Measure, TrainSettings, fit
 
 LEAST_ASKED = 64  # blocks; fewer that are held out are asked again with other masks
 
@@ -74,8 +74,8 @@ def train(
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
     masking = Masking(blocks, wrapped, held_out.tolist(), settings.seed)
     fitted = fit(
-        model, data, eval_data, masking, settings, clock, aside,
-        Measure("masked_loss", False, held_out_figures), by_length=False,
+        model, data, eval_data, masking, settings, clock, RunFolder(aside, {}, {}),
+        Measure("masked_loss", False, held_out_figures),
         callbacks=[NewMasks(masking)], progress=progress,
     )  # fmt: skip
     tokens_in_step = min(settings.batch_size, len(data)) * blocks.length
