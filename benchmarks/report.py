@@ -1,7 +1,7 @@
-"""Writes ``docs/results.md`` and its picture from the figures in benchmarks/results.
+"""Writes ``docs/results/`` and the pictures of the docs from the figures in benchmarks/results.
 
 ``python -m benchmarks.report``; nothing is measured here. Each verb says what its files say, in its
-own ``page.py``.
+own ``page.py``: one page a room, and an index of their headings.
 """
 
 from __future__ import annotations
@@ -11,11 +11,20 @@ from typing import Any
 
 from benchmarks.classify import page as classify
 from benchmarks.data import ROOT
+from benchmarks.neighbour import page as neighbour
 from benchmarks.search import page as search
 from benchmarks.tune import page as tune
 from benchmarks.words import page as words
 
 RESULTS = ROOT / "benchmarks" / "results"
+PAGES = ROOT / "docs" / "results"
+ROOMS = {
+    "search": search,
+    "words": words,
+    "classify": classify,
+    "tune": tune,
+    "neighbour": neighbour,
+}
 
 
 def read(name: str) -> dict[str, Any] | None:
@@ -24,24 +33,26 @@ def read(name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
-def page() -> str:
-    """All that the committed results say."""
-    lines = [
-        "# Results",
-        "",
-        "Written by `python -m benchmarks.report` from `benchmarks/results`.",
-        "",
-    ]
-    rooms = (search, words, classify, tune)
-    return "\n".join([*lines, *(line for room in rooms for line in room.sections(read))])
+def pages() -> dict[str, str]:
+    """All that the committed results say: the text of each page by its name."""
+    said = "Written by `python -m benchmarks.report` from `benchmarks/results`."
+    index = ["# Results", "", said, ""]
+    found: dict[str, str] = {}
+    for room, page in ROOMS.items():
+        lines = page.sections(read)
+        found[room] = "\n".join([f"# Results: {room}", "", said, "", *lines])
+        index += [f"## [{room}]({room}.md)", ""]
+        index += [f"- {line.removeprefix('## ')}" for line in lines if line.startswith("## ")]
+        index += [""]
+    return {"index": "\n".join(index), **found}
 
 
 def main() -> None:
-    """Write the page and the pictures."""
-    search.pictures(read, ROOT / "docs")
-    classify.pictures(read, ROOT / "docs")
-    tune.pictures(read, ROOT / "docs")
-    (ROOT / "docs" / "results.md").write_text(page(), encoding="utf-8")
+    """Write the pages and the pictures."""
+    for room in (search, classify, tune):
+        room.pictures(read, ROOT / "docs")
+    for name, text in pages().items():
+        (PAGES / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -226,3 +226,11 @@ def test_the_site_builds_without_a_dead_link(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_reference_has_every_public_name_of_a_room(room):
+    page = (ROOT / "docs" / "reference" / f"{room}.md").read_text(encoding="utf-8")
+    there = {line.removeprefix("::: ") for line in page.splitlines() if line.startswith(":::")}
+    names = importlib.import_module(f"shoestring.{room}").__all__
+    assert there == {f"shoestring.{room}.{name}" for name in names}

@@ -1,4 +1,4 @@
-"""The sections of ``docs/results.md`` on classification, and their picture: ``benchmarks.report``.
+"""The page ``docs/results/classify.md`` and its picture: ``benchmarks.report``.
 
 A part that has not run is left out.
 """

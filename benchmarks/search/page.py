@@ -1,4 +1,4 @@
-"""The sections of ``docs/results.md`` on search, and its picture; see ``benchmarks.report``.
+"""The sections of ``docs/results/search.md`` on search, and its picture; see ``benchmarks.report``.
 
 The files are what the commands write with ``--json`` (``benchmarks.output``); of the two oldest,
 that of scoring has neither commit nor Python, and that of the store neither commit nor machine.
@@ -145,7 +145,7 @@ def sections(read: Read) -> list[str]:
     """All that there is."""
     lines: list[str] = []
     if read(f"search-{PLOTTED}"):
-        lines += ["![Recall against calls](recall.svg)", ""]
+        lines += ["![Recall against calls](../recall.svg)", ""]
     for scorer in TITLES:
         document = read(f"search-{scorer}")
         if document:

@@ -19,7 +19,7 @@ from benchmarks.search.corpora import Collection
 from shoestring import SearchIndex, score_with
 from shoestring.search.cur import anncur_estimate, top_rows
 from shoestring.search.features import N_CHEAP
-from shoestring.search.querying import search_rounds
+from shoestring.search.query import search_rounds
 
 K = 10
 ANNCUR_SPLITS = (0.25, 0.5, 0.75)  # share of a budget that goes to anchor items
@@ -117,10 +117,10 @@ def ours(
             looks[test] = index.first_look(snapshot, query)
 
     def choose(test: int, budget: int) -> np.ndarray:
-        rows, learnt, features, guess = looks[test]
+        rows, model, features, guess = looks[test]
         nothing = np.empty(0, dtype=np.int64), np.empty(0)
         exact = bench.tests[test][ids]
-        rounds = search_rounds(rows, learnt, features, guess, nothing, budget, lambda at: exact[at])
+        rounds = search_rounds(rows, model, features, guess, nothing, budget, lambda at: exact[at])
         return ids[rounds.ranking(K)[0]]
 
     return choose

@@ -1,4 +1,4 @@
-"""What benchmarks/results says of tune: the sections of docs/results.md, and the pictures."""
+"""What benchmarks/results says of tune: the sections of docs/results/tune.md, and the pictures."""
 
 from __future__ import annotations
 

@@ -17,10 +17,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.data import require
-from benchmarks.words import data, models
+from benchmarks.words import data, in_context, models
 from shoestring import BinaryVectors
-from shoestring.words.evaluate import evaluate
-from shoestring.words.interchange import read_vectors
+from shoestring.words.word2vec_io import read_vectors
 
 N_ACTIVE = (4, 8, 16, 32, 64, 128)
 BYTES = {
@@ -35,7 +34,6 @@ BYTES = {
 WIDER = (12, 1024)  # active bits and neurons that take 15 bytes
 IN_CONTEXT = ((50, 400), (64, 1024))
 KINDS = ("skip-gram", "CBOW")
-NAMES = {"ratings": "SCWS", "dev": "WiC dev", "test": "WiC test"}  # by the name of the file
 
 Scores = dict[str, float]
 Table = dict[str, dict[int, Scores]]  # a row for each way, a column for each size
@@ -197,9 +195,12 @@ class Contest:
 
     def in_context(self) -> dict[str, Scores]:
         """SCWS and WiC, the words alone and in their sentences; the mean over the seeds, in %."""
-        files = [require(f"wordsim/{f}") for f in ("scws/ratings.txt.gz", "wic/dev.data.txt")]
-        files.append(require("wordsim/wic/test.data.txt"))
-        tune_on = require("wordsim/wic/train.data.txt")
+        train = require("wordsim/wic/train.data.txt")
+        files = {
+            "SCWS": (require("wordsim/scws/ratings.txt.gz"), None),
+            "WiC dev": (require("wordsim/wic/dev.data.txt"), train),
+            "WiC test": (require("wordsim/wic/test.data.txt"), train),
+        }
         table: dict[str, Scores] = {}
         for rule, (k, n_neurons) in product(models.RECIPES, IN_CONTEXT):
             if rule != "counts" and n_neurons != 400:
@@ -207,10 +208,9 @@ class Contest:
             found: dict[str, list[float]] = {}
             for seed in self.seeds(rule):
                 vectors = self.vectors(rule, n_neurons, seed).with_active(k)
-                rows = evaluate(vectors, in_context=files, tune_on=tune_on, n_resamples=2)
-                for row in rows:
-                    name = f"{NAMES[row.file.partition('.')[0]]}, {row.way}"
-                    found.setdefault(name, []).append(100 * row.value)
+                for name, (file, tune_on) in files.items():
+                    for way, value in in_context.scores(vectors, file, tune_on).items():
+                        found.setdefault(f"{name}, {way}", []).append(100 * value)
             table[f"{rule}, {k} of {n_neurons:,}"] = {
                 name: round(float(np.mean(values)), 1) for name, values in found.items()
             }

@@ -4,11 +4,11 @@
 on four collections in full (documentation of Python, SciFact, Cranfield, E.SUN's FAQ and insurance
 pages), beside BM25, MiniLM's vectors (English) and LSA.
 
-- **codes**: 50 of 400 bits, of word vectors trained on the collection itself as ``--first-stage
+- **codes**: 50 of 400 bits, of word vectors trained on the collection itself as ``--encoder
   words`` does; mean over the seeds.
 - **codes of Wikipedia**: the same of word vectors trained on 10 million tokens of other English.
 - **BM25 + ...**: the first guess of an index before it has learnt from a scorer
-  (``untaught_guess``). With random codes it is BM25 whose ties are broken by chance.
+  (``default_guess``). With random codes it is BM25 whose ties are broken by chance.
 - **random codes**: the control.
 
 Milliseconds are of one query on one thread, CPU and wall: its vector and a score for each text.
@@ -38,9 +38,8 @@ from benchmarks.words import models
 from shoestring import BinaryVectors
 from shoestring.models import LsaEncoder, SentenceEncoder
 from shoestring.search.cur import top_rows
-from shoestring.search.features import cheap_features
-from shoestring.search.mapped import mapped_rows
-from shoestring.search.querying import MIN_CANDIDATES, untaught_guess
+from shoestring.search.features import cheap_features, nearness
+from shoestring.search.query import MIN_CANDIDATES, default_guess
 from shoestring.search.store import RecordStore
 from shoestring.text import tokenize
 from shoestring.types import Record
@@ -94,11 +93,10 @@ def vectors(make: Callable[[], Any], texts: list[str], n_bytes_once: Callable[[A
         encoder = make()
         stored = encoder.encode(texts)
         seconds = time.process_time() - began
-    rows = mapped_rows(stored)
 
     def scores(query: str) -> np.ndarray:
         near = np.empty(len(texts), np.float32)
-        rows.nearness(encoder.encode([query])[0], near)
+        nearness(stored, encoder.encode([query])[0], near)
         return near
 
     costs = {"bytes a text": stored[0].nbytes, "MB once": n_bytes_once(encoder) / 1e6}
@@ -147,7 +145,7 @@ def first_guess(near: Stage, words: Stage, *, lexical: bool) -> Stage:
 
     def scores(query: str) -> np.ndarray:
         features = cheap_features(near.scores(query), words.scores(query))
-        return untaught_guess(features, lexical=lexical)
+        return default_guess(features, lexical=lexical)
 
     return Stage(scores)
 

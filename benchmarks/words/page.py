@@ -1,4 +1,4 @@
-"""The sections of ``docs/results.md`` on words; see ``benchmarks.report``.
+"""The sections of ``docs/results/words.md`` on words; see ``benchmarks.report``.
 
 A part that has not run, or a table that is not in its file, is left out.
 """

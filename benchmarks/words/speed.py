@@ -33,10 +33,9 @@ import numpy as np
 from benchmarks import output
 from benchmarks.words import memory, models
 from shoestring.parallel import KernelPool
-from shoestring.words.bioword import Neurons, initial_weights
 from shoestring.words.corpus import EncodedCorpus
-from shoestring.words.count_rule import CountSettings, train_on_counts
-from shoestring.words.run import Run, TrainingSettings
+from shoestring.words.counts_rule import train_on_counts
+from shoestring.words.published import MAX_LENGTH, PublishedSettings, PublishedTraining
 from shoestring.words.windows import windows_of
 
 BAR = 500_000  # windows a second on two cores
@@ -53,9 +52,9 @@ class Text:
 
     def __init__(self, encoded: EncodedCorpus) -> None:
         self.encoded = encoded
-        self.settings = TrainingSettings()
+        self.settings = PublishedSettings()
         lengths = np.diff(encoded.offsets)
-        self.with_windows = (self.settings.window <= lengths) & (lengths < self.settings.max_length)
+        self.with_windows = (self.settings.window <= lengths) & (lengths < MAX_LENGTH)
         known = np.add.reduceat(encoded.ids >= 0, encoded.offsets[:-1], dtype=np.int64)
         self.n_windows = int((lengths[self.with_windows] - self.settings.window + 1).sum())
         self.n_known, self.n_counted = int(known.sum()), int(known[self.with_windows].sum())
@@ -78,20 +77,17 @@ class Text:
 
 def published(text: Text, n_threads: int, seconds: float, seed: int) -> Callable[[], float]:
     """A training that goes on for so many seconds a turn; windows a second."""
-    encoded, settings = text.encoded, TrainingSettings(seed=seed)
+    encoded, settings = text.encoded, PublishedSettings(seed=seed)
     n_words = len(encoded.words)
-    windows = windows_of(
-        encoded.ids, encoded.offsets, n_words, settings.window, settings.max_length
-    )
-    neurons = Neurons.of(initial_weights(n_words, settings.n_neurons, settings.sigma, seed))
-    run = Run(settings, windows, neurons, encoded.counts, KernelPool(n_threads))
-    run.advance()  # compiled before the clock runs
+    windows = windows_of(encoded.ids, encoded.offsets, n_words, settings.window, MAX_LENGTH)
+    training = PublishedTraining(settings, windows, encoded.counts, KernelPool(n_threads))
+    training.advance()  # compiled before the clock runs
 
     def turn() -> float:
-        before, start = run.windows_seen, time.perf_counter()
-        while time.perf_counter() - start < seconds and run.windows_left:
-            run.advance()
-        return (run.windows_seen - before) / (time.perf_counter() - start)
+        before, start = training.windows_seen, time.perf_counter()
+        while time.perf_counter() - start < seconds and training.windows_left:
+            training.advance()
+        return (training.windows_seen - before) / (time.perf_counter() - start)
 
     return turn
 
@@ -122,7 +118,7 @@ def counts(text: Text, seed: int) -> Callable[[], float]:
     def turn() -> float:
         start = time.perf_counter()
         arrays = encoded.ids, encoded.offsets, encoded.counts
-        train_on_counts(*arrays, CountSettings(seed=seed), n_threads=2)
+        train_on_counts(*arrays, seed=seed, n_threads=2)
         return text.n_known / (time.perf_counter() - start)
 
     return turn

@@ -4,26 +4,28 @@ An artifact is a folder with ``config.json``: its format and version, what its k
 read, and ``files``, the name and checksum of each file in force. A save writes files of the next
 number (``codes-3.npy``), flushes them and renames ``config.json`` into place last, so that a reader
 sees what was saved before or what is saved now, and a process that is killed at any moment leaves
-one of the two. The files that the config before it listed go then, by their exact names; what
-others put into the folder stays.
+one of the two.
 
-Until then ``config.json.writing`` lists what was written, so that the next save removes what a
-killed one left. Folders that a library writes are named in ``files`` without a checksum.
+While a save runs, ``config.json.writing`` lists its files and those that it replaces. At its end,
+well or not, and before the next one, what is listed there and not in force goes, by exact name;
+what others put into the folder stays.
 
 Not covered: two processes that save to one folder at once (:mod:`shoestring.jobs` has a lock); bit
-rot inside an array that is mapped and not read.
+rot inside an array that is mapped and not read, or in a folder that a library wrote.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -35,10 +37,11 @@ from shoestring.errors import FormatError, IntegrityError, ParameterError, Stora
 
 CONFIG = "config.json"
 ASIDE = ".part"
-WRITING = CONFIG + ".writing"  # lists the files of a save that has not ended
+WRITING = CONFIG + ".writing"
 CHUNK = 1 << 24  # bytes that are copied or checked at a time
+_NUMBERED = re.compile(r"\w[\w-]*-\d+(\.\w+)*")  # a name that a save gives, and leads nowhere else
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 _OF_THE_DISK = {"I/O error": "", "inline_container": "torch could not write all of it"}
-
 
 # ---- files
 
@@ -58,13 +61,7 @@ def unreadable(path: Path, error: OSError) -> StorageError:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents where they are missing.
-
-    Raises
-    ------
-    StorageError
-        If it cannot be made.
-    """
+    """Make a folder and its parents where they are missing; StorageError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,22 +69,22 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[BinaryIO]:
+def written_aside(path: Path, flush: bool = True) -> Iterator[BinaryIO]:
     """Give a file to write that gets its name when the block has ended well.
 
-    Raises
-    ------
-    StorageError
-        If the disk is full or the folder cannot be written; what was there before stays.
+    StorageError if the disk is full or the folder cannot be written; what was there before stays.
+    Without ``flush`` it may be lost if the power fails soon.
     """
     aside = path.with_name(path.name + ASIDE)
     try:
         with aside.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                os.fsync(file.fileno())
         aside.replace(path)
-        sync_folder(path.parent)
+        if flush:
+            sync_folder(path.parent)
     except BaseException as error:
         with suppress(OSError):
             aside.unlink()
@@ -96,18 +93,13 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Write a JSON document, whole or not at all; the errors of :func:`written_aside`."""
-    with written_aside(path) as file:
-        file.write(as_json(document))
-
-
-def as_json(document: Any) -> bytes:
-    """Readable JSON with a newline at its end; numpy's numbers as numbers."""
+def write_json(path: Path, document: Any, flush: bool = True) -> None:
+    """Write readable JSON as :func:`written_aside`; NumPy's numbers as numbers."""
     text = json.dumps(
         document, ensure_ascii=False, indent=2, allow_nan=False, default=np.generic.item
     )
-    return (text + "\n").encode("utf-8", "surrogatepass")
+    with written_aside(path, flush) as file:
+        file.write((text + "\n").encode("utf-8", "surrogatepass"))
 
 
 def sync_folder(folder: Path) -> None:
@@ -117,19 +109,16 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # as some network file systems say
+            raise
     finally:
         os.close(descriptor)
 
 
 @contextmanager
 def libraries_writing(folder: Path) -> Iterator[None]:
-    """Say in our words what a library says of a full disk, each in its own.
-
-    Raises
-    ------
-    StorageError
-        If the disk is full or the folder cannot be written.
-    """
+    """Turn what each library says of a full disk into a StorageError."""
     try:
         yield
     except StorageError:
@@ -144,32 +133,31 @@ def libraries_writing(folder: Path) -> Iterator[None]:
 
 
 def written_by(write: Callable[[Path], object], folder: Path) -> None:
-    """Let a library write a folder: whole, or not at all.
+    """Let a library write a folder: whole and flushed, or not at all; StorageError as above.
 
     Files take the folder's permissions; safetensors would make them owner-only.
-
-    Raises
-    ------
-    StorageError
-        As :func:`libraries_writing`.
     """
     try:
         with libraries_writing(folder):
             write(folder)
+            rights = folder.stat().st_mode & 0o666
+            for path in (folder, *folder.rglob("*")):
+                if path.is_dir():
+                    sync_folder(path)
+                else:
+                    path.chmod(rights)
+                    with path.open("r+b") as file:
+                        os.fsync(file.fileno())
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    rights = folder.stat().st_mode & 0o666
-    for file in folder.rglob("*"):
-        if file.is_file():
-            file.chmod(rights)
 
 
 def write_npy_header(file: BinaryIO, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
     """Begin a .npy file whose rows are appended to ``file`` afterwards, as they come.
 
-    numpy leaves room in the header, so that it is as long for any number of rows: where that is
-    known at the end only, ``file.seek(0)`` and write it again.
+    The header is as long for any number of rows: where that is known at the end only,
+    ``file.seek(0)`` and write it again.
 
     Examples
     --------
@@ -208,23 +196,17 @@ def map_array(
     mode : {"r", "c"}
         "c" where kernels are compiled for arrays that can be written to; the file stays as it is.
     may_be_gone : bool
-        Whether another process may have removed it.
+        Whether another process may have removed it: a FileNotFoundError then.
 
     Raises
     ------
-    IntegrityError
-        If the file is missing, cut off, or another array.
-    FileNotFoundError
-        If it is missing, and may be.
-    StorageError
-        If it may not be read.
+    IntegrityError, StorageError
+        If the file is missing, cut off, or another array; if it may not be read.
 
     Examples
     --------
     >>> path = getfixture("tmp_path") / "x.npy"
     >>> np.save(path, np.arange(3))
-    >>> map_array(path, "<i8", (3,), "Make it again.")
-    memmap([0, 1, 2])
     >>> map_array(path, "<i8", (4,), "Make it again.")
     Traceback (most recent call last):
         ...
@@ -238,11 +220,10 @@ def map_array(
         raise IntegrityError(f"{path} is missing. {remedy}") from error
     except OSError as error:
         raise unreadable(path, error) from error
-    except (ValueError, EOFError, SyntaxError) as error:  # how numpy says damaged or cut short
-        if _is_empty_array(path):
-            array = np.load(path, allow_pickle=False)
-        else:
+    except Exception as error:  # NumPy has six ways to say that a header is damaged
+        if not _is_empty_array(path):
             raise IntegrityError(f"{path} is damaged: {error}. {remedy}") from error
+        array = np.load(path, allow_pickle=False)
     want = dtype or array.dtype.str, array.shape if shape is None else shape
     if (array.dtype.str, array.shape) != want:
         raise IntegrityError(
@@ -254,21 +235,16 @@ def map_array(
 
 def _is_empty_array(path: Path) -> bool:
     """Whether it is a whole .npy file without elements, which cannot be mapped."""
-    with suppress(OSError, ValueError, EOFError, SyntaxError), path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
+    with suppress(Exception), path.open("rb") as file:
+        if np.lib.format.read_magic(file) == (1, 0):
             return 0 in np.lib.format.read_array_header_1_0(file)[0]
     return False
-
-
-# ---- digests
 
 
 def digest(*parts: bytes | str | NDArray[Any]) -> str:
     """Tell contents apart: a BLAKE2b digest of texts, bytes and arrays, in hexadecimal.
 
-    Each part counts with its kind and length, so that ``"ab", "c"`` is not ``"a", "bc"``. Arrays
-    are read piece by piece.
+    Each part counts with its length, arrays with type and shape.
 
     Examples
     --------
@@ -280,7 +256,7 @@ def digest(*parts: bytes | str | NDArray[Any]) -> str:
         if isinstance(part, np.ndarray):
             found.update(f"{part.dtype.str}{part.shape};".encode())
             for piece in pieces(part):
-                found.update(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
+                found.update(_bytes_of(piece))
         else:
             data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
             found.update(f"{len(data)};".encode() + data)
@@ -289,23 +265,14 @@ def digest(*parts: bytes | str | NDArray[Any]) -> str:
 
 def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Rows of an array in parts of some megabytes, so that a mapped one is never held whole."""
-    if array.size == 0:
-        return
-    step = max(1, CHUNK // max(1, array[:1].nbytes)) if array.ndim else 1
-    for start in range(0, len(array) if array.ndim else 1, step):
-        yield array[start : start + step] if array.ndim else array
+    rows = np.atleast_1d(array)
+    step = max(1, CHUNK // max(1, rows[:1].nbytes))
+    for start in range(0, len(rows) if rows.size else 0, step):
+        yield rows[start : start + step]
 
 
-class _Checksummed:
-    """A file that counts the CRC-32 of what is written to it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.crc = file, 0
-
-    def write(self, data: Any) -> int:
-        """Write bytes."""
-        self.crc = zlib.crc32(data, self.crc)
-        return self._file.write(data)
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 # ---- folders
@@ -327,6 +294,11 @@ class ArtifactKind:
         What to do if it is damaged: a sentence.
     versions : tuple of int
         Of the format, that can be read; the last one is written.
+
+    Notes
+    -----
+    Every method raises FormatError for another kind or version, IntegrityError for a damaged
+    config, and StorageError for a folder that may not be read or written.
     """
 
     format: str
@@ -338,85 +310,79 @@ class ArtifactKind:
     def read(self, folder: Path, missing: Exception | None = None) -> Artifact:
         """Read the config of a folder; its files are read when they are asked for.
 
-        Parameters
-        ----------
-        folder : Path
-        missing : Exception, optional
-            To raise where there is no config; by default a ParameterError.
-
-        Raises
-        ------
-        FormatError
-            If it is something else's, or of another version.
-        IntegrityError
-            If it is damaged.
-        StorageError
-            If it may not be read.
+        ``missing`` is raised where there is no config; by default a ParameterError.
         """
-        return Artifact(self, folder, self._config(folder, folder / CONFIG, missing))
+        config = self._config(folder)
+        if config is None:
+            owner, want = self.owner.partition(".")[0], f"the folder of {self.what}"
+            hint = "There is no config.json; save one there first."
+            raise missing or ParameterError.of("folder", owner, want, str(folder), hint)
+        return Artifact(self, folder, config)
 
     def is_saved(self, folder: Path) -> bool:
         """Whether a folder holds one, of any version."""
-        return _format_of(folder / CONFIG) == self.format
+        return _says(folder / CONFIG, self.format)
 
     def check(self, folder: Path) -> None:
         """Check that a folder can be saved to: new, empty, or one of this kind.
 
-        Raises
-        ------
-        ParameterError
-            If there is a file of that name, or the folder holds other files and no such artifact.
-        FormatError
-            If it holds another artifact.
+        ParameterError if it is a file, or holds other files and no artifact.
         """
         try:
             names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         except OSError as error:
             raise unreadable(folder, error) from error
-        if CONFIG in names:
-            self._config(folder, folder / CONFIG, None)
-        elif folder.is_file() or (names and _format_of(folder / WRITING) != self.format):
+        if self._config(folder) is not None or _says(folder / WRITING, self.format):
+            return
+        names = [name for name in names if name not in (CONFIG + ASIDE, WRITING + ASIDE)]
+        if names or folder.is_file():
             got = f"It holds {names[0]!r}, for example; choose" if names else "Choose"
             want = f"a new or empty folder, or one of {self.what}"
-            raise ParameterError.of("folder", self.owner, want, str(folder), f"{got} another")
+            raise ParameterError.of("folder", self.owner, want, str(folder), f"{got} another.")
 
     @contextmanager
     def saving(self, folder: Path) -> Iterator[ArtifactWriter]:
         """Give a writer of files; its config comes into force when the block has ended well.
 
-        Raises
-        ------
-        ParameterError, FormatError, StorageError
-            As :meth:`check`; if the disk is full. What was saved before stays.
+        The errors of :meth:`check`; whatever is raised, what was saved before stays.
         """
         self.check(folder)
         make_folder(folder)
-        before: dict[str, Any] = {}
-        if (folder / CONFIG).exists():
-            before = self._config(folder, folder / CONFIG, None)
-        listed = {entry["file"] for entry in before.get("files", {}).values()}
-        _remove(folder, _files_in(folder / WRITING, self.format) - listed)
-        writer = ArtifactWriter(self, folder, 1 + int(before.get("save_number", 0)), before)
+        left = self._sweep(folder)
         try:
+            writer = ArtifactWriter(self, folder, self._config(folder) or {}, left)
             yield writer
             writer.put_in_force()
-        except BaseException:
-            _remove(folder, writer.written | {WRITING})
-            raise
-        kept = {entry["file"] for entry in writer.files.values()}
-        _remove(folder, (listed | writer.written | {WRITING}) - kept)
+        finally:
+            self._sweep(folder)
 
-    def _config(self, folder: Path, path: Path, missing: Exception | None) -> dict[str, Any]:
+    def _sweep(self, folder: Path) -> set[str]:
+        """Remove what saves noted and the config in force does not list; return what is left."""
+        unused: set[str] = set()
+        with suppress(OSError, IntegrityError, *_MALFORMED):
+            noted = _listed(json.loads((folder / WRITING).read_bytes()), self.format)
+            unused = noted - _listed(self._config(folder) or {}, self.format)
+            for path in (folder / (name + end) for name in unused for end in ("", ASIDE)):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    with suppress(OSError):
+                        path.unlink()
+            unused = {name for name in unused if os.path.lexists(folder / name)}
+            if not unused:  # else one is still mapped, on Windows: left to the next save
+                (folder / WRITING).unlink()
+        return unused
+
+    def _config(self, folder: Path) -> dict[str, Any] | None:
+        """The checked config in force; None where there is none."""
+        path = folder / CONFIG
         try:
             document = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
-            want = f"the folder of {self.what}"
-            raise missing or ParameterError.of(
-                "folder", self.owner.partition(".")[0], want, str(folder), "Save one there first."
-            ) from None
+            return None
         except OSError as error:
             raise unreadable(path, error) from error
-        except ValueError as error:
+        except _MALFORMED as error:
             raise IntegrityError(f"{path} is damaged: {error}. {self.remedy}") from error
         if not isinstance(document, dict) or document.get("format") != self.format:
             raise FormatError(
@@ -430,12 +396,18 @@ class ArtifactKind:
                 f"{readable}. Upgrade shoestring. {self.remedy}",
                 file=path,
             )
+        with Artifact(self, folder, document).decoding():
+            _listed(document, self.format)
         return document
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A saved folder: its config, and its files by the names that they were saved under."""
+    """A saved folder: its config, and its files by the names that they were saved under.
+
+    Every method raises IntegrityError for what is missing or damaged, StorageError for a file that
+    may not be read.
+    """
 
     kind: ArtifactKind
     folder: Path
@@ -443,16 +415,11 @@ class Artifact:
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
-        """Around reading values of the config: what is missing or of a wrong type is damage.
-
-        Raises
-        ------
-        IntegrityError
-        """
+        """Around reading values of the config: one that is missing or of a wrong type is damage."""
         try:
             yield
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, ParameterError | IntegrityError):
+        except _MALFORMED as error:
+            if isinstance(error, ParameterError):
                 raise
             raise self.damaged(CONFIG, repr(error)) from error
 
@@ -465,7 +432,9 @@ class Artifact:
 
     def path(self, name: str) -> Path:
         """Where a file or folder is that was saved under a name."""
-        return self.folder / str(self._entry(name)["file"])
+        if name not in self:
+            raise self.damaged(CONFIG, f"it does not list {name}")
+        return self.folder / str(self.config["files"][name]["file"])
 
     def array(
         self,
@@ -479,77 +448,72 @@ class Artifact:
         return map_array(self.path(name), dtype, shape, self.kind.remedy, mode=mode)
 
     def verified(self, name: str) -> Path:
-        """Where a file is, read once and compared with its checksum.
-
-        Raises
-        ------
-        IntegrityError
-            If it is missing or its bytes have changed.
-        """
-        path, crc = self.path(name), 0
+        """Where a file is, read once and compared with its checksum."""
+        path = self.path(name)
         try:
-            with path.open("rb") as file:
-                while data := file.read(CHUNK):
-                    crc = zlib.crc32(data, crc)
+            found = _crc32(path)
         except FileNotFoundError as error:
             raise IntegrityError(f"{path} is missing. {self.kind.remedy}") from error
         except OSError as error:
             raise unreadable(path, error) from error
-        if crc != self._entry(name).get("crc32"):
+        if found != self.config["files"][name].get("crc32"):
             raise self.damaged(path.name, "its bytes have changed since it was saved")
         return path
 
     def data(self, name: str) -> bytes:
-        """The bytes of a file, compared with its checksum; the errors of :meth:`verified`."""
+        """The bytes of a file, compared with its checksum."""
         return self.verified(name).read_bytes()
 
     def loaded_array(self, name: str) -> NDArray[Any]:
         """An array read into memory, compared with its checksum."""
-        array: NDArray[Any] = np.load(self.verified(name), allow_pickle=False)
-        return array
-
-    def _entry(self, name: str) -> dict[str, Any]:
-        try:
-            entry: dict[str, Any] = self.config["files"][name]
-            return {**entry, "file": _plain(str(entry["file"]))}
-        except (KeyError, TypeError, ValueError) as error:
-            raise self.damaged(CONFIG, f"it does not name {name}") from error
+        return np.array(map_array(self.verified(name), None, None, self.kind.remedy))
 
 
-@dataclass(slots=True)
 class ArtifactWriter:
     """Writes the files of one save; made by :meth:`ArtifactKind.saving`.
 
     Attributes
     ----------
-    number : int
-        Of the save, in the names of its files.
-    before : dict
-        The config that is in force until this one is; empty at first.
     config : dict
         What to put in force: the caller fills it in.
+    before : dict
+        The config that is in force until this one is; empty at first.
     files : dict
         Entries of the files in force afterwards.
-    written : set of str
-        Files that were written here.
     """
 
-    kind: ArtifactKind
-    folder: Path
-    number: int
-    before: dict[str, Any]
-    config: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    written: set[str] = field(default_factory=set)
+    def __init__(
+        self, kind: ArtifactKind, folder: Path, before: dict[str, Any], left: set[str]
+    ) -> None:
+        self.kind, self.folder, self.before = kind, folder, before
+        self.config: dict[str, Any] = {}
+        self.files: dict[str, dict[str, Any]] = {}
+        number = before.get("save_number")
+        self._number = 1 + number if isinstance(number, int) else 1
+        self._noted = left | _listed(before, kind.format)
+        self._note()
+
+    def _note(self) -> None:
+        files = {name: {"file": name} for name in sorted(self._noted)}
+        document = {"format": self.kind.format, "files": files}
+        write_json(self.folder / WRITING, document, flush=False)
+
+    def _begin(self, name: str) -> Path:
+        """A name that is free, noted first so that the next save knows of it."""
+        stem, dot, ending = name.partition(".")
+        while os.path.lexists(self.folder / (file := f"{stem}-{self._number}{dot}{ending}")):
+            self._number += 1  # somebody else's file
+        self._noted.add(file)
+        self._note()
+        return self.folder / file
 
     @contextmanager
     def stream(self, name: str) -> Iterator[BinaryIO]:
         """Give a file to write, under a name such as "codes.npy"."""
         path = self._begin(name)
         with written_aside(path) as file:
-            counted = _Checksummed(file)
-            yield counted  # type: ignore[misc]
-        self.files[name] = {"file": path.name, "crc32": counted.crc}
+            yield file
+        self.files[name] = {"file": path.name, "crc32": _crc32(path)}
 
     def data(self, name: str, data: bytes) -> None:
         """Write a file of bytes."""
@@ -561,13 +525,11 @@ class ArtifactWriter:
         with self.stream(name) as file:
             write_npy_header(file, array.dtype, array.shape)
             for piece in pieces(array):
-                file.write(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
+                file.write(_bytes_of(piece))
 
     def library(self, name: str, write: Callable[[Path], object]) -> Path:
         """Let a library write a folder, as :func:`written_by`."""
         path = self._begin(name)
-        if path.exists():
-            shutil.rmtree(path)
         written_by(write, path)
         self.files[name] = {"file": path.name}
         return path
@@ -576,54 +538,34 @@ class ArtifactWriter:
         """Keep what was saved before under a name."""
         self.files[name] = self.before["files"][name]
 
-    def _begin(self, name: str) -> Path:
-        """Where a file goes, noted first so that the next save knows of it."""
-        stem, dot, ending = name.partition(".")
-        file = f"{stem}-{self.number}{dot}{ending}"
-        self.written.add(file)
-        noted = {"format": self.kind.format, "files": {n: {"file": n} for n in self.written}}
-        write_json(self.folder / WRITING, noted)
-        return self.folder / file
-
     def put_in_force(self) -> None:
         """Write the config: from here on a reader sees this save."""
-        head = {
-            "format": self.kind.format,
-            "format_version": self.kind.versions[-1],
-            "save_number": self.number,
-        }
-        write_json(self.folder / CONFIG, {**head, **self.config, "files": self.files})
+        head = {"format": self.kind.format, "format_version": self.kind.versions[-1]}
+        files = {"save_number": self._number, "files": self.files}
+        write_json(self.folder / CONFIG, head | self.config | head | files)
 
 
-def _plain(name: str) -> str:
-    """A file's name that leads nowhere else, as a folder may come from a stranger."""
-    if not name or name != Path(name).name or name == "..":
-        raise ValueError(name)
-    return name
+def _crc32(path: Path) -> int:
+    found = 0
+    with path.open("rb") as file:
+        while data := file.read(CHUNK):
+            found = zlib.crc32(data, found)
+    return found
 
 
-def _format_of(path: Path) -> str | None:
-    with suppress(OSError, ValueError, AttributeError):
-        found = json.loads(path.read_bytes()).get("format")
-        return found if isinstance(found, str) else None
-    return None
+def _says(path: Path, format: str) -> bool:
+    """Whether a config is of a format."""
+    with suppress(OSError, *_MALFORMED):
+        return bool(json.loads(path.read_bytes())["format"] == format)
+    return False
 
 
-def _files_in(path: Path, format: str) -> set[str]:
-    """The files that a config of this format lists; none where there is no such config."""
-    with suppress(OSError, ValueError, AttributeError, KeyError, TypeError):
-        document: Mapping[str, Any] = json.loads(path.read_bytes())
-        if document["format"] == format:
-            return {_plain(str(entry["file"])) for entry in document["files"].values()}
-    return set()
-
-
-def _remove(folder: Path, names: set[str]) -> None:
-    """Remove files and folders of ours, by name; one that is mapped, on Windows, is left."""
+def _listed(document: dict[str, Any], format: str) -> set[str]:
+    """The files that a config of a format lists; raises one of ``_MALFORMED`` if it is not ours."""
+    names = set()
+    if document.get("format") == format:
+        names = {entry["file"] for entry in document.get("files", {}).values()}
     for name in names:
-        for path in (folder / name, folder / (name + ASIDE)):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                with suppress(OSError):
-                    path.unlink()
+        if not _NUMBERED.fullmatch(name):
+            raise ValueError(f"it lists {name!r}, a name that a save never gives")
+    return names

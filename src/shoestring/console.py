@@ -87,7 +87,7 @@ def emit_rows(rows: Iterable[Mapping[str, Any]], as_json: bool, *, numbered: boo
 
 def emit_json(value: Any) -> None:
     """Print one JSON document."""
-    typer.echo(json_module.dumps(value, ensure_ascii=False, indent=2))
+    typer.echo(json_module.dumps(value, ensure_ascii=False, indent=2, default=_number))
 
 
 def shown(value: Any) -> str:
@@ -99,6 +99,11 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value)
+
+
+def _number(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    return value.item()
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -23,8 +23,8 @@ from tqdm import tqdm
 from shoestring.match.scorer import load_scorer
 from shoestring.match.token_table import TokenTable
 from shoestring.match.weighting import DEFAULT
-from shoestring.search.engine import SearchIndex
 from shoestring.search.evaluate import answers
+from shoestring.search.index import SearchIndex
 from shoestring.text import KnownItem, known_items, python_docs
 from shoestring.types import Hits, Record
 

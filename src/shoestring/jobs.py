@@ -1,9 +1,9 @@
 """One way to run long: a clock, a run folder that can be resumed, checkpoints, Ctrl-C, the cost.
 
 What would take longer than ten minutes to do again keeps a run folder beside its output,
-``out.run``: ``run.json`` with the settings, what was done so far and the seconds used, and whatever
-files the job keeps its state in. It is locked while a process works in it, refused to other
-settings, and gone when the output is there.
+``out.run``: ``run.json`` with the settings, the progress and the seconds used, and the files of the
+job's state. It is locked while a process works in it, refused to other settings, and removed when
+the output is there.
 
 Not covered: runs over several machines.
 """
@@ -22,11 +22,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shoestring.artifacts import make_folder, unreadable, write_json
-from shoestring.errors import BudgetError, ParameterError, ShoestringError, StorageError
+from shoestring.artifacts import ASIDE, make_folder, refused, unreadable, write_json
+from shoestring.errors import BudgetError, ParameterError, ShoestringError
 
 RUN = "run.json"
-_LOCK = "lock"
+_FORMAT, _LOCK = "shoestring-run", "lock"
 LEAST_S = 20.0  # between checkpoints
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints
 
@@ -131,7 +131,7 @@ class SaveEvery:
 
 
 class RunFolder:
-    """What an interruption leaves of a run, and what the next one goes on with.
+    """What an interruption leaves of a run, and what the next one continues from.
 
     Make one with :meth:`open`.
 
@@ -155,7 +155,7 @@ class RunFolder:
     def open(
         cls, out: Path, settings: Mapping[str, Any], *, resume: bool, what: str = "run"
     ) -> Iterator[RunFolder]:
-        """Lock and open the run folder of an output; it goes when the block has ended well.
+        """Lock and open the run folder of an output; it is removed when the block has ended well.
 
         Parameters
         ----------
@@ -164,7 +164,7 @@ class RunFolder:
         settings : mapping
             All that the result depends on, as JSON can say it: files by their digests.
         resume : bool
-            Continue what an interrupted run left.
+            Continue an interrupted run, where there is one.
         what : str
             What people call the run, such as "training".
 
@@ -172,26 +172,24 @@ class RunFolder:
         ------
         ParameterError
             If another process works in it; if an interrupted run waits and is not to be resumed, or
-            was of other settings; if the folder holds other files.
+            had other settings; if the folder holds other files.
         StorageError
             If it cannot be made or read.
 
         Notes
         -----
-        An error of ours before anything was kept leaves no folder; Ctrl-C leaves what was kept.
+        An error of ours, or Ctrl-C, before anything was kept leaves no folder.
         """
+        out = out if out.name else out.resolve()
         path = out.with_name(out.name + ".run")
         settings = json.loads(json.dumps(settings, default=str))
         with _locked(path, out, what):
             known = _known(path, what)
-            if known.get("progress") is not None:
+            if known.get("progress"):
                 _check(path, what, known["settings"], settings, resume)
-            else:
-                _empty(path)
-                known = {}
             run = cls(path, settings, known)
-            if not known:
-                run._write(None)
+            if not run.progress:
+                run.restart()
             try:
                 yield run
             except (ShoestringError, KeyboardInterrupt):
@@ -203,17 +201,21 @@ class RunFolder:
     def keep(self, clock: Clock, **progress: Any) -> None:
         """Note what is done, after its files are on the disk: from here on it can be resumed."""
         self.progress, self.used_s = {"kept": True, **progress}, clock.used_s
-        self._write(self.progress)
+        self._write()
 
     def restart(self) -> None:
-        """Forget what was kept, where nobody could go on from it."""
-        self.progress = {}
-        _empty(self.path)
-        self._write(None)
+        """Forget what was kept: the run begins anew."""
+        self.progress, self.used_s = {}, 0.0
+        for entry in self.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name not in (_LOCK, RUN):
+                entry.unlink(missing_ok=True)
+        self._write()
 
-    def _write(self, progress: dict[str, Any] | None) -> None:
-        document = {"settings": self._settings, "progress": progress, "used_s": self.used_s}
-        write_json(self.path / RUN, document)
+    def _write(self) -> None:
+        known = {"settings": self._settings, "progress": self.progress, "used_s": self.used_s}
+        write_json(self.path / RUN, {"format": _FORMAT, **known})
 
 
 @contextmanager
@@ -222,7 +224,6 @@ def _locked(path: Path, out: Path, what: str) -> Iterator[None]:
 
     if path.is_file():
         raise ParameterError(f"{path} is where a {what} keeps its state, and is a file. Move it.")
-    is_new = not path.exists()
     make_folder(path)
     lock = FileLock(path / _LOCK)
     try:
@@ -232,16 +233,16 @@ def _locked(path: Path, out: Path, what: str) -> Iterator[None]:
             f"Another process is working on {out}. Wait for it, or choose another --out."
         ) from None
     except OSError as error:
-        if is_new:
-            with suppress(OSError):
-                path.rmdir()
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}.") from error
+        with suppress(OSError):  # where it is new
+            path.rmdir()
+        raise refused(path, error) from error
     try:
         yield
     finally:
+        with suppress(OSError):  # while it is ours: the next process makes its own
+            (path / _LOCK).unlink()
         lock.release()
         with suppress(OSError):  # where nothing is kept
-            (path / _LOCK).unlink()
             path.rmdir()
 
 
@@ -249,21 +250,22 @@ def _known(path: Path, what: str) -> dict[str, Any]:
     """The run.json of a folder; empty where there is none yet."""
     try:
         document = json.loads((path / RUN).read_bytes())
-        return document if isinstance(document, dict) else {}
+        if isinstance(document, dict) and document.get("format") == _FORMAT:
+            return document
     except FileNotFoundError:
-        others = sorted(p.name for p in path.iterdir() if p.name not in (_LOCK, RUN + ".part"))
-        if others:
-            raise ParameterError(
-                f"{path} is where a {what} keeps its state, and holds other files, "
-                f"{others[0]!r} for example. Move them, or choose another --out."
-            ) from None
-        return {}
+        pass
     except OSError as error:
         raise unreadable(path / RUN, error) from error
     except ValueError as error:
         raise ParameterError(
             f"{path / RUN} is damaged ({error}). Remove {path} to start again."
         ) from error
+    if others := sorted(p.name for p in path.iterdir() if p.name not in (_LOCK, RUN + ASIDE)):
+        raise ParameterError(
+            f"{path} is where a {what} keeps its state, and holds other files, {others[0]!r} for "
+            "example. Move them, or choose another --out."
+        )
+    return {}
 
 
 def _check(
@@ -281,14 +283,6 @@ def _check(
                 f"{settings.get(name)!r}. Pass the same texts and settings, or remove that folder "
                 "to start again."
             )
-
-
-def _empty(path: Path) -> None:
-    for entry in path.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        elif entry.name != _LOCK:
-            entry.unlink(missing_ok=True)
 
 
 class Interruptible:

@@ -8,9 +8,10 @@ import pytest
 from benchmarks import output, report
 
 
-def test_the_page_of_results_is_what_the_committed_files_say() -> None:
-    committed = (report.ROOT / "docs" / "results.md").read_text("utf-8")
-    assert committed == report.page(), "run python -m benchmarks.report"
+@pytest.mark.parametrize("name", ["index", *report.ROOMS])
+def test_a_page_of_results_is_what_the_committed_files_say(name: str) -> None:
+    committed = (report.PAGES / f"{name}.md").read_text("utf-8")
+    assert committed == report.pages()[name], "run python -m benchmarks.report"
 
 
 def test_files_of_the_old_and_the_new_form_are_reported(
@@ -25,7 +26,7 @@ def test_files_of_the_old_and_the_new_form_are_reported(
     new["items"] = {"token-interaction": old["items"]["cross-encoder"]}
     (tmp_path / "search-token-interaction.json").write_text(json.dumps(new))
     monkeypatch.setattr(report, "RESULTS", tmp_path)
-    page = report.page()
+    page = report.pages()["search"]
     assert page.count("| ours, 32 anchors |") == 2 * (1 + len(old["recall"]["cross-encoder"]))
     assert f"commit {old['commit']}." in page and "commit new." in page
     assert page.count('"machine": "old"') == 2

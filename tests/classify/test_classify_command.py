@@ -22,7 +22,7 @@ from tests.classify.topics import (
 from shoestring.classify import AnalyticSoftmax, TextClassifier
 from shoestring.classify.job import fit_to_folder
 
-PLAIN = ("--vectors", "tfidf", "--random", 0)
+PLAIN = ("--encoder", "lsa", "--random", 0)
 TEXTS, LABELS = topics(150, of=THREE)
 NEW, NEW_LABELS = topics(60, seed=9, of=THREE)
 
@@ -51,11 +51,9 @@ def new(tmp_path):
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fitted")
-    fit_to_folder(
-        str(written(folder / "texts.csv", TEXTS, LABELS)), folder / "m", text="text", label="label",
-        vectors="tfidf", minutes=None, keep_texts=True, resume=False, expansion=None, n_random=0,
-        class_scatters=True, n_jobs=1, random_state=0,
-    )  # fmt: skip
+    made = classifier(keep_texts=True, class_scatters=True)
+    source = written(folder / "texts.csv", TEXTS, LABELS)
+    fit_to_folder(made, str(source), folder / "m", text="text", label="label")
     return folder / "m"
 
 
@@ -92,15 +90,15 @@ def test_fit_makes_the_same_classifier_as_the_class(run, tmp_path, ending):
     assert code == 0
     found = json.loads(said)
     left = {name: found.pop(name) for name in list(found) if name.startswith("left_out")}
-    settled = tuple(found.pop(name) for name in ("shrinkage", "temperature", "noise"))
+    settled = tuple(found.pop(name) for name in ("shrinkage", "temperature", "label_noise"))
     assert found == {
-        "texts": 150, "classes": 3, "vectors": "tfidf", "random_features": 0, "folder": str(out),
+        "texts": 150, "classes": 3, "encoder": "lsa", "random_features": 0, "folder": str(out),
     }  # fmt: skip
     made, loaded = classifier(keep_texts=True).fit(TEXTS, LABELS), TextClassifier.load(out)
     assert_alike(loaded, made, NEW)
     assert kept(loaded) == kept(made)
     head = loaded.head
-    assert settled == (head.shrinkage_, head.temperature_, head.noise_)
+    assert settled == (head.shrinkage_, head.temperature_, head.label_noise_)
     assert left == {
         "left_out" + ("" if name == "n" else f"_{name}"): value
         for name, value in loaded.head.report().items()
@@ -110,7 +108,7 @@ def test_fit_makes_the_same_classifier_as_the_class(run, tmp_path, ending):
 
 def test_fit_takes_random_features_scatters_and_columns(run, tmp_path):
     path = written(tmp_path / "t.csv", TEXTS, LABELS, ("body", "topic"))
-    columns = ("--text", "body", "--label", "topic", "--json", "--vectors", "tfidf")
+    columns = ("--text", "body", "--label", "topic", "--json", "--encoder", "lsa")
     more = ("--expansion", "relu", "--random", 30)
     _, out, _ = run("fit", path, "--out", tmp_path / "a", *columns, *more, "--seed", 3)
     assert json.loads(out)["random_features"] == 30
@@ -122,7 +120,7 @@ def test_fit_takes_random_features_scatters_and_columns(run, tmp_path):
 
 def test_fit_reads_chinese(run, tmp_path):
     path = written(tmp_path / "t.jsonl", *topics(of=CHINESE))
-    code, _, err = run("fit", path, "--out", tmp_path / "m", "--random", 0)  # vectors: auto
+    code, _, err = run("fit", path, "--out", tmp_path / "m", "--random", 0)  # encoder: auto
     assert code == 0
     assert "note: MiniLM " in err
     asked = written(tmp_path / "a.jsonl", ["猫和狗的毛", "银钱与股市"], ["", ""])
@@ -137,7 +135,7 @@ def test_a_fit_replaces_the_classifier_that_is_there(run, source, model):
 
 
 def test_the_same_seed_gives_the_same_classifier(run, source, tmp_path):
-    random = ("--vectors", "tfidf", "--expansion", "relu", "--random", 20)
+    random = ("--encoder", "lsa", "--expansion", "relu", "--random", 20)
     for name, seed, jobs in (("a", 5, 1), ("b", 5, 2), ("c", 6, 1)):
         seeds = ("--seed", seed, "--jobs", jobs)
         assert run("fit", source, "--out", tmp_path / name, *random, *seeds)[0] == 0
@@ -280,11 +278,11 @@ def test_fit_refuses_a_bad_file_with_one_sentence(run, tmp_path, name, content, 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--minutes", 0), "'minutes' parameter of classify fit must be a positive number"),
-        (("--minutes", "nan"), "a positive number. Got nan"),
-        (("--minutes", 0.001), "before there is anything to classify with. Pass"),
-        (("--vectors", "tf-idf"), "tf-idf"),
-        (("--vectors", "words:none"), "none"),
+        (("--minutes", 0), "'minutes' parameter of a run must be a number above 0"),
+        (("--minutes", "nan"), "a number above 0, or None. Got nan"),
+        (("--minutes", 0.001), "Pass --minutes"),
+        (("--encoder", "tf-idf"), "tf-idf"),
+        (("--encoder", "no/folder"), "no/folder"),
         (("--random", 5, "--expansion", "sine"), "'expansion' parameter"),
         (("--jobs", 0), "'n_jobs' parameter"),
         (("--random", 5, "--class-scatters"), "'class_scatters' parameter"),
@@ -313,8 +311,11 @@ def test_forgetting_what_was_never_seen_leaves_every_byte(run, model, source, tm
     fails(run("forget", model, unknown, "--json"), "there is no class 'zoo'")
     fails(run("forget", model, source), "0 of the classes would be left")
     fails(run("forget", model, "--class", "zoo"), "a class that was learnt: 'animal', 'finance'")
-    fails(run("forget", model), "a file of texts")
-    fails(run("forget", model, source, "--class", "animal"), "left out where a whole class")
+    fails(run("forget", model), "a file of texts, or a class with --class")
+    fails(
+        run("forget", model, source, "--class", "animal"),
+        "a file of texts, or a class with --class",
+    )
     fails(run("add", model, written(tmp_path / "b.csv", ["cat"], ["a"], ("x", "y"))), "b.csv")
     assert contents(model) == before
 
@@ -327,7 +328,7 @@ def test_a_folder_of_other_files_is_refused_before_anything_is_read(run, model, 
     assert contents(tmp_path / "mine") == {"thesis.txt": b"mine"}
 
 
-def test_merge_refuses_one_classifier_and_other_vectors(run, model, new, tmp_path):
+def test_merge_refuses_one_classifier_and_other_encoders(run, model, new, tmp_path):
     fails(run("merge", model, "--out", tmp_path / "w"), "the folders of two classifiers or more")
     run("fit", new, "--out", tmp_path / "other", *PLAIN)
     fails(run("merge", model, tmp_path / "other", "--out", tmp_path / "w"), "classif")

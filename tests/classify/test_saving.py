@@ -15,9 +15,9 @@ SETTINGS = {
     "priors": {"priors": [0.5, 0.2, 0.3], "shrinkage": 0.1, "temperature": 2.0},
     "priors by class": {"priors": {"b": 0.2, "a": 0.5, "c": 0.3}},
     "numpy": {"shrinkage": np.float64(0.1), "random_state": np.int64(3)},
-    "expanded": {"expansion": "fourier", "n_random": 20, "scale": 0.3, "random_state": 4},
+    "expanded": {"expansion": "fourier", "n_random": 20, "random_state": 4},
     "automatic": {"expansion": "auto", "n_random": 20},
-    "per class": {"class_scatters": True, "shrinkage": "ledoit-wolf"},
+    "per class": {"class_scatters": True},
     "no sample": {"sample_size": 0},
     "sample full": {"sample_size": 40},
 }
@@ -34,9 +34,9 @@ def assert_same_bits(a, b, X):
     np.testing.assert_array_equal(a.classes_, b.classes_)
     assert a.classes_.dtype == b.classes_.dtype
     np.testing.assert_array_equal(a.predict_proba(X), b.predict_proba(X))
-    np.testing.assert_array_equal(a.strangeness(X), b.strangeness(X))
+    np.testing.assert_array_equal(a.novelty_score(X), b.novelty_score(X))
     if a.sample_size:
-        assert a.cutoff(0.1) == b.cutoff(0.1)
+        assert a.novelty_threshold(0.1) == b.novelty_threshold(0.1)
 
 
 @EACH
@@ -89,7 +89,7 @@ def test_priors_by_class_stay_with_their_class_after_loading(labels, tmp_path):
 def test_settings_are_loaded(tmp_path):
     X, y = drawn()
     settings = {"shrinkage": "gcv", "temperature": 1.5, "expansion": "relu", "n_random": 7}
-    settings |= {"scale": 0.5, "sample_size": 33, "random_state": 9}
+    settings |= {"sample_size": 33, "random_state": 9}
     AnalyticSoftmax(**settings).fit(X, y).save(tmp_path)
     found = AnalyticSoftmax.load(tmp_path).get_params()
     assert {name: found[name] for name in settings} == settings
@@ -176,24 +176,11 @@ def test_a_config_that_is_no_json_is_damaged(saved):
     "changes",
     [
         {"classes": ["a", "b"]}, {"classes": 3}, {"classes_dtype": "nonsense"},
-        {"sample_limit": "many"}, {"params": 3}, {"params": {}}, {"params": {"depth": 3}},
+        {"sample_limit": "many"}, {"params": 3}, {"params": {}}, {"files": {}},
         {"sample_size": None},
     ],
 )  # fmt: skip
 def test_a_config_that_does_not_fit_is_damaged(saved, changes):
     edited(saved, **changes)
     with pytest.raises(IntegrityError):
-        AnalyticSoftmax.load(saved)
-
-
-def test_arrays_of_other_shapes_are_damaged(saved):
-    from safetensors.numpy import load_file, save_file
-
-    (path,) = saved.glob("*.safetensors")
-    arrays = load_file(path)
-    save_file(arrays | {"moments.scatter": np.eye(3)}, path)
-    with pytest.raises(IntegrityError, match=path.name):
-        AnalyticSoftmax.load(saved)
-    save_file(arrays | {"sample.labels": arrays["sample.labels"] + 7}, path)
-    with pytest.raises(IntegrityError, match=path.name):
         AnalyticSoftmax.load(saved)

@@ -44,30 +44,30 @@ def words(tmp_path_factory):
     corpus = topics(300, stray=0)[0] + topics(300, of=CHINESE, stray=0)[0]
     settings = {"n_neurons": 64, "n_active": 8, "window": 5, "min_count": 1}
     BinaryVectors(**settings).fit(corpus).save(folder)
-    return f"words:{folder}"
+    return str(folder)
 
 
-@pytest.fixture(params=["tfidf", "given", "words"])
+@pytest.fixture(params=["lsa", "given", "words"])
 def named(request):
-    """What to pass as vectors."""
+    """What to pass as the encoder."""
     if request.param == "words":
         return request.getfixturevalue("words")
-    return HashedWords() if request.param == "given" else "tfidf"
+    return HashedWords() if request.param == "given" else "lsa"
 
 
-# ---- vectors ----
+# ---- encoders ----
 
 
-def test_new_texts_get_their_topic_with_any_vectors(named):
+def test_new_texts_get_their_topic_with_any_encoder(named):
     made = classifier(named).fit(*topics(stray=0.1))
     assert made.score(*topics(60, seed=9, stray=0)) == 1.0
     assert made.predict(["cat dog", "money loan"]).tolist() == ["animal", "finance"]
 
 
-@pytest.mark.parametrize("vectors", ["tfidf", "words"])
-def test_chinese_texts_get_their_topic(vectors, request):
-    vectors = request.getfixturevalue("words") if vectors == "words" else vectors
-    made = classifier(vectors).fit(*topics(of=CHINESE, stray=0.1))
+@pytest.mark.parametrize("encoder", ["lsa", "words"])
+def test_chinese_texts_get_their_topic(encoder, request):
+    encoder = request.getfixturevalue("words") if encoder == "words" else encoder
+    made = classifier(encoder).fit(*topics(of=CHINESE, stray=0.1))
     assert made.score(*topics(60, seed=9, of=CHINESE, stray=0)) == 1.0
     assert made.predict(["猫和狗的毛", "银钱与股市"]).tolist() == ["动物", "金融"]
 
@@ -81,21 +81,23 @@ def test_both_languages_live_in_one_classifier(words):
 
 
 @NEEDS_MINILM
-@pytest.mark.parametrize("vectors", ["minilm", "auto"])
-def test_minilm_knows_words_that_no_text_had_and_auto_takes_it_for_english(vectors):
-    made = classifier(vectors).fit(*READABLE)
-    assert made.vectors_name == "minilm"
+@pytest.mark.parametrize("encoder", ["minilm", "auto"])
+def test_minilm_knows_words_that_no_text_had_and_auto_takes_it_for_english(encoder):
+    made = classifier(encoder).fit(*READABLE)
+    assert made.encoder_name == "minilm"
     assert made.encoder_.n_dims == 384
     asked = ["reimburse me for what I paid", "the courier never brought the box"]
     assert made.predict(asked).tolist() == ["refund", "delivery"]
 
 
 @NEEDS_MINILM
-def test_auto_takes_tfidf_for_chinese_and_says_so():
+def test_auto_takes_lsa_for_chinese_and_says_so():
     made = classifier("auto")
-    with pytest.warns(ShoestringWarning, match="MiniLM does not know .* TF-IDF vectors are used"):
+    with pytest.warns(
+        ShoestringWarning, match=r"MiniLM does not know .* Lexical vectors \(lsa\) are used"
+    ):
         made.fit(*topics(40, of=CHINESE))
-    assert made.vectors_name == "tfidf"
+    assert made.encoder_name == "lsa"
     assert made.predict(["猫狗鸟毛"]).tolist() == ["动物"]
 
 
@@ -108,13 +110,13 @@ def test_the_default_head_has_random_features_and_another_is_learnt_in_place():
     assert made.head is head
 
 
-def test_vectors_that_are_nowhere_are_named(tmp_path):
-    with pytest.raises(ParameterError, match=r"a local model folder\. Got 'tf-idf'"):
+def test_encoders_that_are_nowhere_are_named(tmp_path):
+    with pytest.raises(ParameterError, match=r"or a local folder\. Got 'tf-idf'"):
         classifier("tf-idf").fit(TEXTS, LABELS)
     with pytest.raises(ParameterError, match="nowhere"):
-        classifier(f"words:{tmp_path / 'nowhere'}").fit(TEXTS, LABELS)
+        classifier(str(tmp_path / "nowhere")).fit(TEXTS, LABELS)
     with pytest.raises(ParameterError, match="a letter or digit"):
-        classifier("tfidf").fit(["?", "!!"], ["a", "b"])
+        classifier("lsa").fit(["?", "!!"], ["a", "b"])
 
 
 # ---- learning ----
@@ -194,7 +196,7 @@ def test_a_class_forgotten_without_its_scatter_is_said_to_leave_a_trace():
 def test_merged_classifiers_are_one_that_saw_all(named):
     a = classifier(named, keep_texts=True).fit(TEXTS, LABELS)
     b = classifier(named, keep_texts=True)
-    if named == "tfidf":  # started from one that was fitted
+    if named == "lsa":  # started from one that was fitted
         b.begin(TEXTS)
     b.partial_fit(MORE, MORE_LABELS)
     whole = classifier(named, keep_texts=True)
@@ -206,7 +208,7 @@ def test_merged_classifiers_are_one_that_saw_all(named):
     np.testing.assert_array_equal(b.predict_proba(NEW), theirs)  # it stays as it was
 
 
-def test_classifiers_of_other_vectors_are_not_merged():
+def test_classifiers_of_other_encoders_are_not_merged():
     others = ["how do I reset my red password", "my new shoes are red", "reset the shoes"] * 9
     ours = classifier().fit([*TEXTS, "my red shoes"], [*LABELS, "animal"])
     before = ours.predict_proba(NEW)
@@ -215,7 +217,7 @@ def test_classifiers_of_other_vectors_are_not_merged():
         classifier().fit(others, ["a", "b", "a"] * 9),
         classifier(HashedWords()).fit(TEXTS, LABELS),
     ):
-        with pytest.raises(ParameterError, match="The vectors of both classifiers must be the sam"):
+        with pytest.raises(ParameterError, match="Both classifiers must have the same encoder"):
             ours.merge(other)
     np.testing.assert_array_equal(ours.predict_proba(NEW), before)
 

@@ -79,9 +79,9 @@ def test_another_scorer_cannot_open_a_table(scorer, tmp_path):
 
 def test_a_truncated_array_is_named(scorer, tmp_path):
     TokenTable.build(TEXTS, scorer, tmp_path / "table")
-    file = tmp_path / "table" / "tokens.npy"
+    file = tmp_path / "table" / "tokens-1.npy"
     file.write_bytes(file.read_bytes()[:500])
-    with pytest.raises(IntegrityError, match=r"tokens\.npy is damaged: .* Build the table again"):
+    with pytest.raises(IntegrityError, match=r"tokens-1\.npy is damaged: .* Build the table again"):
         TokenTable.load(tmp_path / "table", scorer)
 
 

@@ -12,12 +12,13 @@ from shoestring.errors import ParameterError, ShapeError
 from shoestring.overlap.codes import (
     MAX_ACTIVE,
     join_codes,
+    overlap_counts,
     pack_codes,
+    packed_sizes,
     read_codes,
     top_k_bits,
     unpack_codes,
 )
-from shoestring.overlap.packed import overlap_counts, packed_sizes
 
 
 def code_lists(n_bits, max_codes=8):

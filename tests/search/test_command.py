@@ -48,5 +48,25 @@ def test_texts_without_a_word_exit_with_one_sentence_and_no_folder(run, tmp_path
     build = ("search", "build", docs, "--out", tmp_path / "index", "--encoder", "lsa")
     code, out, err = run(*build)
     assert (code, out) == (2, "")
-    assert err.splitlines()[-1].startswith("error: The 'records' parameter")
+    assert err.splitlines()[-1].startswith("error: The 'texts' parameter")
     assert not (tmp_path / "index").exists()
+
+
+def test_compact_frees_the_room_of_deleted_texts_and_check_finds_damage(
+    run, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    docs, index = tmp_path / "docs.txt", tmp_path / "index"
+    docs.write_text("red hat\nblue hat\nold shoe\n", encoding="utf-8")
+    assert run("search", "build", docs, "--out", index, "--encoder", "lsa")[0] == 0
+    code, out, _ = run("search", "delete", index, "1", "2")
+    assert (code, out.split()) == (0, ["deleted", "2"])
+    assert json.loads(run("search", "info", index, "--json")[1])["deleted_rows"] == 2
+    removed = json.loads(run("search", "compact", index, "--json")[1])
+    assert removed["removed_rows"] == 2 and removed["bytes"] < removed["bytes_before"]
+    assert json.loads(run("search", "query", index, "hat", "--calls", 0, "--json")[1])["hits"]
+    code, out, _ = run("search", "check", index)
+    assert code == 0 and "sound" in out
+    next((index / "arrays").glob("*-vectors.rows")).write_bytes(b"")
+    code, out, err = run("search", "check", index)
+    assert (code, out) == (2, "")
+    assert "vectors.rows is damaged" in err and "--resume" in err

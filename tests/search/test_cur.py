@@ -179,39 +179,39 @@ def test_top_rows_equal_a_full_sort_where_the_lower_row_wins_ties(
 
 @few
 @given(seeds, st.integers(1, 30), st.integers(1, 9), st.floats(0, 0.9))
-def test_rounds_never_propose_a_scored_or_dead_row_and_end_with_the_exact_top(
+def test_rounds_never_propose_a_scored_or_deleted_row_and_end_with_the_exact_top(
     seed: int, n_items: int, batch: int, dead_share: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    dead = rng.random(n_items) < dead_share
+    deleted = rng.random(n_items) < dead_share
     truth = rng.integers(0, 4, size=n_items).astype(np.float64)  # many ties
     rounds = Rounds(
         DenseFeatures(rng.normal(size=(n_items, 3)).astype(np.float32)),
         np.zeros(n_items, np.float32),
         np.ones(3),
         noise=0.1,
-        dead=dead,
+        deleted=deleted,
     )
     seen: list[int] = []
     while rounds.n_open:
         rows = rounds.propose(batch)
-        assert len(rows) == min(batch, (~dead).sum() - len(seen))
-        assert not dead[rows].any() and not set(rows.tolist()) & set(seen)
+        assert len(rows) == min(batch, (~deleted).sum() - len(seen))
+        assert not deleted[rows].any() and not set(rows.tolist()) & set(seen)
         seen += rows.tolist()
         rounds.observe(rows, truth[rows])
     assert len(rounds.propose(5)) == 0
-    live = np.flatnonzero(~dead)
+    live = np.flatnonzero(~deleted)
     want = sorted(live.tolist(), key=lambda row: (-truth[row], row))
     rows, scores, exact = rounds.ranking(n_items + 5)
     assert rows.tolist() == want
     assert exact.all() and scores.tolist() == truth[want].tolist()
 
 
-def test_the_dead_are_the_callers_own() -> None:
-    dead = np.zeros(4, dtype=bool)
-    rounds = Rounds(DenseFeatures(np.eye(4)), np.zeros(4), np.ones(4), 0.1, dead=dead)
+def test_the_deleted_rows_are_the_callers_own() -> None:
+    deleted = np.zeros(4, dtype=bool)
+    rounds = Rounds(DenseFeatures(np.eye(4)), np.zeros(4), np.ones(4), 0.1, deleted=deleted)
     rounds.observe(np.array([1]), np.array([1.0]))
-    assert not dead.any()
+    assert not deleted.any()
 
 
 def test_scores_paid_for_replace_estimates_and_stand_before_them() -> None:

@@ -1,14 +1,13 @@
-"""Arrays beside the records: generations, segments, and what a reader sees of them."""
+"""Arrays beside the records: appended, replaced, compacted, and what a reader sees of them."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from shoestring.errors import IntegrityError, ParameterError, ShapeError, StorageError
-from shoestring.search import arrays as arrays_module
+from shoestring.search.arrays import map_rows
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.types import IntArray, Record
@@ -30,364 +29,324 @@ def add(store: RecordStore, *ids: str) -> IntArray:
 
 def append(store: RecordStore, *ids: str) -> IntArray:
     keys = add(store, *ids)
-    store.append_segment(keys, {"v": vectors(keys)})
+    store.append(keys, {"v": vectors(keys)})
     return keys
+
+
+def scale(store: RecordStore, by: float) -> None:
+    """Replace the array by a multiple of it, and say so."""
+    with store.snapshot() as snapshot:
+        rows = by * vectors(snapshot.view.row_keys)
+    store.replace({"v": rows.astype(np.float32)}, keep=(), attrs={"scale": by})
+
+
+def live(snapshot: Snapshot, name: str = "v") -> np.ndarray:
+    parts = list(snapshot.view.live_rows(name)) if name in snapshot.view.arrays else []
+    return np.concatenate(parts) if parts else np.empty((0, 3), np.float32)
 
 
 def assert_whole(snapshot: Snapshot) -> None:
     """Every live record is either in the arrays, with its own row, or waits for them."""
-    rows = [row for segment in snapshot.segments for row in segment.live_chunks("v")]
-    found = np.concatenate([np.empty((0, 3), np.float32), *rows])
-    np.testing.assert_array_equal(found, vectors(snapshot.keys))
-    keys = np.concatenate([snapshot.keys, snapshot.pending_keys])
-    assert len(set(keys.tolist())) == len(keys) == len(snapshot)
+    by = snapshot.view.attrs.get("scale", 1.0)
+    np.testing.assert_array_equal(live(snapshot), by * vectors(snapshot.keys))
+    keys = snapshot.all_keys
+    assert (np.diff(keys) > 0).all() and len(keys) == len(snapshot)
     assert len(snapshot.ids(keys)) == len(keys)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> RecordStore:
-    return RecordStore.create(tmp_path / "index", tokenize=str.split)
+    return RecordStore.create(tmp_path / "index")
 
 
 @pytest.fixture
-def published(store: RecordStore) -> RecordStore:
-    keys = add(store, *"abcdefgh")
-    store.publish(keys, {"v": vectors(keys)}, attrs={"anchors": ["a query", "一个问题"]})
+def filled(store: RecordStore) -> RecordStore:
+    append(store, *"abcdefgh")
     return store
 
 
-def array_files(store: RecordStore) -> list[str]:
-    return sorted(file.name for file in (store.path / "arrays").iterdir())
+def array_files(store: RecordStore) -> dict[str, int]:
+    """Names and sizes."""
+    return {f.name: f.stat().st_size for f in sorted((store.path / "arrays").iterdir())}
+
+
+def array_file(store: RecordStore) -> Path:
+    return next((store.path / "arrays").glob("*-v.rows"))
 
 
 def test_arrays_come_back_as_they_were_and_read_only(store: RecordStore) -> None:
-    keys = add(store, *"abcde")[::-1].copy()
+    keys = add(store, *"abcde")
     given = {
-        "f32": np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32),
-        "f16": np.arange(10, dtype=np.float16).reshape(5, 2)[:, ::-1],
+        "wide": np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32),
+        "half": np.arange(10, dtype=np.float16).reshape(5, 2)[:, ::-1],
         "bits": np.array([True, False, True, True, False]),
-        "u8": np.asfortranarray(np.arange(20, dtype=np.uint8).reshape(5, 4)),
+        "bytes": np.asfortranarray(np.arange(20, dtype=np.uint8).reshape(5, 4)),
         "big": np.arange(5, dtype=">i4"),
         "nothing": np.empty((5, 0), np.float32),
     }
-    assert store.publish(keys, given) == 1
+    store.append(keys[:2], {name: array[:2] for name, array in given.items()})
+    store.append(keys[2:], {name: array[2:] for name, array in given.items()})
     with RecordStore.open(store.path).snapshot() as snapshot:
-        (segment,) = snapshot.segments
-        assert segment.alive is None
         np.testing.assert_array_equal(snapshot.keys, keys)
         for name, array in given.items():
-            assert segment.arrays[name].dtype == array.dtype
-            np.testing.assert_array_equal(segment.arrays[name], array)
-            assert not segment.arrays[name].flags.writeable
-        assert not snapshot.keys.flags.writeable
+            found = snapshot.view.arrays[name]
+            assert found.dtype == array.dtype
+            np.testing.assert_array_equal(found, array)
+            assert name == "nothing" or not found.flags.writeable
 
 
-def test_pieces_are_written_one_below_the_other(
-    store: RecordStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(arrays_module, "COPY_BYTES", 30)  # two rows and a half
-    keys = add(store, *"abcdefg")
-    store.publish(keys, {"v": (vectors(part) for part in (keys[:3], keys[3:3], keys[3:]))})
-    with store.snapshot() as snapshot:
-        assert_whole(snapshot)
-
-
-def test_attributes_change_with_the_arrays_and_stay_when_not_given(published: RecordStore) -> None:
-    attrs = {"anchors": ["a query", "一个问题"]}
-    append(published, "x")
-    with published.snapshot() as snapshot:
-        assert (snapshot.generation, snapshot.attrs) == (2, attrs)
-    keys = add(published, "y")
-    published.append_segment(keys, {"v": vectors(keys)}, attrs={"anchors": []})
-    with published.snapshot() as snapshot:
-        assert snapshot.attrs == {"anchors": []}
-
-
-def test_deleted_and_replaced_rows_are_masked(published: RecordStore) -> None:
-    published.delete(["a", "c"])
-    published.add([Record("h", "other")], on_duplicate="replace")
-    with published.snapshot() as snapshot:
-        (segment,) = snapshot.segments
-        assert segment.alive is not None
-        assert segment.alive.tolist() == [False, True, False, True, True, True, True, False]
+def test_deleted_and_replaced_rows_are_masked(filled: RecordStore) -> None:
+    filled.delete(["a", "c"])
+    filled.add([Record("h", "other")], on_duplicate="replace")
+    with filled.snapshot() as snapshot:
+        assert snapshot.view.deleted.tolist() == [True, False, True, *4 * [False], True]
         assert snapshot.ids(snapshot.keys) == list("bdefg")
         assert snapshot.ids(snapshot.pending_keys) == ["h"]
         assert_whole(snapshot)
-    published.verify()
+    filled.verify()
 
 
 def test_new_records_wait_and_are_appended_without_touching_the_others(
-    published: RecordStore,
+    filled: RecordStore,
 ) -> None:
-    before = array_files(published)
-    append(published, "x", "y")
-    with published.snapshot() as snapshot:
-        assert [len(segment.keys) for segment in snapshot.segments] == [8, 2]
+    before = array_file(filled).read_bytes()
+    append(filled, "x", "y")
+    with filled.snapshot() as snapshot:
+        assert len(snapshot.view.row_keys) == 10
         assert_whole(snapshot)
-    assert set(before) < set(array_files(published))
-    published.verify()
+    assert array_file(filled).read_bytes()[: len(before)] == before
+    filled.verify()
 
 
-def test_many_small_segments_stay_few(published: RecordStore) -> None:
-    for i in range(40):
-        append(published, f"n{i}")
-        if i % 7 == 0:
-            published.delete([f"n{i}"])
-    with published.snapshot() as snapshot:
-        assert len(snapshot.segments) <= 6
-        assert len(snapshot.keys) == 8 + 40 - 6
+def test_arrays_are_replaced_beside_those_that_are_kept(filled: RecordStore) -> None:
+    filled.delete(["b"])
+    bias = np.arange(8, dtype=np.float32)
+    filled.replace({"bias": bias}, keep=("v",), attrs={"anchors": ["a query", "一个问题"]})
+    append(filled, "x")  # says nothing of the bias
+    with filled.snapshot() as snapshot:
+        assert snapshot.view.attrs == {"anchors": ["a query", "一个问题"]}
+        assert snapshot.view.arrays["bias"].tolist() == [*range(8), 0]
         assert_whole(snapshot)
-    published.verify()
-
-
-def test_compact_leaves_one_segment_without_dead_rows(published: RecordStore) -> None:
-    append(published, "x")
-    published.delete(["b"])
-    add(published, "waiting")
-    published.compact()
-    with published.snapshot() as snapshot:
-        (segment,) = snapshot.segments
-        assert segment.alive is None and len(segment.keys) == 8
-        assert snapshot.attrs["anchors"] and len(snapshot.pending_keys) == 1
+    filled.replace({}, keep=("v",), attrs={"mean": np.ones(2)})
+    with filled.snapshot() as snapshot:
+        assert list(snapshot.view.arrays) == ["v"] and snapshot.view.attrs == {"mean": [1, 1]}
         assert_whole(snapshot)
-    published.verify()
+    filled.verify()
+
+
+def test_compact_leaves_no_row_of_a_deleted_record(filled: RecordStore) -> None:
+    append(filled, "x")
+    assert filled.compact() == 0
+    filled.delete(["b"])
+    add(filled, "waiting")
+    size = array_file(filled).stat().st_size
+    assert filled.compact() == 1
+    with filled.snapshot() as snapshot:
+        assert not snapshot.view.deleted.any() and len(snapshot.view.row_keys) == 8
+        assert len(snapshot.pending_keys) == 1
+        assert_whole(snapshot)
+    assert array_file(filled).stat().st_size == size - 12
+    filled.verify()
 
 
 def test_compact_of_nothing_is_nothing(store: RecordStore) -> None:
     add(store, "a")
-    store.compact()
+    assert store.compact() == 0
     with store.snapshot() as snapshot:
-        assert snapshot.segments == () and len(snapshot.pending_keys) == 1
+        store.append(snapshot.pending_keys, {"v": vectors(snapshot.pending_keys)})
+    append(store, "b")
+    store.delete(["a", "b"])
+    assert store.compact() == 2
+    with store.snapshot() as snapshot:
+        assert len(snapshot) == len(snapshot.view.row_keys) == 0
+    append(store, "c")
+    store.verify()
 
 
 def test_keys_deleted_while_their_arrays_were_computed_are_masked(store: RecordStore) -> None:
-    first, second = add(store, "a", "b"), add(store, "c", "d")
+    keys = add(store, "a", "b", "c", "d")
     store.delete(["a", "c"])
-    store.publish(first, {"v": vectors(first)})
-    store.append_segment(second, {"v": vectors(second)})
+    store.append(keys[:2], {"v": vectors(keys[:2])})
+    store.append(keys[2:], {"v": vectors(keys[2:])})
     with store.snapshot() as snapshot:
         assert snapshot.ids(snapshot.keys) == ["b", "d"]
         assert_whole(snapshot)
     store.verify()
 
 
-def test_discarded_arrays_make_all_records_wait(published: RecordStore) -> None:
-    published.delete(["a"])
-    published.discard_arrays()
-    with published.snapshot() as snapshot:
-        assert snapshot.segments == () and len(snapshot.pending_keys) == 7
-    keys = snapshot.pending_keys
-    published.append_segment(keys, {"other": np.ones(len(keys))})
-    published.verify()
-
-
-@pytest.mark.parametrize(
-    ("keys", "arrays", "error", "says"),
-    [
-        ([1, 1], {"v": np.ones((2, 3))}, ParameterError, "distinct integers"),
-        ([1.5], {"v": np.ones((1, 3))}, ParameterError, "distinct integers"),
-        ([[1]], {"v": np.ones((1, 3))}, ParameterError, "one dimension"),
-        ([0], {"v": np.ones((1, 3))}, ParameterError, "keys of this index, from 1 to 8"),
-        ([9], {"v": np.ones((1, 3))}, ParameterError, "keys of this index"),
-        ([1], {"v": np.ones((2, 3))}, ShapeError, "'v' has 2 rows for 1 keys"),
-        ([1, 2], {"v": [np.ones((1, 3))]}, ShapeError, "'v' has 1 rows for 2 keys"),
-        ([1, 2], {"v": [np.ones((1, 3)), np.ones((1, 4))]}, ShapeError, "pieces of array 'v'"),
-        ([1, 2], {"v": [np.ones((1, 3)), np.ones((1, 3), int)]}, ShapeError, "must agree"),
-        ([1], {"../v": np.ones(1)}, ParameterError, "named by a-z"),
-        ([1], {"keys": np.ones(1)}, ParameterError, "not 'keys'"),
-        ([1], {"v": np.array([object()])}, ParameterError, "numbers with a row for each key"),
-        ([1], {"v": np.array(3.0)}, ParameterError, "numbers with a row for each key"),
-    ],
-)
-def test_arrays_that_do_not_fit_leave_the_index_as_it_was(
-    published: RecordStore, keys: object, arrays: dict, error: type[Exception], says: str
-) -> None:
-    before = array_files(published)
-    with pytest.raises(error, match=says):
-        published.publish(keys, arrays)  # type: ignore[arg-type]
-    assert array_files(published) == before
-    with published.snapshot() as snapshot:
-        assert snapshot.generation == 1
+def test_rows_that_another_process_appended_first_are_dropped(filled: RecordStore) -> None:
+    keys = add(filled, "x", "y")
+    filled.append(keys[:1], {"v": vectors(keys[:1])})
+    filled.append(keys, {"v": vectors(keys)})
+    filled.append(keys, {"v": vectors(keys)})
+    with filled.snapshot() as snapshot:
+        assert len(snapshot.view.row_keys) == 10
         assert_whole(snapshot)
+    filled.verify()
 
 
-def test_a_segment_that_is_not_like_the_others_is_refused(published: RecordStore) -> None:
-    keys = add(published, "x")
-    before = array_files(published)
-    for arrays, says in (
-        ({"w": np.ones((1, 3), np.float32)}, r"in force, \['v'\]. Got \['w'\] instead"),
-        ({}, "in force"),
-        ({"v": np.ones((1, 4), np.float32)}, "must be <f4 .3,."),
-        ({"v": np.ones((1, 3))}, "must be <f4"),
+def test_discarded_arrays_make_all_records_wait(filled: RecordStore) -> None:
+    filled.delete(["a"])
+    filled.discard_arrays()
+    with filled.snapshot() as snapshot:
+        assert snapshot.view.arrays == {} and len(snapshot.pending_keys) == 7
+    keys = snapshot.pending_keys
+    filled.append(keys, {"other": np.ones(len(keys))})
+    filled.verify()
+    assert [name[9:] for name in array_files(filled)] == ["keys.rows", "other.rows"]
+
+
+def test_arrays_that_do_not_fit_leave_the_index_as_it_was(filled: RecordStore) -> None:
+    first, second = add(filled, "x", "y")
+    before = array_files(filled)
+    for keys, rows, error, says in (
+        ([second], vectors(second[None]), ParameterError, "the first records without arrays"),
+        ([second, first], np.ones((2, 3), "f4"), ParameterError, "ascending"),
+        ([first, first], np.ones((2, 3), "f4"), ParameterError, "ascending"),
+        ([first, second, 99], np.ones((3, 3), "f4"), ParameterError, "ascending"),
+        ([first], np.ones((1, 4), "f4"), ShapeError, "'v' of <f4 .1, 4. does not fit 1 records"),
+        ([first], np.ones((1, 3)), ShapeError, "'v' of <f8"),
+        ([first, second], np.ones((3, 3), "f4"), ShapeError, "does not fit 2 records"),
     ):
-        with pytest.raises((ParameterError, ShapeError), match=says):
-            published.append_segment(keys, arrays)
-    with pytest.raises(ParameterError, match="keys of records without arrays"):
-        published.append_segment([2], {"v": np.ones((1, 3), np.float32)})
-    published.delete(["b"])
-    with pytest.raises(ParameterError, match="keys of records without arrays"):
-        published.append_segment([2], {"v": np.ones((1, 3), np.float32)})
-    assert array_files(published) == before
-    published.verify()
+        with pytest.raises(error, match=says):
+            filled.append(keys, {"v": rows})
+    with pytest.raises(ShapeError, match="'w' of"):
+        filled.append([first], {"w": np.ones((1, 3), "f4")})
+    with pytest.raises(ShapeError, match="'bias' has 7 rows for 8"):
+        filled.replace({"bias": np.ones(7)}, keep=("v",), attrs={})
+    with pytest.raises((TypeError, ValueError)):
+        filled.replace({}, keep=(), attrs={"x": float("nan")})
+    assert array_files(filled) == before
+    with filled.snapshot() as snapshot:
+        assert_whole(snapshot)
+    filled.verify()
 
 
-def test_attributes_that_json_cannot_say_leave_the_index_as_it_was(published: RecordStore) -> None:
-    before = array_files(published)
-    for attrs in ({"x": object()}, {"x": float("nan")}):
-        with pytest.raises(ParameterError, match="what JSON can say"):
-            published.publish([1], {"v": np.ones((1, 3))}, attrs=attrs)
-    assert array_files(published) == before
+# --- readers, and files that are no longer in force
 
 
-# --- readers and the files of older generations
+def test_files_that_are_not_in_force_go_and_others_stay(filled: RecordStore) -> None:
+    folder, before = filled.path / "arrays", array_files(filled)
+    (folder / "00000009-v.rows").write_bytes(b"left by a killed process")
+    (folder / "notes.txt").write_bytes(b"the user's")
+    with array_file(filled).open("ab") as file:
+        file.write(b"rows that were never committed")
+    with filled.snapshot() as snapshot:
+        assert_whole(snapshot)
+    filled.collect_garbage()
+    assert array_files(filled) == {**before, "notes.txt": 10}
+    scale(filled, 2.0)
+    assert len(array_files(filled)) == 3
 
 
-def test_old_files_go_but_those_of_the_generation_before_stay(published: RecordStore) -> None:
-    published.publish([1], {"v": np.ones((1, 3))})
-    assert [name[:8] for name in array_files(published)] == ["00000001"] * 2 + ["00000002"] * 2
-    published.publish([2], {"v": np.ones((1, 3))})
-    assert [name[:8] for name in array_files(published)] == ["00000002"] * 2 + ["00000003"] * 2
-    (published.path / "arrays" / "00000009-v.npy").write_bytes(b"left by a killed process")
-    (published.path / "arrays" / "00000003-v.npy.part").write_bytes(b"also")
-    published.collect_garbage()
-    assert [name[:8] for name in array_files(published)] == ["00000002"] * 2 + ["00000003"] * 2
+def test_an_append_overwrites_what_was_never_committed(filled: RecordStore) -> None:
+    with array_file(filled).open("ab") as file:
+        file.write(b"x" * 100)
+    append(filled, "x")
+    with filled.snapshot() as snapshot:
+        assert_whole(snapshot)
+    assert array_file(filled).stat().st_size == 9 * 12
 
 
-def test_a_snapshot_outlives_the_files_it_has_mapped(published: RecordStore) -> None:
-    with published.snapshot() as old:
-        for key in (1, 2, 3):
-            published.publish([key], {"v": np.zeros((1, 3))})
-        assert old.generation == 1 and len(old.keys) == 8
+def test_a_snapshot_outlives_the_files_it_has_mapped(filled: RecordStore) -> None:
+    with filled.snapshot() as old:
+        append(filled, "x")
+        scale(filled, 3.0)
+        filled.delete(["a"])
+        filled.compact()
+        filled.discard_arrays()
+        assert len(old.keys) == 8
         assert_whole(old)
 
 
-def test_a_reader_that_races_with_the_collection_tries_again(
-    published: RecordStore, monkeypatch: pytest.MonkeyPatch
+def test_a_reader_that_races_with_a_replacement_tries_again(
+    filled: RecordStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between a reader's look at the database and at the folder its generation is forgotten."""
-    writer, opened = RecordStore.open(published.path), 0
-    real = arrays_module.open_segment
+    """Between a reader's look at the database and at the folder its files are removed."""
+    writer, n_mapped = RecordStore.open(filled.path), 0
 
-    def late(*arguments: object) -> object:
-        nonlocal opened
-        opened += 1
-        if opened == 1:
-            for key in (5, 6):
-                writer.publish([key], {"v": vectors(np.array([key]))})
-        return real(*arguments)  # type: ignore[arg-type]
+    def late(*arguments: object) -> np.ndarray:
+        nonlocal n_mapped
+        n_mapped += 1
+        if n_mapped == 1:
+            scale(writer, 2.0)
+        return map_rows(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("shoestring.search.generations.open_segment", late)
-    with RecordStore.open(published.path).snapshot() as snapshot:
-        assert (snapshot.generation, snapshot.keys.tolist(), opened) == (3, [6], 2)
+    monkeypatch.setattr("shoestring.search.snapshot.map_rows", late)
+    with RecordStore.open(filled.path).snapshot() as snapshot:
+        assert snapshot.view.attrs == {"scale": 2.0} and n_mapped > 3
+        assert_whole(snapshot)
 
 
-def test_readers_see_one_generation_whole_while_arrays_are_published(
-    published: RecordStore,
-) -> None:
+def test_readers_see_arrays_and_attributes_of_one_moment(filled: RecordStore) -> None:
     wrong: list[object] = []
     stop = threading.Event()
-    n_seen: set[int] = set()
+    seen: set[int] = set()
 
     def read() -> None:
         while not stop.is_set():
             try:
-                with RecordStore.open(published.path, tokenize=str.split).snapshot() as snapshot:
-                    values = {float(s.arrays["v"][0, 0]) for s in snapshot.segments}
-                    n_seen.add(snapshot.generation)
-                    if values != {float(snapshot.attrs["value"])}:
-                        wrong.append((values, snapshot.attrs))
-            except Exception as error:
+                with RecordStore.open(filled.path).snapshot() as snapshot:
+                    seen.add(snapshot.view.revision)
+                    assert_whole(snapshot)
+            except BaseException as error:
                 wrong.append(error)
 
-    def publish(value: int) -> None:
-        rows = np.full((8, 3), value, np.float32)
-        published.publish(range(1, 9), {"v": rows}, attrs={"value": value})
-
-    publish(0)
     threads = [threading.Thread(target=read) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for value in range(1, 25):
-        publish(value)
+    for turn in range(1, 25):
+        scale(filled, float(turn))
+        filled.discard_arrays() if turn % 5 == 0 else filled.compact()
+        with filled.snapshot() as snapshot:
+            keys = snapshot.pending_keys
+            by = snapshot.view.attrs.get("scale", 1.0)
+        filled.append(keys, {"v": (by * vectors(keys)).astype(np.float32)})
     stop.set()
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert len(n_seen) > 1
+    assert len(seen) > 1
 
 
 # --- damage
 
 
-def damaged(path: Path, how: str) -> None:
+@pytest.mark.parametrize("how", ["truncated", "empty", "missing"])
+def test_a_damaged_array_is_named_and_can_be_mended(filled: RecordStore, how: str) -> None:
+    path = array_file(filled)
     data = path.read_bytes()
     path.unlink()  # others may have it mapped
     if how != "missing":
-        cut = {"truncated": data[:-1], "cut in the header": data[:20], "empty": b""}
-        path.write_bytes(cut.get(how, b"x" * len(data)))
-
-
-@pytest.fixture(params=["truncated", "cut in the header", "empty", "overwritten", "missing"])
-def broken(published: RecordStore, request: pytest.FixtureRequest) -> Iterator[RecordStore]:
-    damaged(published.path / "arrays" / "00000001-v.npy", request.param)
-    yield RecordStore.open(published.path, tokenize=str.split)
-
-
-def test_a_damaged_array_is_named_and_can_be_mended(broken: RecordStore) -> None:
+        path.write_bytes(data[:-1] if how == "truncated" else b"")
+    broken = RecordStore.open(filled.path)
     for fails in (broken.snapshot, broken.verify, broken.compact):
-        with pytest.raises(IntegrityError, match=r"00000001-v\.npy .*search build .* --resume"):
+        with pytest.raises(IntegrityError, match=r"-v\.rows is .*search build .* --resume"):
             fails()
     broken.discard_arrays()
     with broken.snapshot() as snapshot:
         keys = snapshot.pending_keys
         assert len(keys) == 8
-    broken.publish(keys, {"v": vectors(keys)})
+    broken.append(keys, {"v": vectors(keys)})
     with broken.snapshot() as snapshot:
         assert_whole(snapshot)
     broken.verify()
 
 
-@pytest.mark.parametrize("other", [np.ones((8, 3)), np.ones((8, 4), np.float32)])
-def test_an_array_of_another_shape_or_type_is_named(
-    published: RecordStore, other: np.ndarray
-) -> None:
-    path = published.path / "arrays" / "00000001-v.npy"
-    path.unlink()
-    np.save(path, other)
-    with pytest.raises(
-        IntegrityError, match=r"00000001-v\.npy holds .* but must hold <f4 \(8, 3\)"
-    ):
-        RecordStore.open(published.path).snapshot()
-
-
 def test_an_array_that_cannot_be_read_is_a_storage_error(
-    published: RecordStore, monkeypatch: pytest.MonkeyPatch
+    filled: RecordStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(path: Path, **_: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
+    def fails(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(np.lib.format, "open_memmap", fails)
-    with pytest.raises(StorageError, match=r"\.npy cannot be read: Permission denied"):
-        RecordStore.open(published.path).snapshot()
+    monkeypatch.setattr(np, "memmap", fails)
+    with pytest.raises(StorageError, match=r"\.rows cannot be read: Permission denied"):
+        RecordStore.open(filled.path).snapshot()
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
-def test_appending_does_not_hold_files_open(published: RecordStore) -> None:
+def test_appending_does_not_hold_files_open(filled: RecordStore) -> None:
     n_open = sum(1 for _ in Path("/proc/self/fd").iterdir())
     for i in range(20):
-        append(published, f"n{i}")
-    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) <= n_open + 2 * 6
-
-
-def test_merged_segments_keep_every_array_of_several(store: RecordStore) -> None:
-    for start in range(0, 8, 2):
-        store.add([Record(str(i), f"text {i}") for i in range(start, start + 2)])
-        with store.snapshot() as snapshot:
-            keys = snapshot.pending_keys
-        store.append_segment(keys, {"wide": vectors(keys), "narrow": keys.astype(np.float32)})
-    with store.snapshot() as snapshot:
-        assert len(snapshot.segments) < 4
-        wide = np.concatenate([segment.arrays["wide"] for segment in snapshot.segments])
-        narrow = np.concatenate([segment.arrays["narrow"] for segment in snapshot.segments])
-        np.testing.assert_array_equal(wide, vectors(snapshot.keys))
-        np.testing.assert_array_equal(narrow, snapshot.keys.astype(np.float32))
+        append(filled, f"n{i}")
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) <= n_open + 4

@@ -82,20 +82,24 @@ class StoreBesideADict(RuleBasedStateMachine):
             del self.model[id]
         self.with_arrays -= present
 
-    @rule(reverse=st.booleans())
-    def publish(self, reverse: bool) -> None:
+    @rule(scale=st.integers(2, 9))
+    def replace_arrays(self, scale: int) -> None:
         with self.store.snapshot() as snapshot:
-            keys = np.concatenate([snapshot.keys, snapshot.pending_keys])
-        keys = keys[::-1] if reverse else keys
-        self.store.publish(keys, {"v": vectors(keys)})
-        self.with_arrays = set(self.model)
+            rows = scale * vectors(snapshot.view.row_keys)
+        self.store.replace({"v": rows}, keep=(), attrs={"scale": scale})
 
     @rule(n=st.integers(0, 3))
     def append(self, n: int) -> None:
         with self.store.snapshot() as snapshot:
             keys = snapshot.pending_keys[:n]
             self.with_arrays |= set(snapshot.ids(keys))
-        self.store.append_segment(keys, {"v": vectors(keys)})
+            scale = snapshot.view.attrs.get("scale", 1)
+        self.store.append(keys, {"v": scale * vectors(keys)})
+
+    @rule()
+    def discard_arrays(self) -> None:
+        self.store.discard_arrays()
+        self.with_arrays = set()
 
     @rule()
     def compact(self) -> None:
@@ -121,13 +125,14 @@ class StoreBesideADict(RuleBasedStateMachine):
         with self.store.snapshot() as snapshot:
             assert len(snapshot) == len(self.model)
             assert set(snapshot.ids(snapshot.keys)) == self.with_arrays
-            keys = np.concatenate([snapshot.keys, snapshot.pending_keys])
+            keys = snapshot.all_keys
             columns = (snapshot.ids(keys), snapshot.texts(keys), snapshot.labels(keys))
             held = {id: Record(id, *rest) for id, *rest in zip(*columns, strict=True)}
             assert held == self.model
-            rows = [row for s in snapshot.segments for row in s.live_chunks("v")]
+            rows = list(snapshot.view.live_rows("v")) if self.with_arrays else []
             if rows:
-                np.testing.assert_array_equal(np.concatenate(rows), vectors(snapshot.keys))
+                want = snapshot.view.attrs.get("scale", 1) * vectors(snapshot.keys)
+                np.testing.assert_array_equal(np.concatenate(rows), want)
 
 
 TestStoreBesideADict = StoreBesideADict.TestCase

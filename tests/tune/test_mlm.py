@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,16 +20,17 @@ from shoestring.errors import (  # noqa: E402
 )
 from shoestring.jobs import Clock  # noqa: E402
 from shoestring.models.frozen import FrozenBackbone  # noqa: E402
-from shoestring.tune import mlm_data, mlm_training  # noqa: E402
-from shoestring.tune.mlm import mlm_from_options  # noqa: E402
+from shoestring.text.corpus import Corpus  # noqa: E402
+from shoestring.tune import mlm, mlm_data  # noqa: E402
+from shoestring.tune.mlm import pretrain  # noqa: E402
 from shoestring.tune.mlm_data import (  # noqa: E402
     Blocks,
-    Corpus,
-    Masking,
+    MaskingCollator,
+    map_ids,
+    sample_texts,
     write_ids,
 )
-from shoestring.tune.mlm_folder import only_run  # noqa: E402
-from shoestring.tune.mlm_tokenizer import ROLES, SPECIAL, n_ids, train_tokenizer  # noqa: E402
+from shoestring.tune.wordpiece import SPECIAL, n_ids, special_ids, train_tokenizer  # noqa: E402
 
 ENGLISH = (
     ("green rain", "falls on the hill", "in the grey morning"),
@@ -41,10 +43,10 @@ CHINESE = (
     ("一只小猫", "睡在火炉的旁边", "整天都在做梦。"),
 )
 TINY = {
-    "text": "text", "wrapped": False, "layers": 1, "hidden": 32, "heads": 2, "vocabulary": 160,
-    "lower_case": False, "tokenizer": None, "backbone": None, "max_length": 24, "minutes": None,
-    "epochs": 2.0, "batch_size": 16, "learning_rate": 5e-3, "resume": False, "seed": 0,
+    "layers": 1, "hidden": 32, "heads": 2, "vocabulary": 160, "max_length": 24, "epochs": 2.0,
+    "batch_size": 16, "learning_rate": 5e-3, "progress": False,
 }  # fmt: skip
+FROM_BACKBONE = {"layers": None, "hidden": None, "heads": None, "vocabulary": None}
 
 
 def lines_of(sentences, n=500, seed=0):
@@ -77,26 +79,17 @@ def trained(corpus_file, tmp_path_factory):
 
 
 def run(file, out, **changes):
-    return mlm_from_options([file], out, **{**TINY, **changes})
+    return pretrain([file], out, **{**TINY, **changes})
 
 
-def tokens_of(file, folder, **changes):
-    """Corpus, tokenizer and ids, without training."""
+def tokens_of(file, folder):
+    """Texts, tokenizer and ids, without training."""
     folder.mkdir(exist_ok=True)
     corpus = Corpus((file,))
-    texts = list(corpus.documents(lambda n: None))
+    texts = file.read_text("utf-8").splitlines()
     tokenizer = train_tokenizer(texts, 160, lower_case=False)
-    return texts, tokenizer, write_ids(corpus, tokenizer, folder, Clock(), Bar(corpus.n_bytes))
-
-
-class Bar:
-    """As tqdm where it is not shown: nothing is counted."""
-
-    def __init__(self, total):
-        self.total, self.n = total, 0
-
-    def update(self, n):
-        pass
+    write_ids(corpus, tokenizer, folder / "ids.npy", Clock(), progress=False)
+    return texts, tokenizer, map_ids(folder / "ids.npy", tokenizer)
 
 
 def unigram_loss(folder, file):
@@ -142,7 +135,7 @@ def test_the_folder_loads_as_a_backbone_and_in_transformers(language, trained):
         states = model(batch)[0]
     found = frozen.outputs(batch, torch.ones_like(batch), [0])[-1]
     torch.testing.assert_close(found, states)
-    assert not folder.with_name(folder.name + ".tuning").exists()
+    assert not folder.with_name(folder.name + ".run").exists()
 
 
 def test_the_folder_fills_masks(trained):
@@ -193,7 +186,7 @@ def test_blocks_cover_all_tokens_once(sentences, corpus_file, tmp_path):
     for text in texts:
         want += [*tokenizer.encode(text, add_special_tokens=False).ids, separator]
     assert ids.tolist() == want
-    blocks = Blocks(ids, 24, 2, 3)
+    blocks = Blocks(ids, 24, special_ids(tokenizer, tmp_path))
     rows = blocks.rows(range(len(blocks)))
     assert (rows[:, 0] == 2).all() and (rows[:, -1] == 3).all()
     assert rows[:, 1:-1].ravel().tolist() == want[: len(blocks) * 22]
@@ -203,9 +196,8 @@ def test_blocks_cover_all_tokens_once(sentences, corpus_file, tmp_path):
 
 def masking_of(corpus_file, tmp_path, seed=0):
     _, tokenizer, ids = tokens_of(corpus_file(CHINESE), tmp_path)
-    names = dict(zip(ROLES, SPECIAL, strict=True))
-    wrapped = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
-    return Masking(Blocks(ids, 24, 2, 3), wrapped, [0], seed)
+    blocks = Blocks(ids, 24, special_ids(tokenizer, tmp_path))
+    return MaskingCollator(blocks, tokenizer, [0], seed)
 
 
 def test_masks_never_hit_special_tokens_and_are_15_percent(corpus_file, tmp_path):
@@ -254,7 +246,7 @@ def test_the_same_text_gives_the_same_tokenizer(sentences):
         assert train_tokenizer(texts, 160, lower_case=False).to_str() == first.to_str()
     pieces = first.get_vocab()
     assert sorted(pieces.values()) == list(range(len(pieces)))
-    assert [pieces[name] for name in SPECIAL] == [0, 1, 2, 3, 4]
+    assert [pieces[name] for name in SPECIAL.values()] == [0, 1, 2, 3, 4]
 
 
 def test_letters_are_made_small_only_where_asked():
@@ -268,7 +260,7 @@ def test_letters_are_made_small_only_where_asked():
 def test_the_logits_of_masked_tokens_give_the_loss_of_all_logits(tiny_config):
     torch.manual_seed(0)
     config = tiny_config("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    ours = mlm_training.MaskedBert(config)
+    ours = mlm.MaskedBert(config)
     plain = transformers.BertForMaskedLM(config)
     plain.load_state_dict(ours.state_dict())
     ids = torch.randint(0, config.vocab_size, (4, 12))
@@ -308,7 +300,7 @@ def interrupted(monkeypatch):
 
         with monkeypatch.context() as patch:
             name = "on_step_end"
-            patch.setattr(mlm_training.NewMasks, name, on_step_end, raising=False)
+            patch.setattr(mlm._NewMasks, name, on_step_end, raising=False)
             with pytest.raises(KeyboardInterrupt):
                 run(file, out, **changes)
 
@@ -322,17 +314,17 @@ def test_what_was_interrupted_ends_as_if_it_was_not(
     file = corpus_file(ENGLISH, 200)
     run(file, tmp_path / "whole", epochs=3.0)
     interrupted(file, tmp_path / "out", at_step, epochs=3.0)
-    assert list((tmp_path / "out.tuning").glob("checkpoint-*"))
+    assert list((tmp_path / "out.run").glob("checkpoint-*"))
     assert not (tmp_path / "out").exists()
 
     def read(*_):
         raise AssertionError("the text was read again")
 
-    monkeypatch.setattr(mlm_data, "read_documents", read)
+    monkeypatch.setattr(Corpus, "read", read)
     report = run(file, tmp_path / "out", epochs=3.0, resume=True)
     assert report["epochs"] == 3
     assert weights(tmp_path / "out") == weights(tmp_path / "whole")
-    assert not (tmp_path / "out.tuning").exists()
+    assert not (tmp_path / "out.run").exists()
 
 
 def test_a_checkpoint_that_a_kill_cut_off_does_not_stop_the_next_run(
@@ -341,7 +333,7 @@ def test_a_checkpoint_that_a_kill_cut_off_does_not_stop_the_next_run(
     file, out = corpus_file(ENGLISH, 200), tmp_path / "out"
     run(file, tmp_path / "whole")
     interrupted(file, out, 3)
-    cut = tmp_path / "out.tuning" / "checkpoint-7"  # the model was begun, the state was not
+    cut = tmp_path / "out.run" / "checkpoint-7"  # the model was begun, the state was not
     cut.mkdir()
     (cut / "model.safetensors").write_bytes(b"cut")
     assert run(file, out, resume=True)["epochs"] == 2
@@ -351,7 +343,7 @@ def test_a_checkpoint_that_a_kill_cut_off_does_not_stop_the_next_run(
 def test_a_training_that_diverges_is_told_in_one_sentence(corpus_file, tmp_path):
     with pytest.raises(ParameterError, match="small enough for training not to diverge"):
         run(corpus_file(ENGLISH, 150), tmp_path / "out", learning_rate=1e30)
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_an_interrupted_training_is_not_lost_by_accident(corpus_file, tmp_path, interrupted):
@@ -359,53 +351,25 @@ def test_an_interrupted_training_is_not_lost_by_accident(corpus_file, tmp_path, 
     interrupted(file, out, 3)
     with pytest.raises(ParameterError, match="--resume"):
         run(file, out)
-    with pytest.raises(ParameterError, match="other texts or settings"):
+    with pytest.raises(ParameterError, match=r"had learning_rate 0\.005, not 0\.001"):
         run(file, out, resume=True, learning_rate=1e-3)
-    with pytest.raises(ParameterError, match="other texts or settings"):
+    with pytest.raises(ParameterError, match=r"had files '1 of .*Pass the same texts"):
         run(corpus_file(ENGLISH, 150), out, resume=True)
     assert run(file, out, resume=True)["epochs"] == 2
 
 
-def test_tokens_that_were_being_written_go_on(corpus_file, tmp_path, monkeypatch):
-    file = corpus_file(CHINESE)
-    _, tokenizer, want = tokens_of(file, tmp_path / "whole")
-    monkeypatch.setattr(mlm_data, "BATCH_CHARS", 500)
-    folder, corpus, encoded = tmp_path / "part", Corpus((file,)), []
-    folder.mkdir()
-    ids_of = mlm_data._ids
-
-    def ids(*arguments):
-        if len(encoded) == 5:
-            raise KeyboardInterrupt
-        encoded.append(ids_of(*arguments))
-        return encoded[-1]
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(mlm_data, "_ids", ids)
-        write_ids(corpus, tokenizer, folder, Clock(), Bar(corpus.n_bytes))
-    assert not (folder / "ids.npy").exists()
-    n = json.loads((folder / "ids.json").read_bytes())[1]
-    assert n == sum(map(len, encoded)) > 0
-    with (folder / "ids.npy.part").open("ab") as part:
-        part.write(b"cut off")  # as a kill in the middle of a write leaves it
-    found = write_ids(corpus, tokenizer, folder, Clock(), Bar(corpus.n_bytes))
-    np.testing.assert_array_equal(found, want)
-    assert not (folder / "ids.json").exists()
-
-
 def test_training_goes_on_from_a_backbone(trained, corpus_file, tmp_path):
     folder, before = trained["en"]
-    fresh = {"layers": None, "hidden": None, "heads": None, "vocabulary": None}
     report = run(
         corpus_file(ENGLISH), tmp_path / "on", backbone=str(folder), epochs=1.0,
-        learning_rate=None, **fresh,
+        learning_rate=None, **FROM_BACKBONE,
     )  # fmt: skip
     assert report["held_out"]["masked_loss"] < 1.5 * before["held_out"]["masked_loss"]
     assert (tmp_path / "on/tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
-    with pytest.raises(ParameterError, match="'layers'"):
+    with pytest.raises(ParameterError, match="left out where a backbone is given"):
         run(corpus_file(ENGLISH), tmp_path / "x", backbone=str(folder))
     with pytest.raises(ParameterError, match="at most 24"):
-        options = {**fresh, "backbone": str(folder), "max_length": 48}
+        options = {**FROM_BACKBONE, "backbone": str(folder), "max_length": 48}
         run(corpus_file(ENGLISH), tmp_path / "x", **options)
 
 
@@ -432,26 +396,54 @@ def test_a_model_of_ours_is_replaced_and_nothing_else(corpus_file, tmp_path):
         run(file, other)
 
 
-def test_minutes_that_are_too_few_say_what_fits(corpus_file, tmp_path):
-    file = corpus_file(ENGLISH, 4000)
-    with pytest.raises(BudgetError, match=r"Pass --minutes .* or more"):
-        run(file, tmp_path / "out", minutes=0.06, batch_size=2)
+def test_a_kill_while_a_model_is_replaced_loses_neither(corpus_file, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def rename(self, target, rename=Path.rename):
+        if self.name == "model":  # the old one has left its place
+            raise Killed
+        return rename(self, target)
+
+    file, out = corpus_file(ENGLISH, 150), tmp_path / "out"
+    run(file, out, epochs=1.0)
+    old = weights(out)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "rename", rename)
+        run(file, out, epochs=1.0, seed=1)
+    with pytest.raises(ParameterError, match="--resume"):
+        run(file, out, epochs=1.0)
+    assert weights(out) == old
+    run(file, out, epochs=1.0, seed=1, resume=True)
+    assert weights(out) != old
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+class Ticking:
+    """Seconds of a clock that goes on by the same time whenever somebody looks at it."""
+
+    def __init__(self, seconds):
+        self.seconds, self.now = seconds, 0.0
+
+    def __call__(self):
+        self.now += self.seconds
+        return self.now
+
+
+def test_minutes_that_are_too_few_for_an_epoch_say_what_fits(corpus_file, tmp_path):
+    with pytest.raises(BudgetError, match="or more, or fewer examples"):
+        run(corpus_file(ENGLISH, 4000), tmp_path / "out", clock=Clock(0.06), batch_size=2)
     assert not (tmp_path / "out").exists()
-    assert (tmp_path / "out.tuning/ids.npy").exists()
 
 
-def test_minutes_that_are_too_few_to_read_say_so(corpus_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(mlm_data, "BATCH_CHARS", 500)
-    _, tokenizer, _ = tokens_of(corpus_file(ENGLISH), tmp_path / "a")
-    corpus, clock = Corpus((corpus_file(ENGLISH),)), Clock(1.0, used_s=60.0)
+def test_minutes_that_are_over_while_text_is_read_say_so(corpus_file, tmp_path):
+    file, out = corpus_file(ENGLISH), tmp_path / "out"
+    with pytest.raises(BudgetError, match=r"Reading .* alone takes about .*, or less text"):
+        run(file, out, clock=Clock(1.0, now=Ticking(50.0)))
+    tokenizer = train_tokenizer(lines_of(ENGLISH), 160, lower_case=False)
     with pytest.raises(BudgetError, match="or less text"):
-        write_ids(corpus, tokenizer, tmp_path, clock, Bar(corpus.n_bytes))
-
-
-def test_minutes_that_are_over_while_a_sample_is_read_say_so(corpus_file):
-    corpus = Corpus((corpus_file(ENGLISH),))
-    with pytest.raises(BudgetError, match=r"enough to read 0\.0 of .* or less text\.$"):
-        mlm_data.sampled(corpus, 0, Clock(1.0, used_s=60.0), Bar(corpus.n_bytes))
+        write_ids(Corpus((file,)), tokenizer, tmp_path / "ids.npy", Clock(1.0, used_s=60.0))
+    assert not list(tmp_path.iterdir())
 
 
 def test_of_a_large_document_pieces_are_drawn(tmp_path, monkeypatch):
@@ -460,15 +452,16 @@ def test_of_a_large_document_pieces_are_drawn(tmp_path, monkeypatch):
     (tmp_path / "book.txt").write_text("word " * 8_000)
     corpus = Corpus((tmp_path / "book.txt",))
     for seed in range(3):
-        found = mlm_data.sampled(corpus, seed, Clock(), Bar(corpus.n_bytes))
+        found = sample_texts(corpus, seed, Clock(), progress=False)
         assert 2_000 < sum(map(len, found)) < 8_000
     monkeypatch.setattr(mlm_data, "SAMPLE_BYTES", 1)  # by chance nothing is drawn
-    found = mlm_data.sampled(corpus, 0, Clock(), Bar(corpus.n_bytes))
+    found = sample_texts(corpus, 0, Clock(), progress=False)
     assert [len(piece) for piece in found] == [100]
 
 
 def test_minutes_end_training_in_time(corpus_file, tmp_path):
-    report = run(corpus_file(ENGLISH, 150), tmp_path / "out", minutes=0.06, epochs=1e4)
+    options = {"clock": Clock(0.06), "epochs": 1e4}
+    report = run(corpus_file(ENGLISH, 150), tmp_path / "out", **options)
     assert 1 <= report["epochs"] < 1e4
 
 
@@ -479,7 +472,6 @@ def test_minutes_end_training_in_time(corpus_file, tmp_path):
         ({"layers": 0}, "layers"),
         ({"max_length": 4}, "max_length"),
         ({"epochs": 0.0}, "epochs"),
-        ({"minutes": -1.0}, "minutes"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"vocabulary": 20}, "vocabulary"),
         ({"vocabulary": -5}, "vocabulary"),
@@ -493,7 +485,7 @@ def test_minutes_end_training_in_time(corpus_file, tmp_path):
     ],
 )
 def test_what_cannot_be_is_one_sentence(changes, name, corpus_file, tmp_path):
-    with pytest.raises(ParameterError, match=f"The '{name}' parameter of (tune|a run)"):
+    with pytest.raises(ParameterError, match=f"The '{name}' parameter of tune"):
         run(corpus_file(CHINESE, 150), tmp_path / "out", **changes)
     assert not list(tmp_path.glob("out*"))
 
@@ -513,7 +505,7 @@ def test_a_model_that_has_learnt_more_since_is_not_replaced(corpus_file, tmp_pat
 
 
 def test_a_folder_of_somebody_at_the_place_of_training_stays(corpus_file, tmp_path):
-    thesis = tmp_path / "out.tuning" / "thesis.txt"
+    thesis = tmp_path / "out.run" / "thesis.txt"
     thesis.parent.mkdir()
     thesis.write_text("mine")
     with pytest.raises(ParameterError, match="holds other files"):
@@ -526,26 +518,12 @@ def test_a_folder_of_somebody_at_the_place_of_training_stays(corpus_file, tmp_pa
         run(corpus_file(ENGLISH, 150), tmp_path / "out")
 
 
-def test_a_damaged_note_of_what_was_trained_is_no_traceback(corpus_file, tmp_path):
-    (tmp_path / "out.tuning").mkdir()
-    (tmp_path / "out.tuning" / "how.json").write_text("{")
-    assert run(corpus_file(ENGLISH, 150), tmp_path / "out", epochs=1.0)["epochs"] == 1.0
-
-
 def test_what_is_written_beside_the_text_is_not_read(tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     (corpus / "text.txt").write_text("\n".join(lines_of(ENGLISH, 150)))
-    options = {**TINY, "epochs": 1.0}
-    first = mlm_from_options([corpus], corpus / "out", **options)
-    again = mlm_from_options([corpus], corpus / "out", **options)
+    first, again = (run(corpus, corpus / "out", epochs=1.0) for _ in range(2))
     assert again["tokens"] == first["tokens"]
-
-
-def test_one_run_at_a_time_trains_a_folder(corpus_file, tmp_path):
-    pytest.importorskip("fcntl")
-    with only_run(tmp_path / "out"), pytest.raises(ParameterError, match="Another run is"):
-        run(corpus_file(ENGLISH, 150), tmp_path / "out")
 
 
 def test_a_vocabulary_may_have_gaps():
@@ -570,20 +548,19 @@ def test_files_without_text_are_refused(tmp_path):
 
 
 def test_a_backbone_that_cannot_be_read_is_refused(corpus_file, tmp_path, saved, trained):
-    fresh = {"layers": None, "hidden": None, "heads": None, "vocabulary": None}
     file, broken = corpus_file(ENGLISH, 150), tmp_path / "broken"
     with pytest.raises(StorageError, match="no model folder"):
-        run(file, tmp_path / "out", **fresh, backbone=str(broken))
+        run(file, tmp_path / "out", **FROM_BACKBONE, backbone=str(broken))
     broken.mkdir()
     with pytest.raises(FormatError, match=r"no config\.json"):
-        run(file, tmp_path / "out", **fresh, backbone=str(broken))
+        run(file, tmp_path / "out", **FROM_BACKBONE, backbone=str(broken))
     for name in ("config.json", "tokenizer.json"):
         (broken / name).write_bytes((trained["en"][0] / name).read_bytes())
     (broken / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(FormatError, match="no readable BERT"):
-        run(file, tmp_path / "out", **fresh, backbone=str(broken))
+        run(file, tmp_path / "out", **FROM_BACKBONE, backbone=str(broken))
     with pytest.raises(FormatError, match="family 'gpt2'"):
-        run(file, tmp_path / "out", **fresh, backbone=str(saved("gpt2")))
+        run(file, tmp_path / "out", **FROM_BACKBONE, backbone=str(saved("gpt2")))
     with pytest.raises(FormatError, match=r"lacks \[MASK\]"):
-        run(file, tmp_path / "out", **fresh, backbone=str(saved("bert")))
+        run(file, tmp_path / "out", **FROM_BACKBONE, backbone=str(saved("bert")))
     assert not list(tmp_path.glob("out*"))

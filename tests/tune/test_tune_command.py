@@ -472,7 +472,7 @@ def test_resume_without_an_interrupted_run_begins(run, source, tmp_path):
 
 
 def kept(file):
-    return file.exists() and json.loads(file.read_text())["progress"] is not None
+    return file.exists() and json.loads(file.read_text())["progress"]
 
 
 def test_a_run_that_was_killed_goes_on(run, saved, source, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shoestring.words.recipes import RULES
+from shoestring.words.train import RULES
 from shoestring.words.vectors import BinaryVectors
 
 TOPICS = [

@@ -82,8 +82,8 @@ def start(seed=0):
     return initial_weights(N_WORDS, N_NEURONS, sigma=0.02, seed=seed)
 
 
-def ours(weights, counts, windows, rate=RATE, team=None):
-    rule = BioWord(Neurons.of(weights.copy()), counts, team)
+def ours(weights, counts, windows, rate=RATE, pool=None):
+    rule = BioWord(Neurons.of(weights.copy()), counts, pool)
     for batch in windows:
         rule.step(batch, rate)
     return rule.neurons.weights()
@@ -190,8 +190,8 @@ def test_the_result_has_the_same_bits_for_any_number_of_threads():
     windows = batches(windows, 50)
     alone = ours(start(), counts, windows)
     for n_threads in (1, 2, 3, 7):
-        with KernelPool(n_threads) as team:
-            shared = ours(start(), counts, windows, team=team)
+        with KernelPool(n_threads) as pool:
+            shared = ours(start(), counts, windows, pool=pool)
         assert shared.tobytes() == alone.tobytes()
 
 

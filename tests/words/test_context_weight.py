@@ -1,14 +1,12 @@
 """How much a context moves a code: chosen at any time, and kept out of what is stored."""
 
-import json
-
 import numpy as np
 import pytest
 
 from shoestring import BinaryVectors
 from shoestring.errors import ParameterError
 from shoestring.overlap.codes import top_k_bits
-from shoestring.words.recipes import CONTEXT_WEIGHTS
+from shoestring.words.train import CONTEXT_WEIGHTS
 
 SENTENCE = ["dog", "cat", "bank", "money", "coin"]
 AT = 2
@@ -61,35 +59,6 @@ def test_a_weight_that_cannot_be_is_named(weight, trained, texts):
         BinaryVectors(context_weight=weight).fit(texts)
     with pytest.raises(ParameterError, match="'context_weight'"):
         trained.with_active(3).set_params(context_weight=weight).in_context(SENTENCE, AT)
-
-
-def as_version_1(folder):
-    """What version 1 wrote: the context rows of the rule of counts a quarter as large."""
-    config = json.loads((folder / "config.json").read_text())
-    config["format_version"] = 1
-    del config["context"], config["settings"]["context_weight"]
-    (folder / "config.json").write_text(json.dumps(config))
-    if config["settings"]["rule"] == "counts":
-        (path,) = folder.glob("activations-*.npy")
-        rows = np.load(path)
-        rows[: len(rows) // 2] *= np.float32(0.25)
-        np.save(path, rows)
-
-
-def test_what_version_1_wrote_is_read_to_the_same_codes(trained, tmp_path):
-    trained.save(tmp_path / "v")
-    as_version_1(tmp_path / "v")
-    old = BinaryVectors.load(tmp_path / "v")
-    for _ in range(2):
-        for weight in (None, 0.1, 2.0):
-            used = CONTEXT_WEIGHTS[trained.rule] if weight is None else weight
-            old.set_params(context_weight=weight)
-            assert (old.in_context(SENTENCE, AT) == code_by_definition(trained, used)).all()
-        old.set_params(context_weight=None).save(tmp_path / "again")  # as version 2
-        old = BinaryVectors.load(tmp_path / "again")
-    old.export(tmp_path / "x.npz", "npz", activations=True)
-    with np.load(tmp_path / "x.npz") as arrays:
-        assert (arrays["context"] == trained.activations_[:32]).all()
 
 
 def test_exported_neurons_have_the_same_codes_in_context(trained, tmp_path):

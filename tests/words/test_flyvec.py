@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shoestring import BinaryVectors
-from shoestring.words.opening import evaluate_at
+from shoestring.words.evaluate import evaluate_at
 
 corpora = pytest.importorskip("gensim.corpora")
 
@@ -60,12 +60,6 @@ def test_codes_in_context_are_the_papers_plain_sum(synapses, vectors):
 
 def test_eval_scores_the_npz(synapses, tmp_path):
     (tmp_path / "pairs.txt").write_text("bank\tmoney\t9\nbank\triver\t5\nboat\tloan\t1\n")
-    scws = "{0}\tbank\tn\tloan\tn\tthe {1} <b>bank</b>\ta <b>loan</b> of money\t{0}\n"
-    (tmp_path / "scws.txt").write_text(
-        "".join(scws.format(i, w) for i, w in enumerate(["river", "money", "boat"]))
-    )
-    rows = evaluate_at("flyvec.npz", [N_ACTIVE], similarity=["pairs.txt"], in_context=["scws.txt"])
-    assert [(row.way, row.n_covered, row.n_active) for row in rows] == [
-        ("static", 3, N_ACTIVE), ("static", 3, N_ACTIVE), ("in context", 3, N_ACTIVE),
-    ]  # fmt: skip
-    assert rows[0].value is not None
+    (row,) = evaluate_at("flyvec.npz", ["pairs.txt"], [N_ACTIVE])
+    assert (row.n_covered, row.n_active) == (3, N_ACTIVE)
+    assert row.spearman is not None

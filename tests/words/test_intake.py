@@ -2,14 +2,11 @@
 
 import pytest
 
-from shoestring import BinaryVectors
-from shoestring.errors import BudgetError, FormatError, ParameterError, ShoestringWarning
-from shoestring.words import count_run, intake, recipes
+from shoestring.errors import BudgetError, FormatError, ParameterError
+from shoestring.words import intake
 from shoestring.words.corpus import encode_corpus
 from shoestring.words.intake import affordable_share, corpus_of
 from shoestring.words.shards import Reading
-
-from .conftest import SETTINGS
 
 READING = {
     "min_count": 1, "max_share": 1.0, "skip_top": 0, "phrases": 0, "segmented": False,
@@ -67,32 +64,6 @@ def test_a_damaged_corpus_is_read_again(file, tmp_path):
         assert len(corpus.words) == 32
 
 
-def test_what_was_read_is_kept_where_the_time_was_not_enough_to_train(file, tmp_path, monkeypatch):
-    def too_little(*arguments, **options):
-        raise BudgetError("no time is left")
-
-    for share, read_again in ((1.0, False), (0.5, True)):  # more minutes afford a larger share
-        folder = tmp_path / str(share)
-        v = BinaryVectors(**SETTINGS, minutes=9.0, checkpoint=folder)
-        with monkeypatch.context() as patched, pytest.raises(BudgetError):
-            patched.setattr(intake, "affordable_share", lambda *arguments, share=share: share)
-            patched.setattr(recipes, "train_on_counts", too_little)
-            patched.setattr(intake.warnings, "warn", lambda *arguments, **options: None)
-            v.fit([file])
-        with monkeypatch.context() as patched:
-            if not read_again:
-                patched.setattr(intake, "encode_corpus", None)
-            assert len(v.fit([file])) == 32
-        whole = BinaryVectors(**SETTINGS).fit([file])
-        assert (v.activations_ == whole.activations_).all()
-
-
-def test_an_error_leaves_nothing_behind(file, tmp_path):
-    with pytest.raises(ParameterError, match="window"):
-        BinaryVectors(**{**SETTINGS, "window": 99}, checkpoint=tmp_path / "run").fit(file)
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("kind", ["file", "texts", "lists"])
 def test_a_share_of_the_documents_is_drawn_and_a_larger_one_contains_it(file, texts, kind):
     sources = {"file": file, "texts": texts, "lists": [text.split() for text in texts]}
@@ -128,25 +99,3 @@ def test_what_a_budget_affords_of_the_reading(file, tmp_path, texts):
     other.write_text("\n".join(texts * 300), encoding="utf-8")
     some, much = (affordable_share([other], Reading(), seconds) for seconds in (1.0, 600.0))
     assert 0.01 < some <= much == 1
-
-
-def test_a_budget_that_reads_a_share_goes_on_as_it_was_begun(file, tmp_path, monkeypatch):
-    monkeypatch.setattr(intake, "affordable_share", lambda *arguments: 0.5)
-    params = {**SETTINGS, "random_state": 1}
-    with pytest.warns(ShoestringWarning, match=r"0\.5 of the documents were read, drawn at random"):
-        want = BinaryVectors(**params, minutes=9.0).fit([file])
-
-    def interrupted(*arguments):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(count_run.CountRun, "_turn", interrupted)
-        with pytest.warns(ShoestringWarning), pytest.raises(KeyboardInterrupt):
-            BinaryVectors(**params, minutes=9.0, checkpoint=tmp_path / "run").fit([file])
-    monkeypatch.setattr(intake, "affordable_share", None)
-    resumed = BinaryVectors(**params, checkpoint=tmp_path / "run").fit([file])  # without a budget
-    assert (resumed.activations_ == want.activations_).all()
-    with pytest.warns(ShoestringWarning, match="0.5 of the documents"):
-        again = BinaryVectors(**params, checkpoint=tmp_path / "run").fit([file])  # read once more
-    assert (again.activations_ == want.activations_).all()
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["source.json", "weights"]

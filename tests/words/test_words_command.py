@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shoestring import BinaryVectors
-from shoestring.words import count_run, intake, training
-from shoestring.words.interchange import WordVectors, read_vectors, write_vectors
+from shoestring import BinaryVectors, jobs
+from shoestring.words import counts_rule, state
+from shoestring.words import train as train_module
+from shoestring.words.published import PublishedTraining
+from shoestring.words.word2vec_io import WordVectors, read_vectors, write_vectors
 
 from .conftest import SETTINGS
 
@@ -91,7 +93,7 @@ def test_neighbours_similar_and_context_print_what_the_class_says(run, folder):
     _, out, _ = run("neighbours", folder, "cat", "-k", 3, "--json")
     assert json.loads(out) == want
     _, out, _ = run("neighbours", folder, "cat", "-k", 3)
-    assert [line.split()[2] for line in out.splitlines()[1:]] == [row["word"] for row in want]
+    assert [line.split()[1] for line in out.splitlines()[1:]] == [row["word"] for row in want]
     _, out, _ = run("similar", folder, "cat", "猫", "--json")
     assert json.loads(out) == {"words": ["cat", "猫"], "similarity": v.similarity("cat", "猫")}
     assert float(run("similar", folder, "cat", "猫")[1]) == pytest.approx(
@@ -115,40 +117,23 @@ def test_the_weight_of_the_context_is_chosen_when_asking_or_when_training(
     assert much not in (zero, run("context", folder, sentence, "cat", "--json")[1])
     run("train", corpus, "--out", tmp_path / "v", *SMALL, "--context-weight", 9)
     assert run("context", tmp_path / "v", sentence, "cat", "--json")[1] == much
-    scws = tmp_path / "scws.txt"
-    line = "{0}\tcat\tn\tdog\tn\tthe <b>cat</b> {1}\ta <b>dog</b> tail\t{0}\n"
-    scws.write_text(
-        "".join(line.format(i, w) for i, w in enumerate(("fur", "bank", "paw", "coin")))
-    )
-    judged = ("--in-context", scws, "--json")
-    want = run("eval", tmp_path / "v", *judged)[1]
-    assert run("eval", folder, *judged, "--context-weight", 9)[1] == want
-    zero = json.loads(run("eval", folder, *judged, "--context-weight", 0)[1])
-    assert zero[1]["value"] is None  # then all similarities are alike
-    assert json.loads(want)[1]["value"] is not None
     fails(run("context", folder, sentence, "cat", "--context-weight", -1), "at least 0. Got -1.0")
 
 
 def test_eval_scores_folders_and_files_at_several_lengths(run, folder, tmp_path):
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("cat\tdog\t9\ncat\tbank\t1\n猫\t狗\t8\n猫\t银\t2\nzzz\tcat\t3\n", "utf-8")
-    scws = tmp_path / "scws.txt"
-    line = "{0}\tcat\tn\tdog\tn\tthe <b>cat</b> fur\ta <b>dog</b> tail\t{0}\n"
-    scws.write_text("".join(line.format(i) for i in range(4)), encoding="utf-8")
-    files = ("--similarity", pairs, pairs, "--in-context", scws)
-    code, out, _ = run("eval", folder, *files, "--active", "6,2", "--json")
+    code, out, _ = run("eval", folder, pairs, pairs, "--active", "6,2", "--json")
     rows = json.loads(out)
     assert code == 0
-    assert [row["n_active"] for row in rows] == [6] * 4 + [2] * 4
-    assert [row["way"] for row in rows[:4]] == ["static", "static", "static", "in context"]
+    assert [row["n_active"] for row in rows] == [6, 6, 2, 2]
     assert (rows[0]["n_pairs"], rows[0]["n_covered"]) == (5, 4)
-    assert rows[2]["value"] is None  # all similarities are alike
     exported = tmp_path / "codes.npz"
     run("export", folder, "--out", exported, "--format", "npz")
-    _, out, _ = run("eval", exported, "--similarity", pairs, "--json")
+    _, out, _ = run("eval", exported, pairs, "--json")
     assert json.loads(out)[0] == rows[0]
-    _, out, _ = run("eval", folder, *files)
-    assert out.splitlines()[1].split()[:4] == ["pairs.txt", "6", "static", "spearman"]
+    _, out, _ = run("eval", folder, pairs)
+    assert out.splitlines()[1].split()[:2] == ["pairs.txt", "6"]
 
 
 @pytest.mark.parametrize("format", ["word2vec", "word2vec-binary", "npz"])
@@ -182,38 +167,33 @@ def test_no_colour_where_no_color_is_set(run, folder, monkeypatch):
     assert "\x1b[" not in run("neighbours", folder, "cat")[1]
 
 
-def interrupt_training(patched, rule):
-    """Ctrl-C comes while the main thread waits for the one that trains, or does so itself."""
-
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    if rule == "published":
-        patched.setattr(training, "wait", interrupted)
-    else:
-        patched.setattr(count_run.CountRun, "_turn", interrupted)
-
-
-@pytest.mark.parametrize(("rule", "other"), [("published", "epochs"), ("counts", "seed")])
+@pytest.mark.parametrize(("rule", "other"), [("published", "n_epochs"), ("counts", "random_state")])
 def test_an_interrupted_training_waits_to_be_resumed_and_ends_as_an_uninterrupted_one(
     run, corpus, tmp_path, monkeypatch, rule, other
 ):
     train = ("train", corpus, "--out", tmp_path / "v", *SMALL, "--rule", rule, "--json")
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patched:
-        interrupt_training(patched, rule)
+        patched.setattr(state, "SAVE_S", 0.0)
+        patched.setattr(train_module, "SAVE_S", 0.0)
+        patched.setattr(jobs, "SAVING_SHARE", 1e9)
+        patched.setattr(PublishedTraining, "save", stop)
+        patched.setattr(counts_rule, "truncated_svd", stop)
         code, out, err = run(*train)
     assert (code, out) == (130, "")
     assert err.splitlines()[-1].endswith("run again with --resume")
-    assert [path.name for path in tmp_path.iterdir() if "v" in path.name] == ["v.training"]
-    fails(run(*train), "An interrupted training of these vectors is in", "--resume")
-    fails(run(*train, "--resume", f"--{other}", 4), "a run with", other)
-    with monkeypatch.context() as patched:
-        patched.setattr(intake, "encode_corpus", None)  # the text is not read again
-        code, out, _ = run(*train, "--resume")
+    assert [path.name for path in tmp_path.iterdir() if "v" in path.name] == ["v.run"]
+    fails(run(*train), "An interrupted training is in", "--resume")
+    option = {"n_epochs": "--epochs", "random_state": "--seed"}[other]
+    fails(run(*train, "--resume", option, 4), f"had {other}", "not 4")
+    code, out, _ = run(*train, "--resume")
     assert (code, json.loads(out)["words"]) == (0, 32)
     want = BinaryVectors(rule=rule, **SETTINGS).fit([corpus])
     assert (BinaryVectors.load(tmp_path / "v").activations_ == want.activations_).all()
-    assert not (tmp_path / "v.training").exists()
+    assert not (tmp_path / "v.run").exists()
 
 
 @pytest.mark.slow
@@ -231,7 +211,7 @@ def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert err.splitlines()[-1].endswith("run again with --resume")
-    assert (tmp_path / "v.training" / "weights" / "config.json").exists()
+    assert (tmp_path / "v.run" / "weights" / "config.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -242,7 +222,11 @@ def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
         (b"a b c d e f\n", ("--active", 33), "must be an int in [1, 32]. Got 33"),
         (b"a b c d e f\n", ("--neurons", 0), "must be an int in [1, 1048576]. Got 0"),
         (b"a b c d e f\n", ("--seed", -1), "must be an int in [0, "),
-        (b"a b c d e f\n", ("--minutes", 0), "'minutes' parameter of train must be a positive"),
+        (
+            b"a b c d e f\n",
+            ("--minutes", 0),
+            "'minutes' parameter of a run must be a number",
+        ),
         (b"a b c d e f\n", ("--minutes", 1e-6), " minutes"),
         (b"a b c d e f\n", ("--max-share", 0), "'max_share' parameter of encode_corpus"),
         (b" \n\n... !!\n", (), "no word"),
@@ -321,9 +305,7 @@ def test_who_asks_for_a_number_is_told_which_word_it_is(run, tmp_path):
 
 
 def test_a_folder_that_cannot_be_made_is_named(run, corpus):
-    fails(
-        run("train", corpus, "--out", corpus / "v", *SMALL), "v.training/corpus cannot be written"
-    )
+    fails(run("train", corpus, "--out", corpus / "v", *SMALL), "v.run cannot be made")
     assert corpus.read_text(encoding="utf-8")
 
 
@@ -364,7 +346,7 @@ def test_damaged_vectors_are_one_sentence(run, folder, tmp_path):
     (tmp_path / "v.txt").write_bytes(cut)
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("a\tb\t1\n")
-    fails(run("eval", tmp_path / "v.txt", "--similarity", pairs), "v.txt:3: a vector of 2 numbers")
+    fails(run("eval", tmp_path / "v.txt", pairs), "v.txt:3: a vector of 2 numbers")
     fails(run("binarise", tmp_path / "v.txt", "--out", tmp_path / "w"), "v.txt:3")
 
 
@@ -376,9 +358,9 @@ def test_a_vector_file_that_is_cut_off_anywhere_is_one_sentence(run, folder, tmp
     whole = (tmp_path / "whole").read_bytes()
     for n_bytes in (0, 3, len(whole) // 3, len(whole) - 40):
         (tmp_path / "cut").write_bytes(whole[:n_bytes])
-        fails(run("eval", tmp_path / "cut", "--similarity", pairs), "cut:" if n_bytes else "empty")
+        fails(run("eval", tmp_path / "cut", pairs), "cut:" if n_bytes else "empty")
     (tmp_path / "cut").write_bytes(whole[:-2])
-    done = run("eval", tmp_path / "cut", "--similarity", pairs)
+    done = run("eval", tmp_path / "cut", pairs)
     if format == "word2vec":  # shorter, a number is still a number
         assert "note: " in done[2]
         assert "the last line has no end, so its last number may be cut off" in done[2]
@@ -388,8 +370,8 @@ def test_a_vector_file_that_is_cut_off_anywhere_is_one_sentence(run, folder, tmp
 
 def test_eval_refuses_what_it_cannot_score(run, folder, tmp_path):
     fails(run("eval", folder), "name a file of judgements")
-    fails(run("eval", folder, "--similarity", tmp_path / "none"), "There is no file")
+    fails(run("eval", folder, tmp_path / "none"), "There is no file")
     pairs = tmp_path / "pairs.txt"
     pairs.write_text("cat\tdog\t9\ncat dog\n")
-    fails(run("eval", folder, "--similarity", pairs), "pairs.txt:2: a judgement must be")
-    fails(run("eval", folder, "--similarity", pairs, "--active", "a"), "whole numbers separated")
+    fails(run("eval", folder, pairs), "pairs.txt:2: a judgement must be")
+    fails(run("eval", folder, pairs, "--active", "a"), "whole numbers separated")

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.classify.moments import Doubles, Moments
+from shoestring.classify.sample import Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,19 @@ class LeftOut:
 
 
 def left_out(
-    rows: Doubles, labels: NDArray[np.int64], weights: Doubles, centres: Doubles,
-    moments: Moments, log_priors: Doubles | None, shrinkage: float, sizes: Sequence[int],
-) -> Iterator[LeftOut]:  # fmt: skip
+    sample: Sample,
+    centres: Doubles,
+    moments: Moments,
+    log_priors: Doubles | None,
+    shrinkage: float,
+    sizes: Sequence[int],
+) -> Iterator[LeftOut]:
     """Leave each sample out, in the first ``sizes`` features, ascending.
 
     Parameters
     ----------
-    rows : float64 array (K, D)
-        The samples, whitened. Each is alone in its class for nothing: leave such ones away.
-    labels, weights : (K,)
+    sample : Sample
+        Rows (K, D), whitened, each of a class that has other samples.
     centres : float64 array (C, D)
         The means, whitened.
     moments : Moments
@@ -73,10 +77,11 @@ def left_out(
     shrinkage : float
     sizes : ascending int
     """
+    rows, labels, w = sample.X, sample.labels, sample.weights
     n_rows, n_classes = len(rows), len(centres)
     to_means = np.zeros((n_rows, n_classes))
     between = np.zeros((n_classes, n_classes))
-    n, w = moments.weights[labels], weights
+    n = moments.weights[labels]
     whole = moments.total
     shrink = (whole - w) / whole
     k = (1 - shrinkage) * w * n / ((n - w) * whole)

@@ -14,6 +14,7 @@ Letters: N rows, D features, k kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.artifacts import digest
 from shoestring.classify.moments import Doubles
 from shoestring.errors import ParameterError
 
@@ -73,36 +75,35 @@ class Sample:
             return self
         if np.count_nonzero(near) > self.size:  # of so many no more than the smallest can stay
             near &= hashes <= np.unique(hashes[near])[: self.size + 1][-1]
-        ones = np.ones(int(near.sum()), np.int64)
-        return self._with(hashes[near], X[near], labels[near], ones, weights[near], self.limit)
+        counts = np.ones(int(near.sum()), np.int64)
+        new = Sample(
+            self.size, self.limit, hashes[near], X[near], labels[near], counts, weights[near]
+        )
+        return self._joined(new)
 
     def merged(self, other: Sample) -> Sample:
         """The sample of both."""
         limit = min(self.limit, other.limit)
-        theirs = other._rows(other.hashes < np.uint64(limit))
-        ours = self._rows(self.hashes < np.uint64(limit))
-        rows = theirs.hashes, theirs.X, theirs.labels, theirs.counts, theirs.weights
-        return replace(ours, limit=limit)._with(*rows, limit)
+        ours = replace(self.rows(self.hashes < np.uint64(limit)), limit=limit)
+        return ours._joined(other.rows(other.hashes < np.uint64(limit)))
 
-    def _with(
-        self, hashes: Hashes, X: NDArray[np.floating], labels: NDArray[np.int64],
-        counts: NDArray[np.int64], weights: Doubles, limit: int,
-    ) -> Sample:  # fmt: skip
-        both = np.concatenate([self.hashes, hashes])
-        different, first, places = np.unique(both, return_index=True, return_inverse=True)
-        if len(different) > self.size:
-            limit = int(different[self.size])
-        chosen = first[: self.size]
-        n = len(different)
-        all_counts = np.bincount(places, np.concatenate([self.counts, counts]), n)[: self.size]
-        all_weights = np.bincount(places, np.concatenate([self.weights, weights]), n)[: self.size]
-        dtype = np.result_type(self.X, X) if len(self) else X.dtype
-        rows = np.concatenate([self.X, X])[chosen].astype(dtype, copy=False)
-        all_labels = np.concatenate([self.labels, labels])[chosen]
+    def _joined(self, other: Sample) -> Sample:
+        """Rows of both below this limit; equal ones become one, and the largest hashes go."""
+        hashes = np.concatenate([self.hashes, other.hashes])
+        different, first, places = np.unique(hashes, return_index=True, return_inverse=True)
+        n, chosen = len(different), first[: self.size]
+        counts = np.bincount(places, np.concatenate([self.counts, other.counts]), n)
+        weights = np.bincount(places, np.concatenate([self.weights, other.weights]), n)
+        dtype = np.result_type(self.X, other.X) if len(self) else other.X.dtype
         return Sample(
-            self.size, limit, both[chosen], rows, all_labels, all_counts.astype(np.int64),
-            all_weights.astype(np.float64),
-        )  # fmt: skip
+            self.size,
+            self.limit if n <= self.size else int(different[self.size]),
+            hashes[chosen],
+            np.concatenate([self.X, other.X])[chosen].astype(dtype, copy=False),
+            np.concatenate([self.labels, other.labels])[chosen],
+            counts[: self.size].astype(np.int64),
+            weights[: self.size].astype(np.float64),
+        )
 
     def without(self, hashes: Hashes, weights: Doubles) -> Sample:
         """Rows taken back that were seen.
@@ -121,22 +122,26 @@ class Sample:
         if not there.all() or (counts < 0).any():
             raise ParameterError("one of them was never seen with that label, or not so often")
         left = self.weights - np.bincount(places[there], weights[there], len(self))
-        return replace(self, counts=counts, weights=left)._rows(counts > 0)
+        return replace(self, counts=counts, weights=left).rows(counts > 0)
 
     def without_label(self, label: int) -> Sample:
         """The rows of a class taken out, the classes after it renumbered."""
-        kept = self._rows(self.labels != label)
+        kept = self.rows(self.labels != label)
         return replace(kept, labels=kept.labels - (kept.labels > label))
 
     def relabelled(self, places: NDArray[np.int64]) -> Sample:
         """Class c is now ``places[c]``."""
         return replace(self, labels=places[self.labels])
 
-    def _rows(self, chosen: NDArray[np.bool_]) -> Sample:
-        return Sample(
-            self.size, self.limit, self.hashes[chosen], self.X[chosen], self.labels[chosen],
-            self.counts[chosen], self.weights[chosen],
-        )  # fmt: skip
+    def rows(self, chosen: NDArray[np.bool_]) -> Sample:
+        """Some of the rows."""
+        names = ("hashes", "X", "labels", "counts", "weights")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
+
+
+def keys_of(names: Iterable[str]) -> Hashes:
+    """A key of each string."""
+    return np.array([int(digest(name)[:16], 16) for name in names], dtype=np.uint64)
 
 
 def key_hashes(rows: Hashes, labels: Hashes, seed: int) -> Hashes:

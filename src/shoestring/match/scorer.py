@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ScorerError
 from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
-from shoestring.models.throughput import Throughput
+from shoestring.models.throughput import Throughput, Timed
 from shoestring.tune.config import LADDER
 from shoestring.types import PairScorer
 
 Pair = tuple[str, str]
 
 
-class FunctionScorer:
+class FunctionScorer(Timed):
     """A function as a pair scorer; made by :func:`score_with`.
 
     Parameters
@@ -45,11 +45,6 @@ class FunctionScorer:
     def __init__(self, fn: Callable[..., Any], name: str, batch_size: int, single: bool) -> None:
         self.fn, self.name, self.batch_size, self.single = fn, name, batch_size, single
         self.throughput = Throughput()
-
-    @property
-    def pairs_per_second(self) -> float:
-        """Mean over every call so far; 0 before the first."""
-        return self.throughput.pairs_per_second
 
     def predict(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """Score B pairs, ``batch_size`` at a time: (B,) float64.
@@ -179,10 +174,8 @@ def scorer_name(scorer: PairScorer) -> str:
     if isinstance(name, str) and name:
         return name
     if _is_cross_encoder(scorer):
-        from shoestring.match.weights import cross_encoder_name
-
-        return cross_encoder_name(scorer)
-    return _class_name(scorer)
+        return _cross_encoder_name(scorer)
+    return f"class:{type(scorer).__module__}.{type(scorer).__qualname__}"
 
 
 def load_scorer(spec: Any) -> PairScorer:
@@ -353,8 +346,16 @@ def _is_cross_encoder(scorer: object) -> bool:
     return any(kind.__name__ == "CrossEncoder" for kind in type(scorer).__mro__)
 
 
-def _class_name(scorer: object) -> str:
-    return f"class:{type(scorer).__module__}.{type(scorer).__qualname__}"
+def _cross_encoder_name(model: Any) -> str:
+    """Model, digest of weights, length and activation of a loaded ``CrossEncoder``."""
+    digest = hashlib.blake2b(digest_size=6)
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    path = Path(str(getattr(model.config, "_name_or_path", "") or "model")).name
+    length = getattr(model, "max_seq_length", None) or getattr(model, "max_length", None)
+    activation = type(model.activation_fn).__name__
+    return f"cross-encoder:{path}:{digest.hexdigest()}:{length}:{activation}"
 
 
 def _short_name(scorer: PairScorer) -> str:

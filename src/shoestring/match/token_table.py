@@ -9,29 +9,32 @@ N texts, S tokens of all of them, D width.
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.artifacts import map_array
-from shoestring.errors import IntegrityError, ParameterError
+from shoestring.artifacts import ArtifactKind, write_npy_header
+from shoestring.errors import ParameterError
 from shoestring.match.interaction import TokenInteraction
-from shoestring.models.throughput import Throughput
+from shoestring.models.throughput import Throughput, Timed
+from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 
-FORMAT_VERSION = 1
+KIND = ArtifactKind(
+    format="shoestring-token-table",
+    what="a token table",
+    owner="TokenTable.build",
+    remedy="Build the table again with TokenTable.build.",
+)
 DTYPES = ("int8", "float16", "float32")
-_REMEDY = "Build the table again with TokenTable.build."
 _ARRAYS = ("tokens", "scales", "starts", "digests")
 _TOKENS_PER_STEP = 8192  # turned into float32 at a time: 12 MB of MiniLM's
 
 
-class TokenTable:
+class TokenTable(Timed):
     """Token vectors of a fixed list of texts; a pair scorer for them, and for others as well.
 
     Make one with :meth:`build` or :meth:`load`.
@@ -55,6 +58,7 @@ class TokenTable:
         self._starts, self._digests = arrays["starts"], arrays["digests"]
         self._rows = {bytes(digest): row for row, digest in enumerate(self._digests)}
         self.name = f"{scorer.name}:{self._tokens.dtype}"
+        self._latest: dict[str, NDArray[np.float32]] = {}  # query and its vectors
         self.throughput = Throughput()
 
     @classmethod
@@ -74,9 +78,15 @@ class TokenTable:
         scorer : TokenInteraction, optional
             Default: MiniLM.
         folder : str or Path, optional
-            Where the table is kept, memory-mapped; in memory by default. Replaced if it exists.
+            Where the table is kept, memory-mapped: new, empty, or of a table, which stays in force
+            until this one is whole. In memory by default.
         dtype : {"int8", "float16", "float32"}
             float32 gives the scorer's own scores.
+
+        Raises
+        ------
+        ParameterError, FormatError, StorageError
+            If the folder holds other files, or something else; if the disk is full.
 
         Notes
         -----
@@ -86,21 +96,13 @@ class TokenTable:
             raise ParameterError.of("dtype", "TokenTable.build", f"one of {DTYPES}", dtype)
         scorer = scorer or TokenInteraction()
         if folder is None:
-            return cls(scorer, _encode(texts, scorer, dtype, None))
-        folder = Path(folder)
-        aside = folder.with_name(folder.name + ".building")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        arrays = _encode(texts, scorer, dtype, aside)
-        for name in _ARRAYS:
-            if isinstance(arrays[name], np.memmap):
-                arrays[name].flush()
-            else:
-                np.save(aside / f"{name}.npy", arrays[name])
-        config = {"format_version": FORMAT_VERSION, "scorer": scorer.name, "dtype": dtype}
-        (aside / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+            return cls(scorer, _encode(texts, scorer, dtype))
+        with KIND.saving(Path(folder)) as writer:
+            with writer.stream("tokens.npy") as file:
+                arrays = _encode(texts, scorer, dtype, file)
+            for name, array in arrays.items():
+                writer.array(f"{name}.npy", array)
+            writer.config |= {"scorer": scorer.name, "dtype": dtype}
         return cls.load(folder, scorer)
 
     @classmethod
@@ -109,41 +111,22 @@ class TokenTable:
 
         Raises
         ------
-        IntegrityError
-            If a file is missing or damaged.
+        FormatError, IntegrityError
+            If the folder holds something else; if a file is missing or damaged.
         ParameterError
-            If another scorer made the table.
+            If it holds no table, or another scorer made it.
         """
-        folder, scorer = Path(folder), scorer or TokenInteraction()
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            arrays = {
-                name: map_array(folder / f"{name}.npy", None, None, _REMEDY) for name in _ARRAYS
-            }
-        except (OSError, ValueError, EOFError) as error:
-            raise IntegrityError(
-                f"The token table {folder} cannot be read ({error}); build it again with "
-                "TokenTable.build."
-            ) from error
-        if config.get("format_version") != FORMAT_VERSION:
-            raise IntegrityError(
-                f"The token table {folder} has format {config.get('format_version')}; this version "
-                f"reads {FORMAT_VERSION}. Build it again with TokenTable.build."
-            )
-        if config.get("scorer") != scorer.name:
-            want = f"the scorer that made the table, {config.get('scorer')}"
+        artifact, scorer = KIND.read(Path(folder)), scorer or TokenInteraction()
+        made_by = artifact.config.get("scorer")
+        if made_by != scorer.name:
+            want = f"the scorer that made the table, {made_by}"
             raise ParameterError.of("scorer", "TokenTable.load", want, scorer.name)
-        return cls(scorer, arrays)
+        return cls(scorer, {name: artifact.array(f"{name}.npy") for name in _ARRAYS})
 
     @property
     def n_bytes(self) -> int:
         """Size of the arrays."""
         return sum(a.nbytes for a in (self._tokens, self._scales, self._starts, self._digests))
-
-    @property
-    def pairs_per_second(self) -> float:
-        """Mean over every call so far; 0 before the first."""
-        return self.throughput.pairs_per_second
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -159,7 +142,7 @@ class TokenTable:
         -----
         Cost: one forward for the query, and 2 n_q S D FLOPs for its n_q tokens.
         """
-        with self.throughput.timing(len(self)):
+        with self.throughput.timing(len(self)), one_blas_thread():
             query_tokens = self.scorer.token_vectors([query])[0]
             scores = np.zeros(len(self), np.float32)
             known = np.flatnonzero(np.diff(self._starts))
@@ -177,14 +160,17 @@ class TokenTable:
         """Score B pairs: (B,) float32; texts that are not in the table are encoded."""
         pairs = list(pairs)
         scores = np.zeros(len(pairs), np.float32)
-        with self.throughput.timing(len(pairs)):
+        with self.throughput.timing(len(pairs)), one_blas_thread():
             rows = [self._rows.get(_digest(text), -1) for _, text in pairs]
             strangers = [i for i, row in enumerate(rows) if row < 0]
             if strangers:
                 scores[strangers] = self.scorer.predict([pairs[i] for i in strangers])
             kept = [i for i, row in enumerate(rows) if row >= 0]
             queries = list(dict.fromkeys(pairs[i][0] for i in kept))
-            vectors = dict(zip(queries, self.scorer.token_vectors(queries), strict=True))
+            vectors = self._latest  # in rounds the same query comes again and again
+            if queries != list(vectors):
+                vectors = dict(zip(queries, self.scorer.token_vectors(queries), strict=True))
+                self._latest = vectors if len(queries) == 1 else {}
             for i in kept:
                 text_tokens = self._floats(*self._starts[rows[i] : rows[i] + 2])
                 scores[i] = self.scorer.scores([vectors[pairs[i][0]]], text_tokens)[0]
@@ -192,10 +178,15 @@ class TokenTable:
 
     def _cosines(self, query_tokens: NDArray[np.float32]) -> NDArray[np.float32]:
         cosines = np.empty((len(query_tokens), len(self._tokens)), np.float32)
-        for start in range(0, len(self._tokens), _TOKENS_PER_STEP):
-            stop = min(start + _TOKENS_PER_STEP, len(self._tokens))
-            tokens = self._tokens[start:stop].astype(np.float32)
-            np.matmul(query_tokens, tokens.T, out=cosines[:, start:stop])
+
+        def multiply(_: int, first: int, last: int) -> None:
+            for start in range(first, last, _TOKENS_PER_STEP):
+                stop = min(start + _TOKENS_PER_STEP, last)
+                tokens = self._tokens[start:stop].astype(np.float32)
+                np.matmul(query_tokens, tokens.T, out=cosines[:, start:stop])
+
+        with KernelPool(n_cores()) as pool:
+            pool.run(multiply, len(self._tokens))
         cosines *= self._scales  # after the product: S numbers instead of S D
         return cosines
 
@@ -220,25 +211,31 @@ def table_bytes(texts: Sequence[str], scorer: TokenInteraction, dtype: str = "in
 
 
 def _encode(
-    texts: Sequence[str], scorer: TokenInteraction, dtype: str, folder: Path | None
-) -> dict[str, Any]:
+    texts: Sequence[str], scorer: TokenInteraction, dtype: str, file: BinaryIO | None = None
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a table; the tokens go to a file where there is one, in any order of texts."""
     starts = np.concatenate([[0], np.cumsum(scorer.encoder.count_tokens(texts))]).astype(np.int64)
     shape = (int(starts[-1]), scorer.n_dims)
-    tokens: Any
-    if folder is None or not shape[0]:  # an empty file cannot be memory-mapped
-        tokens = np.empty(shape, dtype)
-    else:
-        tokens = np.lib.format.open_memmap(folder / "tokens.npy", "w+", np.dtype(dtype), shape)
     scales = np.ones(shape[0], np.float32)
+    digests = np.array([np.void(_digest(text)) for text in texts], "V16")
+    arrays: dict[str, NDArray[Any]] = {"scales": scales, "starts": starts, "digests": digests}
+    if file is None:
+        arrays["tokens"] = np.empty(shape, dtype)
+    else:
+        write_npy_header(file, dtype, shape)
+        first, row_bytes = file.tell(), shape[1] * np.dtype(dtype).itemsize
     for row, vectors in scorer.encoder.encode(texts):
         part = slice(starts[row], starts[row + 1])
         if dtype == "int8":
             largest = np.abs(vectors).max(axis=1, initial=1e-12)
             scales[part] = largest / 127
             vectors = np.rint(vectors / scales[part, None])
-        tokens[part] = vectors
-    digests = np.array([np.void(_digest(text)) for text in texts], "V16")
-    return {"tokens": tokens, "scales": scales, "starts": starts, "digests": digests}
+        if file is None:
+            arrays["tokens"][part] = vectors
+        else:
+            file.seek(first + row_bytes * int(part.start))
+            file.write(vectors.astype(dtype).tobytes())
+    return arrays
 
 
 def _digest(text: str) -> bytes:

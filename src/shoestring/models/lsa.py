@@ -4,19 +4,12 @@ Deerwester et al. (1990), as scikit-learn has it: TF-IDF (sublinear term counts,
 rows) of :func:`~shoestring.text.tokens.tokenize`, then the leading right singular vectors, then
 rows of unit length. N texts, V terms, D components.
 
-Saved as a folder: ``config.json`` with ``format_version`` names the array and vocabulary files with
-their SHA-256. Files are written under names of their own, and ``config.json`` is replaced last, so
-that a reader sees the old encoder or the new one, whole.
-
 Not covered: adding texts to a fitted encoder (unknown tokens are ignored; fit again).
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -24,19 +17,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import (
-    FormatError,
-    IntegrityError,
-    NotFittedError,
-    ParameterError,
-    StorageError,
-)
+from shoestring.artifacts import ArtifactKind
+from shoestring.errors import NotFittedError, ParameterError
 from shoestring.text.tokens import tokenize
 
-FORMAT_VERSION = 1
+KIND = ArtifactKind(
+    format="shoestring-lsa",
+    what="a saved LsaEncoder",
+    owner="LsaEncoder.save",
+    remedy="Fit the encoder again and save it.",
+)
 MAX_TERMS = 200_000
 ENCODE_BATCH = 8_192  # texts: bounds the memory of the sparse counts
-_REBUILD = "Fit the encoder again and save it."
 
 
 class LsaEncoder:
@@ -128,10 +120,8 @@ class LsaEncoder:
 
     def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (N, D) of unit length; zero where a text has no known term."""
-        if not hasattr(self, "components_"):
-            raise NotFittedError("This LsaEncoder is not fitted yet. Call fit(texts) first.")
-        texts = _checked(texts)
-        vectors = np.zeros((len(texts), self.n_dims), dtype=np.float32)
+        n_dims, texts = self.n_dims, _checked(texts)
+        vectors = np.zeros((len(texts), n_dims), dtype=np.float32)
         for start in range(0, len(texts), ENCODE_BATCH):
             batch = slice(start, start + ENCODE_BATCH)
             vectors[batch] = self._tfidf.transform(texts[batch]) @ self.components_.T
@@ -157,36 +147,21 @@ class LsaEncoder:
         return int(self.components_.shape[0])
 
     def save(self, folder: str | Path) -> None:
-        """Write the encoder to a folder, which is made if need be.
+        """Write the encoder to a folder that is new, empty, or of a saved LsaEncoder.
 
         Raises
         ------
-        NotFittedError, StorageError
-            If it is not fitted; if the disk is full or read-only.
+        NotFittedError, ParameterError, StorageError
+            If it is not fitted; if the folder holds other files; if the disk is full or read-only.
         """
-        folder, width = Path(folder), self.n_dims
+        n_dims = self.n_dims
         terms = sorted(self.vocabulary_, key=self.vocabulary_.__getitem__)
-        contents = {
-            "vocabulary.json": json.dumps(terms, ensure_ascii=False).encode(),
-            "idf.npy": _npy(self.idf_),
-            "components.npy": _npy(self.components_),
-        }
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            files = {name: _write_once(folder, name, data) for name, data in contents.items()}
-            config = {
-                "format_version": FORMAT_VERSION,
-                "kind": "LsaEncoder",
-                "n_dims": width,
-                **self.get_params(),
-                "files": files,
-            }
-            _replace(folder / "config.json", json.dumps(config, indent=2).encode())
-            _drop_others(folder, {entry["file"] for entry in files.values()})
-        except OSError as error:
-            raise StorageError(
-                f"The encoder cannot be written to {folder}: {error.strerror or error}."
-            ) from error
+        with KIND.saving(Path(folder)) as writer:
+            vocabulary = json.dumps(terms, ensure_ascii=False)
+            writer.data("vocabulary.json", vocabulary.encode("utf-8", "surrogatepass"))
+            writer.array("idf.npy", self.idf_)
+            writer.array("components.npy", self.components_)
+            writer.config |= {"n_dims": n_dims, **self.get_params()}
 
     @classmethod
     def load(cls, folder: str | Path) -> LsaEncoder:
@@ -194,23 +169,17 @@ class LsaEncoder:
 
         Raises
         ------
-        StorageError, FormatError, IntegrityError
-            If the folder has no encoder; if it is of another format version; if a file is damaged
-            or missing.
+        ParameterError, FormatError, IntegrityError, StorageError
+            If the folder has no encoder; if it is of another kind or format version; if a file is
+            damaged or missing; if it cannot be read.
         """
-        config = _config(Path(folder))
-        try:
-            encoder = cls(config["n_components"], min_df=config["min_df"])
-            encoder.random_state = config["random_state"]
-            data = {name: _verified(Path(folder), entry) for name, entry in config["files"].items()}
-            terms = json.loads(data["vocabulary.json"])
-            encoder.idf_ = np.load(io.BytesIO(data["idf.npy"]), allow_pickle=False)
-            encoder.components_ = np.load(io.BytesIO(data["components.npy"]), allow_pickle=False)
-        except (KeyError, TypeError, ValueError) as error:
-            raise IntegrityError(
-                f"{Path(folder) / 'config.json'} is damaged ({error!r}). {_REBUILD}"
-            ) from error
-        encoder.vocabulary_ = {term: column for column, term in enumerate(terms)}
+        artifact = KIND.read(Path(folder))
+        with artifact.decoding():
+            encoder = cls(**{name: artifact.config[name] for name in cls().get_params()})
+            terms = json.loads(artifact.data("vocabulary.json"))
+            encoder.vocabulary_ = {term: column for column, term in enumerate(terms)}
+        encoder.idf_ = artifact.loaded_array("idf.npy")
+        encoder.components_ = artifact.loaded_array("components.npy")
         encoder._tfidf = _vectorizer(vocabulary=encoder.vocabulary_)
         encoder._tfidf.idf_ = encoder.idf_
         return encoder
@@ -226,69 +195,3 @@ def _checked(texts: Sequence[str]) -> Sequence[str]:
     if isinstance(texts, str):
         raise ParameterError.of("texts", "LsaEncoder", "a sequence of str", texts, "Use a list.")
     return texts
-
-
-def _npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _write_once(folder: Path, name: str, data: bytes) -> dict[str, str]:
-    """Write a file whose name carries its content's digest; an equal one is left as it is."""
-    digest = hashlib.sha256(data).hexdigest()
-    stem, _, ending = name.partition(".")
-    file = f"{stem}-{digest[:12]}.{ending}"
-    _replace(folder / file, data)
-    return {"file": file, "sha256": digest}
-
-
-def _replace(path: Path, data: bytes) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with aside.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _drop_others(folder: Path, kept: set[str]) -> None:
-    for pattern in ("vocabulary-*.json", "idf-*.npy", "components-*.npy"):
-        for path in folder.glob(pattern):
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise StorageError(f"There is no LsaEncoder in {folder}. Save one there first.") from None
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise IntegrityError(f"{path} is damaged ({error}). {_REBUILD}") from error
-    if not isinstance(config, dict) or config.get("kind") != "LsaEncoder":
-        raise FormatError(f"not the config of an LsaEncoder. {_REBUILD}", file=path)
-    if config.get("format_version") != FORMAT_VERSION:
-        raise FormatError(
-            f"format_version {config.get('format_version')!r}, where this shoestring reads "
-            f"{FORMAT_VERSION}. Update shoestring, or fit the encoder again.",
-            file=path,
-        )
-    return config
-
-
-def _verified(folder: Path, entry: dict[str, str]) -> bytes:
-    path = folder / entry["file"]
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise IntegrityError(f"{path} is missing ({error.strerror}). {_REBUILD}") from error
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        raise IntegrityError(f"{path} is damaged: its content has changed. {_REBUILD}")
-    return data

@@ -11,7 +11,6 @@ Letters: N codes, k active bits, Q queries, n best.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -24,14 +23,12 @@ from numpy.typing import ArrayLike, NDArray
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, checked_int, join_codes, read_codes
 from shoestring.overlap.segments import (
+    KIND,
     Segment,
     alive_codes,
-    claim_folder,
     make_segment,
     open_segment,
-    read_config,
-    save_segment,
-    write_config,
+    save_segments,
 )
 from shoestring.overlap.top_k import (
     HAMMING,
@@ -42,6 +39,7 @@ from shoestring.overlap.top_k import (
     order_blocks,
     search_blocks,
 )
+from shoestring.parallel import n_cores
 from shoestring.types import IntArray
 
 Metric: TypeAlias = Literal["overlap", "jaccard", "hamming"]
@@ -71,7 +69,7 @@ class OverlapIndex:
 
     Ids are yours: integers from 0, which stay what they are when others are deleted.
 
-    An index may be searched by many threads; who changes it must be alone with the object.
+    Searches are thread-safe; add and delete need exclusive access.
 
     Memory: 2 bytes for each active bit, or n_bits / 8 bytes for each code where bits are active in
     more than one code of 16; 11 bytes for each code beside it (19 where
@@ -90,7 +88,7 @@ class OverlapIndex:
     def __init__(self, n_bits: int, n_threads: int | None = None) -> None:
         self.n_bits = checked_int("n_bits", n_bits, 1, MAX_BITS, "OverlapIndex")
         if n_threads is None:
-            n_threads = os.cpu_count() or 1
+            n_threads = n_cores()
         self.n_threads = checked_int("n_threads", n_threads, 1, 1024, "OverlapIndex")
         self._segments: tuple[Segment, ...] = ()
         self._next_id = 0
@@ -280,12 +278,8 @@ class OverlapIndex:
         StorageError
             If the disk is full or cannot be written; what was saved before stays.
         """
-        path = Path(folder).resolve()
-        claim_folder(path)
-        saved = [save_segment(segment, path) for segment in self._segments]
         settings = {"n_bits": self.n_bits, "next_id": self._next_id}
-        write_config(path, settings, [entry for _, entry in saved])
-        self._segments = tuple(segment for segment, _ in saved)
+        self._segments = save_segments(self._segments, settings, Path(folder))
 
     @classmethod
     def open(cls, folder: str | Path, n_threads: int | None = None) -> OverlapIndex:
@@ -302,11 +296,12 @@ class OverlapIndex:
         IntegrityError
             If a file is missing, cut short, or not what it should be.
         """
-        path = Path(folder).resolve()
-        config = read_config(path)
-        index = cls(config["n_bits"], n_threads)
-        index._segments = tuple(open_segment(path, entry) for entry in config["segments"])
-        index._next_id = config["next_id"]
+        artifact = KIND.read(Path(folder))
+        with artifact.decoding():
+            index = cls(artifact.config["n_bits"], n_threads)
+            index._next_id = int(artifact.config["next_id"])
+            entries = artifact.config["segments"]
+            index._segments = tuple(open_segment(artifact, entry) for entry in entries)
         return index
 
     @property

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from shoestring.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from shoestring.search.engine import SearchIndex as SearchIndex
-    from shoestring.search.ledger import ScoreLedger as ScoreLedger
+    from shoestring.search.index import SearchIndex as SearchIndex
+    from shoestring.search.score_cache import ScoreCache as ScoreCache
     from shoestring.search.store import RecordStore as RecordStore
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "RecordStore": "shoestring.search.store",
-        "ScoreLedger": "shoestring.search.ledger",
-        "SearchIndex": "shoestring.search.engine",
+        "ScoreCache": "shoestring.search.score_cache",
+        "SearchIndex": "shoestring.search.index",
     },
 )

@@ -1,6 +1,6 @@
 """Which queries to take as anchors, which texts they are scored with, and how many calls each gets.
 
-Measured (``python -m benchmarks.search.anchors_per_call``, docs/results.md): calls on up to 32
+Measured (``python -m benchmarks.search.anchors_per_call``, see the results): calls on up to 32
 queries with their most promising texts buy about as much as on few queries with every text: a
 little less at 2 calls a text, a little more from 8 on. Random texts beside the promising ones
 bought nothing (docs/log.md). Which queries are taken counts most where they are few: those that

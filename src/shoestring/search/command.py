@@ -2,95 +2,102 @@
 
 from __future__ import annotations
 
-import json as json_module
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shoestring.console import (
+    Encoder,
+    Id,
+    Json,
+    OnDuplicate,
+    Resume,
+    Seed,
+    Source,
+    Text,
+    emit,
+    emit_json,
+    emit_rows,
+    room_app,
+)
 from shoestring.errors import ParameterError
 
 if TYPE_CHECKING:
-    from shoestring.search.engine import SearchIndex
+    from shoestring.search.index import SearchIndex
+    from shoestring.types import Record
 
-app = typer.Typer(
-    help="Search whose answers are those of a cross-encoder, on a budget of its calls.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = room_app("Find what a cross-encoder would rank first, with few of its calls.")
 
-Index = Annotated[Path, typer.Argument(help="The folder of the index.", show_default=False)]
-Source = Annotated[
-    str, typer.Argument(help="jsonl, csv, tsv, parquet, txt, .gz of these; - reads standard input.")
+Index = Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)]
+Queries = Annotated[
+    str, typer.Argument(help="File of queries with ids, as for build.", show_default=False)
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-Text = Annotated[str, typer.Option(help="The column of the text.")]
-Id = Annotated[str | None, typer.Option(help="The column of the id.")]
-OnDuplicate = Annotated[str, typer.Option(help="error, replace or skip.")]
-Scorer = Annotated[
-    str,
-    typer.Option(help="minilm-weighted, minilm-docs, minilm, a folder; auto: what fits the texts."),
+Qrels = Annotated[
+    Path,
+    typer.Argument(help="Judgements: query TAB text TAB grade, or TREC.", show_default=False),
 ]
+OtherScorer = Annotated[str, typer.Option("--scorer", help="Another scorer than the index's.")]
+CALLS = "Number of calls of the scorer to spend"
 
 
 def _open(index: Path, scorer: str = "") -> SearchIndex:
-    from shoestring.search.engine import SearchIndex
+    from shoestring.search.index import SearchIndex
 
     return SearchIndex.open(index, scorer=scorer or None)
 
 
-def _print(value: Any, as_json: bool) -> None:
-    """One JSON document, or a line for each entry."""
-    if as_json:
-        typer.echo(json_module.dumps(value, ensure_ascii=False, indent=2))
-        return
-    for name, content in value.items():
-        typer.echo(f"{name.replace('_', ' '):24}{content}")
+def _records(source: str, text: str, id: str | None = None) -> list[Record]:
+    from shoestring.text import read_records
+
+    return list(read_records(source, text=text, id=id))
 
 
 @app.command()
 def build(
-    docs: Annotated[str | None, typer.Argument(help="As for add; not needed to resume.")] = None,
-    out: Annotated[Path, typer.Option(help="A new folder, or an index to resume.")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option(help="New folder, or an index to resume.")],
+    docs: Annotated[
+        str | None, typer.Argument(help="File of texts, as for add; not needed with --resume.")
+    ] = None,
     text: Text = "text",
     id: Id = None,
-    scorer: Scorer = "auto",
-    encoder: Annotated[
+    scorer: Annotated[
         str,
         typer.Option(
-            "--encoder",
-            "--first-stage",
-            help="minilm, lsa, words, a model folder or one of word vectors.",
+            help="minilm-weighted, minilm-docs, minilm, or a folder; auto: what fits the texts."
         ),
     ] = "auto",
+    encoder: Encoder = "auto",
     queries: Annotated[
-        Path | None, typer.Option(help="Questions of your users, to take anchors from.")
+        Path | None, typer.Option(help="File of questions that your users ask, for anchors.")
     ] = None,
-    calls: Annotated[int, typer.Option(help="Calls of the scorer to spend on anchors.")] = 0,
-    minutes: Annotated[float | None, typer.Option(help="Time for anchors.")] = None,
+    calls: Annotated[int, typer.Option(help=f"{CALLS} on anchor scores.")] = 0,
+    minutes: Annotated[
+        float | None, typer.Option(help="Time limit in minutes; anchor scores stop there.")
+    ] = None,
     token_table: Annotated[
-        bool, typer.Option(help="Keep token vectors: MiniLM's scores cheap, some 27 kB a text.")
+        bool,
+        typer.Option(
+            "--token-table", help="Keep token vectors, some 27 kB a text, so MiniLM scores faster."
+        ),
     ] = False,
     on_duplicate: OnDuplicate = "error",
-    resume: Annotated[bool, typer.Option(help="Go on, or add anchors.")] = False,
-    seed: int = 0,
+    resume: Resume = False,
+    seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Build an index of texts, or go on with one."""
-    from shoestring.search.engine import SearchIndex
-    from shoestring.text import read_records
+    """Build an index of texts, or continue one."""
+    from shoestring.search.index import SearchIndex
 
     if docs is None and not resume:
-        raise ParameterError.of("docs", "search build", "a file of texts, or - ", None)
-    asked = None
-    if queries is not None:
-        asked = [record.text for record in read_records(str(queries), text=text)]
+        raise ParameterError("DOCS is missing: name a file of texts, or - for standard input.")
     index = SearchIndex.build(
         out,
         docs,
         scorer=scorer,
         encoder=encoder,
-        queries=asked,
+        queries=None if queries is None else [q.text for q in _records(str(queries), text)],
         calls=calls,
         minutes=minutes,
         text=text,
@@ -100,34 +107,35 @@ def build(
         resume=resume,
         seed=seed,
     )
-    _print(index.info(), json)
+    emit(index.info(), json)
 
 
 @app.command()
 def query(
     index: Index,
-    text: Annotated[str, typer.Argument(help="What to look for.")],
-    k: Annotated[int, typer.Option("-k", help="Hits.")] = 10,
-    calls: Annotated[int | None, typer.Option(help="Calls of the scorer to spend.")] = None,
-    scorer: Annotated[str, typer.Option(help="Another scorer than the index's.")] = "",
+    text: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
+    calls: Annotated[
+        int | None, typer.Option(help=f"{CALLS} (default: 50, or -k if that is more).")
+    ] = None,
+    scorer: OtherScorer = "",
     json: Json = False,
 ) -> None:
     """Find what the scorer would rank first."""
     hits = _open(index, scorer).query(text, k=k, calls=calls)
     if json:
-        rows = [
-            {"id": hit.id, "text": hit.text, "score": hit.score, "exact": hit.exact} for hit in hits
-        ]
-        _print({"hits": rows, "calls": hits.calls, "seconds": round(hits.seconds, 4)}, True)
+        found = [asdict(hit) for hit in hits]
+        emit_json({"hits": found, "calls": hits.calls, "seconds": round(hits.seconds, 4)})
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", "score", "id", "text", box=None, header_style="bold")
-    for rank, hit in enumerate(hits, start=1):
-        mark = "" if hit.exact else "~"
-        table.add_row(str(rank), f"{mark}{hit.score:.3f}", hit.id, " ".join(hit.text.split())[:100])
-    Console().print(table)
+    rows = [
+        {
+            "score": f"{'' if hit.exact else '~'}{hit.score:.3f}",
+            "id": hit.id,
+            "text": " ".join(hit.text.split())[:100],
+        }
+        for hit in hits
+    ]
+    emit_rows(rows, False, numbered=True)
     typer.echo(f"{hits.calls} calls, {1000 * hits.seconds:.0f} ms; ~ marks an estimate")
 
 
@@ -148,88 +156,99 @@ def add(
         on_duplicate=on_duplicate,  # type: ignore[arg-type]
         progress=True,
     )
-    _print({"added": report.added, "replaced": report.replaced, "skipped": report.skipped}, json)
+    emit(asdict(report), json)
 
 
 @app.command()
 def delete(
     index: Index,
     ids: Annotated[list[str], typer.Argument(help="Ids of the texts.", show_default=False)],
-    missing: Annotated[str, typer.Option(help="error or skip ids that are not there.")] = "error",
+    missing: Annotated[
+        str, typer.Option(help="Ids that are not in the index: error or skip.")
+    ] = "error",
     json: Json = False,
 ) -> None:
     """Delete texts by their ids."""
-    deleted = _open(index).delete(ids, missing=missing)  # type: ignore[arg-type]
-    _print({"deleted": deleted}, json)
+    emit({"deleted": _open(index).delete(ids, missing=missing)}, json)  # type: ignore[arg-type]
 
 
 @app.command()
 def info(index: Index, json: Json = False) -> None:
-    """What an index holds and what was paid for it."""
-    _print(_open(index).info(), json)
+    """Show what an index holds and what was paid for it."""
+    emit(_open(index).info(), json)
+
+
+@app.command()
+def check(index: Index, json: Json = False) -> None:
+    """Check that an index is sound; exit code 2 says what is damaged."""
+    found = _open(index)
+    found.check()
+    emit({"path": str(index), "records": len(found), "sound": True}, json)
+
+
+@app.command()
+def compact(index: Index, json: Json = False) -> None:
+    """Free the room that deleted texts take in the arrays."""
+    found = _open(index)
+    before = found.info()["bytes"]
+    removed = found.compact()
+    after = found.info()["bytes"]
+    emit({"removed_rows": removed, "bytes_before": before, "bytes": after}, json)
 
 
 @app.command("eval")
 def evaluate(
     index: Index,
-    queries: Annotated[str, typer.Argument(help="Queries with ids, as the texts.")],
-    qrels: Annotated[Path, typer.Argument(help="query TAB text TAB grade, or TREC.")],
-    calls: Annotated[str, typer.Option(help="Budgets, separated by commas.")] = "25,50,100,200",
+    queries: Queries,
+    qrels: Qrels,
+    calls: Annotated[
+        str, typer.Option(help="Budgets of calls to compare, separated by commas.")
+    ] = "25,50,100,200",
     k: Annotated[int, typer.Option("-k", help="Depth of the measures.")] = 10,
     text: Text = "text",
     id: Id = None,
-    scorer: Annotated[str, typer.Option(help="Another scorer than the index's.")] = "",
+    scorer: OtherScorer = "",
     json: Json = False,
 ) -> None:
     """Measure recall, nDCG and MRR beside the usual ways to search."""
-    from shoestring.search.evaluate import as_dicts, read_qrels
     from shoestring.search.evaluate import evaluate as compare
-    from shoestring.text import read_records
+    from shoestring.search.evaluate import read_qrels
 
     try:
         budgets = [int(part) for part in calls.split(",")]
     except ValueError:
-        want = "whole numbers separated by commas"
-        raise ParameterError.of("calls", "search eval", want, calls) from None
-    rows = compare(
-        _open(index, scorer),
-        read_records(queries, text=text, id=id),
-        read_qrels(qrels),
-        calls=budgets,
-        k=k,
-    )
-    if json:
-        typer.echo(json_module.dumps(as_dicts(rows), ensure_ascii=False, indent=2))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("way", "calls", f"recall@{k}", f"nDCG@{k}", f"MRR@{k}", "ms", box=None)
-    for row in rows:
-        figures = (f"{value:.3f}" for value in (row.recall, row.ndcg, row.mrr))
-        table.add_row(row.way, f"{row.calls:g}", *figures, f"{row.milliseconds:.0f}")
-    Console().print(table)
+        raise ParameterError(
+            f"--calls must be whole numbers separated by commas. Got {calls!r} instead."
+        ) from None
+    judged = read_qrels(qrels)
+    found = compare(_open(index, scorer), _records(queries, text, id), judged, calls=budgets, k=k)
+    rows: list[dict[str, Any]] = [asdict(row) for row in found]
+    if not json:
+        names = {"recall": f"recall@{k}", "ndcg": f"nDCG@{k}", "mrr": f"MRR@{k}"}
+        rows = [{names.get(name, name): value for name, value in row.items()} for row in rows]
+    emit_rows(rows, json)
 
 
 @app.command()
 def negatives(
     index: Index,
-    queries: Annotated[str, typer.Argument(help="Queries with ids, as the texts.")],
-    qrels: Annotated[Path, typer.Argument(help="query TAB text TAB grade, or TREC.")],
-    out: Annotated[Path, typer.Option(help="A file of pairs, one JSON document a line.")],
+    queries: Queries,
+    qrels: Qrels,
+    out: Annotated[
+        Path,
+        typer.Option(help="File of pairs to write, a JSON document a line.", show_default=False),
+    ],
     n: Annotated[int, typer.Option("-n", help="Wrong texts for each right one.")] = 3,
-    depth: Annotated[int, typer.Option(help="First places that they are drawn from.")] = 30,
+    depth: Annotated[int, typer.Option(help="Draw wrong texts from so many first hits.")] = 30,
     text: Text = "text",
     id: Id = None,
-    seed: int = 0,
+    seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Write pairs for ``tune score``: right texts, and what the first stage mistakes for them."""
+    """Write pairs for ``tune score``: right texts, and wrong ones that look right."""
     from shoestring.search.evaluate import read_qrels
     from shoestring.search.negatives import hard_negatives, write_negatives
-    from shoestring.text import read_records
 
-    records = read_records(queries, text=text, id=id)
-    judged = read_qrels(qrels)
+    judged, records = read_qrels(qrels), _records(queries, text, id)
     pairs = hard_negatives(_open(index), records, judged, n=n, depth=depth, seed=seed)
-    _print({"pairs": write_negatives(pairs, out), "file": str(out)}, json)
+    emit({"pairs": write_negatives(pairs, out), "file": str(out)}, json)

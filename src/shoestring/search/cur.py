@@ -24,7 +24,8 @@ the scores that came (Bayesian evidence, exact, a by-product of the updates).
 Letters: N items, m anchor queries, kc anchor items, D features, b items of a batch, S strengths.
 
 Not covered: which queries to take as anchors (:mod:`~shoestring.search.anchors`), what the first
-guess is made of (:mod:`~shoestring.search.taste`), exploration (a variance bonus did not pay).
+guess is made of (:mod:`~shoestring.search.first_guess`), exploration (a variance bonus was no
+better).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import ParameterError, ShapeError
+from shoestring.parallel import one_blas_thread
 from shoestring.types import FloatArray, IntArray
 
 Floats = NDArray[np.float64]
@@ -162,7 +164,7 @@ class GaussianWeights:
     def __init__(self, prior_variance: Floats, noise: float) -> None:
         self.mean = np.zeros(len(prior_variance))  # (D,)
         self.covariance = np.diag(prior_variance.astype(np.float64))  # (D, D)
-        self._learnt = np.empty_like(self.covariance)  # its pages are touched once
+        self._change = np.empty_like(self.covariance)  # its pages are touched once
         self.noise = noise
         self.log_evidence = 0.0
 
@@ -176,7 +178,7 @@ class GaussianWeights:
         surprise = inverse @ (residuals - features @ self.mean)
         gain = inverse.T @ (inverse @ spread)  # (b, D)
         self.mean += (inverse.T @ surprise) @ spread
-        self.covariance -= np.matmul(spread.T, gain, out=self._learnt)
+        self.covariance -= np.matmul(spread.T, gain, out=self._change)
         log_volume = float(np.log(np.diag(factor)).sum())
         self.log_evidence -= 0.5 * (float(surprise @ surprise) + len(surprise) * _LOG_2PI)
         self.log_evidence -= log_volume
@@ -197,7 +199,7 @@ class Rounds:
         Variance of the scores around the model.
     strengths : sequence of float
         The prior variance is tried times each of these; the evidence weighs them.
-    dead : bool array (N,), optional
+    deleted : bool array (N,), optional
         Rows never to propose.
 
     Examples
@@ -225,7 +227,7 @@ class Rounds:
         noise: float,
         *,
         strengths: Sequence[float] = (1.0,),
-        dead: NDArray[np.bool_] | None = None,
+        deleted: NDArray[np.bool_] | None = None,
     ) -> None:
         n_items, n_dims = features.shape
         if guess.shape != (n_items,) or prior_variance.shape != (n_dims,):
@@ -238,7 +240,7 @@ class Rounds:
         self.guess = guess.astype(np.float32)
         self.estimate = self.guess.copy()
         self.posteriors = [GaussianWeights(prior_variance * s, noise) for s in strengths]
-        self._closed = np.zeros(n_items, dtype=bool) if dead is None else dead.copy()
+        self._closed = np.zeros(n_items, dtype=bool) if deleted is None else deleted.copy()
         self._rows = np.empty(0, dtype=np.int64)
         self._scores = np.empty(0, dtype=np.float64)
         self._is_stale = False
@@ -261,6 +263,7 @@ class Rounds:
         candidate = np.where(self._closed, -np.inf, self.estimate)
         return top_rows(candidate, min(n_rows, self.n_open))
 
+    @one_blas_thread()
     def observe(self, rows: IntArray, scores: FloatArray) -> None:
         """Take in what the scorer said of some rows."""
         batch = np.asarray(scores, dtype=np.float64)
@@ -272,6 +275,7 @@ class Rounds:
         self._scores = np.concatenate([self._scores, batch])
         self._is_stale = True
 
+    @one_blas_thread()
     def _refresh(self) -> None:
         if self._is_stale:
             pairs = zip(self.strength_weights, self.posteriors, strict=True)

@@ -1,8 +1,8 @@
 """SQLite connections, transactions and the writer lock of an index folder.
 
 Everything that knows how SQLite behaves is here; what is stored is in :mod:`~.store` and
-:mod:`~.ledger`. Writers use write-ahead logging and fsync at every commit, so that readers go on
-while one writer works and a commit survives a power cut. SQLite's errors come out as shoestring's.
+:mod:`~.score_cache`. Writers use write-ahead logging and fsync at every commit, so that readers go
+on while one writer works and a commit survives a power cut. SQLite's errors come out as ours.
 
 Not covered: network file systems (SQLite's locks do not hold there), and connections that are
 carried over a ``fork`` (open the index again in the child).
@@ -13,12 +13,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock, Timeout
 
+from shoestring.artifacts import refused
 from shoestring.errors import (
     BusyError,
     IntegrityError,
@@ -33,14 +35,8 @@ SYNCHRONOUS = "FULL"  # fsync at every commit
 MAX_VARIABLES = 900  # every SQLite takes 999 variables in one statement
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_STORAGE = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_PERM,
-}
 _UNWRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
+_STORAGE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, *_UNWRITABLE}
 
 
 def connect(
@@ -178,40 +174,28 @@ def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
     ------
     BusyError
         If another one holds the lock for longer than ``timeout_s``; names its process.
-
-    Notes
-    -----
-    An exclusive SQLite transaction on an empty database: portable, and the operating system drops
-    it when the process is killed. The process id beside it is only for the message: the lock file
-    itself must not be opened by other means, because closing it would drop the lock on POSIX.
+    StorageError
+        If the folder cannot be written.
     """
-    path, pid_file = folder / "writer.lock", folder / "writer.pid"
-    with closing(_locked(path, pid_file, timeout_s)):
+    lock = FileLock(folder / "writer.lock", timeout=timeout_s, thread_local=False)
+    pid_file = folder / "writer.pid"  # for the message alone
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BusyError(
+            f"{folder} is being written by {_holder(pid_file)}. "
+            "Wait until it has finished, then run again."
+        ) from None
+    except OSError as error:
+        raise refused(folder, error) from error
+    try:
         with suppress(OSError):
             pid_file.write_text(str(os.getpid()), encoding="ascii")
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                pid_file.unlink()
-
-
-def _locked(path: Path, pid_file: Path, timeout_s: float) -> sqlite3.Connection:
-    lock = None
-    try:
-        lock = connect(path, "rwc", timeout_s=timeout_s)
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error as error:
-        if lock is not None:
-            lock.close()
-        if _primary_code(error) not in _BUSY:
-            repair = f"Is it an index? If so, remove {path.name}, which holds no data."
-            raise _as_ours(error, path.parent, repair) from error
-        raise BusyError(
-            f"{path.parent} is being written by {_holder(pid_file)}. "
-            "Wait until it has finished, then run again."
-        ) from error
-    return lock
+        yield
+    finally:
+        with suppress(OSError):
+            pid_file.unlink()
+        lock.release()
 
 
 def _holder(pid_file: Path) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,15 @@ import numpy as np
 from tqdm import tqdm
 
 from shoestring.errors import FormatError, MissingExtraError, NotFittedError, ParameterError
-from shoestring.search import querying
 from shoestring.search.cur import top_rows
 from shoestring.search.features import IndexRows
-from shoestring.search.ledger import ScoreLedger
-from shoestring.search.paying import Payer
+from shoestring.search.query import search_rounds
+from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot
 from shoestring.types import IntArray, Record
 
 if TYPE_CHECKING:
-    from shoestring.search.engine import SearchIndex
+    from shoestring.search.index import SearchIndex
 
 NEAR, LEXICAL = 0, 1  # columns of the cheap features
 
@@ -154,40 +153,42 @@ def answers(
     index: SearchIndex, text: str, budgets: Sequence[int], k: int
 ) -> Iterable[tuple[str, int, dict[str, float], float]]:
     """Every way's answers to one query: way, calls, text ids to scores, seconds."""
-    scorer = index.models.scorer
-    assert scorer is not None
-    with index.snapshot() as snapshot, ScoreLedger(index.path) as ledger:
+    with index.snapshot() as snapshot, ScoreCache(index.path) as cache:
         began = time.perf_counter()
-        rows, learnt, features, guess = index.first_look(snapshot, text)
+        rows, model, features, guess = index.first_look(snapshot, text)
         looked = time.perf_counter() - began
-        payer = Payer(scorer, snapshot, rows.keys, text, ledger, index.models.lock)
-        stages = {"BM25": features[:, LEXICAL], "vectors": features[:, NEAR]}
+        score = CachedScorer(index.models, snapshot, rows.keys, text, cache)
+        stages = {
+            name: np.where(rows.deleted, -np.inf, features[:, column])
+            for name, column in (("BM25", LEXICAL), ("vectors", NEAR))
+        }
         for name, values in stages.items():
-            order = top_rows(np.where(rows.dead, -np.inf, values), min(k, rows.n_live))
-            yield name, 0, _named(snapshot, rows, order), looked
+            yield name, 0, _named(snapshot, rows, top_rows(values, min(k, rows.n_live))), looked
         for budget in budgets:
             for name, values in stages.items():
-                clock = _Clock(payer, budget, looked)
-                order = top_rows(np.where(rows.dead, -np.inf, values), min(budget, rows.n_live))
-                best = np.argsort(-payer(order), kind="stable")[:k]
-                yield f"{name}, then rerank", budget, _named(snapshot, rows, order[best]), clock()
-            clock = _Clock(payer, budget, looked)
+                clock = _CallClock(score, budget, looked)
+                order = top_rows(values, min(budget, rows.n_live))
+                best = np.argsort(-score(order), kind="stable")[:k]
+                spent = clock.seconds()
+                yield f"{name}, then rerank", budget, _named(snapshot, rows, order[best]), spent
+            clock = _CallClock(score, budget, looked)
             nothing = np.empty(0, dtype=np.int64), np.empty(0)
-            rounds = querying.search_rounds(rows, learnt, features, guess, nothing, budget, payer)
+            rounds = search_rounds(rows, model, features, guess, nothing, budget, score)
             best, _, _ = rounds.ranking(min(k, rows.n_live))
-            yield "shoestring", budget, _named(snapshot, rows, best), clock()
+            spent = clock.seconds()
+            yield "shoestring", budget, _named(snapshot, rows, best), spent
 
 
-class _Clock:
+class _CallClock:
     """Seconds since it was made, as if every one of the calls had been paid for now."""
 
-    def __init__(self, payer: Payer, calls: int, before: float) -> None:
-        self.payer, self.calls, self.paid, self.before = payer, calls, payer.calls, before
+    def __init__(self, score: CachedScorer, calls: int, before: float) -> None:
+        self.score, self.calls, self.paid, self.before = score, calls, score.calls, before
         self.began = time.perf_counter()
 
-    def __call__(self) -> float:
-        n_saved = self.calls - (self.payer.calls - self.paid)
-        saved = n_saved * self.payer.seconds / max(1, self.payer.calls)
+    def seconds(self) -> float:
+        n_saved = self.calls - (self.score.calls - self.paid)
+        saved = n_saved * self.score.seconds / max(1, self.score.calls)
         return self.before + time.perf_counter() - self.began + saved
 
 
@@ -195,8 +196,3 @@ def _named(snapshot: Snapshot, rows: IndexRows, order: IntArray) -> dict[str, fl
     """Text ids to scores that keep the order (ties would be broken by id)."""
     ids = snapshot.ids(rows.keys[order])
     return {id: float(-rank) for rank, id in enumerate(ids)}
-
-
-def as_dicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The table as JSON can say it."""
-    return [asdict(row) for row in rows]

@@ -1,9 +1,14 @@
-"""The arrays of an index as the matrices that the mathematics asks for.
+"""The arrays of an index as the matrices that the mathematics asks for, memory-mapped.
 
-Rows are those of the segments, the deleted ones included (they are masked, not copied), and below
-them the records that have no arrays yet: those are found by their words alone.
+Rows are those of the arrays, deleted ones included (they are masked, not copied), and below them
+the records that have no arrays yet: those are found by their words alone. The vectors are rows of
+numbers, or of packed bits; the rounds ask the same of both: the product with weights, some rows,
+nearness to a query's row. Bits are never unpacked as a whole: a product looks up, for each byte,
+the sum of the weights of its bits in a table of 256. With weights of 0 and 1 it counts shared bits,
+exactly.
 
-Letters: N rows, D width of the vectors, m anchor queries, c cheap features of a pair.
+Letters: N rows, D columns (of packed bits all eight of every byte, D = 8 ceil(K / 8)), m anchor
+queries, c cheap features of a pair.
 """
 
 from __future__ import annotations
@@ -12,98 +17,80 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from shoestring.search.generations import View
-from shoestring.search.mapped import MappedRows, mapped_rows
+from shoestring.parallel import KernelPool, n_cores, one_blas_thread
+from shoestring.search.snapshot import View
 from shoestring.types import FloatArray, IntArray
 
 N_CHEAP = 4  # c: see cheap_features
 Floats = NDArray[np.float64]
+MANY_NUMBERS = 1 << 23  # in a product that is worth more than one thread: some milliseconds
+_BITS = np.unpackbits(
+    np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"
+)  # (256, 8)
 
 
 class IndexRows:
-    """One generation's rows: keys, which are dead, and the arrays as whole columns.
+    """The rows of one view: keys, which are deleted, and the arrays as whole columns.
 
     Holds no copy of the vectors and anchor residuals: they stay memory-mapped.
     """
 
     def __init__(self, view: View) -> None:
-        self.segments = view.segments
-        pending = view.pending_keys
-        keys = [*(segment.keys for segment in self.segments), pending]
-        self.keys: IntArray = np.concatenate(keys).astype(np.int64)  # (N,)
-        self.n_pending = len(pending)
-        self.dead = np.zeros(len(self.keys), dtype=bool)
-        start = 0
-        for segment in self.segments:
-            if segment.alive is not None:
-                self.dead[start : start + len(segment.keys)] = ~segment.alive
-            start += len(segment.keys)
-        self._order = np.argsort(self.keys, kind="stable")
-        self.digests: IntArray = self.column("digest", np.int64)
+        self.arrays, self.n_stored = view.arrays, len(view.row_keys)
+        self.keys: IntArray = np.concatenate([view.row_keys, view.pending_keys])  # (N,), ascending
+        self.deleted = np.zeros(len(self.keys), dtype=bool)
+        self.deleted[: self.n_stored] = view.deleted
+        self.n_live = int(len(self.deleted) - np.count_nonzero(self.deleted))
+        self.digests: IntArray = self.column("digest", np.int64)[: self.n_stored]
         self._digest_order = np.argsort(self.digests, kind="stable")
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    @property
-    def n_live(self) -> int:
-        """Rows of records that have not been deleted."""
-        return int(len(self.dead) - np.count_nonzero(self.dead))
-
     def rows_of(self, keys: IntArray) -> IntArray:
         """The rows of live keys."""
-        found = self._order[np.searchsorted(self.keys, keys, sorter=self._order)]
-        return np.asarray(found, dtype=np.int64)
+        return np.searchsorted(self.keys, keys)
 
     def known_scores(self, digests: IntArray, scores: FloatArray) -> tuple[IntArray, FloatArray]:
         """The live rows whose texts have these digests (n,) ascending, with their scores."""
-        if not len(digests):
-            return np.empty(0, dtype=np.int64), np.empty(0)
         ordered = self.digests[self._digest_order]
         first = np.searchsorted(ordered, digests, side="left")
         last = np.searchsorted(ordered, digests, side="right")
         spans = [self._digest_order[a:b] for a, b in zip(first, last, strict=True)]
-        at = np.concatenate(spans)
-        values = np.repeat(scores, last - first)
-        is_live = ~self.dead[at] & (at < len(self) - self.n_pending)
-        return at[is_live].astype(np.int64), values[is_live]
-
-    def parts(self, name: str) -> list[NDArray[Any]]:
-        """One array of every segment, memory-mapped."""
-        return [segment.arrays[name] for segment in self.segments]
+        rows = np.concatenate([np.empty(0, np.int64), *spans])
+        is_live = ~self.deleted[rows]
+        return rows[is_live], np.repeat(scores, last - first)[is_live]
 
     def column(self, name: str, dtype: type) -> NDArray[Any]:
         """A one-dimensional array of all rows, 0 where a record has no arrays yet."""
-        return np.concatenate([*self.parts(name), np.zeros(self.n_pending, dtype)]).astype(dtype)
+        out: NDArray[Any] = np.zeros(len(self), dtype)
+        if name in self.arrays:
+            out[: self.n_stored] = self.arrays[name]
+        return out
 
     def product(self, name: str, weights: FloatArray) -> NDArray[np.float32]:
         """A mapped matrix (N, D) times D weights: float32 (N,), 0 where there are no arrays."""
-        return self._filled(name, lambda part, out: part.product(weights, out))
+        out = np.zeros(len(self), dtype=np.float32)
+        if name in self.arrays:
+            product(self.arrays[name], weights, out[: self.n_stored])
+        return out
 
     def nearness(self, name: str, row: NDArray[Any]) -> NDArray[np.float32]:
         """The cosine of a mapped matrix with a row of its kind: float32 (N,), as a product."""
-        return self._filled(name, lambda part, out: part.nearness(row, out))
-
-    def _filled(
-        self, name: str, fill: Callable[[MappedRows, NDArray[np.float32]], None]
-    ) -> NDArray[np.float32]:
         out = np.zeros(len(self), dtype=np.float32)
-        start = 0
-        for part in self.parts(name):
-            fill(mapped_rows(part), out[start : start + len(part)])
-            start += len(part)
+        if name in self.arrays:
+            nearness(self.arrays[name], row, out[: self.n_stored])
         return out
 
     def take(self, name: str, rows: IntArray, width: int) -> Floats:
         """Some rows of a mapped matrix: (len(rows), width), 0 where there are no arrays."""
         out = np.zeros((len(rows), width))
-        start = 0
-        for part in self.parts(name):
-            here = (rows >= start) & (rows < start + len(part))
-            out[here] = mapped_rows(part).take(rows[here] - start)
-            start += len(part)
+        is_stored = rows < self.n_stored
+        if is_stored.any():
+            out[is_stored] = numbers(self.arrays[name][rows[is_stored]])
         return out
 
 
@@ -159,3 +146,87 @@ def cheap_features(near: NDArray[np.float32], lexical: NDArray[np.float32]) -> N
     """
     share = lexical / max(float(lexical.max(initial=0.0)), 1e-9)
     return np.stack([near, share, np.log1p(lexical), near * share], axis=1)
+
+
+def product(matrix: NDArray[Any], weights: FloatArray, out: NDArray[np.float32]) -> None:
+    """Write the product of item features (N, D) with D weights into ``out`` (N,).
+
+    Parameters
+    ----------
+    matrix : float32 array (N, D), or uint8 array (N, D / 8)
+        Rows of numbers, or of packed bits as :mod:`shoestring.overlap.codes` says.
+    weights : array (D,)
+    out : float32 array (N,)
+
+    Examples
+    --------
+    >>> codes, out = np.array([[0b0011], [0b0110], [0]], np.uint8), np.empty(3, "f4")
+    >>> product(codes, np.array([1.0, 10, 100, 0, 0, 0, 0, 0]), out)
+    >>> out.tolist()
+    [11.0, 110.0, 0.0]
+
+    Notes
+    -----
+    Cost for packed bits: a look-up for each byte.
+    """
+    if matrix.dtype != np.uint8:
+        _in_ranges(_dot, matrix.view(np.ndarray), weights.astype(np.float32), out)
+        return
+    tables = weights.reshape(-1, 8).astype(np.float64) @ _BITS.T  # (D / 8, 256)
+    plain = matrix.view(np.ndarray)  # numba knows no memmap
+    _in_ranges(_sum_of_bytes, plain, tables.astype(np.float32), out)
+
+
+def nearness(matrix: NDArray[Any], row: NDArray[Any], out: NDArray[np.float32]) -> None:
+    """Write the cosine of rows with one as the encoder gives it; 0 where either has nothing.
+
+    Rows of numbers have unit length. Codes have as many bits as each other, so it is the bits that
+    they share over those of the query.
+    """
+    product(matrix, numbers(row).astype(np.float32), out)
+    if matrix.dtype == np.uint8:
+        out /= np.float32(max(1, int(numbers(row).sum())))
+
+
+def numbers(rows: NDArray[Any]) -> NDArray[Any]:
+    """Some rows (..., D) as numbers: packed bits as 0 and 1."""
+    if rows.dtype != np.uint8:
+        return rows
+    return np.unpackbits(np.asarray(rows), axis=-1, bitorder="little")
+
+
+def sums(matrix: NDArray[Any]) -> tuple[Floats, float]:
+    """The sum of each column (D,), and that of all squares."""
+    if matrix.dtype != np.uint8:
+        total = matrix.sum(axis=0, dtype=np.float64)
+        return np.asarray(total), float(np.square(matrix, dtype=np.float64).sum())
+    counts = np.zeros((matrix.shape[1], 256), np.int64)
+    _count_bytes(matrix.view(np.ndarray), counts)
+    total = (counts @ _BITS.astype(np.int64)).reshape(-1).astype(np.float64)
+    return total, float(total.sum())
+
+
+def _in_ranges(kernel: Callable[..., None], rows: NDArray[Any], *arguments: Any) -> None:
+    n_threads = n_cores() if rows.size >= MANY_NUMBERS else 1
+    with one_blas_thread(), KernelPool(n_threads) as pool:
+        pool.run(kernel, len(rows), rows, *arguments)
+
+
+def _dot(_: int, first: int, last: int, rows: Any, weights: Any, out: Any) -> None:
+    np.dot(rows[first:last], weights, out=out[first:last])
+
+
+@njit(nogil=True, cache=True)
+def _sum_of_bytes(_: int, first: int, last: int, packed: Any, tables: Any, out: Any) -> None:
+    for i in range(first, last):
+        total = np.float32(0)
+        for byte in range(packed.shape[1]):
+            total += tables[byte, packed[i, byte]]
+        out[i] = total
+
+
+@njit(nogil=True, cache=True)
+def _count_bytes(packed: Any, counts: Any) -> None:
+    for i in range(packed.shape[0]):
+        for byte in range(packed.shape[1]):
+            counts[byte, packed[i, byte]] += 1

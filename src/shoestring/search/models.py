@@ -1,23 +1,78 @@
-"""Which encoder and scorer an index has: chosen once, loaded when they are first needed."""
+"""Which encoder and scorer an index has: chosen once, loaded when they are first needed.
+
+MiniLM reads English. Where it does not know the writing of the texts the index takes lexical
+vectors, and no scorer, until the user names models that fit; it says so. An encoder that was fitted
+to the texts, and a copy of word vectors that were trained elsewhere, lie in the folder of the
+index, and so does the table of the texts' token vectors where one was asked for. That table makes
+token interaction cheap; it is not what any figure of calls rests on: a call stays a call.
+"""
 
 from __future__ import annotations
 
+import shutil
 import threading
-from pathlib import Path
+import warnings
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
-from shoestring.errors import IntegrityError, StorageError
-from shoestring.match.scorer import load_scorer, scorer_name
-from shoestring.search import tables, vectors
+from shoestring.encoders import (
+    AUTO,
+    FIT_SAMPLE,
+    LSA,
+    MINILM,
+    WORDS,
+    CodeEncoder,
+    fit_encoder,
+    is_kept,
+    is_lexical,
+    open_encoder,
+)
+from shoestring.errors import IntegrityError, ParameterError, ShoestringWarning, StorageError
+from shoestring.match.interaction import TokenInteraction
+from shoestring.match.scorer import FunctionScorer, checked_scores, load_scorer, scorer_name
+from shoestring.match.token_table import KIND as TABLE
+from shoestring.match.token_table import TokenTable, table_bytes
+from shoestring.match.weighting import DEFAULT
+from shoestring.models import why_not_minilm
 from shoestring.search.store import RecordStore
-from shoestring.types import PairScorer
+from shoestring.types import FloatArray, PairScorer
 
-FIT_SAMPLE = 100_000  # texts that a lexical encoder is fitted to at the most
+N_COMPONENTS = 128  # of LSA
+
+
+class IndexEncoder(Protocol):
+    """Turns texts into the rows that an index stores."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[Any]:
+        """Rows: float32 (N, D), or packed bits uint8 (N, D / 8)."""
+        ...
+
+
+def default_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str, str]:
+    """Replace "auto" by what fits a sample of the texts; the scorer "" is none."""
+    if AUTO not in (encoder, scorer):
+        return encoder, scorer
+    reason = why_not_minilm(texts)
+    if reason:
+        warnings.warn(
+            f"{reason} The index uses lexical features (BM25 and LSA) where no model was named. "
+            "Name a scorer and an encoder that fit: scorer=..., encoder=... (a local folder).",
+            ShoestringWarning,
+            stacklevel=3,
+        )
+    default_encoder, default_scorer = (LSA, "") if reason else (MINILM, DEFAULT)
+    return (
+        default_encoder if encoder == AUTO else encoder,
+        default_scorer if scorer == AUTO else scorer,
+    )
 
 
 class Models:
-    """The encoder and the scorer of one index.
+    """The encoder and the scorer of one index; each is used by one thread at a time.
 
     Parameters
     ----------
@@ -25,46 +80,44 @@ class Models:
         Its settings name them.
     given : PairScorer or None
         A scorer that the user passed as an object; it goes before the settings.
-
-    Attributes
-    ----------
-    lock : RLock
-        Held while a model loads or works: it is asked by one thread at a time.
     """
 
     def __init__(self, store: RecordStore, given: PairScorer | None) -> None:
-        self.lock = threading.RLock()
+        self._lock = threading.RLock()  # held while a model loads or works
         self._store, self._given = store, given
-        self._encoder: vectors.IndexEncoder | None = None
+        self._encoder: IndexEncoder | None = None
         self._scorer: PairScorer | None = None
+        self._kept, self._table = store.path / "encoder", store.path / "token-table"
 
     @property
-    def path(self) -> Path:
-        """The folder of the index."""
-        return self._store.path
-
-    @property
-    def encoder(self) -> vectors.IndexEncoder:
+    def encoder(self) -> IndexEncoder:
         """What makes the vectors."""
-        with self.lock:
+        with self._lock:
             if self._encoder is None:
-                self._encoder = vectors.make_encoder(self._store.settings["encoder"], self.path)
+                self._encoder = self._opened()
             return self._encoder
+
+    def _opened(self) -> IndexEncoder:
+        kept = self._kept if self.is_lexical else None
+        encoder = open_encoder(self._store.settings["encoder"], kept)
+        return encoder.codes if isinstance(encoder, CodeEncoder) else encoder
 
     @property
     def is_lexical(self) -> bool:
-        """Whether the vectors are made of words alone."""
-        return vectors.is_lexical(self._store.settings["encoder"], self.path)
+        """Whether the vectors are made of words alone: their encoder is in the index."""
+        return self._store.settings["encoder"] in (LSA, WORDS) or self._kept.exists()
 
     @property
     def scorer(self) -> PairScorer | None:
-        """Who scores pairs, or None."""
+        """What scores pairs, or None."""
         if self._given is not None:
             return self._given
-        with self.lock:
-            spec = self._store.settings["scorer"]
-            if self._scorer is None and spec not in ("", vectors.AUTO):
-                self._scorer = tables.with_table(self._store, load_scorer(spec))
+        with self._lock:
+            name = self._store.settings["scorer"]
+            if self._scorer is None and name not in ("", AUTO):
+                self._scorer = load_scorer(name)
+                if isinstance(self._scorer, TokenInteraction) and TABLE.is_saved(self._table):
+                    self._scorer = TokenTable.load(self._table, self._scorer)
             return self._scorer
 
     @property
@@ -75,49 +128,81 @@ class Models:
             return scorer_name(scorer)
         return str(self._store.settings.get("scorer_name", ""))
 
-    def name_others(self, encoder: str, scorer: str) -> None:
-        """Take other models than before, "auto" for the same; vectors of another kind go."""
+    @property
+    def batch_size(self) -> int:
+        """Pairs to score at once at most, so that what a function answered before it fails is kept.
+
+        A function is asked a batch at a time anyhow.
+        """
+        return self.scorer.batch_size if isinstance(self.scorer, FunctionScorer) else 1 << 62
+
+    def encode(self, texts: Sequence[str]) -> NDArray[Any]:
+        """Rows of texts, as the index stores them."""
+        with self._lock:
+            return self.encoder.encode(texts)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
+        """Scores of pairs, checked; ScorerError if the scorer fails."""
+        assert self.scorer is not None
+        with self._lock:
+            return checked_scores(self.scorer, pairs)
+
+    def change(self, encoder: str, scorer: str) -> None:
+        """Take other models than before, "auto" for the same; vectors of another encoder go."""
         settings, named = self._store.settings, {"encoder": encoder, "scorer": scorer}
-        same = {name: (vectors.AUTO, settings[name]) for name in named}
-        changes = {name: spec for name, spec in named.items() if spec not in same[name]}
+        changes = {name: new for name, new in named.items() if new not in (AUTO, settings[name])}
         with self._store.writing():
             if "encoder" in changes:  # first: a killed process leaves nothing that misfits
-                vectors.forget_fitted(self.path)
+                shutil.rmtree(self._kept, ignore_errors=True)
                 self._store.discard_arrays()
             if changes:
                 self._store.update_settings(**changes)
                 self._encoder = self._scorer = None
 
-    def settle(self, seed: int) -> None:
+    def prepare(self, seed: int) -> None:
         """Choose the models that were left open, and fit or copy a lexical encoder, once."""
         settings = self._store.settings
         encoder, scorer = settings["encoder"], settings["scorer"]
-        if vectors.AUTO not in (encoder, scorer) and vectors.is_fitted(encoder, self.path):
+        is_ready = self._kept.exists() or not is_kept(encoder)
+        if AUTO not in (encoder, scorer) and is_ready:
+            _ = self.encoder  # says so if its folder is gone
             return
         with self._store.snapshot() as snapshot:
-            keys = np.concatenate([snapshot.keys, snapshot.pending_keys])
-            sample = np.sort(np.random.default_rng(seed).permutation(keys)[:FIT_SAMPLE])
-            texts = snapshot.texts(sample)
+            sample = np.random.default_rng(seed).permutation(snapshot.all_keys)[:FIT_SAMPLE]
+            texts = snapshot.texts(np.sort(sample))
         if len(snapshot.keys):
             self._store.discard_arrays()  # vectors of another fit
-        encoder, scorer = vectors.settle_models(texts, encoder, scorer)
-        self._encoder = vectors.fit_encoder(encoder, self.path, texts)
+        encoder, scorer = default_models(texts, encoder, scorer)
+        width = max(1, min(N_COMPONENTS, len(texts) - 1))
+        fitted = fit_encoder(encoder, texts, owner="SearchIndex.build", n_components=width)
+        if is_lexical(fitted):
+            fitted.save(self._kept)  # type: ignore[attr-defined]
+        self._encoder = self._opened()
         self._store.update_settings(encoder=encoder, scorer=scorer)
 
-    def keep_tokens(self, *, progress: bool) -> None:
-        """Keep the texts' token vectors where the index was asked to."""
-        if self._store.settings.get("token_table"):
-            tables.build_table(self._store, self.scorer, progress=progress)
-            self._scorer = None  # loaded again with the table
+    def build_token_table(self, *, progress: bool) -> None:
+        """Keep the texts' token vectors, where the index was asked to and does not have them."""
+        if not self._store.settings.get("token_table") or TABLE.is_saved(self._table):
+            return
+        scorer = self.scorer
+        if not isinstance(scorer, TokenInteraction):
+            want = "left out unless the scorer is MiniLM's token interaction"
+            raise ParameterError.of("token_table", "SearchIndex.build", want, True)
+        with self._store.snapshot() as snapshot:
+            texts = snapshot.texts(snapshot.all_keys)
+        if progress:
+            megabytes = table_bytes(texts, scorer) / 1e6
+            tqdm.write(f"token table: {megabytes:,.0f} MB for {len(texts):,} texts")
+        self._scorer = TokenTable.build(texts, scorer, self._table)
 
-    def restore(self) -> None:
-        """Throw what is damaged away: it is computed again from the records and the ledger."""
+    def discard_damaged(self) -> None:
+        """Throw damaged files away: they are made again from the records and the paid scores."""
         try:
             self._store.snapshot().close()
         except IntegrityError:
             self._store.discard_arrays()
         if self.is_lexical:
             try:
-                vectors.make_encoder(self._store.settings["encoder"], self.path)
-            except (IntegrityError, StorageError):  # fitted again to the records
-                vectors.forget_fitted(self.path)
+                self._opened()
+            except (IntegrityError, StorageError):
+                shutil.rmtree(self._kept, ignore_errors=True)

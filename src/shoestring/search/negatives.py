@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from shoestring.artifacts import written_aside
 from shoestring.errors import ParameterError
-from shoestring.search.engine import SearchIndex
+from shoestring.search.index import SearchIndex
 from shoestring.types import Record
 
 DEPTH = 30  # places of the first stage that wrong texts are drawn from
@@ -25,9 +25,14 @@ _OWNER = "search negatives"
 
 
 def hard_negatives(
-    index: SearchIndex, queries: Iterable[Record], qrels: Mapping[str, Mapping[str, int]], *,
-    n: int = 3, depth: int = DEPTH, seed: int = 0,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
+    index: SearchIndex,
+    queries: Iterable[Record],
+    qrels: Mapping[str, Mapping[str, int]],
+    *,
+    n: int = 3,
+    depth: int = DEPTH,
+    seed: int = 0,
+) -> Iterator[dict[str, Any]]:
     """Pairs of each judged query: its right texts, and wrong ones that the first stage likes.
 
     Parameters
@@ -71,8 +76,8 @@ def hard_negatives(
         found += 1
         for text in texts:
             yield {"a": query.text, "b": text, "label": 1}
-        for place in np.sort(chosen):
-            yield {"a": query.text, "b": wrong[place], "label": 0}
+        for rank in np.sort(chosen):
+            yield {"a": query.text, "b": wrong[rank], "label": 0}
     if not found:
         want = "queries with a right text that is in the index"
         raise ParameterError.of("queries", _OWNER, want, "none such")
@@ -85,7 +90,7 @@ def _texts_of(index: SearchIndex, ids: Iterable[str]) -> list[str]:
 
 
 def write_negatives(pairs: Iterable[dict[str, Any]], out: Path, *, progress: bool = True) -> int:
-    """Write pairs as lines of JSON; how many there are."""
+    """Write pairs as lines of JSON; returns how many."""
     count = 0
     with written_aside(out) as file:
         for pair in tqdm(pairs, desc="pairs", unit="pair", disable=None if progress else True):

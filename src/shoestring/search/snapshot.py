@@ -1,25 +1,25 @@
 """What a reader sees of an index: whole, and the same until it is closed.
 
-Letters: N live records that have arrays.
+Letters: R rows of the arrays, N of them of live records.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.artifacts import pieces
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.search import schema
-from shoestring.search.arrays import REBUILD
-from shoestring.search.database import connect, in_chunks
-from shoestring.search.generations import View, read_view
-from shoestring.search.intake import is_storable
+from shoestring.search.arrays import KEYS, REBUILD, AnyArray, map_rows
+from shoestring.search.database import column, connect, in_chunks
 from shoestring.types import IntArray
 
 Explained = Callable[[], AbstractContextManager[None]]
@@ -27,6 +27,67 @@ Explained = Callable[[], AbstractContextManager[None]]
 _CANDIDATES = """
     SELECT rowid, -bm25(fulltext) AS score FROM fulltext WHERE fulltext MATCH ?
     ORDER BY score DESC, rowid LIMIT ?"""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The arrays in force; it stays in memory for as long as nothing is written.
+
+    Parameters
+    ----------
+    uid : str
+        Tells an index from one built later in the same place.
+    revision : int
+        How often the index has changed.
+    attrs : dict
+        What was stored with the arrays.
+    row_keys : int64 array (R,)
+        The record of each row, ascending; memory-mapped as the arrays are.
+    deleted : bool array (R,)
+        Rows whose records are gone.
+    keys : int64 array (N,)
+        The keys of the other rows.
+    arrays : dict of str to array (R, ...)
+    pending_keys : int64 array
+        The records without arrays, ascending.
+    """
+
+    uid: str
+    revision: int
+    attrs: dict[str, Any]
+    row_keys: IntArray
+    deleted: NDArray[np.bool_]
+    keys: IntArray
+    arrays: dict[str, AnyArray]
+    pending_keys: IntArray
+
+    def live_rows(self, name: str) -> Iterator[AnyArray]:
+        """The rows of live records of one array, in pieces that fit in memory."""
+        start = 0
+        for piece in pieces(self.row_keys if name == KEYS else self.arrays[name]):
+            yield piece[~self.deleted[start : start + len(piece)]]
+            start += len(piece)
+
+
+def read_view(connection: sqlite3.Connection, folder: Path, remembered: View | None) -> View:
+    """What is in force in the transaction of ``connection``: ``remembered``, if that is up to date.
+
+    Raises
+    ------
+    FileNotFoundError
+        If an array is gone: it was replaced in the meantime, or is missing.
+    IntegrityError
+        If an array is damaged.
+    """
+    state = schema.read_state(connection)
+    if remembered and (remembered.uid, remembered.revision) == (state.uid, state.revision):
+        return remembered
+    arrays = {name: map_rows(folder, where, state.n_rows) for name, where in state.arrays.items()}
+    row_keys = arrays.pop(KEYS, np.empty(0, np.int64))
+    deleted = np.isin(row_keys, column(connection, "SELECT key FROM deleted"))
+    pending = schema.pending_keys(connection)
+    keys = np.asarray(row_keys[~deleted])
+    return View(state.uid, state.revision, state.attrs, row_keys, deleted, keys, arrays, pending)
 
 
 class Snapshot:
@@ -37,25 +98,18 @@ class Snapshot:
 
     Attributes
     ----------
-    generation : int
-        Of the arrays; 0 when none have been published.
-    attrs : dict
-        What was published with the arrays.
-    segments : tuple of Segment
+    view : View
+        The arrays.
     keys : int64 array (N,)
-        The live records that have arrays, in the row order of the segments' live rows.
+        The live records that have arrays, in the order of their rows.
     pending_keys : int64 array
-        The live records that have none yet, ascending.
+        The records that have none yet, ascending.
     """
 
     def __init__(self, connection: sqlite3.Connection, view: View, explained: Explained) -> None:
         self._connection, self._explained = connection, explained
         self.view = view
-        self.generation = view.generation
-        self.attrs = view.attrs
-        self.segments = view.segments
-        self.keys = view.keys
-        self.pending_keys = view.pending_keys
+        self.keys, self.pending_keys = view.keys, view.pending_keys
 
     def __len__(self) -> int:
         return len(self.keys) + len(self.pending_keys)
@@ -69,6 +123,11 @@ class Snapshot:
     def close(self) -> None:
         """Let go of the view; closing twice does no harm."""
         self._connection.close()
+
+    @property
+    def all_keys(self) -> IntArray:
+        """The keys of all live records, ascending."""
+        return np.concatenate([self.keys, self.pending_keys])
 
     def texts(self, keys: Sequence[int] | IntArray) -> list[str]:
         """The whole text of each key, in the order asked for."""
@@ -96,7 +155,7 @@ class Snapshot:
 
     def key_of(self, id: str) -> int | None:
         """The key of the user's id, None when there is no such record."""
-        if not is_storable(id):
+        if not schema.is_storable(id):
             return None
         with self._explained():
             row = self._connection.execute("SELECT key FROM records WHERE id = ?", (id,)).fetchone()
@@ -136,13 +195,13 @@ class Snapshot:
 def open_snapshot(
     database: Path, folder: Path, remembered: View | None, explained: Explained
 ) -> Snapshot:
-    """Open a snapshot; again when arrays are forgotten between a look at the database and at them.
+    """Open a snapshot; again where arrays are replaced between a look at the database and at them.
 
     Raises
     ------
     IntegrityError, StorageError
     """
-    lost: set[int] = set()  # generations
+    seen = -1  # revision at which a file was missing
     while True:
         with explained():
             connection = connect(database, "ro")
@@ -152,11 +211,11 @@ def open_snapshot(
                 view = read_view(connection, folder, remembered)
             return Snapshot(connection, view, explained)
         except FileNotFoundError as error:
-            generation = schema.read_state(connection).generation
+            revision = schema.read_state(connection).revision
             connection.close()
-            if generation in lost:
+            if revision == seen:
                 raise IntegrityError(f"{error.filename} is missing. {REBUILD}") from error
-            lost.add(generation)
+            seen = revision
         except BaseException:
             connection.close()
             raise

@@ -2,20 +2,26 @@
 
 An index is a folder::
 
-    config.json       format version and settings (:mod:`~.folder`)
+    config.json       format version and settings
     records.sqlite    records, their tokens (FTS5), which arrays are in force (:mod:`~.schema`)
-    scores.sqlite     every score that was paid for (:mod:`~.ledger`)
-    arrays/           immutable segments of memory-mapped arrays (:mod:`~.arrays`)
+    scores.sqlite     every score that was paid for (:mod:`~.score_cache`)
+    arrays/           append-only files of memory-mapped arrays (:mod:`~.arrays`)
+    encoder/          an encoder that was fitted to the texts (:mod:`~.models`)
+    token-table/      the texts' token vectors, an option
     writer.lock       held by the one writer
 
-Arrays are written first and named by the database afterwards, in one transaction, so that a reader
-sees a whole old or a whole new index. Whatever a killed process leaves half-done is named nowhere.
+Rows are written first and put in force by the database afterwards, in one transaction, so that a
+reader sees a whole old or a whole new index. Whatever a killed process leaves half-done is named
+nowhere. ``config.json`` is read as that of every artifact; it is not written by
+:meth:`ArtifactKind.saving`, as the files of an index change without it, and a folder in which
+nothing but paid scores is left must be taken again.
 
-Letters: N records with arrays.
+Letters: N records, R rows of the arrays.
 """
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,36 +30,41 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 from numpy.typing import ArrayLike
 
-from shoestring.artifacts import CONFIG
-from shoestring.errors import BusyError, IntegrityError, ParameterError
-from shoestring.search import generations, schema
-from shoestring.search.arrays import REBUILD, Rows
+from shoestring.artifacts import CONFIG, ArtifactKind, make_folder, write_json
+from shoestring.errors import BusyError, IntegrityError, ParameterError, ShapeError
+from shoestring.search import schema
+from shoestring.search.arrays import (
+    KEYS,
+    REBUILD,
+    AnyArray,
+    ArrayFile,
+    collect_garbage,
+    write_rows,
+)
 from shoestring.search.database import (
+    column,
     connect,
     connect_for_writing,
     explained,
     transaction,
     writer_lock,
 )
-from shoestring.search.folder import claim_folder, read_config, write_config
-from shoestring.search.generations import View
-from shoestring.search.intake import (
-    AddReport,
-    OnDuplicate,
-    Tokenizer,
-    add_batch,
-    is_storable,
-    named,
-    read_batches,
-    take_back,
-)
-from shoestring.search.snapshot import Snapshot, open_snapshot
-from shoestring.text.tokens import tokenize as tokenize_words
-from shoestring.types import Record
+from shoestring.search.ingest import AddReport, OnDuplicate, add_batch, read_batches, take_back
+from shoestring.search.snapshot import Snapshot, View, open_snapshot, read_view
+from shoestring.types import IntArray, Record
 
 LOCK_TIMEOUT_S = 2.0
+_KIND = ArtifactKind(
+    "shoestring-search-index", "a search index", "RecordStore.open", "Build the index again.", (2,)
+)
+_DATABASES = ("records.sqlite", "scores.sqlite")
+_FOLDERS = ("arrays", "encoder", "token-table")
+_FILES = {CONFIG, CONFIG + ".part", "writer.lock", "writer.pid"} | {
+    name + suffix for name in _DATABASES for suffix in ("", "-wal", "-shm", "-journal")
+}
 _AGAIN = (
     "Build the index again from your texts: shoestring search build ...; "
     "keep scores.sqlite, so that no score is paid for twice."
@@ -66,17 +77,10 @@ class RecordStore:
     Any number of threads and processes may take snapshots while one writes. Nothing stays open
     between calls, so there is nothing to close.
 
-    Parameters
-    ----------
-    path : Path
-    tokenize : callable, optional
-        Text to tokens made of letters, marks, numbers and private-use characters only; by default
-        :func:`shoestring.text.tokens.tokenize`. Use the same one for as long as the index lives.
-
     Examples
     --------
     >>> import tempfile
-    >>> store = RecordStore.create(tempfile.mkdtemp(), {}, tokenize=str.split)
+    >>> store = RecordStore.create(tempfile.mkdtemp())
     >>> store.add([Record("a", "flatten nested lists"), Record("b", "sort a list")])
     AddReport(added=2, replaced=0, skipped=0)
     >>> with store.snapshot() as snapshot:
@@ -85,44 +89,41 @@ class RecordStore:
     ['a']
     """
 
-    def __init__(self, path: str | Path, *, tokenize: Tokenizer = tokenize_words) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._tokenize = tokenize
-        self._database = self.path / "records.sqlite"
-        self._arrays = self.path / "arrays"
+        self._database, self._arrays = self.path / _DATABASES[0], self.path / "arrays"
         self._explained = partial(explained, self._database, _AGAIN)
         self._thread_lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None  # of the thread that is writing
         self._remembered: View | None = None
 
+    # ---- the folder
+
     @classmethod
-    def create(
-        cls,
-        path: str | Path,
-        settings: Mapping[str, Any] | None = None,
-        *,
-        tokenize: Tokenizer = tokenize_words,
-    ) -> RecordStore:
+    def create(cls, path: str | Path, settings: Mapping[str, Any] | None = None) -> RecordStore:
         """Make an empty index in a new or empty folder.
 
         Raises
         ------
         ParameterError
             If the folder holds an index already, or files that are none of ours.
+        StorageError
+            If it cannot be made.
         """
-        store = cls(path, tokenize=tokenize)
-        claim_folder(store.path)
+        store = cls(path)
+        _check_free(store.path)
+        make_folder(store._arrays)
         with writer_lock(store.path, timeout_s=LOCK_TIMEOUT_S), store._explained():
             with closing(connect_for_writing(store._database, create=True)) as connection:
                 with transaction(connection):
                     schema.create_tables(connection)
                 if connection.execute("SELECT 1 FROM records LIMIT 1").fetchone():
                     raise IntegrityError(f"{store.path} has records but no {CONFIG}. {_AGAIN}")
-            write_config(store.path, settings or {})  # from here on it is an index
+            store._write_settings(settings or {})  # from here on it is an index
         return store
 
     @classmethod
-    def open(cls, path: str | Path, *, tokenize: Tokenizer = tokenize_words) -> RecordStore:
+    def open(cls, path: str | Path) -> RecordStore:
         """Open an index.
 
         Raises
@@ -131,10 +132,10 @@ class RecordStore:
             If there is none.
         FormatError, IntegrityError
             If another version wrote it, or the records are damaged. Arrays are looked at by
-            :meth:`snapshot`, so that an index with damaged ones can be opened and mended.
+            :meth:`snapshot`, so that an index with damaged ones can be opened and repaired.
         """
-        store = cls(path, tokenize=tokenize)
-        read_config(store.path)
+        store = cls(path)
+        _ = store.settings
         with store._explained(), closing(connect(store._database, "ro")) as connection:
             schema.read_state(connection)
         return store
@@ -142,12 +143,30 @@ class RecordStore:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings as they are on the disk now."""
-        return read_config(self.path)
+        hint = "Build one: shoestring search build ... --out FOLDER"
+        want = "the folder of an index"
+        missing = ParameterError.of("path", "RecordStore.open", want, str(self.path), hint)
+        settings: dict[str, Any] = _KIND.read(self.path, missing).config.get("settings", {})
+        return settings
 
     def update_settings(self, **changes: Any) -> None:
         """Change some settings and keep the others."""
         with self._writer():
-            write_config(self.path, {**self.settings, **changes})
+            self._write_settings({**self.settings, **changes})
+
+    def _write_settings(self, settings: Mapping[str, Any]) -> None:
+        head = {"format": _KIND.format, "format_version": _KIND.versions[-1]}
+        write_json(self.path / CONFIG, {**head, "settings": dict(settings)})
+
+    def remove(self) -> None:
+        """Leave nothing of the index but scores that were paid for."""
+        (self.path / CONFIG).unlink(missing_ok=True)  # first: from here on it is no index
+        for name in _FOLDERS:
+            if (self.path / name).exists():
+                shutil.rmtree(self.path / name)
+        for name in _FILES:
+            if not name.startswith(_DATABASES[1]):
+                (self.path / name).unlink(missing_ok=True)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -178,6 +197,8 @@ class RecordStore:
                 self._connection = connection
                 stack.callback(setattr, self, "_connection", None)
             yield self._connection
+
+    # ---- records
 
     def add(
         self,
@@ -212,17 +233,15 @@ class RecordStore:
         """
         if on_duplicate not in get_args(OnDuplicate):
             want = "'error', 'replace' or 'skip'"
-            raise ParameterError.of("on_duplicate", "RecordStore.add", want, on_duplicate)
-        if batch_size < 1:
-            raise ParameterError.of("batch_size", "RecordStore.add", "at least 1", batch_size)
+            raise ParameterError.of("on_duplicate", "SearchIndex.add", want, on_duplicate)
         report = AddReport()
         with self._writer() as connection:
             with self._explained():
-                first_key = schema.next_number(connection, "records")
+                first_key = schema.next_key(connection)
             try:
                 for batch in read_batches(records, batch_size):
                     with self._explained():
-                        report += add_batch(connection, batch, on_duplicate, self._tokenize)
+                        report += add_batch(connection, batch, on_duplicate)
                     if progress is not None:
                         progress(len(batch))
             except Exception:
@@ -248,17 +267,17 @@ class RecordStore:
             How many were deleted.
         """
         if missing not in ("error", "skip"):
-            raise ParameterError.of("missing", "RecordStore.delete", "'error' or 'skip'", missing)
+            raise ParameterError.of("missing", "SearchIndex.delete", "'error' or 'skip'", missing)
         if isinstance(ids, str):
-            raise ParameterError.of("ids", "RecordStore.delete", "a list of ids", ids)
+            raise ParameterError.of("ids", "SearchIndex.delete", "a list of ids", ids)
         wanted = list(dict.fromkeys(ids))
         with self._writer() as connection, self._explained():
-            keys = schema.keys_of(connection, [id for id in wanted if is_storable(id)])
-            absent = [id for id in wanted if id not in keys]
+            keys = schema.keys_of(connection, [id for id in wanted if schema.is_storable(id)])
+            absent = schema.named([id for id in wanted if id not in keys])
             if absent and missing == "error":
                 hint = "Nothing was deleted; skip the missing ones to delete the others."
                 want = "ids of the index"
-                raise ParameterError.of("ids", "RecordStore.delete", want, named(absent), hint)
+                raise ParameterError.of("ids", "SearchIndex.delete", want, absent, hint)
             with transaction(connection):
                 schema.delete_keys(connection, keys.values())
         return len(keys)
@@ -275,96 +294,121 @@ class RecordStore:
         self._remembered = snapshot.view
         return snapshot
 
-    def publish(
-        self,
-        keys: ArrayLike,
-        arrays: Mapping[str, Rows],
-        *,
-        attrs: Mapping[str, Any] | None = None,
-    ) -> int:
-        """Replace all arrays by a new whole generation.
+    # ---- arrays
+
+    def append(self, keys: ArrayLike, arrays: Mapping[str, AnyArray]) -> None:
+        """Append rows for the first records that have none, in the order of their keys.
 
         Parameters
         ----------
-        keys : int array (N,)
-            The record of each row; those deleted since they were read are masked.
-        arrays : mapping of str to array (N, ...) or iterable of arrays
-            An iterable is written piece by piece, one below the other.
-        attrs : mapping, optional
-            What readers must see together with these arrays, such as which queries the anchors
-            are; made of what JSON can say.
-
-        Returns
-        -------
-        int
-            The generation.
+        keys : int array (n,)
+            Ascending. Rows of records that were deleted since are masked; rows of records that
+            another process gave arrays to are dropped.
+        arrays : mapping of str to array (n, ...)
+            Of the types and row shapes in force; arrays in force that are not among them get zeros.
 
         Raises
         ------
-        ParameterError, ShapeError, BusyError, StorageError
+        ParameterError, ShapeError, StorageError
+            The index is as it was.
+        """
+        rows = {KEYS: np.asarray(keys, np.int64), **arrays}
+        with self._changing_arrays() as connection:
+            state = schema.read_state(connection)
+            number = state.revision + 1
+            files = state.arrays or {name: ArrayFile.new(name, number, rows[name]) for name in rows}
+            _check_like(files, rows)
+            fresh = rows[KEYS] > state.last_key
+            if not fresh.any():
+                return
+            new_keys = rows[KEYS][fresh]
+            gone = _deleted_meanwhile(connection, new_keys)
+            for name, file in files.items():
+                part = rows[name][fresh] if name in rows else file.zeros(len(new_keys))
+                write_rows(self._arrays, file, state.n_rows, [part])
+            n_rows, last_key = state.n_rows + len(new_keys), int(new_keys[-1])
+            with transaction(connection):
+                connection.executemany("INSERT INTO deleted VALUES (?)", gone)
+                schema.write_state(connection, n_rows, last_key, files, state.attrs)
+
+    def replace(
+        self, arrays: Mapping[str, AnyArray], *, keep: Iterable[str], attrs: Mapping[str, Any]
+    ) -> None:
+        """Replace arrays of all rows, and what is stored with them.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array (R, ...)
+            In the order of the rows, deleted ones included.
+        keep : iterable of str
+            Arrays that stay as they are; others than these and the new ones go.
+        attrs : mapping
+            What readers must see together with these arrays, such as which queries the anchors
+            are; made of what JSON can say, and arrays (they come back as lists).
+
+        Raises
+        ------
+        ShapeError, StorageError
             The index is as it was.
         """
         with self._changing_arrays() as connection:
-            return generations.put_in_place_of_all(
-                connection, self._arrays, keys, arrays, attrs or {}
-            )
+            state = schema.read_state(connection)
+            files = {name: state.arrays[name] for name in (KEYS, *keep) if name in state.arrays}
+            for name, rows in (arrays if state.arrays else {}).items():  # else there is no row
+                if len(rows) != state.n_rows:
+                    raise ShapeError(f"Array {name!r} has {len(rows)} rows for {state.n_rows}.")
+                files[name] = ArrayFile.new(name, state.revision + 1, rows)
+                write_rows(self._arrays, files[name], 0, [rows])
+            with transaction(connection):
+                schema.write_state(connection, state.n_rows, state.last_key, files, attrs)
+
+    def compact(self) -> int:
+        """Write all arrays anew without the rows of deleted records; return how many went."""
+        with self._changing_arrays() as connection:
+            view, state = self._read_view(connection), schema.read_state(connection)
+            n_deleted = int(np.count_nonzero(view.deleted))
+            if not n_deleted:
+                return 0
+            number = state.revision + 1
+            files = {}
+            for name, old in state.arrays.items():
+                files[name] = ArrayFile.new(name, number, old.zeros(0))
+                write_rows(self._arrays, files[name], 0, view.live_rows(name))
+            with transaction(connection):
+                connection.execute("DELETE FROM deleted")
+                n_rows = state.n_rows - n_deleted
+                schema.write_state(connection, n_rows, state.last_key, files, state.attrs)
+            return n_deleted
+
+    def discard_arrays(self) -> None:
+        """Begin again without arrays, damaged ones too: all records wait for arrays again."""
+        with self._changing_arrays() as connection, transaction(connection):
+            connection.execute("DELETE FROM deleted")
+            schema.write_state(connection, 0, 0, {}, {})
+
+    def collect_garbage(self) -> None:
+        """Remove array files that are not in force, and rows that were never committed."""
+        with self._changing_arrays():
+            pass
 
     @contextmanager
     def _changing_arrays(self) -> Iterator[sqlite3.Connection]:
         with self._writer() as connection, self._explained():
-            yield connection
-            with suppress(sqlite3.Error, OSError):  # what was published is in force all the same
-                generations.forget_old(connection, self._arrays)
-
-    def append_segment(
-        self,
-        keys: ArrayLike,
-        arrays: Mapping[str, Rows],
-        *,
-        attrs: Mapping[str, Any] | None = None,
-    ) -> int:
-        """Add arrays for records that have none yet; the other arrays are not touched.
-
-        Parameters and errors are those of :meth:`publish`; the arrays have the names, types and
-        shapes of a row of those in force, and ``attrs`` stays what it was when not given.
-
-        Notes
-        -----
-        Cost: the new rows, and now and then small segments that are merged; a row is written
-        about log2(N) times at most.
-        """
-        with self._changing_arrays() as connection:
-            view = self._read_view(connection)
-            return generations.put_beside_others(
-                connection, self._arrays, view, keys, arrays, attrs
-            )
-
-    def compact(self) -> int:
-        """Copy the live rows of all segments into one, without the dead; return the generation."""
-        with self._changing_arrays() as connection:
-            view = self._read_view(connection)
-            names = view.segments[0].arrays if view.segments else ()
-            rows = generations.live_rows(view.segments, dict.fromkeys(names, ()))
-            return self.publish(view.keys, rows, attrs=view.attrs)
-
-    def discard_arrays(self) -> int:
-        """Begin again without arrays, damaged ones too: all records wait for arrays again."""
-        with self._changing_arrays() as connection:
-            return generations.clear(connection, {})
+            try:
+                yield connection
+            finally:
+                with suppress(sqlite3.Error, OSError):  # what is in force is so all the same
+                    state = schema.read_state(connection)
+                    collect_garbage(self._arrays, state.arrays.values(), state.n_rows)
 
     def _read_view(self, connection: sqlite3.Connection) -> View:
         try:
-            return generations.read_view(connection, self._arrays, self._remembered)
+            return read_view(connection, self._arrays, None)
         except FileNotFoundError as error:
             raise IntegrityError(f"{error.filename} is missing. {REBUILD}") from error
 
-    def collect_garbage(self) -> None:
-        """Remove array files that neither this generation nor the one before it names."""
-        with self._writer() as connection, self._explained():
-            generations.forget_old(connection, self._arrays)
-
     def verify(self) -> None:
-        """Check that records, tokens and arrays are sound and agree; reads everything.
+        """Check that records, tokens and arrays are sound and agree; reads all of the database.
 
         Raises
         ------
@@ -372,9 +416,50 @@ class RecordStore:
             If they do not.
         """
         with self._writer() as connection, self._explained():
-            try:
-                complaints = generations.find_damage(connection, self._arrays)
-            except FileNotFoundError as error:
-                raise IntegrityError(f"{error.filename} is missing. {REBUILD}") from error
+            found = connection.execute("PRAGMA integrity_check(3)")
+            complaints = [row[0] for row in found if row[0] != "ok"]
+            connection.execute("INSERT INTO fulltext (fulltext) VALUES ('integrity-check')")
+            for sql, complaint in schema.CONTRADICTIONS:
+                if (key := connection.execute(sql).fetchone()) is not None:
+                    complaints.append(f"{complaint} (key {key[0]})")
+            view = self._read_view(connection)
+            sql = "SELECT key FROM records WHERE key <= (SELECT last_key FROM state) ORDER BY key"
+            if not np.array_equal(view.keys, column(connection, sql)):
+                complaints.append("the live rows of the arrays are not those of the records")
+            deleted = column(connection, "SELECT key FROM deleted ORDER BY key")
+            if not np.array_equal(view.row_keys[view.deleted], deleted):
+                complaints.append("a key counts as deleted that has no row")
         if complaints:
             raise IntegrityError(f"{self.path} is damaged: {'; '.join(complaints)}. {_AGAIN}")
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder that holds an index, or files that are none of ours."""
+    names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+    strange = [name for name in names if name not in (*_FILES, *_FOLDERS)]
+    if CONFIG in names or strange or folder.is_file():
+        hint = "It holds an index: go on with it (--resume, resume=True) or choose another folder."
+        if strange:
+            hint = f"It holds {strange[0]!r}, for example; choose another folder."
+        want = "a new or empty folder"
+        raise ParameterError.of("path", "RecordStore.create", want, str(folder), hint)
+
+
+def _deleted_meanwhile(connection: sqlite3.Connection, keys: IntArray) -> list[tuple[int]]:
+    """The keys whose records are gone; the others must be the first ones without arrays."""
+    pending = schema.pending_keys(connection)
+    is_in_order = bool((np.diff(keys) > 0).all()) and keys[-1] < schema.next_key(connection)
+    if not is_in_order or not np.isin(pending[pending <= keys[-1]], keys).all():
+        want = "keys of the first records without arrays, ascending"
+        raise ParameterError.of("keys", "RecordStore.append", want, keys)
+    return [(key,) for key in np.setdiff1d(keys, pending).tolist()]
+
+
+def _check_like(files: Mapping[str, ArrayFile], rows: Mapping[str, AnyArray]) -> None:
+    """Rows must fit the files of arrays in force."""
+    for name, part in rows.items():
+        if name not in files or not files[name].fits(part) or len(part) != len(rows[KEYS]):
+            raise ShapeError(
+                f"Array {name!r} of {part.dtype.str} {part.shape} does not fit {len(rows[KEYS])} "
+                f"records and the arrays in force, {list(files.values())}."
+            )

@@ -5,14 +5,14 @@ A document is a list of paragraphs. What is one depends on the file:
 - **Plain text** (any ending but those below, also ``.gz``): every line that is not blank, as for
   ``read_records``; with ``wrapped=True`` all lines up to an empty one, for text that was broken
   into short lines.
-- **WikiExtractor's markup** (a file whose first line starts with ``<doc``): an article, its title
-  left out, a paragraph per line. Stubs with nothing but a title and the pages of
-  :data:`NAMESPACES` are dropped, tags are taken out and entities resolved.
+- **WikiExtractor's markup** (a file whose first line starts with ``<doc``): an article without its
+  title, a paragraph per line. Stubs that have only a title, and the pages of :data:`NAMESPACES`,
+  are dropped; tags are removed and entities resolved.
 - **Records** (.jsonl .ndjson .csv .tsv .parquet): the text of a record.
 - **.zip**: each member that is plain text or WikiExtractor's markup, in the order of the names.
 
-Text is UTF-8 and nothing else, as everywhere in this room: a byte that is not UTF-8 is a fault with
-file, line and column, and so is a file with a NUL byte in its first 64 KiB.
+Text is UTF-8, as everywhere in this room: a byte that is not raises ``FormatError`` with file, line
+and column, and so does a file with a NUL byte in its first 64 KiB.
 
 Not covered: records inside a zip, tar archives, wikitext that was not extracted.
 """
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from shoestring.errors import FormatError, ParameterError, StorageError
-from shoestring.text.files import FORMATS, check_readable, decoded_lines, open_unpacked
+from shoestring.text.files import FORMATS, check_readable, decoded_lines, ending_of, open_unpacked
 from shoestring.text.records import read_records
 
 Document: TypeAlias = list[str]
@@ -40,7 +40,7 @@ NAMESPACES = frozenset(
         *("分类", "分類", "维基百科", "維基百科", "模板", "帮助", "幫助", "文件", "档案", "檔案"),
     )
 )
-"""Pages whose titles start with one of these and a colon are no articles."""
+"""Pages whose titles start with one of these and a colon are not articles."""
 
 MAX_LINE_BYTES = 1 << 20
 """A longer line is cut at a blank: some corpora are a single line."""
@@ -54,13 +54,13 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
 def text_files(paths: Iterable[str | Path]) -> list[Path]:
-    """The files of a corpus: files as they are named, folders with all that is in them.
+    """List the files of a corpus: the files named, and all files below the folders named.
 
     Parameters
     ----------
     paths : iterable of str or Path
-        A folder stands for its files and those of its folders, in the order of their names;
-        hidden ones (a name with a dot in front) are left out.
+        A folder stands for all files below it, sorted by name; hidden ones (a leading dot) are
+        left out.
 
     Raises
     ------
@@ -100,13 +100,13 @@ def read_documents(
     Parameters
     ----------
     path : str or Path
-        Of a file of one of the kinds above.
+        One of the kinds above.
     text : str
         Column of the text, for records.
     wrapped : bool
         In plain text a paragraph ends at an empty line, not at every line.
     on_bytes : callable, optional
-        Told how many bytes have been read since the last time, for a progress bar.
+        Called with the number of bytes read since the last call, for a progress bar.
 
     Yields
     ------
@@ -118,7 +118,7 @@ def read_documents(
     StorageError
         If the file is missing or cannot be read.
     FormatError
-        If it is not what its name says, not text, or a record has no text.
+        If it is not what its name says, not text, or a record lacks the column.
 
     Examples
     --------
@@ -130,9 +130,7 @@ def read_documents(
     """
     path = Path(path)
     check_readable(path)
-    endings = [ending.lower() for ending in path.suffixes]
-    packed = endings[-1:] == [".gz"]
-    ending = "".join(endings[-2:-1] if packed else endings[-1:])
+    ending, packed = ending_of(path)
     if ending in FORMATS and ending != ".txt":
         left = path.stat().st_size
         for record in read_records(path, text, on_empty="skip"):
@@ -180,7 +178,7 @@ def _documents(stream: IO[bytes], file: str, wrapped: bool) -> Iterator[Document
 
 
 def _check_text(stream: Any, file: str) -> None:
-    """A NUL byte at the start tells what is no text; UTF-16 is told by whoever decodes."""
+    """Refuse a file with a NUL byte at its start; UTF-16 is refused where it is decoded."""
     head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]
     if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise FormatError(
@@ -202,7 +200,7 @@ def _bounded_lines(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _cut(line: bytes) -> int:
-    """Behind the last blank or, without one, before the last character that may be incomplete."""
+    """Where to cut: after the last blank, else before the last character, maybe incomplete."""
     blank = line.rfind(b" ")
     if blank >= 0:
         return blank + 1

@@ -1,12 +1,12 @@
 """Files and streams to rows: (line, row) pairs, one after the other, in bounded memory.
 
 A row maps column names to values as the format gives them; ``line`` counts from 1 and is where the
-row starts in the file (for parquet, which has no lines, the number of the row). What the columns
-mean is the business of ``records.py``.
+row starts in the file (for parquet, which has no lines, the number of the row). ``records.py``
+knows what the columns mean.
 
-Lines end at a line feed alone: U+2028, a vertical tab or a form feed inside a text does not cut it.
-A byte-order mark at the start is accepted. Every fault of the content is a ``FormatError`` with
-file, line and, where it is known, column.
+Only a line feed ends a line: U+2028, a vertical tab or a form feed inside a text does not cut it.
+A byte-order mark at the start is accepted. Bad content raises ``FormatError`` with file, line and,
+where it is known, column.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from shoestring.errors import FormatError, StorageError
 Row = tuple[int, Mapping[str, Any]]
 
 MAX_FIELD_CHARS = 1 << 26
-"""Longest field of a csv or tsv file: ends the reading of a quote that is never closed."""
+"""Longest field of a csv or tsv file, so that a quote that is never closed is an error."""
 
 PARQUET_BATCH_ROWS = 1024
 
@@ -41,38 +41,42 @@ def read_rows(source: str | Path) -> Iterator[Row]:
     Parameters
     ----------
     source : str or Path
-        The name's ending says the format, see :data:`FORMATS`; a text format may end in ``.gz``.
+        Its ending tells the format, see :data:`FORMATS`; text formats may end in ``.gz`` as well.
 
     Raises
     ------
     StorageError
         If the file is missing, a folder, or may not be read (at once).
     FormatError
-        If the ending is unknown (at once), or the content is not what the ending says (when the
-        iteration comes to it).
+        If the ending is unknown (at once), or the content is not what the ending says (when it is
+        reached).
     """
     if source == "-":
         return _sniffed_rows(decoded_lines(sys.stdin.buffer, "standard input"), "standard input")
     path = Path(source)
-    read, packed = _reader_of(path)
-    check_readable(path)
-    if read is None:
-        return _parquet_rows(path)
-    return read(_file_lines(path, packed), str(path))
-
-
-def _reader_of(path: Path) -> tuple[Callable[[Iterator[str], str], Iterator[Row]] | None, bool]:
-    """The reader of a text format (None for parquet), and whether the file is packed."""
-    endings = [ending.lower() for ending in path.suffixes]
-    packed = endings[-1:] == [".gz"]
-    ending = "".join(endings[-2:-1] if packed else endings[-1:])
+    ending, packed = ending_of(path)
     if ending not in FORMATS or (packed and FORMATS[ending] is None):
         raise FormatError(
-            f"the ending {ending + '.gz' * packed!r} is none of the known: {' '.join(FORMATS)}, "
-            "and .gz after each but .parquet. Rename or convert the file.",
+            f"unknown ending {ending + '.gz' * packed!r}. Known are {' '.join(FORMATS)}, and .gz "
+            "after each but .parquet. Rename or convert the file.",
             file=path,
         )
-    return FORMATS[ending], packed
+    check_readable(path)
+    read = FORMATS[ending]
+    return _parquet_rows(path) if read is None else read(_file_lines(path, packed), str(path))
+
+
+def ending_of(path: Path) -> tuple[str, bool]:
+    """The ending of a file's name in lower case, before .gz; and whether .gz follows it.
+
+    Examples
+    --------
+    >>> ending_of(Path("faq.JSONL.gz")), ending_of(Path("README"))
+    (('.jsonl', True), ('', False))
+    """
+    endings = [ending.lower() for ending in path.suffixes]
+    packed = endings[-1:] == [".gz"]
+    return "".join(endings[-2:-1] if packed else endings[-1:]), packed
 
 
 def check_readable(path: Path) -> None:
@@ -95,7 +99,7 @@ def _file_lines(path: Path, packed: bool) -> Iterator[str]:
 
 
 class _CountedFile(io.FileIO):
-    """A file that tells how many bytes were read each time."""
+    """A file that reports how many bytes each read gave."""
 
     def __init__(self, path: Path, on_bytes: Callable[[int], object]) -> None:
         super().__init__(path)
@@ -111,16 +115,15 @@ class _CountedFile(io.FileIO):
 def open_unpacked(
     path: Path, packed: bool, on_bytes: Callable[[int], object] | None = None
 ) -> Iterator[IO[bytes]]:
-    """Open a file, through gzip if it is packed; faults below the text become our errors.
+    """Open a file, through gzip if it is packed; errors of disk and gzip become ours.
 
     Parameters
     ----------
     path : Path
-        Of the file.
     packed : bool
-        Whether it is gzip'd.
+        Whether it is gzipped.
     on_bytes : callable, optional
-        Told the number of bytes of each read from the disk, for a progress bar.
+        Called with the number of bytes of each read from the disk, for a progress bar.
 
     Raises
     ------
@@ -285,4 +288,4 @@ FORMATS: dict[str, Callable[[Iterator[str], str], Iterator[Row]] | None] = {
     ".txt": _text_rows,
     ".parquet": None,
 }
-"""Known endings; None is the one format that is not made of lines."""
+"""Readers by ending; None for the one format that has no lines."""

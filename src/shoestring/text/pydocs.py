@@ -1,9 +1,9 @@
 """The documentation of the Python at hand as a corpus: real texts that need no download.
 
-Docstrings are parsed with ``ast`` out of the source files; nothing is imported, so nothing runs.
+Docstrings are parsed from the source files with ``ast``; nothing is imported, so nothing runs.
 
-Not covered: what has no Python source (builtins, itertools, math and the other modules written in
-C), private names, functions inside functions, and docstrings that are assigned at run time.
+Not covered: modules written in C (builtins, itertools, math), private names, functions inside
+functions, docstrings that are assigned at run time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True)
 class KnownItem:
-    """A question whose answer is known: a docstring's first sentence asks for the rest of it."""
+    """A question with a known answer: a docstring's first sentence, and the rest of it."""
 
     question: str
     record: Record
@@ -85,14 +85,14 @@ def known_items(records: Iterable[Record]) -> Iterator[KnownItem]:
     Parameters
     ----------
     records : iterable of Record
-        Held in memory, because a question counts only if it is unique among them.
+        Held in memory, as a question must be unique among them.
 
     Yields
     ------
     KnownItem
-        Question of at least :data:`MIN_QUESTION_WORDS` words; its record keeps the id and only the
-        rest of the text, at least :data:`MIN_REST_WORDS` words. Order of the records. About 2,100
-        for the standard library of Python 3.11.
+        A question of at least :data:`MIN_QUESTION_WORDS` words; its record has the id and the rest
+        of the text, at least :data:`MIN_REST_WORDS` words. In the order of the records; about
+        2,100 for the standard library of Python 3.11.
 
     Examples
     --------
@@ -113,22 +113,16 @@ def _n_words(text: str) -> int:
 
 
 def _package_roots(name: str) -> list[tuple[Path, str]]:
-    """The folders or the file of a package, without importing it (only top-level names allow)."""
+    """The folders or the file of a top-level package, found without importing it."""
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     if spec is None:
-        raise ParameterError.of(
-            "packages",
-            "python_docs",
-            "names of installed top-level packages",
-            name,
-            "Install it in this environment or leave it out.",
-        )
+        want, hint = "names of installed top-level packages", "Install it here or leave it out."
+        raise ParameterError.of("packages", "python_docs", want, name, hint)
     if spec.submodule_search_locations:
         return [(Path(folder), name) for folder in spec.submodule_search_locations]
     if spec.origin is None or not spec.origin.endswith(".py"):
-        raise ParameterError.of(
-            "packages", "python_docs", "packages with Python source", name, "Leave it out."
-        )
+        want = "packages with Python source"
+        raise ParameterError.of("packages", "python_docs", want, name, "Leave it out.")
     return [(Path(spec.origin), name)]
 
 
@@ -148,7 +142,7 @@ def _records(roots: list[tuple[Path, str]]) -> Iterator[Record]:
 
 
 def _modules(root: Path, package: str) -> Iterator[tuple[str, Path]]:
-    """Dotted names and files of the public modules under a folder (or the one file)."""
+    """Dotted names and files of the public modules below a folder, or of one file."""
     if root.is_file():
         yield package, root
         return
@@ -161,10 +155,10 @@ def _modules(root: Path, package: str) -> Iterator[tuple[str, Path]]:
 
 
 def _docstrings(module: str, path: Path) -> Iterator[tuple[str, str]]:
-    """Dotted names and cleaned docstrings of one file; none if it is not Python after all."""
+    """Dotted names and cleaned docstrings of one file; none if it does not parse."""
     try:
         with tokenize.open(path) as source, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes are their authors' business
+            warnings.simplefilter("ignore")  # of invalid escapes
             tree = ast.parse(source.read())
     except (OSError, SyntaxError, ValueError, RecursionError):
         return
@@ -184,7 +178,7 @@ def _walk(node: _Documented, name: str) -> Iterator[tuple[str, str]]:
 def _definitions(
     body: list[ast.stmt],
 ) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """What a body defines, also under ``if`` and ``try``."""
+    """Classes and functions that a body defines, also under ``if`` and ``try``."""
     for statement in body:
         if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             yield statement

@@ -1,10 +1,10 @@
 """Anything that holds texts to records, one after the other, in bounded memory.
 
-Sources: files (``files.py`` knows the formats), standard input, pandas and polars frames (told by
-their shape, never imported here), and iterables of mappings, records or plain strings. Errors name
-the file and the line; for tables the line is the number of the row, from 1.
+Sources: files (``files.py`` knows the formats), standard input, pandas and polars frames
+(recognised by their methods, never imported here), and iterables of mappings, records or plain
+strings. Errors name the file and the line; for tables the line is the number of the row, from 1.
 
-Not covered: joining several columns into one text (do it before), duplicate ids (the store's).
+Not covered: joining several columns into one text (do it before), duplicate ids.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def read_records(
     ParameterError, StorageError
         At the call: a parameter or source of the wrong kind; a file that cannot be opened.
     FormatError
-        At the call for an unknown ending; while iterating for broken content, a missing column, a
-        value that is no text, and when the source ended without any record.
+        At the call: an unknown ending. While iterating: broken content, a missing column, a value
+        that is not text, a source without any record.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def _iterable_rows(items: Iterable[Any]) -> Iterator[Row]:
 
 @dataclass(slots=True)
 class _Columns:
-    """Which columns a record is made of; ``id`` is settled by the first row."""
+    """The columns of a record; the first row decides ``id`` where none was given."""
 
     text: str
     id: str | None
@@ -127,13 +127,13 @@ class _Columns:
     file: str | None
 
     def fault(self, message: str, line: int) -> FormatError:
-        """The error of one row; an iterable has no file, so there the item is named."""
+        """The error for a row: with file and line, or the item's number for an iterable."""
         if self.file is None:
             return FormatError(f"item {line}: {message}")
         return FormatError(message, file=self.file, line=line)
 
     def value(self, row: Mapping[str, Any], column: str, line: int) -> Any:
-        """The value of a column that must be there."""
+        """The value of a column, or the error that it is missing."""
         try:
             return row[column]
         except KeyError:
@@ -178,7 +178,7 @@ def _text(value: Any, columns: _Columns, line: int) -> str:
 
 
 def _storable(value: str, column: str, columns: _Columns, line: int) -> str:
-    """The text as a plain str, if it is Unicode that UTF-8 and SQLite can hold."""
+    """A plain str that UTF-8 and SQLite can hold, or an error."""
     if "\0" in value:
         raise columns.fault(
             f"column {column!r} has a NUL character. Remove it; if every second one is a NUL, the "
@@ -190,7 +190,7 @@ def _storable(value: str, column: str, columns: _Columns, line: int) -> str:
             value.encode("utf-8")
         except UnicodeEncodeError:
             raise columns.fault(
-                f"column {column!r} has half a surrogate pair, which is no character. Remove it.",
+                f"column {column!r} has half a surrogate pair, not a character. Remove it.",
                 line,
             ) from None
     return value if type(value) is str else str(value)
@@ -220,7 +220,7 @@ def _label(row: Mapping[str, Any], columns: _Columns, line: int) -> str | None:
 
 
 def _is_missing(value: Any) -> bool:
-    """None, a float NaN, or what pandas has for them."""
+    """Whether it is None, a float NaN, or pandas' NA or NaT."""
     if isinstance(value, float):
         return value != value
     return value is None or type(value).__name__ in ("NAType", "NaTType")

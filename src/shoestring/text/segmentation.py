@@ -6,14 +6,14 @@
 - **Unspaced scripts** (Han, Kana, Thai, ...): single characters with their marks, or the words of
   a :class:`Lexicon` where one is given. The script decides run by run, so mixed text works.
 - A word with a decimal digit in it becomes :data:`NUMBER`.
-- **Segmented by the user**: tokens stand between blanks and a sentence on each line; they are
-  taken as they are, with their case, digits and punctuation.
+- **Segmented by the user**: a sentence on each line, its tokens separated by blanks; they keep
+  their case, digits and punctuation.
 
-All is compared after NFKC, so full-width ``ＡＢＣ`` equals ``abc``; the classes of characters are
-those of :mod:`shoestring.text.tokens`, which has the rule for lexical search.
+Texts are normalised to NFKC, so full-width ``ＡＢＣ`` equals ``abc``. Classes of characters are
+those of :mod:`shoestring.text.tokens`, which cuts texts for lexical search.
 
-Not covered: stemming, ambiguity (the longest word from the left wins), simplified for traditional
-characters.
+Not covered: stemming, ambiguity (the longest match from the left wins), conversion of traditional
+to simplified characters.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from itertools import chain
+from itertools import pairwise
 
 from shoestring.errors import ParameterError
 from shoestring.text.sentences import sentence_ends, split_sentences
@@ -37,7 +37,7 @@ NUMBER = "<num>"
 """The token that stands for every word with a digit in it."""
 
 PHRASE_SIGN = "_"
-"""Between the words of a phrase; it separates in a text, so no word has it."""
+"""Joins the words of a phrase; in a text it is a separator, so no word contains it."""
 
 _ZERO = ord("0")
 _ASCII_WORDS = bytes(  # lower case; digits become 0; all that is no letter or digit becomes a space
@@ -52,7 +52,7 @@ _UNSPACED_RUN = re.compile(rf"[{UNSPACED}]+")
 
 
 def _word_character(code: int) -> str | None:
-    """As in a token for search, but every decimal digit is a zero."""
+    """As :func:`token_character`, but every decimal digit becomes 0."""
     return "0" if unicodedata.category(chr(code)) == "Nd" else token_character(code)
 
 
@@ -66,13 +66,13 @@ class Lexicon:
     ----------
     words : iterable of str
         In any order. A word of an unspaced script (``"中国"``) is matched inside runs of that
-        script; one with :data:`PHRASE_SIGN` (``"new_york"``) joins words that follow each other.
-        The longest match from the left counts. Words of other kinds have no effect.
+        script; one with :data:`PHRASE_SIGN` (``"new_york"``) joins adjacent words. The longest
+        match from the left wins. Other words have no effect.
 
     Notes
     -----
-    Cost: about 0.8 microseconds a character; the length of a text times that of the longest word
-    at worst. Memory: some 120 bytes a word.
+    Cost: about 0.8 microseconds a character; at worst the length of the text times that of the
+    longest word. Memory: some 120 bytes a word.
     """
 
     def __init__(self, words: Iterable[str]) -> None:
@@ -106,7 +106,7 @@ class Lexicon:
         return words
 
     def join(self, words: list[str]) -> list[str]:
-        """Join the words of a sentence that make phrases of the lexicon."""
+        """Join the words of a sentence that form phrases of the lexicon."""
         if not self._phrase_lengths:
             return words
         joined = []
@@ -124,7 +124,7 @@ class Lexicon:
 
 
 def _lengths_by_first_word(phrases: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """How many words the phrases of each first word have, the longest first."""
+    """Lengths in words of the phrases that begin with a word, longest first."""
     lengths: dict[str, set[int]] = {}
     for phrase in phrases:
         words = phrase.split(PHRASE_SIGN)
@@ -142,7 +142,7 @@ def split_words(
     text : str
         Any text.
     segmented : bool
-        The text has one sentence a line and its tokens between blanks; they are taken as they are.
+        One sentence a line, tokens separated by blanks and taken as they are.
     lexicon : Lexicon, optional
         Words to keep whole; not with ``segmented``.
 
@@ -189,26 +189,24 @@ def split_words(
 
 
 def _ascii_sentences(text: str) -> list[list[str]]:
-    """The same as sentence by sentence, but the text is translated once."""
+    """As :func:`_words` for each sentence, but translating the text once."""
     folded = _folded_ascii(text)
-    sentences = []
-    start = 0
-    for end in chain(sentence_ends(text), (len(text),)):
-        sentence = folded[start:end]
-        words = sentence.split()
-        sentences.append(_with_numbers(words) if "0" in sentence else words)
-        start = end
-    return sentences
+    cuts = [0, *sentence_ends(text), len(text)]
+    return [_folded_words(folded[start:end]) for start, end in pairwise(cuts)]
 
 
 def _folded_ascii(text: str) -> str:
     return text.encode("ascii").translate(_ASCII_WORDS).decode("ascii")
 
 
+def _folded_words(folded: str) -> list[str]:
+    words = folded.split()
+    return _with_numbers(words) if "0" in folded else words
+
+
 def _words(sentence: str, lexicon: Lexicon | None) -> list[str]:
     if sentence.isascii():
-        folded = _folded_ascii(sentence)
-        return _with_numbers(folded.split()) if "0" in folded else folded.split()
+        return _folded_words(_folded_ascii(sentence))
     lower = unicodedata.normalize("NFKC", sentence).lower()
     folded = unicodedata.normalize("NFKC", lower).translate(_WORD_CHARACTERS)
     words = _WORD.findall(folded) if lexicon is None else _runs_to_words(folded, lexicon)
@@ -230,7 +228,7 @@ def _runs_to_words(folded: str, lexicon: Lexicon) -> list[str]:
 
 
 def join_words(first: str, second: str) -> str:
-    """The phrase of two words: ``new_york``, but 中国 without a sign between.
+    """The phrase of two words: ``new_york``, but 中国 without a sign in between.
 
     Examples
     --------

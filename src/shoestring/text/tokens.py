@@ -3,16 +3,16 @@
 - **Spaced scripts** (Latin, Cyrillic, Greek, Arabic, Devanagari, Hangul, ...): words, that is runs
   of letters, marks and digits. A mark stays in its word, so Hindi vowels do.
 - **Unspaced scripts** (Han, Hiragana, Katakana, Bopomofo, Thai, Lao, Khmer, Burmese): every
-  character (with its marks) and every bigram within a run. The characters let a query of one
-  character find something, the bigrams carry the precision that a word would.
-- **Identifiers**: ``snake_case`` and dotted names come apart at their signs; ``CamelCase`` gives
+  character (with its marks) and every bigram within a run. Characters answer queries of one
+  character; bigrams are nearly as precise as words.
+- **Identifiers**: ``snake_case`` and dotted names are split at their signs; ``CamelCase`` gives
   the whole and its parts, because prose says "ordered dict" where code says ``OrderedDict``.
-- **Integer ids** ("12 4031 77"): one token for each integer; nothing special has to happen.
+- **Integer ids** ("12 4031 77"): one token for each integer.
 
-All is compared after NFKC and case folding, so full-width ``ＡＢＣ`` equals ``abc``. Format
-characters (zero-width joiners, soft hyphens) and variation selectors vanish without cutting the
-word; every other character outside the Unicode categories L, M, N and Co is a separator. What is
-left passes through an SQLite FTS5 table declared with :data:`FTS5_TOKENIZER` unchanged.
+Texts are normalised to NFKC and case-folded, so full-width ``ＡＢＣ`` equals ``abc``. Format
+characters (zero-width joiners, soft hyphens) and variation selectors are removed and do not split
+a word; every other character outside the Unicode categories L, M, N and Co separates words. Tokens
+pass through an SQLite FTS5 table declared with :data:`FTS5_TOKENIZER` unchanged.
 
 Not covered: stemming, stop words, dictionary segmentation, Korean particles.
 """
@@ -70,12 +70,12 @@ UNSPACED_MARKS = "".join(
     for code in range(start, stop)
     if _is_mark(chr(code))
 )
-"""Those among them that belong to the character before."""
+"""Those of them that belong to the character before."""
 
 CLUSTER = rf"[{UNSPACED}][{UNSPACED_MARKS}]{{0,{MAX_TOKEN_CHARS // 2 - 1}}}"
 """A character of an unspaced script with its marks, as a regular expression."""
 
-_ASCII_LOWER = bytes(  # lower case; all that is no letter or digit becomes a space
+_ASCII_LOWER = bytes(  # lower case; all but letters and digits become spaces
     ord(chr(code).lower()) if code < 128 and chr(code).isalnum() else 32 for code in range(256)
 )
 _RUN = re.compile(rf"([{UNSPACED}]+)|([^ {UNSPACED}]{{1,{MAX_TOKEN_CHARS}}})")
@@ -90,7 +90,7 @@ _ZERO_WIDTH_SPACE = 0x200B  # a format character, but Thai and Khmer mean a word
 
 
 class CharacterTable(dict[int, "str | None"]):
-    """A table for ``str.translate``, filled in by a function as characters are first met."""
+    """A table for ``str.translate`` that a function fills as characters are first seen."""
 
     def __init__(self, mapped: Callable[[int], str | None]) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class CharacterTable(dict[int, "str | None"]):
 
 
 def token_character(code: int) -> str | None:
-    """The character itself, a space where it separates, None where it vanishes."""
+    """The character itself, a space if it separates words, None if it is removed."""
     character = chr(code)
     category = unicodedata.category(character)
     if category == "Cf" and code != _ZERO_WIDTH_SPACE:
@@ -121,14 +121,13 @@ def tokenize(text: str) -> list[str]:
     Parameters
     ----------
     text : str
-        Any text; the empty one has no tokens.
 
     Returns
     -------
     list of str
         Case-folded tokens of 1 to :data:`MAX_TOKEN_CHARS` characters of the Unicode categories L,
-        M, N and Co, with repetitions. The order is the text's except that bigrams follow the
-        characters of their run and the parts of CamelCase names follow everything.
+        M, N and Co, with repetitions. In the order of the text, but bigrams follow the characters
+        of their run, and parts of CamelCase names come last.
 
     Notes
     -----

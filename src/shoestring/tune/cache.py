@@ -35,8 +35,8 @@ from torch import Tensor
 
 from shoestring.artifacts import digest, write_json
 from shoestring.errors import ShoestringWarning
-from shoestring.models.batches import batches_by_length
 from shoestring.models.frozen import BackboneOutputs, FrozenBackbone
+from shoestring.models.token_encoder import batches_by_length
 from shoestring.tune.examples import Tokens, padded
 
 TOKENS_AT_ONCE = 512  # in one forward

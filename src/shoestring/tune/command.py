@@ -198,11 +198,12 @@ def mlm(
     options = locals()
     began = time.monotonic()
     _require_torch()
-    from shoestring.tune.mlm import mlm_from_options
+    from shoestring.jobs import Clock
+    from shoestring.tune.mlm import pretrain
 
     del options["json"]
-    sources = options.pop("texts")
-    emit(mlm_from_options(sources, **options, began=began), json)
+    clock = Clock(options.pop("minutes"), began=began)
+    emit(pretrain(**options, clock=clock), json)
 
 
 @app.command()

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from shoestring.models.batches import CHARACTERS_PER_TOKEN
 from shoestring.models.frozen import BackboneOutputs, FrozenBackbone
+from shoestring.models.token_encoder import CHARACTERS_PER_TOKEN
 
 
 class Tokens(NamedTuple):

@@ -1,15 +1,15 @@
-"""Masked-language-model training of a BERT on one's own text, from nothing or going on.
+"""Masked-language-model training of a BERT on one's own text, new or continued.
 
 A corpus in, a plain transformers folder out, for ``tune classify --backbone`` and for AutoModel.
-While ``out`` is trained, ``out.tuning`` has the tokenizer, the token ids and the checkpoints; it
-goes when the model is saved. How text becomes blocks and masks is in :mod:`mlm_data`.
+The run folder has the tokenizer, the token ids and the checkpoints; before the first checkpoint
+nothing is kept. How text becomes blocks and masks is in :mod:`mlm_data`.
 
 The textbook (BERT, arXiv 1810.04805), but for: no next-sentence task and [SEP] between documents
 (RoBERTa, arXiv 1907.11692); no dropout while training, which a short training does not need
-(Cramming, arXiv 2212.14034), the folder says 0.1 for what is tuned later; logits of the masked
-tokens alone, which gives the same loss in about two thirds of the time; weights begin with a
-standard deviation of 0.02 at the width of 768 that BERT has, and of more where D is less, as
-1 / sqrt(D): a narrow model with 0.02 stays long at what frequencies tell.
+(Cramming, arXiv 2212.14034), the folder says 0.1 for later tuning; logits of the masked tokens
+alone, which gives the same loss in about two thirds of the time; weights begin with a standard
+deviation of 0.02 at BERT's width of 768, and of more where D is less, as 1 / sqrt(D): with 0.02 a
+narrow model long predicts little but frequencies.
 
 Letters: B blocks in a batch, T tokens, M masked tokens, D width, V vocabulary.
 
@@ -19,25 +19,26 @@ trained: AutoModel makes one at random.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
+from torch.nn import functional
 from tqdm import tqdm
-from transformers import BertConfig
+from transformers import BertConfig, BertForMaskedLM, TrainerCallback
 
-from shoestring.artifacts import written_aside
+from shoestring.artifacts import sync_folder, write_json, written_aside, written_by
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
-from shoestring.jobs import Clock
+from shoestring.jobs import Clock, RunFolder
 from shoestring.models.backbone import (
     load_tokenizer,
     own_length,
@@ -46,267 +47,184 @@ from shoestring.models.backbone import (
 )
 from shoestring.models.frozen import MINILM, multiplies_bfloat16
 from shoestring.models.model_files import read_model_config, weights_digest
+from shoestring.text.corpus import Corpus
 from shoestring.text.documents import text_files
 from shoestring.tune.metrics import Memory, folder_bytes, trained_parameters
-from shoestring.tune.mlm_data import Blocks, Corpus, sampled, write_ids
-from shoestring.tune.mlm_folder import (
-    begin,
-    check_folder,
-    only_run,
-    place_in,
-    restore,
-    save,
-    used_before,
-)
-from shoestring.tune.mlm_tokenizer import SPECIAL, n_ids, special_ids, train_tokenizer
-from shoestring.tune.mlm_training import MaskedBert, train
-from shoestring.tune.trainer import TrainSettings
+from shoestring.tune.mlm_data import Blocks, MaskingCollator, map_ids, sample_texts, write_ids
+from shoestring.tune.trainer import Measure, TrainSettings, fit
+from shoestring.tune.wordpiece import SPECIAL, n_ids, special_ids, train_tokenizer
 
-HELD_OUT, MOST_HELD_OUT = 0.01, 200  # blocks
+HELD_OUT, MAX_HELD_OUT = 0.01, 200  # blocks
+MIN_MASKINGS = 64  # held-out blocks; fewer are masked several times over
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
-MOST_PIECES = 10**7
-FRESH_RATE, GOING_ON_RATE = 1e-3, 1e-4
-USUAL = {"layers": 4, "hidden": 256, "vocabulary": 8_000}
-SHORTEST, MANY_UNKNOWN, WIDTH_OF_HEAD = 8, 0.01, 64
+NEW_RATE, CONTINUED_RATE = 1e-3, 1e-4
+MIN_LENGTH, HEAD_WIDTH, MAX_PIECES = 8, 64, 10**7
+MANY_UNKNOWN = 0.01
 
-
-@dataclass(frozen=True)
-class MlmJob:
-    """What is trained.
-
-    Parameters
-    ----------
-    corpus : Corpus
-    settings : TrainSettings
-        A batch is of blocks.
-    layers, hidden, heads : int
-        Of a fresh model.
-    vocabulary : int
-        Of a fresh tokenizer.
-    lower_case : bool
-    tokenizer : str, optional
-        A model folder whose tokenizer is taken.
-    backbone : str, optional
-        "minilm" or a BERT's folder, to go on with; then it also has the tokenizer.
-    max_length : int
-        Tokens T of a block, and positions of a fresh model.
-    minutes : float, optional
-    resume : bool
-    """
-
-    corpus: Corpus
-    settings: TrainSettings
-    layers: int = 4
-    hidden: int = 256
-    heads: int = 4
-    vocabulary: int = 8_000
-    lower_case: bool = False
-    tokenizer: str | None = None
-    backbone: str | None = None
-    max_length: int = 128
-    minutes: float | None = None
-    resume: bool = False
-
-    def __post_init__(self) -> None:
-        sizes = {"layers": self.layers, "hidden": self.hidden, "heads": self.heads}
-        for name, size in sizes.items():
-            if size < 1:
-                raise _wrong(name, "an int of at least 1", size)
-        if self.hidden % self.heads:
-            raise _wrong("heads", f"a divisor of the width {self.hidden}", self.heads)
-        if self.max_length < SHORTEST:
-            raise _wrong("max_length", f"an int of at least {SHORTEST}", self.max_length)
-        if not len(SPECIAL) < self.vocabulary <= MOST_PIECES:
-            raise _wrong("vocabulary", f"an int from 6 to {MOST_PIECES:,}", self.vocabulary)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What a checkpoint is of: the tokens, and the training."""
-        folder = None if self.backbone is None else _folder(self.backbone)
-        given = folder or (self.tokenizer and _folder(self.tokenizer))
-        return {
-            "tokens": {
-                **self.corpus.to_dict(), "seed": self.settings.seed, "lower_case": self.lower_case,
-                "vocabulary": self.vocabulary, "tokenizer": given and weights_digest(given),
-            },
-            "training": {
-                "layers": self.layers, "hidden": self.hidden, "heads": self.heads,
-                "max_length": self.max_length, "backbone": folder and weights_digest(folder),
-                **asdict(self.settings),
-            },
-        }  # fmt: skip
+MADE_BY = "shoestring tune mlm"
+FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
 def pretrain(
-    job: MlmJob, out: Path, *, progress: bool = True, began: float | None = None
+    texts: Iterable[str | Path],
+    out: Path,
+    *,
+    text: str = "text",
+    wrapped: bool = False,
+    layers: int | None = None,
+    hidden: int | None = None,
+    heads: int | None = None,
+    vocabulary: int | None = None,
+    lower_case: bool = False,
+    tokenizer: str | None = None,
+    backbone: str | None = None,
+    max_length: int = 128,
+    epochs: float = 10.0,
+    batch_size: int = 32,
+    learning_rate: float | None = None,
+    seed: int = 0,
+    clock: Clock | None = None,
+    resume: bool = False,
+    progress: bool = True,
 ) -> dict[str, Any]:
-    """Train and save a folder.
+    """Train a BERT on running text and save its folder.
 
     Parameters
     ----------
-    job : MlmJob
+    texts : iterable of path
+        Files and folders.
     out : Path
-        New, empty, or one that this function made, which is replaced.
+        New, empty, or a folder that this function made, which is replaced.
+    text : str
+        Column of the text, for records.
+    wrapped : bool
+        In plain text a paragraph ends at an empty line.
+    layers, hidden, heads : int, optional
+        Of a new model; by default 4 layers, 256 wide, a head for each 64 of the width.
+    vocabulary : int, optional
+        Maximum number of pieces of a new tokenizer; by default 8,000.
+    lower_case : bool
+        Whether a new tokenizer lower-cases.
+    tokenizer : str, optional
+        The folder of a BERT whose tokenizer is used.
+    backbone : str, optional
+        "minilm" or the folder of a BERT to continue with; its tokenizer is used too.
+    max_length : int
+        Tokens T of a block, and positions of a new model.
+    epochs : float
+        Maximum number of epochs.
+    batch_size : int
+        Blocks in a step.
+    learning_rate : float, optional
+        By default 1e-3, or 1e-4 for a backbone.
+    seed : int
+    clock : Clock, optional
+        The time limit; by default there is none.
+    resume : bool
+        Continue what an interrupted run of the same settings left.
     progress : bool
-    began : float, optional
-        From when the minutes count (``time.monotonic()``); by default from now.
+        Show what it does on standard error.
 
     Returns
     -------
     dict
-        The report.
+        The report: loss, perplexity and accuracy on held-out blocks, sizes, times.
 
     Raises
     ------
-    ParameterError, FormatError, BudgetError, StorageError
-        If something cannot be; nothing is left half-written.
+    ParameterError
+        If a parameter is out of range, or ``out`` is somebody else's.
+    FormatError, StorageError
+        If the text or a model folder cannot be read, or the disk is full.
+    BudgetError
+        If there is too little time to read the text, or for an epoch.
     """
-    out = out.resolve()
-    aside = out.with_name(out.name + ".tuning")
-    check_folder(out)
-    Clock(job.minutes)
-    with only_run(out):
-        restore(aside, out)
-        begin(aside, job.to_dict(), resume=job.resume)
-        return _pretrained(job, out, aside, progress, began)
-
-
-def _pretrained(
-    job: MlmJob, out: Path, aside: Path, progress: bool, began: float | None
-) -> dict[str, Any]:
-    clock, memory = Clock(job.minutes, used_before(aside), began=began), Memory()
-    _say(f"{job.corpus.n_bytes / 1e6:,.1f} MB to read", progress)
-    with memory.watched(), place_in(aside):
-        tokenizer = _tokenizer(job, aside, clock, progress)
-        model, dropouts = _model(job, tokenizer)
-        blocks, figures = _blocks(job, tokenizer, aside, clock, progress)
-        held_out = _held_out(len(blocks), job)
+    out, clock, config = out.resolve(), clock or Clock(), None
+    # Check all of what is asked for; nothing is written before.
+    given = backbone or tokenizer
+    unused: dict[str, Any] = {}
+    if given is not None:
+        unused = {"vocabulary": vocabulary, "lower_case": lower_case or None}
+    if backbone is None:
+        config = _new_config(layers, hidden, heads, max_length)
+    else:
+        unused |= {"layers": layers, "hidden": hidden, "heads": heads, "tokenizer": tokenizer}
+    for name, value in unused.items():
+        if value is not None:
+            want = f"left out where a {'tokenizer' if backbone is None else 'backbone'} is given"
+            raise _wrong(name, want, value)
+    if max_length < MIN_LENGTH:
+        raise _wrong("max_length", f"an int of at least {MIN_LENGTH}", max_length)
+    if vocabulary is not None and not len(SPECIAL) < vocabulary <= MAX_PIECES:
+        raise _wrong("vocabulary", f"an int from 6 to {MAX_PIECES:,}", vocabulary)
+    rate = NEW_RATE if backbone is None else CONTINUED_RATE
+    settings = TrainSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=rate if learning_rate is None else learning_rate,
+        seed=seed,
+        bfloat16=multiplies_bfloat16(),
+    )
+    _check_replaceable(out)
+    folder = None if given is None else _bert_folder(given)
+    corpus = Corpus(tuple(_foreign(text_files(texts), out)), text, wrapped)
+    asked = {
+        **corpus.identity(),
+        "vocabulary": vocabulary,
+        "lower_case": lower_case,
+        "tokenizer": folder and weights_digest(folder),
+        "backbone": backbone is not None,
+        "layers": config and config.num_hidden_layers,
+        "hidden": config and config.hidden_size,
+        "heads": config and config.num_attention_heads,
+        "max_length": max_length,
+        **asdict(settings),
+    }
+    _restore(out)
+    memory = Memory()
+    with RunFolder.open(out, asked, resume=resume, what="training") as run, memory.watched():
+        clock.add_used(run.used_s)
+        # Text to token ids, once.
+        _say(f"{corpus.n_bytes / 1e6:,.1f} MB to read", progress)
+        with clock.phase("tokenizer"):
+            if run.progress:
+                pieces = load_tokenizer(run.path)
+            elif folder is not None:
+                pieces = load_tokenizer(folder)
+            else:
+                sample = sample_texts(corpus, seed, clock, progress=progress)
+                pieces = train_tokenizer(sample, vocabulary or 8_000, lower_case=lower_case)
+            special = special_ids(pieces, folder or run.path)
+        model, dropout = _model(config, folder, max_length, pieces, seed)
+        with clock.phase("tokens"):
+            file = run.path / "ids.npy"
+            if not run.progress:
+                with written_aside(run.path / "tokenizer.json") as out_file:
+                    out_file.write(pieces.to_str().encode())
+                write_ids(corpus, pieces, file, clock, progress=progress)
+            blocks = Blocks(map_ids(file, pieces), max_length, special)
+            figures = _frequencies(blocks, pieces, special)
         _say(
             f"{len(blocks.ids):,} tokens in {len(blocks):,} blocks; a BERT of "
-            f"{trained_parameters(model) / 1e6:.1f} M parameters", progress,
-        )  # fmt: skip
-        with quiet_loading():
-            found = train(
-                model, blocks, held_out, tokenizer, job.settings, clock, aside, progress=progress
-            )
-    for name, value in dropouts.items():
-        setattr(model.config, name, value)
-    save(model, tokenizer, aside, out)
+            f"{trained_parameters(model) / 1e6:.1f} M parameters",
+            progress,
+        )
+        found = _train(model, blocks, pieces, settings, run, clock, progress)
+        _save(model, pieces, dropout, run, out)
     return {
-        "folder": str(out), "tokens": len(blocks.ids), "vocabulary": tokenizer.get_vocab_size(),
-        **figures, "train_blocks": len(blocks) - len(held_out),
-        "held_out_blocks": len(held_out), **found,
+        "folder": str(out),
+        "tokens": len(blocks.ids),
+        "vocabulary": pieces.get_vocab_size(),
+        **figures,
+        **found,
         "peak_memory_mib": round((memory.peak - memory.at_first) / 2**20, 1),
         "checkpoint_mib": round(folder_bytes(out) / 2**20, 2),
         "seconds": {name: round(value, 2) for name, value in clock.phases.items()},
-    }  # fmt: skip
+    }
 
 
-def _tokenizer(job: MlmJob, aside: Path, clock: Clock, progress: bool) -> Tokenizer:
-    file = aside / "tokenizer.json"
-    with clock.phase("tokenizer"):
-        if file.exists():
-            return load_tokenizer(aside)
-        given = job.backbone or job.tokenizer
-        if given is not None:
-            tokenizer = load_tokenizer(_folder(given))
-        else:
-            with _bar(job, "vocabulary", progress) as bar:
-                texts = sampled(job.corpus, job.settings.seed, clock, bar)
-            if not texts:
-                raise _wrong("corpus", "files with text in them", str(job.corpus.files[0]))
-            tokenizer = train_tokenizer(texts, job.vocabulary, lower_case=job.lower_case)
-        special_ids(tokenizer, file if given is None else _folder(given))
-        with written_aside(file) as out:
-            out.write(tokenizer.to_str().encode())
-        return tokenizer
-
-
-def _blocks(
-    job: MlmJob, tokenizer: Tokenizer, aside: Path, clock: Clock, progress: bool
-) -> tuple[Blocks, dict[str, float]]:
-    """Blocks of the corpus; the share of unknown tokens, the loss of guessing by frequency."""
-    with clock.phase("tokens"), _bar(job, "tokens", progress) as bar:
-        ids = write_ids(job.corpus, tokenizer, aside, clock, bar)
-        special = special_ids(tokenizer, aside)
-        blocks = Blocks(ids, job.max_length, special["[CLS]"], special["[SEP]"])
-        counts = blocks.counts(n_ids(tokenizer))
-    if len(blocks) < 2:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise _wrong(
-            "corpus", f"of at least {2 * (job.max_length - 2)} tokens, to train and to measure on",
-            f"{len(ids)} tokens", "Pass more text or a smaller --max-length.",
-        )  # fmt: skip
-    unknown = float(counts[special["[UNK]"]] / len(ids))
-    if unknown > MANY_UNKNOWN:
-        warnings.warn(
-            f"{unknown:.1%} of the tokens are unknown to the tokenizer. Pass a larger --vocabulary "
-            "or another tokenizer.",
-            ShoestringWarning,
-            stacklevel=3,
-        )
-    p = np.delete(counts, sorted(special.values())) / len(ids)
-    p = p[p > 0] / p.sum()
-    return blocks, {
-        "unknown_share": round(unknown, 6), "frequency_loss": round(-float(p @ np.log(p)), 5),
-    }  # fmt: skip
-
-
-def _held_out(n_blocks: int, job: MlmJob) -> NDArray[np.int64]:
-    n = min(MOST_HELD_OUT, max(1, int(HELD_OUT * n_blocks)))
-    chosen = np.random.default_rng(job.settings.seed).choice(n_blocks, n, replace=False)
-    return np.sort(chosen).astype(np.int64)
-
-
-def _model(job: MlmJob, tokenizer: Tokenizer) -> tuple[Any, dict[str, float]]:
-    """The model without dropout, and what its dropout will be."""
-    torch.manual_seed(job.settings.seed)
-    if job.backbone is None:
-        config = BertConfig(
-            vocab_size=n_ids(tokenizer), hidden_size=job.hidden,
-            num_hidden_layers=job.layers, num_attention_heads=job.heads,
-            intermediate_size=4 * job.hidden, max_position_embeddings=job.max_length,
-            pad_token_id=tokenizer.token_to_id("[PAD]"),
-            initializer_range=0.02 * (768 / job.hidden) ** 0.5, **dict.fromkeys(DROPOUTS, 0.0),
-        )  # fmt: skip
-        return MaskedBert(config), dict.fromkeys(DROPOUTS, 0.1)
-    folder = _folder(job.backbone)
-    config = read_model_config(folder)
-    longest = own_length(folder, config)
-    if job.max_length > longest:
-        raise _wrong("max_length", f"at most {longest}, what the backbone reads", job.max_length)
-    try:
-        with quiet_loading():
-            model = MaskedBert.from_pretrained(
-                folder, local_files_only=True, dtype="float32", **dict.fromkeys(DROPOUTS, 0.0)
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        message = f"no readable BERT ({reason}). Name a folder that transformers saved."
-        raise FormatError(message, file=folder) from error
-    if model.config.vocab_size < n_ids(tokenizer):
-        raise FormatError("its tokenizer has more tokens than its model.", file=folder)
-    return model, {name: config.get(name, 0.1) for name in DROPOUTS}
-
-
-def _folder(name: str) -> Path:
-    """The folder of a BERT; FormatError if it is of another family."""
-    folder = transformer_folder(None if name in MINILM else name)
-    if not (folder / "config.json").exists():
-        raise FormatError("no model: there is no config.json. Name a BERT's folder.", file=folder)
-    family = read_model_config(folder).get("model_type")
-    if family != "bert":
-        raise FormatError(
-            f"a model of the family {family!r}; tune mlm goes on with BERTs. Name a BERT's folder.",
-            file=folder,
-        )
-    return folder
-
-
-def _bar(job: MlmJob, name: str, progress: bool) -> Any:
-    return tqdm(
-        total=job.corpus.n_bytes, desc=name, unit="B", unit_scale=True,
-        disable=None if progress else True,
-    )  # fmt: skip
+def _wrong(name: str, want: str, got: object, hint: str = "") -> ParameterError:
+    return ParameterError.of(name, "tune mlm", want, got, hint)
 
 
 def _say(sentence: str, progress: bool) -> None:
@@ -314,49 +232,216 @@ def _say(sentence: str, progress: bool) -> None:
         tqdm.write(sentence, file=sys.stderr)
 
 
-def _wrong(name: str, want: str, got: object, hint: str = "") -> ParameterError:
-    return ParameterError.of(name, "tune mlm", want, got, hint)
+def _foreign(files: Iterable[Path], out: Path) -> list[Path]:
+    """Files that no training into ``out`` wrote, which may lie beside the text."""
+    ours = out, out.with_name(out.name + ".run")
+    return [f for f in files if not any(f.resolve().is_relative_to(path) for path in ours)]
 
 
-def mlm_from_options(
-    sources: list[Path], out: Path, *, text: str, wrapped: bool, layers: int | None,
-    hidden: int | None, heads: int | None, vocabulary: int | None, lower_case: bool,
-    tokenizer: str | None, backbone: str | None, max_length: int, minutes: float | None,
-    epochs: float, batch_size: int, learning_rate: float | None, resume: bool, seed: int,
-    began: float | None = None,
+# ---- the model
+
+
+class MaskedBert(BertForMaskedLM):  # type: ignore[misc]
+    """BERT that computes the logits of masked tokens only."""
+
+    def forward(self, input_ids: Any, labels: Any) -> dict[str, Any]:
+        """The loss of a batch; in evaluation also loss, hits and number of each block (B, 3)."""
+        asked = labels != -100  # (B, T)
+        logits = self.cls(self.bert(input_ids)[0][asked]).float()  # (M, V)
+        each = functional.cross_entropy(logits, labels[asked], reduction="none")
+        loss = each.sum() / max(1, len(each))
+        if self.training:
+            return {"loss": loss}
+        right = (logits.argmax(-1) == labels[asked]).float()
+        sums = torch.zeros(len(labels), 3, device=each.device)
+        found = torch.stack([each, right, torch.ones_like(each)], dim=1)
+        return {"loss": loss, "logits": sums.index_add(0, asked.nonzero()[:, 0], found)}
+
+
+def _new_config(
+    layers: int | None, hidden: int | None, heads: int | None, max_length: int
+) -> BertConfig:
+    """Of a new model, but for its tokenizer."""
+    hidden = 256 if hidden is None else hidden
+    heads = max(1, hidden // HEAD_WIDTH) if heads is None else heads
+    layers = 4 if layers is None else layers
+    for name, size in {"layers": layers, "hidden": hidden, "heads": heads}.items():
+        if size < 1:
+            raise _wrong(name, "an int of at least 1", size)
+    if hidden % heads:
+        raise _wrong("heads", f"a divisor of the width {hidden}", heads)
+    return BertConfig(
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * hidden,
+        max_position_embeddings=max_length,
+        initializer_range=0.02 * (768 / hidden) ** 0.5,
+        **dict.fromkeys(DROPOUTS, 0.0),
+    )
+
+
+def _model(
+    config: BertConfig | None, folder: Path | None, max_length: int, tokenizer: Tokenizer, seed: int
+) -> tuple[MaskedBert, dict[str, float]]:
+    """A new model, or the one of a folder, without dropout; the dropout that it will have."""
+    if config is not None:
+        config.vocab_size, config.pad_token_id = n_ids(tokenizer), tokenizer.token_to_id("[PAD]")
+        torch.manual_seed(seed)
+        return MaskedBert(config), dict.fromkeys(DROPOUTS, 0.1)
+    assert folder is not None
+    before = read_model_config(folder)
+    longest = own_length(folder, before)
+    if max_length > longest:
+        raise _wrong("max_length", f"at most {longest}, what the backbone reads", max_length)
+    options = {"local_files_only": True, "dtype": "float32", **dict.fromkeys(DROPOUTS, 0.0)}
+    try:
+        with quiet_loading():
+            model = MaskedBert.from_pretrained(folder, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        message = f"no readable BERT ({reason}). Name a folder that transformers saved."
+        raise FormatError(message, file=folder) from error
+    if model.config.vocab_size < n_ids(tokenizer):
+        raise FormatError("its tokenizer has more tokens than its model.", file=folder)
+    return model, {name: before.get(name, 0.1) for name in DROPOUTS}
+
+
+def _bert_folder(name: str) -> Path:
+    """The folder of a BERT; FormatError if it is of another family."""
+    folder = transformer_folder(None if name in MINILM else name)
+    if not (folder / "config.json").exists():
+        raise FormatError("no model: there is no config.json. Name a BERT's folder.", file=folder)
+    family = read_model_config(folder).get("model_type")
+    if family != "bert":
+        raise FormatError(
+            f"a model of the family {family!r}; tune mlm trains BERTs. Name a BERT's folder.",
+            file=folder,
+        )
+    return folder
+
+
+# ---- training
+
+
+def _frequencies(blocks: Blocks, tokenizer: Tokenizer, special: dict[str, int]) -> dict[str, float]:
+    """The share of unknown tokens, and the loss of guessing by frequency (nats)."""
+    n_tokens = len(blocks.ids)
+    if len(blocks) < 2:
+        want = f"of at least {2 * (blocks.length - 2)} tokens, to train and to measure on"
+        hint = "Pass more text or a smaller --max-length."
+        raise _wrong("corpus", want, f"{n_tokens} tokens", hint)
+    counts = blocks.counts(n_ids(tokenizer))
+    unknown = float(counts[special["[UNK]"]] / n_tokens)
+    if unknown > MANY_UNKNOWN:
+        warnings.warn(
+            f"{unknown:.1%} of the tokens are unknown to the tokenizer. Pass a larger --vocabulary "
+            "or another tokenizer.",
+            ShoestringWarning,
+            stacklevel=3,
+        )
+    p = np.delete(counts, sorted(special.values())) / n_tokens
+    p = p[p > 0] / p.sum()
+    return {"unknown_share": round(unknown, 6), "frequency_loss": round(-float(p @ np.log(p)), 5)}
+
+
+class _NewMasks(TrainerCallback):  # type: ignore[misc]
+    """Draws new masks at the start of every epoch."""
+
+    def __init__(self, collator: MaskingCollator) -> None:
+        self.collator = collator
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Tell the epoch, which is a fraction when training continues within one."""
+        self.collator.epoch = int((state.epoch or 0) + 1e-6)
+
+
+def _train(
+    model: MaskedBert, blocks: Blocks, tokenizer: Tokenizer, settings: TrainSettings,
+    run: RunFolder, clock: Clock, progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """:func:`pretrain` from what the command line has."""
-    sizes = {"layers": layers, "hidden": hidden, "heads": heads}
-    of_tokenizer = {"vocabulary": vocabulary, "lower_case": lower_case or None}
-    if backbone is not None:
-        _left_out({**sizes, **of_tokenizer, "tokenizer": tokenizer}, "a backbone")
-    if tokenizer is not None:
-        _left_out(of_tokenizer, "a tokenizer")
-    rate = FRESH_RATE if backbone is None else GOING_ON_RATE
-    settings = TrainSettings(
-        epochs=epochs, batch_size=batch_size, seed=seed, bfloat16=multiplies_bfloat16(),
-        learning_rate=rate if learning_rate is None else learning_rate,
-    )  # fmt: skip
-    width = USUAL["hidden"] if hidden is None else hidden
-    job = MlmJob(
-        Corpus(tuple(_without(out, text_files(sources))), text, wrapped), settings,
-        USUAL["layers"] if layers is None else layers, width,
-        max(1, width // WIDTH_OF_HEAD) if heads is None else heads,
-        USUAL["vocabulary"] if vocabulary is None else vocabulary,
-        lower_case, tokenizer, backbone, max_length, minutes, resume,
-    )  # fmt: skip
-    return pretrain(job, out, began=began)
+    """Train; the model has its best weights afterwards."""
+    n_held_out = min(MAX_HELD_OUT, max(1, int(HELD_OUT * len(blocks))))
+    order = np.random.default_rng(settings.seed)
+    held_out = np.sort(order.choice(len(blocks), n_held_out, replace=False))
+    data = np.setdiff1d(np.arange(len(blocks)), held_out).tolist()
+    # Few held-out blocks are asked about several times, with other masks.
+    times = np.arange(-(-MIN_MASKINGS // n_held_out))
+    eval_data = np.add.outer(times * len(blocks), held_out).ravel().tolist()
+    collator = MaskingCollator(blocks, tokenizer, held_out.tolist(), settings.seed)
+    measure = Measure("masked_loss", False, held_out_figures)
+    fitted = fit(
+        *(model, data, eval_data, collator, settings, clock, run, measure),
+        callbacks=[_NewMasks(collator)],
+        progress=progress,
+    )
+    tokens_in_step = min(settings.batch_size, len(data)) * blocks.length
+    return {
+        "train_blocks": len(data),
+        "held_out_blocks": n_held_out,
+        **fitted.report(("masked_loss", "perplexity", "accuracy")),
+        "parameters": trained_parameters(model),
+        "tokens_per_second": round(tokens_in_step / fitted.step_s) if fitted.step_s else None,
+    }
 
 
-def _without(out: Path, files: Iterable[Path]) -> Iterator[Path]:
-    """All but what a training into ``out`` writes, which may be beside the text."""
-    ours = [out.resolve().with_name(out.name + ending) for ending in ("", ".tuning", ".lock")]
-    for file in files:
-        if not any(file.resolve().is_relative_to(path) for path in ours):
-            yield file
+def held_out_figures(found: Any) -> dict[str, float]:
+    """Masked-token loss (nats), perplexity and accuracy from the sums of blocks."""
+    loss, right, n = np.asarray(found.predictions, np.float64).sum(axis=0)
+    loss /= max(1.0, n)
+    perplexity = float(np.exp(min(loss, 700.0)))
+    return {"masked_loss": loss, "perplexity": perplexity, "accuracy": right / max(1.0, n)}
 
 
-def _left_out(options: dict[str, Any], owner: str) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise _wrong(name, f"left out where {owner} is given", value)
+# ---- the folder
+
+
+def _check_replaceable(out: Path) -> None:
+    """Check that a folder is new, empty, or was made here and not trained since."""
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    ours = {"config.json", "model.safetensors"} <= names <= set(FILES)
+    if out.is_file() or (
+        names and not (ours and read_model_config(out).get("made_by") == _made_by(out))
+    ):
+        want = "a new or empty folder, or one that tune mlm made"
+        raise _wrong("out", want, str(out), "Choose another.")
+
+
+def _made_by(folder: Path) -> str:
+    """Who made the weights of a folder: a model that was trained further has other weights."""
+    with (folder / "model.safetensors").open("rb") as file:
+        return f"{MADE_BY} {hashlib.file_digest(file, 'blake2b').hexdigest()[:12]}"
+
+
+def _restore(out: Path) -> None:
+    """Put back the model that was being replaced when a run was killed."""
+    replaced = out.with_name(out.name + ".run") / "replaced"
+    if replaced.exists() and not out.exists():
+        replaced.rename(out)
+
+
+def _save(
+    model: MaskedBert, tokenizer: Tokenizer, dropout: dict[str, float], run: RunFolder, out: Path
+) -> None:
+    """Write the folder aside, then put it in the place of the one before."""
+    new, replaced = run.path / "model", run.path / "replaced"
+    for folder in (new, replaced):
+        shutil.rmtree(folder, ignore_errors=True)
+    with quiet_loading():
+        written_by(model.save_pretrained, new)
+    (new / "generation_config.json").unlink(missing_ok=True)
+    ours = {"architectures": ["BertForMaskedLM"], "made_by": _made_by(new)}
+    write_json(new / "config.json", {**read_model_config(new), **dropout, **ours})
+    with written_aside(new / "tokenizer.json") as file:
+        file.write(tokenizer.to_str(pretty=True).encode())
+    document = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        **SPECIAL,
+        "model_max_length": model.config.max_position_embeddings,
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+    }
+    write_json(new / "tokenizer_config.json", document)
+    if out.exists():
+        out.rename(replaced)
+    new.rename(out)
+    sync_folder(out.parent)

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from shoestring.errors import ParameterError
-from shoestring.models.batches import batches_by_length
-from shoestring.models.throughput import Throughput
+from shoestring.models.throughput import Throughput, Timed
+from shoestring.models.token_encoder import batches_by_length
 from shoestring.text.labelled import read_texts
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.examples import Collate, Examples, tokenised
@@ -123,7 +123,7 @@ def _together(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return rows, torch.arange(rows.shape[1], device=lengths.device) < lengths.unsqueeze(1)
 
 
-class LadderScorer:
+class LadderScorer(Timed):
     """A pair scorer, from a folder of ``shoestring tune score`` or ``Ladder.save_pretrained``.
 
     Parameters
@@ -156,11 +156,6 @@ class LadderScorer:
         self.name = f"ladder:{self.ladder.digest}:{self.ladder.backbone.digest}:{self.max_length}"
         self.throughput = Throughput()
         self._predictor = Predictor(self.ladder)
-
-    @property
-    def pairs_per_second(self) -> float:
-        """Mean over every call so far; 0 before the first."""
-        return self.throughput.pairs_per_second
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs (query, text): (B,) float32, higher is more alike."""

@@ -110,7 +110,7 @@ class BioWord:
         Changed in place.
     counts : int64 array (V,)
         How often each word occurs in the corpus; a word that never does has the factor 0.
-    team : KernelPool, optional
+    pool : KernelPool, optional
         Threads that share the work. The result does not depend on how many there are.
 
     Raises
@@ -129,10 +129,10 @@ class BioWord:
     Notes
     -----
     Cost of a step: B W K additions, bound by reading B W rows of 4 K bytes; memory: the weights,
-    8 V bytes for each range of the team, 12 bytes for each of the B W words of a batch.
+    8 V bytes for each range of the pool, 12 bytes for each of the B W words of a batch.
     """
 
-    def __init__(self, neurons: Neurons, counts: IntArray, team: KernelPool | None = None) -> None:
+    def __init__(self, neurons: Neurons, counts: IntArray, pool: KernelPool | None = None) -> None:
         n_rows, n_neurons = neurons.factors.shape
         if n_rows != 2 * len(counts):
             raise ShapeError(
@@ -142,8 +142,8 @@ class BioWord:
         self.neurons = neurons
         inverse = np.divide(1.0, counts, out=np.zeros(len(counts)), where=counts > 0)
         self._inverse_counts = np.concatenate([inverse, inverse])  # (2 V,)
-        self._team = team or KernelPool()
-        self._seen = np.zeros((self._team.n_ranges, n_rows), dtype=np.int32)
+        self._pool = pool or KernelPool()
+        self._seen = np.zeros((self._pool.n_ranges, n_rows), dtype=np.int32)
         self._activity = np.zeros(n_neurons)  # x (K,)
         self._peaks = np.zeros(n_neurons)  # max |D| over the touched entries (K,)
         self._touched = np.zeros(n_neurons, dtype=np.int64)  # how many entries (K,)
@@ -177,13 +177,13 @@ class BioWord:
             self._rows = np.empty(windows.size, dtype=np.int32)
             self._changes = np.empty(windows.size)
         neurons = self.neurons
-        self._team.run(
+        self._pool.run(
             _collect_entries, len(self._activity), neurons.factors, neurons.scales, windows,
             self._inverse_counts, starts, order, self._seen, self._activity, self._peaks,
             self._touched, self._rows, self._changes,
         )  # fmt: skip
         gain = rate / max(self._largest_change(entries), SMALLEST_NORM)
-        self._team.run(
+        self._pool.run(
             _apply_entries, len(self._activity), neurons.factors, neurons.scales, neurons.bounds,
             self._activity, gain, entries, self._touched, self._rows, self._changes,
         )  # fmt: skip
@@ -199,7 +199,7 @@ class BioWord:
             )
         winners = np.empty(len(windows), dtype=np.int32)
         scales = self.neurons.scales.astype(np.float32)
-        self._team.run(_find_winners, len(windows), self.neurons.factors, scales, windows, winners)
+        self._pool.run(_find_winners, len(windows), self.neurons.factors, scales, windows, winners)
         return winners
 
     def _largest_change(self, entries: IntArray) -> float:

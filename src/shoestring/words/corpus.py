@@ -14,7 +14,6 @@ Not covered: resuming an encoding that was interrupted; it leaves nothing and st
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import weakref
@@ -28,6 +27,7 @@ import numpy as np
 
 from shoestring.artifacts import map_array
 from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
+from shoestring.parallel import n_cores
 from shoestring.text.documents import text_files
 from shoestring.text.numbered import checked_config
 from shoestring.text.records import read_records
@@ -268,7 +268,7 @@ def encode_corpus(
         raise ParameterError.of("share", _OWNER, "above 0 and at most 1", share)
     words = None if lexicon is None else Lexicon(lexicon)
     reading = Reading(text, wrapped, segmented, words, share, seed)
-    n_jobs = (os.cpu_count() or 1) if n_jobs == -1 else checked_int("n_jobs", n_jobs, 1)
+    n_jobs = n_cores() if n_jobs == -1 else checked_int("n_jobs", n_jobs, 1)
     target = Path(tempfile.mkdtemp(prefix="shoestring-corpus-") if folder is None else folder)
     try:
         with new_folder(target) as aside:

@@ -1,57 +1,36 @@
-"""How well word vectors agree with what people judged.
+"""How well word vectors agree with what people judged: Spearman's rank correlation.
 
-- **Similarity files**: Spearman's rank correlation of the vectors' similarities with the scores.
-- **Words in context, scored** (SCWS): the same, once for the words alone, once in their sentences.
-- **Words in context, same meaning or not** (WiC): the accuracy of "same where the similarity is at
-  least t", for the words alone and in their sentences; t is chosen on other pairs, in ten folds of
-  the file or on a file of its own.
+Similarity files (WordSim-353, SimLex-999, MEN, RW, COS960, ...) have two words and a score on each
+line, between tabs or blanks; the score is the first number after the words, and what follows is
+passed over, as are a header and lines with ``#`` in front. They may be gzip'd.
 
 Only pairs whose words are both known count; how many those are stands beside each figure.
 Intervals are those of the bootstrap over pairs: 2.5 to 97.5 per cent of 1,000 resamples, which says
 what other pairs of the same kind would give, not what another training would.
 
-Not covered: analogies, categories.
+Not covered: words in context (``benchmarks/words/in_context.py`` has SCWS and WiC), analogies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import ParameterError
+from shoestring.errors import FormatError, ParameterError
+from shoestring.text.files import check_readable, decoded_lines, open_unpacked
 from shoestring.text.segmentation import split_words
-from shoestring.types import IntArray
-from shoestring.words.judgements import (
-    ContextPair,
-    Occurrence,
-    WordPair,
-    read_in_context,
-    read_similarity,
-)
+from shoestring.words.vectors import BinaryVectors
+from shoestring.words.word2vec_io import WordVectors, read_vectors
 
 N_RESAMPLES = 1000
-N_FOLDS = 10
-STATIC, IN_CONTEXT = "static", "in context"
 
 Floats: TypeAlias = NDArray[np.float64]
-_HERE = "\ue000"  # stands for the word in its sentence; a token of its own in any script
-
-
-class SimilarWords(Protocol):
-    """What is scored: BinaryVectors, gensim's KeyedVectors, or anything with these two."""
-
-    def __contains__(self, word: Any) -> bool:
-        """Whether the word has a vector."""
-        ...
-
-    def similarity(self, a: Any, b: Any) -> Any:
-        """How alike two words are; higher is more alike."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,42 +40,30 @@ class Row:
     Parameters
     ----------
     file : str
-        The judgements' name.
-    way : {"static", "in context"}
-        The words alone, or in their sentences.
-    measure : {"spearman", "accuracy"}
-    value : float or None
+        Name of the file.
+    n_active : int or None
+        Active bits of the codes; None for vectors that are not codes of one length.
+    spearman : float or None
         None where it is not defined: fewer than three pairs are covered, or all are alike.
     low, high : float or None
         Its interval.
     n_pairs, n_covered : int
         Pairs of the file, and those whose words are both known.
-    n_active : int or None
-        Active bits of the codes; None for vectors that are not codes of one length.
     """
 
     file: str
-    way: str
-    measure: str
-    value: float | None
+    n_active: int | None
+    spearman: float | None
     low: float | None
     high: float | None
     n_pairs: int
     n_covered: int
-    n_active: int | None = None
-
-
-def as_dicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows as JSON can say them."""
-    return [asdict(row) for row in rows]
 
 
 def evaluate(
-    vectors: SimilarWords,
-    similarity: Sequence[str | Path] = (),
-    in_context: Sequence[str | Path] = (),
+    vectors: Any,
+    files: Sequence[str | Path],
     *,
-    tune_on: str | Path | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> list[Row]:
@@ -104,22 +71,15 @@ def evaluate(
 
     Parameters
     ----------
-    vectors : BinaryVectors, or anything with ``in`` and ``similarity``
-        Without a method ``in_context`` only the words alone are scored.
-    similarity, in_context : sequence of paths
-        Files that :mod:`shoestring.words.judgements` reads.
-    tune_on : path, optional
-        Pairs of WiC's kind to choose the threshold on, such as WiC's training part; by default ten
-        folds of the file itself.
-    n_resamples : int
+    vectors : BinaryVectors, gensim's KeyedVectors, or anything with ``in`` and ``similarity``
+    files : sequence of paths
+    n_resamples, seed : int
         Of the bootstrap.
-    seed : int
-        Of folds and resamples.
 
     Returns
     -------
     list of Row
-        One for each file of similarities, one or two for each with contexts.
+        One for each file.
 
     Raises
     ------
@@ -132,53 +92,132 @@ def evaluate(
     -----
     Cost: about a second for 3,000 pairs, most of it the bootstrap.
     """
-    if not similarity and not in_context:
+    if not files:
         raise ParameterError("There is nothing to score on: name a file of judgements.")
-    tuning = None if tune_on is None else read_in_context(tune_on)
-    if tuning is not None and not isinstance(tuning[0].score, bool):
-        want = "pairs with answers, same or not, as WiC has them"
-        raise ParameterError.of("tune_on", "evaluate", want, str(tune_on))
     rng = np.random.default_rng(seed)
     rows = []
-    for file in similarity:
+    for file in files:
         pairs = read_similarity(file)
-        values = np.array([_static(vectors, pair.a, pair.b) for pair in pairs])
-        rows.append(_correlation(_name(file), STATIC, values, _scores(pairs), n_resamples, rng))
-    for file in in_context:
-        judged = read_in_context(file)
-        for way, compare in _ways(vectors):
-            values = np.array([compare(pair) for pair in judged])
-            if isinstance(judged[0].score, bool):
-                known = None
-                if tuning is not None:
-                    known = np.array([compare(pair) for pair in tuning]), _scores(tuning)
-                rows.append(
-                    _accuracy(_name(file), way, values, _scores(judged), known, n_resamples, rng)
-                )
-            else:
-                rows.append(
-                    _correlation(_name(file), way, values, _scores(judged), n_resamples, rng)
-                )
+        similarities = np.array([_similarity(vectors, a, b) for a, b, _ in pairs])
+        covered = ~np.isnan(similarities)
+        found, judged = similarities[covered], np.array([score for _, _, score in pairs])[covered]
+        value: float | None = None
+        low: float | None = None
+        high: float | None = None
+        if len(found) >= 3 and np.ptp(found) > 0 and np.ptp(judged) > 0:
+            value = float(rank_correlations(found[None], judged[None])[0])
+            drawn = rng.integers(0, len(found), (n_resamples, len(found)))
+            resampled = rank_correlations(found[drawn], judged[drawn])
+            low, high = map(float, np.nanquantile(resampled, (0.025, 0.975)))
+        rows.append(Row(Path(file).name, None, value, low, high, len(pairs), len(found)))
     return rows
 
 
-def _name(file: str | Path) -> str:
-    return Path(file).name
+def evaluate_at(
+    path: str | Path, files: Sequence[str | Path], n_active: Sequence[int] = ()
+) -> list[Row]:
+    """Score saved vectors, or those of a file, at several lengths of their codes.
+
+    Parameters
+    ----------
+    path : str or Path
+        What :func:`open_vectors` takes.
+    files : sequence of paths
+        Of judgements.
+    n_active : sequence of int
+        Lengths; by default the vectors as they are.
+    """
+    rows = []
+    lengths: Sequence[int | None] = n_active or [None]
+    for length in lengths:
+        vectors = open_vectors(path, length)
+        shown = getattr(vectors, "n_active", None)
+        rows += [replace(row, n_active=shown) for row in evaluate(vectors, files)]
+    return rows
 
 
-def _scores(pairs: Sequence[WordPair] | Sequence[ContextPair]) -> Floats:
-    return np.array([pair.score for pair in pairs], dtype=np.float64)
+def open_vectors(path: str | Path, n_active: int | None = None) -> BinaryVectors | CosineWords:
+    """Open what can be scored: rows of 0 and 1 are codes, other rows are compared by their cosine.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder of saved vectors; or a file, word2vec text or binary, GloVe's text or npz.
+    n_active : int, optional
+        Length of the codes; of a file its dimensions are neurons then, and the code of a word the
+        top k of its row.
+    """
+    path = Path(path)
+    if path.is_dir() or not path.exists():
+        opened = BinaryVectors.load(path)
+    else:
+        read = read_vectors(path)
+        if n_active is None and not read.is_binary:
+            return CosineWords(read)
+        options: dict[str, Any] = (
+            {} if read.is_binary else {"n_neurons": None, "n_active": n_active}
+        )
+        opened = BinaryVectors.from_word2vec_format(path, **options)
+    return opened if n_active is None else opened.with_active(n_active)
 
 
-def _ways(vectors: SimilarWords) -> list[tuple[str, Callable[[ContextPair], float]]]:
-    """The words alone, and in their sentences where the vectors can do that."""
-    ways = [(STATIC, lambda pair: _static_in_text(vectors, pair))]
-    if getattr(vectors, "knows_context", False):
-        ways.append((IN_CONTEXT, lambda pair: _in_text(vectors, pair)))
-    return ways
+class CosineWords:
+    """Dense vectors, compared by their cosine."""
+
+    def __init__(self, read: WordVectors) -> None:
+        norms = np.linalg.norm(read.vectors, axis=1, keepdims=True)
+        self._units = read.vectors / np.maximum(norms, 1e-12)
+        self._rows = {word: row for row, word in enumerate(read.words)}
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._rows
+
+    def similarity(self, a: str, b: str) -> float:
+        """The cosine of two words' vectors."""
+        return float(self._units[self._rows[a]] @ self._units[self._rows[b]])
 
 
-def known_form(vectors: SimilarWords, *forms: str) -> str | None:
+def read_similarity(path: str | Path) -> list[tuple[str, str, float]]:
+    r"""Read pairs of words with a score.
+
+    Raises
+    ------
+    StorageError
+        If the file is missing or may not be read.
+    FormatError
+        If a line is not two words and a number, or there is none: file and line.
+
+    Examples
+    --------
+    >>> file = getfixture("tmp_path") / "pairs.txt"
+    >>> _ = file.write_text("tiger\tcat\t7.35\n", encoding="utf-8")
+    >>> read_similarity(file)
+    [('tiger', 'cat', 7.35)]
+    """
+    path = Path(path)
+    check_readable(path)
+    pairs = []
+    with open_unpacked(path, path.suffix == ".gz") as stream:
+        for number, line in enumerate(decoded_lines(stream, str(path)), start=1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            fields = line.split("\t") if "\t" in line else line.split()
+            words = [field.strip() for field in fields[:2]]
+            scores = [score for field in fields[2:] if (score := _number(field)) is not None]
+            if len(words) == 2 and all(words) and scores:
+                pairs.append((words[0], words[1], scores[0]))
+            elif number > 1:
+                raise FormatError(
+                    f"a judgement must be two words and a score. Got {line.rstrip()[:60]!r}.",
+                    file=path,
+                    line=number,
+                )
+    if not pairs:
+        raise FormatError("there are no judgements in it.", file=path)
+    return pairs
+
+
+def known_form(vectors: Any, *forms: str) -> str | None:
     """The first of the forms that has a vector: as written, or as a text's words are folded."""
     for form in forms:
         if form in vectors:
@@ -189,48 +228,6 @@ def known_form(vectors: SimilarWords, *forms: str) -> str | None:
     return None
 
 
-def _static(vectors: SimilarWords, a: str, b: str) -> float:
-    first, second = known_form(vectors, a), known_form(vectors, b)
-    if first is None or second is None:
-        return np.nan
-    return float(vectors.similarity(first, second))
-
-
-def _static_in_text(vectors: SimilarWords, pair: ContextPair) -> float:
-    words = [known_form(vectors, at.word, at.lemma) for at in (pair.a, pair.b)]
-    return np.nan if None in words else float(vectors.similarity(*words))
-
-
-def _in_text(vectors: Any, pair: ContextPair) -> float:
-    if np.isnan(_static_in_text(vectors, pair)):
-        return np.nan  # so that both ways are scored on the same pairs
-    codes = [vectors.in_context(*_tokens_of(vectors, at)) for at in (pair.a, pair.b)]
-    return float(vectors.similarity(*codes))
-
-
-def _tokens_of(vectors: Any, at: Occurrence) -> tuple[list[str], int]:
-    """The sentence of an occurrence as tokens, and the position of the word in it."""
-    word = known_form(vectors, at.word, at.lemma)
-    for tokens in vectors.sentences(f"{at.before} {_HERE} {at.after}"):
-        if _HERE in tokens:
-            position = tokens.index(_HERE)
-            return [*tokens[:position], word, *tokens[position + 1 :]], position
-    raise AssertionError("the mark is a token, so it is in a sentence")
-
-
-def _correlation(
-    file: str, way: str, values: Floats, scores: Floats, n_resamples: int, rng: np.random.Generator
-) -> Row:
-    covered = ~np.isnan(values)
-    known, judged = values[covered], scores[covered]
-    value, low, high = None, None, None
-    if len(known) >= 3 and np.ptp(known) > 0 and np.ptp(judged) > 0:
-        value = float(rank_correlations(known[None], judged[None])[0])
-        resamples = _resamples(len(known), n_resamples, rng)
-        low, high = _interval(rank_correlations(known[resamples], judged[resamples]))
-    return Row(file, way, "spearman", value, low, high, len(values), len(known))
-
-
 def rank_correlations(a: Floats, b: Floats) -> Floats:
     """Spearman's correlation of each row: arrays (R, n) to (R,), NaN where a row is constant."""
     from scipy.stats import rankdata
@@ -238,78 +235,21 @@ def rank_correlations(a: Floats, b: Floats) -> Floats:
     ranks = [rankdata(array, axis=1) for array in (a, b)]
     x, y = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
     norms = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
-    products = (x * y).sum(axis=1)
     correlations = np.full(len(x), np.nan)
-    np.divide(products, norms, out=correlations, where=norms > 0)
+    np.divide((x * y).sum(axis=1), norms, out=correlations, where=norms > 0)
     return correlations
 
 
-def _resamples(n: int, n_resamples: int, rng: np.random.Generator) -> IntArray:
-    return rng.integers(0, n, (n_resamples, n))
+def _similarity(vectors: Any, a: str, b: str) -> float:
+    first, second = known_form(vectors, a), known_form(vectors, b)
+    if first is None or second is None:
+        return np.nan
+    return float(vectors.similarity(first, second))
 
 
-def _interval(values: Floats) -> tuple[float | None, float | None]:
-    defined = values[~np.isnan(values)]
-    if not len(defined):
-        return None, None
-    low, high = np.quantile(defined, (0.025, 0.975))
-    return float(low), float(high)
-
-
-def _accuracy(
-    file: str,
-    way: str,
-    values: Floats,
-    answers: Floats,
-    tuning: tuple[Floats, Floats] | None,
-    n_resamples: int,
-    rng: np.random.Generator,
-) -> Row:
-    covered = ~np.isnan(values)
-    known, same = values[covered], answers[covered] > 0
-    value, low, high = None, None, None
-    if len(known) >= 3:
-        thresholds = _thresholds(known, same, tuning, rng)
-        right = (known >= thresholds) == same
-        value = float(right.mean())
-        low, high = _interval(right[_resamples(len(right), n_resamples, rng)].mean(axis=1))
-    return Row(file, way, "accuracy", value, low, high, len(values), len(known))
-
-
-def _thresholds(
-    values: Floats,
-    same: NDArray[np.bool_],
-    tuning: tuple[Floats, Floats] | None,
-    rng: np.random.Generator,
-) -> Floats:
-    """The threshold of each pair, chosen without looking at its answer."""
-    if tuning is not None:
-        covered = ~np.isnan(tuning[0])
-        return np.full(len(values), best_threshold(tuning[0][covered], tuning[1][covered] > 0))
-    folds = rng.permutation(len(values)) % min(N_FOLDS, len(values))
-    thresholds = np.empty(len(values))
-    for fold in range(folds.max() + 1):
-        others = folds != fold
-        thresholds[~others] = best_threshold(values[others], same[others])
-    return thresholds
-
-
-def best_threshold(values: Floats, same: NDArray[np.bool_]) -> float:
-    """The t for which "same where the value is at least t" is right most often.
-
-    Half way between two values; of several that are equally good the middle one.
-
-    Examples
-    --------
-    >>> best_threshold(np.array([0.1, 0.3, 0.5, 0.9]), np.array([False, False, True, True]))
-    0.4
-    """
-    if not len(values):
-        return 0.0
-    levels = np.unique(values)
-    cuts = np.concatenate([[levels[0] - 1], (levels[1:] + levels[:-1]) / 2, [levels[-1] + 1]])
-    n_same = np.searchsorted(np.sort(values[same]), cuts)  # wrongly below each cut
-    n_other = (~same).sum() - np.searchsorted(np.sort(values[~same]), cuts)  # wrongly above
-    wrong = n_same + n_other
-    best = np.flatnonzero(wrong == wrong.min())
-    return float(cuts[best[len(best) // 2]])
+def _number(field: str) -> float | None:
+    try:
+        number = float(field)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

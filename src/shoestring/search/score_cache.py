@@ -1,0 +1,300 @@
+"""Every score that was paid for, so that none is paid for twice.
+
+A score belongs to a scorer, a query and a text. The text is known by a 64-bit digest and not by its
+record, so that a text that is deleted and added again is not paid for again; two different texts
+among a million share one with a chance of 3e-8. The cache is a database of its own: a query that
+pays for scores never waits for a long build.
+
+Letters: n texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from shoestring.errors import ParameterError, ShapeError
+from shoestring.search.database import (
+    MAX_VARIABLES,
+    column,
+    connect,
+    connect_for_writing,
+    explained,
+    in_chunks,
+    is_unwritable,
+    transaction,
+)
+from shoestring.search.models import Models
+from shoestring.search.snapshot import Snapshot
+from shoestring.types import FloatArray, IntArray
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS scorers (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE IF NOT EXISTS queries (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE IF NOT EXISTS scores (
+        scorer INTEGER NOT NULL, query INTEGER NOT NULL, digest INTEGER NOT NULL,
+        score REAL NOT NULL, PRIMARY KEY (scorer, query, digest)) WITHOUT ROWID""",
+)
+_REPAIR = "Move it out of the index folder: a new one is begun, and scores are paid for again."
+
+
+def text_digests(texts: Iterable[str]) -> IntArray:
+    """The 64-bit digest that a text is known by.
+
+    Returns
+    -------
+    int64 array (n,)
+        The first 8 bytes of BLAKE2b over UTF-8; the same on every machine, for ever.
+    """
+    parts = [
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        for text in texts
+    ]
+    return np.frombuffer(b"".join(parts), dtype="<i8").astype(np.int64)
+
+
+class ScoreCache:
+    """The paid scores of an index folder, for any number of threads and processes.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of the index. Where it cannot be written the cache is read-only: what is known is
+        answered, and :meth:`put` says False.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with ScoreCache(tempfile.mkdtemp()) as cache:
+    ...     digests = text_digests(["a text", "another"])
+    ...     cache.put("minilm", "a query", digests[:1], [0.5])
+    ...     cache.get("minilm", "a query", digests)
+    True
+    array([0.5, nan])
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        if not Path(folder).is_dir():
+            raise ParameterError.of("folder", "ScoreCache", "the folder of an index", str(folder))
+        self.path = Path(folder) / "scores.sqlite"
+        self.read_only = False
+        self._explained = partial(explained, self.path, _REPAIR)
+        self._lock = threading.Lock()
+        with self._explained():
+            self._connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _with_tables(connect_for_writing(self.path, create=True))
+        except sqlite3.OperationalError as error:
+            if not is_unwritable(error):
+                raise
+        self.read_only = True
+        if self.path.exists():
+            return connect(self.path, "ro")
+        return _with_tables(
+            sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        )
+
+    def __enter__(self) -> ScoreCache:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the cache; closing twice does no harm."""
+        with self._lock:
+            self._connection.close()
+
+    def get(self, scorer: str, query: str, digests: ArrayLike) -> NDArray[np.float64]:
+        """The scores that are known.
+
+        Returns
+        -------
+        float64 array (n,)
+            For the n ``digests`` of texts (:func:`text_digests`), NaN where none has been paid for.
+        """
+        wanted = np.asarray(digests, dtype=np.int64)
+        with self._lock, self._explained():
+            found = self._find(scorer, query, wanted)
+        return np.array([found.get(digest, np.nan) for digest in wanted.tolist()], dtype=np.float64)
+
+    def _find(self, scorer: str, query: str, wanted: IntArray) -> dict[int, float]:
+        numbers = (
+            _number(self._connection, "scorers", scorer),
+            _number(self._connection, "queries", query),
+        )
+        sql = "SELECT digest, score FROM scores WHERE scorer = ? AND query = ?"
+        if len(wanted) > MAX_VARIABLES:  # reading the whole row is faster then
+            return dict(self._connection.execute(sql, numbers))
+        rows = in_chunks(self._connection, f"{sql} AND digest IN ({{}})", wanted.tolist(), *numbers)
+        return dict(rows)
+
+    def put(self, scorer: str, query: str, digests: ArrayLike, scores: ArrayLike) -> bool:
+        """Keep scores, in one short transaction that is on the disk when this returns.
+
+        Returns
+        -------
+        bool
+            False if the cache is read-only and they were not kept.
+
+        Raises
+        ------
+        ParameterError
+            If a score is not finite.
+        BusyError, StorageError
+        """
+        keys, values = np.asarray(digests, np.int64), np.asarray(scores, np.float64)
+        if keys.shape != values.shape or keys.ndim != 1:
+            raise ShapeError(f"{keys.shape} digests and {values.shape} scores must be as many.")
+        if not np.isfinite(values).all():
+            bad = float(values[~np.isfinite(values)][0])
+            raise ParameterError.of("scores", "ScoreCache.put", "finite numbers", bad)
+        if self.read_only:
+            return False
+        with self._lock, self._explained(), transaction(self._connection) as connection:
+            pair = (
+                _number_or_new(connection, "scorers", scorer),
+                _number_or_new(connection, "queries", query),
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)",
+                (
+                    (*pair, key, value)
+                    for key, value in zip(keys.tolist(), values.tolist(), strict=True)
+                ),
+            )
+        return True
+
+    def rows(self, scorer: str) -> Iterator[tuple[str, IntArray, NDArray[np.float64]]]:
+        """Everything known of a scorer, query by query in the order they were first paid for.
+
+        Yields
+        ------
+        query : str
+        digests : int64 array (n,)
+            Ascending.
+        scores : float64 array (n,)
+        """
+        with self._lock, self._explained():
+            number = _number(self._connection, "scorers", scorer)
+            queries = self._connection.execute(
+                """SELECT number, name FROM queries WHERE EXISTS (
+                    SELECT 1 FROM scores WHERE scorer = ? AND query = number) ORDER BY number""",
+                (number,),
+            ).fetchall()
+        for query, name in queries:
+            yield name, *self._row(number, query)
+
+    def row(self, scorer: str, query: str) -> tuple[IntArray, NDArray[np.float64]]:
+        """Everything known of one query: digests (n,), ascending, and scores (n,)."""
+        with self._lock, self._explained():
+            number = _number(self._connection, "scorers", scorer)
+            asked = _number(self._connection, "queries", query)
+        return self._row(number, asked)
+
+    def _row(self, scorer: int, query: int) -> tuple[IntArray, NDArray[np.float64]]:
+        with self._lock, self._explained():
+            cursor = self._connection.execute(
+                "SELECT digest, score FROM scores WHERE scorer = ? AND query = ? ORDER BY digest",
+                (scorer, query),
+            )
+            pairs = np.fromiter(cursor, dtype=[("digest", np.int64), ("score", np.float64)])
+        return pairs["digest"].copy(), pairs["score"].copy()
+
+    def verify(self) -> None:
+        """Read everything; IntegrityError if the database is damaged."""
+        with self._lock, self._explained():
+            found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+
+    def count(self, scorer: str | None = None) -> int:
+        """How many scores are kept, of one scorer or of all."""
+        with self._lock, self._explained():
+            if scorer is None:
+                return int(column(self._connection, "SELECT count(*) FROM scores")[0])
+            number = _number(self._connection, "scorers", scorer)
+            sql = "SELECT count(*) FROM scores WHERE scorer = ?"
+            return int(column(self._connection, sql, (number,))[0])
+
+
+class CachedScorer:
+    """Exact scores of rows of a snapshot with a query; what was paid for before is free.
+
+    Parameters
+    ----------
+    models : Models
+        Whose scorer is asked; one thread at a time.
+    snapshot : Snapshot
+    keys : int64 array (N,)
+        Of the rows.
+    query : str
+    cache : ScoreCache
+        Where every answer is kept at once.
+
+    Attributes
+    ----------
+    calls : int
+        Pairs that the scorer was asked for so far.
+    seconds : float
+        How long it took.
+    """
+
+    def __init__(
+        self, models: Models, snapshot: Snapshot, keys: IntArray, query: str, cache: ScoreCache
+    ) -> None:
+        self.calls, self.seconds = 0, 0.0
+        self._models, self._snapshot, self._keys = models, snapshot, keys
+        self._query, self._cache = query, cache
+
+    def __call__(self, rows: IntArray) -> FloatArray:
+        """The scores (n,) of n rows; ScorerError if the scorer fails."""
+        texts = self._snapshot.texts(self._keys[rows])
+        digests, first, which = np.unique(
+            text_digests(texts), return_index=True, return_inverse=True
+        )  # equal texts are paid for once
+        name = self._models.scorer_name
+        scores = self._cache.get(name, self._query, digests)
+        unpaid = np.flatnonzero(np.isnan(scores))
+        unpaid = unpaid[np.argsort(first[unpaid])]
+        step = self._models.batch_size
+        for start in range(0, len(unpaid), step):
+            batch = unpaid[start : start + step]
+            began = time.perf_counter()
+            scores[batch] = self._models.score([(self._query, texts[i]) for i in first[batch]])
+            self.seconds += time.perf_counter() - began
+            self.calls += len(batch)
+            self._cache.put(name, self._query, digests[batch], scores[batch])
+        return np.asarray(scores[which])
+
+
+def _with_tables(connection: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        with transaction(connection):
+            for table in _TABLES:
+                connection.execute(table)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _number(connection: sqlite3.Connection, table: str, name: str) -> int:
+    """The number that a scorer or query goes by, -1 when it has none."""
+    row = connection.execute(f"SELECT number FROM {table} WHERE name = ?", (name,)).fetchone()
+    return -1 if row is None else int(row[0])
+
+
+def _number_or_new(connection: sqlite3.Connection, table: str, name: str) -> int:
+    connection.execute(f"INSERT OR IGNORE INTO {table} (name) VALUES (?)", (name,))
+    return _number(connection, table, name)

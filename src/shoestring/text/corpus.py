@@ -1,0 +1,230 @@
+"""Files of running text as one corpus: which files, how much text, how long reading it takes.
+
+A long job puts :meth:`Corpus.identity` into the settings of its run folder, so that it is not
+resumed on other text. It reads all of the corpus within its minutes (:meth:`Corpus.read`), or the
+fraction of the documents that fits (:func:`affordable_fraction`, then :func:`drawn`).
+
+Files are told apart by path, size and time of change, as reading them all would take long. Rates
+are seconds per byte of text; a compressed file has :data:`COMPRESSION` times its size in text.
+
+Not covered: texts in memory; the fraction of what comes through a pipe, which can be read once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from shoestring.artifacts import digest
+from shoestring.jobs import Clock, too_short
+from shoestring.text.documents import Document, read_documents, text_files
+from shoestring.text.files import ending_of
+
+COMPRESSION = 3  # of English and Chinese text by gzip, roughly
+LEAST_FRACTION = 0.01  # of the documents; with less nothing is worth training
+TIMED_S = 2.0  # of reading, before it is known how long the rest takes
+PROBE_FILES, PROBE_S = 3, 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    r"""Files that are read as documents.
+
+    Parameters
+    ----------
+    files : tuple of Path
+    text : str
+        Column of the text, for records.
+    wrapped : bool
+        In plain text a paragraph ends at an empty line, not at every line.
+
+    Examples
+    --------
+    >>> file = getfixture("tmp_path") / "rain.txt"
+    >>> _ = file.write_text("It rains.\nIt pours.\n")
+    >>> corpus = Corpus.of([file])
+    >>> corpus.n_bytes, list(corpus.read(Clock(), "rain", progress=False))
+    (20, [['It rains.'], ['It pours.']])
+    """
+
+    files: tuple[Path, ...]
+    text: str = "text"
+    wrapped: bool = False
+
+    @classmethod
+    def of(
+        cls, paths: Iterable[str | Path], text: str = "text", *, wrapped: bool = False
+    ) -> Corpus:
+        """The corpus of files and folders; the errors of :func:`text_files`."""
+        return cls(tuple(text_files(paths)), text, wrapped)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the files on the disk."""
+        return sum(file.stat().st_size for file in self.files)
+
+    @property
+    def text_bytes(self) -> int:
+        """Size of the text in them, estimated where they are compressed."""
+        return sum(file.stat().st_size * _expansion(file) for file in self.files)
+
+    def identity(self) -> dict[str, object]:
+        """What tells this corpus from others, for the settings of a run: small, fit for JSON.
+
+        Examples
+        --------
+        >>> file = getfixture("tmp_path") / "rain.txt"
+        >>> _ = file.write_text("It rains.")
+        >>> Corpus.of([file]).identity()
+        {'files': '1 of 9 bytes in all (...)', 'text': 'text', 'wrapped': False}
+        """
+        stats = [(str(file.resolve()), file.stat()) for file in self.files]
+        found = digest(json.dumps([[name, s.st_size, s.st_mtime_ns] for name, s in stats]))
+        files = f"{len(stats)} of {self.n_bytes:,} bytes in all ({found[:12]})"
+        return {"files": files, "text": self.text, "wrapped": self.wrapped}
+
+    def documents(
+        self, file: Path, on_bytes: Callable[[int], object] = lambda n_bytes: None
+    ) -> Iterator[Document]:
+        """The documents of one of the files, as :func:`read_documents`."""
+        reading = read_documents(file, self.text, wrapped=self.wrapped, on_bytes=on_bytes)
+        with closing(reading) as documents:
+            yield from documents
+
+    def read(self, clock: Clock, what: str, *, progress: bool = True) -> Iterator[Document]:
+        """Read all documents within the time of a clock, with a progress bar.
+
+        Whatever the caller does with a document counts as time of reading.
+
+        Parameters
+        ----------
+        clock : Clock
+        what : str
+            What is made of the text, for the bar.
+        progress : bool
+            Show the bar on standard error, if that is a terminal.
+
+        Raises
+        ------
+        BudgetError
+            As soon as the rest cannot be read in the time that is left.
+        StorageError, FormatError
+            As :func:`read_documents`.
+        """
+        total, began = self.n_bytes, clock.used_s
+        n_read = n_checked = 0
+
+        def count(n_bytes: int) -> None:
+            nonlocal n_read
+            n_read += n_bytes
+            bar.update(n_bytes)
+
+        disable = None if progress else True  # None: where there is no terminal
+        with tqdm(total=total, desc=what, unit="B", unit_scale=True, disable=disable) as bar:
+            for file in self.files:
+                for document in self.documents(file, count):
+                    yield document
+                    if n_read > n_checked:  # once for each block of the file
+                        n_checked = n_read
+                        _check_time(clock, began, n_read, total)
+
+
+def _check_time(clock: Clock, began: float, n_read: int, total: int) -> None:
+    used_s = clock.used_s
+    left_s, spent = clock.seconds - used_s, used_s - began
+    needed = spent * max(0, total - n_read) / n_read
+    if left_s <= 0 or (spent > TIMED_S and needed > left_s):
+        reading = f"Reading {total / 1e6:,.1f} MB alone"
+        raise too_short(reading, spent + needed, 1.1 * (used_s + needed), "or less text")
+
+
+def affordable_fraction(
+    corpus: Corpus, process: Callable[[Document], object], clock: Clock, share: float = 1.0
+) -> float:
+    """The fraction of the documents that can be read and processed in time.
+
+    The first documents of some files are timed. All documents have to be read, as only the one
+    behind another tells where that one ends; those that are drawn are processed.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    process : callable
+        What is done with a document that is drawn.
+    clock : Clock
+    share : float
+        Of the time left, for reading.
+
+    Returns
+    -------
+    float
+        From :data:`LEAST_FRACTION` to 1; 1 without a time limit, and for pipes.
+
+    Raises
+    ------
+    BudgetError
+        If it would be less.
+
+    Notes
+    -----
+    Cost: about a second; less for small files, none without a time limit.
+    """
+    if clock.seconds == math.inf or not all(file.is_file() for file in corpus.files):
+        return 1.0
+    rates = _seconds_per_byte(corpus, process, clock)
+    read_s, process_s = (corpus.text_bytes * rate for rate in rates)
+    fraction = (share * clock.left_s - read_s) / process_s
+    if fraction < LEAST_FRACTION:
+        needed = read_s + LEAST_FRACTION * process_s
+        reading = f"Reading {LEAST_FRACTION:.0%} of {corpus.n_bytes / 1e6:,.1f} MB"
+        raise too_short(reading, needed, clock.used_s + needed / share, "or fewer files")
+    return min(1.0, fraction)
+
+
+def _seconds_per_byte(
+    corpus: Corpus, process: Callable[[Document], object], clock: Clock
+) -> tuple[float, float]:
+    """Time to read a byte of text, and to process it, measured on some of the files."""
+    n_bytes = read_s = process_s = 1e-9
+    probed = corpus.files[:: max(1, -(-len(corpus.files) // PROBE_FILES))]
+    for file in probed:
+        began = now = clock.used_s
+        for document in corpus.documents(file):
+            read_at = clock.used_s
+            process(document)
+            read_s, now = read_s + read_at - now, clock.used_s
+            process_s += now - read_at
+            n_bytes += sum(len(part.encode("utf-8", "surrogatepass")) for part in document)
+            if now - began > PROBE_S / len(probed):
+                break
+    return read_s / n_bytes, process_s / n_bytes
+
+
+def _expansion(file: Path) -> int:
+    ending, packed = ending_of(file)
+    return COMPRESSION if packed or ending == ".zip" else 1
+
+
+def drawn(documents: Iterable[T], fraction: float, *seed: int) -> Iterator[T]:
+    """A random sample of documents; a larger fraction has all of a smaller one.
+
+    Examples
+    --------
+    >>> few, more = (list(drawn(range(50), fraction, 0)) for fraction in (0.1, 0.2))
+    >>> few, set(few) < set(more)
+    ([2, 3, 11, 13, 20, 48], True)
+    """
+    if fraction >= 1:
+        return iter(documents)
+    draw = np.random.default_rng(seed).random
+    return (document for document in documents if draw() < fraction)

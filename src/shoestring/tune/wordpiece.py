@@ -1,0 +1,127 @@
+"""A WordPiece tokenizer for one's own text: the same text gives the same tokenizer.
+
+The trainer of ``tokenizers`` numbers the letters inside words in the random order of a hash table
+and breaks ties between merges by these numbers; here they are given to it in sorted order.
+
+Not covered: byte-level and unigram tokenizers.
+"""
+
+from __future__ import annotations
+
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers.trainers import WordPieceTrainer
+
+from shoestring.errors import FormatError, ParameterError
+
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+"""BERT's special tokens, under the names that transformers has for them."""
+
+COVERAGE = 0.9995  # of the characters; rarer ones are unknown, as for SentencePiece
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: int, *, lower_case: bool) -> Tokenizer:
+    """Train a WordPiece tokenizer with BERT's normaliser and pre-tokeniser.
+
+    Parameters
+    ----------
+    texts : sequence of str
+    vocabulary : int
+        Maximum number of pieces, special ones included.
+    lower_case : bool
+        Lower-case letters; accents stay (BERT drops them).
+
+    Raises
+    ------
+    ParameterError
+        If the texts have more characters than the vocabulary has room for.
+    """
+    rules = normalizers.BertNormalizer(strip_accents=False, lowercase=lower_case)
+    alphabet, inner = _alphabet(texts, rules)
+    special = list(SPECIAL.values())
+    trainer = WordPieceTrainer(
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=[*special, *(f"##{char}" for char in inner)],
+        show_progress=False,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+    )
+    tokenizer = _bert(models.WordPiece({}, unk_token="[UNK]"), rules)
+    tokenizer.train_from_iterator(texts, trainer)
+    pieces = tokenizer.get_vocab()
+    if len(pieces) > vocabulary:
+        want = f"at least {len(pieces):,}, the characters of this text"
+        raise ParameterError.of("vocabulary", "tune mlm", want, vocabulary)
+    # Build it again: the letters inside words are not special tokens.
+    tokenizer = _bert(models.WordPiece(pieces, unk_token="[UNK]"), rules)
+    tokenizer.add_special_tokens(special)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, pieces[name]) for name in ("[CLS]", "[SEP]")],
+    )
+    return tokenizer
+
+
+def _bert(model: Any, rules: Any) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = rules
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def _alphabet(texts: Sequence[str], rules: Any) -> tuple[list[str], list[str]]:
+    """The most frequent characters, nearly all of the text; those of them inside words."""
+    counts: Counter[str] = Counter()
+    pairs: set[tuple[str, str]] = set()
+    for text in texts:
+        normal = rules.normalize_str(text)
+        counts.update(normal)
+        pairs.update(pairwise(normal))
+    for char in [char for char in counts if char.isspace()]:
+        del counts[char]
+    ranked = sorted(counts, key=lambda char: (-counts[char], char))
+    covered = np.cumsum([counts[char] for char in ranked])
+    alphabet = ranked[: 1 + int(np.searchsorted(covered, COVERAGE * counts.total()))]
+    in_words = {char for char in counts if not _stands_alone(char)}
+    inner = {b for a, b in pairs if a in in_words and b in in_words}
+    return alphabet, sorted(inner & set(alphabet))
+
+
+def _stands_alone(char: str) -> bool:
+    """Whether BERT's pre-tokeniser makes it a word of its own."""
+    return unicodedata.category(char).startswith("P") or char in string.punctuation
+
+
+def n_ids(tokenizer: Tokenizer) -> int:
+    """One more than the largest id: some vocabularies have gaps, or a piece twice."""
+    return 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
+
+
+def special_ids(tokenizer: Tokenizer, file: Path) -> dict[str, int]:
+    """The ids of BERT's special tokens; FormatError naming ``file`` if one is missing."""
+    pieces = tokenizer.get_vocab(with_added_tokens=True)
+    for name in SPECIAL.values():
+        if name not in pieces:
+            raise FormatError(
+                f"the tokenizer lacks {name}, which masked-language modelling of a BERT needs. "
+                "Name a BERT's folder.",
+                file=file,
+            )
+    return {name: pieces[name] for name in SPECIAL.values()}

@@ -1,0 +1,124 @@
+"""Activations of more than one word: of a word in its sentence, of a whole text.
+
+The weights of a trained model are one row of K activations for each word as a context (rows 0 to
+V - 1) and one for each word as a target (rows V to 2 V - 1). Vectors of other tools have a single
+block that serves as both.
+
+- **Static** (``flyvec/core.py``): the target row of the word.
+- **In context** (Liang et al., arXiv 2101.06887, section 2): the target row plus the context rows
+  of the words around it in a window of W tokens, each as often as it occurs. Words that are not in
+  the vocabulary add nothing; at the ends of a sentence the window is cut off. Context rows are
+  taken times a weight (ours; 1 is the paper's plain sum).
+- **A text**: the weighted mean of the target rows of its words (ours; the paper has none).
+
+Sums are float64 in the order of the tokens. The code is the top k of the activations.
+
+Letters: V words, K neurons, W window, N texts, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from shoestring.errors import ParameterError
+from shoestring.types import IntArray
+
+Activations = NDArray[np.float32]
+
+
+def check_context_weight(weight: object) -> float | None:
+    """See that words around another can have that weight."""
+    if weight is None:
+        return None
+    number = isinstance(weight, int | float | np.floating) and not isinstance(weight, bool)
+    if not number or not 0 <= float(weight) < np.inf:  # type: ignore[arg-type]
+        hint = "0 leaves codes as they are without a context."
+        want = "None or a number of at least 0"
+        raise ParameterError.of("context_weight", "BinaryVectors", want, weight, hint)
+    return float(weight)  # type: ignore[arg-type]
+
+
+def rows_in_context(
+    ids: Sequence[int], position: int, window: int, first_target: int, context_weight: float = 1.0
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The rows of the weights that a word in its sentence is the sum of, and their weights.
+
+    The target is in the middle of the window; -1 is not in the vocabulary and adds nothing, so
+    there may be no row. ``first_target`` is V, or 0 where one block of rows serves for both.
+
+    Examples
+    --------
+    >>> rows_in_context([7, 3, -1, 5, 9], 1, window=5, first_target=10, context_weight=0.5)
+    (array([ 7, 13,  5]), array([0.5, 1. , 0.5]))
+    """
+    start = position - window // 2
+    around = range(max(0, start), min(len(ids), start + window))
+    places = [at for at in around if ids[at] >= 0]
+    rows = [ids[at] + (first_target if at == position else 0) for at in places]
+    weights = [1.0 if at == position else context_weight for at in places]
+    return np.array(rows, dtype=np.int64), np.array(weights, dtype=np.float64)
+
+
+def text_weights(counts: IntArray) -> NDArray[np.float64]:
+    """The weight of each word in the code of a text: 1 / sqrt(count), float64 (V,).
+
+    Of seven weightings (none, log(1/p), its square, a / (a + p) for three a, 1/p) it found the most
+    judged texts among 100 of SciFact and Cranfield.
+
+    Notes
+    -----
+    Recall at 100 with 1,024 neurons and 64 active (SciFact, Cranfield): 0.42 and 0.39, against 0.27
+    and 0.24 with equal weights; a / (a + p) with a = 0.0001 (Arora et al., ICLR 2017) had 0.40 and
+    0.36, and was better by 0.02 on the similarity of sentences (STS benchmark).
+    """
+    return np.asarray(1 / np.sqrt(np.maximum(counts, 1)))
+
+
+def zipf_counts(n_words: int) -> IntArray:
+    """Counts that words have by Zipf's law where only their order is known, int64 (V,)."""
+    return 1 + np.int64(1 << 30) // np.arange(1, n_words + 1, dtype=np.int64)
+
+
+def sum_rows(
+    activations: Activations,
+    rows: IntArray,
+    starts: IntArray,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Weighted sums of rows, float64 (N, K); zeros where there is no row.
+
+    Parameters
+    ----------
+    activations : float32 array (R, K)
+        May be memory-mapped.
+    rows, weights : int64 array (T,), float64 array (T,)
+        Rows to add and the weight of each, by default 1, one sum after the other.
+    starts : int64 array (N + 1,)
+        Sum i has ``rows[starts[i] : starts[i + 1]]``.
+
+    Examples
+    --------
+    >>> activations = np.array([[1, 2], [3, 4], [5, 6]], dtype=np.float32)
+    >>> sum_rows(activations, np.array([0, 2, 1]), np.array([0, 2, 2, 3]))
+    array([[6., 8.],
+           [0., 0.],
+           [3., 4.]])
+    """
+    sums = np.zeros((len(starts) - 1, activations.shape[1]))
+    if weights is None:
+        weights = np.ones(len(rows))
+    _sum(activations.view(np.ndarray), rows, starts, weights, sums)  # numba knows no memory map
+    return sums
+
+
+@njit(nogil=True, cache=True)
+def _sum(activations: Any, rows: Any, starts: Any, weights: Any, sums: Any) -> None:
+    for i in range(len(sums)):
+        for t in range(starts[i], starts[i + 1]):
+            for mu in range(sums.shape[1]):
+                sums[i, mu] += weights[t] * activations[rows[t], mu]

@@ -1,0 +1,283 @@
+"""Word vectors from counts: co-occurrences, positive pointwise mutual information, truncated SVD.
+
+Two tokens of a sentence that are d <= R places apart occur together with the weight 1/d (GloVe,
+Pennington et al., EMNLP 2014); a skipped token keeps its place. With c_ij the sum of the weights,
+r_i its row sums and q_j proportional to r_j^a, a = 0.75 (Levy, Goldberg & Dagan, TACL 2015):
+
+    M_ij = max(0, log c_ij - log r_i - log q_j)                     M ~ U S V^T, D components
+
+The vector of a word is its row of U, without the singular values ("eigenvalue weighting 0" of the
+same paper), that of a context its row of V.
+
+How it is computed. The rows of c are counted some hundred at a time in a dense array, and only what
+is left of them in M is kept: at most ``MAX_CONTEXTS`` contexts of a word, those with the largest M.
+The SVD is the randomised one (Halko, Martinsson & Tropp, SIAM Review 2011, algorithms 4.4 and 5.1).
+Rows are counted, and columns of products are summed, each in a fixed order and by one thread: the
+result has the same bits for any number of threads, and blocks can be counted in any order.
+
+A fraction of the sentences can be counted in place of all: each is drawn or not by a hash (the
+mixer of splitmix64) of its number and the seed, so that the sample is spread over the corpus and a
+larger fraction has all that is in a smaller one.
+
+Not covered: shifted PMI (k > 1 negative samples), sub-sampling of frequent words, deleting rare
+words before windows are made; docs/log.md says what they gave.
+
+Letters: T tokens, S sentences, V words, R radius of the window, N entries of M, D components.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from shoestring.parallel import KernelPool
+from shoestring.types import IntArray
+
+CONTEXT_POWER = 0.75  # a: below 1 takes rare contexts for more frequent than they are
+MAX_CONTEXTS = 1000  # of a word: 8 bytes each
+BLOCK_BYTES = 1 << 24  # of dense counts, for each thread
+
+Vectors = NDArray[np.float32]
+Columns: TypeAlias = "NDArray[np.uint16] | NDArray[np.int32]"
+Block: TypeAlias = tuple[IntArray, Columns, Vectors]  # entries of each row; SparseRows'
+
+_exact = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+@dataclass(frozen=True, slots=True)
+class SparseRows:
+    """A matrix (V, V) of which only entries that are not 0 are kept, row by row.
+
+    Parameters
+    ----------
+    starts : int64 array (V + 1,)
+        Row i has the entries starts[i] to starts[i + 1] - 1.
+    columns : uint16 or int32 array (N,)
+        Ascending in each row.
+    values : float32 array (N,)
+    """
+
+    starts: IntArray
+    columns: Columns
+    values: Vectors
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+
+class PmiBlocks:
+    """M in blocks of rows, each counted alone.
+
+    Parameters
+    ----------
+    ids : int32 array (T,)
+        Words 0 to V - 1, -1 where one is skipped; may be memory-mapped.
+    offsets : int64 array (S + 1,)
+        Where sentences begin, with a leading 0 and a trailing T.
+    n_words : int
+        V.
+    radius : int
+        R, places on each side.
+    max_contexts : int
+        Maximum number of entries of a row.
+    sample_fraction : float
+        Fraction of the sentences that are counted.
+    seed : int
+        Decides which sentences a fraction has.
+    context_sums : float64 array (V,), optional
+        r, where it is known already.
+
+    Notes
+    -----
+    Cost: 2 R T additions, and 8 V^2 / ``BLOCK_BYTES`` readings of ``ids``. Memory: that of M, at
+    most 8 ``max_contexts`` V bytes, and ``BLOCK_BYTES`` for each thread, whatever T is.
+
+    Examples
+    --------
+    >>> ids, offsets = np.array([0, 1, 2, 0, 1, 2, 3, 2], dtype=np.int32), np.array([0, 3, 5, 8])
+    >>> pmi = PmiBlocks(ids, offsets, n_words=4, radius=2)
+    >>> matrix = joined(pmi.count_blocks(0, pmi.n_blocks, KernelPool()), n_words=4)
+    >>> matrix.columns[matrix.starts[0] : matrix.starts[1]]  # 0 with 1 more often than by chance
+    array([1], dtype=uint16)
+    """
+
+    def __init__(
+        self,
+        ids: NDArray[np.int32],
+        offsets: IntArray,
+        n_words: int,
+        *,
+        radius: int,
+        max_contexts: int = MAX_CONTEXTS,
+        sample_fraction: float = 1.0,
+        seed: int = 0,
+        context_sums: NDArray[np.float64] | None = None,
+    ) -> None:
+        self.ids, self.offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no
+        self.n_words, self.radius, self.max_contexts = n_words, radius, max_contexts  # memory map
+        self.sample_fraction = sample_fraction
+        self.key = np.random.default_rng([seed, n_words]).integers(1 << 63, dtype=np.uint64)
+        self.n_blocks = -(-8 * n_words * n_words // BLOCK_BYTES)
+        self.context_sums = np.zeros(n_words) if context_sums is None else context_sums
+        if context_sums is None:
+            _row_sums(self.ids, self.offsets, radius, sample_fraction, self.key, self.context_sums)
+        powers = self.context_sums**CONTEXT_POWER * (self.context_sums > 0)
+        with np.errstate(divide="ignore"):  # a word without a neighbour has no entry to use it for
+            logs = np.log(self.context_sums)
+        self._log_columns = CONTEXT_POWER * logs - np.log(max(powers.sum(), 1e-300))
+
+    def rows(self, block: int) -> range:
+        """The rows of a block: every ``n_blocks``-th word, so that each has frequent ones."""
+        return range(block, self.n_words, self.n_blocks)
+
+    def count_blocks(
+        self, first: int, last: int, pool: KernelPool, n_sentences: int | None = None
+    ) -> list[Block]:
+        """Count blocks ``first`` to ``last - 1``, one in each thread, perhaps on few sentences."""
+        found: list[Any] = [None] * (last - first)
+
+        def count(number: int, begin: int, end: int) -> None:
+            for i in range(begin, end):
+                found[i] = self._count(first + i, n_sentences)
+
+        pool.run(count, len(found))
+        return found
+
+    def _count(self, block: int, n_sentences: int | None) -> Block:
+        rows = np.array(self.rows(block))
+        row_of = np.full(self.n_words, -1, dtype=np.int32)
+        row_of[rows] = np.arange(len(rows), dtype=np.int32)
+        together = np.zeros((len(rows), self.n_words))
+        offsets = self.offsets if n_sentences is None else self.offsets[: n_sentences + 1]
+        _count(self.ids, offsets, self.radius, self.sample_fraction, self.key, row_of, together)
+        with np.errstate(divide="ignore"):
+            log_rows = np.log(together.sum(axis=1))
+        sizes = _keep_positive(together, log_rows, self._log_columns, self.max_contexts)
+        columns = empty_columns(sizes.sum(), self.n_words)
+        values = np.empty(sizes.sum(), dtype=np.float32)
+        _gather(together, sizes, columns, values)
+        return sizes, columns, values
+
+
+def joined(blocks: list[Block], n_words: int) -> SparseRows:
+    """All blocks' rows in the order of the words; the list is emptied."""
+    n_blocks = len(blocks)
+    sizes = np.zeros(n_words + 1, dtype=np.int64)
+    for block, (of_rows, _, _) in enumerate(blocks):
+        sizes[1 + block :: n_blocks] = of_rows
+    starts = np.cumsum(sizes)
+    columns = empty_columns(starts[-1], n_words)
+    values = np.empty(starts[-1], dtype=np.float32)
+    for block in reversed(range(n_blocks)):
+        of_rows, block_columns, block_values = blocks.pop()  # so that not all is in memory twice
+        begin = 0
+        for row, size in zip(range(block, n_words, n_blocks), of_rows, strict=True):
+            part = slice(starts[row], starts[row] + size)
+            columns[part] = block_columns[begin : begin + size]
+            values[part] = block_values[begin : begin + size]
+            begin += size
+    return SparseRows(starts, columns, values)
+
+
+@njit(inline="always", **_exact)
+def _is_drawn(sentence: int, fraction: float, key: np.uint64) -> bool:
+    """Whether a sentence is in the sample; with a fraction of 1 all are."""
+    if fraction >= 1.0:
+        return True
+    mixed = np.uint64(sentence) * np.uint64(0x9E3779B97F4A7C15) + key
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return bool(np.float64(mixed >> np.uint64(11)) * 2.0**-53 < fraction)
+
+
+def empty_columns(n: int, n_words: int) -> Columns:
+    """An array for n columns, of two bytes each where there are few enough words."""
+    return np.empty(n, np.uint16) if n_words <= 1 << 16 else np.empty(n, np.int32)
+
+
+@njit(**_exact)
+def _row_sums(
+    ids: NDArray[np.int32], offsets: IntArray, radius: int, fraction: float, key: Any, sums: Any
+) -> None:
+    for s in range(len(offsets) - 1):
+        if not _is_drawn(s, fraction, key):
+            continue
+        for t in range(offsets[s], offsets[s + 1]):
+            if ids[t] < 0:
+                continue
+            for u in range(t + 1, min(t + radius + 1, offsets[s + 1])):
+                if ids[u] >= 0:
+                    sums[ids[t]] += 1.0 / (u - t)
+                    sums[ids[u]] += 1.0 / (u - t)
+
+
+@njit(**_exact)
+def _count(
+    ids: NDArray[np.int32],
+    offsets: IntArray,
+    radius: int,
+    fraction: float,
+    key: Any,
+    row_of: NDArray[np.int32],
+    together: NDArray[np.float64],
+) -> None:
+    """Add up c for the words that have a row."""
+    weights = 1.0 / np.arange(1, radius + 1)
+    for s in range(len(offsets) - 1):
+        if not _is_drawn(s, fraction, key):
+            continue
+        begin, end = offsets[s], offsets[s + 1]
+        for t in range(begin, end):
+            if ids[t] < 0 or row_of[ids[t]] < 0:
+                continue
+            row = together[row_of[ids[t]]]
+            for u in range(max(begin, t - radius), t):
+                if ids[u] >= 0:
+                    row[ids[u]] += weights[t - u - 1]
+            for u in range(t + 1, min(end, t + radius + 1)):
+                if ids[u] >= 0:
+                    row[ids[u]] += weights[u - t - 1]
+
+
+@njit(**_exact)
+def _keep_positive(
+    together: NDArray[np.float64],
+    log_rows: NDArray[np.float64],
+    log_columns: NDArray[np.float64],
+    max_contexts: int,
+) -> IntArray:
+    """Turn counts to M in place, all but the largest entries of a row to 0; how many are left."""
+    sizes = np.zeros(len(together), dtype=np.int64)
+    for i in range(len(together)):
+        row = together[i]
+        for j in range(len(row)):
+            if row[j] > 0:
+                row[j] = max(0.0, np.log(row[j]) - log_rows[i] - log_columns[j])
+                sizes[i] += row[j] > 0
+        if sizes[i] > max_contexts:
+            ordered = np.sort(row)
+            least = ordered[len(row) - max_contexts]
+            equal = max_contexts - np.sum(row > least)  # of the equal ones the first
+            for j in range(len(row)):
+                if row[j] == least and equal > 0:
+                    equal -= 1
+                elif row[j] <= least:
+                    row[j] = 0.0
+            sizes[i] = max_contexts
+    return sizes
+
+
+@njit(**_exact)
+def _gather(dense: NDArray[np.float64], sizes: IntArray, columns: Columns, values: Vectors) -> None:
+    end = 0
+    for i in range(len(dense)):
+        if sizes[i]:
+            for j in range(dense.shape[1]):
+                if dense[i, j] > 0:
+                    columns[end], values[end] = j, dense[i, j]
+                    end += 1

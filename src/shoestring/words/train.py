@@ -1,0 +1,129 @@
+"""From text to a table of codes: the corpus, the rule, the static codes.
+
+Two rules make the activations of the neurons, and all that follows is the same for both:
+
+- ``counts``: positive PMI, SVD, spherical k-means (:mod:`shoestring.words.counts_rule`); the
+  default, because it learns in a minute from little text.
+- ``published``: the rule of the paper as its code has it (:mod:`shoestring.words.published`).
+
+Both keep a time limit, which the reading of the text is part of: ``counts`` uses a sample of the
+sentences then, ``published`` shorter epochs. What takes longer than a minute is kept in the run
+folder: the corpus as ids, the counted blocks or the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from shoestring.artifacts import digest
+from shoestring.errors import FormatError, ParameterError
+from shoestring.jobs import Clock, RunFolder
+from shoestring.overlap.codes import MAX_BITS, checked_int
+from shoestring.text.files import check_readable, decoded_lines, open_unpacked
+from shoestring.words.bioword import Weights
+from shoestring.words.corpus import EncodedCorpus
+from shoestring.words.counts_rule import CONTEXT_WEIGHT, train_on_counts
+from shoestring.words.intake import corpus_of
+from shoestring.words.pooling import check_context_weight
+from shoestring.words.published import PublishedSettings, train_published
+from shoestring.words.state import SAVE_S
+from shoestring.words.table import CodeTable, check_active
+
+RULES = ("counts", "published")
+CONTEXT_WEIGHTS = {"counts": CONTEXT_WEIGHT, "published": 1.0}  # the paper's is a plain sum
+MAX_WINDOW = 1_001
+
+_READING = ("min_count", "max_share", "skip_top", "phrases", "phrase_threshold", "segmented")
+_AFTERWARDS = ("n_active", "context_weight")  # of the parameters: do not change the training
+_OWNER = "BinaryVectors"
+
+
+def train_table(
+    texts: Any,
+    params: Mapping[str, Any],
+    *,
+    minutes: float | None = None,
+    checkpoint: str | Path | RunFolder | None = None,
+    progress: bool = False,
+) -> CodeTable:
+    """Train words' codes; see :class:`shoestring.words.BinaryVectors` and its ``fit``."""
+    _check(params)
+    clock = Clock(minutes)
+    params = {**params, "lexicon": _words_of(params["lexicon"])}
+    with _run_folder(checkpoint, params) as run:
+        clock.add_used(run.used_s if run else 0.0)
+        reading = {name: params[name] for name in (*_READING, "lexicon")}
+        reading |= {"seed": params["random_state"], "progress": progress}
+        folder = None if run is None else run.path
+        with corpus_of(texts, params["vocab_size"], folder, clock.left_s, **reading) as corpus:
+            corpus.check_window(params["window"])
+            if run is not None and clock.used_s - run.used_s > SAVE_S:
+                run.keep(clock)  # reading it again would take as long
+            weights = _trained(corpus, params, clock=clock, run=run, progress=progress)
+            return CodeTable.of_activations(
+                corpus.words,
+                weights,
+                params["n_active"],
+                corpus.counts,
+                bool(corpus.settings["reading"]["segmented"]),
+                CONTEXT_WEIGHTS[params["rule"]],
+            )
+
+
+def run_settings(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What an interrupted training must have in common with the one that goes on."""
+    lexicon = _words_of(params["lexicon"])
+    settings = {name: value for name, value in params.items() if name not in _AFTERWARDS}
+    return {**settings, "lexicon": None if lexicon is None else digest("\n".join(lexicon))}
+
+
+def _run_folder(
+    checkpoint: str | Path | RunFolder | None, params: Mapping[str, Any]
+) -> AbstractContextManager[RunFolder | None]:
+    if checkpoint is None or isinstance(checkpoint, RunFolder):
+        return nullcontext(checkpoint)
+    return RunFolder.open(Path(checkpoint), run_settings(params), resume=True, what="training")
+
+
+def _check(params: Mapping[str, Any]) -> None:
+    check_context_weight(params["context_weight"])  # it is used where codes in context are made
+    if params["rule"] not in RULES:
+        raise ParameterError.of("rule", _OWNER, f"one of {', '.join(RULES)}", params["rule"])
+    checked_int("n_neurons", params["n_neurons"], 1, MAX_BITS, _OWNER)
+    check_active(params["n_active"], params["n_neurons"])
+    checked_int("random_state", params["random_state"], 0, 1 << 63, _OWNER)
+    window = checked_int("window", params["window"], 3, MAX_WINDOW, _OWNER)
+    if window % 2 == 0:
+        raise ParameterError.of("window", _OWNER, "odd, with the word in the middle", window)
+    _published(params)
+
+
+def _published(params: Mapping[str, Any]) -> PublishedSettings:
+    names = ("n_neurons", "window", "n_epochs", "learning_rate")
+    return PublishedSettings(**{n: params[n] for n in names}, seed=params["random_state"])
+
+
+def _trained(corpus: EncodedCorpus, params: Mapping[str, Any], **options: Any) -> Weights:
+    arrays = corpus.ids, corpus.offsets, corpus.counts
+    if params["rule"] == "published":
+        return train_published(*arrays, _published(params), **options).weights
+    options |= {"n_neurons": params["n_neurons"], "window": params["window"]}
+    return train_on_counts(*arrays, seed=params["random_state"], **options)
+
+
+def _words_of(lexicon: Iterable[str] | str | Path | None) -> Sequence[str] | None:
+    """The words of a lexicon; those of a file stand first on each line."""
+    if lexicon is None:
+        return None
+    if not isinstance(lexicon, str | Path):
+        return tuple(lexicon)  # it is needed twice
+    path = Path(lexicon)
+    check_readable(path)
+    with open_unpacked(path, path.suffix == ".gz") as stream:
+        words = [line.split()[0] for line in decoded_lines(stream, str(path)) if line.strip()]
+    if not words:
+        raise FormatError("there is no word in the lexicon.", file=path)
+    return words

@@ -1,0 +1,63 @@
+"""Rows of numbers and of packed bits answer the rounds alike."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoestring.search.features import nearness, numbers, product, sums
+
+
+@given(st.integers(0, 40), st.integers(1, 9), st.integers(0, 2**32))
+def test_packed_rows_equal_the_same_bits_as_numbers(n_rows: int, n_bytes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    packed = rng.integers(256, size=(n_rows, n_bytes), dtype=np.uint8)
+    dense = numbers(packed).astype(np.float32)
+    weights = rng.normal(size=8 * n_bytes)
+    outs = np.full((2, n_rows), np.nan, np.float32)
+    for rows, out in zip((packed, dense), outs, strict=True):
+        product(rows, weights, out)
+    np.testing.assert_allclose(*outs, atol=1e-4)
+    assert np.array_equal(sums(packed)[0], sums(dense)[0])
+    assert sums(packed)[1] == sums(dense)[1]
+
+
+def test_nearness_of_codes_is_the_shared_bits_over_those_of_a_code() -> None:
+    rng = np.random.default_rng(0)
+    bits = np.zeros((50, 400), np.uint8)
+    for row in bits[:49]:  # the last text has no known word
+        row[rng.choice(400, 50, replace=False)] = 1
+    codes, out = np.packbits(bits, axis=1, bitorder="little"), np.empty(50, np.float32)
+    for query in (codes[7], codes[49]):
+        nearness(codes, query, out)
+        shared = (numbers(query) & bits).sum(axis=1)
+        assert np.array_equal(out, shared.astype(np.float32) / np.float32(50))  # to the last bit
+    assert not out.any()
+
+
+def test_a_product_is_the_same_whatever_the_rows_around(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    np.save(
+        tmp_path / "codes.npy", np.random.default_rng(1).integers(256, size=(999, 50), dtype="u1")
+    )
+    mapped = np.load(tmp_path / "codes.npy", mmap_mode="r")
+    weights = np.random.default_rng(2).normal(size=400)
+    whole, parts = np.empty(999, np.float32), np.empty(999, np.float32)
+    product(mapped, weights, whole)
+    for start in range(0, 999, 100):
+        product(mapped[start : start + 100], weights, parts[start : start + 100])
+    assert np.array_equal(whole, parts)
+
+
+@pytest.mark.slow
+def test_a_product_with_a_million_codes_takes_less_than_a_quarter_of_a_second() -> None:
+    import time
+
+    codes = np.random.default_rng(0).integers(256, size=(1_000_000, 50), dtype=np.uint8)
+    out, weights = np.empty(len(codes), np.float32), np.random.default_rng(1).normal(size=400)
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        product(codes, weights, out)
+        seconds.append(time.perf_counter() - began)
+    print(f"1,000,000 codes of 400 bits: {1000 * min(seconds):.0f} ms")
+    assert min(seconds) < 0.25

@@ -1,0 +1,479 @@
+"""What can go wrong around the engine: scorers, input, damage, kill -9. The index works afterwards.
+
+Run as a program this file is a build that a test kills; every pair it pays for goes to a log first.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shoestring import SearchIndex, score_with
+from shoestring.errors import (
+    FormatError,
+    IntegrityError,
+    ParameterError,
+    ScorerError,
+    ShoestringError,
+    ShoestringWarning,
+    StorageError,
+)
+from shoestring.models import LsaEncoder
+from shoestring.search import database
+from shoestring.search.score_cache import ScoreCache
+
+no_fsync = pytest.mark.usefixtures("no_fsync")
+
+BATCH = 4
+KILLED_CALLS = 300  # of each life
+ITEMS = [
+    {"id": f"r{i}", "text": f"{colour} {thing} number{i}"}
+    for i, (colour, thing) in enumerate(
+        (colour, thing)
+        for colour in ("red", "blue", "green", "white", "black", "brown")
+        for thing in (
+            "hat",
+            "shoe",
+            "sock",
+            "scarf",
+            "glove",
+            "belt",
+            "coat",
+            "shirt",
+            "cap",
+            "tie",
+        )
+    )
+]
+
+
+def closeness(query: str, text: str) -> float:
+    return len(set(query) & set(text)) + len(text) / 100
+
+
+class Faulty:
+    """A function on batches of pairs that keeps account, and breaks when told to."""
+
+    def __init__(self, fault: str = "", after: int = 10**9) -> None:
+        self.fault, self.after = fault, after
+        self.answered: Counter[tuple[str, str]] = Counter()
+        self.n_batches = 0
+
+    def __call__(self, pairs: list[tuple[str, str]]) -> list[float]:
+        self.n_batches += 1
+        scores = [closeness(*pair) for pair in pairs]
+        if self.n_batches > self.after:
+            if self.fault == "raises":
+                raise ConnectionError("the service is away")
+            return scores[:-1] if self.fault == "length" else [*scores[:-1], float("nan")]
+        self.answered.update(pairs)
+        return scores
+
+    @property
+    def scorer(self) -> Any:
+        return score_with(self, name="closeness", batch_size=BATCH)
+
+
+def build(path: Path, records: Any = ITEMS, scorer: Any = None, **options: Any) -> SearchIndex:
+    options = {"encoder": "lsa", "progress": False} | options
+    return SearchIndex.build(path, records, scorer=scorer, **options)
+
+
+def assert_works(path: Path, n_records: int = len(ITEMS)) -> None:
+    index = SearchIndex.open(path)
+    hits = index.query("a white scarf", k=100, calls=0)
+    assert len(hits) == len(index) == n_records
+    if n_records == len(ITEMS):
+        assert hits[0].text.startswith("white scarf") or any(hit.exact for hit in hits)
+
+
+# --- scorers that fail
+
+FAULTS = {
+    "raises": "raised ConnectionError on 4 pairs: the service is away",
+    "length": "answered 3 scores for 4 pairs",
+    "nan": "answered nan for 1 of 4 pairs",
+}
+
+
+@no_fsync
+@pytest.mark.parametrize(
+    ("fault", "after"), [("raises", 0), ("raises", 11), ("length", 11), ("nan", 11)]
+)
+def test_a_scorer_that_fails_in_a_build_loses_nothing_that_it_answered(
+    tmp_path: Path, fault: str, after: int
+) -> None:
+    path, broken = tmp_path / "index", Faulty(fault, after)
+    with pytest.raises(ScorerError, match=FAULTS[fault]) as caught:
+        build(path, scorer=broken.scorer, calls=600)
+    assert "\n" not in str(caught.value)
+    assert_works(path)
+    with ScoreCache(path) as cache:
+        assert cache.count() == broken.answered.total()
+        assert cache.count() >= 3 * after
+    whole = Faulty()
+    index = build(path, None, whole.scorer, resume=True, calls=600)
+    paid = whole.answered + broken.answered
+    assert max(paid.values()) == 1
+    assert index.info()["scores_paid"] == paid.total()
+    assert index.info()["anchor_queries"] > 10
+
+
+@no_fsync
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_scorer_that_fails_in_a_query_loses_nothing_that_it_answered(
+    tmp_path: Path, fault: str
+) -> None:
+    path, broken = tmp_path / "index", Faulty(fault, after=2)  # in the midst of a round
+    index = build(path, scorer=broken.scorer)
+    with pytest.raises(ScorerError, match=r"answered|raised"):
+        index.query("a white scarf", calls=120)
+    kept = broken.answered.total()
+    assert kept == 2 * BATCH
+    assert_works(path)
+    broken.after = 10**9
+    hits = index.query("a white scarf", calls=60)
+    assert hits.calls == 60 - kept
+    assert max(broken.answered.values()) == 1
+    assert [hit.score for hit in hits] == sorted(
+        (closeness("a white scarf", item["text"]) for item in ITEMS), reverse=True
+    )[:10]
+
+
+@no_fsync
+def test_a_scorer_that_finds_all_alike_is_searched_in_peace(tmp_path: Path) -> None:
+    for score in (0.0, -3.0, 1e9):
+        scorer = score_with(lambda q, t, score=score: score, name=f"{score}", single=True)
+        for calls in (0, 300):
+            index = build(tmp_path / f"{score}{calls}", scorer=scorer, calls=calls)
+            hits = index.query("a white scarf", k=60, calls=30)
+            assert len({hit.id for hit in hits}) == 60
+            assert all(np.isfinite(hit.score) for hit in hits)
+            np.testing.assert_allclose([hit.score for hit in hits], score, rtol=2e-3, atol=1e-5)
+
+
+# --- input
+
+
+@no_fsync
+@pytest.mark.parametrize(
+    ("name", "content", "error", "message"),
+    [
+        ("absent.jsonl", None, StorageError, "absent.jsonl"),
+        ("empty.jsonl", "", FormatError, "no records"),
+        ("columns.jsonl", '{"body": "x"}\n', FormatError, r"columns.jsonl:1: no column 'text'"),
+        ("broken.jsonl", '{"text": "x"}\n{"te\n', FormatError, r"broken.jsonl:2"),
+        ("latin.txt", b"caf\xe9 au lait\n", FormatError, r"latin.txt:1"),
+    ],
+)
+def test_a_source_that_cannot_be_read_is_named_and_the_next_build_goes_on(
+    tmp_path: Path, name: str, content: Any, error: type[ShoestringError], message: str
+) -> None:
+    path, source = tmp_path / "index", tmp_path / name
+    if content is not None:
+        source.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(error, match=message):
+        build(path, source)
+    build(path, ITEMS, resume=True)
+    assert_works(path)
+    with pytest.raises(error, match=message):
+        SearchIndex.open(path).add(source)
+    assert_works(path)
+
+
+@no_fsync
+def test_no_records_at_all_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="no records"):
+        build(tmp_path / "index", [])
+    assert not (tmp_path / "index").exists()  # nothing half-written: the next try may use the name
+    (tmp_path / "index").mkdir()
+    with pytest.raises(FormatError, match="no records"):
+        build(tmp_path / "index", [])
+    assert not list((tmp_path / "index").iterdir())
+    build(tmp_path / "index", ITEMS)
+    with pytest.raises(ParameterError, match="'records' parameter"):
+        build(tmp_path / "other", None)
+
+
+WORDLESS = ["?!", "🙂🙂", "——。"]
+
+
+@no_fsync
+@pytest.mark.parametrize("on_duplicate", ["error", "replace"])
+def test_texts_of_which_none_has_a_word_are_refused_and_leave_nothing(
+    tmp_path: Path, on_duplicate: str
+) -> None:
+    message = (
+        r"'texts' .* a letter or digit .* Got \['\?!', '🙂🙂', '——。'\] .* Name another encoder"
+    )
+    path, mine = tmp_path / "index", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "scores.sqlite").write_bytes(b"")  # kept from an index before
+    for folder in (path, mine):
+        with pytest.raises(ParameterError, match=message) as caught:
+            build(folder, WORDLESS, on_duplicate=on_duplicate)
+        assert "\n" not in str(caught.value)
+    assert not path.exists()
+    assert [file.name for file in mine.iterdir()] == ["scores.sqlite"]
+    for folder in (path, mine):
+        build(folder)
+        assert_works(folder)
+
+
+@no_fsync
+@pytest.mark.parametrize("word", ["hat", "帽", "7"])
+def test_texts_without_a_word_are_noted_and_found_where_the_scorer_is_asked(
+    tmp_path: Path, word: str
+) -> None:
+    path, said = tmp_path / "index", "4 of 5 new texts without a letter or digit: .*'——。'"
+    with pytest.warns(ShoestringWarning, match=said) as noted:
+        index = build(path, [*WORDLESS, word, "?!"], Faulty().scorer)
+    assert len(noted) == 1
+    assert index.query(word, k=1, calls=0)[0].text == word
+    hits = index.query("🙂", k=1, calls=5)
+    assert (hits[0].text, hits[0].exact, hits.calls) == ("🙂🙂", True, 4)
+    with pytest.warns(ShoestringWarning, match=r"1 of 2 new texts without .*: \['…'\]"):
+        index.add([{"id": "a", "text": "…"}, {"id": "b", "text": "unheard-of"}])
+    assert len(index.query("…", k=10, calls=0)) == 7
+
+
+@no_fsync
+def test_calls_that_no_anchor_query_can_be_paid_with_are_noted(tmp_path: Path) -> None:
+    short, faulty = [{"id": f"{i}", "text": f"two w{i}"} for i in range(200)], Faulty()
+    said = r"0 of 128 texts looked at begin with a sentence of 3 tokens, .* \(--queries FILE\)"
+    with pytest.warns(ShoestringWarning, match=said) as noted:
+        index = build(tmp_path / "index", short, faulty.scorer, calls=40)
+    assert Path(noted[0].filename) == Path(__file__)  # the user's line
+    for options in ({"calls": 40}, {"minutes": 1.0}):
+        with pytest.warns(ShoestringWarning, match=r"0 of 2 queries have any text, .* queries=\["):
+            build(index.path, None, faulty.scorer, resume=True, queries=["", " "], **options)
+    assert faulty.answered.total() == 0
+    build(index.path, None, faulty.scorer, resume=True, queries=["a red hat"], calls=40)
+    assert faulty.answered.total() == 40
+
+
+@no_fsync
+def test_duplicate_ids_are_named_replaced_or_skipped(tmp_path: Path) -> None:
+    path, again = tmp_path / "index", [{"id": "r3", "text": "purple umbrella"}]
+    with pytest.raises(ParameterError, match="r3"):
+        build(path, ITEMS + again)
+    index = build(path, ITEMS, resume=True)
+    with pytest.raises(ParameterError, match="r3"):
+        index.add(again)
+    assert_works(path)
+    assert index.add(again, on_duplicate="skip").skipped == 1
+    assert not index.query("purple umbrella", k=1, calls=0)[0].text.startswith("purple")
+    assert index.add(again, on_duplicate="replace").replaced == 1
+    assert index.query("purple umbrella", k=1, calls=0)[0].id == "r3"
+    build(tmp_path / "skip", ITEMS + again, on_duplicate="skip")
+    assert_works(tmp_path / "skip")
+
+
+@no_fsync
+def test_parameters_out_of_range_are_refused(tmp_path: Path) -> None:
+    index = build(tmp_path / "index")
+    for arguments, message in [
+        (("",), "'text' parameter"),
+        ((" \t\n",), "'text' parameter"),
+        (("half \ud83d",), "UTF-8"),
+        ((None,), "'text' parameter"),
+        (("hat", 0), "'k' parameter"),
+        (("hat", -1), "'k' parameter"),
+        (("hat", 5, -1), "'calls' parameter"),
+        (("hat", 5, 2.5), "'calls' parameter"),
+    ]:
+        with pytest.raises(ParameterError, match=message):
+            index.query(*arguments)
+    for options in ({"calls": -1}, {"minutes": 0}, {"minutes": -2.0}, {"minutes": float("nan")}):
+        with pytest.raises(ParameterError, match=next(iter(options))):
+            build(tmp_path / "other", **options)
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(ParameterError, match="index"):
+        build(tmp_path / "index")
+    with pytest.raises(ParameterError, match="index"):
+        SearchIndex.open(tmp_path / "nowhere")
+    assert_works(tmp_path / "index")
+
+
+@no_fsync
+def test_a_query_of_signs_alone_or_of_unknown_words_is_answered(tmp_path: Path) -> None:
+    index = build(tmp_path / "index", scorer=Faulty().scorer, calls=200)
+    for query in ("?!", "zzz qqq", "nul \0 in it", '"quoted" AND (NEAR*', "红色", "w " * 5_000):
+        hits = index.query(query, k=60, calls=5)
+        assert len(hits) == 60 and hits.calls == 5
+
+
+@no_fsync
+def test_a_text_of_a_megabyte_is_kept_whole(tmp_path: Path) -> None:
+    long = "umbrella " + "white scarf " * 90_000
+    scorer = Faulty().scorer
+    index = build(tmp_path / "index", [*ITEMS, {"id": "long", "text": long}], scorer, calls=400)
+    hits = index.query("umbrella", k=61, calls=61)
+    assert len(hits) == 61 and hits[0].text == long  # the longest pleases this scorer most
+
+
+# --- damage
+
+
+@no_fsync
+def test_another_format_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    build(path)
+    config = path / "config.json"
+    before = config.read_text()
+    written = json.loads(before)
+    config.write_text(json.dumps(written | {"format_version": 999}))
+    for action in (lambda: SearchIndex.open(path), lambda: build(path, ITEMS, resume=True)):
+        with pytest.raises(FormatError, match="999"):
+            action()
+    config.write_text(before)
+    assert_works(path)
+
+
+def files_of_arrays(path: Path) -> list[Path]:
+    return sorted([*(path / "arrays").iterdir(), *path.glob("encoder*/*")])
+
+
+@no_fsync
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [("lsa", name) for name in ("vectors", "residuals", "idf", "vocabulary")]
+    + [("words", name) for name in ("vectors", "vocabulary", "codes", "activations")],
+)
+def test_a_truncated_file_is_named_and_a_resumed_build_mends_it_for_nothing(
+    tmp_path: Path, encoder: str, name: str
+) -> None:
+    path, faulty = tmp_path / "index", Faulty()
+    index = build(path, scorer=faulty.scorer, calls=400, encoder=encoder)
+    want = index.query("a white scarf", calls=0)
+    paid = faulty.answered.total()
+    damaged = [file for file in files_of_arrays(path) if name in file.name][-1]  # in force
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    with pytest.raises(IntegrityError, match=damaged.name) as caught:
+        SearchIndex.open(path).query("a white scarf", calls=0)
+    assert "\n" not in str(caught.value)
+    build(path, None, faulty.scorer, resume=True, encoder="auto")
+    assert faulty.answered.total() == paid
+    hits = SearchIndex.open(path).query("a white scarf", calls=0)
+    assert [hit.id for hit in hits] == [hit.id for hit in want]
+    np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in want], atol=1e-4)
+
+
+# --- stopped before the end
+
+
+@no_fsync
+@pytest.mark.filterwarnings("ignore:1 of 6?1 new texts without a word that the word codes know")
+@pytest.mark.parametrize("encoder", ["lsa", "words"])
+@pytest.mark.parametrize("stage", ["fit_encoder", "encode_pending", "score_anchors"])
+def test_a_build_stopped_at_any_stage_answers_and_takes_more(
+    tmp_path: Path, stage: str, encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, faulty = tmp_path / "index", Faulty()
+    module = "models" if stage == "fit_encoder" else "index"
+    with monkeypatch.context() as patch:
+
+        def stop(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(f"shoestring.search.{module}.{stage}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build(path, scorer=faulty.scorer, calls=300, encoder=encoder)
+    assert_works(path)
+    index = SearchIndex.open(path, scorer=faulty.scorer)
+    assert index.query("a white scarf", calls=12).calls == 12
+    assert index.query("a white scarf", calls=12).calls == 0
+    index.add([{"id": "new", "text": "purple umbrella"}])
+    assert index.query("purple umbrella", k=1, calls=0)[0].id == "new"
+    index = build(path, None, faulty.scorer, resume=True, calls=300, encoder="auto")
+    assert index.info()["records_without_vectors"] == 0
+    assert index.info()["encoder"] == encoder
+    assert index.info()["anchor_queries"] > 5
+    assert index.info()["scores_paid"] == faulty.answered.total()
+    assert max(faulty.answered.values()) == 1
+
+
+# --- kill -9
+
+
+def build_slowly(path: Path, log: Path) -> None:
+    """A build whose scorer notes a batch before it answers, as a paid service would."""
+    database.SYNCHRONOUS = "OFF"  # what a killed process wrote is not lost
+    os.fsync = lambda descriptor: None
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def score(pairs: list[tuple[str, str]]) -> list[float]:
+        os.write(descriptor, ("\n" + json.dumps(pairs)).encode())  # ends one that was cut short
+        time.sleep(0.002)
+        return [closeness(*pair) for pair in pairs]
+
+    scorer = score_with(score, name="closeness", batch_size=BATCH)
+    build(path, ITEMS, scorer, resume=True, calls=KILLED_CALLS)
+
+
+def kill_builds(path: Path, log: Path, n_kills: int, seed: int) -> None:
+    rng = random.Random(seed)
+    LsaEncoder().fit(["scikit-learn is imported once, not in every life"])
+    n_killed = 0
+    log.touch()
+    for _ in range(n_kills):
+        child = os.fork()
+        if child == 0:
+            try:
+                build_slowly(path, log)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        if rng.random() < 0.7:  # while it pays; else before
+            n_before, deadline = log.stat().st_size, time.monotonic() + 30
+            while log.stat().st_size == n_before and time.monotonic() < deadline:
+                time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.1))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) or status == 0, "the build failed by itself"
+        n_killed += os.WIFSIGNALED(status)
+        if (path / "config.json").is_file():
+            SearchIndex.open(path).query("a white scarf", calls=0)
+    build_slowly(path, log)
+    assert_works(path)
+    with ScoreCache(path) as cache:
+        n_kept = cache.count()
+    print(json.dumps({"killed": n_killed, "paid": n_paid(log), "kept": n_kept}))
+
+
+def n_paid(log: Path) -> int:
+    """Pairs of the whole lines: who is killed while noting a batch has not answered it."""
+    return sum(len(json.loads(line)) for line in log.read_text().splitlines() if line[-2:] == "]]")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks the builds that it kills")
+def test_builds_killed_at_random_moments_pay_for_one_batch_too_many_at_most(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, __file__, str(tmp_path / "index"), str(tmp_path / "log"), "10", "7"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["killed"] >= 5
+    assert told["kept"] <= told["paid"] <= told["kept"] + BATCH * told["killed"]
+    assert told["kept"] > KILLED_CALLS  # lives that were cut short paid for some of it
+    index = SearchIndex.open(tmp_path / "index")
+    assert index.info()["anchor_queries"] >= 15
+    assert index.info()["records_without_vectors"] == 0
+    assert len(index) == len(ITEMS)
+
+
+if __name__ == "__main__":
+    kill_builds(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

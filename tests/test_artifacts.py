@@ -1,0 +1,648 @@
+"""What every artifact folder promises, held over each room's kind by one suite.
+
+A kind joins by a :class:`Kept` in :data:`KEPT`: how to save content 0 or 1 to a folder, and how to
+read back something that tells the two apart.
+"""
+
+import errno
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from shoestring.artifacts import (
+    CONFIG,
+    ArtifactKind,
+    digest,
+    libraries_writing,
+    map_array,
+    pieces,
+    write_json,
+    write_npy_header,
+    written_aside,
+    written_by,
+)
+from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
+
+SAMPLE = ArtifactKind("sample", "a sample", "Sample.save", "Make it again.", (1, 2))
+
+
+@pytest.fixture(autouse=True)
+def flushed(monkeypatch):
+    """Inodes of what was flushed to the disk: noted, and not done, as it takes long."""
+    found = set()
+    monkeypatch.setattr(os, "fsync", lambda number: found.add(os.fstat(number).st_ino))
+    return found
+
+
+@dataclass
+class Kept:
+    """One kind of folder under test."""
+
+    kind: Callable[[], ArtifactKind]
+    save: Callable[[Path, int], Any]
+    load: Callable[[Path], Any]
+
+
+def save_sample(folder, content):
+    def write(inside):
+        (inside / "deep").mkdir(parents=True)
+        (inside / "deep" / "weights.bin").write_bytes(bytes([content]))
+
+    with SAMPLE.saving(folder) as writer:
+        writer.array("rows.npy", np.full((3, 2), content))
+        writer.data("names.json", json.dumps([content]).encode())
+        writer.library("model", write)
+        writer.config["content"] = np.int64(content)
+
+
+def load_sample(folder):
+    artifact = SAMPLE.read(folder)
+    return (
+        artifact.config["content"],
+        artifact.loaded_array("rows.npy").tolist(),
+        json.loads(artifact.data("names.json")),
+        (artifact.path("model") / "deep" / "weights.bin").read_bytes(),
+    )
+
+
+def lsa():
+    from shoestring.models.lsa import KIND, LsaEncoder
+
+    texts = [["red hat", "blue shoe"], ["红鞋 一双", "蓝帽 一顶", "old coat"]]
+
+    def load(folder):
+        return LsaEncoder.load(folder).encode(["red 红鞋", "blue"]).tolist()
+
+    return Kept(lambda: KIND, lambda f, i: LsaEncoder(2).fit(texts[i]).save(f), load)
+
+
+def token_table():
+    from shoestring.match.token_table import KIND, TokenTable
+
+    def encode(texts):
+        for row in reversed(range(len(texts))):  # not in the order of the texts, as encoders do
+            yield row, np.full((len(texts[row]), 4), 0.5, np.float32)
+
+    def count_tokens(texts):
+        return np.array([len(text) for text in texts])
+
+    scorer: Any = SimpleNamespace(
+        name="fake", n_dims=4, encoder=SimpleNamespace(encode=encode, count_tokens=count_tokens)
+    )
+
+    def load(folder):
+        table = TokenTable.load(folder, scorer)
+        return len(table), [table._floats(0, len(table._tokens)).tolist()]
+
+    def save(folder, content):
+        TokenTable.build([["ab", ""], ["a", "", "bcd"]][content], scorer, folder)
+
+    return Kept(lambda: KIND, save, load)
+
+
+def overlap_index():
+    from shoestring.overlap import OverlapIndex
+    from shoestring.overlap.segments import KIND
+
+    def save(folder, content):
+        index = OverlapIndex(16)
+        index.add([[1, 2], [3, 4], [content + 4]])
+        index.delete(content)
+        index.save(folder)
+
+    def load(folder):
+        return [found.tolist() for found in OverlapIndex.open(folder).search([[1, 2, 4]], 3)]
+
+    return Kept(lambda: KIND, save, load)
+
+
+KEPT = {
+    "sample": lambda: Kept(lambda: SAMPLE, save_sample, load_sample),
+    "lsa": lsa,
+    "token table": token_table,
+    "overlap index": overlap_index,
+}
+
+
+@pytest.fixture(params=KEPT)
+def kept(request):
+    return KEPT[request.param]()
+
+
+@pytest.fixture
+def folder(tmp_path, kept):
+    """A folder with content 0."""
+    kept.save(tmp_path / "it", 0)
+    return tmp_path / "it"
+
+
+@pytest.fixture
+def contents(tmp_path_factory, kept):
+    """What is loaded of content 0 and of content 1."""
+    found = []
+    for content in (0, 1):
+        folder = tmp_path_factory.mktemp("content")
+        kept.save(folder, content)
+        found.append(kept.load(folder))
+    assert found[0] != found[1]
+    return found
+
+
+def files_in(folder):
+    """All files below a folder, with their bytes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def names_in(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def names_in_force(folder):
+    files = json.loads((folder / CONFIG).read_bytes())["files"]
+    return {CONFIG} | {entry["file"] for entry in files.values()}
+
+
+# ---- saving and reading
+
+
+def test_what_is_saved_over_another_takes_its_place_and_leaves_nothing(kept, folder, contents):
+    assert kept.load(folder) == contents[0]
+    for content in (1, 0, 1):
+        kept.save(folder, content)
+        assert kept.load(folder) == contents[content]
+        assert names_in(folder) == names_in_force(folder)
+    assert kept.kind().is_saved(folder) and not kept.kind().is_saved(folder.parent)
+
+
+FOREIGN = [
+    "arrays/measurements.npy",
+    "encoder-notes/today.txt",
+    "token-table.csv",
+    "rows.npy",
+    "components-99.npy",
+    "segment-2.npy",
+    "config.json.bak",
+    "config.json.part.txt",
+    "model/notes.txt",
+]
+
+
+def test_files_of_others_beside_ours_stay(kept, folder, contents):
+    next_names = {name.replace("-1", "-2") for name in names_in_force(folder)} - {CONFIG}
+    for name in [*FOREIGN, *next_names]:  # the names that the next save would give, too
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(f"mine: {name}")
+    for content in (1, 0):
+        kept.save(folder, content)
+        assert kept.load(folder) == contents[content]
+    for name in [*FOREIGN, *next_names]:
+        assert (folder / name).read_text() == f"mine: {name}"
+    assert names_in(folder) == names_in_force(folder) | next_names | {
+        name.partition("/")[0] for name in FOREIGN
+    }
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_folder_of_somebody_else_is_refused_and_stays(kept, tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    before = files_in(tmp_path)
+    with pytest.raises(ParameterError, match=r"It holds '.*', for example; choose another\."):
+        kept.save(tmp_path, 0)
+    with pytest.raises(ParameterError, match="must be a new or empty folder"):
+        kept.save(tmp_path / name, 0)
+    with pytest.raises(ParameterError, match=r"There is no config\.json; save one there first"):
+        kept.load(tmp_path)
+    assert files_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("other", KEPT)
+def test_one_kind_is_not_saved_over_another_nor_read_as_it(kept, folder, other):
+    other = KEPT[other]()
+    if other.kind().format == kept.kind().format:
+        return
+    before = files_in(folder)
+    for use in (lambda: other.save(folder, 1), lambda: other.load(folder)):
+        with pytest.raises(FormatError) as found:
+            use()
+        assert str(found.value) == (
+            f"{folder / CONFIG}: this is not the config.json of {other.kind().what}. "
+            "Name another folder."
+        )
+    assert files_in(folder) == before
+
+
+# ---- killed, and a full disk
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def break_at(monkeypatch, number, error, forever):
+    """Let a step that the disk is asked for fail, and all after it where ``forever``.
+
+    Returns how many there were until then, as a function.
+    """
+    steps = itertools.count()
+
+    def stepped(name, original):
+        def step(*arguments, **named):
+            at = next(steps)
+            if at == number or (forever and at > number):
+                raise error
+            return original(*arguments, **named)
+
+        return step
+
+    for name in ("fsync", "replace", "unlink", "rmdir", "mkdir"):
+        monkeypatch.setattr(os, name, stepped(name, getattr(os, name)))
+    return lambda: next(steps)
+
+
+def steps_of(save):
+    """Save again and again, broken at each step in turn until it ends well."""
+    for number in itertools.count():
+        if save(number):
+            assert number > 8
+            return
+
+
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_save_that_is_killed_leaves_the_old_one_or_the_new_one(
+    kept, tmp_path, contents, monkeypatch, is_first
+):
+    def save(number):
+        folder = tmp_path / str(number)
+        if not is_first:
+            kept.save(folder, 0)
+        (tmp_path / "mine.txt").write_text("mine")
+        ended = False
+        with monkeypatch.context() as patch:
+            break_at(patch, number, Killed(), forever=True)
+            try:
+                kept.save(folder, 1)
+                ended = True
+            except Killed:
+                pass
+        if is_first and not ended and not (folder / CONFIG).exists():
+            with pytest.raises(ParameterError):
+                kept.load(folder)
+        else:
+            assert kept.load(folder) in contents[ended or is_first :]
+        kept.save(folder, 1)  # nothing is left of it then
+        assert kept.load(folder) == contents[1]
+        assert names_in(folder) == names_in_force(folder)
+        return ended
+
+    steps_of(save)
+
+
+def test_a_step_that_the_disk_refuses_is_one_sentence_and_the_old_one_stays(
+    kept, tmp_path, contents, monkeypatch
+):
+    def save(number):
+        folder, error = tmp_path / str(number), OSError(errno.ENOSPC, "No space left on device")
+        kept.save(folder, 0)
+        with monkeypatch.context() as patch:
+            n_steps = break_at(patch, number, error, forever=False)
+            try:
+                kept.save(folder, 1)
+            except StorageError as found:
+                assert "No space left on device" in str(found) and "\n" not in str(found)
+                assert kept.load(folder) in contents
+                assert names_in(folder) == names_in_force(folder)
+                return False
+        assert kept.load(folder) == contents[1]  # where a file could not be removed: the next time
+        kept.save(folder, 1)
+        assert names_in(folder) == names_in_force(folder)
+        return n_steps() <= number
+
+    steps_of(save)
+
+
+def test_a_full_disk_is_one_sentence_and_the_old_one_stays(kept, folder, contents, largest_file):
+    before = files_in(folder)
+    for size in (0, 10, 90):
+        with largest_file(size), pytest.raises(StorageError, match=r"cannot be written: .*safe\."):
+            kept.save(folder, 1)
+        assert files_in(folder) == before
+    assert kept.load(folder) == contents[0]
+
+
+# ---- damage
+
+
+def test_a_changed_byte_is_found_in_every_checksummed_file(kept, folder):
+    artifact = kept.kind().read(folder)
+    for name, entry in artifact.config["files"].items():
+        path = folder / entry["file"]
+        if "crc32" not in entry:
+            continue
+        whole = path.read_bytes()
+        assert artifact.verified(name) == path
+        for at in (0, len(whole) // 2, len(whole) - 1):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            with pytest.raises(IntegrityError, match=f"{path.name} is damaged: its bytes have"):
+                artifact.verified(name)
+        path.write_bytes(whole[:-1])
+        with pytest.raises(IntegrityError, match=f"{path.name} is damaged"):
+            kept.load(folder)
+        path.unlink()
+        with pytest.raises(IntegrityError, match=f"{path.name} is missing"):
+            kept.load(folder)
+        path.write_bytes(whole)
+    kept.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ("", IntegrityError, r"config\.json is damaged"),
+        ("{", IntegrityError, r"config\.json is damaged"),
+        ("[" * 100_000, IntegrityError, r"config\.json is damaged"),
+        ("[]", FormatError, r"this is not the config\.json of"),
+        ({"format": None}, FormatError, r"this is not the config\.json of"),
+        ({"format_version": 99}, FormatError, "version 99; this version of .* reads 1"),
+        ({"format_version": []}, FormatError, "version \\[\\]; this version of .* reads 1"),
+        ({"files": 7}, IntegrityError, r"config\.json is damaged"),
+        ({"files": []}, IntegrityError, r"config\.json is damaged"),
+        ({"files": {"a": "b"}}, IntegrityError, r"config\.json is damaged"),
+        ({"files": {"a": {"file": 1}}}, IntegrityError, r"config\.json is damaged"),
+        ({"files": {}}, IntegrityError, r"config\.json is damaged: it does not list"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_told_and_nothing_goes(kept, folder, change, error, says):
+    config = json.loads((folder / CONFIG).read_bytes())
+    text = change if isinstance(change, str) else json.dumps(config | change)
+    (folder / CONFIG).write_text(text)
+    before = files_in(folder)
+    with pytest.raises(error, match=says):
+        kept.load(folder)
+    if change != {"files": {}}:  # which is a whole artifact, without files
+        with pytest.raises(error, match=says):
+            kept.save(folder, 1)
+        assert files_in(folder) == before
+
+
+STRANGE = [
+    "../mine.txt",
+    "/mine.txt",
+    "mine.txt",
+    CONFIG,
+    "",
+    ".",
+    "..",
+    "a/b-1.npy",
+    "..\\b-1.npy",
+]
+
+
+@pytest.mark.parametrize("name", [*STRANGE, "../it/mine-1.txt", "-1", ".hidden-1"])
+def test_a_stranger_cannot_name_files_elsewhere(kept, folder, name):
+    for path in (folder / "mine.txt", folder / "mine-1.txt", folder.parent / "mine.txt"):
+        path.write_text("mine")
+    config = json.loads((folder / CONFIG).read_bytes())
+    config["files"] |= {key: {"file": name} for key in [*config["files"], "another"]}
+    (folder / CONFIG).write_text(json.dumps(config))
+    before = files_in(folder.parent)
+    for use in (kept.load, lambda folder: kept.save(folder, 1)):
+        with pytest.raises(IntegrityError, match=r"config\.json is damaged"):
+            use(folder)
+    assert files_in(folder.parent) == before
+
+
+@pytest.mark.parametrize("name", [*STRANGE, "mine-1.txt"])
+def test_a_list_of_what_a_killed_save_wrote_removes_nothing_else(kept, folder, contents, name):
+    (folder / "mine.txt").write_text("mine")
+    (folder.parent / "mine.txt").write_text("mine")
+    document = {"format": kept.kind().format, "files": {"x": {"file": name}}}
+    (folder / "config.json.writing").write_text(json.dumps(document))
+    kept.save(folder, 1)
+    assert kept.load(folder) == contents[1]
+    assert (folder / "mine.txt").exists() and (folder.parent / "mine.txt").exists()
+
+
+def test_a_folder_that_may_not_be_read_is_told(kept, folder, monkeypatch):
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    for use in (kept.load, lambda folder: kept.save(folder, 1)):
+        with pytest.raises(StorageError, match=r"config\.json cannot be read: Permission denied"):
+            use(folder)
+
+
+# ---- the kind and its writer
+
+
+@pytest.fixture
+def sample(tmp_path):
+    save_sample(tmp_path / "it", 0)
+    return tmp_path / "it"
+
+
+def test_a_file_is_kept_from_one_save_to_the_next(sample):
+    before = (sample / "rows-1.npy").stat().st_mtime_ns
+    for _ in range(2):
+        with SAMPLE.saving(sample) as writer:
+            writer.keep("rows.npy")
+            writer.config["more"] = True
+    assert names_in(sample) == {CONFIG, "rows-1.npy"}
+    assert (sample / "rows-1.npy").stat().st_mtime_ns == before
+    assert SAMPLE.read(sample).loaded_array("rows.npy").shape == (3, 2)
+
+
+def test_an_error_of_the_caller_leaves_what_was_there(sample):
+    before = files_in(sample)
+    with pytest.raises(RuntimeError), SAMPLE.saving(sample) as writer:
+        writer.data("names.json", b"half")
+        raise RuntimeError
+    assert files_in(sample) == before
+
+
+def test_rows_may_be_written_before_their_number_is_known(tmp_path):
+    with SAMPLE.saving(tmp_path) as writer, writer.stream("rows.npy") as file:
+        write_npy_header(file, "<i4", (0,))
+        file.write(np.arange(5, dtype="<i4").tobytes())
+        file.seek(0)
+        write_npy_header(file, "<i4", (5,))
+    assert SAMPLE.read(tmp_path).loaded_array("rows.npy").tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(24).reshape(4, 6)[:, ::2],
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.empty((0, 4), np.float32),
+        np.empty((4, 0), bool),
+        np.array(3.5),
+        np.array([np.void(b"ab"), np.void(b"cd")]),
+    ],
+)
+def test_an_array_of_any_layout_comes_back(tmp_path, array):
+    with SAMPLE.saving(tmp_path) as writer:
+        writer.array("a.npy", array)
+    artifact = SAMPLE.read(tmp_path)
+    for found in (artifact.array("a.npy"), artifact.loaded_array("a.npy")):
+        assert found.dtype == array.dtype and found.shape == array.shape
+        assert found.tobytes() == array.tobytes()
+
+
+def test_an_older_version_that_is_listed_is_read_and_a_missing_one_is_the_callers(sample):
+    config = json.loads((sample / CONFIG).read_bytes())
+    assert config["format_version"] == 2
+    write_json(sample / CONFIG, config | {"format_version": 1})
+    assert load_sample(sample)[0] == 0
+    write_json(sample / CONFIG, config | {"format_version": 3})
+    assert SAMPLE.is_saved(sample)
+    with pytest.raises(FormatError, match=r"version 3; .* reads 1 and 2\. Upgrade shoestring"):
+        SAMPLE.read(sample)
+    with pytest.raises(KeyError, match="mine"):
+        SAMPLE.read(sample / "none", missing=KeyError("mine"))
+
+
+def test_what_a_config_lacks_is_damage_and_a_parameter_error_passes(sample):
+    artifact = SAMPLE.read(sample)
+    says = r"config\.json is damaged: KeyError\('width'\)"
+    with pytest.raises(IntegrityError, match=says), artifact.decoding():
+        artifact.config["width"]
+    with pytest.raises(ParameterError, match="as it is"), artifact.decoding():
+        raise ParameterError("as it is")
+    assert "rows.npy" in artifact and "width" not in artifact
+
+
+# ---- files
+
+
+@pytest.fixture
+def array(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(12, dtype=np.int32).reshape(3, 4))
+    return tmp_path / "x.npy"
+
+
+@pytest.mark.parametrize("mode", ["r", "c"])
+def test_an_array_is_mapped_and_its_file_never_changes(array, mode):
+    before = array.read_bytes()
+    mapped = map_array(array, "<i4", (3, 4), "", mode=mode)
+    assert isinstance(mapped, np.memmap)
+    if mode == "c":
+        mapped[0, 0] = 9
+    assert array.read_bytes() == before
+    assert map_array(array, None, None, "").tolist() == np.arange(12).reshape(3, 4).tolist()
+
+
+@pytest.mark.parametrize("want", [("<i8", (3, 4)), ("<i4", (12,)), ("<f4", None), (None, (4, 3))])
+def test_another_array_than_it_must_be_is_told(array, want):
+    with pytest.raises(IntegrityError, match=r"x.npy holds <i4 \(3, 4\) but must hold .*again\."):
+        map_array(array, *want, "Make it again.")
+
+
+def test_an_array_that_is_cut_off_or_has_a_changed_header_is_told_or_whole(array):
+    whole = array.read_bytes()
+    for length in range(len(whole)):
+        array.write_bytes(whole[:length])
+        with pytest.raises(IntegrityError, match=r"x\.npy is damaged: .* Make it again\."):
+            map_array(array, "<i4", (3, 4), "Make it again.")
+    for at, bit in itertools.product(range(128), (1, 4, 64)):
+        array.write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+        with suppress(IntegrityError):
+            assert map_array(array, "<i4", (3, 4), "").shape == (3, 4)
+
+
+def test_an_array_that_is_gone_is_damage_unless_it_may_be(tmp_path):
+    with pytest.raises(IntegrityError, match=r"is missing\. Make it again"):
+        map_array(tmp_path / "x.npy", None, None, "Make it again.")
+    with pytest.raises(FileNotFoundError):
+        map_array(tmp_path / "x.npy", None, None, "", may_be_gone=True)
+    (tmp_path / "x.npy").mkdir()
+    with pytest.raises(StorageError, match="cannot be read"):
+        map_array(tmp_path / "x.npy", None, None, "")
+
+
+def test_a_file_is_there_whole_or_as_it_was(tmp_path):
+    write_json(tmp_path / "x.json", {"红": [np.float32(0.5), "\udc80"]})
+    before = files_in(tmp_path)
+    assert json.loads((tmp_path / "x.json").read_bytes())["红"] == [0.5, "\udc80"]
+    for error in (KeyboardInterrupt, ValueError):
+        with pytest.raises(error), written_aside(tmp_path / "x.json") as file:
+            file.write(b"half")
+            raise error
+    assert files_in(tmp_path) == before
+
+
+def test_a_digest_tells_arrays_apart_in_any_layout(monkeypatch):
+    array = np.arange(60).reshape(6, 10)
+    want = digest("x", array)
+    assert digest("x", np.asfortranarray(array)) == want
+    assert want not in (digest("x", array.T), digest("x", array.astype(np.int32)), digest(array))
+    monkeypatch.setattr("shoestring.artifacts.CHUNK", 100)
+    assert len(list(pieces(array))) == 6 and digest("x", array) == want
+
+
+WEIGHTS = {"w": np.zeros(2**18, np.float32)}
+
+
+def by_safetensors(folder):
+    folder.mkdir()
+    save_file(WEIGHTS, folder / "model.safetensors")
+
+
+def by_torch(folder):
+    torch = pytest.importorskip("torch")
+    folder.mkdir()
+    torch.save(torch.zeros(2**18), folder / "model.pt")
+
+
+def by_hand(folder):
+    folder.mkdir()
+    (folder / "config.json").write_bytes(bytes(10**6))
+
+
+@pytest.mark.parametrize("write", [by_safetensors, by_torch, by_hand])
+def test_a_library_that_meets_a_full_disk_is_one_sentence(write, tmp_path, largest_file):
+    folder = tmp_path / "model"
+    with largest_file(100_000), pytest.raises(StorageError) as found:
+        written_by(write, folder)
+    assert str(found.value).startswith(f"{folder} cannot be written: ")
+    assert "Free some space" in str(found.value) and "\n" not in str(found.value)
+    assert not folder.exists()
+
+
+def test_other_errors_of_libraries_stay_as_they_are(tmp_path):
+    for error in (RuntimeError("shapes do not fit"), ValueError("no"), StorageError("as it is")):
+        with pytest.raises(type(error)) as found, libraries_writing(tmp_path):
+            raise error
+        assert found.value is error
+
+
+def test_what_a_library_wrote_is_flushed_and_readable_as_the_folder_is(tmp_path, flushed):
+    def write(folder):
+        by_safetensors(folder)
+        (folder / "inner").mkdir()
+        save_file(WEIGHTS, folder / "inner" / "model.safetensors")
+
+    written_by(write, tmp_path / "model")
+    with written_aside(tmp_path / "ours") as file:
+        file.write(b"x")
+    files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "ours").stat().st_mode}
+    assert {path.stat().st_ino for path in (tmp_path / "model").rglob("*")} <= flushed
+    assert len(files) == 2
+    shutil.rmtree(tmp_path / "model")

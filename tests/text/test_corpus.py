@@ -1,0 +1,116 @@
+"""Files of text as one corpus: told from others, read within minutes, sampled to fit."""
+
+import gzip
+import os
+
+import pytest
+
+from shoestring.errors import BudgetError, ParameterError
+from shoestring.jobs import Clock
+from shoestring.text.corpus import COMPRESSION, Corpus, affordable_fraction, drawn
+
+LINES = ["the rain falls on the hill", "今天早上山上下起了大雨"] * 500
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    (tmp_path / "a.txt").write_text("\n".join(LINES), "utf-8")
+    (tmp_path / "b.txt").write_text("\n".join(reversed(LINES)), "utf-8")
+    return Corpus.of([tmp_path])
+
+
+class Time:
+    """A clock that a test moves on by hand."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def clock(self, minutes):
+        return Clock(minutes, now=lambda: self.now)
+
+
+def reading(corpus, minutes, seconds_per_document):
+    """Documents that were read before the time was over or all were read."""
+    time, found = Time(), []
+    for document in corpus.read(time.clock(minutes), "text", progress=False):
+        found.append(document)
+        time.now += seconds_per_document
+    return found
+
+
+def test_all_documents_of_all_files_are_read_in_order(corpus):
+    want = [[line] for line in [*LINES, *reversed(LINES)]]
+    assert reading(corpus, None, 1e6) == want
+    assert reading(corpus, 10, 0.1) == want
+
+
+def test_minutes_that_do_not_suffice_are_told_early_and_with_what_fits(corpus, tmp_path):
+    (tmp_path / "b.txt").write_text("\n".join(LINES * 100), "utf-8")
+    read = []
+    time = Time()
+    with pytest.raises(BudgetError, match=r"MB alone takes about .* Pass --minutes [\d.]+ or mor"):
+        for document in corpus.read(time.clock(1), "text", progress=False):
+            read.append(document)
+            time.now += 0.01
+    assert 200 < len(read) < 6_000  # of 100,000 documents, after two seconds
+    with pytest.raises(BudgetError, match="or less text"):
+        reading(corpus, 1, 61)
+
+
+@pytest.mark.parametrize("change", ["size", "time", "name", "column", "wrapped", "more"])
+def test_other_text_has_another_identity(corpus, tmp_path, change):
+    before, file = corpus.identity(), tmp_path / "a.txt"
+    assert Corpus.of([tmp_path]).identity() == before
+    if change == "size":
+        file.write_text("rain")
+    elif change == "time":
+        os.utime(file, ns=(0, 0))
+    elif change == "name":
+        file.rename(tmp_path / "c.txt")
+    elif change == "more":
+        (tmp_path / "c.txt").write_text("")
+    options = {"column": {"text": "body"}, "wrapped": {"wrapped": True}}.get(change, {})
+    assert Corpus.of([tmp_path], **options).identity() != before
+
+
+def test_compressed_files_have_more_text_than_bytes(tmp_path):
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress("\n".join(LINES).encode()))
+    (tmp_path / "b.txt").write_text("rain")
+    corpus = Corpus.of([tmp_path])
+    assert corpus.text_bytes == COMPRESSION * (corpus.n_bytes - 4) + 4
+
+
+def test_the_fraction_of_the_documents_that_fits(corpus):
+    time = Time()
+
+    def process(document):
+        time.now += 0.1  # 2,000 documents: 200 seconds, of which 50 are a quarter
+
+    assert affordable_fraction(corpus, process, time.clock(None)) == 1
+    assert time.now == 0  # nothing is timed where there is no limit
+    assert affordable_fraction(corpus, process, time.clock(60)) == 1
+    time.now = 0
+    fraction = affordable_fraction(corpus, process, time.clock(200 / 60), share=0.25)
+    assert fraction == pytest.approx(0.25, abs=0.03)  # the lines are not all of one length
+    time.now = 0
+    with pytest.raises(BudgetError, match=r"Reading 1% of 0\.1 MB takes .* or fewer files"):
+        affordable_fraction(corpus, process, time.clock(0.05), share=0.25)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_timed_as_it_can_be_read_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    corpus = Corpus((tmp_path / "pipe",))
+    assert affordable_fraction(corpus, lambda document: None, Clock(1)) == 1
+
+
+def test_a_larger_fraction_has_all_of_a_smaller_one():
+    few, more = (list(drawn(range(10_000), fraction, 3, 1)) for fraction in (0.1, 0.3))
+    assert set(few) < set(more) and 900 < len(few) < 1_100
+    assert list(drawn(range(10_000), 0.1, 3, 2)) != few  # each file has its own sample
+    assert list(drawn(range(5), 1.0, 0)) == [0, 1, 2, 3, 4]
+
+
+def test_no_files_is_a_sentence():
+    with pytest.raises(ParameterError, match="at least one file"):
+        Corpus.of([])

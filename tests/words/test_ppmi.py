@@ -1,0 +1,118 @@
+"""Positive PMI by blocks of rows against its definition written down naively."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoestring.parallel import KernelPool
+from shoestring.words import ppmi
+from shoestring.words.ppmi import PmiBlocks, joined
+
+N_WORDS = 12
+
+
+def corpus(lengths, seed=0):
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    rng = np.random.default_rng(seed)
+    return rng.integers(-1, N_WORDS, size=offsets[-1], dtype=np.int32), offsets
+
+
+def positive_pmi(ids, offsets, n_words, radius=5, pool=None, **options):
+    pmi = PmiBlocks(ids, offsets, n_words, radius=radius, **options)
+    return joined(pmi.count_blocks(0, pmi.n_blocks, pool or KernelPool()), n_words)
+
+
+def pmi_by_definition(ids, offsets, radius, power=0.75):
+    together = np.zeros((N_WORDS, N_WORDS))
+    for first, last in pairwise(offsets):
+        for t in range(first, last):
+            for u in range(first, last):
+                if t != u and abs(t - u) <= radius and ids[t] >= 0 and ids[u] >= 0:
+                    together[ids[t], ids[u]] += 1 / abs(t - u)
+    rows = together.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chance = rows[:, None] * (rows**power / (rows**power).sum())
+        pmi = np.log(together / chance)
+    return np.where(together > 0, np.maximum(pmi, 0), 0)
+
+
+def dense(matrix):
+    out = np.zeros((len(matrix), len(matrix)))
+    for i, (start, stop) in enumerate(pairwise(matrix.starts)):
+        out[i, matrix.columns[start:stop]] = matrix.values[start:stop]
+    return out
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=20), st.integers(1, 4))
+def test_positive_pmi_equals_its_definition(lengths, radius):
+    ids, offsets = corpus(lengths, seed=sum(lengths))
+    matrix = positive_pmi(ids, offsets, N_WORDS, radius=radius)
+    expected = pmi_by_definition(ids, offsets, radius)
+    assert np.allclose(dense(matrix), expected, atol=1e-6)
+
+
+def test_blocks_and_threads_change_no_bit(monkeypatch):
+    ids, offsets = corpus([30] * 40)
+    whole = positive_pmi(ids, offsets, N_WORDS)
+    monkeypatch.setattr(ppmi, "BLOCK_BYTES", 8 * N_WORDS * 2)  # two rows
+    with KernelPool(3) as pool:
+        parts = positive_pmi(ids, offsets, N_WORDS, pool=pool)
+    assert len(whole.values) > 20
+    for name in ("starts", "columns", "values"):
+        assert np.array_equal(getattr(whole, name), getattr(parts, name))
+
+
+def test_of_too_many_contexts_the_largest_stay():
+    ids, offsets = corpus([30] * 40)
+    whole = dense(positive_pmi(ids, offsets, N_WORDS))
+    few = dense(positive_pmi(ids, offsets, N_WORDS, max_contexts=3))
+    assert (np.count_nonzero(whole, axis=1) > 3).any()
+    for all_of_row, kept in zip(whole, few, strict=True):
+        assert np.array_equal(np.sort(kept)[-3:], np.sort(all_of_row)[-3:])
+        assert np.count_nonzero(kept) == min(3, np.count_nonzero(all_of_row))
+
+
+def test_of_equal_contexts_no_more_stay_than_asked():
+    ids = np.array([0, 1, 0, 2, 0, 3, 0, 4, 5, 6], dtype=np.int32)
+    matrix = positive_pmi(ids, np.array([0, 2, 4, 6, 8, 10]), 7, max_contexts=2)
+    assert matrix.columns[: matrix.starts[1]].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("ids", [[], [-1, -1], [3]])
+def test_a_corpus_without_pairs_gives_an_empty_matrix(ids):
+    array = np.array(ids, dtype=np.int32)
+    matrix = positive_pmi(array, np.array([0, len(ids)]), 5)
+    assert len(matrix) == 5
+    assert len(matrix.values) == 0
+
+
+def test_a_fraction_is_a_random_sample_that_a_larger_fraction_contains():
+    n = 4000
+    ids = np.repeat(np.arange(n, dtype=np.int32), 2)  # sentence s is the word s, twice
+    offsets = np.arange(0, 2 * n + 1, 2)
+
+    def drawn(fraction, seed):
+        pmi = PmiBlocks(ids, offsets, n, radius=2, sample_fraction=fraction, seed=seed)
+        return set(np.flatnonzero(pmi.context_sums).tolist())
+
+    few, more = drawn(0.1, 1), drawn(0.3, 1)
+    assert few < more < drawn(1.0, 1) == set(range(n))
+    assert len(few) == pytest.approx(0.1 * n, rel=0.15)
+    assert len(more) == pytest.approx(0.3 * n, rel=0.1)
+    assert np.mean([s < n / 2 for s in few]) == pytest.approx(0.5, abs=0.1)  # not a beginning
+    assert drawn(0.1, 2) != few
+
+
+def test_counting_a_fraction_is_counting_a_corpus_of_these_sentences():
+    ids, offsets = corpus([20] * 400)
+    pmi = PmiBlocks(ids, offsets, N_WORDS, radius=2, sample_fraction=0.4, seed=5)
+    sentences = enumerate(np.split(ids, offsets[1:-1]))
+    drawn = [s for number, s in sentences if ppmi._is_drawn(number, 0.4, pmi.key)]
+    assert 100 < len(drawn) < 220
+    starts = np.arange(0, 20 * len(drawn) + 1, 20)
+    alone = PmiBlocks(np.concatenate(drawn), starts, N_WORDS, radius=2)
+    (got,), (want,) = (each.count_blocks(0, 1, KernelPool()) for each in (pmi, alone))
+    assert [array.tobytes() for array in got] == [array.tobytes() for array in want]

@@ -1,0 +1,227 @@
+"""Training goes on with the same bits after anything, keeps its time and says what it did."""
+
+import os
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.words.two_topics import started, two_topics
+
+from shoestring import jobs
+from shoestring.errors import BudgetError, IntegrityError, ParameterError, ShoestringWarning
+from shoestring.jobs import Clock, RunFolder
+from shoestring.words import published, state
+from shoestring.words.bioword import BioWord, Neurons, initial_weights
+from shoestring.words.published import PublishedSettings, PublishedTraining, train_published
+
+N_WORDS = 50
+SETTINGS = PublishedSettings(n_neurons=16, window=5, n_epochs=4, batch_size=100, seed=3)
+
+
+def corpus(n_sentences=120, seed=0):
+    """16 windows each."""
+    return two_topics(N_WORDS, n_sentences, seed)
+
+
+def test_training_is_the_rule_over_shuffled_epochs_at_a_falling_rate():
+    ids, offsets, counts = corpus()
+    training = train_published(ids, offsets, counts, SETTINGS)
+    windows = published.windows_of(ids, offsets, N_WORDS, 5, 214)
+    rule = BioWord(Neurons.of(initial_weights(N_WORDS, 16, 0.02, seed=3)), counts)
+    n = windows.n_windows
+    assert n % SETTINGS.batch_size  # the last mini-batch is a short one
+    for epoch, rate in enumerate((0.002, 0.0015, 0.001, 0.0005)):
+        keys = published.order_keys(3, epoch)
+        for first in range(0, n, 100):
+            rule.step(windows.rows(first, min(n, first + 100), keys), rate)
+    assert training.weights.tobytes() == rule.neurons.weights().tobytes()
+    assert training.windows_seen == 4 * n
+    assert not training.windows_left
+
+
+def test_neurons_learn_the_topics():
+    """Even and odd words never meet: a neuron's strong words are of one kind."""
+    settings = replace(SETTINGS, n_epochs=15, learning_rate=0.02)
+    training = train_published(*corpus(400), settings)
+    kinds = training.weights.reshape(2, N_WORDS // 2, 2, 16).sum(axis=(0, 1))  # even or odd, K
+    purity = np.abs(kinds[0] - kinds[1]) / np.abs(kinds).sum(axis=0)
+    assert np.median(purity) > 0.8  # perhaps one never won
+
+
+@pytest.mark.parametrize("n_threads", [2, 5])
+def test_the_weights_do_not_depend_on_the_threads(n_threads):
+    alone = train_published(*corpus(), SETTINGS, n_threads=1)
+    shared = train_published(*corpus(), SETTINGS, n_threads=n_threads)
+    assert shared.weights.tobytes() == alone.weights.tobytes()
+
+
+def test_timing_and_progress_change_no_bit(monkeypatch, capsys):
+    monkeypatch.setattr(published, "TIMING_S", 0.0)
+    plain = train_published(*corpus(), SETTINGS)
+    shown = train_published(*corpus(), SETTINGS, progress=True, clock=Clock(minutes=600))
+    assert shown.weights.tobytes() == plain.weights.tobytes()
+    out, err = capsys.readouterr()
+    assert not out
+    assert "1,920 windows, 100% of them in each of 4 epochs, 0 MB of weights: about" in err
+    assert "epoch 4/4" in err
+
+
+# --- interruption
+
+N_BATCHES = 20  # of an epoch
+PROGRAM = """
+import signal
+import time
+from pathlib import Path
+from test_published import N_BATCHES, PublishedTraining, jobs, resumed, state
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+state.SAVE_S, jobs.SAVING_SHARE = {every}, 1e9
+advance = PublishedTraining.advance
+def slowly(self):
+    advance(self)
+    done = self.epoch * N_BATCHES + self.batch
+    print(done, flush=True)
+    time.sleep(0.01 if done < {until} else 0.3)  # so that a signal comes before the end
+PublishedTraining.advance = slowly
+resumed(Path({folder!r}))
+"""
+
+
+def resumed(folder, arrays=None, settings=SETTINGS, **options):
+    with RunFolder.open(folder / "v", {}, resume=True, what="training") as run:
+        return train_published(*(arrays or corpus()), settings, run=run, **options)
+
+
+def process_that_trains(folder, every, until):
+    """Start a process that trains and wait until that many mini-batches are done."""
+    process = started(PROGRAM.format(folder=str(folder), every=every, until=until))
+    for line in process.stdout:
+        if int(line) >= until:
+            return process
+    raise AssertionError(process.stderr.read())
+
+
+def batches_done(folder):
+    config = state._KIND.read(folder / "v.run" / "weights").config
+    return config["epoch"] * N_BATCHES + config["batch"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_a_run_that_is_killed_and_then_interrupted_ends_with_the_same_bits(tmp_path):
+    expected = train_published(*corpus(), SETTINGS)
+    process = process_that_trains(tmp_path, every=0.0, until=20)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert 19 <= batches_done(tmp_path) < 45
+    process = process_that_trains(tmp_path, every=1e9, until=45)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert "KeyboardInterrupt" in err
+    done = int(out.split()[-1] if out else 45)
+    assert batches_done(tmp_path) == done < 80  # the one in hand too
+    training = resumed(tmp_path)
+    assert training.weights.tobytes() == expected.weights.tobytes()
+    assert not list(tmp_path.iterdir())
+
+
+def left_after(folder, monkeypatch, n_batches, **options):
+    """An interrupted run."""
+    advance, left = PublishedTraining.advance, [n_batches]
+
+    def stop(self, *arguments, **factor):
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        advance(self, *arguments, **factor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(state, "SAVE_S", 0.0)
+        patched.setattr(jobs, "SAVING_SHARE", 1e9)
+        patched.setattr(PublishedTraining, "advance", stop)
+        with pytest.raises(KeyboardInterrupt):
+            resumed(folder, **options)
+
+
+def test_a_run_of_another_corpus_is_refused_and_stays(tmp_path, monkeypatch):
+    left_after(tmp_path, monkeypatch, 5)
+    with pytest.raises(ParameterError, match="was on other texts"):
+        resumed(tmp_path, corpus(seed=1))
+    assert batches_done(tmp_path) == 5
+
+
+@pytest.mark.parametrize("array", ["factors", "scales"])
+@pytest.mark.parametrize("fault", ["cut off", "changed", "missing"])
+def test_a_damaged_state_is_an_integrity_error(tmp_path, monkeypatch, array, fault):
+    left_after(tmp_path, monkeypatch, 5)
+    (path,) = (tmp_path / "v.run" / "weights").glob(f"{array}*")
+    whole = path.read_bytes()
+    path.unlink()
+    if fault == "cut off":
+        path.write_bytes(whole[:-9])
+    elif fault == "changed":
+        path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    with pytest.raises(IntegrityError, match="Remove the run folder and train again"):
+        resumed(tmp_path)
+
+
+# --- a time limit
+
+
+def test_a_limit_shortens_the_epochs_and_the_settings_give_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(PublishedTraining, "windows_per_second", lambda self: 16.0)
+    options = {"clock": Clock(minutes=1.5, now=lambda: 0.0)}
+    training = train_published(*corpus(), SETTINGS, **options)
+    n = training.settings.windows_per_epoch
+    assert n % 100 == 0
+    assert 0.9 * 1.5 * 60 * 16 / 4 - 100 < n < 1.5 * 60 * 16 / 4
+    assert training.windows_seen == 4 * n
+    again = train_published(*corpus(), training.settings)
+    assert again.weights.tobytes() == training.weights.tobytes()
+    left_after(tmp_path, monkeypatch, 3, clock=Clock(minutes=1.5))
+    kept = resumed(tmp_path)  # without a limit: as begun
+    assert kept.weights.tobytes() == training.weights.tobytes()
+    assert kept.settings == training.settings
+
+
+def test_a_run_stops_when_its_time_is_over(monkeypatch):
+    """The machine has become slower than it was when it was measured."""
+    monkeypatch.setattr(PublishedTraining, "windows_per_second", lambda self: 1e9)
+    seconds = iter(range(100))
+    clock = Clock(minutes=0.5, now=lambda: float(next(seconds)))
+    with pytest.warns(ShoestringWarning, match="minutes were over after . of 4 epochs"):
+        cut = train_published(*corpus(), SETTINGS, clock=clock)
+    assert 0 < cut.windows_seen < 4 * cut.windows.n_windows
+
+
+def test_a_limit_for_less_than_a_mini_batch_an_epoch_says_what_would_fit(monkeypatch):
+    monkeypatch.setattr(PublishedTraining, "windows_per_second", lambda self: 10.0)
+    clock = Clock(minutes=0.05, now=lambda: 0.0)
+    with pytest.raises(BudgetError, match=r"mini-batch in each of 4 .*--minutes 0\.8 or more"):
+        train_published(*corpus(), SETTINGS, clock=clock)
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_epochs", 0),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_by_name(name, value):
+    with pytest.raises(ParameterError, match=f"'{name}' parameter of BinaryVectors"):
+        replace(SETTINGS, **{name: value})
+
+
+def test_a_corpus_shorter_than_a_window_is_refused():
+    ids, offsets, counts = corpus()
+    with pytest.raises(ParameterError, match="none of 30 sentences has 5 to 213 tokens"):
+        train_published(ids[:90], np.arange(0, 91, 3), counts, SETTINGS)
+    with pytest.raises(ParameterError, match="none of 0 sentences"):
+        train_published(ids[:0], offsets[:1], counts, SETTINGS)
+    with pytest.raises(ParameterError, match="no word has a count"):
+        train_published(np.full_like(ids, -1), offsets, counts[:0], SETTINGS)

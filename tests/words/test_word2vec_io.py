@@ -1,0 +1,204 @@
+"""Files of other tools in and out, and what is said of those that are damaged."""
+
+import gzip
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from shoestring.errors import (
+    FormatError,
+    ParameterError,
+    ShapeError,
+    ShoestringWarning,
+    StorageError,
+)
+from shoestring.words.word2vec_io import FORMATS, WordVectors, read_vectors, write_vectors
+
+WORDS = ["the", "市场", "new_york", "café", "<num>"]
+DENSE = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
+CODES = (DENSE > 0).astype(np.uint8)
+ENDINGS = dict(zip(FORMATS, (".txt", ".bin", ".npz"), strict=True))
+
+
+def written(folder: Path, vectors: WordVectors, format: str) -> Path:
+    path = folder / f"vectors{ENDINGS[format]}"
+    write_vectors(path, vectors, format)
+    return path
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("values", [DENSE, CODES], ids=["dense", "codes"])
+def test_what_is_written_is_read_again(tmp_path, format, values):
+    read = read_vectors(written(tmp_path, WordVectors(WORDS, values), format))
+    assert read.words == WORDS
+    assert read.vectors.dtype == values.dtype
+    assert (read.vectors == values).all()
+    assert read.is_binary == (values is CODES)
+
+
+@settings(max_examples=25)
+@given(
+    values=arrays(np.float32, (3, 2), elements=st.floats(-(2.0**99), 2.0**99, width=32)),
+    words=st.lists(st.text(min_size=1, max_size=8), min_size=3, max_size=3, unique=True),
+)
+@pytest.mark.parametrize("format", FORMATS)
+def test_any_words_and_numbers_come_back_or_are_refused(tmp_path_factory, format, values, words):
+    words = [word.rstrip("\0") or "x" for word in words]  # numpy's str ends at its last NUL
+    vectors = WordVectors(list(dict.fromkeys(words)), values[: len(set(words))])
+    try:
+        path = written(tmp_path_factory.mktemp("any"), vectors, format)
+    except ParameterError:
+        assert format != "npz"
+        assert any(blank in word for word in words for blank in " \t\r\n\v\f")
+        return
+    read = read_vectors(path)
+    assert read.words == vectors.words
+    assert np.array_equal(read.vectors, vectors.vectors)
+
+
+def test_npz_keeps_counts_and_context_vectors(tmp_path):
+    counts = np.arange(5)
+    read = read_vectors(written(tmp_path, WordVectors(WORDS, DENSE, counts, DENSE + 1), "npz"))
+    assert (read.counts == counts).all()
+    assert (read.context == DENSE + 1).all()
+
+
+@pytest.mark.parametrize("format", FORMATS[:2])
+def test_gzipped_files_are_read(tmp_path, format):
+    path = written(tmp_path, WordVectors(WORDS, DENSE), format)
+    packed = path.with_name(path.name + ".gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert (read_vectors(packed).vectors == DENSE).all()
+
+
+@pytest.mark.parametrize("format", FORMATS[:2])
+def test_gensim_reads_what_we_write_and_we_what_gensim_writes(tmp_path, format):
+    models = pytest.importorskip("gensim.models", reason="the peer of this format")
+    path, binary = written(tmp_path, WordVectors(WORDS, DENSE), format), format != "word2vec"
+    theirs = models.KeyedVectors.load_word2vec_format(path, binary=binary)
+    assert theirs.index_to_key == WORDS
+    assert (theirs.vectors == DENSE).all()
+    theirs.save_word2vec_format(str(tmp_path / "theirs"), binary=binary)
+    ours = read_vectors(tmp_path / "theirs")
+    assert ours.words == WORDS
+    assert (ours.vectors == DENSE).all()
+
+
+def test_glove_has_no_header_and_words_with_blanks(tmp_path):
+    path = tmp_path / "glove.txt"
+    path.write_text("the 0.5 -1.5\n. . . 1 2e-1\n12 3 4\n", encoding="utf-8")
+    read = read_vectors(path)
+    assert read.words == ["the", ". . .", "12"]
+    assert np.allclose(read.vectors, [[0.5, -1.5], [1, 0.2], [3, 4]])
+
+
+def test_the_c_programs_line_feeds_in_binary_files_are_no_part_of_words(tmp_path):
+    path = tmp_path / "c.bin"
+    rows = [w.encode() + b" " + row.tobytes() for w, row in zip(WORDS, DENSE, strict=True)]
+    path.write_bytes(b"5 7\n" + b"\n".join(rows) + b"\n")
+    read = read_vectors(path)
+    assert read.words == WORDS
+    assert (read.vectors == DENSE).all()
+
+
+def test_a_word_that_comes_again_keeps_its_first_vector(tmp_path):
+    path = tmp_path / "twice.txt"
+    path.write_text("3 1\na 2\nb 3\na 4\n", encoding="utf-8")
+    read = read_vectors(path)
+    assert read.words == ["a", "b"]
+    assert read.vectors.tolist() == [[2], [3]]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "the file is empty"),
+        (b"2 3\na 1 2 3\nb 1 2\n", ":3: a vector of 2 numbers, where 3 must follow"),
+        (b"2 3\na 1 2 3\nb 1 2 3 4\n", None),  # the word is 'b 1', as in GloVe
+        (b"3 3\na 1 2 3\nb 1 2 3\n", "2 vectors, where the header promises 3"),
+        (b"1 3\na 1 2 3\nb 1 2 3\n", "2 vectors, where the header promises 1"),
+        (b"99999999 300\na 1 2 3\n", "which the file is too short for"),
+        (b"0 3\n", "which is nothing"),
+        (b"a 1 2\nb 1 x\n", ":2: a vector of 0 numbers"),
+        (b"a 1 2\nb 1 nan\n", ":2: the vector of 'b' has a number that is not finite"),
+        (b"a 1 2\n\xff\xfe 1 2\n", ":2: the word is not UTF-8 (byte 0xff)"),
+        (b"It was the best of times,\nit was the worst of times.\n", "no word vectors"),
+    ],
+)
+def test_a_damaged_text_file_is_one_sentence_with_its_line(tmp_path, content, says):
+    path = tmp_path / "v.txt"
+    path.write_bytes(content)
+    if says is None:
+        assert read_vectors(path).words == ["a", "b 1"]
+        return
+    with pytest.raises(FormatError) as failure:
+        read_vectors(path)
+    assert says in str(failure.value)
+    assert str(path) in str(failure.value)
+
+
+@pytest.mark.parametrize("n_lost", [1, 20, 60, 130])
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_truncated_file_is_never_read_as_less(tmp_path, format, n_lost):
+    path = written(tmp_path, WordVectors(WORDS, DENSE), format)
+    path.write_bytes(path.read_bytes()[:-n_lost])
+    if format == "word2vec" and n_lost == 1:  # only the last line feed
+        with pytest.warns(ShoestringWarning, match=r":6: the last line has no end, so its last"):
+            assert (read_vectors(path).vectors == DENSE).all()
+        return
+    with pytest.raises(FormatError, match=str(path)):
+        read_vectors(path)
+
+
+def test_a_binary_file_that_is_longer_than_its_header_says_is_refused(tmp_path):
+    path = written(tmp_path, WordVectors(WORDS, DENSE), "word2vec-binary")
+    path.write_bytes(path.read_bytes().replace(b"5 7\n", b"4 7\n", 1))
+    with pytest.raises(FormatError, match="more than the 4 vectors of width 7"):
+        read_vectors(path)
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ({"words": np.array([1, 2])}, "the array 'words' must be str"),
+        ({"vectors": np.zeros(5)}, "the array 'vectors' must be numbers"),
+        ({"vectors": np.full((5, 2), np.nan)}, "'vectors' has numbers that are not finite"),
+        ({"vectors": np.zeros((4, 2))}, "for each of 5 words"),
+        ({"words": np.array(["a"] * 5)}, "'words' names a word twice"),
+        ({"words": np.array(["a", None] * 3, dtype=object)[:5]}, "damaged, or no npz"),
+    ],
+)
+def test_an_npz_with_other_arrays_is_refused(tmp_path, broken, says):
+    path = tmp_path / "v.npz"
+    np.savez(path, **({"words": np.array(WORDS), "vectors": DENSE} | broken))
+    with pytest.raises(FormatError, match=says):
+        read_vectors(path)
+
+
+def test_a_header_that_promises_too_much_takes_no_memory(tmp_path):
+    path = tmp_path / "lies.bin"
+    path.write_bytes(b"1000000 60000\n" + bytes(10_000))
+    tracemalloc.start()
+    with pytest.raises(FormatError):
+        read_vectors(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_a_file_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(StorageError, match="There is no file"):
+        read_vectors(tmp_path / "none.txt")
+
+
+def test_an_unknown_format_and_arrays_that_do_not_fit_are_refused(tmp_path):
+    with pytest.raises(ParameterError, match="one of word2vec, word2vec-binary, npz"):
+        write_vectors(tmp_path / "v", WordVectors(WORDS, DENSE), "glove")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ShapeError, match="for each of 5 words"):
+        WordVectors(WORDS, DENSE[:3])
