@@ -36,7 +36,7 @@ from shoestring.parallel import KernelPool
 from shoestring.words.corpus import EncodedCorpus
 from shoestring.words.counts_rule import train_on_counts
 from shoestring.words.published import MAX_LENGTH, PublishedSettings, PublishedTraining
-from shoestring.words.windows import windows_of
+from shoestring.words.windows import Windows
 
 BAR = 500_000  # windows a second on two cores
 WIDTH = 300  # of word2vec
@@ -79,7 +79,7 @@ def published(text: Text, n_threads: int, seconds: float, seed: int) -> Callable
     """A training that goes on for so many seconds a turn; windows a second."""
     encoded, settings = text.encoded, PublishedSettings(seed=seed)
     n_words = len(encoded.words)
-    windows = windows_of(encoded.ids, encoded.offsets, n_words, settings.window, MAX_LENGTH)
+    windows = Windows(encoded.ids, encoded.offsets, n_words, settings.window, MAX_LENGTH)
     training = PublishedTraining(settings, windows, encoded.counts, KernelPool(n_threads))
     training.advance()  # compiled before the clock runs
 

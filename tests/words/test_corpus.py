@@ -63,7 +63,7 @@ def test_ids_and_offsets_are_the_sentences_of_words(texts):
     assert corpus.words == sorted(counts, key=lambda word: (-counts[word], word))
     assert (corpus.ids.dtype, corpus.offsets.dtype, corpus.counts.dtype) == ("i4", "i8", "i8")
     assert (corpus.offsets[0], corpus.offsets[-1]) == (0, corpus.n_tokens)
-    assert corpus.n_sentences == len(sentences)
+    assert len(corpus.offsets) == len(sentences) + 1
     assert corpus.n_documents == len(texts)
     assert corpus.longest_sentence == max(map(len, sentences))
 

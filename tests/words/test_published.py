@@ -27,7 +27,7 @@ def corpus(n_sentences=120, seed=0):
 def test_training_is_the_rule_over_shuffled_epochs_at_a_falling_rate():
     ids, offsets, counts = corpus()
     training = train_published(ids, offsets, counts, SETTINGS)
-    windows = published.windows_of(ids, offsets, N_WORDS, 5, 214)
+    windows = published.Windows(ids, offsets, N_WORDS, 5, 214)
     rule = BioWord(Neurons.of(initial_weights(N_WORDS, 16, 0.02, seed=3)), counts)
     n = windows.n_windows
     assert n % SETTINGS.batch_size  # the last mini-batch is a short one

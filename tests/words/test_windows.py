@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shoestring.errors import ShapeError
 from shoestring.parallel import KernelPool
 from shoestring.words import windows as windows_module
-from shoestring.words.windows import order_keys, windows_of
+from shoestring.words.windows import Windows, order_keys
 
 N_WORDS = 100
 
@@ -39,7 +39,7 @@ def windows_by_slices(ids, offsets, width, max_length):
 def test_an_epoch_has_every_window_once_and_none_across_sentences(lengths, epoch):
     ids, offsets = corpus(lengths)
     expected = windows_by_slices(ids, offsets, width=5, max_length=20)
-    windows = windows_of(ids, offsets, N_WORDS, width=5, max_length=20)
+    windows = Windows(ids, offsets, N_WORDS, width=5, max_length=20)
     rows = windows.rows(0, windows.n_windows, order_keys(0, epoch))
     assert sorted(map(tuple, rows.tolist())) == sorted(expected)
 
@@ -48,9 +48,9 @@ def test_windows_are_found_from_few_anchors(monkeypatch):
     """As in a corpus that has more windows than the table has room for."""
     ids, offsets = corpus(np.random.default_rng(1).integers(0, 40, size=500))
     keys = order_keys(3, 1)
-    known = windows_of(ids, offsets, N_WORDS, width=5, max_length=30)
+    known = Windows(ids, offsets, N_WORDS, width=5, max_length=30)
     monkeypatch.setattr(windows_module, "MAX_ANCHORS", 7)
-    few = windows_of(ids, offsets, N_WORDS, width=5, max_length=30)
+    few = Windows(ids, offsets, N_WORDS, width=5, max_length=30)
     assert len(few.anchors) <= 7 < len(known.anchors)
     n = few.n_windows
     assert np.array_equal(few.rows(0, n, keys), known.rows(0, n, keys))
@@ -58,7 +58,7 @@ def test_windows_are_found_from_few_anchors(monkeypatch):
 
 def test_any_range_of_turns_and_any_pool_gives_the_same_windows():
     ids, offsets = corpus([25] * 40)
-    windows = windows_of(ids, offsets, N_WORDS, width=5, max_length=30)
+    windows = Windows(ids, offsets, N_WORDS, width=5, max_length=30)
     keys = order_keys(0, 0)
     whole = windows.rows(0, windows.n_windows, keys)
     with KernelPool(3) as pool:
@@ -69,7 +69,7 @@ def test_any_range_of_turns_and_any_pool_gives_the_same_windows():
 
 def test_the_order_is_another_one_each_epoch_and_for_each_seed():
     ids, offsets = corpus([25] * 40)
-    windows = windows_of(ids, offsets, N_WORDS, width=5, max_length=30)
+    windows = Windows(ids, offsets, N_WORDS, width=5, max_length=30)
     orders = {
         windows.rows(0, 50, order_keys(seed, epoch)).tobytes()
         for seed in range(3)
@@ -82,7 +82,7 @@ def test_the_order_is_another_one_each_epoch_and_for_each_seed():
 def test_the_order_looks_random(n):
     """Neighbours in turn are far apart in the corpus, and every part of it comes at any time."""
     ids = np.arange(n, dtype=np.int32)
-    windows = windows_of(np.repeat(ids, 3), np.arange(0, 3 * n + 1, 3), n, width=3, max_length=4)
+    windows = Windows(np.repeat(ids, 3), np.arange(0, 3 * n + 1, 3), n, width=3, max_length=4)
     order = windows.rows(0, n, order_keys(0, 0))[:, 0].astype(np.int64)
     turns = np.arange(n)
     cells = np.histogram2d(order, turns, bins=8)[0]
@@ -97,8 +97,8 @@ def test_memory_maps_are_read_where_they_are(tmp_path):
     np.save(tmp_path / "offsets.npy", offsets)
     mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("ids", "offsets")]
     keys = order_keys(0, 0)
-    windows = windows_of(ids, offsets, N_WORDS, width=5, max_length=30)
-    same = windows_of(*mapped, N_WORDS, width=5, max_length=30)
+    windows = Windows(ids, offsets, N_WORDS, width=5, max_length=30)
+    same = Windows(*mapped, N_WORDS, width=5, max_length=30)
     assert np.array_equal(same.rows(0, 99, keys), windows.rows(0, 99, keys))
     assert np.shares_memory(same.ids, mapped[0])
 
@@ -107,10 +107,10 @@ def test_a_corpus_that_does_not_fit_together_is_refused():
     ids, offsets = corpus([25] * 4)
     for wrong in (offsets[1:], offsets[:-1], offsets[:0], offsets.astype(np.int32)):
         with pytest.raises(ShapeError, match="leading 0 and a trailing T"):
-            windows_of(ids, wrong, N_WORDS, width=5, max_length=30)
+            Windows(ids, wrong, N_WORDS, width=5, max_length=30)
     with pytest.raises(ShapeError, match="never go back"):
-        windows_of(ids, offsets[[0, 2, 1, 3, 4]], N_WORDS, width=5, max_length=30)
+        Windows(ids, offsets[[0, 2, 1, 3, 4]], N_WORDS, width=5, max_length=30)
     with pytest.raises(ShapeError, match=r"must be -1 to 49.*Got -1 to 9\d"):
-        windows_of(ids, offsets, 50, width=5, max_length=30)
+        Windows(ids, offsets, 50, width=5, max_length=30)
     with pytest.raises(ShapeError, match="Got -2 to"):
-        windows_of(np.where(ids == -1, np.int32(-2), ids), offsets, N_WORDS, 5, 30)
+        Windows(np.where(ids == -1, np.int32(-2), ids), offsets, N_WORDS, 5, 30)

@@ -88,11 +88,11 @@ class EncodedCorpus:
     longest_sentence : int
         Tokens of the longest sentence.
     fingerprint : str
-        32 hexadecimal digits of the settings and the content.
+        Digest of the settings and the content.
     settings : dict
         How the text was read and the vocabulary chosen.
     folder : Path
-        Where it lies; where none was given, it is removed with the last reference.
+        One that nobody named is removed with the last reference to the corpus.
     """
 
     ids: Ids
@@ -110,19 +110,8 @@ class EncodedCorpus:
         """Tokens, those outside the vocabulary too."""
         return len(self.ids)
 
-    @property
-    def n_sentences(self) -> int:
-        """Sentences; each has a token."""
-        return len(self.offsets) - 1
-
     def check_window(self, window: int) -> None:
-        """Check that at least one sentence is as long as a window.
-
-        Raises
-        ------
-        ParameterError
-            If none is.
-        """
+        """Check that at least one sentence is as long as a window, or raise a ParameterError."""
         if self.longest_sentence < window:
             raise ParameterError(
                 f"The 'window' parameter must be at most the length of the longest sentence, "
@@ -134,14 +123,7 @@ class EncodedCorpus:
     def open(cls, folder: str | Path) -> EncodedCorpus:
         """Open the folder that :func:`encode_corpus` wrote.
 
-        Raises
-        ------
-        StorageError
-            If there is none.
-        FormatError
-            If the folder is something else or of another format version.
-        IntegrityError
-            If a file is damaged or cut off.
+        A StorageError if there is none; else the errors of :meth:`ArtifactKind.read`.
         """
         folder = Path(folder)
         missing = StorageError(f"There is no corpus in {folder}. Encode the text first.")
@@ -242,10 +224,9 @@ def encode_corpus(
         iterable has Path objects, or what ``read_records`` takes (texts, mappings, records), or
         sentences that are lists of tokens, which are taken as they are. It is read once.
     folder : str or Path, optional
-        Where the arrays go: new, empty, or of an encoded corpus, which is replaced; by default a
-        temporary folder.
+        New, empty, or of an encoded corpus, which is replaced; by default a temporary folder.
     vocab_size : int, optional
-        At most so many words, the most frequent; by default all.
+        The most frequent words that are kept; by default all.
     min_count : int
         Words that occur less often are left out; also the ``min_count`` of phrases.
     max_share : float
@@ -262,23 +243,16 @@ def encode_corpus(
         Texts have one sentence a line and their tokens between blanks, taken as they are.
     lexicon : iterable of str, optional
         Words to keep whole, for Chinese above all: see :class:`shoestring.text.Lexicon`.
-    wrapped : bool
-        Plain text files have short lines, and paragraphs end at an empty line.
-    text : str
-        Column of the text, in records.
+    text, wrapped
+        How files are read, as by :func:`shoestring.text.documents.read_documents`.
     sample_fraction : float
         Of the documents that are read, drawn at random by the seed; a larger fraction has all
         documents of a smaller one.
-    seed : int
     n_jobs : int
         Processes that read files; -1 for as many as there are cores. The result is the same. More
         than one needs ``if __name__ == "__main__":`` in a script.
     progress : bool
         Show a progress bar on standard error.
-
-    Returns
-    -------
-    EncodedCorpus
 
     Raises
     ------
@@ -294,8 +268,8 @@ def encode_corpus(
 
     Notes
     -----
-    Cost: about a microsecond a token, English or Chinese, on one core of a busy machine; two with
-    a lexicon or phrases. ``n_jobs`` shares out the files.
+    Cost: about a microsecond a token on one core of a busy machine, English or Chinese; two with
+    a lexicon or phrases.
 
     Examples
     --------
@@ -356,30 +330,13 @@ def corpus_of(
     progress: bool = False,
     **options: Any,
 ) -> EncodedCorpus:
-    """The corpus of a training run: as it is given, as an interrupted run left it, or encoded.
+    """The corpus of a training: as it is given, as an interrupted run left it, or encoded.
 
-    Parameters
-    ----------
-    texts : EncodedCorpus, or as :func:`encode_corpus` takes them
-    vocab_size : int or None
-        None for :data:`USUAL_VOCABULARY`, or fewer words.
-    folder : Path or None
-        Of the run. Files are encoded into a folder in it, and not read again when the run goes on
-        with the same files (names, sizes, times) and options. Texts in memory are encoded again.
-    clock : Clock
-        Reading files may take :data:`SHARE_OF_BUDGET` of the time that is left.
-    segmented, lexicon, progress, **options
-        Of :func:`encode_corpus`.
-
-    Raises
-    ------
-    BudgetError
-        If the time is not enough to read a hundredth of the files.
-
-    Warns
-    -----
-    ShoestringWarning
-        If it is enough for a fraction of the documents.
+    Files are encoded into the run's ``folder``, and not read again when it goes on with the same
+    files (names, sizes, times) and options; texts in memory are encoded again. Reading files may
+    take :data:`SHARE_OF_BUDGET` of the time that is left. Where that is enough for a fraction of
+    the documents, a ShoestringWarning says so; for less than a hundredth it is a BudgetError.
+    Without a ``vocab_size`` it is :data:`USUAL_VOCABULARY`, or as many words as there are.
     """
     if isinstance(texts, EncodedCorpus):
         return texts
@@ -411,8 +368,7 @@ def corpus_of(
 
 def _regular_files(texts: Any) -> Corpus | None:
     """The files that a user named, if it is files that can be read twice."""
-    if isinstance(texts, str | Path):
-        texts = [Path(texts)]
+    texts = [Path(texts)] if isinstance(texts, str | Path) else texts
     is_list = isinstance(texts, list | tuple) and len(texts) > 0
     if not is_list or not all(isinstance(text, Path) for text in texts):
         return None

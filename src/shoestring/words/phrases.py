@@ -79,15 +79,7 @@ class PairCounts:
             self.pairs, self.counts = self.pairs[kept], self.counts[kept]
 
     def phrases(self, min_count: int, threshold: float) -> IntArray:
-        """The pairs that are phrases, ascending.
-
-        Parameters
-        ----------
-        min_count : int
-            What the formula takes from each pair's count.
-        threshold : float
-            Above 0; higher gives fewer phrases.
-        """
+        """The pairs that are phrases by the formula above, ascending."""
         n_different = np.count_nonzero(self.word_counts) + len(self.pairs)
         first, second = np.divmod(self.pairs, self.n_words)
         chance = self.word_counts[first].astype(np.float64) * self.word_counts[second]
@@ -102,9 +94,8 @@ def join_phrases(
 
     Parameters
     ----------
-    ids : int32 array (T,)
-    lengths : int32 array (S,)
-        Tokens of each sentence.
+    ids, lengths : int32 arrays (T,), (S,)
+        As :meth:`PairCounts.add` takes them.
     phrases : int64 array (P,)
         Pairs, ascending.
     phrase_ids : int32 array (P,)
@@ -114,8 +105,7 @@ def join_phrases(
 
     Returns
     -------
-    ids : int32 array (T',)
-    lengths : int32 array (S,)
+    ids, lengths : int32 arrays (T',), (S,)
 
     Examples
     --------

@@ -30,7 +30,7 @@ from shoestring.parallel import KernelPool, n_cores
 from shoestring.types import IntArray
 from shoestring.words.bioword import BioWord, Neurons, Weights, initial_weights
 from shoestring.words.state import TrainingState
-from shoestring.words.windows import Windows, order_keys, windows_of
+from shoestring.words.windows import Windows, order_keys
 
 SIGMA = (
     0.02  # of the first weights; with 0, as one of the published scripts has it, all neurons tie
@@ -250,7 +250,7 @@ def train_published(
     ((40, 8), 440)
     """
     settings, clock = settings or PublishedSettings(), clock or Clock()
-    windows = windows_of(ids, offsets, len(counts), settings.window, MAX_LENGTH)
+    windows = Windows(ids, offsets, len(counts), settings.window, MAX_LENGTH)
     if not len(counts):
         raise ParameterError("There is nothing to learn from: no word has a count. Pass more text.")
     if not windows.n_windows:

@@ -14,8 +14,6 @@ Letters: T tokens, S sentences, N windows, V vocabulary, W window.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -30,9 +28,8 @@ N_ROUNDS = 6
 BLOCK = 1024  # windows
 
 
-@dataclass(frozen=True, slots=True)
 class Windows:
-    """The windows of a corpus; see :func:`windows_of`.
+    """The windows of a corpus.
 
     Parameters
     ----------
@@ -46,21 +43,62 @@ class Windows:
         W; the target is in the middle.
     max_length : int
         Sentences of that length and longer have no windows.
+
+    Attributes
+    ----------
     n_windows : int
         N.
-    shift : int
     anchors : int64 array (N / 2^shift, 2)
         Of every 2^shift-th window the sentence, and how many windows of the sentence precede it.
+
+    Raises
+    ------
+    ShapeError
+        If the offsets do not go from 0 to T without a step back, or a word is not -1 to V - 1.
+
+    Notes
+    -----
+    Cost: one reading of ``ids`` and two of ``offsets``; the anchors have 4 MB at most.
+
+    Examples
+    --------
+    >>> ids = np.array([0, 1, 2, 1, 0, 2], dtype=np.int32)
+    >>> windows = Windows(ids, np.array([0, 4, 6]), n_words=3, width=3, max_length=214)
+    >>> windows.n_windows  # the second sentence is too short
+    2
+    >>> windows.rows(0, 2, order_keys(seed=0, epoch=0))
+    array([[1, 5, 1], [0, 4, 2]], dtype=int32)
     """
 
-    ids: NDArray[np.int32]
-    offsets: IntArray
-    n_words: int
-    width: int
-    max_length: int
-    n_windows: int
-    shift: int
-    anchors: IntArray
+    def __init__(
+        self, ids: NDArray[np.int32], offsets: IntArray, n_words: int, width: int, max_length: int
+    ) -> None:
+        ids, offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no memory map
+        fits = ids.dtype == np.int32 and offsets.dtype == np.int64 and len(offsets) > 0
+        if not fits or offsets[0] != 0 or offsets[-1] != len(ids):
+            raise ShapeError(
+                "The corpus must be int32 ids (T,) and int64 offsets with a leading 0 and a "
+                f"trailing T. Got {ids.dtype} {ids.shape} and {offsets.dtype} {offsets.shape} from "
+                f"{offsets[:1].tolist()} to {offsets[-1:].tolist()}."
+            )
+        self.ids, self.offsets, self.n_words = ids, offsets, n_words
+        self.width, self.max_length = width, max_length
+        self.n_windows: int = _count(offsets, width, max_length)
+        if self.n_windows < 0:
+            raise ShapeError(
+                "The offsets of the sentences must never go back. Make the corpus again."
+            )
+        lowest, highest = _extremes(ids)
+        if lowest < -1 or highest >= n_words:
+            raise ShapeError(
+                f"The ids must be -1 to {n_words - 1}, one for each of {n_words} counts. "
+                f"Got {lowest} to {highest} instead."
+            )
+        self.shift = 0
+        while self.n_windows > MAX_ANCHORS << self.shift:
+            self.shift += 1
+        self.anchors: IntArray = np.empty((-(-self.n_windows >> self.shift), 2), np.int64)
+        _find_anchors(offsets, width, max_length, self.shift, self.anchors)
 
     def rows(
         self, first: int, last: int, keys: NDArray[np.uint64], pool: KernelPool | None = None
@@ -77,54 +115,6 @@ class Windows:
         corpus = self.shift, self.anchors, self.ids, self.offsets, self.width, self.max_length
         (pool or KernelPool()).run(_fill, len(rows), *order, *corpus, self.n_words, rows)
         return rows
-
-
-def windows_of(
-    ids: NDArray[np.int32], offsets: IntArray, n_words: int, width: int, max_length: int
-) -> Windows:
-    """Count the windows of a corpus and make the table.
-
-    Raises
-    ------
-    ShapeError
-        If the offsets do not go from 0 to T without a step back, or a word is not -1 to V - 1.
-
-    Notes
-    -----
-    Cost: one reading of ``ids`` and two of ``offsets``; the table has 4 MB at most.
-
-    Examples
-    --------
-    >>> ids = np.array([0, 1, 2, 1, 0, 2], dtype=np.int32)
-    >>> windows = windows_of(ids, np.array([0, 4, 6]), n_words=3, width=3, max_length=214)
-    >>> windows.n_windows  # the second sentence is too short
-    2
-    >>> windows.rows(0, 2, order_keys(seed=0, epoch=0))
-    array([[1, 5, 1], [0, 4, 2]], dtype=int32)
-    """
-    ids, offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no memory map
-    fits = ids.dtype == np.int32 and offsets.dtype == np.int64 and len(offsets) > 0
-    if not fits or offsets[0] != 0 or offsets[-1] != len(ids):
-        raise ShapeError(
-            "The corpus must be int32 ids (T,) and int64 offsets with a leading 0 and a trailing "
-            f"T. Got {ids.dtype} {ids.shape} and {offsets.dtype} {offsets.shape} from "
-            f"{offsets[:1].tolist()} to {offsets[-1:].tolist()}."
-        )
-    n_windows = _count(offsets, width, max_length)
-    if n_windows < 0:
-        raise ShapeError("The offsets of the sentences must never go back. Make the corpus again.")
-    shift = 0
-    while n_windows > MAX_ANCHORS << shift:
-        shift += 1
-    anchors = np.empty((-(-n_windows >> shift), 2), dtype=np.int64)
-    _find_anchors(offsets, width, max_length, shift, anchors)
-    lowest, highest = _extremes(ids)
-    if lowest < -1 or highest >= n_words:
-        raise ShapeError(
-            f"The ids must be -1 to {n_words - 1}, one for each of {n_words} counts. "
-            f"Got {lowest} to {highest} instead."
-        )
-    return Windows(ids, offsets, n_words, width, max_length, n_windows, shift, anchors)
 
 
 def order_keys(seed: int, epoch: int) -> NDArray[np.uint64]:
