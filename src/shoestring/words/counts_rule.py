@@ -119,19 +119,12 @@ def train_on_counts(
 
     Raises
     ------
-    ParameterError
-        If no two words stand beside each other, or the run was on another corpus.
-    ShapeError
-        If ids, offsets and counts do not fit together.
+    ParameterError, ShapeError
+        If no two words stand beside each other, or the run was on another corpus; if ids, offsets
+        and counts do not fit together.
     BudgetError
-        If the time is not enough for a hundredth of the sentences.
-    IntegrityError, StorageError
-        If the run folder cannot be read or written.
-
-    Warns
-    -----
-    ShoestringWarning
-        If the time was enough for a fraction of the sentences only: for which.
+        If the time is not enough for a hundredth of the sentences. A ShoestringWarning says which
+        fraction it was enough for, if not for all.
 
     Notes
     -----

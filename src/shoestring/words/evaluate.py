@@ -166,10 +166,8 @@ def read_similarity(path: str | Path) -> list[tuple[str, str, float]]:
 
     Raises
     ------
-    StorageError
-        If the file is missing or may not be read.
-    FormatError
-        If a line is not two words and a number, or there is none: file and line.
+    StorageError, FormatError
+        If the file is missing; if a line is not two words and a number, or there is none.
 
     Examples
     --------

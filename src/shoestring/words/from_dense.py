@@ -57,16 +57,10 @@ def dense_table(
     random_state : int
         Seed of the centres.
 
-    Returns
-    -------
-    CodeTable
-
     Raises
     ------
-    ShapeError
-        If the arrays do not have a row for each word.
-    ParameterError
-        If a word is there twice, or a number is not finite.
+    ShapeError, ParameterError
+        If the arrays do not have a row for each word; a word is there twice, a number not finite.
 
     Notes
     -----

@@ -32,7 +32,7 @@ Activations = NDArray[np.float32]
 
 
 def check_context_weight(weight: object) -> float | None:
-    """See that words around another can have that weight."""
+    """Check the weight of the words around another."""
     if weight is None:
         return None
     number = isinstance(weight, int | float | np.floating) and not isinstance(weight, bool)

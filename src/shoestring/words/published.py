@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.artifacts import Artifact
-from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.errors import ParameterError, ShoestringWarning, checked_int
 from shoestring.jobs import Clock, Interruptible, RunFolder, say_cost, too_short
 from shoestring.parallel import KernelPool, n_cores
 from shoestring.types import IntArray
@@ -58,11 +58,6 @@ class PublishedSettings:
     windows_per_epoch : int, optional
         Windows of an epoch, each epoch another random choice; all of them by default.
     seed : int
-
-    Raises
-    ------
-    ParameterError
-        If a value is out of range.
     """
 
     n_neurons: int = 400
@@ -75,9 +70,7 @@ class PublishedSettings:
 
     def __post_init__(self) -> None:
         for name in ("n_epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                want = "an int of at least 1"
-                raise ParameterError.of(name, "BinaryVectors", want, getattr(self, name))
+            checked_int(name, getattr(self, name), 1, None, "BinaryVectors")
         if not 0 < self.learning_rate < np.inf:
             want = "a positive float"
             raise ParameterError.of("learning_rate", "BinaryVectors", want, self.learning_rate)
@@ -196,12 +189,8 @@ def train_published(
 
     Parameters
     ----------
-    ids : int32 array (T,)
-        Words 0 to V - 1, -1 where one is skipped (it keeps its place); may be memory-mapped.
-    offsets : int64 array (S + 1,)
-        Where sentences begin, with a leading 0 and a trailing T; may be memory-mapped.
-    counts : int64 array (V,)
-        How often each word occurs.
+    ids, offsets, counts : arrays (T,), (S + 1,), (V,)
+        As :func:`shoestring.words.counts_rule.train_on_counts` takes them.
     settings : PublishedSettings, optional
     clock : Clock, optional
         With a time limit a new run shortens its epochs to what fits; any run stops in time.
@@ -220,19 +209,12 @@ def train_published(
 
     Raises
     ------
-    ParameterError
-        If the corpus has no window, or the run was on another corpus.
-    ShapeError
-        If ids, offsets and counts do not fit together.
+    ParameterError, ShapeError
+        If the corpus has no window, or the run was on another corpus; if ids, offsets and counts do
+        not fit together.
     BudgetError
-        If the time is not enough for a mini-batch an epoch.
-    IntegrityError, StorageError
-        If the run folder cannot be read or written.
-
-    Warns
-    -----
-    ShoestringWarning
-        If the time was over before all epochs were.
+        If the time is not enough for a mini-batch an epoch. A ShoestringWarning says that it was
+        over before all epochs were.
 
     Notes
     -----

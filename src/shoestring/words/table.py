@@ -43,7 +43,7 @@ _TEXTS_AT_A_TIME = 1 << 10
 
 
 def check_active(n_active: object, n_neurons: int) -> int:
-    """See that codes can have that many active bits."""
+    """Check that codes can have that many active bits."""
     hint = "Pass a smaller one, or more neurons."
     return checked_int("n_active", n_active, 1, n_neurons, "BinaryVectors", hint)
 
@@ -213,13 +213,7 @@ class CodeTable:
         return codes
 
     def codes_of_texts(self, texts: Iterable[Any], n_active: int) -> PackedArray:
-        """Packed codes of texts: the top k of the weighted sum of their words' activations.
-
-        Warns
-        -----
-        ShoestringWarning
-            If texts have no known word, and so no active bit: how many, and the first of them.
-        """
+        """Packed codes of texts, as :meth:`shoestring.words.BinaryVectors.encode`."""
         packed, wordless = [self.codes[:0]], []
         remaining = iter(texts)
         while batch := list(islice(remaining, _TEXTS_AT_A_TIME)):
