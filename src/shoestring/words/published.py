@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +33,7 @@ from shoestring.words.bioword import BioWord, Neurons, Weights, initial_weights
 from shoestring.words.state import TrainingState
 from shoestring.words.windows import Windows, order_keys, windows_of
 
-SIGMA = (
-    0.02  # of the first weights; with 0, as one of the published scripts has it, all neurons tie
-)
+SIGMA = 0.02  # of the first weights; with 0, as one published script has it, all neurons tie
 MAX_LENGTH = 214  # sentences of that many tokens and more are left out
 TIMING_S = 0.5
 SAFETY = 0.95  # of the time that is left: speed varies
@@ -144,7 +143,7 @@ class PublishedTraining:
         """Shorten the epochs to what fits into the time that is left."""
         n_epochs, batch = self.settings.n_epochs, min(self.settings.batch_size, self.epoch_windows)
         affordable = int(max(0.0, clock.left_s) * SAFETY * speed / n_epochs)
-        if affordable < min(batch, self.epoch_windows):
+        if affordable < batch:
             takes_s = batch * n_epochs / speed
             what = f"A mini-batch in each of {n_epochs} epochs"
             raise too_short(what, takes_s, clock.used_s + takes_s / SAFETY, "or fewer --epochs")
@@ -156,11 +155,8 @@ class PublishedTraining:
         """Save how far it is."""
         neurons = self.rule.neurons
         scales = np.stack([neurons.scales, neurons.bounds])
-        progress = {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "windows_per_epoch": self.settings.windows_per_epoch,
-        }
+        shorter = self.settings.windows_per_epoch
+        progress = {"epoch": self.epoch, "batch": self.batch, "windows_per_epoch": shorter}
         state.save(progress, {"factors": neurons.factors, "scales": scales})
 
     def restore(self, saved: Artifact) -> None:
@@ -233,15 +229,13 @@ def train_published(
     """
     settings, clock = settings or PublishedSettings(), clock or Clock()
     windows = windows_of(ids, offsets, len(counts), settings.window, MAX_LENGTH)
-    if not len(counts):
-        raise ParameterError("There is nothing to learn from: no word has a count. Pass more text.")
     if not windows.n_windows:
         raise ParameterError(
             f"There is nothing to learn from: none of {len(offsets) - 1} sentences has "
             f"{settings.window} to {MAX_LENGTH - 1} tokens. Pass more text or a smaller window."
         )
     state = TrainingState(run, clock, ids, offsets, counts)
-    with KernelPool(n_cores() if n_threads is None else n_threads) as pool:
+    with KernelPool(n_threads or n_cores()) as pool:
         training = PublishedTraining(settings, windows, counts, pool)
         if (saved := state.saved()) is not None:
             training.restore(saved)
@@ -261,16 +255,10 @@ def train_published(
             say_cost(what, training.windows_left / speed)
 
         seen = training.windows_seen
+        look: dict[str, Any] = {"unit": "window", "unit_scale": True, "disable": not progress}
         with (
             Interruptible() as interrupted,
-            tqdm(
-                desc="training",
-                total=seen + training.windows_left,
-                initial=seen,
-                unit="window",
-                unit_scale=True,
-                disable=not progress,
-            ) as bar,
+            tqdm(desc="training", total=seen + training.windows_left, initial=seen, **look) as bar,
         ):
             while training.windows_left and clock.left_s > 0 and not interrupted:
                 training.advance()
