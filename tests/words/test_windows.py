@@ -106,9 +106,9 @@ def test_memory_maps_are_read_where_they_are(tmp_path):
 def test_a_corpus_that_does_not_fit_together_is_refused():
     ids, offsets = corpus([25] * 4)
     for wrong in (offsets[1:], offsets[:-1], offsets[:0], offsets.astype(np.int32)):
-        with pytest.raises(ShapeError, match="leading 0 and a trailing T"):
+        with pytest.raises(ShapeError, match="rise from 0 to T"):
             Windows(ids, wrong, N_WORDS, width=5, max_length=30)
-    with pytest.raises(ShapeError, match="never go back"):
+    with pytest.raises(ShapeError, match="rise from 0 to T"):
         Windows(ids, offsets[[0, 2, 1, 3, 4]], N_WORDS, width=5, max_length=30)
     with pytest.raises(ShapeError, match=r"must be -1 to 49.*Got -1 to 9\d"):
         Windows(ids, offsets, 50, width=5, max_length=30)

@@ -189,12 +189,7 @@ def evaluate(
     except ValueError:
         want = "whole numbers separated by commas"
         raise ParameterError.of("active", "words eval", want, active) from None
-    rows = [asdict(row) for row in evaluate_at(vectors, pairs or [], lengths)]
-    if not json:
-        for row in rows:
-            low, high = row.pop("low"), row.pop("high")
-            row["95 %"] = "" if low is None else f"{low:.3f}-{high:.3f}"
-    emit_rows(rows, json)
+    emit_rows(map(asdict, evaluate_at(vectors, pairs or [], lengths)), json)
 
 
 @app.command()

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.artifacts import Artifact
-from shoestring.errors import ParameterError, ShapeError, ShoestringWarning
+from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder, say_cost, too_short
 from shoestring.models.token_encoder import unit_rows
 from shoestring.parallel import KernelPool, n_cores
@@ -56,6 +56,7 @@ from shoestring.words.ppmi import (
 )
 from shoestring.words.randomized_svd import truncated_svd
 from shoestring.words.state import TrainingState
+from shoestring.words.windows import check_ids
 
 CONTEXT_WEIGHT = 0.25  # of each context word beside the word itself
 COMPONENTS_PER_NEURON = 0.4  # more lie between the centres of that many neurons
@@ -119,19 +120,12 @@ def train_on_counts(
 
     Raises
     ------
-    ParameterError
-        If no two words stand beside each other, or the run was on another corpus.
-    ShapeError
-        If ids, offsets and counts do not fit together.
+    ParameterError, ShapeError
+        If no two words stand beside each other, or the run was on another corpus; if ids, offsets
+        and counts do not fit together.
     BudgetError
-        If the time is not enough for a hundredth of the sentences.
-    IntegrityError, StorageError
-        If the run folder cannot be read or written.
-
-    Warns
-    -----
-    ShoestringWarning
-        If the time was enough for a fraction of the sentences only: for which.
+        If the time is not enough for a hundredth of the sentences. A ShoestringWarning says which
+        fraction it was enough for, if not for all.
 
     Notes
     -----
@@ -147,7 +141,7 @@ def train_on_counts(
     >>> weights.shape, bool(np.allclose(weights[40:].mean(axis=0), 0, atol=1e-4))
     ((80, 8), True)
     """
-    _check_corpus(ids, offsets, len(counts))
+    check_ids(ids, offsets, len(counts))
     clock = clock or Clock()
     usual = min(MOST_COMPONENTS, max(2, int(COMPONENTS_PER_NEURON * n_neurons)))
     n_components = min(usual, max(2, len(counts) // WORDS_PER_COMPONENT), len(counts))
@@ -217,23 +211,6 @@ def train_on_counts(
             stacklevel=2,
         )
     return weights
-
-
-def _check_corpus(ids: NDArray[np.int32], offsets: IntArray, n_words: int) -> None:
-    fits = ids.dtype == np.int32 and offsets.dtype == np.int64 and len(offsets) > 0
-    if not fits or offsets[0] != 0 or offsets[-1] != len(ids) or np.any(np.diff(offsets) < 0):
-        raise ShapeError(
-            "The corpus must be int32 ids (T,) and int64 offsets that rise from 0 to T. "
-            f"Got {ids.dtype} {ids.shape} and {offsets.dtype} {offsets.shape} from "
-            f"{offsets[:1].tolist()} to {offsets[-1:].tolist()}."
-        )
-    if not n_words:
-        raise ParameterError("There is nothing to learn from: no word has a count. Pass more text.")
-    if len(ids) and not -1 <= ids.min() <= ids.max() < n_words:
-        raise ShapeError(
-            f"The ids must be -1 to {n_words - 1}, one for each of {n_words} counts. "
-            f"Got {ids.min()} to {ids.max()} instead."
-        )
 
 
 def _saved_blocks(saved: Artifact, pmi: PmiBlocks) -> list[Block]:

@@ -13,7 +13,7 @@ Not covered: words in context (``benchmarks/words/in_context.py`` has SCWS and W
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from shoestring.words.vectors import BinaryVectors
 from shoestring.words.word2vec_io import WordVectors, read_vectors
 
 N_RESAMPLES = 1000
+_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -166,10 +167,8 @@ def read_similarity(path: str | Path) -> list[tuple[str, str, float]]:
 
     Raises
     ------
-    StorageError
-        If the file is missing or may not be read.
-    FormatError
-        If a line is not two words and a number, or there is none: file and line.
+    StorageError, FormatError
+        If the file is missing; if a line is not two words and a number, or there is none.
 
     Examples
     --------
@@ -187,9 +186,9 @@ def read_similarity(path: str | Path) -> list[tuple[str, str, float]]:
                 continue
             fields = line.split("\t") if "\t" in line else line.split()
             words = [field.strip() for field in fields[:2]]
-            scores = [score for field in fields[2:] if (score := _number(field)) is not None]
+            scores = list(filter(_NUMBER.fullmatch, fields[2:]))
             if len(words) == 2 and all(words) and scores:
-                pairs.append((words[0], words[1], scores[0]))
+                pairs.append((words[0], words[1], float(scores[0])))
             elif number > 1:
                 raise FormatError(
                     f"a judgement must be two words and a score. Got {line.rstrip()[:60]!r}.",
@@ -229,11 +228,3 @@ def _similarity(vectors: Any, a: str, b: str) -> float:
     if first is None or second is None:
         return np.nan
     return float(vectors.similarity(first, second))
-
-
-def _number(field: str) -> float | None:
-    try:
-        number = float(field)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

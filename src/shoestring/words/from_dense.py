@@ -57,16 +57,10 @@ def dense_table(
     random_state : int
         Seed of the centres.
 
-    Returns
-    -------
-    CodeTable
-
     Raises
     ------
-    ShapeError
-        If the arrays do not have a row for each word.
-    ParameterError
-        If a word is there twice, or a number is not finite.
+    ShapeError, ParameterError
+        If the arrays do not have a row for each word; a word is there twice, a number not finite.
 
     Notes
     -----
@@ -89,8 +83,7 @@ def dense_table(
         shares = zipf_counts(len(names)) if known is None else known
         mean = shares / max(1, shares.sum()) @ nearness[0]
         blocks = [nearness[0] - mean.astype(np.float32), nearness[-1]]
-    weight = 1.0 if n_neurons is None else CONTEXT_WEIGHT
-    rows = np.concatenate(blocks)
+    rows, weight = np.concatenate(blocks), 1.0 if n_neurons is None else CONTEXT_WEIGHT
     return CodeTable.of_activations(names, rows, n_active, known, context_weight=weight)
 
 

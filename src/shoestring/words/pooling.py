@@ -19,6 +19,7 @@ Letters: V words, K neurons, W window, N texts, T tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,10 @@ Activations = NDArray[np.float32]
 
 
 def check_context_weight(weight: object) -> float | None:
-    """See that words around another can have that weight."""
+    """Check the weight of the words around another."""
     if weight is None:
         return None
-    number = isinstance(weight, int | float | np.floating) and not isinstance(weight, bool)
+    number = isinstance(weight, Real) and not isinstance(weight, bool)
     if not number or not 0 <= float(weight) < np.inf:  # type: ignore[arg-type]
         hint = "0 leaves codes as they are without a context."
         want = "None or a number of at least 0"

@@ -18,13 +18,14 @@ from __future__ import annotations
 import sys
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.artifacts import Artifact
-from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.errors import ParameterError, ShoestringWarning, checked_int
 from shoestring.jobs import Clock, Interruptible, RunFolder, say_cost, too_short
 from shoestring.parallel import KernelPool, n_cores
 from shoestring.types import IntArray
@@ -32,9 +33,7 @@ from shoestring.words.bioword import BioWord, Neurons, Weights, initial_weights
 from shoestring.words.state import TrainingState
 from shoestring.words.windows import Windows, order_keys
 
-SIGMA = (
-    0.02  # of the first weights; with 0, as one of the published scripts has it, all neurons tie
-)
+SIGMA = 0.02  # of the first weights; with 0, as one published script has it, all neurons tie
 MAX_LENGTH = 214  # sentences of that many tokens and more are left out
 TIMING_S = 0.5
 SAFETY = 0.95  # of the time that is left: speed varies
@@ -58,11 +57,6 @@ class PublishedSettings:
     windows_per_epoch : int, optional
         Windows of an epoch, each epoch another random choice; all of them by default.
     seed : int
-
-    Raises
-    ------
-    ParameterError
-        If a value is out of range.
     """
 
     n_neurons: int = 400
@@ -75,9 +69,7 @@ class PublishedSettings:
 
     def __post_init__(self) -> None:
         for name in ("n_epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                want = "an int of at least 1"
-                raise ParameterError.of(name, "BinaryVectors", want, getattr(self, name))
+            checked_int(name, getattr(self, name), 1, None, "BinaryVectors")
         if not 0 < self.learning_rate < np.inf:
             want = "a positive float"
             raise ParameterError.of("learning_rate", "BinaryVectors", want, self.learning_rate)
@@ -151,7 +143,7 @@ class PublishedTraining:
         """Shorten the epochs to what fits into the time that is left."""
         n_epochs, batch = self.settings.n_epochs, min(self.settings.batch_size, self.epoch_windows)
         affordable = int(max(0.0, clock.left_s) * SAFETY * speed / n_epochs)
-        if affordable < min(batch, self.epoch_windows):
+        if affordable < batch:
             takes_s = batch * n_epochs / speed
             what = f"A mini-batch in each of {n_epochs} epochs"
             raise too_short(what, takes_s, clock.used_s + takes_s / SAFETY, "or fewer --epochs")
@@ -163,11 +155,8 @@ class PublishedTraining:
         """Save how far it is."""
         neurons = self.rule.neurons
         scales = np.stack([neurons.scales, neurons.bounds])
-        progress = {
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "windows_per_epoch": self.settings.windows_per_epoch,
-        }
+        shorter = self.settings.windows_per_epoch
+        progress = {"epoch": self.epoch, "batch": self.batch, "windows_per_epoch": shorter}
         state.save(progress, {"factors": neurons.factors, "scales": scales})
 
     def restore(self, saved: Artifact) -> None:
@@ -196,12 +185,8 @@ def train_published(
 
     Parameters
     ----------
-    ids : int32 array (T,)
-        Words 0 to V - 1, -1 where one is skipped (it keeps its place); may be memory-mapped.
-    offsets : int64 array (S + 1,)
-        Where sentences begin, with a leading 0 and a trailing T; may be memory-mapped.
-    counts : int64 array (V,)
-        How often each word occurs.
+    ids, offsets, counts : arrays (T,), (S + 1,), (V,)
+        As :func:`shoestring.words.counts_rule.train_on_counts` takes them.
     settings : PublishedSettings, optional
     clock : Clock, optional
         With a time limit a new run shortens its epochs to what fits; any run stops in time.
@@ -220,19 +205,12 @@ def train_published(
 
     Raises
     ------
-    ParameterError
-        If the corpus has no window, or the run was on another corpus.
-    ShapeError
-        If ids, offsets and counts do not fit together.
+    ParameterError, ShapeError
+        If the corpus has no window, or the run was on another corpus; if ids, offsets and counts do
+        not fit together.
     BudgetError
-        If the time is not enough for a mini-batch an epoch.
-    IntegrityError, StorageError
-        If the run folder cannot be read or written.
-
-    Warns
-    -----
-    ShoestringWarning
-        If the time was over before all epochs were.
+        If the time is not enough for a mini-batch an epoch. A ShoestringWarning says that it was
+        over before all epochs were.
 
     Notes
     -----
@@ -251,15 +229,13 @@ def train_published(
     """
     settings, clock = settings or PublishedSettings(), clock or Clock()
     windows = Windows(ids, offsets, len(counts), settings.window, MAX_LENGTH)
-    if not len(counts):
-        raise ParameterError("There is nothing to learn from: no word has a count. Pass more text.")
     if not windows.n_windows:
         raise ParameterError(
             f"There is nothing to learn from: none of {len(offsets) - 1} sentences has "
             f"{settings.window} to {MAX_LENGTH - 1} tokens. Pass more text or a smaller window."
         )
     state = TrainingState(run, clock, ids, offsets, counts)
-    with KernelPool(n_cores() if n_threads is None else n_threads) as pool:
+    with KernelPool(n_threads or n_cores()) as pool:
         training = PublishedTraining(settings, windows, counts, pool)
         if (saved := state.saved()) is not None:
             training.restore(saved)
@@ -279,16 +255,10 @@ def train_published(
             say_cost(what, training.windows_left / speed)
 
         seen = training.windows_seen
+        look: dict[str, Any] = {"unit": "window", "unit_scale": True, "disable": not progress}
         with (
             Interruptible() as interrupted,
-            tqdm(
-                desc="training",
-                total=seen + training.windows_left,
-                initial=seen,
-                unit="window",
-                unit_scale=True,
-                disable=not progress,
-            ) as bar,
+            tqdm(desc="training", total=seen + training.windows_left, initial=seen, **look) as bar,
         ):
             while training.windows_left and clock.left_s > 0 and not interrupted:
                 training.advance()

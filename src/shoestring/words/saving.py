@@ -34,15 +34,7 @@ _ARRAYS = ("codes", "counts", "activations")
 
 
 def save_table(folder: Path, table: CodeTable, settings: Mapping[str, Any]) -> None:
-    """Save to a folder: new, empty, or one that word vectors were saved to, which are replaced.
-
-    Raises
-    ------
-    ParameterError
-        If the folder holds other files.
-    StorageError
-        If the disk is full or cannot be written; what was saved before stays.
-    """
+    """Save to a folder, as :meth:`shoestring.words.BinaryVectors.save`."""
     arrays = {name: getattr(table, name) for name in _ARRAYS}
     arrays = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
     with KIND.saving(folder) as writer:
@@ -64,14 +56,7 @@ def save_table(folder: Path, table: CodeTable, settings: Mapping[str, Any]) -> N
 def load_table(folder: Path) -> tuple[CodeTable, dict[str, Any]]:
     """Open saved word vectors, memory-mapped: the table and the settings.
 
-    Raises
-    ------
-    ParameterError
-        If there is no such folder, or no vectors in it.
-    FormatError
-        If it is something else, or another version of shoestring wrote it.
-    IntegrityError
-        If a file is missing, cut off, or not what it should be.
+    The errors are those of :meth:`shoestring.words.BinaryVectors.load`.
     """
     want, hint = "the folder of saved word vectors", "shoestring words train TEXT --out FOLDER"
     saved = KIND.read(

@@ -43,15 +43,7 @@ class TrainingState:
         return self._run is not None and self._every.is_due
 
     def saved(self) -> Artifact | None:
-        """What an interrupted run has saved.
-
-        Raises
-        ------
-        ParameterError
-            If that run was on another corpus.
-        IntegrityError, StorageError
-            If it is damaged or cannot be read.
-        """
+        """What an interrupted run has saved; a ParameterError if it was on another corpus."""
         if self._run is None or not _KIND.is_saved(self._run.path / _FOLDER):
             return None
         state = _KIND.read(self._run.path / _FOLDER)

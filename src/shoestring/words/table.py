@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ _TEXTS_AT_A_TIME = 1 << 10
 
 
 def check_active(n_active: object, n_neurons: int) -> int:
-    """See that codes can have that many active bits."""
+    """Check that codes can have that many active bits."""
     hint = "Pass a smaller one, or more neurons."
     return checked_int("n_active", n_active, 1, n_neurons, "BinaryVectors", hint)
 
@@ -213,19 +213,17 @@ class CodeTable:
         return codes
 
     def codes_of_texts(self, texts: Iterable[Any], n_active: int) -> PackedArray:
-        """Packed codes of texts: the top k of the weighted sum of their words' activations.
-
-        Warns
-        -----
-        ShoestringWarning
-            If texts have no known word, and so no active bit: how many, and the first of them.
-        """
+        """Packed codes of texts, as :meth:`shoestring.words.BinaryVectors.encode`."""
+        weights = text_weights(zipf_counts(len(self.words)) if self.counts is None else self.counts)
         packed, wordless = [self.codes[:0]], []
         remaining = iter(texts)
         while batch := list(islice(remaining, _TEXTS_AT_A_TIME)):
-            rows = [[row for row in map(self.row, self.tokens(text)) if row >= 0] for text in batch]
-            packed.append(self._codes_of_bags(rows, n_active))
-            wordless += [text for text, known in zip(batch, rows, strict=True) if not known]
+            bags = [[row for row in map(self.row, self.tokens(text)) if row >= 0] for text in batch]
+            wordless += [text for text, known in zip(batch, bags, strict=True) if not known]
+            starts = np.cumsum([0, *map(len, bags)], dtype=np.int64)
+            rows = np.fromiter(chain.from_iterable(bags), np.int64, starts[-1])
+            targets = rows + self.first_target
+            packed.append(self.codes_of_sums(targets, starts, n_active, weights[rows]))
         if wordless:
             warnings.warn(
                 f"{len(wordless)} of {sum(map(len, packed))} texts have no known word, and so no "
@@ -234,14 +232,6 @@ class CodeTable:
                 stacklevel=3,
             )
         return np.concatenate(packed)
-
-    def _codes_of_bags(self, bags: list[list[int]], n_active: int) -> PackedArray:
-        starts = np.zeros(len(bags) + 1, np.int64)
-        np.cumsum([len(bag) for bag in bags], out=starts[1:])
-        rows = np.array([row for bag in bags for row in bag], np.int64)
-        counts = zipf_counts(len(self.words)) if self.counts is None else self.counts
-        weights = text_weights(counts)[rows]
-        return self.codes_of_sums(rows + self.first_target, starts, n_active, weights)
 
     def unpacked(self, packed: PackedArray) -> NDArray[np.bool_]:
         """Packed codes (..., ceil(K / 8)) as bool (..., K)."""

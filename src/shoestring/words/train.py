@@ -35,7 +35,7 @@ RULES = ("counts", "published")
 CONTEXT_WEIGHTS = {"counts": CONTEXT_WEIGHT, "published": 1.0}  # the paper's is a plain sum
 MAX_WINDOW = 1_001
 
-_READING = ("min_count", "max_share", "skip_top", "phrases", "phrase_threshold", "segmented")
+_VOCABULARY = ("min_count", "max_share", "skip_top", "phrases", "phrase_threshold")
 _AFTERWARDS = ("n_active", "context_weight")  # of the parameters: do not change the training
 _OWNER = "BinaryVectors"
 
@@ -54,7 +54,7 @@ def train_table(
     params = {**params, "lexicon": _words_of(params["lexicon"])}
     with _run_folder(checkpoint, params) as run:
         clock.add_used(run.used_s if run else 0.0)
-        reading = {name: params[name] for name in (*_READING, "lexicon")}
+        reading = {name: params[name] for name in (*_VOCABULARY, "segmented", "lexicon")}
         reading |= {"seed": params["random_state"], "progress": progress}
         folder = None if run is None else run.path
         corpus = corpus_of(texts, params["vocab_size"], folder, clock, **reading)
@@ -62,14 +62,9 @@ def train_table(
         if run is not None and clock.used_s - run.used_s > SAVE_S:
             run.keep(clock)  # reading it again would take as long
         weights = _trained(corpus, params, clock=clock, run=run, progress=progress)
-        return CodeTable.of_activations(
-            corpus.words,
-            weights,
-            params["n_active"],
-            corpus.counts,
-            bool(corpus.settings["reading"]["segmented"]),
-            CONTEXT_WEIGHTS[params["rule"]],
-        )
+        segmented = bool(corpus.settings["reading"]["segmented"])
+        about = corpus.counts, segmented, CONTEXT_WEIGHTS[params["rule"]]
+        return CodeTable.of_activations(corpus.words, weights, params["n_active"], *about)
 
 
 def run_settings(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -370,10 +370,8 @@ class BinaryVectors(TextTransformer):
 
         Raises
         ------
-        ParameterError, FormatError
-            If there are none in the folder, or of another version.
-        IntegrityError
-            If a file is missing, cut off, or not what it should be.
+        ParameterError, FormatError, IntegrityError
+            If there are none in the folder, or of another version; if a file is damaged.
         """
         table, settings = load_table(Path(folder))
         return cls._of(table, **settings)

@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from shoestring.errors import ShapeError
+from shoestring.errors import ParameterError, ShapeError
 from shoestring.parallel import KernelPool
 from shoestring.splitmix import splitmix64
 from shoestring.types import IntArray
@@ -53,8 +53,8 @@ class Windows:
 
     Raises
     ------
-    ShapeError
-        If the offsets do not go from 0 to T without a step back, or a word is not -1 to V - 1.
+    ShapeError, ParameterError
+        If ids and offsets do not fit together, or a word is not -1 to V - 1; if there is no word.
 
     Notes
     -----
@@ -74,26 +74,10 @@ class Windows:
         self, ids: NDArray[np.int32], offsets: IntArray, n_words: int, width: int, max_length: int
     ) -> None:
         ids, offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no memory map
-        fits = ids.dtype == np.int32 and offsets.dtype == np.int64 and len(offsets) > 0
-        if not fits or offsets[0] != 0 or offsets[-1] != len(ids):
-            raise ShapeError(
-                "The corpus must be int32 ids (T,) and int64 offsets with a leading 0 and a "
-                f"trailing T. Got {ids.dtype} {ids.shape} and {offsets.dtype} {offsets.shape} from "
-                f"{offsets[:1].tolist()} to {offsets[-1:].tolist()}."
-            )
+        check_ids(ids, offsets, n_words)
         self.ids, self.offsets, self.n_words = ids, offsets, n_words
         self.width, self.max_length = width, max_length
         self.n_windows: int = _count(offsets, width, max_length)
-        if self.n_windows < 0:
-            raise ShapeError(
-                "The offsets of the sentences must never go back. Make the corpus again."
-            )
-        lowest, highest = _extremes(ids)
-        if lowest < -1 or highest >= n_words:
-            raise ShapeError(
-                f"The ids must be -1 to {n_words - 1}, one for each of {n_words} counts. "
-                f"Got {lowest} to {highest} instead."
-            )
         self.shift = 0
         while self.n_windows > MAX_ANCHORS << self.shift:
             self.shift += 1
@@ -117,6 +101,24 @@ class Windows:
         return rows
 
 
+def check_ids(ids: NDArray[np.int32], offsets: IntArray, n_words: int) -> None:
+    """Check that ids (T,), offsets (S + 1,) and the number of counts fit together."""
+    fits = ids.dtype == np.int32 and offsets.dtype == np.int64 and len(offsets) > 0
+    if not fits or offsets[0] != 0 or offsets[-1] != len(ids) or (offsets[1:] < offsets[:-1]).any():
+        raise ShapeError(
+            "The corpus must be int32 ids (T,) and int64 offsets that rise from 0 to T. "
+            f"Got {ids.dtype} {ids.shape} and {offsets.dtype} {offsets.shape} from "
+            f"{offsets[:1].tolist()} to {offsets[-1:].tolist()}."
+        )
+    if not n_words:
+        raise ParameterError("There is nothing to learn from: no word has a count. Pass more text.")
+    if len(ids) and not -1 <= ids.min() <= ids.max() < n_words:
+        raise ShapeError(
+            f"The ids must be -1 to {n_words - 1}, one for each of {n_words} counts. "
+            f"Got {ids.min()} to {ids.max()} instead."
+        )
+
+
 def order_keys(seed: int, epoch: int) -> NDArray[np.uint64]:
     """The keys of the order of an epoch, uint64 (6,)."""
     sequence = np.random.SeedSequence([seed, epoch])
@@ -130,13 +132,9 @@ def _windows_of_sentence(length: int, width: int, max_length: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _count(offsets: IntArray, width: int, max_length: int) -> int:
-    """N; -1 if the offsets go back."""
-    total = 0
+    total = 0  # N
     for s in range(len(offsets) - 1):
-        length = offsets[s + 1] - offsets[s]
-        if length < 0:
-            return -1
-        total += _windows_of_sentence(length, width, max_length)
+        total += _windows_of_sentence(offsets[s + 1] - offsets[s], width, max_length)
     return total
 
 
@@ -152,14 +150,6 @@ def _find_anchors(
             anchors[entry, 0], anchors[entry, 1] = s, (entry << shift) - before
             entry += 1
         before += n
-
-
-@njit(nogil=True, cache=True)
-def _extremes(ids: NDArray[np.int32]) -> tuple[int, int]:
-    lowest, highest = 0, -1
-    for i in ids:
-        lowest, highest = min(lowest, i), max(highest, i)
-    return lowest, highest
 
 
 @njit(nogil=True, cache=True)

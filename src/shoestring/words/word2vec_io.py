@@ -64,10 +64,6 @@ class WordVectors:
     context_weight : float, optional
         With which they are added.
 
-    Raises
-    ------
-    ShapeError
-        If the arrays do not have a row for each word.
     """
 
     words: list[str]
@@ -77,7 +73,6 @@ class WordVectors:
     context_weight: float | None = None
 
     def __post_init__(self) -> None:
-        """See that the parts fit together."""
         n_words, want = len(self.words), (len(self.words), *self.vectors.shape[1:2])
         wanted = ((self.vectors, want), (self.context, want), (self.counts, (n_words,)))
         for array, shape in wanted:
@@ -110,11 +105,8 @@ def read_vectors(path: str | Path, *, binary: bool | None = None) -> WordVectors
 
     Raises
     ------
-    StorageError
-        If the file is missing or may not be read.
-    FormatError
-        If it is none of the formats, cut off, or a vector has another width than the first: file,
-        and line or word.
+    StorageError, FormatError
+        If the file is missing; is none of the formats, cut off, or a vector has another width.
 
     Notes
     -----
@@ -192,10 +184,8 @@ def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word
 
     Raises
     ------
-    ParameterError
-        If the format is none of these, or a word has a blank in it and the format is not npz.
-    StorageError
-        If the disk is full or cannot be written.
+    ParameterError, StorageError
+        If the format is none of these, or not npz where a word has a blank in it; a full disk.
     """
     if format not in FORMATS:
         raise ParameterError.of("format", "write_vectors", f"one of {', '.join(FORMATS)}", format)
