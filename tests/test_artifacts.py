@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -127,6 +128,30 @@ def overlap_index():
     return Kept(lambda: KIND, save, load)
 
 
+@cache
+def classifiers():
+    from shoestring.classify import AnalyticSoftmax, TextClassifier
+
+    texts, labels = ["red hat", "blue shoe", "红鞋 一双", "blue hat"] * 3, ["aabb" * 3, "cddc" * 3]
+    return [
+        TextClassifier("lsa", head=AnalyticSoftmax(0.1, 1.0, n_jobs=1), keep_texts=True).fit(
+            texts, list(each)
+        )
+        for each in labels
+    ]
+
+
+def classifier():
+    from shoestring.classify import TextClassifier
+    from shoestring.classify.saving import KIND
+
+    def load(folder):
+        loaded = TextClassifier.load(folder)
+        return loaded.explain("blue").examples, loaded.predict_proba(["red shoe"]).tolist()
+
+    return Kept(lambda: KIND, lambda folder, i: classifiers()[i].save(folder), load)
+
+
 def binary_vectors():
     from shoestring.words.saving import KIND, load_table, save_table
     from shoestring.words.table import CodeTable
@@ -143,26 +168,13 @@ def binary_vectors():
     return Kept(lambda: KIND, save, load)
 
 
-def analytic_softmax():
-    from shoestring.classify import AnalyticSoftmax
-    from shoestring.classify.saving import KIND
-
-    X = np.random.default_rng(0).normal(size=(20, 3))
-    fitted = [AnalyticSoftmax().fit(X[i:], (X[i:, 0] > 0).astype(int)) for i in (0, 2)]
-
-    def load(folder):
-        return AnalyticSoftmax.load(folder).predict_proba(X).tolist()
-
-    return Kept(lambda: KIND, lambda folder, i: fitted[i].save(folder), load)
-
-
 KEPT = {
     "sample": lambda: Kept(lambda: SAMPLE, save_sample, load_sample),
     "lsa": lsa,
     "token table": token_table,
     "overlap index": overlap_index,
+    "classifier": classifier,
     "binary vectors": binary_vectors,
-    "analytic softmax": analytic_softmax,
 }
 
 

@@ -331,6 +331,7 @@ class ArtifactKind:
         The errors of :meth:`check`; whatever is raised, what was saved before stays.
         """
         self.check(folder)
+        is_new = not folder.exists()
         make_folder(folder)
         left = self._sweep(folder)
         try:
@@ -339,6 +340,9 @@ class ArtifactKind:
             writer.put_in_force()
         finally:
             self._sweep(folder)
+            if is_new and not (folder / CONFIG).exists():
+                with suppress(OSError):
+                    folder.rmdir()
 
     def _sweep(self, folder: Path) -> set[str]:
         """Remove what saves noted and the config in force does not list; return what is left."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from shoestring.errors import ParameterError, ScorerError
 from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
 from shoestring.models.throughput import Throughput, Timed
-from shoestring.tune.config import FORMAT
+from shoestring.tune.config import LADDER
 from shoestring.types import PairScorer
 
 Pair = tuple[str, str]
@@ -236,7 +236,7 @@ def _load_folder(folder: Path) -> PairScorer:
     from shoestring.models.model_files import gpu_is_there, read_model_config
 
     config = read_model_config(folder)
-    if config.get("format") == FORMAT:
+    if config.get("format") == LADDER.format:
         if is_weighting(config):
             return _weighted(folder, config)
         from shoestring.tune import LadderScorer

@@ -23,6 +23,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import ParameterError, ShapeError
+from shoestring.errors import checked_int as checked_int
 from shoestring.overlap.bit_planes import n_set_bits
 from shoestring.types import IntArray
 
@@ -397,11 +398,3 @@ def _overlaps(a: Any, b: Any, counts: Any) -> None:
             for w in range(a.shape[1]):
                 total += n_set_bits(a[i, w] & b[j, w])
             counts[i, j] = total
-
-
-def checked_int(name: str, value: object, least: int, most: int, owner: str, hint: str = "") -> int:
-    """An int parameter within its bounds."""
-    is_int = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_int or not least <= value <= most:  # type: ignore[operator]
-        raise ParameterError.of(name, owner, f"an int in [{least}, {most}]", value, hint)
-    return int(value)  # type: ignore[call-overload, no-any-return]
