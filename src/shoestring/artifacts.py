@@ -316,7 +316,11 @@ class ArtifactKind:
             names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         except OSError as error:
             raise unreadable(folder, error) from error
-        if self._config(folder) is not None or _says(folder / WRITING, self.format):
+        try:
+            config = self._config(folder)
+        except IntegrityError as error:
+            raise IntegrityError(f"{error} Remove that folder first, or choose another.") from error
+        if config is not None or _says(folder / WRITING, self.format):
             return
         names = [name for name in names if name not in (CONFIG + ASIDE, WRITING + ASIDE)]
         if names or folder.is_file():

@@ -333,19 +333,8 @@ def too_short(what: str, takes_s: float, needed_s: float, remedy: str) -> Budget
     """
     from tqdm import tqdm
 
-    takes = tqdm.format_interval(takes_s)
+    minutes = math.ceil(needed_s / 6) / 10 if needed_s < 6000 else math.ceil(needed_s / 60)
     return BudgetError(
-        f"{what} takes about {takes}. Pass --minutes {in_minutes(needed_s)} or more, {remedy}."
+        f"{what} takes about {tqdm.format_interval(takes_s)}. Pass --minutes {minutes:g} or more, "
+        f"{remedy}."
     )
-
-
-def in_minutes(seconds: float) -> str:
-    """Minutes to ask for, rounded up.
-
-    Examples
-    --------
-    >>> in_minutes(61), in_minutes(10_000)
-    ('1.1', '167')
-    """
-    minutes = seconds / 60
-    return f"{math.ceil(10 * minutes) / 10:g}" if minutes < 100 else f"{math.ceil(minutes)}"

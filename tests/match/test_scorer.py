@@ -52,7 +52,7 @@ def test_the_function_never_gets_more_than_a_batch():
     scorer = score_with(lambda pairs: sizes.append(len(pairs)) or [0.0] * len(pairs), batch_size=4)
     assert len(scorer.predict([("a", "b")] * 10)) == 10
     assert sizes == [4, 4, 2]
-    assert scorer.throughput.pairs == 10
+    assert scorer.n_scored == 10
 
 
 @pytest.mark.parametrize(

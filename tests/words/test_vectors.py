@@ -56,7 +56,7 @@ def test_neighbours_are_of_the_same_topic_in_both_languages(trained):
 def test_codes_have_exactly_k_active_bits_and_are_the_top_of_the_activations(trained):
     assert (np.unpackbits(trained.codes_, axis=1).sum(axis=1) == 6).all()
     targets = trained.activations_[len(trained) :]
-    assert (unpack_codes(trained.codes_, 32).active_bits() == top_k_bits(targets, 6)).all()
+    assert (unpack_codes(trained.codes_, 32).bits.reshape(-1, 6) == top_k_bits(targets, 6)).all()
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -26,7 +26,7 @@ from shoestring.models.model_files import (
     weights_digest,
 )
 from shoestring.models.packed_bert import PackedBert, unfit
-from shoestring.models.throughput import Throughput, Timed
+from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import (
     CHARACTERS_PER_TOKEN,
     TOKENS_PER_BATCH,
@@ -78,12 +78,11 @@ class CrossEncoderScorer(Timed):
         self._model: Any = model.half() if gpu_is_there() else model
         self.max_length: int = min(getattr(model, length) or 512, 2**20)
         self.name = f"cross-encoder:{weights_digest(self.folder)}:{self.max_length}"
-        self.throughput = Throughput()
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs: (B,) float32 logits. Texts are cut at 20 characters a token."""
         n = self.max_length * CHARACTERS_PER_TOKEN
-        with self.throughput.timing(len(pairs)):
+        with self.timing(len(pairs)):
             cut = [(query[:n], text[:n]) for query, text in pairs]
             logits = self._model.predict(cut, batch_size=self.batch_size, show_progress_bar=False)
         return np.asarray(logits, np.float32).reshape(len(cut))
@@ -139,7 +138,6 @@ class FastCrossEncoder(Timed):
             )
         self.n_threads = n_threads or n_cores()
         self.name = f"cross-encoder:{weights_digest(self.folder)}:{self.max_length}"
-        self.throughput = Throughput()
         self._weights = read_weights(self.folder)
         self._bert = PackedBert(self._weights, config, prefix="bert.")
         self._tokenizer = load_tokenizer(self.folder)
@@ -149,7 +147,7 @@ class FastCrossEncoder(Timed):
         """Score B pairs: (B,) float32 logits. Equal pairs of a call are scored once."""
         pairs = [(query, text) for query, text in pairs]
         logits = np.empty(len(pairs), np.float32)
-        with self.throughput.timing(len(pairs)), one_blas_thread():
+        with self.timing(len(pairs)), one_blas_thread():
             unique = list(dict.fromkeys(pairs))
             scored: dict[tuple[str, str], float] = {}
             with ThreadPoolExecutor(self.n_threads) as pool:

@@ -27,7 +27,7 @@ from shoestring.errors import IntegrityError, ParameterError
 from shoestring.match.weighting import MINILM, SHIPPED, Weighting
 from shoestring.models.backbone import transformer_folder
 from shoestring.models.model_files import weights_digest
-from shoestring.models.throughput import Throughput, Timed
+from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import TokenEncoder
 from shoestring.parallel import one_blas_thread
 
@@ -84,7 +84,6 @@ class TokenInteraction(Timed):
         self.name = f"token-interaction:{digest}:{self.max_length}"
         if self.weighting is not None:
             self.name += f":{self.weighting.digest}"
-        self.throughput = Throughput()
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> FloatMatrix:
         """Score B pairs (query, text): (B,) float32 in [-1, 1], higher is more alike.
@@ -96,7 +95,7 @@ class TokenInteraction(Timed):
         """
         pairs = list(pairs)
         scores = np.zeros(len(pairs), np.float32)
-        with self.throughput.timing(len(pairs)), one_blas_thread():
+        with self.timing(len(pairs)), one_blas_thread():
             queries = list(dict.fromkeys(query for query, _ in pairs))
             for start in range(0, len(queries), QUERIES_PER_BLOCK):
                 self._score_block(queries[start : start + QUERIES_PER_BLOCK], pairs, scores)

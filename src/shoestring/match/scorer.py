@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError, ScorerError
 from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
-from shoestring.models.throughput import Throughput, Timed
+from shoestring.models.throughput import Timed
 from shoestring.tune.config import LADDER
 from shoestring.types import PairScorer
 
@@ -44,7 +44,6 @@ class FunctionScorer(Timed):
 
     def __init__(self, fn: Callable[..., Any], name: str, batch_size: int, single: bool) -> None:
         self.fn, self.name, self.batch_size, self.single = fn, name, batch_size, single
-        self.throughput = Throughput()
 
     def predict(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """Score B pairs, ``batch_size`` at a time: (B,) float64.
@@ -55,7 +54,7 @@ class FunctionScorer(Timed):
             If the function raises, or does not answer one finite number for each pair.
         """
         pairs = list(pairs)
-        with self.throughput.timing(len(pairs)):
+        with self.timing(len(pairs)):
             scores = [
                 _checked(self._call, pairs[start : start + self.batch_size], self.name)
                 for start in range(0, len(pairs), self.batch_size)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from shoestring.artifacts import ArtifactKind, write_npy_header
 from shoestring.errors import ParameterError
 from shoestring.match.interaction import TokenInteraction
-from shoestring.models.throughput import Throughput, Timed
+from shoestring.models.throughput import Timed
 from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 
 KIND = ArtifactKind(
@@ -59,7 +59,6 @@ class TokenTable(Timed):
         self._rows = {bytes(digest): row for row, digest in enumerate(self._digests)}
         self.name = f"{scorer.name}:{self._tokens.dtype}"
         self._latest: dict[str, NDArray[np.float32]] = {}  # query and its vectors
-        self.throughput = Throughput()
 
     @classmethod
     def build(
@@ -142,7 +141,7 @@ class TokenTable(Timed):
         -----
         Cost: one forward for the query, and 2 n_q S D FLOPs for its n_q tokens.
         """
-        with self.throughput.timing(len(self)), one_blas_thread():
+        with self.timing(len(self)), one_blas_thread():
             query_tokens = self.scorer.token_vectors([query])[0]
             scores = np.zeros(len(self), np.float32)
             known = np.flatnonzero(np.diff(self._starts))
@@ -160,7 +159,7 @@ class TokenTable(Timed):
         """Score B pairs: (B,) float32; texts that are not in the table are encoded."""
         pairs = list(pairs)
         scores = np.zeros(len(pairs), np.float32)
-        with self.throughput.timing(len(pairs)), one_blas_thread():
+        with self.timing(len(pairs)), one_blas_thread():
             rows = [self._rows.get(_digest(text), -1) for _, text in pairs]
             strangers = [i for i, row in enumerate(rows) if row < 0]
             if strangers:

@@ -1,4 +1,4 @@
-"""What the tokens of a query weigh, learnt: token interaction with a head, and no model more.
+"""Trained weights of a query's tokens: token interaction with a head and no further model.
 
 A late ladder without a side network (``shoestring tune score --pairs late --method head``) is one
 matrix row v and three numbers c; with ``--method lora`` the token vectors were changed as well, by
@@ -43,7 +43,7 @@ LOGITS = np.float32(10.0)  # as shoestring.tune.heads.SCALE_AT_FIRST
 
 @dataclass(frozen=True)
 class Weighting:
-    """How the tokens of a query are weighed, and the three likenesses.
+    """Weights of a query's tokens and of the three likenesses.
 
     Make one with :meth:`load`.
 
@@ -54,9 +54,9 @@ class Weighting:
     shares : ndarray of float32 (3,)
         c, of absolute sum 1.
     backbone, backbone_digest : str
-        What it is of: "minilm" or a folder.
+        The model it was trained on: "minilm" or a folder.
     adapter : Adapter, optional
-        That was trained with it.
+        Trained with it.
     """
 
     importance: FloatMatrix
@@ -86,28 +86,26 @@ class Weighting:
         missing = ParameterError.of("weighting", "TokenInteraction", want, str(folder))
         artifact = LADDER.read(folder, missing)
         if not is_weighting(artifact.config):
-            raise ParameterError.of(
-                "weighting", "TokenInteraction", "a late ladder's head without a side network",
-                str(folder), "Open any other ladder with load_scorer.",
-            )  # fmt: skip
+            want = "a late ladder's head without a side network"
+            hint = "Open any other ladder with load_scorer."
+            raise ParameterError.of("weighting", "TokenInteraction", want, str(folder), hint)
         with artifact.decoding():
-            backbone, digest = (str(artifact.config[f"backbone{x}"]) for x in ("", "_digest"))
+            backbone = str(artifact.config["backbone"])
+            digest = str(artifact.config["backbone_digest"])
         if backbone != MINILM:
             backbone = str(folder / backbone)  # it may be inside
         file, data = artifact.path(SIDE), artifact.data(SIDE)
         try:
             weights = load(data)
-            importance = weights["head.importance.weight"][0]
-            scale = weights["head.scale"]
+            importance, scale = weights["head.importance.weight"][0], weights["head.scale"]
         except (SafetensorError, KeyError) as error:
             raise artifact.damaged(file.name, error) from error
         total = np.abs(scale).sum()
         if not (np.isfinite(importance).all() and np.isfinite(total) and total):
             raise artifact.damaged(file.name, "it has no finite numbers")
-        return cls(
-            importance.astype(np.float32), (scale / total).astype(np.float32), backbone, digest,
-            Adapter.load(artifact.path(ADAPTER)) if ADAPTER in artifact else None,
-        )  # fmt: skip
+        adapter = Adapter.load(artifact.path(ADAPTER)) if ADAPTER in artifact else None
+        shares = (scale / total).astype(np.float32)
+        return cls(importance.astype(np.float32), shares, backbone, digest, adapter)
 
     @property
     def digest(self) -> str:
@@ -148,9 +146,12 @@ class Weighting:
         return scores
 
     def scores_of_all(
-        self, query_tokens: FloatMatrix, cosines: FloatMatrix, starts: NDArray[np.int64],
+        self,
+        query_tokens: FloatMatrix,
+        cosines: FloatMatrix,
+        starts: NDArray[np.int64],
         norms: FloatMatrix,
-    ) -> FloatMatrix:  # fmt: skip
+    ) -> FloatMatrix:
         """Score a query against many texts at once.
 
         Parameters

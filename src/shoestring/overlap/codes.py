@@ -72,22 +72,6 @@ class Codes:
         """Active bits of each code (N,)."""
         return np.diff(self.starts)
 
-    def active_bits(self) -> NDArray[np.int32]:
-        """The active bits (N, k), ascending, where all codes have the same number k of them.
-
-        Raises
-        ------
-        ShapeError
-            If the codes have different numbers of active bits.
-        """
-        sizes = self.sizes
-        if len(sizes) and sizes.min() != sizes.max():
-            raise ShapeError(
-                f"Codes of {sizes.min()} to {sizes.max()} active bits make no array; take them one "
-                "by one: bits[starts[i] : starts[i + 1]]."
-            )
-        return np.sort(self.bits.astype(np.int32).reshape(len(self), -1), axis=1)
-
 
 def room_for_bits(n: int, n_bits: int) -> Bits:
     """An array for n bits of codes of a width, of the smallest type that holds them."""
@@ -320,9 +304,8 @@ def unpack_codes(packed: PackedArray, n_bits: int) -> Codes:
 
     Examples
     --------
-    >>> unpack_codes(pack_codes([[3, 9], [7, 0]], n_bits=10), n_bits=10).active_bits()
-    array([[3, 9],
-           [0, 7]], dtype=int32)
+    >>> unpack_codes(pack_codes([[3, 9], [7, 0]], n_bits=10), n_bits=10).bits
+    array([3, 9, 0, 7], dtype=uint16)
     """
     array = np.asarray(packed)
     if array.ndim != 2 or array.dtype != np.uint8:

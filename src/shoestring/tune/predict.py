@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from shoestring.errors import ParameterError
-from shoestring.models.throughput import Throughput, Timed
+from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import batches_by_length
 from shoestring.text.labelled import read_texts
 from shoestring.tune.cache import OutputCache
@@ -154,14 +154,13 @@ class LadderScorer(Timed):
             raise ParameterError.of("folder", "LadderScorer", want, settings.task)
         self.max_length = settings.max_length
         self.name = f"ladder:{self.ladder.digest}:{self.ladder.backbone.digest}:{self.max_length}"
-        self.throughput = Throughput()
         self._predictor = Predictor(self.ladder)
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs (query, text): (B,) float32, higher is more alike."""
         pairs = list(pairs)
         queries, texts = [query for query, _ in pairs], [text for _, text in pairs]
-        with self.throughput.timing(len(pairs)):
+        with self.timing(len(pairs)):
             scores: NDArray[np.float32] = self._predictor.logits(queries, texts)
         return scores
 
