@@ -239,7 +239,6 @@ def negatives(
         typer.Option(help="File of pairs to write, a JSON document a line.", show_default=False),
     ],
     n: Annotated[int, typer.Option("-n", help="Wrong texts for each right one.")] = 3,
-    depth: Annotated[int, typer.Option(help="Draw wrong texts from so many first hits.")] = 30,
     text: Text = "text",
     id: Id = None,
     seed: Seed = 0,
@@ -250,5 +249,5 @@ def negatives(
     from shoestring.search.negatives import hard_negatives, write_negatives
 
     judged, records = read_qrels(qrels), _records(queries, text, id)
-    pairs = hard_negatives(_open(index), records, judged, n=n, depth=depth, seed=seed)
+    pairs = hard_negatives(_open(index), records, judged, n=n, seed=seed)
     emit({"pairs": write_negatives(pairs, out), "file": str(out)}, json)
