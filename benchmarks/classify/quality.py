@@ -33,8 +33,9 @@ from sklearn.naive_bayes import GaussianNB
 from benchmarks import output
 from benchmarks.classify import data
 from shoestring import AnalyticSoftmax
-from shoestring.classify.analytic import ridge
-from shoestring.classify.calibration import reliability
+from shoestring.classify.analytic import total_scatter
+from shoestring.classify.calibration import calibration_error
+from shoestring.classify.moments import Moments
 from shoestring.classify.shrinkage import gcv
 
 PENALTIES = (1.0, 10.0, 100.0)  # C of logistic regression
@@ -66,10 +67,19 @@ class RidgeOnMoments:
         self.classes_ = np.unique(y)
         share = gcv(moments)
         level = np.trace(moments.scatter) / moments.n_features
-        self.layer = ridge(moments, level * share / (1 - share))
+        self.coef, self.intercept = ridge(moments, level * share / (1 - share))
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        return self.classes_[self.layer.logits(X).argmax(axis=1)]
+        return self.classes_[(X @ self.coef.T + self.intercept).argmax(axis=1)]
+
+
+def ridge(moments: Moments, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares on the one-hot classes: coefficients (C, D), intercepts (C,)."""
+    scatter, mean = total_scatter(moments)
+    scatter.flat[:: len(scatter) + 1] += penalty
+    targets = moments.weights[:, None] * (moments.means - mean)  # (C, D): X^T Y of centred X
+    coef = np.linalg.solve(scatter, targets.T).T
+    return coef, moments.weights / moments.total - coef @ (mean + moments.shift)
 
 
 def tuned_regression(X: np.ndarray, y: np.ndarray) -> LogisticRegression:
@@ -143,7 +153,7 @@ def measured(fit: Fit, task: data.Vectors, seed: int) -> dict[str, float]:
     return {
         "accuracy": 100 * float((found == task.y_test).mean()),
         "log-loss": float(-np.log(chosen).mean()),
-        "ECE": reliability(p[known], places[known]).error,
+        "ECE": calibration_error(p[known], places[known]),
         "ECE by chance": ece_by_chance(p[known], seed),
         **figures,
     }
@@ -155,7 +165,7 @@ def ece_by_chance(p: np.ndarray, seed: int, draws: int = 20) -> float:
     sure, best = p.max(axis=1), p.argmax(axis=1)
     wrong = (best + 1) % p.shape[1]
     labels = (np.where(rng.random(len(p)) < sure, best, wrong) for _ in range(draws))
-    return float(np.mean([reliability(p, drawn).error for drawn in labels]))
+    return float(np.mean([calibration_error(p, drawn) for drawn in labels]))
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

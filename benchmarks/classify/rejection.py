@@ -44,7 +44,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for name, expansion in (("plain", None), ("2,000 random features", "relu")):
         n_random = 200 if options.quick else 2_000
         classifier = AnalyticSoftmax(expansion=expansion, n_random=n_random).fit(task.X, task.y)
-        strange = classifier.strangeness(X)
+        strange = classifier.novelty_score(X)
         scores = {
             "relative Mahalanobis distance": strange,
             "Mahalanobis distance of the vectors": plain_distance(classifier, X),
@@ -53,7 +53,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         }
         rates = {}
         for rate in RATES:
-            beyond = strange > classifier.cutoff(rate)
+            beyond = strange > classifier.novelty_threshold(rate)
             plain = scores["Mahalanobis distance of the vectors"]
             rates[f"{rate:.0%}"] = {
                 "known rejected": round(float(beyond[~outside].mean()), 4),

@@ -35,7 +35,7 @@ from benchmarks.words import memory, models
 from shoestring.parallel import KernelPool
 from shoestring.words.corpus import EncodedCorpus
 from shoestring.words.counts_rule import train_on_counts
-from shoestring.words.published import PublishedSettings, PublishedTraining
+from shoestring.words.published import MAX_LENGTH, PublishedSettings, PublishedTraining
 from shoestring.words.windows import windows_of
 
 BAR = 500_000  # windows a second on two cores
@@ -54,7 +54,7 @@ class Text:
         self.encoded = encoded
         self.settings = PublishedSettings()
         lengths = np.diff(encoded.offsets)
-        self.with_windows = (self.settings.window <= lengths) & (lengths < self.settings.max_length)
+        self.with_windows = (self.settings.window <= lengths) & (lengths < MAX_LENGTH)
         known = np.add.reduceat(encoded.ids >= 0, encoded.offsets[:-1], dtype=np.int64)
         self.n_windows = int((lengths[self.with_windows] - self.settings.window + 1).sum())
         self.n_known, self.n_counted = int(known.sum()), int(known[self.with_windows].sum())
@@ -79,9 +79,7 @@ def published(text: Text, n_threads: int, seconds: float, seed: int) -> Callable
     """A training that goes on for so many seconds a turn; windows a second."""
     encoded, settings = text.encoded, PublishedSettings(seed=seed)
     n_words = len(encoded.words)
-    windows = windows_of(
-        encoded.ids, encoded.offsets, n_words, settings.window, settings.max_length
-    )
+    windows = windows_of(encoded.ids, encoded.offsets, n_words, settings.window, MAX_LENGTH)
     training = PublishedTraining(settings, windows, encoded.counts, KernelPool(n_threads))
     training.advance()  # compiled before the clock runs
 

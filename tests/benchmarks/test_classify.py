@@ -40,6 +40,50 @@ def test_a_bar_holds_up_to_its_figure():
     assert list(held.values()) == [True, True, False, True]
 
 
+def classes_apart(apart):
+    """Normal samples and the logits of the closed form, less those of the first class."""
+    rng = np.random.default_rng(0)
+    y = np.arange(500) % 3
+    X = rng.normal(size=(500, 4)) + apart * rng.normal(size=(3, 4))[y]
+    return X, y, less_the_first(exactness.plain().fit(X, y).decision_function(X))
+
+
+def less_the_first(logits):
+    return logits - logits[:, :1]
+
+
+@pytest.mark.parametrize("apart", [0.5, 3.0])
+def test_the_published_code_without_a_degree_of_freedom_is_the_closed_form(apart):
+    X, y, expected = classes_apart(apart)
+    coef, intercept = exactness.published(X, y, ddof=0)
+    found = less_the_first(X @ coef.T + intercept)
+    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-7)
+
+
+def test_the_published_code_errs_more_the_farther_apart_the_classes():
+    errors = []
+    for apart in (0.3, 1.0, 10.0, 100.0):
+        X, y, right = classes_apart(apart)
+        coef, intercept = exactness.published(X, y)
+        errors.append(np.abs(less_the_first(X @ coef.T + intercept) - right).max())
+    assert (np.diff(errors) > 0).all()
+    assert errors[0] < 0.1
+    assert errors[-1] > 100
+
+
+def test_ridge_equals_that_of_scikit_learn_on_one_hot_classes():
+    from sklearn.datasets import load_wine
+    from sklearn.linear_model import Ridge
+
+    from shoestring import AnalyticSoftmax
+
+    X, y = load_wine(return_X_y=True)
+    coef, intercept = quality.ridge(AnalyticSoftmax().fit(X, y).moments_, 0.1 * len(X))
+    expected = Ridge(0.1 * len(X)).fit(X, np.eye(3)[y])
+    np.testing.assert_allclose(coef, expected.coef_, rtol=1e-8, atol=1e-11)
+    np.testing.assert_allclose(intercept, expected.intercept_, rtol=1e-8, atol=1e-9)
+
+
 def test_figures_are_measured_on_the_test_half():
     rng = np.random.default_rng(3)
     y = rng.integers(3, size=300)

@@ -12,8 +12,8 @@ from shoestring.classify.calibration import (
     BOUNDS,
     Calibration,
     calibrated,
+    calibration_error,
     log_losses,
-    reliability,
     temperature_of,
 )
 
@@ -151,7 +151,7 @@ def noisy_loss(found, logits, labels, weights):
 def test_wrong_labels_are_found_and_do_not_raise_the_temperature(share):
     logits, labels, weights = mislabelled(0, share)
     found = calibrated(logits, labels, weights)
-    assert found.noise == pytest.approx(share, rel=0.25)
+    assert found.label_noise == pytest.approx(share, rel=0.25)
     assert found.temperature == pytest.approx(3, rel=0.1)
     assert temperature_of(logits, labels, weights) > 1.15 * found.temperature
 
@@ -166,13 +166,13 @@ def test_no_other_calibration_has_less_loss(seed, share, scale):
     alone = Calibration(temperature_of(scale * logits, labels, weights))
     assert best <= noisy_loss(alone, scale * logits, labels, weights) + 1e-12
     for temperature in found.temperature * np.geomspace(0.3, 3, 15):
-        for noise in np.clip(found.noise + np.linspace(-0.1, 0.1, 11), 0, 0.5):
+        for noise in np.clip(found.label_noise + np.linspace(-0.1, 0.1, 11), 0, 0.5):
             other = Calibration(temperature, float(noise))
             assert best <= noisy_loss(other, scale * logits, labels, weights) + 1e-12
 
 
 def test_without_wrong_labels_there_is_next_to_no_noise():
-    noises = [calibrated(*mislabelled(seed, 0.0)).noise for seed in range(5)]
+    noises = [calibrated(*mislabelled(seed, 0.0)).label_noise for seed in range(5)]
     assert max(noises) < 0.01
     assert min(noises) == 0.0
 
@@ -194,7 +194,7 @@ def test_where_all_or_none_are_right_the_calibration_stays_within_bounds(size):
     for labels in (np.arange(3), (np.arange(3) + 1) % 3):
         found = calibrated(size * np.eye(3), labels, ONES)
         assert 1 / BOUNDS[1] <= found.temperature <= 1 / BOUNDS[0]
-        assert 0 <= found.noise <= 0.5
+        assert 0 <= found.label_noise <= 0.5
 
 
 EXAMPLE = np.array([[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.3, 0.7], [0.0, 1.0]])
@@ -203,31 +203,19 @@ TRUE = np.array([0, 1, 1, 0, 1])
 
 def test_the_calibration_error_by_hand():
     """Bins of a fifth: 0.6 and 0.7 in the fourth, half of them right; 0.9, 0.95, 1 in the last."""
-    found = reliability(EXAMPLE, TRUE, n_bins=5)
-    np.testing.assert_allclose(found.edges, [0, 0.2, 0.4, 0.6, 0.8, 1])
-    np.testing.assert_allclose(found.shares, [0, 0, 0, 0.4, 0.6])
-    np.testing.assert_allclose(found.confidences, [0, 0, 0, 0.65, 0.95])
-    np.testing.assert_allclose(found.accuracies, [0, 0, 0, 0.5, 2 / 3])
-    assert found.error == pytest.approx(0.4 * 0.15 + 0.6 * (0.95 - 2 / 3))
+    found = calibration_error(EXAMPLE, TRUE, n_bins=5)
+    assert found == pytest.approx(0.4 * 0.15 + 0.6 * (0.95 - 2 / 3))
 
 
 def test_the_calibration_error_by_hand_with_weights():
-    found = reliability(EXAMPLE, TRUE, np.array([1.0, 0, 0, 3, 0]), n_bins=5)
-    np.testing.assert_allclose(found.shares, [0, 0, 0, 0.75, 0.25])
-    assert found.error == pytest.approx(0.75 * 0.7 + 0.25 * 0.1)
+    found = calibration_error(EXAMPLE, TRUE, np.array([1.0, 0, 0, 3, 0]), n_bins=5)
+    assert found == pytest.approx(0.75 * 0.7 + 0.25 * 0.1)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 20))
-def test_the_shares_of_the_bins_sum_to_one(seed, n_bins):
+def test_the_calibration_error_is_a_share(seed, n_bins):
     logits, labels, weights = drawn(seed)
-    found = reliability(softmax(logits, axis=1), labels, weights, n_bins)
-    assert found.shares.sum() == pytest.approx(1)
-    assert 0 <= found.error <= 1
-    right = weights @ (logits.argmax(axis=1) == labels) / weights.sum()
-    assert found.shares @ found.accuracies == pytest.approx(right)
-    inside = found.shares > 0
-    assert (found.confidences[inside] >= found.edges[:-1][inside] - 1e-12).all()
-    assert (found.confidences[inside] <= found.edges[1:][inside] + 1e-12).all()
+    assert 0 <= calibration_error(softmax(logits, axis=1), labels, weights, n_bins) <= 1
 
 
 def test_the_best_temperature_calibrates_probabilities_that_are_too_sure():
@@ -237,5 +225,5 @@ def test_the_best_temperature_calibrates_probabilities_that_are_too_sure():
     weights = np.ones(len(labels))
     found = temperature_of(5 * logits, labels, weights)
     assert found == pytest.approx(5, rel=0.05)
-    assert reliability(softmax(5 * logits, axis=1), labels).error > 0.2
-    assert reliability(softmax(5 * logits / found, axis=1), labels).error < 0.02
+    assert calibration_error(softmax(5 * logits, axis=1), labels) > 0.2
+    assert calibration_error(softmax(5 * logits / found, axis=1), labels) < 0.02

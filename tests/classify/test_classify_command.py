@@ -11,6 +11,7 @@ import pytest
 from tests.classify.topics import (
     CHINESE,
     THREE,
+    HashedWords,
     assert_alike,
     assert_same_bits,
     classifier,
@@ -20,9 +21,10 @@ from tests.classify.topics import (
 )
 
 from shoestring.classify import AnalyticSoftmax, TextClassifier
-from shoestring.classify.job import fit_to_folder
+from shoestring.classify.job import evaluate_on, fit_to_folder
+from shoestring.jobs import Clock
 
-PLAIN = ("--vectors", "tfidf", "--random", 0)
+PLAIN = ("--encoder", "lsa", "--random", 0)
 TEXTS, LABELS = topics(150, of=THREE)
 NEW, NEW_LABELS = topics(60, seed=9, of=THREE)
 
@@ -51,11 +53,9 @@ def new(tmp_path):
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fitted")
-    fit_to_folder(
-        str(written(folder / "texts.csv", TEXTS, LABELS)), folder / "m", text="text", label="label",
-        vectors="tfidf", minutes=None, keep_texts=True, resume=False, expansion=None, n_random=0,
-        class_scatters=True, n_jobs=1, random_state=0,
-    )  # fmt: skip
+    made = classifier(keep_texts=True, class_scatters=True)
+    source = written(folder / "texts.csv", TEXTS, LABELS)
+    fit_to_folder(made, str(source), folder / "m", Clock(), text="text", label="label")
     return folder / "m"
 
 
@@ -92,15 +92,15 @@ def test_fit_makes_the_same_classifier_as_the_class(run, tmp_path, ending):
     assert code == 0
     found = json.loads(said)
     left = {name: found.pop(name) for name in list(found) if name.startswith("left_out")}
-    settled = tuple(found.pop(name) for name in ("shrinkage", "temperature", "noise"))
+    settled = tuple(found.pop(name) for name in ("shrinkage", "temperature", "label_noise"))
     assert found == {
-        "texts": 150, "classes": 3, "vectors": "tfidf", "random_features": 0, "folder": str(out),
+        "texts": 150, "classes": 3, "encoder": "lsa", "random_features": 0, "folder": str(out),
     }  # fmt: skip
     made, loaded = classifier(keep_texts=True).fit(TEXTS, LABELS), TextClassifier.load(out)
     assert_alike(loaded, made, NEW)
     assert kept(loaded) == kept(made)
     head = loaded.head
-    assert settled == (head.shrinkage_, head.temperature_, head.noise_)
+    assert settled == (head.shrinkage_, head.temperature_, head.label_noise_)
     assert left == {
         "left_out" + ("" if name == "n" else f"_{name}"): value
         for name, value in loaded.head.report().items()
@@ -110,7 +110,7 @@ def test_fit_makes_the_same_classifier_as_the_class(run, tmp_path, ending):
 
 def test_fit_takes_random_features_scatters_and_columns(run, tmp_path):
     path = written(tmp_path / "t.csv", TEXTS, LABELS, ("body", "topic"))
-    columns = ("--text", "body", "--label", "topic", "--json", "--vectors", "tfidf")
+    columns = ("--text", "body", "--label", "topic", "--json", "--encoder", "lsa")
     more = ("--expansion", "relu", "--random", 30)
     _, out, _ = run("fit", path, "--out", tmp_path / "a", *columns, *more, "--seed", 3)
     assert json.loads(out)["random_features"] == 30
@@ -122,7 +122,7 @@ def test_fit_takes_random_features_scatters_and_columns(run, tmp_path):
 
 def test_fit_reads_chinese(run, tmp_path):
     path = written(tmp_path / "t.jsonl", *topics(of=CHINESE))
-    code, _, err = run("fit", path, "--out", tmp_path / "m", "--random", 0)  # vectors: auto
+    code, _, err = run("fit", path, "--out", tmp_path / "m", "--random", 0)  # encoder: auto
     assert code == 0
     assert "note: MiniLM " in err
     asked = written(tmp_path / "a.jsonl", ["猫和狗的毛", "银钱与股市"], ["", ""])
@@ -137,7 +137,7 @@ def test_a_fit_replaces_the_classifier_that_is_there(run, source, model):
 
 
 def test_the_same_seed_gives_the_same_classifier(run, source, tmp_path):
-    random = ("--vectors", "tfidf", "--expansion", "relu", "--random", 20)
+    random = ("--encoder", "lsa", "--expansion", "relu", "--random", 20)
     for name, seed, jobs in (("a", 5, 1), ("b", 5, 2), ("c", 6, 1)):
         seeds = ("--seed", seed, "--jobs", jobs)
         assert run("fit", source, "--out", tmp_path / name, *random, *seeds)[0] == 0
@@ -280,11 +280,11 @@ def test_fit_refuses_a_bad_file_with_one_sentence(run, tmp_path, name, content, 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--minutes", 0), "'minutes' parameter of classify fit must be a positive number"),
-        (("--minutes", "nan"), "a positive number. Got nan"),
-        (("--minutes", 0.001), "before there is anything to classify with. Pass"),
-        (("--vectors", "tf-idf"), "tf-idf"),
-        (("--vectors", "words:none"), "none"),
+        (("--minutes", 0), "'minutes' parameter of a run must be a number above 0"),
+        (("--minutes", "nan"), "a number above 0, or None. Got nan"),
+        (("--minutes", 0.001), "Pass --minutes"),
+        (("--encoder", "tf-idf"), "tf-idf"),
+        (("--encoder", "no/folder"), "no/folder"),
         (("--random", 5, "--expansion", "sine"), "'expansion' parameter"),
         (("--jobs", 0), "'n_jobs' parameter"),
         (("--random", 5, "--class-scatters"), "'class_scatters' parameter"),
@@ -313,8 +313,11 @@ def test_forgetting_what_was_never_seen_leaves_every_byte(run, model, source, tm
     fails(run("forget", model, unknown, "--json"), "there is no class 'zoo'")
     fails(run("forget", model, source), "0 of the classes would be left")
     fails(run("forget", model, "--class", "zoo"), "a class that was learnt: 'animal', 'finance'")
-    fails(run("forget", model), "a file of texts")
-    fails(run("forget", model, source, "--class", "animal"), "left out where a whole class")
+    fails(run("forget", model), "a file of texts, or a class with --class")
+    fails(
+        run("forget", model, source, "--class", "animal"),
+        "a file of texts, or a class with --class",
+    )
     fails(run("add", model, written(tmp_path / "b.csv", ["cat"], ["a"], ("x", "y"))), "b.csv")
     assert contents(model) == before
 
@@ -327,7 +330,7 @@ def test_a_folder_of_other_files_is_refused_before_anything_is_read(run, model, 
     assert contents(tmp_path / "mine") == {"thesis.txt": b"mine"}
 
 
-def test_merge_refuses_one_classifier_and_other_vectors(run, model, new, tmp_path):
+def test_merge_refuses_one_classifier_and_other_encoders(run, model, new, tmp_path):
     fails(run("merge", model, "--out", tmp_path / "w"), "the folders of two classifiers or more")
     run("fit", new, "--out", tmp_path / "other", *PLAIN)
     fails(run("merge", model, tmp_path / "other", "--out", tmp_path / "w"), "classif")
@@ -341,3 +344,66 @@ def test_merge_refuses_one_classifier_and_other_vectors(run, model, new, tmp_pat
 def test_a_share_that_cannot_be_rejected_is_refused(run, model, new, verb):
     for share in (0, 1, -0.5, "nan"):
         fails(run(verb, model, new, "--reject-at", share), "above 0 and below 1")
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_a_row_of_a_csv_without_its_label_is_refused(run, tmp_path, empty):
+    path = written(tmp_path / "t.csv", TEXTS, [*LABELS[:-1], empty])
+    fails(run("fit", path, "--out", tmp_path / "m", *PLAIN), "t.csv", "'label'")
+
+
+def test_a_fit_that_cannot_be_solved_leaves_nothing(run, tmp_path):
+    path = written(tmp_path / "t.csv", ["cat fur", "bank coin"], ["a", "b"])
+    fails(run("fit", path, "--out", tmp_path / "m", *PLAIN), "needs a class with samples that diff")
+    assert names(tmp_path) == ["t.csv"]
+
+
+def test_a_seed_below_zero_is_refused(run, source, tmp_path):
+    fails(run("fit", source, "--out", tmp_path / "m", *PLAIN, "--seed", -1), "-1")
+
+
+def test_the_empty_folder_that_one_is_in_can_be_named(run, source, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert run("fit", source, "--out", ".", *PLAIN)[0] == 0
+
+
+def test_folders_with_and_without_texts_are_merged(run, source, tmp_path):
+    run("fit", source, "--out", tmp_path / "a", *PLAIN)
+    run("fit", source, "--out", tmp_path / "b", *PLAIN, "--keep-texts")
+    done = run("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c", "--json")
+    assert json.loads(done[1])["texts"] == 300
+
+
+def test_eval_knows_classes_that_are_numbers(source, tmp_path):
+    numbers = [(2, 10)[label == "animal"] for label in LABELS]
+    made = classifier().fit(TEXTS, numbers)
+    made.save(tmp_path / "m")
+    path = written(tmp_path / "n.csv", TEXTS, numbers)
+    found = evaluate_on(tmp_path / "m", str(path), text="text", label="label", reject_at=None)
+    assert found["of_known_classes"] == len(TEXTS)
+    assert found["accuracy"] == made.score(TEXTS, numbers)
+
+
+def test_explain_writes_json_of_classes_that_are_numbers(run, tmp_path):
+    classifier().fit(TEXTS, [int(label == "animal") for label in LABELS]).save(tmp_path / "m")
+    code, out, _ = run("explain", tmp_path / "m", "cat dog", "--json")
+    assert (code, json.loads(out)["label"]) == (0, 1)
+
+
+def test_an_encoder_that_the_command_line_cannot_have_is_said_so(run, source, tmp_path):
+    classifier(HashedWords()).fit(TEXTS, LABELS).save(tmp_path / "m")
+    fails(run("predict", tmp_path / "m", source), "command line")
+
+
+def test_rows_without_a_text_are_skipped_where_that_is_asked_for(run, tmp_path):
+    path = written(tmp_path / "t.csv", [*TEXTS, " "], [*LABELS, "animal"])
+    fails(run("fit", path, "--out", tmp_path / "m", *PLAIN), "t.csv", "empty text")
+    skipped = run("fit", path, "--out", tmp_path / "m", "--on-empty", "skip", "--json", *PLAIN)
+    assert json.loads(skipped[1])["texts"] == len(TEXTS)
+    for verb in ("add", "forget", "eval", "predict"):
+        fails(run(verb, tmp_path / "m", path), "t.csv", "empty text")
+        done = run(verb, tmp_path / "m", path, "--on-empty", "skip", "--json")
+        found = json.loads(done[1])
+        assert len(found) == len(TEXTS) if verb == "predict" else found["texts"]
+    fails(run("eval", tmp_path / "m", path, "--on-empty", "drop"), '"error" or "skip"')

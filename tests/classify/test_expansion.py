@@ -38,7 +38,7 @@ def test_fewer_fourier_features_have_the_same_phases():
 
 @EACH
 def test_the_definitions(kind):
-    X, drawn = rows(), Expansion.drawn(kind, 5, 8, scale=0.5)
+    X, drawn = rows(), Expansion.drawn(kind, 5, 8)
     projected = X @ drawn.directions
     defined = {"relu": projected.clip(0), "fourier": np.cos(projected + drawn.phases)}
     np.testing.assert_allclose(drawn.of(X)[:, 5:], defined[kind], atol=1e-12)
@@ -46,11 +46,10 @@ def test_the_definitions(kind):
 
 @pytest.mark.parametrize("scale", [0.3, 1.0])
 def test_fourier_features_have_the_gaussian_kernel(scale):
-    X = rows(20)
+    X = scale * rows(20)
     n_random = 40_000
-    random = Expansion.drawn("fourier", 5, n_random, scale=scale).of(X)[:, 5:]
-    squares = ((X[:, None] - X[None]) ** 2).sum(axis=2)
-    kernel = np.exp(-(scale**2) * squares / 2)
+    random = Expansion.drawn("fourier", 5, n_random).of(X)[:, 5:]
+    kernel = np.exp(-((X[:, None] - X[None]) ** 2).sum(axis=2) / 2)
     np.testing.assert_allclose(2 / n_random * random @ random.T, kernel, atol=0.03)
 
 

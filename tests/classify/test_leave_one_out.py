@@ -7,6 +7,7 @@ from tests.classify.blobs import blobs, moments
 from shoestring.classify.analytic import Metric, shrunk
 from shoestring.classify.leave_one_out import left_out
 from shoestring.classify.moments import moments_of
+from shoestring.classify.sample import NO_LIMIT, Sample
 
 PRIORS = np.array([0.2, 0.5, 0.3])
 WEIGHTED = pytest.mark.parametrize("weighted", [False, True])
@@ -24,8 +25,8 @@ def in_closed_form(X, y, weights, priors, shrinkage, sizes):
     metric = Metric.of(shrunk(sums.covariance(), shrinkage))
     log_priors = None if priors is None else np.log(priors)
     white, centres = metric.whiten(X), metric.whiten(sums.means)
-    found = left_out(white, y, weights, centres, sums, log_priors, shrinkage, sizes)
-    return list(found)
+    sample = Sample(len(X), NO_LIMIT, np.arange(len(X)), white, y, np.ones(len(X), int), weights)
+    return list(left_out(sample, centres, sums, log_priors, shrinkage, sizes))
 
 
 def refitted(X, y, weights, priors, shrinkage, size, level=None):

@@ -38,8 +38,6 @@ def scalar_moments(X, y, weights, c):
         for x, weight in zip(rows, w, strict=True):
             z = x - found.means[k]
             found.class_scatters[k] += weight * np.outer(z, z)
-            found.thirds[k] += weight * (z @ z) * z
-            found.fourths[k] += weight * (z @ z) ** 2
     found.scatter[:] = found.class_scatters.sum(axis=0)
     return found
 
@@ -60,7 +58,7 @@ def test_merged_moments_equal_one_pass_for_any_order_and_partition(seed, n, n_pa
     rng = np.random.default_rng(seed)
     parts = [of_rows(X, y, weights, rows) for rows in cuts(n, n_parts, rng)]
     whole = of_rows(X, y, weights, np.arange(n))
-    # a class of few samples far from zero has thirds that cancel: relative to those of all
+    # a class of few samples far from zero has sums that cancel: relative to those of all
     spread = of_rows(*drawn(seed, 200), np.arange(200))
     assert_alike(reduce(merged, parts), whole, 1e-9, scale=spread)
     half = len(parts) // 2 or 1
@@ -109,10 +107,9 @@ def test_a_class_that_was_taken_back_leaves_no_trace():
     whole = of_rows(X, y, weights, np.arange(80))
     part = of_rows(X, y, weights, np.flatnonzero(y == 1))
     left = without(whole, part)
-    assert (left.sizes[1], left.weights[1], left.fourths[1]) == (0, 0.0, 0.0)
+    assert (left.sizes[1], left.weights[1]) == (0, 0.0)
     assert not left.means[1].any()
     assert not left.class_scatters[1].any()
-    assert not left.thirds[1].any()
     assert_alike(left, of_rows(X, y, weights, np.flatnonzero(y != 1)), 1e-9)
 
 
@@ -252,8 +249,3 @@ def test_without_a_class_and_without_its_scatter_the_covariance_stays():
     np.testing.assert_allclose(left.covariance(), whole.covariance(), rtol=1e-13)
     np.testing.assert_array_equal(left.means, whole.means[:2])
     assert left.total == pytest.approx(weights[y < 2].sum())
-
-
-def test_nbytes_are_those_of_the_arrays():
-    assert Moments.none(3, 4).nbytes == 8 * (3 + 3 + 12 + 16)
-    assert Moments.none(3, 4, per_class=True).nbytes == 8 * (3 + 3 + 12 + 16 + 48 + 12 + 3)

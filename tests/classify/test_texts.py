@@ -1,5 +1,7 @@
-"""A classifier of texts: which vectors it takes, and that it learns, forgets and explains."""
+"""A classifier of texts: which encoders it takes, and that it learns, forgets and explains."""
 
+import dataclasses
+import json
 from importlib.util import find_spec
 
 import numpy as np
@@ -44,30 +46,30 @@ def words(tmp_path_factory):
     corpus = topics(300, stray=0)[0] + topics(300, of=CHINESE, stray=0)[0]
     settings = {"n_neurons": 64, "n_active": 8, "window": 5, "min_count": 1}
     BinaryVectors(**settings).fit(corpus).save(folder)
-    return f"words:{folder}"
+    return str(folder)
 
 
-@pytest.fixture(params=["tfidf", "given", "words"])
+@pytest.fixture(params=["lsa", "given", "words"])
 def named(request):
-    """What to pass as vectors."""
+    """What to pass as the encoder."""
     if request.param == "words":
         return request.getfixturevalue("words")
-    return HashedWords() if request.param == "given" else "tfidf"
+    return HashedWords() if request.param == "given" else "lsa"
 
 
-# ---- vectors ----
+# ---- encoders ----
 
 
-def test_new_texts_get_their_topic_with_any_vectors(named):
+def test_new_texts_get_their_topic_with_any_encoder(named):
     made = classifier(named).fit(*topics(stray=0.1))
     assert made.score(*topics(60, seed=9, stray=0)) == 1.0
     assert made.predict(["cat dog", "money loan"]).tolist() == ["animal", "finance"]
 
 
-@pytest.mark.parametrize("vectors", ["tfidf", "words"])
-def test_chinese_texts_get_their_topic(vectors, request):
-    vectors = request.getfixturevalue("words") if vectors == "words" else vectors
-    made = classifier(vectors).fit(*topics(of=CHINESE, stray=0.1))
+@pytest.mark.parametrize("encoder", ["lsa", "words"])
+def test_chinese_texts_get_their_topic(encoder, request):
+    encoder = request.getfixturevalue("words") if encoder == "words" else encoder
+    made = classifier(encoder).fit(*topics(of=CHINESE, stray=0.1))
     assert made.score(*topics(60, seed=9, of=CHINESE, stray=0)) == 1.0
     assert made.predict(["猫和狗的毛", "银钱与股市"]).tolist() == ["动物", "金融"]
 
@@ -81,21 +83,23 @@ def test_both_languages_live_in_one_classifier(words):
 
 
 @NEEDS_MINILM
-@pytest.mark.parametrize("vectors", ["minilm", "auto"])
-def test_minilm_knows_words_that_no_text_had_and_auto_takes_it_for_english(vectors):
-    made = classifier(vectors).fit(*READABLE)
-    assert made.vectors_name == "minilm"
+@pytest.mark.parametrize("encoder", ["minilm", "auto"])
+def test_minilm_knows_words_that_no_text_had_and_auto_takes_it_for_english(encoder):
+    made = classifier(encoder).fit(*READABLE)
+    assert made.encoder_name == "minilm"
     assert made.encoder_.n_dims == 384
     asked = ["reimburse me for what I paid", "the courier never brought the box"]
     assert made.predict(asked).tolist() == ["refund", "delivery"]
 
 
 @NEEDS_MINILM
-def test_auto_takes_tfidf_for_chinese_and_says_so():
+def test_auto_takes_lsa_for_chinese_and_says_so():
     made = classifier("auto")
-    with pytest.warns(ShoestringWarning, match="MiniLM does not know .* TF-IDF vectors are used"):
+    with pytest.warns(
+        ShoestringWarning, match=r"MiniLM does not know .* Lexical vectors \(lsa\) are used"
+    ):
         made.fit(*topics(40, of=CHINESE))
-    assert made.vectors_name == "tfidf"
+    assert made.encoder_name == "lsa"
     assert made.predict(["猫狗鸟毛"]).tolist() == ["动物"]
 
 
@@ -108,13 +112,13 @@ def test_the_default_head_has_random_features_and_another_is_learnt_in_place():
     assert made.head is head
 
 
-def test_vectors_that_are_nowhere_are_named(tmp_path):
-    with pytest.raises(ParameterError, match=r"a local model folder\. Got 'tf-idf'"):
+def test_encoders_that_are_nowhere_are_named(tmp_path):
+    with pytest.raises(ParameterError, match=r"or a local folder\. Got 'tf-idf'"):
         classifier("tf-idf").fit(TEXTS, LABELS)
     with pytest.raises(ParameterError, match="nowhere"):
-        classifier(f"words:{tmp_path / 'nowhere'}").fit(TEXTS, LABELS)
+        classifier(str(tmp_path / "nowhere")).fit(TEXTS, LABELS)
     with pytest.raises(ParameterError, match="a letter or digit"):
-        classifier("tfidf").fit(["?", "!!"], ["a", "b"])
+        classifier("lsa").fit(["?", "!!"], ["a", "b"])
 
 
 # ---- learning ----
@@ -194,7 +198,7 @@ def test_a_class_forgotten_without_its_scatter_is_said_to_leave_a_trace():
 def test_merged_classifiers_are_one_that_saw_all(named):
     a = classifier(named, keep_texts=True).fit(TEXTS, LABELS)
     b = classifier(named, keep_texts=True)
-    if named == "tfidf":  # started from one that was fitted
+    if named == "lsa":  # started from one that was fitted
         b.begin(TEXTS)
     b.partial_fit(MORE, MORE_LABELS)
     whole = classifier(named, keep_texts=True)
@@ -206,7 +210,7 @@ def test_merged_classifiers_are_one_that_saw_all(named):
     np.testing.assert_array_equal(b.predict_proba(NEW), theirs)  # it stays as it was
 
 
-def test_classifiers_of_other_vectors_are_not_merged():
+def test_classifiers_of_other_encoders_are_not_merged():
     others = ["how do I reset my red password", "my new shoes are red", "reset the shoes"] * 9
     ours = classifier().fit([*TEXTS, "my red shoes"], [*LABELS, "animal"])
     before = ours.predict_proba(NEW)
@@ -215,7 +219,7 @@ def test_classifiers_of_other_vectors_are_not_merged():
         classifier().fit(others, ["a", "b", "a"] * 9),
         classifier(HashedWords()).fit(TEXTS, LABELS),
     ):
-        with pytest.raises(ParameterError, match="The vectors of both classifiers must be the sam"):
+        with pytest.raises(ParameterError, match="Both classifiers must have the same encoder"):
             ours.merge(other)
     np.testing.assert_array_equal(ours.predict_proba(NEW), before)
 
@@ -328,3 +332,59 @@ def test_one_str_cannot_be_predicted_and_nothing_can_before_fitting():
 def test_one_class_is_refused():
     with pytest.raises(ParameterError, match="at least two classes"):
         classifier(HashedWords()).fit(["cat", "dog"], ["animal"] * 2)
+
+
+def test_lsa_of_other_texts_is_not_merged_where_it_knows_none_of_the_probe():
+    ours, theirs = classifier().fit(TEXTS, LABELS), classifier().fit(NEW, NEW_LABELS)
+    assert ours.encoder_.n_dims == theirs.encoder_.n_dims
+    assert not np.allclose(ours.encode(NEW), theirs.encode(NEW), atol=1e-3)
+    with pytest.raises(ParameterError):
+        ours.merge(theirs)
+
+
+def test_begin_forgets_what_was_learnt():
+    made = classifier(HashedWords()).fit(*topics(90, seed=5))
+    made.begin(TEXTS)
+    made.partial_fit(TEXTS, LABELS)
+    assert_alike(made, classifier(HashedWords()).fit(TEXTS, LABELS), NEW)
+
+
+def test_a_fit_that_fails_leaves_what_was_learnt():
+    made = classifier().fit(TEXTS, LABELS)
+    before = made.predict_proba(NEW)
+    with pytest.raises(ParameterError):
+        made.fit(NEW[:5], ["animal"] * 5)
+    np.testing.assert_array_equal(made.predict_proba(NEW), before)
+
+
+def test_texts_that_were_never_learnt_cannot_be_forgotten():
+    made = classifier(keep_texts=True).fit(*topics(600))
+    with pytest.raises(ParameterError):
+        made.forget(["paw paw paw horse"], ["animal"])
+
+
+def test_examples_are_of_the_classes_that_are_explained():
+    made = classifier(HashedWords()).fit(TEXTS, LABELS)
+    made.keep_texts = True
+    made.partial_fit(TEXTS[:2], LABELS[:2])
+    said = made.explain("cat dog horse", n=2)
+    assert said.label == said.nearest_mean == "animal"
+    assert [near.label for near in said.examples] == ["animal"]
+
+
+def test_an_explanation_of_nothing_is_refused():
+    with pytest.raises(ParameterError, match="'n'"):
+        classifier(HashedWords()).fit(TEXTS, LABELS).explain("cat", n=0)
+
+
+def test_an_explanation_can_be_written_as_json_whatever_the_labels():
+    made = classifier(HashedWords()).fit(TEXTS, [i % 2 for i in range(len(TEXTS))])
+    assert json.loads(json.dumps(dataclasses.asdict(made.explain("cat"))))["label"] in (0, 1)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_score_refuses_labels_of_another_length(n):
+    made = classifier(HashedWords()).fit(TEXTS, LABELS)
+    with pytest.raises(ShapeError) as raised:
+        made.score(NEW, NEW_LABELS[:n])
+    assert "60 texts" in str(raised.value)

@@ -7,13 +7,13 @@ import pytest
 from joblib import parallel_config
 from tests.classify.blobs import blobs
 
-from shoestring.classify import AnalyticSoftmax, accumulating, fitted
-from shoestring.classify.accumulating import LEAST_ROWS
+from shoestring.classify import AnalyticSoftmax, softmax, state
+from shoestring.classify.state import LEAST_ROWS
 
 SETTINGS = [
     {},
     {"expansion": "relu", "n_random": 30},
-    {"class_scatters": True, "shrinkage": "ledoit-wolf"},
+    {"class_scatters": True},
 ]
 EACH = pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "expanded", "per class"])
 
@@ -21,7 +21,7 @@ EACH = pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "expanded", "
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Of 512 samples of 64 features."""
-    monkeypatch.setattr(accumulating, "NUMBERS", 1 << 15)
+    monkeypatch.setattr(state, "NUMBERS", 1 << 15)
 
 
 def bits(clf, X):
@@ -32,7 +32,7 @@ def bits(clf, X):
 
 def drawn(n=6_000, d=12):
     X, y = blobs(n, d, c=5, apart=0.5)
-    assert n > 2 * max(LEAST_ROWS, accumulating.NUMBERS // d)  # there is something to share out
+    assert n > 2 * max(LEAST_ROWS, state.NUMBERS // d)  # there is something to share out
     return X.astype(np.float32), y
 
 
@@ -75,7 +75,7 @@ def test_workers_of_ray_give_the_same_bits():
 def test_blocks_make_no_difference_but_for_rounding(monkeypatch):
     X, y = drawn()
     expected = AnalyticSoftmax().fit(X, y)
-    monkeypatch.setattr(accumulating, "NUMBERS", 1 << 30)
+    monkeypatch.setattr(state, "NUMBERS", 1 << 30)
     clf = AnalyticSoftmax().fit(X, y)
     np.testing.assert_allclose(clf.coef_, expected.coef_, rtol=1e-9, atol=1e-12)
 
@@ -99,8 +99,8 @@ def test_samples_are_not_copied_as_a_whole(order):
 
 
 def test_samples_are_not_copied_as_a_whole_to_forget_and_predict(monkeypatch):
-    monkeypatch.setattr(fitted, "PREDICTED", 1 << 15)
-    monkeypatch.setattr(accumulating, "NUMBERS", 1 << 15)
+    monkeypatch.setattr(softmax, "PREDICTED", 1 << 15)
+    monkeypatch.setattr(state, "NUMBERS", 1 << 15)
     X, y = blobs(20_000, d=64)
     X = X.astype(np.float32)
     clf = AnalyticSoftmax(n_jobs=1, sample_size=256).fit(X, y)

@@ -43,9 +43,9 @@ class HashedWords:
         return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
 
 
-def classifier(vectors="tfidf", keep_texts=False, **head):
+def classifier(encoder="lsa", keep_texts=False, **head):
     """One without random features, which is quick."""
-    return TextClassifier(vectors, head=AnalyticSoftmax(**head), keep_texts=keep_texts)
+    return TextClassifier(encoder, head=AnalyticSoftmax(**head), keep_texts=keep_texts)
 
 
 def kept(classifier):

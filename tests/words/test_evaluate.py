@@ -108,8 +108,7 @@ def test_words_are_looked_up_as_written_then_as_a_text_folds_them(vectors):
 def test_the_usual_files_of_pairs_are_read(tmp_path, lines, want):
     path = tmp_path / "pairs.txt"
     path.write_text(lines, encoding="utf-8")
-    (pair,) = read_similarity(path)
-    assert (pair.a, pair.b, pair.score) == want
+    assert read_similarity(path) == [want]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shoestring.parallel import KernelPool
 from shoestring.words import ppmi
-from shoestring.words.ppmi import positive_pmi
+from shoestring.words.ppmi import PmiBlocks, joined
 
 N_WORDS = 12
 
@@ -18,6 +18,11 @@ def corpus(lengths, seed=0):
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     rng = np.random.default_rng(seed)
     return rng.integers(-1, N_WORDS, size=offsets[-1], dtype=np.int32), offsets
+
+
+def positive_pmi(ids, offsets, n_words, radius=5, pool=None, **options):
+    pmi = PmiBlocks(ids, offsets, n_words, radius=radius, **options)
+    return joined(pmi.count_blocks(0, pmi.n_blocks, pool or KernelPool()), n_words)
 
 
 def pmi_by_definition(ids, offsets, radius, power=0.75):
@@ -90,7 +95,7 @@ def test_a_fraction_is_a_random_sample_that_a_larger_fraction_contains():
     offsets = np.arange(0, 2 * n + 1, 2)
 
     def drawn(fraction, seed):
-        pmi = ppmi.PmiBlocks(ids, offsets, n, radius=2, sample_fraction=fraction, seed=seed)
+        pmi = PmiBlocks(ids, offsets, n, radius=2, sample_fraction=fraction, seed=seed)
         return set(np.flatnonzero(pmi.context_sums).tolist())
 
     few, more = drawn(0.1, 1), drawn(0.3, 1)
@@ -103,11 +108,11 @@ def test_a_fraction_is_a_random_sample_that_a_larger_fraction_contains():
 
 def test_counting_a_fraction_is_counting_a_corpus_of_these_sentences():
     ids, offsets = corpus([20] * 400)
-    pmi = ppmi.PmiBlocks(ids, offsets, N_WORDS, radius=2, sample_fraction=0.4, seed=5)
+    pmi = PmiBlocks(ids, offsets, N_WORDS, radius=2, sample_fraction=0.4, seed=5)
     sentences = enumerate(np.split(ids, offsets[1:-1]))
     drawn = [s for number, s in sentences if ppmi._is_drawn(number, 0.4, pmi.key)]
     assert 100 < len(drawn) < 220
     starts = np.arange(0, 20 * len(drawn) + 1, 20)
-    alone = ppmi.PmiBlocks(np.concatenate(drawn), starts, N_WORDS, radius=2)
+    alone = PmiBlocks(np.concatenate(drawn), starts, N_WORDS, radius=2)
     (got,), (want,) = (each.count_blocks(0, 1, KernelPool()) for each in (pmi, alone))
     assert [array.tobytes() for array in got] == [array.tobytes() for array in want]

@@ -36,7 +36,7 @@ def test_training_is_the_rule_over_shuffled_epochs_at_a_falling_rate():
         for first in range(0, n, 100):
             rule.step(windows.rows(first, min(n, first + 100), keys), rate)
     assert training.weights.tobytes() == rule.neurons.weights().tobytes()
-    assert training.windows_seen == 4 * n == training.wins.sum()
+    assert training.windows_seen == 4 * n
     assert not training.windows_left
 
 
@@ -45,8 +45,8 @@ def test_neurons_learn_the_topics():
     settings = replace(SETTINGS, n_epochs=15, learning_rate=0.02)
     training = train_published(*corpus(400), settings)
     kinds = training.weights.reshape(2, N_WORDS // 2, 2, 16).sum(axis=(0, 1))  # even or odd, K
-    used = training.wins[-1] > 0
-    assert (np.abs(kinds[0] - kinds[1]) / np.abs(kinds).sum(axis=0))[used].min() > 0.8
+    purity = np.abs(kinds[0] - kinds[1]) / np.abs(kinds).sum(axis=0)
+    assert np.median(purity) > 0.8  # perhaps one never won
 
 
 @pytest.mark.parametrize("n_threads", [2, 5])
@@ -64,13 +64,7 @@ def test_timing_and_progress_change_no_bit(monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert not out
     assert "1,920 windows, 100% of them in each of 4 epochs, 0 MB of weights: about" in err
-    assert "epoch 4/4, 0 dead, winners" in err
-
-
-def test_dead_neurons_and_the_entropy_of_the_winners_are_those_of_the_last_half_done_epoch():
-    training = train_published(*corpus(), replace(SETTINGS, n_epochs=3, n_neurons=4))
-    training.wins[:] = [[4, 4, 4, 4], [8, 0, 8, 0], [1, 0, 0, 0]]
-    assert training.winners == (2, 1.0)
+    assert "epoch 4/4" in err
 
 
 # --- interruption
@@ -128,7 +122,6 @@ def test_a_run_that_is_killed_and_then_interrupted_ends_with_the_same_bits(tmp_p
     assert batches_done(tmp_path) == done < 80  # the one in hand too
     training = resumed(tmp_path)
     assert training.weights.tobytes() == expected.weights.tobytes()
-    assert training.wins.sum() == training.windows_seen
     assert not list(tmp_path.iterdir())
 
 
@@ -157,7 +150,7 @@ def test_a_run_of_another_corpus_is_refused_and_stays(tmp_path, monkeypatch):
     assert batches_done(tmp_path) == 5
 
 
-@pytest.mark.parametrize("array", ["factors", "scales", "wins"])
+@pytest.mark.parametrize("array", ["factors", "scales"])
 @pytest.mark.parametrize("fault", ["cut off", "changed", "missing"])
 def test_a_damaged_state_is_an_integrity_error(tmp_path, monkeypatch, array, fault):
     left_after(tmp_path, monkeypatch, 5)
@@ -182,7 +175,7 @@ def test_a_limit_shortens_the_epochs_and_the_settings_give_the_same_bits(tmp_pat
     n = training.settings.windows_per_epoch
     assert n % 100 == 0
     assert 0.9 * 1.5 * 60 * 16 / 4 - 100 < n < 1.5 * 60 * 16 / 4
-    assert training.windows_seen == 4 * n == training.wins.sum()
+    assert training.windows_seen == 4 * n
     again = train_published(*corpus(), training.settings)
     assert again.weights.tobytes() == training.weights.tobytes()
     left_after(tmp_path, monkeypatch, 3, clock=Clock(minutes=1.5))
@@ -214,16 +207,13 @@ def test_a_limit_for_less_than_a_mini_batch_an_epoch_says_what_would_fit(monkeyp
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("sigma", 0.0),
-        ("sigma", float("nan")),
         ("n_epochs", 0),
         ("batch_size", 0),
         ("learning_rate", 0.0),
-        ("max_length", 5),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_by_name(name, value):
-    with pytest.raises(ParameterError, match=f"'{name}' parameter of PublishedSettings"):
+    with pytest.raises(ParameterError, match=f"'{name}' parameter of BinaryVectors"):
         replace(SETTINGS, **{name: value})
 
 

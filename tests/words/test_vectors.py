@@ -27,7 +27,7 @@ from shoestring.errors import (
 )
 from shoestring.overlap import OverlapIndex
 from shoestring.overlap.codes import pack_codes, top_k_bits, unpack_codes
-from shoestring.words.pooling import text_shares, zipf_counts
+from shoestring.words.pooling import text_weights, zipf_counts
 from shoestring.words.train import RULES
 
 from .conftest import SETTINGS, TOPICS
@@ -228,7 +228,7 @@ def test_a_texts_code_is_the_top_of_the_weighted_sum_of_its_words():
 
 
 def test_without_counts_words_weigh_as_zipfs_law_has_it():
-    shares = text_shares(zipf_counts(100))
+    shares = text_weights(zipf_counts(100))
     assert np.allclose(shares / shares[0], np.sqrt(np.arange(1, 101)), rtol=0.01)
 
 

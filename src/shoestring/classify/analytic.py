@@ -11,9 +11,7 @@ scikit-learn's ``LinearDiscriminantAnalysis(solver="lsqr")``. Where we leave the
 that whitens the features by their total covariance with ddof 1 and takes the means away,
 C = I - sum p_c m_c m_c^T. In exact arithmetic and with ddof 0 it is the same; but the difference
 cancels, and with ddof 1 is wrong by I / N, which C^-1 makes large where classes lie far apart
-(:func:`published`, for comparison).
-
-The alternative, from the same moments: ridge regression on the one-hot classes (:func:`ridge`).
+(``benchmarks.classify.exactness`` has it, for comparison).
 
 Shrinkage a: S becomes (1 - a) S + a (tr S / D) I.
 
@@ -40,32 +38,22 @@ RANK_TOLERANCE = 1e-12  # of the largest eigenvalue of the correlations: what is
 class Layer:
     """A softmax layer: p(c | x) = softmax(near (x - origin) + at_origin).
 
-    Parameters
-    ----------
-    near : float64 array (C, D)
-        S^-1 (m_c - origin).
-    at_origin : float64 array (C,)
-    origin : float64 array (D,), optional
-        By default zero. What it changes is the same for all classes, which softmax does not see.
-    common : float64 array (D,), optional
-        S^-1 origin.
+    The origin changes what is the same for all classes, which softmax does not see.
     """
 
-    near: Doubles
-    at_origin: Doubles
-    origin: Doubles | None = None
-    common: Doubles | None = None
+    near: Doubles  # (C, D): S^-1 (m_c - origin)
+    at_origin: Doubles  # (C,)
+    origin: Doubles  # (D,)
+    common: Doubles  # (D,): S^-1 origin
 
     @property
     def coef(self) -> Doubles:
         """S^-1 m_c (C, D)."""
-        return self.near if self.common is None else self.near + self.common
+        return self.near + self.common
 
     @property
     def intercept(self) -> Doubles:
         """(C,): log p_c - m_c^T S^-1 m_c / 2."""
-        if self.origin is None or self.common is None:
-            return self.at_origin
         return self.at_origin + self.origin @ self.common / 2 - self.coef @ self.origin
 
     def logits(self, X: NDArray[np.floating], *, common: bool = False) -> Doubles:
@@ -73,10 +61,7 @@ class Layer:
 
         Without ``common`` up to a constant of each sample, and to more digits.
         """
-        rows = np.asarray(X, np.float64)
-        if self.origin is None or self.common is None:
-            return rows @ self.near.T + self.at_origin
-        beyond = rows - self.origin
+        beyond = X - self.origin
         logits = beyond @ self.near.T + self.at_origin
         if common:
             logits += (beyond @ self.common + self.origin @ self.common / 2)[:, None]
@@ -89,20 +74,11 @@ class Metric:
 
     Features are brought to one scale before, so that a feature in metres and the same in
     millimetres give the same result; a constant one has no weight.
-
-    Parameters
-    ----------
-    scale : float64 array (D,)
-        The features' standard deviations; 1 where they are constant.
-    lower : float64 array (D, D), optional
-        The Cholesky factor of the correlations.
-    root : float64 array (D, R), optional
-        Where they have not full rank: r r^T is their pseudo-inverse.
     """
 
-    scale: Doubles
-    lower: Doubles | None
-    root: Doubles | None
+    scale: Doubles  # (D,): the features' standard deviations; 1 where they are constant
+    lower: Doubles | None  # (D, D): the Cholesky factor of the correlations, of full rank
+    root: Doubles | None  # (D, R): where they have not, r r^T is their pseudo-inverse
 
     @classmethod
     def of(cls, covariance: Doubles) -> Metric:
@@ -143,7 +119,7 @@ class Metric:
         """R."""
         return len(self.scale) if self.root is None else int(self.root.shape[1])
 
-    def whiten(self, X: Doubles) -> Doubles:
+    def whiten(self, X: NDArray[np.floating]) -> Doubles:
         """Rows (N, D) as rows (N, R) whose squared length is x^T S^-1 x."""
         scaled = X / self.scale
         if self.lower is None:
@@ -169,37 +145,23 @@ def shrunk(covariance: Doubles, shrinkage: float) -> Doubles:
     return result
 
 
-def normal(moments: Moments, priors: Doubles, shrinkage: float = 0.0) -> tuple[Layer, Metric]:
+def layer_of(moments: Moments, metric: Metric, priors: Doubles) -> Layer:
     """The layer of normal classes with one covariance.
 
     Parameters
     ----------
     moments : Moments
+    metric : Metric
+        Of the covariance, shrunk or not.
     priors : float64 array (C,)
         Positive; they are divided by their sum.
-    shrinkage : float
-        In [0, 1].
-
-    Returns
-    -------
-    Layer
-    Metric
-        Of the shrunk covariance.
 
     Notes
     -----
-    Cost: D^3 / 3 + C D^2 multiplications. No inverse is formed.
+    Cost: C D^2 multiplications beside D^3 / 3 of the metric. No inverse is formed.
     """
-    metric = Metric.of(shrunk(moments.covariance(), shrinkage))
-    return layer_of(moments, metric, priors), metric
-
-
-def layer_of(moments: Moments, metric: Metric, priors: Doubles) -> Layer:
-    """The layer of normal classes under a metric."""
     near = metric.solve(moments.means)
     at_origin = np.log(priors / priors.sum()) - (near * moments.means).sum(axis=1) / 2
-    if moments.shift is None:
-        return Layer(near, at_origin)
     return Layer(near, at_origin, moments.shift, metric.solve(moments.shift[None])[0])
 
 
@@ -208,53 +170,6 @@ def total_scatter(moments: Moments) -> tuple[Doubles, Doubles]:
     mean = moments.weights @ moments.means / moments.total
     apart = np.sqrt(moments.weights)[:, None] * (moments.means - mean)
     return moments.scatter + apart.T @ apart, mean
-
-
-def ridge(moments: Moments, penalty: float) -> Layer:
-    """Least squares on the one-hot classes with a penalty: scikit-learn's ``RidgeClassifier``.
-
-    Its numbers are no logits, though the largest is that of the class; it is there for comparison
-    and as what generalised cross-validation is asked about.
-
-    Parameters
-    ----------
-    moments : Moments
-    penalty : float
-        Times the squared weights.
-    """
-    scatter, mean = total_scatter(moments)
-    scatter.flat[:: len(scatter) + 1] += penalty
-    targets = moments.weights[:, None] * (moments.means - mean)  # (C, D): X^T Y of centred X
-    coef = np.asarray(np.linalg.solve(scatter, targets.T).T, dtype=np.float64)
-    at_zero = moments.weights / moments.total - coef @ (mean + moments.origin)
-    return Layer(coef, at_zero)
-
-
-def published(X: Doubles, labels: NDArray[np.int64], *, ddof: int = 1) -> Layer:
-    """The published code, line by line: whiten by the total covariance, take the means away.
-
-    Parameters
-    ----------
-    X : float64 array (N, D)
-    labels : int64 array (N,)
-        Classes 0 to C - 1.
-    ddof : int
-        1 is published; 0 gives what :func:`normal` does, but for cancellation.
-
-    Notes
-    -----
-    Source: bojone/analytical-classification. For the benchmark; use :func:`normal`.
-    """
-    mean, covariance = X.mean(axis=0), np.cov(X, rowvar=False, ddof=ddof)
-    vectors, values, _ = np.linalg.svd(covariance)
-    kernel = vectors / np.sqrt(values)
-    Z = (X - mean) @ kernel
-    shares = np.bincount(labels) / len(labels)
-    means = np.stack([Z[labels == c].mean(axis=0) for c in range(len(shares))])
-    within = np.eye(Z.shape[1]) - (shares[:, None] * means).T @ means
-    white = np.linalg.solve(within, means.T).T
-    coef = white @ kernel.T
-    return Layer(coef, np.log(shares) - (white * means).sum(axis=1) / 2 - coef @ mean)
 
 
 def checked_priors(priors: object, classes: NDArray[np.generic], weights: Doubles) -> Doubles:

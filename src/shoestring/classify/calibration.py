@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say: temperature, noise, calibration error, reliability.
+"""Whether probabilities mean what they say: temperature, label noise, calibration error.
 
 Probabilities of normal classes are too sure where the features are not normal: the logits are
 divided by a temperature (Guo et al. 2017, arXiv 1706.04599), which changes no prediction. It
@@ -100,20 +100,20 @@ class Calibration:
     Parameters
     ----------
     temperature : float
-    noise : float
+    label_noise : float
         The share of samples that may be of any class, in [0, 1).
     """
 
     temperature: float
-    noise: float = 0.0
+    label_noise: float = 0.0
 
     def log_probabilities(self, logits: Doubles) -> Doubles:
         """Of logits (N, C)."""
         log_p = np.asarray(log_softmax(logits / self.temperature, axis=1))
-        if self.noise == 0.0:
+        if self.label_noise == 0.0:
             return log_p
-        any_class = np.log(self.noise / logits.shape[1])
-        return np.asarray(np.logaddexp(np.log1p(-self.noise) + log_p, any_class))
+        any_class = np.log(self.label_noise / logits.shape[1])
+        return np.asarray(np.logaddexp(np.log1p(-self.label_noise) + log_p, any_class))
 
 
 def calibrated(logits: Doubles, labels: Labels, weights: Doubles) -> Calibration:
@@ -202,39 +202,16 @@ class _NoisyLoss:
         return float(-np.sum(self.shares * np.log(q))), slope, curvature
 
 
-@dataclass(frozen=True, slots=True)
-class Reliability:
-    """How often predictions of a confidence are right.
-
-    Parameters
-    ----------
-    edges : float64 array (bins + 1,)
-    shares, confidences, accuracies : float64 arrays (bins,)
-        Of the samples in each bin; the last two are 0 where there is none.
-    """
-
-    edges: Doubles
-    shares: Doubles
-    confidences: Doubles
-    accuracies: Doubles
-
-    @property
-    def error(self) -> float:
-        """Expected calibration error: mean distance of confidence and accuracy, in [0, 1]."""
-        return float(self.shares @ np.abs(self.confidences - self.accuracies))
-
-
-def reliability(
+def calibration_error(
     p: Doubles, labels: Labels, weights: Doubles | None = None, n_bins: int = N_BINS
-) -> Reliability:
-    """Bins of equal width of the largest probability (N, C), and how often it was right."""
+) -> float:
+    """Expected calibration error of probabilities (N, C), in [0, 1].
+
+    The mean distance of confidence and accuracy, in bins of equal width of the largest probability.
+    """
     weights = np.ones(len(labels)) if weights is None else weights
     sure = p.max(axis=1)
     right = p.argmax(axis=1) == labels
     bins = np.minimum((sure * n_bins).astype(int), n_bins - 1)
-    weight = np.bincount(bins, weights, n_bins)
-    some = np.where(weight > 0, weight, 1.0)
-    confidences = np.bincount(bins, weights * sure, n_bins) / some
-    accuracies = np.bincount(bins, weights * right, n_bins) / some
-    shares = weight / max(float(weight.sum()), 1e-300)
-    return Reliability(np.linspace(0, 1, n_bins + 1), shares, confidences, accuracies)
+    apart = np.bincount(bins, weights * sure, n_bins) - np.bincount(bins, weights * right, n_bins)
+    return float(np.abs(apart).sum() / max(float(weights.sum()), 1e-300))

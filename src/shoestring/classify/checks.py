@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -14,12 +12,11 @@ import sklearn.exceptions
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.classify.expansion import KINDS
-from shoestring.classify.moments import Doubles, Moments
+from shoestring.classify.moments import Doubles
 from shoestring.classify.shrinkage import RULES
-from shoestring.errors import NotFittedError, ParameterError, ShapeError, ShoestringWarning
+from shoestring.errors import NotFittedError, ParameterError, ShapeError
 
 _OWNER = "AnalyticSoftmax"
-_NAMES = ("n_features_in_", "feature_names_in_")
 
 
 class UnfittedError(NotFittedError, sklearn.exceptions.NotFittedError):  # type: ignore[misc]
@@ -27,44 +24,40 @@ class UnfittedError(NotFittedError, sklearn.exceptions.NotFittedError):  # type:
 
 
 def settings(params: dict[str, Any]) -> None:
-    """See that each parameter has a value that it can have."""
-    shrinkage, temperature = params["shrinkage"], params["temperature"]
-    named = isinstance(shrinkage, str) and shrinkage in ("auto", *RULES)
+    """Check the value of each parameter."""
+    shrinkage, temperature, n_jobs = (params[n] for n in ("shrinkage", "temperature", "n_jobs"))
+    rules, kinds = ("auto", *RULES), (None, "auto", *KINDS)
+    named = isinstance(shrinkage, str) and shrinkage in rules
     if not (shrinkage is None or named or (_is_real(shrinkage) and 0 <= shrinkage <= 1)):
-        want = f"{_one_of('auto', *RULES)}, None or a float in [0, 1]"
-        raise ParameterError.of("shrinkage", _OWNER, want, shrinkage)
+        raise _wrong("shrinkage", shrinkage, f"one of {rules}, None or a float in [0, 1]")
     if temperature != "auto" and not (_is_real(temperature) and 0 < temperature < math.inf):
-        raise ParameterError.of("temperature", _OWNER, '"auto" or a positive float', temperature)
-    if params["expansion"] not in (None, "auto", *KINDS):
-        want = f"None, {_one_of('auto', *KINDS)}"
-        raise ParameterError.of("expansion", _OWNER, want, params["expansion"])
+        raise _wrong("temperature", temperature, '"auto" or a positive float')
+    if params["expansion"] not in kinds:
+        raise _wrong("expansion", params["expansion"], f"one of {kinds}")
     for name in ("n_random", "sample_size", "random_state"):
-        value = params[name]
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
-            raise ParameterError.of(name, _OWNER, "an int of at least 0", value)
-    n_jobs = params["n_jobs"]
-    if n_jobs is not None and (not isinstance(n_jobs, (int, np.integer)) or n_jobs == 0):
-        want = "None, a positive int, or -1 for all cores"
-        raise ParameterError.of("n_jobs", _OWNER, want, n_jobs)
-    if not (_is_real(params["scale"]) and 0 < params["scale"] < math.inf):
-        raise ParameterError.of("scale", _OWNER, "a positive float", params["scale"])
+        if not _is_int(params[name]) or params[name] < 0:
+            raise _wrong(name, params[name], "an int of at least 0")
+    if n_jobs is not None and (not _is_int(n_jobs) or n_jobs == 0):
+        raise _wrong("n_jobs", n_jobs, "None, a positive int, or -1 for all cores")
     if params["expansion"] is not None and params["class_scatters"]:
-        raise ParameterError.of(
-            "class_scatters", _OWNER, "False with an expansion", True,
-            "They would take C (D + M)^2 numbers: pass expansion=None (--expansion none).",
-        )  # fmt: skip
+        hint = "They would take C (D + M)^2 numbers: pass expansion=None (--expansion none)."
+        raise _wrong("class_scatters", True, "False with an expansion", hint)
 
 
 def _is_real(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
-def _one_of(*names: str) -> str:
-    return ", ".join(f'"{name}"' for name in names)
+def _is_int(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral)
+
+
+def _wrong(name: str, got: object, want: str, hint: str = "") -> ParameterError:
+    return ParameterError.of(name, _OWNER, want, got, hint)
 
 
 def finite(X: NDArray[np.floating[Any]]) -> None:
-    """See that no feature is NaN or infinite."""
+    """Check that no feature is NaN or infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(X.sum(dtype=np.float64)):  # in one pass, without an array of its size
             return
@@ -79,7 +72,7 @@ def finite(X: NDArray[np.floating[Any]]) -> None:
 
 
 def too_large() -> ParameterError:
-    """What is wrong with finite features whose sums are not."""
+    """The error for finite features whose sums overflow."""
     return ParameterError(
         f"The features of {_OWNER} must be small enough for their squares to be added up. Got some "
         "whose sums overflow. Divide them by their largest value."
@@ -104,8 +97,8 @@ def labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
             f"{_OWNER} requires y to be passed, but the target y is None. Pass a label a sample."
         )
     array = np.asarray(y)
-    given = y if isinstance(y, list | tuple) else array.ravel().tolist()[:0]
-    if array.dtype == object or (given and array.dtype.kind in "US"):
+    # numpy makes [1, "a"] two strings, so ask the labels as they were given
+    if array.dtype == object or (isinstance(y, list | tuple) and array.dtype.kind in "US"):
         kinds = sorted({type(label).__name__ for label in np.asarray(y, dtype=object).ravel()})
         if len(kinds) > 1:
             raise ParameterError(
@@ -127,6 +120,15 @@ def labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
     return checked
 
 
+def same_type(known: NDArray[Any], new: NDArray[Any]) -> None:
+    """Check that new labels are strings if, and only if, the known ones are."""
+    if len(new) and (known.dtype.kind in "US") != (new.dtype.kind in "US"):
+        raise ParameterError(
+            f"Labels must be of one type: {known.tolist()[0]!r} was learnt, {new.tolist()[0]!r} "
+            "came. Convert them."
+        )
+
+
 def weights(values: ArrayLike, n_samples: int) -> Doubles:
     """Weights of samples as float64 (N,)."""
     array = np.asarray(values, dtype=np.float64)
@@ -137,65 +139,20 @@ def weights(values: ArrayLike, n_samples: int) -> Doubles:
             f"There are {n_samples} samples and weights of shape {array.shape}; there must be one "
             "for each sample."
         )
-    if not array.any():
-        raise ParameterError(
-            f"The 'sample_weight' parameter of {_OWNER} must not be zero for all samples. Leave it "
-            "out, or give some of them a weight."
-        )
     if not np.isfinite(array).all() or (array < 0).any():
         bad = array[~(np.isfinite(array) & (array >= 0))][0]
-        want = "finite and not below zero"
-        raise ParameterError.of("sample_weight", _OWNER, want, float(bad))
+        raise _wrong("sample_weight", float(bad), "finite and not below zero")
+    if not array.any():
+        hint = "Leave it out, or give some of them a weight."
+        raise _wrong("sample_weight", 0.0, "above zero for some samples", hint)
     return array
 
 
 def two_classes(classes: NDArray[Any]) -> None:
-    """See that there is something to tell apart."""
+    """Check that there is something to tell apart."""
     if len(classes) < 2:
         only = f" ({classes.tolist()[0]!r})" if len(classes) else ""
         raise ParameterError(
             f"{_OWNER} needs samples of at least two classes; the data has {len(classes)} "
             f"class{only}. Pass samples of another one."
         )
-
-
-def spread(moments: Moments) -> None:
-    """See that some class has samples that differ."""
-    if not np.diag(moments.scatter).any():
-        raise ParameterError(
-            f"{_OWNER} needs a class with samples that differ: in each of these "
-            f"{len(moments.sizes)} classes all are alike, or there is one. Pass more samples."
-        )
-
-
-@contextmanager
-def names_restored(estimator: Any) -> Iterator[None]:
-    """Give an estimator its feature names and their number back if the block fails."""
-    known = {name: vars(estimator)[name] for name in _NAMES if name in vars(estimator)}
-    try:
-        yield
-    except BaseException:
-        for name in _NAMES:
-            vars(estimator).pop(name, None)
-        vars(estimator).update(known)
-        raise
-
-
-def place_of(label: Any, classes: NDArray[Any], owner: str) -> int:
-    """Which class a label is."""
-    known = classes.tolist()
-    if label not in known:
-        shown = ", ".join(map(repr, known[:5])) + (", ..." if len(known) > 5 else "")
-        raise ParameterError.of("label", owner, f"a class that was learnt: {shown}", label)
-    return int(known.index(label))
-
-
-def warn_of_trace(label: Any) -> None:
-    """Say what is left of a class that was forgotten without its own scatter."""
-    warnings.warn(
-        f"Class {label!r} is gone, but the covariance that all classes share still has what its "
-        "samples did to it. To take that back too, forget the samples, or fit with "
-        "class_scatters=True.",
-        ShoestringWarning,
-        stacklevel=3,
-    )

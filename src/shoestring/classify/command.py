@@ -2,91 +2,77 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(
-    help="A text classifier in closed form: it streams, merges and forgets.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+from shoestring.console import (
+    Encoder,
+    Jobs,
+    Json,
+    Label,
+    Minutes,
+    OnEmpty,
+    Out,
+    Resume,
+    Seed,
+    Source,
+    Text,
+    emit,
+    emit_json,
+    room_app,
 )
 
-Model = Annotated[Path, typer.Argument(help="The folder of the classifier.", show_default=False)]
-Source = Annotated[
-    str,
-    typer.Argument(
-        help="jsonl, csv, tsv, parquet, .gz of these; - reads standard input.", show_default=False
-    ),
-]
-Text = Annotated[str, typer.Option(help="The column of the text.")]
-Label = Annotated[str, typer.Option(help="The column of the label.")]
-OnEmpty = Annotated[str, typer.Option(help="Texts that are empty: error or skip.")]
+app = room_app("A text classifier in closed form: it streams, merges and forgets.")
+
+Model = Annotated[Path, typer.Argument(help="Folder of the classifier.", show_default=False)]
 RejectAt = Annotated[
     float | None,
-    typer.Option(help="Share of texts of the known classes that may be answered with none."),
+    typer.Option(help="Share of texts of known classes that may be answered with none."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-
-
-def _print(value: dict[str, Any], as_json: bool) -> None:
-    """One JSON document, or a line for each entry."""
-    if as_json:
-        typer.echo(json_module.dumps(value, ensure_ascii=False, indent=2))
-        return
-    for name, content in value.items():
-        shown = f"{content:.4g}" if isinstance(content, float) else content
-        typer.echo(f"{name.replace('_', ' '):24}{shown}")
 
 
 @app.command()
 def fit(
     source: Source,
-    out: Annotated[Path, typer.Option(help="The folder of the classifier.")],
+    out: Out,
     text: Text = "text",
     label: Label = "label",
     on_empty: OnEmpty = "error",
-    vectors: Annotated[
-        str, typer.Option(help="minilm, tfidf, words:DIR, a model folder; auto: what fits.")
-    ] = "auto",
+    encoder: Encoder = "auto",
     expansion: Annotated[
         str, typer.Option(help="Random features: none, relu, fourier; auto: as many as help.")
     ] = "auto",
-    random: Annotated[int, typer.Option(help="Random features at most.")] = 2_000,
-    minutes: Annotated[float | None, typer.Option(help="For all of it at most.")] = None,
+    random: Annotated[int, typer.Option(help="Maximum number of random features.")] = 2_000,
+    minutes: Minutes = None,
     keep_texts: Annotated[
-        bool, typer.Option(help="Keep the texts, to explain predictions by them.")
+        bool, typer.Option("--keep-texts", help="Keep the texts, to explain predictions by them.")
     ] = False,
     class_scatters: Annotated[
-        bool, typer.Option(help="Keep what forgetting a whole class exactly takes.")
+        bool,
+        typer.Option("--class-scatters", help="Keep what it takes to forget a class exactly."),
     ] = False,
-    jobs: Annotated[int | None, typer.Option(help="Workers; by default all cores.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on where it was interrupted.")] = False,
-    seed: int = 0,
+    jobs: Jobs = None,
+    resume: Resume = False,
+    seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Fit a classifier to labelled texts."""
+    from shoestring.classify import AnalyticSoftmax, TextClassifier
     from shoestring.classify.job import fit_to_folder
+    from shoestring.jobs import Clock
 
-    made = fit_to_folder(
-        source,
-        out,
-        text=text,
-        label=label,
-        on_empty=on_empty,
-        vectors=vectors,
-        minutes=minutes,
-        keep_texts=keep_texts,
-        resume=resume,
+    head = AnalyticSoftmax(
         expansion=None if expansion == "none" or random == 0 else expansion,
         n_random=random,
         class_scatters=class_scatters,
         n_jobs=jobs,
         random_state=seed,
     )
-    _print(made, json)
+    classifier = TextClassifier(encoder, head=head, keep_texts=keep_texts)
+    columns: dict[str, Any] = {"text": text, "label": label, "on_empty": on_empty}
+    emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **columns), json)
 
 
 @app.command()
@@ -99,16 +85,16 @@ def add(
     json: Json = False,
 ) -> None:
     """Learn from more texts; classes may be new."""
-    from shoestring.classify.job import change
+    from shoestring.classify.job import add as add_texts
 
-    _print(change(model, source, "add", text=text, label=label, on_empty=on_empty), json)
+    emit(add_texts(model, source, text=text, label=label, on_empty=on_empty), json)
 
 
 @app.command()
 def forget(
     model: Model,
     source: Annotated[
-        str | None, typer.Argument(help="The texts to take back, with their labels.")
+        str | None, typer.Argument(help="Texts to take back, with their labels.")
     ] = None,
     class_: Annotated[
         str | None, typer.Option("--class", help="A whole class to take back instead.")
@@ -119,24 +105,22 @@ def forget(
     json: Json = False,
 ) -> None:
     """Take texts back, as if they had never been learnt."""
-    from shoestring.classify.job import change, forget_class
+    from shoestring.classify.job import forget as forget_texts
 
-    if class_ is not None:
-        _print(forget_class(model, class_, source), json)
-    else:
-        _print(change(model, source, "forget", text=text, label=label, on_empty=on_empty), json)
+    columns = {"text": text, "label": label, "on_empty": on_empty}
+    emit(forget_texts(model, source, class_, **columns), json)
 
 
 @app.command()
 def merge(
-    models: Annotated[list[Path], typer.Argument(help="Two classifiers or more.")],
-    out: Annotated[Path, typer.Option(help="The folder of the merged classifier.")],
+    models: Annotated[list[Path], typer.Argument(help="Folders of two or more classifiers.")],
+    out: Out,
     json: Json = False,
 ) -> None:
     """Make one classifier of several that learnt from different texts."""
     from shoestring.classify.job import merge_folders
 
-    _print(merge_folders(models, out), json)
+    emit(merge_folders(models, out), json)
 
 
 @app.command()
@@ -153,9 +137,9 @@ def predict(
 
     rows = predictions(model, source, text=text, on_empty=on_empty, reject_at=reject_at)
     if json:
-        typer.echo(json_module.dumps(list(rows), ensure_ascii=False, indent=2))
+        emit_json(list(rows))
         return
-    for row in rows:
+    for row in rows:  # as they come
         label = "-" if row["label"] is None else " ".join(str(row["label"]).split())
         typer.echo(f"{row['id']}\t{label}\t{row['probability']:.3f}")
 
@@ -164,7 +148,7 @@ def predict(
 def explain(
     model: Model,
     text: Annotated[str, typer.Argument(show_default=False)],
-    n: Annotated[int, typer.Option("-n", help="Classes and examples.")] = 3,
+    n: Annotated[int, typer.Option("-n", help="Number of classes and examples.")] = 3,
     json: Json = False,
 ) -> None:
     """Say why a text gets its label."""
@@ -172,15 +156,15 @@ def explain(
 
     from shoestring.classify.texts import TextClassifier
 
-    said = TextClassifier.load(model).explain(text, n)
+    explanation = TextClassifier.load(model).explain(text, n)
     if json:
-        typer.echo(json_module.dumps(asdict(said), ensure_ascii=False, indent=2))
+        emit_json(asdict(explanation))
         return
-    for label, probability in said.probabilities:
+    for label, probability in explanation.probabilities:
         typer.echo(f"{probability:.3f}  {label}")
-    if said.nearest_mean != said.label:
-        typer.echo(f"the nearest mean is that of {said.nearest_mean}, which is rarer")
-    for near in said.examples:
+    if explanation.nearest_mean != explanation.label:
+        typer.echo(f"the nearest mean is that of {explanation.nearest_mean}, which is rarer")
+    for near in explanation.examples:
         typer.echo(f"like ({near.likeness:.2f}) {near.label}: {near.text}")
 
 
@@ -198,4 +182,4 @@ def evaluate(
     from shoestring.classify.job import evaluate_on
 
     columns = {"text": text, "label": label, "on_empty": on_empty}
-    _print(evaluate_on(model, source, reject_at=reject_at, **columns), json)
+    emit(evaluate_on(model, source, reject_at=reject_at, **columns), json)

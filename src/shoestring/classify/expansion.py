@@ -1,7 +1,7 @@
 """Random features: what a linear layer cannot see of vectors, made visible to one.
 
 - ``relu``: max(0, x w), w normal (McDonnell et al. 2023, arXiv 2307.02388);
-- ``fourier``: cos(scale x w + u), the kernel exp(-scale^2 |x - x'|^2 / 2) (Rahimi & Recht 2007).
+- ``fourier``: cos(x w + u), the kernel exp(-|x - x'|^2 / 2) (Rahimi & Recht 2007).
 
 The vectors themselves come first, so that the first so many columns of the expansion are a smaller
 expansion, and moments of the whole hold those of all smaller ones.
@@ -36,16 +36,12 @@ class Expansion:
     phases: NDArray[np.float32]
 
     @classmethod
-    def drawn(
-        cls, kind: str, n_features: int, n_random: int, *, scale: float = 1.0, seed: int = 0
-    ) -> Expansion:
+    def drawn(cls, kind: str, n_features: int, n_random: int, *, seed: int = 0) -> Expansion:
         """Draw the directions; the first m of M are those of an expansion of m."""
         rng = np.random.default_rng([seed, n_features])
         directions = rng.standard_normal((n_random, n_features), np.float32).T
         phase_rng = np.random.default_rng([seed, n_features, 1])  # the first m are those of m
         phases = phase_rng.uniform(0, 2 * np.pi, n_random).astype(np.float32)
-        if kind == "fourier":
-            directions = directions * np.float32(scale)
         return cls(kind, np.ascontiguousarray(directions), phases)
 
     def of(self, X: NDArray[np.floating], n_random: int | None = None) -> NDArray[np.floating]:

@@ -28,42 +28,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.classify.moments import Doubles, Moments
+from shoestring.classify.sample import Sample
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Samples seen by a layer without them.
+    """Samples seen by a layer without them."""
 
-    Parameters
-    ----------
-    logits : float64 array (K, C)
-        Up to a constant of each sample.
-    distances : float64 array (K, C)
-        Squared, under the covariance, to the means.
-    labels : int64 array (K,)
-    weights : float64 array (K,)
-    sound : bool
-        False where a sample alone makes up a direction: without it there is no distance.
-    """
-
-    logits: Doubles
-    distances: Doubles
-    labels: NDArray[np.int64]
-    weights: Doubles
-    sound: bool
+    logits: Doubles  # (K, C), up to a constant of each sample
+    distances: Doubles  # (K, C): squared, under the covariance, to the means
+    labels: NDArray[np.int64]  # (K,)
+    weights: Doubles  # (K,)
+    sound: bool  # False where a sample alone makes up a direction: without it there is no distance
 
 
 def left_out(
-    rows: Doubles, labels: NDArray[np.int64], weights: Doubles, centres: Doubles,
-    moments: Moments, log_priors: Doubles | None, shrinkage: float, sizes: Sequence[int],
-) -> Iterator[LeftOut]:  # fmt: skip
+    sample: Sample,
+    centres: Doubles,
+    moments: Moments,
+    log_priors: Doubles | None,
+    shrinkage: float,
+    sizes: Sequence[int],
+) -> Iterator[LeftOut]:
     """Leave each sample out, in the first ``sizes`` features, ascending.
 
     Parameters
     ----------
-    rows : float64 array (K, D)
-        The samples, whitened. Each is alone in its class for nothing: leave such ones away.
-    labels, weights : (K,)
+    sample : Sample
+        Rows (K, D), whitened, each of a class that has other samples.
     centres : float64 array (C, D)
         The means, whitened.
     moments : Moments
@@ -73,10 +65,11 @@ def left_out(
     shrinkage : float
     sizes : ascending int
     """
+    rows, labels, w = sample.X, sample.labels, sample.weights
     n_rows, n_classes = len(rows), len(centres)
     to_means = np.zeros((n_rows, n_classes))
     between = np.zeros((n_classes, n_classes))
-    n, w = moments.weights[labels], weights
+    n = moments.weights[labels]
     whole = moments.total
     shrink = (whole - w) / whole
     k = (1 - shrinkage) * w * n / ((n - w) * whole)

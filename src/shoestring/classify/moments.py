@@ -14,9 +14,8 @@ the pairwise update (Chan, Golub & LeVeque 1979, eq. 2.1), class by class,
 and its inverse takes one of them back. All is float64, and about a fixed point near the samples,
 the shift, so that what lies far from zero is merged as exactly as what does not.
 
-With ``per_class`` the scatter G_c of each class is kept too, and what Ledoit & Wolf's shrinkage
-needs: of z = x - m_c, t_c = sum w |z|^2 z and f_c = sum w |z|^4. They also merge and are taken
-back; shifting them needs G_c, so that the pooled scatter alone would not do.
+With ``per_class`` the scatter G_c of each class is kept too, so that a whole class can be taken
+back without its samples.
 
 Not covered: weights below zero; features that are missing.
 
@@ -25,7 +24,7 @@ Letters: N samples, C classes, D features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ from numpy.typing import NDArray
 from shoestring.errors import ParameterError, ShapeError
 
 Doubles = NDArray[np.float64]
-PER_CLASS = ("sizes", "weights", "means", "class_scatters", "thirds", "fourths")
+PER_CLASS = ("sizes", "weights", "means", "class_scatters")
 RESIDUE = 1e-13  # of a feature's scatter: what is less is left by rounding
 LEFT_OVER = 1e-7  # of a feature's scatter: what is less than minus that is no rounding
 
@@ -54,32 +53,34 @@ class Moments:
         Beyond the shift; zero where there is no sample.
     scatter : float64 array (D, D)
         Within the classes, pooled.
+    shift : float64 array (D,)
+        Two samples may have different ones.
     class_scatters : float64 array (C, D, D), optional
-    thirds, fourths : float64 arrays (C, D), (C,), optional
-        t_c and f_c; they are there if the scatters of the classes are.
-    shift : float64 array (D,), optional
-        By default zero. Two samples may have different ones.
+        G_c.
     """
 
     sizes: NDArray[np.int64]
     weights: Doubles
     means: Doubles
     scatter: Doubles
+    shift: Doubles
     class_scatters: Doubles | None = None
-    thirds: Doubles | None = None
-    fourths: Doubles | None = None
-    shift: Doubles | None = None
 
     @classmethod
     def none(
-        cls, n_classes: int, n_features: int, *, per_class: bool = False,
+        cls,
+        n_classes: int,
+        n_features: int,
+        *,
+        per_class: bool = False,
         shift: Doubles | None = None,
-    ) -> Moments:  # fmt: skip
-        """Those of no sample."""
+    ) -> Moments:
+        """Those of no sample; the shift is zero by default."""
         c, d = n_classes, n_features
-        more = (np.zeros((c, d, d)), np.zeros((c, d)), np.zeros(c)) if per_class else ()
-        sums = np.zeros(c, np.int64), np.zeros(c), np.zeros((c, d)), np.zeros((d, d))
-        return replace(cls(*sums, *more), shift=shift)
+        class_scatters = np.zeros((c, d, d)) if per_class else None
+        shift = np.zeros(d) if shift is None else shift
+        sizes, weights, means = np.zeros(c, np.int64), np.zeros(c), np.zeros((c, d))
+        return cls(sizes, weights, means, np.zeros((d, d)), shift, class_scatters)
 
     @property
     def per_class(self) -> bool:
@@ -87,14 +88,9 @@ class Moments:
         return self.class_scatters is not None
 
     @property
-    def origin(self) -> Doubles:
-        """The shift (D,), zeros by default."""
-        return np.zeros(self.n_features) if self.shift is None else self.shift
-
-    @property
     def centres(self) -> Doubles:
         """The means themselves (C, D)."""
-        return self.means + self.origin
+        return self.means + self.shift
 
     @property
     def n_features(self) -> int:
@@ -105,12 +101,6 @@ class Moments:
     def total(self) -> float:
         """The weight of all samples."""
         return float(self.weights.sum())
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the arrays."""
-        arrays = (getattr(self, field.name) for field in fields(self))
-        return sum(array.nbytes for array in arrays if array is not None)
 
     def covariance(self) -> Doubles:
         """The pooled covariance within the classes (D, D), divided by the weight: no ddof."""
@@ -128,24 +118,27 @@ class Moments:
 
     def of_classes(self, places: NDArray[np.integer]) -> Moments:
         """Those of some classes; the pooled scatter stays as it is."""
-        arrays = {name: getattr(self, name) for name in PER_CLASS}
-        return replace(
-            self, **{n: array[places] for n, array in arrays.items() if array is not None}
-        )
+        arrays = ((name, getattr(self, name)) for name in PER_CLASS)
+        return replace(self, **{n: array[places] for n, array in arrays if array is not None})
 
     def of_features(self, n_features: int) -> Moments:
         """Those of the first so many features."""
         f = n_features
         if self.class_scatters is not None:
             raise ParameterError("Moments of some features have no scatters of the classes.")
-        shift = None if self.shift is None else self.shift[:f]
-        return replace(self, means=self.means[:, :f], scatter=self.scatter[:f, :f], shift=shift)
+        means, scatter, shift = self.means[:, :f], self.scatter[:f, :f], self.shift[:f]
+        return replace(self, means=means, scatter=scatter, shift=shift)
 
 
 def moments_of(
-    X: NDArray[np.floating], labels: NDArray[np.int64], n_classes: int,
-    weights: Doubles | None = None, *, per_class: bool = False, shift: Doubles | None = None,
-) -> Moments:  # fmt: skip
+    X: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    n_classes: int,
+    weights: Doubles | None = None,
+    *,
+    per_class: bool = False,
+    shift: Doubles | None = None,
+) -> Moments:
     """The moments of one block of samples.
 
     Parameters
@@ -160,7 +153,7 @@ def moments_of(
     per_class : bool
         Keep the scatter of each class.
     shift : float64 array (D,), optional
-        A point near the samples.
+        A point near the samples, by default zero.
 
     Notes
     -----
@@ -182,12 +175,15 @@ def moments_of(
     _sum_classes(rows, labels, w, near, Z, sums.means)
     sums.means[some] /= sums.weights[some, None]
     if sums.class_scatters is not None:
-        _sum_per_class(sums, Z - sums.means[labels], labels, w)
+        centred = Z - sums.means[labels]
+        for c in np.flatnonzero(some):
+            of_class = labels == c
+            sums.class_scatters[c] = (centred[of_class].T * w[of_class]) @ centred[of_class]
     if weights is not None:
         Z *= np.sqrt(w)[:, None]
     beyond = np.sqrt(sums.weights)[:, None] * sums.means
     sums.scatter[:] = Z.T @ Z - beyond.T @ beyond
-    sums.means[some] += near[some] - sums.origin
+    sums.means[some] += near[some] - sums.shift
     return sums
 
 
@@ -199,19 +195,6 @@ def _heaviest(
     order = np.arange(len(labels)) if weights is None else np.argsort(weights, kind="stable")
     chosen[labels[order]] = order  # the last one stays
     return chosen
-
-
-def _sum_per_class(sums: Moments, Z: Doubles, labels: NDArray[np.int64], w: Doubles) -> None:
-    """The scatter, t_c and f_c of each class, of centred samples."""
-    assert sums.class_scatters is not None
-    assert sums.thirds is not None
-    assert sums.fourths is not None
-    for c in np.flatnonzero(sums.sizes):
-        of_class, weight = Z[labels == c], w[labels == c]
-        squares = (of_class * of_class).sum(axis=1)
-        sums.class_scatters[c] = (of_class * weight[:, None]).T @ of_class
-        sums.thirds[c] = (weight * squares) @ of_class
-        sums.fourths[c] = weight @ (squares * squares)
 
 
 @njit(cache=True, nogil=True)
@@ -256,12 +239,10 @@ def merged(a: Moments, b: Moments) -> Moments:
     apart_root = apart * np.sqrt(a.weights * share)[:, None]
     means = a.means + share[:, None] * apart
     scatter = a.scatter + b.scatter + apart_root.T @ apart_root
-    sums = Moments(a.sizes + b.sizes, weights, means, scatter, shift=a.shift)
-    if not a.per_class:
-        return sums
-    to_a, to_b = _shifted(a, share[:, None] * apart), _shifted(b, (share - 1)[:, None] * apart)
-    more = [x + y for x, y in zip(to_a, to_b, strict=True)]
-    return replace(sums, class_scatters=more[0], thirds=more[1], fourths=more[2])
+    class_scatters = None
+    if a.class_scatters is not None and b.class_scatters is not None:
+        class_scatters = a.class_scatters + b.class_scatters + _squares(apart_root)
+    return Moments(a.sizes + b.sizes, weights, means, scatter, a.shift, class_scatters)
 
 
 def without(whole: Moments, part: Moments) -> Moments:
@@ -296,22 +277,20 @@ def without(whole: Moments, part: Moments) -> Moments:
         raise ParameterError("a feature would have less scatter than none")
     nothing = np.diag(scatter) < RESIDUE * np.diag(whole.scatter)  # of a feature but rounding
     scatter[nothing] = scatter[:, nothing] = 0.0
-    left = Moments(sizes, weights, means, scatter, shift=whole.shift)
-    if not whole.per_class:
-        return left
-    more = [
-        np.where(gone if x.ndim == 2 else gone.reshape(-1, *(1,) * (x.ndim - 1)), 0.0, x - y)
-        for x, y in zip(
-            _shifted(whole, np.where(gone, 0.0, means - whole.means)),
-            _shifted(part, np.where(gone, 0.0, means - part.means)),
-            strict=True,
-        )
-    ]
-    return replace(left, class_scatters=more[0], thirds=more[1], fourths=more[2])
+    class_scatters = None
+    if whole.class_scatters is not None and part.class_scatters is not None:
+        class_scatters = whole.class_scatters - part.class_scatters - _squares(apart_root)
+        class_scatters[sizes == 0] = 0.0
+    return Moments(sizes, weights, means, scatter, whole.shift, class_scatters)
+
+
+def _squares(rows: Doubles) -> Doubles:
+    """X x^T of each row (C, D): (C, D, D)."""
+    return rows[:, :, None] * rows[:, None, :]
 
 
 def _check_whole_classes(whole: Moments, part: Moments, sizes: NDArray[np.int64]) -> None:
-    """See that a class of which nothing is left was of these very samples."""
+    """Check that a class of which nothing is left was of these very samples."""
     gone = (sizes == 0) & (whole.sizes > 0)
     spread = np.sqrt(np.diag(whole.scatter) / max(whole.total, 1e-300))
     far = np.abs(whole.means - part.means) > 1e-6 * spread + 1e-9 * np.abs(whole.means) + 1e-300
@@ -333,34 +312,13 @@ def without_class(moments: Moments, c: int) -> Moments:
     return replace(moments, scatter=scatter).of_classes(rest)
 
 
-def _shifted(sums: Moments, by: Doubles) -> list[Doubles]:
-    """G_c, t_c and f_c about centres that lie ``by`` (C, D) beyond the means."""
-    assert sums.class_scatters is not None
-    assert sums.thirds is not None
-    assert sums.fourths is not None
-    w, G = sums.weights, sums.class_scatters
-    b2 = (by * by).sum(axis=1)
-    Gb = np.einsum("cde,ce->cd", G, by)
-    trace = np.einsum("cdd->c", G)
-    scatters = G + w[:, None, None] * by[:, :, None] * by[:, None, :]
-    thirds = sums.thirds - 2 * Gb - (trace + w * b2)[:, None] * by
-    fourths = (
-        sums.fourths
-        - 4 * (sums.thirds * by).sum(axis=1)
-        + 4 * (Gb * by).sum(axis=1)
-        + 2 * b2 * trace
-        + w * b2**2
-    )
-    return [scatters, thirds, fourths]
-
-
-def _about(moments: Moments, shift: Doubles | None) -> Moments:
+def _about(moments: Moments, shift: Doubles) -> Moments:
     """The same about another fixed point."""
-    if moments.shift is shift:
+    if np.array_equal(moments.shift, shift):
         return moments
-    apart = moments.origin - (0.0 if shift is None else shift)
     there = (moments.sizes > 0)[:, None]
-    return replace(moments, means=np.where(there, moments.means + apart, 0.0), shift=shift)
+    means = np.where(there, moments.means + (moments.shift - shift), 0.0)
+    return replace(moments, means=means, shift=shift)
 
 
 def _check_alike(a: Moments, b: Moments) -> None:

@@ -14,6 +14,8 @@ Letters: N rows, D features, k kept.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 
 from shoestring.classify.moments import Doubles
 from shoestring.errors import ParameterError
+from shoestring.splitmix import splitmix64
 
 Hashes = NDArray[np.uint64]
 NO_LIMIT = (1 << 64) - 1
@@ -30,30 +33,15 @@ NO_LIMIT = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The different rows whose hash is below a limit, at most ``size`` of them, by hash.
+    """The different rows whose hash is below a limit, at most ``size`` of them, by hash."""
 
-    Parameters
-    ----------
-    size : int
-        k.
-    limit : int
-        Rows of this hash and above are not kept.
-    hashes : uint64 array (k,)
-    X : float32 or float64 array (k, D)
-    labels : int64 array (k,)
-    counts : int64 array (k,)
-        How many rows are equal to it.
-    weights : float64 array (k,)
-        Of all of these.
-    """
-
-    size: int
-    limit: int
-    hashes: Hashes
-    X: NDArray[np.floating]
-    labels: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    weights: Doubles
+    size: int  # k
+    limit: int  # rows of this hash and above are not kept
+    hashes: Hashes  # (k,)
+    X: NDArray[np.floating]  # (k, D)
+    labels: NDArray[np.int64]  # (k,)
+    counts: NDArray[np.int64]  # (k,): how many rows are equal to it
+    weights: Doubles  # (k,), of all of these
 
     @classmethod
     def none(cls, size: int, n_features: int, dtype: np.dtype[np.floating]) -> Sample:
@@ -73,36 +61,35 @@ class Sample:
             return self
         if np.count_nonzero(near) > self.size:  # of so many no more than the smallest can stay
             near &= hashes <= np.unique(hashes[near])[: self.size + 1][-1]
-        ones = np.ones(int(near.sum()), np.int64)
-        return self._with(hashes[near], X[near], labels[near], ones, weights[near], self.limit)
+        counts = np.ones(int(near.sum()), np.int64)
+        new = Sample(
+            self.size, self.limit, hashes[near], X[near], labels[near], counts, weights[near]
+        )
+        return self._joined(new)
 
     def merged(self, other: Sample) -> Sample:
         """The sample of both."""
         limit = min(self.limit, other.limit)
-        theirs = other._rows(other.hashes < np.uint64(limit))
-        ours = self._rows(self.hashes < np.uint64(limit))
-        rows = theirs.hashes, theirs.X, theirs.labels, theirs.counts, theirs.weights
-        return replace(ours, limit=limit)._with(*rows, limit)
+        ours = replace(self.rows(self.hashes < np.uint64(limit)), limit=limit)
+        return ours._joined(other.rows(other.hashes < np.uint64(limit)))
 
-    def _with(
-        self, hashes: Hashes, X: NDArray[np.floating], labels: NDArray[np.int64],
-        counts: NDArray[np.int64], weights: Doubles, limit: int,
-    ) -> Sample:  # fmt: skip
-        both = np.concatenate([self.hashes, hashes])
-        different, first, places = np.unique(both, return_index=True, return_inverse=True)
-        if len(different) > self.size:
-            limit = int(different[self.size])
-        chosen = first[: self.size]
-        n = len(different)
-        all_counts = np.bincount(places, np.concatenate([self.counts, counts]), n)[: self.size]
-        all_weights = np.bincount(places, np.concatenate([self.weights, weights]), n)[: self.size]
-        dtype = np.result_type(self.X, X) if len(self) else X.dtype
-        rows = np.concatenate([self.X, X])[chosen].astype(dtype, copy=False)
-        all_labels = np.concatenate([self.labels, labels])[chosen]
+    def _joined(self, other: Sample) -> Sample:
+        """Rows of both below this limit; equal ones become one, and the largest hashes go."""
+        hashes = np.concatenate([self.hashes, other.hashes])
+        different, first, places = np.unique(hashes, return_index=True, return_inverse=True)
+        n, chosen = len(different), first[: self.size]
+        counts = np.bincount(places, np.concatenate([self.counts, other.counts]), n)
+        weights = np.bincount(places, np.concatenate([self.weights, other.weights]), n)
+        dtype = np.result_type(self.X, other.X) if len(self) else other.X.dtype
         return Sample(
-            self.size, limit, both[chosen], rows, all_labels, all_counts.astype(np.int64),
-            all_weights.astype(np.float64),
-        )  # fmt: skip
+            self.size,
+            self.limit if n <= self.size else int(different[self.size]),
+            hashes[chosen],
+            np.concatenate([self.X, other.X])[chosen].astype(dtype, copy=False),
+            np.concatenate([self.labels, other.labels])[chosen],
+            counts[: self.size].astype(np.int64),
+            weights[: self.size].astype(np.float64),
+        )
 
     def without(self, hashes: Hashes, weights: Doubles) -> Sample:
         """Rows taken back that were seen.
@@ -121,22 +108,23 @@ class Sample:
         if not there.all() or (counts < 0).any():
             raise ParameterError("one of them was never seen with that label, or not so often")
         left = self.weights - np.bincount(places[there], weights[there], len(self))
-        return replace(self, counts=counts, weights=left)._rows(counts > 0)
-
-    def without_label(self, label: int) -> Sample:
-        """The rows of a class taken out, the classes after it renumbered."""
-        kept = self._rows(self.labels != label)
-        return replace(kept, labels=kept.labels - (kept.labels > label))
+        return replace(self, counts=counts, weights=left).rows(counts > 0)
 
     def relabelled(self, places: NDArray[np.int64]) -> Sample:
         """Class c is now ``places[c]``."""
         return replace(self, labels=places[self.labels])
 
-    def _rows(self, chosen: NDArray[np.bool_]) -> Sample:
-        return Sample(
-            self.size, self.limit, self.hashes[chosen], self.X[chosen], self.labels[chosen],
-            self.counts[chosen], self.weights[chosen],
-        )  # fmt: skip
+    def rows(self, chosen: NDArray[np.bool_]) -> Sample:
+        """Some of the rows."""
+        names = ("hashes", "X", "labels", "counts", "weights")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
+
+
+def keys_of(names: Iterable[str]) -> Hashes:
+    """A key of each string."""
+    bits = (name.encode("utf-8", "surrogatepass") for name in names)
+    digests = b"".join(hashlib.blake2b(part, digest_size=8).digest() for part in bits)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def key_hashes(rows: Hashes, labels: Hashes, seed: int) -> Hashes:
@@ -180,8 +168,5 @@ def _multiply_shift(X: Any, odd: Any, sums: Any) -> None:
 
 
 def _scrambled(values: Hashes) -> Hashes:
-    """The finaliser of splitmix64 (Steele, Lea & Flood 2014)."""
-    z = values + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    mixed: Hashes = splitmix64(values + np.uint64(0x9E3779B97F4A7C15))
+    return mixed

@@ -3,11 +3,17 @@
 The mathematics: :mod:`~shoestring.classify.analytic`, on :mod:`~shoestring.classify.moments`; what
 is chosen by itself: :mod:`~shoestring.classify.solving`.
 
+Learning only adds up sums. The layer is solved when it is first asked for, and again after more was
+learnt or ``set_params``.
+
 Letters: N samples, C classes, D features, M random features.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,24 +22,18 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import validate_data
 
-from shoestring.classify import artifact, checks
-from shoestring.classify.accumulating import (
-    BUILT_BY,
-    Block,
-    Floats,
-    State,
-    expansion_of,
-    learnt,
-)
-from shoestring.classify.calibration import Reliability
-from shoestring.classify.fitted import Fitted
-from shoestring.classify.moments import Doubles, without_class
-from shoestring.errors import ParameterError, ShapeError
+from shoestring.artifacts import Artifact
+from shoestring.classify import checks, saving
+from shoestring.classify.analytic import checked_priors
+from shoestring.classify.calibration import calibration_error
+from shoestring.classify.moments import Doubles, Moments
+from shoestring.classify.novelty import Novelty
+from shoestring.classify.solving import Solution, SolveOptions, sizes_to_try, solve
+from shoestring.classify.state import BUILT_BY, Block, Floats, State, updated
+from shoestring.errors import NotFittedError, ParameterError, ShapeError, ShoestringWarning
 
-ATTRIBUTES = (
-    "classes_", "moments_", "means_", "covariance_", "priors_", "coef_", "intercept_",
-    "temperature_", "noise_", "shrinkage_", "n_random_",
-)  # fmt: skip
+PREDICTED = 1 << 22  # numbers that are predicted from at once
+SOLVED_BY = ("shrinkage", "temperature", "priors", "expansion")
 _OWNER = "AnalyticSoftmax"
 
 
@@ -42,24 +42,22 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    shrinkage : {"auto", "gcv", "oas", "ledoit-wolf"}, float or None
+    shrinkage : {"auto", "gcv", "oas"}, float or None
         Of the covariance towards a multiple of the identity, in [0, 1]; None is 0. ``auto`` takes
         what predicts samples best that it leaves out, in closed form.
     temperature : "auto" or float
         Divides the logits in ``predict_proba``; ``auto`` from samples that are left out, and with
-        it the share of them that may be of any class, the noise; else that is 0.
+        it the share of them that may be of any class, the label noise; else that is 0.
     priors : None, "uniform", dict or array of C numbers
         None: the classes' frequencies.
     expansion : {None, "auto", "relu", "fourier"}
         Random features beside the given ones. ``auto``: rectified ones, as many of ``n_random`` as
-        predict left out samples best, none among the choices.
+        predict left out samples best, none among the choices. ``fourier`` sees distances: divide
+        features by the one at which two samples are alike.
     n_random : int
         M.
-    scale : float
-        Of Fourier features: one over the distance at which two vectors are alike.
     class_scatters : bool
-        Keep the scatter of each class, C D^2 numbers: ``forget_class`` is exact then, and
-        ``shrinkage="ledoit-wolf"`` can be had.
+        Keep the scatter of each class, C D^2 numbers, so that ``forget_class`` is exact.
     sample_size : int
         Samples that are kept, whatever came, to choose and to calibrate with; 0 for none: no sample
         stays in the model, shrinkage is that of ``oas`` and the temperature 1.
@@ -68,17 +66,6 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         machines too. By default all cores. The result is the same for any number.
     random_state : int
         Seed of the random features and of which samples are kept.
-
-    Attributes
-    ----------
-    classes_ : ndarray (C,)
-    coef_, intercept_ : float64 arrays (C, D + M used), (C,); (1, ...), (1,) for two classes
-    means_, covariance_ : float64 arrays (C, D + M), (D + M, D + M)
-    priors_ : float64 array (C,)
-    shrinkage_, temperature_, noise_ : float
-    n_random_ : int
-        Random features that are used.
-    moments_ : Moments
 
     Notes
     -----
@@ -104,7 +91,6 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         *,
         expansion: str | None = None,
         n_random: int = 2_000,
-        scale: float = 1.0,
         class_scatters: bool = False,
         sample_size: int = 2_048,
         n_jobs: int | None = None,
@@ -115,14 +101,10 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.priors = priors
         self.expansion = expansion
         self.n_random = n_random
-        self.scale = scale
         self.class_scatters = class_scatters
         self.sample_size = sample_size
         self.n_jobs = n_jobs
         self.random_state = random_state
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return "_state" in vars(self)
 
     # ---- learning ----
 
@@ -141,17 +123,20 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ParameterError
-            A parameter that cannot be; NaN or infinity; fewer than two classes; labels of mixed
+            A parameter out of range; NaN or infinity; fewer than two classes; labels of mixed
             types.
         ShapeError
             If X and y are of different lengths.
         """
-        return self.learn(X, y, None, sample_weight, anew=True)
+        return self._learn(Block(X, y, sample_weight), anew=True)
 
     def partial_fit(
-        self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None,
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
-    ) -> Self:  # fmt: skip
+    ) -> Self:
         """Learn from more samples: the same as if all had come at once, in any order.
 
         Parameters
@@ -166,33 +151,17 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ParameterError, ShapeError
             As :meth:`fit`; what was learnt before stays.
         """
-        return self.learn(X, y, None, sample_weight)
-
-    def learn(
-        self, X: ArrayLike, y: ArrayLike, keys: NDArray[np.uint64] | None,
-        sample_weight: ArrayLike | None = None, *, anew: bool = False,
-    ) -> Self:  # fmt: skip
-        """As :meth:`partial_fit`, or :meth:`fit` where it is ``anew``.
-
-        ``keys``, uint64 (N,), are the same for samples that are; by default their content says so.
-        """
-        begun = "_state" in vars(self) and not anew
-        params = self.get_params()
-        checks.settings(params)
-        with checks.names_restored(self):
-            block = self._checked(X, y, sample_weight, keys, reset=not begun)
-            state = self._state if begun else State.new(block.X.shape[1], block.X.dtype, params)
-            state = learnt(state, block, self.n_jobs)
-            if anew:
-                checks.two_classes(state.classes)
-            return self._become(state)
+        return self._learn(Block(X, y, sample_weight))
 
     def merge(self, other: AnalyticSoftmax) -> Self:
         """Learn what another classifier has learnt from other samples.
 
-        ShapeError or ParameterError if it has other features, or keeps other things.
+        Raises
+        ------
+        ShapeError, ParameterError
+            If it has other features, or keeps other things.
         """
-        state, theirs = self.learnt(), other.learnt()
+        state, theirs = self._learnt(), other._learnt()
         if state.n_features != theirs.n_features:
             raise ShapeError(
                 f"A classifier of {theirs.n_features} features cannot be merged into one of "
@@ -200,7 +169,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         expands = state.expansion is not None or theirs.expansion is not None
         for name in BUILT_BY if expands else BUILT_BY[:2]:
-            ours, others = state.how[name], theirs.how[name]
+            ours, others = state.settings[name], theirs.settings[name]
             if ours != others and name != "sample_size":
                 want = f"{ours!r}, as in the classifier that it is merged into"
                 raise ParameterError.of(name, f"{_OWNER}.merge", want, others)
@@ -215,22 +184,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If they cannot have been learnt: a class would have fewer samples than none, or a
             feature less scatter. Nothing is changed then.
         """
-        return self.unlearn(X, y, None, sample_weight)
-
-    def unlearn(
-        self, X: ArrayLike | None = None, y: ArrayLike | None = None,
-        keys: NDArray[np.uint64] | None = None, sample_weight: ArrayLike | None = None,
-    ) -> Self:  # fmt: skip
-        """As :meth:`forget`, by keys; without samples, all that was learnt."""
-        if X is None or y is None:
-            for name in {"_state", "_uses", "n_features_in_", "feature_names_in_"} & set(
-                vars(self)
-            ):
-                delattr(self, name)
-            return self
-        state = self.learnt()
-        block = self._checked(X, y, sample_weight, keys, reset=False)
-        return self._become(state.without(block, self.n_jobs))
+        return self._forget(Block(X, y, sample_weight))
 
     def forget_class(self, label: Any) -> Self:
         """Take a class back.
@@ -239,35 +193,111 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ``class_scatters`` the covariance that all classes share stays as it is, what these samples
         did to it included; a ShoestringWarning says so. ``forget`` with the samples is exact.
 
-        If there is no such class, or only one other, it is a ParameterError.
+        Raises
+        ------
+        ParameterError
+            If there is no such class, or only one other.
         """
-        state = self.learnt()
-        place = checks.place_of(label, state.classes, f"{_OWNER}.forget_class")
-        if len(state.classes) <= 2:
+        state = self._learnt()
+        known = state.classes.tolist()
+        if label not in known:
+            shown = ", ".join(map(repr, known[:5])) + (", ..." if len(known) > 5 else "")
+            want = f"a class that was learnt: {shown}"
+            raise ParameterError.of("label", f"{_OWNER}.forget_class", want, label)
+        if len(known) <= 2:
             raise ParameterError(
                 f"Class {label!r} is one of two: without it there is nothing to tell apart. Fit a "
                 "new classifier, or add a class first."
             )
-        if not self.class_scatters:
-            checks.warn_of_trace(label)
-        moments = without_class(state.moments, place)
-        rest = np.delete(state.classes, place)
-        return self._become(state.changed(rest, moments, state.sample.without_label(place)))
+        if not state.moments.per_class:
+            warnings.warn(
+                f"Class {label!r} is gone, but the covariance that all classes share still has "
+                "what its samples did to it. To take that back too, forget the samples, or fit "
+                "with class_scatters=True.",
+                ShoestringWarning,
+                stacklevel=2,
+            )
+        return self._become(state.without_class(known.index(label)))
+
+    # ---- what was learnt, and what follows from it ----
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_state" in vars(self)
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Labels (C,), sorted."""
+        return self._learnt().classes
+
+    @property
+    def moments_(self) -> Moments:
+        """The sums over the samples."""
+        return self._learnt().moments
+
+    @property
+    def means_(self) -> Doubles:
+        """(C, D + M)."""
+        return self._learnt().moments.centres
+
+    @property
+    def covariance_(self) -> Doubles:
+        """Within the classes (D + M, D + M), before shrinkage."""
+        return self._learnt().moments.covariance()
+
+    @property
+    def priors_(self) -> Doubles:
+        """(C,), their sum is 1."""
+        state = self._learnt()
+        values = checked_priors(self.priors, state.classes, state.moments.weights)
+        return np.asarray(values / values.sum())
+
+    @property
+    def coef_(self) -> Doubles:
+        """(C, D + M used), of two classes (1, D + M used)."""
+        coef = self._solution.layer.coef
+        return coef[1:] - coef[:1] if len(coef) == 2 else coef
+
+    @property
+    def intercept_(self) -> Doubles:
+        """(C,), of two classes (1,)."""
+        intercept = self._solution.layer.intercept
+        return intercept[1:] - intercept[:1] if len(intercept) == 2 else intercept
+
+    @property
+    def shrinkage_(self) -> float:
+        """Of the covariance."""
+        return self._solution.shrinkage
+
+    @property
+    def temperature_(self) -> float:
+        """Of the probabilities."""
+        return self._solution.calibration.temperature
+
+    @property
+    def label_noise_(self) -> float:
+        """The share of samples that may be of any class."""
+        return self._solution.calibration.label_noise
+
+    @property
+    def n_random_(self) -> int:
+        """Random features that are used."""
+        return self._solution.n_used - self._learnt().n_features
 
     # ---- using ----
 
     def decision_function(self, X: ArrayLike) -> Doubles:
         """Logits, X coef_ + intercept_: (N, C), of two classes (N,) those of the second."""
-        logits = self._in_use().logits(self._finite(X), common=True)
+        logits = self._logits(self._finite(X), common=True)
         return np.asarray(logits[:, 1] - logits[:, 0]) if logits.shape[1] == 2 else logits
 
     def predict_proba(self, X: ArrayLike) -> Doubles:
-        """Probabilities (N, C): softmax of the logits over ``temperature_``, with ``noise_``."""
+        """Probabilities (N, C): softmax of logits over ``temperature_``, with ``label_noise_``."""
         return np.exp(self.predict_log_proba(X))
 
     def predict_log_proba(self, X: ArrayLike) -> Doubles:
         """Logarithms of :meth:`predict_proba`."""
-        return self._in_use().log_probabilities(self._finite(X))
+        logits = self._logits(self._finite(X))
+        return self._solution.calibration.log_probabilities(logits)
 
     def predict(self, X: ArrayLike, reject_at: float | None = None) -> NDArray[Any]:
         """The most probable class of each sample.
@@ -276,38 +306,49 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         X : float array (N, D)
         reject_at : float, optional
-            In (0, 1): the share of samples of the known classes that may be rejected. What is
-            stranger (:meth:`strangeness`) than that share of the left out samples is None.
+            In (0, 1): the share of samples of the known classes that may be rejected. What has a
+            higher :meth:`novelty_score` than that share of the left out samples is None.
 
         Returns
         -------
         array (N,)
             Of labels; with ``reject_at`` of objects.
-
         """
-        rows, fitted = self._finite(X), self._in_use()
-        labels: NDArray[Any] = fitted.classes[fitted.logits(rows).argmax(axis=1)]
+        rows = self._finite(X)
+        labels: NDArray[Any] = self.classes_[self._logits(rows).argmax(axis=1)]
         if reject_at is None:
             return labels
         answers = labels.astype(object)
-        answers[fitted.strangeness(rows) > self.cutoff(reject_at)] = None
+        answers[self._novelty_scores(rows) > self.novelty_threshold(reject_at)] = None
         return answers
 
-    def strangeness(self, X: ArrayLike) -> Doubles:
-        """How far samples are from every class (N,): :mod:`~shoestring.classify.rejecting`."""
-        return self._in_use().strangeness(self._finite(X))
+    def novelty_score(self, X: ArrayLike) -> Doubles:
+        """How far samples are from every class (N,): :mod:`~shoestring.classify.novelty`."""
+        return self._novelty_scores(self._finite(X))
 
-    def cutoff(self, reject_at: float) -> float:
-        """The strangeness above which ``predict(X, reject_at)`` says None."""
-        return self._in_use().cutoff(reject_at)
+    def novelty_threshold(self, reject_at: float) -> float:
+        """The novelty score above which ``predict(X, reject_at)`` says None."""
+        if not 0 < reject_at < 1:
+            want = "above 0 and below 1"
+            raise ParameterError.of("reject_at", f"{_OWNER}.predict", want, reject_at)
+        if self._solution.left_out is None:
+            raise NotFittedError("There is no kept sample. Fit with a sample_size above 0.")
+        return self._novelty.threshold(reject_at)
 
     def report(self) -> dict[str, Any]:
         """How good it is on the kept samples, each left out: ``n``, accuracy, log-loss, ECE."""
-        return self._in_use().report()
-
-    def reliability(self) -> Reliability:
-        """Confidence and accuracy of the kept samples, each left out, in bins."""
-        return self._in_use().reliability()
+        seen = self._solution.left_out
+        if seen is None:
+            return {}
+        log_p = self._solution.calibration.log_probabilities(seen.logits)
+        right = log_p.argmax(axis=1) == seen.labels
+        losses = -log_p[np.arange(len(right)), seen.labels]
+        return {
+            "n": len(seen.labels),
+            "accuracy": float(seen.weights @ right / seen.weights.sum()),
+            "log_loss": float(seen.weights @ losses / seen.weights.sum()),
+            "ece": calibration_error(np.exp(log_p), seen.labels, seen.weights),
+        }
 
     def save(self, folder: str | Path) -> None:
         """Save to a folder: new, empty, or one that was saved before, which is replaced.
@@ -319,7 +360,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ParameterError, StorageError
             If the folder holds other files; if it cannot be written: what was there stays.
         """
-        artifact.save(Path(folder), self.learnt(), self.get_params())
+        saving.save(Path(folder), self._learnt(), self.get_params())
 
     @classmethod
     def load(cls, folder: str | Path) -> AnalyticSoftmax:
@@ -330,71 +371,148 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ParameterError, FormatError, IntegrityError
             If there is none; if it is of another version; if a file is missing or damaged.
         """
-        params, classes, moments, sample = artifact.load(Path(folder))
+        return cls._opened(saving.KIND.read(Path(folder)))
+
+    @classmethod
+    def _opened(cls, saved: Artifact) -> AnalyticSoftmax:
+        """The same, from a folder whose config was read."""
+        params, state = saving.load(saved)
         classifier = cls(**params)
-        how = {name: params[name] for name in BUILT_BY}
-        classifier.n_features_in_ = n_features = sample.X.shape[1]
-        expansion = expansion_of(n_features, how)
-        return classifier._become(State(classes, moments, sample, expansion, how))
+        classifier.n_features_in_ = state.n_features
+        return classifier._become(state)
 
     # ---- inside ----
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ATTRIBUTES:
-            return getattr(self._in_use(), name.removesuffix("_"))
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    def _learn(self, block: Block, *, anew: bool = False) -> Self:
+        """Learn a block; with keys from TextClassifier, whose vectors may differ by rounding."""
+        before, params = vars(self).copy(), self.get_params()
+        checks.settings(params)
+        is_new = anew or "_state" not in before
+        try:
+            block = self._checked(block, reset=is_new)
+            state = State.new(block.X.shape[1], block.X.dtype, params) if is_new else self._state
+            state = updated(state, block, self.n_jobs)
+            if anew:
+                checks.two_classes(state.classes)
+            return self._become(state)
+        except BaseException:  # scikit-learn has noted the features by now
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
 
-    def _in_use(self) -> Fitted:
-        """What was learnt, in use; solved again after ``set_params``."""
-        state, params = self.learnt(), self.get_params()
-        if not self._uses[0].is_of(params):
-            checks.settings(params)
-            self._uses[:] = [Fitted(state, params)]
-        return self._uses[0]
+    def _forget(self, block: Block) -> Self:
+        block = self._checked(block, reset=False)
+        return self._become(self._learnt().without(block, self.n_jobs))
+
+    def _reset(self) -> None:
+        """Forget all that was learnt."""
+        self.__dict__.pop("_state", None)
 
     def _become(self, state: State) -> Self:
-        """What is learnt is another: what follows from it is found when it is asked for."""
-        uses = [Fitted(state, self.get_params())]  # a list, as use must not change an estimator
-        uses[0].check_priors()
-        self._state, self._uses = state, uses
+        """Have learnt this; what follows from it is computed when it is asked for."""
+        if self.priors is not None:  # one for each class, before anything is changed
+            checked_priors(self.priors, state.classes, state.moments.weights)
+        self._state = state
+        self._cached: dict[str, Any] = {}
         return self
 
-    def learnt(self) -> State:
-        """All that was learnt; NotFittedError if that is nothing."""
+    def _learnt(self) -> State:
         if "_state" not in vars(self):
             raise checks.UnfittedError(
                 f"This {_OWNER} instance is not fitted yet. Call fit(X, y) or partial_fit(X, y) "
                 "first."
             )
-        state: State = vars(self)["_state"]
-        return state
+        return self._state
 
-    def _checked(
-        self, X: ArrayLike, y: ArrayLike, weights: ArrayLike | None,
-        keys: NDArray[np.uint64] | None, *, reset: bool,
-    ) -> Block:  # fmt: skip
+    def _once(self, name: str, compute: Callable[[State], Any]) -> Any:
+        """A value that follows from what was learnt and the settings, computed once."""
+        state, settings = self._learnt(), repr([getattr(self, name) for name in SOLVED_BY])
+        if self._cached.get("settings") != settings:
+            checks.settings(self.get_params())
+            self._cached.clear()  # in place: use must not change an estimator's attributes
+            self._cached["settings"] = settings
+        if name not in self._cached:
+            self._cached[name] = compute(state)
+        return self._cached[name]
+
+    @property
+    def _solution(self) -> Solution:
+        solution: Solution = self._once("solution", self._solve)
+        return solution
+
+    def _solve(self, state: State) -> Solution:
+        checks.two_classes(state.classes)
+        moments = state.moments
+        if not np.diag(moments.scatter).any():
+            raise ParameterError(
+                f"{_OWNER} needs a class with samples that differ: in each of these "
+                f"{len(moments.sizes)} classes all are alike, or there is one. Pass more samples."
+            )
+        sizes: tuple[int, ...] = (moments.n_features,)
+        if self.expansion == "auto":
+            sizes = sizes_to_try(state.n_features, moments)
+            moments = moments.of_features(sizes[-1])
+        shrinkage = 0.0 if self.shrinkage is None else self.shrinkage
+        by_frequency = self.priors is None
+        options = SolveOptions(shrinkage, self.temperature, self.priors_, by_frequency, sizes)
+        sample = replace(state.sample, X=state.expanded(state.sample.X, sizes[-1]))
+        return solve(moments, sample, options)
+
+    @property
+    def _novelty(self) -> Novelty:
+        def measured(state: State) -> Novelty:
+            sample = replace(state.sample, X=self._near(state.sample.X))
+            return Novelty.of(state.moments, self._solution, sample)
+
+        novelty: Novelty = self._once("novelty", measured)
+        return novelty
+
+    def _logits(self, X: Floats, *, common: bool = False) -> Doubles:
+        """Of samples (N, D): (N, C); ``common`` adds what is the same for all classes."""
+        layer = self._solution.layer
+        logits = np.empty((len(X), len(layer.near)))
+        for part in self._parts(X):
+            logits[part] = layer.logits(self._used(X[part]), common=common)
+        return logits
+
+    def _novelty_scores(self, X: Floats) -> Doubles:
+        scores = np.empty(len(X))
+        for part in self._parts(X):
+            scores[part] = self._novelty.scores(self._near(X[part]))
+        return scores
+
+    def _parts(self, X: Floats) -> list[slice]:
+        step = max(1, PREDICTED // self._solution.n_used)
+        return [slice(start, start + step) for start in range(0, len(X), step)]
+
+    def _used(self, X: Floats) -> Doubles:
+        """The features that the layer uses."""
+        return np.asarray(self._learnt().expanded(X, self._solution.n_used), dtype=np.float64)
+
+    def _near(self, X: Floats) -> Doubles:
+        """The features that the layer uses, beyond the shift."""
+        return self._used(X) - self._learnt().moments.shift[: self._solution.n_used]
+
+    def _checked(self, block: Block, *, reset: bool) -> Block:
         """Samples, finite or not, labels and weights; samples without weight are left out."""
-        rows = self._rows(X, reset=reset)
-        block = Block(rows, checks.labels(y, len(rows)), None, keys)
-        if weights is None:
+        X = self._rows(block.X, reset=reset)
+        block = block._replace(X=X, y=checks.labels(block.y, len(X)))
+        if block.weights is None:
             return block
-        values = checks.weights(weights, len(rows))
-        some = values > 0
-        block = block._replace(weights=values)
+        block = block._replace(weights=checks.weights(block.weights, len(X)))
+        some = block.weights > 0
         return block if some.all() else block.part(some)
 
     def _rows(self, X: ArrayLike, *, reset: bool = False) -> Floats:
         """Samples as a float array."""
         if not reset:
-            self.learnt()
+            self._learnt()
         dtypes = [np.float32, np.float64]
-        rows: Floats = validate_data(
-            self, X, reset=reset, dtype=dtypes, ensure_all_finite=False, accept_sparse=False
-        )
+        rows: Floats = validate_data(self, X, reset=reset, dtype=dtypes, ensure_all_finite=False)
         return rows
 
     def _finite(self, X: ArrayLike) -> Floats:
-        """Samples to say something of."""
+        """Samples to predict."""
         rows = self._rows(X)
         checks.finite(rows)
         return rows

@@ -3,7 +3,7 @@
 ``auto`` leaves each sample of :mod:`~shoestring.classify.sample` out, in closed form, and takes the
 shrinkage and the number of random features of the least log-loss at the best temperature.
 
-Letters: N samples, C classes, D features, M random features.
+Letters: N samples, K kept ones, C classes, D features, M random features.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoestring.classify.analytic import Layer, Metric, layer_of, shrunk
 from shoestring.classify.calibration import Calibration, calibrated, log_losses, temperature_of
 from shoestring.classify.leave_one_out import LeftOut, left_out
 from shoestring.classify.moments import Doubles, Moments
+from shoestring.classify.sample import Sample
 from shoestring.classify.shrinkage import RULES
 from shoestring.parallel import one_blas_thread
 
@@ -30,101 +30,87 @@ PARTS = (0.0, 0.125, 0.25, 0.5, 1.0)  # of the random features, tried by "auto"
 
 
 @dataclass(frozen=True, slots=True)
-class Solution:
-    """A layer and how it came about.
+class SolveOptions:
+    """What to choose, and from what."""
 
-    Parameters
-    ----------
-    layer : Layer
-        Of the first ``n_used`` features.
-    metric : Metric
-    calibration : Calibration
-    shrinkage : float
-    n_used : int
-        Features, random ones included.
-    left_out : LeftOut or None
-        The sample as the layer would see it without each of them.
-    """
-
-    layer: Layer
-    metric: Metric
-    calibration: Calibration
-    shrinkage: float
-    n_used: int
-    left_out: LeftOut | None
+    shrinkage: float | str
+    temperature: float | str  # "auto", or given
+    priors: Doubles  # (C,), positive
+    from_frequencies: bool  # whether the priors are the classes' frequencies
+    sizes: tuple[int, ...]  # numbers of features to try, ascending
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is to be settled, and by what.
+class Solution:
+    """A layer and how it came about."""
 
-    Parameters
-    ----------
-    shrinkage : float or str
-    temperature : float or "auto"
-    priors : float64 array (C,)
-        Positive.
-    from_frequencies : bool
-        Whether the priors are the classes' frequencies.
-    sizes : tuple of int
-        Of the features, ascending; one where there is nothing to choose.
-    """
-
-    shrinkage: float | str
-    temperature: float | str
-    priors: Doubles
-    from_frequencies: bool
-    sizes: tuple[int, ...]
+    layer: Layer  # of the first n_used features
+    metric: Metric
+    calibration: Calibration
+    shrinkage: float
+    n_used: int  # features, random ones included
+    left_out: LeftOut | None  # the kept samples as the layer would see them without each
 
 
-def solve(
-    moments: Moments, rows: NDArray[np.floating], labels: NDArray[np.int64], weights: Doubles,
-    asked: Asked,
-) -> Solution:  # fmt: skip
-    """Settle what is asked and solve.
+def sizes_to_try(n_given: int, moments: Moments) -> tuple[int, ...]:
+    """Numbers of features: the given ones alone, and up to half as many as there are samples."""
+    n_random = moments.n_features - n_given
+    sizes = {n_given + int(part * n_random) for part in PARTS}
+    return tuple(sorted(n for n in sizes if n == n_given or n <= moments.sizes.sum() / 2))
+
+
+def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
+    """Choose what the options leave open, and solve.
 
     Parameters
     ----------
     moments : Moments
         Of all samples, in all features.
-    rows : float array (K, D + M)
-        The kept sample, expanded; may be empty.
-    labels, weights : (K,)
-    asked : Asked
+    sample : Sample
+        The kept samples, expanded to as many features; may be empty.
+    options : SolveOptions
     """
-    some = not_alone(moments, labels, weights)
-    kept = rows[some].astype(np.float64) - moments.origin, labels[some], weights[some]
-    if not len(kept[0]):
-        asked = replace(asked, sizes=asked.sizes[-1:])
+    sample = not_alone(moments, sample)
+    sample = replace(sample, X=sample.X - moments.shift)
+    if not len(sample):
+        options = replace(options, sizes=options.sizes[-1:])
     covariance = moments.covariance()
-    found: dict[int, _Tried] = {}
+    found: dict[int, _Candidate] = {}
     worse = 0
     with one_blas_thread() if moments.n_features < SMALL else nullcontext():
-        for shrinkage in _candidates(moments, asked.shrinkage, len(kept[0])):
+        # shrinkages from little to much, until some in a row are no better for any size
+        for shrinkage in _shrinkages(moments, options.shrinkage, len(sample)):
+            metric = Metric.of(shrunk(covariance, shrinkage))
             worse += 1
-            for size, tried in _tried(moments, covariance, kept, asked, shrinkage).items():
-                if not found or tried.loss < min(other.loss for other in found.values()):
+            for size, candidate in _candidates(moments, metric, sample, options, shrinkage):
+                if not found or candidate.loss < min(other.loss for other in found.values()):
                     worse = 0
-                if size not in found or tried.loss < found[size].loss:
-                    found[size] = tried
+                if size not in found or candidate.loss < found[size].loss:
+                    found[size] = candidate
             if worse == PATIENCE:
                 break
-    size = _smallest(found, kept[2])
+    size = _smallest(found, sample.weights)
     best = found[size]
-    part = moments if size == moments.n_features else moments.of_features(size)
-    metric = best.metric.of_features(size)
-    if isinstance(asked.temperature, str):
+    # the temperature, by the kept samples as that layer would see them
+    if isinstance(options.temperature, str):
         calibration = calibrated(best.seen.logits, best.seen.labels, best.seen.weights)
     else:
-        calibration = Calibration(float(asked.temperature))
-    layer = layer_of(part, metric, asked.priors)
-    chosen = best.seen if len(kept[0]) else None
-    return Solution(layer, metric, calibration, best.shrinkage, size, chosen)
+        calibration = Calibration(float(options.temperature))
+    part = moments if size == moments.n_features else moments.of_features(size)
+    metric = best.metric.of_features(size)
+    layer = layer_of(part, metric, options.priors)
+    seen = best.seen if len(sample) else None
+    return Solution(layer, metric, calibration, best.shrinkage, size, seen)
+
+
+def not_alone(moments: Moments, sample: Sample) -> Sample:
+    """The kept samples whose class has other samples; only these can be left out."""
+    return sample.rows(sample.weights < moments.weights[sample.labels] * (1 - 1e-12))
 
 
 @dataclass(frozen=True, slots=True)
-class _Tried:
-    """What the left out samples say of a shrinkage, in so many features."""
+class _Candidate:
+    """A shrinkage and a number of features, and how well left out samples are predicted."""
 
     seen: LeftOut
     metric: Metric  # in all features
@@ -133,7 +119,7 @@ class _Tried:
     loss: float
 
     @classmethod
-    def of(cls, seen: LeftOut, metric: Metric, shrinkage: float) -> _Tried:
+    def of(cls, seen: LeftOut, metric: Metric, shrinkage: float) -> _Candidate:
         temperature = temperature_of(seen.logits, seen.labels, seen.weights)
         losses = log_losses(seen.logits / temperature, seen.labels)
         loss = float(seen.weights @ losses / seen.weights.sum()) if len(losses) else 0.0
@@ -142,21 +128,23 @@ class _Tried:
         return cls(seen, metric, shrinkage, losses, loss)
 
 
-def _tried(
-    moments: Moments, covariance: Doubles, kept: tuple[Doubles, NDArray[np.int64], Doubles],
-    asked: Asked, shrinkage: float,
-) -> dict[int, _Tried]:  # fmt: skip
-    """What the kept samples say of a shrinkage, in each number of features."""
-    metric = Metric.of(shrunk(covariance, shrinkage))
-    white, centres = metric.whiten(kept[0]), metric.whiten(moments.means)
-    full = metric.lower is not None  # else whitened features are no longer in their order
-    sizes, ends = (asked.sizes, asked.sizes) if full else (asked.sizes[-1:], white.shape[1:])
-    log_priors = None if asked.from_frequencies else np.log(asked.priors / asked.priors.sum())
-    each = left_out(white, *kept[1:], centres, moments, log_priors, shrinkage, ends)
-    return {n: _Tried.of(seen, metric, shrinkage) for n, seen in zip(sizes, each, strict=True)}
+def _candidates(
+    moments: Moments, metric: Metric, sample: Sample, options: SolveOptions, shrinkage: float
+) -> list[tuple[int, _Candidate]]:
+    """A candidate for each number of features."""
+    white, centres = metric.whiten(sample.X), metric.whiten(moments.means)
+    sizes = ends = options.sizes
+    if metric.lower is None:  # whitened features are no longer in the order of the given ones
+        sizes, ends = options.sizes[-1:], white.shape[1:]
+    log_priors = None
+    if not options.from_frequencies:
+        log_priors = np.log(options.priors / options.priors.sum())
+    white_sample = replace(sample, X=white)
+    each = left_out(white_sample, centres, moments, log_priors, shrinkage, ends)
+    return [(n, _Candidate.of(s, metric, shrinkage)) for n, s in zip(sizes, each, strict=True)]
 
 
-def _smallest(found: dict[int, _Tried], weights: Doubles) -> int:
+def _smallest(found: dict[int, _Candidate], weights: Doubles) -> int:
     """The fewest features that are not worse than the best by more than a standard error.
 
     Of the differences sample by sample (the rule of one standard error: Breiman, Friedman, Olshen &
@@ -173,14 +161,7 @@ def _smallest(found: dict[int, _Tried], weights: Doubles) -> int:
     return best
 
 
-def not_alone(
-    moments: Moments, labels: NDArray[np.int64], weights: Doubles
-) -> NDArray[np.bool_]:  # fmt: skip
-    """Which samples are not all that there is of their class: these can be left out."""
-    return weights < moments.weights[labels] * (1 - 1e-12)
-
-
-def _candidates(moments: Moments, shrinkage: float | str, n_kept: int) -> tuple[float, ...]:
+def _shrinkages(moments: Moments, shrinkage: float | str, n_kept: int) -> tuple[float, ...]:
     """Shrinkages to try."""
     if not isinstance(shrinkage, str):
         return (float(shrinkage),)

@@ -5,7 +5,7 @@ Letters: N texts, C classes, D the width of the vectors.
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.classify import artifact, vectors
-from shoestring.classify.artifact import Example, Texts
+from shoestring import encoders
+from shoestring.artifacts import ArtifactWriter
+from shoestring.classify import saving
 from shoestring.classify.moments import Doubles
+from shoestring.classify.sample import keys_of
 from shoestring.classify.softmax import AnalyticSoftmax
-from shoestring.errors import NotFittedError, ParameterError, ShapeError
+from shoestring.classify.state import Block
+from shoestring.errors import FormatError, NotFittedError, ParameterError, ShapeError
 from shoestring.types import TextEncoder
 
+N_COMPONENTS = 384  # of the encoder "lsa"
+GIVEN = "given"  # the name of an encoder that came as an object
+EXAMPLES, ROWS, ENCODER = "examples.jsonl", "examples.npy", "encoder"  # in a saved folder
 _OWNER = "TextClassifier"
 
 
@@ -61,9 +67,9 @@ class TextClassifier:
 
     Parameters
     ----------
-    vectors : str or TextEncoder
-        "auto", "minilm", "tfidf", "words:DIR" (word vectors of ``shoestring words``), a local model
-        folder, or an object with ``encode``.
+    encoder : str or TextEncoder
+        "minilm"; "lsa" or "words", fitted to the first texts; the folder of a model or of word
+        vectors (``shoestring words``); "auto": what fits the texts; or an object with ``encode``.
     head : AnalyticSoftmax, optional
         By default one with ``expansion="auto"``. It is learnt from in place.
     keep_texts : bool
@@ -73,12 +79,14 @@ class TextClassifier:
     ----------
     classes_ : ndarray (C,)
     encoder_ : TextEncoder
+    encoder_name : str
+        "minilm", "lsa", "words", a folder, or "given".
 
     Examples
     --------
     >>> texts = ["red shoes", "blue shoes", "an old hat", "a new hat"] * 5
     >>> labels = ["shoe", "shoe", "hat", "hat"] * 5
-    >>> classifier = TextClassifier("tfidf", keep_texts=True).fit(texts, labels)
+    >>> classifier = TextClassifier("lsa", keep_texts=True).fit(texts, labels)
     >>> classifier.predict(["green shoes"]).tolist()
     ['shoe']
     >>> classifier.explain("green shoes").examples[0].label
@@ -86,12 +94,17 @@ class TextClassifier:
     """
 
     def __init__(
-        self, vectors: str | TextEncoder = "auto", *, head: AnalyticSoftmax | None = None,
+        self,
+        encoder: str | TextEncoder = encoders.AUTO,
+        *,
+        head: AnalyticSoftmax | None = None,
         keep_texts: bool = False,
-    ) -> None:  # fmt: skip
-        self.vectors = vectors
+    ) -> None:
+        self.encoder = encoder
         self.head = AnalyticSoftmax(expansion="auto") if head is None else head
         self.keep_texts = keep_texts
+        self._examples: list[tuple[str, Any]] = []
+        self._blocks: list[NDArray[np.float32]] = []
 
     def fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Learn from texts, and from nothing before.
@@ -102,24 +115,18 @@ class TextClassifier:
             If there is no text, or not a label for each; and as :meth:`AnalyticSoftmax.fit`.
         """
         _check(texts, labels)
-        chosen = vectors.choose(self.vectors, texts, int(self.head.random_state))
-        X = np.asarray(chosen.encoder.encode(texts))
-        self.head.learn(X, labels, _keys(texts), anew=True)
-        self._take(chosen)
+        name, encoder = self._new_encoder(texts)
+        X = np.asarray(encoder.encode(texts))
+        self.head._learn(Block(X, labels, keys=keys_of(texts)), anew=True)
+        self._take(name, encoder)
         self._keep(texts, labels, X)
         return self
 
     def begin(self, texts: Sequence[str]) -> None:
         """Choose the encoder, by texts that will come, and forget all that was learnt."""
         _check(texts, texts)
-        self._take(vectors.choose(self.vectors, texts, int(self.head.random_state)))
-        self.head.unlearn()
-
-    def _take(self, chosen: vectors.Chosen) -> None:
-        self._chosen, self.encoder_ = chosen, chosen.encoder
-        self._folder: Path | None = None
-        self._examples: list[Example] = []
-        self._blocks: list[NDArray[np.float32]] = []
+        self._take(*self._new_encoder(texts))
+        self.head._reset()
 
     def partial_fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Learn from more texts; classes may be new."""
@@ -127,14 +134,14 @@ class TextClassifier:
         if not hasattr(self, "encoder_"):
             self.begin(texts)
         X = self.encode(texts)
-        self.head.learn(X, labels, _keys(texts))
+        self.head._learn(Block(X, labels, keys=keys_of(texts)))
         self._keep(texts, labels, X)
         return self
 
     def forget(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Take texts back that were learnt, with the labels they had."""
         _check(texts, labels)
-        self.head.unlearn(self.encode(texts), labels, _keys(texts))
+        self.head._forget(Block(self.encode(texts), labels, keys=keys_of(texts)))
         gone = Counter(zip(texts, np.asarray(labels).tolist(), strict=True))
         kept = []
         for example in self._examples:
@@ -150,19 +157,19 @@ class TextClassifier:
         return self
 
     def merge(self, other: TextClassifier) -> TextClassifier:
-        """Learn what another classifier has learnt with the same vectors.
+        """Learn what another classifier has learnt with the same encoder.
 
         Raises
         ------
         ParameterError
-            If its vectors are others, or TF-IDF was fitted to other texts.
+            If its encoder is another, or was fitted to other texts.
         """
         if not (hasattr(self, "encoder_") and hasattr(other, "encoder_")):
             raise _unfitted()
-        if not vectors.same(self.encoder_, other.encoder_):
+        if not encoders.are_same(self.encoder_, other.encoder_):
             raise ParameterError(
-                f"The vectors of both classifiers must be the same; these are {self.vectors_name} "
-                f"and {other.vectors_name} of different content. TF-IDF is fitted to the first "
+                f"Both classifiers must have the same encoder; these are {self.encoder_name} and "
+                f"{other.encoder_name} of different content. lsa and words are fitted to the first "
                 "texts: start both from one saved classifier, or use minilm."
             )
         self.head.merge(other.head)
@@ -222,13 +229,18 @@ class TextClassifier:
 
     @property
     def n_learnt(self) -> int:
-        """Texts that are learnt and not forgotten."""
-        return int(self.head.moments_.sizes.sum()) if hasattr(self.head, "_state") else 0
+        """Texts that were learnt and not forgotten."""
+        return int(self.head.moments_.sizes.sum()) if hasattr(self.head, "moments_") else 0
 
-    @property
-    def vectors_name(self) -> str:
-        """What makes the vectors: "minilm", "tfidf", "words", a folder, or "given"."""
-        return self._chosen.name
+    def encode(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
+        """Vectors of texts (N, D)."""
+        if not hasattr(self, "encoder_"):
+            raise _unfitted()
+        if isinstance(texts, str):
+            raise ParameterError.of("texts", _OWNER, "a sequence of str", texts, "Use a list.")
+        if not len(texts):
+            return np.zeros((0, self.encoder_.n_dims), np.float32)
+        return np.asarray(self.encoder_.encode(texts))
 
     def save(self, folder: str | Path) -> None:
         """Save to a folder: new, empty, or one that was saved before, which is replaced.
@@ -240,14 +252,20 @@ class TextClassifier:
         NotFittedError, ParameterError, StorageError
             If nothing was learnt; if the folder holds other files; if it cannot be written.
         """
-        state = self.head.learnt()
-        if not hasattr(self, "_chosen"):
+        state = self.head._learnt()
+        if not hasattr(self, "encoder_"):
             raise _unfitted()
-        texts = Texts(
-            self.vectors_name, self.keep_texts, self._examples, self._rows, self._folder,
-            self._chosen.save,
-        )  # fmt: skip
-        artifact.save(Path(folder), state, self.head.get_params(), texts)
+        saving.save(Path(folder), state, self.head.get_params(), self._save_texts)
+
+    def _save_texts(self, writer: ArtifactWriter) -> None:
+        encoder: Any = self.encoder_
+        writer.config["texts"] = {"encoder": self.encoder_name, "keep_texts": self.keep_texts}
+        if self.encoder_name != GIVEN and encoders.is_lexical(encoder):
+            writer.library(ENCODER, encoder.save)
+        if self._examples:
+            lines = (json.dumps(example, ensure_ascii=False) + "\n" for example in self._examples)
+            writer.data(EXAMPLES, "".join(lines).encode("utf-8", "surrogatepass"))
+            writer.array(ROWS, self._rows)
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> TextClassifier:
@@ -264,33 +282,48 @@ class TextClassifier:
         ParameterError, FormatError, IntegrityError
             If there is none; if it is of another kind or version; if a file is damaged.
         """
-        path = Path(folder)
-        head = AnalyticSoftmax.load(path)
-        texts = artifact.load_texts(path)
-        opened = vectors.opened(texts.vectors, texts.encoder_folder, encoder)
-        again: str | TextEncoder = texts.vectors
-        if again in ("given", "words"):  # what it could be fitted with anew
-            again = opened
-        classifier = cls(again, head=head, keep_texts=texts.keep_texts)
-        save = getattr(opened, "save", None) or getattr(
-            getattr(opened, "codes", None), "save", None
-        )
-        save = save if texts.encoder_folder is not None else None
-        classifier._chosen = vectors.Chosen(texts.vectors, opened, save)
-        classifier.encoder_, classifier._folder = opened, texts.encoder_folder
-        classifier._examples = texts.examples
-        classifier._blocks = [texts.rows] if texts.examples else []
+        saved = saving.KIND.read(Path(folder))
+        if "texts" not in saved.config:
+            raise FormatError(
+                "this classifier was fitted to vectors, not to texts. Open it with "
+                "AnalyticSoftmax.load.",
+                file=saved.folder,
+            )
+        with saved.decoding():
+            settings = saved.config["texts"]
+            name, keep_texts = str(settings["encoder"]), bool(settings["keep_texts"])
+        if encoder is None and name == GIVEN:
+            raise ParameterError(
+                "This classifier was fitted with an encoder of your own, which the command line "
+                "cannot open. In Python: TextClassifier.load(folder, encoder=...)."
+            )
+        if encoder is None:
+            is_kept = name in (encoders.LSA, encoders.WORDS) or ENCODER in saved
+            encoder = encoders.open_encoder(name, saved.path(ENCODER) if is_kept else None)
+        head = AnalyticSoftmax._opened(saved)
+        classifier = cls(encoder if name == GIVEN else name, head=head, keep_texts=keep_texts)
+        classifier._take(name, encoder)
+        if EXAMPLES in saved:
+            with saved.decoding():
+                lines = saved.data(EXAMPLES).decode("utf-8", "surrogatepass").split("\n")[:-1]
+                classifier._examples = [(str(t), label) for t, label in map(json.loads, lines)]
+                classifier._blocks = [saved.loaded_array(ROWS)]
         return classifier
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
-        """Vectors of texts (N, D)."""
-        if not hasattr(self, "encoder_"):
-            raise _unfitted()
-        if isinstance(texts, str):
-            raise ParameterError.of("texts", _OWNER, "a sequence of str", texts, "Use a list.")
-        if not len(texts):
-            return np.zeros((0, self.encoder_.n_dims), np.float32)
-        return np.asarray(self.encoder_.encode(texts))
+    def _new_encoder(self, texts: Sequence[str]) -> tuple[str, TextEncoder]:
+        """The name and the encoder to begin with."""
+        if not isinstance(self.encoder, str):
+            return GIVEN, self.encoder
+        name, seed = encoders.resolve(self.encoder, texts), int(self.head.random_state)
+        encoder = encoders.fit_encoder(
+            name, texts, owner=_OWNER, n_components=N_COMPONENTS, seed=seed
+        )
+        is_name = name in (encoders.MINILM, encoders.LSA, encoders.WORDS)
+        return name if is_name else str(Path(name).resolve()), encoder
+
+    def _take(self, name: str, encoder: TextEncoder) -> None:
+        self.encoder_name, self.encoder_ = name, encoder
+        self._examples, self._blocks = [], []
 
     def _keep(self, texts: Sequence[str], labels: Sequence[Any], X: NDArray[Any]) -> None:
         if self.keep_texts:
@@ -305,7 +338,7 @@ class TextClassifier:
 
     @property
     def _rows(self) -> NDArray[np.float32]:
-        """The vectors of the texts that are kept, in one array."""
+        """The vectors of the kept texts, in one array."""
         if len(self._blocks) > 1:
             self._blocks = [np.concatenate(self._blocks)]
         return self._blocks[0] if self._blocks else np.zeros((0, self.encoder_.n_dims), np.float32)
@@ -313,13 +346,6 @@ class TextClassifier:
 
 def _unfitted() -> NotFittedError:
     return NotFittedError(f"This {_OWNER} is not fitted yet. Call fit(texts, labels) first.")
-
-
-def _keys(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """A number for each text: vectors of one text may differ in their last digits."""
-    bits = (text.encode("utf-8", "surrogatepass") for text in texts)
-    digests = b"".join(hashlib.blake2b(part, digest_size=8).digest() for part in bits)
-    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def _check(texts: Sequence[str], labels: Sequence[Any]) -> None:

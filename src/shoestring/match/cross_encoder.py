@@ -1,15 +1,14 @@
 """Cross-encoders as pair scorers that answer logits.
 
 sentence-transformers applies a sigmoid to a cross-encoder of one label by default. It keeps the
-order but saturates: far from 0 many pairs share a score to the last digit, and what is learned from
-scores (search/) needs their differences. The classes here answer the logits.
+order but saturates: far from 0 many pairs share a score to the last digit, and search/ learns from
+their differences. The classes here answer the logits.
 
 B pairs.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import MissingExtraError, ParameterError
-from shoestring.models.backbone import load_tokenizer
-from shoestring.models.batches import CHARACTERS_PER_TOKEN, TOKENS_PER_BATCH, batches_by_length
+from shoestring.models.backbone import load_tokenizer, own_length
 from shoestring.models.model_files import (
     gpu_is_there,
     read_model_config,
@@ -28,13 +26,18 @@ from shoestring.models.model_files import (
     weights_digest,
 )
 from shoestring.models.packed_bert import PackedBert, unfit
-from shoestring.models.throughput import Throughput
+from shoestring.models.throughput import Throughput, Timed
+from shoestring.models.token_encoder import (
+    CHARACTERS_PER_TOKEN,
+    TOKENS_PER_BATCH,
+    batches_by_length,
+)
 from shoestring.parallel import n_cores, one_blas_thread
 
 PAIRS_PER_BLOCK = 4096  # tokenised at a time: bounds the memory of a call
 
 
-class CrossEncoderScorer:
+class CrossEncoderScorer(Timed):
     """Any sentence-transformers ``CrossEncoder`` folder of one label, answering logits.
 
     Parameters
@@ -77,11 +80,6 @@ class CrossEncoderScorer:
         self.name = f"cross-encoder:{weights_digest(self.folder)}:{self.max_length}"
         self.throughput = Throughput()
 
-    @property
-    def pairs_per_second(self) -> float:
-        """Mean over every call so far; 0 before the first."""
-        return self.throughput.pairs_per_second
-
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs: (B,) float32 logits. Texts are cut at 20 characters a token."""
         n = self.max_length * CHARACTERS_PER_TOKEN
@@ -94,7 +92,7 @@ class CrossEncoderScorer:
         return f"CrossEncoderScorer({self.folder.name!r}, max_length={self.max_length})"
 
 
-class FastCrossEncoder:
+class FastCrossEncoder(Timed):
     """A BERT cross-encoder folder on the CPU, without torch, at over twice the pairs per second.
 
     Parameters
@@ -128,34 +126,24 @@ class FastCrossEncoder:
         config = read_model_config(self.folder)
         reason = why_not_fast(self.folder, config)
         if reason:
-            hint = "Pass CrossEncoderScorer(folder), or the CrossEncoder itself."
-            want = "a BERT cross-encoder of one label"
-            got = f"{self.folder}, but {reason}"
             raise ParameterError(
-                f"The 'folder' parameter of FastCrossEncoder must be {want}. Got {got}. {hint}"
+                "The 'folder' parameter of FastCrossEncoder must be a BERT cross-encoder of one "
+                f"label. Got {self.folder}, but {reason}. Pass CrossEncoderScorer(folder), or the "
+                "CrossEncoder itself."
             )
-        self.max_length = min(
-            max_length or _own_length(self.folder), config["max_position_embeddings"]
-        )
+        most = own_length(self.folder, config)
+        self.max_length = min(max_length or most, config["max_position_embeddings"])
         if self.max_length < 4:
             raise ParameterError.of(
                 "max_length", "FastCrossEncoder", "an int of at least 4", max_length
             )
         self.n_threads = n_threads or n_cores()
-        self._load(config)
         self.name = f"cross-encoder:{weights_digest(self.folder)}:{self.max_length}"
         self.throughput = Throughput()
-
-    def _load(self, config: dict[str, Any]) -> None:
         self._weights = read_weights(self.folder)
         self._bert = PackedBert(self._weights, config, prefix="bert.")
         self._tokenizer = load_tokenizer(self.folder)
         self._tokenizer.enable_truncation(self.max_length)
-
-    @property
-    def pairs_per_second(self) -> float:
-        """Mean over every call so far; 0 before the first."""
-        return self.throughput.pairs_per_second
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs: (B,) float32 logits. Equal pairs of a call are scored once."""
@@ -218,9 +206,3 @@ def why_not_fast(folder: Path, config: Mapping[str, Any]) -> str:
     if config.get("dtype") == "bfloat16" or config.get("torch_dtype") == "bfloat16":
         return "its weights are bfloat16"
     return unfit(config)
-
-
-def _own_length(folder: Path) -> int:
-    file = folder / "tokenizer_config.json"
-    settings = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return min(int(settings.get("model_max_length", 512)), 2**30)

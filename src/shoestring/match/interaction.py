@@ -8,7 +8,7 @@ place of the sum, so that long and short queries share a scale):
 
 on the last layer of a bi-encoder such as MiniLM, query and text read apart, the special tokens
 ([CLS], [SEP]) left out on both sides. A query or text without tokens scores 0. What each token of
-the query weighs can be learnt (:mod:`~shoestring.match.weighting`).
+the query weighs can be trained (:mod:`~shoestring.match.weighting`).
 
 B pairs, T tokens of a text, D width.
 
@@ -27,7 +27,7 @@ from shoestring.errors import IntegrityError, ParameterError
 from shoestring.match.weighting import MINILM, SHIPPED, Weighting
 from shoestring.models.backbone import transformer_folder
 from shoestring.models.model_files import weights_digest
-from shoestring.models.throughput import Throughput
+from shoestring.models.throughput import Throughput, Timed
 from shoestring.models.token_encoder import TokenEncoder
 from shoestring.parallel import one_blas_thread
 
@@ -36,7 +36,7 @@ FloatMatrix = NDArray[np.float32]
 QUERIES_PER_BLOCK = 1024  # bounds the memory of the query vectors in one call
 
 
-class TokenInteraction:
+class TokenInteraction(Timed):
     """MiniLM's token vectors compared one by one, with no training or with some.
 
     Parameters
@@ -47,9 +47,9 @@ class TokenInteraction:
     max_length : int
         Tokens of a query or text that are read, special tokens included.
     weighting : str or Path, optional
-        What was learnt, with this model: "minilm-weighted", which search has by default,
-        "minilm-docs" for documentation of software, or a folder of ``shoestring tune score --pairs
-        late`` with ``--method head``, ``lora`` or ``full``. Nothing by default.
+        Trained with this model: "minilm-weighted", the default of search, "minilm-docs" for
+        documentation of software, or a folder of ``shoestring tune score --pairs late`` with
+        ``--method head``, ``lora`` or ``full``. None by default.
 
     Attributes
     ----------
@@ -67,17 +67,16 @@ class TokenInteraction:
     """
 
     def __init__(
-        self, folder: str | Path | None = None, max_length: int = 96,
+        self,
+        folder: str | Path | None = None,
+        max_length: int = 96,
         weighting: str | Path | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if not isinstance(max_length, int) or max_length < 3:
-            raise ParameterError.of(
-                "max_length", "TokenInteraction", "an int of at least 3", max_length
-            )
+            want = "an int of at least 3"
+            raise ParameterError.of("max_length", "TokenInteraction", want, max_length)
         digest = weights_digest(transformer_folder(folder))
-        self.weighting: Weighting | None = None
-        if weighting is not None:
-            self.weighting = _weighting_for(digest, folder, weighting)
+        self.weighting = None if weighting is None else _weighting_for(digest, folder, weighting)
         adapter = None if self.weighting is None else self.weighting.adapter
         self.encoder = TokenEncoder(folder, max_length, adapter)
         self.folder, self.n_dims = self.encoder.folder, self.encoder.n_dims
@@ -86,11 +85,6 @@ class TokenInteraction:
         if self.weighting is not None:
             self.name += f":{self.weighting.digest}"
         self.throughput = Throughput()
-
-    @property
-    def pairs_per_second(self) -> float:
-        """Mean over every call so far; 0 before the first."""
-        return self.throughput.pairs_per_second
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> FloatMatrix:
         """Score B pairs (query, text): (B,) float32 in [-1, 1], higher is more alike.
@@ -112,15 +106,15 @@ class TokenInteraction:
         self, queries: list[str], pairs: list[tuple[str, str]], scores: FloatMatrix
     ) -> None:
         query_vectors = dict(zip(queries, self.token_vectors(queries), strict=True))
-        positions: dict[str, list[int]] = {}  # of the pairs that ask for a text
+        positions: dict[str, list[int]] = {}  # of the pairs that a text is in
         for position, (query, text) in enumerate(pairs):
             if query in query_vectors:
                 positions.setdefault(text, []).append(position)
         texts = list(positions)
         for row, text_tokens in self.encoder.encode(texts):
-            asked = positions[texts[row]]
-            query_tokens = [query_vectors[pairs[position][0]] for position in asked]
-            scores[asked] = self.scores(query_tokens, text_tokens)
+            pairs_of = positions[texts[row]]
+            query_tokens = [query_vectors[pairs[position][0]] for position in pairs_of]
+            scores[pairs_of] = self.scores(query_tokens, text_tokens)
 
     def scores(self, query_tokens: Sequence[FloatMatrix], text_tokens: FloatMatrix) -> FloatMatrix:
         """Score one text against several queries, as :func:`interaction_scores`."""

@@ -1,7 +1,7 @@
-"""Every text's token vectors kept on disk, so that token interaction costs no forward for a text.
+"""Token vectors of all texts kept on disk, so that token interaction runs no forward for a text.
 
-An option for small indexes: about 27 kB a text of 70 MiniLM tokens in int8 (each token vector has
-its own scale, as its largest element is 127), twice that in float16, four times in float32.
+An option for small indexes: about 27 kB for a text of 70 MiniLM tokens in int8 (each token vector
+is scaled so that its largest element is 127), twice that in float16, four times in float32.
 
 N texts, S tokens of all of them, D width.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from shoestring.artifacts import ArtifactKind, write_npy_header
 from shoestring.errors import ParameterError
 from shoestring.match.interaction import TokenInteraction
-from shoestring.models.throughput import Throughput
+from shoestring.models.throughput import Throughput, Timed
 from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 
 KIND = ArtifactKind(
@@ -34,7 +34,7 @@ _ARRAYS = ("tokens", "scales", "starts", "digests")
 _TOKENS_PER_STEP = 8192  # turned into float32 at a time: 12 MB of MiniLM's
 
 
-class TokenTable:
+class TokenTable(Timed):
     """Token vectors of a fixed list of texts; a pair scorer for them, and for others as well.
 
     Make one with :meth:`build` or :meth:`load`.
@@ -127,11 +127,6 @@ class TokenTable:
     def n_bytes(self) -> int:
         """Size of the arrays."""
         return sum(a.nbytes for a in (self._tokens, self._scales, self._starts, self._digests))
-
-    @property
-    def pairs_per_second(self) -> float:
-        """Mean over every call so far; 0 before the first."""
-        return self.throughput.pairs_per_second
 
     def __len__(self) -> int:
         return len(self._digests)

@@ -1,4 +1,4 @@
-"""How many pairs a scorer has scored, and in how many seconds."""
+"""Pairs per second of a scorer."""
 
 from __future__ import annotations
 
@@ -36,3 +36,14 @@ class Throughput:
         yield
         self.seconds += time.perf_counter() - start
         self.pairs += n_pairs
+
+
+class Timed:
+    """A scorer that counts its pairs and seconds in ``throughput``."""
+
+    throughput: Throughput
+
+    @property
+    def pairs_per_second(self) -> float:
+        """Mean over every call so far; 0 before the first."""
+        return self.throughput.pairs_per_second

@@ -25,13 +25,16 @@ from shoestring.models.backbone import (
     own_length,
     transformer_folder,
 )
-from shoestring.models.batches import CHARACTERS_PER_TOKEN, TOKENS_PER_BATCH, batches_by_length
 from shoestring.models.model_files import gpu_is_there, read_model_config, read_weights
 from shoestring.parallel import n_cores, one_blas_thread
 
 FloatMatrix = NDArray[np.float32]
 Forward = Callable[[list[list[int]]], list[FloatMatrix]]
 
+# No tokeniser in use averages more characters a token than this: a text of a megabyte is cut before
+# it is tokenised.
+CHARACTERS_PER_TOKEN = 20
+TOKENS_PER_BATCH = 480  # one thread's work: its activations stay in the caches
 TEXTS_PER_BLOCK = 1_024  # whose vectors are held at a time: about 100 MB of MiniLM's
 TORCH_BATCH_TOKENS = 4_096  # more is no faster on a CPU
 
@@ -57,9 +60,11 @@ class TokenEncoder:
     """
 
     def __init__(
-        self, folder: str | Path | None = None, max_length: int = 128,
+        self,
+        folder: str | Path | None = None,
+        max_length: int = 128,
         adapter: Adapter | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         from shoestring.models.packed_bert import unfit
 
         self.folder = transformer_folder(folder)
@@ -67,9 +72,8 @@ class TokenEncoder:
         self._tokenizer = load_tokenizer(self.folder)
         special = self._tokenizer.num_special_tokens_to_add(False)
         if max_length <= special:
-            raise ParameterError.of(
-                "max_length", "TokenEncoder", f"an int above {special}", max_length
-            )
+            want = f"an int above {special}"
+            raise ParameterError.of("max_length", "TokenEncoder", want, max_length)
         self.max_length = min(max_length, own_length(self.folder, config))
         self._tokenizer.enable_truncation(self.max_length)
         fits = not unfit(config) and (self.folder / "model.safetensors").is_file()
@@ -94,7 +98,7 @@ class TokenEncoder:
         Yields
         ------
         row : int
-            The text's place; every text comes once.
+            The text's index; every text comes once.
         states : ndarray of float32 (T, D)
             The last layer.
         special : ndarray of bool (T,)
@@ -134,6 +138,24 @@ class TokenEncoder:
             return map(self._forward, batches)
         with ThreadPoolExecutor(n_cores()) as pool, one_blas_thread():
             return iter(list(pool.map(self._forward, batches)))
+
+
+def batches_by_length(lengths: Sequence[int], n_tokens: int) -> Iterator[list[int]]:
+    """Cut rows, shortest first, into batches of at most ``n_tokens`` tokens after padding.
+
+    Examples
+    --------
+    >>> list(batches_by_length([5, 1, 2, 9], n_tokens=6))
+    [[1, 2], [0], [3]]
+    """
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and lengths[row] * (len(batch) + 1) > n_tokens:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 def unit_rows(vectors: FloatMatrix) -> FloatMatrix:

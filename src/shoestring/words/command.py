@@ -180,14 +180,16 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Compare similarities with what people judged."""
-    from shoestring.words.evaluate import as_dicts, evaluate_at
+    from dataclasses import asdict
+
+    from shoestring.words.evaluate import evaluate_at
 
     try:
         lengths = [int(part) for part in active.split(",") if part]
     except ValueError:
         want = "whole numbers separated by commas"
         raise ParameterError.of("active", "words eval", want, active) from None
-    rows = as_dicts(evaluate_at(vectors, pairs or [], lengths))
+    rows = [asdict(row) for row in evaluate_at(vectors, pairs or [], lengths)]
     if not json:
         for row in rows:
             low, high = row.pop("low"), row.pop("high")

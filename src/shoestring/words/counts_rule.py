@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ from shoestring.jobs import Clock, RunFolder, say_cost, too_short
 from shoestring.models.token_encoder import unit_rows
 from shoestring.parallel import KernelPool, n_cores
 from shoestring.types import IntArray
-from shoestring.words.kmeans import N_STEPS, lloyd_step, spherical_kmeans, standard_activations
+from shoestring.words.kmeans import spherical_kmeans, standard_activations
 from shoestring.words.ppmi import (
     MAX_CONTEXTS,
     Block,
@@ -54,12 +54,7 @@ from shoestring.words.ppmi import (
     empty_columns,
     joined,
 )
-from shoestring.words.randomized_svd import (
-    N_ITERATIONS,
-    power_iteration,
-    random_basis,
-    truncated_svd,
-)
+from shoestring.words.randomized_svd import truncated_svd
 from shoestring.words.state import TrainingState
 
 CONTEXT_WEIGHT = 0.25  # of each context word beside the word itself
@@ -70,10 +65,10 @@ LEAST_SINGULAR_VALUE = 1e-5  # of the largest; below there is nothing but roundi
 
 LEAST_FRACTION = 0.01  # of the sentences
 SAFETY = 0.9  # of the time that is left: speed varies
-_PROBE_TOKENS, _PROBE_ROWS = 1 << 20, 1 << 11
+_PROBE_TOKENS, _PROBE_ROWS = 1 << 20, 1 << 10
 _ACTIVATION_S = 5e-8  # to standardise one and find the active ones
 _BLOCK_ARRAYS = ("sizes", "columns", "values")  # of ppmi.Block, in the run folder
-_BLOCKS_AT_A_TIME, _COLUMNS_AT_A_TIME, _ROWS_AT_A_TIME = 8, 1 << 20, 1 << 11
+_BLOCKS_AT_A_TIME, _COLUMNS_AT_A_TIME, _ROWS_AT_A_TIME = 8, 1 << 20, 1 << 10
 
 
 def train_on_counts(
@@ -157,33 +152,33 @@ def train_on_counts(
     usual = min(MOST_COMPONENTS, max(2, int(COMPONENTS_PER_NEURON * n_neurons)))
     n_components = min(usual, max(2, len(counts) // WORDS_PER_COMPONENT), len(counts))
     state = TrainingState(run, clock, ids, offsets, counts)
-    saved, fraction, costs = state.saved(), sample_fraction, _Costs()
+    saved, fraction, sentences_s, rest_s = state.saved(), sample_fraction, 0.0, 0.0
     text: dict[str, Any] = {"n_words": len(counts), "radius": window // 2, "seed": seed}
 
     with KernelPool(n_threads or n_cores()) as pool:
         # the fraction: that of the interrupted run, or what the time allows
         if progress or clock.left_s < np.inf:
-            sums = np.ones(len(counts))  # not needed to see how long it takes
-            trial = PmiBlocks(ids, offsets, **text, context_sums=sums)
-            costs = _probe(trial, n_neurons, n_components, pool)
+            trial = PmiBlocks(ids, offsets, **text, context_sums=np.ones(len(counts)))
+            sentences_s, rest_s = _probe(trial, counts, n_neurons, n_components, pool)
         if saved is not None:
             with saved.decoding():
                 fraction = float(saved.config["sample_fraction"])
         elif clock.left_s < np.inf:
-            fraction = min(fraction, costs.affordable(clock))
+            fraction = min(fraction, _affordable(sentences_s, rest_s, clock))
+        total_s = fraction * sentences_s + rest_s
         if progress:
             sampled = "" if fraction == 1 else f", {fraction:.2g} of the sentences"
             megabytes = 8 * len(counts) * n_neurons / 1e6
             what = f"{len(ids):,} tokens{sampled}, {len(counts):,} words, {megabytes:,.0f} MB"
-            say_cost(what, costs.total(fraction))
+            say_cost(what, total_s)
 
         form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-        with tqdm(total=costs.total(fraction), disable=not progress, bar_format=form) as bar:
+        with tqdm(total=total_s, disable=not progress, bar_format=form) as bar:
             # 1. count which words stand together, block by block
             bar.set_description("counting")
             pmi = PmiBlocks(ids, offsets, **text, sample_fraction=fraction)
             blocks = [] if saved is None else _saved_blocks(saved, pmi)
-            block_s = costs.counting(fraction) / pmi.n_blocks
+            block_s = fraction * sentences_s / pmi.n_blocks
             bar.update(len(blocks) * block_s)
             while len(blocks) < pmi.n_blocks:
                 first, last = len(blocks), min(len(blocks) + _BLOCKS_AT_A_TIME, pmi.n_blocks)
@@ -204,12 +199,11 @@ def train_on_counts(
             bar.set_description("SVD")
             factors = truncated_svd(matrix, n_components, seed, pool)
             vectors = _word_vectors(matrix, *factors)
-            bar.update(costs.svd_s)
+            bar.update(rest_s / 2)  # half of the rest, more or less
 
             # 3. a neuron for each of their clusters
             bar.set_description("k-means")
             centres = spherical_kmeans(vectors, n_neurons, seed)
-            bar.update(costs.kmeans_s)
 
             # 4. how near the words are to the neurons
             weights = _weights(vectors, centres, counts)
@@ -285,76 +279,51 @@ def _weights(vectors: Vectors, centres: Vectors, counts: IntArray) -> Vectors:
     return weights
 
 
-@dataclass(frozen=True, slots=True)
-class _Costs:
-    """Seconds of the steps: of counting without a sentence, and what all sentences add to it."""
-
-    empty_s: float = 0.0
-    sentences_s: float = 0.0
-    svd_s: float = 0.0
-    kmeans_s: float = 0.0
-    activations_s: float = 0.0
-
-    def counting(self, fraction: float) -> float:
-        return self.empty_s + fraction * self.sentences_s
-
-    def total(self, fraction: float) -> float:
-        return self.counting(fraction) + self.svd_s + self.kmeans_s + self.activations_s
-
-    def affordable(self, clock: Clock) -> float:
-        """The fraction of the sentences that can be counted in the time that is left."""
-        fraction = (SAFETY * clock.left_s - self.total(0)) / max(self.sentences_s, 1e-9)
-        if fraction < LEAST_FRACTION:
-            least_s = self.total(LEAST_FRACTION)
-            what = f"Counting {LEAST_FRACTION:.0%} of the sentences, SVD and k-means"
-            needed_s = clock.used_s + least_s / SAFETY
-            raise too_short(what, least_s, needed_s, "or fewer words or neurons")
-        return min(1.0, fraction)
-
-
-def _probe(pmi: PmiBlocks, n_neurons: int, n_components: int, pool: KernelPool) -> _Costs:
-    """Time small pieces of the steps; half a second, and whatever must still be compiled."""
-    # counting: some blocks over the first sentences
+def _probe(
+    pmi: PmiBlocks, counts: IntArray, n_neurons: int, n_components: int, pool: KernelPool
+) -> tuple[float, float]:
+    """Seconds to count all sentences, and of all the rest; seen from small pieces in a second."""
+    # counting: some blocks over the first sentences, and over none
     n_sentences = int(np.searchsorted(pmi.offsets, _PROBE_TOKENS, side="right")) - 1
-    n_sentences = max(1, min(n_sentences, len(pmi.offsets) - 1))
+    n_sentences = min(max(1, n_sentences), len(pmi.offsets) - 1)
     n_blocks = min(pool.n_ranges, pmi.n_blocks)
-    blocks = pmi.n_blocks / n_blocks
-    empty_s = blocks * _seconds(lambda: pmi.count_blocks(0, n_blocks, pool, 0))
-    some_s = blocks * _seconds(lambda: pmi.count_blocks(0, n_blocks, pool, n_sentences))
-    scale = len(pmi.ids) / max(1, int(pmi.offsets[n_sentences]))
+    empty_s, some_s = (
+        pmi.n_blocks / n_blocks * _seconds(partial(pmi.count_blocks, 0, n_blocks, pool, n))
+        for n in (0, n_sentences)
+    )
+    sentences_s = max(some_s - empty_s, 1e-9) * len(pmi.ids) / max(1, pmi.offsets[n_sentences])
 
-    # SVD: one product with a matrix of fewer rows, as full as the whole one may be
+    # SVD and k-means: of fewer words, with as many entries each as there may be
     n_rows = min(pmi.n_words, _PROBE_ROWS)
-    n_entries = min(MAX_CONTEXTS, 2 * pmi.radius * len(pmi.ids) // pmi.n_words, n_rows) * n_rows
+    n_entries = int(np.minimum(MAX_CONTEXTS, 2 * pmi.radius * counts).mean() * n_rows)
     rng = np.random.default_rng(0)
     columns = empty_columns(n_entries, pmi.n_words)
     columns[:] = rng.integers(n_rows, size=n_entries)
     starts = np.linspace(0, n_entries, n_rows + 1).astype(np.int64)
     matrix = SparseRows(starts, columns, np.ones(n_entries, np.float32))
-    basis = random_basis(n_rows, min(n_components, n_rows), 0)
-    product_s = _seconds(lambda: power_iteration(matrix, basis, 0, pool))
+    svd_s = _seconds(partial(truncated_svd, matrix, min(n_components, n_rows), 0, pool))
+    vectors = unit_rows(rng.standard_normal((n_rows, n_components), dtype=np.float32))
+    kmeans_s = _seconds(partial(spherical_kmeans, vectors, n_neurons, 0))
+    rest_s = (svd_s + kmeans_s) * pmi.n_words / n_rows
+    return sentences_s, empty_s + rest_s + 2 * pmi.n_words * n_neurons * _ACTIVATION_S
 
-    # k-means: one step of fewer words
-    width = (max(n_rows, n_neurons), n_components)
-    vectors = unit_rows(rng.standard_normal(width, dtype=np.float32))
-    centres, nearest = vectors[:n_neurons], np.full(n_rows, -1)
-    step_s = _seconds(lambda: lloyd_step(vectors[:n_rows], centres, nearest))
 
-    more = pmi.n_words / n_rows
-    return _Costs(
-        empty_s=empty_s,
-        sentences_s=max(some_s - empty_s, 1e-9) * scale,
-        svd_s=(N_ITERATIONS + 2) * product_s * more,
-        kmeans_s=N_STEPS * step_s * more,
-        activations_s=2 * pmi.n_words * n_neurons * _ACTIVATION_S,
-    )
+def _affordable(sentences_s: float, rest_s: float, clock: Clock) -> float:
+    """The fraction of the sentences that can be counted in the time that is left."""
+    fraction = (SAFETY * clock.left_s - rest_s) / sentences_s
+    if fraction < LEAST_FRACTION:
+        least_s = LEAST_FRACTION * sentences_s + rest_s
+        what = f"Training on {LEAST_FRACTION:.0%} of the sentences"
+        needed_s = clock.used_s + least_s / SAFETY
+        raise too_short(what, least_s, needed_s, "or fewer words or neurons")
+    return min(1.0, fraction)
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """How long it takes once it is compiled: the best of three, as something else may run."""
+    """How long it takes once it is compiled: the better of two, as something else may run."""
     work()
     clock, times = Clock(), [0.0]
-    for _ in range(3):
+    for _ in range(2):
         work()
         times.append(clock.used_s)
     return float(np.diff(times).min())

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,26 +31,6 @@ from shoestring.words.word2vec_io import WordVectors, read_vectors
 N_RESAMPLES = 1000
 
 Floats: TypeAlias = NDArray[np.float64]
-
-
-class SimilarWords(Protocol):
-    """What is scored: BinaryVectors, gensim's KeyedVectors, or anything with these two."""
-
-    def __contains__(self, word: Any) -> bool:
-        """Whether the word has a vector."""
-        ...
-
-    def similarity(self, a: Any, b: Any) -> Any:
-        """How alike two words are; higher is more alike."""
-        ...
-
-
-class WordPair(NamedTuple):
-    """Two words and how alike people find them."""
-
-    a: str
-    b: str
-    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +60,8 @@ class Row:
     n_covered: int
 
 
-def as_dicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The rows as JSON can say them."""
-    return [asdict(row) for row in rows]
-
-
 def evaluate(
-    vectors: SimilarWords,
+    vectors: Any,
     files: Sequence[str | Path],
     *,
     n_resamples: int = N_RESAMPLES,
@@ -96,22 +71,16 @@ def evaluate(
 
     Parameters
     ----------
-    vectors : BinaryVectors, or anything with ``in`` and ``similarity``
+    vectors : BinaryVectors, gensim's KeyedVectors, or anything with ``in`` and ``similarity``
     files : sequence of paths
+        Each gives a row.
     n_resamples, seed : int
         Of the bootstrap.
 
-    Returns
-    -------
-    list of Row
-        One for each file.
-
     Raises
     ------
-    ParameterError
-        If no file is given.
-    StorageError, FormatError
-        If one is missing or cannot be read.
+    ParameterError, StorageError, FormatError
+        If no file is given; if one is missing or cannot be read.
 
     Notes
     -----
@@ -123,9 +92,9 @@ def evaluate(
     rows = []
     for file in files:
         pairs = read_similarity(file)
-        similarities = np.array([_similarity(vectors, pair.a, pair.b) for pair in pairs])
+        similarities = np.array([_similarity(vectors, a, b) for a, b, _ in pairs])
         covered = ~np.isnan(similarities)
-        found, judged = similarities[covered], np.array([pair.score for pair in pairs])[covered]
+        found, judged = similarities[covered], np.array([score for _, _, score in pairs])[covered]
         value: float | None = None
         low: float | None = None
         high: float | None = None
@@ -141,17 +110,7 @@ def evaluate(
 def evaluate_at(
     path: str | Path, files: Sequence[str | Path], n_active: Sequence[int] = ()
 ) -> list[Row]:
-    """Score saved vectors, or those of a file, at several lengths of their codes.
-
-    Parameters
-    ----------
-    path : str or Path
-        What :func:`open_vectors` takes.
-    files : sequence of paths
-        Of judgements.
-    n_active : sequence of int
-        Lengths; by default the vectors as they are.
-    """
+    """Score what :func:`open_vectors` opens, with codes of several lengths, or as they are."""
     rows = []
     lengths: Sequence[int | None] = n_active or [None]
     for length in lengths:
@@ -161,7 +120,7 @@ def evaluate_at(
     return rows
 
 
-def open_vectors(path: str | Path, n_active: int | None = None) -> SimilarWords:
+def open_vectors(path: str | Path, n_active: int | None = None) -> BinaryVectors | CosineWords:
     """Open what can be scored: rows of 0 and 1 are codes, other rows are compared by their cosine.
 
     Parameters
@@ -202,7 +161,7 @@ class CosineWords:
         return float(self._units[self._rows[a]] @ self._units[self._rows[b]])
 
 
-def read_similarity(path: str | Path) -> list[WordPair]:
+def read_similarity(path: str | Path) -> list[tuple[str, str, float]]:
     r"""Read pairs of words with a score.
 
     Raises
@@ -217,7 +176,7 @@ def read_similarity(path: str | Path) -> list[WordPair]:
     >>> file = getfixture("tmp_path") / "pairs.txt"
     >>> _ = file.write_text("tiger\tcat\t7.35\n", encoding="utf-8")
     >>> read_similarity(file)
-    [WordPair(a='tiger', b='cat', score=7.35)]
+    [('tiger', 'cat', 7.35)]
     """
     path = Path(path)
     check_readable(path)
@@ -230,7 +189,7 @@ def read_similarity(path: str | Path) -> list[WordPair]:
             words = [field.strip() for field in fields[:2]]
             scores = [score for field in fields[2:] if (score := _number(field)) is not None]
             if len(words) == 2 and all(words) and scores:
-                pairs.append(WordPair(words[0], words[1], scores[0]))
+                pairs.append((words[0], words[1], scores[0]))
             elif number > 1:
                 raise FormatError(
                     f"a judgement must be two words and a score. Got {line.rstrip()[:60]!r}.",
@@ -242,7 +201,7 @@ def read_similarity(path: str | Path) -> list[WordPair]:
     return pairs
 
 
-def known_form(vectors: SimilarWords, *forms: str) -> str | None:
+def known_form(vectors: Any, *forms: str) -> str | None:
     """The first of the forms that has a vector: as written, or as a text's words are folded."""
     for form in forms:
         if form in vectors:
@@ -265,7 +224,7 @@ def rank_correlations(a: Floats, b: Floats) -> Floats:
     return correlations
 
 
-def _similarity(vectors: SimilarWords, a: str, b: str) -> float:
+def _similarity(vectors: Any, a: str, b: str) -> float:
     first, second = known_form(vectors, a), known_form(vectors, b)
     if first is None or second is None:
         return np.nan

@@ -80,13 +80,15 @@ def dense_table(
             raise ShapeError(f"context and vectors differ: {blocks[0].shape}, {blocks[1].shape}.")
     if len(set(names)) < len(names):
         raise ParameterError("The 'words' parameter of from_dense must be distinct words.")
-    known = None if counts is None else _checked_counts(counts, len(names))
+    known = _checked_counts(counts, len(names))
     if n_neurons is not None:
         checked_int("n_neurons", n_neurons, 1, MAX_BITS, "from_dense")
-        context_block, targets = _nearness_to_centres(blocks, n_neurons, random_state)
+        units = [unit_rows(block) for block in blocks]
+        centres = spherical_kmeans(units[-1], n_neurons, random_state)
+        nearness = [standard_activations(unit, centres) for unit in units]
         shares = zipf_counts(len(names)) if known is None else known
-        mean = shares / max(1, shares.sum()) @ context_block
-        blocks = [context_block - mean.astype(np.float32), targets]
+        mean = shares / max(1, shares.sum()) @ nearness[0]
+        blocks = [nearness[0] - mean.astype(np.float32), nearness[-1]]
     weight = 1.0 if n_neurons is None else CONTEXT_WEIGHT
     rows = np.concatenate(blocks)
     return CodeTable.of_activations(names, rows, n_active, known, context_weight=weight)
@@ -114,21 +116,11 @@ def _checked(name: str, array: ArrayLike, n_words: int) -> Vectors:
     return values
 
 
-def _checked_counts(counts: ArrayLike, n_words: int) -> IntArray:
+def _checked_counts(counts: ArrayLike | None, n_words: int) -> IntArray | None:
+    if counts is None:
+        return None
     values = np.asarray(counts)
     if values.shape != (n_words,) or values.dtype.kind not in "iu" or (values < 0).any():
         want = f"an int of at least 0 for each of {n_words} words"
         raise ParameterError.of("counts", "from_dense", want, f"{values.dtype} {values.shape}")
     return values.astype(np.int64)
-
-
-def _nearness_to_centres(blocks: list[Vectors], n_neurons: int, random_state: int) -> list[Vectors]:
-    """Activations (V, K) of each block (V, D); the centres are those of the last."""
-    units = [unit_rows(block) for block in blocks]
-    centres = spherical_kmeans(units[-1], n_neurons, random_state)
-    made = []
-    for unit in units:
-        activations = np.empty((len(unit), n_neurons), np.float32)
-        standard_activations(unit, centres, activations)
-        made.append(activations)
-    return [made[0], made[-1]]

@@ -46,25 +46,10 @@ def check_context_weight(weight: object) -> float | None:
 def rows_in_context(
     ids: Sequence[int], position: int, window: int, first_target: int, context_weight: float = 1.0
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The rows of the weights that a word in its sentence is the sum of, and their shares.
+    """The rows of the weights that a word in its sentence is the sum of, and their weights.
 
-    Parameters
-    ----------
-    ids : sequence of int
-        The words of the sentence; -1 is not in the vocabulary.
-    position : int
-        Of the target.
-    window : int
-        W; the target is at its place W // 2.
-    first_target : int
-        The row of the target block's first word: V, or 0 where there is one block.
-    context_weight : float
-        Of each word around the target.
-
-    Returns
-    -------
-    int64 array, float64 array
-        Without those of unknown words, so possibly empty.
+    The target is in the middle of the window; -1 is not in the vocabulary and adds nothing, so
+    there may be no row. ``first_target`` is V, or 0 where one block of rows serves for both.
 
     Examples
     --------
@@ -75,23 +60,15 @@ def rows_in_context(
     around = range(max(0, start), min(len(ids), start + window))
     places = [at for at in around if ids[at] >= 0]
     rows = [ids[at] + (first_target if at == position else 0) for at in places]
-    shares = [1.0 if at == position else context_weight for at in places]
-    return np.array(rows, dtype=np.int64), np.array(shares, dtype=np.float64)
+    weights = [1.0 if at == position else context_weight for at in places]
+    return np.array(rows, dtype=np.int64), np.array(weights, dtype=np.float64)
 
 
-def text_shares(counts: IntArray) -> NDArray[np.float64]:
-    """The weight of each word in the code of a text.
+def text_weights(counts: IntArray) -> NDArray[np.float64]:
+    """The weight of each word in the code of a text: 1 / sqrt(count), float64 (V,).
 
-    Parameters
-    ----------
-    counts : int64 array (V,)
-        How often each word occurs in the corpus.
-
-    Returns
-    -------
-    float64 array (V,)
-        1 / sqrt(count). Of seven weightings (none, log(1/p), its square, a / (a + p) for three a,
-        1/p) it found the most judged texts among 100 of SciFact and Cranfield.
+    Of seven weightings (none, log(1/p), its square, a / (a + p) for three a, 1/p) it found the most
+    judged texts among 100 of SciFact and Cranfield.
 
     Notes
     -----
@@ -111,29 +88,18 @@ def sum_rows(
     activations: Activations,
     rows: IntArray,
     starts: IntArray,
-    shares: NDArray[np.float64] | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Weighted sums of rows.
+    """Weighted sums of rows, float64 (N, K); zeros where there is no row.
 
     Parameters
     ----------
     activations : float32 array (R, K)
         May be memory-mapped.
-    rows : int64 array (T,)
-        Which rows, one sum after the other.
+    rows, weights : int64 array (T,), float64 array (T,)
+        Rows to add and the weight of each, by default 1, one sum after the other.
     starts : int64 array (N + 1,)
         Sum i has ``rows[starts[i] : starts[i + 1]]``.
-    shares : float64 array (T,), optional
-        The weight of each of them, by default 1.
-
-    Returns
-    -------
-    float64 array (N, K)
-        Zeros where there is no row.
-
-    Notes
-    -----
-    Cost: T K additions.
 
     Examples
     --------
@@ -144,15 +110,15 @@ def sum_rows(
            [3., 4.]])
     """
     sums = np.zeros((len(starts) - 1, activations.shape[1]))
-    if shares is None:
-        shares = np.ones(len(rows))
-    _sum(activations.view(np.ndarray), rows, starts, shares, sums)  # numba knows no memory map
+    if weights is None:
+        weights = np.ones(len(rows))
+    _sum(activations.view(np.ndarray), rows, starts, weights, sums)  # numba knows no memory map
     return sums
 
 
 @njit(nogil=True, cache=True)
-def _sum(activations: Any, rows: Any, starts: Any, shares: Any, sums: Any) -> None:
+def _sum(activations: Any, rows: Any, starts: Any, weights: Any, sums: Any) -> None:
     for i in range(len(sums)):
         for t in range(starts[i], starts[i + 1]):
             for mu in range(sums.shape[1]):
-                sums[i, mu] += shares[t] * activations[rows[t], mu]
+                sums[i, mu] += weights[t] * activations[rows[t], mu]

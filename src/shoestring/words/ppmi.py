@@ -35,6 +35,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from shoestring.parallel import KernelPool
+from shoestring.splitmix import splitmix64
 from shoestring.types import IntArray
 
 CONTEXT_POWER = 0.75  # a: below 1 takes rare contexts for more frequent than they are
@@ -69,16 +70,8 @@ class SparseRows:
         return len(self.starts) - 1
 
 
-def positive_pmi(
-    ids: NDArray[np.int32],
-    offsets: IntArray,
-    n_words: int,
-    *,
-    radius: int = 5,
-    max_contexts: int = MAX_CONTEXTS,
-    pool: KernelPool | None = None,
-) -> SparseRows:
-    """Count which words occur together, and keep what is above chance.
+class PmiBlocks:
+    """M in blocks of rows, each counted alone.
 
     Parameters
     ----------
@@ -92,13 +85,12 @@ def positive_pmi(
         R, places on each side.
     max_contexts : int
         Maximum number of entries of a row.
-    pool : KernelPool, optional
-        Threads.
-
-    Returns
-    -------
-    SparseRows
-        M.
+    sample_fraction : float
+        Fraction of the sentences that are counted.
+    seed : int
+        Decides which sentences a fraction has.
+    context_sums : float64 array (V,), optional
+        r, where it is known already.
 
     Notes
     -----
@@ -108,25 +100,10 @@ def positive_pmi(
     Examples
     --------
     >>> ids, offsets = np.array([0, 1, 2, 0, 1, 2, 3, 2], dtype=np.int32), np.array([0, 3, 5, 8])
-    >>> matrix = positive_pmi(ids, offsets, n_words=4, radius=2)
+    >>> pmi = PmiBlocks(ids, offsets, n_words=4, radius=2)
+    >>> matrix = joined(pmi.count_blocks(0, pmi.n_blocks, KernelPool()), n_words=4)
     >>> matrix.columns[matrix.starts[0] : matrix.starts[1]]  # 0 with 1 more often than by chance
     array([1], dtype=uint16)
-    """
-    pmi = PmiBlocks(ids, offsets, n_words, radius=radius, max_contexts=max_contexts)
-    return joined(pmi.count_blocks(0, pmi.n_blocks, pool or KernelPool()), n_words)
-
-
-class PmiBlocks:
-    """M in blocks of rows, each counted alone; the parameters are those of :func:`positive_pmi`.
-
-    Parameters
-    ----------
-    sample_fraction : float
-        Fraction of the sentences that are counted.
-    seed : int
-        Decides which sentences a fraction has.
-    context_sums : float64 array (V,), optional
-        How often each word is a context, where that is known already.
     """
 
     def __init__(
@@ -161,15 +138,7 @@ class PmiBlocks:
     def count_blocks(
         self, first: int, last: int, pool: KernelPool, n_sentences: int | None = None
     ) -> list[Block]:
-        """Count blocks ``first`` to ``last - 1``, one in each thread.
-
-        Parameters
-        ----------
-        first, last : int
-        pool : KernelPool
-        n_sentences : int, optional
-            Only the first so many, to see how long it takes.
-        """
+        """Count blocks ``first`` to ``last - 1``, one in each thread, perhaps on few sentences."""
         found: list[Any] = [None] * (last - first)
 
         def count(number: int, begin: int, end: int) -> None:
@@ -220,10 +189,7 @@ def _is_drawn(sentence: int, fraction: float, key: np.uint64) -> bool:
     """Whether a sentence is in the sample; with a fraction of 1 all are."""
     if fraction >= 1.0:
         return True
-    mixed = np.uint64(sentence) * np.uint64(0x9E3779B97F4A7C15) + key
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
+    mixed = splitmix64(np.uint64(sentence) * np.uint64(0x9E3779B97F4A7C15) + key)
     return bool(np.float64(mixed >> np.uint64(11)) * 2.0**-53 < fraction)
 
 

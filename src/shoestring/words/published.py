@@ -10,7 +10,7 @@ number is fixed before the first step and kept in the run folder, so the same se
 ``windows_per_epoch`` give the same bits without a clock. Should the machine become slower, training
 stops when the time is over.
 
-Letters: V vocabulary, K neurons, T tokens, S sentences, N windows, E epochs.
+Letters: V vocabulary, K neurons, T tokens, S sentences, N windows.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ from shoestring.words.bioword import BioWord, Neurons, Weights, initial_weights
 from shoestring.words.state import TrainingState
 from shoestring.words.windows import Windows, order_keys, windows_of
 
+SIGMA = (
+    0.02  # of the first weights; with 0, as one of the published scripts has it, all neurons tie
+)
+MAX_LENGTH = 214  # sentences of that many tokens and more are left out
 TIMING_S = 0.5
 SAFETY = 0.95  # of the time that is left: speed varies
 
@@ -51,11 +55,6 @@ class PublishedSettings:
         Windows of a mini-batch.
     learning_rate : float
         Of the first epoch: the largest change of any weight by one mini-batch.
-    sigma : float
-        Standard deviation of the first weights. (One of the two published scripts has 0: then all
-        neurons tie for ever and neuron 0 wins every window.)
-    max_length : int
-        Sentences of that many tokens and more are left out.
     windows_per_epoch : int, optional
         Windows of an epoch, each epoch another random choice; all of them by default.
     seed : int
@@ -71,22 +70,17 @@ class PublishedSettings:
     n_epochs: int = 15
     batch_size: int = 10_000
     learning_rate: float = 0.002
-    sigma: float = 0.02
-    max_length: int = 214
     windows_per_epoch: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        ranges = {
-            "n_epochs": ("an int of at least 1", self.n_epochs >= 1),
-            "batch_size": ("an int of at least 1", self.batch_size >= 1),
-            "max_length": (f"more than the window of {self.window}", self.max_length > self.window),
-            "learning_rate": ("a positive float", 0 < self.learning_rate < np.inf),
-            "sigma": ("a positive float", 0 < self.sigma < np.inf),
-        }
-        for name, (want, fits) in ranges.items():
-            if not fits:
-                raise ParameterError.of(name, "PublishedSettings", want, getattr(self, name))
+        for name in ("n_epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                want = "an int of at least 1"
+                raise ParameterError.of(name, "BinaryVectors", want, getattr(self, name))
+        if not 0 < self.learning_rate < np.inf:
+            want = "a positive float"
+            raise ParameterError.of("learning_rate", "BinaryVectors", want, self.learning_rate)
 
 
 class PublishedTraining:
@@ -96,18 +90,15 @@ class PublishedTraining:
     ----------
     settings : PublishedSettings
         With the ``windows_per_epoch`` that a time limit has chosen.
-    wins : int64 array (E, K)
-        How many windows each neuron won in each epoch.
     """
 
     def __init__(
         self, settings: PublishedSettings, windows: Windows, counts: IntArray, pool: KernelPool
     ) -> None:
-        weights = initial_weights(len(counts), settings.n_neurons, settings.sigma, settings.seed)
+        weights = initial_weights(len(counts), settings.n_neurons, SIGMA, settings.seed)
         self.rule = BioWord(Neurons.of(weights), counts, pool)
         self.settings, self.windows, self.pool = settings, windows, pool
         self.epoch = self.batch = 0
-        self.wins = np.zeros((settings.n_epochs, settings.n_neurons), dtype=np.int64)
 
     @property
     def weights(self) -> Weights:
@@ -129,17 +120,6 @@ class PublishedTraining:
         """How many windows it still has to learn from; 0 at the end."""
         return self.settings.n_epochs * self.epoch_windows - self.windows_seen
 
-    @property
-    def winners(self) -> tuple[int, float]:
-        """Neurons without a win, and the entropy of the winners in bits (log2 K: all are equal).
-
-        Of the last epoch that is half done, so that a few windows do not look like death.
-        """
-        totals = self.wins.sum(axis=1)
-        wins = self.wins[np.flatnonzero(2 * totals >= totals[0])[-1]]
-        shares = wins[wins > 0] / max(1, wins.sum())
-        return int((wins == 0).sum()), float(-(shares * np.log2(shares)).sum()) + 0.0
-
     def advance(self, rate_factor: float = 1.0) -> None:
         """Learn from the next mini-batch; with a factor of 0 it is only timed."""
         settings = self.settings
@@ -147,12 +127,10 @@ class PublishedTraining:
         last = min(first + settings.batch_size, self.epoch_windows)
         rate = settings.learning_rate * (1 - self.epoch / settings.n_epochs)
         keys = order_keys(settings.seed, self.epoch)
-        winners = self.rule.step(
-            self.windows.rows(first, last, keys, self.pool), rate * rate_factor
-        )
+        rows = self.windows.rows(first, last, keys, self.pool)
+        self.rule.step(rows, rate * rate_factor)
         if not rate_factor:
             return
-        self.wins[self.epoch] += np.bincount(winners[winners >= 0], minlength=settings.n_neurons)
         if last < self.epoch_windows:
             self.batch += 1
         else:
@@ -190,7 +168,7 @@ class PublishedTraining:
             "batch": self.batch,
             "windows_per_epoch": self.settings.windows_per_epoch,
         }
-        state.save(progress, {"factors": neurons.factors, "scales": scales, "wins": self.wins})
+        state.save(progress, {"factors": neurons.factors, "scales": scales})
 
     def restore(self, saved: Artifact) -> None:
         """Go on from what was saved."""
@@ -201,7 +179,6 @@ class PublishedTraining:
             self.settings = replace(self.settings, windows_per_epoch=shorter)
             neurons.factors[:] = saved.loaded_array("factors.npy")
             neurons.scales[:], neurons.bounds[:] = saved.loaded_array("scales.npy")
-            self.wins[:] = saved.loaded_array("wins.npy")
 
 
 def train_published(
@@ -234,7 +211,7 @@ def train_published(
     n_threads : int, optional
         All cores by default. The weights do not depend on it.
     progress : bool
-        Say what it will cost, then show the time left, dead neurons and the winners' entropy.
+        Say what it will cost, then show the epoch and the time left.
 
     Returns
     -------
@@ -273,14 +250,13 @@ def train_published(
     ((40, 8), 440)
     """
     settings, clock = settings or PublishedSettings(), clock or Clock()
-    windows = windows_of(ids, offsets, len(counts), settings.window, settings.max_length)
+    windows = windows_of(ids, offsets, len(counts), settings.window, MAX_LENGTH)
     if not len(counts):
         raise ParameterError("There is nothing to learn from: no word has a count. Pass more text.")
     if not windows.n_windows:
         raise ParameterError(
             f"There is nothing to learn from: none of {len(offsets) - 1} sentences has "
-            f"{settings.window} to {settings.max_length - 1} tokens. Pass more text or a smaller "
-            "window."
+            f"{settings.window} to {MAX_LENGTH - 1} tokens. Pass more text or a smaller window."
         )
     state = TrainingState(run, clock, ids, offsets, counts)
     with KernelPool(n_cores() if n_threads is None else n_threads) as pool:
@@ -318,7 +294,8 @@ def train_published(
                 training.advance()
                 if state.is_due or interrupted:
                     training.save(state)
-                _show(bar, training)
+                bar.set_postfix_str(f"epoch {training.epoch}/{settings.n_epochs}", refresh=False)
+                bar.update(training.windows_seen - bar.n)
     if training.windows_left:
         warnings.warn(
             f"The minutes were over after {training.epoch} of {settings.n_epochs} epochs, as the "
@@ -327,14 +304,3 @@ def train_published(
             stacklevel=2,
         )
     return training
-
-
-def _show(bar: tqdm, training: PublishedTraining) -> None:
-    n_epochs, n_neurons = training.wins.shape
-    n_dead, bits = training.winners
-    bar.set_postfix_str(
-        f"epoch {min(training.epoch + 1, n_epochs)}/{n_epochs}, {n_dead} dead, winners {bits:.2f} "
-        f"of {np.log2(n_neurons):.2f} bits",
-        refresh=False,
-    )
-    bar.update(training.windows_seen - bar.n)

@@ -33,13 +33,10 @@ from shoestring.text.segmentation import Lexicon, split_words
 from shoestring.types import IntArray
 from shoestring.words.pooling import (
     Activations,
-    check_context_weight,
-    rows_in_context,
     sum_rows,
-    text_shares,
+    text_weights,
     zipf_counts,
 )
-from shoestring.words.word2vec_io import WordVectors
 
 _ROWS_AT_A_TIME = 1 << 12
 _TEXTS_AT_A_TIME = 1 << 10
@@ -94,17 +91,7 @@ class CodeTable:
         segmented: bool = False,
         context_weight: float = 1.0,
     ) -> CodeTable:
-        """Make the static codes: the top k of each word's activations as a target.
-
-        Raises
-        ------
-        ParameterError
-            If ``n_active`` is not in [1, K].
-
-        Notes
-        -----
-        Cost: O(V K); a part of the activations at a time is read from the disk.
-        """
+        """Make the static codes: the top k of each word's activations as a target, in O(V K)."""
         n_neurons = activations.shape[1]
         codes = np.empty((len(words), -(-n_neurons // 8)), np.uint8)
         about = (counts, activations, segmented, context_weight)
@@ -122,13 +109,7 @@ class CodeTable:
         return replace(self, n_active=n_active, codes=codes)
 
     def known_activations(self, what: str) -> Activations:
-        """The activations.
-
-        Raises
-        ------
-        NotFittedError
-            If they were left out: ``what`` is not possible.
-        """
+        """The activations; a NotFittedError says what is not possible without them."""
         if self.activations is None:
             raise NotFittedError(
                 f"{what} needs the neurons' activations, and these vectors have codes alone. Save "
@@ -136,18 +117,8 @@ class CodeTable:
             )
         return self.activations
 
-    def without_activations(self) -> CodeTable:
-        """The codes alone."""
-        return replace(self, activations=None)
-
     def for_texts(self) -> CodeTable:
-        """What codes of texts need: words as targets alone, without those that add nothing.
-
-        Raises
-        ------
-        NotFittedError
-            If there are no activations.
-        """
+        """What codes of texts need: words as targets alone, without those that add nothing."""
         activations = self.known_activations("A code of a text")[self.first_target :]
         kept = np.flatnonzero(activations.any(axis=1))
         if len(kept) < len(self.words):
@@ -159,16 +130,6 @@ class CodeTable:
             counts=None if self.counts is None else self.counts[kept],
             activations=activations,
         )
-
-    def as_vectors(self, *, activations: bool) -> WordVectors:
-        """The codes as rows of 0 and 1, or the activations, for other tools."""
-        if not activations:
-            bits = self.unpacked(np.asarray(self.codes))
-            return WordVectors(self.words, bits.view(np.uint8), self.counts)
-        rows = np.asarray(self.known_activations("Exporting them"))
-        context = rows[: self.first_target] if self.first_target else None
-        targets = rows[self.first_target :]
-        return WordVectors(self.words, targets, self.counts, context, self.context_weight)
 
     @property
     def first_target(self) -> int:
@@ -208,13 +169,7 @@ class CodeTable:
         return row
 
     def known_row(self, word: str) -> int:
-        """The row of a word.
-
-        Raises
-        ------
-        UnknownWordError
-            If it has none; names the nearest spellings.
-        """
+        """The row of a word; an UnknownWordError names the nearest spellings."""
         row = self.row(word)
         if row < 0:
             near = get_close_matches(word, self.words, n=3)
@@ -225,19 +180,9 @@ class CodeTable:
         return row
 
     def located(self, tokens: str | Sequence[str], position: int | str) -> tuple[list[str], int]:
-        """A word in its sentence: the sentence's tokens, and which of them it is.
+        """The tokens of the sentence that has a word, and which of them it is.
 
-        Parameters
-        ----------
-        tokens : str, or sequence of str
-            A text that is to be cut, or the tokens of a sentence.
-        position : int or str
-            Which token, or the word, the first of that kind.
-
-        Raises
-        ------
-        ParameterError
-            If there is no such token.
+        See :meth:`shoestring.words.BinaryVectors.in_context`.
         """
         sentences = self.sentences(tokens) if isinstance(tokens, str) else [list(tokens)]
         if isinstance(position, str):
@@ -258,19 +203,11 @@ class CodeTable:
         rows: IntArray,
         starts: IntArray,
         n_active: int,
-        shares: NDArray[np.float64] | None = None,
+        weights: NDArray[np.float64] | None = None,
     ) -> PackedArray:
-        """Packed codes of sums of rows of the activations; without a row there is no active bit.
-
-        Parameters
-        ----------
-        rows, starts, shares
-            As :func:`shoestring.words.pooling.sum_rows` takes them.
-        n_active : int
-            Active bits of a code.
-        """
+        """Packed codes of :func:`~shoestring.words.pooling.sum_rows`; of no row no active bit."""
         activations = self.known_activations("A code of several words")
-        sums = sum_rows(activations, rows, starts, shares)
+        sums = sum_rows(activations, rows, starts, weights)
         codes = pack_codes(top_k_bits(sums, n_active), self.n_neurons)
         codes[np.diff(starts) == 0] = 0
         return codes
@@ -303,65 +240,8 @@ class CodeTable:
         np.cumsum([len(bag) for bag in bags], out=starts[1:])
         rows = np.array([row for bag in bags for row in bag], np.int64)
         counts = zipf_counts(len(self.words)) if self.counts is None else self.counts
-        shares = text_shares(counts)[rows]
-        return self.codes_of_sums(rows + self.first_target, starts, n_active, shares)
-
-    def code_in_context(
-        self,
-        tokens: Sequence[str],
-        at: int,
-        window: int,
-        n_active: int,
-        unknown: str = "error",
-        context_weight: float | None = None,
-    ) -> PackedArray:
-        """The packed code (1, ceil(K / 8)) of a word in its sentence.
-
-        Parameters
-        ----------
-        tokens, at, window, n_active
-            The sentence, and which of its tokens.
-        unknown : {"error", "context"}
-            What to do with a word that has no vector.
-        context_weight : float, optional
-            Other than ``self.context_weight``.
-
-        Raises
-        ------
-        ParameterError
-            If ``unknown`` is neither, or the weight is out of range.
-        UnknownWordError
-            If the word has no vector and that is an error, or it and all around it have none.
-        """
-        if unknown not in ("error", "context"):
-            want = "'error' or 'context'"
-            raise ParameterError.of("unknown", "BinaryVectors.in_context", want, unknown)
-        weight = check_context_weight(context_weight)
-        weight = self.context_weight if weight is None else weight
-        rows = [self.row(token) for token in tokens]
-        if rows[at] < 0 and unknown == "error":
-            self.known_row(tokens[at])  # raises, with the nearest spellings
-        summed, shares = rows_in_context(rows, at, window, self.first_target, weight)
-        if not len(summed):
-            raise UnknownWordError(f"Neither {tokens[at]!r} nor a word of its window has a vector.")
-        return self.codes_of_sums(summed, np.array([0, len(summed)]), n_active, shares)
-
-    def most_similar(
-        self, positive: Any, negative: str | Sequence[str], n_active: int, n: int
-    ) -> list[tuple[str, float]]:
-        """The words most like a code, a word, or a sum of words; not these themselves."""
-        if isinstance(positive, np.ndarray):
-            return self.nearest(self.packed(positive), n)
-        plus, minus = ([w] if isinstance(w, str) else list(w) for w in (positive, negative))
-        if not plus:
-            raise ParameterError.of("positive", "BinaryVectors.most_similar", "a word", positive)
-        rows = [self.known_row(word) for word in [*plus, *minus]]
-        if len(rows) == 1 and plus:
-            return self.nearest(self.codes[rows], n, rows)
-        signs = np.repeat([1.0, -1.0], [len(plus), len(minus)])
-        targets = np.array(rows, np.int64) + self.first_target
-        code = self.codes_of_sums(targets, np.array([0, len(rows)]), n_active, signs)
-        return self.nearest(code, n, rows)
+        weights = text_weights(counts)[rows]
+        return self.codes_of_sums(rows + self.first_target, starts, n_active, weights)
 
     def unpacked(self, packed: PackedArray) -> NDArray[np.bool_]:
         """Packed codes (..., ceil(K / 8)) as bool (..., K)."""
@@ -378,10 +258,6 @@ class CodeTable:
             got = f"{code.dtype} {code.shape}"
             raise ParameterError.of("word", "BinaryVectors", want, got)
         return pack_codes(code[None], self.n_neurons)
-
-    def similarity(self, a: Any, b: Any) -> float:
-        """The share of bits in which two words, or codes bool (K,), agree."""
-        return float(self.similarities(self.packed(a), self.packed(b))[0])
 
     def similarities(self, code: PackedArray, others: PackedArray) -> NDArray[np.float64]:
         """(n11 + n00) / K of one packed code and each of others (N,)."""

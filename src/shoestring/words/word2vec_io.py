@@ -20,15 +20,16 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.artifacts import written_aside
+from shoestring.artifacts import pieces, written_aside
 from shoestring.errors import FormatError, ParameterError, ShapeError, ShoestringWarning
 from shoestring.text.files import check_readable, open_unpacked
 from shoestring.types import IntArray
@@ -41,8 +42,8 @@ _MAX_WORD_BYTES = 1 << 16
 _MAX_DIMS = 1 << 16
 _MAX_PACKING = 1032  # what deflate packs at best: bounds what a header can promise
 
-Words = tuple[list[str], NDArray[np.float32]]
-_WRITE_ROWS = 1024
+Words: TypeAlias = tuple[list[str], NDArray[np.float32]]
+_Row: TypeAlias = tuple[bytes, Any, int | None]  # word, vector, number of the line
 _ZIP = b"PK\x03\x04"
 
 
@@ -125,7 +126,7 @@ def read_vectors(path: str | Path, *, binary: bool | None = None) -> WordVectors
         packed = file.read(len(_ZIP)) == _ZIP
     if packed or zipfile.is_zipfile(path):  # the first where it is cut off
         return _read_npz(path)
-    words, matrix = read_word2vec(path, binary)
+    words, matrix = _read_word2vec(path, binary)
     return WordVectors(words, _narrow(matrix))
 
 
@@ -133,14 +134,9 @@ def _narrow(vectors: NDArray[Any]) -> NDArray[Any]:
     """uint8 where all numbers are 0 or 1, else float32."""
     if vectors.dtype.kind == "b":
         return vectors.view(np.uint8)
-    if all(((part == 0) | (part == 1)).all() for part in _parts(vectors)):
+    if all(((part == 0) | (part == 1)).all() for part in pieces(vectors)):
         return vectors.astype(np.uint8, copy=False)
     return vectors.astype(np.float32, copy=False)
-
-
-def _parts(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(array), _WRITE_ROWS):
-        yield array[start : start + _WRITE_ROWS]
 
 
 def _read_npz(path: Path) -> WordVectors:
@@ -150,40 +146,35 @@ def _read_npz(path: Path) -> WordVectors:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0]
         raise FormatError(f"damaged, or no npz ({reason}). Write it again.", file=path) from error
-    kinds = {"words": "U", "vectors": "biuf", "counts": "iu", "context": "biuf"}
-    kinds["context_weight"] = "iuf"
-    for name, want in kinds.items():
+    for name, (what, kinds, n_axes) in _NPZ.items():
         array = found.get(name)
         if array is None and name not in ("words", "vectors"):
             continue
-        n_axes = {"vectors": 2, "context": 2, "context_weight": 0}.get(name, 1)
-        if array is None or array.dtype.kind not in want or array.ndim != n_axes:
+        if array is None or array.dtype.kind not in kinds or array.ndim != n_axes:
             got = "none" if array is None else f"{array.dtype} {array.shape}"
-            raise FormatError(f"the array {name!r} must be {_NPZ[name]}. Got {got}.", file=path)
+            raise FormatError(f"the array {name!r} must be {what}. Got {got}.", file=path)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise FormatError(f"the array {name!r} has numbers that are not finite.", file=path)
-    words = found["words"].tolist()
+    words = found.pop("words").tolist()
     if len(set(words)) < len(words):
         raise FormatError("the array 'words' names a word twice.", file=path)
-    counts = found.get("counts")
+    given: dict[str, Any] = {"vectors": _narrow(found.pop("vectors"))}
+    for name, array in found.items():
+        given[name] = array.astype(np.int64 if name == "counts" else np.float32)
+    if "context_weight" in given:
+        given["context_weight"] = float(given["context_weight"])
     try:
-        return WordVectors(
-            words,
-            _narrow(found["vectors"]),
-            None if counts is None else counts.astype(np.int64),
-            None if "context" not in found else found["context"].astype(np.float32),
-            None if "context_weight" not in found else float(found["context_weight"]),
-        )
+        return WordVectors(words, **given)
     except ShapeError as error:
         raise FormatError(str(error), file=path) from None
 
 
-_NPZ = {
-    "words": "str (V,)",
-    "vectors": "numbers (V, D)",
-    "counts": "int (V,)",
-    "context": "numbers (V, D)",
-    "context_weight": "a number ()",
+_NPZ = {  # what each array must be, the kinds of its dtype, how many axes it has
+    "words": ("str (V,)", "U", 1),
+    "vectors": ("numbers (V, D)", "biuf", 2),
+    "counts": ("int (V,)", "iu", 1),
+    "context": ("numbers (V, D)", "biuf", 2),
+    "context_weight": ("a number ()", "iuf", 0),
 }
 
 
@@ -208,25 +199,17 @@ def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word
     """
     if format not in FORMATS:
         raise ParameterError.of("format", "write_vectors", f"one of {', '.join(FORMATS)}", format)
-    if format != "npz":
-        for word in vectors.words:
-            if not word or any(blank in word for blank in " \t\r\n\v\f"):
-                want = f"made of words without blanks for {format}"
-                hint = "Choose npz."
-                raise ParameterError.of("vectors", "write_vectors", want, word, hint)
     with written_aside(Path(path)) as file:
         if format == "npz":
-            arrays = {"words": np.array(vectors.words, dtype=np.str_), "vectors": vectors.vectors}
-            if vectors.counts is not None:
-                arrays["counts"] = vectors.counts
-            if vectors.context is not None:
-                arrays["context"] = vectors.context
-                if vectors.context_weight is not None:
-                    arrays["context_weight"] = np.array(vectors.context_weight)
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+            arrays = {name: getattr(vectors, name) for name in _NPZ if name != "words"}
+            arrays = {name: np.asarray(a) for name, a in arrays.items() if a is not None}
+            np.savez_compressed(file, words=np.array(vectors.words, np.str_), **arrays)
             return
         file.write("{} {}\n".format(*vectors.vectors.shape).encode())
         for word, row in zip(vectors.words, vectors.vectors, strict=True):
+            if not word or any(blank in word for blank in " \t\r\n\v\f"):
+                want = f"made of words without blanks for {format}"
+                raise ParameterError.of("vectors", "write_vectors", want, word, "Choose npz.")
             file.write(word.encode("utf-8", "surrogatepass") + b" ")
             if format == "word2vec-binary":
                 file.write(row.astype("<f4").tobytes())
@@ -235,27 +218,22 @@ def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word
                 file.write(" ".join(map(str, numbers)).encode() + b"\n")
 
 
-def read_word2vec(path: Path, binary: bool | None) -> Words:
-    """Read a file of one of these formats: V words and vectors (V, D).
-
-    Raises
-    ------
-    FormatError
-        As :func:`read_vectors`.
-    """
+def _read_word2vec(path: Path, binary: bool | None) -> Words:
     with open_unpacked(path, _is_gzip(path)) as stream:
+        lines = iter(stream.readline, b"")
         first = stream.readline(_MAX_LINE_BYTES)
         if not first.strip():
             raise FormatError("the file is empty or starts with an empty line.", file=path)
         header = _header(first, path)
         if header is None:
-            return _read_text(path, stream, first, None)
+            n_dims = _n_numbers(first)
+            return _collected(path, _text_rows(path, chain([first], lines), None, n_dims), n_dims)
         if binary is None:
             start = stream.peek(1 << 13)  # type: ignore[attr-defined]  # both kinds have it
             binary = _looks_binary(start, header[1])
         if binary:
-            return _read_binary(path, stream, *header)
-        return _read_text(path, stream, b"", header)
+            return _collected(path, _binary_rows(path, stream, *header), header[1], header[0])
+        return _collected(path, _text_rows(path, lines, *header), header[1], header[0])
 
 
 def _is_gzip(path: Path) -> bool:
@@ -286,95 +264,92 @@ def _looks_binary(start: bytes, n_dims: int) -> bool:
     line, feed, _ = start.partition(b"\n")
     if not feed:  # the line goes on: its last number may be cut
         line = line.rpartition(b" ")[0]
-    return _n_trailing_numbers(line) < min(n_dims, 2)
+    return _n_numbers(line) < min(n_dims, 2)
 
 
-class _Rows:
-    """Collects words and vectors; a word that comes again is passed over."""
-
-    def __init__(self, path: Path, n_words: int | None, n_dims: int) -> None:
-        self.path, self.n_dims = path, n_dims
-        self.index: dict[str, int] = {}
-        self._vectors = np.empty((n_words or 1 << 10, n_dims), np.float32)
-
-    def add(self, word: bytes, vector: Any, where: str, line: int | None) -> None:
-        """Add one row; ``where`` and ``line`` say which, for the message."""
+def _collected(path: Path, rows: Iterator[_Row], n_dims: int, n_words: int | None = None) -> Words:
+    """The words and their vectors; a word that comes again is passed over."""
+    index: dict[str, int] = {}
+    vectors = np.empty((n_words or 1 << 10, n_dims), np.float32)
+    n_read, line = 0, None
+    for n_read, (word, vector, line) in enumerate(rows, start=1):
         try:
             key = word.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError as error:
-            what = f"{where} is not UTF-8 (byte 0x{word[error.start]:02x})"
-            raise self._fault(f"{what}. Convert the file, or say binary=True", line) from None
+            what = f"word {n_read} is not UTF-8 (byte 0x{word[error.start]:02x})"
+            message = f"{what}. Convert the file, or say binary=True."
+            raise FormatError(message, file=path, line=line) from None
         if not key:
-            raise self._fault(f"{where} is empty, where a word must stand", line)
-        if key in self.index:
-            return
-        if len(self.index) == len(self._vectors):
-            self._vectors = np.resize(self._vectors, (2 * len(self._vectors), self.n_dims))
-        row = self._vectors[len(self.index)]
-        row[:] = vector
-        if not np.isfinite(row).all():
-            raise self._fault(f"the vector of {key!r} has a number that is not finite", line)
-        self.index[key] = len(self.index)
-
-    def _fault(self, message: str, line: int | None) -> FormatError:
-        return FormatError(f"{message}.", file=self.path, line=line)
-
-    def finished(self) -> Words:
-        """What was collected."""
-        return list(self.index), self._vectors[: len(self.index)]
-
-
-def _read_text(path: Path, lines: IO[bytes], first: bytes, header: tuple[int, int] | None) -> Words:
-    n_words, n_dims = header or (None, _n_trailing_numbers(first))
-    if not n_dims:
+            message = f"word {n_read} is empty, where a word must stand."
+            raise FormatError(message, file=path, line=line)
+        if key in index:
+            continue
+        if len(index) == len(vectors):
+            vectors = np.resize(vectors, (2 * len(vectors), n_dims))
+        vectors[len(index)] = vector
+        if not np.isfinite(vectors[len(index)]).all():
+            message = f"the vector of {key!r} has a number that is not finite."
+            raise FormatError(message, file=path, line=line)
+        index[key] = len(index)
+    if n_words not in (None, n_read):
         raise FormatError(
-            "no word vectors: the first line must be 'V D', or a word and its numbers. "
-            f"Got {first[:40].decode('utf-8', 'replace').rstrip()!r}. Known formats: word2vec text "
-            "and binary, GloVe, npz.",
+            f"{n_read} vectors, where the header promises {n_words}. The file may be cut off: "
+            "write or copy it again.",
             file=path,
-            line=1,
+            line=line,
         )
-    rows = _Rows(path, n_words, n_dims)
-    number, n_read = (1, 0) if header else (0, 0)
-    line = first
-    for line in _with_first(first, lines):
-        number += 1
+    return list(index), vectors[: len(index)]
+
+
+def _text_rows(
+    path: Path, lines: Iterable[bytes], n_words: int | None, n_dims: int
+) -> Iterator[_Row]:
+    """Lines of a word and its numbers; V is not known where there was no header."""
+    n_read = number = 0
+    line = b"\n"
+    for number, line in enumerate(lines, start=1 if n_words is None else 2):
+        if not n_dims:
+            raise FormatError(
+                "no word vectors: the first line must be 'V D', or a word and its numbers. Got "
+                f"{line[:40].decode('utf-8', 'replace').rstrip()!r}. Known formats: word2vec text "
+                "and binary, GloVe, npz.",
+                file=path,
+                line=1,
+            )
         fields = line.rstrip(b" \t\r\n").rsplit(None, n_dims)
         if not fields and n_read == n_words:
             continue
         vector = _numbers(fields[1:]) if len(fields) == n_dims + 1 else None
         if vector is None:
             raise FormatError(
-                f"a vector of {_n_trailing_numbers(line)} numbers, where {n_dims} must follow the "
-                "word. The file may be cut off or damaged: write or copy it again.",
+                f"a vector of {_n_numbers(line)} numbers, where {n_dims} must follow the word. The "
+                "file may be cut off or damaged: write or copy it again.",
                 file=path,
                 line=number,
             )
-        rows.add(fields[0].strip(), vector, "the word", number)
+        yield fields[0].strip(), vector, number
         n_read += 1
-    if n_words is not None and n_read != n_words:
-        raise FormatError(_wrong_number(n_read, n_words), file=path, line=number)
-    if n_words is not None and not line.endswith(b"\n"):  # whoever writes a header ends each line
+    if n_read == n_words and not line.endswith(b"\n"):  # whoever writes a header ends each line
         warnings.warn(
             f"{path}:{number}: the last line has no end, so its last number may be cut off.",
             ShoestringWarning,
             stacklevel=2,
         )
-    return rows.finished()
 
 
-def _wrong_number(n_read: int, n_words: int) -> str:
-    return (
-        f"{n_read} vectors, where the header promises {n_words}. The file may be cut off: write or "
-        "copy it again."
-    )
-
-
-def _with_first(first: bytes, lines: IO[bytes]) -> Iterator[bytes]:
-    if first:
-        yield first
-    while line := lines.readline():
-        yield line
+def _binary_rows(path: Path, stream: IO[bytes], n_words: int, n_dims: int) -> Iterator[_Row]:
+    for _ in range(n_words):
+        word = _word_before_blank(stream)
+        data = stream.read(4 * n_dims)
+        if word is None or len(data) < 4 * n_dims:
+            return  # one is missing
+        yield word, np.frombuffer(data, "<f4"), None
+    if stream.read(2).strip():
+        raise FormatError(
+            f"more than the {n_words} vectors of width {n_dims} that the header promises. It may "
+            "be text, or damaged: say binary=False, or write it again.",
+            file=path,
+        )
 
 
 def _numbers(fields: Sequence[bytes]) -> list[float] | None:
@@ -384,31 +359,13 @@ def _numbers(fields: Sequence[bytes]) -> list[float] | None:
         return None
 
 
-def _n_trailing_numbers(line: bytes) -> int:
+def _n_numbers(line: bytes) -> int:
     """How many numbers end the line, the word in front not counted."""
     fields = line.split()
     n_numbers = 0
     while n_numbers < len(fields) - 1 and _numbers(fields[-1 - n_numbers :][:1]) is not None:
         n_numbers += 1
     return n_numbers
-
-
-def _read_binary(path: Path, stream: IO[bytes], n_words: int, n_dims: int) -> Words:
-    rows = _Rows(path, n_words, n_dims)
-    for i in range(n_words):
-        word = _word_before_blank(stream)
-        data = stream.read(4 * n_dims)
-        if word is None or len(data) < 4 * n_dims:
-            raise FormatError(_wrong_number(i, n_words), file=path)
-        rows.add(word, np.frombuffer(data, "<f4"), f"word {i + 1}", None)
-    rest = stream.read(2).strip()
-    if rest:
-        raise FormatError(
-            f"more than the {n_words} vectors of width {n_dims} that the header promises. It may "
-            "be text, or damaged: say binary=False, or write it again.",
-            file=path,
-        )
-    return rows.finished()
 
 
 def _word_before_blank(stream: IO[bytes]) -> bytes | None:

@@ -1,0 +1,98 @@
+"""The folder that an AnalyticSoftmax or a TextClassifier is saved in.
+
+``config.json`` has the parameters, the classes and the size of the sample, ``learnt.safetensors``
+moments and the kept sample, so that it can go on learning and forgetting; what follows from them is
+computed when it is first used. A TextClassifier has ``texts`` in its config, and files, besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load as from_bytes
+from safetensors.numpy import save as as_bytes
+
+from shoestring.artifacts import Artifact, ArtifactKind, ArtifactWriter
+from shoestring.classify.moments import Moments
+from shoestring.classify.sample import Sample
+from shoestring.classify.state import BUILT_BY, State, drawn_expansion
+from shoestring.errors import ParameterError
+
+KIND = ArtifactKind(
+    "shoestring-analytic-softmax",
+    "a saved AnalyticSoftmax",
+    "AnalyticSoftmax.save",
+    "Copy the folder again from where it is whole, or fit and save again.",
+)
+ARRAYS = "learnt.safetensors"
+_MOMENTS = ("sizes", "weights", "means", "scatter", "shift", "class_scatters")
+_SAMPLE = ("hashes", "X", "labels", "counts", "weights")
+_PARAMS = ("shrinkage", "temperature", "priors", "n_jobs", *BUILT_BY)
+
+
+def save(
+    folder: Path,
+    state: State,
+    params: dict[str, Any],
+    save_texts: Callable[[ArtifactWriter], None] | None = None,
+) -> None:
+    """Save to a folder: new, empty, or one of the same kind, which is replaced.
+
+    ``save_texts`` writes what a TextClassifier has besides, in the same save.
+
+    Raises
+    ------
+    ParameterError, FormatError, StorageError
+        If the folder holds other files, or cannot be written; what was saved before stays.
+    """
+    priors = params["priors"]
+    if isinstance(priors, dict):  # labels may be numbers, which are no names in JSON
+        priors = {"of": [[c, float(p)] for c, p in priors.items()]}
+    elif priors is not None and not isinstance(priors, str):
+        priors = np.asarray(priors, float).tolist()
+    moments = {f"moments.{n}": getattr(state.moments, n) for n in _MOMENTS}
+    arrays = moments | {f"sample.{n}": getattr(state.sample, n) for n in _SAMPLE}
+    there = {name: np.ascontiguousarray(x) for name, x in arrays.items() if x is not None}
+    with KIND.saving(folder) as writer:
+        if save_texts is None and "texts" in writer.before:
+            want = "another folder than a TextClassifier's, whose encoder would be lost"
+            raise ParameterError.of("folder", KIND.owner, want, str(folder))
+        writer.config = {
+            "params": {**params, **state.settings, "priors": priors, "n_jobs": None},
+            "classes": state.classes.tolist(),
+            "classes_dtype": state.classes.dtype.str,
+            "sample_size": state.sample.size,
+            "sample_limit": str(state.sample.limit),
+        }
+        writer.data(ARRAYS, as_bytes(there))
+        if save_texts is not None:
+            save_texts(writer)
+
+
+def load(saved: Artifact) -> tuple[dict[str, Any], State]:
+    """Parameters, and what was learnt.
+
+    Raises
+    ------
+    IntegrityError
+        If the config or a file is damaged or missing.
+    """
+    config = saved.config
+    arrays = from_bytes(saved.data(ARRAYS))
+    with saved.decoding():
+        params = {name: config["params"][name] for name in _PARAMS}
+        if isinstance(params["priors"], dict):
+            params["priors"] = {c: float(p) for c, p in params["priors"]["of"]}
+        classes = np.array(config["classes"], dtype=np.dtype(config["classes_dtype"]))
+        size, limit = int(config["sample_size"]), int(config["sample_limit"])
+        sample = Sample(size, limit, *(arrays[f"sample.{name}"] for name in _SAMPLE))
+        sums = {name: arrays[f"moments.{name}"] for name in _MOMENTS[:-1]}
+        moments = Moments(**sums, class_scatters=arrays.get(f"moments.{_MOMENTS[-1]}"))
+        if len(moments.sizes) != len(classes):
+            raise ValueError(f"{len(classes)} classes for moments of {len(moments.sizes)}")
+        settings = {name: params[name] for name in BUILT_BY}
+        expansion = drawn_expansion(sample.X.shape[1], settings)
+    return params, State(classes, moments, sample, settings, expansion)

@@ -1,0 +1,252 @@
+"""What a classifier has learnt: classes, moments, a sample; block by block, by any workers.
+
+Blocks are of a fixed number of rows and are added up in their order, each with one BLAS thread, so
+that the result has the same bits for any number of workers.
+
+Letters: N samples, C classes, D features, M random features.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.classify import checks
+from shoestring.classify.expansion import Expansion
+from shoestring.classify.moments import Moments, merged, moments_of, without, without_class
+from shoestring.classify.sample import Hashes, Sample, key_hashes, keys_of, row_hashes
+from shoestring.errors import ParameterError
+from shoestring.parallel import n_cores, one_blas_thread
+
+Floats = NDArray[np.floating[Any]]
+NUMBERS = 1 << 21  # of a block, expanded: 16 MB
+LEAST_ROWS = 256
+AT_ONCE = 1 << 22  # numbers of the scatters that wait to be added up
+SHIFTED = 256  # samples whose mean is the shift
+BUILT_BY = ("class_scatters", "random_state", "expansion", "n_random", "sample_size")
+
+
+class Block(NamedTuple):
+    """Samples that came at once: as they were passed, or checked."""
+
+    X: Any  # (N, D)
+    y: Any  # (N,): labels, or their numbers
+    weights: Any = None  # (N,), or None
+    keys: Hashes | None = None  # the same for samples that are the same; None: by their content
+
+    def part(self, chosen: NDArray[np.bool_] | slice) -> Block:
+        """Some of them."""
+        return Block(*(None if array is None else array[chosen] for array in self))
+
+    def cut(self, step: int) -> Iterator[Block]:
+        """Parts of so many, in their order."""
+        return (self.part(slice(at, at + step)) for at in range(0, len(self.X), step))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What was learnt.
+
+    ``settings`` are the parameters of :class:`~shoestring.classify.softmax.AnalyticSoftmax` that
+    cannot change any more (:data:`BUILT_BY`).
+    """
+
+    classes: NDArray[Any]  # (C,), sorted
+    moments: Moments  # in all features
+    sample: Sample  # in the given features
+    settings: dict[str, Any]
+    expansion: Expansion | None
+
+    @classmethod
+    def new(cls, n_features: int, dtype: np.dtype[Any], params: dict[str, Any]) -> State:
+        """Nothing learnt yet."""
+        settings = {name: params[name] for name in BUILT_BY}
+        expansion = drawn_expansion(n_features, settings)
+        width = n_features + (0 if expansion is None else expansion.directions.shape[1])
+        moments = Moments.none(0, width, per_class=bool(settings["class_scatters"]))
+        sample = Sample.none(int(settings["sample_size"]), n_features, dtype)
+        return cls(np.zeros(0, dtype=object), moments, sample, settings, expansion)
+
+    def empty(self) -> State:
+        """Nothing learnt, of the same features; no sample will be kept."""
+        moments = Moments.none(0, self.moments.n_features, per_class=self.moments.per_class)
+        sample = Sample.none(0, self.n_features, self.sample.X.dtype)
+        return self.changed(np.zeros(0, dtype=object), moments, sample)
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return int(self.sample.X.shape[1])
+
+    def expanded(self, X: Floats, n_used: int | None = None) -> Floats:
+        """Rows with their random features, all of them or up to ``n_used`` features."""
+        if self.expansion is None:
+            return X
+        return self.expansion.of(X, None if n_used is None else n_used - self.n_features)
+
+    def changed(self, classes: NDArray[Any], moments: Moments, sample: Sample) -> State:
+        """The same with something else learnt."""
+        return replace(self, classes=classes, moments=moments, sample=sample)
+
+    def with_classes(self, labels: NDArray[Any]) -> State:
+        """The same with room for the classes of these labels."""
+        classes = new = np.unique(labels)
+        if len(self.classes):
+            checks.same_type(self.classes, new)
+            classes = np.union1d(self.classes, new)
+        if len(classes) == len(self.classes):
+            return self
+        places = np.searchsorted(classes, self.classes) if len(self.classes) else np.zeros(0, int)
+        moments = self.moments.with_classes(places, len(classes))
+        return self.changed(classes, moments, self.sample.relabelled(places))
+
+    def with_shift(self, X: Floats) -> State:
+        """The same about a point near these samples, if there was none before."""
+        if self.moments.sizes.any() or not len(X):
+            return self
+        mean = self.expanded(X[:SHIFTED]).mean(axis=0, dtype=np.float64)
+        shift = mean.astype(np.float32).astype(np.float64)  # differences of such are exact
+        return replace(self, moments=replace(self.moments, shift=shift))
+
+    def merged(self, other: State) -> State:
+        """What both have learnt."""
+        if not self.moments.sizes.any():
+            return replace(other, sample=self.sample.merged(other.sample))
+        ours = self.with_classes(other.classes)
+        theirs = other.with_classes(ours.classes)
+        moments = merged(ours.moments, theirs.moments)
+        return self.changed(ours.classes, moments, ours.sample.merged(theirs.sample))
+
+    def without(self, block: Block, n_jobs: int | None) -> State:
+        """What is left without samples that were learnt; classes without one go.
+
+        Raises
+        ------
+        ParameterError
+            If they cannot have been learnt.
+        """
+        unknown = ~np.isin(block.y, self.classes)
+        if unknown.any():
+            raise _never_learnt(f"there is no class {block.y[unknown].tolist()[0]!r}")
+        gone = updated(self.empty(), block, n_jobs).with_classes(self.classes)
+        weights = np.ones(len(block.X)) if block.weights is None else block.weights
+        try:
+            moments = without(self.moments, gone.moments)
+            parts = self.numbered(block).cut(max(LEAST_ROWS, NUMBERS // self.n_features))
+            hashes = np.concatenate([self.hashes(part) for part in parts])
+            sample = self.sample.without(hashes, weights)
+        except ParameterError as error:
+            raise _never_learnt(str(error)) from None
+        kept = np.flatnonzero(moments.sizes)
+        if len(kept) < 2:
+            raise ParameterError(
+                f"Without these samples {len(kept)} of the classes would be left, and there must "
+                "be two. Fit a new classifier."
+            )
+        return self._of_classes(kept, moments.of_classes(kept), sample)
+
+    def without_class(self, c: int) -> State:
+        """What is left without a class."""
+        kept, sample = np.delete(np.arange(len(self.classes)), c), self.sample
+        others = sample.rows(sample.labels != c)
+        return self._of_classes(kept, without_class(self.moments, c), others)
+
+    def _of_classes(self, kept: NDArray[np.int64], moments: Moments, sample: Sample) -> State:
+        places = np.zeros(len(self.classes), np.int64)
+        places[kept] = np.arange(len(kept))
+        return self.changed(self.classes[kept], moments, sample.relabelled(places))
+
+    def numbered(self, block: Block) -> Block:
+        """The same block with the numbers of its labels, which are known."""
+        return block._replace(y=np.searchsorted(self.classes, block.y))
+
+    def hashes(self, block: Block) -> Hashes:
+        """Of numbered samples and their labels, as the sample has them."""
+        # the key of a label depends on the label alone; 1, 1.0 and True are one
+        is_text = self.classes.dtype.kind in "US"
+        plain = self.classes if is_text else self.classes.astype(np.float64)
+        labels, seed = keys_of(map(repr, plain.tolist()))[block.y], self.settings["random_state"]
+        if block.keys is None:
+            return row_hashes(block.X, labels, int(seed))
+        return key_hashes(block.keys, labels, int(seed))
+
+    def add(self, block: Block, sums: list[_BlockSums]) -> State:
+        """The same with a numbered block, whose parts have these sums."""
+        moments = reduce(merged, (part.moments for part in sums), self.moments)
+        if not np.isfinite(moments.means).all() or not np.isfinite(np.diag(moments.scatter)).all():
+            checks.finite(block.X)
+            raise checks.too_large()
+        sample = self.sample
+        if sample.size:
+            weights = np.ones(len(block.X)) if block.weights is None else block.weights
+            hashes = np.concatenate([part.hashes for part in sums])
+            sample = sample.with_rows(hashes, block.X, block.y, weights)
+        return self.changed(self.classes, moments, sample)
+
+
+def drawn_expansion(n_features: int, settings: dict[str, Any]) -> Expansion | None:
+    """The random features of these settings, drawn by the seed."""
+    kind, n_random = settings["expansion"], int(settings["n_random"])
+    if kind is None or n_random == 0:
+        return None
+    seed = int(settings["random_state"])
+    return Expansion.drawn("relu" if kind == "auto" else kind, n_features, n_random, seed=seed)
+
+
+class _BlockSums(NamedTuple):
+    """What a worker computes of a block."""
+
+    moments: Moments
+    hashes: Hashes
+
+
+def updated(state: State, block: Block, n_jobs: int | None) -> State:
+    """What is known after these samples too: a block of any size is cut and shared out.
+
+    ``n_jobs`` are the workers; None is joblib's setting, or all cores.
+    """
+    from joblib import Parallel, delayed, effective_n_jobs
+    from joblib.parallel import get_active_backend
+
+    state = state.with_classes(block.y)
+    backend, n_asked = get_active_backend()
+    if n_jobs is None and n_asked in (None, 1) and not backend.nesting_level:
+        n_jobs = n_cores()  # nobody has asked for a number, nor are we a worker
+    width = state.moments.n_features
+    step = max(LEAST_ROWS, NUMBERS // width)
+    at_once = step * max(effective_n_jobs(n_jobs), AT_ONCE // width**2)
+    work = delayed(partial(_block_sums, os.getpid()))
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
+        state = state.with_shift(block.X)
+        parallel = Parallel(n_jobs=n_jobs, prefer="threads")
+        for wave in state.numbered(block).cut(at_once):
+            state = state.add(wave, parallel(work(state, part) for part in wave.cut(step)))
+    return state
+
+
+def _block_sums(parent: int, state: State, part: Block) -> _BlockSums:
+    n_classes, sums = len(state.classes), state.moments
+    elsewhere = os.getpid() != parent  # what the parent has set holds for its threads
+    with (
+        one_blas_thread() if elsewhere else nullcontext(),
+        np.errstate(over="ignore", invalid="ignore"),  # add() asks what came of it
+    ):
+        X = state.expanded(part.X)
+        moments = moments_of(
+            X, part.y, n_classes, part.weights, per_class=sums.per_class, shift=sums.shift
+        )
+    return _BlockSums(moments, state.hashes(part) if state.sample.size else np.zeros(0, np.uint64))
+
+
+def _never_learnt(why: str) -> ParameterError:
+    return ParameterError(
+        f"These samples cannot have been learnt: {why}. Nothing was changed; forget samples as "
+        "they were passed to fit or partial_fit."
+    )
