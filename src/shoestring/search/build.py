@@ -195,9 +195,9 @@ def _paid_scores(store: RecordStore, name: str, digest: IntArray) -> tuple[list[
         for number, (query, digests, scores) in enumerate(cache.rows(name)):
             if len(digests) < least:
                 continue
-            place = np.clip(np.searchsorted(digests, ordered), 0, len(digests) - 1)
+            found_at = np.clip(np.searchsorted(digests, ordered), 0, len(digests) - 1)
             row = np.full(len(digest), np.nan, dtype=np.float32)
-            row[order] = np.where(digests[place] == ordered, scores[place], np.nan)
+            row[order] = np.where(digests[found_at] == ordered, scores[found_at], np.nan)
             n_known = int(np.isfinite(row).sum())
             if n_known >= least:
                 found.append((-n_known, number, query, row))
