@@ -227,14 +227,6 @@ def test_a_replaced_record_gets_a_new_key_and_keys_are_never_used_twice(
     assert old < new < newest
 
 
-def test_keys_of_an_add_that_was_taken_back_are_not_used_again(filled: RecordStore) -> None:
-    with pytest.raises(ParameterError):
-        filled.add([Record("new", "x"), Record("zh", "x")], batch_size=1)
-    filled.add([Record("next", "x")])
-    with filled.snapshot() as snapshot:
-        assert snapshot.key_of("next") == len(TEXTS) + 2
-
-
 def test_deleted_records_are_gone(filled: RecordStore) -> None:
     assert filled.delete(["en", "zh", "en"]) == 2
     assert found(filled, "flatten") == []

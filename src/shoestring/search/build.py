@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +41,6 @@ from shoestring.search.snapshot import View
 from shoestring.search.store import RecordStore
 from shoestring.text import tokenize
 from shoestring.types import FloatArray, IntArray
-from shoestring.words.text_codes import TextCodes
 
 ENCODE_BATCH = 1_024
 SCORE_BATCH = 256
@@ -64,39 +62,21 @@ def encode_pending(store: RecordStore, models: Models, *, progress: bool) -> Non
                 texts = snapshot.texts(live)
             vectors = models.encode(texts)
             store.append(live, {"vectors": vectors, "digest": text_digests(texts)})
-            unknown += _unknown(models, texts, vectors)
+            unknown += [texts[i] for i in np.flatnonzero(~vectors.any(axis=1)).tolist()]
             bar.update(len(batch))
-    if unknown:
-        warnings.warn(_unknown_note(models, unknown, len(keys)), ShoestringWarning, stacklevel=3)
-
-
-def _unknown(models: Models, texts: Sequence[str], vectors: NDArray[Any]) -> list[str]:
-    """The texts that a lexical encoder knows nothing of, as the user should be told.
-
-    LSA knows every word of its own texts; one of an added text that it does not know is found by
-    BM25 as well as ever. Word codes may be of another language altogether.
-    """
-    if not isinstance(models.encoder, LsaEncoder | TextCodes):
-        return []
-    zero = [texts[int(i)] for i in np.flatnonzero(~vectors.any(axis=1))]
-    return zero if isinstance(models.encoder, TextCodes) else [t for t in zero if not tokenize(t)]
-
-
-def _unknown_note(models: Models, unknown: Sequence[str], n_texts: int) -> str:
-    begin = named([text[:40] for text in unknown])
-    if isinstance(models.encoder, TextCodes):
-        return (
-            f"{len(unknown)} of {n_texts} new texts without a word that the word codes know: "
-            f"{begin}. BM25 finds them by words that they share with a query; without "
-            "any a query finds them where it pays the scorer for them. Name word vectors trained "
-            "on such text, or another encoder, or leave them out."
+    # LSA knows every word of its own texts; a new word is found by BM25 as well as ever.
+    what = "a word that the word codes know"
+    if isinstance(models.encoder, LsaEncoder):
+        what, unknown = "a letter or digit", [text for text in unknown if not tokenize(text)]
+    if unknown and models.is_lexical:
+        warnings.warn(
+            f"{len(unknown)} of {len(keys)} new texts without {what}: "
+            f"{named([text[:40] for text in unknown])}. A query finds them by words that they "
+            "share with it, or where it pays the scorer for them. Name an encoder that reads them, "
+            "such as word vectors trained on such text, or leave them out.",
+            ShoestringWarning,
+            stacklevel=3,
         )
-    return (
-        f"{len(unknown)} of {n_texts} new texts without a letter or digit: "
-        f"{begin}. Lexical vectors and BM25 know nothing of them; a query finds "
-        "them where it pays the scorer for them. Name an encoder that reads them, or leave "
-        "them out."
-    )
 
 
 def choose_anchors(
@@ -215,9 +195,9 @@ def _paid_scores(store: RecordStore, name: str, digest: IntArray) -> tuple[list[
         for number, (query, digests, scores) in enumerate(cache.rows(name)):
             if len(digests) < least:
                 continue
-            place = np.clip(np.searchsorted(digests, ordered), 0, len(digests) - 1)
+            found_at = np.clip(np.searchsorted(digests, ordered), 0, len(digests) - 1)
             row = np.full(len(digest), np.nan, dtype=np.float32)
-            row[order] = np.where(digests[place] == ordered, scores[place], np.nan)
+            row[order] = np.where(digests[found_at] == ordered, scores[found_at], np.nan)
             n_known = int(np.isfinite(row).sum())
             if n_known >= least:
                 found.append((-n_known, number, query, row))

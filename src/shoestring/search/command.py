@@ -38,6 +38,17 @@ Qrels = Annotated[
     Path,
     typer.Argument(help="Judgements: query TAB text TAB grade, or TREC.", show_default=False),
 ]
+Scorer = Annotated[
+    str,
+    typer.Option(help="minilm-weighted, minilm-docs, minilm, a folder; auto: what fits the texts."),
+]
+Questions = Annotated[Path | None, typer.Option(help="File of questions that your users ask.")]
+AnchorMinutes = Annotated[
+    float | None, typer.Option("--minutes", help="Time limit in minutes for anchor scores.")
+]
+TokenTable = Annotated[
+    bool, typer.Option("--token-table", help="Keep token vectors (27 kB a text): faster MiniLM.")
+]
 OtherScorer = Annotated[str, typer.Option("--scorer", help="Another scorer than the index's.")]
 CALLS = "Number of calls of the scorer to spend"
 
@@ -62,26 +73,12 @@ def build(
     ] = None,
     text: Text = "text",
     id: Id = None,
-    scorer: Annotated[
-        str,
-        typer.Option(
-            help="minilm-weighted, minilm-docs, minilm, or a folder; auto: what fits the texts."
-        ),
-    ] = "auto",
+    scorer: Scorer = "auto",
     encoder: Encoder = "auto",
-    queries: Annotated[
-        Path | None, typer.Option(help="File of questions that your users ask, for anchors.")
-    ] = None,
+    queries: Questions = None,
     calls: Annotated[int, typer.Option(help=f"{CALLS} on anchor scores.")] = 0,
-    minutes: Annotated[
-        float | None, typer.Option(help="Time limit in minutes; anchor scores stop there.")
-    ] = None,
-    token_table: Annotated[
-        bool,
-        typer.Option(
-            "--token-table", help="Keep token vectors, some 27 kB a text, so MiniLM scores faster."
-        ),
-    ] = False,
+    minutes: AnchorMinutes = None,
+    token_table: TokenTable = False,
     on_duplicate: OnDuplicate = "error",
     resume: Resume = False,
     seed: Seed = 0,
@@ -127,14 +124,10 @@ def query(
         found = [asdict(hit) for hit in hits]
         emit_json({"hits": found, "calls": hits.calls, "seconds": round(hits.seconds, 4)})
         return
-    rows = [
-        {
-            "score": f"{'' if hit.exact else '~'}{hit.score:.3f}",
-            "id": hit.id,
-            "text": " ".join(hit.text.split())[:100],
-        }
-        for hit in hits
-    ]
+    rows = []
+    for hit in hits:
+        score = f"{'' if hit.exact else '~'}{hit.score:.3f}"
+        rows.append({"score": score, "id": hit.id, "text": " ".join(hit.text.split())[:100]})
     emit_rows(rows, False, numbered=True)
     typer.echo(f"{hits.calls} calls, {1000 * hits.seconds:.0f} ms; ~ marks an estimate")
 
@@ -190,10 +183,7 @@ def check(index: Index, json: Json = False) -> None:
 def compact(index: Index, json: Json = False) -> None:
     """Free the room that deleted texts take in the arrays."""
     found = _open(index)
-    before = found.info()["bytes"]
-    removed = found.compact()
-    after = found.info()["bytes"]
-    emit({"removed_rows": removed, "bytes_before": before, "bytes": after}, json)
+    emit({"removed_rows": found.compact(), "bytes": found.info()["bytes"]}, json)
 
 
 @app.command("eval")
@@ -239,7 +229,6 @@ def negatives(
         typer.Option(help="File of pairs to write, a JSON document a line.", show_default=False),
     ],
     n: Annotated[int, typer.Option("-n", help="Wrong texts for each right one.")] = 3,
-    depth: Annotated[int, typer.Option(help="Draw wrong texts from so many first hits.")] = 30,
     text: Text = "text",
     id: Id = None,
     seed: Seed = 0,
@@ -250,5 +239,5 @@ def negatives(
     from shoestring.search.negatives import hard_negatives, write_negatives
 
     judged, records = read_qrels(qrels), _records(queries, text, id)
-    pairs = hard_negatives(_open(index), records, judged, n=n, depth=depth, seed=seed)
+    pairs = hard_negatives(_open(index), records, judged, n=n, seed=seed)
     emit({"pairs": write_negatives(pairs, out), "file": str(out)}, json)

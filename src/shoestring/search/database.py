@@ -47,19 +47,21 @@ def connect(
     Notes
     -----
     A database in write-ahead mode needs two files beside it. In a folder that cannot be written
-    they cannot be made, so a cleanly closed database is opened as immutable there.
+    or on a full disk they cannot be made, so a cleanly closed database is opened as immutable
+    there.
     """
     uri = f"{path.absolute().as_uri()}?mode={mode}"  # quotes ? # % and everything beyond ASCII
     try:
         return _connect_uri(uri, timeout_s)
     except sqlite3.OperationalError as error:
-        if mode != "ro" or not path.exists() or not is_unwritable(error):
+        no_room = is_unwritable(error) or _primary_code(error) == sqlite3.SQLITE_IOERR
+        if mode != "ro" or not path.exists() or not no_room:
             raise
         log = Path(f"{path}-wal")
         if log.exists() and log.stat().st_size:
             raise StorageError(
-                f"{path} was not closed cleanly and its folder is read-only, so it cannot be "
-                "recovered there. Copy the folder to where you may write, and open the copy."
+                f"{path} was not closed cleanly and nothing can be written beside it, so it cannot "
+                "be recovered there. Copy the folder to where you may write, and open the copy."
             ) from error
         return _connect_uri(f"{uri}&immutable=1", timeout_s)
 
@@ -91,7 +93,11 @@ def connect_for_writing(path: Path, *, create: bool = False) -> sqlite3.Connecti
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """All of the block or none of it."""
+    """All of the block or none of it; one inside of another is part of it."""
+    is_inner = connection.in_transaction
+    if is_inner:
+        yield connection
+        return
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection

@@ -140,14 +140,14 @@ class SearchIndex:
             anchor query can be taken from.
         """
         budget = _budget(calls, minutes)
-        name = scorer if isinstance(scorer, str) else ""
-        given = None if scorer is None or name else load_scorer(scorer)
+        name = scorer if isinstance(scorer, str) else None
+        given = None if scorer is None or name is not None else load_scorer(scorer)
         # A wrong file name stops here, before anything is written.
         source = None if records is None else read_records(records, text=text, id=id)
         if resume and (Path(path) / CONFIG).is_file():
             index = cls.open(path, scorer=given)
             index.models.discard_damaged()
-            index.models.change(encoder, name or AUTO)
+            index.models.change(encoder, AUTO if name is None else name)
             if source is not None:
                 known = "skip" if on_duplicate == "error" else on_duplicate
                 index._ingest(source, known, progress)
@@ -155,41 +155,28 @@ class SearchIndex:
             want = "a file, frame or list"
             raise ParameterError.of("records", "SearchIndex.build", want, None)
         else:
-            settings = {"encoder": encoder, "scorer": name, "token_table": token_table}
+            settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
-            index = cls._begin(path, settings, given, source, on_duplicate, seed, progress)
+            is_new = not Path(path).exists()
+            index = cls(RecordStore.create(path, settings), given)
+            try:
+                index._ingest(source, on_duplicate, progress)
+                index.models.prepare(seed)
+            except Exception as error:
+                # Records that are refused leave no trace of the index.
+                if isinstance(error, ParameterError) or not len(index):
+                    with suppress(OSError):  # why they are refused matters more
+                        index._store.remove()
+                        if is_new:
+                            index.path.rmdir()
+                raise
+        # Whatever is missing: models, vectors, token vectors, anchor scores, the score model.
         if len(index):
             index.models.prepare(seed)
             encode_pending(index._store, index.models, progress=progress)
             index.models.build_token_table(progress=progress)
             index._calibrate(budget, queries, seed, progress)
-        return index
-
-    @classmethod
-    def _begin(
-        cls,
-        path: str | Path,
-        settings: dict[str, Any],
-        given: PairScorer | None,
-        records: Iterable[Record],
-        on_duplicate: OnDuplicate,
-        seed: int,
-        progress: bool,
-    ) -> SearchIndex:
-        """Make a new index with its records and models; refused records leave no trace."""
-        is_new = not Path(path).exists()
-        index = cls(RecordStore.create(path, settings), given)
-        try:
-            index._ingest(records, on_duplicate, progress)
-            index.models.prepare(seed)
-        except Exception as error:
-            if isinstance(error, ParameterError) or not len(index):
-                with suppress(OSError):  # why they are refused matters more
-                    index._store.remove()
-                    if is_new:
-                        index.path.rmdir()
-            raise
         return index
 
     @classmethod

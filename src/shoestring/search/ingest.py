@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from shoestring.errors import ParameterError, StorageError
+from shoestring.errors import ParameterError
 from shoestring.search import schema
-from shoestring.search.database import column, transaction
+from shoestring.search.database import transaction
 from shoestring.text.tokens import tokenize
 from shoestring.types import Record
 
@@ -101,31 +100,3 @@ def _resolve_duplicates(
     if on_duplicate == "replace":
         return list(chosen.values()), AddReport(n_added, replaced=counted)
     return list(chosen.values()), AddReport(n_added, skipped=counted)
-
-
-def take_back(connection: sqlite3.Connection, first_key: int) -> None:
-    """Delete what an add that began with ``first_key`` has committed.
-
-    On a disk so full that nothing can be deleted either, a StorageError says what stays.
-    """
-    try:
-        _delete_from(connection, first_key)
-    except sqlite3.OperationalError:
-        with suppress(sqlite3.Error):  # makes room in the log
-            connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-        try:
-            _delete_from(connection, first_key)
-        except sqlite3.OperationalError as error:
-            sql = "SELECT count(*) FROM records WHERE key >= ?"
-            (n_left,) = column(connection, sql, (first_key,))
-            raise StorageError(
-                f"The add failed, and {n_left} of its records could not be taken back: {error}. "
-                "Free some space, and add all of it again, skipping duplicates."
-            ) from error
-
-
-def _delete_from(connection: sqlite3.Connection, first_key: int) -> None:
-    sql = "SELECT key FROM records WHERE key >= ? ORDER BY key DESC LIMIT 1000"
-    while len(keys := column(connection, sql, (first_key,))):
-        with transaction(connection):
-            schema.delete_keys(connection, keys.tolist())

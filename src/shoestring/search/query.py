@@ -34,7 +34,7 @@ OBSERVE_BATCH = 512  # scores taken in at once: an update costs the cube of them
 
 @dataclass(frozen=True, slots=True)
 class IndexModel:
-    """What was learnt for an index and is stored with its arrays (``attrs``).
+    """What was fitted for an index, stored with its arrays (``attrs``).
 
     Parameters
     ----------

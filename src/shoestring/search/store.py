@@ -52,7 +52,7 @@ from shoestring.search.database import (
     transaction,
     writer_lock,
 )
-from shoestring.search.ingest import AddReport, OnDuplicate, add_batch, read_batches, take_back
+from shoestring.search.ingest import AddReport, OnDuplicate, add_batch, read_batches
 from shoestring.search.snapshot import Snapshot, View, open_snapshot, read_view
 from shoestring.types import IntArray, Record
 
@@ -184,11 +184,11 @@ class RecordStore:
         batch_size: int = 2_000,
         progress: Callable[[int], object] | None = None,
     ) -> AddReport:
-        """Add records, a transaction for each batch; a killed process loses at most one.
+        """Add records in batches.
 
-        With "error" it is all or nothing: whatever is raised, earlier batches of this call are
-        taken back (those of a killed process are not). "replace" and "skip" keep them, and the same
-        call again completes them. A replaced record keeps its id and gets a new key.
+        With "error" all of them are one transaction; with "replace" and "skip" each batch is, and
+        the same call again completes what was interrupted. A replaced record keeps its id and gets
+        a new key.
 
         Raises
         ------
@@ -200,20 +200,15 @@ class RecordStore:
             want = "'error', 'replace' or 'skip'"
             raise ParameterError.of("on_duplicate", "SearchIndex.add", want, on_duplicate)
         report = AddReport()
-        with self.writing() as connection:
-            with self._explained():
-                first_key = schema.next_key(connection)
-            try:
-                for batch in read_batches(records, batch_size):
-                    with self._explained():
-                        report += add_batch(connection, batch, on_duplicate)
-                    if progress is not None:
-                        progress(len(batch))
-            except Exception:
-                if on_duplicate == "error":
-                    with self._explained():
-                        take_back(connection, first_key)
-                raise
+        with ExitStack() as stack:
+            connection = stack.enter_context(self.writing())
+            stack.enter_context(self._explained())
+            if on_duplicate == "error":
+                stack.enter_context(transaction(connection))
+            for batch in read_batches(records, batch_size):
+                report += add_batch(connection, batch, on_duplicate)
+                if progress is not None:
+                    progress(len(batch))
         return report
 
     def delete(self, ids: Iterable[str], *, missing: Literal["error", "skip"] = "error") -> int:
