@@ -199,7 +199,7 @@ def test_a_damaged_weighting_says_how_to_mend_it(folder, tmp_path):
     with pytest.raises(IntegrityError, match="Tune it again"):
         TokenInteraction(weighting=broken)
     less = altered(folder, tmp_path / "less", lambda d: d.pop("files"))
-    with pytest.raises(IntegrityError, match=r"config\.json is damaged: it does not name side"):
+    with pytest.raises(IntegrityError, match=r"config\.json is damaged: it does not list side"):
         TokenInteraction(weighting=less)
     newer = altered(folder, tmp_path / "newer", lambda d: d.update(format_version=9))
     with pytest.raises(FormatError, match="9"):
