@@ -152,6 +152,7 @@ def fit(
     """
     from transformers import PrinterCallback, Trainer
 
+    # how many steps, and what watches them
     per_epoch = -(-len(train_data) // settings.batch_size)
     n_steps = max(1, round(settings.epochs * per_epoch))
     evaluation_steps = len(eval_data) / settings.batch_size * EVALUATION_OF_STEP
@@ -172,7 +173,7 @@ def fit(
         compute_metrics=measure.of,
         callbacks=[in_time, checkpoints, *callbacks],
     )
-    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(PrinterCallback)  # it prints to standard output
     if lengths is not None:
         order = ByLength(lengths, settings.batch_size, settings.seed)
         trainer._get_train_sampler = lambda *_: order
@@ -181,8 +182,9 @@ def fit(
     with clock.phase("evaluation"):
         held_out = _best(trainer, measure) or trainer.evaluate(eval_data)
     held_out = {name.removeprefix("eval_"): value for name, value in held_out.items()}
+    # weights that are not finite are of use to nobody
     if not math.isfinite(held_out["loss"]) or not all(p.isfinite().all() for p in weights):
-        run.restart()  # nobody could continue from these checkpoints
+        run.restart()  # nor are their checkpoints
         want, got = "small enough for training not to diverge", settings.learning_rate
         raise ParameterError.of("learning_rate", "tune", want, got, "Pass a third of it.")
     epochs = round(trainer.state.global_step / per_epoch, 2)
@@ -321,17 +323,8 @@ def schedule(optimizer: Any, n_steps: int, in_time: InTime, warmup: float) -> La
 class InTime(TrainerCallback):  # type: ignore[misc]
     """Ends training in time; says at the start what it will take, and shows a bar.
 
-    Parameters
-    ----------
-    clock : Clock
-    n_examples, per_epoch : int
-        Examples and steps in an epoch.
-    evaluation_steps : float
-        Time of an evaluation, in steps, until it is known.
-    reserve_s : float
-        For what comes after training.
-    progress : bool
-        Show the bar, on standard error where that is a terminal.
+    An epoch has ``n_examples`` in ``per_epoch`` steps; an evaluation is taken to last as long as
+    ``evaluation_steps`` until it is known; ``reserve_s`` is for what comes after training.
     """
 
     def __init__(
@@ -429,13 +422,7 @@ class InTime(TrainerCallback):  # type: ignore[misc]
 class Checkpoints(TrainerCallback):  # type: ignore[misc]
     """Checkpoints as often as they take little of the time, and one at Ctrl-C.
 
-    Parameters
-    ----------
-    run : RunFolder
-    clock : Clock
-    per_epoch : int
-        Steps in an epoch, at whose end the Trainer evaluates and saves by itself.
-    interrupted : Interruptible
+    At the end of an epoch, after ``per_epoch`` steps, the Trainer evaluates and saves by itself.
     """
 
     def __init__(
