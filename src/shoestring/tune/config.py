@@ -119,11 +119,8 @@ class LadderConfig:
         return replace(self, layers=layers, pooling=pooling)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
+        """For JSON."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LadderConfig:

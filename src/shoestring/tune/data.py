@@ -23,23 +23,10 @@ HELD_OUT, MOST_HELD_OUT = 0.1, 2_000
 def label_numbers(
     config: LadderConfig, column: str, *files: tuple[str, Labelled]
 ) -> tuple[LadderConfig, list[Any]]:
-    """Turn the labels of one or two files into numbers.
+    """Turn the labels of one or two files into numbers; the config gets its classes.
 
-    Parameters
-    ----------
-    config : LadderConfig
-        Its task says what labels are: names of classes, or numbers.
-    column : str
-        Of the labels.
-    *files : tuple of str and Labelled
-        The name and content of the file to train on, and of the one that is held out.
-
-    Returns
-    -------
-    config : LadderConfig
-        With its classes filled in.
-    labels : list of int or float
-        Of all files.
+    The files are names with their content: the one to train on, and the one that is held out. The
+    config's task says what labels are: names of classes, or numbers.
 
     Raises
     ------
@@ -101,16 +88,7 @@ def examples_of(
 ) -> Examples:  # fmt: skip
     """Tokenise texts or pairs; ShoestringWarning for what the backbone cuts or does not know.
 
-    Parameters
-    ----------
-    data : Labelled
-        Training texts first, then those of a file that is held out.
-    n_train : int
-        Number of the former.
-    labels : sequence
-        Numbers.
-    backbone : FrozenBackbone
-    config : LadderConfig
+    The first ``n_train`` are trained on; others are those of a file that is held out.
     """
     n = config.max_length
     if data.seconds is not None and config.pairs in ("joint", "none"):

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from shoestring.models.frozen import BackboneOutputs, FrozenBackbone
+from shoestring.models.frozen import FrozenBackbone
 from shoestring.models.token_encoder import CHARACTERS_PER_TOKEN
+
+if TYPE_CHECKING:
+    from shoestring.tune.cache import OutputCache
 
 
 class Tokens(NamedTuple):
@@ -116,14 +119,6 @@ class Examples:
         return [self.first[row] for row in rows] + seconds
 
 
-class Reader(Protocol):
-    """Gives the outputs of a frozen backbone."""
-
-    def read(self, texts: Sequence[Tokens]) -> BackboneOutputs:
-        """The outputs for B texts, padded."""
-        ...
-
-
 @dataclass(frozen=True)
 class Collate:
     """Makes batches: outputs of the frozen backbone, or ids for one that is trained.
@@ -139,7 +134,7 @@ class Collate:
 
     examples: Examples
     task: str
-    source: Reader | None
+    source: OutputCache | None
     padding_id: int = 0
 
     def __call__(self, items: Sequence[list[int]]) -> dict[str, Any]:

@@ -37,13 +37,8 @@ def interaction(
     The mean over a's tokens of the likest of b's, as ``shoestring.match.TokenInteraction``; the
     same from b to a; the cosine of the means of both texts' unit vectors.
 
-    Parameters
-    ----------
-    a, b : float tensors (B, T_a, D), (B, T_b, D)
-    content_a, content_b : bool tensors (B, T_a), (B, T_b)
-        Tokens that count; a text without any scores 0.
-    importance : float tensor (B, T_a), optional
-        Logits of a's tokens: what each weighs in the first mean. Alike by default.
+    Content masks (B, T) say which tokens of a and b (B, T, D) count; a text without any scores 0.
+    ``importance`` (B, T_a) are logits of the weights in the first mean, equal by default.
     """
     a, b = functional.normalize(a, dim=-1), functional.normalize(b, dim=-1)
     like = a @ b.transpose(1, 2)

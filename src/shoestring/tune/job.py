@@ -21,7 +21,7 @@ from shoestring.models.frozen import (
     multiplies_bfloat16,
     return_freed_memory,
 )
-from shoestring.text.labelled import Labelled, read_labelled
+from shoestring.text.labelled import read_labelled
 from shoestring.tune.baselines import BACKPROPAGATED, LEARNING_RATES, ladder_of, make_model
 from shoestring.tune.cache import OutputCache, default_folder
 from shoestring.tune.config import LADDER, LadderConfig
@@ -30,7 +30,7 @@ from shoestring.tune.examples import Collate, Examples
 from shoestring.tune.ladder import Ladder, check_is_outside
 from shoestring.tune.ladder_layers import inference_overhead
 from shoestring.tune.metrics import Memory, folder_bytes
-from shoestring.tune.trainer import EVALUATION_OF_STEP, UNKEPT_OF_STEP, TrainSettings, train
+from shoestring.tune.trainer import TrainSettings, train
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 CACHE_BYTES = 8 * 2**30
@@ -102,8 +102,7 @@ class Job:
 def tune(
     job: Job, source: str, out: Path, held_out: str | None = None, *, text: str = "text",
     label: str = "label", second: str | None = None, on_empty: str = "error",
-    minutes: float | None = None, resume: bool = False, progress: bool = True,
-    began: float | None = None,
+    clock: Clock | None = None, resume: bool = False, progress: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on a file and save a folder.
 
@@ -119,27 +118,19 @@ def tune(
     text, label, second : str
         Columns; ``second`` for pairs.
     on_empty : {"error", "skip"}
-    minutes : float, optional
-        Time limit, reading and evaluation included.
+    clock : Clock, optional
+        The time limit; by default there is none.
     resume : bool
         Continue an interrupted run.
     progress : bool
-    began : float, optional
-        From when the minutes count (``time.monotonic()``); by default from now.
 
     Returns
     -------
     dict
         The report.
-
-    Raises
-    ------
-    ParameterError, FormatError, BudgetError, StorageError, IntegrityError
-        If something cannot be; nothing is left half-written.
     """
-    out = out.resolve()
+    out, clock = out.resolve(), clock or Clock()
     LADDER.check(out)
-    clock = Clock(minutes, began=began)
     # texts and labels
     columns = {"text": text, "label": label, "second": second, "on_empty": on_empty}
     files = [name for name in (source, held_out) if name is not None]
@@ -158,7 +149,7 @@ def tune(
     settings = {
         "method": job.method,
         "backbone": backbone.digest,
-        "texts": _digests(parts),
+        "texts": [part.digest for part in parts],
         **config.to_dict(),
         **vars(job.settings),
     }
@@ -183,10 +174,6 @@ def tune(
     }
 
 
-def _digests(parts: list[Labelled]) -> str:
-    return " ".join(part.digest for part in parts)
-
-
 def load(job: Job) -> FrozenBackbone:
     """The backbone of a job, in the numbers that its method computes in."""
     if job.method in BACKPROPAGATED:
@@ -200,18 +187,14 @@ def trained(
     run: RunFolder, *, progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Compute the backbone's outputs, where it is frozen, and train the model."""
-    cache, evaluation_of_step = None, EVALUATION_OF_STEP
+    cache = None
     if isinstance(model, Ladder):
         with clock.phase("outputs"):
             cache = OutputCache(model.backbone, model.layers, examples.texts(), job.cache_bytes)
             _fill(cache, clock, progress)
-        evaluation_of_step = EVALUATION_OF_STEP if cache.is_complete else UNKEPT_OF_STEP
     collate = Collate(examples, job.config.task, cache, model.backbone.padding_id)
-    return train(
-        *(model, job.config.task, *halves, collate, job.settings, clock, run),
-        evaluation_of_step=evaluation_of_step,
-        progress=progress,
-    )
+    task = job.config.task
+    return train(model, task, *halves, collate, job.settings, clock, run, progress=progress)
 
 
 def _fill(cache: OutputCache, clock: Clock, progress: bool) -> None:
@@ -220,19 +203,15 @@ def _fill(cache: OutputCache, clock: Clock, progress: bool) -> None:
     if progress and cache.file is not None:
         size = f"outputs of {cache.n_fitting:,} texts: {cache.n_bytes / 2**20:,.0f} MiB"
         tqdm.write(f"{size} in {cache.file.parent}", file=sys.stderr)
-    with tqdm(
-        total=missing, desc="outputs", unit="text", disable=None if progress else True
-    ) as bar:
+    off = None if progress else True
+    with tqdm(total=missing, desc="outputs", unit="text", disable=off) as bar:
         for n in cache.fill():
             done += n
             bar.update(n)
             if clock.left_s < 0:
-                took = clock.used_s - began
-                what = f"{done:,} of {missing:,} texts are read and kept, and the minutes are over"
-                raise too_short(
-                    f"{what}: reading all", took * missing / done, 2 * took * missing / done,
-                    "or fewer texts",
-                )  # fmt: skip
+                all_s = (clock.used_s - began) * missing / done
+                what = f"{done:,} of {missing:,} texts are read and kept. Reading all of them"
+                raise too_short(what, all_s, 2 * all_s, "or fewer texts")
     return_freed_memory()
 
 

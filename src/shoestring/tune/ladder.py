@@ -78,7 +78,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
                 with backbone.narrowing():
                     self.side = side_network(backbone.config, config.reduction, self.layers)
                 self.down = DownProjections(len(self.layers) + 1, backbone.width, d)
-                self.segments = nn.Parameter(torch.zeros(2, d)) if self._reads_two else None
+                self.segments = nn.Parameter(torch.zeros(2, d)) if config.pairs == "apart" else None
             self.head = self._new_head(backbone.width, d if with_side else None)
             self.dropout = nn.Dropout(config.dropout)
         if self.side is not None:
@@ -165,12 +165,14 @@ class Ladder(nn.Module):  # type: ignore[misc]
         first, second = as_outputs(first), as_outputs(second)
         if first is None:
             if input_ids is None:
-                raise _without("input_ids", "or first: texts to answer about")
+                want = "given, or first: texts to answer about"
+                raise ParameterError.of("input_ids", "Ladder.forward", want, None)
             first = self.read(input_ids, attention_mask, special_tokens_mask, token_type_ids)
         if second is None and second_input_ids is not None:
             second = self.read(second_input_ids, second_attention_mask, second_special_tokens_mask)
         if second is None and isinstance(self.head, PairHead | LateHead):
-            raise _without("second_input_ids", "or second: the second texts, read apart")
+            want = "given, or second: the second texts, read apart"
+            raise ParameterError.of("second_input_ids", "Ladder.forward", want, None)
         logits = self._answer(first, second)
         if self.settings.n_labels == 1:
             logits = logits.squeeze(-1)
@@ -259,14 +261,10 @@ class Ladder(nn.Module):  # type: ignore[misc]
             self.eval()._climb(lowered, torch.ones((1, 2), dtype=torch.bool))
         self.train()
 
-    @property
-    def _reads_two(self) -> bool:
-        return self.settings.pairs == "apart"
-
     def _new_head(self, width: int, side_width: int | None) -> nn.Module:
         if self.settings.pairs == "late":
             return LateHead(width, side_width)
-        if self._reads_two:
+        if self.settings.pairs == "apart":
             as_logit = self.settings.task != "regress"
             return PairHead(width, side_width, self.settings.n_labels, as_logit)
         return TextHead(width, side_width, self.settings.n_labels)
@@ -339,26 +337,11 @@ class Ladder(nn.Module):  # type: ignore[misc]
 
 
 def save_ladder(
-    folder: Path,
-    ladder: Ladder,
-    write: Callable[[Path], object] | None = None,
-    kind: str = INSIDE,
+    folder: Path, ladder: Ladder, write: Callable[[Path], object] | None = None, kind: str = INSIDE
 ) -> None:
-    """Save a ladder, and what was trained of the backbone.
+    """Save a ladder, and what was trained of the backbone: ``write`` puts that into a folder.
 
-    Parameters
-    ----------
-    folder : Path
-    ladder : Ladder
-    write : callable, optional
-        Writes what was trained of the backbone into a folder.
-    kind : {"backbone", "adapter"}
-        Whether that is all of it or a LoRA adapter.
-
-    Raises
-    ------
-    ParameterError, StorageError
-        As :meth:`Ladder.save_pretrained`.
+    ``kind`` is "backbone" for all of it, or "adapter". Errors as :meth:`Ladder.save_pretrained`.
     """
     backbone: FrozenBackbone = ladder.backbone
     if not backbone.name:
@@ -408,7 +391,3 @@ def _backbone_of(artifact: Artifact, backbone: Any, dtype: str) -> FrozenBackbon
             "first one: Ladder.from_pretrained(folder, backbone=...)."
         )
     return frozen
-
-
-def _without(name: str, more: str) -> ParameterError:
-    return ParameterError.of(name, "Ladder.forward", f"given, {more}", None)

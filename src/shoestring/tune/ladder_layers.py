@@ -26,15 +26,7 @@ TEMPERATURE = 0.1
 
 
 class DownProjections(nn.Module):  # type: ignore[misc]
-    """Down projections and gates of a ladder.
-
-    Parameters
-    ----------
-    n_outputs : int
-        K.
-    width, side_width : int
-        D and d.
-    """
+    """Down projections and gates of a ladder: of ``n_outputs`` K, widths D and d."""
 
     def __init__(self, n_outputs: int, width: int, side_width: int) -> None:
         super().__init__()
@@ -74,14 +66,7 @@ class DownProjections(nn.Module):  # type: ignore[misc]
 def inference_overhead(reduction: int, n_blocks: int, n_layers: int, feed_forward: float) -> float:
     """Multiplications of the side network over those of the backbone, attention's own left out.
 
-    Parameters
-    ----------
-    reduction : int
-        r.
-    n_blocks, n_layers : int
-        Of the side network and the backbone.
-    feed_forward : float
-        Width of the feed-forward layers over D.
+    ``feed_forward`` is the width of the feed-forward layers over D.
 
     Examples
     --------

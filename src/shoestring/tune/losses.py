@@ -11,15 +11,9 @@ from torch.nn import functional
 
 
 def loss_of(task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
-    """The mean loss of a batch.
+    """The mean loss of logits (B, C), (B,) or (B, T, C) against labels (B,) or (B, T).
 
-    Parameters
-    ----------
-    task : {"classify", "regress", "score", "tokens"}
-    logits : (B, C), (B,) or (B, T, C)
-    labels : (B,) or (B, T)
-    groups : (B,), optional
-        For scores: pairs of one query.
+    For scores, ``groups`` (B,) are the numbers of the pairs' queries.
     """
     logits = logits.float()
     if task == "regress":
@@ -38,11 +32,7 @@ def loss_of(task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = N
 def listwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
     """Softmax cross entropy within each group (ListNet, Cao et al. 2007; labels as shares).
 
-    Parameters
-    ----------
-    scores, labels : (B,)
-        Labels are not below zero; a group of none but zeros counts for nothing.
-    groups : int64 (B,)
+    Labels (B,) are not below zero; a group of zeros alone counts for nothing.
 
     Examples
     --------

@@ -106,11 +106,6 @@ class Memory:
 
 def resident_bytes() -> int:
     """Memory of this process that is in RAM."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        import os
-
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     import psutil  # comes with accelerate
 
     return int(psutil.Process().memory_info().rss)

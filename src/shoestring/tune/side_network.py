@@ -30,14 +30,7 @@ LEAST_HEAD = 16
 def side_network(config: Any, reduction: int, layers: Sequence[int]) -> Any:
     """The side network: a narrow copy with fresh weights, without pooling or word vectors.
 
-    Parameters
-    ----------
-    config : transformers.PretrainedConfig
-        Of the backbone.
-    reduction : int
-        r.
-    layers : sequence of int
-        Layers of the backbone that get a block beside them, from 0.
+    ``config`` is the backbone's; each of its ``layers``, from 0, gets a block.
 
     Raises
     ------

@@ -36,8 +36,7 @@ from shoestring.tune.examples import Examples
 from shoestring.tune.metrics import NAMES, can_be_told, quality, saved_bytes, trained_parameters
 
 RESERVE_S = 1.0  # to save the model
-EVALUATION_OF_STEP = 0.5  # of a step's time, until it is known
-UNKEPT_OF_STEP = 1.25  # where the backbone's outputs are computed every time
+EVALUATION_OF_STEP = 1.25  # of a step's time, until it is known
 FIRST_STEPS, TIMED_STEPS = 2, 5  # slower than the others; until the time of an epoch is known
 
 
@@ -125,8 +124,7 @@ def _figure(value: float) -> float | None:
 def fit(
     model: nn.Module, train_data: Any, eval_data: Any, collate: Callable[..., Any],
     settings: TrainSettings, clock: Clock, run: RunFolder, measure: Measure, *,
-    lengths: Sequence[int] | None = None, evaluation_of_step: float = EVALUATION_OF_STEP,
-    callbacks: Sequence[Any] = (), progress: bool = True,
+    lengths: Sequence[int] | None = None, callbacks: Sequence[Any] = (), progress: bool = True,
 ) -> Fitted:  # fmt: skip
     """Train a model by the plain ``Trainer``; it has its best weights afterwards.
 
@@ -134,20 +132,12 @@ def fit(
     ----------
     model : torch.nn.Module
         ``model(**batch)`` gives loss and logits.
-    train_data, eval_data : datasets
-    collate : callable
-        Makes a batch of items.
-    settings : TrainSettings
-    clock : Clock
+    train_data, eval_data, collate
+        Datasets, and what makes a batch of their items.
     run : RunFolder
         Gets the checkpoints; if it has one, training continues from it.
-    measure : Measure
     lengths : sequence of int, optional
         Of the training examples: those of similar length share a batch.
-    evaluation_of_step : float
-        Time to evaluate a batch, in steps, until it is known.
-    callbacks : sequence of transformers.TrainerCallback
-    progress : bool
 
     Raises
     ------
@@ -162,10 +152,11 @@ def fit(
     """
     from transformers import PrinterCallback, Trainer
 
+    # how many steps, and what watches them
     per_epoch = -(-len(train_data) // settings.batch_size)
     n_steps = max(1, round(settings.epochs * per_epoch))
-    evaluation_steps = len(eval_data) / settings.batch_size * evaluation_of_step
-    in_time = InTime(clock, len(train_data), per_epoch, evaluation_steps)
+    evaluation_steps = len(eval_data) / settings.batch_size * EVALUATION_OF_STEP
+    in_time = InTime(clock, len(train_data), per_epoch, evaluation_steps, progress=progress)
     interrupted = Interruptible()
     checkpoints = Checkpoints(run, clock, per_epoch, interrupted)
     weights = [p for p in model.parameters() if p.requires_grad]
@@ -180,9 +171,9 @@ def fit(
         data_collator=collate,
         optimizers=(optimizer, schedule(optimizer, n_steps, in_time, settings.warmup)),
         compute_metrics=measure.of,
-        callbacks=[in_time, checkpoints, *callbacks, *([Bar()] if progress else [])],
+        callbacks=[in_time, checkpoints, *callbacks],
     )
-    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(PrinterCallback)  # it prints to standard output
     if lengths is not None:
         order = ByLength(lengths, settings.batch_size, settings.seed)
         trainer._get_train_sampler = lambda *_: order
@@ -191,8 +182,9 @@ def fit(
     with clock.phase("evaluation"):
         held_out = _best(trainer, measure) or trainer.evaluate(eval_data)
     held_out = {name.removeprefix("eval_"): value for name, value in held_out.items()}
+    # weights that are not finite are of use to nobody
     if not math.isfinite(held_out["loss"]) or not all(p.isfinite().all() for p in weights):
-        run.restart()  # nobody could continue from these checkpoints
+        run.restart()  # nor are their checkpoints
         want, got = "small enough for training not to diverge", settings.learning_rate
         raise ParameterError.of("learning_rate", "tune", want, got, "Pass a third of it.")
     epochs = round(trainer.state.global_step / per_epoch, 2)
@@ -202,15 +194,12 @@ def fit(
 def train(
     model: nn.Module, task: str, train_data: Examples, eval_data: Examples,
     collate: Callable[..., Any], settings: TrainSettings, clock: Clock, run: RunFolder, *,
-    evaluation_of_step: float = EVALUATION_OF_STEP, progress: bool = True,
+    progress: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train on a task as :func:`fit` does.
+    """Train on a task as :func:`fit` does, and report.
 
-    Returns
-    -------
-    dict
-        Quality on the held-out examples, of the best epoch; parameters, steps, memory that autograd
-        keeps.
+    The report has the quality on the held-out examples, of the best epoch; parameters, steps, and
+    the memory that autograd keeps.
     """
 
     def figures(found: Any) -> dict[str, float]:
@@ -230,7 +219,6 @@ def train(
     fitted = fit(
         *(model, train_data, eval_data, collate, settings, clock, run, measure),
         lengths=train_data.lengths,
-        evaluation_of_step=evaluation_of_step,
         progress=progress,
     )
     saved = _saved(fitted.trainer, train_data, settings)
@@ -333,34 +321,24 @@ def schedule(optimizer: Any, n_steps: int, in_time: InTime, warmup: float) -> La
 
 
 class InTime(TrainerCallback):  # type: ignore[misc]
-    """Ends training in time, and says at the start what it will take.
+    """Ends training in time; says at the start what it will take, and shows a bar.
 
-    Parameters
-    ----------
-    clock : Clock
-    n_examples, per_epoch : int
-        Examples and steps in an epoch.
-    evaluation_steps : float
-        Time of an evaluation, in steps, until it is known.
-    reserve_s : float
-        For what comes after training.
+    An epoch has ``n_examples`` in ``per_epoch`` steps; an evaluation is taken to last as long as
+    ``evaluation_steps`` until it is known; ``reserve_s`` is for what comes after training.
     """
 
     def __init__(
-        self,
-        clock: Clock,
-        n_examples: int,
-        per_epoch: int,
-        evaluation_steps: float = 0.0,
-        reserve_s: float = RESERVE_S,
-    ) -> None:
+        self, clock: Clock, n_examples: int, per_epoch: int, evaluation_steps: float = 0.0, *,
+        reserve_s: float = RESERVE_S, progress: bool = False,
+    ) -> None:  # fmt: skip
         self.clock, self.n_examples, self.per_epoch = clock, n_examples, per_epoch
         self.evaluation_steps, self.reserve_s = evaluation_steps, reserve_s
+        self.bar = tqdm(desc="steps", unit="step", disable=None if progress else True)
         self.step_began = clock.used_s
         self.step_s: list[float] = []
         self.evaluation_s = 0.0
         self._trained_from_s: float | None = None
-        self._trains = False
+        self._trains = self._evaluation_is_known = False
 
     @property
     def left_s(self) -> float:
@@ -377,6 +355,8 @@ class InTime(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Note when steps begin; BudgetError if there is no time for one."""
         self._trains, used = True, self.clock.used_s
+        self.bar.reset(state.max_steps)
+        self.bar.update(state.global_step)
         self._trained_from_s = 0.0 if state.global_step else used  # resumed: all its time counts
         if self.left_s <= 0 and state.global_step < self.per_epoch:
             what = "The minutes were over before the first step: what comes before it"
@@ -388,8 +368,11 @@ class InTime(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """Note the time of a step, and stop if there is none for another."""
+        self.bar.update()
         self.step_s.append(self.clock.used_s - self.step_began)
-        self.evaluation_s = max(self.evaluation_s, self.evaluation_steps * self.step_s[-1])
+        if not self._evaluation_is_known:
+            estimate = self.evaluation_steps * self.step_s[-1]
+            self.evaluation_s = max(self.evaluation_s, estimate)
         if len(self.step_s) == TIMED_STEPS:
             self._say_cost(state)
         if self.left_s <= max(self.step_s[-TIMED_STEPS:]):
@@ -399,19 +382,25 @@ class InTime(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop = True  # which ends the epoch, evaluates and saves
         return control
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Note the time of an evaluation, and count it as such."""
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        """Note the time of an evaluation, and count it as such; show how good it was."""
         last_step_ended = self.step_began + (self.step_s[-1] if self.step_s else 0.0)
         seconds = self.clock.used_s - last_step_ended
-        self.evaluation_s = max(self.evaluation_s, seconds)
+        self.evaluation_s = max(self.evaluation_s * self._evaluation_is_known, seconds)
+        self._evaluation_is_known = True
         if self._trains:
             phases = self.clock.phases
             for name, more in (("training", -seconds), ("evaluation", seconds)):
                 phases[name] = phases.get(name, 0.0) + more
+            name = args.metric_for_best_model.removeprefix("eval_")
+            self.bar.set_postfix({name: f"{(metrics or {}).get(f'eval_{name}', math.nan):.4f}"})
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Later evaluations are no part of training."""
         self._trains = False
+        self.bar.close()
 
     def _say_cost(self, state: Any) -> None:
         """Say what training will cost; BudgetError if an epoch does not fit."""
@@ -433,13 +422,7 @@ class InTime(TrainerCallback):  # type: ignore[misc]
 class Checkpoints(TrainerCallback):  # type: ignore[misc]
     """Checkpoints as often as they take little of the time, and one at Ctrl-C.
 
-    Parameters
-    ----------
-    run : RunFolder
-    clock : Clock
-    per_epoch : int
-        Steps in an epoch, at whose end the Trainer evaluates and saves by itself.
-    interrupted : Interruptible
+    At the end of an epoch, after ``per_epoch`` steps, the Trainer evaluates and saves by itself.
     """
 
     def __init__(
@@ -471,28 +454,3 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
         """From here on the run can be resumed."""
         self.save_every.saved(self._asked_s)
         self.run.keep(self.clock, steps=state.global_step)
-
-
-class Bar(TrainerCallback):  # type: ignore[misc]
-    """A progress bar on standard error, with the figure that chooses the best epoch."""
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Show it."""
-        n, done = state.max_steps, state.global_step
-        self._bar = tqdm(total=n, initial=done, desc="steps", unit="step", disable=None)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Count a step."""
-        self._bar.update()
-
-    def on_evaluate(
-        self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **_: Any
-    ) -> None:
-        """Show how good it is."""
-        name = args.metric_for_best_model.removeprefix("eval_")
-        value = (metrics or {}).get(f"eval_{name}", math.nan)
-        self._bar.set_postfix({name: f"{value:.4f}"})
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Leave it."""
-        self._bar.close()
