@@ -173,7 +173,7 @@ def train(language: str, epochs: float) -> Path:
         losses,
     )
 
-    from shoestring.tune.training import last_checkpoint
+    from shoestring.tune.trainer import last_checkpoint
 
     folder = model_folder(language)
     if (folder / "config.json").exists():

@@ -105,7 +105,7 @@ TASKS = (*ENGLISH, *CHINESE)
 def tuned(arguments: Sequence[str], out: Path) -> str:
     """Run ``shoestring tune``, or go on where it was interrupted: what it printed."""
     call = [sys.executable, "-m", "shoestring.cli", "tune", *arguments, "--out", str(out)]
-    resume = ["--resume"] if out.with_name(out.name + ".tuning").exists() else []
+    resume = ["--resume"] if out.with_name(out.name + ".run").exists() else []
     done = subprocess.run(
         [*call, *resume], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
     )  # fmt: skip

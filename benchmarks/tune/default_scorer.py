@@ -24,6 +24,7 @@ import argparse
 import hashlib
 import json
 import shutil
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from scipy.stats import bootstrap
 from benchmarks import output
 from benchmarks.tune.judged import LIBRARY, Asked, collections
 from benchmarks.tune.lists import DEPTH, DOCUMENTATION, FEW, FOLDER, PACKAGES, WIKIPEDIA, Way, lists
-from shoestring.artifacts import written_aside
+from shoestring.artifacts import write_json, written_aside
 
 LENGTH, DRAWS = 96, 2_000
 BASE = "token interaction"
@@ -68,8 +69,7 @@ def trained(name: str, seed: int) -> Path:
     from shoestring.models.frozen import multiplies_bfloat16
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.job import Job, tune
-    from shoestring.tune.rows import Source
-    from shoestring.tune.training import TrainSettings
+    from shoestring.tune.trainer import TrainSettings
 
     way = WAYS[name]
     folder = FOLDER / _file_name(name, seed)
@@ -84,11 +84,9 @@ def trained(name: str, seed: int) -> Path:
         epochs=way.epochs, batch_size=16 if backpropagated else 32, learning_rate=way.rate,
         weight_decay=way.decay, seed=seed, bfloat16=backpropagated and multiplies_bfloat16(),
     )  # fmt: skip
-    job = Job(
-        way.method, "minilm", config, settings, cache_bytes=20 * 2**30, cache_kind="int8",
-        resume=True,
-    )  # fmt: skip
-    report = tune(job, Source(str(lists(way, seed)), "a", "label", "b"), folder)
+    job = Job(way.method, "minilm", config, settings, cache_bytes=40 * 2**30)
+    columns = {"text": "a", "second": "b", "label": "label"}
+    report = tune(job, str(lists(way, seed)), folder, **columns, resume=True)
     print(name, json.dumps(report), flush=True)
     return folder
 
@@ -117,6 +115,10 @@ def shuffled(name: str, seed: int) -> Path:
         matrices = {name: array for name, array in sorted(weights.items()) if array.ndim > 1}
         mixed = {name: rng.permuted(array, axis=None) for name, array in matrices.items()}
         save_file({**weights, **mixed}, file)
+    config = json.loads((folder / "config.json").read_bytes())
+    side = config["files"]["side.safetensors"]
+    side["crc32"] = zlib.crc32((folder / side["file"]).read_bytes())
+    write_json(folder / "config.json", config)
     return folder
 
 

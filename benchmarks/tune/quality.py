@@ -51,7 +51,7 @@ def arguments(task: data.Task, method: str, seed: int, epochs: float) -> list[st
         command[0], str(task.train), *command[1:], "--method", name, "--seed",
         str(seed), "--backbone", task.backbone, "--epochs", str(epochs), "--max-length",
         "128" if as_one else "64", "--json",
-        *{"": [], "fisher": ["--init", "fisher"], "apart": ["--pairs", "apart"]}[way],
+        *(["--pairs", "apart"] if way == "apart" else []),
     ]  # fmt: skip
 
 
@@ -70,24 +70,40 @@ def run(task: data.Task, method: str, seed: int, epochs: float) -> None:
     """Train, answer for the test half, and keep what came of it."""
     kept = kept_in(task, method, seed, epochs)
     kept.parent.mkdir(parents=True, exist_ok=True)
-    out = kept.with_suffix("")
-    report = data.tuned(arguments(task, method, seed, epochs), out)
-    commit = output.provenance()["commit"]
-    found = {**json.loads(report), "test": tested(task, out), "commit": commit}
-    shutil.rmtree(out)  # a hundred megabytes, where all of the backbone was trained
+    if method == "ladder, fisher":
+        report, test = fisher(task, seed, epochs)
+    else:
+        from shoestring.tune.ladder import Ladder
+
+        out = kept.with_suffix("")
+        report = json.loads(data.tuned(arguments(task, method, seed, epochs), out))
+        test = tested(task, Ladder.from_pretrained(out))
+        shutil.rmtree(out)  # a hundred megabytes, where all of the backbone was trained
+    found = {**report, "test": test, "commit": output.provenance()["commit"]}
     with written_aside(kept) as file:
         file.write(json.dumps(found, indent=1).encode())
 
 
-def tested(task: data.Task, folder: Path) -> dict[str, float]:
+def fisher(task: data.Task, seed: int, epochs: float) -> tuple[dict[str, Any], dict[str, float]]:
+    """The report, and the figures on the test half, of a ladder that starts from the backbone."""
+    from benchmarks.tune.fisher_init import tuned
+    from shoestring.tune.job import Job
+
+    pairs = "apart" if task.is_of_pairs else "none"
+    options = {"task": task.kind, "pairs": pairs, "max_length": 64, "epochs": epochs, "seed": seed}
+    second = "b" if task.is_of_pairs else None
+    columns = {"text": "a", "second": second, "label": "label"}
+    model, report = tuned(Job.of("ladder", task.backbone, **options), task.train, columns)
+    return report, tested(task, model)
+
+
+def tested(task: data.Task, ladder: Any) -> dict[str, float]:
     """Figures on the test half."""
-    from shoestring.tune.answering import Answers
-    from shoestring.tune.ladder import Ladder
-    from shoestring.tune.measures import quality
+    from shoestring.tune.metrics import quality
+    from shoestring.tune.predict import Predictor
 
     rows = data.read(task.test)
-    ladder = Ladder.from_pretrained(folder)
-    logits = Answers(ladder).logits(rows["a"], rows.get("b"))
+    logits = Predictor(ladder).logits(rows["a"], rows.get("b"))
     if task.kind == "classify":
         places = {label: place for place, label in enumerate(ladder.settings.labels)}
         labels = np.array([places.get(label, -1) for label in rows["label"]])

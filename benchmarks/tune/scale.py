@@ -35,9 +35,9 @@ def one(way: str, n_steps: int, seed: int, n_layers: int, limit_gib: float) -> d
     import torch
     from transformers import BertConfig, BertModel
 
+    from shoestring.tune.baselines import FineTuned
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.ladder import Ladder
-    from shoestring.tune.methods import Backpropagated
 
     resource.setrlimit(resource.RLIMIT_DATA, (int(limit_gib * 2**30), resource.RLIM_INFINITY))
     torch.manual_seed(seed)
@@ -53,7 +53,7 @@ def one(way: str, n_steps: int, seed: int, n_layers: int, limit_gib: float) -> d
         from shoestring.models.frozen import FrozenBackbone
 
         frozen = FrozenBackbone(backbone, None, "float32")
-        model = Backpropagated(frozen, settings, None)
+        model = FineTuned(frozen, settings, None)
         frozen.model = model.model  # one copy of the weights
     del backbone
     optimizer = torch.optim.AdamW(

@@ -30,14 +30,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from benchmarks import output
 from benchmarks.data import ROOT
 from benchmarks.tune import data
 
-WAYS = ("head", "ladder", "ladder, int8 cache", "lora", "lora, bfloat16", "full", "full, bfloat16")
+WAYS = ("head", "ladder", "lora", "lora, bfloat16", "full", "full, bfloat16")
 BATCH, LENGTH, EPOCHS = 32, 32, 10
 RESIDENT, KEPT = "resident above the backbone, MiB", "kept for backward, MiB"
 PUBLISHED = {"LST beside full fine-tuning": "69 % less memory", "others (LoRA, adapters)": "26 %"}
@@ -49,13 +48,12 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
     import transformers.trainer  # noqa: F401  # imported by a job anyway
 
     from shoestring.models.frozen import FrozenBackbone, keep_few_kernels, return_freed_memory
+    from shoestring.tune.baselines import make_model
     from shoestring.tune.cache import OutputCache
     from shoestring.tune.config import LadderConfig
-    from shoestring.tune.examples import Collate, Examples
+    from shoestring.tune.examples import Collate, Examples, tokenised
     from shoestring.tune.ladder import Ladder
-    from shoestring.tune.measures import Memory, saved_bytes, trained_parameters
-    from shoestring.tune.methods import make_model
-    from shoestring.tune.tokens import tokenised
+    from shoestring.tune.metrics import Memory, saved_bytes, trained_parameters
 
     method, _, kind = way.partition(", ")
     rows = data.read(data.task("banking77").train)
@@ -79,9 +77,9 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
         with memory.watched():
             began, cache = time.perf_counter(), None
             if isinstance(model, Ladder):
-                number = "int8" if kind == "int8 cache" else "bfloat16"
-                cache = OutputCache(frozen, model.layers, Path(folder), 8 * 2**30, number)
-                for _ in cache.fill(examples.texts()):
+                os.environ["SHOESTRING_OUTPUTS"] = folder
+                cache = OutputCache(frozen, model.layers, examples.texts(), 8 * 2**30)
+                for _ in cache.fill():
                     pass
                 return_freed_memory()  # as a job does
             once = time.perf_counter() - began
@@ -119,13 +117,13 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
 
 def inference(turns: int, seed: int) -> dict[str, float]:
     """Seconds of 2,000 answers with the ladder over those without."""
-    from shoestring.tune.answering import Answers
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.ladder import Ladder
+    from shoestring.tune.predict import Predictor
 
     texts = data.read(data.task("banking77").test)["a"][:2_000]
     ways = [
-        Answers(Ladder.from_backbone(None, LadderConfig(n_labels=77), with_side=side).eval())
+        Predictor(Ladder.from_backbone(None, LadderConfig(n_labels=77), with_side=side).eval())
         for side in (True, False)
     ]
     ratios, seconds = [], []

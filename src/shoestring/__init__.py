@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shoestring.overlap import OverlapIndex as OverlapIndex
     from shoestring.search import SearchIndex as SearchIndex
     from shoestring.text import read_records as read_records
+    from shoestring.tune import LadderClassifier as LadderClassifier
     from shoestring.types import Hit as Hit
     from shoestring.types import Hits as Hits
     from shoestring.types import PairScorer as PairScorer
@@ -35,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "BinaryVectors": "shoestring.words",
         "Hit": "shoestring.types",
         "Hits": "shoestring.types",
+        "LadderClassifier": "shoestring.tune",
         "OverlapIndex": "shoestring.overlap",
         "PairScorer": "shoestring.types",
         "Record": "shoestring.types",

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from shoestring.errors import FormatError, IntegrityError, ParameterError, ShoestringWarning
 from shoestring.models import LsaEncoder, SentenceEncoder, why_not_minilm
+from shoestring.models.lsa import KIND as LSA_KIND
 from shoestring.text import tokenize
 from shoestring.types import TextEncoder
 from shoestring.words.saving import is_saved
@@ -131,11 +132,9 @@ def open_encoder(name: str, kept: Path | None) -> TextEncoder:
     """
     if kept is None:
         return SentenceEncoder(None if name == MINILM else name)
-    if name == LSA:
-        return LsaEncoder.load(kept)
-    if not is_saved(kept):
+    if not (LSA_KIND.is_saved(kept) if name == LSA else is_saved(kept)):
         raise IntegrityError(f"{kept} is missing or damaged. Fit and save again.")
-    return CodeEncoder(TextCodes.load(kept))
+    return LsaEncoder.load(kept) if name == LSA else CodeEncoder(TextCodes.load(kept))
 
 
 def is_kept(name: str) -> bool:

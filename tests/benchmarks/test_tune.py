@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -25,7 +26,6 @@ def row(step, ten, resident, kept):
 TABLE = {
     "head": row(1, 2, 1, 1),
     "ladder": row(10, 20, 30, 19),
-    "ladder, int8 cache": row(10, 20, 30, 19),
     "lora": row(120, 130, 100, 100),
     "lora, bfloat16": row(90, 110, 100, 90),
     "full": row(190, 210, 300, 200),
@@ -52,14 +52,12 @@ def test_each_task_has_its_command(tmp_path, monkeypatch):
     train = tmp_path / "train.csv"
     texts = data.Task("banking77", "classify", "accuracy", train, train)
     pairs = data.Task("STS-B", "regress", "spearman", train, train)
-    call = quality.arguments(texts, "ladder, fisher", 3, 10.0)
+    call = quality.arguments(texts, "ladder", 3, 10.0)
     assert call[:2] == ["classify", str(train)]
-    assert call[-2:] == ["--init", "fisher"]
     assert call[call.index("--method") + 1] == "ladder"
     call = quality.arguments(pairs, "lora", 0, 1.0)
     assert call[call.index("--task") + 1] == "regress"
     assert call[call.index("--max-length") + 1] == "128"  # both texts in one
-    assert "--init" not in call
     call = quality.arguments(pairs, "lora, apart", 0, 1.0)
     assert call[-2:] == ["--pairs", "apart"]
     assert call[call.index("--max-length") + 1] == "64"  # of each
@@ -441,6 +439,8 @@ def test_the_control_has_the_same_numbers_in_another_order(monkeypatch, tmp_path
     weights = {"a": np.arange(12.0).reshape(3, 4), "bias": np.arange(3.0)}
     for file in (folder / "side-1.safetensors", folder / "adapter-1" / "m.safetensors"):
         numpy_files.save_file(weights, file)
+    files = {"side.safetensors": {"file": "side-1.safetensors", "crc32": 0}}
+    (folder / "config.json").write_text(json.dumps({"files": files}))
     monkeypatch.setattr(default_scorer, "FOLDER", tmp_path)
     monkeypatch.setattr(default_scorer, "trained", lambda name, seed: folder)
     mixed = default_scorer.shuffled("head, late", 0)
@@ -449,3 +449,5 @@ def test_the_control_has_the_same_numbers_in_another_order(monkeypatch, tmp_path
         assert sorted(found["a"].ravel()) == sorted(old["a"].ravel())
         assert (found["a"] != old["a"]).any()
         assert (found["bias"] == old["bias"]).all()
+    side = json.loads((mixed / "config.json").read_text())["files"]["side.safetensors"]
+    assert side["crc32"] == zlib.crc32((mixed / "side-1.safetensors").read_bytes())

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch")
 
 from shoestring.models.frozen import return_freed_memory
-from shoestring.tune.measures import resident_bytes
+from shoestring.tune.metrics import resident_bytes
 
 BLOCK, N_BLOCKS = 2**16, 1_000  # 62 MiB, each below what malloc asks the system for by itself
 

@@ -173,7 +173,7 @@ def stir():
 def inputs_of():
     """A function: texts, or pairs, as the keyword arguments that a ladder's forward takes."""
     torch = pytest.importorskip("torch")
-    from shoestring.tune.tokens import padded, tokenised
+    from shoestring.tune.examples import padded, tokenised
 
     def arrays(backbone, tokens, width=None):
         ids, mask, segments = padded(tokens, backbone.padding_id)

@@ -13,7 +13,7 @@ import transformers
 from shoestring.errors import ParameterError
 from shoestring.models.backbone import own_length
 from shoestring.models.frozen import FrozenBackbone
-from shoestring.models.layer_layout import partners_of
+from shoestring.models.layer_layout import rotary_pairs
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.losses import loss_of
@@ -220,4 +220,4 @@ def test_partners_that_cannot_be_told_are_none():
     config = transformers.AutoConfig.for_model(
         "roformer", **SIZES, rotary_value=False, embedding_size=32
     )
-    assert partners_of(transformers.AutoModel.from_config(config), 16) is None
+    assert rotary_pairs(transformers.AutoModel.from_config(config), 16) is None

@@ -16,7 +16,7 @@ from shoestring.match import TokenInteraction, load_scorer
 from shoestring.match.token_table import TokenTable
 from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune import Ladder, LadderConfig, LadderScorer
-from shoestring.tune.methods import ladder_of, make_model
+from shoestring.tune.baselines import ladder_of, make_model
 
 # peft 0.21 asks transformers 5.23 for a name that is to go
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
@@ -59,19 +59,12 @@ def document_of(folder):
 def test_the_backbone_is_named_not_copied(folder, saved):
     document = document_of(folder)
     assert document["backbone"] == str(saved("bert").resolve())
-    assert document["format_version"] == 2
-    names = sorted(file.name for file in (folder / document["adapter"]).iterdir())
+    names = sorted(file.name for file in (folder / document["files"]["adapter"]["file"]).iterdir())
     assert names == ["adapter_config.json", "adapter_model.safetensors"]
-    adapter = sum(file.stat().st_size for file in (folder / document["adapter"]).iterdir())
+    adapter = sum(
+        file.stat().st_size for file in (folder / document["files"]["adapter"]["file"]).iterdir()
+    )
     assert adapter < (saved("bert") / "model.safetensors").stat().st_size / 2
-
-
-def test_a_ladder_and_a_whole_backbone_are_written_as_before(saved, tmp_path):
-    for method in ("ladder", "full"):
-        trained(saved("bert"), method).save_pretrained(tmp_path / method)
-        document = document_of(tmp_path / method)
-        assert document["format_version"] == 1
-        assert "adapter" not in document
 
 
 def test_peft_opens_the_adapter_and_answers_alike(folder, saved):
@@ -177,6 +170,6 @@ def test_torch_runs_the_adapted_model_where_the_fast_one_does_not(saved, tmp_pat
 def test_scorers_of_other_adapters_have_other_names(saved, tmp_path):
     one = load_scorer(late(saved, tmp_path, "lora")).name
     folder = late(saved, tmp_path, "lora")
-    file = folder / document_of(folder)["adapter"] / "adapter_config.json"
+    file = folder / document_of(folder)["files"]["adapter"]["file"] / "adapter_config.json"
     file.write_text(file.read_text("utf-8").replace('"lora_alpha": 16', '"lora_alpha": 17'))
     assert load_scorer(folder).name != one

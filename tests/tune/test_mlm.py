@@ -300,7 +300,7 @@ def interrupted(monkeypatch):
 
         with monkeypatch.context() as patch:
             name = "on_step_end"
-            patch.setattr(mlm._Keeping, name, on_step_end, raising=False)
+            patch.setattr(mlm._NewMasks, name, on_step_end, raising=False)
             with pytest.raises(KeyboardInterrupt):
                 run(file, out, **changes)
 

@@ -25,12 +25,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
-from shoestring.artifacts import ArtifactKind
 from shoestring.errors import ParameterError
 from shoestring.models.adapter import Adapter
-from shoestring.tune.config import FORMAT, VERSIONS
+from shoestring.tune.config import ADAPTER, LADDER, SIDE
 
 FloatMatrix = NDArray[np.float32]
 
@@ -40,13 +39,6 @@ SHIPPED = {  # made by benchmarks/train_scorer.py
     "minilm-docs": Path(__file__).with_name("minilm-docs"),
 }
 LOGITS = np.float32(10.0)  # as shoestring.tune.heads.SCALE_AT_FIRST
-_KIND = ArtifactKind(
-    format=FORMAT,
-    what="a ladder",
-    owner="TokenInteraction",
-    remedy="Train it again: shoestring tune score --pairs late --method head.",
-    versions=tuple(VERSIONS),
-)
 
 
 @dataclass(frozen=True)
@@ -92,30 +84,30 @@ class Weighting:
         folder = Path(folder)
         want = f"{', '.join(map(repr, SHIPPED))}, or a folder of shoestring tune score"
         missing = ParameterError.of("weighting", "TokenInteraction", want, str(folder))
-        artifact = _KIND.read(folder, missing)
-        document = artifact.config
-        if not is_weighting(document):
-            want = "a late ladder's head without a side network"
-            hint = "Open any other ladder with load_scorer."
-            raise ParameterError.of("weighting", "TokenInteraction", want, str(folder), hint)
+        artifact = LADDER.read(folder, missing)
+        if not is_weighting(artifact.config):
+            raise ParameterError.of(
+                "weighting", "TokenInteraction", "a late ladder's head without a side network",
+                str(folder), "Open any other ladder with load_scorer.",
+            )  # fmt: skip
         with artifact.decoding():
-            backbone, digest = str(document["backbone"]), str(document["backbone_digest"])
-            file, adapter = str(document["weights"]), document.get("adapter")
+            backbone, digest = (str(artifact.config[f"backbone{x}"]) for x in ("", "_digest"))
+        if backbone != MINILM:
+            backbone = str(folder / backbone)  # it may be inside
+        file, data = artifact.path(SIDE), artifact.data(SIDE)
         try:
-            weights = load_file(folder / file)
-            importance, scale = weights["head.importance.weight"][0], weights["head.scale"]
-        except (OSError, SafetensorError, KeyError) as error:
-            raise artifact.damaged(file, error) from error
+            weights = load(data)
+            importance = weights["head.importance.weight"][0]
+            scale = weights["head.scale"]
+        except (SafetensorError, KeyError) as error:
+            raise artifact.damaged(file.name, error) from error
         total = np.abs(scale).sum()
         if not (np.isfinite(importance).all() and np.isfinite(total) and total):
-            raise artifact.damaged(file, "it has no finite numbers")
+            raise artifact.damaged(file.name, "it has no finite numbers")
         return cls(
-            importance.astype(np.float32),
-            (scale / total).astype(np.float32),
-            backbone if backbone == MINILM else str(folder / backbone),  # it may be inside
-            digest,
-            None if adapter is None else Adapter.load(folder / str(adapter)),
-        )
+            importance.astype(np.float32), (scale / total).astype(np.float32), backbone, digest,
+            Adapter.load(artifact.path(ADAPTER)) if ADAPTER in artifact else None,
+        )  # fmt: skip
 
     @property
     def digest(self) -> str:

@@ -1,19 +1,25 @@
-"""What each parameter of a Transformer's layer is for: which kind of channel runs along it.
+"""What the rows and columns of each parameter of a Transformer's layer stand for.
 
-A dimension of a parameter is a row of sections of channels: ("query",) for the outputs of a query
-matrix, ("query", "key", "value") for those of a fused one, ("neurons", "neurons") for a gated
-feed-forward layer's. No family of models is known here. Query, key and value are told by the names
-of their modules, of which transformers has few; the rest by shape and place: the other matrix
-beside them brings the heads back to the width, the last matrix outside of attention brings the
-neurons back. What does not fit in size has no role.
+:func:`layers_of` gives the layers of a model, :func:`layout_of` the layout of one layer: how many
+channels of each kind it has, and which kinds run along the axes of each parameter. An axis is a
+sequence of kinds: ``("query",)`` for the outputs of a query matrix, ``("query", "key", "value")``
+for those of a fused one, ``("neurons", "neurons")`` for a gated feed-forward layer's.
+:func:`rotary_pairs` says which channels of a head a rotary embedding rotates together.
 
-Rotary embeddings turn pairs of channels. Which two are a pair is asked of the family's own function
-``rotate_half``: given the numbers of the channels, it answers with those of their partners.
+    layout = layout_of(layers_of(model)[0], model.config)
+    layout.sizes["neurons"]                           # F
+    layout.parameters["attention.self.query.weight"]  # AxisKinds((("query",), ("hidden",)), 1)
 
-Not covered, hence without a role: projections fused head by head ("query_key_value" of BLOOM,
-Falcon and GPT-NeoX), mixtures of experts, norms within a head (Qwen 3), several attentions or
-feed-forward parts that cannot be told apart. Where only a part of a head is turned (Phi), or by
-frequencies that are no buffer (GPT-J), :func:`partners_of` knows no pairs.
+No family of models is known by name here. Query, key and value are told by the names of their
+modules, of which transformers has few; the rest by shape and position: the other matrix beside them
+projects the heads back to the width, the last matrix outside of attention projects the neurons
+back. Rotary pairs come from the family's own function ``rotate_half``: given the numbers of the
+channels, it returns those of their partners.
+
+Not covered, so without an entry in ``parameters``: projections fused head by head
+("query_key_value" of BLOOM, Falcon and GPT-NeoX), mixtures of experts, norms within a head
+(Qwen 3), several attentions or feed-forward parts that cannot be told apart. Where only a part of a
+head is rotated (Phi), or by frequencies that are no buffer (GPT-J), :func:`rotary_pairs` is None.
 
 Letters: D width, H heads, G heads of keys and values, F neurons.
 """
@@ -27,7 +33,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-Sections = tuple[str, ...]  # kinds of channels, one after the other
+from shoestring.errors import ParameterError
+
+Sections = tuple[str, ...]  # kinds of channels along an axis, one after the other
 
 _NAMES: dict[str, Sections] = {
     **dict.fromkeys(("query", "query_proj", "q_proj", "q_lin", "q", "q_norm"), ("query",)),
@@ -37,24 +45,32 @@ _NAMES: dict[str, Sections] = {
 }
 
 
-class Role(NamedTuple):
-    """What runs along the dimensions of a parameter."""
+class AxisKinds(NamedTuple):
+    """Kinds of channels along the axes of a parameter.
 
-    dims: tuple[Sections, ...]
-    into: int | None = None  # the dimension that a product sums over; None for biases and norms
+    Attributes
+    ----------
+    kinds : tuple of tuples of str
+        For each axis, its kinds in order.
+    summed_axis : int or None
+        The axis that a product sums over (a matrix's inputs); None for biases and norms.
+    """
+
+    kinds: tuple[Sections, ...]
+    summed_axis: int | None = None
 
 
 @dataclass(frozen=True)
-class Anatomy:
-    """Kinds of channels of a layer, and the roles of its parameters.
+class LayerLayout:
+    """The layout of a layer.
 
     Parameters
     ----------
     sizes : dict of str to int
-        Channels of each kind: "hidden" D, "query" and "context" (what comes out of the heads)
+        Number of channels of each kind: "hidden" D, "query" and "context" (the heads' outputs)
         H x head size, "key" and "value" G x head size, "neurons" F where they were found.
     heads, key_heads, head_size : int
-    roles : dict of str to Role
+    parameters : dict of str to AxisKinds
         By the parameter's name within the layer; those that could be told.
     """
 
@@ -62,15 +78,44 @@ class Anatomy:
     heads: int
     key_heads: int
     head_size: int
-    roles: dict[str, Role]
+    parameters: dict[str, AxisKinds]
 
 
-def anatomy_of(layer: nn.Module, config: Any) -> Anatomy:
+def base_of(model: Any) -> Any:
+    """The Transformer without its head."""
+    return getattr(model, "base_model", model)
+
+
+def layers_of(model: Any) -> nn.ModuleList:
+    """The layers of a Transformer of transformers.
+
+    Raises
+    ------
+    ParameterError
+        If no list of modules, or more than one, is as long as the configuration says.
+    """
+    n = model.config.num_hidden_layers
+    lists = [m for m in base_of(model).modules() if isinstance(m, nn.ModuleList) and len(m) == n]
+    alike = [found for found in lists if len({type(layer) for layer in found}) == 1]
+    outer = [found for found in alike if not any(_is_inside(found, other) for other in alike)]
+    if len(outer) != 1:
+        want, got = f"a Transformer with one list of its {n} layers", type(model).__name__
+        hint = "Encoders and decoders of transformers have one."
+        raise ParameterError.of("backbone", "Ladder", want, got, hint)
+    return outer[0]
+
+
+def _is_inside(inner: nn.ModuleList, outer: nn.ModuleList) -> bool:
+    return outer is not inner and any(inner is module for module in outer.modules())
+
+
+def layout_of(layer: nn.Module, config: Any) -> LayerLayout:
     """Find out what the parameters of a layer are for.
 
     Parameters
     ----------
     layer : torch.nn.Module
+        One of :func:`layers_of`.
     config : transformers.PretrainedConfig
         Of its model.
     """
@@ -87,12 +132,12 @@ def anatomy_of(layer: nn.Module, config: Any) -> Anatomy:
     outside = [name for name in matrices if _part(name) not in attentions]
     if n_neurons := _neurons([matrices[name] for name in outside], sizes["hidden"]):
         sizes["neurons"] = n_neurons
-    sides = _sides(matrices, attentions, outside, sizes)
-    return Anatomy(sizes, heads, key_heads, head_size, _roles(layer, sides, attentions, sizes))
+    sides = _outputs_and_inputs(matrices, outside, sizes)
+    return LayerLayout(sizes, heads, key_heads, head_size, _kinds(layer, sides, attentions, sizes))
 
 
-def partners_of(model: Any, head_size: int) -> Tensor | None:
-    """With which channel the rotary embedding turns each of a head's channels.
+def rotary_pairs(model: Any, head_size: int) -> Tensor | None:
+    """With which channel the rotary embedding rotates each of a head's channels.
 
     Parameters
     ----------
@@ -105,13 +150,13 @@ def partners_of(model: Any, head_size: int) -> Tensor | None:
     int64 tensor (head_size,) or None
         Without rotary embedding, each channel is its own partner. None if it cannot be told.
     """
-    if hasattr(model.config, "rotary_value"):  # RoFormer keeps no buffer of what it turns by
+    if hasattr(model.config, "rotary_value"):  # RoFormer keeps no buffer of its frequencies
         return None
-    n_turned = {2 * b.numel() for name, b in model.named_buffers() if name.endswith("inv_freq")}
-    if not n_turned and not getattr(model.config, "rotary_dim", None):
+    n_rotated = {2 * b.numel() for name, b in model.named_buffers() if name.endswith("inv_freq")}
+    if not n_rotated and not getattr(model.config, "rotary_dim", None):
         return torch.arange(head_size)
     rotate = getattr(sys.modules[type(model).__module__], "rotate_half", None)
-    if n_turned != {head_size} or rotate is None:
+    if n_rotated != {head_size} or rotate is None:
         return None
     numbers = torch.arange(1.0, head_size + 1).reshape(1, 1, 1, -1)  # 0 has no sign
     partners: Tensor = rotate(numbers).abs().long().flatten() - 1
@@ -124,12 +169,12 @@ def _matrices(layer: nn.Module) -> dict[str, tuple[int, int]]:
     for name, module in layer.named_modules():
         weight = getattr(module, "weight", None)
         if isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding):
-            n_out, n_in = weight.shape[::-1] if _is_turned(module) else weight.shape
+            n_out, n_in = weight.shape[::-1] if _is_transposed(module) else weight.shape
             found[name] = (n_out, n_in)
     return found
 
 
-def _is_turned(module: nn.Module) -> bool:
+def _is_transposed(module: nn.Module) -> bool:
     """Whether the weight is stored (in, out), as GPT-2's is."""
     return type(module).__name__ == "Conv1D"
 
@@ -142,11 +187,10 @@ def _neurons(shapes: list[tuple[int, int]], width: int) -> int:
     return n if n == width or shapes.count((width, n)) == 1 else 0
 
 
-def _sides(
-    matrices: dict[str, tuple[int, int]], attentions: set[str], outside: list[str],
-    sizes: dict[str, int],
-) -> dict[str, tuple[Sections, Sections]]:  # fmt: skip
-    """Outputs and inputs of the matrices whose sizes fit."""
+def _outputs_and_inputs(
+    matrices: dict[str, tuple[int, int]], outside: list[str], sizes: dict[str, int]
+) -> dict[str, tuple[Sections, Sections]]:
+    """Kinds of outputs and inputs of the matrices whose sizes fit."""
     rest = [n for n in matrices if n not in outside and _leaf(n) not in _NAMES]
     parts = [_part(name) for name in rest]
     sides: dict[str, tuple[Sections, Sections]] = {}
@@ -164,26 +208,28 @@ def _sides(
     return sides
 
 
-def _roles(
-    layer: nn.Module, sides: dict[str, tuple[Sections, Sections]], attentions: set[str],
+def _kinds(
+    layer: nn.Module,
+    sides: dict[str, tuple[Sections, Sections]],
+    attentions: set[str],
     sizes: dict[str, int],
-) -> dict[str, Role]:  # fmt: skip
+) -> dict[str, AxisKinds]:
     """Of the parameters: weights and biases of those matrices, then norms."""
     matrices = _matrices(layer)
-    roles: dict[str, Role] = {}
+    found: dict[str, AxisKinds] = {}
     for name, parameter in layer.named_parameters():
         owner = name.rpartition(".")[0]
         if parameter.ndim == 2 and owner in sides:
-            turned = _is_turned(layer.get_submodule(owner))
+            transposed = _is_transposed(layer.get_submodule(owner))
             out, into = sides[owner]
-            roles[name] = Role((into, out), 0) if turned else Role((out, into), 1)
+            found[name] = AxisKinds((into, out), 0) if transposed else AxisKinds((out, into), 1)
         elif parameter.ndim == 1 and (owner in sides or owner not in matrices):
             is_named = _part(owner) in attentions and _leaf(owner) in _NAMES
             sections = _NAMES[_leaf(owner)] if is_named else ("hidden",)
             sections = sides[owner][0] if owner in sides else sections
             if _size(sections, sizes) == len(parameter):
-                roles[name] = Role((sections,))
-    return roles
+                found[name] = AxisKinds((sections,))
+    return found
 
 
 def _size(sections: Sections, sizes: dict[str, int]) -> int:

@@ -1,7 +1,8 @@
 """Fine-tuning through a side ladder: a backbone that is never back-propagated.
 
-``Ladder`` and ``LadderConfig`` train under the plain ``Trainer`` of transformers; ``LadderScorer``
-is a pair scorer for search and match. The guide is docs/tune.md.
+``LadderClassifier`` has the methods of scikit-learn; ``Ladder`` and ``LadderConfig`` train under
+the plain ``Trainer`` of transformers; ``LadderScorer`` is a pair scorer for search and match. The
+guide is docs/tune.md.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from shoestring.models.backbone import require_torch
 
 if TYPE_CHECKING:
     from shoestring.tune.config import LadderConfig as LadderConfig
+    from shoestring.tune.estimator import LadderClassifier as LadderClassifier
     from shoestring.tune.ladder import Ladder as Ladder
-    from shoestring.tune.scorer import LadderScorer as LadderScorer
+    from shoestring.tune.predict import LadderScorer as LadderScorer
 
 _load, __dir__, __all__ = lazy_names(
     __name__,
     {
         "Ladder": "shoestring.tune.ladder",
+        "LadderClassifier": "shoestring.tune.estimator",
         "LadderConfig": "shoestring.tune.config",
-        "LadderScorer": "shoestring.tune.scorer",
+        "LadderScorer": "shoestring.tune.predict",
     },
 )
 

@@ -2,85 +2,61 @@
 
 from __future__ import annotations
 
-import json as json_module
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from shoestring.console import (
+    Json,
+    Label,
+    Minutes,
+    OnEmpty,
+    Resume,
+    Seed,
+    emit,
+    emit_json,
+    room_app,
+)
+from shoestring.console import Source as File
 from shoestring.errors import ParameterError
 
-app = typer.Typer(
-    help="Fine-tuning through a side ladder; the backbone is never back-propagated.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = room_app("Fine-tuning through a side ladder; the backbone is never back-propagated.")
 
-File = Annotated[
-    str, typer.Argument(help="jsonl, csv, tsv, parquet, .gz of these.", show_default=False)
-]
-Out = Annotated[Path, typer.Option(help="The folder of what is tuned.", show_default=False)]
-Label = Annotated[str, typer.Option(help="The column of the label.")]
+Out = Annotated[Path, typer.Option(help="Folder of the tuned model.", show_default=False)]
 Eval = Annotated[
     str | None,
-    typer.Option("--eval", help="A file to measure on; by default a tenth of the first."),
+    typer.Option("--eval", help="File to evaluate on; by default a tenth of the first one."),
 ]
 Backbone = Annotated[str, typer.Option(help="minilm, or a local model folder.")]
 Method = Annotated[str, typer.Option(help="ladder, head, lora or full.")]
-Minutes = Annotated[float | None, typer.Option(help="For all of it at most.")]
-Epochs = Annotated[float, typer.Option(help="At most.")]
-Batch = Annotated[int, typer.Option(help="Examples in a step; queries, where pairs are lists.")]
+Epochs = Annotated[float, typer.Option(help="Maximum number of epochs.")]
+Batch = Annotated[int, typer.Option(help="Examples per step; queries, where pairs are lists.")]
 Rate = Annotated[float | None, typer.Option(help="Learning rate; by default the method's.")]
 Pairs = Annotated[
     str,
     typer.Option(
-        help="apart: each text of a pair is read alone, once; joint: both as one; late (scores): "
-        "token vectors are changed and compared. By default what suits the method."
+        help="apart: the backbone reads each text of a pair alone, once; joint: both as one; late "
+        "(scores): token vectors are changed and compared. The default depends on the method."
     ),
 ]
 Reduction = Annotated[int, typer.Option(help="Width of the backbone over that of the ladder.")]
 Layers = Annotated[
     str | None,
-    typer.Option(help="Layers with a rung, such as 1,3,5 from 0; every third by default."),
-]
-Init = Annotated[
-    str, typer.Option(help="random, or fisher: blocks cut out of the backbone's layers.")
+    typer.Option(help="Layers with a block, such as 1,3,5 from 0; every third by default."),
 ]
 Length = Annotated[int, typer.Option(help="Tokens that are read of a text.")]
-Cache = Annotated[
-    str, typer.Option(help="Disk for what the backbone makes of the texts: 8GB, 500MB, 0.")
-]
-CacheKind = Annotated[str, typer.Option(help="bfloat16, or int8: half the disk.")]
-CacheFolder = Annotated[Path | None, typer.Option(help="Where; by default the user's cache.")]
-OnEmpty = Annotated[str, typer.Option(help="Texts that are empty: error or skip.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where it was interrupted.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
-
-
-def _print(report: dict[str, Any], as_json: bool) -> None:
-    """One JSON document, or a line for each figure."""
-    if as_json:
-        typer.echo(json_module.dumps(report, ensure_ascii=False, indent=2))
-        return
-    for name, value in report.items():
-        if isinstance(value, dict):
-            for part, number in value.items():
-                shown = "cannot be told" if number is None else f"{number:.4g}"
-                typer.echo(f"{name.replace('_', ' ')}: {part:20}{shown}")
-        elif value is not None:
-            shown = f"{value:,.4g}" if isinstance(value, float) else value
-            shown = f"{value:,}" if isinstance(value, int) else shown
-            typer.echo(f"{name.replace('_', ' '):30}{shown}")
+Cache = Annotated[str, typer.Option(help="Disk space for the backbone's outputs: 8GB, 500MB, 0.")]
 
 
 @app.command()
 def classify(
     source: File,
     out: Out,
-    text: Annotated[str, typer.Option(help="The column of the text.")] = "text",
+    text: Annotated[str, typer.Option(help="Column of the text.")] = "text",
     second: Annotated[
-        str | None, typer.Option(help="The column of a second text, for classes of pairs.")
+        str | None, typer.Option(help="Column of a second text, for classes of pairs.")
     ] = None,
     pairs: Pairs = "",
     label: Label = "label",
@@ -93,38 +69,28 @@ def classify(
     learning_rate: Rate = None,
     reduction: Reduction = 4,
     layers: Layers = None,
-    init: Init = "random",
     max_length: Length = 128,
     cache: Cache = "8GB",
-    cache_kind: CacheKind = "bfloat16",
-    cache_folder: CacheFolder = None,
     on_empty: OnEmpty = "error",
     resume: Resume = False,
-    seed: int = 0,
+    seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Tune a classifier of texts, or of pairs of texts."""
+    options = locals()
     if pairs and second is None:
-        raise ParameterError.of(
-            "pairs", "tune classify", "left out where there is no second text", pairs,
-            "Name its column (--second).",
-        )  # fmt: skip
-    _tuned(
-        source, out, json, held_out, text=text, second=second, label=label, on_empty=on_empty,
-        task="classify", pairs="none" if second is None else pairs, backbone=backbone,
-        method=method, minutes=minutes, epochs=epochs, batch_size=batch_size,
-        learning_rate=learning_rate, reduction=reduction, layers=layers, init=init,
-        max_length=max_length, cache=cache, cache_kind=cache_kind, cache_folder=cache_folder,
-        resume=resume, seed=seed,
-    )  # fmt: skip
+        hint = "Name its column (--second)."
+        want = "left out where there is no second text"
+        raise ParameterError.of("pairs", "tune classify", want, pairs, hint)
+    _tune(**{**options, "pairs": "none" if second is None else pairs, "task": "classify"})
 
 
 @app.command()
 def score(
     source: File,
     out: Out,
-    a: Annotated[str, typer.Option("--a", help="The column of the queries.")] = "a",
-    b: Annotated[str, typer.Option("--b", help="The column of the texts.")] = "b",
+    a: Annotated[str, typer.Option("--a", help="Column of the queries.")] = "a",
+    b: Annotated[str, typer.Option("--b", help="Column of the texts.")] = "b",
     label: Label = "label",
     task: Annotated[
         str, typer.Option(help="score: labels from 0 to 1; regress: any numbers.")
@@ -139,38 +105,51 @@ def score(
     learning_rate: Rate = None,
     reduction: Reduction = 4,
     layers: Layers = None,
-    init: Init = "random",
     max_length: Length = 128,
     cache: Cache = "8GB",
-    cache_kind: CacheKind = "bfloat16",
-    cache_folder: CacheFolder = None,
     on_empty: OnEmpty = "error",
     resume: Resume = False,
-    seed: int = 0,
+    seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Tune a pair scorer, for search and match.
 
     Pairs of one query are learnt as a list, the right ones first, where most queries have right and
-    wrong texts; else each pair by itself.
+    wrong texts; otherwise each pair by itself.
     """
-    _tuned(
-        source, out, json, held_out, text=a, second=b, label=label, on_empty=on_empty,
-        task=task, pairs=pairs, backbone=backbone, method=method, minutes=minutes, epochs=epochs,
-        batch_size=batch_size, learning_rate=learning_rate, reduction=reduction, layers=layers,
-        init=init, max_length=max_length, cache=cache, cache_kind=cache_kind,
-        cache_folder=cache_folder, resume=resume, seed=seed,
-    )  # fmt: skip
+    options = locals()
+    _tune(text=options.pop("a"), second=options.pop("b"), **options)
 
 
-def _tuned(source: str, out: Path, as_json: bool, held_out: str | None, **options: Any) -> None:
+def _tune(
+    source: str, out: Path, held_out: str | None, layers: str | None, cache: str, json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Split the options between the job and its files, and run it."""
     began = time.monotonic()  # importing torch is part of the minutes
+    _require_torch()
+    from shoestring.tune.job import Job, checked_bytes, tune
+
+    names = ("text", "second", "label", "on_empty", "minutes", "resume")
+    of_files = {name: options.pop(name) for name in names}
+    job = Job.of(**options, layers=_numbers(layers), cache_bytes=checked_bytes(cache))
+    emit(tune(job, source, out, held_out, **of_files, began=began), json)
+
+
+def _require_torch() -> None:
     from shoestring.models.backbone import require_torch
 
     require_torch("shoestring tune", extra="tune")
-    from shoestring.tune.job import tune_from_options
 
-    _print(tune_from_options(source, out, held_out, began=began, **options), as_json)
+
+def _numbers(layers: str | None) -> tuple[int, ...] | None:
+    if layers is None:
+        return None
+    try:
+        return tuple(int(number) for number in layers.split(","))
+    except ValueError:
+        want = "numbers with commas, such as 1,3,5"
+        raise ParameterError.of("layers", "tune", want, layers) from None
 
 
 @app.command()
@@ -183,75 +162,70 @@ def mlm(
         ),
     ],
     out: Out,
-    layers: Annotated[int | None, typer.Option(help="Of a fresh model; by default 4.")] = None,
-    hidden: Annotated[int | None, typer.Option(help="Its width; by default 256.")] = None,
+    layers: Annotated[
+        int | None, typer.Option(help="Number of layers of a new model (default 4).")
+    ] = None,
+    hidden: Annotated[int | None, typer.Option(help="Width of a new model (default 256).")] = None,
     heads: Annotated[
-        int | None, typer.Option(help="By default one for each 64 of the width.")
+        int | None, typer.Option(help="Attention heads (default: one for each 64 of the width).")
     ] = None,
     vocabulary: Annotated[
-        int | None, typer.Option(help="Pieces at the most; by default 8,000.")
+        int | None, typer.Option(help="Maximum number of word pieces (default 8,000).")
     ] = None,
-    lower_case: Annotated[bool, typer.Option("--lower-case", help="Make letters small.")] = False,
+    lower_case: Annotated[bool, typer.Option("--lower-case", help="Lower-case the text.")] = False,
     tokenizer: Annotated[
-        str | None, typer.Option(help="A BERT's folder, to take its tokenizer.")
+        str | None, typer.Option(help="Folder of a BERT whose tokenizer to use.")
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="minilm, or a BERT's folder, to go on with.")
+        str | None, typer.Option(help="minilm, or the folder of a BERT, to train further.")
     ] = None,
-    text: Annotated[str, typer.Option(help="The column of the text, for records.")] = "text",
+    text: Annotated[str, typer.Option(help="Column of the text, for records.")] = "text",
     wrapped: Annotated[
         bool, typer.Option("--wrapped", help="In txt, a paragraph ends at an empty line.")
     ] = False,
-    max_length: Annotated[int, typer.Option(help="Tokens of a block.")] = 128,
+    max_length: Annotated[int, typer.Option(help="Tokens per block.")] = 128,
     minutes: Minutes = None,
     epochs: Epochs = 10.0,
-    batch_size: Annotated[int, typer.Option(help="Blocks in a step.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Blocks per step.")] = 32,
     learning_rate: Annotated[
-        float | None, typer.Option(help="By default 1e-3, or 1e-4 for a backbone.")
+        float | None, typer.Option(help="Learning rate (default 1e-3, or 1e-4 with --backbone).")
     ] = None,
     resume: Resume = False,
-    seed: int = 0,
+    seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Train a BERT on running text, as a backbone for the others: masked-language modelling."""
+    options = locals()
     began = time.monotonic()
-    from shoestring.models.backbone import require_torch
-
-    require_torch("shoestring tune", extra="tune")
+    _require_torch()
     from shoestring.jobs import Clock
     from shoestring.tune.mlm import pretrain
 
-    report = pretrain(
-        texts, out, text=text, wrapped=wrapped, layers=layers, hidden=hidden, heads=heads,
-        vocabulary=vocabulary, lower_case=lower_case, tokenizer=tokenizer, backbone=backbone,
-        max_length=max_length, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
-        clock=Clock(minutes, began=began), resume=resume, seed=seed,
-    )  # fmt: skip
-    _print(report, json)
+    del options["json"]
+    clock = Clock(options.pop("minutes"), began=began)
+    emit(pretrain(**options, clock=clock), json)
 
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="The folder that was tuned.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="Folder of the tuned model.", show_default=False)],
     source: File,
     text: Annotated[
-        str, typer.Option("--text", "--a", help="The column of the text, or of the queries.")
+        str, typer.Option("--text", "--a", help="Column of the text, or of the queries.")
     ] = "text",
     second: Annotated[
-        str | None, typer.Option("--second", "--b", help="The column of the second texts.")
+        str | None, typer.Option("--second", "--b", help="Column of the second texts.")
     ] = None,
     on_empty: OnEmpty = "error",
     json: Json = False,
 ) -> None:
     """Answer for texts or pairs: id, label or score, probability."""
-    from shoestring.models.backbone import require_torch
-
-    require_torch("shoestring tune", extra="tune")
-    from shoestring.tune.job import predictions
+    _require_torch()
+    from shoestring.tune.predict import predictions
 
     rows = predictions(model, source, text=text, second=second, on_empty=on_empty)
     if json:
-        typer.echo(json_module.dumps(list(rows), ensure_ascii=False, indent=2))
+        emit_json(list(rows))
         return
     for row in rows:
         typer.echo("\t".join(_shown(value) for value in row.values()))

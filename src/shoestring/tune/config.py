@@ -1,4 +1,4 @@
-"""What a ladder is to be: its settings, and whether they can be."""
+"""Settings of a ladder, checked, and the kind of folder that it is saved to."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from shoestring.artifacts import ArtifactKind
 from shoestring.errors import ParameterError
 
-FORMAT = "shoestring-ladder"  # what the config.json of a ladder's folder says
-VERSIONS = (1, 2)  # the second has an adapter of the backbone
+LADDER = ArtifactKind(
+    "shoestring-ladder",
+    "a ladder",
+    "Ladder.save_pretrained",
+    "Tune it again (shoestring tune).",
+    versions=(3,),
+)
+SIDE, ADAPTER, INSIDE = "side.safetensors", "adapter", "backbone"  # its files and folders
 TASKS = ("classify", "regress", "score", "tokens")
 PAIRS = ("none", "joint", "apart", "late")
 POOLINGS = ("auto", "mean", "first", "last")
-INITS = ("random", "fisher")
-EVERY = 3  # of the layers, one has a block
-VARIANTS = ("gated", "additive")
+EVERY = 3  # one layer in three has a block
 _OWNER = "LadderConfig"
 
 
@@ -28,29 +33,23 @@ class LadderConfig:
     reduction : int
         r: the side network is 1 / r as wide as the backbone.
     task : {"classify", "regress", "score", "tokens"}
-        A class of a text (or pair), a number, how well a pair fits together (a pair scorer), a
+        A class of a text (or pair), a number, how well a pair fits together (a pair scorer), or a
         class of each token.
     n_labels : int
         Classes; 1 where the answer is a number.
     labels : tuple of str
         Their names; by default their numbers.
     layers : tuple of int, optional
-        Layers of the backbone that have a block beside them, from 0, the last one among them. By
-        default every third, the last one among them: few wide blocks learn more than many narrow
-        ones of the same cost.
+        Layers of the backbone that get a block beside them, from 0, the last one included. Every
+        third by default: few wide blocks learn more than many narrow ones of the same cost.
     pairs : {"none", "joint", "apart", "late"}
-        How two texts are read. "joint": as one text, by the backbone too. "apart": each alone by
-        the backbone, which is what bi-encoders are trained for and is computed once for a text; the
-        side network reads both together. "late": the side network reads each alone too, and changes
-        the token vectors that are compared, and what each of the first text's weighs.
+        How two texts are read. "joint": as one text, by the backbone too. "apart": the backbone
+        reads each alone, as bi-encoders are trained to, once per text; the side network reads both
+        together. "late": the side network reads each alone too, and changes the token vectors that
+        are compared and the weight of each token of the first text.
     pooling : {"auto", "mean", "first", "last"}
         Of token states to the state of a text. "auto": the mean in encoders, the last token in
         decoders.
-    variant : {"gated", "additive"}
-        Of the ladder.
-    init : {"random", "fisher"}
-        Of the side blocks: "fisher" takes the backbone's most important rows and columns, found by
-        ``shoestring tune --init fisher`` (``shoestring.tune.starting``).
     dropout : float
         Before and after the side network; the backbone never has any.
     max_length : int
@@ -66,17 +65,12 @@ class LadderConfig:
     layers: tuple[int, ...] | None = None
     pairs: str = "none"
     pooling: str = "auto"
-    variant: str = "gated"
-    init: str = "random"
     dropout: float = 0.1
     max_length: int = 128
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("task", TASKS), ("pairs", PAIRS), ("pooling", POOLINGS), ("variant", VARIANTS),
-            ("init", INITS),
-        ):  # fmt: skip
+        for name, choices in {"task": TASKS, "pairs": PAIRS, "pooling": POOLINGS}.items():
             if getattr(self, name) not in choices:
                 want = " or ".join(map(repr, choices))
                 raise ParameterError.of(name, _OWNER, want, getattr(self, name))
@@ -104,12 +98,12 @@ class LadderConfig:
             raise ParameterError.of("pairs", _OWNER, "'joint' or 'apart' but for scores", "late")
 
     def of_backbone(self, n_layers: int, *, causal: bool) -> LadderConfig:
-        """The same with what depends on the backbone settled.
+        """Return a copy with the backbone-dependent defaults (layers, pooling) filled in.
 
         Raises
         ------
         ParameterError
-            If a layer is not there, or the last one is left out.
+            If a layer does not exist, or the last one is left out.
         """
         every = range((n_layers - 1) % EVERY, n_layers, EVERY)
         layers = tuple(every if self.layers is None else self.layers)
@@ -125,7 +119,7 @@ class LadderConfig:
         return replace(self, layers=layers, pooling=pooling)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """As JSON."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
@@ -133,7 +127,7 @@ class LadderConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LadderConfig:
-        """From what :meth:`to_dict` gave; names that are not known are left out."""
+        """From the result of :meth:`to_dict`; unknown names are left out."""
         known = {field.name for field in fields(cls)}
         settings = {name: value for name, value in values.items() if name in known}
         for name in ("labels", "layers"):

@@ -1,4 +1,4 @@
-"""Labelled texts and pairs as a dataset, and batches of them for a model.
+"""Labelled texts and pairs as token ids, as a dataset, and as batches for a model.
 
 B texts or pairs in a batch, T tokens.
 """
@@ -6,58 +6,112 @@ B texts or pairs in a batch, T tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from shoestring.models.frozen import BackboneOutputs
-from shoestring.tune.tokens import Tokens, padded
+from shoestring.models.frozen import BackboneOutputs, FrozenBackbone
+from shoestring.models.token_encoder import CHARACTERS_PER_TOKEN
+
+
+class Tokens(NamedTuple):
+    """One text, or two in one."""
+
+    ids: list[int]
+    special: list[int]  # 1 where a token is special
+    segments: list[int] | None  # of two texts in one: 0 and 1
+    cut: bool = False  # whether it was longer
+
+
+def tokenised(
+    backbone: FrozenBackbone, texts: Sequence[str], seconds: Sequence[str] | None, max_length: int
+) -> list[Tokens]:
+    """Texts, or pairs as one text, cut at ``max_length`` tokens and at the backbone's own limit.
+
+    A text without any token becomes the padding id, so that there is something to read.
+    """
+    n = min(max_length, backbone.max_length)
+    tokenizer = backbone.tokenizer
+    tokenizer.enable_truncation(n)
+    cut = n * CHARACTERS_PER_TOKEN
+    try:
+        if seconds is None:
+            encodings = tokenizer.encode_batch([text[:cut] for text in texts])
+        else:
+            pairs = zip(texts, seconds, strict=True)
+            encodings = tokenizer.encode_batch([(a[:cut], b[:cut]) for a, b in pairs])
+    finally:
+        tokenizer.no_truncation()
+    found = []
+    for encoding in encodings:
+        ids, special = list(encoding.ids), list(encoding.special_tokens_mask)
+        segments = None if seconds is None else list(encoding.type_ids)
+        if not ids:
+            ids, special, segments = [backbone.padding_id], [1], None if segments is None else [0]
+        found.append(Tokens(ids, special, segments, bool(encoding.overflowing)))
+    return found
+
+
+def padded(texts: Sequence[Tokens], padding_id: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, mask and segments, int64 (B, T) each."""
+    t = max(len(text.ids) for text in texts)
+    ids = torch.full((len(texts), t), padding_id)
+    mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
+    for i, text in enumerate(texts):
+        ids[i, : len(text.ids)] = torch.tensor(text.ids)
+        mask[i, : len(text.ids)] = 1
+        if text.segments is not None:
+            segments[i, : len(text.ids)] = torch.tensor(text.segments)
+    return ids, mask, segments
 
 
 @dataclass(frozen=True)
 class Examples:
-    """N texts or pairs with their labels; a dataset of the plain ``Trainer``.
+    """N examples, a dataset of the plain ``Trainer``: example i is a list of row numbers.
 
     Parameters
     ----------
     first : list of Tokens
-        The texts, or both texts of each pair in one.
+        The text of each row, or both texts of a pair in one.
     second : list of Tokens or None
-        The second texts, where two are read apart.
+        The second texts, where both are read apart.
     labels : list
-        Numbers of classes, or numbers.
-    units : list of lists of int
-        What comes together: each example alone, or all pairs of one query.
+        Of each row: the number of its class, or a number.
+    groups : list of lists of int
+        Rows of each example: one row, or all pairs of one query.
     """
 
     first: list[Tokens]
     second: list[Tokens] | None
     labels: list[Any]
-    units: list[list[int]]
+    groups: list[list[int]]
 
     def __len__(self) -> int:
-        return len(self.units)
+        return len(self.groups)
 
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        rows = self.units[i]
-        longest = max((self.first[row].ids for row in rows), key=len)
-        return {"rows": rows, "input_ids": longest}  # the ids: by length they are put together
+    def __getitem__(self, i: int) -> list[int]:
+        return self.groups[i]
 
     @cached_property
-    def grouped(self) -> bool:
-        """Whether pairs come by their queries."""
-        return any(len(unit) > 1 for unit in self.units)
+    def are_lists(self) -> bool:
+        """Whether an example has several pairs, of one query."""
+        return any(len(group) > 1 for group in self.groups)
 
-    def part(self, units: Sequence[int]) -> Examples:
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each example's longest text."""
+        return [max(len(self.first[row].ids) for row in group) for group in self.groups]
+
+    def part(self, chosen: Sequence[int]) -> Examples:
         """Some of them."""
-        return Examples(self.first, self.second, self.labels, [self.units[i] for i in units])
+        return replace(self, groups=[self.groups[i] for i in chosen])
 
     def texts(self) -> list[Tokens]:
         """All that the backbone will read."""
-        rows = [row for unit in self.units for row in unit]
+        rows = [row for group in self.groups for row in group]
         seconds = [] if self.second is None else [self.second[row] for row in rows]
         return [self.first[row] for row in rows] + seconds
 
@@ -66,10 +120,11 @@ class Reader(Protocol):
     """Gives the outputs of a frozen backbone."""
 
     def read(self, texts: Sequence[Tokens]) -> BackboneOutputs:
-        """Of B texts, padded."""
+        """The outputs for B texts, padded."""
         ...
 
 
+@dataclass(frozen=True)
 class Collate:
     """Makes batches: outputs of the frozen backbone, or ids for one that is trained.
 
@@ -77,41 +132,42 @@ class Collate:
     ----------
     examples : Examples
     task : str
-    source : OutputCache, or what reads like one, or None
+    source : OutputCache or None
         None: ids.
     padding_id : int
     """
 
-    def __init__(
-        self, examples: Examples, task: str, source: Reader | None, padding_id: int
-    ) -> None:
-        self.examples, self.task, self.source = examples, task, source
-        self.padding_id = padding_id
+    examples: Examples
+    task: str
+    source: Reader | None
+    padding_id: int = 0
 
-    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """A batch for ``Ladder.forward``."""
+    def __call__(self, items: Sequence[list[int]]) -> dict[str, Any]:
+        """A batch for ``Ladder.forward``, of the rows of some examples."""
         examples = self.examples
-        rows = [row for item in items for row in item["rows"]]
+        rows = [row for group in items for row in group]
         batch: dict[str, Any] = {"labels": self._labels(rows)}
-        if examples.grouped:
-            numbers = [n for n, item in enumerate(items) for _ in item["rows"]]
+        if examples.are_lists:
+            numbers = [n for n, group in enumerate(items) for _ in group]
             batch["groups"] = torch.tensor(numbers)
-        batch |= self._texts([examples.first[row] for row in rows], "")
-        if examples.second is not None:
-            batch |= self._texts([examples.second[row] for row in rows], "second_")
+        for name, texts in (("first", examples.first), ("second", examples.second)):
+            if texts is None:
+                continue
+            chosen = [texts[row] for row in rows]
+            if self.source is not None:
+                batch[name] = self.source.read(chosen)._asdict()  # a dict: the Trainer moves it
+            else:
+                prefix = "" if name == "first" else "second_"
+                batch |= {prefix + key: value for key, value in self._ids(chosen).items()}
         return batch
 
-    def _texts(self, texts: list[Tokens], name: str) -> dict[str, Any]:
-        if self.source is not None:
-            return {name.rstrip("_") or "first": self.source.read(texts)._asdict()}
+    def _ids(self, texts: list[Tokens]) -> dict[str, Tensor]:
         ids, mask, segments = padded(texts, self.padding_id)
         special = torch.ones_like(ids)
         for i, text in enumerate(texts):
             special[i, : len(text.ids)] = torch.tensor(text.special)
         found = {"input_ids": ids, "attention_mask": mask, "special_tokens_mask": special}
-        if texts[0].segments is not None:
-            found["token_type_ids"] = segments
-        return {name + key: value for key, value in found.items()}
+        return found if texts[0].segments is None else {**found, "token_type_ids": segments}
 
     def _labels(self, rows: list[int]) -> Tensor:
         labels = [self.examples.labels[row] for row in rows]

@@ -6,14 +6,22 @@ classes.
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialised
+from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
-from shoestring.errors import ParameterError
+from shoestring.artifacts import Artifact
+from shoestring.errors import IntegrityError, ParameterError
+from shoestring.models.adapter import Adapter
 from shoestring.models.frozen import (
     BackboneOutputs,
     FrozenBackbone,
@@ -23,14 +31,15 @@ from shoestring.models.frozen import (
     left_first,
     moved,
 )
-from shoestring.tune import artifact
-from shoestring.tune.config import LadderConfig
+from shoestring.models.layer_layout import layers_of
+from shoestring.models.model_files import weights_digest
+from shoestring.tune.config import ADAPTER, INSIDE, LADDER, SIDE, LadderConfig
 from shoestring.tune.heads import LateHead, PairHead, TextHead, pooled, similarities
+from shoestring.tune.ladder_layers import DownProjections
 from shoestring.tune.losses import loss_of
-from shoestring.tune.narrow import few_heads, layers_of, side_network
-from shoestring.tune.side import Rungs
+from shoestring.tune.side_network import side_network
 
-_ENTERING: ContextVar[list[Tensor]] = ContextVar("entering")  # lowered outputs, one a block
+_LOWERED: ContextVar[Tensor] = ContextVar("lowered")  # (K - 1, B, T, d), of the climb in hand
 
 
 class Ladder(nn.Module):  # type: ignore[misc]
@@ -66,27 +75,27 @@ class Ladder(nn.Module):  # type: ignore[misc]
             torch.manual_seed(config.seed)
             self.side: Any = None
             if with_side:
-                cut = config.init == "fisher"  # out of the backbone's heads, each of its own
                 with backbone.narrowing():
-                    n_heads = None if cut else few_heads(backbone.config, config.reduction)
-                    self.side = side_network(
-                        backbone.config, config.reduction, self.layers, n_heads
-                    )
-                self.rungs = Rungs(len(self.layers) + 1, backbone.width, d, config.variant)
+                    self.side = side_network(backbone.config, config.reduction, self.layers)
+                self.down = DownProjections(len(self.layers) + 1, backbone.width, d)
                 self.segments = nn.Parameter(torch.zeros(2, d)) if self._reads_two else None
             self.head = self._new_head(backbone.width, d if with_side else None)
             self.dropout = nn.Dropout(config.dropout)
         if self.side is not None:
-            for k, layer in enumerate(layers_of(self.side)):
-                layer.register_forward_pre_hook(_Mixer(self, k), with_kwargs=True)
+            for k, block in enumerate(layers_of(self.side)):
+                block.register_forward_pre_hook(partial(self._mix_in, k), with_kwargs=True)
             self._try(d)
 
     @classmethod
     def from_backbone(
-        cls, backbone: Any = None, config: LadderConfig | None = None, *, dtype: str = "auto",
+        cls,
+        backbone: Any = None,
+        config: LadderConfig | None = None,
+        *,
+        dtype: str = "auto",
         with_side: bool = True,
-    ) -> Self:  # fmt: skip
-        """Set a ladder beside a backbone.
+    ) -> Self:
+        """Make a new ladder beside a backbone.
 
         Parameters
         ----------
@@ -109,11 +118,19 @@ class Ladder(nn.Module):  # type: ignore[misc]
 
     # ---- reading ----
 
-    def read(self, ids: Tensor, mask: Tensor, special: Tensor | None = None) -> BackboneOutputs:
-        """What the backbone makes of texts (B, T); nothing is recorded for gradients."""
+    def read(
+        self,
+        ids: Tensor,
+        mask: Tensor | None = None,
+        special: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> BackboneOutputs:
+        """The backbone's outputs for texts (B, T); nothing is recorded for gradients."""
         backbone: FrozenBackbone = self.backbone
-        ids, mask = ids.to(backbone.device), mask.to(backbone.device)
-        outputs = backbone.outputs(ids, mask, self.layers)
+        ids = ids.to(backbone.device)
+        mask = torch.ones_like(ids) if mask is None else mask.to(backbone.device)
+        segments = None if segments is None else segments.to(backbone.device)
+        outputs = backbone.outputs(ids, mask, self.layers, segments)
         return BackboneOutputs(outputs, mask.bool(), content_of(mask, special))
 
     def forward(
@@ -125,7 +142,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         second_special_tokens_mask: Tensor | None = None,
         second: BackboneOutputs | dict[str, Tensor] | None = None, groups: Tensor | None = None,
     ) -> dict[str, Tensor]:  # fmt: skip
-        """Answer, and say how wrong it was.
+        """Compute logits, and the loss where labels are given.
 
         Parameters
         ----------
@@ -134,11 +151,11 @@ class Ladder(nn.Module):  # type: ignore[misc]
         labels : tensor (B,) or (B, T), optional
             Classes, numbers, or classes of tokens with -100 where there is none.
         second_input_ids, ... : int64 tensors (B, T), optional
-            The second texts, where two are read apart.
+            The second texts, where both are read apart.
         first, second : BackboneOutputs, or its fields as a dict, optional
-            Texts as the backbone has read them, instead of their ids.
+            The backbone's outputs for the texts, instead of their ids.
         groups : int64 tensor (B,), optional
-            For scores: pairs of one query, of which the right ones are to come first.
+            For scores: the number of each pair's query, whose pairs are ranked together.
 
         Returns
         -------
@@ -149,12 +166,9 @@ class Ladder(nn.Module):  # type: ignore[misc]
         if first is None:
             if input_ids is None:
                 raise _without("input_ids", "or first: texts to answer about")
-            mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-            first = self._read_first(input_ids, mask, special_tokens_mask, token_type_ids)
+            first = self.read(input_ids, attention_mask, special_tokens_mask, token_type_ids)
         if second is None and second_input_ids is not None:
-            mask = torch.ones_like(second_input_ids)
-            mask = mask if second_attention_mask is None else second_attention_mask
-            second = self.read(second_input_ids, mask, second_special_tokens_mask)
+            second = self.read(second_input_ids, second_attention_mask, second_special_tokens_mask)
         if second is None and isinstance(self.head, PairHead | LateHead):
             raise _without("second_input_ids", "or second: the second texts, read apart")
         logits = self._answer(first, second)
@@ -164,16 +178,6 @@ class Ladder(nn.Module):  # type: ignore[misc]
             return {"logits": logits}
         loss = loss_of(self.settings.task, logits, labels.to(logits.device), groups)
         return {"loss": loss, "logits": logits}
-
-    def _read_first(
-        self, ids: Tensor, mask: Tensor, special: Tensor | None, segments: Tensor | None
-    ) -> BackboneOutputs:
-        if segments is None:
-            return self.read(ids, mask, special)
-        backbone: FrozenBackbone = self.backbone
-        ids, mask, segments = (x.to(backbone.device) for x in (ids, mask, segments))
-        outputs = backbone.outputs(ids, mask, self.layers, segments)
-        return BackboneOutputs(outputs, mask.bool(), content_of(mask, special))
 
     def _answer(self, first: BackboneOutputs, second: BackboneOutputs | None) -> Tensor:
         pooling = self.settings.pooling
@@ -202,10 +206,10 @@ class Ladder(nn.Module):  # type: ignore[misc]
         """The side network's last states (B, T, d); None without one."""
         if self.side is None:
             return None
-        return self._climb(self.rungs.down(read.outputs, read.mask), read.mask)
+        return self._climb(self.down(read.outputs, read.mask), read.mask)
 
     def late_vectors(self, read: BackboneOutputs) -> tuple[Tensor, Tensor]:
-        """Of a late ladder: vectors (B, T, D) that are compared, logits of what they weigh."""
+        """Of a late ladder: token vectors (B, T, D) to compare, logits of their weights (B, T)."""
         found: tuple[Tensor, Tensor] = self.head.vectors(read.last, self.side_states(read))
         return found
 
@@ -214,7 +218,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
     ) -> tuple[Tensor, Tensor]:
         """States (B, T_a + T_b, d) of both texts, read together, and their mask."""
         assert self.segments is not None
-        lowered = [self.rungs.down(text.outputs, text.mask) for text in (first, second)]
+        lowered = [self.down(text.outputs, text.mask) for text in (first, second)]
         starts = [text[:1] + segment for text, segment in zip(lowered, self.segments, strict=True)]
         together = torch.cat(
             [torch.cat(starts, dim=2), torch.cat([text[1:] for text in lowered], dim=2)]
@@ -229,17 +233,27 @@ class Ladder(nn.Module):  # type: ignore[misc]
         order = left_first(mask)
         if order is not None:
             lowered, mask = moved(lowered, order), mask.gather(1, order)
-        token = _ENTERING.set(list(lowered[1:]))
+        token = _LOWERED.set(lowered[1:])
         try:
             found = self.side(inputs_embeds=self.dropout(lowered[0]), attention_mask=mask.long())
         finally:
-            _ENTERING.reset(token)
+            _LOWERED.reset(token)
         states: Tensor = self.dropout(found.last_hidden_state)
         return states if order is None else moved(states[None], order.argsort(1))[0]
 
+    def _mix_in(
+        self, k: int, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A hook before block k, whatever its family calls its input."""
+        lowered = _LOWERED.get()[k]
+        if args:
+            return (self.down.mixed(k, args[0], lowered), *args[1:]), kwargs
+        state = self.down.mixed(k, kwargs["hidden_states"], lowered)
+        return args, {**kwargs, "hidden_states": state}
+
     @torch.no_grad()
     def _try(self, width: int) -> None:
-        """Climb once, so that a family which cannot be made narrow is refused before it costs."""
+        """Run the side network once, to refuse a family that cannot be made narrow early."""
         lowered = torch.zeros((len(self.layers) + 1, 1, 2, width))
         with self.backbone.narrowing():
             self.eval()._climb(lowered, torch.ones((1, 2), dtype=torch.bool))
@@ -284,7 +298,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         ParameterError, StorageError
             If the backbone has no folder; if the folder holds other files or cannot be written.
         """
-        artifact.save(Path(folder), self)
+        save_ladder(Path(folder), self)
 
     @classmethod
     def from_pretrained(
@@ -296,7 +310,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         ----------
         folder : str or Path
         backbone : optional
-            Where the backbone is now, if it has moved.
+            The backbone's folder, if it has moved.
         dtype : {"auto", "float32", "bfloat16"}
             That the backbone computes in.
 
@@ -304,26 +318,97 @@ class Ladder(nn.Module):  # type: ignore[misc]
         ------
         ParameterError, FormatError, IntegrityError
             If there is no ladder; if it is of another version; if a file is damaged; if the
-            backbone is another than it was trained on.
+            backbone is not the one that it was trained on.
         """
-        return artifact.load(cls, Path(folder), backbone, dtype)
+        missing = ParameterError.of(
+            *("folder", "Ladder.from_pretrained", "a folder that Ladder.save_pretrained wrote"),
+            *(str(folder), "There is no config.json in it."),
+        )
+        artifact = LADDER.read(Path(folder), missing)
+        with artifact.decoding():
+            with_side = bool(artifact.config["with_side"])
+            config = LadderConfig.from_dict(artifact.config["ladder"])
+        ladder = cls(config, _backbone_of(artifact, backbone, dtype), with_side)
+        weights = artifact.data(SIDE)
+        try:
+            ladder.load_state_dict(deserialised(weights))
+        except (SafetensorError, RuntimeError) as error:
+            raise artifact.damaged(artifact.path(SIDE).name, str(error).splitlines()[0]) from error
+        ladder.eval()
+        return ladder
+
+
+def save_ladder(
+    folder: Path,
+    ladder: Ladder,
+    write: Callable[[Path], object] | None = None,
+    kind: str = INSIDE,
+) -> None:
+    """Save a ladder, and what was trained of the backbone.
+
+    Parameters
+    ----------
+    folder : Path
+    ladder : Ladder
+    write : callable, optional
+        Writes what was trained of the backbone into a folder.
+    kind : {"backbone", "adapter"}
+        Whether that is all of it or a LoRA adapter.
+
+    Raises
+    ------
+    ParameterError, StorageError
+        As :meth:`Ladder.save_pretrained`.
+    """
+    backbone: FrozenBackbone = ladder.backbone
+    if not backbone.name:
+        raise ParameterError(
+            "The backbone of this ladder was given as a model, so that it could not be found "
+            "again. Save it with its tokenizer, and make the ladder from that folder."
+        )
+    if write is None and backbone.adapter is not None:
+        write, kind = partial(shutil.copytree, backbone.adapter.folder), ADAPTER
+    check_is_outside(folder, backbone)
+    weights = {name: w.detach().cpu().contiguous() for name, w in ladder.state_dict().items()}
+    with LADDER.saving(folder) as writer:
+        config: dict[str, Any] = {"backbone": backbone.name, "backbone_digest": backbone.own_digest}
+        if write is None:
+            config["values_digest"] = backbone.values_digest
+        else:
+            inside = writer.library(kind, write)
+            if kind == INSIDE:
+                config = {"backbone": inside.name, "backbone_digest": weights_digest(inside)}
+        writer.data(SIDE, serialised(weights))
+        writer.config |= {**config, "with_side": ladder.side is not None}
+        writer.config["ladder"] = ladder.settings.to_dict()
+
+
+def check_is_outside(folder: Path, backbone: FrozenBackbone) -> None:
+    """Refuse to replace a folder with the backbone inside: saving would delete it."""
+    if backbone.folder is not None and backbone.folder.resolve().is_relative_to(folder.resolve()):
+        want, got = f"outside of {folder}, which is replaced", str(backbone.folder)
+        raise ParameterError.of("backbone", LADDER.owner, want, got, "Choose another folder.")
+
+
+def _backbone_of(artifact: Artifact, backbone: Any, dtype: str) -> FrozenBackbone:
+    """Load the backbone of a saved ladder; IntegrityError if it is another one."""
+    with artifact.decoding():
+        name, of = str(artifact.config["backbone"]), artifact.config["backbone_digest"]
+    if backbone is None:
+        backbone = artifact.path(INSIDE) if INSIDE in artifact else name
+    adapter = Adapter.load(artifact.path(ADAPTER)) if ADAPTER in artifact else None
+    frozen = FrozenBackbone.load(backbone, dtype, adapter)
+    is_now = frozen.own_digest
+    if frozen.folder is None:  # a model that was given
+        of, is_now = artifact.config.get("values_digest"), frozen.values_digest
+    if of not in (None, is_now):
+        raise IntegrityError(
+            f"The ladder in {artifact.folder} was trained on the backbone {of}; "
+            f"{frozen.folder or 'the model that was given'} is {is_now}. Name the folder of the "
+            "first one: Ladder.from_pretrained(folder, backbone=...)."
+        )
+    return frozen
 
 
 def _without(name: str, more: str) -> ParameterError:
     return ParameterError.of(name, "Ladder.forward", f"given, {more}", None)
-
-
-class _Mixer:
-    """The rung before block k."""
-
-    def __init__(self, ladder: Ladder, k: int) -> None:
-        self.ladder, self.k = ladder, k
-
-    def __call__(
-        self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        ladder, lowered = self.ladder, _ENTERING.get()[self.k]
-        if args:
-            return (ladder.rungs.mixed(self.k, args[0], lowered), *args[1:]), kwargs
-        state = ladder.rungs.mixed(self.k, kwargs["hidden_states"], lowered)
-        return args, {**kwargs, "hidden_states": state}

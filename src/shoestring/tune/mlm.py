@@ -49,10 +49,9 @@ from shoestring.models.frozen import MINILM, multiplies_bfloat16
 from shoestring.models.model_files import read_model_config, weights_digest
 from shoestring.text.corpus import Corpus
 from shoestring.text.documents import text_files
-from shoestring.tune import budget
-from shoestring.tune.measures import Memory, folder_bytes, trained_parameters
+from shoestring.tune.metrics import Memory, folder_bytes, trained_parameters
 from shoestring.tune.mlm_data import Blocks, MaskingCollator, map_ids, sample_texts, write_ids
-from shoestring.tune.training import Measure, TrainSettings, fit
+from shoestring.tune.trainer import Measure, TrainSettings, fit
 from shoestring.tune.wordpiece import SPECIAL, n_ids, special_ids, train_tokenizer
 
 HELD_OUT, MAX_HELD_OUT = 0.01, 200  # blocks
@@ -346,19 +345,15 @@ def _frequencies(blocks: Blocks, tokenizer: Tokenizer, special: dict[str, int]) 
     return {"unknown_share": round(unknown, 6), "frequency_loss": round(-float(p @ np.log(p)), 5)}
 
 
-class _Keeping(TrainerCallback):  # type: ignore[misc]
-    """New masks in every epoch; each checkpoint is noted in the run folder."""
+class _NewMasks(TrainerCallback):  # type: ignore[misc]
+    """Draws new masks at the start of every epoch."""
 
-    def __init__(self, collator: MaskingCollator, run: RunFolder, clock: Clock) -> None:
-        self.collator, self.run, self.clock = collator, run, clock
+    def __init__(self, collator: MaskingCollator) -> None:
+        self.collator = collator
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Tell the epoch, which is a fraction when training continues within one."""
         self.collator.epoch = int((state.epoch or 0) + 1e-6)
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """From here on the run can be resumed."""
-        self.run.keep(self.clock)
 
 
 def _train(
@@ -374,17 +369,12 @@ def _train(
     times = np.arange(-(-MIN_MASKINGS // n_held_out))
     eval_data = np.add.outer(times * len(blocks), held_out).ravel().tolist()
     collator = MaskingCollator(blocks, tokenizer, held_out.tolist(), settings.seed)
-    timer = budget.Clock(None if clock.left_s > 1e9 else clock.seconds / 60, clock.used_s)
-    timer.phases, timer.trained_from_s = clock.phases, 0.0 if run.progress else None
     measure = Measure("masked_loss", False, held_out_figures)
-    try:
-        fitted = fit(
-            model, data, eval_data, collator, settings, timer, run.path, measure, by_length=False,
-            callbacks=[_Keeping(collator, run, clock)], progress=progress,
-        )  # fmt: skip
-    except ParameterError:  # it diverged
-        run.restart()
-        raise
+    fitted = fit(
+        *(model, data, eval_data, collator, settings, clock, run, measure),
+        callbacks=[_NewMasks(collator)],
+        progress=progress,
+    )
     tokens_in_step = min(settings.batch_size, len(data)) * blocks.length
     return {
         "train_blocks": len(data),

@@ -8,13 +8,16 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import torch
+from benchmarks.tune import fisher_init
+from benchmarks.tune.fisher_init import all_heads, importances, pruned, tuned
 from torch import nn
 from torch.nn import functional
 
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.models.frozen import FrozenBackbone
-from shoestring.tune.narrow import layers_of, side_network
-from shoestring.tune.pruning import importances, pruned
+from shoestring.models.layer_layout import layers_of
+from shoestring.tune.job import Job
+from shoestring.tune.side_network import side_network
 
 WIDTH, HEADS, HEAD_SIZE, FEED_FORWARD, REDUCTION = 64, 4, 16, 128, 4
 ROTARY = ("modernbert", "llama", "qwen2")
@@ -74,7 +77,8 @@ def make_model(tiny_model):
 
 
 def side_of(model, layers=(0, 2)):
-    return side_network(model.config, REDUCTION, layers).eval()
+    with all_heads():
+        return side_network(model.config, REDUCTION, layers).eval()
 
 
 def neurons_of(model):
@@ -178,7 +182,7 @@ def test_important_channels_are_kept_and_no_others(family, make_model):
 @pytest.fixture
 def blocks_of_positions(make_model, monkeypatch):
     """A function: side blocks of positions, by random importances, with some rows favoured."""
-    monkeypatch.setattr("shoestring.tune.pruning._gain", lambda *_: 1.0)
+    monkeypatch.setattr(fisher_init, "_gain", lambda *_: 1.0)
 
     def blocks(family, favoured=()):
         torch.manual_seed(5)
@@ -241,7 +245,7 @@ def test_channels_that_are_turned_together_stay_together(family, blocks_of_posit
 
 
 def test_pairs_of_shared_heads_are_those_of_the_largest_sum(make_model, monkeypatch):
-    monkeypatch.setattr("shoestring.tune.pruning._gain", lambda *_: 1.0)
+    monkeypatch.setattr(fisher_init, "_gain", lambda *_: 1.0)
     torch.manual_seed(6)
     model = make_model("llama")
     hold_positions(model)
@@ -494,3 +498,15 @@ def test_a_loss_that_is_not_finite_or_no_sample_is_refused(make_model):
         importances(backbone, lambda model, i: loss_of(model, i) * float("nan"), 2)
     with pytest.raises(ParameterError, match="'n_samples' parameter of importances"):
         importances(backbone, loss_of, 0)
+
+
+def test_a_ladder_that_starts_so_is_trained_and_has_the_backbones_heads(
+    saved, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SHOESTRING_OUTPUTS", str(tmp_path / "cache"))
+    monkeypatch.setattr(fisher_init, "HEAD_STEPS", 2)
+    lines = [f"{word} file,{label}" for word, label in (("open", "io"), ("sort", "lists"))] * 6
+    (tmp_path / "t.csv").write_text("\n".join(["text,label", *lines]))
+    job = Job.of("ladder", str(saved("bert")), epochs=1, batch_size=4)
+    model, report = tuned(job, tmp_path / "t.csv", {"text": "text", "label": "label"})
+    assert (model.side.config.num_attention_heads, report["steps"]) == (2, 3)

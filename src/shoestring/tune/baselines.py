@@ -9,7 +9,7 @@ import copy
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from shoestring.errors import MissingExtraError, ParameterError
 from shoestring.models.backbone import quiet_loading
 from shoestring.models.frozen import BackboneOutputs, FrozenBackbone, read_with_gradients
-from shoestring.tune import artifact
-from shoestring.tune.config import LadderConfig
-from shoestring.tune.ladder import Ladder
+from shoestring.tune.config import ADAPTER, INSIDE, LadderConfig
+from shoestring.tune.ladder import Ladder, save_ladder
 
-METHODS = ("ladder", "head", "lora", "full")
-LEARNING_RATES = {"ladder": 1e-3, "head": 3e-3, "lora": 1e-3, "full": 1e-4}
+LEARNING_RATES = {"ladder": 1e-3, "head": 3e-3, "lora": 1e-3, "full": 1e-4}  # by method
+BACKPROPAGATED = ("lora", "full")
 LORA_RANK = 8
+TOKENIZER_FILES = "*token*.json", "vocab.*", "merges.txt", "sentence_bert_config.json"
 
 
-class Backpropagated(nn.Module):  # type: ignore[misc]
+class FineTuned(nn.Module):  # type: ignore[misc]
     """A backbone that is trained, whole or through LoRA, with the head of a ladder without a side.
 
     Parameters
@@ -42,34 +42,43 @@ class Backpropagated(nn.Module):  # type: ignore[misc]
         self, backbone: FrozenBackbone, config: LadderConfig, lora_rank: int | None
     ) -> None:
         super().__init__()
+        if lora_rank is not None and backbone.adapter is not None:
+            want, got = "a model without an adapter", str(backbone.adapter.folder)
+            hint = "Merge it with peft and save the model."
+            raise ParameterError.of("backbone", "--method lora", want, got, hint)
         self.backbone = backbone
         self.model = copy.deepcopy(backbone.model).float().requires_grad_(lora_rank is None)
         if getattr(self.model, "pooler", None) is not None:
-            self.model.pooler = None  # trained by nothing here
+            self.model.pooler = None  # gets no gradient here
         if lora_rank is not None:
             self.model = _with_lora(self.model, lora_rank)
         self.ladder = Ladder(config, backbone, with_side=False)
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None, *,
-        special_tokens_mask: Tensor | None = None, token_type_ids: Tensor | None = None,
-        second_input_ids: Tensor | None = None, second_attention_mask: Tensor | None = None,
-        second_special_tokens_mask: Tensor | None = None, groups: Tensor | None = None,
-    ) -> dict[str, Tensor]:  # fmt: skip
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor | None = None,
+        *,
+        special_tokens_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        second_input_ids: Tensor | None = None,
+        second_attention_mask: Tensor | None = None,
+        second_special_tokens_mask: Tensor | None = None,
+        groups: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """As :meth:`Ladder.forward`, with gradients through the backbone."""
         first = self._read(input_ids, attention_mask, special_tokens_mask, token_type_ids)
         second = None
         if second_input_ids is not None and second_attention_mask is not None:
-            second = self._read(
-                second_input_ids, second_attention_mask, second_special_tokens_mask, None
-            )
+            second = self._read(second_input_ids, second_attention_mask, second_special_tokens_mask)
         found: dict[str, Tensor] = self.ladder(
             labels=labels, first=first, second=second, groups=groups
         )
         return found
 
     def _read(
-        self, ids: Tensor, mask: Tensor, special: Tensor | None, segments: Tensor | None
+        self, ids: Tensor, mask: Tensor, special: Tensor | None, segments: Tensor | None = None
     ) -> BackboneOutputs:
         knows = self.backbone.knows_segments
         return read_with_gradients(self.model, knows, ids, mask, special, segments)
@@ -85,11 +94,10 @@ class Backpropagated(nn.Module):  # type: ignore[misc]
         ParameterError, StorageError
             As :meth:`Ladder.save_pretrained`.
         """
-        lora = hasattr(self.model, "peft_config")
-        write = self._write_adapter if lora else self._write_backbone
-        artifact.save(
-            Path(folder), self.ladder, write, artifact.ADAPTER if lora else artifact.INSIDE
-        )
+        if hasattr(self.model, "peft_config"):
+            save_ladder(Path(folder), self.ladder, self._write_adapter, ADAPTER)
+        else:
+            save_ladder(Path(folder), self.ladder, self._write_backbone, INSIDE)
 
     def _write_adapter(self, folder: Path) -> None:
         for config in self.model.peft_config.values():
@@ -102,22 +110,14 @@ class Backpropagated(nn.Module):  # type: ignore[misc]
         assert source is not None
         with quiet_loading():
             self.model.save_pretrained(folder)
-        for pattern in ("*token*.json", "vocab.*", "merges.txt", "sentence_bert_config.json"):
+        for pattern in TOKENIZER_FILES:
             for file in source.glob(pattern):
                 shutil.copy(file, folder / file.name)
 
-    @classmethod
-    def made(cls, method: str, backbone: FrozenBackbone, config: LadderConfig) -> Self:
-        """By "lora" or "full"."""
-        if method == "lora" and backbone.adapter is not None:
-            raise ParameterError.of(
-                "backbone", "--method lora", "a model without an adapter",
-                str(backbone.adapter.folder), "Merge it with peft and save the model.",
-            )  # fmt: skip
-        return cls(backbone, config, LORA_RANK if method == "lora" else None)
 
-
-def make_model(method: str, backbone: Any, config: LadderConfig, dtype: str = "auto") -> Any:
+def make_model(
+    method: str, backbone: Any, config: LadderConfig, dtype: str = "auto"
+) -> Ladder | FineTuned:
     """A model to be trained.
 
     Parameters
@@ -127,18 +127,23 @@ def make_model(method: str, backbone: Any, config: LadderConfig, dtype: str = "a
     config : LadderConfig
     dtype : {"auto", "float32", "bfloat16"}
         That a frozen backbone computes in.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such method.
     """
-    if method not in METHODS:
-        raise ParameterError.of("method", "tune", " or ".join(map(repr, METHODS)), method)
-    if method in ("lora", "full"):
-        return Backpropagated.made(method, FrozenBackbone.load(backbone, "float32"), config)
+    if method not in LEARNING_RATES:
+        raise ParameterError.of("method", "tune", " or ".join(map(repr, LEARNING_RATES)), method)
+    if method in BACKPROPAGATED:
+        frozen = FrozenBackbone.load(backbone, "float32")
+        return FineTuned(frozen, config, LORA_RANK if method == "lora" else None)
     return Ladder(config, FrozenBackbone.load(backbone, dtype), with_side=method == "ladder")
 
 
-def ladder_of(model: Any) -> Ladder:
+def ladder_of(model: Ladder | FineTuned) -> Ladder:
     """The ladder, or the head, of a model."""
-    found: Ladder = model if isinstance(model, Ladder) else model.ladder
-    return found
+    return model if isinstance(model, Ladder) else model.ladder
 
 
 def _with_lora(model: Any, rank: int) -> Any:
@@ -146,12 +151,14 @@ def _with_lora(model: Any, rank: int) -> Any:
         raise MissingExtraError("peft", extra="tune", purpose="--method lora")
     from peft import LoraConfig, get_peft_model
 
-    projections = attention_inputs(model)
     transposed = any(type(module).__name__ == "Conv1D" for module in model.modules())
     config = LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules=projections, lora_dropout=0.0,
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules=attention_inputs(model),
+        lora_dropout=0.0,
         fan_in_fan_out=transposed,
-    )  # fmt: skip
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return get_peft_model(model, config)
@@ -163,8 +170,7 @@ def attention_inputs(model: Any) -> list[str]:
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     found = sorted(names.intersection(ends))
     if not found:
-        raise ParameterError.of(
-            "backbone", "--method lora", f"a model with projections called one of {ends}",
-            type(model).__name__, "Use --method ladder, which knows layers by their outputs.",
-        )  # fmt: skip
+        want = f"a model with projections called one of {ends}"
+        hint = "Use --method ladder, which needs no names of projections."
+        raise ParameterError.of("backbone", "--method lora", want, type(model).__name__, hint)
     return found

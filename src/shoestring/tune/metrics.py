@@ -1,4 +1,4 @@
-"""How good answers are, and what a training step costs in memory."""
+"""Quality of answers, and the memory that a training step takes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-BEST = {"classify": "accuracy", "regress": "spearman", "score": "average_precision"}
-BEST |= {"tokens": "accuracy"}
-NAMES = {
-    "classify": ("accuracy", "macro_f1"), "tokens": ("accuracy", "macro_f1"),
-    "regress": ("spearman", "pearson"), "score": ("average_precision", "auc", "accuracy"),
-}  # fmt: skip
+NAMES = {  # figures of each task; the best epoch is chosen by the first
+    "classify": ("accuracy", "macro_f1"),
+    "tokens": ("accuracy", "macro_f1"),
+    "regress": ("spearman", "pearson"),
+    "score": ("average_precision", "auc", "accuracy"),
+}
 SAMPLED_EVERY_S = 0.02
-MIB = 2**20
 
 
 def quality(task: str, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
-    """Figures of a task, each higher where answers are better; NaN for what cannot be told.
+    """Figures of a task, higher is better; NaN for what the labels cannot tell.
 
     Parameters
     ----------

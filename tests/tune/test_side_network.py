@@ -7,9 +7,10 @@ import torch
 import transformers
 
 from shoestring.errors import ParameterError
+from shoestring.models.layer_layout import layers_of
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.ladder import Ladder
-from shoestring.tune.narrow import DROPOUTS, few_heads, layers_of, narrowed, side_network
+from shoestring.tune.side_network import DROPOUTS, few_heads, narrowed, side_network
 
 WIDTH, HEADS, LAYERS, FEED_FORWARD = 32, 2, 3, 48
 DECODERS = ("gpt2", "llama", "qwen2")
@@ -39,7 +40,7 @@ def test_the_side_network_is_of_the_same_class_and_a_quarter_as_wide(family, tin
     side = side_network(config, 4, (0, 1, 2))
     assert type(side) is type(transformers.AutoModel.from_config(config))
     assert side.config.hidden_size == WIDTH // 4
-    assert side.config.num_attention_heads == HEADS
+    assert side.config.num_attention_heads == few_heads(config, 4) == 1  # 8 wide
     states = side(
         inputs_embeds=torch.randn(2, 5, WIDTH // 4), attention_mask=torch.ones(2, 5).long()
     ).last_hidden_state
@@ -47,7 +48,7 @@ def test_the_side_network_is_of_the_same_class_and_a_quarter_as_wide(family, tin
 
 
 def test_every_matrix_of_a_block_is_a_quarter_as_high_and_as_wide(family, tiny_config):
-    config = tiny_config(family)
+    config = tiny_config(family, num_key_value_heads=2)  # as few heads have no fewer key heads
     wide = layers_of(transformers.AutoModel.from_config(config))[0]
     small = layers_of(side_network(config, 4, (0, 1, 2)))[0]
     wide = {name: tuple(p.shape) for name, p in wide.named_parameters()}
@@ -169,7 +170,7 @@ def test_a_backbone_that_reads_its_padding_is_refused_in_one_sentence():
 def test_random_blocks_have_heads_of_at_least_sixteen_numbers(sizes, reduction, expected):
     config = transformers.BertConfig(**sizes)
     assert few_heads(config, reduction) == expected
-    side = side_network(config, reduction, (0, 1), expected)
+    side = side_network(config, reduction, (0, 1))
     assert side.config.num_attention_heads == expected
 
 
@@ -179,14 +180,9 @@ def test_fewer_heads_keep_the_groups_of_keys():
         intermediate_size=64, num_hidden_layers=2, vocab_size=30,
     )  # fmt: skip
     assert few_heads(config, 4) == 4
-    small = narrowed(config, 4, (0, 1), 4)
+    small = narrowed(config, 4, (0, 1))
     assert (small.num_attention_heads, small.num_key_value_heads, small.head_dim) == (4, 2, 16)
-    states = side_network(config, 4, (0, 1), 4).eval()(
+    states = side_network(config, 4, (0, 1)).eval()(
         inputs_embeds=torch.randn(1, 5, 64), attention_mask=torch.ones(1, 5).long()
     )
     assert states.last_hidden_state.shape == (1, 5, 64)
-
-
-def test_a_fisher_start_keeps_the_backbones_heads(make_ladder):
-    assert make_ladder(init="fisher").side.config.num_attention_heads == 2
-    assert make_ladder(init="random").side.config.num_attention_heads == 1

@@ -13,8 +13,7 @@ pytest.importorskip("transformers")
 import torch
 from torch import nn
 
-from shoestring.tune.measures import (
-    BEST,
+from shoestring.tune.metrics import (
     NAMES,
     Memory,
     can_be_told,
@@ -91,11 +90,6 @@ def test_tokens_count_where_they_have_a_class():
     found = quality("tokens", logits, np.array([[1, 0, -100], [-100, 0, -100]]))
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["macro_f1"] == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize("task", BEST)
-def test_the_best_epoch_is_chosen_by_a_figure_of_the_task(task):
-    assert BEST[task] in NAMES[task]
 
 
 def test_figures_are_plain_floats():

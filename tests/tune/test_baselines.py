@@ -12,11 +12,11 @@ import torch
 
 from shoestring.errors import MissingExtraError, ParameterError
 from shoestring.models.frozen import FrozenBackbone
-from shoestring.tune import methods
+from shoestring.tune import baselines
+from shoestring.tune.baselines import attention_inputs, ladder_of, make_model
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.ladder import Ladder
-from shoestring.tune.measures import trained_parameters
-from shoestring.tune.methods import attention_inputs, ladder_of, make_model
+from shoestring.tune.metrics import trained_parameters
 
 D, LAYERS, CLASSES = 32, 3, 3
 OUT = CLASSES * D + CLASSES  # the head's numbers
@@ -90,7 +90,7 @@ def test_all_of_the_backbone_is_trained_and_counted(backbone):
 
 def test_lora_trains_two_thin_matrices_a_projection(backbone, lora):
     model = make_model("lora", backbone(), config())
-    assert trained_parameters(model.model) == LAYERS * 2 * methods.LORA_RANK * (D + D)
+    assert trained_parameters(model.model) == LAYERS * 2 * baselines.LORA_RANK * (D + D)
     names = {name for name, p in model.model.named_parameters() if p.requires_grad}
     assert all("lora_" in name for name in names)
     assert {name.split(".lora_")[0].rpartition(".")[2] for name in names} == {"query", "value"}
@@ -234,6 +234,6 @@ def test_an_unknown_method_is_refused(backbone):
 
 def test_lora_without_peft_prints_the_install_line(backbone, monkeypatch):
     real = importlib.util.find_spec
-    monkeypatch.setattr(methods, "find_spec", lambda name: None if name == "peft" else real(name))
+    monkeypatch.setattr(baselines, "find_spec", lambda name: None if name == "peft" else real(name))
     with pytest.raises(MissingExtraError, match=r"--method lora needs the package 'peft'.*tune"):
         make_model("lora", backbone(), config())

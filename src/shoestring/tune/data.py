@@ -1,0 +1,177 @@
+"""Labelled texts and pairs as examples: their labels as numbers, pairs as lists, the split."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from shoestring.errors import FormatError, ParameterError, ShoestringWarning
+from shoestring.models import unknown_share
+from shoestring.models.backbone import MAX_UNKNOWN
+from shoestring.models.frozen import FrozenBackbone
+from shoestring.text.labelled import Labelled
+from shoestring.tune.config import LadderConfig
+from shoestring.tune.examples import Examples, Tokens, tokenised
+
+HELD_OUT, MOST_HELD_OUT = 0.1, 2_000
+
+
+def label_numbers(
+    config: LadderConfig, column: str, *files: tuple[str, Labelled]
+) -> tuple[LadderConfig, list[Any]]:
+    """Turn the labels of one or two files into numbers.
+
+    Parameters
+    ----------
+    config : LadderConfig
+        Its task says what labels are: names of classes, or numbers.
+    column : str
+        Of the labels.
+    *files : tuple of str and Labelled
+        The name and content of the file to train on, and of the one that is held out.
+
+    Returns
+    -------
+    config : LadderConfig
+        With its classes filled in.
+    labels : list of int or float
+        Of all files.
+
+    Raises
+    ------
+    FormatError, ParameterError
+        If a label is no number, out of range or of an unknown class; if all are the same.
+    """
+    (name, data), *others = files
+    if config.task in ("regress", "score"):
+        parts = [_numbers(config.task, column, *file) for file in files]
+        if min(parts[0]) == max(parts[0]):
+            raise FormatError(
+                f"all labels are {parts[0][0]:g}: there is nothing to learn. Add others.", file=name
+            )
+        return config, [number for part in parts for number in part]
+    classes = sorted(set(data.labels))
+    if len(classes) < 2:
+        raise ParameterError.of("label", "tune", "a column of at least two classes", classes)
+    places = {label: place for place, label in enumerate(classes)}
+    for other_name, other in others:
+        for number, label in enumerate(other.labels, start=1):
+            if label not in places:
+                raise FormatError(
+                    f"record {number} has the held-out label {label!r}, which is not among the "
+                    f"{len(classes)} that are trained on. Add texts of it to {name}, or leave it "
+                    "out.",
+                    file=other_name,
+                )
+    config = replace(config, n_labels=len(classes), labels=tuple(classes))
+    return config, [places[label] for _, part in files for label in part.labels]
+
+
+def _numbers(task: str, column: str, name: str, data: Labelled) -> list[float]:
+    numbers = []
+    for number, label in enumerate(data.labels, start=1):
+        try:
+            numbers.append(float(label))
+        except ValueError:
+            raise FormatError(
+                f"record {number} has {label!r} in the column {column!r}; it must be a number. "
+                "Tune with classify for names.",
+                file=name,
+            ) from None
+        if not np.isfinite(numbers[-1]):
+            raise FormatError(
+                f"record {number} has the label {label}; it must be finite. Correct it.", file=name
+            )
+    if task == "score" and not 0 <= min(numbers) <= max(numbers) <= 1:
+        raise FormatError(
+            f"the column {column!r} has numbers from {min(numbers):g} to {max(numbers):g}; how "
+            "well a pair fits is from 0 to 1. Divide them, or pass --task regress.",
+            file=name,
+        )
+    return numbers
+
+
+def examples_of(
+    data: Labelled, n_train: int, labels: Sequence[Any], backbone: FrozenBackbone,
+    config: LadderConfig,
+) -> Examples:  # fmt: skip
+    """Tokenise texts or pairs; ShoestringWarning for what the backbone cuts or does not know.
+
+    Parameters
+    ----------
+    data : Labelled
+        Training texts first, then those of a file that is held out.
+    n_train : int
+        Number of the former.
+    labels : sequence
+        Numbers.
+    backbone : FrozenBackbone
+    config : LadderConfig
+    """
+    n = config.max_length
+    if data.seconds is not None and config.pairs in ("joint", "none"):
+        first, second = tokenised(backbone, data.texts, data.seconds, n), None
+    else:
+        first = tokenised(backbone, data.texts, None, n)
+        second = None if data.seconds is None else tokenised(backbone, data.seconds, None, n)
+    _warn_of_cut([*first, *(second or [])], n, backbone)
+    share = unknown_share([*data.texts, *(data.seconds or [])], backbone.folder)
+    if share > MAX_UNKNOWN:
+        _warn(
+            f"{backbone.name} does not know {share:.0%} of these texts. Name a backbone that does "
+            "(--backbone FOLDER), or make one from your own texts (shoestring tune mlm)."
+        )
+    # pairs of a query are one example where most queries have right and wrong texts
+    parts = [_queries(data.texts, part) for part in (range(n_train), range(n_train, len(data)))]
+    mixed = [query for query in parts[0] if 0 < sum(labels[row] > 0 for row in query) < len(query)]
+    is_of_lists = config.task == "score" and data.seconds is not None
+    if is_of_lists and sum(map(len, mixed)) > 0.5 * n_train:
+        return Examples(first, second, list(labels), [query for part in parts for query in part])
+    return Examples(first, second, list(labels), [[row] for row in range(len(data))])
+
+
+def _warn_of_cut(texts: Sequence[Tokens], max_length: int, backbone: FrozenBackbone) -> None:
+    cut, n = sum(text.cut for text in texts), min(max_length, backbone.max_length)
+    if cut <= 0.01 * len(texts):
+        return
+    more = "The backbone reads no more."
+    if n < backbone.max_length:
+        more = "Pass a larger --max-length if what tells them apart comes later."
+    _warn(f"{cut:,} of {len(texts):,} texts are longer than {n} tokens and are cut there. {more}")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, ShoestringWarning, stacklevel=4)
+
+
+def _queries(queries: Sequence[str], rows: Sequence[int]) -> list[list[int]]:
+    """Rows of the same first text together."""
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        found.setdefault(queries[row], []).append(row)
+    return list(found.values())
+
+
+def split(
+    examples: Examples, n_train: int, has_held_out: bool, seed: int
+) -> tuple[Examples, Examples]:
+    """Training and held-out examples: those of the second file, or a tenth at random."""
+    n = len(examples)
+    if has_held_out:
+        train = [i for i in range(n) if examples.groups[i][0] < n_train]
+        return examples.part(train), _by_length(examples.part(range(len(train), n)))
+    if n < 2:
+        what = "queries" if examples.are_lists else "examples"
+        raise ParameterError.of("source", "tune", f"a file of at least two {what}", n)
+    order = np.random.default_rng(seed).permutation(n).tolist()
+    n_held_out = max(1, min(MOST_HELD_OUT, int(HELD_OUT * n)))
+    return examples.part(sorted(order[n_held_out:])), _by_length(examples.part(order[:n_held_out]))
+
+
+def _by_length(examples: Examples) -> Examples:
+    """Batches in this order have little padding."""
+    return examples.part(sorted(range(len(examples)), key=examples.lengths.__getitem__))

@@ -1,0 +1,164 @@
+"""A ladder as a classifier with the methods of scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from shoestring.errors import ParameterError
+from shoestring.jobs import Clock, RunFolder
+from shoestring.text.labelled import Labelled
+from shoestring.tune.baselines import make_model
+from shoestring.tune.data import examples_of, split
+from shoestring.tune.job import Job, load, trained
+from shoestring.tune.ladder import Ladder
+from shoestring.tune.predict import Predictor
+
+METHODS = ("ladder", "head")
+
+
+class LadderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier of texts: a side ladder on a frozen backbone.
+
+    Parameters
+    ----------
+    backbone : str
+        "minilm", or the folder of a model.
+    method : {"ladder", "head"}
+        "head": a linear layer on the frozen backbone alone.
+    reduction : int
+        Width of the backbone over that of the ladder.
+    layers : sequence of int, optional
+        Layers of the backbone that have a block beside them, from 0; every third by default.
+    max_length : int
+        Tokens that are read of a text.
+    epochs : float
+        At most; the best epoch on a tenth of the texts, held out at random, is kept.
+    batch_size : int
+    learning_rate : float, optional
+        By default the method's own.
+    seed : int
+
+    Attributes
+    ----------
+    classes_ : ndarray (C,)
+    model_ : Ladder
+        ``model_.save_pretrained(folder)`` saves it for ``shoestring tune predict``.
+    report_ : dict
+        Quality on the texts that were held out, epochs, steps, memory.
+
+    Examples
+    --------
+    >>> model = LadderClassifier().fit(texts, labels, minutes=10)  # doctest: +SKIP
+    >>> model.predict(["where is my card"])  # doctest: +SKIP
+    array(['card_arrival'], dtype='<U12')
+    """
+
+    def __init__(
+        self,
+        backbone: str = "minilm",
+        *,
+        method: str = "ladder",
+        reduction: int = 4,
+        layers: Sequence[int] | None = None,
+        max_length: int = 128,
+        epochs: float = 10.0,
+        batch_size: int = 32,
+        learning_rate: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.method = method
+        self.reduction = reduction
+        self.layers = layers
+        self.max_length = max_length
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.seed = seed
+
+    def fit(
+        self,
+        texts: Sequence[str],
+        labels: ArrayLike,
+        *,
+        minutes: float | None = None,
+        progress: bool = False,
+    ) -> Self:
+        """Train on N texts and their labels.
+
+        Parameters
+        ----------
+        texts : sequence of str (N,)
+        labels : array-like (N,)
+        minutes : float, optional
+            Time limit; outputs, epochs and the falling learning rate end in time.
+        progress : bool
+            Show bars on standard error.
+
+        Raises
+        ------
+        ParameterError, BudgetError
+            If a parameter is out of range, there are fewer than two classes, or the minutes are
+            too few for an epoch.
+        """
+        clock = Clock(minutes)
+        if self.method not in METHODS:
+            want = " or ".join(map(repr, METHODS))
+            raise ParameterError.of("method", "LadderClassifier", want, self.method)
+        options = {**self.get_params(), "backbone": str(self.backbone)}
+        options["layers"] = None if self.layers is None else tuple(self.layers)
+        job = Job.of(**options)
+        texts = checked_texts(texts)
+        self.classes_, targets = np.unique(np.asarray(labels), return_inverse=True)
+        if targets.shape != (len(texts),) or len(self.classes_) < 2:
+            got = f"{targets.shape[0]} labels of {len(self.classes_)} classes, {len(texts)} texts"
+            want = "one label for each text, of at least two classes"
+            raise ParameterError.of("labels", "LadderClassifier.fit", want, got)
+        names = tuple(map(str, self.classes_.tolist()))
+        config = replace(job.config, n_labels=len(names), labels=names)
+        backbone = load(job)
+        model = make_model(self.method, backbone, config)
+        assert isinstance(model, Ladder)
+        n = len(texts)
+        examples = examples_of(Labelled(texts, []), n, targets.tolist(), backbone, model.settings)
+        halves = split(examples, n, False, self.seed)
+        with (
+            TemporaryDirectory() as folder,
+            RunFolder.open(Path(folder) / "ladder", {}, resume=False) as run,
+        ):
+            self.report_ = trained(job, model, examples, halves, clock, run, progress=progress)
+        self.model_ = model.eval()
+        return self
+
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Probabilities (N, C) of N texts, classes as in ``classes_``."""
+        check_is_fitted(self)
+        logits = Predictor(self.model_).logits(checked_texts(texts))
+        found: NDArray[np.float64] = softmax(logits.astype(np.float64), axis=1)
+        return found
+
+    def predict(self, texts: Sequence[str]) -> NDArray[Any]:
+        """The class of each of N texts (N,)."""
+        best = self.predict_proba(texts).argmax(axis=1)
+        chosen: NDArray[Any] = self.classes_[best]
+        return chosen
+
+
+def checked_texts(texts: Sequence[str]) -> list[str]:
+    """Texts as a list; ParameterError if one is no text, or all are one text."""
+    found = [] if isinstance(texts, str) else list(texts)
+    wrong = [text for text in found if not isinstance(text, str)]
+    if wrong or isinstance(texts, str):
+        got = wrong[0] if wrong else texts
+        raise ParameterError.of("texts", "LadderClassifier", "a list of texts", got)
+    return found

@@ -1,0 +1,193 @@
+"""Answers of a ladder to any number of texts or pairs, and a ladder as a pair scorer for search.
+
+Where two texts are read apart, the backbone reads each different text of a call once, and a pair
+costs the side network alone; a pair of a late ladder costs a product of its tokens' vectors.
+
+B texts or pairs, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from shoestring.errors import ParameterError
+from shoestring.models.throughput import Throughput, Timed
+from shoestring.models.token_encoder import batches_by_length
+from shoestring.text.labelled import read_texts
+from shoestring.tune.cache import OutputCache
+from shoestring.tune.examples import Collate, Examples, tokenised
+from shoestring.tune.ladder import Ladder
+
+TEXTS_AT_ONCE = 4_096  # tokenised and read: bounds the memory of a call
+TOKENS_AT_ONCE = 4_096  # in one forward
+RECORDS_AT_ONCE = 1_024  # of a file
+
+
+class Predictor:
+    """Computes the logits of a ladder, without a dataset or a Trainer.
+
+    Parameters
+    ----------
+    ladder : Ladder
+        In evaluation mode.
+    """
+
+    def __init__(self, ladder: Ladder) -> None:
+        self.ladder = ladder
+        self._uncached = OutputCache(ladder.backbone, ladder.layers)
+
+    @torch.inference_mode()
+    def logits(
+        self, first: Sequence[str], second: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """Logits of B texts or pairs: (B, C), (B,) for numbers."""
+        parts = []
+        for start in range(0, len(first), TEXTS_AT_ONCE):
+            chosen = slice(start, start + TEXTS_AT_ONCE)
+            others = None if second is None else second[chosen]
+            if others is not None and self.ladder.settings.pairs == "late":
+                parts.append(self._late(first[chosen], others))
+            else:
+                parts.append(self._block(first[chosen], others))
+        n = self.ladder.settings.n_labels
+        return np.concatenate(parts) if parts else np.empty((0, n)[: 1 + (n > 1)], np.float32)
+
+    def _block(self, first: Sequence[str], second: Sequence[str] | None) -> NDArray[np.float32]:
+        ladder, source = self.ladder, self._uncached
+        config, n = ladder.settings, ladder.settings.max_length
+        groups = [[row] for row in range(len(first))]
+        labels = [0.0 if config.n_labels == 1 else 0] * len(first)  # unused
+        if second is None or config.pairs == "joint":
+            tokens = tokenised(ladder.backbone, first, second, n)
+            examples = Examples(tokens, None, labels, groups)
+            lengths = [len(text.ids) for text in tokens]
+        else:
+            texts = list(dict.fromkeys([*first, *second]))
+            tokens = tokenised(ladder.backbone, texts, None, n)
+            source = OutputCache(ladder.backbone, ladder.layers, tokens, None, TOKENS_AT_ONCE)
+            for _ in source.fill():
+                pass
+            of = dict(zip(texts, tokens, strict=True))
+            examples = Examples([of[a] for a in first], [of[b] for b in second], labels, groups)
+            lengths = [len(of[a].ids) + len(of[b].ids) for a, b in zip(first, second, strict=True)]
+        collate = Collate(examples, config.task, source)
+        logits: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(first)
+        for rows in batches_by_length(lengths, TOKENS_AT_ONCE):
+            batch = collate([[row] for row in rows])
+            batch.pop("labels")
+            found = ladder(**batch)["logits"].float().cpu().numpy()
+            for row, answer in zip(rows, found, strict=True):
+                logits[row] = answer
+        return np.stack(logits)
+
+    def _late(self, first: Sequence[str], second: Sequence[str]) -> NDArray[np.float32]:
+        """Scores of pairs, from token vectors that are computed once for each different text."""
+        ladder = self.ladder
+        texts = list(dict.fromkeys([*first, *second]))
+        tokens = tokenised(ladder.backbone, texts, None, ladder.settings.max_length)
+        held: dict[str, tuple[Tensor, Tensor]] = {}
+        for rows in batches_by_length([len(text.ids) for text in tokens], TOKENS_AT_ONCE):
+            read = self._uncached.read([tokens[row] for row in rows])
+            vectors, importance = ladder.late_vectors(read)
+            for i, row in enumerate(rows):
+                content = read.content[i]
+                held[texts[row]] = vectors[i, content], importance[i, content]
+        scores = np.empty(len(first), np.float32)
+        lengths = [len(held[a][0]) + len(held[b][0]) for a, b in zip(first, second, strict=True)]
+        for rows in batches_by_length(lengths, TOKENS_AT_ONCE):
+            sides = [[held[texts[row]] for row in rows] for texts in (first, second)]
+            (a, b), (content_a, content_b) = zip(
+                *(_together([vectors for vectors, _ in side]) for side in sides), strict=True
+            )
+            importance, _ = _together([logits for _, logits in sides[0]])
+            scores[rows] = ladder.head(a, b, content_a, content_b, importance)[:, 0].cpu()
+        return scores
+
+
+def _together(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Rows of several texts, padded, and the mask of those that are not padding."""
+    lengths = torch.tensor([len(part) for part in parts], device=parts[0].device)
+    rows = pad_sequence(parts, batch_first=True)
+    if not rows.shape[1]:  # texts without tokens
+        rows = rows.new_zeros((len(parts), 1, *rows.shape[2:]))
+    return rows, torch.arange(rows.shape[1], device=lengths.device) < lengths.unsqueeze(1)
+
+
+class LadderScorer(Timed):
+    """A pair scorer, from a folder of ``shoestring tune score`` or ``Ladder.save_pretrained``.
+
+    Parameters
+    ----------
+    folder : str or Path
+    backbone : optional
+        The backbone's folder, if it has moved.
+
+    Attributes
+    ----------
+    name : str
+        Kind, digest of side network and backbone, and ``max_length``.
+
+    Raises
+    ------
+    ParameterError
+        If the folder's task is not to score or compare pairs.
+    FormatError, IntegrityError
+        As :meth:`Ladder.from_pretrained`.
+    """
+
+    def __init__(self, folder: str | Path, backbone: Any = None) -> None:
+        self.folder = Path(folder)
+        self.ladder = Ladder.from_pretrained(folder, backbone)
+        settings = self.ladder.settings
+        if settings.pairs == "none" or settings.n_labels != 1:
+            want = "a ladder that scores pairs (shoestring tune score)"
+            raise ParameterError.of("folder", "LadderScorer", want, settings.task)
+        self.max_length = settings.max_length
+        self.name = f"ladder:{self.ladder.digest}:{self.ladder.backbone.digest}:{self.max_length}"
+        self.throughput = Throughput()
+        self._predictor = Predictor(self.ladder)
+
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """Score B pairs (query, text): (B,) float32, higher is more alike."""
+        pairs = list(pairs)
+        queries, texts = [query for query, _ in pairs], [text for _, text in pairs]
+        with self.throughput.timing(len(pairs)):
+            scores: NDArray[np.float32] = self._predictor.logits(queries, texts)
+        return scores
+
+    def __repr__(self) -> str:
+        return f"LadderScorer({self.folder.name!r}, max_length={self.max_length})"
+
+
+def predictions(
+    folder: Path, source: str, *, text: str, second: str | None, on_empty: str = "error"
+) -> Iterator[dict[str, Any]]:
+    """The answers of a tuned model to the texts or pairs of a file, one after the other."""
+    ladder = Ladder.from_pretrained(folder)
+    config = ladder.settings
+    if (config.pairs == "none") != (second is None):
+        want = "left out for a model of single texts" if second else "the column of second texts"
+        raise ParameterError.of("second", "tune predict", want, second)
+    predictor = Predictor(ladder)
+    records = read_texts(source, text=text, second=second, on_empty=on_empty)
+    while batch := list(islice(records, RECORDS_AT_ONCE)):
+        others = None if second is None else [str(other) for _, other in batch]
+        logits = predictor.logits([record.text for record, _ in batch], others)
+        for (record, _), row in zip(batch, logits, strict=True):
+            if config.n_labels == 1:
+                yield {"id": record.id, "score": float(row)}
+                continue
+            p = softmax(row.astype(np.float64))
+            best = int(p.argmax())
+            label = config.labels[best] if config.labels else str(best)
+            yield {"id": record.id, "label": label, "probability": round(float(p[best]), 6)}

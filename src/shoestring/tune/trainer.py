@@ -1,0 +1,498 @@
+"""Training by the plain ``Trainer`` of transformers: within minutes, resumable, best epoch kept.
+
+Without minutes the learning rate falls linearly over the steps. With them it falls with whichever
+is further on, the steps or the time, so that it reaches its end when the time does. What is
+trained, and on what, comes from outside.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import statistics
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Sampler
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+from shoestring.artifacts import libraries_writing
+from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
+from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
+from shoestring.models.backbone import quiet_loading
+from shoestring.tune.examples import Examples
+from shoestring.tune.metrics import NAMES, can_be_told, quality, saved_bytes, trained_parameters
+
+RESERVE_S = 1.0  # to save the model
+EVALUATION_OF_STEP = 0.5  # of a step's time, until it is known
+UNKEPT_OF_STEP = 1.25  # where the backbone's outputs are computed every time
+FIRST_STEPS, TIMED_STEPS = 2, 5  # slower than the others; until the time of an epoch is known
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a model is trained.
+
+    Parameters
+    ----------
+    epochs : float
+        At most.
+    batch_size : int
+        Examples in a step; queries, where pairs come by their queries.
+    learning_rate : float
+    weight_decay : float
+    warmup : float
+        Share of the steps in which the learning rate rises.
+    seed : int
+        Of the order of the examples and of dropout.
+    bfloat16 : bool
+        Compute in bfloat16 where torch thinks it right (autocast).
+    """
+
+    epochs: float = 10.0
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.06
+    seed: int = 0
+    bfloat16: bool = False
+
+    def __post_init__(self) -> None:
+        for name, most in (("epochs", 1e6), ("learning_rate", math.inf)):
+            value = getattr(self, name)
+            if not (0 < value <= most and math.isfinite(value)):
+                want = f"above 0 and {'finite' if most == math.inf else f'at most {most:,.0f}'}"
+                raise ParameterError.of(name, "tune", want, value)
+        if self.batch_size < 1:
+            raise ParameterError.of("batch_size", "tune", "an int of at least 1", self.batch_size)
+        if not 0 <= self.seed < 2**32:
+            raise ParameterError.of("seed", "tune", "an int from 0 to 4294967295", self.seed)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured on held-out examples.
+
+    Parameters
+    ----------
+    best : str
+        The figure by which the best epoch is chosen.
+    greater_is_better : bool
+    of : callable
+        Gives figures by their names, from the Trainer's predictions and labels.
+    """
+
+    best: str
+    greater_is_better: bool
+    of: Callable[[Any], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The result of a training."""
+
+    trainer: Any
+    held_out: dict[str, float]  # with "loss"; of the best epoch, whose weights the model has
+    epochs: float
+    step_s: float  # median
+
+    def report(self, names: Iterable[str]) -> dict[str, Any]:
+        """Figures of these names on what was held out; epochs, steps and their time."""
+        return {
+            "held_out": {name: _figure(self.held_out[name]) for name in names},
+            "epochs": self.epochs,
+            "steps": int(self.trainer.state.global_step),  # before an interruption too
+            "step_ms": round(1000 * self.step_s, 1),
+        }
+
+
+def _figure(value: float) -> float | None:
+    return round(float(value), 5) if math.isfinite(value) else None
+
+
+def fit(
+    model: nn.Module, train_data: Any, eval_data: Any, collate: Callable[..., Any],
+    settings: TrainSettings, clock: Clock, run: RunFolder, measure: Measure, *,
+    lengths: Sequence[int] | None = None, evaluation_of_step: float = EVALUATION_OF_STEP,
+    callbacks: Sequence[Any] = (), progress: bool = True,
+) -> Fitted:  # fmt: skip
+    """Train a model by the plain ``Trainer``; it has its best weights afterwards.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        ``model(**batch)`` gives loss and logits.
+    train_data, eval_data : datasets
+    collate : callable
+        Makes a batch of items.
+    settings : TrainSettings
+    clock : Clock
+    run : RunFolder
+        Gets the checkpoints; if it has one, training continues from it.
+    measure : Measure
+    lengths : sequence of int, optional
+        Of the training examples: those of similar length share a batch.
+    evaluation_of_step : float
+        Time to evaluate a batch, in steps, until it is known.
+    callbacks : sequence of transformers.TrainerCallback
+    progress : bool
+
+    Raises
+    ------
+    BudgetError
+        If the minutes are too few for an epoch.
+    ParameterError
+        If the loss became infinite or NaN.
+    StorageError
+        If there is no room for a checkpoint.
+    KeyboardInterrupt
+        At Ctrl-C, after a checkpoint.
+    """
+    from transformers import PrinterCallback, Trainer
+
+    per_epoch = -(-len(train_data) // settings.batch_size)
+    n_steps = max(1, round(settings.epochs * per_epoch))
+    evaluation_steps = len(eval_data) / settings.batch_size * evaluation_of_step
+    in_time = InTime(clock, len(train_data), per_epoch, evaluation_steps)
+    interrupted = Interruptible()
+    checkpoints = Checkpoints(run, clock, per_epoch, interrupted)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+    trainer = Trainer(
+        model=model,
+        args=_arguments(measure, settings, run.path),
+        train_dataset=train_data,
+        eval_dataset=eval_data,
+        data_collator=collate,
+        optimizers=(optimizer, schedule(optimizer, n_steps, in_time, settings.warmup)),
+        compute_metrics=measure.of,
+        callbacks=[in_time, checkpoints, *callbacks, *([Bar()] if progress else [])],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if lengths is not None:
+        order = ByLength(lengths, settings.batch_size, settings.seed)
+        trainer._get_train_sampler = lambda *_: order
+    with interrupted, clock.phase("training"), quiet_loading(), libraries_writing(run.path):
+        trainer.train(resume_from_checkpoint=last_checkpoint(run.path))
+    with clock.phase("evaluation"):
+        held_out = _best(trainer, measure) or trainer.evaluate(eval_data)
+    held_out = {name.removeprefix("eval_"): value for name, value in held_out.items()}
+    if not math.isfinite(held_out["loss"]) or not all(p.isfinite().all() for p in weights):
+        run.restart()  # nobody could continue from these checkpoints
+        want, got = "small enough for training not to diverge", settings.learning_rate
+        raise ParameterError.of("learning_rate", "tune", want, got, "Pass a third of it.")
+    epochs = round(trainer.state.global_step / per_epoch, 2)
+    return Fitted(trainer, held_out, epochs, statistics.median(in_time.step_s or [0.0]))
+
+
+def train(
+    model: nn.Module, task: str, train_data: Examples, eval_data: Examples,
+    collate: Callable[..., Any], settings: TrainSettings, clock: Clock, run: RunFolder, *,
+    evaluation_of_step: float = EVALUATION_OF_STEP, progress: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """Train on a task as :func:`fit` does.
+
+    Returns
+    -------
+    dict
+        Quality on the held-out examples, of the best epoch; parameters, steps, memory that autograd
+        keeps.
+    """
+
+    def figures(found: Any) -> dict[str, float]:
+        return quality(task, found.predictions, found.label_ids)
+
+    measure = Measure(NAMES[task][0], True, figures)
+    labels = [eval_data.labels[row] for group in eval_data.groups for row in group]
+    if task in ("score", "regress") and not can_be_told(task, np.array(labels)):
+        kind = "right or all wrong" if task == "score" else "the same"
+        warnings.warn(
+            f"The labels that are held out are all {kind}: they do not tell good answers from bad "
+            "ones, and the epoch of the least loss is kept. Hold out others (--eval).",
+            ShoestringWarning,
+            stacklevel=3,
+        )
+        measure = Measure("loss", False, figures)
+    fitted = fit(
+        *(model, train_data, eval_data, collate, settings, clock, run, measure),
+        lengths=train_data.lengths,
+        evaluation_of_step=evaluation_of_step,
+        progress=progress,
+    )
+    saved = _saved(fitted.trainer, train_data, settings)
+    return {
+        **fitted.report(("loss", *NAMES[task])),
+        "trained_parameters": trained_parameters(model),
+        "saved_for_backward_mib": round(saved / 2**20, 1),
+    }
+
+
+def _best(trainer: Any, measure: Measure) -> dict[str, float] | None:
+    """The figures of the evaluation whose weights were kept."""
+    name, best = f"eval_{measure.best}", trainer.state.best_metric
+    found = [row for row in trainer.state.log_history if best is not None and row.get(name) == best]
+    return dict(found[0]) if found else None
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that is whole; those that a kill cut off are removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    for path in reversed(found):
+        try:
+            json.loads((path / "trainer_state.json").read_bytes())  # what is written last
+            for file in path.glob("*.safetensors"):
+                load_file(file)
+            for file in path.glob("*.pt*"):
+                with ZipFile(file) as parts:
+                    if parts.testzip() is not None:
+                        raise BadZipFile
+        except (OSError, ValueError, SafetensorError, BadZipFile):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            return str(path)
+    return None
+
+
+def _arguments(measure: Measure, settings: TrainSettings, folder: Path) -> Any:
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=str(folder), num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=2 * settings.batch_size,
+        learning_rate=settings.learning_rate, eval_strategy="epoch", save_strategy="epoch",
+        save_total_limit=2, load_best_model_at_end=True, metric_for_best_model=measure.best,
+        greater_is_better=measure.greater_is_better, logging_strategy="no", report_to=[],
+        disable_tqdm=True, remove_unused_columns=False,
+        dataloader_pin_memory=False, use_cpu=not torch.cuda.is_available(),
+        bf16=settings.bfloat16, seed=settings.seed, data_seed=settings.seed,
+    )  # fmt: skip
+
+
+def _saved(trainer: Any, data: Any, settings: TrainSettings) -> int:
+    """Bytes that autograd keeps of a batch."""
+    items = [data[i] for i in range(min(len(data), settings.batch_size))]
+    batch = trainer._prepare_inputs(trainer.data_collator(items))
+    trainer.model.train()
+    with trainer.compute_loss_context_manager():
+        kept = saved_bytes(trainer.model, batch)
+    trainer.model.eval()
+    return kept
+
+
+class ByLength(Sampler[int]):  # type: ignore[misc]
+    """Examples of similar length together, in another order in each epoch.
+
+    An epoch that is resumed has the order in which it began: torch's own samplers draw from the
+    global generator, and would not.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths = list(lengths)
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called when an epoch begins."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        from transformers.trainer_pt_utils import get_length_grouped_indices
+
+        seed = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])
+        generator = torch.Generator().manual_seed(seed)
+        yield from get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
+
+
+def schedule(optimizer: Any, n_steps: int, in_time: InTime, warmup: float) -> LambdaLR:
+    """A learning rate that rises for a part of the steps and falls to 0, in time."""
+
+    def factor(step: int) -> float:
+        fraction = in_time.fraction()
+        done = max(step / max(n_steps, 1), fraction)
+        risen = max((step + 1) / max(1.0, warmup * n_steps), fraction / max(warmup, 1e-9))
+        return min(1.0, risen) * max(0.0, 1.0 - done)
+
+    return LambdaLR(optimizer, factor)
+
+
+class InTime(TrainerCallback):  # type: ignore[misc]
+    """Ends training in time, and says at the start what it will take.
+
+    Parameters
+    ----------
+    clock : Clock
+    n_examples, per_epoch : int
+        Examples and steps in an epoch.
+    evaluation_steps : float
+        Time of an evaluation, in steps, until it is known.
+    reserve_s : float
+        For what comes after training.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        n_examples: int,
+        per_epoch: int,
+        evaluation_steps: float = 0.0,
+        reserve_s: float = RESERVE_S,
+    ) -> None:
+        self.clock, self.n_examples, self.per_epoch = clock, n_examples, per_epoch
+        self.evaluation_steps, self.reserve_s = evaluation_steps, reserve_s
+        self.step_began = clock.used_s
+        self.step_s: list[float] = []
+        self.evaluation_s = 0.0
+        self._trained_from_s: float | None = None
+        self._trains = False
+
+    @property
+    def left_s(self) -> float:
+        """Seconds left for steps, before the evaluation of the last ones."""
+        return self.clock.left_s - self.reserve_s - self.evaluation_s
+
+    def fraction(self) -> float:
+        """Share of the time for training that is over: 0 without minutes."""
+        used, began = self.clock.used_s, self._trained_from_s
+        began = used if began is None else began
+        whole = self.clock.seconds - self.reserve_s - self.evaluation_s - began
+        return min(1.0, (used - began) / whole) if whole > 0 else 1.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Note when steps begin; BudgetError if there is no time for one."""
+        self._trains, used = True, self.clock.used_s
+        self._trained_from_s = 0.0 if state.global_step else used  # resumed: all its time counts
+        if self.left_s <= 0 and state.global_step < self.per_epoch:
+            what = "The minutes were over before the first step: what comes before it"
+            raise too_short(what, used, 2 * used, "or fewer examples")
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Note when a step begins."""
+        self.step_began = self.clock.used_s
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Note the time of a step, and stop if there is none for another."""
+        self.step_s.append(self.clock.used_s - self.step_began)
+        self.evaluation_s = max(self.evaluation_s, self.evaluation_steps * self.step_s[-1])
+        if len(self.step_s) == TIMED_STEPS:
+            self._say_cost(state)
+        if self.left_s <= max(self.step_s[-TIMED_STEPS:]):
+            if state.global_step < min(TIMED_STEPS, self.per_epoch):
+                steps = self.step_s[1:] or self.step_s
+                raise self._too_short(sum(steps) / len(steps) * self.per_epoch)
+            control.should_training_stop = True  # which ends the epoch, evaluates and saves
+        return control
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Note the time of an evaluation, and count it as such."""
+        last_step_ended = self.step_began + (self.step_s[-1] if self.step_s else 0.0)
+        seconds = self.clock.used_s - last_step_ended
+        self.evaluation_s = max(self.evaluation_s, seconds)
+        if self._trains:
+            phases = self.clock.phases
+            for name, more in (("training", -seconds), ("evaluation", seconds)):
+                phases[name] = phases.get(name, 0.0) + more
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Later evaluations are no part of training."""
+        self._trains = False
+
+    def _say_cost(self, state: Any) -> None:
+        """Say what training will cost; BudgetError if an epoch does not fit."""
+        steps, n_steps = self.step_s[FIRST_STEPS:], state.max_steps - state.global_step
+        a_step = sum(steps) / len(steps)
+        rest = a_step * max(self.per_epoch - TIMED_STEPS, self.per_epoch / (TIMED_STEPS + 1))
+        if state.global_step < self.per_epoch and self.left_s < rest:
+            raise self._too_short(a_step * self.per_epoch)
+        what = f"{n_steps:,} steps of {1000 * a_step:,.0f} ms, {state.num_train_epochs} epochs"
+        say_cost(what, min(a_step * n_steps, self.left_s))
+
+    def _too_short(self, epoch_s: float) -> BudgetError:
+        fitting = max(0, int(self.n_examples * self.left_s / max(epoch_s, 1e-9)))
+        needed = (self.clock.used_s + epoch_s + self.reserve_s + self.evaluation_s) * 1.1
+        fits = f"or at most {fitting:,} of {self.n_examples:,} examples"
+        return too_short("One epoch", epoch_s, needed, fits)
+
+
+class Checkpoints(TrainerCallback):  # type: ignore[misc]
+    """Checkpoints as often as they take little of the time, and one at Ctrl-C.
+
+    Parameters
+    ----------
+    run : RunFolder
+    clock : Clock
+    per_epoch : int
+        Steps in an epoch, at whose end the Trainer evaluates and saves by itself.
+    interrupted : Interruptible
+    """
+
+    def __init__(
+        self, run: RunFolder, clock: Clock, per_epoch: int, interrupted: Interruptible
+    ) -> None:
+        self.run, self.clock, self.per_epoch = run, clock, per_epoch
+        self.interrupted, self.save_every = interrupted, SaveEvery(clock)
+        self._asked_s = clock.used_s
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Ask for a checkpoint where it is due."""
+        if state.global_step % self.per_epoch == 0:  # one is written after the evaluation
+            control.should_training_stop = bool(self.interrupted) or control.should_training_stop
+        elif self.interrupted:
+            control.should_training_stop = control.should_save = True
+            control.should_evaluate = False
+        elif self.save_every.is_due:
+            control.should_save = True
+        self._asked_s = self.clock.used_s
+        return control
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Neither evaluate nor save again where Ctrl-C ended the epoch before its last step."""
+        if self.interrupted and state.global_step % self.per_epoch:
+            control.should_evaluate = control.should_save = False
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """From here on the run can be resumed."""
+        self.save_every.saved(self._asked_s)
+        self.run.keep(self.clock, steps=state.global_step)
+
+
+class Bar(TrainerCallback):  # type: ignore[misc]
+    """A progress bar on standard error, with the figure that chooses the best epoch."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Show it."""
+        n, done = state.max_steps, state.global_step
+        self._bar = tqdm(total=n, initial=done, desc="steps", unit="step", disable=None)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count a step."""
+        self._bar.update()
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        """Show how good it is."""
+        name = args.metric_for_best_model.removeprefix("eval_")
+        value = (metrics or {}).get(f"eval_{name}", math.nan)
+        self._bar.set_postfix({name: f"{value:.4f}"})
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Leave it."""
+        self._bar.close()

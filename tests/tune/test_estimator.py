@@ -1,0 +1,101 @@
+"""A ladder with the methods of scikit-learn."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+import shoestring
+from shoestring.errors import ParameterError
+from shoestring.tune import Ladder, LadderClassifier
+from shoestring.tune.predict import Predictor
+
+WORDS = {"io": "open close read write file", "lists": "sort list join split chain"}
+RNG = np.random.default_rng(0)
+LABELS = ["lists", "io"] * 30
+TEXTS = [" ".join(RNG.choice(WORDS[label].split(), 4)) for label in LABELS]
+
+
+@pytest.fixture(scope="module")
+def settings(saved):
+    return {
+        "backbone": str(saved("bert")),
+        "epochs": 6,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "seed": 3,
+    }
+
+
+@pytest.fixture(scope="module")
+def model(settings, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SHOESTRING_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
+        return LadderClassifier(**settings).fit(TEXTS, LABELS)
+
+
+def test_it_learns_and_its_probabilities_are_those_of_its_answers(model):
+    assert model.classes_.tolist() == ["io", "lists"]
+    p = model.predict_proba(TEXTS)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    assert (model.predict(TEXTS) == model.classes_[p.argmax(axis=1)]).all()
+    assert model.score(TEXTS, LABELS) > 0.8
+    assert model.report_["steps"] == 6 * 7  # 54 of 60 texts, 8 at a time
+    assert model.predict_proba([]).shape == (0, 2)
+
+
+def test_it_is_the_package_s_and_clones(model, settings):
+    assert shoestring.LadderClassifier is LadderClassifier
+    assert clone(model).get_params() == model.get_params()
+    assert settings.items() <= model.get_params().items()
+
+
+def test_the_same_seed_gives_the_same_model_and_classes_may_be_numbers(model, settings):
+    numbers = [10 + (label == "lists") for label in LABELS]
+    again = LadderClassifier(**settings).fit(TEXTS, numbers)
+    assert again.classes_.tolist() == [10, 11]
+    assert again.predict_proba(TEXTS).tolist() == model.predict_proba(TEXTS).tolist()
+
+
+def test_its_model_is_saved_as_any_ladder(model, tmp_path):
+    model.model_.save_pretrained(tmp_path / "ladder")
+    ladder = Ladder.from_pretrained(tmp_path / "ladder")
+    assert ladder.settings.labels == ("io", "lists")
+    logits = Predictor(ladder).logits(TEXTS)
+    assert (logits.argmax(axis=1) == model.predict_proba(TEXTS).argmax(axis=1)).all()
+
+
+def test_a_head_alone_can_be_asked_for(settings):
+    head = LadderClassifier(**{**settings, "method": "head", "epochs": 1}).fit(TEXTS, LABELS)
+    assert head.model_.side is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "texts", "labels", "said"),
+    [
+        ({"method": "lora"}, TEXTS, LABELS, "'method'.*'ladder' or 'head'"),
+        ({"reduction": 1}, TEXTS, LABELS, "'reduction'"),
+        ({"epochs": 0}, TEXTS, LABELS, "'epochs'"),
+        ({}, "open the file", LABELS, "'texts'.*a list of texts"),
+        ({}, [*TEXTS[:-1], None], LABELS, "'texts'.*a list of texts"),
+        ({}, TEXTS, LABELS[:-1], "'labels'.*one label for each text"),
+        ({}, TEXTS, ["io"] * 60, "'labels'.*at least two classes"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(settings, changes, texts, labels, said):
+    with pytest.raises(ParameterError, match=said):
+        LadderClassifier(**{**settings, **changes}).fit(texts, labels)
+
+
+def test_minutes_that_cannot_be_are_refused(settings):
+    with pytest.raises(ParameterError, match="'minutes'"):
+        LadderClassifier(**settings).fit(TEXTS, LABELS, minutes=0)
+
+
+def test_it_answers_after_fit_alone(settings):
+    with pytest.raises(NotFittedError):
+        LadderClassifier(**settings).predict(TEXTS)
