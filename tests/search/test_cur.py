@@ -1,8 +1,5 @@
 """The mathematics of cur.py, held to the published formula and to textbook refits."""
 
-import time
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -282,36 +279,3 @@ def test_rounds_beat_one_shot_at_the_same_budget() -> None:
     two_rounds = np.mean([in_rounds(R, truth, 2, 60) for truth in tests])
     assert adaptive > best_one_shot + 0.1
     assert adaptive > two_rounds + 0.05
-
-
-# --- speed
-
-
-def quickest(action: Callable[[], object], n_runs: int = 25) -> float:
-    """Processor seconds of the quickest run: what it costs when nobody empties the caches."""
-    spans = []
-    for _ in range(n_runs):
-        start = time.process_time()  # of all threads: no less than the clock on the wall
-        action()
-        spans.append(time.process_time() - start)
-    return min(spans)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("n_items", "n_dims", "batch", "bound_ms"),
-    [(10_000, 512, 42, 10.0), (1_000_000, 64, 42, 150.0)],
-)
-def test_a_round_is_quick(n_items: int, n_dims: int, batch: int, bound_ms: float) -> None:
-    rng = np.random.default_rng(0)
-    features = DenseFeatures(rng.standard_normal((n_items, n_dims), dtype=np.float32))
-    truth = rng.standard_normal(n_items, dtype=np.float32)
-    guess = np.zeros(n_items, np.float32)
-    rounds = Rounds(features, guess, np.ones(n_dims), 0.3, strengths=(0.3, 1.0, 3.0))
-
-    def play_one_round() -> None:
-        rows = rounds.propose(batch)
-        rounds.observe(rows, truth[rows])
-
-    play_one_round()
-    assert 1_000 * quickest(play_one_round) < bound_ms

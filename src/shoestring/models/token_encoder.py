@@ -108,6 +108,7 @@ class TokenEncoder:
         for start in range(0, len(texts), TEXTS_PER_BLOCK):
             encodings = self._tokenize(texts[start : start + TEXTS_PER_BLOCK])
             batches = list(batches_by_length([len(e.ids) for e in encodings], n_tokens))
+            batches.reverse()  # the longest first, so that no thread is left with one at the end
             ids = [[encodings[row].ids for row in rows] for rows in batches]
             for rows, states in zip(batches, self._run(ids), strict=True):
                 for row, tokens in zip(rows, states, strict=True):

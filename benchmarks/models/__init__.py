@@ -1,0 +1,1 @@
+"""The Transformer runtime beside its peers."""
