@@ -1,8 +1,9 @@
 """Time on cores that others want as well: jobs beside busy loops, and on one core of several.
 
 ``python -m benchmarks.neighbour`` runs questions of 60 calls (1,500 texts of the Python
-documentation with a token table), a classify fit, words training and encoding; each quiet, beside 2
-and 4 busy loops of equal priority, bound to one core, and in a control group of one core.
+documentation with a token table), a classify fit, words training, encoding and
+``shoestring --help``; each quiet, beside 2 and 4 busy loops of equal priority, bound to one core,
+and in a control group of one core.
 
 A job that keeps p threads busy when quiet (CPU seconds over seconds), beside L loops on C cores,
 gets C / (p + L) of what it wants where p + L > C. So its time may grow by
@@ -34,8 +35,8 @@ from benchmarks.data import ROOT
 from benchmarks.neighbour import page
 from benchmarks.neighbour.jobs import build_index
 
-SIZES = {"query": 15, "fit": 20_000, "train": 5_000, "encode": 400}
-QUICK = {"query": 4, "fit": 4_000, "train": 1_000, "encode": 60}
+SIZES = {"query": 15, "fit": 20_000, "train": 5_000, "encode": 400, "help": 4}
+QUICK = {"query": 4, "fit": 4_000, "train": 1_000, "encode": 60, "help": 2}
 N_TEXTS, N_TEXTS_QUICK = 1_500, 300
 LOOPS = (2, 4)
 GROUPS = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")  # version 1, version 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import subprocess
 import sys
 import time
 import warnings
@@ -95,11 +96,22 @@ def encode(folder: Path, size: int, seed: int) -> Job:
     return lambda: void(encoder.encode(texts))
 
 
+def start(folder: Path, size: int, seed: int) -> Job:
+    """``shoestring --help``, so many times, each in a process of its own."""
+    command = [sys.executable, "-c", "from shoestring.cli import main; main()", "--help"]
+
+    def job() -> None:
+        for _ in range(size):
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    return job
+
+
 def void(_: object) -> None:
     """Forget a result."""
 
 
-JOBS = {"query": query, "fit": fit, "train": train, "encode": encode}
+JOBS = {"query": query, "fit": fit, "train": train, "encode": encode, "help": start}
 
 
 def cpu_seconds() -> float:

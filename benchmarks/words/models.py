@@ -65,8 +65,7 @@ def corpus(language: str, n_tokens: int, skip_top: int = 0) -> Corpus:
     """About so many tokens of a language; all there are where that is less."""
     name = f"{language}-{n_tokens}" + f"-skip{skip_top}" * bool(skip_top)
     folder = CACHE / "words" / name
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    if not (folder / "config.json").exists():
         lexicon = data.chinese_lexicon() if language == "zh" else None
         texts = data.training_texts(language, n_tokens)
         encode_corpus(texts, folder, vocab_size=VOCABULARY, lexicon=lexicon, skip_top=skip_top)

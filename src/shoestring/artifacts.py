@@ -156,18 +156,8 @@ def written_by(write: Callable[[Path], object], folder: Path) -> None:
 def write_npy_header(file: BinaryIO, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
     """Begin a .npy file whose rows are appended to ``file`` afterwards, as they come.
 
-    The header is as long for any number of rows: where that is known at the end only,
+    The header is as long for any number of rows: where that is known only at the end,
     ``file.seek(0)`` and write it again.
-
-    Examples
-    --------
-    >>> path = getfixture("tmp_path") / "x.npy"
-    >>> with written_aside(path) as file:
-    ...     write_npy_header(file, "<i4", (3,))
-    ...     for row in range(3):
-    ...         _ = file.write(np.int32(row).tobytes())
-    >>> np.load(path)
-    array([0, 1, 2], dtype=int32)
     """
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     header = {"descr": descr, "fortran_order": False, "shape": shape}
@@ -181,22 +171,18 @@ def map_array(
     remedy: str,
     *,
     mode: Literal["r", "c"] = "r",
-    may_be_gone: bool = False,
 ) -> NDArray[Any]:
     """Map a .npy file into memory and check that it is what it must be.
 
     Parameters
     ----------
     path : Path
-    dtype : str or None
-        As ``array.dtype.str`` has it; None where it may be any.
-    shape : tuple of int or None
+    dtype, shape : str, tuple of int
+        As ``array.dtype.str`` and ``array.shape`` have them; None where it may be any.
     remedy : str
         What to do if it is damaged: a sentence.
     mode : {"r", "c"}
         "c" where kernels are compiled for arrays that can be written to; the file stays as it is.
-    may_be_gone : bool
-        Whether another process may have removed it: a FileNotFoundError then.
 
     Raises
     ------
@@ -215,8 +201,6 @@ def map_array(
     try:
         array: NDArray[Any] = np.lib.format.open_memmap(path, mode=mode)
     except FileNotFoundError as error:
-        if may_be_gone:
-            raise
         raise IntegrityError(f"{path} is missing. {remedy}") from error
     except OSError as error:
         raise unreadable(path, error) from error
@@ -347,6 +331,7 @@ class ArtifactKind:
         The errors of :meth:`check`; whatever is raised, what was saved before stays.
         """
         self.check(folder)
+        is_new = not folder.exists()
         make_folder(folder)
         left = self._sweep(folder)
         try:
@@ -355,6 +340,9 @@ class ArtifactKind:
             writer.put_in_force()
         finally:
             self._sweep(folder)
+            if is_new and not (folder / CONFIG).exists():
+                with suppress(OSError):
+                    folder.rmdir()
 
     def _sweep(self, folder: Path) -> set[str]:
         """Remove what saves noted and the config in force does not list; return what is left."""
@@ -419,7 +407,7 @@ class Artifact:
         try:
             yield
         except _MALFORMED as error:
-            if isinstance(error, ParameterError):
+            if isinstance(error, ParameterError | FormatError):  # of another file or argument
                 raise
             raise self.damaged(CONFIG, repr(error)) from error
 

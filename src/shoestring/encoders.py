@@ -132,7 +132,7 @@ def open_encoder(name: str, kept: Path | None) -> TextEncoder:
     """
     if kept is None:
         return SentenceEncoder(None if name == MINILM else name)
-    if not (LSA_KIND.is_saved if name == LSA else is_saved)(kept):
+    if not (LSA_KIND.is_saved(kept) if name == LSA else is_saved(kept)):
         raise IntegrityError(f"{kept} is missing or damaged. Fit and save again.")
     return LsaEncoder.load(kept) if name == LSA else CodeEncoder(TextCodes.load(kept))
 

@@ -23,6 +23,7 @@ command line prints it and exits with 2; ``--debug`` shows the traceback.
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
 
 
@@ -47,6 +48,17 @@ class ParameterError(ShoestringError, ValueError):
         """Build the one sentence that every parameter error uses."""
         sentence = f"The {name!r} parameter of {owner} must be {want}. Got {got!r} instead."
         return cls(f"{sentence} {hint}".rstrip())
+
+
+def checked_int(
+    name: str, value: object, least: int, most: int | None, owner: str, hint: str = ""
+) -> int:
+    """An int parameter within its bounds; with ``most`` None there is no upper one."""
+    is_int = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_int or value < least or (most is not None and value > most):  # type: ignore[operator]
+        want = f"of at least {least}" if most is None else f"in [{least}, {most}]"
+        raise ParameterError.of(name, owner, f"an int {want}", value, hint)
+    return int(value)  # type: ignore[call-overload, no-any-return]
 
 
 class ShapeError(ShoestringError, ValueError):

@@ -32,16 +32,16 @@ SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints
 
 
 class Clock:
-    """Time of a job, what earlier parts of it used included.
+    """Time of a job, including what interrupted runs of it used.
 
     Parameters
     ----------
     minutes : float or None
-        Time limit; None: as long as it takes.
+        Time limit; None for no limit.
     used_s : float
-        Seconds that were used before an interruption.
+        Seconds used before an interruption.
     now : callable
-        Seconds of a clock that never goes back.
+        A monotonic clock, in seconds.
     began : float, optional
         ``now()`` when the job began, before its imports; by default now.
 
@@ -138,9 +138,9 @@ class RunFolder:
     Attributes
     ----------
     path : Path
-        The job keeps the files of its state here.
+        Folder of the job's own state files.
     progress : dict
-        What :meth:`keep` noted last; empty for a new run.
+        As last passed to :meth:`keep`; empty for a new run.
     used_s : float
         Seconds used until then.
     """
@@ -162,11 +162,11 @@ class RunFolder:
         out : Path
             Where the output will be; the run folder is ``out.run`` beside it.
         settings : mapping
-            All that the result depends on, as JSON can say it: files by their digests.
+            Everything that the result depends on, as JSON; files by their digests.
         resume : bool
             Continue an interrupted run, where there is one.
         what : str
-            What people call the run, such as "training".
+            What the run is called in messages, such as "training".
 
         Raises
         ------
@@ -186,7 +186,7 @@ class RunFolder:
         with _locked(path, out, what):
             known = _known(path, what)
             if known.get("progress"):
-                _check(path, what, known["settings"], settings, resume)
+                _check(path, what, known.get("settings") or {}, settings, resume)
             run = cls(path, settings, known)
             if not run.progress:
                 run.restart()
@@ -286,45 +286,45 @@ def _check(
 
 
 class Interruptible:
-    """Lets Ctrl-C end the step in hand: ``with Interruptible() as asked: ... if asked: break``.
+    """Lets Ctrl-C finish the current step: ``with Interruptible() as stop: ... if stop: break``.
 
-    At the end of the block KeyboardInterrupt is raised if it was asked for; a second Ctrl-C raises
-    it at once. Outside of the main thread it does nothing.
+    KeyboardInterrupt is raised at the end of the block; a second Ctrl-C raises it at once. Outside
+    of the main thread it does nothing.
     """
 
     def __init__(self) -> None:
-        self._asked = False
+        self._stop = False
         self._before: Any = None
 
     def __bool__(self) -> bool:
-        return self._asked
+        return self._stop
 
     def __enter__(self) -> Interruptible:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._ask)
+            self._before = signal.signal(signal.SIGINT, self._on_signal)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
-        if self._asked and kind is None:
+        if self._stop and kind is None:
             raise KeyboardInterrupt
 
-    def _ask(self, *_: object) -> None:
-        if self._asked:
+    def _on_signal(self, *_: object) -> None:
+        if self._stop:
             raise KeyboardInterrupt
-        self._asked = True
+        self._stop = True
 
 
 def say_cost(what: str, seconds: float) -> None:
-    """Say on standard error what a job will cost before it goes on: ``what``, then the time."""
+    """Print on standard error what a job will cost: ``what``, then the time."""
     from tqdm import tqdm
 
     tqdm.write(f"{what}: about {tqdm.format_interval(seconds)}", file=sys.stderr)
 
 
 def too_short(what: str, takes_s: float, needed_s: float, remedy: str) -> BudgetError:
-    """The error for minutes that are not enough: what takes how long, and what would fit.
+    """The error for too few minutes: what takes how long, and how many would be enough.
 
     Examples
     --------

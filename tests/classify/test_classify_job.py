@@ -42,7 +42,7 @@ def source(tmp_path):
 def fit(source, out, resume=False, clock=None, **head):
     made = classifier(keep_texts=True, n_jobs=1, **head)
     columns = {"text": "text", "label": "label"}
-    return job.fit_to_folder(made, str(source), out, resume=resume, clock=clock, **columns)
+    return job.fit_to_folder(made, str(source), out, clock or Clock(), resume=resume, **columns)
 
 
 @pytest.fixture

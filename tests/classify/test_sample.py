@@ -3,7 +3,6 @@
 from dataclasses import fields
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.classify.blobs import cuts
@@ -169,17 +168,6 @@ def test_relabelled_rows_have_the_new_classes():
     after = before.relabelled(np.array([4, 0, 2]))
     np.testing.assert_array_equal(after.labels, np.array([4, 0, 2])[before.labels])
     np.testing.assert_array_equal(after.hashes, before.hashes)
-
-
-@pytest.mark.parametrize("label", [0, 1, 2])
-def test_without_a_label_its_rows_are_gone_and_later_classes_move_up(label):
-    X, y, weights = drawn(6)
-    before = sampled(X, y, weights, 100)
-    after = before.without_label(label)
-    rest = before.labels != label
-    np.testing.assert_array_equal(after.hashes, before.hashes[rest])
-    labels = before.labels[rest]
-    np.testing.assert_array_equal(after.labels, np.where(labels > label, labels - 1, labels))
 
 
 def test_rows_keep_their_precision_and_the_wider_wins():

@@ -1,14 +1,13 @@
 """A classifier that was saved is the same after loading, and damage is named."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.classify.blobs import blobs
 
 from shoestring.classify import AnalyticSoftmax
-from shoestring.errors import FormatError, IntegrityError, ParameterError
+from shoestring.errors import IntegrityError, ParameterError
 
 SETTINGS = {
     "plain": {},
@@ -95,34 +94,6 @@ def test_settings_are_loaded(tmp_path):
     assert {name: found[name] for name in settings} == settings
 
 
-def test_a_save_replaces_the_one_before_and_leaves_nothing_of_it(tmp_path):
-    X, y = drawn()
-    AnalyticSoftmax().fit(X, y).save(tmp_path)
-    first = {path.name for path in tmp_path.iterdir()}
-    clf = AnalyticSoftmax(0.5).fit(X[:90], y[:90])
-    clf.save(tmp_path)
-    assert_same_bits(AnalyticSoftmax.load(tmp_path), clf, X)
-    second = {path.name for path in tmp_path.iterdir()}
-    assert first & second == {"config.json"}
-    assert len(second) == 2
-
-
-def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine")
-    clf = AnalyticSoftmax().fit(*drawn())
-    with pytest.raises(ParameterError, match=r"thesis\.txt"):
-        clf.save(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
-
-
-def test_a_folder_of_something_else_that_was_saved_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"format": "other", "format_version": 1}))
-    with pytest.raises(FormatError):
-        AnalyticSoftmax().fit(*drawn()).save(tmp_path)
-    with pytest.raises(FormatError):
-        AnalyticSoftmax.load(tmp_path)
-
-
 def test_nothing_learnt_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="not fitted"):
         AnalyticSoftmax().save(tmp_path / "clf")
@@ -134,44 +105,6 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         AnalyticSoftmax.load(tmp_path / "nowhere")
 
 
-@pytest.fixture
-def saved(tmp_path) -> Path:
-    AnalyticSoftmax().fit(*drawn()).save(tmp_path)
-    return tmp_path
-
-
-def edited(folder, **changes):
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-@pytest.mark.parametrize("left", [0, 5, 100, -1])
-def test_truncated_arrays_are_named(saved, left):
-    (path,) = saved.glob("*.safetensors")
-    path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(IntegrityError, match=path.name):
-        AnalyticSoftmax.load(saved)
-
-
-def test_missing_arrays_are_named(saved):
-    (path,) = saved.glob("*.safetensors")
-    path.unlink()
-    with pytest.raises(IntegrityError, match=path.name):
-        AnalyticSoftmax.load(saved)
-
-
-def test_a_newer_version_is_refused(saved):
-    edited(saved, format_version=99)
-    with pytest.raises(FormatError, match="99"):
-        AnalyticSoftmax.load(saved)
-
-
-def test_a_config_that_is_no_json_is_damaged(saved):
-    (saved / "config.json").write_text("{")
-    with pytest.raises(IntegrityError, match=r"config\.json"):
-        AnalyticSoftmax.load(saved)
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -180,7 +113,9 @@ def test_a_config_that_is_no_json_is_damaged(saved):
         {"sample_size": None},
     ],
 )  # fmt: skip
-def test_a_config_that_does_not_fit_is_damaged(saved, changes):
-    edited(saved, **changes)
+def test_a_config_that_does_not_fit_is_damaged(tmp_path, changes):
+    AnalyticSoftmax().fit(*drawn()).save(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(IntegrityError):
-        AnalyticSoftmax.load(saved)
+        AnalyticSoftmax.load(tmp_path)

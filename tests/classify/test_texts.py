@@ -1,5 +1,7 @@
-"""A classifier of texts: which vectors it takes, and that it learns, forgets and explains."""
+"""A classifier of texts: which encoders it takes, and that it learns, forgets and explains."""
 
+import dataclasses
+import json
 from importlib.util import find_spec
 
 import numpy as np
@@ -330,3 +332,59 @@ def test_one_str_cannot_be_predicted_and_nothing_can_before_fitting():
 def test_one_class_is_refused():
     with pytest.raises(ParameterError, match="at least two classes"):
         classifier(HashedWords()).fit(["cat", "dog"], ["animal"] * 2)
+
+
+def test_lsa_of_other_texts_is_not_merged_where_it_knows_none_of_the_probe():
+    ours, theirs = classifier().fit(TEXTS, LABELS), classifier().fit(NEW, NEW_LABELS)
+    assert ours.encoder_.n_dims == theirs.encoder_.n_dims
+    assert not np.allclose(ours.encode(NEW), theirs.encode(NEW), atol=1e-3)
+    with pytest.raises(ParameterError):
+        ours.merge(theirs)
+
+
+def test_begin_forgets_what_was_learnt():
+    made = classifier(HashedWords()).fit(*topics(90, seed=5))
+    made.begin(TEXTS)
+    made.partial_fit(TEXTS, LABELS)
+    assert_alike(made, classifier(HashedWords()).fit(TEXTS, LABELS), NEW)
+
+
+def test_a_fit_that_fails_leaves_what_was_learnt():
+    made = classifier().fit(TEXTS, LABELS)
+    before = made.predict_proba(NEW)
+    with pytest.raises(ParameterError):
+        made.fit(NEW[:5], ["animal"] * 5)
+    np.testing.assert_array_equal(made.predict_proba(NEW), before)
+
+
+def test_texts_that_were_never_learnt_cannot_be_forgotten():
+    made = classifier(keep_texts=True).fit(*topics(600))
+    with pytest.raises(ParameterError):
+        made.forget(["paw paw paw horse"], ["animal"])
+
+
+def test_examples_are_of_the_classes_that_are_explained():
+    made = classifier(HashedWords()).fit(TEXTS, LABELS)
+    made.keep_texts = True
+    made.partial_fit(TEXTS[:2], LABELS[:2])
+    said = made.explain("cat dog horse", n=2)
+    assert said.label == said.nearest_mean == "animal"
+    assert [near.label for near in said.examples] == ["animal"]
+
+
+def test_an_explanation_of_nothing_is_refused():
+    with pytest.raises(ParameterError, match="'n'"):
+        classifier(HashedWords()).fit(TEXTS, LABELS).explain("cat", n=0)
+
+
+def test_an_explanation_can_be_written_as_json_whatever_the_labels():
+    made = classifier(HashedWords()).fit(TEXTS, [i % 2 for i in range(len(TEXTS))])
+    assert json.loads(json.dumps(dataclasses.asdict(made.explain("cat"))))["label"] in (0, 1)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_score_refuses_labels_of_another_length(n):
+    made = classifier(HashedWords()).fit(TEXTS, LABELS)
+    with pytest.raises(ShapeError) as raised:
+        made.score(NEW, NEW_LABELS[:n])
+    assert "60 texts" in str(raised.value)

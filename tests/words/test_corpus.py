@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import gzip
 import json
-import math
 import subprocess
 import sys
 from collections import Counter
@@ -17,16 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring.errors import (
+    BudgetError,
     FormatError,
     IntegrityError,
     ParameterError,
     ShoestringWarning,
     StorageError,
 )
+from shoestring.jobs import Clock
 from shoestring.text.segmentation import split_words
 from shoestring.text.vocabulary import WordCounts
-from shoestring.words import shards as shards_module
-from shoestring.words.corpus import EncodedCorpus, encode_corpus
+from shoestring.words import corpus as corpus_module
+from shoestring.words.corpus import EncodedCorpus, corpus_of, encode_corpus
 
 ENGLISH = [
     "The cat sat on the mat. The dog sat, too!",
@@ -65,7 +66,6 @@ def test_ids_and_offsets_are_the_sentences_of_words(texts):
     assert corpus.n_sentences == len(sentences)
     assert corpus.n_documents == len(texts)
     assert corpus.longest_sentence == max(map(len, sentences))
-    assert corpus.unknown_share == 0
 
 
 @settings(max_examples=30)
@@ -77,8 +77,6 @@ def test_rare_words_keep_their_place_as_minus_one(sentences, min_count):
     corpus = encode_corpus(sentences, min_count=min_count)
     expected = [[w if counts[w] >= min_count else None for w in s] for s in sentences if s]
     assert sentences_of(corpus) == expected
-    n_known = sum(word is not None for sentence in expected for word in sentence)
-    assert math.isclose(corpus.unknown_share, 1 - n_known / sum(map(len, expected)))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -90,8 +88,8 @@ def test_many_small_shards_encode_as_one(monkeypatch, seed):
     ]
     parameters = {"min_count": 2, "max_share": 0.7, "phrases": 2, "phrase_threshold": 0.5}
     whole = encode_corpus(texts, **parameters)
-    monkeypatch.setattr(shards_module, "SHARD_TOKENS", 100)
-    monkeypatch.setattr(shards_module, "_BLOCK_TOKENS", 10)
+    monkeypatch.setattr(corpus_module, "SHARD_TOKENS", 100)
+    monkeypatch.setattr(corpus_module, "_BLOCK_TOKENS", 10)
     cut = encode_corpus(texts, **parameters)
     assert encoded_alike(whole, cut)
     assert whole.fingerprint == cut.fingerprint
@@ -160,10 +158,10 @@ def test_words_of_too_many_documents_are_left_out():
     assert corpus.words == ["of", "a", "b", "c"]
 
 
-def test_words_are_skipped_by_list_and_by_rank():
-    corpus = encode_corpus(ENGLISH, min_count=2, skip_words=["york", "absent"], skip_top=1)
+def test_the_most_frequent_words_are_skipped():
+    corpus = encode_corpus(ENGLISH, min_count=2, skip_top=1)
     assert "new" in corpus.words
-    assert not {"the", "york"} & set(corpus.words)
+    assert "the" not in corpus.words
     assert sentences_of(corpus)[0] == [None, "cat", "sat", None, None, None]
 
 
@@ -186,9 +184,9 @@ def test_two_rounds_make_longer_phrases():
 def test_words_that_a_full_table_forgot_are_unknown_and_the_other_counts_exact(
     monkeypatch, phrases
 ):
-    monkeypatch.setattr(shards_module, "WordCounts", partial(WordCounts, max_words=3))
-    monkeypatch.setattr(shards_module, "SHARD_TOKENS", 4)
-    monkeypatch.setattr(shards_module, "_BLOCK_TOKENS", 1)
+    monkeypatch.setattr(corpus_module, "WordCounts", partial(WordCounts, max_words=3))
+    monkeypatch.setattr(corpus_module, "SHARD_TOKENS", 4)
+    monkeypatch.setattr(corpus_module, "_BLOCK_TOKENS", 1)
     sentences = [["a", "b", "a", "b", "x", "y"], ["a", "u", "v"], ["b", "a", "w"]]
     corpus = encode_corpus(sentences, min_count=2, phrases=phrases, phrase_threshold=99)
     assert corpus.words == ["a", "b"]
@@ -204,7 +202,14 @@ def test_a_corpus_opens_again_as_it_was(tmp_path):
     for name in ("n_documents", "longest_sentence", "fingerprint", "settings", "folder"):
         assert getattr(opened, name) == getattr(written, name)
     assert [path.name for path in tmp_path.rglob("*") if "part" in path.name] == []
-    assert len(list((tmp_path / "new" / "corpus").iterdir())) == 5
+    files = sorted(path.name for path in (tmp_path / "new" / "corpus").iterdir())
+    assert files == [
+        "config.json",
+        "counts-1.npy",
+        "ids-1.npy",
+        "offsets-1.npy",
+        "vocabulary-1.json",
+    ]
 
 
 def test_the_fingerprint_tells_content_and_settings_apart():
@@ -238,6 +243,16 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert (tmp_path / "mine").read_text() == "keep"
 
 
+def test_a_corpus_is_replaced_by_another_or_stays(tmp_path):
+    encode_corpus(ENGLISH, tmp_path, min_count=1)
+    with pytest.raises(FormatError, match="no word"):
+        encode_corpus(["..."], tmp_path)
+    assert EncodedCorpus.open(tmp_path).n_documents == 3
+    encode_corpus(ENGLISH[:1], tmp_path, min_count=1)
+    assert EncodedCorpus.open(tmp_path).n_documents == 1
+    assert len(list(tmp_path.iterdir())) == 5
+
+
 def test_what_a_killed_encoding_left_behind_does_not_hinder(tmp_path):
     folder = tmp_path / "corpus"
     program = (
@@ -247,12 +262,15 @@ def test_what_a_killed_encoding_left_behind_does_not_hinder(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program, str(folder)], check=False)
     assert done.returncode == 9
-    assert not folder.exists()
+    with pytest.raises(StorageError, match="There is no corpus"):
+        EncodedCorpus.open(folder)
     assert encode_corpus(["one two"], folder, min_count=1).n_tokens == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+    assert len(list(folder.iterdir())) == 5
 
 
-@pytest.mark.parametrize("name", ["ids.npy", "offsets.npy", "counts.npy", "vocabulary.json"])
+@pytest.mark.parametrize(
+    "name", ["ids-1.npy", "offsets-1.npy", "counts-1.npy", "vocabulary-1.json"]
+)
 @pytest.mark.parametrize("n_kept", [0, 60, -1])
 def test_a_file_that_was_cut_off_is_named(tmp_path, name, n_kept):
     encode_corpus(ENGLISH * 20, tmp_path / "c")
@@ -265,16 +283,16 @@ def test_a_file_that_was_cut_off_is_named(tmp_path, name, n_kept):
 def test_a_file_of_another_corpus_or_none_is_named(tmp_path):
     encode_corpus(ENGLISH, tmp_path / "a", min_count=1)
     encode_corpus(CHINESE, tmp_path / "b", min_count=1)
-    for name in ("ids.npy", "counts.npy"):
+    for name in ("ids-1.npy", "offsets-1.npy", "counts-1.npy", "vocabulary-1.json"):
         (tmp_path / "a" / name).rename(tmp_path / "kept")
         with pytest.raises(IntegrityError, match=rf"{name} is missing"):
             EncodedCorpus.open(tmp_path / "a")
         (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
-        with pytest.raises(IntegrityError, match=rf"{name} holds <i. \(\d+,\) but must hold"):
+        with pytest.raises(IntegrityError, match=r"1\.\w+ is damaged: .* Encode the text"):
             EncodedCorpus.open(tmp_path / "a")
         (tmp_path / "kept").replace(tmp_path / "a" / name)
-    np.save(tmp_path / "a" / "offsets.npy", np.arange(6))
-    with pytest.raises(IntegrityError, match=r"offsets\.npy must go from 0 to \d+, not .* 5"):
+    np.save(tmp_path / "a" / "ids-1.npy", np.arange(6))
+    with pytest.raises(IntegrityError, match=r"ids-1\.npy holds <i8 \(6,\) but must hold <i4"):
         EncodedCorpus.open(tmp_path / "a")
 
 
@@ -286,7 +304,11 @@ def test_a_config_that_is_not_ours_is_named(tmp_path):
         ("{", IntegrityError, "is damaged"),
         ("{}", FormatError, "not the config.json of an encoded corpus"),
         ('{"format": "shoestring-corpus", "format_version": 9}', FormatError, "version 9; this"),
-        ('{"format": "shoestring-corpus", "format_version": 1}', IntegrityError, "lacks 'n_tok"),
+        (
+            '{"format": "shoestring-corpus", "format_version": 2}',
+            IntegrityError,
+            "does not list ids",
+        ),
     ):
         config.write_text(text)
         with pytest.raises(error, match=message):
@@ -307,8 +329,8 @@ def test_a_window_longer_than_every_sentence_is_refused():
         ([" ", "..."], {}, FormatError, "There is no word in the text"),
         ([[]], {}, FormatError, "There is no word in the text"),
         ([["a"], "b"], {}, FormatError, "item 2 is of type str. It must be a list of tokens"),
-        ([["a", 3]], {}, FormatError, "A token must be a str, and 3 is of type int"),
-        ([["a", ["b"]]], {}, FormatError, "A token must be a str .*list"),
+        ([["a", 3]], {}, FormatError, "item 1: a token must be a str, and 3 is of type int"),
+        ([["a", ["b"]]], {}, FormatError, "a token must be a str, .* is of type list"),
         ([{"body": "x"}], {}, FormatError, "item 1: no column 'text'. Name one of: 'body'"),
         (7, {}, ParameterError, "Got an object of type int instead"),
         (["a b"], {"min_count": 2}, ParameterError, "most frequent word, 'a', occurs 1 times"),
@@ -316,7 +338,6 @@ def test_a_window_longer_than_every_sentence_is_refused():
         (["a b"], {"vocab_size": 1.5}, ParameterError, "'vocab_size' .* Got 1.5 instead"),
         (["a b"], {"max_share": 0}, ParameterError, "must be above 0 and at most 1. Got 0"),
         (["a b"], {"phrase_threshold": 0}, ParameterError, "'phrase_threshold' .* above 0. Got 0"),
-        (["a b"], {"skip_words": "the"}, ParameterError, "words, not one str. Got 'the'"),
         (["a b"], {"n_jobs": 0}, ParameterError, "'n_jobs' .* at least 1. Got 0"),
         (["a"], {"segmented": True, "lexicon": ["中国"]}, ParameterError, "must be None"),
         ([["a"]], {"lexicon": ["中国"]}, ParameterError, "the lexicon would do nothing"),
@@ -337,10 +358,10 @@ def test_the_name_of_a_file_is_not_taken_for_a_text(tmp_path):
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shards_module.np, "save", full)
+    monkeypatch.setattr(corpus_module.np, "savez", full)
     with pytest.raises(StorageError, match=r"cannot be written: No space left on device\. Free"):
         encode_corpus(ENGLISH, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -349,9 +370,10 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
 def test_a_corpus_of_many_words_needs_little_memory(tmp_path):
     """250,000 tokens, a text at a time: what is held is less than 4 bytes a token."""
     program = (
-        "import sys, tracemalloc\nfrom shoestring.words import shards\n"
+        "import sys, tracemalloc\nfrom shoestring import artifacts\n"
+        "from shoestring.words import corpus as module\n"
         "from shoestring.words.corpus import encode_corpus\n"
-        "shards.SHARD_TOKENS = 1 << 14\n"
+        "module.SHARD_TOKENS, artifacts.CHUNK = 1 << 14, 1 << 14\n"
         "texts = (f'{chr(97 + i % 26)} b c d. ' * 25 for i in range(2_500))\n"
         "encode_corpus(['warm up'], min_count=1)\n"
         "tracemalloc.start()\n"
@@ -363,3 +385,91 @@ def test_a_corpus_of_many_words_needs_little_memory(tmp_path):
     n_tokens, peak = map(int, done.stdout.split())
     assert n_tokens == 250_000
     assert peak < 700_000
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text("\n".join((ENGLISH + CHINESE) * 50), encoding="utf-8")
+    return path
+
+
+def of_run(file, folder, vocab_size=None, clock=None, **options):
+    return corpus_of([file], vocab_size, folder, clock or Clock(), **{"min_count": 1, **options})
+
+
+def test_what_an_interrupted_run_read_is_not_read_again(file, tmp_path, monkeypatch):
+    first = of_run(file, tmp_path / "run", lexicon=["北京"], phrases=1)
+    monkeypatch.setattr(corpus_module, "encode_corpus", None)
+    again = of_run(file, tmp_path / "run", lexicon=["北京"], phrases=1, progress=True)
+    assert encoded_alike(first, again)
+    assert again.fingerprint == first.fingerprint
+    assert corpus_of(again, 9, None, Clock()) is again
+
+
+@pytest.mark.parametrize("change", ["file", "option", "size", "damage", "cut short"])
+def test_other_text_other_options_and_what_is_not_whole_are_read(file, tmp_path, change):
+    first = of_run(file, tmp_path / "run")
+    before = first.words, first.ids.tolist()
+    options = {}
+    if change == "file":
+        file.write_text("a new text " * 9)
+    elif change == "option":
+        options = {"min_count": 115}
+    elif change == "size":
+        options = {"vocab_size": 7}
+    elif change == "damage":
+        ids = next((tmp_path / "run").glob("*/ids-1.npy"))
+        ids.write_bytes(ids.read_bytes()[:-5])
+    else:
+        next((tmp_path / "run").glob("*/config.json")).unlink()
+    want = of_run(file, None, **options)
+    assert encoded_alike(of_run(file, tmp_path / "run", **options), want)
+    assert (before == (want.words, want.ids.tolist())) == (change in ("damage", "cut short"))
+
+
+def test_texts_in_memory_are_encoded_each_time_and_told_by_their_fingerprint(tmp_path):
+    one, other = (corpus_of(t, None, tmp_path, Clock(), min_count=1) for t in (ENGLISH, CHINESE))
+    assert one.fingerprint != other.fingerprint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "texts", "lists"])
+def test_a_sample_of_the_documents_is_drawn_and_a_larger_one_contains_it(file, kind):
+    texts = [f"w{'x' * i} ." for i in range(300)]
+    file.write_text("\n".join(texts))
+    sources = {"file": file, "texts": texts, "lists": [text.split() for text in texts]}
+
+    def drawn(fraction, seed=0):
+        return encode_corpus(sources[kind], min_count=1, sample_fraction=fraction, seed=seed)
+
+    few, more, every = (drawn(fraction) for fraction in (0.2, 0.5, 1.0))
+    assert set(few.words) < set(more.words) < set(every.words)
+    assert every.n_documents == 300
+    assert few.n_documents == pytest.approx(60, rel=0.3)
+    assert more.n_documents == pytest.approx(150, rel=0.2)
+    assert drawn(0.2).fingerprint == few.fingerprint != drawn(0.2, seed=1).fingerprint
+    with pytest.raises(ParameterError, match="'sample_fraction' parameter of encode_corpus"):
+        drawn(0.0)
+
+
+def test_a_sample_without_a_word_says_so(file):
+    file.write_text("a single line")
+    with pytest.raises(FormatError, match=r"no word in the documents that were drawn, 0\.001 of"):
+        encode_corpus(file, sample_fraction=0.001)
+
+
+def test_minutes_read_a_sample_that_is_kept_for_the_run(file, tmp_path):
+    seconds = iter(range(10**6))
+
+    def clock(minutes):  # every look at it takes a second
+        return Clock(minutes, now=lambda: next(seconds))
+
+    with pytest.warns(ShoestringWarning, match=r"of the documents were read, drawn at random"):
+        some = of_run(file, tmp_path / "run", clock=clock(20), seed=1)
+    assert 0 < some.n_documents < 300
+    resumed = of_run(file, tmp_path / "run", seed=1)  # without a limit, as it was begun
+    assert resumed.fingerprint == some.fingerprint
+    with pytest.raises(BudgetError, match=r"Reading 1% of .* Pass --minutes .* or fewer files"):
+        of_run(file, None, clock=clock(0.5))
+    assert of_run(file, None, clock=clock(10_000)).n_documents == 300

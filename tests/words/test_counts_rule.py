@@ -295,7 +295,7 @@ def test_a_fraction_goes_on_as_it_was_begun(tmp_path, monkeypatch, costs, forty_
 def test_the_probe_times_every_step():
     ids = (np.random.default_rng(0).zipf(1.3, 100_000) % 2000).astype(np.int32)
     pmi = PmiBlocks(ids, np.arange(0, 100_001, 20), 2000, radius=5)
-    sentences_s, rest_s = counts_rule._probe(pmi, 100, 40, KernelPool())
+    sentences_s, rest_s = counts_rule._probe(pmi, np.bincount(ids), 100, 40, KernelPool())
     assert 0 < sentences_s < 600
     assert 0 < rest_s < 600
 

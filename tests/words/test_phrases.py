@@ -41,9 +41,10 @@ def joined_one_by_one(sentence, names, n_words):
 
 @given(st.lists(SENTENCES, max_size=4))
 def test_pairs_are_counted_within_sentences_over_all_pieces(pieces):
-    pairs, expected = PairCounts(5), Counter()
+    pairs, words, expected = PairCounts(5), Counter(), Counter()
     for sentences in pieces:
         pairs.add(*flat(sentences))
+        words.update(id for sentence in sentences for id in sentence if id >= 0)
         expected.update(
             first * 5 + second
             for sentence in sentences
@@ -52,6 +53,7 @@ def test_pairs_are_counted_within_sentences_over_all_pieces(pieces):
         )
     assert dict(zip(pairs.pairs.tolist(), pairs.counts.tolist(), strict=True)) == expected
     assert (np.diff(pairs.pairs) > 0).all()
+    assert pairs.word_counts.tolist() == [words[id] for id in range(5)]
 
 
 def test_a_full_table_of_pairs_forgets_the_rarest():
@@ -90,7 +92,7 @@ def test_phrases_equal_gensims(threshold):
     ids, lengths = flat([[id_of[word] for word in sentence] for sentence in sentences])
     pairs = PairCounts(len(words))
     pairs.add(ids, lengths)
-    phrases = pairs.phrases(np.bincount(ids), 3, threshold)
+    phrases = pairs.phrases(3, threshold)
     first, second = np.divmod(phrases, len(words))
     names = words + [f"{words[a]}_{words[b]}" for a, b in zip(first, second, strict=True)]
     new = np.arange(len(words), len(names), dtype=np.int32)

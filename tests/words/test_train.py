@@ -77,7 +77,7 @@ def test_text_that_was_read_is_not_read_again(tmp_path, file, monkeypatch, eager
     vectors = BinaryVectors(**SETTINGS)
     interrupted(monkeypatch, "counts", vectors, [file], checkpoint=tmp_path / "v")
     with monkeypatch.context() as patched:
-        patched.setattr("shoestring.words.intake.encode_corpus", None)
+        patched.setattr("shoestring.words.corpus.encode_corpus", None)
         vectors.fit([file], checkpoint=tmp_path / "v")
     assert len(vectors) == 32
 

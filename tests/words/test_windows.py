@@ -44,26 +44,26 @@ def test_an_epoch_has_every_window_once_and_none_across_sentences(lengths, epoch
     assert sorted(map(tuple, rows.tolist())) == sorted(expected)
 
 
-def test_windows_are_found_from_few_known_places(monkeypatch):
+def test_windows_are_found_from_few_anchors(monkeypatch):
     """As in a corpus that has more windows than the table has room for."""
     ids, offsets = corpus(np.random.default_rng(1).integers(0, 40, size=500))
     keys = order_keys(3, 1)
     known = windows_of(ids, offsets, N_WORDS, width=5, max_length=30)
-    monkeypatch.setattr(windows_module, "MAX_PLACES", 7)
+    monkeypatch.setattr(windows_module, "MAX_ANCHORS", 7)
     few = windows_of(ids, offsets, N_WORDS, width=5, max_length=30)
-    assert len(few.places) <= 7 < len(known.places)
+    assert len(few.anchors) <= 7 < len(known.anchors)
     n = few.n_windows
     assert np.array_equal(few.rows(0, n, keys), known.rows(0, n, keys))
 
 
-def test_any_range_of_turns_and_any_team_gives_the_same_windows():
+def test_any_range_of_turns_and_any_pool_gives_the_same_windows():
     ids, offsets = corpus([25] * 40)
     windows = windows_of(ids, offsets, N_WORDS, width=5, max_length=30)
     keys = order_keys(0, 0)
     whole = windows.rows(0, windows.n_windows, keys)
-    with KernelPool(3) as team:
+    with KernelPool(3) as pool:
         edges = [*range(0, len(whole), 77), len(whole)]
-        pieces = [windows.rows(*turns, keys, team) for turns in pairwise(edges)]
+        pieces = [windows.rows(*turns, keys, pool) for turns in pairwise(edges)]
     assert np.array_equal(np.concatenate(pieces), whole)
 
 

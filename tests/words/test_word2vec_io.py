@@ -126,7 +126,7 @@ def test_a_word_that_comes_again_keeps_its_first_vector(tmp_path):
         (b"0 3\n", "which is nothing"),
         (b"a 1 2\nb 1 x\n", ":2: a vector of 0 numbers"),
         (b"a 1 2\nb 1 nan\n", ":2: the vector of 'b' has a number that is not finite"),
-        (b"a 1 2\n\xff\xfe 1 2\n", ":2: the word is not UTF-8 (byte 0xff)"),
+        (b"a 1 2\n\xff\xfe 1 2\n", ":2: word 2 is not UTF-8 (byte 0xff)"),
         (b"It was the best of times,\nit was the worst of times.\n", "no word vectors"),
     ],
 )

@@ -227,7 +227,7 @@ def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
             ("--minutes", 0),
             "'minutes' parameter of a run must be a number",
         ),
-        (b"a b c d e f\n", ("--minutes", 1e-6), " minutes"),
+        (b"a b c d e f\n", ("--minutes", 1e-6), "minutes"),
         (b"a b c d e f\n", ("--max-share", 0), "'max_share' parameter of encode_corpus"),
         (b" \n\n... !!\n", (), "no word"),
         (b"a b c d e f\n", ("--min-count", 9), "the most frequent word, 'a', occurs 1 times"),

@@ -38,21 +38,13 @@ RANK_TOLERANCE = 1e-12  # of the largest eigenvalue of the correlations: what is
 class Layer:
     """A softmax layer: p(c | x) = softmax(near (x - origin) + at_origin).
 
-    Parameters
-    ----------
-    near : float64 array (C, D)
-        S^-1 (m_c - origin).
-    at_origin : float64 array (C,)
-    origin : float64 array (D,)
-        What it changes is the same for all classes, which softmax does not see.
-    common : float64 array (D,)
-        S^-1 origin.
+    The origin changes what is the same for all classes, which softmax does not see.
     """
 
-    near: Doubles
-    at_origin: Doubles
-    origin: Doubles
-    common: Doubles
+    near: Doubles  # (C, D): S^-1 (m_c - origin)
+    at_origin: Doubles  # (C,)
+    origin: Doubles  # (D,)
+    common: Doubles  # (D,): S^-1 origin
 
     @property
     def coef(self) -> Doubles:
@@ -82,20 +74,11 @@ class Metric:
 
     Features are brought to one scale before, so that a feature in metres and the same in
     millimetres give the same result; a constant one has no weight.
-
-    Parameters
-    ----------
-    scale : float64 array (D,)
-        The features' standard deviations; 1 where they are constant.
-    lower : float64 array (D, D), optional
-        The Cholesky factor of the correlations.
-    root : float64 array (D, R), optional
-        Where they have not full rank: r r^T is their pseudo-inverse.
     """
 
-    scale: Doubles
-    lower: Doubles | None
-    root: Doubles | None
+    scale: Doubles  # (D,): the features' standard deviations; 1 where they are constant
+    lower: Doubles | None  # (D, D): the Cholesky factor of the correlations, of full rank
+    root: Doubles | None  # (D, R): where they have not, r r^T is their pseudo-inverse
 
     @classmethod
     def of(cls, covariance: Doubles) -> Metric:

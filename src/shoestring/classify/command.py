@@ -59,9 +59,9 @@ def fit(
     json: Json = False,
 ) -> None:
     """Fit a classifier to labelled texts."""
+    from shoestring.classify import AnalyticSoftmax, TextClassifier
     from shoestring.classify.job import fit_to_folder
-    from shoestring.classify.softmax import AnalyticSoftmax
-    from shoestring.classify.texts import TextClassifier
+    from shoestring.jobs import Clock
 
     head = AnalyticSoftmax(
         expansion=None if expansion == "none" or random == 0 else expansion,
@@ -72,7 +72,7 @@ def fit(
     )
     classifier = TextClassifier(encoder, head=head, keep_texts=keep_texts)
     columns: dict[str, Any] = {"text": text, "label": label, "on_empty": on_empty}
-    emit(fit_to_folder(classifier, source, out, minutes=minutes, resume=resume, **columns), json)
+    emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **columns), json)
 
 
 @app.command()

@@ -36,10 +36,9 @@ def fit_to_folder(
     classifier: TextClassifier,
     source: str,
     out: Path,
+    clock: Clock,
     *,
-    minutes: float | None = None,
     resume: bool = False,
-    clock: Clock | None = None,
     **columns: str,
 ) -> dict[str, Any]:
     """Fit a classifier to a file and save it.
@@ -52,12 +51,10 @@ def fit_to_folder(
         What ``read_records`` takes.
     out : Path
         New, empty, or a saved classifier, which is replaced.
-    minutes : float, optional
-        Time limit, reading and solving included.
+    clock : Clock
+        Of the time limit, reading and solving included.
     resume : bool
         Continue an interrupted fit.
-    clock : Clock, optional
-        By default one of the minutes.
     **columns
         ``text``, ``label``, ``on_empty``, of :func:`~shoestring.text.labelled.read_labelled`.
 
@@ -73,7 +70,6 @@ def fit_to_folder(
     BudgetError
         If the minutes end before anything is learnt.
     """
-    clock = Clock(minutes) if clock is None else clock
     out = out.resolve()
     KIND.check(out)
     params = classifier.head.get_params()
@@ -126,12 +122,11 @@ def _learn_all(
                 break
             # learn a batch
             batch, began = order[done : done + size], clock.used_s
-            texts, labels = [data.texts[i] for i in batch], [data.labels[i] for i in batch]
-            classifier.partial_fit(texts, labels)
+            classifier.partial_fit([data.texts[i] for i in batch], [data.labels[i] for i in batch])
             done += len(batch)
             bar.update(len(batch))
             # time it, and write it down every so often
-            if size != WARM_UP:
+            if not sizes:
                 is_first, rate = not rate, len(batch) / max(clock.used_s - began, 1e-9)
                 if is_first:
                     what = f"{n - done:,} texts to go at {rate:,.0f} a second"
@@ -146,7 +141,11 @@ def _learn_all(
         needed_s = clock.used_s + reserve_s + max(reserve_s - clock.left_s, 1.0)
         remedy = "or --random 0, which is solved faster"
         raise too_short("Fitting to the first texts", needed_s, needed_s, remedy)
-    _warn_of_share(done, n, sorted(set(data.labels) - set(classifier.classes_.tolist())))
+    message = f"In the minutes {done:,} of {n:,} texts were learnt, drawn at random."
+    if unseen := sorted(set(data.labels) - set(classifier.classes_.tolist())):
+        more = f" and {len(unseen) - 3} more" if len(unseen) > 3 else ""
+        message += f" None of them was of {', '.join(map(repr, unseen[:3]))}{more}."
+    warnings.warn(message, ShoestringWarning, stacklevel=3)
 
 
 def seconds_to_solve(head: AnalyticSoftmax, n_dims: int) -> float:
@@ -154,14 +153,6 @@ def seconds_to_solve(head: AnalyticSoftmax, n_dims: int) -> float:
     width = n_dims + (head.n_random if head.expansion is not None else 0)
     tried = 7 if head.shrinkage == "auto" else 1
     return 1.0 + tried * (width**3 / 3 + head.sample_size * width**2) / FLOPS
-
-
-def _warn_of_share(done: int, n: int, unseen: list[str]) -> None:
-    message = f"In the minutes {done:,} of {n:,} texts were learnt, drawn at random."
-    if unseen:
-        more = f" and {len(unseen) - 3} more" if len(unseen) > 3 else ""
-        message += f" None of them was of {', '.join(map(repr, unseen[:3]))}{more}."
-    warnings.warn(message, ShoestringWarning, stacklevel=4)
 
 
 def add(model: Path, source: str, **columns: str) -> dict[str, Any]:

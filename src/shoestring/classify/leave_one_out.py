@@ -33,25 +33,13 @@ from shoestring.classify.sample import Sample
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Samples seen by a layer without them.
+    """Samples seen by a layer without them."""
 
-    Parameters
-    ----------
-    logits : float64 array (K, C)
-        Up to a constant of each sample.
-    distances : float64 array (K, C)
-        Squared, under the covariance, to the means.
-    labels : int64 array (K,)
-    weights : float64 array (K,)
-    sound : bool
-        False where a sample alone makes up a direction: without it there is no distance.
-    """
-
-    logits: Doubles
-    distances: Doubles
-    labels: NDArray[np.int64]
-    weights: Doubles
-    sound: bool
+    logits: Doubles  # (K, C), up to a constant of each sample
+    distances: Doubles  # (K, C): squared, under the covariance, to the means
+    labels: NDArray[np.int64]  # (K,)
+    weights: Doubles  # (K,)
+    sound: bool  # False where a sample alone makes up a direction: without it there is no distance
 
 
 def left_out(

@@ -26,29 +26,14 @@ from shoestring.classify.solving import Solution, not_alone
 
 @dataclass(frozen=True, slots=True)
 class Novelty:
-    """What novelty is measured with, and the scores of the kept samples.
+    """What novelty is measured with, and the scores of the kept samples."""
 
-    Parameters
-    ----------
-    near : Metric
-        Within the classes.
-    centres : float64 array (C, R)
-        The classes' means, whitened by it.
-    far : Metric
-        Of all samples together.
-    middle : float64 array (1, R')
-        Their mean, whitened by that.
-    known : float64 array (K,)
-        Scores of the kept samples, each left out.
-    weights : float64 array (K,)
-    """
-
-    near: Metric
-    centres: Doubles
-    far: Metric
-    middle: Doubles
-    known: Doubles
-    weights: Doubles
+    near: Metric  # within the classes
+    centres: Doubles  # (C, R): the classes' means, whitened by it
+    far: Metric  # of all samples together
+    middle: Doubles  # (1, R'): their mean, whitened by that
+    known: Doubles  # (K,): scores of the kept samples, each left out
+    weights: Doubles  # (K,)
 
     @classmethod
     def of(cls, moments: Moments, solution: Solution, sample: Sample) -> Novelty:

@@ -14,6 +14,7 @@ Letters: N rows, D features, k kept.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,9 +23,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from shoestring.artifacts import digest
 from shoestring.classify.moments import Doubles
 from shoestring.errors import ParameterError
+from shoestring.splitmix import splitmix64
 
 Hashes = NDArray[np.uint64]
 NO_LIMIT = (1 << 64) - 1
@@ -32,30 +33,15 @@ NO_LIMIT = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The different rows whose hash is below a limit, at most ``size`` of them, by hash.
+    """The different rows whose hash is below a limit, at most ``size`` of them, by hash."""
 
-    Parameters
-    ----------
-    size : int
-        k.
-    limit : int
-        Rows of this hash and above are not kept.
-    hashes : uint64 array (k,)
-    X : float32 or float64 array (k, D)
-    labels : int64 array (k,)
-    counts : int64 array (k,)
-        How many rows are equal to it.
-    weights : float64 array (k,)
-        Of all of these.
-    """
-
-    size: int
-    limit: int
-    hashes: Hashes
-    X: NDArray[np.floating]
-    labels: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    weights: Doubles
+    size: int  # k
+    limit: int  # rows of this hash and above are not kept
+    hashes: Hashes  # (k,)
+    X: NDArray[np.floating]  # (k, D)
+    labels: NDArray[np.int64]  # (k,)
+    counts: NDArray[np.int64]  # (k,): how many rows are equal to it
+    weights: Doubles  # (k,), of all of these
 
     @classmethod
     def none(cls, size: int, n_features: int, dtype: np.dtype[np.floating]) -> Sample:
@@ -124,11 +110,6 @@ class Sample:
         left = self.weights - np.bincount(places[there], weights[there], len(self))
         return replace(self, counts=counts, weights=left).rows(counts > 0)
 
-    def without_label(self, label: int) -> Sample:
-        """The rows of a class taken out, the classes after it renumbered."""
-        kept = self.rows(self.labels != label)
-        return replace(kept, labels=kept.labels - (kept.labels > label))
-
     def relabelled(self, places: NDArray[np.int64]) -> Sample:
         """Class c is now ``places[c]``."""
         return replace(self, labels=places[self.labels])
@@ -141,7 +122,9 @@ class Sample:
 
 def keys_of(names: Iterable[str]) -> Hashes:
     """A key of each string."""
-    return np.array([int(digest(name)[:16], 16) for name in names], dtype=np.uint64)
+    bits = (name.encode("utf-8", "surrogatepass") for name in names)
+    digests = b"".join(hashlib.blake2b(part, digest_size=8).digest() for part in bits)
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def key_hashes(rows: Hashes, labels: Hashes, seed: int) -> Hashes:
@@ -185,8 +168,5 @@ def _multiply_shift(X: Any, odd: Any, sums: Any) -> None:
 
 
 def _scrambled(values: Hashes) -> Hashes:
-    """The finaliser of splitmix64 (Steele, Lea & Flood 2014)."""
-    z = values + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    mixed: Hashes = splitmix64(values + np.uint64(0x9E3779B97F4A7C15))
+    return mixed

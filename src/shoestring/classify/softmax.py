@@ -28,7 +28,6 @@ from shoestring.classify.analytic import checked_priors
 from shoestring.classify.calibration import calibration_error
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.classify.novelty import Novelty
-from shoestring.classify.sample import Hashes
 from shoestring.classify.solving import Solution, SolveOptions, sizes_to_try, solve
 from shoestring.classify.state import BUILT_BY, Block, Floats, State, updated
 from shoestring.errors import NotFittedError, ParameterError, ShapeError, ShoestringWarning
@@ -129,7 +128,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ShapeError
             If X and y are of different lengths.
         """
-        return self._learn(X, y, sample_weight, anew=True)
+        return self._learn(Block(X, y, sample_weight), anew=True)
 
     def partial_fit(
         self,
@@ -152,7 +151,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ParameterError, ShapeError
             As :meth:`fit`; what was learnt before stays.
         """
-        return self._learn(X, y, sample_weight)
+        return self._learn(Block(X, y, sample_weight))
 
     def merge(self, other: AnalyticSoftmax) -> Self:
         """Learn what another classifier has learnt from other samples.
@@ -185,7 +184,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If they cannot have been learnt: a class would have fewer samples than none, or a
             feature less scatter. Nothing is changed then.
         """
-        return self._forget(X, y, sample_weight)
+        return self._forget(Block(X, y, sample_weight))
 
     def forget_class(self, label: Any) -> Self:
         """Take a class back.
@@ -376,6 +375,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def _opened(cls, saved: Artifact) -> AnalyticSoftmax:
+        """The same, from a folder whose config was read."""
         params, state = saving.load(saved)
         classifier = cls(**params)
         classifier.n_features_in_ = state.n_features
@@ -383,21 +383,13 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     # ---- inside ----
 
-    def _learn(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        weights: ArrayLike | None = None,
-        keys: Hashes | None = None,
-        *,
-        anew: bool = False,
-    ) -> Self:
-        """Keys are for TextClassifier, whose vectors of one text may differ by rounding."""
+    def _learn(self, block: Block, *, anew: bool = False) -> Self:
+        """Learn a block; with keys from TextClassifier, whose vectors may differ by rounding."""
         before, params = vars(self).copy(), self.get_params()
         checks.settings(params)
         is_new = anew or "_state" not in before
         try:
-            block = self._block(X, y, weights, keys, reset=is_new)
+            block = self._checked(block, reset=is_new)
             state = State.new(block.X.shape[1], block.X.dtype, params) if is_new else self._state
             state = updated(state, block, self.n_jobs)
             if anew:
@@ -408,14 +400,8 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.__dict__.update(before)
             raise
 
-    def _forget(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        weights: ArrayLike | None = None,
-        keys: Hashes | None = None,
-    ) -> Self:
-        block = self._block(X, y, weights, keys, reset=False)
+    def _forget(self, block: Block) -> Self:
+        block = self._checked(block, reset=False)
         return self._become(self._learnt().without(block, self.n_jobs))
 
     def _reset(self) -> None:
@@ -507,23 +493,14 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """The features that the layer uses, beyond the shift."""
         return self._used(X) - self._learnt().moments.shift[: self._solution.n_used]
 
-    def _block(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        weights: ArrayLike | None,
-        keys: Hashes | None,
-        *,
-        reset: bool,
-    ) -> Block:
+    def _checked(self, block: Block, *, reset: bool) -> Block:
         """Samples, finite or not, labels and weights; samples without weight are left out."""
-        rows = self._rows(X, reset=reset)
-        block = Block(rows, checks.labels(y, len(rows)), None, keys)
-        if weights is None:
+        X = self._rows(block.X, reset=reset)
+        block = block._replace(X=X, y=checks.labels(block.y, len(X)))
+        if block.weights is None:
             return block
-        values = checks.weights(weights, len(rows))
-        some = values > 0
-        block = block._replace(weights=values)
+        block = block._replace(weights=checks.weights(block.weights, len(X)))
+        some = block.weights > 0
         return block if some.all() else block.part(some)
 
     def _rows(self, X: ArrayLike, *, reset: bool = False) -> Floats:

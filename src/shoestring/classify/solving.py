@@ -31,50 +31,25 @@ PARTS = (0.0, 0.125, 0.25, 0.5, 1.0)  # of the random features, tried by "auto"
 
 @dataclass(frozen=True, slots=True)
 class SolveOptions:
-    """What to choose, and from what.
-
-    Parameters
-    ----------
-    shrinkage : float or str
-    temperature : float or "auto"
-    priors : float64 array (C,)
-        Positive.
-    from_frequencies : bool
-        Whether the priors are the classes' frequencies.
-    sizes : tuple of int
-        Numbers of features to try, ascending.
-    """
+    """What to choose, and from what."""
 
     shrinkage: float | str
-    temperature: float | str
-    priors: Doubles
-    from_frequencies: bool
-    sizes: tuple[int, ...]
+    temperature: float | str  # "auto", or given
+    priors: Doubles  # (C,), positive
+    from_frequencies: bool  # whether the priors are the classes' frequencies
+    sizes: tuple[int, ...]  # numbers of features to try, ascending
 
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """A layer and how it came about.
+    """A layer and how it came about."""
 
-    Parameters
-    ----------
-    layer : Layer
-        Of the first ``n_used`` features.
-    metric : Metric
-    calibration : Calibration
-    shrinkage : float
-    n_used : int
-        Features, random ones included.
-    left_out : LeftOut or None
-        The sample as the layer would see it without each of them.
-    """
-
-    layer: Layer
+    layer: Layer  # of the first n_used features
     metric: Metric
     calibration: Calibration
     shrinkage: float
-    n_used: int
-    left_out: LeftOut | None
+    n_used: int  # features, random ones included
+    left_out: LeftOut | None  # the kept samples as the layer would see them without each
 
 
 def sizes_to_try(n_given: int, moments: Moments) -> tuple[int, ...]:

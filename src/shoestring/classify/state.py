@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from shoestring.classify import checks
 from shoestring.classify.expansion import Expansion
-from shoestring.classify.moments import Doubles, Moments, merged, moments_of, without, without_class
+from shoestring.classify.moments import Moments, merged, moments_of, without, without_class
 from shoestring.classify.sample import Hashes, Sample, key_hashes, keys_of, row_hashes
 from shoestring.errors import ParameterError
 from shoestring.parallel import n_cores, one_blas_thread
@@ -34,16 +34,16 @@ BUILT_BY = ("class_scatters", "random_state", "expansion", "n_random", "sample_s
 
 
 class Block(NamedTuple):
-    """Samples that came at once."""
+    """Samples that came at once: as they were passed, or checked."""
 
-    X: Floats  # (N, D)
-    y: NDArray[Any]  # (N,): labels, or their numbers
-    weights: Doubles | None
-    keys: Hashes | None  # the same for samples that are the same; None: by their content
+    X: Any  # (N, D)
+    y: Any  # (N,): labels, or their numbers
+    weights: Any = None  # (N,), or None
+    keys: Hashes | None = None  # the same for samples that are the same; None: by their content
 
     def part(self, chosen: NDArray[np.bool_] | slice) -> Block:
         """Some of them."""
-        return Block(*(None if array is None else array[chosen] for array in self))  # type: ignore[arg-type]
+        return Block(*(None if array is None else array[chosen] for array in self))
 
     def cut(self, step: int) -> Iterator[Block]:
         """Parts of so many, in their order."""
@@ -54,23 +54,13 @@ class Block(NamedTuple):
 class State:
     """What was learnt.
 
-    Parameters
-    ----------
-    classes : array (C,)
-        Sorted.
-    moments : Moments
-        In all features.
-    sample : Sample
-        In the given features.
-    settings : dict
-        The parameters of :class:`~shoestring.classify.softmax.AnalyticSoftmax` that cannot change
-        any more (:data:`BUILT_BY`).
-    expansion : Expansion or None
+    ``settings`` are the parameters of :class:`~shoestring.classify.softmax.AnalyticSoftmax` that
+    cannot change any more (:data:`BUILT_BY`).
     """
 
-    classes: NDArray[Any]
-    moments: Moments
-    sample: Sample
+    classes: NDArray[Any]  # (C,), sorted
+    moments: Moments  # in all features
+    sample: Sample  # in the given features
     settings: dict[str, Any]
     expansion: Expansion | None
 
@@ -160,14 +150,18 @@ class State:
                 f"Without these samples {len(kept)} of the classes would be left, and there must "
                 "be two. Fit a new classifier."
             )
-        places = np.zeros(len(self.classes), np.int64)
-        places[kept] = np.arange(len(kept))
-        return self.changed(self.classes[kept], moments.of_classes(kept), sample.relabelled(places))
+        return self._of_classes(kept, moments.of_classes(kept), sample)
 
     def without_class(self, c: int) -> State:
         """What is left without a class."""
-        moments, sample = without_class(self.moments, c), self.sample.without_label(c)
-        return self.changed(np.delete(self.classes, c), moments, sample)
+        kept, sample = np.delete(np.arange(len(self.classes)), c), self.sample
+        others = sample.rows(sample.labels != c)
+        return self._of_classes(kept, without_class(self.moments, c), others)
+
+    def _of_classes(self, kept: NDArray[np.int64], moments: Moments, sample: Sample) -> State:
+        places = np.zeros(len(self.classes), np.int64)
+        places[kept] = np.arange(len(kept))
+        return self.changed(self.classes[kept], moments, sample.relabelled(places))
 
     def numbered(self, block: Block) -> Block:
         """The same block with the numbers of its labels, which are known."""
@@ -214,15 +208,9 @@ class _BlockSums(NamedTuple):
 
 
 def updated(state: State, block: Block, n_jobs: int | None) -> State:
-    """What is known after these samples too.
+    """What is known after these samples too: a block of any size is cut and shared out.
 
-    Parameters
-    ----------
-    state : State
-    block : Block
-        Of any size; it is cut.
-    n_jobs : int or None
-        Workers; None for joblib's setting, or all cores.
+    ``n_jobs`` are the workers; None is joblib's setting, or all cores.
     """
     from joblib import Parallel, delayed, effective_n_jobs
     from joblib.parallel import get_active_backend

@@ -5,6 +5,7 @@ Letters: N texts, C classes, D the width of the vectors.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring import encoders
+from shoestring.artifacts import ArtifactWriter
 from shoestring.classify import saving
 from shoestring.classify.moments import Doubles
 from shoestring.classify.sample import keys_of
 from shoestring.classify.softmax import AnalyticSoftmax
-from shoestring.errors import NotFittedError, ParameterError, ShapeError
+from shoestring.classify.state import Block
+from shoestring.errors import FormatError, NotFittedError, ParameterError, ShapeError
 from shoestring.types import TextEncoder
 
 N_COMPONENTS = 384  # of the encoder "lsa"
 GIVEN = "given"  # the name of an encoder that came as an object
+EXAMPLES, ROWS, ENCODER = "examples.jsonl", "examples.npy", "encoder"  # in a saved folder
 _OWNER = "TextClassifier"
 
 
@@ -75,6 +79,8 @@ class TextClassifier:
     ----------
     classes_ : ndarray (C,)
     encoder_ : TextEncoder
+    encoder_name : str
+        "minilm", "lsa", "words", a folder, or "given".
 
     Examples
     --------
@@ -97,7 +103,7 @@ class TextClassifier:
         self.encoder = encoder
         self.head = AnalyticSoftmax(expansion="auto") if head is None else head
         self.keep_texts = keep_texts
-        self._examples: list[saving.Example] = []
+        self._examples: list[tuple[str, Any]] = []
         self._blocks: list[NDArray[np.float32]] = []
 
     def fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
@@ -111,7 +117,7 @@ class TextClassifier:
         _check(texts, labels)
         name, encoder = self._new_encoder(texts)
         X = np.asarray(encoder.encode(texts))
-        self.head._learn(X, labels, keys=keys_of(texts), anew=True)
+        self.head._learn(Block(X, labels, keys=keys_of(texts)), anew=True)
         self._take(name, encoder)
         self._keep(texts, labels, X)
         return self
@@ -128,14 +134,14 @@ class TextClassifier:
         if not hasattr(self, "encoder_"):
             self.begin(texts)
         X = self.encode(texts)
-        self.head._learn(X, labels, keys=keys_of(texts))
+        self.head._learn(Block(X, labels, keys=keys_of(texts)))
         self._keep(texts, labels, X)
         return self
 
     def forget(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Take texts back that were learnt, with the labels they had."""
         _check(texts, labels)
-        self.head._forget(self.encode(texts), labels, keys=keys_of(texts))
+        self.head._forget(Block(self.encode(texts), labels, keys=keys_of(texts)))
         gone = Counter(zip(texts, np.asarray(labels).tolist(), strict=True))
         kept = []
         for example in self._examples:
@@ -226,11 +232,6 @@ class TextClassifier:
         """Texts that were learnt and not forgotten."""
         return int(self.head.moments_.sizes.sum()) if hasattr(self.head, "moments_") else 0
 
-    @property
-    def encoder_name(self) -> str:
-        """What the encoder is: "minilm", "lsa", "words", a folder, or "given"."""
-        return self._name
-
     def encode(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
         """Vectors of texts (N, D)."""
         if not hasattr(self, "encoder_"):
@@ -254,13 +255,17 @@ class TextClassifier:
         state = self.head._learnt()
         if not hasattr(self, "encoder_"):
             raise _unfitted()
-        is_ours = self._name != GIVEN and encoders.is_lexical(self.encoder_)
+        saving.save(Path(folder), state, self.head.get_params(), self._save_texts)
+
+    def _save_texts(self, writer: ArtifactWriter) -> None:
         encoder: Any = self.encoder_
-        save_encoder = encoder.save if is_ours else None
-        texts = saving.TextPart(
-            self._name, self.keep_texts, self._examples, self._rows, save_encoder
-        )
-        saving.save(Path(folder), state, self.head.get_params(), texts)
+        writer.config["texts"] = {"encoder": self.encoder_name, "keep_texts": self.keep_texts}
+        if self.encoder_name != GIVEN and encoders.is_lexical(encoder):
+            writer.library(ENCODER, encoder.save)
+        if self._examples:
+            lines = (json.dumps(example, ensure_ascii=False) + "\n" for example in self._examples)
+            writer.data(EXAMPLES, "".join(lines).encode("utf-8", "surrogatepass"))
+            writer.array(ROWS, self._rows)
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> TextClassifier:
@@ -278,21 +283,31 @@ class TextClassifier:
             If there is none; if it is of another kind or version; if a file is damaged.
         """
         saved = saving.KIND.read(Path(folder))
-        texts = saving.load_texts(saved)
-        if encoder is None and texts.encoder == GIVEN:
+        if "texts" not in saved.config:
+            raise FormatError(
+                "this classifier was fitted to vectors, not to texts. Open it with "
+                "AnalyticSoftmax.load.",
+                file=saved.folder,
+            )
+        with saved.decoding():
+            settings = saved.config["texts"]
+            name, keep_texts = str(settings["encoder"]), bool(settings["keep_texts"])
+        if encoder is None and name == GIVEN:
             raise ParameterError(
                 "This classifier was fitted with an encoder of your own, which the command line "
                 "cannot open. In Python: TextClassifier.load(folder, encoder=...)."
             )
         if encoder is None:
-            kept = saved.path(saving.ENCODER) if saving.ENCODER in saved else None
-            encoder = encoders.open_encoder(texts.encoder, kept)
+            is_kept = name in (encoders.LSA, encoders.WORDS) or ENCODER in saved
+            encoder = encoders.open_encoder(name, saved.path(ENCODER) if is_kept else None)
         head = AnalyticSoftmax._opened(saved)
-        again = encoder if texts.encoder == GIVEN else texts.encoder
-        classifier = cls(again, head=head, keep_texts=texts.keep_texts)
-        classifier._take(texts.encoder, encoder)
-        classifier._examples = texts.examples
-        classifier._blocks = [texts.rows] if texts.examples else []
+        classifier = cls(encoder if name == GIVEN else name, head=head, keep_texts=keep_texts)
+        classifier._take(name, encoder)
+        if EXAMPLES in saved:
+            with saved.decoding():
+                lines = saved.data(EXAMPLES).decode("utf-8", "surrogatepass").split("\n")[:-1]
+                classifier._examples = [(str(t), label) for t, label in map(json.loads, lines)]
+                classifier._blocks = [saved.loaded_array(ROWS)]
         return classifier
 
     def _new_encoder(self, texts: Sequence[str]) -> tuple[str, TextEncoder]:
@@ -307,7 +322,7 @@ class TextClassifier:
         return name if is_name else str(Path(name).resolve()), encoder
 
     def _take(self, name: str, encoder: TextEncoder) -> None:
-        self._name, self.encoder_ = name, encoder
+        self.encoder_name, self.encoder_ = name, encoder
         self._examples, self._blocks = [], []
 
     def _keep(self, texts: Sequence[str], labels: Sequence[Any], X: NDArray[Any]) -> None:

@@ -1,8 +1,8 @@
 """Pair scorers: make one of any function, load one, name one, and check what it answers.
 
 A :class:`~shoestring.types.PairScorer` has ``predict(pairs) -> (B,)``, higher is more alike. Ours
-also have ``name`` (who is scoring: the key of scores already paid for) and ``pairs_per_second``
-(what this machine did so far).
+also have ``name`` (the key under which paid scores are kept) and ``pairs_per_second`` (the mean on
+this machine so far).
 
 B pairs.
 
@@ -36,9 +36,9 @@ class FunctionScorer(Timed):
     fn : callable
         ``fn(pairs) -> scores``, or ``fn(query, text) -> score`` where ``single`` is True.
     name : str
-        Who is scoring.
+        The scorer's name.
     batch_size : int
-        Pairs in one call of ``fn`` at the most.
+        Maximum number of pairs in one call of ``fn``.
     single : bool
     """
 
@@ -52,7 +52,7 @@ class FunctionScorer(Timed):
         Raises
         ------
         ScorerError
-            If the function raises, or answers anything but one finite number for each pair.
+            If the function raises, or does not answer one finite number for each pair.
         """
         pairs = list(pairs)
         with self.throughput.timing(len(pairs)):
@@ -76,7 +76,7 @@ def score_with(
     *,
     single: bool = False,
 ) -> FunctionScorer:
-    """Make a pair scorer of any function: a rule, an LLM judge, a paid API.
+    """Make a pair scorer from any function: a rule, an LLM judge, a paid API.
 
     Parameters
     ----------
@@ -84,12 +84,12 @@ def score_with(
         ``fn(pairs) -> scores``: a list of (query, text) in, one number for each out, higher is more
         alike. With ``single=True`` it is ``fn(query, text) -> score``.
     name : str, optional
-        Who is scoring. Scores that were paid for are kept under this name, so give another name
-        when the function starts to judge otherwise (a new prompt, a new model). Default: the
-        function's module and qualified name; for a lambda, with a digest of its code,
-        which does not see the variables it takes from outside.
+        The scorer's name. Paid scores are kept under it, so choose another name when the function
+        changes its judgement (a new prompt, a new model). Default: the function's module and
+        qualified name; for a lambda, with a digest of its code, which does not cover the variables
+        that it closes over.
     batch_size : int
-        Pairs in one call of ``fn`` at the most.
+        Maximum number of pairs in one call of ``fn``.
     single : bool
         Whether ``fn`` takes one query and one text instead of a list of pairs.
 
@@ -136,8 +136,8 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
     Raises
     ------
     ScorerError
-        If the scorer raises (chained), or answers another length, several columns, something that
-        is no number, NaN or infinity.
+        If the scorer raises (chained), or answers with the wrong length, several columns, values
+        that are not numbers, NaN or infinity.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
 
 
 def scorer_name(scorer: PairScorer) -> str:
-    """Name a scorer so that scores already paid for are found again, and never another's.
+    """The name under which a scorer's paid scores are found again, and no other scorer's.
 
     Parameters
     ----------
@@ -179,13 +179,13 @@ def scorer_name(scorer: PairScorer) -> str:
 
 
 def load_scorer(spec: Any) -> PairScorer:
-    """Load a pair scorer from what a user names.
+    """Load a pair scorer by name, from a folder, an object or a function.
 
     Parameters
     ----------
     spec : str, Path, PairScorer or callable
         ``"minilm"``: :class:`TokenInteraction` on the MiniLM weights of the package index;
-        ``"minilm-weighted"``: the same with what a query's tokens weigh, the default of search;
+        ``"minilm-weighted"``: the same with trained weights of a query's tokens, search's default;
         ``"minilm-docs"``: with an adapter of MiniLM as well, for documentation of software.
         A folder that ``shoestring tune score`` wrote: :class:`~shoestring.tune.LadderScorer`, or
         :class:`TokenInteraction` where token vectors are compared and there is no side network;

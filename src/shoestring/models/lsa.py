@@ -37,9 +37,9 @@ class LsaEncoder:
     Parameters
     ----------
     n_components : int
-        Width D; less where the texts or their terms are fewer.
+        Width D; less where there are fewer texts or terms.
     min_df : int
-        Texts that a term must occur in.
+        Minimum number of texts that a term occurs in.
     random_state : int
         Seed of the randomised SVD: the same seed and texts give the same vectors.
 
@@ -76,7 +76,7 @@ class LsaEncoder:
         return self
 
     def fit(self, texts: Sequence[str], y: object = None) -> Self:
-        """Learn terms, their weights and the components.
+        """Fit the vocabulary, the term weights and the components.
 
         Parameters
         ----------

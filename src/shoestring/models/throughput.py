@@ -1,4 +1,4 @@
-"""How many pairs a scorer has scored, and in how many seconds."""
+"""Pairs per second of a scorer."""
 
 from __future__ import annotations
 

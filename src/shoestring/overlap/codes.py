@@ -1,4 +1,4 @@
-"""Sparse binary codes: made of activations, read from what users have, packed to bits and back.
+"""Sparse binary codes: made of activations, read in the forms that users have, packed to bits.
 
 A code is a set of active bits out of ``n_bits``. Here N codes are held one after the other
 (:class:`Codes`), as scipy's CSR does without its data.
@@ -23,6 +23,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import ParameterError, ShapeError
+from shoestring.errors import checked_int as checked_int
 from shoestring.overlap.bit_planes import n_set_bits
 from shoestring.types import IntArray
 
@@ -208,7 +209,7 @@ def _of_list(codes: Any, n_bits: int, owner: str) -> Codes:
         raise _not_codes(type(codes).__name__, n_bits, owner) from error
     for i, row in enumerate(rows):
         if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
-            raise _not_codes(f"{row.dtype} {row.shape} at place {i} of a list", n_bits, owner)
+            raise _not_codes(f"{row.dtype} {row.shape} at position {i} of a list", n_bits, owner)
     starts = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=starts[1:])
     filled = [row for row in rows if row.size]
@@ -342,19 +343,19 @@ def _pack(starts: Any, bits: Any, packed: Any) -> None:
 @njit(nogil=True, cache=True)
 def _unpack(packed: Any, starts: Any, bits: Any) -> None:
     for row in range(packed.shape[0]):
-        place = starts[row]
+        position = starts[row]
         for column in range(packed.shape[1]):
             byte = packed[row, column]
             for bit in range(8):
                 if byte >> bit & 1:
-                    bits[place] = 8 * column + bit
-                    place += 1
+                    bits[position] = 8 * column + bit
+                    position += 1
 
 
 def packed_sizes(packed: PackedArray) -> IntArray:
     """Active bits of each packed code (N,)."""
-    sizes = np.empty(len(packed), np.int64)
-    _sizes(_words(packed), sizes)
+    all_bits = np.full((1, packed.shape[1]), 255, np.uint8)
+    sizes: IntArray = overlap_counts(all_bits, packed)[0].astype(np.int64)
     return sizes
 
 
@@ -407,15 +408,6 @@ def _words(packed: PackedArray) -> NDArray[np.uint64]:
 
 
 @njit(nogil=True, cache=True)
-def _sizes(words: Any, sizes: Any) -> None:
-    for i in range(words.shape[0]):
-        total = 0
-        for w in range(words.shape[1]):
-            total += n_set_bits(words[i, w])
-        sizes[i] = total
-
-
-@njit(nogil=True, cache=True)
 def _overlaps(a: Any, b: Any, counts: Any) -> None:
     for i in range(a.shape[0]):
         for j in range(b.shape[0]):
@@ -423,11 +415,3 @@ def _overlaps(a: Any, b: Any, counts: Any) -> None:
             for w in range(a.shape[1]):
                 total += n_set_bits(a[i, w] & b[j, w])
             counts[i, j] = total
-
-
-def checked_int(name: str, value: object, least: int, most: int, owner: str, hint: str = "") -> int:
-    """An int parameter within its bounds."""
-    is_int = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_int or not least <= value <= most:  # type: ignore[operator]
-        raise ParameterError.of(name, owner, f"an int in [{least}, {most}]", value, hint)
-    return int(value)  # type: ignore[call-overload, no-any-return]

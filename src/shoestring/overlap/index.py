@@ -25,7 +25,7 @@ from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, checked_int, jo
 from shoestring.overlap.segments import (
     KIND,
     Segment,
-    alive_codes,
+    live_codes,
     make_segment,
     open_segment,
     save_segments,
@@ -126,10 +126,10 @@ class OverlapIndex:
         if len(read) == 0:
             return keys
         n_kept, n_rows = len(self._segments), len(read)
-        while n_kept and self._segments[n_kept - 1].n_alive <= n_rows:
+        while n_kept and self._segments[n_kept - 1].n_live <= n_rows:
             n_kept -= 1
-            n_rows += self._segments[n_kept].n_alive
-        old_codes, old_ids = alive_codes(self._segments[n_kept:], self.n_bits)
+            n_rows += self._segments[n_kept].n_live
+        old_codes, old_ids = live_codes(self._segments[n_kept:], self.n_bits)
         new = make_segment(join_codes([*old_codes, read]), np.concatenate([*old_ids, keys]))
         self._segments = (*self._segments[:n_kept], new)
         self._next_id = max(self._next_id, int(keys.max()) + 1)
@@ -183,12 +183,12 @@ class OverlapIndex:
         -----
         Cost: that of building it anew, with the codes and both indexes in memory.
         """
-        if len(self._segments) == 1 and not self._segments[0].n_dead:
+        if len(self._segments) == 1 and not self._segments[0].n_deleted:
             return
         if len(self) == 0:
             self._segments = ()
             return
-        codes, ids = alive_codes(self._segments, self.n_bits)
+        codes, ids = live_codes(self._segments, self.n_bits)
         self._segments = (make_segment(join_codes(codes), np.concatenate(ids)),)
 
     def search(
@@ -249,16 +249,16 @@ class OverlapIndex:
         n_threads = min(self.n_threads, max(1, len(queries) * n_blocks // _MIN_BLOCKS))
         size = min(_GROUP, -(-len(queries) // n_threads))
         groups = [by_size[i : i + size] for i in range(0, len(queries), size)]
-        n_shares = n_threads if len(groups) < n_threads else 1  # of the blocks
+        n_parts = n_threads if len(groups) < n_threads else 1  # of the blocks
 
         def run(task: tuple[IntArray, int]) -> Best:
-            group, share = task
-            return _search_group(segments, queries, group, n, metric, slice(share, None, n_shares))
+            group, part = task
+            return _search_group(segments, queries, group, n, metric, slice(part, None, n_parts))
 
-        tasks = [(group, share) for group in groups for share in range(n_shares)]
+        tasks = [(group, part) for group in groups for part in range(n_parts)]
         found = list(map(run, tasks) if n_threads == 1 else self._pool.map(run, tasks))
         for i, group in enumerate(groups):
-            best_ids, best_scores = _in_order(found[i * n_shares : (i + 1) * n_shares])
+            best_ids, best_scores = _in_order(found[i * n_parts : (i + 1) * n_parts])
             ids[group, :n], scores[group, :n] = best_ids, best_scores
 
     @cached_property
@@ -310,7 +310,7 @@ class OverlapIndex:
         return sum(segment.n_bytes for segment in self._segments) / 1e6
 
     def __len__(self) -> int:
-        return sum(segment.n_alive for segment in self._segments)
+        return sum(segment.n_live for segment in self._segments)
 
     def __contains__(self, id: object) -> bool:
         if not isinstance(id, int | np.integer) or not 0 <= id <= _MAX_ID:
@@ -319,17 +319,17 @@ class OverlapIndex:
         return any(segment.rows_of(key)[0] >= 0 for segment in self._segments)
 
     def __repr__(self) -> str:
-        n_dead = sum(segment.n_dead for segment in self._segments)
+        n_deleted = sum(segment.n_deleted for segment in self._segments)
         return (
-            f"OverlapIndex(n_bits={self.n_bits}, codes={len(self)}, deleted={n_dead}, "
+            f"OverlapIndex(n_bits={self.n_bits}, codes={len(self)}, deleted={n_deleted}, "
             f"segments={len(self._segments)}, memory_mb={self.memory_mb:.1f})"
         )
 
 
 def _search_group(
-    segments: Sequence[Segment], queries: Codes, group: IntArray, n: int, metric: int, share: slice
+    segments: Sequence[Segment], queries: Codes, group: IntArray, n: int, metric: int, part: slice
 ) -> Best:
-    """The n best of some queries, of similar sizes, in a share of the blocks."""
+    """The n best of some queries, of similar sizes, in a part of the blocks."""
     parts = [queries.bits[queries.starts[i] : queries.starts[i + 1]] for i in group]
     bits = np.concatenate(parts).astype(np.int64)
     starts = np.zeros(len(group) + 1, np.int64)
@@ -339,9 +339,11 @@ def _search_group(
     best = no_rows(len(group), n)
     for segment in segments:
         order = order_blocks(metric, median, segment.postings.ranges)
-        blocks = np.ascontiguousarray(order[share])
+        blocks = np.ascontiguousarray(order[part])
         counters = np.empty(64 * segment.postings.bitmaps.shape[1], counter)
-        search_blocks(segment.postings, segment.dead, blocks, metric, starts, bits, counters, best)
+        search_blocks(
+            segment.postings, segment.deleted, blocks, metric, starts, bits, counters, best
+        )
     return best
 
 

@@ -106,7 +106,7 @@ def _fill(
     bits: Any,
     order: Any,
     n_rows: int,
-    places: Any,
+    positions: Any,
     rows: Any,
     bitmap_of: Any,
     bitmaps: Any,
@@ -119,36 +119,36 @@ def _fill(
             if bitmap >= 0:
                 bitmaps[bitmap, within >> 6] |= np.uint64(1) << np.uint64(within & 63)
             else:
-                place = block * n_bits + bits[i]
-                rows[places[place]] = within
-                places[place] += 1
+                list_number = block * n_bits + bits[i]
+                rows[positions[list_number]] = within
+                positions[list_number] += 1
 
 
-def codes_of(postings: Postings, n_bits: int, alive: NDArray[np.bool_]) -> Codes:
-    """The codes of the rows that are alive, in row order, each with its bits ascending."""
+def codes_of(postings: Postings, n_bits: int, live: NDArray[np.bool_]) -> Codes:
+    """The codes of the rows that are live, in row order, each with its bits ascending."""
     starts = np.zeros(len(postings.ids) + 1, np.int64)
-    np.cumsum(np.where(alive, postings.sizes, 0), out=starts[1:])
+    np.cumsum(np.where(live, postings.sizes, 0), out=starts[1:])
     bits = room_for_bits(int(starts[-1]), n_bits)
-    _empty_into(postings, n_bits, alive, starts[:-1].copy(), bits)
-    return Codes(np.append(starts[:-1][alive], starts[-1]), bits, n_bits)
+    _empty_into(postings, n_bits, live, starts[:-1].copy(), bits)
+    return Codes(np.append(starts[:-1][live], starts[-1]), bits, n_bits)
 
 
 @njit(**_fast)
-def _empty_into(postings: Any, n_bits: int, alive: Any, places: Any, bits: Any) -> None:
+def _empty_into(postings: Any, n_bits: int, live: Any, positions: Any, bits: Any) -> None:
     n_rows = postings.bitmaps.shape[1] * 64
     for i in range(len(postings.bitmap_of)):
         first, bit = i // n_bits * n_rows, i % n_bits
         for j in range(postings.starts[i], postings.starts[i + 1]):
             row = first + postings.rows[j]
-            if alive[row]:
-                bits[places[row]] = bit
-                places[row] += 1
+            if live[row]:
+                bits[positions[row]] = bit
+                positions[row] += 1
         if postings.bitmap_of[i] >= 0:
             for w in range(postings.bitmaps.shape[1]):
                 word = postings.bitmaps[postings.bitmap_of[i], w]
                 while word:
                     row = first + 64 * w + lowest_bit(word)
                     word &= word - np.uint64(1)
-                    if alive[row]:
-                        bits[places[row]] = bit
-                        places[row] += 1
+                    if live[row]:
+                        bits[positions[row]] = bit
+                        positions[row] += 1

@@ -41,8 +41,8 @@ class Segment:
     postings : Postings
     by_id : int64 array (N,) or (0,)
         Rows in the order of their ids; empty where the ids are ascending.
-    dead : bool array (N,)
-    n_dead : int
+    deleted : bool array (N,)
+    n_deleted : int
         How many rows are.
     saved_as : dict
         Its files, as the config lists them that it was saved or opened with.
@@ -50,33 +50,33 @@ class Segment:
 
     postings: Postings
     by_id: IntArray
-    dead: NDArray[np.bool_]
-    n_dead: int = 0
+    deleted: NDArray[np.bool_]
+    n_deleted: int = 0
     saved_as: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def n_alive(self) -> int:
+    def n_live(self) -> int:
         """Rows that have not been deleted."""
-        return len(self.dead) - self.n_dead
+        return len(self.deleted) - self.n_deleted
 
     @property
     def n_bytes(self) -> int:
         """Bytes of all arrays, the mapped ones included."""
-        return sum(array.nbytes for array in (*self.postings, self.by_id, self.dead))
+        return sum(array.nbytes for array in (*self.postings, self.by_id, self.deleted))
 
     def rows_of(self, ids: IntArray) -> IntArray:
-        """The row of each id that is alive here, -1 for the others."""
+        """The row of each id that is live here, -1 for the others."""
         known, order = self.postings.ids, self.by_id if len(self.by_id) else None
         rows = np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)
         if order is not None:
             rows = order[rows]
-        return np.where((known[rows] == ids) & ~self.dead[rows], rows, -1)
+        return np.where((known[rows] == ids) & ~self.deleted[rows], rows, -1)
 
     def without(self, rows: IntArray) -> Segment:
         """The same segment with some rows deleted; this one stays as it is."""
-        dead = self.dead.copy()
-        dead[rows] = True
-        return replace(self, dead=dead, n_dead=int(np.count_nonzero(dead)))
+        deleted = self.deleted.copy()
+        deleted[rows] = True
+        return replace(self, deleted=deleted, n_deleted=int(np.count_nonzero(deleted)))
 
 
 def make_segment(codes: Codes, ids: IntArray) -> Segment:
@@ -87,10 +87,10 @@ def make_segment(codes: Codes, ids: IntArray) -> Segment:
     return Segment(postings, by_id, np.zeros(len(ids), np.bool_))
 
 
-def alive_codes(segments: Sequence[Segment], n_bits: int) -> tuple[list[Codes], list[IntArray]]:
+def live_codes(segments: Sequence[Segment], n_bits: int) -> tuple[list[Codes], list[IntArray]]:
     """The codes and ids of the rows of some segments that have not been deleted."""
-    codes = [codes_of(segment.postings, n_bits, ~segment.dead) for segment in segments]
-    return codes, [segment.postings.ids[~segment.dead] for segment in segments]
+    codes = [codes_of(segment.postings, n_bits, ~segment.deleted) for segment in segments]
+    return codes, [segment.postings.ids[~segment.deleted] for segment in segments]
 
 
 def save_segments(
@@ -118,9 +118,9 @@ def save_segments(
             names = [f"{prefix}_{name}.npy" for name in arrays]
             saved.append(replace(segment, saved_as={name: writer.files[name] for name in names}))
             shapes = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
-            entries.append({"prefix": prefix, "arrays": shapes, "n_dead": segment.n_dead})
-            if segment.n_dead:
-                writer.array(f"{prefix}_dead.npy", segment.dead)
+            entries.append({"prefix": prefix, "arrays": shapes, "n_deleted": segment.n_deleted})
+            if segment.n_deleted:
+                writer.array(f"{prefix}_deleted.npy", segment.deleted)
         writer.config |= {**settings, "next_segment": number, "segments": entries}
     return tuple(saved)
 
@@ -134,11 +134,11 @@ def open_segment(artifact: Artifact, entry: dict[str, Any]) -> Segment:
     }
     by_id = arrays.pop("by_id")
     postings = Postings(**arrays)
-    dead = np.zeros(len(postings.ids), np.bool_)
-    if entry["n_dead"]:
-        dead |= _mapped(artifact, f"{entry['prefix']}_dead.npy", "|b1", dead.shape)
+    deleted = np.zeros(len(postings.ids), np.bool_)
+    if entry["n_deleted"]:
+        deleted |= _mapped(artifact, f"{entry['prefix']}_deleted.npy", "|b1", deleted.shape)
     saved_as = {name: artifact.config["files"][name] for name in names.values()}
-    return Segment(postings, by_id, dead, int(np.count_nonzero(dead)), saved_as)
+    return Segment(postings, by_id, deleted, int(np.count_nonzero(deleted)), saved_as)
 
 
 def _mapped(artifact: Artifact, name: str, dtype: str, shape: tuple[int, ...]) -> AnyArray:

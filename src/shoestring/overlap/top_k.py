@@ -186,7 +186,7 @@ def _raise_bar(best: Any, q: int) -> None:
 @njit(**_fast)
 def search_blocks(
     postings: Any,
-    dead: Any,
+    deleted: Any,
     blocks: Any,
     metric: int,
     query_starts: Any,
@@ -196,7 +196,7 @@ def search_blocks(
 ) -> None:
     """Look for the n best rows of each query in some blocks.
 
-    postings, dead (N,) bool; blocks: which, in the order to take them; query_starts (Q + 1,) int64,
+    deleted (N,) bool; blocks: which, in the order to take them; query_starts (Q + 1,) int64 of
     query_bits; counters (R,), of a type that holds the most active bits of a query; best: what was
     found elsewhere, to which the rows found here are added: its first n are the best then, and
     score -inf where there are fewer.
@@ -215,7 +215,7 @@ def search_blocks(
     for block in blocks:
         for q in range(len(query_starts) - 1):
             bits = query_bits[query_starts[q] : query_starts[q + 1]]
-            view = (metric, q, len(bits), block, dead)
+            view = (metric, q, len(bits), block, deleted)
             _raise_bar(best, q)
             if _least(postings, view, best) > len(bits):
                 continue
@@ -240,7 +240,7 @@ def search_blocks(
             _by_counters(postings, view, counters, best)
     for q in range(len(query_starts) - 1):
         _raise_bar(best, q)
-        for i in range(best.n_held[q], best.n):  # fewer rows than n: places to be sorted last
+        for i in range(best.n_held[q], best.n):  # fewer rows than n: positions to be sorted last
             best.scores[q, i], best.ids[q, i] = -np.inf, -1
 
 
@@ -262,7 +262,7 @@ def _least(postings: Any, view: Any, best: Any) -> Any:
 @njit(**_fast)
 def _by_planes(postings: Any, view: Any, maps: Any, planes: Any, n_planes: int, best: Any) -> None:
     """Count a block whose lists are all bitmaps, and hold the rows that count."""
-    metric, query, q, block, dead = view
+    metric, query, q, block, deleted = view
     n_words = postings.bitmaps.shape[1]
     first = block * n_words * 64
     end = min(first + n_words * 64, len(postings.ids))
@@ -285,7 +285,7 @@ def _by_planes(postings: Any, view: Any, maps: Any, planes: Any, n_planes: int, 
                 row = first + 64 * (word + w) + lowest_bit(reached)
                 if row >= end:
                     break
-                if not dead[row]:
+                if not deleted[row]:
                     lowest = reached & (~reached + np.uint64(1))
                     overlap = least - (1 << n_planes)
                     for p in range(n_planes + 1):
@@ -327,7 +327,7 @@ def _add_maps(bitmaps: Any, maps: Any, planes: Any, n_planes: int, counters: Any
 @njit(**_fast)
 def _by_counters(postings: Any, view: Any, counters: Any, best: Any) -> None:
     """Hold the rows of a block whose counters say that they count."""
-    metric, query, q, block, dead = view
+    metric, query, q, block, deleted = view
     first = block * postings.bitmaps.shape[1] * 64
     n_rows = min(postings.bitmaps.shape[1] * 64, len(postings.ids) - first)
     least = _least(postings, view, best)
@@ -341,6 +341,6 @@ def _by_counters(postings: Any, view: Any, counters: Any, best: Any) -> None:
             _raise_bar(best, query)
             least = _least(postings, view, best)
         for i in range(start, min(start + _CHUNK, n_rows)):
-            if counters[i] >= least and not dead[first + i]:
+            if counters[i] >= least and not deleted[first + i]:
                 value = score(metric, counters[i], q, postings.sizes[first + i])
                 _offer(best, query, value, postings.ids[first + i])

@@ -9,12 +9,10 @@ from shoestring.lazy import lazy_names
 if TYPE_CHECKING:
     from shoestring.search.index import SearchIndex as SearchIndex
     from shoestring.search.score_cache import ScoreCache as ScoreCache
-    from shoestring.search.store import RecordStore as RecordStore
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "RecordStore": "shoestring.search.store",
         "ScoreCache": "shoestring.search.score_cache",
         "SearchIndex": "shoestring.search.index",
     },

@@ -65,13 +65,7 @@ class ArrayFile(NamedTuple):
 
 
 def write_rows(folder: Path, array: ArrayFile, n_rows: int, parts: Iterable[AnyArray]) -> None:
-    """Write rows behind the first ``n_rows`` of a file, and flush them to the disk.
-
-    Raises
-    ------
-    StorageError
-        If the disk is full or cannot be written; the first ``n_rows`` stay as they were.
-    """
+    """Write rows behind the first ``n_rows`` of a file, which stay, and flush them to the disk."""
     path = folder / array.file
     try:
         with path.open("r+b" if n_rows else "wb") as file:
@@ -90,14 +84,7 @@ def write_rows(folder: Path, array: ArrayFile, n_rows: int, parts: Iterable[AnyA
 def map_rows(folder: Path, array: ArrayFile, n_rows: int) -> AnyArray:
     """Map the committed rows of a file into memory, read-only.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the file is gone: the caller knows whether the array was replaced in the meantime.
-    IntegrityError
-        If the file is too short.
-    StorageError
-        If it may not be read.
+    Raises FileNotFoundError if the file is gone: the caller knows whether it was replaced.
     """
     shape, path = (n_rows, *array.row_shape), folder / array.file
     if 0 in shape:  # which cannot be mapped

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -106,12 +106,15 @@ def evaluate(
     MissingExtraError
         If ir-measures is not installed.
     """
-    measures = _measures(k)
+    try:
+        import ir_measures
+    except ImportError as error:
+        raise MissingExtraError("ir-measures", extra="eval", purpose="search eval") from error
+    measures = ir_measures.R @ k, ir_measures.nDCG @ k, ir_measures.RR @ k
     judged = [query for query in queries if query.id in qrels]
     if not judged:
-        raise ParameterError.of(
-            "queries", "evaluate", "queries whose ids are in the judgements", "none such"
-        )
+        want = "queries whose ids are in the judgements"
+        raise ParameterError.of("queries", "evaluate", want, "none such")
     if index.models.scorer is None:
         raise NotFittedError("The index has no scorer to compare with; name one: scorer=...")
     runs: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
@@ -121,32 +124,13 @@ def evaluate(
             runs.setdefault((way, budget), {})[query.id] = ranking
             seconds[way, budget] = seconds.get((way, budget), 0.0) + spent
     rows = []
+    relevant = {query.id: dict(qrels[query.id]) for query in judged}
     for (way, budget), run in runs.items():
-        recall, ndcg, mrr = (round(value, 4) for value in _measured(measures, qrels, judged, run))
+        found = ir_measures.calc_aggregate(measures, relevant, run)
+        recall, ndcg, mrr = (round(float(found[measure]), 4) for measure in measures)
         milliseconds = round(1000 * seconds[way, budget] / len(judged), 1)
         rows.append(Row(way, budget, recall, ndcg, mrr, milliseconds))
     return rows
-
-
-def _measures(k: int) -> tuple[Any, ...]:
-    try:
-        import ir_measures
-    except ImportError as error:
-        raise MissingExtraError("ir-measures", extra="eval", purpose="search eval") from error
-    return ir_measures.R @ k, ir_measures.nDCG @ k, ir_measures.RR @ k
-
-
-def _measured(
-    measures: Sequence[Any],
-    qrels: Mapping[str, Mapping[str, int]],
-    judged: Sequence[Record],
-    run: Mapping[str, Mapping[str, float]],
-) -> list[float]:
-    import ir_measures
-
-    asked = {query.id: dict(qrels[query.id]) for query in judged}
-    values = ir_measures.calc_aggregate(list(measures), asked, dict(run))
-    return [float(values[measure]) for measure in measures]
 
 
 def answers(

@@ -13,7 +13,7 @@ queries, c cheap features of a pair.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,8 @@ from shoestring.search.snapshot import View
 from shoestring.types import FloatArray, IntArray
 
 N_CHEAP = 4  # c: see cheap_features
-Floats = NDArray[np.float64]
 MANY_NUMBERS = 1 << 23  # in a product that is worth more than one thread: some milliseconds
+Floats = NDArray[np.float64]
 _BITS = np.unpackbits(
     np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"
 )  # (256, 8)
@@ -169,12 +169,13 @@ def product(matrix: NDArray[Any], weights: FloatArray, out: NDArray[np.float32])
     -----
     Cost for packed bits: a look-up for each byte.
     """
-    if matrix.dtype != np.uint8:
-        _in_ranges(_dot, matrix.view(np.ndarray), weights.astype(np.float32), out)
-        return
-    tables = weights.reshape(-1, 8).astype(np.float64) @ _BITS.T  # (D / 8, 256)
-    plain = matrix.view(np.ndarray)  # numba knows no memmap
-    _in_ranges(_sum_of_bytes, plain, tables.astype(np.float32), out)
+    kernel = _dot
+    if matrix.dtype == np.uint8:
+        kernel, weights = _sum_of_bytes, weights.reshape(-1, 8) @ _BITS.T  # (D / 8, 256)
+    rows = matrix.view(np.ndarray)  # numba knows no memory map
+    n_threads = n_cores() if rows.size >= MANY_NUMBERS else 1
+    with one_blas_thread(), KernelPool(n_threads) as pool:
+        pool.run(kernel, len(rows), rows, weights.astype(np.float32), out)
 
 
 def nearness(matrix: NDArray[Any], row: NDArray[Any], out: NDArray[np.float32]) -> None:
@@ -204,12 +205,6 @@ def sums(matrix: NDArray[Any]) -> tuple[Floats, float]:
     _count_bytes(matrix.view(np.ndarray), counts)
     total = (counts @ _BITS.astype(np.int64)).reshape(-1).astype(np.float64)
     return total, float(total.sum())
-
-
-def _in_ranges(kernel: Callable[..., None], rows: NDArray[Any], *arguments: Any) -> None:
-    n_threads = n_cores() if rows.size >= MANY_NUMBERS else 1
-    with one_blas_thread(), KernelPool(n_threads) as pool:
-        pool.run(kernel, len(rows), rows, *arguments)
 
 
 def _dot(_: int, first: int, last: int, rows: Any, weights: Any, out: Any) -> None:

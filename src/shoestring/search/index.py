@@ -144,7 +144,7 @@ class SearchIndex:
         given = None if scorer is None or name else load_scorer(scorer)
         # A wrong file name stops here, before anything is written.
         source = None if records is None else read_records(records, text=text, id=id)
-        if resume and is_index(path):
+        if resume and (Path(path) / CONFIG).is_file():
             index = cls.open(path, scorer=given)
             index.models.discard_damaged()
             index.models.change(encoder, name or AUTO)
@@ -177,7 +177,7 @@ class SearchIndex:
         seed: int,
         progress: bool,
     ) -> SearchIndex:
-        """A new index with its records and models; records that are refused leave no trace."""
+        """Make a new index with its records and models; refused records leave no trace."""
         is_new = not Path(path).exists()
         index = cls(RecordStore.create(path, settings), given)
         try:
@@ -320,9 +320,8 @@ class SearchIndex:
         rows, model
             Of the snapshot.
         features : float32 array (N, 4)
-            The cheap features of :func:`~shoestring.search.features.cheap_features`.
+            See :func:`~shoestring.search.features.cheap_features`.
         guess : float32 array (N,)
-            The first guess.
         """
         rows, model = self._rows(snapshot), IndexModel.from_attrs(snapshot.view.attrs)
         vector: NDArray[Any] = np.zeros(0, np.float32)
@@ -431,8 +430,3 @@ def _budget(calls: int, minutes: float | None) -> tuple[int, Clock]:
     if calls < 0:
         raise ParameterError.of("calls", "SearchIndex.build", "at least 0; 0 pays for none", calls)
     return calls if calls or minutes is None else _UNBOUNDED, Clock(minutes)
-
-
-def is_index(path: str | Path) -> bool:
-    """Whether a folder holds an index."""
-    return (Path(path) / CONFIG).is_file()

@@ -37,13 +37,7 @@ class AddReport:
 
 
 def read_batches(records: Iterable[Record], batch_size: int) -> Iterator[list[Record]]:
-    """Cut records into batches that fit in memory whatever the length of the texts.
-
-    Raises
-    ------
-    ParameterError
-        If a record's id or text is not a string that UTF-8 can say, or the id is empty.
-    """
+    """Check records, and cut them into batches that fit in memory whatever the texts' length."""
     batch: list[Record] = []
     n_characters = 0
     for record in records:
@@ -100,8 +94,8 @@ def _resolve_duplicates(
                 continue
         chosen[record.id] = record
     if repeated and on_duplicate == "error":
-        want, hint = "records whose ids are new", "choose what to do with duplicates"
-        hint = f"Nothing was added; {hint}: replace or skip."
+        want = "records whose ids are new"
+        hint = "Nothing was added; choose what to do with duplicates: replace or skip."
         raise ParameterError.of("records", "SearchIndex.add", want, schema.named(repeated), hint)
     n_added, counted = len(batch) - len(repeated), len(repeated)
     if on_duplicate == "replace":
@@ -112,10 +106,7 @@ def _resolve_duplicates(
 def take_back(connection: sqlite3.Connection, first_key: int) -> None:
     """Delete what an add that began with ``first_key`` has committed.
 
-    Raises
-    ------
-    StorageError
-        If the disk is so full that nothing can be deleted either; says what stays.
+    On a disk so full that nothing can be deleted either, a StorageError says what stays.
     """
     try:
         _delete_from(connection, first_key)

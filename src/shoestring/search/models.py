@@ -13,7 +13,7 @@ import shutil
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,22 +34,15 @@ from shoestring.encoders import (
 from shoestring.errors import IntegrityError, ParameterError, ShoestringWarning, StorageError
 from shoestring.match.interaction import TokenInteraction
 from shoestring.match.scorer import FunctionScorer, checked_scores, load_scorer, scorer_name
-from shoestring.match.token_table import KIND as TABLE
+from shoestring.match.token_table import KIND as TOKEN_TABLE
 from shoestring.match.token_table import TokenTable, table_bytes
 from shoestring.match.weighting import DEFAULT
 from shoestring.models import why_not_minilm
 from shoestring.search.store import RecordStore
-from shoestring.types import FloatArray, PairScorer
+from shoestring.types import FloatArray, PairScorer, TextEncoder
+from shoestring.words.text_codes import TextCodes
 
 N_COMPONENTS = 128  # of LSA
-
-
-class IndexEncoder(Protocol):
-    """Turns texts into the rows that an index stores."""
-
-    def encode(self, texts: Sequence[str]) -> NDArray[Any]:
-        """Rows: float32 (N, D), or packed bits uint8 (N, D / 8)."""
-        ...
 
 
 def default_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str, str]:
@@ -85,19 +78,19 @@ class Models:
     def __init__(self, store: RecordStore, given: PairScorer | None) -> None:
         self._lock = threading.RLock()  # held while a model loads or works
         self._store, self._given = store, given
-        self._encoder: IndexEncoder | None = None
+        self._encoder: TextEncoder | TextCodes | None = None
         self._scorer: PairScorer | None = None
         self._kept, self._table = store.path / "encoder", store.path / "token-table"
 
     @property
-    def encoder(self) -> IndexEncoder:
+    def encoder(self) -> TextEncoder | TextCodes:
         """What makes the vectors."""
         with self._lock:
             if self._encoder is None:
                 self._encoder = self._opened()
             return self._encoder
 
-    def _opened(self) -> IndexEncoder:
+    def _opened(self) -> TextEncoder | TextCodes:
         kept = self._kept if self.is_lexical else None
         encoder = open_encoder(self._store.settings["encoder"], kept)
         return encoder.codes if isinstance(encoder, CodeEncoder) else encoder
@@ -116,7 +109,7 @@ class Models:
             name = self._store.settings["scorer"]
             if self._scorer is None and name not in ("", AUTO):
                 self._scorer = load_scorer(name)
-                if isinstance(self._scorer, TokenInteraction) and TABLE.is_saved(self._table):
+                if isinstance(self._scorer, TokenInteraction) and TOKEN_TABLE.is_saved(self._table):
                     self._scorer = TokenTable.load(self._table, self._scorer)
             return self._scorer
 
@@ -177,12 +170,12 @@ class Models:
         fitted = fit_encoder(encoder, texts, owner="SearchIndex.build", n_components=width)
         if is_lexical(fitted):
             fitted.save(self._kept)  # type: ignore[attr-defined]
-        self._encoder = self._opened()
         self._store.update_settings(encoder=encoder, scorer=scorer)
+        self._encoder = None  # opened as it was kept
 
     def build_token_table(self, *, progress: bool) -> None:
         """Keep the texts' token vectors, where the index was asked to and does not have them."""
-        if not self._store.settings.get("token_table") or TABLE.is_saved(self._table):
+        if not self._store.settings.get("token_table") or TOKEN_TABLE.is_saved(self._table):
             return
         scorer = self.scorer
         if not isinstance(scorer, TokenInteraction):

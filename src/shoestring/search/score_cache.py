@@ -37,12 +37,15 @@ from shoestring.search.snapshot import Snapshot
 from shoestring.types import FloatArray, IntArray
 
 _TABLES = (
-    "CREATE TABLE IF NOT EXISTS scorers (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-    "CREATE TABLE IF NOT EXISTS queries (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE IF NOT EXISTS asked (
+        number INTEGER PRIMARY KEY, scorer TEXT NOT NULL, query TEXT NOT NULL,
+        UNIQUE (scorer, query))""",
     """CREATE TABLE IF NOT EXISTS scores (
-        scorer INTEGER NOT NULL, query INTEGER NOT NULL, digest INTEGER NOT NULL,
-        score REAL NOT NULL, PRIMARY KEY (scorer, query, digest)) WITHOUT ROWID""",
+        asked INTEGER NOT NULL, digest INTEGER NOT NULL, score REAL NOT NULL,
+        PRIMARY KEY (asked, digest)) WITHOUT ROWID""",
 )
+_NUMBER = "SELECT number FROM asked WHERE scorer = ? AND query = ?"
+_SCORES = f"SELECT digest, score FROM scores WHERE asked = ({_NUMBER})"
 _REPAIR = "Move it out of the index folder: a new one is begun, and scores are paid for again."
 
 
@@ -123,21 +126,14 @@ class ScoreCache:
         float64 array (n,)
             For the n ``digests`` of texts (:func:`text_digests`), NaN where none has been paid for.
         """
-        wanted = np.asarray(digests, dtype=np.int64)
+        wanted = np.asarray(digests, dtype=np.int64).tolist()
         with self._lock, self._explained():
-            found = self._find(scorer, query, wanted)
-        return np.array([found.get(digest, np.nan) for digest in wanted.tolist()], dtype=np.float64)
-
-    def _find(self, scorer: str, query: str, wanted: IntArray) -> dict[int, float]:
-        numbers = (
-            _number(self._connection, "scorers", scorer),
-            _number(self._connection, "queries", query),
-        )
-        sql = "SELECT digest, score FROM scores WHERE scorer = ? AND query = ?"
-        if len(wanted) > MAX_VARIABLES:  # reading the whole row is faster then
-            return dict(self._connection.execute(sql, numbers))
-        rows = in_chunks(self._connection, f"{sql} AND digest IN ({{}})", wanted.tolist(), *numbers)
-        return dict(rows)
+            if len(wanted) > MAX_VARIABLES:  # reading the whole row is faster then
+                found = dict(self._connection.execute(_SCORES, (scorer, query)))
+            else:
+                sql = f"{_SCORES} AND digest IN ({{}})"
+                found = dict(in_chunks(self._connection, sql, wanted, scorer, query))
+        return np.array([found.get(digest, np.nan) for digest in wanted], dtype=np.float64)
 
     def put(self, scorer: str, query: str, digests: ArrayLike, scores: ArrayLike) -> bool:
         """Keep scores, in one short transaction that is on the disk when this returns.
@@ -162,16 +158,13 @@ class ScoreCache:
         if self.read_only:
             return False
         with self._lock, self._explained(), transaction(self._connection) as connection:
-            pair = (
-                _number_or_new(connection, "scorers", scorer),
-                _number_or_new(connection, "queries", query),
+            connection.execute(
+                "INSERT OR IGNORE INTO asked (scorer, query) VALUES (?, ?)", (scorer, query)
             )
+            ((number,),) = connection.execute(_NUMBER, (scorer, query))
             connection.executemany(
-                "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)",
-                (
-                    (*pair, key, value)
-                    for key, value in zip(keys.tolist(), values.tolist(), strict=True)
-                ),
+                f"INSERT OR REPLACE INTO scores VALUES ({number}, ?, ?)",
+                zip(keys.tolist(), values.tolist(), strict=True),
             )
         return True
 
@@ -185,29 +178,16 @@ class ScoreCache:
             Ascending.
         scores : float64 array (n,)
         """
+        sql = "SELECT query FROM asked WHERE scorer = ? ORDER BY number"
         with self._lock, self._explained():
-            number = _number(self._connection, "scorers", scorer)
-            queries = self._connection.execute(
-                """SELECT number, name FROM queries WHERE EXISTS (
-                    SELECT 1 FROM scores WHERE scorer = ? AND query = number) ORDER BY number""",
-                (number,),
-            ).fetchall()
-        for query, name in queries:
-            yield name, *self._row(number, query)
+            queries = self._connection.execute(sql, (scorer,)).fetchall()
+        for (query,) in queries:
+            yield query, *self.row(scorer, query)
 
     def row(self, scorer: str, query: str) -> tuple[IntArray, NDArray[np.float64]]:
         """Everything known of one query: digests (n,), ascending, and scores (n,)."""
         with self._lock, self._explained():
-            number = _number(self._connection, "scorers", scorer)
-            asked = _number(self._connection, "queries", query)
-        return self._row(number, asked)
-
-    def _row(self, scorer: int, query: int) -> tuple[IntArray, NDArray[np.float64]]:
-        with self._lock, self._explained():
-            cursor = self._connection.execute(
-                "SELECT digest, score FROM scores WHERE scorer = ? AND query = ? ORDER BY digest",
-                (scorer, query),
-            )
+            cursor = self._connection.execute(f"{_SCORES} ORDER BY digest", (scorer, query))
             pairs = np.fromiter(cursor, dtype=[("digest", np.int64), ("score", np.float64)])
         return pairs["digest"].copy(), pairs["score"].copy()
 
@@ -218,14 +198,10 @@ class ScoreCache:
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
 
-    def count(self, scorer: str | None = None) -> int:
-        """How many scores are kept, of one scorer or of all."""
+    def count(self) -> int:
+        """How many scores are kept."""
         with self._lock, self._explained():
-            if scorer is None:
-                return int(column(self._connection, "SELECT count(*) FROM scores")[0])
-            number = _number(self._connection, "scorers", scorer)
-            sql = "SELECT count(*) FROM scores WHERE scorer = ?"
-            return int(column(self._connection, sql, (number,))[0])
+            return int(column(self._connection, "SELECT count(*) FROM scores")[0])
 
 
 class CachedScorer:
@@ -287,14 +263,3 @@ def _with_tables(connection: sqlite3.Connection) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _number(connection: sqlite3.Connection, table: str, name: str) -> int:
-    """The number that a scorer or query goes by, -1 when it has none."""
-    row = connection.execute(f"SELECT number FROM {table} WHERE name = ?", (name,)).fetchone()
-    return -1 if row is None else int(row[0])
-
-
-def _number_or_new(connection: sqlite3.Connection, table: str, name: str) -> int:
-    connection.execute(f"INSERT OR IGNORE INTO {table} (name) VALUES (?)", (name,))
-    return _number(connection, table, name)

@@ -31,18 +31,14 @@ _CANDIDATES = """
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The arrays in force; it stays in memory for as long as nothing is written.
+    """The arrays in force, memory-mapped, and which rows of them are live.
 
     Parameters
     ----------
-    uid : str
-        Tells an index from one built later in the same place.
-    revision : int
-        How often the index has changed.
-    attrs : dict
-        What was stored with the arrays.
+    uid, revision, attrs
+        As :class:`~.schema.State`.
     row_keys : int64 array (R,)
-        The record of each row, ascending; memory-mapped as the arrays are.
+        The record of each row, ascending.
     deleted : bool array (R,)
         Rows whose records are gone.
     keys : int64 array (N,)
@@ -72,12 +68,7 @@ class View:
 def read_view(connection: sqlite3.Connection, folder: Path, remembered: View | None) -> View:
     """What is in force in the transaction of ``connection``: ``remembered``, if that is up to date.
 
-    Raises
-    ------
-    FileNotFoundError
-        If an array is gone: it was replaced in the meantime, or is missing.
-    IntegrityError
-        If an array is damaged.
+    Raises FileNotFoundError if an array was replaced in the meantime, or is missing.
     """
     state = schema.read_state(connection)
     if remembered and (remembered.uid, remembered.revision) == (state.uid, state.revision):
@@ -95,15 +86,6 @@ class Snapshot:
 
     Writers go on meanwhile and are not seen. A snapshot that stays open keeps the write-ahead log
     from shrinking, so take one for each query. It may be used from one thread at a time.
-
-    Attributes
-    ----------
-    view : View
-        The arrays.
-    keys : int64 array (N,)
-        The live records that have arrays, in the order of their rows.
-    pending_keys : int64 array
-        The records that have none yet, ascending.
     """
 
     def __init__(self, connection: sqlite3.Connection, view: View, explained: Explained) -> None:
@@ -164,17 +146,10 @@ class Snapshot:
     def candidates(self, tokens: Sequence[str], limit: int) -> tuple[IntArray, NDArray[np.float64]]:
         """The records that BM25 ranks first for any of some tokens.
 
-        Parameters
-        ----------
-        tokens : sequence of str
-            From the tokeniser that the store was opened with; a repeated token counts once.
-        limit : int
-            At most so many records.
-
         Returns
         -------
         keys : int64 array (n,)
-            Best first, equal scores by key; records without arrays are among them.
+            At most ``limit``, best first, equal scores by key; also of records without arrays.
         scores : float64 array (n,)
             BM25, higher is better.
 
@@ -195,12 +170,7 @@ class Snapshot:
 def open_snapshot(
     database: Path, folder: Path, remembered: View | None, explained: Explained
 ) -> Snapshot:
-    """Open a snapshot; again where arrays are replaced between a look at the database and at them.
-
-    Raises
-    ------
-    IntegrityError, StorageError
-    """
+    """Open a snapshot; again where arrays are replaced while it looks for them."""
     seen = -1  # revision at which a file was missing
     while True:
         with explained():

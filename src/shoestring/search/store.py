@@ -76,17 +76,6 @@ class RecordStore:
 
     Any number of threads and processes may take snapshots while one writes. Nothing stays open
     between calls, so there is nothing to close.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> store = RecordStore.create(tempfile.mkdtemp())
-    >>> store.add([Record("a", "flatten nested lists"), Record("b", "sort a list")])
-    AddReport(added=2, replaced=0, skipped=0)
-    >>> with store.snapshot() as snapshot:
-    ...     keys, scores = snapshot.candidates(["nested", "lists"], limit=10)
-    ...     snapshot.ids(keys)
-    ['a']
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -101,15 +90,7 @@ class RecordStore:
 
     @classmethod
     def create(cls, path: str | Path, settings: Mapping[str, Any] | None = None) -> RecordStore:
-        """Make an empty index in a new or empty folder.
-
-        Raises
-        ------
-        ParameterError
-            If the folder holds an index already, or files that are none of ours.
-        StorageError
-            If it cannot be made.
-        """
+        """Make an empty index in a folder that is new, empty, or holds nothing but paid scores."""
         store = cls(path)
         _check_free(store.path)
         make_folder(store._arrays)
@@ -151,7 +132,7 @@ class RecordStore:
 
     def update_settings(self, **changes: Any) -> None:
         """Change some settings and keep the others."""
-        with self._writer():
+        with self.writing():
             self._write_settings({**self.settings, **changes})
 
     def _write_settings(self, settings: Mapping[str, Any]) -> None:
@@ -169,7 +150,7 @@ class RecordStore:
                 (self.path / name).unlink(missing_ok=True)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
         """Be the only writer for the length of the block; every write does so for itself.
 
         Raises
@@ -177,11 +158,6 @@ class RecordStore:
         BusyError
             If another process or thread is writing; says which process.
         """
-        with self._writer():
-            yield
-
-    @contextmanager
-    def _writer(self) -> Iterator[sqlite3.Connection]:
         if not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_S):
             raise BusyError(
                 f"{self.path} is being written by another thread of this process. "
@@ -208,22 +184,11 @@ class RecordStore:
         batch_size: int = 2_000,
         progress: Callable[[int], object] | None = None,
     ) -> AddReport:
-        """Add records, a transaction for each batch.
+        """Add records, a transaction for each batch; a killed process loses at most one.
 
-        Parameters
-        ----------
-        records : iterable of Record
-            Read once, a batch at a time.
-        on_duplicate : {"error", "replace", "skip"}
-            What to do with an id that the index, or an earlier record of this call, has. "error" is
-            all or nothing: whatever is raised, earlier batches of this call are taken back (those
-            of a killed process are not).
-            "replace" and "skip" keep them, and the same call again completes them. A replaced
-            record keeps its id and gets a new key.
-        batch_size : int
-            Records in a transaction; a killed process loses at most these.
-        progress : callable, optional
-            Called after each batch with the number of its records (``tqdm.update``).
+        With "error" it is all or nothing: whatever is raised, earlier batches of this call are
+        taken back (those of a killed process are not). "replace" and "skip" keep them, and the same
+        call again completes them. A replaced record keeps its id and gets a new key.
 
         Raises
         ------
@@ -235,7 +200,7 @@ class RecordStore:
             want = "'error', 'replace' or 'skip'"
             raise ParameterError.of("on_duplicate", "SearchIndex.add", want, on_duplicate)
         report = AddReport()
-        with self._writer() as connection:
+        with self.writing() as connection:
             with self._explained():
                 first_key = schema.next_key(connection)
             try:
@@ -252,26 +217,13 @@ class RecordStore:
         return report
 
     def delete(self, ids: Iterable[str], *, missing: Literal["error", "skip"] = "error") -> int:
-        """Delete records in one transaction.
-
-        Parameters
-        ----------
-        ids : iterable of str
-            The user's own; a repeated one counts once.
-        missing : {"error", "skip"}
-            What to do with an id that the index does not have; with "error" nothing is deleted.
-
-        Returns
-        -------
-        int
-            How many were deleted.
-        """
+        """Delete records by the user's ids, all or none; returns how many there were."""
         if missing not in ("error", "skip"):
             raise ParameterError.of("missing", "SearchIndex.delete", "'error' or 'skip'", missing)
         if isinstance(ids, str):
             raise ParameterError.of("ids", "SearchIndex.delete", "a list of ids", ids)
         wanted = list(dict.fromkeys(ids))
-        with self._writer() as connection, self._explained():
+        with self.writing() as connection, self._explained():
             keys = schema.keys_of(connection, [id for id in wanted if schema.is_storable(id)])
             absent = schema.named([id for id in wanted if id not in keys])
             if absent and missing == "error":
@@ -283,7 +235,7 @@ class RecordStore:
         return len(keys)
 
     def snapshot(self) -> Snapshot:
-        """Open a whole, consistent view of the index as it is now; close it soon.
+        """Open a consistent view of the index as it is now; close it soon.
 
         Raises
         ------
@@ -305,12 +257,7 @@ class RecordStore:
             Ascending. Rows of records that were deleted since are masked; rows of records that
             another process gave arrays to are dropped.
         arrays : mapping of str to array (n, ...)
-            Of the types and row shapes in force; arrays in force that are not among them get zeros.
-
-        Raises
-        ------
-        ParameterError, ShapeError, StorageError
-            The index is as it was.
+            Arrays in force that are not among them get zeros.
         """
         rows = {KEYS: np.asarray(keys, np.int64), **arrays}
         with self._changing_arrays() as connection:
@@ -334,22 +281,10 @@ class RecordStore:
     def replace(
         self, arrays: Mapping[str, AnyArray], *, keep: Iterable[str], attrs: Mapping[str, Any]
     ) -> None:
-        """Replace arrays of all rows, and what is stored with them.
+        """Replace arrays of all rows (R, ...), deleted ones included, and what is stored with them.
 
-        Parameters
-        ----------
-        arrays : mapping of str to array (R, ...)
-            In the order of the rows, deleted ones included.
-        keep : iterable of str
-            Arrays that stay as they are; others than these and the new ones go.
-        attrs : mapping
-            What readers must see together with these arrays, such as which queries the anchors
-            are; made of what JSON can say, and arrays (they come back as lists).
-
-        Raises
-        ------
-        ShapeError, StorageError
-            The index is as it was.
+        Others than these and those to ``keep`` go. ``attrs`` is what readers must see together with
+        the arrays: made of what JSON can say, and arrays, which come back as lists.
         """
         with self._changing_arrays() as connection:
             state = schema.read_state(connection)
@@ -386,14 +321,9 @@ class RecordStore:
             connection.execute("DELETE FROM deleted")
             schema.write_state(connection, 0, 0, {}, {})
 
-    def collect_garbage(self) -> None:
-        """Remove array files that are not in force, and rows that were never committed."""
-        with self._changing_arrays():
-            pass
-
     @contextmanager
     def _changing_arrays(self) -> Iterator[sqlite3.Connection]:
-        with self._writer() as connection, self._explained():
+        with self.writing() as connection, self._explained():
             try:
                 yield connection
             finally:
@@ -415,7 +345,7 @@ class RecordStore:
         IntegrityError
             If they do not.
         """
-        with self._writer() as connection, self._explained():
+        with self.writing() as connection, self._explained():
             found = connection.execute("PRAGMA integrity_check(3)")
             complaints = [row[0] for row in found if row[0] != "ok"]
             connection.execute("INSERT INTO fulltext (fulltext) VALUES ('integrity-check')")

@@ -176,17 +176,15 @@ class BioWord:
         if len(self._rows) < windows.size:
             self._rows = np.empty(windows.size, dtype=np.int32)
             self._changes = np.empty(windows.size)
-        neurons = self.neurons
-        self._pool.run(
-            _collect_entries, len(self._activity), neurons.factors, neurons.scales, windows,
-            self._inverse_counts, starts, order, self._seen, self._activity, self._peaks,
-            self._touched, self._rows, self._changes,
-        )  # fmt: skip
+        neurons, n_neurons = self.neurons, len(self._activity)
+        weights = neurons.factors, neurons.scales
+        touched = self._touched, self._rows, self._changes
+        batch = windows, self._inverse_counts, starts, order, self._seen
+        found = self._activity, self._peaks, *touched
+        self._pool.run(_collect_entries, n_neurons, *weights, *batch, *found)
         gain = rate / max(self._largest_change(entries), SMALLEST_NORM)
-        self._pool.run(
-            _apply_entries, len(self._activity), neurons.factors, neurons.scales, neurons.bounds,
-            self._activity, gain, entries, self._touched, self._rows, self._changes,
-        )  # fmt: skip
+        change = self._activity, gain, entries, *touched
+        self._pool.run(_apply_entries, n_neurons, *weights, neurons.bounds, *change)
         return winners
 
     def winners(self, windows: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -1,60 +1,74 @@
 """Text to the ids that word vectors are trained on: a folder of memory-mapped arrays.
 
-:func:`encode_corpus` reads and cuts the text once, counts, joins phrases if asked to, chooses the
-vocabulary and writes the ids; no step holds the corpus in memory. What is not in the vocabulary
-keeps its place with the id -1, as stop words did in the published training of BioWord.
+:func:`encode_corpus` works in two steps. First each file is read and cut into words once, and its
+tokens are written to shards: pieces of about :data:`SHARD_TOKENS` tokens, as ids in the order of
+the shard's own first occurrences, with its words. A shard depends on nothing but its file,
+so any number of processes writes the same ones. Then the shards are gone through, one at a time: to
+count words, to join phrases, to choose the vocabulary, to write the ids. What is not in the
+vocabulary keeps its place with the id -1, as stop words did in the published training of BioWord.
 
-Memory: up to :data:`~shoestring.text.vocabulary.MAX_WORDS` different words are counted (150 MB)
+Memory: up to :data:`~shoestring.text.vocabulary.MAX_WORDS` different words are counted (250 MB)
 and, for phrases, :data:`~shoestring.words.phrases.MAX_PAIRS` pairs (some 400 MB while they are
 merged); with more, the rarest are forgotten first. The stored counts are exact all the same. Disk:
 4 bytes a token, and as much again while it works.
 
-Not covered: resuming an encoding that was interrupted; it leaves nothing and starts anew.
+Not covered: resuming an encoding that was interrupted; splitting one file between processes.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import shutil
 import tempfile
+import warnings
 import weakref
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain, count
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from tqdm import tqdm
 
-from shoestring.artifacts import map_array
-from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
-from shoestring.parallel import n_cores
-from shoestring.text.documents import text_files
-from shoestring.text.numbered import checked_config
-from shoestring.text.records import read_records
-from shoestring.text.segmentation import Lexicon
-from shoestring.types import IntArray
-from shoestring.words.encoding import (
-    FORMAT,
-    FORMAT_VERSION,
-    Choice,
+from shoestring.artifacts import ArtifactKind, ArtifactWriter, digest, write_npy_header
+from shoestring.errors import (
+    FormatError,
+    ParameterError,
+    ShoestringError,
+    ShoestringWarning,
+    StorageError,
     checked_int,
-    new_folder,
-    write_corpus,
 )
-from shoestring.words.phrases import Ids
-from shoestring.words.shards import (
-    Reading,
-    Sentences,
-    Shard,
-    counted,
-    read_words,
-    shards_of_documents,
-    shards_of_files,
-    shards_of_sentences,
+from shoestring.jobs import Clock
+from shoestring.parallel import n_cores
+from shoestring.text.corpus import Corpus, affordable_fraction, drawn
+from shoestring.text.records import read_records
+from shoestring.text.segmentation import Lexicon, join_words, split_words
+from shoestring.text.vocabulary import WordCounts, choose_vocabulary
+from shoestring.types import IntArray
+from shoestring.words.phrases import Ids, PairCounts, join_phrases
+
+USUAL_VOCABULARY = 20_000
+SHARD_TOKENS = 1 << 21
+SHARE_OF_BUDGET = 0.25  # for reading; to count words and write ids takes about as long again
+_BLOCK_TOKENS = 1 << 13  # few enough for the words to be still in the cache
+_OWNER = "encode_corpus"
+_ENCODED = ArtifactKind(
+    "shoestring-corpus", "an encoded corpus", _OWNER, "Encode the text again.", versions=(2,)
 )
 
-_OWNER = "encode_corpus"
-_REBUILD = "Encode the text again."
+T = TypeVar("T")
+Sentences: TypeAlias = list[list[str]]
+Shard: TypeAlias = tuple[list[str], Ids, Ids, Ids]  # words; ids, lengths, documents
+Joins: TypeAlias = list[tuple[IntArray, Ids, int]]  # of each round: the arguments of join_phrases
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -102,13 +116,8 @@ class EncodedCorpus:
         """Sentences; each has a token."""
         return len(self.offsets) - 1
 
-    @property
-    def unknown_share(self) -> float:
-        """Share of the tokens that are outside the vocabulary."""
-        return 1 - int(self.counts.sum()) / self.n_tokens
-
     def check_window(self, window: int) -> None:
-        """See that at least one sentence is as long as a window.
+        """Check that at least one sentence is as long as a window.
 
         Raises
         ------
@@ -137,34 +146,73 @@ class EncodedCorpus:
         """
         folder = Path(folder)
         missing = StorageError(f"There is no corpus in {folder}. Encode the text first.")
-        config = checked_config(
-            folder, FORMAT, (FORMAT_VERSION,), what="an encoded corpus", remedy=_REBUILD,
-            missing=missing,
-        )  # fmt: skip
-        try:
-            n_tokens, n_sentences, n_words = (
-                config[name] for name in ("n_tokens", "n_sentences", "n_words")
+        saved = _ENCODED.read(folder, missing)
+        ids, offsets = saved.array("ids.npy", "<i4"), saved.array("offsets.npy", "<i8")
+        if offsets[0] != 0 or offsets[-1] != len(ids):
+            name = saved.path("offsets.npy").name
+            ends = f"{offsets[0]} to {offsets[-1]}"
+            raise saved.damaged(name, f"it must go from 0 to {len(ids)}, not from {ends}")
+        with saved.decoding():
+            return cls(
+                ids=ids,
+                offsets=offsets,
+                words=_words_of(saved.data("vocabulary.json")),
+                counts=saved.loaded_array("counts.npy"),
+                folder=folder,
+                **saved.config["about"],
             )
-            about = {name: config[name] for name in _ABOUT}
-        except KeyError as error:
-            raise IntegrityError(f"{folder / 'config.json'} lacks {error}. {_REBUILD}") from error
-        offsets = map_array(folder / "offsets.npy", "<i8", (n_sentences + 1,), _REBUILD)
-        if offsets[0] != 0 or offsets[-1] != n_tokens:
-            raise IntegrityError(
-                f"{folder / 'offsets.npy'} must go from 0 to {n_tokens}, not from {offsets[0]} to "
-                f"{offsets[-1]}. {_REBUILD}"
-            )
-        return cls(
-            ids=map_array(folder / "ids.npy", "<i4", (n_tokens,), _REBUILD),
-            offsets=offsets,
-            words=_words(folder / "vocabulary.json", n_words),
-            counts=np.array(map_array(folder / "counts.npy", "<i8", (n_words,), _REBUILD)),
-            folder=folder,
-            **about,
-        )
 
 
-_ABOUT = ("n_documents", "longest_sentence", "fingerprint", "settings")
+@dataclass(frozen=True, slots=True)
+class TokenizeOptions:
+    """Which documents are read and how they are cut; parameters as of :func:`encode_corpus`."""
+
+    segmented: bool
+    lexicon: Lexicon | None
+    sample_fraction: float = 1.0
+    seed: int = 0
+
+    def drawn(self, documents: Iterable[T], number: int = 0) -> Iterator[T]:
+        """The documents of file ``number`` that are read."""
+        return drawn(documents, self.sample_fraction, self.seed, number)
+
+    def sentences(self, paragraphs: Iterable[str]) -> Sentences:
+        """The sentences of a document."""
+        split = partial(split_words, segmented=self.segmented, lexicon=self.lexicon)
+        return [words for paragraph in paragraphs for words in split(paragraph)]
+
+    def settings(self) -> dict[str, object]:
+        """What a config says about it; of a lexicon its size and a digest."""
+        found: dict[str, object] = {"segmented": self.segmented, "lexicon": None}
+        if self.lexicon is not None:
+            words = sorted(self.lexicon.words)
+            found["lexicon"] = f"{len(words):,} words ({digest(*words)[:16]})"
+        if self.sample_fraction < 1:
+            found |= {"sample_fraction": self.sample_fraction, "seed": self.seed}
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class VocabularyOptions:
+    """Which words are in the vocabulary; parameters as of :func:`encode_corpus`."""
+
+    vocab_size: int | None
+    min_count: int
+    max_share: float
+    skip_top: int
+    phrases: int
+    phrase_threshold: float
+
+    def __post_init__(self) -> None:
+        if self.vocab_size is not None:
+            checked_int("vocab_size", self.vocab_size, 1, None, _OWNER)
+        for name, least in (("min_count", 1), ("skip_top", 0), ("phrases", 0)):
+            checked_int(name, getattr(self, name), least, None, _OWNER)
+        if not 0 < self.max_share <= 1:
+            raise ParameterError.of("max_share", _OWNER, "above 0 and at most 1", self.max_share)
+        if not self.phrase_threshold > 0:
+            want = "above 0"
+            raise ParameterError.of("phrase_threshold", _OWNER, want, self.phrase_threshold)
 
 
 def encode_corpus(
@@ -174,7 +222,6 @@ def encode_corpus(
     vocab_size: int | None = None,
     min_count: int = 5,
     max_share: float = 1.0,
-    skip_words: Iterable[str] = (),
     skip_top: int = 0,
     phrases: int = 0,
     phrase_threshold: float = 10.0,
@@ -182,7 +229,7 @@ def encode_corpus(
     lexicon: Iterable[str] | None = None,
     wrapped: bool = False,
     text: str = "text",
-    share: float = 1.0,
+    sample_fraction: float = 1.0,
     seed: int = 0,
     n_jobs: int = 1,
     progress: bool = False,
@@ -196,7 +243,8 @@ def encode_corpus(
         iterable has Path objects, or what ``read_records`` takes (texts, mappings, records), or
         sentences that are lists of tokens, which are taken as they are. It is read once.
     folder : str or Path, optional
-        Where the arrays go, new or empty; by default a temporary folder.
+        Where the arrays go: new, empty, or of an encoded corpus, which is replaced; by default a
+        temporary folder.
     vocab_size : int, optional
         At most so many words, the most frequent; by default all.
     min_count : int
@@ -204,8 +252,6 @@ def encode_corpus(
     max_share : float
         Words that are in more than this share of the documents are left out (gensim's
         ``no_above``). A document is an article, a record, a line, an item of the iterable.
-    skip_words : iterable of str
-        Words to leave out, such as stop words.
     skip_top : int
         So many of the most frequent words are left out.
     phrases : int
@@ -221,8 +267,8 @@ def encode_corpus(
         Plain text files have short lines, and paragraphs end at an empty line.
     text : str
         Column of the text, in records.
-    share : float
-        Of the documents that are read, drawn at random by the seed; a larger share has all
+    sample_fraction : float
+        Of the documents that are read, drawn at random by the seed; a larger fraction has all
         documents of a smaller one.
     seed : int
     n_jobs : int
@@ -258,31 +304,29 @@ def encode_corpus(
     >>> corpus.words, corpus.ids.tolist(), corpus.offsets.tolist()
     (['sat', 'the'], [1, -1, 0, 1, -1, 0, -1], [0, 3, 7])
     """
-    if isinstance(skip_words, str):
-        raise ParameterError.of("skip_words", _OWNER, "words, not one str", skip_words)
-    skipped = tuple(sorted(set(skip_words)))
-    choice = Choice(
-        vocab_size, min_count, max_share, skipped, skip_top, int(phrases), phrase_threshold
+    if not 0 < sample_fraction <= 1:
+        want = "above 0 and at most 1"
+        raise ParameterError.of("sample_fraction", _OWNER, want, sample_fraction)
+    vocabulary = VocabularyOptions(
+        vocab_size, min_count, max_share, skip_top, int(phrases), phrase_threshold
     )
-    if not 0 < share <= 1:
-        raise ParameterError.of("share", _OWNER, "above 0 and at most 1", share)
-    words = None if lexicon is None else Lexicon(lexicon)
-    reading = Reading(text, wrapped, segmented, words, share, seed)
-    n_jobs = n_cores() if n_jobs == -1 else checked_int("n_jobs", n_jobs, 1)
+    kept_whole = None if lexicon is None else Lexicon(lexicon)
+    tokenize = TokenizeOptions(segmented, kept_whole, sample_fraction, seed)
+    n_jobs = n_cores() if n_jobs == -1 else checked_int("n_jobs", n_jobs, 1, None, _OWNER)
+    read = partial(_read_texts, source, Corpus((), text, wrapped), tokenize, n_jobs, progress)
     target = Path(tempfile.mkdtemp(prefix="shoestring-corpus-") if folder is None else folder)
     try:
-        with new_folder(target) as aside:
-            (aside / "shards").mkdir()
-            shards = _shards(source, aside / "shards", reading, n_jobs, progress)
-            if not shards and share < 1:
-                raise FormatError(
-                    f"There is no word in the documents that were drawn, {share:.2g} of all. Give "
-                    "more text, a larger share or more minutes."
-                )
+        with _ENCODED.saving(target) as writer:
+            shards = sorted(writer.library("shards", read).iterdir())
             if not shards:
-                raise FormatError("There is no word in the text. Check that it is the right one.")
-            write_corpus(aside, shards, choice, reading.settings())
-            shutil.rmtree(aside / "shards")
+                drawn_only = f"documents that were drawn, {sample_fraction:.2g} of all"
+                raise FormatError(
+                    f"There is no word in the {'text' if sample_fraction == 1 else drawn_only}. "
+                    "Check that it is the right text, or give more of it."
+                )
+            reading = {"text": text, "wrapped": wrapped, **tokenize.settings()}
+            _encode(writer, shards, vocabulary, reading)
+            del writer.files["shards"]  # so that they go at the end of the block
         corpus = EncodedCorpus.open(target)
     except BaseException:
         if folder is None:
@@ -290,59 +334,323 @@ def encode_corpus(
         raise
     if folder is None:
         weakref.finalize(corpus, shutil.rmtree, target, ignore_errors=True)
+    if vocab_size is not None and len(corpus.words) < vocab_size:
+        warnings.warn(
+            f"The vocabulary has {len(corpus.words)} words, not the {vocab_size} asked for: no "
+            f"more occur {min_count} times and are not left out. Lower min_count, or give more "
+            "text.",
+            ShoestringWarning,
+            stacklevel=2,
+        )
     return corpus
 
 
-def _shards(
-    source: Any, folder: Path, reading: Reading, n_jobs: int, progress: bool
-) -> list[Shard]:
-    """The shards of whatever the user gave."""
-    if isinstance(source, (str, Path)):
-        return shards_of_files(text_files([source]), folder, reading, n_jobs, progress)
-    if hasattr(source, "columns") or not isinstance(source, Iterable):
-        return _shards_of_records(source, folder, reading, progress)  # says what is wrong with it
-    items = iter(source)
-    first = next(items, None)
-    items = chain([first], items)
-    if first is None:
-        raise ParameterError("There are no texts to read. Give at least one.")
+def corpus_of(
+    texts: Any,
+    vocab_size: int | None,
+    folder: Path | None,
+    clock: Clock,
+    *,
+    segmented: bool = False,
+    lexicon: Sequence[str] | None = None,
+    progress: bool = False,
+    **options: Any,
+) -> EncodedCorpus:
+    """The corpus of a training run: as it is given, as an interrupted run left it, or encoded.
+
+    Parameters
+    ----------
+    texts : EncodedCorpus, or as :func:`encode_corpus` takes them
+    vocab_size : int or None
+        None for :data:`USUAL_VOCABULARY`, or fewer words.
+    folder : Path or None
+        Of the run. Files are encoded into a folder in it, and not read again when the run goes on
+        with the same files (names, sizes, times) and options. Texts in memory are encoded again.
+    clock : Clock
+        Reading files may take :data:`SHARE_OF_BUDGET` of the time that is left.
+    segmented, lexicon, progress, **options
+        Of :func:`encode_corpus`.
+
+    Raises
+    ------
+    BudgetError
+        If the time is not enough to read a hundredth of the files.
+
+    Warns
+    -----
+    ShoestringWarning
+        If it is enough for a fraction of the documents.
+    """
+    if isinstance(texts, EncodedCorpus):
+        return texts
+    files, fraction = _regular_files(texts), 1.0
+    options |= {"segmented": segmented, "lexicon": lexicon}
+    if folder is not None and files is not None:
+        made_of = json.dumps([files.identity(), vocab_size, options], sort_keys=True)
+        folder = folder / f"corpus-{digest(made_of)[:12]}"
+        with suppress(ShoestringError):
+            return EncodedCorpus.open(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # damaged, or cut short
+    if files is not None and clock.seconds < math.inf:
+        tokenize = TokenizeOptions(segmented, None if lexicon is None else Lexicon(lexicon))
+        fraction = affordable_fraction(files, tokenize.sentences, clock, SHARE_OF_BUDGET)
+    with warnings.catch_warnings():
+        if vocab_size is None:  # then nobody asked for that many
+            warnings.filterwarnings("ignore", "The vocabulary has ")
+        options |= {"sample_fraction": fraction, "progress": progress}
+        place = None if files is None else folder
+        corpus = encode_corpus(texts, place, vocab_size=vocab_size or USUAL_VOCABULARY, **options)
+    if fraction < 1:
+        warnings.warn(
+            f"To keep to the minutes, {fraction:.2g} of the documents were read, drawn at random. "
+            "With more minutes it is more of them.",
+            ShoestringWarning,
+            stacklevel=2,
+        )
+    return corpus
+
+
+def _regular_files(texts: Any) -> Corpus | None:
+    """The files that a user named, if it is files that can be read twice."""
+    if isinstance(texts, str | Path):
+        texts = [Path(texts)]
+    is_list = isinstance(texts, list | tuple) and len(texts) > 0
+    if not is_list or not all(isinstance(text, Path) for text in texts):
+        return None
+    files = Corpus.of(texts)
+    return files if all(file.is_file() for file in files.files) else None
+
+
+# ---- texts to shards
+
+
+def _read_texts(
+    source: Any, files: Corpus, tokenize: TokenizeOptions, n_jobs: int, progress: bool, folder: Path
+) -> None:
+    """Write the shards of whatever the user gave to a new folder."""
+    folder.mkdir()
+    source, first = [Path(source)] if isinstance(source, str | Path) else source, None
+    if isinstance(source, Iterable) and not hasattr(source, "columns"):  # no data frame
+        items = iter(source)
+        first = next(items, None)
+        if first is None:
+            raise ParameterError("There are no texts to read. Give at least one.")
+        source = chain([first], items)
     if isinstance(first, Path):
-        return shards_of_files(text_files(items), folder, reading, n_jobs, progress)
-    if isinstance(first, (list, tuple)):
-        if reading.lexicon is not None:
-            raise ParameterError("The tokens are given, so the lexicon would do nothing: leave it.")
-        drawn = reading.drawn(counted(_given_sentences(items), progress))
-        return shards_of_sentences(drawn, folder)
+        files = Corpus.of(source, files.text, wrapped=files.wrapped)
+        _read_files(files, tokenize, n_jobs, progress, folder)
+        return
     if isinstance(first, str) and _is_file(first):
         raise ParameterError(
             f"The first text, {first!r}, is the name of a file. To read the files, give Path "
             "objects: [Path(name) for name in names]."
         )
-    return _shards_of_records(items, folder, reading, progress)
-
-
-def _shards_of_records(source: Any, folder: Path, reading: Reading, progress: bool) -> list[Shard]:
-    records = read_records(source, reading.text, on_empty="skip")
-    return shards_of_documents(([record.text] for record in records), folder, reading, progress)
+    bar = partial(tqdm, desc="texts to tokens", unit="text", disable=not progress)
+    if isinstance(first, list | tuple):
+        if tokenize.lexicon is not None:
+            raise ParameterError("The tokens are given, so the lexicon would do nothing: leave it.")
+        documents = tokenize.drawn(bar(_token_lists(source)))
+    else:
+        records = tokenize.drawn(bar(read_records(source, files.text, on_empty="skip")))
+        documents = (tokenize.sentences([record.text]) for record in records)
+    _write_shards(documents, folder, 0)
 
 
 def _is_file(text: str) -> bool:
     return len(text) < 256 and "\n" not in text and "\0" not in text and Path(text).is_file()
 
 
-def _given_sentences(items: Iterable[Sequence[str]]) -> Iterator[Sentences]:
+def _token_lists(items: Iterable[Sequence[str]]) -> Iterator[Sentences]:
     for number, item in enumerate(items, start=1):
-        if not isinstance(item, (list, tuple)):
+        if not isinstance(item, list | tuple):
             kind = type(item).__name__
             raise FormatError(f"item {number} is of type {kind}. It must be a list of tokens.")
+        for token in item:
+            if not isinstance(token, str):
+                raise FormatError(
+                    f"item {number}: a token must be a str, and {token!r} is of type "
+                    f"{type(token).__name__}. Convert the tokens first."
+                )
         yield [list(item)] if item else []
 
 
-def _words(path: Path, n_words: int) -> list[str]:
-    try:
-        words = read_words(path)
-    except (OSError, ValueError) as error:
-        raise IntegrityError(f"{path} is damaged: {error}. {_REBUILD}") from error
-    if len(words) != n_words:
-        raise IntegrityError(f"{path} has {len(words)} words, not {n_words}. {_REBUILD}")
+def _read_files(
+    files: Corpus, tokenize: TokenizeOptions, n_jobs: int, progress: bool, folder: Path
+) -> None:
+    paths = files.files
+    read = partial(_read_file, files, tokenize, folder)
+    settings = {"desc": "text to tokens", "unit": "B", "unit_scale": True, "disable": not progress}
+    with tqdm(total=files.n_bytes, **settings) as bar:
+        if n_jobs == 1 or len(paths) == 1:
+            for number in range(len(paths)):
+                read(number, bar.update)
+            return
+        with ProcessPoolExecutor(min(n_jobs, len(paths)), get_context("spawn")) as pool:
+            for path, _ in zip(paths, pool.map(read, range(len(paths))), strict=True):
+                bar.update(path.stat().st_size)
+
+
+def _read_file(
+    files: Corpus, tokenize: TokenizeOptions, folder: Path, number: int, on_bytes: Any = int
+) -> None:
+    documents = tokenize.drawn(files.documents(files.files[number], on_bytes), number)
+    _write_shards(map(tokenize.sentences, documents), folder, number)
+
+
+def _write_shards(documents: Iterable[Sentences], folder: Path, number: int) -> None:
+    """Write the shards of file ``number``; a document without words is none."""
+    documents = filter(None, documents)
+    for n_before in count():
+        id_of: defaultdict[str, int] = defaultdict()
+        id_of.default_factory = id_of.__len__  # a new word gets the next id
+        blocks: list[Ids] = []
+        lengths: list[int] = []
+        n_sentences: list[int] = []
+        words: list[str] = []
+        for sentences in documents:
+            for sentence in sentences:
+                words += sentence
+                lengths.append(len(sentence))
+            n_sentences.append(len(sentences))
+            if len(words) >= _BLOCK_TOKENS:
+                blocks.append(np.fromiter(map(id_of.__getitem__, words), np.int32, len(words)))
+                words = []
+                if sum(map(len, blocks)) >= SHARD_TOKENS:
+                    break
+        if not n_sentences:
+            return
+        blocks.append(np.fromiter(map(id_of.__getitem__, words), np.int32, len(words)))
+        np.savez(
+            folder / f"{number:08d}-{n_before:06d}.npz",
+            words=np.frombuffer(_json_of(list(id_of)), np.uint8),
+            ids=np.concatenate(blocks),
+            lengths=np.array(lengths, np.int32),
+            documents=np.array(n_sentences, np.int32),
+        )
+
+
+def _read_shard(path: Path) -> Shard:
+    """Words, ids of the tokens, tokens of each sentence, sentences of each document."""
+    with np.load(path) as file:
+        words = _words_of(file["words"].tobytes())
+        return words, file["ids"], file["lengths"], file["documents"]
+
+
+def _json_of(words: list[str]) -> bytes:
+    return json.dumps(words, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _words_of(data: bytes) -> list[str]:
+    words: list[str] = json.loads(data.decode("utf-8", "surrogatepass"))
     return words
+
+
+# ---- shards to a corpus
+
+
+def _encode(
+    writer: ArtifactWriter,
+    shards: list[Path],
+    options: VocabularyOptions,
+    reading: dict[str, object],
+) -> None:
+    """Choose the vocabulary and write the files of a corpus."""
+    # Which words there are; if too many, the rarest are forgotten.
+    known = WordCounts()
+    for words, ids, _, _ in map(_read_shard, shards):
+        known.add(dict(zip(words, np.bincount(ids).tolist(), strict=True)))
+    id_of = {word: i for i, word in enumerate(known.counts)}
+    del known
+    words, joins = _phrases(shards, id_of, options)
+
+    # How often each word occurs, and in how many documents.
+    n_words = len(words)
+    counts, frequencies = np.zeros(n_words, np.int64), np.zeros(n_words, np.int64)
+    n: Counter[str] = Counter()
+    longest = 0
+    for ids, lengths, documents in _sentences(shards, id_of, joins):
+        counts += np.bincount(ids[ids >= 0], minlength=n_words)
+        if options.max_share < 1:
+            frequencies += _document_frequencies(ids, lengths, documents, n_words)
+        n.update(tokens=len(ids), sentences=len(lengths), documents=len(documents))
+        longest = max(longest, int(lengths.max()))
+    limit = options.max_share * n["documents"]
+    widespread = {words[i] for i in np.flatnonzero(frequencies > limit)}
+    often = np.flatnonzero(counts >= min(options.min_count, counts.max(initial=0)))
+    count_of = {words[i]: int(counts[i]) for i in often}
+    chosen = choose_vocabulary(
+        count_of,
+        vocab_size=options.vocab_size,
+        min_count=options.min_count,
+        excluded=widespread,
+        skip_top=options.skip_top,
+    )
+
+    # From ids of all words to those of the vocabulary; the entry at the end is for the id -1.
+    index_of = {word: i for i, word in enumerate(chosen)}
+    table = np.array([*(index_of.get(word, -1) for word in words), -1], np.int32)
+    end, hashes = 0, (hashlib.blake2b(), hashlib.blake2b())
+    with writer.stream("ids.npy") as ids_file, writer.stream("offsets.npy") as offsets_file:
+        write_npy_header(ids_file, np.int32, (n["tokens"],))
+        write_npy_header(offsets_file, np.int64, (n["sentences"] + 1,))
+        offsets_file.write(np.zeros(1, np.int64).tobytes())
+        for ids, lengths, _ in _sentences(shards, id_of, joins):
+            offsets = end + np.cumsum(lengths, dtype=np.int64)
+            end = int(offsets[-1])
+            parts = table[ids].tobytes(), offsets.tobytes()
+            for file, part, hashed in zip((ids_file, offsets_file), parts, hashes, strict=True):
+                file.write(part)
+                hashed.update(part)
+    writer.array("counts.npy", np.array([count_of[word] for word in chosen], np.int64))
+    writer.data("vocabulary.json", _json_of(chosen))
+    settings = {"reading": reading, "vocabulary": asdict(options)}
+    writer.config["about"] = {
+        "settings": settings,
+        "n_documents": n["documents"],
+        "longest_sentence": longest,
+        "fingerprint": digest(
+            json.dumps(settings), _json_of(chosen), *(h.digest() for h in hashes)
+        ),
+    }
+
+
+def _phrases(
+    shards: list[Path], id_of: dict[str, int], options: VocabularyOptions
+) -> tuple[list[str], Joins]:
+    """All words and phrases in the order of their ids, and how to join them, round by round."""
+    words, joins = list(id_of), Joins()
+    new: dict[str, int] = {}
+    for _ in range(options.phrases):
+        pairs = PairCounts(len(words))
+        for ids, lengths, _ in _sentences(shards, id_of, joins):
+            pairs.add(ids, lengths)
+        found = pairs.phrases(options.min_count, options.phrase_threshold)
+        phrase_ids = np.empty(len(found), np.int32)
+        for i, (first, second) in enumerate(zip(*np.divmod(found, pairs.n_words), strict=True)):
+            name = join_words(words[first], words[second])
+            if name not in id_of and name not in new:
+                new[name] = len(words)
+                words.append(name)
+            phrase_ids[i] = id_of.get(name, new.get(name, -1))
+        joins.append((found, phrase_ids, pairs.n_words))
+    return words, joins
+
+
+def _sentences(
+    shards: Iterable[Path], id_of: dict[str, int], joins: Joins
+) -> Iterator[tuple[Ids, Ids, Ids]]:
+    """Ids, lengths and documents of each shard, with one id for a word in all; -1 for unknown."""
+    for shard in shards:
+        words, ids, lengths, documents = _read_shard(shard)
+        ids = np.array([id_of.get(word, -1) for word in words], np.int32)[ids]
+        for join in joins:
+            ids, lengths = join_phrases(ids, lengths, *join)
+        yield ids, lengths, documents
+
+
+def _document_frequencies(ids: Ids, lengths: Ids, documents: Ids, n_words: int) -> IntArray:
+    """In how many documents of a shard each word occurs, (n_words,)."""
+    document = np.repeat(np.repeat(np.arange(len(documents)), documents), lengths)
+    known = ids >= 0
+    once = np.unique(document[known] * n_words + ids[known])
+    return np.bincount(once % n_words, minlength=n_words)

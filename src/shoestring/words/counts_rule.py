@@ -44,7 +44,7 @@ from shoestring.jobs import Clock, RunFolder, say_cost, too_short
 from shoestring.models.token_encoder import unit_rows
 from shoestring.parallel import KernelPool, n_cores
 from shoestring.types import IntArray
-from shoestring.words.kmeans import N_STEPS, lloyd_step, spherical_kmeans, standard_activations
+from shoestring.words.kmeans import spherical_kmeans, standard_activations
 from shoestring.words.ppmi import (
     MAX_CONTEXTS,
     Block,
@@ -54,12 +54,7 @@ from shoestring.words.ppmi import (
     empty_columns,
     joined,
 )
-from shoestring.words.randomized_svd import (
-    N_ITERATIONS,
-    power_iteration,
-    random_basis,
-    truncated_svd,
-)
+from shoestring.words.randomized_svd import truncated_svd
 from shoestring.words.state import TrainingState
 
 CONTEXT_WEIGHT = 0.25  # of each context word beside the word itself
@@ -70,10 +65,10 @@ LEAST_SINGULAR_VALUE = 1e-5  # of the largest; below there is nothing but roundi
 
 LEAST_FRACTION = 0.01  # of the sentences
 SAFETY = 0.9  # of the time that is left: speed varies
-_PROBE_TOKENS, _PROBE_ROWS = 1 << 20, 1 << 11
+_PROBE_TOKENS, _PROBE_ROWS = 1 << 20, 1 << 10
 _ACTIVATION_S = 5e-8  # to standardise one and find the active ones
 _BLOCK_ARRAYS = ("sizes", "columns", "values")  # of ppmi.Block, in the run folder
-_BLOCKS_AT_A_TIME, _COLUMNS_AT_A_TIME, _ROWS_AT_A_TIME = 8, 1 << 20, 1 << 11
+_BLOCKS_AT_A_TIME, _COLUMNS_AT_A_TIME, _ROWS_AT_A_TIME = 8, 1 << 20, 1 << 10
 
 
 def train_on_counts(
@@ -163,9 +158,8 @@ def train_on_counts(
     with KernelPool(n_threads or n_cores()) as pool:
         # the fraction: that of the interrupted run, or what the time allows
         if progress or clock.left_s < np.inf:
-            sums = np.ones(len(counts))  # not needed to see how long it takes
-            trial = PmiBlocks(ids, offsets, **text, context_sums=sums)
-            sentences_s, rest_s = _probe(trial, n_neurons, n_components, pool)
+            trial = PmiBlocks(ids, offsets, **text, context_sums=np.ones(len(counts)))
+            sentences_s, rest_s = _probe(trial, counts, n_neurons, n_components, pool)
         if saved is not None:
             with saved.decoding():
                 fraction = float(saved.config["sample_fraction"])
@@ -286,7 +280,7 @@ def _weights(vectors: Vectors, centres: Vectors, counts: IntArray) -> Vectors:
 
 
 def _probe(
-    pmi: PmiBlocks, n_neurons: int, n_components: int, pool: KernelPool
+    pmi: PmiBlocks, counts: IntArray, n_neurons: int, n_components: int, pool: KernelPool
 ) -> tuple[float, float]:
     """Seconds to count all sentences, and of all the rest; seen from small pieces in a second."""
     # counting: some blocks over the first sentences, and over none
@@ -299,23 +293,18 @@ def _probe(
     )
     sentences_s = max(some_s - empty_s, 1e-9) * len(pmi.ids) / max(1, pmi.offsets[n_sentences])
 
-    # SVD: one product with a matrix of fewer rows, as full as the whole one may be
+    # SVD and k-means: of fewer words, with as many entries each as there may be
     n_rows = min(pmi.n_words, _PROBE_ROWS)
-    n_entries = min(MAX_CONTEXTS, 2 * pmi.radius * len(pmi.ids) // pmi.n_words, n_rows) * n_rows
+    n_entries = int(np.minimum(MAX_CONTEXTS, 2 * pmi.radius * counts).mean() * n_rows)
     rng = np.random.default_rng(0)
     columns = empty_columns(n_entries, pmi.n_words)
     columns[:] = rng.integers(n_rows, size=n_entries)
     starts = np.linspace(0, n_entries, n_rows + 1).astype(np.int64)
     matrix = SparseRows(starts, columns, np.ones(n_entries, np.float32))
-    basis = random_basis(n_rows, min(n_components, n_rows), 0)
-    product_s = _seconds(partial(power_iteration, matrix, basis, 0, pool))
-
-    # k-means: one step of fewer words
-    width = (max(n_rows, n_neurons), n_components)
-    vectors = unit_rows(rng.standard_normal(width, dtype=np.float32))
-    step = partial(lloyd_step, vectors[:n_rows], vectors[:n_neurons], np.full(n_rows, -1))
-    rest_s = (N_ITERATIONS + 2) * product_s + N_STEPS * _seconds(step)
-    rest_s *= pmi.n_words / n_rows
+    svd_s = _seconds(partial(truncated_svd, matrix, min(n_components, n_rows), 0, pool))
+    vectors = unit_rows(rng.standard_normal((n_rows, n_components), dtype=np.float32))
+    kmeans_s = _seconds(partial(spherical_kmeans, vectors, n_neurons, 0))
+    rest_s = (svd_s + kmeans_s) * pmi.n_words / n_rows
     return sentences_s, empty_s + rest_s + 2 * pmi.n_words * n_neurons * _ACTIVATION_S
 
 
@@ -331,10 +320,10 @@ def _affordable(sentences_s: float, rest_s: float, clock: Clock) -> float:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """How long it takes once it is compiled: the best of three, as something else may run."""
+    """How long it takes once it is compiled: the better of two, as something else may run."""
     work()
     clock, times = Clock(), [0.0]
-    for _ in range(3):
+    for _ in range(2):
         work()
         times.append(clock.used_s)
     return float(np.diff(times).min())

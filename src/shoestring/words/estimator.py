@@ -7,22 +7,16 @@ and grid searches need no more than these methods (scikit-learn 1.4 to 1.9).
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
 from typing import Any, Self
 
 from shoestring.errors import ParameterError
 
 
-class TextTransformer(ABC):
-    """Parameters are the arguments of ``__init__``, kept under their names, unchanged."""
+class TextTransformer:
+    """Parameters are the arguments of ``__init__``, kept under their names, unchanged.
 
-    @abstractmethod
-    def fit(self, texts: Any, y: object = None) -> Self:
-        """Learn from texts."""
-
-    @abstractmethod
-    def transform(self, texts: Any) -> Any:
-        """Turn texts into a row each."""
+    A subclass has ``fit(texts)`` and ``transform(texts)``.
+    """
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parameters by name."""
@@ -40,17 +34,16 @@ class TextTransformer(ABC):
 
     def fit_transform(self, texts: Any, y: object = None) -> Any:
         """Fit to texts, then transform them."""
-        return self.fit(texts, y).transform(texts)
+        fitted: Any = self
+        return fitted.fit(texts, y).transform(texts)
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
         reads = InputTags(two_d_array=False, string=True)
         target = TargetTags(required=False)
-        return Tags(
-            estimator_type=None, target_tags=target, transformer_tags=TransformerTags(),
-            input_tags=reads,
-        )  # fmt: skip
+        tags = {"transformer_tags": TransformerTags(), "input_tags": reads}
+        return Tags(estimator_type=None, target_tags=target, **tags)
 
     def __repr__(self) -> str:
         usual = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}

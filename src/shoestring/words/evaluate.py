@@ -73,20 +73,14 @@ def evaluate(
     ----------
     vectors : BinaryVectors, gensim's KeyedVectors, or anything with ``in`` and ``similarity``
     files : sequence of paths
+        Each gives a row.
     n_resamples, seed : int
         Of the bootstrap.
 
-    Returns
-    -------
-    list of Row
-        One for each file.
-
     Raises
     ------
-    ParameterError
-        If no file is given.
-    StorageError, FormatError
-        If one is missing or cannot be read.
+    ParameterError, StorageError, FormatError
+        If no file is given; if one is missing or cannot be read.
 
     Notes
     -----
@@ -116,17 +110,7 @@ def evaluate(
 def evaluate_at(
     path: str | Path, files: Sequence[str | Path], n_active: Sequence[int] = ()
 ) -> list[Row]:
-    """Score saved vectors, or those of a file, at several lengths of their codes.
-
-    Parameters
-    ----------
-    path : str or Path
-        What :func:`open_vectors` takes.
-    files : sequence of paths
-        Of judgements.
-    n_active : sequence of int
-        Lengths; by default the vectors as they are.
-    """
+    """Score what :func:`open_vectors` opens, with codes of several lengths, or as they are."""
     rows = []
     lengths: Sequence[int | None] = n_active or [None]
     for length in lengths:

@@ -80,7 +80,7 @@ def dense_table(
             raise ShapeError(f"context and vectors differ: {blocks[0].shape}, {blocks[1].shape}.")
     if len(set(names)) < len(names):
         raise ParameterError("The 'words' parameter of from_dense must be distinct words.")
-    known = None if counts is None else _checked_counts(counts, len(names))
+    known = _checked_counts(counts, len(names))
     if n_neurons is not None:
         checked_int("n_neurons", n_neurons, 1, MAX_BITS, "from_dense")
         units = [unit_rows(block) for block in blocks]
@@ -116,7 +116,9 @@ def _checked(name: str, array: ArrayLike, n_words: int) -> Vectors:
     return values
 
 
-def _checked_counts(counts: ArrayLike, n_words: int) -> IntArray:
+def _checked_counts(counts: ArrayLike | None, n_words: int) -> IntArray | None:
+    if counts is None:
+        return None
     values = np.asarray(counts)
     if values.shape != (n_words,) or values.dtype.kind not in "iu" or (values < 0).any():
         want = f"an int of at least 0 for each of {n_words} words"

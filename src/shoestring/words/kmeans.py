@@ -58,32 +58,21 @@ def spherical_kmeans(
     >>> sorted((centres @ [1, 0]).round(2).tolist())
     [0.05, 1.0]
     """
+    # Vectors drawn without replacement; where they are too few, random directions too.
     vectors = vectors[vectors.any(axis=1)]
-    centres = first_centres(vectors, n_centres, seed)
-    nearest = np.full(len(vectors), -1)
-    for _ in range(n_steps):
-        before = nearest
-        centres, nearest = lloyd_step(vectors, centres, before)
-        if np.array_equal(nearest, before):
-            break
-    return centres
-
-
-def first_centres(vectors: Vectors, n_centres: int, seed: int) -> Vectors:
-    """Vectors drawn without replacement; where they are too few, random directions too."""
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(len(vectors))[:n_centres]
     others = rng.standard_normal((n_centres - len(drawn), vectors.shape[1]), dtype=np.float32)
-    return np.concatenate([vectors[drawn], unit_rows(others)])
+    centres = np.concatenate([vectors[drawn], unit_rows(others)])
 
-
-def lloyd_step(vectors: Vectors, centres: Vectors, before: IntArray) -> tuple[Vectors, IntArray]:
-    """One step: the centres, and of each vector the nearest one; if it was so before, no change."""
+    before = np.full(len(vectors), -1)
     with one_blas_thread():  # the bits of a BLAS may depend on its threads
-        nearest, nearness = _nearest(vectors, centres)
-        if not np.array_equal(nearest, before):
-            centres = _in_the_middle(vectors, centres, nearest, nearness)
-    return centres, nearest
+        for _ in range(n_steps):
+            nearest, nearness = _nearest(vectors, centres)
+            if np.array_equal(nearest, before):
+                break
+            centres, before = _lloyd_step(vectors, centres, nearest, nearness), nearest
+    return centres
 
 
 def _nearest(vectors: Vectors, centres: Vectors) -> tuple[IntArray, Vectors]:
@@ -97,7 +86,7 @@ def _nearest(vectors: Vectors, centres: Vectors) -> tuple[IntArray, Vectors]:
     return nearest, nearness
 
 
-def _in_the_middle(
+def _lloyd_step(
     vectors: Vectors, centres: Vectors, nearest: IntArray, nearness: Vectors
 ) -> Vectors:
     """Centres in the middle of their vectors; one without any goes to where others are far."""

@@ -29,7 +29,7 @@ MAX_PAIRS = 1 << 23
 
 
 class PairCounts:
-    """How often each pair of words occurs, for at most ``max_pairs`` different pairs.
+    """How often words and pairs of words occur, for at most ``max_pairs`` different pairs.
 
     Parameters
     ----------
@@ -42,16 +42,18 @@ class PairCounts:
     ----------
     pairs, counts : int64 array (P,)
         The pairs, ascending, and how often each occurs.
+    word_counts : int64 array (n_words,)
     """
 
     def __init__(self, n_words: int, max_pairs: int = MAX_PAIRS) -> None:
         self.n_words = n_words
         self.pairs: IntArray = np.empty(0, np.int64)
         self.counts: IntArray = np.empty(0, np.int64)
+        self.word_counts: IntArray = np.zeros(n_words, np.int64)
         self._max_pairs = max_pairs
 
     def add(self, ids: Ids, lengths: Ids) -> None:
-        """Count the pairs in sentences.
+        """Count the words and pairs of sentences.
 
         Parameters
         ----------
@@ -60,8 +62,9 @@ class PairCounts:
         lengths : int32 array (S,)
             Tokens of each sentence; they sum to T.
         """
-        inside = _pairs_inside(ids, lengths)
-        found, n_found = np.unique(_pair_codes(ids, self.n_words)[inside], return_counts=True)
+        self.word_counts += np.bincount(ids[ids >= 0], minlength=self.n_words)
+        codes = (ids[:-1].astype(np.int64) * self.n_words + ids[1:])[_pairs_inside(ids, lengths)]
+        found, n_found = np.unique(codes, return_counts=True)
         pairs = np.concatenate([self.pairs, found])
         counts = np.concatenate([self.counts, n_found])
         order = np.argsort(pairs, kind="stable")  # two sorted runs: a merge
@@ -75,21 +78,19 @@ class PairCounts:
             kept = self.counts > forgotten
             self.pairs, self.counts = self.pairs[kept], self.counts[kept]
 
-    def phrases(self, word_counts: IntArray, min_count: int, threshold: float) -> IntArray:
+    def phrases(self, min_count: int, threshold: float) -> IntArray:
         """The pairs that are phrases, ascending.
 
         Parameters
         ----------
-        word_counts : int64 array (n_words,)
-            How often each word occurs.
         min_count : int
             What the formula takes from each pair's count.
         threshold : float
             Above 0; higher gives fewer phrases.
         """
-        n_different = np.count_nonzero(word_counts) + len(self.pairs)
+        n_different = np.count_nonzero(self.word_counts) + len(self.pairs)
         first, second = np.divmod(self.pairs, self.n_words)
-        chance = word_counts[first].astype(np.float64) * word_counts[second]
+        chance = self.word_counts[first].astype(np.float64) * self.word_counts[second]
         score = (self.counts - min_count) / chance * n_different
         return self.pairs[score > threshold]
 
@@ -123,35 +124,33 @@ def join_phrases(
     >>> join_phrases(ids, lengths, phrases, names, 3)
     (array([7, 1, 2, 7], dtype=int32), array([3, 1], dtype=int32))
     """
-    place = _places(ids, lengths, phrases, n_words)  # (T - 1,), -1 where there is no phrase
-    is_phrase = place >= 0
-    position = np.arange(len(place))
+    index = _phrase_starts(ids, lengths, phrases, n_words)
+    is_phrase = index >= 0
+    # Of a b c with the phrases a b and b c, the first wins: every second one of a run is taken.
+    position = np.arange(len(index))
     run_starts = is_phrase & ~np.concatenate([[False], is_phrase[:-1]])
     in_run = position - np.maximum.accumulate(np.where(run_starts, position, 0))
-    taken = is_phrase & (in_run % 2 == 0)  # of a b c with phrases a b and b c, the first wins
+    taken = is_phrase & (in_run % 2 == 0)
+    # The first word of a phrase becomes the phrase, the second goes.
     joined = ids.copy()
-    joined[:-1][taken] = phrase_ids[place[taken]]
+    joined[:-1][taken] = phrase_ids[index[taken]]
     kept = np.concatenate([[True] * min(1, len(ids)), ~taken])
     ends = np.concatenate([[0], np.cumsum(kept)])[np.cumsum(lengths)]
     return joined[kept], np.diff(ends, prepend=0).astype(np.int32)
 
 
-def _places(ids: Ids, lengths: Ids, phrases: IntArray, n_words: int) -> IntArray:
-    """Which phrase starts at each token but the last; -1 for none."""
+def _phrase_starts(ids: Ids, lengths: Ids, phrases: IntArray, n_words: int) -> IntArray:
+    """The index of the phrase that starts at each token but the last, (T - 1,); -1 for none."""
     first, second = np.divmod(phrases, n_words)
     starts, follows = np.zeros(n_words + 1, np.bool_), np.zeros(n_words + 1, np.bool_)
-    starts[first], follows[second] = True, True  # the place at the end is for the id -1
+    starts[first], follows[second] = True, True  # the entry at the end is for the id -1
     maybe = np.flatnonzero(starts[ids[:-1]] & follows[ids[1:]] & _pairs_inside(ids, lengths))
     pairs = ids[maybe].astype(np.int64) * n_words + ids[maybe + 1]
     found = np.minimum(np.searchsorted(phrases, pairs), max(0, len(phrases) - 1))
     hit = phrases[found] == pairs
-    places = np.full(max(0, len(ids) - 1), -1, np.int64)
-    places[maybe[hit]] = found[hit]
-    return places
-
-
-def _pair_codes(ids: Ids, n_words: int) -> IntArray:
-    return ids[:-1].astype(np.int64) * n_words + ids[1:]
+    index = np.full(max(0, len(ids) - 1), -1, np.int64)
+    index[maybe[hit]] = found[hit]
+    return index
 
 
 def _pairs_inside(ids: Ids, lengths: Ids) -> NDArray[np.bool_]:

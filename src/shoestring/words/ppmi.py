@@ -35,6 +35,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from shoestring.parallel import KernelPool
+from shoestring.splitmix import splitmix64
 from shoestring.types import IntArray
 
 CONTEXT_POWER = 0.75  # a: below 1 takes rare contexts for more frequent than they are
@@ -188,10 +189,7 @@ def _is_drawn(sentence: int, fraction: float, key: np.uint64) -> bool:
     """Whether a sentence is in the sample; with a fraction of 1 all are."""
     if fraction >= 1.0:
         return True
-    mixed = np.uint64(sentence) * np.uint64(0x9E3779B97F4A7C15) + key
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
+    mixed = splitmix64(np.uint64(sentence) * np.uint64(0x9E3779B97F4A7C15) + key)
     return bool(np.float64(mixed >> np.uint64(11)) * 2.0**-53 < fraction)
 
 

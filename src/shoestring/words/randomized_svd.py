@@ -20,7 +20,6 @@ from shoestring.words.ppmi import Columns, SparseRows, Vectors
 
 OVERSAMPLED = 16  # components more than wanted while it is computed
 N_POWER_STEPS = 3
-N_ITERATIONS = 2 * N_POWER_STEPS + 1  # ends at the left singular vectors
 
 _sums = {"nogil": True, "cache": True, "fastmath": {"contract", "nsz"}}
 
@@ -61,13 +60,17 @@ def truncated_svd(
     >>> np.allclose((left * values) @ right.T, [[0, 1, 0], [1, 0, 0], [0, 0, 1]], atol=1e-6)
     True
     """
-    from scipy.linalg import svd
+    from scipy.linalg import qr, svd
 
     pool = pool or KernelPool()
-    basis = random_basis(len(matrix), n_components, seed)
-    for step in range(N_ITERATIONS):
-        basis = power_iteration(matrix, basis, step, pool)
-    with one_blas_thread():
+    width = min(n_components + OVERSAMPLED, len(matrix))
+    rng = np.random.default_rng(seed)
+    basis = rng.standard_normal((len(matrix), width), dtype=np.float32)
+    with one_blas_thread():  # the bits of a BLAS may depend on its threads
+        # Power iteration: the basis turns to the left singular vectors, to the right ones, ...
+        for step in range(2 * N_POWER_STEPS + 1):  # ... and ends at the left ones
+            product = _transposed_product if step % 2 else _product
+            basis = qr(product(matrix, basis, pool), mode="economic", overwrite_a=True)[0]
         small = _transposed_product(matrix, basis, pool)  # (V, width): M^T Q
         right, values, rotation = svd(small, full_matrices=False, overwrite_a=True)
         left = basis @ rotation.T
@@ -76,22 +79,6 @@ def truncated_svd(
     signs = np.where(left[np.abs(left).argmax(axis=0), np.arange(left.shape[1])] < 0, -1, 1)
     signs = signs.astype(np.float32)  # the sign of a pair is free: ours has a positive peak
     return left * signs, values, right * signs
-
-
-def random_basis(n_rows: int, n_components: int, seed: int) -> Vectors:
-    """Random directions (V, D and some more)."""
-    width = min(n_components + OVERSAMPLED, n_rows)
-    return np.random.default_rng(seed).standard_normal((n_rows, width), dtype=np.float32)
-
-
-def power_iteration(matrix: SparseRows, basis: Vectors, step: int, pool: KernelPool) -> Vectors:
-    """The basis nearer to the leading singular vectors: left ones after even steps, else right."""
-    from scipy.linalg import qr
-
-    product = _transposed_product if step % 2 else _product
-    with one_blas_thread():  # the bits of a BLAS may depend on its threads
-        better: Vectors = qr(product(matrix, basis, pool), mode="economic", overwrite_a=True)[0]
-    return better
 
 
 def _product(matrix: SparseRows, vectors: Vectors, pool: KernelPool) -> Vectors:
@@ -105,10 +92,8 @@ def _transposed_product(matrix: SparseRows, vectors: Vectors, pool: KernelPool) 
     """M^T X, a range of the columns of X at a time: ranges of rows would need sums of their own."""
     vectors = np.ascontiguousarray(vectors.T)  # (D, V)
     out = np.empty_like(vectors)
-    pool.run(
-        _multiply_transposed, len(vectors), matrix.starts, matrix.columns, matrix.values,
-        vectors, out,
-    )  # fmt: skip
+    entries = matrix.starts, matrix.columns, matrix.values
+    pool.run(_multiply_transposed, len(vectors), *entries, vectors, out)
     return np.ascontiguousarray(out.T)
 
 

@@ -33,13 +33,10 @@ from shoestring.text.segmentation import Lexicon, split_words
 from shoestring.types import IntArray
 from shoestring.words.pooling import (
     Activations,
-    check_context_weight,
-    rows_in_context,
     sum_rows,
     text_weights,
     zipf_counts,
 )
-from shoestring.words.word2vec_io import WordVectors
 
 _ROWS_AT_A_TIME = 1 << 12
 _TEXTS_AT_A_TIME = 1 << 10
@@ -133,16 +130,6 @@ class CodeTable:
             counts=None if self.counts is None else self.counts[kept],
             activations=activations,
         )
-
-    def as_vectors(self, *, activations: bool) -> WordVectors:
-        """The codes as rows of 0 and 1, or the activations, for other tools."""
-        if not activations:
-            bits = self.unpacked(np.asarray(self.codes))
-            return WordVectors(self.words, bits.view(np.uint8), self.counts)
-        rows = np.asarray(self.known_activations("Exporting them"))
-        context = rows[: self.first_target] if self.first_target else None
-        targets = rows[self.first_target :]
-        return WordVectors(self.words, targets, self.counts, context, self.context_weight)
 
     @property
     def first_target(self) -> int:
@@ -256,49 +243,6 @@ class CodeTable:
         weights = text_weights(counts)[rows]
         return self.codes_of_sums(rows + self.first_target, starts, n_active, weights)
 
-    def code_in_context(
-        self,
-        tokens: Sequence[str],
-        at: int,
-        window: int,
-        n_active: int,
-        unknown: str = "error",
-        context_weight: float | None = None,
-    ) -> PackedArray:
-        """The packed code (1, ceil(K / 8)) of a word in its sentence.
-
-        See :meth:`shoestring.words.BinaryVectors.in_context`.
-        """
-        if unknown not in ("error", "context"):
-            want = "'error' or 'context'"
-            raise ParameterError.of("unknown", "BinaryVectors.in_context", want, unknown)
-        weight = check_context_weight(context_weight)
-        weight = self.context_weight if weight is None else weight
-        rows = [self.row(token) for token in tokens]
-        if rows[at] < 0 and unknown == "error":
-            self.known_row(tokens[at])  # raises, with the nearest spellings
-        summed, weights = rows_in_context(rows, at, window, self.first_target, weight)
-        if not len(summed):
-            raise UnknownWordError(f"Neither {tokens[at]!r} nor a word of its window has a vector.")
-        return self.codes_of_sums(summed, np.array([0, len(summed)]), n_active, weights)
-
-    def most_similar(
-        self, positive: Any, negative: str | Sequence[str], n_active: int, n: int
-    ) -> list[tuple[str, float]]:
-        """The words most like a code, a word, or a sum of words; not these themselves."""
-        if isinstance(positive, np.ndarray):
-            return self.nearest(self.packed(positive), n)
-        plus, minus = ([w] if isinstance(w, str) else list(w) for w in (positive, negative))
-        if not plus:
-            raise ParameterError.of("positive", "BinaryVectors.most_similar", "a word", positive)
-        rows = [self.known_row(word) for word in [*plus, *minus]]
-        if len(rows) == 1 and plus:
-            return self.nearest(self.codes[rows], n, rows)
-        signs = np.repeat([1.0, -1.0], [len(plus), len(minus)])
-        targets = np.array(rows, np.int64) + self.first_target
-        code = self.codes_of_sums(targets, np.array([0, len(rows)]), n_active, signs)
-        return self.nearest(code, n, rows)
-
     def unpacked(self, packed: PackedArray) -> NDArray[np.bool_]:
         """Packed codes (..., ceil(K / 8)) as bool (..., K)."""
         bits = np.unpackbits(packed, axis=-1, count=self.n_neurons, bitorder="little")
@@ -314,10 +258,6 @@ class CodeTable:
             got = f"{code.dtype} {code.shape}"
             raise ParameterError.of("word", "BinaryVectors", want, got)
         return pack_codes(code[None], self.n_neurons)
-
-    def similarity(self, a: Any, b: Any) -> float:
-        """The share of bits in which two words, or codes bool (K,), agree."""
-        return float(self.similarities(self.packed(a), self.packed(b))[0])
 
     def similarities(self, code: PackedArray, others: PackedArray) -> NDArray[np.float64]:
         """(n11 + n00) / K of one packed code and each of others (N,)."""

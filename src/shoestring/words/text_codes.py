@@ -20,8 +20,7 @@ import numpy as np
 
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.overlap.codes import PackedArray
-from shoestring.words.corpus import encode_corpus
-from shoestring.words.intake import USUAL_VOCABULARY
+from shoestring.words.corpus import USUAL_VOCABULARY, encode_corpus
 from shoestring.words.saving import load_table, save_table
 from shoestring.words.table import CodeTable
 from shoestring.words.train import train_table
@@ -33,14 +32,7 @@ FEW_TEXTS = 1_000  # in fewer every word counts, else those that occur twice
 
 
 class TextCodes:
-    """Texts to packed codes.
-
-    Parameters
-    ----------
-    table : CodeTable
-        Words with their activations.
-    n_active : int
-        Active bits of a code.
+    """Texts to packed codes, of words with their activations and ``n_active`` bits.
 
     Examples
     --------
@@ -57,15 +49,9 @@ class TextCodes:
     def fit(cls, texts: Sequence[str], seed: int = 0) -> TextCodes:
         """Train word vectors on texts by the rule of counts.
 
-        Raises
-        ------
-        FormatError, ParameterError
-            If there is too little to learn from: no word, no sentence of three words, no two words
-            that stand together more often than by chance.
-
-        Notes
-        -----
-        Cost: seconds for some thousand texts; see :mod:`shoestring.words.counts_rule`.
+        Some thousand texts take seconds. A FormatError or ParameterError says that there is too
+        little to learn from: no word, no sentence of three words, no two words that stand together
+        more often than by chance.
         """
         documents = ({"text": text} for text in texts)  # a text that is a file's name stays a text
         with warnings.catch_warnings():
@@ -74,9 +60,8 @@ class TextCodes:
                 documents, vocab_size=USUAL_VOCABULARY, min_count=1 if len(texts) < FEW_TEXTS else 2
             )
         longest = corpus.longest_sentence - 1 + corpus.longest_sentence % 2  # odd
-        vectors = BinaryVectors(
-            N_NEURONS, N_ACTIVE, max(3, min(WINDOW, longest)), random_state=seed
-        )
+        window = max(3, min(WINDOW, longest))
+        vectors = BinaryVectors(N_NEURONS, N_ACTIVE, window, random_state=seed)
         return cls(train_table(corpus, vectors.get_params()).for_texts(), N_ACTIVE)
 
     def encode(self, texts: Sequence[str]) -> PackedArray:
@@ -96,13 +81,7 @@ class TextCodes:
 
     @classmethod
     def load(cls, folder: str | Path) -> TextCodes:
-        """Open saved word vectors; the errors are those of ``BinaryVectors.load``, and besides:
-
-        Raises
-        ------
-        ParameterError
-            If they were saved without activations.
-        """
+        """Open saved word vectors, as ``BinaryVectors.load``; they must have their activations."""
         table, settings = load_table(Path(folder))
         if table.activations is None:
             hint = "Save them with activations=True, or train them again."

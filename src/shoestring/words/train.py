@@ -24,9 +24,8 @@ from shoestring.jobs import Clock, RunFolder
 from shoestring.overlap.codes import MAX_BITS, checked_int
 from shoestring.text.files import check_readable, decoded_lines, open_unpacked
 from shoestring.words.bioword import Weights
-from shoestring.words.corpus import EncodedCorpus
+from shoestring.words.corpus import EncodedCorpus, corpus_of
 from shoestring.words.counts_rule import CONTEXT_WEIGHT, train_on_counts
-from shoestring.words.intake import corpus_of
 from shoestring.words.pooling import check_context_weight
 from shoestring.words.published import PublishedSettings, train_published
 from shoestring.words.state import SAVE_S
@@ -58,19 +57,19 @@ def train_table(
         reading = {name: params[name] for name in (*_READING, "lexicon")}
         reading |= {"seed": params["random_state"], "progress": progress}
         folder = None if run is None else run.path
-        with corpus_of(texts, params["vocab_size"], folder, clock.left_s, **reading) as corpus:
-            corpus.check_window(params["window"])
-            if run is not None and clock.used_s - run.used_s > SAVE_S:
-                run.keep(clock)  # reading it again would take as long
-            weights = _trained(corpus, params, clock=clock, run=run, progress=progress)
-            return CodeTable.of_activations(
-                corpus.words,
-                weights,
-                params["n_active"],
-                corpus.counts,
-                bool(corpus.settings["reading"]["segmented"]),
-                CONTEXT_WEIGHTS[params["rule"]],
-            )
+        corpus = corpus_of(texts, params["vocab_size"], folder, clock, **reading)
+        corpus.check_window(params["window"])
+        if run is not None and clock.used_s - run.used_s > SAVE_S:
+            run.keep(clock)  # reading it again would take as long
+        weights = _trained(corpus, params, clock=clock, run=run, progress=progress)
+        return CodeTable.of_activations(
+            corpus.words,
+            weights,
+            params["n_active"],
+            corpus.counts,
+            bool(corpus.settings["reading"]["segmented"]),
+            CONTEXT_WEIGHTS[params["rule"]],
+        )
 
 
 def run_settings(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,16 +20,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.errors import NotFittedError, ParameterError
+from shoestring.errors import NotFittedError, ParameterError, UnknownWordError
 from shoestring.jobs import RunFolder
 from shoestring.overlap.codes import PackedArray
 from shoestring.words.estimator import TextTransformer
 from shoestring.words.from_dense import dense_table, table_of_codes
-from shoestring.words.pooling import check_context_weight
+from shoestring.words.pooling import check_context_weight, rows_in_context
 from shoestring.words.saving import load_table, save_table
 from shoestring.words.table import CodeTable
 from shoestring.words.train import train_table
-from shoestring.words.word2vec_io import Format, read_vectors, write_vectors
+from shoestring.words.word2vec_io import Format, WordVectors, read_vectors, write_vectors
 
 Code: TypeAlias = NDArray[np.bool_]  # (K,)
 
@@ -237,7 +237,8 @@ class BinaryVectors(TextTransformer):
 
     def similarity(self, a: str | Code, b: str | Code) -> float:
         """The share of bits in which two codes agree: words, or codes bool (K,)."""
-        return self._codes.similarity(a, b)
+        table = self._codes
+        return float(table.similarities(table.packed(a), table.packed(b))[0])
 
     def most_similar(
         self,
@@ -262,7 +263,19 @@ class BinaryVectors(TextTransformer):
             The most alike first, of equals the more frequent; not the words that were given. One
             that is unknown is an UnknownWordError, a KeyError, which names the nearest spellings.
         """
-        return self._codes.most_similar(positive, negative, self.n_active, topn)
+        table = self._codes
+        if isinstance(positive, np.ndarray):
+            return table.nearest(table.packed(positive), topn)
+        plus, minus = ([w] if isinstance(w, str) else list(w) for w in (positive, negative))
+        if not plus:
+            raise ParameterError.of("positive", "BinaryVectors.most_similar", "a word", positive)
+        rows = [table.known_row(word) for word in [*plus, *minus]]
+        if len(rows) == 1:
+            return table.nearest(table.codes[rows], topn, rows)
+        signs = np.repeat([1.0, -1.0], [len(plus), len(minus)])
+        targets = np.array(rows) + table.first_target
+        code = table.codes_of_sums(targets, np.array([0, len(rows)]), self.n_active, signs)
+        return table.nearest(code, topn, rows)
 
     @property
     def knows_context(self) -> bool:
@@ -301,8 +314,21 @@ class BinaryVectors(TextTransformer):
         """
         table = self._codes
         sentence, at = table.located(tokens, position)
-        choices = self.window, self.n_active, unknown, self.context_weight
-        return table.unpacked(table.code_in_context(sentence, at, *choices)[0])
+        if unknown not in ("error", "context"):
+            want = "'error' or 'context'"
+            raise ParameterError.of("unknown", "BinaryVectors.in_context", want, unknown)
+        weight = check_context_weight(self.context_weight)
+        weight = table.context_weight if weight is None else weight
+        rows = [table.row(token) for token in sentence]
+        if rows[at] < 0 and unknown == "error":
+            table.known_row(sentence[at])  # raises, with the nearest spellings
+        summed, weights = rows_in_context(rows, at, self.window, table.first_target, weight)
+        if not len(summed):
+            raise UnknownWordError(
+                f"Neither {sentence[at]!r} nor a word of its window has a vector."
+            )
+        starts = np.array([0, len(summed)])
+        return table.unpacked(table.codes_of_sums(summed, starts, self.n_active, weights)[0])
 
     def most_similar_in_context(
         self, tokens: str | Sequence[str], position: int | str, topn: int = 10
@@ -408,4 +434,13 @@ class BinaryVectors(TextTransformer):
         ParameterError, StorageError, NotFittedError
             As :func:`shoestring.words.word2vec_io.write_vectors`; no activations.
         """
-        write_vectors(path, self._codes.as_vectors(activations=activations), format)
+        table = self._codes
+        if activations:
+            rows = np.asarray(table.known_activations("Exporting them"))
+            context = rows[: table.first_target] if table.first_target else None
+            weights = context, table.context_weight
+            made = WordVectors(table.words, rows[table.first_target :], table.counts, *weights)
+        else:
+            bits = table.unpacked(np.asarray(table.codes)).view(np.uint8)
+            made = WordVectors(table.words, bits, table.counts)
+        write_vectors(path, made, format)

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,8 @@ _MAX_WORD_BYTES = 1 << 16
 _MAX_DIMS = 1 << 16
 _MAX_PACKING = 1032  # what deflate packs at best: bounds what a header can promise
 
-Words = tuple[list[str], NDArray[np.float32]]
+Words: TypeAlias = tuple[list[str], NDArray[np.float32]]
+_Row: TypeAlias = tuple[bytes, Any, int | None]  # word, vector, number of the line
 _ZIP = b"PK\x03\x04"
 
 
@@ -219,18 +220,20 @@ def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word
 
 def _read_word2vec(path: Path, binary: bool | None) -> Words:
     with open_unpacked(path, _is_gzip(path)) as stream:
+        lines = iter(stream.readline, b"")
         first = stream.readline(_MAX_LINE_BYTES)
         if not first.strip():
             raise FormatError("the file is empty or starts with an empty line.", file=path)
         header = _header(first, path)
         if header is None:
-            return _read_text(path, chain([first], _lines(stream)), None, _n_numbers(first))
+            n_dims = _n_numbers(first)
+            return _collected(path, _text_rows(path, chain([first], lines), None, n_dims), n_dims)
         if binary is None:
             start = stream.peek(1 << 13)  # type: ignore[attr-defined]  # both kinds have it
             binary = _looks_binary(start, header[1])
         if binary:
-            return _read_binary(path, stream, *header)
-        return _read_text(path, _lines(stream), *header)
+            return _collected(path, _binary_rows(path, stream, *header), header[1], header[0])
+        return _collected(path, _text_rows(path, lines, *header), header[1], header[0])
 
 
 def _is_gzip(path: Path) -> bool:
@@ -264,44 +267,44 @@ def _looks_binary(start: bytes, n_dims: int) -> bool:
     return _n_numbers(line) < min(n_dims, 2)
 
 
-class _Rows:
-    """Collects words and vectors; a word that comes again is passed over."""
-
-    def __init__(self, path: Path, n_words: int | None, n_dims: int) -> None:
-        self.path, self.n_dims = path, n_dims
-        self.index: dict[str, int] = {}
-        self._vectors = np.empty((n_words or 1 << 10, n_dims), np.float32)
-
-    def add(self, word: bytes, vector: Any, where: str, line: int | None) -> None:
-        """Add one row; ``where`` and ``line`` say which, for the message."""
+def _collected(path: Path, rows: Iterator[_Row], n_dims: int, n_words: int | None = None) -> Words:
+    """The words and their vectors; a word that comes again is passed over."""
+    index: dict[str, int] = {}
+    vectors = np.empty((n_words or 1 << 10, n_dims), np.float32)
+    n_read, line = 0, None
+    for n_read, (word, vector, line) in enumerate(rows, start=1):
         try:
             key = word.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError as error:
-            what = f"{where} is not UTF-8 (byte 0x{word[error.start]:02x})"
-            raise self._fault(f"{what}. Convert the file, or say binary=True", line) from None
+            what = f"word {n_read} is not UTF-8 (byte 0x{word[error.start]:02x})"
+            message = f"{what}. Convert the file, or say binary=True."
+            raise FormatError(message, file=path, line=line) from None
         if not key:
-            raise self._fault(f"{where} is empty, where a word must stand", line)
-        if key in self.index:
-            return
-        if len(self.index) == len(self._vectors):
-            self._vectors = np.resize(self._vectors, (2 * len(self._vectors), self.n_dims))
-        row = self._vectors[len(self.index)]
-        row[:] = vector
-        if not np.isfinite(row).all():
-            raise self._fault(f"the vector of {key!r} has a number that is not finite", line)
-        self.index[key] = len(self.index)
+            message = f"word {n_read} is empty, where a word must stand."
+            raise FormatError(message, file=path, line=line)
+        if key in index:
+            continue
+        if len(index) == len(vectors):
+            vectors = np.resize(vectors, (2 * len(vectors), n_dims))
+        vectors[len(index)] = vector
+        if not np.isfinite(vectors[len(index)]).all():
+            message = f"the vector of {key!r} has a number that is not finite."
+            raise FormatError(message, file=path, line=line)
+        index[key] = len(index)
+    if n_words not in (None, n_read):
+        raise FormatError(
+            f"{n_read} vectors, where the header promises {n_words}. The file may be cut off: "
+            "write or copy it again.",
+            file=path,
+            line=line,
+        )
+    return list(index), vectors[: len(index)]
 
-    def _fault(self, message: str, line: int | None) -> FormatError:
-        return FormatError(f"{message}.", file=self.path, line=line)
 
-    def finished(self) -> Words:
-        """What was collected."""
-        return list(self.index), self._vectors[: len(self.index)]
-
-
-def _read_text(path: Path, lines: Iterable[bytes], n_words: int | None, n_dims: int) -> Words:
+def _text_rows(
+    path: Path, lines: Iterable[bytes], n_words: int | None, n_dims: int
+) -> Iterator[_Row]:
     """Lines of a word and its numbers; V is not known where there was no header."""
-    rows = _Rows(path, n_words, n_dims)
     n_read = number = 0
     line = b"\n"
     for number, line in enumerate(lines, start=1 if n_words is None else 2):
@@ -324,28 +327,29 @@ def _read_text(path: Path, lines: Iterable[bytes], n_words: int | None, n_dims: 
                 file=path,
                 line=number,
             )
-        rows.add(fields[0].strip(), vector, "the word", number)
+        yield fields[0].strip(), vector, number
         n_read += 1
-    if n_words is not None and n_read != n_words:
-        raise FormatError(_wrong_number(n_read, n_words), file=path, line=number or 1)
-    if n_words is not None and not line.endswith(b"\n"):  # whoever writes a header ends each line
+    if n_read == n_words and not line.endswith(b"\n"):  # whoever writes a header ends each line
         warnings.warn(
             f"{path}:{number}: the last line has no end, so its last number may be cut off.",
             ShoestringWarning,
             stacklevel=2,
         )
-    return rows.finished()
 
 
-def _wrong_number(n_read: int, n_words: int) -> str:
-    return (
-        f"{n_read} vectors, where the header promises {n_words}. The file may be cut off: write or "
-        "copy it again."
-    )
-
-
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    return iter(stream.readline, b"")
+def _binary_rows(path: Path, stream: IO[bytes], n_words: int, n_dims: int) -> Iterator[_Row]:
+    for _ in range(n_words):
+        word = _word_before_blank(stream)
+        data = stream.read(4 * n_dims)
+        if word is None or len(data) < 4 * n_dims:
+            return  # one is missing
+        yield word, np.frombuffer(data, "<f4"), None
+    if stream.read(2).strip():
+        raise FormatError(
+            f"more than the {n_words} vectors of width {n_dims} that the header promises. It may "
+            "be text, or damaged: say binary=False, or write it again.",
+            file=path,
+        )
 
 
 def _numbers(fields: Sequence[bytes]) -> list[float] | None:
@@ -362,24 +366,6 @@ def _n_numbers(line: bytes) -> int:
     while n_numbers < len(fields) - 1 and _numbers(fields[-1 - n_numbers :][:1]) is not None:
         n_numbers += 1
     return n_numbers
-
-
-def _read_binary(path: Path, stream: IO[bytes], n_words: int, n_dims: int) -> Words:
-    rows = _Rows(path, n_words, n_dims)
-    for i in range(n_words):
-        word = _word_before_blank(stream)
-        data = stream.read(4 * n_dims)
-        if word is None or len(data) < 4 * n_dims:
-            raise FormatError(_wrong_number(i, n_words), file=path)
-        rows.add(word, np.frombuffer(data, "<f4"), f"word {i + 1}", None)
-    rest = stream.read(2).strip()
-    if rest:
-        raise FormatError(
-            f"more than the {n_words} vectors of width {n_dims} that the header promises. It may "
-            "be text, or damaged: say binary=False, or write it again.",
-            file=path,
-        )
-    return rows.finished()
 
 
 def _word_before_blank(stream: IO[bytes]) -> bytes | None:
