@@ -63,7 +63,16 @@ def lines_of(sentences, n=500, seed=0):
     return [glue.join([draw.choice(parts)] * 5) for _ in range(n)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """On a busy machine the threads of tiny products wait for each other."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture(scope="module")
 def corpus_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpora")
 
@@ -75,7 +84,7 @@ def corpus_file(tmp_path_factory):
     return file
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trained(corpus_file, tmp_path_factory):
     """Folders and reports of both languages, made once."""
     root, found = tmp_path_factory.mktemp("trained"), {}
