@@ -357,9 +357,14 @@ class _NewMasks(TrainerCallback):  # type: ignore[misc]
 
 
 def _train(
-    model: MaskedBert, blocks: Blocks, tokenizer: Tokenizer, settings: TrainSettings,
-    run: RunFolder, clock: Clock, progress: bool,
-) -> dict[str, Any]:  # fmt: skip
+    model: MaskedBert,
+    blocks: Blocks,
+    tokenizer: Tokenizer,
+    settings: TrainSettings,
+    run: RunFolder,
+    clock: Clock,
+    progress: bool,
+) -> dict[str, Any]:
     """Train; the model has its best weights afterwards."""
     n_held_out = min(MAX_HELD_OUT, max(1, int(HELD_OUT * len(blocks))))
     order = np.random.default_rng(settings.seed)
