@@ -197,7 +197,7 @@ def test_minilm_knows_english_and_little_chinese():
 
 def test_the_sample_of_unknown_pieces_is_the_same_at_every_call():
     texts = ["open the file", "怎样打开这个压缩文件"] * 200
-    assert unknown_share(texts, sample=8) == unknown_share(texts, sample=8)
+    assert 0.0 < unknown_share(texts) == unknown_share(texts)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.models.frozen import FrozenBackbone
-from shoestring.models.layer_layout import layers_of
+from shoestring.models.frozen import FrozenBackbone, layers_of
 from shoestring.tune.job import Job
 from shoestring.tune.side_network import side_network
 

@@ -82,9 +82,9 @@ class TokenEncoder:
             self.n_dims: int = config["hidden_size"]
             self._forward = _packed(self.folder, config, adapter)
         else:
-            backbone = load_backbone(self.folder, adapter)
-            self.n_dims = backbone.n_dims
-            model = backbone.model.half() if gpu_is_there() else backbone.model
+            model = load_backbone(self.folder, adapter)
+            self.n_dims = int(model.config.hidden_size)
+            model = model.half() if gpu_is_there() else model
             self._forward = partial(_torch_forward, model)
 
     def hidden(self, texts: Sequence[str]) -> Iterator[tuple[int, FloatMatrix, NDArray[np.bool_]]]:
