@@ -36,8 +36,7 @@ def _container_share(root: Path) -> int:
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
-            names = controllers.split(",")
-            if controllers and "cpu" not in names:
+            if controllers and "cpu" not in controllers.split(","):
                 continue
             top = root / "sys/fs/cgroup" / (controllers and "cpu")  # version 1 has a tree for each
             inner = top / group.lstrip("/")
@@ -107,15 +106,7 @@ def _libraries() -> list[Any]:
 class KernelPool:
     """Run compiled kernels that release the interpreter's lock, over ranges of their items.
 
-    Parameters
-    ----------
-    n_threads : int
-        With 1 the kernel runs where it is called.
-
-    Raises
-    ------
-    ParameterError
-        If there is none.
+    With one thread the kernel runs where it is called.
 
     Examples
     --------
