@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from benchmarks import output
 from benchmarks.data import ROOT
-from benchmarks.models import onnx_graph
+from benchmarks.models import onnx_graph, page
 from benchmarks.neighbour.__main__ import busy_loops
 from benchmarks.neighbour.jobs import texts_of
 from shoestring.models.backbone import load_tokenizer, transformer_folder
@@ -241,7 +241,7 @@ def measure(n_texts: int, turns: int, seed: int) -> dict[str, Any]:
                 "installed_mb": installed_bytes(ENGINES[name][2]) / 1e6,
                 "batch_tokens": one.batch_tokens,
             }
-    return {"texts": n_texts, "turns": turns, "engines": rows, "skipped": skipped}
+    return {"texts": n_texts, "turns": turns, "k": K, "engines": rows, "skipped": skipped}
 
 
 def query_seconds(encoder: Encoder, n_runs: int = 30) -> float:
@@ -304,20 +304,6 @@ def size_of(name: str) -> int:
     return sum(Path(file).stat().st_size for file in files if Path(file).is_file())
 
 
-def table(document: dict[str, Any]) -> list[str]:
-    """A row for each engine."""
-    columns = ["texts a second", "beside two busy loops", "CPU ms for a text", "for a query"]
-    columns += [f"of {K} nearest kept", "s to the first vector", "MB installed"]
-    digits = {"texts_per_s": 0, "texts_per_s_beside_2_loops": 0, "text_cpu_ms": 2}
-    digits |= {"query_cpu_ms": 1, "kept": 3, "cold_s": 2, "installed_mb": 0}
-    rows = {
-        name: ["" if row[key] is None else f"{row[key]:,.{n}f}" for key, n in digits.items()]
-        for name, row in document["engines"].items()
-    }
-    rows |= {f"{name}: {why}": [""] * len(columns) for name, why in document["skipped"].items()}
-    return output.markdown("engine", columns, rows)
-
-
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -335,7 +321,7 @@ def main() -> None:
     if options.quick:
         options.texts, options.turns = 300, 3
     result = measure(options.texts, options.turns, options.seed)
-    print("\n".join(table(result)))
+    print("\n".join(page.table(result)))
     print(json.dumps({name: row["batch_tokens"] for name, row in result["engines"].items()}))
     output.write(result, options)
 

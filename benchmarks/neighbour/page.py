@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.models import page as kernels
 from benchmarks.output import Read, markdown, ran, yes
 
 BAR = 1.3
@@ -21,10 +22,12 @@ def table(document: dict[str, Any]) -> list[str]:
 
 
 def sections(read: Read) -> list[str]:
-    """What the committed run says."""
+    """What the committed runs say."""
     document = read("neighbour")
-    if document is None:
-        return []
+    return [*(_busy(document) if document else []), *kernels.sections(read)]
+
+
+def _busy(document: dict[str, Any]) -> list[str]:
     lines = [
         "## Time on cores that others want as well", "",
         f"`python -m benchmarks.neighbour`; {ran(document)} {document['jobs']}", "",

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from benchmarks.models import kernels
+from benchmarks.models import kernels, page
 
 
 @pytest.fixture
@@ -53,4 +53,7 @@ def test_an_engine_that_is_not_there_is_a_row_with_the_reason() -> None:
     )
     row |= {"kept": None, "installed_mb": 0.0, "batch_tokens": 480}
     document = {"engines": {"ours": row}, "skipped": {"theirs": "No module named 'theirs'"}}
-    assert kernels.table(document)[-1].startswith("| theirs: No module named 'theirs' |")
+    document |= {"k": 10, "texts": 48}
+    lines = page.sections({"kernels": document}.get)
+    assert lines[-2].startswith("| theirs: No module named 'theirs' |")
+    assert page.sections({}.get) == []

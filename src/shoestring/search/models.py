@@ -43,6 +43,7 @@ from shoestring.types import FloatArray, PairScorer, TextEncoder
 from shoestring.words.text_codes import TextCodes
 
 N_COMPONENTS = 128  # of LSA
+ENCODE_STEP = 128  # texts
 
 
 def default_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str, str]:
@@ -130,9 +131,12 @@ class Models:
         return self.scorer.batch_size if isinstance(self.scorer, FunctionScorer) else 1 << 62
 
     def encode(self, texts: Sequence[str]) -> NDArray[Any]:
-        """Rows of texts, as the index stores them."""
-        with self._lock:
-            return self.encoder.encode(texts)
+        """Rows as the index stores them: float32 (N, D), or packed bits uint8 (N, D / 8)."""
+        parts = []
+        for start in range(0, max(1, len(texts)), ENCODE_STEP):
+            with self._lock:  # let go in between: a query waits for one part of a build at most
+                parts.append(self.encoder.encode(texts[start : start + ENCODE_STEP]))
+        return np.concatenate(parts)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
         """Scores of pairs, checked; ScorerError if the scorer fails."""

@@ -87,48 +87,10 @@ def pretrain(
     resume: bool = False,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train a BERT on running text and save its folder.
+    """Train a BERT on running text, save its folder, and report loss, sizes and times.
 
-    Parameters
-    ----------
-    texts : iterable of path
-        Files and folders.
-    out : Path
-        New, empty, or a folder that this function made, which is replaced.
-    text : str
-        Column of the text, for records.
-    wrapped : bool
-        In plain text a paragraph ends at an empty line.
-    layers, hidden, heads : int, optional
-        Of a new model; by default 4 layers, 256 wide, a head for each 64 of the width.
-    vocabulary : int, optional
-        Maximum number of pieces of a new tokenizer; by default 8,000.
-    lower_case : bool
-        Whether a new tokenizer lower-cases.
-    tokenizer : str, optional
-        The folder of a BERT whose tokenizer is used.
-    backbone : str, optional
-        "minilm" or the folder of a BERT to continue with; its tokenizer is used too.
-    max_length : int
-        Tokens T of a block, and positions of a new model.
-    epochs : float
-        Maximum number of epochs.
-    batch_size : int
-        Blocks in a step.
-    learning_rate : float, optional
-        By default 1e-3, or 1e-4 for a backbone.
-    seed : int
-    clock : Clock, optional
-        The time limit; by default there is none.
-    resume : bool
-        Continue what an interrupted run of the same settings left.
-    progress : bool
-        Show what it does on standard error.
-
-    Returns
-    -------
-    dict
-        The report: loss, perplexity and accuracy on held-out blocks, sizes, times.
+    The parameters are the options of ``shoestring tune mlm``. ``out`` is new, empty, or a folder
+    that this function made, which is replaced.
 
     Raises
     ------
@@ -140,6 +102,7 @@ def pretrain(
         If there is too little time to read the text, or for an epoch.
     """
     out, clock, config = out.resolve(), clock or Clock(), None
+    work = out.with_name(out.name + ".run")
     # Check all of what is asked for; nothing is written before.
     given = backbone or tokenizer
     unused: dict[str, Any] = {}
@@ -167,7 +130,9 @@ def pretrain(
     )
     _check_replaceable(out)
     folder = None if given is None else _bert_folder(given)
-    corpus = Corpus(tuple(_foreign(text_files(texts), out)), text, wrapped)
+    # Files that a training into this folder wrote may lie beside the text.
+    files = (f for f in text_files(texts) if not any(map(f.resolve().is_relative_to, (out, work))))
+    corpus = Corpus(tuple(files), text, wrapped)
     asked = {
         **corpus.identity(),
         "vocabulary": vocabulary,
@@ -180,12 +145,14 @@ def pretrain(
         "max_length": max_length,
         **asdict(settings),
     }
-    _restore(out)
+    if (replaced := work / "replaced").exists() and not out.exists():  # a kill cut _save() short
+        replaced.rename(out)
     memory = Memory()
     with RunFolder.open(out, asked, resume=resume, what="training") as run, memory.watched():
         clock.add_used(run.used_s)
         # Text to token ids, once.
-        _say(f"{corpus.n_bytes / 1e6:,.1f} MB to read", progress)
+        if progress:
+            tqdm.write(f"{corpus.n_bytes / 1e6:,.1f} MB to read", file=sys.stderr)
         with clock.phase("tokenizer"):
             if run.progress:
                 pieces = load_tokenizer(run.path)
@@ -204,11 +171,10 @@ def pretrain(
                 write_ids(corpus, pieces, file, clock, progress=progress)
             blocks = Blocks(map_ids(file, pieces), max_length, special)
             figures = _frequencies(blocks, pieces, special)
-        _say(
-            f"{len(blocks.ids):,} tokens in {len(blocks):,} blocks; a BERT of "
-            f"{trained_parameters(model) / 1e6:.1f} M parameters",
-            progress,
-        )
+        if progress:
+            size = f"a BERT of {trained_parameters(model) / 1e6:.1f} M parameters"
+            sizes = f"{len(blocks.ids):,} tokens in {len(blocks):,} blocks; {size}"
+            tqdm.write(sizes, file=sys.stderr)
         found = _train(model, blocks, pieces, settings, run, clock, progress)
         _save(model, pieces, dropout, run, out)
     return {
@@ -225,17 +191,6 @@ def pretrain(
 
 def _wrong(name: str, want: str, got: object, hint: str = "") -> ParameterError:
     return ParameterError.of(name, "tune mlm", want, got, hint)
-
-
-def _say(sentence: str, progress: bool) -> None:
-    if progress:
-        tqdm.write(sentence, file=sys.stderr)
-
-
-def _foreign(files: Iterable[Path], out: Path) -> list[Path]:
-    """Files that no training into ``out`` wrote, which may lie beside the text."""
-    ours = out, out.with_name(out.name + ".run")
-    return [f for f in files if not any(f.resolve().is_relative_to(path) for path in ours)]
 
 
 # ---- the model
@@ -261,7 +216,6 @@ class MaskedBert(BertForMaskedLM):  # type: ignore[misc]
 def _new_config(
     layers: int | None, hidden: int | None, heads: int | None, max_length: int
 ) -> BertConfig:
-    """Of a new model, but for its tokenizer."""
     hidden = 256 if hidden is None else hidden
     heads = max(1, hidden // HEAD_WIDTH) if heads is None else heads
     layers = 4 if layers is None else layers
@@ -352,7 +306,7 @@ class _NewMasks(TrainerCallback):  # type: ignore[misc]
         self.collator = collator
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Tell the epoch, which is a fraction when training continues within one."""
+        """Tell the epoch, a fraction when training continues within one."""
         self.collator.epoch = int((state.epoch or 0) + 1e-6)
 
 
@@ -416,13 +370,6 @@ def _made_by(folder: Path) -> str:
     """Who made the weights of a folder: a model that was trained further has other weights."""
     with (folder / "model.safetensors").open("rb") as file:
         return f"{MADE_BY} {hashlib.file_digest(file, 'blake2b').hexdigest()[:12]}"
-
-
-def _restore(out: Path) -> None:
-    """Put back the model that was being replaced when a run was killed."""
-    replaced = out.with_name(out.name + ".run") / "replaced"
-    if replaced.exists() and not out.exists():
-        replaced.rename(out)
 
 
 def _save(

@@ -40,15 +40,7 @@ COUNTED_IDS = 1 << 24  # counted at a time
 
 
 def sample_texts(corpus: Corpus, seed: int, clock: Clock, *, progress: bool = True) -> list[str]:
-    """Draw documents, or pieces of long ones, at random: about :data:`SAMPLE_BYTES` of text.
-
-    Raises
-    ------
-    ParameterError
-        If there is no text.
-    BudgetError
-        If it cannot be read in time.
-    """
+    """Draw documents, or pieces of long ones, at random: about :data:`SAMPLE_BYTES` of text."""
     pieces = (
         text[start : start + SAMPLE_CHARS]
         for text in map(_text, corpus.read(clock, "vocabulary", progress=progress))
@@ -70,62 +62,33 @@ def sample_texts(corpus: Corpus, seed: int, clock: Clock, *, progress: bool = Tr
 def write_ids(
     corpus: Corpus, tokenizer: Tokenizer, path: Path, clock: Clock, *, progress: bool = True
 ) -> None:
-    """Write the ids of all documents into a .npy file, whole or not at all.
-
-    Parameters
-    ----------
-    corpus : Corpus
-    tokenizer : tokenizers.Tokenizer
-    path : Path
-        Of the file.
-    clock : Clock
-    progress : bool
-
-    Raises
-    ------
-    BudgetError
-        If the text cannot be read in time.
-    StorageError
-        If the disk is full.
-    """
+    """Write the ids of all documents into a .npy file, whole or not at all."""
     separator = special_ids(tokenizer, path)["[SEP]"]
     tokenizer.encode_special_tokens = True  # a text with "[SEP]" in it has no separator there
+    encode = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)  # without offsets
     dtype, n_tokens = _dtype(tokenizer), 0
     with written_aside(path) as file:
         write_npy_header(file, dtype, (0,))
         documents = map(_text, corpus.read(clock, "tokens", progress=progress))
         for texts in _batches(documents):
-            ids = np.asarray(_ids(tokenizer, texts, separator), dtype)
-            file.write(ids.data)
-            n_tokens += len(ids)
+            found: list[int] = []
+            for encoding in encode(texts, add_special_tokens=False):
+                if encoding.ids:
+                    found += [*encoding.ids, separator]
+            file.write(np.asarray(found, dtype).data)
+            n_tokens += len(found)
         file.seek(0)
         write_npy_header(file, dtype, (n_tokens,))
 
 
 def map_ids(path: Path, tokenizer: Tokenizer) -> NDArray[Any]:
-    """Map the ids that :func:`write_ids` wrote, uint16 or int32 (n_tokens,).
-
-    Raises
-    ------
-    IntegrityError
-        If the file is damaged.
-    """
+    """Map the ids that :func:`write_ids` wrote, uint16 or int32 (n_tokens,)."""
     return map_array(path, _dtype(tokenizer).str, None, "Remove that folder and train again.")
 
 
 def _text(document: Document) -> str:
     """Paragraphs on lines of their own; lone surrogates of JSON, which are no Unicode, replaced."""
     return "\n".join(document).encode("utf-8", "replace").decode("utf-8")
-
-
-def _ids(tokenizer: Tokenizer, texts: list[str], separator: int) -> list[int]:
-    encode = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)  # without offsets
-    found: list[int] = []
-    for encoding in encode(texts, add_special_tokens=False):
-        if encoding.ids:
-            found += encoding.ids
-            found.append(separator)
-    return found
 
 
 def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
@@ -146,16 +109,7 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 class Blocks:
-    """Blocks of T tokens out of a vector of ids.
-
-    Parameters
-    ----------
-    ids : (n_tokens,) array
-    length : int
-        T.
-    special : dict
-        Ids of the special tokens, of which [CLS] and [SEP] are used.
-    """
+    """Blocks of T tokens out of a vector of ids (n_tokens,), between [CLS] and [SEP]."""
 
     def __init__(self, ids: NDArray[Any], length: int, special: Mapping[str, int]) -> None:
         self.ids, self.length = ids, length
@@ -185,18 +139,8 @@ class Blocks:
 class MaskingCollator:
     """Numbers of blocks to a batch with masks.
 
-    Parameters
-    ----------
-    blocks : Blocks
-    tokenizer : tokenizers.Tokenizer
-    held_out : sequence of int
-        Blocks whose masks are the same in every epoch.
-    seed : int
-
-    Attributes
-    ----------
-    epoch : int
-        Set it when an epoch begins: its masks are drawn anew.
+    Masks are drawn anew for each ``epoch``, which is set from outside, but for those of the
+    ``held_out`` blocks.
     """
 
     def __init__(

@@ -35,21 +35,7 @@ COVERAGE = 0.9995  # of the characters; rarer ones are unknown, as for SentenceP
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int, *, lower_case: bool) -> Tokenizer:
-    """Train a WordPiece tokenizer with BERT's normaliser and pre-tokeniser.
-
-    Parameters
-    ----------
-    texts : sequence of str
-    vocabulary : int
-        Maximum number of pieces, special ones included.
-    lower_case : bool
-        Lower-case letters; accents stay (BERT drops them).
-
-    Raises
-    ------
-    ParameterError
-        If the texts have more characters than the vocabulary has room for.
-    """
+    """Train at most so many pieces, special ones included, with BERT's normaliser; accents stay."""
     rules = normalizers.BertNormalizer(strip_accents=False, lowercase=lower_case)
     alphabet, inner = _alphabet(texts, rules)
     special = list(SPECIAL.values())
@@ -99,14 +85,14 @@ def _alphabet(texts: Sequence[str], rules: Any) -> tuple[list[str], list[str]]:
     ranked = sorted(counts, key=lambda char: (-counts[char], char))
     covered = np.cumsum([counts[char] for char in ranked])
     alphabet = ranked[: 1 + int(np.searchsorted(covered, COVERAGE * counts.total()))]
-    in_words = {char for char in counts if not _stands_alone(char)}
+    # BERT's pre-tokeniser makes each punctuation mark a word of its own
+    in_words = {
+        char
+        for char in counts
+        if char not in string.punctuation and not unicodedata.category(char).startswith("P")
+    }
     inner = {b for a, b in pairs if a in in_words and b in in_words}
     return alphabet, sorted(inner & set(alphabet))
-
-
-def _stands_alone(char: str) -> bool:
-    """Whether BERT's pre-tokeniser makes it a word of its own."""
-    return unicodedata.category(char).startswith("P") or char in string.punctuation
 
 
 def n_ids(tokenizer: Tokenizer) -> int:
