@@ -39,11 +39,9 @@ def _container_share(root: Path) -> int:
             if controllers and "cpu" not in controllers.split(","):
                 continue
             top = root / "sys/fs/cgroup" / (controllers and "cpu")  # version 1 has a tree for each
-            inner = top / group.lstrip("/")
-            for folder in (inner, *inner.parents):
-                share = min(share, _quota(folder))
-                if folder == top:
-                    break
+            parts = Path(group.lstrip("/")).parts
+            groups = (top.joinpath(*parts[:n]) for n in range(len(parts) + 1))
+            share = min(share, *map(_quota, groups))
     return share
 
 

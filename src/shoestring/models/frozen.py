@@ -59,14 +59,14 @@ def content_of(mask: Tensor, special: Tensor | None) -> Tensor:
 
 
 class FrozenBackbone:
-    """A backbone with its tokenizer.
+    """A backbone with its tokenizer; made by :meth:`load`.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Of any encoder or decoder; its heads are not used. One that was given is copied.
+        Of any encoder or decoder; its heads are not used.
     folder : Path or None
-        Its folder; None for a model that was given, which has no tokenizer.
+        None for a model that was given, which has no tokenizer.
     dtype : {"auto", "float32", "bfloat16"}
         To compute in. "auto": bfloat16 where the machine multiplies it.
     adapter : Adapter, optional
@@ -83,7 +83,9 @@ class FrozenBackbone:
         if dtype not in DTYPES:
             raise ParameterError.of("dtype", "Ladder.from_backbone", f"one of {DTYPES}", dtype)
         base = base_of(model)
-        self.dtype = _best_dtype() if dtype == "auto" else getattr(torch, dtype)
+        if dtype == "auto":
+            dtype = "bfloat16" if multiplies_bfloat16() else "float32"
+        self.dtype = getattr(torch, dtype)
         self.model = base.eval().requires_grad_(False).to(self.dtype)
         self.folder, self.adapter = folder, adapter
         self.config = base.config
@@ -102,14 +104,9 @@ class FrozenBackbone:
     def load(
         cls, backbone: Any = None, dtype: str = "auto", adapter: Adapter | None = None
     ) -> FrozenBackbone:
-        """Load by name or folder ("minilm" by default), or take a model as it is.
+        """Load by name or folder ("minilm" by default), or copy a model; an adapter is added.
 
-        An adapter is added to its weights.
-
-        Raises
-        ------
-        MissingExtraError, StorageError, FormatError
-            As :func:`~shoestring.models.backbone.load_backbone`.
+        The errors of :func:`~shoestring.models.backbone.load_backbone`.
         """
         if isinstance(backbone, FrozenBackbone):
             if adapter is None:
@@ -184,18 +181,9 @@ class FrozenBackbone:
     ) -> Tensor:
         """The embedding and the outputs of some layers (K, B, T, D), in its own dtype.
 
-        Parameters
-        ----------
-        ids, mask : int64 tensors (B, T)
-        layers : sequence of int
-            From 0, ascending.
-        segments : int64 tensor (B, T), optional
-            Which of two texts a token is of, for models that know segments.
-
-        Raises
-        ------
-        ParameterError
-            If the model does not give the outputs of its layers, or sees padding.
+        ids, mask, segments: int64 (B, T), the last for models that know which of two texts a token
+        is of; layers: from 0, ascending. ParameterError if the model does not give the outputs of
+        its layers, or sees padding.
         """
         more: dict[str, Any] = {}
         if segments is not None and self.knows_segments:
@@ -317,10 +305,6 @@ def multiplies_bfloat16() -> bool:
         return bool(torch.cuda.is_bf16_supported())
     there = torch.backends.mkldnn.is_available()
     return bool(there and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _best_dtype() -> Any:
-    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
 
 
 def digest_of(state: Mapping[str, Tensor], more: str = "") -> str:

@@ -88,21 +88,9 @@ class TokenEncoder:
             self._forward = partial(_torch_forward, model)
 
     def hidden(self, texts: Sequence[str]) -> Iterator[tuple[int, FloatMatrix, NDArray[np.bool_]]]:
-        """Run texts through the model, in an order of its own.
+        """Run texts, cut at ``max_length`` tokens, through the model, in an order of its own.
 
-        Parameters
-        ----------
-        texts : sequence of str
-            Cut at ``max_length`` tokens.
-
-        Yields
-        ------
-        row : int
-            The text's index; every text comes once.
-        states : ndarray of float32 (T, D)
-            The last layer.
-        special : ndarray of bool (T,)
-            Where the special tokens are.
+        Yields each text's index, its last layer (T, D) and where the special tokens are (T,).
         """
         n_tokens = TOKENS_PER_BATCH if self.packed else TORCH_BATCH_TOKENS
         for start in range(0, len(texts), TEXTS_PER_BLOCK):
