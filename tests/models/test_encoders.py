@@ -123,11 +123,6 @@ def test_a_processor_without_avx2_and_torch_is_told_what_to_install(monkeypatch)
         SentenceEncoder()
 
 
-@needs_avx2
-def test_a_processor_without_avx2_gives_the_same_vectors(encoder, without_int16):
-    np.testing.assert_allclose(SentenceEncoder().encode(TEXTS), encoder.encode(TEXTS), atol=INT16)
-
-
 @pytest.mark.parametrize("way", ["int16", "transformers"])
 def test_every_text_comes_once_with_its_special_tokens_marked(way, request):
     if way == "transformers":
