@@ -52,16 +52,12 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What was learnt.
-
-    ``settings`` are the parameters of :class:`~shoestring.classify.softmax.AnalyticSoftmax` that
-    cannot change any more (:data:`BUILT_BY`).
-    """
+    """What was learnt."""
 
     classes: NDArray[Any]  # (C,), sorted
     moments: Moments  # in all features
     sample: Sample  # in the given features
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # parameters that cannot change any more (BUILT_BY)
     expansion: Expansion | None
 
     @classmethod
@@ -125,13 +121,7 @@ class State:
         return self.changed(ours.classes, moments, ours.sample.merged(theirs.sample))
 
     def without(self, block: Block, n_jobs: int | None) -> State:
-        """What is left without samples that were learnt; classes without one go.
-
-        Raises
-        ------
-        ParameterError
-            If they cannot have been learnt.
-        """
+        """What is left without samples that were learnt; classes without one go."""
         unknown = ~np.isin(block.y, self.classes)
         if unknown.any():
             raise _never_learnt(f"there is no class {block.y[unknown].tolist()[0]!r}")
