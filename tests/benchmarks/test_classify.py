@@ -140,12 +140,6 @@ def test_the_page_says_what_the_files_say():
     assert "| 5% | 0.052 | 0.889 |" in text
 
 
-def test_nothing_measured_is_nothing_said(tmp_path):
-    assert page.sections(lambda name: None) == []
-    page.pictures(lambda name: None, tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
 def test_quick_runs_take_small_sets(monkeypatch):
     asked = []
     monkeypatch.setattr(quality, "measure", lambda options: asked.append(options.tasks))

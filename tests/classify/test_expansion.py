@@ -31,11 +31,6 @@ def test_the_first_random_features_are_a_smaller_expansion(kind, n_random):
     np.testing.assert_array_equal(drawn.directions, large.directions[:, :n_random])
 
 
-def test_fewer_fourier_features_have_the_same_phases():
-    few, many = (Expansion.drawn("fourier", 5, n) for n in (4, 12))
-    np.testing.assert_array_equal(few.phases, many.phases[:4])
-
-
 @EACH
 def test_the_definitions(kind):
     X, drawn = rows(), Expansion.drawn(kind, 5, 8)

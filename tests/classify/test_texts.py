@@ -17,7 +17,6 @@ from tests.classify.topics import (
     topics,
 )
 
-from shoestring import BinaryVectors
 from shoestring.classify import TextClassifier
 from shoestring.errors import (
     NotFittedError,
@@ -37,16 +36,6 @@ READABLE = (
     ],
     ["refund"] * 3 + ["delivery"] * 3,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory):
-    """Word vectors of both languages on the disk."""
-    folder = tmp_path_factory.mktemp("words") / "vectors"
-    corpus = topics(300, stray=0)[0] + topics(300, of=CHINESE, stray=0)[0]
-    settings = {"n_neurons": 64, "n_active": 8, "window": 5, "min_count": 1}
-    BinaryVectors(**settings).fit(corpus).save(folder)
-    return str(folder)
 
 
 @pytest.fixture(params=["lsa", "given", "words"])
@@ -188,13 +177,6 @@ def test_a_class_that_is_forgotten_leaves_with_its_texts():
         made.forget_class("weather")
 
 
-def test_a_class_forgotten_without_its_scatter_is_said_to_leave_a_trace():
-    made = classifier(HashedWords()).fit(*topics(90, of=THREE))
-    with pytest.warns(ShoestringWarning, match="'weather' is gone"):
-        made.forget_class("weather")
-    assert made.n_learnt == 60
-
-
 def test_merged_classifiers_are_one_that_saw_all(named):
     a = classifier(named, keep_texts=True).fit(TEXTS, LABELS)
     b = classifier(named, keep_texts=True)
@@ -329,26 +311,6 @@ def test_one_str_cannot_be_predicted_and_nothing_can_before_fitting():
         made.predict("cat")
 
 
-def test_one_class_is_refused():
-    with pytest.raises(ParameterError, match="at least two classes"):
-        classifier(HashedWords()).fit(["cat", "dog"], ["animal"] * 2)
-
-
-def test_lsa_of_other_texts_is_not_merged_where_it_knows_none_of_the_probe():
-    ours, theirs = classifier().fit(TEXTS, LABELS), classifier().fit(NEW, NEW_LABELS)
-    assert ours.encoder_.n_dims == theirs.encoder_.n_dims
-    assert not np.allclose(ours.encode(NEW), theirs.encode(NEW), atol=1e-3)
-    with pytest.raises(ParameterError):
-        ours.merge(theirs)
-
-
-def test_begin_forgets_what_was_learnt():
-    made = classifier(HashedWords()).fit(*topics(90, seed=5))
-    made.begin(TEXTS)
-    made.partial_fit(TEXTS, LABELS)
-    assert_alike(made, classifier(HashedWords()).fit(TEXTS, LABELS), NEW)
-
-
 def test_a_fit_that_fails_leaves_what_was_learnt():
     made = classifier().fit(TEXTS, LABELS)
     before = made.predict_proba(NEW)
@@ -380,11 +342,3 @@ def test_an_explanation_of_nothing_is_refused():
 def test_an_explanation_can_be_written_as_json_whatever_the_labels():
     made = classifier(HashedWords()).fit(TEXTS, [i % 2 for i in range(len(TEXTS))])
     assert json.loads(json.dumps(dataclasses.asdict(made.explain("cat"))))["label"] in (0, 1)
-
-
-@pytest.mark.parametrize("n", [1, 3])
-def test_score_refuses_labels_of_another_length(n):
-    made = classifier(HashedWords()).fit(TEXTS, LABELS)
-    with pytest.raises(ShapeError) as raised:
-        made.score(NEW, NEW_LABELS[:n])
-    assert "60 texts" in str(raised.value)

@@ -16,9 +16,8 @@ from tests.classify.topics import (
     topics,
 )
 
-from shoestring import BinaryVectors
 from shoestring.classify import AnalyticSoftmax, TextClassifier
-from shoestring.errors import FormatError, IntegrityError, ParameterError, ShoestringError
+from shoestring.errors import FormatError, IntegrityError, ParameterError
 
 TEXTS, LABELS = topics()
 NEW, NEW_LABELS = topics(60, seed=9)
@@ -31,15 +30,6 @@ ODD = [
     'a "quote" \\n',
     "猫",
 ]
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("words") / "vectors"
-    settings = {"n_neurons": 64, "n_active": 8, "window": 5, "min_count": 1}
-    corpus = topics(300, stray=0)[0] + topics(300, of=CHINESE, stray=0)[0]
-    BinaryVectors(**settings).fit(corpus).save(folder)
-    return folder
 
 
 @pytest.fixture
@@ -104,30 +94,14 @@ def test_a_loaded_classifier_goes_on_learning_forgetting_and_merging(saved):
     assert len(kept(loaded)) == 2 * len(TEXTS) + len(NEW) - 9
 
 
-def test_a_save_over_itself_is_the_same_after_loading(saved):
-    loaded = TextClassifier.load(saved).partial_fit(NEW, ["animal"] * len(NEW))
-    for _ in range(2):
-        loaded.save(saved)
-        assert_same_bits(TextClassifier.load(saved), loaded, NEW)
-    names = sorted(path.name.split("-")[0] for path in saved.iterdir())
-    assert names == ["config.json", "encoder", "examples", "examples", "learnt"]
-
-
 @pytest.mark.parametrize("encoder", ["lsa", "words", "a folder"])
 def test_a_save_elsewhere_copies_the_encoder(encoder, words, tmp_path):
-    made = classifier(str(words) if encoder == "a folder" else encoder).fit(TEXTS, LABELS)
+    made = classifier(words if encoder == "a folder" else encoder).fit(TEXTS, LABELS)
     made.save(tmp_path / "a")
     TextClassifier.load(tmp_path / "a").save(tmp_path / "b")
     assert encoders(tmp_path / "a")
     shutil.rmtree(tmp_path / "a")
     assert_same_bits(TextClassifier.load(tmp_path / "b"), made, NEW)
-
-
-def test_a_save_of_another_classifier_replaces_all(saved, tmp_path):
-    made = classifier(HashedWords()).fit(NEW, ["a", "b"] * 30)
-    made.save(saved)
-    assert_same_bits(TextClassifier.load(saved, encoder=HashedWords()), made, NEW)
-    assert len(contents(saved)) == 2  # config, learnt
 
 
 def test_odd_characters_of_kept_texts_survive(tmp_path):
@@ -167,11 +141,7 @@ def test_a_folder_without_texts_is_refused_with_one_sentence(tmp_path):
         TextClassifier.load(tmp_path)
 
 
-def test_an_encoder_that_is_gone_is_named(saved):
-    (path,) = saved.glob("encoder-*")
-    shutil.rmtree(path)
-    with pytest.raises(ShoestringError, match=path.name):
-        TextClassifier.load(saved)
+def test_an_encoder_that_the_config_does_not_list_is_named(saved):
     config = json.loads((saved / "config.json").read_bytes())
     del config["files"]["encoder"]
     (saved / "config.json").write_text(json.dumps(config))
