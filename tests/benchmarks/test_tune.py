@@ -1,6 +1,5 @@
 """The tune benchmark: its own arithmetic, its bars; its page says what its files say."""
 
-import dataclasses
 import json
 import zlib
 
@@ -303,30 +302,6 @@ def test_scores_that_were_kept_are_not_asked_for_again(monkeypatch, tmp_path):
     found = default_scorer.scores_of(default_scorer.BASE, 0, asked)
     assert sorted(found) == ["x", "y"]
     assert not found["y"].any()
-    turned = dataclasses.replace(ASKED, places=ASKED.places[:, ::-1])
-    monkeypatch.setattr(default_scorer, "DEPTH", 3)
-    monkeypatch.setattr("shoestring.match.TokenInteraction", lambda **_: OnesFor(turned))
-    found = default_scorer.scores_of(default_scorer.BASE, 0, {"x": turned})
-    assert found["x"].all()
-
-
-class OnesFor:
-    """A scorer that is asked these pairs and no others."""
-
-    def __init__(self, asked):
-        self.asked = asked
-
-    def predict(self, pairs):
-        assert pairs == self.asked.pairs
-        return np.ones(len(pairs))
-
-
-def test_the_interval_is_about_the_mean_difference():
-    a, b = np.full(50, 0.5), np.linspace(0, 0.5, 50)
-    low, high = default_scorer.interval(a, b, 0)
-    assert low < 0.25 < high
-    assert high - low < 0.1
-    assert default_scorer.interval(a, a, 0) == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(

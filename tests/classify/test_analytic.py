@@ -121,12 +121,6 @@ def test_a_shrunk_layer_equals_discriminants_of_the_shrunk_pooled_covariance(nam
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9 * np.abs(wanted).max())
 
 
-def test_a_shrunk_layer_equals_that_of_scikit_learn_where_features_have_one_scale():
-    """Shrinkage of each class, of its standardised features, as scikit-learn has it."""
-    X, y = of_equal_spread()
-    assert_close(of_frequencies(X, y, 0.3), lda(X, y, shrinkage=0.3))
-
-
 def test_features_of_any_scale_are_as_exact():
     X, y = blobs(500, d=13)
     X *= POWERS

@@ -129,16 +129,6 @@ def test_fit_reads_chinese(run, tmp_path):
     assert [line.split("\t")[1] for line in out.splitlines()] == ["动物", "金融"]
 
 
-def test_the_same_seed_gives_the_same_classifier(run, source, tmp_path):
-    random = ("--encoder", "lsa", "--expansion", "relu", "--random", 20)
-    for name, seed, jobs in (("a", 5, 1), ("b", 5, 2), ("c", 6, 1)):
-        seeds = ("--seed", seed, "--jobs", jobs)
-        assert run("fit", source, "--out", tmp_path / name, *random, *seeds)[0] == 0
-    a, b, c = (TextClassifier.load(tmp_path / name) for name in "abc")
-    assert_same_bits(a, b, NEW)
-    assert np.abs(a.predict_proba(NEW) - c.predict_proba(NEW)).max() > 1e-6
-
-
 def test_add_and_forget_change_the_classifier_as_the_class_does(run, model, new):
     made = TextClassifier.load(model)
     code, out, _ = run("add", model, new, "--json")

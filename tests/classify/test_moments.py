@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.classify.blobs import assert_alike, blobs, cuts, moments
 
-from shoestring.classify.moments import Moments, merged, moments_of, without, without_class
+from shoestring.classify.moments import Moments, merged, moments_of, without
 from shoestring.errors import ParameterError, ShapeError
 
 BOTH = pytest.mark.parametrize("per_class", [False, True])
@@ -100,17 +100,6 @@ def test_a_class_without_samples_has_zeros_and_does_no_harm(per_class):
     twice = merged(four, four)
     assert not twice.means[[1, 3]].any()
     assert_alike(without(twice, four), four, 1e-12)
-
-
-def test_a_class_that_was_taken_back_leaves_no_trace():
-    X, y, weights = drawn(3, 80)
-    whole = of_rows(X, y, weights, np.arange(80))
-    part = of_rows(X, y, weights, np.flatnonzero(y == 1))
-    left = without(whole, part)
-    assert (left.sizes[1], left.weights[1]) == (0, 0.0)
-    assert not left.means[1].any()
-    assert not left.class_scatters[1].any()
-    assert_alike(left, of_rows(X, y, weights, np.flatnonzero(y != 1)), 1e-9)
 
 
 @pytest.mark.parametrize("offset", [1e6, 1e7, 1e8])
@@ -208,20 +197,3 @@ def test_moments_of_the_first_features_are_those_of_fewer_columns():
     assert_alike(moments(X, y).of_features(2), moments(X[:, :2], y), 1e-12)
     with pytest.raises(ParameterError, match="no scatters of the classes"):
         moments(X, y, per_class=True).of_features(2)
-
-
-def test_without_a_class_with_its_scatter_it_was_never_seen():
-    X, y, weights = drawn(8, 90)
-    left = without_class(of_rows(X, y, weights, np.arange(90)), 1)
-    kept = y != 1
-    expected = moments_of(X[kept], y[kept] // 2, 2, weights[kept], per_class=True)
-    assert_alike(left, expected, 1e-10)
-
-
-def test_without_a_class_and_without_its_scatter_the_covariance_stays():
-    X, y, weights = drawn(9, 90)
-    whole = of_rows(X, y, weights, np.arange(90), per_class=False)
-    left = without_class(whole, 2)
-    np.testing.assert_allclose(left.covariance(), whole.covariance(), rtol=1e-13)
-    np.testing.assert_array_equal(left.means, whole.means[:2])
-    assert left.total == pytest.approx(weights[y < 2].sum())

@@ -1,14 +1,11 @@
 """Shrinkages equal those of scikit-learn and of brute force, whatever the moments went through."""
 
-from functools import reduce
-
 import numpy as np
 import pytest
 from sklearn.covariance import oas as sklearn_oas
-from tests.classify.blobs import blobs, cuts, moments
+from tests.classify.blobs import blobs, moments
 
 from shoestring.classify.analytic import Metric, shrunk
-from shoestring.classify.moments import merged, moments_of, without
 from shoestring.classify.shrinkage import PENALTIES, RULES, gcv, oas
 
 
@@ -23,15 +20,6 @@ def test_shrinkages_equal_those_of_scikit_learn_on_the_residuals(n, d):
     found = oas(moments(X, y))
     assert 0 < found < 1
     assert found == pytest.approx(of_residuals(X, y), rel=1e-10)
-
-
-def test_shrinkages_are_the_same_after_merging_and_forgetting():
-    X, y = blobs(300, 6, offset=10.0)
-    parts = [moments_of(X[rows], y[rows], 3) for rows in cuts(300, 6, np.random.default_rng(0))]
-    extra_X, extra_y = blobs(90, 6, apart=5.0, seed=1)
-    extra = moments(extra_X, extra_y)
-    sums = without(reduce(merged, [*parts[:3], extra, *parts[3:]]), extra)
-    assert oas(sums) == pytest.approx(of_residuals(X, y), rel=1e-8)
 
 
 @pytest.mark.parametrize("rule", RULES)

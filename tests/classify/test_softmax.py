@@ -188,15 +188,6 @@ def test_without_a_sample_there_is_no_report():
     assert clf.temperature_ == 1
 
 
-def test_given_settings_are_kept():
-    X, y = blobs(90)
-    clf = AnalyticSoftmax(0.25, 3.0, {0: 1, 1: 2, 2: 5}).fit(X, y)
-    assert (clf.shrinkage_, clf.temperature_) == (0.25, 3.0)
-    np.testing.assert_allclose(clf.priors_, [1 / 8, 2 / 8, 5 / 8])
-    uniform = AnalyticSoftmax(priors="uniform").fit(X, y)
-    np.testing.assert_allclose(uniform.priors_, 1 / 3)
-
-
 def test_settings_that_are_changed_later_hold_from_then_on():
     X, y = blobs(90)
     clf = AnalyticSoftmax(0.1).fit(X, y)

@@ -17,7 +17,6 @@ from tests.classify.topics import (
     topics,
 )
 
-from shoestring.classify import TextClassifier
 from shoestring.errors import (
     NotFittedError,
     ParameterError,
@@ -61,14 +60,9 @@ def test_chinese_texts_get_their_topic(encoder, request):
     made = classifier(encoder).fit(*topics(of=CHINESE, stray=0.1))
     assert made.score(*topics(60, seed=9, of=CHINESE, stray=0)) == 1.0
     assert made.predict(["猫和狗的毛", "银钱与股市"]).tolist() == ["动物", "金融"]
-
-
-def test_both_languages_live_in_one_classifier(words):
-    texts, labels = topics(120, stray=0.1)
-    chinese, theirs = topics(120, of=CHINESE, stray=0.1)
-    made = classifier(words).fit(texts + chinese, labels + theirs)
-    asked = ["horse and bird", "market price", "猫狗鸟", "贸股价"]
-    assert made.predict(asked).tolist() == ["animal", "finance", "动物", "金融"]
+    if encoder != "lsa":  # both languages live in one classifier
+        made.partial_fit(*topics(stray=0.1))
+        assert made.predict(["horse and bird", "贸股价"]).tolist() == ["animal", "金融"]
 
 
 @NEEDS_MINILM
@@ -90,15 +84,6 @@ def test_auto_takes_lsa_for_chinese_and_says_so():
         made.fit(*topics(40, of=CHINESE))
     assert made.encoder_name == "lsa"
     assert made.predict(["猫狗鸟毛"]).tolist() == ["动物"]
-
-
-def test_the_default_head_has_random_features_and_another_is_learnt_in_place():
-    assert TextClassifier().head.expansion == "auto"
-    made = classifier(shrinkage=0.5)
-    head = made.head
-    made.fit(TEXTS, LABELS)
-    assert head.shrinkage_ == 0.5
-    assert made.head is head
 
 
 def test_encoders_that_are_nowhere_are_named(tmp_path):
@@ -267,10 +252,6 @@ def test_the_nearest_mean_is_told_where_a_class_is_only_more_frequent():
     assert any(one.nearest_mean != one.label for one in said)
 
 
-def test_without_kept_texts_there_are_no_examples():
-    assert classifier(HashedWords()).fit(TEXTS, LABELS).explain("cat").examples == []
-
-
 def test_texts_are_kept_as_often_as_they_were_learnt():
     made = classifier(HashedWords(), keep_texts=True).fit(TEXTS, LABELS)
     made.partial_fit(TEXTS[:2], LABELS[:2])
@@ -323,15 +304,6 @@ def test_texts_that_were_never_learnt_cannot_be_forgotten():
     made = classifier(keep_texts=True).fit(*topics(600))
     with pytest.raises(ParameterError):
         made.forget(["paw paw paw horse"], ["animal"])
-
-
-def test_examples_are_of_the_classes_that_are_explained():
-    made = classifier(HashedWords()).fit(TEXTS, LABELS)
-    made.keep_texts = True
-    made.partial_fit(TEXTS[:2], LABELS[:2])
-    said = made.explain("cat dog horse", n=2)
-    assert said.label == said.nearest_mean == "animal"
-    assert [near.label for near in said.examples] == ["animal"]
 
 
 def test_an_explanation_of_nothing_is_refused():
