@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import output
-from shoestring.overlap.codes import pack_codes, unpack_codes
+from shoestring.overlap.codes import pack_codes, read_codes
 from shoestring.overlap.index import OverlapIndex
 
 N_BEST = 10
@@ -93,7 +93,7 @@ def draw(c: Collection, n: int, rng: np.random.Generator) -> np.ndarray:
 def noisy_copies(c: Collection, codes: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """Codes of the collection, a third of the bits of each drawn anew."""
     chosen = codes[rng.choice(len(codes), n, replace=False)]
-    bits, fresh = unpack_codes(chosen, c.n_bits), unpack_codes(draw(c, n, rng), c.n_bits)
+    bits, fresh = (read_codes(packed, c.n_bits, "") for packed in (chosen, draw(c, n, rng)))
     queries = []
     for i in range(n):
         old = rng.permutation(bits.bits[bits.starts[i] : bits.starts[i + 1]])
@@ -193,7 +193,7 @@ def scipy_sparse(codes: np.ndarray, c: Collection) -> Engine:
     import scipy.sparse as sp
 
     def matrix(packed: np.ndarray) -> Any:
-        read = unpack_codes(packed, c.n_bits)
+        read = read_codes(packed, c.n_bits, "")
         ones = np.ones(len(read.bits), np.int32)
         return sp.csr_matrix((ones, read.bits, read.starts), shape=(len(read), c.n_bits))
 
@@ -289,7 +289,7 @@ def measure(c: Collection, n_turns: int, with_hnsw: bool, seed: int) -> dict[str
 
 def bit_shares(codes: np.ndarray, n_bits: int) -> list[float]:
     """In what share of the codes the commonest and the middle bit are active."""
-    shares = np.bincount(unpack_codes(codes, n_bits).bits, minlength=n_bits) / len(codes)
+    shares = np.bincount(read_codes(codes, n_bits, "").bits, minlength=n_bits) / len(codes)
     return [round(float(shares.max()), 4), round(float(np.median(shares)), 4)]
 
 

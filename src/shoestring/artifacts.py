@@ -70,9 +70,8 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def written_aside(path: Path, flush: bool = True) -> Iterator[BinaryIO]:
-    """Give a file to write that gets its name when the block has ended well.
+    """Give a file to write that gets its name when the block has ended well; else StorageError.
 
-    StorageError if the disk is full or the folder cannot be written; what was there before stays.
     Without ``flush`` it may be lost if the power fails soon.
     """
     aside = path.with_name(path.name + ASIDE)
@@ -154,10 +153,9 @@ def written_by(write: Callable[[Path], object], folder: Path) -> None:
 
 
 def write_npy_header(file: BinaryIO, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
-    """Begin a .npy file whose rows are appended to ``file`` afterwards, as they come.
+    """Begin a .npy file whose rows are appended as they come.
 
-    The header is as long for any number of rows: where that is known only at the end,
-    ``file.seek(0)`` and write it again.
+    The header is as long for any number of rows, so that it can be written again at the end.
     """
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     header = {"descr": descr, "fortran_order": False, "shape": shape}
@@ -172,42 +170,19 @@ def map_array(
     *,
     mode: Literal["r", "c"] = "r",
 ) -> NDArray[Any]:
-    """Map a .npy file into memory and check that it is what it must be.
+    """Map a .npy file into memory and check that it is whole, and of a dtype and shape if given.
 
-    Parameters
-    ----------
-    path : Path
-    dtype, shape : str, tuple of int
-        As ``array.dtype.str`` and ``array.shape`` have them; None where it may be any.
-    remedy : str
-        What to do if it is damaged: a sentence.
-    mode : {"r", "c"}
-        "c" where kernels are compiled for arrays that can be written to; the file stays as it is.
-
-    Raises
-    ------
-    IntegrityError, StorageError
-        If the file is missing, cut off, or another array; if it may not be read.
-
-    Examples
-    --------
-    >>> path = getfixture("tmp_path") / "x.npy"
-    >>> np.save(path, np.arange(3))
-    >>> map_array(path, "<i8", (4,), "Make it again.")
-    Traceback (most recent call last):
-        ...
-    shoestring.errors.IntegrityError: ...x.npy holds <i8 (3,) but must hold <i8 (4,). Make it again.
+    IntegrityError, with the remedy, if it is not; StorageError if it may not be read. Mode "c" is
+    for kernels that are compiled for arrays that can be written to; the file stays as it is.
     """
     try:
-        array: NDArray[Any] = np.lib.format.open_memmap(path, mode=mode)
+        array = _mapped(path, mode)
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} is missing. {remedy}") from error
     except OSError as error:
         raise unreadable(path, error) from error
     except Exception as error:  # NumPy has six ways to say that a header is damaged
-        if not _is_empty_array(path):
-            raise IntegrityError(f"{path} is damaged: {error}. {remedy}") from error
-        array = np.load(path, allow_pickle=False)
+        raise IntegrityError(f"{path} is damaged: {error}. {remedy}") from error
     want = dtype or array.dtype.str, array.shape if shape is None else shape
     if (array.dtype.str, array.shape) != want:
         raise IntegrityError(
@@ -217,24 +192,19 @@ def map_array(
     return array
 
 
-def _is_empty_array(path: Path) -> bool:
-    """Whether it is a whole .npy file without elements, which cannot be mapped."""
-    with suppress(Exception), path.open("rb") as file:
-        if np.lib.format.read_magic(file) == (1, 0):
-            return 0 in np.lib.format.read_array_header_1_0(file)[0]
-    return False
+def _mapped(path: Path, mode: Literal["r", "c"]) -> NDArray[Any]:
+    try:
+        return np.lib.format.open_memmap(path, mode=mode)
+    except ValueError:  # an array without elements, for one, cannot be mapped
+        if path.stat().st_size > CHUNK:
+            raise
+        with path.open("rb") as file:
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+            return array
 
 
 def digest(*parts: bytes | str | NDArray[Any]) -> str:
-    """Tell contents apart: a BLAKE2b digest of texts, bytes and arrays, in hexadecimal.
-
-    Each part counts with its length, arrays with type and shape.
-
-    Examples
-    --------
-    >>> digest("a", "bc") == digest("ab", "c"), digest(np.arange(3)) == digest(np.arange(3.0))
-    (False, False)
-    """
+    """BLAKE2b in hexadecimal: each part counts with its length, arrays with type and shape."""
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -266,36 +236,18 @@ def _bytes_of(array: NDArray[Any]) -> memoryview:
 class ArtifactKind:
     """One kind of artifact folder.
 
-    Parameters
-    ----------
-    format : str
-        What its config says that it is.
-    what : str
-        What people call it, such as "a saved AnalyticSoftmax".
-    owner : str
-        Whose ``folder`` parameter it is, such as "AnalyticSoftmax.save".
-    remedy : str
-        What to do if it is damaged: a sentence.
-    versions : tuple of int
-        Of the format, that can be read; the last one is written.
-
-    Notes
-    -----
     Every method raises FormatError for another kind or version, IntegrityError for a damaged
     config, and StorageError for a folder that may not be read or written.
     """
 
-    format: str
-    what: str
-    owner: str
-    remedy: str
-    versions: tuple[int, ...] = (1,)
+    format: str  # what its config says that it is
+    what: str  # what people call it, such as "a saved AnalyticSoftmax"
+    owner: str  # whose ``folder`` parameter it is, such as "AnalyticSoftmax.save"
+    remedy: str  # what to do if it is damaged: a sentence
+    versions: tuple[int, ...] = (1,)  # that can be read; the last one is written
 
     def read(self, folder: Path, missing: Exception | None = None) -> Artifact:
-        """Read the config of a folder; its files are read when they are asked for.
-
-        ``missing`` is raised where there is no config; by default a ParameterError.
-        """
+        """Read the config of a folder; without one, ``missing`` or a ParameterError is raised."""
         config = self._config(folder)
         if config is None:
             owner, want = self.owner.partition(".")[0], f"the folder of {self.what}"
@@ -308,10 +260,7 @@ class ArtifactKind:
         return _says(folder / CONFIG, self.format)
 
     def check(self, folder: Path) -> None:
-        """Check that a folder can be saved to: new, empty, or one of this kind.
-
-        ParameterError if it is a file, or holds other files and no artifact.
-        """
+        """ParameterError unless a folder can be saved to: new, empty, or one of this kind."""
         try:
             names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         except OSError as error:
@@ -397,8 +346,7 @@ class ArtifactKind:
 class Artifact:
     """A saved folder: its config, and its files by the names that they were saved under.
 
-    Every method raises IntegrityError for what is missing or damaged, StorageError for a file that
-    may not be read.
+    IntegrityError for what is missing or damaged, StorageError for what may not be read.
     """
 
     kind: ArtifactKind
@@ -462,24 +410,15 @@ class Artifact:
 
 
 class ArtifactWriter:
-    """Writes the files of one save; made by :meth:`ArtifactKind.saving`.
-
-    Attributes
-    ----------
-    config : dict
-        What to put in force: the caller fills it in.
-    before : dict
-        The config that is in force until this one is; empty at first.
-    files : dict
-        Entries of the files in force afterwards.
-    """
+    """Writes the files of one save; made by :meth:`ArtifactKind.saving`."""
 
     def __init__(
         self, kind: ArtifactKind, folder: Path, before: dict[str, Any], left: set[str]
     ) -> None:
-        self.kind, self.folder, self.before = kind, folder, before
-        self.config: dict[str, Any] = {}
-        self.files: dict[str, dict[str, Any]] = {}
+        self.kind, self.folder = kind, folder
+        self.before = before  # the config that is in force until the next one is; empty at first
+        self.config: dict[str, Any] = {}  # the next one: the caller fills it in
+        self.files: dict[str, dict[str, Any]] = {}  # its entries
         number = before.get("save_number")
         self._number = 1 + number if isinstance(number, int) else 1
         self._noted = left | _listed(before, kind.format)

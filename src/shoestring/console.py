@@ -58,15 +58,7 @@ def emit(value: Mapping[str, Any], as_json: bool) -> None:
 
 
 def emit_rows(rows: Iterable[Mapping[str, Any]], as_json: bool, *, numbered: bool = False) -> None:
-    """Print rows with the same columns: a JSON list, or a table.
-
-    Parameters
-    ----------
-    rows : iterable of mapping
-    as_json : bool
-    numbered : bool
-        Begin each line with its rank.
-    """
+    """Print rows with the same columns: a JSON list, or a table, maybe with ranks."""
     rows = list(rows)
     if as_json:
         emit_json(rows)

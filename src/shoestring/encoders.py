@@ -37,13 +37,7 @@ _PROBES = ("red shoes", "红色 的 鞋", "how do I reset my password?", "a, b; 
 
 
 class CodeEncoder:
-    """Codes of texts as vectors of 0 and 1 over the square root of the active bits.
-
-    Parameters
-    ----------
-    codes : TextCodes
-        :meth:`TextCodes.encode` gives the same codes packed, uint8 (N, K / 8).
-    """
+    """Codes of texts as vectors of 0 and 1 over the square root of the active bits."""
 
     def __init__(self, codes: TextCodes) -> None:
         self.codes = codes
@@ -81,26 +75,11 @@ def resolve(name: str, texts: Sequence[str]) -> str:
 def fit_encoder(
     name: str, texts: Sequence[str], *, owner: str, n_components: int, seed: int = 0
 ) -> TextEncoder:
-    """The encoder of a new index or classifier.
+    """The encoder of a new index or classifier; ``owner`` is whose parameter it is, for messages.
 
-    Parameters
-    ----------
-    name : str
-        "minilm", "lsa", "words" or a folder.
-    texts : sequence of str
-        What ``lsa`` and ``words`` are fitted to: a sample of :data:`FIT_SAMPLE` of them at most.
-    owner : str
-        Whose parameter it is, for messages.
-    n_components : int
-        Width of ``lsa``, at most.
-    seed : int
-        Of the sample, the SVD and the training.
-
-    Raises
-    ------
-    ParameterError
-        If there is no such encoder, nothing in the texts that it could be fitted to, or word
-        vectors were saved without activations.
+    ``lsa`` (of ``n_components`` at most) and ``words`` are fitted to a sample of :data:`FIT_SAMPLE`
+    texts at most. ParameterError if there is no such encoder, nothing in the texts that it could be
+    fitted to, or word vectors were saved without activations.
     """
     if name in (LSA, WORDS):
         sample = _sample(texts, seed)
@@ -116,19 +95,9 @@ def fit_encoder(
 
 
 def open_encoder(name: str, kept: Path | None) -> TextEncoder:
-    """The encoder of a saved index or classifier.
+    """The encoder of a saved index or classifier, by its name and the folder that it was saved to.
 
-    Parameters
-    ----------
-    name : str
-        As it was fitted.
-    kept : Path or None
-        The folder that it was saved to; None where nothing had to be saved.
-
-    Raises
-    ------
-    IntegrityError
-        If what was saved is missing or damaged.
+    That is None where nothing had to be saved; IntegrityError if it is missing or damaged.
     """
     if kept is None:
         return SentenceEncoder(None if name == MINILM else name)

@@ -37,18 +37,13 @@ class Clock:
     Parameters
     ----------
     minutes : float or None
-        Time limit; None for no limit.
+        Time limit, above 0; None for no limit.
     used_s : float
         Seconds used before an interruption.
     now : callable
         A monotonic clock, in seconds.
     began : float, optional
         ``now()`` when the job began, before its imports; by default now.
-
-    Raises
-    ------
-    ParameterError
-        If the minutes are not above 0 and finite.
 
     Examples
     --------
@@ -98,14 +93,7 @@ class Clock:
 
 
 class SaveEvery:
-    """Says when a checkpoint is due: often, but for a small share of the time.
-
-    Parameters
-    ----------
-    clock : Clock
-    least_s : float
-        Seconds between two, at least.
-    """
+    """Says when a checkpoint is due: often, but for a small share of the time."""
 
     def __init__(self, clock: Clock, least_s: float = LEAST_S) -> None:
         self.clock, self.least_s = clock, least_s
@@ -125,7 +113,7 @@ class SaveEvery:
         self.saved(began)
 
     def saved(self, began: float) -> None:
-        """Note a checkpoint that was begun at ``clock.used_s == began`` and is written now."""
+        """Note a checkpoint that was begun at ``began`` of the clock and is written now."""
         self._saved_at = self.clock.used_s
         self._took_s = self._saved_at - began
 
@@ -134,21 +122,12 @@ class RunFolder:
     """What an interruption leaves of a run, and what the next one continues from.
 
     Make one with :meth:`open`.
-
-    Attributes
-    ----------
-    path : Path
-        Folder of the job's own state files.
-    progress : dict
-        As last passed to :meth:`keep`; empty for a new run.
-    used_s : float
-        Seconds used until then.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-        self.path, self._settings = path, settings
-        self.progress: dict[str, Any] = dict(known.get("progress") or {})
-        self.used_s = float(known.get("used_s", 0.0))
+        self.path, self._settings = path, settings  # path: for the job's own state files
+        self.progress: dict[str, Any] = dict(known.get("progress") or {})  # empty for a new run
+        self.used_s = float(known.get("used_s", 0.0))  # until the progress was kept
 
     @classmethod
     @contextmanager
@@ -156,6 +135,8 @@ class RunFolder:
         cls, out: Path, settings: Mapping[str, Any], *, resume: bool, what: str = "run"
     ) -> Iterator[RunFolder]:
         """Lock and open the run folder of an output; it is removed when the block has ended well.
+
+        An error of ours, or Ctrl-C, before anything was kept leaves no folder either.
 
         Parameters
         ----------
@@ -170,15 +151,9 @@ class RunFolder:
 
         Raises
         ------
-        ParameterError
+        ParameterError, StorageError
             If another process works in it; if an interrupted run waits and is not to be resumed, or
-            had other settings; if the folder holds other files.
-        StorageError
-            If it cannot be made or read.
-
-        Notes
-        -----
-        An error of ours, or Ctrl-C, before anything was kept leaves no folder.
+            had other settings; if the folder holds other files, or cannot be made or read.
         """
         out = out if out.name else out.resolve()
         path = out.with_name(out.name + ".run")

@@ -18,23 +18,7 @@ from typing import Any
 def lazy_names(
     package: str, homes: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Make the three module attributes of a package that loads its public names lazily.
-
-    Parameters
-    ----------
-    package : str
-        The package's ``__name__``.
-    homes : mapping of str to str
-        Each public name and the module that defines it.
-
-    Returns
-    -------
-    getattr_ : callable
-        ``__getattr__``: imports the home of a name; AttributeError for a name that is none of them.
-    dir_ : callable
-        ``__dir__``: what the package holds, and the names.
-    all_ : list of str
-        ``__all__``: the names, sorted.
+    """``__getattr__``, ``__dir__`` and ``__all__`` of a package, from the home of each public name.
 
     Examples
     --------

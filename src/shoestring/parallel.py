@@ -36,15 +36,12 @@ def _container_share(root: Path) -> int:
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
-            names = controllers.split(",")
-            if controllers and "cpu" not in names:
+            if controllers and "cpu" not in controllers.split(","):
                 continue
             top = root / "sys/fs/cgroup" / (controllers and "cpu")  # version 1 has a tree for each
-            inner = top / group.lstrip("/")
-            for folder in (inner, *inner.parents):
-                share = min(share, _quota(folder))
-                if folder == top:
-                    break
+            parts = Path(group.lstrip("/")).parts
+            groups = (top.joinpath(*parts[:n]) for n in range(len(parts) + 1))
+            share = min(share, *map(_quota, groups))
     return share
 
 
@@ -107,15 +104,7 @@ def _libraries() -> list[Any]:
 class KernelPool:
     """Run compiled kernels that release the interpreter's lock, over ranges of their items.
 
-    Parameters
-    ----------
-    n_threads : int
-        With 1 the kernel runs where it is called.
-
-    Raises
-    ------
-    ParameterError
-        If there is none.
+    With one thread the kernel runs where it is called.
 
     Examples
     --------

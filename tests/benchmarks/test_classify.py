@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from benchmarks.classify import data, exactness, page, quality
+from tests.classify.blobs import blobs, moments
 
 from benchmarks import output
 
@@ -84,6 +85,29 @@ def test_ridge_equals_that_of_scikit_learn_on_one_hot_classes():
     np.testing.assert_allclose(intercept, expected.intercept_, rtol=1e-8, atol=1e-9)
 
 
+def brute_force_scores(X, y, penalties):
+    """N tr-residuals over (N - tr H)^2 with the hat matrix written out."""
+    n = len(X)
+    Z, Y = X - X.mean(axis=0), np.eye(y.max() + 1)[y]
+    scores = []
+    for penalty in penalties:
+        hat = Z @ np.linalg.solve(Z.T @ Z + penalty * np.eye(X.shape[1]), Z.T) + 1 / n
+        rest = Y - hat @ Y
+        scores.append((rest**2).sum() / (n - np.trace(hat)) ** 2)
+    return np.array(scores)
+
+
+@pytest.mark.parametrize(("n", "d", "apart"), [(90, 5, 0.3), (60, 40, 0.5), (40, 60, 1.0)])
+def test_the_penalty_of_gcv_equals_brute_force(n, d, apart):
+    X, y = blobs(n, d, apart=apart)
+    sums = moments(X, y)
+    Z = X - X.mean(axis=0)
+    penalties = (Z**2).sum() / d * quality.RIDGES
+    best = penalties[brute_force_scores(X, y, penalties).argmin()]
+    mu = np.trace(sums.covariance()) / d
+    assert quality.gcv(sums) == pytest.approx(best / n / (best / n + mu), rel=1e-9)
+
+
 def test_figures_are_measured_on_the_test_half():
     rng = np.random.default_rng(3)
     y = rng.integers(3, size=300)
@@ -94,12 +118,6 @@ def test_figures_are_measured_on_the_test_half():
     assert right["accuracy"] > 90 > 60 > chance["accuracy"]
     assert right["log-loss"] < 0.3 < 1.0 < chance["log-loss"]
     assert set(right) == set(quality.FIGURES)
-
-
-def test_probabilities_that_are_right_have_an_error_by_chance_that_shrinks_with_rows():
-    p = np.tile([0.7, 0.2, 0.1], (10_000, 1))
-    few, many = quality.ece_by_chance(p[:100], 0), quality.ece_by_chance(p, 0)
-    assert 0.02 < few < 0.06 and many < 0.006
 
 
 def test_what_gives_a_newsgroup_away_is_dropped():
@@ -138,12 +156,6 @@ def test_the_page_says_what_the_files_say():
     assert "| banking77 (77 of 10,003) | 91.25 | 91.25 | 91.25 |" in text
     assert "| random | 0.5 |" in text
     assert "| 5% | 0.052 | 0.889 |" in text
-
-
-def test_nothing_measured_is_nothing_said(tmp_path):
-    assert page.sections(lambda name: None) == []
-    page.pictures(lambda name: None, tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_quick_runs_take_small_sets(monkeypatch):

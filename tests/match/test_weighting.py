@@ -13,7 +13,7 @@ from shoestring.match import TokenInteraction, load_scorer
 from shoestring.match.interaction import interaction_scores
 from shoestring.match.scorer import scorer_name
 from shoestring.match.token_table import TokenTable
-from shoestring.match.weighting import DEFAULT, SHIPPED, Weighting, is_weighting
+from shoestring.match.weighting import DEFAULT, SHIPPED, Weighting
 from shoestring.tune import Ladder, LadderConfig, LadderScorer
 
 QUERIES = ["how do I split a string into words", "flatten nested lists", "打开文件", ""]
@@ -173,24 +173,11 @@ def test_a_weighting_of_another_model_is_refused(folder, tmp_path):
         load_scorer(other)
 
 
-def test_any_other_ladder_is_no_weighting(folder, tmp_path):
-    other = altered(folder, tmp_path / "other", lambda d: d["ladder"].update(pairs="apart"))
+@pytest.mark.parametrize("change", [{"ladder": {"pairs": "apart"}}, {"with_side": True}])
+def test_any_other_ladder_is_no_weighting(folder, tmp_path, change):
+    other = altered(folder, tmp_path / "other", lambda d: d.update(change))
     with pytest.raises(ParameterError, match="must be a late ladder's head without a side network"):
         TokenInteraction(weighting=other)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"with_side": True},
-        {"ladder": {"pairs": "joint"}},
-        {"ladder": 3},
-    ],
-)
-def test_what_has_a_side_network_or_compares_no_tokens_is_no_weighting(changes):
-    document = {"with_side": False, "backbone": "minilm", "ladder": {"pairs": "late"}}
-    assert is_weighting(document)
-    assert not is_weighting({**document, **changes})
 
 
 def test_a_damaged_weighting_says_how_to_mend_it(folder, tmp_path):

@@ -123,11 +123,6 @@ def test_a_processor_without_avx2_and_torch_is_told_what_to_install(monkeypatch)
         SentenceEncoder()
 
 
-@needs_avx2
-def test_a_processor_without_avx2_gives_the_same_vectors(encoder, without_int16):
-    np.testing.assert_allclose(SentenceEncoder().encode(TEXTS), encoder.encode(TEXTS), atol=INT16)
-
-
 @pytest.mark.parametrize("way", ["int16", "transformers"])
 def test_every_text_comes_once_with_its_special_tokens_marked(way, request):
     if way == "transformers":
@@ -197,7 +192,7 @@ def test_minilm_knows_english_and_little_chinese():
 
 def test_the_sample_of_unknown_pieces_is_the_same_at_every_call():
     texts = ["open the file", "怎样打开这个压缩文件"] * 200
-    assert unknown_share(texts, sample=8) == unknown_share(texts, sample=8)
+    assert 0.0 < unknown_share(texts) == unknown_share(texts)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from shoestring.overlap.codes import (
     packed_sizes,
     read_codes,
     top_k_bits,
-    unpack_codes,
 )
 
 
@@ -88,7 +87,7 @@ def test_every_form_of_the_same_codes_reads_the_same(case):
         assert as_lists(read_codes(form, n_bits, "a test")) == lists
     packed = pack_codes(lists, n_bits)
     np.testing.assert_array_equal(packed, forms[5])
-    assert as_lists(unpack_codes(packed, n_bits)) == lists
+    assert as_lists(read_codes(packed, n_bits, "a test")) == lists
     assert packed_sizes(packed).tolist() == [len(bits) for bits in lists]
 
 
@@ -102,7 +101,7 @@ def test_a_row_of_active_bits_is_read_whatever_its_order_and_type():
 def test_wide_codes_keep_their_bits():
     lists = [[0, 65_535, 65_536, 1_000_000], [7]]
     assert as_lists(read_codes(lists, 1 << 20, "a test")) == lists
-    assert as_lists(unpack_codes(pack_codes(lists, 1 << 20), 1 << 20)) == lists
+    assert as_lists(read_codes(pack_codes(lists, 1 << 20), 1 << 20, "a test")) == lists
 
 
 def test_explicit_zeros_of_a_sparse_matrix_are_not_active():
@@ -157,12 +156,6 @@ def test_what_is_no_code_is_named_in_a_sentence(codes, error, sentence):
 def test_a_code_of_too_many_bits_is_refused():
     with pytest.raises(ParameterError, match=f"at most {MAX_ACTIVE} active bits"):
         read_codes([[1], np.arange(MAX_ACTIVE + 1)], 1 << 20, "a test")
-
-
-@pytest.mark.parametrize("packed", [np.zeros((2, 2), np.int8), np.zeros(2, np.uint8)])
-def test_only_rows_of_bytes_are_unpacked(packed):
-    with pytest.raises(ShapeError, match=r"takes a uint8 array \(N, 2\)"):
-        unpack_codes(packed, 10)
 
 
 @given(st.sampled_from([3, 64, 130]).flatmap(lambda n: st.tuples(*[code_lists(n)] * 2, st.just(n))))

@@ -16,7 +16,7 @@ from shoestring.errors import (
     ShapeError,
 )
 from shoestring.overlap import postings
-from shoestring.overlap.codes import pack_codes, read_codes
+from shoestring.overlap.codes import pack_codes
 from shoestring.overlap.index import OverlapIndex
 
 METRICS = ("overlap", "jaccard", "hamming")
@@ -326,6 +326,8 @@ def test_an_unknown_id_is_named_and_nothing_is_deleted():
 def test_a_width_that_cannot_be_is_refused(n_bits):
     with pytest.raises(ParameterError, match=r"'n_bits' .* an int in \[1, 1048576\]"):
         OverlapIndex(n_bits)
+    with pytest.raises(ParameterError, match="'n_threads'"):
+        OverlapIndex(8, n_threads=0)
 
 
 @pytest.mark.parametrize(
@@ -340,11 +342,6 @@ def test_a_width_that_cannot_be_is_refused(n_bits):
 def test_a_search_that_cannot_be_is_refused(arguments, sentence):
     with pytest.raises(ParameterError, match=sentence):
         OverlapIndex(8).search([[1]], **arguments)
-
-
-def test_threads_that_cannot_be_are_refused():
-    with pytest.raises(ParameterError, match="'n_threads'"):
-        OverlapIndex(8, n_threads=0)
 
 
 def test_a_query_or_a_code_that_is_none_says_who_takes_what():
@@ -410,20 +407,6 @@ def test_a_reader_keeps_what_it_opened_when_the_folder_is_saved_to(saved):
     np.testing.assert_array_equal(reader.search([[1, 2]], 5)[0], expected)
 
 
-def test_every_file_cut_short_or_gone_is_named_with_the_remedy(saved):
-    for path in sorted(saved.glob("*.npy")):
-        whole = path.read_bytes()
-        for cut in (0, 20, len(whole) - 1):
-            path.write_bytes(whole[:cut])
-            with pytest.raises(IntegrityError, match=f"{path.name} is damaged: .*build it from"):
-                OverlapIndex.open(saved)
-        path.unlink()
-        with pytest.raises(IntegrityError, match=f"{path.name} is missing. Save the index again"):
-            OverlapIndex.open(saved)
-        path.write_bytes(whole)
-    assert len(OverlapIndex.open(saved)) == 648
-
-
 def test_a_file_of_another_shape_is_named(saved):
     path = next(saved.glob("*_ids-*.npy"))
     np.save(path, np.zeros(3))
@@ -446,12 +429,3 @@ def test_an_empty_index_is_saved_and_opened(tmp_path):
     index = OverlapIndex.open(tmp_path)
     assert (len(index), index.n_bits) == (0, 8)
     assert index.add([]).shape == (0,)
-
-
-def test_codes_of_every_form_are_found():
-    codes = read_codes([[1, 5], [2]], 8, "a test")
-    for form in (codes, [[1, 5], [2]], pack_codes(codes, 8), truths(codes, 8).astype(bool)):
-        index = OverlapIndex(8)
-        index.add(form)
-        ids, scores = index.search(form, 1, "jaccard")
-        assert (ids.tolist(), scores.tolist()) == ([[0], [1]], [[1.0], [1.0]])

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from shoestring import SearchIndex, score_with
+from shoestring.artifacts import ArtifactKind, ArtifactWriter
 from shoestring.errors import (
     FormatError,
     IntegrityError,
@@ -401,6 +402,35 @@ def test_a_build_stopped_at_any_stage_answers_and_takes_more(
     assert index.info()["anchor_queries"] > 5
     assert index.info()["scores_paid"] == faulty.answered.total()
     assert max(faulty.answered.values()) == 1
+
+
+@no_fsync
+@pytest.mark.parametrize("encoder", ["lsa", "words"])
+@pytest.mark.parametrize("by", ["add", "resume"])
+def test_a_kill_in_the_first_save_of_an_encoder_is_mended_by_what_comes_next(
+    tmp_path: Path, encoder: str, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, faulty = tmp_path / "index", Faulty()
+    with monkeypatch.context() as patch:
+        put_in_force = ArtifactWriter.put_in_force
+
+        def killed(writer: ArtifactWriter) -> None:
+            if writer.folder.name != "encoder":
+                return put_in_force(writer)
+            patch.setattr(ArtifactKind, "_sweep", lambda *_: set())  # nobody is left to do it
+            raise KeyboardInterrupt
+
+        patch.setattr(ArtifactWriter, "put_in_force", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build(path, scorer=faulty.scorer, encoder=encoder)
+    assert (path / "encoder" / "config.json.writing").exists()
+    if by == "add":
+        index = SearchIndex.open(path, scorer=faulty.scorer)
+        index.add([{"id": "new", "text": "a purple scarf"}])
+    else:
+        index = build(path, None, faulty.scorer, resume=True, encoder="auto")
+    assert index.info()["records_without_vectors"] == 0
+    assert index.query("a white scarf", k=1, calls=0)
 
 
 # --- kill -9

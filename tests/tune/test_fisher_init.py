@@ -12,8 +12,7 @@ from benchmarks.tune import fisher_init
 from benchmarks.tune.fisher_init import all_heads, importances, pruned, tuned
 
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.models.frozen import FrozenBackbone
-from shoestring.models.layer_layout import layers_of
+from shoestring.models.frozen import FrozenBackbone, layers_of
 from shoestring.tune.job import Job
 from shoestring.tune.side_network import side_network
 

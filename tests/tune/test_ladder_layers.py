@@ -34,7 +34,7 @@ def scalar_mixed(down, k, state, lowered):
 
 def record(ladder):
     """Keep what enters and leaves each block, and what enters the side network."""
-    from shoestring.models.layer_layout import layers_of
+    from shoestring.models.frozen import layers_of
 
     seen = {"in": [], "out": [], "first": None}
 

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from shoestring.errors import ParameterError
-from shoestring.models.layer_layout import layers_of
+from shoestring.models.frozen import layers_of
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.side_network import DROPOUTS, few_heads, narrowed, side_network

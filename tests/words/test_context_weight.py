@@ -47,31 +47,12 @@ def test_the_weight_is_kept_and_can_be_changed_after_loading(trained, tmp_path):
     assert (loaded.in_context(SENTENCE, AT) == code_by_definition(v, 2.0)).all()
 
 
-def test_training_does_not_depend_on_the_weight(texts, trained):
-    params = {**trained.get_params(), "context_weight": 3.0}
-    again = BinaryVectors(**params).fit(texts)
-    assert (again.activations_ == trained.activations_).all()
-
-
 @pytest.mark.parametrize("weight", [-1, np.nan, np.inf, "much", True])
 def test_a_weight_that_cannot_be_is_named(weight, trained, texts):
     with pytest.raises(ParameterError, match="'context_weight' parameter of BinaryVectors must be"):
         BinaryVectors(context_weight=weight).fit(texts)
     with pytest.raises(ParameterError, match="'context_weight'"):
         trained.with_active(3).set_params(context_weight=weight).in_context(SENTENCE, AT)
-
-
-def test_exported_neurons_have_the_same_codes_in_context(trained, tmp_path):
-    trained.export(tmp_path / "x.npz", "npz", activations=True)
-    active = trained.n_active
-    read = BinaryVectors.from_word2vec_format(
-        tmp_path / "x.npz", n_neurons=None, n_active=active, window=5
-    )
-    assert (read.in_context(SENTENCE, AT) == trained.in_context(SENTENCE, AT)).all()
-    other = BinaryVectors.from_word2vec_format(
-        tmp_path / "x.npz", n_neurons=None, n_active=active, window=5, context_weight=9.0
-    )
-    assert (other.in_context(SENTENCE, AT) == code_by_definition(trained, 9.0)).all()
 
 
 def test_centres_of_dense_vectors_have_the_weight_of_counts_and_neurons_that_of_the_paper():

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from shoestring.errors import (
     BudgetError,
     FormatError,
-    IntegrityError,
     ParameterError,
     ShoestringWarning,
     StorageError,
@@ -145,12 +144,6 @@ def test_a_vocabulary_smaller_than_asked_is_warned_of():
     assert corpus.words == ["a", "b"]
 
 
-def test_a_vocabulary_is_cut_to_the_most_frequent_words():
-    corpus = encode_corpus(ENGLISH, vocab_size=3, min_count=1)
-    assert corpus.words == ["the", "new", "york"]
-    assert corpus.counts.tolist() == [4, 3, 3]
-
-
 def test_words_of_too_many_documents_are_left_out():
     corpus = encode_corpus(["of a. of b", "of a", "of of", "c a"], min_count=1, max_share=0.5)
     assert corpus.words == ["b", "c"]
@@ -236,23 +229,6 @@ def test_a_corpus_without_a_folder_is_removed_with_its_last_reference():
     assert not folder.exists()
 
 
-def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
-    (tmp_path / "mine").write_text("keep")
-    with pytest.raises(ParameterError, match=r"'folder' .* must be a new or empty folder"):
-        encode_corpus(ENGLISH, tmp_path)
-    assert (tmp_path / "mine").read_text() == "keep"
-
-
-def test_a_corpus_is_replaced_by_another_or_stays(tmp_path):
-    encode_corpus(ENGLISH, tmp_path, min_count=1)
-    with pytest.raises(FormatError, match="no word"):
-        encode_corpus(["..."], tmp_path)
-    assert EncodedCorpus.open(tmp_path).n_documents == 3
-    encode_corpus(ENGLISH[:1], tmp_path, min_count=1)
-    assert EncodedCorpus.open(tmp_path).n_documents == 1
-    assert len(list(tmp_path.iterdir())) == 5
-
-
 def test_what_a_killed_encoding_left_behind_does_not_hinder(tmp_path):
     folder = tmp_path / "corpus"
     program = (
@@ -266,53 +242,6 @@ def test_what_a_killed_encoding_left_behind_does_not_hinder(tmp_path):
         EncodedCorpus.open(folder)
     assert encode_corpus(["one two"], folder, min_count=1).n_tokens == 2
     assert len(list(folder.iterdir())) == 5
-
-
-@pytest.mark.parametrize(
-    "name", ["ids-1.npy", "offsets-1.npy", "counts-1.npy", "vocabulary-1.json"]
-)
-@pytest.mark.parametrize("n_kept", [0, 60, -1])
-def test_a_file_that_was_cut_off_is_named(tmp_path, name, n_kept):
-    encode_corpus(ENGLISH * 20, tmp_path / "c")
-    file = tmp_path / "c" / name
-    file.write_bytes(file.read_bytes()[:n_kept])
-    with pytest.raises(IntegrityError, match=rf"{name} is damaged.*Encode the text again"):
-        EncodedCorpus.open(tmp_path / "c")
-
-
-def test_a_file_of_another_corpus_or_none_is_named(tmp_path):
-    encode_corpus(ENGLISH, tmp_path / "a", min_count=1)
-    encode_corpus(CHINESE, tmp_path / "b", min_count=1)
-    for name in ("ids-1.npy", "offsets-1.npy", "counts-1.npy", "vocabulary-1.json"):
-        (tmp_path / "a" / name).rename(tmp_path / "kept")
-        with pytest.raises(IntegrityError, match=rf"{name} is missing"):
-            EncodedCorpus.open(tmp_path / "a")
-        (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
-        with pytest.raises(IntegrityError, match=r"1\.\w+ is damaged: .* Encode the text"):
-            EncodedCorpus.open(tmp_path / "a")
-        (tmp_path / "kept").replace(tmp_path / "a" / name)
-    np.save(tmp_path / "a" / "ids-1.npy", np.arange(6))
-    with pytest.raises(IntegrityError, match=r"ids-1\.npy holds <i8 \(6,\) but must hold <i4"):
-        EncodedCorpus.open(tmp_path / "a")
-
-
-def test_a_config_that_is_not_ours_is_named(tmp_path):
-    with pytest.raises(StorageError, match=r"There is no corpus in .* Encode the text first"):
-        EncodedCorpus.open(tmp_path)
-    config = tmp_path / "config.json"
-    for text, error, message in (
-        ("{", IntegrityError, "is damaged"),
-        ("{}", FormatError, "not the config.json of an encoded corpus"),
-        ('{"format": "shoestring-corpus", "format_version": 9}', FormatError, "version 9; this"),
-        (
-            '{"format": "shoestring-corpus", "format_version": 2}',
-            IntegrityError,
-            "does not list ids",
-        ),
-    ):
-        config.write_text(text)
-        with pytest.raises(error, match=message):
-            EncodedCorpus.open(tmp_path)
 
 
 def test_a_window_longer_than_every_sentence_is_refused():

@@ -19,7 +19,6 @@ from shoestring.errors import (
 )
 from shoestring.jobs import Clock, RunFolder
 from shoestring.overlap.codes import overlap_counts, pack_codes, top_k_bits
-from shoestring.parallel import KernelPool
 from shoestring.words import counts_rule, ppmi, state
 from shoestring.words.corpus import encode_corpus
 from shoestring.words.counts_rule import CONTEXT_WEIGHT, train_on_counts
@@ -219,13 +218,6 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_of_other_texts_is_refused_and_stays(tmp_path, monkeypatch, forty_blocks):
-    interrupt(monkeypatch, tmp_path, 2)
-    with pytest.raises(ParameterError, match="was on other texts"):
-        resumed(tmp_path, two(seed=1))
-    assert resumed(tmp_path).tobytes() == train_on_counts(*two(), **SMALL).tobytes()
-
-
 @pytest.mark.parametrize("fault", ["cut off", "changed", "missing"])
 def test_a_damaged_state_is_an_integrity_error(tmp_path, monkeypatch, forty_blocks, fault):
     interrupt(monkeypatch, tmp_path, 2)
@@ -290,14 +282,6 @@ def test_a_fraction_goes_on_as_it_was_begun(tmp_path, monkeypatch, costs, forty_
     with pytest.warns(ShoestringWarning, match=r"0\.25 of the 400"):
         weights = resumed(tmp_path)  # without a limit
     assert weights.tobytes() == expected.tobytes()
-
-
-def test_the_probe_times_every_step():
-    ids = (np.random.default_rng(0).zipf(1.3, 100_000) % 2000).astype(np.int32)
-    pmi = PmiBlocks(ids, np.arange(0, 100_001, 20), 2000, radius=5)
-    sentences_s, rest_s = counts_rule._probe(pmi, np.bincount(ids), 100, 40, KernelPool())
-    assert 0 < sentences_s < 600
-    assert 0 < rest_s < 600
 
 
 def test_the_progress_bar_names_the_steps_and_ends_full(capsys):

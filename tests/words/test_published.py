@@ -9,7 +9,7 @@ import pytest
 from tests.words.two_topics import started, two_topics
 
 from shoestring import jobs
-from shoestring.errors import BudgetError, IntegrityError, ParameterError, ShoestringWarning
+from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder
 from shoestring.words import published, state
 from shoestring.words.bioword import BioWord, Neurons, initial_weights
@@ -141,28 +141,6 @@ def left_after(folder, monkeypatch, n_batches, **options):
         patched.setattr(PublishedTraining, "advance", stop)
         with pytest.raises(KeyboardInterrupt):
             resumed(folder, **options)
-
-
-def test_a_run_of_another_corpus_is_refused_and_stays(tmp_path, monkeypatch):
-    left_after(tmp_path, monkeypatch, 5)
-    with pytest.raises(ParameterError, match="was on other texts"):
-        resumed(tmp_path, corpus(seed=1))
-    assert batches_done(tmp_path) == 5
-
-
-@pytest.mark.parametrize("array", ["factors", "scales"])
-@pytest.mark.parametrize("fault", ["cut off", "changed", "missing"])
-def test_a_damaged_state_is_an_integrity_error(tmp_path, monkeypatch, array, fault):
-    left_after(tmp_path, monkeypatch, 5)
-    (path,) = (tmp_path / "v.run" / "weights").glob(f"{array}*")
-    whole = path.read_bytes()
-    path.unlink()
-    if fault == "cut off":
-        path.write_bytes(whole[:-9])
-    elif fault == "changed":
-        path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
-    with pytest.raises(IntegrityError, match="Remove the run folder and train again"):
-        resumed(tmp_path)
 
 
 # --- a time limit

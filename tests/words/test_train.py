@@ -6,7 +6,6 @@ import pytest
 
 from shoestring import BinaryVectors, jobs
 from shoestring.errors import BudgetError, ParameterError, ShoestringError
-from shoestring.jobs import RunFolder
 from shoestring.words import counts_rule, state
 from shoestring.words import train as train_module
 from shoestring.words.published import PublishedTraining
@@ -111,12 +110,3 @@ def test_time_that_an_interrupted_run_has_used_counts(tmp_path, texts, monkeypat
     (run / "run.json").write_text(json.dumps({**document, "used_s": 3600.0}))
     with pytest.warns(match="minutes were over"):
         vectors.fit(texts, checkpoint=tmp_path / "v", minutes=59)
-
-
-def test_two_trainings_do_not_share_a_run_folder(tmp_path, texts):
-    vectors = BinaryVectors(**SETTINGS)
-    with (
-        RunFolder.open(tmp_path / "v", {}, resume=False, what="training"),
-        pytest.raises(ParameterError, match="Another process is working on"),
-    ):
-        vectors.fit(texts, checkpoint=tmp_path / "v")

@@ -1,11 +1,9 @@
 """BinaryVectors: trained by either rule, asked, saved, made of dense vectors, in both idioms."""
 
-import json
 import shutil
 import subprocess
 import sys
 from itertools import islice, product
-from pathlib import Path
 from string import ascii_lowercase
 
 import numpy as np
@@ -13,20 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoestring import BinaryVectors, artifacts
+from shoestring import BinaryVectors
 from shoestring.errors import (
-    FormatError,
     IntegrityError,
     NotFittedError,
     ParameterError,
     ShapeError,
     ShoestringError,
     ShoestringWarning,
-    StorageError,
     UnknownWordError,
 )
-from shoestring.overlap import OverlapIndex
-from shoestring.overlap.codes import pack_codes, top_k_bits, unpack_codes
+from shoestring.overlap.codes import pack_codes, read_codes, top_k_bits
 from shoestring.words.pooling import text_weights, zipf_counts
 from shoestring.words.train import RULES
 
@@ -56,7 +51,8 @@ def test_neighbours_are_of_the_same_topic_in_both_languages(trained):
 def test_codes_have_exactly_k_active_bits_and_are_the_top_of_the_activations(trained):
     assert (np.unpackbits(trained.codes_, axis=1).sum(axis=1) == 6).all()
     targets = trained.activations_[len(trained) :]
-    assert (unpack_codes(trained.codes_, 32).bits.reshape(-1, 6) == top_k_bits(targets, 6)).all()
+    codes = read_codes(trained.codes_, 32, "a test")
+    assert (codes.bits.reshape(-1, 6) == top_k_bits(targets, 6)).all()
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -66,16 +62,6 @@ def test_the_same_seed_gives_the_same_bits(rule, texts):
     )
     assert one.codes_.tobytes() == two.codes_.tobytes() != other.codes_.tobytes()
     assert one.activations_.tobytes() == two.activations_.tobytes()
-
-
-def test_files_folders_lists_and_tokens_are_trained_on_alike(tmp_path, texts):
-    file = tmp_path / "corpus.txt"
-    file.write_text("\n".join(texts), encoding="utf-8")
-    sentences = [BinaryVectors(**SETTINGS).fit(texts).sentences(text)[0] for text in texts[:2]]
-    assert sentences[0] == texts[0].rstrip(".").split()
-    codes = [BinaryVectors(**SETTINGS).fit(source).codes_ for source in (texts, file, [file])]
-    assert (codes[0] == codes[1]).all()
-    assert (codes[0] == codes[2]).all()
 
 
 def test_segmented_chinese_and_a_lexicon_keep_words_whole(tmp_path):
@@ -119,15 +105,6 @@ def test_most_similar_equals_a_sort_of_all_and_leaves_the_word_out():
     )
     assert [word for word, _ in found] == order[:3]
     assert len(v.most_similar("bank", topn=100)) == 6
-
-
-def test_most_similar_equals_the_overlap_index(trained):
-    index = OverlapIndex(trained.n_neurons)
-    index.add(trained.codes_)
-    ids, _ = index.search(trained.codes_[:5], n=4)
-    for word, row in zip(trained.index_to_key, ids, strict=False):
-        others = [trained.index_to_key[i] for i in row if trained.index_to_key[i] != word]
-        assert [w for w, _ in trained.most_similar(word, topn=3)][:2] == others[:2]
 
 
 def test_several_words_stand_for_the_sum_of_their_activations():
@@ -330,38 +307,6 @@ def test_saved_vectors_come_back_the_same_and_memory_mapped(tmp_path, trained):
     assert (loaded.with_active(3).codes_ == trained.with_active(3).codes_).all()
 
 
-def test_saving_again_replaces_and_leaves_nothing_else(tmp_path):
-    v = neurons()
-    v.save(tmp_path / "v")
-    names = sorted(path.name for path in (tmp_path / "v").iterdir())
-    BinaryVectors.load(tmp_path / "v").with_active(2).save(tmp_path / "v")
-    again = sorted(path.name for path in (tmp_path / "v").iterdir())
-    assert len(again) == len(names)
-    assert BinaryVectors.load(tmp_path / "v")["bank"].sum() == 2
-
-
-def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
-    neurons().save(tmp_path / "v")
-    real = artifacts.pieces
-
-    def full(array):
-        if array.dtype == np.float32:
-            raise OSError(28, "No space left on device")
-        return real(array)
-
-    monkeypatch.setattr(artifacts, "pieces", full)
-    with pytest.raises(StorageError, match="No space left"):
-        neurons(n_active=2).save(tmp_path / "v")
-    assert BinaryVectors.load(tmp_path / "v")["bank"].sum() == 4
-    with pytest.raises(StorageError):
-        neurons().save(tmp_path / "new")
-    with pytest.raises(ParameterError, match="folder of saved word vectors"):
-        BinaryVectors.load(tmp_path / "new")
-    monkeypatch.undo()
-    neurons().save(tmp_path / "new")
-    assert len(BinaryVectors.load(tmp_path / "new")) == 7
-
-
 def test_without_activations_the_codes_are_there_and_the_rest_says_what_is_missing(tmp_path):
     v = neurons()
     v.save(tmp_path / "small", activations=False)
@@ -379,54 +324,12 @@ def test_without_activations_the_codes_are_there_and_the_rest_says_what_is_missi
             ask()
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path):
-    (tmp_path / "letters").mkdir()
-    (tmp_path / "letters" / "mine.txt").write_text("x")
-    with pytest.raises(ParameterError, match=r"It holds 'mine\.txt'"):
-        neurons().save(tmp_path / "letters")
-    with pytest.raises(ParameterError, match="shoestring words train"):
-        BinaryVectors.load(tmp_path / "letters")
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "config.json").write_text("{}")
-    for use in (neurons().save, BinaryVectors.load):
-        with pytest.raises(FormatError, match=r"not the config\.json of saved word vectors"):
-            use(tmp_path / "other")
-
-
-@pytest.mark.parametrize("name", ["codes", "activations", "counts", "vocabulary", "config"])
-@pytest.mark.parametrize("damage", ["truncated", "missing", "garbage"])
-def test_a_damaged_folder_is_one_sentence_with_the_file_and_the_remedy(tmp_path, name, damage):
-    neurons(counts=np.arange(7)).save(tmp_path / "v")
-    (path,) = (tmp_path / "v").glob(f"{name}*")
-    if damage == "missing":
-        path.unlink()
-    else:
-        content = path.read_bytes()
-        path.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"\xff" * 999)
-    if (name, damage) == ("config", "missing"):
-        with pytest.raises(ParameterError, match="Train some"):
-            BinaryVectors.load(tmp_path / "v")
-        return
-    with pytest.raises(IntegrityError) as failure:
-        BinaryVectors.load(tmp_path / "v")
-    assert path.name in str(failure.value)
-    assert "save or train the vectors again" in str(failure.value)
-
-
 def test_a_whole_file_of_other_vectors_is_found_out(tmp_path):
     neurons().save(tmp_path / "v")
     np.save(tmp_path / "v" / "codes-1.npy", neurons().codes_[:5])
     with pytest.raises(
         IntegrityError, match=r"codes-1\.npy holds .*\(5, 3\) but must hold .*\(7, 3\)"
     ):
-        BinaryVectors.load(tmp_path / "v")
-
-
-def test_a_folder_of_a_later_version_is_refused(tmp_path):
-    neurons().save(tmp_path / "v")
-    path = tmp_path / "v" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 99}))
-    with pytest.raises(FormatError, match="format version 99"):
         BinaryVectors.load(tmp_path / "v")
 
 
@@ -498,9 +401,7 @@ def test_dense_vectors_that_do_not_fit_are_refused(words, dense, options, error,
     ("texts", "changed", "says"),
     [
         ([], {}, "There are no texts to read"),
-        (["?!", " "], {}, "no word in the text|There are no texts"),
         (["one two three"] * 9, {}, "longest sentence, 3 tokens. Got 5"),
-        (["one two three four five"] * 9, {"min_count": 10}, "Got 10, but the most frequent"),
         (["one two three four five"], {"n_active": 33}, r"must be an int in \[1, 32\]. Got 33"),
         (["one two three four five"], {"n_active": 0}, r"must be an int in \[1, 32\]. Got 0"),
         (["one two three four five"], {"n_neurons": 0}, "int in \\[1, 1048576\\]. Got 0"),
@@ -511,27 +412,6 @@ def test_dense_vectors_that_do_not_fit_are_refused(words, dense, options, error,
 def test_bad_input_is_one_sentence(rule, texts, changed, says):
     with pytest.raises(ShoestringError, match=says):
         BinaryVectors(**(SETTINGS | {"rule": rule} | changed)).fit(texts)
-
-
-def test_an_unknown_rule_is_refused_before_any_text_is_read():
-    with pytest.raises(ParameterError, match="one of counts, published"):
-        BinaryVectors(rule="oja").fit(iter(()))
-
-
-def test_a_vocabulary_smaller_than_asked_is_told_and_trained(texts):
-    with pytest.warns(ShoestringWarning, match="32 words, not the 500 asked for"):
-        vectors = BinaryVectors(vocab_size=500, **SETTINGS).fit(texts)
-    assert len(vectors) == 32
-    assert len(BinaryVectors(vocab_size=9, **(SETTINGS | {"n_neurons": 9})).fit(texts)) == 9
-
-
-def test_a_file_that_is_not_text_is_named_with_line_and_column(tmp_path):
-    path = tmp_path / "noise.txt"
-    path.write_bytes(b"fine\n\xff\xfe\x00\x01")
-    with pytest.raises(FormatError, match=r"noise\.txt"):
-        BinaryVectors(**SETTINGS).fit(path)
-    with pytest.raises(StorageError, match="no file"):
-        BinaryVectors(**SETTINGS).fit(Path(tmp_path / "none.txt"))
 
 
 def test_the_learning_rate_is_that_of_the_published_rule(texts):
@@ -545,13 +425,6 @@ def test_the_learning_rate_is_that_of_the_published_rule(texts):
     assert 5 < moved[1] / moved[0] < 11  # each step is bounded by the rate
     with pytest.raises(ParameterError, match=r"learning_rate.*positive.*Got 0"):
         BinaryVectors(learning_rate=0, **SETTINGS).fit(["never read"])
-
-
-def test_the_most_frequent_words_can_be_skipped(texts):
-    everything = BinaryVectors(**SETTINGS).fit(texts).index_to_key
-    rest = BinaryVectors(skip_top=2, **SETTINGS).fit(texts)
-    assert rest.index_to_key == everything[2:]
-    assert everything[0] not in rest
 
 
 def test_temporary_files_of_training_are_gone(tmp_path, texts, monkeypatch):

@@ -1,6 +1,5 @@
 """``shoestring words``: what it prints, where, and the one sentence that bad input gets."""
 
-import gzip
 import json
 import os
 import signal
@@ -17,7 +16,7 @@ from shoestring import BinaryVectors, jobs
 from shoestring.words import counts_rule, state
 from shoestring.words import train as train_module
 from shoestring.words.published import PublishedTraining
-from shoestring.words.word2vec_io import WordVectors, read_vectors, write_vectors
+from shoestring.words.word2vec_io import read_vectors
 
 from .conftest import SETTINGS
 
@@ -218,18 +217,10 @@ def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
     ("content", "options", "says"),
     [
         (b"", (), "no word"),
-        (b"one two three\n" * 9, (), "longest sentence, 3 tokens. Got 5"),
         (b"a b c d e f\n", ("--active", 33), "must be an int in [1, 32]. Got 33"),
-        (b"a b c d e f\n", ("--neurons", 0), "must be an int in [1, 1048576]. Got 0"),
         (b"a b c d e f\n", ("--seed", -1), "must be an int in [0, "),
-        (
-            b"a b c d e f\n",
-            ("--minutes", 0),
-            "'minutes' parameter of a run must be a number",
-        ),
+        (b"a b c d e f\n", ("--minutes", 0), "'minutes' parameter of a run must be a number"),
         (b"a b c d e f\n", ("--minutes", 1e-6), "minutes"),
-        (b"a b c d e f\n", ("--max-share", 0), "'max_share' parameter of encode_corpus"),
-        (b" \n\n... !!\n", (), "no word"),
         (b"a b c d e f\n", ("--min-count", 9), "the most frequent word, 'a', occurs 1 times"),
         (b"a b c d e f\n", ("--rule", "oja"), "one of counts, published. Got 'oja'"),
         (b"a b c d e f\n", ("--learning-rate", "0"), "a positive float. Got 0.0"),
@@ -244,31 +235,6 @@ def test_train_refuses_bad_input_with_one_sentence(run, tmp_path, content, optio
     path.write_bytes(content)
     fails(run("train", path, "--out", tmp_path / "v", *SMALL, *options), says)
     assert [p.name for p in tmp_path.iterdir()] == ["corpus.txt"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        (
-            "x.txt.gz",
-            gzip.compress(b"a b c d e f\n" * 99)[:-20],
-            "x.txt.gz: the gzip data is damaged",
-        ),
-        (
-            "x.jsonl",
-            b'{"body": "a b c d e f"}\n',
-            "x.jsonl:1: no column 'text'. Name",
-        ),
-        ("x.jsonl", b'{"text": "a b c d e f"\n', "x.jsonl:1:1: broken JSON"),
-        ("x.zip", b"PK\x03\x04junk", "x.zip: the zip is damaged"),
-        ("x.parquet", b"PAR1junk", "x.parquet: damaged or no parquet"),
-        ("x.txt", "a b c d e f\n".encode("utf-16"), "x.txt:1:1: not UTF-8 (it starts like UTF-16)"),
-    ],
-)
-def test_a_file_that_is_not_what_it_says_is_named(run, tmp_path, name, content, says):
-    (tmp_path / name).write_bytes(content)
-    fails(run("train", tmp_path / name, "--out", tmp_path / "v", *SMALL), says)
-    assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="reads a pipe")
@@ -304,24 +270,11 @@ def test_who_asks_for_a_number_is_told_which_word_it_is(run, tmp_path):
     assert "note" not in run("neighbours", tmp_path / "v", "<num>")[2]
 
 
-def test_a_folder_that_cannot_be_made_is_named(run, corpus):
-    fails(run("train", corpus, "--out", corpus / "v", *SMALL), "v.run cannot be made")
-    assert corpus.read_text(encoding="utf-8")
-
-
 def test_train_refuses_a_folder_of_other_files_before_it_starts(run, corpus, tmp_path):
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "mine.txt").write_text("x")
     fails(run("train", corpus, "--out", tmp_path / "v", *SMALL), "It holds 'mine.txt'")
     fails(run("train", tmp_path / "none.txt", "--out", tmp_path / "w"), "There is no file")
-
-
-def test_a_vocabulary_smaller_than_asked_is_a_note(run, corpus, tmp_path):
-    asked = ("train", corpus, "--out", tmp_path / "v", *SMALL, "--json")
-    code, out, err = run(*asked, "--vocab", 500)
-    assert (code, json.loads(out)["words"]) == (0, 32)
-    assert "note: The vocabulary has 32 words, not the 500 asked for" in err
-    assert "note:" not in run(*asked)[2]
 
 
 def test_unknown_words_and_folders_are_one_sentence(run, folder, tmp_path):
@@ -341,37 +294,13 @@ def test_damaged_vectors_are_one_sentence(run, folder, tmp_path):
     (codes,) = (tmp_path / "v").glob("codes*")
     codes.write_bytes(codes.read_bytes()[:-9])
     fails(run("neighbours", tmp_path / "v", "cat"), codes.name, "is damaged", "train the vectors")
-    write_vectors(tmp_path / "v.txt", WordVectors(["a", "b"], np.ones((2, 3), np.float32) / 3))
-    cut = (tmp_path / "v.txt").read_bytes()[:-12]
-    (tmp_path / "v.txt").write_bytes(cut)
-    pairs = tmp_path / "pairs.txt"
-    pairs.write_text("a\tb\t1\n")
-    fails(run("eval", tmp_path / "v.txt", pairs), "v.txt:3: a vector of 2 numbers")
+    (tmp_path / "v.txt").write_text("2 3\na 1 2 3\nb 1 2\n")
+    (tmp_path / "pairs.txt").write_text("a\tb\t1\n")
+    fails(run("eval", tmp_path / "v.txt", tmp_path / "pairs.txt"), "v.txt:3: a vector of 2 numbers")
     fails(run("binarise", tmp_path / "v.txt", "--out", tmp_path / "w"), "v.txt:3")
-
-
-@pytest.mark.parametrize("format", ["word2vec", "word2vec-binary", "npz"])
-def test_a_vector_file_that_is_cut_off_anywhere_is_one_sentence(run, folder, tmp_path, format):
-    v, pairs = BinaryVectors.load(folder), tmp_path / "pairs.txt"
-    pairs.write_text("cat\tdog\t1\n")
-    v.export(tmp_path / "whole", format, activations=True)
-    whole = (tmp_path / "whole").read_bytes()
-    for n_bytes in (0, 3, len(whole) // 3, len(whole) - 40):
-        (tmp_path / "cut").write_bytes(whole[:n_bytes])
-        fails(run("eval", tmp_path / "cut", pairs), "cut:" if n_bytes else "empty")
-    (tmp_path / "cut").write_bytes(whole[:-2])
-    done = run("eval", tmp_path / "cut", pairs)
-    if format == "word2vec":  # shorter, a number is still a number
-        assert "note: " in done[2]
-        assert "the last line has no end, so its last number may be cut off" in done[2]
-    else:
-        fails(done, "cut: ")
 
 
 def test_eval_refuses_what_it_cannot_score(run, folder, tmp_path):
     fails(run("eval", folder), "name a file of judgements")
     fails(run("eval", folder, tmp_path / "none"), "There is no file")
-    pairs = tmp_path / "pairs.txt"
-    pairs.write_text("cat\tdog\t9\ncat dog\n")
-    fails(run("eval", folder, pairs), "pairs.txt:2: a judgement must be")
-    fails(run("eval", folder, pairs, "--active", "a"), "whole numbers separated")
+    fails(run("eval", folder, tmp_path / "none", "--active", "a"), "whole numbers separated")

@@ -15,7 +15,8 @@ cancels, and with ddof 1 is wrong by I / N, which C^-1 makes large where classes
 
 Shrinkage a: S becomes (1 - a) S + a (tr S / D) I.
 
-Not covered: a covariance for each class (quadratic discriminants).
+Not covered: a covariance for each class (quadratic discriminants); Ledoit & Wolf's shrinkage, which
+needs fourth moments of the samples.
 
 Letters: N samples, C classes, D features, R the rank.
 """
@@ -145,21 +146,20 @@ def shrunk(covariance: Doubles, shrinkage: float) -> Doubles:
     return result
 
 
-def layer_of(moments: Moments, metric: Metric, priors: Doubles) -> Layer:
-    """The layer of normal classes with one covariance.
+def oas(moments: Moments) -> float:
+    """Oracle approximating shrinkage, in [0, 1], of the residuals x - m_c of all classes together.
 
-    Parameters
-    ----------
-    moments : Moments
-    metric : Metric
-        Of the covariance, shrunk or not.
-    priors : float64 array (C,)
-        Positive; they are divided by their sum.
-
-    Notes
-    -----
-    Cost: C D^2 multiplications beside D^3 / 3 of the metric. No inverse is formed.
+    Chen, Wiesel, Eldar & Hero 2010, eq. 23, in scikit-learn's form.
     """
+    covariance = moments.covariance()
+    d, n = len(covariance), moments.total
+    mean_square, mu = float((covariance**2).mean()), float(np.trace(covariance)) / d
+    above, below = mean_square + mu**2, (n + 1) * (mean_square - mu**2 / d)
+    return 1.0 if below == 0 else float(min(above / below, 1.0))
+
+
+def layer_of(moments: Moments, metric: Metric, priors: Doubles) -> Layer:
+    """The layer of normal classes with one covariance, of positive priors (C,); C D^2."""
     near = metric.solve(moments.means)
     at_origin = np.log(priors / priors.sum()) - (near * moments.means).sum(axis=1) / 2
     return Layer(near, at_origin, moments.shift, metric.solve(moments.shift[None])[0])

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.classify.expansion import KINDS
 from shoestring.classify.moments import Doubles
-from shoestring.classify.shrinkage import RULES
 from shoestring.errors import NotFittedError, ParameterError, ShapeError
 
 _OWNER = "AnalyticSoftmax"
@@ -26,7 +25,7 @@ class UnfittedError(NotFittedError, sklearn.exceptions.NotFittedError):  # type:
 def settings(params: dict[str, Any]) -> None:
     """Check the value of each parameter."""
     shrinkage, temperature, n_jobs = (params[n] for n in ("shrinkage", "temperature", "n_jobs"))
-    rules, kinds = ("auto", *RULES), (None, "auto", *KINDS)
+    rules, kinds = ("auto", "oas"), (None, "auto", *KINDS)
     named = isinstance(shrinkage, str) and shrinkage in rules
     if not (shrinkage is None or named or (_is_real(shrinkage) and 0 <= shrinkage <= 1)):
         raise _wrong("shrinkage", shrinkage, f"one of {rules}, None or a float in [0, 1]")
@@ -80,15 +79,7 @@ def too_large() -> ParameterError:
 
 
 def labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
-    """Labels as an array of str, int or bool (N,).
-
-    Raises
-    ------
-    ParameterError
-        If they are of mixed types, continuous, or None.
-    ShapeError
-        If there are not as many as samples.
-    """
+    """Labels as an array of str, int or bool (N,)."""
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import column_or_1d
 
@@ -116,8 +107,7 @@ def labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
             f"There are {n_samples} samples and {len(array)} labels; there must be a label for "
             "each sample."
         )
-    checked: NDArray[Any] = array
-    return checked
+    return np.asarray(array)
 
 
 def same_type(known: NDArray[Any], new: NDArray[Any]) -> None:

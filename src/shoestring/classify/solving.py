@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from shoestring.classify.analytic import Layer, Metric, layer_of, shrunk
+from shoestring.classify.analytic import Layer, Metric, layer_of, oas, shrunk
 from shoestring.classify.calibration import Calibration, calibrated, log_losses, temperature_of
 from shoestring.classify.leave_one_out import LeftOut, left_out
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.classify.sample import Sample
-from shoestring.classify.shrinkage import RULES
 from shoestring.parallel import one_blas_thread
 
 GRID = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)  # of shrinkage
@@ -60,16 +59,7 @@ def sizes_to_try(n_given: int, moments: Moments) -> tuple[int, ...]:
 
 
 def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
-    """Choose what the options leave open, and solve.
-
-    Parameters
-    ----------
-    moments : Moments
-        Of all samples, in all features.
-    sample : Sample
-        The kept samples, expanded to as many features; may be empty.
-    options : SolveOptions
-    """
+    """Choose what the options leave open, and solve; the kept samples are expanded already."""
     sample = not_alone(moments, sample)
     sample = replace(sample, X=sample.X - moments.shift)
     if not len(sample):
@@ -165,9 +155,7 @@ def _shrinkages(moments: Moments, shrinkage: float | str, n_kept: int) -> tuple[
     """Shrinkages to try."""
     if not isinstance(shrinkage, str):
         return (float(shrinkage),)
-    if shrinkage != "auto":
-        return (RULES[shrinkage](moments),)
+    if shrinkage == "oas" or not n_kept:
+        return (oas(moments),)
     n_free = moments.sizes.sum() - (moments.sizes > 0).sum()
-    if not n_kept:
-        return (RULES["oas"](moments),)
     return GRID if n_free > 1.2 * moments.n_features else (LEAST, *GRID[1:])

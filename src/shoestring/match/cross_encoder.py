@@ -184,15 +184,7 @@ class FastCrossEncoder(Timed):
 
 
 def why_not_fast(folder: Path, config: Mapping[str, Any]) -> str:
-    """Say why :class:`FastCrossEncoder` cannot run a folder, or nothing if it can.
-
-    Parameters
-    ----------
-    folder : Path
-        A model.
-    config : mapping
-        Its config.json.
-    """
+    """Why :class:`FastCrossEncoder` cannot run a folder with this config; "" if it can."""
     missing = [f for f in ("model.safetensors", "tokenizer.json") if not (folder / f).is_file()]
     n_labels = len(config.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"})
     if "BertForSequenceClassification" not in (config.get("architectures") or []):

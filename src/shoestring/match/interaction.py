@@ -77,13 +77,12 @@ class TokenInteraction(Timed):
             raise ParameterError.of("max_length", "TokenInteraction", want, max_length)
         digest = weights_digest(transformer_folder(folder))
         self.weighting = None if weighting is None else _weighting_for(digest, folder, weighting)
-        adapter = None if self.weighting is None else self.weighting.adapter
+        adapter = self.weighting.adapter if self.weighting else None
         self.encoder = TokenEncoder(folder, max_length, adapter)
         self.folder, self.n_dims = self.encoder.folder, self.encoder.n_dims
         self.max_length = self.encoder.max_length
-        self.name = f"token-interaction:{digest}:{self.max_length}"
-        if self.weighting is not None:
-            self.name += f":{self.weighting.digest}"
+        weights = f":{self.weighting.digest}" if self.weighting else ""
+        self.name = f"token-interaction:{digest}:{self.max_length}{weights}"
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> FloatMatrix:
         """Score B pairs (query, text): (B,) float32 in [-1, 1], higher is more alike.
@@ -148,19 +147,9 @@ def _weighting_for(digest: str, folder: str | Path | None, weighting: str | Path
 def interaction_scores(
     query_tokens: Sequence[FloatMatrix], text_tokens: FloatMatrix
 ) -> FloatMatrix:
-    """Score one text against several queries.
+    """Score one text's unit token vectors (T, D) against those of each query.
 
-    Parameters
-    ----------
-    query_tokens : sequence of ndarray (n_q, D)
-        Unit token vectors of each query.
-    text_tokens : ndarray (T, D)
-        Unit token vectors of the text.
-
-    Returns
-    -------
-    ndarray of shape (len(query_tokens),), float32
-        0 where query or text has no tokens.
+    (len(query_tokens),) float32; 0 where query or text has no tokens.
 
     Examples
     --------

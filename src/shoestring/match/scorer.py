@@ -11,7 +11,6 @@ Not covered: asynchronous scorers; retries and rate limits of a paid API (the fu
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.artifacts import digest
 from shoestring.errors import ParameterError, ScorerError
 from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
 from shoestring.models.throughput import Timed
@@ -29,18 +29,7 @@ Pair = tuple[str, str]
 
 
 class FunctionScorer(Timed):
-    """A function as a pair scorer; made by :func:`score_with`.
-
-    Parameters
-    ----------
-    fn : callable
-        ``fn(pairs) -> scores``, or ``fn(query, text) -> score`` where ``single`` is True.
-    name : str
-        The scorer's name.
-    batch_size : int
-        Maximum number of pairs in one call of ``fn``.
-    single : bool
-    """
+    """A function as a pair scorer; made by :func:`score_with`."""
 
     def __init__(self, fn: Callable[..., Any], name: str, batch_size: int, single: bool) -> None:
         self.fn, self.name, self.batch_size, self.single = fn, name, batch_size, single
@@ -147,7 +136,8 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
     for each pair, in their order.
     """
     pairs = list(pairs)
-    return _checked(scorer.predict, pairs, _short_name(scorer)) if pairs else np.empty(0)
+    name = _own_name(scorer) or type(scorer).__name__
+    return _checked(scorer.predict, pairs, name) if pairs else np.empty(0)
 
 
 def scorer_name(scorer: PairScorer) -> str:
@@ -169,10 +159,9 @@ def scorer_name(scorer: PairScorer) -> str:
     -----
     Cost: the digest reads the weights once, about a second per gigabyte.
     """
-    name = getattr(scorer, "name", None)
-    if isinstance(name, str) and name:
+    if name := _own_name(scorer):
         return name
-    if _is_cross_encoder(scorer):
+    if any(kind.__name__ == "CrossEncoder" for kind in type(scorer).__mro__):
         return _cross_encoder_name(scorer)
     return f"class:{type(scorer).__module__}.{type(scorer).__qualname__}"
 
@@ -236,8 +225,12 @@ def _load_folder(folder: Path) -> PairScorer:
 
     config = read_model_config(folder)
     if config.get("format") == LADDER.format:
-        if is_weighting(config):
-            return _weighted(folder, config)
+        if is_weighting(config):  # as what it is, without torch where the model allows
+            from shoestring.match.interaction import TokenInteraction
+
+            backbone, length = config.get("backbone", MINILM), config["ladder"].get("max_length")
+            model = None if backbone == MINILM else folder / str(backbone)  # it may be inside
+            return TokenInteraction(model, length or 96, weighting=folder)
         from shoestring.tune import LadderScorer
 
         return LadderScorer(folder)
@@ -251,15 +244,6 @@ def _load_folder(folder: Path) -> PairScorer:
     if why_not_fast(folder, config) or gpu_is_there():
         return CrossEncoderScorer(folder)
     return FastCrossEncoder(folder)
-
-
-def _weighted(folder: Path, config: dict[str, Any]) -> PairScorer:
-    """A late ladder's head as what it is, without torch where the model allows."""
-    from shoestring.match.interaction import TokenInteraction
-
-    backbone, length = config.get("backbone", MINILM), config["ladder"].get("max_length", 96)
-    model = None if backbone == MINILM else folder / str(backbone)  # it may be inside
-    return TokenInteraction(model, length, weighting=folder)
 
 
 def _checked(
@@ -276,8 +260,7 @@ def _checked(
     scores = _as_numbers(answer, name)
     if scores.ndim == 2 and scores.shape[1] == 1:
         scores = scores[:, 0]
-    _check_shape(scores, len(pairs), name)
-    _check_finite(scores, pairs, name)
+    _check(scores, pairs, name)
     return scores
 
 
@@ -296,7 +279,9 @@ def _as_numbers(answer: Any, name: str) -> NDArray[np.float64]:
         ) from None
 
 
-def _check_shape(scores: NDArray[np.float64], n_pairs: int, name: str) -> None:
+def _check(scores: NDArray[np.float64], pairs: list[Pair], name: str) -> None:
+    """One finite number for each pair."""
+    n_pairs = len(pairs)
     if scores.ndim != 1:
         raise ScorerError(
             f"The scorer {name} answered an array of shape {scores.shape} for {n_pairs} pairs; it "
@@ -309,14 +294,11 @@ def _check_shape(scores: NDArray[np.float64], n_pairs: int, name: str) -> None:
             f"The scorer {name} answered {len(scores)} scores for {n_pairs} pairs; it must answer "
             "one for each pair, in their order."
         )
-
-
-def _check_finite(scores: NDArray[np.float64], pairs: list[Pair], name: str) -> None:
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
         query, text = pairs[bad[0]]
         raise ScorerError(
-            f"The scorer {name} answered {scores[bad[0]]} for {len(bad)} of {len(pairs)} pairs, "
+            f"The scorer {name} answered {scores[bad[0]]} for {len(bad)} of {n_pairs} pairs, "
             f"first for ({_excerpt(query)}, {_excerpt(text)}); a score must be a finite number."
         )
 
@@ -337,26 +319,19 @@ def _function_name(fn: Callable[..., Any]) -> str:
     body = repr(
         (code.co_code, [c for c in code.co_consts if not hasattr(c, "co_code")], code.co_names)
     )
-    digest = hashlib.blake2b(body.encode(), digest_size=6).hexdigest()
-    return f"function:{module}.{qualname}:{digest}"
-
-
-def _is_cross_encoder(scorer: object) -> bool:
-    return any(kind.__name__ == "CrossEncoder" for kind in type(scorer).__mro__)
+    return f"function:{module}.{qualname}:{digest(body)[:12]}"
 
 
 def _cross_encoder_name(model: Any) -> str:
     """Model, digest of weights, length and activation of a loaded ``CrossEncoder``."""
-    digest = hashlib.blake2b(digest_size=6)
-    for key, tensor in sorted(model.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    from shoestring.models.frozen import digest_of
+
     path = Path(str(getattr(model.config, "_name_or_path", "") or "model")).name
     length = getattr(model, "max_seq_length", None) or getattr(model, "max_length", None)
     activation = type(model.activation_fn).__name__
-    return f"cross-encoder:{path}:{digest.hexdigest()}:{length}:{activation}"
+    return f"cross-encoder:{path}:{digest_of(model.state_dict())}:{length}:{activation}"
 
 
-def _short_name(scorer: PairScorer) -> str:
+def _own_name(scorer: PairScorer) -> str:
     name = getattr(scorer, "name", None)
-    return name if isinstance(name, str) and name else type(scorer).__name__
+    return name if isinstance(name, str) else ""

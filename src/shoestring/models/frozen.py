@@ -17,11 +17,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shoestring.errors import ParameterError, ShoestringError
 from shoestring.models.adapter import Adapter
-from shoestring.models.backbone import load_backbone, load_tokenizer, own_length
+from shoestring.models.backbone import (
+    load_backbone,
+    load_tokenizer,
+    own_length,
+    transformer_folder,
+)
 from shoestring.models.model_files import weights_digest
 
 MINILM = ("minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
@@ -54,14 +59,14 @@ def content_of(mask: Tensor, special: Tensor | None) -> Tensor:
 
 
 class FrozenBackbone:
-    """A backbone with its tokenizer.
+    """A backbone with its tokenizer; made by :meth:`load`.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Of any encoder or decoder; its heads are not used. One that was given is copied.
+        Of any encoder or decoder; its heads are not used.
     folder : Path or None
-        Its folder; None for a model that was given, which has no tokenizer.
+        None for a model that was given, which has no tokenizer.
     dtype : {"auto", "float32", "bfloat16"}
         To compute in. "auto": bfloat16 where the machine multiplies it.
     adapter : Adapter, optional
@@ -69,13 +74,18 @@ class FrozenBackbone:
     """
 
     def __init__(
-        self, model: Any, folder: Path | None = None, dtype: str = "auto",
+        self,
+        model: Any,
+        folder: Path | None = None,
+        dtype: str = "auto",
         adapter: Adapter | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if dtype not in DTYPES:
             raise ParameterError.of("dtype", "Ladder.from_backbone", f"one of {DTYPES}", dtype)
-        base = getattr(model, "base_model", model)
-        self.dtype = _best_dtype() if dtype == "auto" else getattr(torch, dtype)
+        base = base_of(model)
+        if dtype == "auto":
+            dtype = "bfloat16" if multiplies_bfloat16() else "float32"
+        self.dtype = getattr(torch, dtype)
         self.model = base.eval().requires_grad_(False).to(self.dtype)
         self.folder, self.adapter = folder, adapter
         self.config = base.config
@@ -94,14 +104,9 @@ class FrozenBackbone:
     def load(
         cls, backbone: Any = None, dtype: str = "auto", adapter: Adapter | None = None
     ) -> FrozenBackbone:
-        """Load by name or folder ("minilm" by default), or take a model as it is.
+        """Load by name or folder ("minilm" by default), or copy a model; an adapter is added.
 
-        An adapter is added to its weights.
-
-        Raises
-        ------
-        MissingExtraError, StorageError, FormatError
-            As :func:`~shoestring.models.backbone.load_backbone`.
+        The errors of :func:`~shoestring.models.backbone.load_backbone`.
         """
         if isinstance(backbone, FrozenBackbone):
             if adapter is None:
@@ -113,12 +118,11 @@ class FrozenBackbone:
                 raise ParameterError.of("backbone", "Ladder", want, type(backbone).__name__)
             model = copy.deepcopy(backbone)
             if adapter is not None:
-                adapter.add_to_model(getattr(model, "base_model", model))
+                adapter.add_to_model(base_of(model))
             return cls(model, None, dtype, adapter)
-        if backbone is None or str(backbone) in MINILM:
+        if str(backbone) in MINILM:
             backbone = None
-        loaded = load_backbone(backbone, adapter)
-        return cls(loaded.model, loaded.folder, dtype, adapter)
+        return cls(load_backbone(backbone, adapter), transformer_folder(backbone), dtype, adapter)
 
     @cached_property
     def is_causal(self) -> bool:
@@ -177,25 +181,17 @@ class FrozenBackbone:
     ) -> Tensor:
         """The embedding and the outputs of some layers (K, B, T, D), in its own dtype.
 
-        Parameters
-        ----------
-        ids, mask : int64 tensors (B, T)
-        layers : sequence of int
-            From 0, ascending.
-        segments : int64 tensor (B, T), optional
-            Which of two texts a token is of, for models that know segments.
-
-        Raises
-        ------
-        ParameterError
-            If the model does not give the outputs of its layers, or sees padding.
+        ids, mask, segments: int64 (B, T), the last for models that know which of two texts a token
+        is of; layers: from 0, ascending. ParameterError if the model does not give the outputs of
+        its layers, or sees padding.
         """
         more: dict[str, Any] = {}
         if segments is not None and self.knows_segments:
             more["token_type_ids"] = segments
         if "use_cache" in self._takes:
             more["use_cache"] = False
-        if self._is_two or not {"input_ids", "attention_mask"} <= self._takes:
+        is_two = getattr(self.config, "is_encoder_decoder", False)
+        if is_two or not {"input_ids", "attention_mask"} <= self._takes:
             raise self._unfit()
         order = left_first(mask)
         if order is not None:
@@ -210,10 +206,6 @@ class FrozenBackbone:
         stacked = torch.stack([states[0], *(states[i + 1] for i in layers)])
         return stacked if order is None else moved(stacked, order.argsort(1))
 
-    @property
-    def _is_two(self) -> bool:
-        return bool(getattr(self.config, "is_encoder_decoder", False))
-
     @contextmanager
     def narrowing(self) -> Iterator[None]:
         """Around making or running a narrow copy: a family that has none is a ParameterError."""
@@ -225,10 +217,9 @@ class FrozenBackbone:
             raise self._unfit("can be made narrow") from error
 
     def _unfit(self, more: str = "gives the outputs of all its layers") -> ParameterError:
-        return ParameterError.of(
-            "backbone", "Ladder", f"a model that takes an attention mask and {more}",
-            type(self.model).__name__, "Encoders and decoders of transformers do.",
-        )  # fmt: skip
+        want, got = f"a model that takes an attention mask and {more}", type(self.model).__name__
+        hint = "Encoders and decoders of transformers do."
+        return ParameterError.of("backbone", "Ladder", want, got, hint)
 
     def to(self, device: Any) -> None:
         """Move the weights."""
@@ -238,6 +229,31 @@ class FrozenBackbone:
     def device(self) -> Any:
         """Where the weights are."""
         return next(self.model.parameters()).device
+
+
+def base_of(model: Any) -> Any:
+    """The Transformer without its head."""
+    return getattr(model, "base_model", model)
+
+
+def layers_of(model: Any) -> nn.ModuleList:
+    """The layers of a Transformer of transformers.
+
+    ParameterError if no list of modules, or more than one, is as long as the configuration says.
+    """
+    n = model.config.num_hidden_layers
+    lists = [m for m in base_of(model).modules() if isinstance(m, nn.ModuleList) and len(m) == n]
+    alike = [found for found in lists if len({type(layer) for layer in found}) == 1]
+    outer = [found for found in alike if not any(_is_inside(found, other) for other in alike)]
+    if len(outer) != 1:
+        want, got = f"a Transformer with one list of its {n} layers", type(model).__name__
+        hint = "Encoders and decoders of transformers have one."
+        raise ParameterError.of("backbone", "Ladder", want, got, hint)
+    return outer[0]
+
+
+def _is_inside(inner: nn.ModuleList, outer: nn.ModuleList) -> bool:
+    return outer is not inner and any(inner is module for module in outer.modules())
 
 
 def left_first(mask: Tensor) -> Tensor | None:
@@ -254,9 +270,13 @@ def moved(states: Tensor, order: Tensor) -> Tensor:
 
 
 def read_with_gradients(
-    model: Any, knows_segments: bool, ids: Tensor, mask: Tensor, special: Tensor | None,
+    model: Any,
+    knows_segments: bool,
+    ids: Tensor,
+    mask: Tensor,
+    special: Tensor | None,
     segments: Tensor | None,
-) -> BackboneOutputs:  # fmt: skip
+) -> BackboneOutputs:
     """The last layer of a model that is trained or differentiated, as outputs with K = 1."""
     more = {} if segments is None or not knows_segments else {"token_type_ids": segments}
     states = model(input_ids=ids, attention_mask=mask, **more).last_hidden_state
@@ -285,10 +305,6 @@ def multiplies_bfloat16() -> bool:
         return bool(torch.cuda.is_bf16_supported())
     there = torch.backends.mkldnn.is_available()
     return bool(there and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _best_dtype() -> Any:
-    return torch.bfloat16 if multiplies_bfloat16() else torch.float32
 
 
 def digest_of(state: Mapping[str, Tensor], more: str = "") -> str:

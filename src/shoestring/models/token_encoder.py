@@ -82,27 +82,15 @@ class TokenEncoder:
             self.n_dims: int = config["hidden_size"]
             self._forward = _packed(self.folder, config, adapter)
         else:
-            backbone = load_backbone(self.folder, adapter)
-            self.n_dims = backbone.n_dims
-            model = backbone.model.half() if gpu_is_there() else backbone.model
+            model = load_backbone(self.folder, adapter)
+            self.n_dims = int(model.config.hidden_size)
+            model = model.half() if gpu_is_there() else model
             self._forward = partial(_torch_forward, model)
 
     def hidden(self, texts: Sequence[str]) -> Iterator[tuple[int, FloatMatrix, NDArray[np.bool_]]]:
-        """Run texts through the model, in an order of its own.
+        """Run texts, cut at ``max_length`` tokens, through the model, in an order of its own.
 
-        Parameters
-        ----------
-        texts : sequence of str
-            Cut at ``max_length`` tokens.
-
-        Yields
-        ------
-        row : int
-            The text's index; every text comes once.
-        states : ndarray of float32 (T, D)
-            The last layer.
-        special : ndarray of bool (T,)
-            Where the special tokens are.
+        Yields each text's index, its last layer (T, D) and where the special tokens are (T,).
         """
         n_tokens = TOKENS_PER_BATCH if self.packed else TORCH_BATCH_TOKENS
         for start in range(0, len(texts), TEXTS_PER_BLOCK):

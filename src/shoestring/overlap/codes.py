@@ -49,20 +49,11 @@ _ROWS_AT_A_TIME, _BITS_AT_A_TIME = 1 << 14, 1 << 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Codes:
-    """N checked codes: ``bits[starts[i] : starts[i + 1]]`` are the active bits of code i.
+    """N checked codes: ``bits[starts[i] : starts[i + 1]]`` are the active bits of code i."""
 
-    Parameters
-    ----------
-    starts : int64 array (N + 1,)
-    bits : uint16 or uint32 array
-        Distinct within a code, in no particular order.
-    n_bits : int
-        Width of a code.
-    """
-
-    starts: IntArray
-    bits: Bits
-    n_bits: int
+    starts: IntArray  # (N + 1,)
+    bits: Bits  # distinct within a code, in no particular order
+    n_bits: int  # width of a code
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -141,22 +132,14 @@ def _top_k_of(values: NDArray[Any], k: int, first: int) -> IntArray:
 def read_codes(codes: CodesLike, n_bits: int, owner: str) -> Codes:
     """Check codes in any of the forms that users have, and bring them into one.
 
-    Parameters
-    ----------
-    codes : Codes, int array (N, k), list of N int arrays, uint8 array (N, ceil(n_bits / 8)), \
-bool array (N, n_bits) or scipy.sparse matrix (N, n_bits)
-        Active bits, packed bits (always, where the type is uint8), a row of truths, or 0 and 1.
-    n_bits : int
-        Width of a code.
-    owner : str
-        Who asks, for the message.
+    The forms are those of :class:`OverlapIndex`; what was packed comes out ascending. ShapeError
+    for another form or width; ParameterError if a bit is out of range or named twice in a code, or
+    a value is not 0 or 1. ``owner`` asks, for the message.
 
-    Raises
-    ------
-    ShapeError
-        If the form is none of these, or the width is wrong.
-    ParameterError
-        If a bit is outside [0, n_bits) or named twice in a code, or a value is not 0 or 1.
+    Examples
+    --------
+    >>> read_codes(pack_codes([[3, 9], [7, 0]], n_bits=10), 10, "pack_codes").bits
+    array([3, 9, 0, 7], dtype=uint16)
     """
     if isinstance(codes, Codes):
         _check_width(codes.n_bits, n_bits, owner, "Codes of that many bits")
@@ -290,30 +273,6 @@ def pack_codes(codes: CodesLike, n_bits: int) -> PackedArray:
     packed = np.zeros((len(checked), -(-n_bits // 8)), np.uint8)
     _pack(checked.starts, checked.bits, packed)
     return packed
-
-
-def unpack_codes(packed: PackedArray, n_bits: int) -> Codes:
-    """Unpack codes; the active bits of each come out ascending.
-
-    Raises
-    ------
-    ShapeError
-        If the array is not uint8 (N, ceil(n_bits / 8)).
-    ParameterError
-        If a bit beyond ``n_bits`` is set.
-
-    Examples
-    --------
-    >>> unpack_codes(pack_codes([[3, 9], [7, 0]], n_bits=10), n_bits=10).bits
-    array([3, 9, 0, 7], dtype=uint16)
-    """
-    array = np.asarray(packed)
-    if array.ndim != 2 or array.dtype != np.uint8:
-        raise ShapeError(
-            f"unpack_codes takes a uint8 array (N, {-(-n_bits // 8)}). "
-            f"Got {array.dtype} {array.shape} instead."
-        )
-    return _of_packed(array, n_bits, "unpack_codes")
 
 
 @njit(nogil=True, cache=True)

@@ -32,40 +32,22 @@ _fast = {"nogil": True, "cache": True, "error_model": "numpy"}
 class Postings(NamedTuple):
     """The posting lists of N rows.
 
-    Parameters
-    ----------
-    starts : int64 array (blocks x n_bits + 1,)
-        List j of block b has the row numbers ``rows[starts[i] : starts[i + 1]]``, i = b n_bits + j.
-    rows : uint16 array
-        Row numbers within the block, ascending in each list.
-    bitmap_of : int32 array (blocks x n_bits,)
-        Its row of ``bitmaps``; -1 where the list has row numbers or is empty.
-    bitmaps : uint64 array (bitmaps + 1, W)
-        The last is empty: it fills up the fifteen that are added at a time.
-    ranges : int64 array (blocks, 3)
-        Fewest and most active bits, and the lowest id.
-    sizes : uint16 array (N,)
-        Active bits of each row.
-    ids : int64 array (N,)
-        Of each row.
+    List j of block b, i = b n_bits + j, has the row numbers ``rows[starts[i] : starts[i + 1]]``,
+    ascending, or the bitmap ``bitmaps[bitmap_of[i]]``; with -1 it has none. The last bitmap is
+    empty: it fills up the fifteen that are added at a time.
     """
 
-    starts: IntArray
-    rows: NDArray[np.uint16]
-    bitmap_of: NDArray[np.int32]
-    bitmaps: NDArray[np.uint64]
-    ranges: IntArray
-    sizes: NDArray[np.uint16]
-    ids: IntArray
+    starts: IntArray  # (blocks x n_bits + 1,)
+    rows: NDArray[np.uint16]  # within the block
+    bitmap_of: NDArray[np.int32]  # (blocks x n_bits,)
+    bitmaps: NDArray[np.uint64]  # (bitmaps + 1, W)
+    ranges: IntArray  # (blocks, 3): fewest and most active bits, and the lowest id
+    sizes: NDArray[np.uint16]  # (N,): active bits of each row
+    ids: IntArray  # (N,)
 
 
 def build_postings(codes: Codes, ids: IntArray) -> Postings:
-    """Make the posting lists of N codes; rows are sorted by active bits, then id.
-
-    Notes
-    -----
-    Cost: two passes over the active bits, about 10 ns for each.
-    """
+    """Make the posting lists of N codes, in two passes over the bits, about 10 ns for each."""
     sizes = codes.sizes
     order = np.lexsort((ids, sizes))
     n_blocks = max(1, -(-len(order) // MAX_BLOCK_ROWS))

@@ -34,25 +34,13 @@ AnyArray: TypeAlias = NDArray[Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """Posting lists of N rows, and which of the rows have been deleted.
-
-    Parameters
-    ----------
-    postings : Postings
-    by_id : int64 array (N,) or (0,)
-        Rows in the order of their ids; empty where the ids are ascending.
-    deleted : bool array (N,)
-    n_deleted : int
-        How many rows are.
-    saved_as : dict
-        Its files, as the config lists them that it was saved or opened with.
-    """
+    """Posting lists of N rows, and which of the rows have been deleted."""
 
     postings: Postings
-    by_id: IntArray
-    deleted: NDArray[np.bool_]
+    by_id: IntArray  # rows (N,) in the order of their ids; empty where the ids are ascending
+    deleted: NDArray[np.bool_]  # (N,)
     n_deleted: int = 0
-    saved_as: dict[str, Any] = field(default_factory=dict)
+    saved_as: dict[str, Any] = field(default_factory=dict)  # its files, as the config lists them
 
     @property
     def n_live(self) -> int:

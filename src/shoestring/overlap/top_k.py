@@ -50,29 +50,14 @@ _fast = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
 class Best(NamedTuple):
-    """The best rows so far of Q queries, in no order.
+    """The best rows so far of Q queries, in no order."""
 
-    Parameters
-    ----------
-    n : int
-        How many are wanted.
-    scores : float64 array (Q, room)
-        Higher is better.
-    ids : int64 array (Q, room)
-    n_held : int64 array (Q,)
-        How many of them count.
-    bars : float64 array (Q,)
-        The n-th best score when it was last looked for, at first -inf.
-    bar_ids : int64 array (Q,)
-        Its id.
-    """
-
-    n: int
-    scores: NDArray[np.float64]
-    ids: IntArray
-    n_held: IntArray
-    bars: NDArray[np.float64]
-    bar_ids: IntArray
+    n: int  # how many are wanted
+    scores: NDArray[np.float64]  # (Q, room), higher is better
+    ids: IntArray  # (Q, room)
+    n_held: IntArray  # (Q,): how many of them count
+    bars: NDArray[np.float64]  # (Q,): the n-th best score when last looked for, at first -inf
+    bar_ids: IntArray  # (Q,): its id
 
 
 def no_rows(n_queries: int, n: int) -> Best:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from shoestring.artifacts import CONFIG
 from shoestring.encoders import (
     AUTO,
     FIT_SAMPLE,
@@ -160,7 +161,8 @@ class Models:
         """Choose the models that were left open, and fit or copy a lexical encoder, once."""
         settings = self._store.settings
         encoder, scorer = settings["encoder"], settings["scorer"]
-        is_ready = self._kept.exists() or not is_kept(encoder)
+        # A folder without a config is what a process left that was killed in the first save.
+        is_ready = (self._kept / CONFIG).exists() or not is_kept(encoder)
         if AUTO not in (encoder, scorer) and is_ready:
             _ = self.encoder  # says so if its folder is gone
             return

@@ -40,14 +40,6 @@ T = TypeVar("T")
 class Corpus:
     r"""Files that are read as documents.
 
-    Parameters
-    ----------
-    files : tuple of Path
-    text : str
-        Column of the text, for records.
-    wrapped : bool
-        In plain text a paragraph ends at an empty line, not at every line.
-
     Examples
     --------
     >>> file = getfixture("tmp_path") / "rain.txt"
@@ -58,8 +50,8 @@ class Corpus:
     """
 
     files: tuple[Path, ...]
-    text: str = "text"
-    wrapped: bool = False
+    text: str = "text"  # column of the text, for records
+    wrapped: bool = False  # in plain text a paragraph ends at an empty line, not at every line
 
     @classmethod
     def of(
@@ -79,15 +71,7 @@ class Corpus:
         return sum(file.stat().st_size * _expansion(file) for file in self.files)
 
     def identity(self) -> dict[str, object]:
-        """What tells this corpus from others, for the settings of a run: small, fit for JSON.
-
-        Examples
-        --------
-        >>> file = getfixture("tmp_path") / "rain.txt"
-        >>> _ = file.write_text("It rains.")
-        >>> Corpus.of([file]).identity()
-        {'files': '1 of 9 bytes in all (...)', 'text': 'text', 'wrapped': False}
-        """
+        """What tells this corpus from others, for the settings of a run: small, fit for JSON."""
         stats = [(str(file.resolve()), file.stat()) for file in self.files]
         found = digest(json.dumps([[name, s.st_size, s.st_mtime_ns] for name, s in stats]))
         files = f"{len(stats)} of {self.n_bytes:,} bytes in all ({found[:12]})"
@@ -102,24 +86,10 @@ class Corpus:
             yield from documents
 
     def read(self, clock: Clock, what: str, *, progress: bool = True) -> Iterator[Document]:
-        """Read all documents within the time of a clock, with a progress bar.
+        """Read all documents within the time of a clock, with a bar that says ``what`` is made.
 
-        Whatever the caller does with a document counts as time of reading.
-
-        Parameters
-        ----------
-        clock : Clock
-        what : str
-            What is made of the text, for the bar.
-        progress : bool
-            Show the bar on standard error, if that is a terminal.
-
-        Raises
-        ------
-        BudgetError
-            As soon as the rest cannot be read in the time that is left.
-        StorageError, FormatError
-            As :func:`read_documents`.
+        Whatever the caller does with a document counts as time of reading. The errors of
+        :func:`read_documents`; BudgetError as soon as the rest cannot be read in the time left.
         """
         total, began = self.n_bytes, clock.used_s
         n_read = n_checked = 0
@@ -153,31 +123,10 @@ def affordable_fraction(
 ) -> float:
     """The fraction of the documents that can be read and processed in time.
 
-    The first documents of some files are timed. All documents have to be read, as only the one
-    behind another tells where that one ends; those that are drawn are processed.
-
-    Parameters
-    ----------
-    corpus : Corpus
-    process : callable
-        What is done with a document that is drawn.
-    clock : Clock
-    share : float
-        Of the time left, for reading.
-
-    Returns
-    -------
-    float
-        From :data:`LEAST_FRACTION` to 1; 1 without a time limit, and for pipes.
-
-    Raises
-    ------
-    BudgetError
-        If it would be less.
-
-    Notes
-    -----
-    Cost: about a second; less for small files, none without a time limit.
+    The first documents of some files are timed, for about a second. All documents have to be read,
+    as only the one behind another tells where that one ends; those that are drawn are processed.
+    A share of the time left is for reading. 1 without a time limit, and for pipes; BudgetError if
+    it would be less than :data:`LEAST_FRACTION`.
     """
     if clock.seconds == math.inf or not all(file.is_file() for file in corpus.files):
         return 1.0

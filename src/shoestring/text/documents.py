@@ -54,20 +54,10 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
 def text_files(paths: Iterable[str | Path]) -> list[Path]:
-    """List the files of a corpus: the files named, and all files below the folders named.
+    """The files of a corpus; a folder stands for all below it, sorted by name, but hidden ones.
 
-    Parameters
-    ----------
-    paths : iterable of str or Path
-        A folder stands for all files below it, sorted by name; hidden ones (a leading dot) are
-        left out.
-
-    Raises
-    ------
-    ParameterError
-        If there is no path.
-    StorageError
-        If a file is missing or may not be read, or a folder has no files.
+    ParameterError if there is no path; StorageError if a file is missing or may not be read, or a
+    folder has no files.
     """
     files: list[Path] = []
     for path in map(Path, paths):

@@ -38,18 +38,9 @@ PARQUET_BATCH_ROWS = 1024
 def read_rows(source: str | Path) -> Iterator[Row]:
     """Read the rows of a file, or of standard input where the source is ``"-"``.
 
-    Parameters
-    ----------
-    source : str or Path
-        Its ending tells the format, see :data:`FORMATS`; text formats may end in ``.gz`` as well.
-
-    Raises
-    ------
-    StorageError
-        If the file is missing, a folder, or may not be read (at once).
-    FormatError
-        If the ending is unknown (at once), or the content is not what the ending says (when it is
-        reached).
+    The ending tells the format, see :data:`FORMATS`; text formats may end in ``.gz`` as well.
+    StorageError if the file is missing, a folder, or may not be read, FormatError if the ending is
+    unknown (at once), or the content is not what it says (when that is reached).
     """
     if source == "-":
         return _sniffed_rows(decoded_lines(sys.stdin.buffer, "standard input"), "standard input")
@@ -117,20 +108,7 @@ def open_unpacked(
 ) -> Iterator[IO[bytes]]:
     """Open a file, through gzip if it is packed; errors of disk and gzip become ours.
 
-    Parameters
-    ----------
-    path : Path
-    packed : bool
-        Whether it is gzipped.
-    on_bytes : callable, optional
-        Called with the number of bytes of each read from the disk, for a progress bar.
-
-    Raises
-    ------
-    StorageError
-        If the disk fails.
-    FormatError
-        If the gzip data is damaged or cut off.
+    ``on_bytes`` is called with the number of bytes of each read from the disk.
     """
     raw = path.open("rb") if on_bytes is None else io.BufferedReader(_CountedFile(path, on_bytes))
     with raw, cast("IO[bytes]", gzip.open(raw) if packed else raw) as stream:
@@ -237,7 +215,11 @@ def _csv_rows(lines: Iterable[str], file: str, delimiter: str) -> Iterator[Row]:
                 line=start,
             ) from None
         if header is None and fields:
-            header = _checked_header(fields, file, start)
+            header = fields
+            if twice := sorted({name for name in header if header.count(name) > 1}):
+                names = ", ".join(map(repr, twice))
+                message = f"the header names {names} twice. Rename one."
+                raise FormatError(message, file=file, line=start)
         elif header is not None and fields:
             if len(fields) != len(header):
                 raise FormatError(
@@ -247,17 +229,6 @@ def _csv_rows(lines: Iterable[str], file: str, delimiter: str) -> Iterator[Row]:
                     line=start,
                 )
             yield start, dict(zip(header, fields, strict=True))
-
-
-def _checked_header(header: list[str], file: str, line: int) -> list[str]:
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise FormatError(
-            f"the header names {', '.join(map(repr, twice))} twice. Rename one.",
-            file=file,
-            line=line,
-        )
-    return header
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:

@@ -15,18 +15,11 @@ from shoestring.types import Record
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Texts or pairs, each with its label as it is written.
-
-    Parameters
-    ----------
-    texts, labels : list of str
-    seconds : list of str, optional
-        The second text of each pair.
-    """
+    """Texts or pairs, each with its label as it is written."""
 
     texts: list[str]
     labels: list[str]
-    seconds: list[str] | None = None
+    seconds: list[str] | None = None  # the second text of each pair
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -44,22 +37,9 @@ class Labelled:
 def read_labelled(
     source: str, *, text: str, label: str, second: str | None = None, on_empty: str = "error"
 ) -> Labelled:
-    """Read texts and labels; every record must have both, or is skipped without a text.
+    """Read texts and labels, and the second texts of pairs; all but ``source`` are columns.
 
-    Parameters
-    ----------
-    source : str
-        A file, as :func:`~shoestring.text.read_records` takes it.
-    text, label : str
-        Columns.
-    second : str, optional
-        The column of the second texts, for pairs.
-    on_empty : {"error", "skip"}
-
-    Raises
-    ------
-    FormatError, StorageError, ParameterError
-        If the file cannot be read, has no such column, or a record lacks its label.
+    The errors of :func:`~shoestring.text.read_records`; FormatError if a record lacks its label.
     """
     read = list(read_texts(source, text=text, second=second, label=label, on_empty=on_empty))
     for number, (record, _) in enumerate(read, start=1):

@@ -144,17 +144,12 @@ def split_words(
     segmented : bool
         One sentence a line, tokens separated by blanks and taken as they are.
     lexicon : Lexicon, optional
-        Words to keep whole; not with ``segmented``.
+        Words to keep whole; not with ``segmented`` (ParameterError).
 
     Returns
     -------
     list of list of str
         The sentences that have a word.
-
-    Raises
-    ------
-    ParameterError
-        If both ``segmented`` and ``lexicon`` are given.
 
     Notes
     -----

@@ -28,17 +28,7 @@ _ABBREVIATIONS = frozenset(
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a text, with single blanks for white space.
-
-    Parameters
-    ----------
-    text : str
-        Leading white space does not count.
-
-    Returns
-    -------
-    str
-        Empty only if the text is empty or white space.
+    """The first sentence of a text, with single blanks for white space; empty if that is all.
 
     Examples
     --------

@@ -20,16 +20,6 @@ class WordCounts:
     When there are more, the words that occurred at most once are forgotten, then at most twice, and
     so on until they fit. A word that comes back starts anew, so its count is never too high.
 
-    Parameters
-    ----------
-    max_words : int
-        At least 1.
-
-    Attributes
-    ----------
-    counts : dict of str to int
-        In the order of first occurrence.
-
     Examples
     --------
     >>> counts = WordCounts(max_words=2)
@@ -61,35 +51,11 @@ def choose_vocabulary(
     excluded: Collection[str] = (),
     skip_top: int = 0,
 ) -> list[str]:
-    """The words of a vocabulary, the most frequent first; equal counts in alphabetical order.
+    """The words of a vocabulary, the most frequent first; equal counts by their code points.
 
-    Parameters
-    ----------
-    counts : mapping of str to int
-        How often each word occurs.
-    vocab_size : int, optional
-        At most so many words; by default all.
-    min_count : int
-        Words that occur less often are left out.
-    excluded : collection of str
-        Words to leave out.
-    skip_top : int
-        So many of the most frequent words are left out, whether they are ``excluded`` or not.
-
-    Returns
-    -------
-    list of str
-        Empty words and those above ``MAX_TOKEN_CHARS`` characters are never in it. Alphabetical is
-        the order of the code points.
-
-    Raises
-    ------
-    ParameterError
-        If no word is left.
-
-    Notes
-    -----
-    Cost: sorting the words that occur often enough.
+    Left out are words that occur less than ``min_count`` times, the ``skip_top`` most frequent
+    (``excluded`` or not), those excluded, empty ones and those above ``MAX_TOKEN_CHARS``
+    characters. ParameterError if no word is left.
 
     Examples
     --------

@@ -28,10 +28,10 @@ from shoestring.models.frozen import (
     as_outputs,
     content_of,
     digest_of,
+    layers_of,
     left_first,
     moved,
 )
-from shoestring.models.layer_layout import layers_of
 from shoestring.models.model_files import weights_digest
 from shoestring.tune.config import ADAPTER, INSIDE, LADDER, SIDE, LadderConfig
 from shoestring.tune.heads import LateHead, PairHead, TextHead, pooled, similarities

@@ -1,9 +1,9 @@
 """What the rows and columns of each parameter of a Transformer's layer stand for.
 
-:func:`layers_of` gives the layers of a model, :func:`layout_of` the layout of one layer: how many
-channels of each kind it has, and which kinds run along the axes of each parameter. An axis is a
-sequence of kinds: ``("query",)`` for the outputs of a query matrix, ``("query", "key", "value")``
-for those of a fused one, ``("neurons", "neurons")`` for a gated feed-forward layer's.
+:func:`layout_of` gives the layout of one layer: how many channels of each kind it has, and which
+kinds run along the axes of each parameter. An axis is a sequence of kinds: ``("query",)`` for the
+outputs of a query matrix, ``("query", "key", "value")`` for those of a fused one,
+``("neurons", "neurons")`` for a gated feed-forward layer's.
 :func:`rotary_pairs` says which channels of a head a rotary embedding rotates together.
 
     layout = layout_of(layers_of(model)[0], model.config)
@@ -32,8 +32,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-
-from shoestring.errors import ParameterError
 
 Sections = tuple[str, ...]  # kinds of channels along an axis, one after the other
 
@@ -79,34 +77,6 @@ class LayerLayout:
     key_heads: int
     head_size: int
     parameters: dict[str, AxisKinds]
-
-
-def base_of(model: Any) -> Any:
-    """The Transformer without its head."""
-    return getattr(model, "base_model", model)
-
-
-def layers_of(model: Any) -> nn.ModuleList:
-    """The layers of a Transformer of transformers.
-
-    Raises
-    ------
-    ParameterError
-        If no list of modules, or more than one, is as long as the configuration says.
-    """
-    n = model.config.num_hidden_layers
-    lists = [m for m in base_of(model).modules() if isinstance(m, nn.ModuleList) and len(m) == n]
-    alike = [found for found in lists if len({type(layer) for layer in found}) == 1]
-    outer = [found for found in alike if not any(_is_inside(found, other) for other in alike)]
-    if len(outer) != 1:
-        want, got = f"a Transformer with one list of its {n} layers", type(model).__name__
-        hint = "Encoders and decoders of transformers have one."
-        raise ParameterError.of("backbone", "Ladder", want, got, hint)
-    return outer[0]
-
-
-def _is_inside(inner: nn.ModuleList, outer: nn.ModuleList) -> bool:
-    return outer is not inner and any(inner is module for module in outer.modules())
 
 
 def layout_of(layer: nn.Module, config: Any) -> LayerLayout:
