@@ -53,7 +53,7 @@ def root(
 @app.command()
 def demo(
     packages: str = typer.Option("", help="Installed packages to add, separated by commas."),
-    json: bool = typer.Option(False, "--json", help="One JSON document on standard output."),
+    json: bool = typer.Option(False, "--json", help="Print JSON instead of text."),
 ) -> None:
     """Run the main job on the documentation of the Python at hand."""
     from shoestring.demo import run

@@ -12,7 +12,7 @@ import typer
 Source = Annotated[
     str,
     typer.Argument(
-        help="jsonl, csv, tsv, parquet, txt, .gz of these; - reads standard input.",
+        help="A jsonl, csv, tsv, parquet or txt file, also .gz; - for standard input.",
         show_default=False,
     ),
 ]
@@ -20,13 +20,12 @@ Out = Annotated[Path, typer.Option(help="Folder to write.", show_default=False)]
 Text = Annotated[str, typer.Option(help="Column of the text.")]
 Id = Annotated[str | None, typer.Option(help="Column of the id.")]
 Label = Annotated[str, typer.Option(help="Column of the label.")]
-OnEmpty = Annotated[str, typer.Option(help="Empty texts: error or skip.")]
-OnDuplicate = Annotated[str, typer.Option(help="Ids that exist already: error, replace or skip.")]
+OnEmpty = Annotated[str, typer.Option(help="If a text is empty: error or skip.")]
+OnDuplicate = Annotated[str, typer.Option(help="If an id exists: error, replace or skip.")]
 Encoder = Annotated[
     str,
     typer.Option(
-        help="minilm, lsa, words, or a folder of a model or of word vectors; auto: what fits the "
-        "texts."
+        help="minilm, lsa, words, or a folder of a model or of word vectors; auto: minilm or lsa."
     ),
 ]
 Minutes = Annotated[
@@ -34,8 +33,8 @@ Minutes = Annotated[
 ]
 Jobs = Annotated[int | None, typer.Option(help="Number of threads (default: all cores).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def room_app(help: str) -> typer.Typer:

@@ -29,7 +29,7 @@ app = room_app("A text classifier in closed form: it streams, merges and forgets
 Model = Annotated[Path, typer.Argument(help="Folder of the classifier.", show_default=False)]
 RejectAt = Annotated[
     float | None,
-    typer.Option(help="Share of texts of known classes that may be answered with none."),
+    typer.Option(help="Reject texts of no known class, and at most this share of the others."),
 ]
 
 
@@ -42,16 +42,16 @@ def fit(
     on_empty: OnEmpty = "error",
     encoder: Encoder = "auto",
     expansion: Annotated[
-        str, typer.Option(help="Random features: none, relu, fourier; auto: as many as help.")
+        str, typer.Option(help="Random features: none, relu, fourier, or auto (as many as help).")
     ] = "auto",
     random: Annotated[int, typer.Option(help="Maximum number of random features.")] = 2_000,
     minutes: Minutes = None,
     keep_texts: Annotated[
-        bool, typer.Option("--keep-texts", help="Keep the texts, to explain predictions by them.")
+        bool, typer.Option("--keep-texts", help="Keep the texts, to explain predictions.")
     ] = False,
     class_scatters: Annotated[
         bool,
-        typer.Option("--class-scatters", help="Keep what it takes to forget a class exactly."),
+        typer.Option("--class-scatters", help="Keep class scatters, to forget classes exactly."),
     ] = False,
     jobs: Jobs = None,
     resume: Resume = False,
@@ -84,7 +84,7 @@ def add(
     on_empty: OnEmpty = "error",
     json: Json = False,
 ) -> None:
-    """Learn from more texts; classes may be new."""
+    """Learn from more texts; new classes are allowed."""
     from shoestring.classify.job import add as add_texts
 
     emit(add_texts(model, source, text=text, label=label, on_empty=on_empty), json)
@@ -94,17 +94,17 @@ def add(
 def forget(
     model: Model,
     source: Annotated[
-        str | None, typer.Argument(help="Texts to take back, with their labels.")
+        str | None, typer.Argument(help="File of texts to forget, with their labels.")
     ] = None,
     class_: Annotated[
-        str | None, typer.Option("--class", help="A whole class to take back instead.")
+        str | None, typer.Option("--class", help="Class to forget, instead of texts.")
     ] = None,
     text: Text = "text",
     label: Label = "label",
     on_empty: OnEmpty = "error",
     json: Json = False,
 ) -> None:
-    """Take texts back, as if they had never been learnt."""
+    """Forget texts, as if they had never been seen."""
     from shoestring.classify.job import forget as forget_texts
 
     columns = {"text": text, "label": label, "on_empty": on_empty}
@@ -117,7 +117,7 @@ def merge(
     out: Out,
     json: Json = False,
 ) -> None:
-    """Make one classifier of several that learnt from different texts."""
+    """Merge classifiers that were fitted to different texts."""
     from shoestring.classify.job import merge_folders
 
     emit(merge_folders(models, out), json)
@@ -132,7 +132,7 @@ def predict(
     reject_at: RejectAt = None,
     json: Json = False,
 ) -> None:
-    """Classify texts: id, label and probability of each."""
+    """Classify texts: prints id, label and probability."""
     from shoestring.classify.job import predictions
 
     rows = predictions(model, source, text=text, on_empty=on_empty, reject_at=reject_at)
@@ -148,10 +148,10 @@ def predict(
 def explain(
     model: Model,
     text: Annotated[str, typer.Argument(show_default=False)],
-    n: Annotated[int, typer.Option("-n", help="Number of classes and examples.")] = 3,
+    n: Annotated[int, typer.Option("-n", help="Number of classes and examples to show.")] = 3,
     json: Json = False,
 ) -> None:
-    """Say why a text gets its label."""
+    """Explain why a text gets its label."""
     from dataclasses import asdict
 
     from shoestring.classify.texts import TextClassifier

@@ -36,21 +36,23 @@ Queries = Annotated[
 ]
 Qrels = Annotated[
     Path,
-    typer.Argument(help="Judgements: query TAB text TAB grade, or TREC.", show_default=False),
+    typer.Argument(
+        help="Judgements: query TAB text TAB grade, or TREC format.", show_default=False
+    ),
 ]
 Scorer = Annotated[
     str,
-    typer.Option(help="minilm-weighted, minilm-docs, minilm, a folder; auto: what fits the texts."),
+    typer.Option(help="minilm-weighted, minilm-docs, minilm or a folder; auto: by the texts."),
 ]
-Questions = Annotated[Path | None, typer.Option(help="File of questions that your users ask.")]
+Questions = Annotated[Path | None, typer.Option(help="File of typical questions of users.")]
 AnchorMinutes = Annotated[
-    float | None, typer.Option("--minutes", help="Time limit in minutes for anchor scores.")
+    float | None, typer.Option("--minutes", help="Time limit in minutes for anchor queries.")
 ]
 TokenTable = Annotated[
-    bool, typer.Option("--token-table", help="Keep token vectors (27 kB a text): faster MiniLM.")
+    bool, typer.Option("--token-table", help="Keep token vectors (27 kB a text): faster calls.")
 ]
-OtherScorer = Annotated[str, typer.Option("--scorer", help="Another scorer than the index's.")]
-CALLS = "Number of calls of the scorer to spend"
+OtherScorer = Annotated[str, typer.Option("--scorer", help="Use another scorer than the index's.")]
+CALLS = "Number of scorer calls to spend"
 
 
 def _open(index: Path, scorer: str = "") -> SearchIndex:
@@ -67,9 +69,9 @@ def _records(source: str, text: str, id: str | None = None) -> list[Record]:
 
 @app.command()
 def build(
-    out: Annotated[Path, typer.Option(help="New folder, or an index to resume.")],
+    out: Annotated[Path, typer.Option(help="New folder, or an index to continue with --resume.")],
     docs: Annotated[
-        str | None, typer.Argument(help="File of texts, as for add; not needed with --resume.")
+        str | None, typer.Argument(help="File of texts, as for add; optional with --resume.")
     ] = None,
     text: Text = "text",
     id: Id = None,
@@ -110,7 +112,7 @@ def build(
 @app.command()
 def query(
     index: Index,
-    text: Annotated[str, typer.Argument(help="What to look for.", show_default=False)],
+    text: Annotated[str, typer.Argument(help="The query.", show_default=False)],
     k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
     calls: Annotated[
         int | None, typer.Option(help=f"{CALLS} (default: 50, or -k if that is more).")
@@ -157,7 +159,7 @@ def delete(
     index: Index,
     ids: Annotated[list[str], typer.Argument(help="Ids of the texts.", show_default=False)],
     missing: Annotated[
-        str, typer.Option(help="Ids that are not in the index: error or skip.")
+        str, typer.Option(help="If an id is not in the index: error or skip.")
     ] = "error",
     json: Json = False,
 ) -> None:
@@ -167,13 +169,13 @@ def delete(
 
 @app.command()
 def info(index: Index, json: Json = False) -> None:
-    """Show what an index holds and what was paid for it."""
+    """Show what an index holds and how many scorer calls it cost."""
     emit(_open(index).info(), json)
 
 
 @app.command()
 def check(index: Index, json: Json = False) -> None:
-    """Check that an index is sound; exit code 2 says what is damaged."""
+    """Check an index for damage; if there is any, say what and exit with code 2."""
     found = _open(index)
     found.check()
     emit({"path": str(index), "records": len(found), "sound": True}, json)
@@ -181,7 +183,7 @@ def check(index: Index, json: Json = False) -> None:
 
 @app.command()
 def compact(index: Index, json: Json = False) -> None:
-    """Free the room that deleted texts take in the arrays."""
+    """Free the disk space of deleted texts."""
     found = _open(index)
     emit({"removed_rows": found.compact(), "bytes": found.info()["bytes"]}, json)
 
@@ -192,15 +194,15 @@ def evaluate(
     queries: Queries,
     qrels: Qrels,
     calls: Annotated[
-        str, typer.Option(help="Budgets of calls to compare, separated by commas.")
+        str, typer.Option(help="Numbers of calls to compare, separated by commas.")
     ] = "25,50,100,200",
-    k: Annotated[int, typer.Option("-k", help="Depth of the measures.")] = 10,
+    k: Annotated[int, typer.Option("-k", help="Cut-off of the measures.")] = 10,
     text: Text = "text",
     id: Id = None,
     scorer: OtherScorer = "",
     json: Json = False,
 ) -> None:
-    """Measure recall, nDCG and MRR beside the usual ways to search."""
+    """Compare recall, nDCG and MRR with BM25, vectors and reranking."""
     from shoestring.search.evaluate import evaluate as compare
     from shoestring.search.evaluate import read_qrels
 
@@ -226,15 +228,15 @@ def negatives(
     qrels: Qrels,
     out: Annotated[
         Path,
-        typer.Option(help="File of pairs to write, a JSON document a line.", show_default=False),
+        typer.Option(help="File of pairs to write, as JSON lines.", show_default=False),
     ],
-    n: Annotated[int, typer.Option("-n", help="Wrong texts for each right one.")] = 3,
+    n: Annotated[int, typer.Option("-n", help="Number of wrong texts for each right one.")] = 3,
     text: Text = "text",
     id: Id = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Write pairs for ``tune score``: right texts, and wrong ones that look right."""
+    """Write training pairs for ``tune score``: right texts and hard negatives."""
     from shoestring.search.evaluate import read_qrels
     from shoestring.search.negatives import hard_negatives, write_negatives
 

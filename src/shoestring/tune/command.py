@@ -27,27 +27,27 @@ app = room_app("Fine-tuning through a side ladder; the backbone is never back-pr
 Out = Annotated[Path, typer.Option(help="Folder of the tuned model.", show_default=False)]
 Eval = Annotated[
     str | None,
-    typer.Option("--eval", help="File to evaluate on; by default a tenth of the first one."),
+    typer.Option("--eval", help="File to evaluate on (default: a tenth of the source)."),
 ]
 Backbone = Annotated[str, typer.Option(help="minilm, or a local model folder.")]
 Method = Annotated[str, typer.Option(help="ladder, head, lora or full.")]
 Epochs = Annotated[float, typer.Option(help="Maximum number of epochs.")]
-Batch = Annotated[int, typer.Option(help="Examples per step; queries, where pairs are lists.")]
-Rate = Annotated[float | None, typer.Option(help="Learning rate; by default the method's.")]
+Batch = Annotated[int, typer.Option(help="Examples per step, or queries per step for lists.")]
+Rate = Annotated[float | None, typer.Option(help="Learning rate (default: by method).")]
 Pairs = Annotated[
     str,
     typer.Option(
-        help="apart: the backbone reads each text of a pair alone, once; joint: both as one; late "
-        "(scores): token vectors are changed and compared. The default depends on the method."
+        help="How pairs are read: apart (the backbone reads each text alone, once), joint (both as "
+        "one), late (scores only: compares token vectors). The default depends on the method."
     ),
 ]
-Reduction = Annotated[int, typer.Option(help="Width of the backbone over that of the ladder.")]
+Reduction = Annotated[int, typer.Option(help="Backbone width divided by ladder width.")]
 Layers = Annotated[
     str | None,
-    typer.Option(help="Layers with a block, such as 1,3,5 from 0; every third by default."),
+    typer.Option(help="Layers that feed the ladder, from 0: 1,3,5 (default: every third)."),
 ]
-Length = Annotated[int, typer.Option(help="Tokens that are read of a text.")]
-Cache = Annotated[str, typer.Option(help="Disk space for the backbone's outputs: 8GB, 500MB, 0.")]
+Length = Annotated[int, typer.Option(help="Maximum number of tokens per text.")]
+Cache = Annotated[str, typer.Option(help="Disk space for backbone outputs: 8GB, 500MB, 0.")]
 
 
 @app.command()
@@ -56,7 +56,7 @@ def classify(
     out: Out,
     text: Annotated[str, typer.Option(help="Column of the text.")] = "text",
     second: Annotated[
-        str | None, typer.Option(help="Column of a second text, for classes of pairs.")
+        str | None, typer.Option(help="Column of the second text, to classify pairs.")
     ] = None,
     pairs: Pairs = "",
     label: Label = "label",
@@ -114,8 +114,8 @@ def score(
 ) -> None:
     """Tune a pair scorer, for search and match.
 
-    Pairs of one query are learnt as a list, the right ones first, where most queries have right and
-    wrong texts; otherwise each pair by itself.
+    Where most queries have right and wrong texts, the pairs of a query are trained on as a list;
+    otherwise each pair by itself.
     """
     options = locals()
     _tune(text=options.pop("a"), second=options.pop("b"), **options)
@@ -159,7 +159,7 @@ def mlm(
     texts: Annotated[
         list[Path],
         typer.Argument(
-            help="Files and folders: txt, WikiExtractor's, jsonl, csv, tsv, parquet, zip, .gz.",
+            help="Files and folders: txt, WikiExtractor, jsonl, csv, tsv, parquet, zip, .gz.",
             show_default=False,
         ),
     ],
@@ -169,7 +169,7 @@ def mlm(
     ] = None,
     hidden: Annotated[int | None, typer.Option(help="Width of a new model (default 256).")] = None,
     heads: Annotated[
-        int | None, typer.Option(help="Attention heads (default: one for each 64 of the width).")
+        int | None, typer.Option(help="Attention heads (default: one per 64 of the width).")
     ] = None,
     vocabulary: Annotated[
         int | None, typer.Option(help="Maximum number of word pieces (default 8,000).")
@@ -181,9 +181,9 @@ def mlm(
     backbone: Annotated[
         str | None, typer.Option(help="minilm, or the folder of a BERT, to train further.")
     ] = None,
-    text: Annotated[str, typer.Option(help="Column of the text, for records.")] = "text",
+    text: Annotated[str, typer.Option(help="Column of the text, in files of records.")] = "text",
     wrapped: Annotated[
-        bool, typer.Option("--wrapped", help="In txt, a paragraph ends at an empty line.")
+        bool, typer.Option("--wrapped", help="In txt files, paragraphs end at an empty line.")
     ] = False,
     max_length: Annotated[int, typer.Option(help="Tokens per block.")] = 128,
     minutes: Minutes = None,
@@ -196,7 +196,7 @@ def mlm(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Train a BERT on running text, as a backbone for the others: masked-language modelling."""
+    """Train a BERT by masked-language modelling on running text, to use as --backbone."""
     options = locals()
     began = time.monotonic()
     _require_torch()
@@ -221,7 +221,7 @@ def predict(
     on_empty: OnEmpty = "error",
     json: Json = False,
 ) -> None:
-    """Answer for texts or pairs: id, label or score, probability."""
+    """Predict texts or pairs: prints id, label or score, and probability."""
     _require_torch()
     from shoestring.tune.predict import predictions
 

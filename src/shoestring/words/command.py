@@ -18,14 +18,14 @@ app = room_app("Sparse binary word vectors, static and in context, trained on a 
 Vectors = Annotated[Path, typer.Argument(help="Folder of the vectors.", show_default=False)]
 Word = Annotated[str, typer.Argument(show_default=False)]
 Many = Annotated[int, typer.Option("-k", help="Number of words.")]
-Neurons = Annotated[int, typer.Option(help="Bits of a code.")]
-ActiveBits = Annotated[int, typer.Option(help="Active bits of a code.")]
+Neurons = Annotated[int, typer.Option(help="Number of bits in a code.")]
+ActiveBits = Annotated[int, typer.Option(help="Number of active bits in a code.")]
 Active = Annotated[
-    int | None, typer.Option(help="Active bits of a code, if other than in training.")
+    int | None, typer.Option(help="Number of active bits in a code, if not as in training.")
 ]
 ContextWeight = Annotated[
     float | None,
-    typer.Option(help="Weight of each word around (default: 0.25 by counts, 1 by published)."),
+    typer.Option(help="Weight of each surrounding word (default: 0.25; published: 1)."),
 ]
 
 STANDARD_INPUT = Path("/dev/stdin")
@@ -36,42 +36,42 @@ def train(
     texts: Annotated[
         list[Path],
         typer.Argument(
-            help="Files and folders: txt, WikiExtractor's, jsonl, csv, tsv, parquet, zip, .gz, -.",
+            help="Files and folders: txt, WikiExtractor, jsonl, csv, tsv, parquet, zip, .gz; or -.",
             show_default=False,
         ),
     ],
     out: Out,
     vocab: Annotated[
-        int | None, typer.Option(help="Number of words, the most frequent (default 20,000).")
+        int | None, typer.Option(help="Size of the vocabulary (default 20,000).")
     ] = None,
     neurons: Neurons = 400,
     active: ActiveBits = 50,
-    window: Annotated[int, typer.Option(help="Tokens of a window, odd.")] = 11,
-    rule: Annotated[str, typer.Option(help="counts or published.")] = "counts",
+    window: Annotated[int, typer.Option(help="Tokens in a window, an odd number.")] = 11,
+    rule: Annotated[str, typer.Option(help="Training rule: counts or published.")] = "counts",
     epochs: Annotated[int, typer.Option(help="Passes over the text (published rule).")] = 15,
     learning_rate: Annotated[
-        float, typer.Option(help="Of the first epoch (published rule); 0.02 for less text.")
+        float, typer.Option(help="Learning rate at first (published rule); 0.1 for small corpora.")
     ] = 0.002,
     minutes: Minutes = None,
-    min_count: Annotated[int, typer.Option(help="Leave out rarer words.")] = 5,
+    min_count: Annotated[int, typer.Option(help="Leave out words that occur less often.")] = 5,
     max_share: Annotated[
         float, typer.Option(help="Leave out words in more than this share of the documents.")
     ] = 1.0,
-    skip_top: Annotated[int, typer.Option(help="Leave out so many most frequent words.")] = 0,
-    phrases: Annotated[int, typer.Option(help="Rounds of joining pairs: new_york, 电影.")] = 0,
+    skip_top: Annotated[int, typer.Option(help="Leave out the N most frequent words.")] = 0,
+    phrases: Annotated[int, typer.Option(help="Rounds of joining words: new_york, 电影.")] = 0,
     phrase_threshold: Annotated[
-        float, typer.Option(help="A lower one joins more pairs; 3 for Chinese characters.")
+        float, typer.Option(help="Lower values join more pairs; 3 suits Chinese characters.")
     ] = 10.0,
-    segmented: Annotated[bool, typer.Option(help="Blanks separate the tokens.")] = False,
+    segmented: Annotated[bool, typer.Option(help="Spaces separate the tokens.")] = False,
     lexicon: Annotated[
-        Path | None, typer.Option(help="File of words to keep whole, one on each line.")
+        Path | None, typer.Option(help="File of words to keep whole, one per line.")
     ] = None,
     context_weight: ContextWeight = None,
     resume: Resume = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Train vectors on text."""
+    """Train binary word vectors on text."""
     from shoestring.jobs import RunFolder
     from shoestring.words.saving import KIND
     from shoestring.words.train import run_settings
@@ -106,14 +106,14 @@ def train(
 
 @app.command()
 def binarise(
-    file: Annotated[Path, typer.Argument(help="word2vec text or binary, GloVe, npz.")],
+    file: Annotated[Path, typer.Argument(help="File in word2vec, GloVe or npz format.")],
     out: Out,
     neurons: Neurons = 400,
     active: ActiveBits = 50,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Make binary vectors of dense ones."""
+    """Make binary vectors from dense ones."""
     from shoestring.words.saving import KIND
     from shoestring.words.vectors import BinaryVectors
 
@@ -129,7 +129,7 @@ def binarise(
 def neighbours(
     vectors: Vectors, word: Word, k: Many = 10, active: Active = None, json: Json = False
 ) -> None:
-    """Find the words most like a word."""
+    """Find the words most similar to a word."""
     opened = _open(vectors, active)
     _say_number(opened, word)
     _emit_words(opened.most_similar(word, topn=k), json)
@@ -143,7 +143,7 @@ def similar(
     active: Active = None,
     json: Json = False,
 ) -> None:
-    """Compare two words: the share of bits in which they agree."""
+    """Compare two words: prints the share of bits that agree."""
     opened = _open(vectors, active)
     _say_number(opened, word, other)
     similarity = opened.similarity(word, other)
@@ -156,14 +156,14 @@ def similar(
 @app.command()
 def context(
     vectors: Vectors,
-    sentence: Annotated[str, typer.Argument(help="The word in its sentence.", show_default=False)],
+    sentence: Annotated[str, typer.Argument(help="Sentence with the word.", show_default=False)],
     word: Word,
     k: Many = 10,
     active: Active = None,
     context_weight: ContextWeight = None,
     json: Json = False,
 ) -> None:
-    """Find the words most like a word in its sentence."""
+    """Find the words most similar to a word in its sentence."""
     opened = _open(vectors, active, context_weight)
     _emit_words(opened.most_similar_in_context(sentence, word, topn=k), json)
 
@@ -174,12 +174,12 @@ def evaluate(
         Path, typer.Argument(help="Folder of vectors, or a word2vec, GloVe or npz file.")
     ],
     pairs: Annotated[
-        list[Path] | None, typer.Argument(help="Files of pairs of words with scores.")
+        list[Path] | None, typer.Argument(help="Files with two words and a score on each line.")
     ] = None,
-    active: Annotated[str, typer.Option(help="Active bits of a code, separated by commas.")] = "",
+    active: Annotated[str, typer.Option(help="Numbers of active bits, such as 14,50.")] = "",
     json: Json = False,
 ) -> None:
-    """Compare similarities with what people judged."""
+    """Compare similarities with human judgements."""
     from dataclasses import asdict
 
     from shoestring.words.evaluate import evaluate_at
@@ -198,7 +198,7 @@ def export(
     out: Annotated[Path, typer.Option(help="File to write.")],
     format: Annotated[str, typer.Option(help="word2vec, word2vec-binary or npz.")] = "word2vec",
     activations: Annotated[
-        bool, typer.Option(help="The neurons' activations instead of the codes.")
+        bool, typer.Option(help="Write the neurons' activations instead of the codes.")
     ] = False,
     active: Active = None,
     json: Json = False,
