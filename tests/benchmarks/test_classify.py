@@ -96,12 +96,6 @@ def test_figures_are_measured_on_the_test_half():
     assert set(right) == set(quality.FIGURES)
 
 
-def test_probabilities_that_are_right_have_an_error_by_chance_that_shrinks_with_rows():
-    p = np.tile([0.7, 0.2, 0.1], (10_000, 1))
-    few, many = quality.ece_by_chance(p[:100], 0), quality.ece_by_chance(p, 0)
-    assert 0.02 < few < 0.06 and many < 0.006
-
-
 def test_what_gives_a_newsgroup_away_is_dropped():
     message = (
         "From: me\nNewsgroups: sci.space\n\nIn article <1> he wrote:\n> up\nDown it is.\n--\nMe"
@@ -138,12 +132,6 @@ def test_the_page_says_what_the_files_say():
     assert "| banking77 (77 of 10,003) | 91.25 | 91.25 | 91.25 |" in text
     assert "| random | 0.5 |" in text
     assert "| 5% | 0.052 | 0.889 |" in text
-
-
-def test_nothing_measured_is_nothing_said(tmp_path):
-    assert page.sections(lambda name: None) == []
-    page.pictures(lambda name: None, tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_quick_runs_take_small_sets(monkeypatch):

@@ -27,24 +27,12 @@ def test_each_text_gets_the_mean_of_its_own_tokens(encoder) -> None:
     assert np.allclose(vectors[2][[ord("a"), ord("b")]], np.array([2, 1]) / 5**0.5)
 
 
-def test_a_batch_is_padded_behind_its_texts() -> None:
-    ids, mask = kernels.padded_ids([[5], [6, 7]])
-    assert ids.tolist() == [[5, 0], [6, 7]]
-    assert mask.tolist() == [[1, 0], [1, 1]]
-
-
 def test_the_same_vectors_keep_all_neighbours_and_others_do_not() -> None:
     rng = np.random.default_rng(0)
     one, other = (kernels.unit_rows(rng.standard_normal((80, 9), np.float32)) for _ in range(2))
     assert kernels.kept(one, one) == 1
     assert kernels.kept(one, other) < 0.5
     assert kernels.kept(one, None) is None
-
-
-def test_what_our_base_needs_is_not_counted() -> None:
-    assert kernels.installed_bytes(("numpy",)) == 0
-    assert kernels.installed_bytes(("pytest",)) > 1e5
-    assert kernels.installed_bytes(("no-such-distribution",)) == 0
 
 
 def test_an_engine_that_is_not_there_is_a_row_with_the_reason() -> None:

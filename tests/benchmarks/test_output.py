@@ -1,7 +1,6 @@
 """Every benchmark command has the same flags and writes the same document."""
 
 import argparse
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -11,17 +10,6 @@ import pytest
 from benchmarks import output
 
 COMMANDS = ("search.__main__", "search.scoring", "search.store_speed", "words.first_stage")
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_the_same_flags(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", [command, "--help"])
-    with pytest.raises(SystemExit, match="0"):
-        importlib.import_module(f"benchmarks.{command}").main()
-    told = capsys.readouterr().out
-    assert all(flag in told for flag in ("--quick ", "--seed SEED", "--json FILE"))
 
 
 def test_a_run_prints_a_table_and_writes_the_figures_with_where_they_come_from(

@@ -42,14 +42,6 @@ def test_words_in_context_are_marked_where_they_stand(split, n_rows):
     assert board is None or (board.tokens, board.position) == (["room", "and", "board"], 2)
 
 
-@pytest.mark.usefixtures("data_dir")
-def test_scws_has_two_words_in_contexts_and_a_score():
-    rows = data.scws()
-    assert len(rows) == 2003
-    assert rows[0][0].tokens[rows[0][0].position] == "brazil"
-    assert all(0 <= score <= 10 for *_, score in rows)
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_dir")
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -68,8 +68,3 @@ def test_the_best_threshold_is_the_best_of_all():
         t = best_threshold(values, same)
         best = max(((values >= u) == same).mean() for u in np.linspace(-2, 3, 301))
         assert ((values >= t) == same).mean() == best
-
-
-def test_the_real_files_are_read_whole(data_dir):
-    assert len(read_scws(data_dir / "wordsim" / "scws" / "ratings.txt.gz")) == 2003
-    assert len(read_wic(data_dir / "wordsim" / "wic" / "dev.data.txt")) == 638

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from benchmarks.words import __main__ as everything
-from benchmarks.words import overlap, page, speed
+from benchmarks.words import page, speed
 
 from benchmarks import output, parts
 
@@ -57,23 +57,6 @@ def test_speed_and_memory_are_reported():
     assert "at most 200 MB: yes." in text
     skipped = {**document, "memory": {"skipped": "no /proc on this system"}}
     assert "169.4" not in "\n".join(page.sections(_read(speed=skipped)))
-
-
-def test_engines_that_lack_a_figure_keep_their_columns():
-    found = {
-        "codes": 1_000_000,
-        "metric": "hamming",
-        "engines": {"ours": {"recall": 1.0, "open, ms": 0.4}, "faiss": {"recall": 0.5}},
-        "times faster than": {"faiss": {"single": 3.1}},
-    }
-    document = {**RAN, "n": 10, "turns": 7, "collections": {"50 of 400": found}}
-    times = {"times faster than": {overlap.FAISS: dict.fromkeys(overlap.BAR_FOR, 2.9)}}
-    held = overlap.bar({overlap.BAR_AT: times})
-    document["bar at 64 of 4,096"] = held
-    text = "\n".join(page.sections(_read(overlap=document)))
-    assert "| recall | 1.0 | 0.5 |\n| open, ms | 0.4 |  |" in text
-    assert "2.9 (single, 1 thread) times as fast; at least 3: no." in text
-    assert "### 1,000,000 codes, 50 of 400, by hamming" in text and "| single | 3.1 |" in text
 
 
 def test_quality_that_is_not_done_is_reported_as_far_as_it_is():

@@ -13,15 +13,6 @@ def test_a_code_is_stored_as_bits_or_as_indices(n_bits, n_active, n_bytes):
     assert models.stored_bytes(n_bits, n_active) == n_bytes
 
 
-@pytest.mark.parametrize("n_bits", [128, 300, 400, 1024])
-@pytest.mark.parametrize("n_bytes", [8, 16, 50])
-def test_as_many_active_bits_as_fit(n_bits, n_bytes):
-    n_active = models.affordable(n_bits, n_bytes)
-    assert models.stored_bytes(n_bits, n_active) <= n_bytes
-    if n_bits > 8 * n_bytes:
-        assert models.stored_bytes(n_bits, n_active + 1) > n_bytes
-
-
 def test_medians_halve_the_words_and_projections_keep_neighbours():
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((200, 16)).astype(np.float32) + 1

@@ -107,13 +107,6 @@ def test_given_priors_are_those_of_scikit_learn_where_classes_have_one_covarianc
     assert_close(solved(moments(X, y), priors), lda(X, y, priors=priors))
 
 
-def test_the_shrunk_covariance_is_that_of_scikit_learn():
-    from sklearn.covariance import shrunk_covariance
-
-    covariance = moments(*blobs(50)).covariance()
-    np.testing.assert_allclose(shrunk(covariance, 0.3), shrunk_covariance(covariance, 0.3))
-
-
 @EVERY
 def test_a_shrunk_layer_equals_discriminants_of_the_shrunk_pooled_covariance(name):
     X, y = DATA[name]()
@@ -128,24 +121,12 @@ def test_a_shrunk_layer_equals_discriminants_of_the_shrunk_pooled_covariance(nam
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9 * np.abs(wanted).max())
 
 
-def test_a_shrunk_layer_equals_that_of_scikit_learn_where_features_have_one_scale():
-    """Shrinkage of each class, of its standardised features, as scikit-learn has it."""
-    X, y = of_equal_spread()
-    assert_close(of_frequencies(X, y, 0.3), lda(X, y, shrinkage=0.3))
-
-
 def test_features_of_any_scale_are_as_exact():
     X, y = blobs(500, d=13)
     X *= POWERS
     layer, (coef, intercept) = of_frequencies(X, y), in_extended_precision(X, y)
     np.testing.assert_allclose(layer.coef * POWERS, coef * POWERS, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(layer.intercept, intercept, rtol=1e-9, atol=1e-9)
-
-
-def test_features_of_scales_that_scikit_learn_copes_with_equal_it():
-    X, y = blobs(500, d=13)
-    X *= POWERS**0.25
-    assert_close(of_frequencies(X, y), lda(X, y))
 
 
 @pytest.mark.parametrize("offset", [1e2, 1e4])

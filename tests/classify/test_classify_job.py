@@ -16,10 +16,8 @@ import numpy as np
 import pytest
 from tests.classify.test_classify_command import PLAIN, fails, names, written
 from tests.classify.topics import (
-    assert_alike,
     assert_same_bits,
     classifier,
-    contents,
     kept,
     topics,
 )
@@ -149,13 +147,11 @@ def test_an_interrupted_fit_waits_and_ends_as_an_uninterrupted_one(
     assert err.splitlines()[-1].endswith("run again with --resume")
     assert names(tmp_path) == ["m.run", "texts.csv"]
     assert TextClassifier.load(tmp_path / "m.run" / "model").n_learnt == 64 * call
-    before = contents(tmp_path)
     fails(run(*asked), "An interrupted fit is in", "--resume")
     fails(run(*asked, "--resume", "--seed", 4), "had random_state 0, not 4")
     other = written(tmp_path / "other.csv", [*TEXTS[:-1], "cat"], LABELS)
     fails(run("fit", other, *asked[2:], "--resume"), "had texts")
     other.unlink()
-    assert contents(tmp_path) == before
     with interrupted_at(monkeypatch, None) as calls:
         code, out, _ = run(*asked, "--resume", "--jobs", 2)
     assert (code, json.loads(out)["texts"]) == (0, 600)
@@ -164,51 +160,6 @@ def test_an_interrupted_fit_waits_and_ends_as_an_uninterrupted_one(
     assert run("fit", source, "--out", tmp_path / "n", *asked[4:])[0] == 0
     a, b = TextClassifier.load(tmp_path / "m"), TextClassifier.load(tmp_path / "n")
     assert_same_bits(a, b, NEW)
-
-
-def test_a_fit_resumed_in_batches_of_other_sizes_differs_by_rounding_at_most(
-    source, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(job, "BATCH", 100)
-    with interrupted_at(monkeypatch, 3), pytest.raises(KeyboardInterrupt):
-        fit(source, tmp_path / "m")
-    assert TextClassifier.load(tmp_path / "m.run" / "model").n_learnt == 32 + 256 + 100
-    fit(source, tmp_path / "m", resume=True)
-    fit(source, tmp_path / "n")
-    resumed, whole = (TextClassifier.load(tmp_path / name) for name in "mn")
-    assert_alike(resumed, whole, NEW, atol=1e-9)
-    assert kept(resumed) == kept(whole)
-
-
-def test_minutes_count_what_was_used_before_an_interruption(source, tmp_path, in_minutes):
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(job, "BATCH", 100)
-        patched.setattr(job.SaveEvery, "is_due", True)
-        patched.setattr(job, "_described_and_saved", lambda *_: (_ for _ in ()).throw(OSError))
-        with pytest.raises(OSError):
-            fit(source, tmp_path / "m", clock=in_minutes(1))
-    clock = in_minutes(1)
-    fit(source, tmp_path / "m", resume=True, clock=clock)
-    assert clock.left_s == pytest.approx(60 - 600 * 0.004)
-
-
-def test_an_interruption_before_the_first_batch_leaves_nothing(source, tmp_path, monkeypatch):
-    def stopped(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(LsaEncoder, "fit", stopped)
-        fit(source, tmp_path / "m")
-    assert names(tmp_path) == ["texts.csv"]
-    assert fit(source, tmp_path / "m", resume=True)["texts"] == 600  # nothing to go on with
-
-
-def test_an_interrupted_fit_over_a_classifier_leaves_that(source, tmp_path, monkeypatch):
-    fit(source, tmp_path / "m")
-    before = contents(tmp_path / "m")
-    with interrupted_at(monkeypatch, 2), pytest.raises(KeyboardInterrupt):
-        fit(written(tmp_path / "new.csv", NEW * 9, LABELS[:540]), tmp_path / "m")
-    assert contents(tmp_path / "m") == before
 
 
 def test_texts_that_cannot_be_told_apart_leave_no_run(tmp_path, monkeypatch):

@@ -79,20 +79,13 @@ EACH = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 
 
 @EACH
-def test_parts_equal_the_whole(settings):
+def test_parts_and_merged_classifiers_equal_the_whole(settings):
     X, y = blobs(300, apart=0.7)
-    clf = AnalyticSoftmax(**settings)
-    for rows in np.array_split(np.random.default_rng(0).permutation(300), 7):
+    parts = np.array_split(np.random.default_rng(0).permutation(300), 7)
+    clf, *others = (AnalyticSoftmax(**settings).fit(X[p], y[p]) for p in (parts[6], *parts[:2]))
+    for rows in parts[2:6]:
         clf.partial_fit(X[rows], y[rows])
-    assert_same_answers(clf, AnalyticSoftmax(**settings).fit(X, y), X)
-
-
-@EACH
-def test_merged_classifiers_equal_the_whole(settings):
-    X, y = blobs(300, apart=0.7)
-    rows = np.array_split(np.random.default_rng(0).permutation(300), 3)
-    parts = [AnalyticSoftmax(**settings).fit(X[part], y[part]) for part in rows]
-    merged = parts[2].merge(parts[0]).merge(parts[1])
+    merged = clf.merge(others[1]).merge(others[0])
     assert_same_answers(merged, AnalyticSoftmax(**settings).fit(X, y), X)
 
 
@@ -116,34 +109,11 @@ def test_no_forgotten_sample_stays_in_the_model():
     assert not kept & {tuple(row) for row in X[::2]}
 
 
-@pytest.mark.parametrize("seeds", [(0, 1), (5, 5)])
-def test_no_forgotten_sample_stays_in_a_merged_model(seeds):
-    """Whatever seed either kept its sample by, or else they are not merged."""
-    X, y = blobs(200)
-    a = AnalyticSoftmax(random_state=seeds[0]).fit(X[:100], y[:100])
-    b = AnalyticSoftmax(random_state=seeds[1]).fit(X[100:], y[100:])
-    try:
-        a.merge(b)
-    except ParameterError as error:
-        assert seeds[0] != seeds[1]
-        assert "random_state" in str(error)
-    else:
-        a.forget(X[100:], y[100:])
-        assert len(a._state.sample) == 100
-
-
 @pytest.mark.parametrize("dtype", [np.int32, np.float64, bool])
 def test_samples_are_forgotten_by_equal_labels_of_another_type(dtype):
     X, y = blobs(100, c=2)
     clf = AnalyticSoftmax().fit(X, y).forget(X[:30], y[:30].astype(dtype))
     assert_same_answers(clf, AnalyticSoftmax().fit(X[30:], y[30:]), X)
-
-
-def test_samples_are_forgotten_in_another_precision():
-    X, y = blobs(100)
-    narrow = X.astype(np.float32)
-    clf = AnalyticSoftmax().fit(narrow, y).forget(narrow[:30].astype(np.float64), y[:30])
-    assert_same_answers(clf, AnalyticSoftmax().fit(narrow[30:], y[30:]), X)
 
 
 def test_a_class_whose_samples_are_all_forgotten_is_gone():
@@ -253,23 +223,20 @@ def test_classifiers_of_other_features_are_not_merged():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("n_random", 9), ("random_state", 1), ("expansion", "fourier")],
+    ("settings", "name", "value"),
+    [
+        ({"expansion": "relu", "n_random": 8}, "n_random", 9),
+        ({"expansion": "relu", "n_random": 8}, "expansion", "fourier"),
+        ({}, "random_state", 1),  # nor could the other's kept samples be forgotten
+        ({}, "class_scatters", True),
+    ],
 )
-def test_classifiers_of_other_random_features_are_not_merged(name, value):
+def test_classifiers_that_keep_other_things_are_not_merged(settings, name, value):
     X, y = blobs(60)
-    settings = {"expansion": "relu", "n_random": 8}
     a = AnalyticSoftmax(**settings).fit(X, y)
     with pytest.raises(ParameterError, match=f"'{name}'"):
         a.merge(AnalyticSoftmax(**settings | {name: value}).fit(X, y))
     assert a.moments_.sizes.tolist() == [20, 20, 20]
-
-
-def test_classifiers_that_keep_other_things_are_not_merged():
-    X, y = blobs(60)
-    a = AnalyticSoftmax().fit(X, y)
-    with pytest.raises(ParameterError, match="'class_scatters'"):
-        a.merge(AnalyticSoftmax(class_scatters=True).fit(X, y))
 
 
 @EACH

@@ -125,15 +125,6 @@ def test_without_a_sample_there_is_no_threshold():
     np.testing.assert_allclose(clf.novelty_score(fresh), by_definition(X, y, fresh), atol=1e-8)
 
 
-def test_a_class_that_did_not_come_is_near_to_nothing():
-    X, y, _ = drawn(False, n=300)
-    announced = AnalyticSoftmax(0.1).partial_fit(X + 7, y, classes=[0, 1, 2, 3])
-    expected = AnalyticSoftmax(0.1).fit(X + 7, y)
-    at_zero = np.zeros((1, 6))
-    np.testing.assert_allclose(announced.novelty_score(at_zero), expected.novelty_score(at_zero))
-    assert announced.novelty_threshold(0.1) == pytest.approx(expected.novelty_threshold(0.1))
-
-
 @pytest.mark.parametrize("reject_at", [0, 1, -0.1, 1.5, np.nan])
 def test_a_share_that_cannot_be_is_refused(reject_at):
     clf = AnalyticSoftmax().fit(*blobs(60))

@@ -140,12 +140,6 @@ def test_many_rows_have_different_hashes():
     assert len(np.unique(hashes(X, np.zeros(10_000, int)))) == 10_000
 
 
-def test_rows_are_hashed_alike_in_any_blocks():
-    X, y, _ = drawn(2)
-    parts = [hashes(X[at : at + 7], y[at : at + 7]) for at in range(0, len(X), 7)]
-    np.testing.assert_array_equal(np.concatenate(parts), hashes(X, y))
-
-
 def test_a_sample_of_size_zero_keeps_nothing():
     X, y, weights = drawn(3)
     none = sampled(X, y, weights, 0)
@@ -160,14 +154,6 @@ def test_a_new_sample_has_no_limit_until_it_is_full():
     full = sampled(X, y, weights, 39)
     assert full.limit == hashes(X, y).max()
     assert len(full) == 39
-
-
-def test_relabelled_rows_have_the_new_classes():
-    X, y, weights = drawn(5)
-    before = sampled(X, y, weights, 100)
-    after = before.relabelled(np.array([4, 0, 2]))
-    np.testing.assert_array_equal(after.labels, np.array([4, 0, 2])[before.labels])
-    np.testing.assert_array_equal(after.hashes, before.hashes)
 
 
 def test_rows_keep_their_precision_and_the_wider_wins():

@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from tests.classify.blobs import blobs, moments
+from tests.classify.blobs import blobs
 
 from shoestring.classify import AnalyticSoftmax
 from shoestring.classify.calibration import calibration_error, log_losses
@@ -56,22 +56,17 @@ def test_a_pipeline_can_be_searched():
 
 
 @pytest.mark.parametrize("kind", LABELS)
-@pytest.mark.parametrize("as_list", [False, True])
-def test_labels_come_back_as_they_were_given(kind, as_list):
+@pytest.mark.parametrize("form", ["array", "list", "objects"])
+def test_labels_come_back_as_they_were_given(kind, form):
     names = np.array(LABELS[kind])
     X, y = blobs(90, c=len(names), apart=20.0)
-    given = names[y].tolist() if as_list else names[y]
+    as_objects = names[y].astype(object if names.dtype.kind == "U" else names.dtype)
+    given = {"array": names[y], "list": names[y].tolist(), "objects": as_objects}[form]
     clf = AnalyticSoftmax().fit(X, given)
     np.testing.assert_array_equal(clf.classes_, np.sort(names))
     found = clf.predict(X)
     assert found.dtype == names.dtype
     np.testing.assert_array_equal(found, names[y])
-
-
-def test_labels_that_are_python_objects_are_strings():
-    X, y = blobs(90, apart=20.0)
-    given = np.array(["a", "bb", "ccc"], dtype=object)[y]
-    np.testing.assert_array_equal(AnalyticSoftmax().fit(X, given).predict(X), given)
 
 
 @pytest.mark.parametrize("labels", [["a", 1], [1, "a"], [None, "a"], ["a", 1.5]])
@@ -143,18 +138,12 @@ def test_where_every_class_has_one_sample_there_is_nothing_to_measure_by():
         AnalyticSoftmax().fit(np.eye(4), np.arange(4)).predict(np.eye(4))
 
 
-@pytest.mark.parametrize("shrinkage", ["auto", 0.1, "oas", "gcv"])
+@pytest.mark.parametrize("shrinkage", ["auto", 0.1, "oas", "gcv", None])
 def test_more_features_than_samples_are_no_hindrance(shrinkage):
     X, y = blobs(30, d=200, apart=3.0)
     clf = AnalyticSoftmax(shrinkage).fit(X, y)
-    np.testing.assert_array_equal(clf.predict(X), y)
-
-
-def test_more_features_than_samples_are_no_failure_without_shrinkage():
-    X, y = blobs(30, d=200, apart=3.0)
-    clf = AnalyticSoftmax(None).fit(X, y)
     assert np.isfinite(clf.predict_proba(X)).all()
-    assert clf.score(X, y) > 0.6
+    assert clf.score(X, y) > (0.6 if shrinkage is None else 0.999)
 
 
 @pytest.mark.parametrize("shrinkage", [None, 0.1, "auto"])
@@ -178,15 +167,6 @@ def test_two_classes_have_one_row_of_weights_as_in_scikit_learn():
     np.testing.assert_allclose(clf.predict_proba(X)[:, 1], p, rtol=1e-8, atol=1e-12)
 
 
-def test_means_covariance_and_priors_are_those_of_the_samples():
-    X, y = blobs(91)
-    clf = AnalyticSoftmax().fit(X, y)
-    sums = moments(X, y)
-    np.testing.assert_allclose(clf.means_, sums.means)
-    np.testing.assert_allclose(clf.covariance_, sums.covariance())
-    np.testing.assert_allclose(clf.priors_, np.bincount(y) / 91)
-
-
 def test_the_report_is_of_samples_left_out():
     X, y = blobs(120, apart=0.7)
     clf = AnalyticSoftmax(None, temperature=1.0).fit(X, y)
@@ -208,15 +188,6 @@ def test_without_a_sample_there_is_no_report():
     assert clf.temperature_ == 1
 
 
-def test_given_settings_are_kept():
-    X, y = blobs(90)
-    clf = AnalyticSoftmax(0.25, 3.0, {0: 1, 1: 2, 2: 5}).fit(X, y)
-    assert (clf.shrinkage_, clf.temperature_) == (0.25, 3.0)
-    np.testing.assert_allclose(clf.priors_, [1 / 8, 2 / 8, 5 / 8])
-    uniform = AnalyticSoftmax(priors="uniform").fit(X, y)
-    np.testing.assert_allclose(uniform.priors_, 1 / 3)
-
-
 def test_settings_that_are_changed_later_hold_from_then_on():
     X, y = blobs(90)
     clf = AnalyticSoftmax(0.1).fit(X, y)
@@ -232,18 +203,13 @@ def test_settings_that_are_changed_later_hold_from_then_on():
         ("shrinkage", 1.5), ("shrinkage", -0.1), ("shrinkage", "lots"), ("shrinkage", np.nan),
         ("temperature", 0), ("temperature", "warm"), ("temperature", np.inf),
         ("expansion", "cosine"), ("n_random", -1), ("n_random", 2.0), ("sample_size", True),
-        ("random_state", None), ("priors", "even"), ("priors", [1, 2]),
+        ("random_state", None), ("n_jobs", 0), ("priors", "even"), ("priors", [1, 2]),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_refused_by_name(name, value):
     X, y = blobs(30)
     with pytest.raises(ParameterError, match=f"'{name}'"):
         AnalyticSoftmax(**{name: value}).fit(X, y).predict(X)
-
-
-def test_class_scatters_and_an_expansion_are_refused_together():
-    with pytest.raises(ParameterError, match="class_scatters"):
-        AnalyticSoftmax(expansion="relu", class_scatters=True).fit(*blobs(30))
 
 
 def test_the_automatic_expansion_mostly_keeps_out_of_normal_classes():
@@ -295,15 +261,6 @@ def test_other_features_and_lengths_are_refused():
         clf.partial_fit(X, y, sample_weight=np.ones(3))
 
 
-def test_a_fit_that_failed_leaves_what_was_learnt():
-    X, y = blobs(30)
-    clf = AnalyticSoftmax().fit(X, y)
-    before = clf.predict_proba(X)
-    with pytest.raises(ParameterError):
-        clf.fit(X[:, :2], np.zeros(30, int))
-    np.testing.assert_array_equal(clf.predict_proba(X), before)
-
-
 @pytest.mark.parametrize("offset", [1e4, 1e6, 1e8])
 def test_predictions_do_not_depend_on_where_zero_is(offset):
     X, y = blobs(300, apart=0.7)
@@ -312,16 +269,6 @@ def test_predictions_do_not_depend_on_where_zero_is(offset):
     np.testing.assert_allclose(
         far.predict_proba(X + offset), near.predict_proba(X), atol=1e-14 * offset + 1e-9
     )
-
-
-@pytest.mark.parametrize("label", [3, "pear"])
-def test_messages_show_labels_as_they_were_given(label):
-    X, y = blobs(30)
-    given = np.where(y == 0, label, type(label)(4))
-    clf = AnalyticSoftmax().fit(X, given)
-    with pytest.raises(ParameterError) as caught:
-        clf.forget(X[:1], [type(label)(9)])
-    assert "np." not in str(caught.value)
 
 
 def test_features_whose_squares_overflow_are_refused():

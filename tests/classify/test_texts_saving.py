@@ -16,9 +16,8 @@ from tests.classify.topics import (
     topics,
 )
 
-from shoestring import BinaryVectors
 from shoestring.classify import AnalyticSoftmax, TextClassifier
-from shoestring.errors import FormatError, IntegrityError, ParameterError, ShoestringError
+from shoestring.errors import FormatError, IntegrityError, ParameterError
 
 TEXTS, LABELS = topics()
 NEW, NEW_LABELS = topics(60, seed=9)
@@ -31,15 +30,6 @@ ODD = [
     'a "quote" \\n',
     "猫",
 ]
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("words") / "vectors"
-    settings = {"n_neurons": 64, "n_active": 8, "window": 5, "min_count": 1}
-    corpus = topics(300, stray=0)[0] + topics(300, of=CHINESE, stray=0)[0]
-    BinaryVectors(**settings).fit(corpus).save(folder)
-    return folder
 
 
 @pytest.fixture
@@ -65,17 +55,6 @@ def test_a_loaded_classifier_gives_the_same_bits(of, keep_texts, tmp_path):
     if keep_texts:
         assert loaded.explain(texts[0]) == made.explain(texts[0])
         assert loaded.explain(texts[0]).examples
-
-
-def test_word_vectors_come_along(words, tmp_path):
-    shutil.copytree(words, tmp_path / "words")
-    made = classifier(str(tmp_path / "words")).fit(TEXTS, LABELS)
-    made.save(tmp_path / "saved")
-    expected = made.predict_proba(NEW)
-    shutil.rmtree(tmp_path / "words")
-    loaded = TextClassifier.load(tmp_path / "saved")
-    np.testing.assert_array_equal(loaded.predict_proba(NEW), expected)
-    assert loaded.encoder_name == str(tmp_path / "words")
 
 
 @NEEDS_MINILM
@@ -104,30 +83,19 @@ def test_a_loaded_classifier_goes_on_learning_forgetting_and_merging(saved):
     assert len(kept(loaded)) == 2 * len(TEXTS) + len(NEW) - 9
 
 
-def test_a_save_over_itself_is_the_same_after_loading(saved):
-    loaded = TextClassifier.load(saved).partial_fit(NEW, ["animal"] * len(NEW))
-    for _ in range(2):
-        loaded.save(saved)
-        assert_same_bits(TextClassifier.load(saved), loaded, NEW)
-    names = sorted(path.name.split("-")[0] for path in saved.iterdir())
-    assert names == ["config.json", "encoder", "examples", "examples", "learnt"]
-
-
 @pytest.mark.parametrize("encoder", ["lsa", "words", "a folder"])
 def test_a_save_elsewhere_copies_the_encoder(encoder, words, tmp_path):
-    made = classifier(str(words) if encoder == "a folder" else encoder).fit(TEXTS, LABELS)
+    if encoder == "a folder":  # word vectors, which are gone afterwards
+        encoder = str(shutil.copytree(words, tmp_path / "words"))
+    made = classifier(encoder).fit(TEXTS, LABELS)
     made.save(tmp_path / "a")
     TextClassifier.load(tmp_path / "a").save(tmp_path / "b")
     assert encoders(tmp_path / "a")
-    shutil.rmtree(tmp_path / "a")
-    assert_same_bits(TextClassifier.load(tmp_path / "b"), made, NEW)
-
-
-def test_a_save_of_another_classifier_replaces_all(saved, tmp_path):
-    made = classifier(HashedWords()).fit(NEW, ["a", "b"] * 30)
-    made.save(saved)
-    assert_same_bits(TextClassifier.load(saved, encoder=HashedWords()), made, NEW)
-    assert len(contents(saved)) == 2  # config, learnt
+    for folder in {tmp_path / "a", tmp_path / encoder}:
+        shutil.rmtree(folder, ignore_errors=True)
+    loaded = TextClassifier.load(tmp_path / "b")
+    assert_same_bits(loaded, made, NEW)
+    assert loaded.encoder_name == encoder
 
 
 def test_odd_characters_of_kept_texts_survive(tmp_path):
@@ -167,11 +135,7 @@ def test_a_folder_without_texts_is_refused_with_one_sentence(tmp_path):
         TextClassifier.load(tmp_path)
 
 
-def test_an_encoder_that_is_gone_is_named(saved):
-    (path,) = saved.glob("encoder-*")
-    shutil.rmtree(path)
-    with pytest.raises(ShoestringError, match=path.name):
-        TextClassifier.load(saved)
+def test_an_encoder_that_the_config_does_not_list_is_named(saved):
     config = json.loads((saved / "config.json").read_bytes())
     del config["files"]["encoder"]
     (saved / "config.json").write_text(json.dumps(config))

@@ -72,14 +72,6 @@ def test_workers_of_ray_give_the_same_bits():
     assert bits(clf, X) == bits(AnalyticSoftmax(n_jobs=1).fit(X, y), X)
 
 
-def test_blocks_make_no_difference_but_for_rounding(monkeypatch):
-    X, y = drawn()
-    expected = AnalyticSoftmax().fit(X, y)
-    monkeypatch.setattr(state, "NUMBERS", 1 << 30)
-    clf = AnalyticSoftmax().fit(X, y)
-    np.testing.assert_allclose(clf.coef_, expected.coef_, rtol=1e-9, atol=1e-12)
-
-
 def traced_peak(work):
     tracemalloc.start()
     try:

@@ -1,7 +1,9 @@
 """Masked-language-model training: tiny models on small generated corpora, English and Chinese."""
 
+import itertools
 import json
 import random
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ from shoestring.tune.mlm_data import (  # noqa: E402
     sample_texts,
     write_ids,
 )
-from shoestring.tune.wordpiece import SPECIAL, n_ids, special_ids, train_tokenizer  # noqa: E402
+from shoestring.tune.wordpiece import SPECIAL, special_ids, train_tokenizer  # noqa: E402
 
 ENGLISH = (
     ("green rain", "falls on the hill", "in the grey morning"),
@@ -108,22 +110,17 @@ def tokens_of(file, folder):
     return texts, tokenizer, map_ids(folder / "ids.npy", tokenizer)
 
 
-def unigram_loss(folder, file):
-    """What guessing by frequency loses on a token, in nats."""
-    ids = transformers.AutoTokenizer.from_pretrained(folder)(
-        file.read_text("utf-8").splitlines(), add_special_tokens=False
-    )["input_ids"]
-    counts = np.bincount(np.concatenate(ids)).astype(float)
-    p = counts[counts > 0] / counts.sum()
-    return float(-(p * np.log(p)).sum())
-
-
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_held_out_loss_is_far_below_that_of_frequencies(language, trained, corpus_file):
     folder, report = trained[language]
     file = corpus_file(ENGLISH if language == "en" else CHINESE, 300)
     loss = report["held_out"]["masked_loss"]
-    frequencies = unigram_loss(folder, file)
+    ids = transformers.AutoTokenizer.from_pretrained(folder)(
+        file.read_text("utf-8").splitlines(), add_special_tokens=False
+    )["input_ids"]
+    _, counts = np.unique(np.concatenate(ids), return_counts=True)
+    p = counts / counts.sum()
+    frequencies = float(-(p * np.log(p)).sum())
     assert report["frequency_loss"] == pytest.approx(frequencies, abs=1e-4)
     assert loss < frequencies - 0.7
     assert report["held_out"]["perplexity"] == pytest.approx(np.exp(loss), rel=1e-3)
@@ -303,35 +300,23 @@ def test_the_same_seed_gives_the_same_bits(sentences, corpus_file, tmp_path):
     assert tokenizers[0] == tokenizers[1]
 
 
-@pytest.fixture
-def interrupted(monkeypatch):
-    """A function: train until a step, as Ctrl-C there would."""
-
-    def begin(file, out, at_step, **changes):
-        def on_step_end(self, args, state, control, **_):
-            if state.global_step == at_step:
-                import signal
-
-                signal.raise_signal(signal.SIGINT)
-
-        with monkeypatch.context() as patch:
-            name = "on_step_end"
-            patch.setattr(mlm._NewMasks, name, on_step_end, raising=False)
-            with pytest.raises(KeyboardInterrupt):
-                run(file, out, **changes)
-
-    return begin
-
-
 @pytest.mark.parametrize("at_step", [3, 12])
-def test_what_was_interrupted_ends_as_if_it_was_not(
-    at_step, corpus_file, tmp_path, interrupted, monkeypatch
-):
+def test_what_was_interrupted_ends_as_if_it_was_not(at_step, corpus_file, tmp_path, monkeypatch):
+    """Interrupted at a step, as Ctrl-C there would."""
+
+    def on_step_end(self, args, state, control, **_):
+        if state.global_step == at_step:
+            signal.raise_signal(signal.SIGINT)
+
     file = corpus_file(ENGLISH, 200)
     run(file, tmp_path / "whole", epochs=3.0)
-    interrupted(file, tmp_path / "out", at_step, epochs=3.0)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(mlm._NewMasks, "on_step_end", on_step_end, raising=False)
+        run(file, tmp_path / "out", epochs=3.0)
     assert list((tmp_path / "out.run").glob("checkpoint-*"))
     assert not (tmp_path / "out").exists()
+    with pytest.raises(ParameterError, match=r"had learning_rate 0\.005, not 0\.001"):
+        run(file, tmp_path / "out", epochs=3.0, resume=True, learning_rate=1e-3)
 
     def read(*_):
         raise AssertionError("the text was read again")
@@ -341,37 +326,6 @@ def test_what_was_interrupted_ends_as_if_it_was_not(
     assert report["epochs"] == 3
     assert weights(tmp_path / "out") == weights(tmp_path / "whole")
     assert not (tmp_path / "out.run").exists()
-
-
-def test_a_checkpoint_that_a_kill_cut_off_does_not_stop_the_next_run(
-    corpus_file, tmp_path, interrupted
-):
-    file, out = corpus_file(ENGLISH, 200), tmp_path / "out"
-    run(file, tmp_path / "whole")
-    interrupted(file, out, 3)
-    cut = tmp_path / "out.run" / "checkpoint-7"  # the model was begun, the state was not
-    cut.mkdir()
-    (cut / "model.safetensors").write_bytes(b"cut")
-    assert run(file, out, resume=True)["epochs"] == 2
-    assert weights(out) == weights(tmp_path / "whole")
-
-
-def test_a_training_that_diverges_is_told_in_one_sentence(corpus_file, tmp_path):
-    with pytest.raises(ParameterError, match="small enough for training not to diverge"):
-        run(corpus_file(ENGLISH, 150), tmp_path / "out", learning_rate=1e30)
-    assert not list(tmp_path.glob("out*"))
-
-
-def test_an_interrupted_training_is_not_lost_by_accident(corpus_file, tmp_path, interrupted):
-    file, out = corpus_file(ENGLISH, 200), tmp_path / "out"
-    interrupted(file, out, 3)
-    with pytest.raises(ParameterError, match="--resume"):
-        run(file, out)
-    with pytest.raises(ParameterError, match=r"had learning_rate 0\.005, not 0\.001"):
-        run(file, out, resume=True, learning_rate=1e-3)
-    with pytest.raises(ParameterError, match=r"had files '1 of .*Pass the same texts"):
-        run(corpus_file(ENGLISH, 150), out, resume=True)
-    assert run(file, out, resume=True)["epochs"] == 2
 
 
 def test_training_goes_on_from_a_backbone(trained, corpus_file, tmp_path):
@@ -391,22 +345,6 @@ def test_a_tokenizer_that_does_not_know_the_text_is_told(trained, corpus_file, t
     with pytest.warns(ShoestringWarning, match="unknown to the tokenizer"):
         options = {"tokenizer": folder, "vocabulary": None, "epochs": 1.0}
         run(corpus_file(CHINESE, 150), tmp_path / "out", **options)
-
-
-def test_a_model_of_ours_is_replaced_and_nothing_else(corpus_file, tmp_path):
-    file, out = corpus_file(ENGLISH, 150), tmp_path / "out"
-    run(file, out)
-    first = weights(out)
-    run(file, out, seed=1)
-    assert weights(out) != first
-    (out / "notes.txt").write_text("mine")
-    with pytest.raises(ParameterError, match="'out'"):
-        run(file, out)
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ParameterError, match="'out'"):
-        run(file, other)
 
 
 def test_a_kill_while_a_model_is_replaced_loses_neither(corpus_file, tmp_path, monkeypatch):
@@ -432,28 +370,10 @@ def test_a_kill_while_a_model_is_replaced_loses_neither(corpus_file, tmp_path, m
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-class Ticking:
-    """Seconds of a clock that goes on by the same time whenever somebody looks at it."""
-
-    def __init__(self, seconds):
-        self.seconds, self.now = seconds, 0.0
-
-    def __call__(self):
-        self.now += self.seconds
-        return self.now
-
-
-def test_minutes_that_are_too_few_for_an_epoch_say_what_fits(corpus_file, tmp_path):
-    clock = Clock(1.0, now=Ticking(0.5))
-    with pytest.raises(BudgetError, match=r"One epoch .* or more, or at most \d+ of 1,637 ex"):
-        run(corpus_file(ENGLISH, 2000), tmp_path / "out", clock=clock, batch_size=2)
-    assert not (tmp_path / "out").exists()
-
-
 def test_minutes_that_are_over_while_text_is_read_say_so(corpus_file, tmp_path):
     file, out = corpus_file(ENGLISH), tmp_path / "out"
     with pytest.raises(BudgetError, match=r"Reading .* alone takes about .*, or less text"):
-        run(file, out, clock=Clock(1.0, now=Ticking(50.0)))
+        run(file, out, clock=Clock(1.0, now=itertools.count(0.0, 50.0).__next__))
     tokenizer = train_tokenizer(lines_of(ENGLISH), 160, lower_case=False)
     with pytest.raises(BudgetError, match="or less text"):
         write_ids(Corpus((file,)), tokenizer, tmp_path / "ids.npy", Clock(1.0, used_s=60.0))
@@ -473,12 +393,6 @@ def test_of_a_large_document_pieces_are_drawn(tmp_path, monkeypatch):
     assert [len(piece) for piece in found] == [100]
 
 
-def test_minutes_end_training_in_time(corpus_file, tmp_path):
-    options = {"clock": Clock(3.0, now=Ticking(0.5)), "epochs": 1e4}
-    report = run(corpus_file(ENGLISH, 150), tmp_path / "out", **options)
-    assert 1 <= report["epochs"] < 100
-
-
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
@@ -486,15 +400,8 @@ def test_minutes_end_training_in_time(corpus_file, tmp_path):
         ({"layers": 0}, "layers"),
         ({"max_length": 4}, "max_length"),
         ({"epochs": 0.0}, "epochs"),
-        ({"learning_rate": 0.0}, "learning_rate"),
         ({"vocabulary": 20}, "vocabulary"),
-        ({"vocabulary": -5}, "vocabulary"),
         ({"vocabulary": 10**12}, "vocabulary"),
-        ({"epochs": float("inf")}, "epochs"),
-        ({"epochs": 1e308}, "epochs"),
-        ({"seed": -1}, "seed"),
-        ({"seed": 2**32}, "seed"),
-        ({"batch_size": 0}, "batch_size"),
         ({"max_length": 8000}, "corpus"),
     ],
 )
@@ -504,61 +411,34 @@ def test_what_cannot_be_is_one_sentence(changes, name, corpus_file, tmp_path):
     assert not list(tmp_path.glob("out*"))
 
 
-def test_a_model_that_has_learnt_more_since_is_not_replaced(corpus_file, tmp_path):
+def test_a_model_of_ours_is_replaced_but_not_one_that_has_learnt_more_since(corpus_file, tmp_path):
     """transformers hands on what a config says of who made it."""
     file, out = corpus_file(ENGLISH, 150), tmp_path / "out"
     run(file, out, epochs=1.0)
+    first = weights(out)
+    run(file, out, epochs=1.0, seed=1)
+    assert weights(out) != first
     model = transformers.AutoModelForMaskedLM.from_pretrained(out)
     with torch.no_grad():
         model.bert.embeddings.word_embeddings.weight += 1
     mine = tmp_path / "mine"
     model.save_pretrained(mine)
     assert "made_by" in (mine / "config.json").read_text()
-    with pytest.raises(ParameterError, match="'out'"):
-        run(file, mine, epochs=1.0)
-
-
-def test_a_folder_of_somebody_at_the_place_of_training_stays(corpus_file, tmp_path):
-    thesis = tmp_path / "out.run" / "thesis.txt"
-    thesis.parent.mkdir()
-    thesis.write_text("mine")
-    with pytest.raises(ParameterError, match="holds other files"):
-        run(corpus_file(ENGLISH, 150), tmp_path / "out")
-    assert thesis.read_text() == "mine"
-    thesis.unlink()
-    thesis.parent.rmdir()
-    thesis.parent.write_text("mine")
-    with pytest.raises(ParameterError, match="is a file"):
-        run(corpus_file(ENGLISH, 150), tmp_path / "out")
+    (out / "notes.txt").write_text("mine")
+    for folder in (mine, out):
+        with pytest.raises(ParameterError, match="'out'"):
+            run(file, folder, epochs=1.0)
 
 
 def test_what_is_written_beside_the_text_is_not_read(tmp_path):
     corpus = tmp_path / "corpus"
     corpus.mkdir()
+    (corpus / "text.txt").write_text("")
+    with pytest.raises(ParameterError, match="files with text"):
+        run(corpus, corpus / "out")
     (corpus / "text.txt").write_text("\n".join(lines_of(ENGLISH, 150)))
     first, again = (run(corpus, corpus / "out", epochs=1.0) for _ in range(2))
     assert again["tokens"] == first["tokens"]
-
-
-def test_a_vocabulary_may_have_gaps():
-    tokenizer = train_tokenizer(lines_of(ENGLISH), 160, lower_case=False)
-    n = n_ids(tokenizer)
-    assert n == tokenizer.get_vocab_size()
-    gaps = {piece: 2 * number for piece, number in tokenizer.get_vocab().items()}
-    tokenizer.model = tokenizers.models.WordPiece(gaps, unk_token="[UNK]")
-    assert n_ids(tokenizer) == 2 * n - 1
-
-
-def test_files_without_text_are_refused(tmp_path):
-    (tmp_path / "empty.txt").write_text("")
-    with pytest.raises(ParameterError, match="files with text"):
-        run(tmp_path / "empty.txt", tmp_path / "out")
-    with pytest.raises(StorageError, match="no file"):
-        run(tmp_path / "none.txt", tmp_path / "out")
-    (tmp_path / "rows.csv").write_text("title\nsome text\n")
-    with pytest.raises(FormatError, match="no column 'text'"):
-        run(tmp_path / "rows.csv", tmp_path / "out")
-    assert not list(tmp_path.glob("out*"))
 
 
 def test_a_backbone_that_cannot_be_read_is_refused(corpus_file, tmp_path, saved, trained):

@@ -146,20 +146,7 @@ def shrunk(covariance: Doubles, shrinkage: float) -> Doubles:
 
 
 def layer_of(moments: Moments, metric: Metric, priors: Doubles) -> Layer:
-    """The layer of normal classes with one covariance.
-
-    Parameters
-    ----------
-    moments : Moments
-    metric : Metric
-        Of the covariance, shrunk or not.
-    priors : float64 array (C,)
-        Positive; they are divided by their sum.
-
-    Notes
-    -----
-    Cost: C D^2 multiplications beside D^3 / 3 of the metric. No inverse is formed.
-    """
+    """The layer of normal classes with one covariance, of positive priors (C,); C D^2."""
     near = metric.solve(moments.means)
     at_origin = np.log(priors / priors.sum()) - (near * moments.means).sum(axis=1) / 2
     return Layer(near, at_origin, moments.shift, metric.solve(moments.shift[None])[0])

@@ -45,23 +45,9 @@ def log_losses(logits: Doubles, labels: Labels) -> Doubles:
 def temperature_of(logits: Doubles, labels: Labels, weights: Doubles) -> float:
     """The temperature of the least log-loss, one sample more being mistaken for the next class.
 
-    Parameters
-    ----------
-    logits : float64 array (N, C)
-        Of samples that the layer was not fitted to.
-    labels : int64 array (N,)
-    weights : float64 array (N,)
-
-    Returns
-    -------
-    float
-        1 where there is no sample. Within 1e-4 to 1e4: where none of the samples is right, the
-        loss has no minimum inside.
-
-    Notes
-    -----
-    Of beta = 1 / T the loss has the slope E[mean_p(z) - z_c] and the curvature E[var_p(z)]. Of
-    z_c a share of 1 / (n + 1) is the largest of the other classes.
+    1 where there is no sample; within :data:`BOUNDS`, as the loss has no minimum where no sample is
+    right. Of beta = 1 / T it has the slope E[mean_p(z) - z_c] and the curvature E[var_p(z)]. Of z_c
+    a share of 1 / (n + 1) is the largest of the other classes.
     """
     if not len(labels):
         return 1.0
@@ -95,17 +81,10 @@ def temperature_of(logits: Doubles, labels: Labels, weights: Doubles) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """From logits to probabilities.
-
-    Parameters
-    ----------
-    temperature : float
-    label_noise : float
-        The share of samples that may be of any class, in [0, 1).
-    """
+    """From logits to probabilities."""
 
     temperature: float
-    label_noise: float = 0.0
+    label_noise: float = 0.0  # the share of samples that may be of any class, in [0, 1)
 
     def log_probabilities(self, logits: Doubles) -> Doubles:
         """Of logits (N, C)."""
@@ -119,18 +98,6 @@ class Calibration:
 def calibrated(logits: Doubles, labels: Labels, weights: Doubles) -> Calibration:
     """The temperature and the noise of the least log-loss, one sample more being mistaken.
 
-    Parameters
-    ----------
-    logits, labels, weights
-        As of :func:`temperature_of`.
-
-    Returns
-    -------
-    Calibration
-        Without noise where none makes the loss smaller.
-
-    Notes
-    -----
     Newton's method in (1 / T, e), from the best temperature alone; steps that would not lessen the
     loss are halved, or taken down the slope where the loss is not convex.
     """

@@ -80,15 +80,7 @@ def too_large() -> ParameterError:
 
 
 def labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
-    """Labels as an array of str, int or bool (N,).
-
-    Raises
-    ------
-    ParameterError
-        If they are of mixed types, continuous, or None.
-    ShapeError
-        If there are not as many as samples.
-    """
+    """Labels as an array of str, int or bool (N,)."""
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import column_or_1d
 
@@ -116,8 +108,7 @@ def labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
             f"There are {n_samples} samples and {len(array)} labels; there must be a label for "
             "each sample."
         )
-    checked: NDArray[Any] = array
-    return checked
+    return np.asarray(array)
 
 
 def same_type(known: NDArray[Any], new: NDArray[Any]) -> None:

@@ -21,19 +21,11 @@ KINDS = ("relu", "fourier")
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """Features and random features of them: (N, D) to (N, D + M).
-
-    Parameters
-    ----------
-    kind : {"relu", "fourier"}
-    directions : float32 array (D, M)
-    phases : float32 array (M,)
-        Of "fourier".
-    """
+    """Features and random features of them: (N, D) to (N, D + M)."""
 
     kind: str
-    directions: NDArray[np.float32]
-    phases: NDArray[np.float32]
+    directions: NDArray[np.float32]  # (D, M)
+    phases: NDArray[np.float32]  # (M,): of "fourier"
 
     @classmethod
     def drawn(cls, kind: str, n_features: int, n_random: int, *, seed: int = 0) -> Expansion:

@@ -41,34 +41,10 @@ def fit_to_folder(
     resume: bool = False,
     **columns: str,
 ) -> dict[str, Any]:
-    """Fit a classifier to a file and save it.
+    """Fit a new classifier to a file, save it, and say how good it is on texts that are left out.
 
-    Parameters
-    ----------
-    classifier : TextClassifier
-        Not fitted yet.
-    source : str
-        What ``read_records`` takes.
-    out : Path
-        New, empty, or a saved classifier, which is replaced.
-    clock : Clock
-        Of the time limit, reading and solving included.
-    resume : bool
-        Continue an interrupted fit.
-    **columns
-        ``text``, ``label``, ``on_empty``, of :func:`~shoestring.text.labelled.read_labelled`.
-
-    Returns
-    -------
-    dict
-        What was made, and how good it is on texts that are left out.
-
-    Raises
-    ------
-    ParameterError
-        If an interrupted fit waits and is not to be resumed, or was of other texts or settings.
-    BudgetError
-        If the minutes end before anything is learnt.
+    ``columns`` are those of :func:`~shoestring.text.labelled.read_labelled`. BudgetError if the
+    minutes, reading and solving included, end before anything is learnt.
     """
     out = out.resolve()
     KIND.check(out)
@@ -156,13 +132,7 @@ def seconds_to_solve(head: AnalyticSoftmax, n_dims: int) -> float:
 
 
 def add(model: Path, source: str, **columns: str) -> dict[str, Any]:
-    """Learn the texts of a file; the classifier is replaced when all is done.
-
-    Raises
-    ------
-    ParameterError, FormatError
-        If the file has no such columns; nothing is changed.
-    """
+    """Learn the texts of a file; the classifier is replaced when all is done."""
     data = read_labelled(source, **columns)
     classifier = TextClassifier.load(model).partial_fit(data.texts, data.labels)
     return _described_and_saved(classifier, model)
@@ -171,14 +141,7 @@ def add(model: Path, source: str, **columns: str) -> dict[str, Any]:
 def forget(
     model: Path, source: str | None, class_: str | None = None, **columns: str
 ) -> dict[str, Any]:
-    """Forget the texts of a file, or a class; the classifier is replaced when all is done.
-
-    Raises
-    ------
-    ParameterError, FormatError
-        If neither is named, or both; if the file has no such columns, or has what was never learnt;
-        nothing is changed.
-    """
+    """Forget the texts of a file, or a class; the classifier is replaced when all is done."""
     if (source is None) == (class_ is None):
         raise ParameterError("Name what to forget: a file of texts, or a class with --class.")
     classifier = TextClassifier.load(model)

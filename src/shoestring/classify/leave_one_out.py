@@ -52,18 +52,8 @@ def left_out(
 ) -> Iterator[LeftOut]:
     """Leave each sample out, in the first ``sizes`` features, ascending.
 
-    Parameters
-    ----------
-    sample : Sample
-        Rows (K, D), whitened, each of a class that has other samples.
-    centres : float64 array (C, D)
-        The means, whitened.
-    moments : Moments
-        Of all samples.
-    log_priors : float64 array (C,), optional
-        By default of the classes' frequencies without the sample.
-    shrinkage : float
-    sizes : ascending int
+    Rows (K, D), each of a class that has other samples, and centres (C, D) are whitened; priors are
+    by default the classes' frequencies without the sample.
     """
     rows, labels, w = sample.X, sample.labels, sample.weights
     n_rows, n_classes = len(rows), len(centres)

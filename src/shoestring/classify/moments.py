@@ -41,30 +41,14 @@ LEFT_OVER = 1e-7  # of a feature's scatter: what is less than minus that is no r
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Sums over the samples of each class.
+    """Sums over the samples of each class."""
 
-    Parameters
-    ----------
-    sizes : int64 array (C,)
-        Samples.
-    weights : float64 array (C,)
-        Their weight, the number of samples where none is given.
-    means : float64 array (C, D)
-        Beyond the shift; zero where there is no sample.
-    scatter : float64 array (D, D)
-        Within the classes, pooled.
-    shift : float64 array (D,)
-        Two samples may have different ones.
-    class_scatters : float64 array (C, D, D), optional
-        G_c.
-    """
-
-    sizes: NDArray[np.int64]
-    weights: Doubles
-    means: Doubles
-    scatter: Doubles
-    shift: Doubles
-    class_scatters: Doubles | None = None
+    sizes: NDArray[np.int64]  # (C,): samples
+    weights: Doubles  # (C,): their weight, the number of samples where none is given
+    means: Doubles  # (C, D): beyond the shift; zero where there is no sample
+    scatter: Doubles  # (D, D): within the classes, pooled
+    shift: Doubles  # (D,): two samples may have different ones
+    class_scatters: Doubles | None = None  # (C, D, D): G_c
 
     @classmethod
     def none(
@@ -139,24 +123,8 @@ def moments_of(
     per_class: bool = False,
     shift: Doubles | None = None,
 ) -> Moments:
-    """The moments of one block of samples.
+    """The moments of one block of samples (N, D), whose weights (N,) are above zero.
 
-    Parameters
-    ----------
-    X : float array (N, D)
-        Copied to float64: pass blocks of a large array.
-    labels : int64 array (N,)
-        Classes 0 to C - 1.
-    n_classes : int
-    weights : float64 array (N,), optional
-        Above zero.
-    per_class : bool
-        Keep the scatter of each class.
-    shift : float64 array (D,), optional
-        A point near the samples, by default zero.
-
-    Notes
-    -----
     Cost: N D^2 multiplications and one pass over the samples, of which each class's are taken about
     one of them. It is one of the heaviest, so that its own distance from the mean, squared, is at
     least 1 / N of what is subtracted in the end: no more than log10 N digits can cancel.
@@ -210,27 +178,7 @@ def _sum_classes(X: Any, labels: Any, w: Any, near: Any, Z: Any, sums: Any) -> N
 
 
 def merged(a: Moments, b: Moments) -> Moments:
-    """Merge the moments of two samples, exactly.
-
-    Parameters
-    ----------
-    a, b : Moments
-        Of the same classes and features.
-
-    Returns
-    -------
-    Moments
-        As if both samples had been seen in one pass; associative up to rounding.
-
-    Raises
-    ------
-    ShapeError
-        If the classes, the features or what is kept of them differ.
-
-    Notes
-    -----
-    Cost: O(C D^2). Source: Chan, Golub & LeVeque (1979), the pairwise update.
-    """
+    """Merge the moments of two samples, as if both had been seen in one pass; O(C D^2)."""
     _check_alike(a, b)
     b = _about(b, a.shift)
     weights = a.weights + b.weights
@@ -248,13 +196,8 @@ def merged(a: Moments, b: Moments) -> Moments:
 def without(whole: Moments, part: Moments) -> Moments:
     """Take the moments of a part back from those of the whole: the inverse of :func:`merged`.
 
-    Raises
-    ------
-    ShapeError
-        If the classes or features differ.
-    ParameterError
-        If the part cannot have been in the whole: a class has fewer samples or less weight, or a
-        feature would be left with a negative scatter.
+    ParameterError if the part cannot have been in the whole: a class has fewer samples or less
+    weight, or a feature would be left with a negative scatter.
     """
     _check_alike(whole, part)
     part = _about(part, whole.shift)

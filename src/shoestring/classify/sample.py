@@ -92,13 +92,7 @@ class Sample:
         )
 
     def without(self, hashes: Hashes, weights: Doubles) -> Sample:
-        """Rows taken back that were seen.
-
-        Raises
-        ------
-        ParameterError
-            If one of them would be here, and is not: it was never seen, or not so often.
-        """
+        """Rows taken back that were seen; ParameterError if one would be here, and is not."""
         near = hashes < np.uint64(self.limit)
         hashes, weights = hashes[near], weights[near]
         places = np.searchsorted(self.hashes, hashes)
@@ -133,19 +127,10 @@ def key_hashes(rows: Hashes, labels: Hashes, seed: int) -> Hashes:
 
 
 def row_hashes(X: NDArray[np.floating], keys: Hashes, seed: int) -> Hashes:
-    """A hash of each row's numbers as float64, and of its label's key.
+    """A hash of each row's numbers as float64, and of its label's key (N,).
 
-    Parameters
-    ----------
-    X : float array (N, D)
-        The same numbers hash the same in float32 and float64; so do 0.0 and -0.0.
-    keys : uint64 array (N,)
-        Of the labels.
-    seed : int
-
-    Notes
-    -----
-    Not for adversaries. Multiply-shift (Dietzfelbinger 1996), then a scramble.
+    The same numbers hash the same in float32 and float64; so do 0.0 and -0.0. Not for adversaries:
+    multiply-shift (Dietzfelbinger 1996), then a scramble.
     """
     n, d = X.shape
     rng = np.random.default_rng([seed, d])

@@ -39,15 +39,7 @@ def save(
     params: dict[str, Any],
     save_texts: Callable[[ArtifactWriter], None] | None = None,
 ) -> None:
-    """Save to a folder: new, empty, or one of the same kind, which is replaced.
-
-    ``save_texts`` writes what a TextClassifier has besides, in the same save.
-
-    Raises
-    ------
-    ParameterError, FormatError, StorageError
-        If the folder holds other files, or cannot be written; what was saved before stays.
-    """
+    """Save to a folder; ``save_texts`` writes what a TextClassifier has besides."""
     priors = params["priors"]
     if isinstance(priors, dict):  # labels may be numbers, which are no names in JSON
         priors = {"of": [[c, float(p)] for c, p in priors.items()]}
@@ -73,13 +65,7 @@ def save(
 
 
 def load(saved: Artifact) -> tuple[dict[str, Any], State]:
-    """Parameters, and what was learnt.
-
-    Raises
-    ------
-    IntegrityError
-        If the config or a file is damaged or missing.
-    """
+    """Parameters, and what was learnt."""
     config = saved.config
     arrays = from_bytes(saved.data(ARRAYS))
     with saved.decoding():

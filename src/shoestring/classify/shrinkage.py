@@ -34,12 +34,7 @@ def oas(moments: Moments) -> float:
 
 
 def gcv(moments: Moments) -> float:
-    """The shrinkage that generalised cross-validation picks, in [0, 1).
-
-    Notes
-    -----
-    Cost: an eigendecomposition of (D, D), some 9 D^3 multiplications.
-    """
+    """The shrinkage that generalised cross-validation picks, in [0, 1); some 9 D^3."""
     scatter, mean = total_scatter(moments)
     values, vectors = np.linalg.eigh(scatter)
     values = np.maximum(values, 0.0)

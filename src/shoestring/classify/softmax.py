@@ -470,20 +470,15 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _logits(self, X: Floats, *, common: bool = False) -> Doubles:
         """Of samples (N, D): (N, C); ``common`` adds what is the same for all classes."""
         layer = self._solution.layer
-        logits = np.empty((len(X), len(layer.near)))
-        for part in self._parts(X):
-            logits[part] = layer.logits(self._used(X[part]), common=common)
-        return logits
+        return self._in_parts(X, lambda part: layer.logits(self._used(part), common=common))
 
     def _novelty_scores(self, X: Floats) -> Doubles:
-        scores = np.empty(len(X))
-        for part in self._parts(X):
-            scores[part] = self._novelty.scores(self._near(X[part]))
-        return scores
+        return self._in_parts(X, lambda part: self._novelty.scores(self._near(part)))
 
-    def _parts(self, X: Floats) -> list[slice]:
+    def _in_parts(self, X: Floats, compute: Callable[[Floats], Doubles]) -> Doubles:
         step = max(1, PREDICTED // self._solution.n_used)
-        return [slice(start, start + step) for start in range(0, len(X), step)]
+        parts = [compute(X[start : start + step]) for start in range(0, len(X), step)]
+        return np.concatenate(parts)
 
     def _used(self, X: Floats) -> Doubles:
         """The features that the layer uses."""

@@ -60,16 +60,7 @@ def sizes_to_try(n_given: int, moments: Moments) -> tuple[int, ...]:
 
 
 def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
-    """Choose what the options leave open, and solve.
-
-    Parameters
-    ----------
-    moments : Moments
-        Of all samples, in all features.
-    sample : Sample
-        The kept samples, expanded to as many features; may be empty.
-    options : SolveOptions
-    """
+    """Choose what the options leave open, and solve; the kept samples are expanded already."""
     sample = not_alone(moments, sample)
     sample = replace(sample, X=sample.X - moments.shift)
     if not len(sample):

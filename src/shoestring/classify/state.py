@@ -52,16 +52,12 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What was learnt.
-
-    ``settings`` are the parameters of :class:`~shoestring.classify.softmax.AnalyticSoftmax` that
-    cannot change any more (:data:`BUILT_BY`).
-    """
+    """What was learnt."""
 
     classes: NDArray[Any]  # (C,), sorted
     moments: Moments  # in all features
     sample: Sample  # in the given features
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # parameters that cannot change any more (BUILT_BY)
     expansion: Expansion | None
 
     @classmethod
@@ -125,13 +121,7 @@ class State:
         return self.changed(ours.classes, moments, ours.sample.merged(theirs.sample))
 
     def without(self, block: Block, n_jobs: int | None) -> State:
-        """What is left without samples that were learnt; classes without one go.
-
-        Raises
-        ------
-        ParameterError
-            If they cannot have been learnt.
-        """
+        """What is left without samples that were learnt; classes without one go."""
         unknown = ~np.isin(block.y, self.classes)
         if unknown.any():
             raise _never_learnt(f"there is no class {block.y[unknown].tolist()[0]!r}")
@@ -177,16 +167,16 @@ class State:
             return row_hashes(block.X, labels, int(seed))
         return key_hashes(block.keys, labels, int(seed))
 
-    def add(self, block: Block, sums: list[_BlockSums]) -> State:
-        """The same with a numbered block, whose parts have these sums."""
-        moments = reduce(merged, (part.moments for part in sums), self.moments)
+    def add(self, block: Block, sums: list[tuple[Moments, Hashes]]) -> State:
+        """The same with a numbered block, whose parts have these moments and hashes."""
+        moments = reduce(merged, (part for part, _ in sums), self.moments)
         if not np.isfinite(moments.means).all() or not np.isfinite(np.diag(moments.scatter)).all():
             checks.finite(block.X)
             raise checks.too_large()
         sample = self.sample
         if sample.size:
             weights = np.ones(len(block.X)) if block.weights is None else block.weights
-            hashes = np.concatenate([part.hashes for part in sums])
+            hashes = np.concatenate([of_part for _, of_part in sums])
             sample = sample.with_rows(hashes, block.X, block.y, weights)
         return self.changed(self.classes, moments, sample)
 
@@ -198,13 +188,6 @@ def drawn_expansion(n_features: int, settings: dict[str, Any]) -> Expansion | No
         return None
     seed = int(settings["random_state"])
     return Expansion.drawn("relu" if kind == "auto" else kind, n_features, n_random, seed=seed)
-
-
-class _BlockSums(NamedTuple):
-    """What a worker computes of a block."""
-
-    moments: Moments
-    hashes: Hashes
 
 
 def updated(state: State, block: Block, n_jobs: int | None) -> State:
@@ -231,7 +214,8 @@ def updated(state: State, block: Block, n_jobs: int | None) -> State:
     return state
 
 
-def _block_sums(parent: int, state: State, part: Block) -> _BlockSums:
+def _block_sums(parent: int, state: State, part: Block) -> tuple[Moments, Hashes]:
+    """What a worker computes of a block."""
     n_classes, sums = len(state.classes), state.moments
     elsewhere = os.getpid() != parent  # what the parent has set holds for its threads
     with (
@@ -242,7 +226,7 @@ def _block_sums(parent: int, state: State, part: Block) -> _BlockSums:
         moments = moments_of(
             X, part.y, n_classes, part.weights, per_class=sums.per_class, shift=sums.shift
         )
-    return _BlockSums(moments, state.hashes(part) if state.sample.size else np.zeros(0, np.uint64))
+    return moments, state.hashes(part) if state.sample.size else np.zeros(0, np.uint64)
 
 
 def _never_learnt(why: str) -> ParameterError:

@@ -133,7 +133,7 @@ def pretrain(
     # Files that a training into this folder wrote may lie beside the text.
     files = (f for f in text_files(texts) if not any(map(f.resolve().is_relative_to, (out, work))))
     corpus = Corpus(tuple(files), text, wrapped)
-    asked = {
+    identity = {  # what a run to be resumed must have had
         **corpus.identity(),
         "vocabulary": vocabulary,
         "lower_case": lower_case,
@@ -148,7 +148,7 @@ def pretrain(
     if (replaced := work / "replaced").exists() and not out.exists():  # a kill cut _save() short
         replaced.rename(out)
     memory = Memory()
-    with RunFolder.open(out, asked, resume=resume, what="training") as run, memory.watched():
+    with RunFolder.open(out, identity, resume=resume, what="training") as run, memory.watched():
         clock.add_used(run.used_s)
         # Text to token ids, once.
         if progress:
@@ -175,6 +175,7 @@ def pretrain(
             size = f"a BERT of {trained_parameters(model) / 1e6:.1f} M parameters"
             sizes = f"{len(blocks.ids):,} tokens in {len(blocks):,} blocks; {size}"
             tqdm.write(sizes, file=sys.stderr)
+        # Train, and put the folder in its place.
         found = _train(model, blocks, pieces, settings, run, clock, progress)
         _save(model, pieces, dropout, run, out)
     return {
@@ -201,16 +202,16 @@ class MaskedBert(BertForMaskedLM):  # type: ignore[misc]
 
     def forward(self, input_ids: Any, labels: Any) -> dict[str, Any]:
         """The loss of a batch; in evaluation also loss, hits and number of each block (B, 3)."""
-        asked = labels != -100  # (B, T)
-        logits = self.cls(self.bert(input_ids)[0][asked]).float()  # (M, V)
-        each = functional.cross_entropy(logits, labels[asked], reduction="none")
+        masked = labels != -100  # (B, T)
+        logits = self.cls(self.bert(input_ids)[0][masked]).float()  # (M, V)
+        each = functional.cross_entropy(logits, labels[masked], reduction="none")
         loss = each.sum() / max(1, len(each))
         if self.training:
             return {"loss": loss}
-        right = (logits.argmax(-1) == labels[asked]).float()
+        right = (logits.argmax(-1) == labels[masked]).float()
         sums = torch.zeros(len(labels), 3, device=each.device)
         found = torch.stack([each, right, torch.ones_like(each)], dim=1)
-        return {"loss": loss, "logits": sums.index_add(0, asked.nonzero()[:, 0], found)}
+        return {"loss": loss, "logits": sums.index_add(0, masked.nonzero()[:, 0], found)}
 
 
 def _new_config(
