@@ -53,7 +53,8 @@ for module in pkgutil.walk_packages(shoestring.__path__, "shoestring."):
     try:
         importlib.import_module(module.name)
     except ModuleNotFoundError as error:  # torch modules; the commands say what is absent
-        torchs_own = ("shoestring.tune.", "shoestring.models.frozen")
+        models = "shoestring.models."
+        torchs_own = ("shoestring.tune.", f"{models}frozen", f"{models}layer_layout")
         if not module.name.startswith(torchs_own) or error.name not in TORCH:
             raise
 """

@@ -279,10 +279,7 @@ class ArtifactKind:
 
     @contextmanager
     def saving(self, folder: Path) -> Iterator[ArtifactWriter]:
-        """Give a writer of files; its config comes into force when the block has ended well.
-
-        The errors of :meth:`check`; whatever is raised, what was saved before stays.
-        """
+        """Give a writer; its config is in force when the block has ended well, else the old one."""
         self.check(folder)
         is_new = not folder.exists()
         make_folder(folder)

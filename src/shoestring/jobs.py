@@ -34,16 +34,8 @@ SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints
 class Clock:
     """Time of a job, including what interrupted runs of it used.
 
-    Parameters
-    ----------
-    minutes : float or None
-        Time limit, above 0; None for no limit.
-    used_s : float
-        Seconds used before an interruption.
-    now : callable
-        A monotonic clock, in seconds.
-    began : float, optional
-        ``now()`` when the job began, before its imports; by default now.
+    The limit in minutes is above 0, or None for none (ParameterError). ``now`` is a monotonic clock
+    in seconds; ``began`` its time when the job began, before its imports: by default now.
 
     Examples
     --------
@@ -136,24 +128,13 @@ class RunFolder:
     ) -> Iterator[RunFolder]:
         """Lock and open the run folder of an output; it is removed when the block has ended well.
 
-        An error of ours, or Ctrl-C, before anything was kept leaves no folder either.
+        An error of ours, or Ctrl-C, before anything was kept leaves no folder either. The settings
+        are everything that the result depends on, as JSON, files by their digests; ``what`` is what
+        the run is called in messages, such as "training".
 
-        Parameters
-        ----------
-        out : Path
-            Where the output will be; the run folder is ``out.run`` beside it.
-        settings : mapping
-            Everything that the result depends on, as JSON; files by their digests.
-        resume : bool
-            Continue an interrupted run, where there is one.
-        what : str
-            What the run is called in messages, such as "training".
-
-        Raises
-        ------
-        ParameterError, StorageError
-            If another process works in it; if an interrupted run waits and is not to be resumed, or
-            had other settings; if the folder holds other files, or cannot be made or read.
+        ParameterError if another process works in it; if an interrupted run waits and is not to be
+        resumed, or had other settings; if the folder holds other files. StorageError if it cannot
+        be made or read.
         """
         out = out if out.name else out.resolve()
         path = out.with_name(out.name + ".run")

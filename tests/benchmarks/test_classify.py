@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from benchmarks.classify import data, exactness, page, quality
-from tests.classify.blobs import blobs, moments
 
 from benchmarks import output
 
@@ -83,29 +82,6 @@ def test_ridge_equals_that_of_scikit_learn_on_one_hot_classes():
     expected = Ridge(0.1 * len(X)).fit(X, np.eye(3)[y])
     np.testing.assert_allclose(coef, expected.coef_, rtol=1e-8, atol=1e-11)
     np.testing.assert_allclose(intercept, expected.intercept_, rtol=1e-8, atol=1e-9)
-
-
-def brute_force_scores(X, y, penalties):
-    """N tr-residuals over (N - tr H)^2 with the hat matrix written out."""
-    n = len(X)
-    Z, Y = X - X.mean(axis=0), np.eye(y.max() + 1)[y]
-    scores = []
-    for penalty in penalties:
-        hat = Z @ np.linalg.solve(Z.T @ Z + penalty * np.eye(X.shape[1]), Z.T) + 1 / n
-        rest = Y - hat @ Y
-        scores.append((rest**2).sum() / (n - np.trace(hat)) ** 2)
-    return np.array(scores)
-
-
-@pytest.mark.parametrize(("n", "d", "apart"), [(90, 5, 0.3), (60, 40, 0.5), (40, 60, 1.0)])
-def test_the_penalty_of_gcv_equals_brute_force(n, d, apart):
-    X, y = blobs(n, d, apart=apart)
-    sums = moments(X, y)
-    Z = X - X.mean(axis=0)
-    penalties = (Z**2).sum() / d * quality.RIDGES
-    best = penalties[brute_force_scores(X, y, penalties).argmin()]
-    mu = np.trace(sums.covariance()) / d
-    assert quality.gcv(sums) == pytest.approx(best / n / (best / n + mu), rel=1e-9)
 
 
 def test_figures_are_measured_on_the_test_half():

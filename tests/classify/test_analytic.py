@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from sklearn.covariance import oas as sklearn_oas
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from tests.classify.blobs import blobs, moments
@@ -11,7 +10,6 @@ from shoestring.classify.analytic import (
     Metric,
     checked_priors,
     layer_of,
-    oas,
     shrunk,
     total_scatter,
 )
@@ -220,21 +218,3 @@ def test_priors_that_cannot_be_are_refused(priors):
 def test_a_class_without_prior_is_named():
     with pytest.raises(ParameterError, match="Class 'b' has none"):
         checked_priors({"a": 1.0}, np.array(["a", "b"]), np.ones(2))
-
-
-def of_residuals(X, y):
-    means = np.stack([X[y == c].mean(axis=0) for c in range(y.max() + 1)])
-    return sklearn_oas(X - means[y], assume_centered=True)[1]
-
-
-@pytest.mark.parametrize(("n", "d"), [(60, 2), (200, 8), (40, 30)])
-def test_shrinkages_equal_those_of_scikit_learn_on_the_residuals(n, d):
-    X, y = blobs(n, d, offset=3.0)
-    found = oas(moments(X, y))
-    assert 0 < found < 1
-    assert found == pytest.approx(of_residuals(X, y), rel=1e-10)
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_the_shrinkage_of_constant_features_is_in_its_range(value):
-    assert 0 <= oas(moments(np.full((6, 3), value), np.array([0, 1] * 3))) <= 1

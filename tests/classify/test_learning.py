@@ -72,7 +72,7 @@ SETTINGS = {
     "expanded": {"expansion": "relu", "n_random": 20},
     "automatic expansion": {"expansion": "auto", "n_random": 16},
     "class scatters": {"class_scatters": True},
-    "oas": {"shrinkage": "oas"},
+    "gcv": {"shrinkage": "gcv"},
     "no sample": {"sample_size": 0},
 }
 EACH = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)

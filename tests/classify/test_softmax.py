@@ -138,7 +138,7 @@ def test_where_every_class_has_one_sample_there_is_nothing_to_measure_by():
         AnalyticSoftmax().fit(np.eye(4), np.arange(4)).predict(np.eye(4))
 
 
-@pytest.mark.parametrize("shrinkage", ["auto", 0.1, "oas", None])
+@pytest.mark.parametrize("shrinkage", ["auto", 0.1, "oas", "gcv", None])
 def test_more_features_than_samples_are_no_hindrance(shrinkage):
     X, y = blobs(30, d=200, apart=3.0)
     clf = AnalyticSoftmax(shrinkage).fit(X, y)

@@ -77,10 +77,10 @@ def test_saved_and_loaded_gives_the_same_vectors(encoder, tmp_path):
     assert loaded.get_params() == encoder.get_params()
 
 
-@pytest.mark.parametrize("params", [{"n_components": 0}, {"n_components": 1.5}, {"min_df": 0}])
-def test_a_bad_parameter_is_refused_at_fit(params):
-    with pytest.raises(ParameterError, match=next(iter(params))):
-        LsaEncoder(**params).fit(TEXTS)
+@pytest.mark.parametrize("n_components", [0, 1.5])
+def test_a_bad_parameter_is_refused_at_fit(n_components):
+    with pytest.raises(ParameterError, match="n_components"):
+        LsaEncoder(n_components).fit(TEXTS)
 
 
 @pytest.mark.parametrize("texts", [[], ["", "。"]])

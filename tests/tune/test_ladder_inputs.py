@@ -9,11 +9,11 @@ pytest.importorskip("transformers")
 
 import torch
 import transformers
-from benchmarks.tune.layer_layout import rotary_pairs
 
 from shoestring.errors import ParameterError
 from shoestring.models.backbone import own_length
 from shoestring.models.frozen import FrozenBackbone
+from shoestring.models.layer_layout import rotary_pairs
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.losses import loss_of

@@ -15,8 +15,7 @@ cancels, and with ddof 1 is wrong by I / N, which C^-1 makes large where classes
 
 Shrinkage a: S becomes (1 - a) S + a (tr S / D) I.
 
-Not covered: a covariance for each class (quadratic discriminants); Ledoit & Wolf's shrinkage, which
-needs fourth moments of the samples.
+Not covered: a covariance for each class (quadratic discriminants).
 
 Letters: N samples, C classes, D features, R the rank.
 """
@@ -144,18 +143,6 @@ def shrunk(covariance: Doubles, shrinkage: float) -> Doubles:
     result = (1 - shrinkage) * covariance
     result.flat[:: len(covariance) + 1] += shrinkage * np.trace(covariance) / len(covariance)
     return result
-
-
-def oas(moments: Moments) -> float:
-    """Oracle approximating shrinkage, in [0, 1], of the residuals x - m_c of all classes together.
-
-    Chen, Wiesel, Eldar & Hero 2010, eq. 23, in scikit-learn's form.
-    """
-    covariance = moments.covariance()
-    d, n = len(covariance), moments.total
-    mean_square, mu = float((covariance**2).mean()), float(np.trace(covariance)) / d
-    above, below = mean_square + mu**2, (n + 1) * (mean_square - mu**2 / d)
-    return 1.0 if below == 0 else float(min(above / below, 1.0))
 
 
 def layer_of(moments: Moments, metric: Metric, priors: Doubles) -> Layer:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.classify.expansion import KINDS
 from shoestring.classify.moments import Doubles
+from shoestring.classify.shrinkage import RULES
 from shoestring.errors import NotFittedError, ParameterError, ShapeError
 
 _OWNER = "AnalyticSoftmax"
@@ -25,7 +26,7 @@ class UnfittedError(NotFittedError, sklearn.exceptions.NotFittedError):  # type:
 def settings(params: dict[str, Any]) -> None:
     """Check the value of each parameter."""
     shrinkage, temperature, n_jobs = (params[n] for n in ("shrinkage", "temperature", "n_jobs"))
-    rules, kinds = ("auto", "oas"), (None, "auto", *KINDS)
+    rules, kinds = ("auto", *RULES), (None, "auto", *KINDS)
     named = isinstance(shrinkage, str) and shrinkage in rules
     if not (shrinkage is None or named or (_is_real(shrinkage) and 0 <= shrinkage <= 1)):
         raise _wrong("shrinkage", shrinkage, f"one of {rules}, None or a float in [0, 1]")

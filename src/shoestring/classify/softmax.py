@@ -42,7 +42,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    shrinkage : {"auto", "oas"}, float or None
+    shrinkage : {"auto", "gcv", "oas"}, float or None
         Of the covariance towards a multiple of the identity, in [0, 1]; None is 0. ``auto`` takes
         what predicts samples best that it leaves out, in closed form.
     temperature : "auto" or float

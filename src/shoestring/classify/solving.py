@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from shoestring.classify.analytic import Layer, Metric, layer_of, oas, shrunk
+from shoestring.classify.analytic import Layer, Metric, layer_of, shrunk
 from shoestring.classify.calibration import Calibration, calibrated, log_losses, temperature_of
 from shoestring.classify.leave_one_out import LeftOut, left_out
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.classify.sample import Sample
+from shoestring.classify.shrinkage import RULES
 from shoestring.parallel import one_blas_thread
 
 GRID = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)  # of shrinkage
@@ -155,7 +156,9 @@ def _shrinkages(moments: Moments, shrinkage: float | str, n_kept: int) -> tuple[
     """Shrinkages to try."""
     if not isinstance(shrinkage, str):
         return (float(shrinkage),)
-    if shrinkage == "oas" or not n_kept:
-        return (oas(moments),)
+    if shrinkage != "auto":
+        return (RULES[shrinkage](moments),)
     n_free = moments.sizes.sum() - (moments.sizes > 0).sum()
+    if not n_kept:
+        return (RULES["oas"](moments),)
     return GRID if n_free > 1.2 * moments.n_features else (LEAST, *GRID[1:])

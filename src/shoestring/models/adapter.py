@@ -10,7 +10,6 @@ Not covered: DoRA, rank-stabilised LoRA, other ranks for some layers, biases, ne
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from shoestring.artifacts import digest
 from shoestring.errors import FormatError
 from shoestring.models.model_files import read_model_config
 
@@ -34,31 +34,17 @@ _OTHERWISE = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "module
 
 @dataclass(frozen=True)
 class Adapter:
-    """What is added to the weights of a model.
-
-    Make one with :meth:`load`.
-
-    Parameters
-    ----------
-    folder : Path
-    changes : dict of str to ndarray
-        For each weight, by its name in the model, a matrix of its shape, float32.
-    digest : str
-        Of its files, 12 hexadecimal digits: a product's last bit is each machine's own.
-    """
+    """What is added to the weights of a model; made by :meth:`load`."""
 
     folder: Path
-    changes: Mapping[str, FloatMatrix]
-    digest: str
+    changes: Mapping[str, FloatMatrix]  # for each weight, by its name, a matrix of its shape
+    digest: str  # of its files, 12 digits: a product's last bit is each machine's own
 
     @classmethod
     def load(cls, folder: str | Path) -> Adapter:
         """Open a folder with adapter_config.json and adapter_model.safetensors.
 
-        Raises
-        ------
-        FormatError
-            If it is no plain LoRA, or a file is missing or damaged.
+        FormatError if it is no plain LoRA, or a file is missing or damaged.
         """
         folder = Path(folder)
         file = folder / CONFIG
@@ -75,17 +61,11 @@ class Adapter:
             changes = _changes(load_file(file), config)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise FormatError(f"cannot be read ({error}); train it again.", file=file) from error
-        content = (folder / CONFIG).read_bytes() + file.read_bytes()
-        return cls(folder, changes, hashlib.blake2b(content, digest_size=6).hexdigest())
+        content = (folder / CONFIG).read_bytes(), file.read_bytes()
+        return cls(folder, changes, digest(*content)[:12])
 
     def add_to(self, weights: dict[str, FloatMatrix], prefix: str = "") -> None:
-        """Add to weights by their names, in place of the old ones.
-
-        Raises
-        ------
-        FormatError
-            If a weight is not there, or of another shape.
-        """
+        """Put new weights in place of the old; FormatError if one is missing or does not fit."""
         for name, change in self.changes.items():
             there = weights.get(prefix + name)
             self._check(name, change, None if there is None else there.shape)

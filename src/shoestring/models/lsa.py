@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import ArtifactKind
-from shoestring.errors import NotFittedError, ParameterError
+from shoestring.errors import NotFittedError, ParameterError, checked_int
 from shoestring.text.tokens import tokenize
 
 KIND = ArtifactKind(
@@ -38,8 +38,6 @@ class LsaEncoder:
     ----------
     n_components : int
         Width D; less where there are fewer texts or terms.
-    min_df : int
-        Minimum number of texts that a term occurs in.
     random_state : int
         Seed of the randomised SVD: the same seed and texts give the same vectors.
 
@@ -58,14 +56,13 @@ class LsaEncoder:
     (True, 0.0)
     """
 
-    def __init__(self, n_components: int = 128, *, min_df: int = 1, random_state: int = 0) -> None:
+    def __init__(self, n_components: int = 128, *, random_state: int = 0) -> None:
         self.n_components = n_components
-        self.min_df = min_df
         self.random_state = random_state
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor."""
-        return {name: getattr(self, name) for name in ("n_components", "min_df", "random_state")}
+        return {name: getattr(self, name) for name in ("n_components", "random_state")}
 
     def set_params(self, **params: Any) -> Self:
         """Set arguments of the constructor."""
@@ -94,24 +91,19 @@ class LsaEncoder:
         -----
         Cost: about 15 seconds of one core for 100,000 texts of 12 words, under 600 MB.
         """
-        for name in ("n_components", "min_df"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ParameterError.of(name, "LsaEncoder", "an int of at least 1", value)
+        width = checked_int("n_components", self.n_components, 1, None, "LsaEncoder")
         from sklearn.utils.extmath import randomized_svd
 
-        tfidf = _vectorizer(min_df=int(self.min_df), max_features=MAX_TERMS)
+        texts, tfidf = _checked(texts), _vectorizer(max_features=MAX_TERMS)
         try:
-            counts = tfidf.fit_transform(_checked(texts))
-        except ValueError as error:  # "empty vocabulary", "max_df < min_df"
+            counts = tfidf.fit_transform(texts)
+        except ValueError as error:  # "empty vocabulary"
             raise ParameterError(
-                f"LsaEncoder.fit found no term in {len(texts)} texts ({error}). Pass texts with "
-                "words, or a smaller min_df."
+                f"LsaEncoder.fit found no term in {len(texts)} texts. Pass texts with words."
             ) from error
-        n_components = min(int(self.n_components), *counts.shape)
-        *_, components = randomized_svd(
-            counts, n_components, n_iter=5, random_state=self.random_state
-        )
+        n_components = min(width, *counts.shape)
+        seed = self.random_state
+        *_, components = randomized_svd(counts, n_components, n_iter=5, random_state=seed)
         self.vocabulary_ = {term: int(column) for term, column in tfidf.vocabulary_.items()}
         self.idf_ = tfidf.idf_.astype(np.float32)
         self.components_ = components.astype(np.float32)

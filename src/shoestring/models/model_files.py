@@ -20,13 +20,7 @@ _WEIGHT_FILES = ("*.safetensors", "*.bin", "tokenizer.json", "vocab.txt", "confi
 
 
 def read_model_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
-    """Read a model folder's config.json, or another such file of it.
-
-    Raises
-    ------
-    FormatError
-        If the file is no JSON object.
-    """
+    """Read a model folder's config.json, or another such file; FormatError if it is no object."""
     file = folder / name
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -41,13 +35,7 @@ def read_model_config(folder: Path, name: str = "config.json") -> dict[str, Any]
 
 
 def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
-    """Read a folder's model.safetensors as float32.
-
-    Raises
-    ------
-    FormatError
-        If the file is damaged.
-    """
+    """Read a folder's model.safetensors as float32; FormatError if it is damaged."""
     file = folder / "model.safetensors"
     try:
         return {name: array.astype(np.float32) for name, array in load_file(file).items()}
@@ -70,20 +58,8 @@ def gpu_is_there() -> bool:
 
 
 def weights_digest(folder: Path) -> str:
-    """Digest every file of a model folder that its scores depend on.
+    """12 hexadecimal digits over a model's weights, vocabulary and configuration.
 
-    Parameters
-    ----------
-    folder : Path
-        A sentence-transformers or transformers model.
-
-    Returns
-    -------
-    str
-        12 hexadecimal digits over weights, vocabulary and configuration.
-
-    Notes
-    -----
     Cost: reads the files once, about a second per gigabyte.
     """
     digest = hashlib.blake2b(digest_size=6)

@@ -30,8 +30,7 @@ from shoestring.types import IntArray
 MAX_BITS = 1 << 20
 """Largest width of a code; each segment of an index has a directory of this many lists."""
 
-MAX_ACTIVE = (1 << 16) - 1
-"""Most active bits of one code."""
+MAX_ACTIVE = (1 << 16) - 1  # active bits of one code
 
 CodesLike: TypeAlias = "Codes | ArrayLike | Sequence[ArrayLike] | Any"  # Any: scipy has no types
 

@@ -1,0 +1,58 @@
+"""How much to shrink a covariance, from the moments alone.
+
+- ``oas``: the oracle approximating shrinkage (Chen, Wiesel, Eldar & Hero 2010, eq. 23) in
+  scikit-learn's form;
+- ``gcv``: the ridge of least squares on the one-hot classes that generalised cross-validation
+  (Golub, Heath & Wahba 1979) picks. That regression and the normal classes have the same
+  discriminant directions (optimal scoring: Hastie, Buja & Tibshirani 1995), so that its penalty is
+  a shrinkage: S + (penalty / N) I.
+
+``oas`` is of the residuals x - m_c, all classes together.
+
+Not covered: Ledoit & Wolf's shrinkage, which needs fourth moments of the samples.
+
+Letters: N samples (their weight), C classes, D features.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shoestring.classify.analytic import total_scatter
+from shoestring.classify.moments import Moments
+
+PENALTIES = np.logspace(-7, 3, 81)  # times the mean eigenvalue of the scatter
+
+
+def oas(moments: Moments) -> float:
+    """Oracle approximating shrinkage, in [0, 1]."""
+    covariance = moments.covariance()
+    d, n = len(covariance), moments.total
+    mean_square, mu = float((covariance**2).mean()), float(np.trace(covariance)) / d
+    above, below = mean_square + mu**2, (n + 1) * (mean_square - mu**2 / d)
+    return 1.0 if below == 0 else float(min(above / below, 1.0))
+
+
+def gcv(moments: Moments) -> float:
+    """The shrinkage that generalised cross-validation picks, in [0, 1); some 9 D^3."""
+    scatter, mean = total_scatter(moments)
+    values, vectors = np.linalg.eigh(scatter)
+    values = np.maximum(values, 0.0)
+    targets = moments.weights[:, None] * (moments.means - mean)
+    power = ((targets @ vectors) ** 2).sum(axis=0)  # (D,): of the targets along each direction
+    n = moments.total
+    whole = n - float((moments.weights**2).sum()) / n  # of the centred one-hot classes
+    level = float(values.mean())
+    if level <= 0:
+        return 0.0
+    penalties = level * PENALTIES
+    shares = values / (values + penalties[:, None])
+    gains = (power * (2 - shares) / (values + penalties[:, None])).sum(axis=1)
+    freedom = n - 1 - shares.sum(axis=1)
+    scores = np.where(freedom > 0, (whole - gains) / np.maximum(freedom, 1e-12) ** 2, np.inf)
+    penalty = float(penalties[int(np.argmin(scores))]) / n
+    mu = float(np.trace(moments.scatter)) / n / moments.n_features
+    return penalty / (penalty + mu) if mu > 0 else 0.0
+
+
+RULES = {"oas": oas, "gcv": gcv}
