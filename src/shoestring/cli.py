@@ -43,7 +43,9 @@ def _show_version(value: bool) -> None:
 @app.callback()
 def root(
     debug: bool = typer.Option(False, help="Show the traceback of an error."),
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", help="Show the version.", callback=_show_version, is_eager=True
+    ),
 ) -> None:
     """Text search, matching and classification for people whose compute is short."""
     if debug:
@@ -55,7 +57,7 @@ def demo(
     packages: str = typer.Option("", help="Installed packages to add, separated by commas."),
     json: bool = typer.Option(False, "--json", help="Print JSON instead of text."),
 ) -> None:
-    """Run the main job on the documentation of the Python at hand."""
+    """Index the documentation of your Python, ask it questions, and measure the answers."""
     from shoestring.demo import run
 
     run([name for name in packages.split(",") if name], as_json=json)

@@ -24,7 +24,7 @@ from shoestring.console import (
     room_app,
 )
 
-app = room_app("A text classifier in closed form: it streams, merges and forgets.")
+app = room_app("Classify texts in closed form: learn more, merge and forget at any time.")
 
 Model = Annotated[Path, typer.Argument(help="Folder of the classifier.", show_default=False)]
 RejectAt = Annotated[

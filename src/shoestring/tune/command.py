@@ -22,7 +22,7 @@ from shoestring.console import (
 from shoestring.console import Source as File
 from shoestring.errors import ParameterError
 
-app = room_app("Fine-tuning through a side ladder; the backbone is never back-propagated.")
+app = room_app("Fine-tune through a side ladder, with a frozen backbone.")
 
 Out = Annotated[Path, typer.Option(help="Folder of the tuned model.", show_default=False)]
 Eval = Annotated[

@@ -13,7 +13,7 @@ from shoestring.errors import ParameterError
 if TYPE_CHECKING:
     from shoestring.words.vectors import BinaryVectors
 
-app = room_app("Sparse binary word vectors, static and in context, trained on a CPU.")
+app = room_app("Train and use binary word vectors, alone and in context, on a CPU.")
 
 Vectors = Annotated[Path, typer.Argument(help="Folder of the vectors.", show_default=False)]
 Word = Annotated[str, typer.Argument(show_default=False)]
