@@ -87,7 +87,7 @@ def test_a_time_limit_leaves_a_random_share_learnt(tmp_path, in_minutes):
     order = sorted(range(3_000), key=lambda i: labels[i])  # a file that is sorted by its labels
     path = written(tmp_path / "t.csv", [texts[i] for i in order], [labels[i] for i in order])
     clock = in_minutes(3 / 60)
-    with pytest.warns(ShoestringWarning, match=r"In the minutes .* of 3,000 texts were learnt, dr"):
+    with pytest.warns(ShoestringWarning, match=r"--minutes was enough for .* of 3,000 texts, dr"):
         made = fit(path, tmp_path / "m", clock=clock)
     assert 400 < made["texts"] <= 500  # a second is kept to solve
     assert clock.left_s > 0

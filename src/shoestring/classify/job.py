@@ -117,7 +117,7 @@ def _learn_all(
         needed_s = clock.used_s + reserve_s + max(reserve_s - clock.left_s, 1.0)
         remedy = "or --random 0, which is solved faster"
         raise too_short("Fitting to the first texts", needed_s, needed_s, remedy)
-    message = f"In the minutes {done:,} of {n:,} texts were learnt, drawn at random."
+    message = f"--minutes was enough for {done:,} of {n:,} texts, drawn at random."
     if unseen := sorted(set(data.labels) - set(classifier.classes_.tolist())):
         more = f" and {len(unseen) - 3} more" if len(unseen) > 3 else ""
         message += f" None of them was of {', '.join(map(repr, unseen[:3]))}{more}."
