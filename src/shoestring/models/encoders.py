@@ -43,8 +43,8 @@ class SentenceEncoder:
 
     Notes
     -----
-    Cost: about 2 FLOPs a parameter and token. On a CPU a BERT model multiplies in int16: the
-    vectors are those of sentence-transformers to about 2e-4.
+    Cost: about 2 FLOPs a parameter and token. The vectors are those of sentence-transformers up to
+    rounding (about 1e-6 on a CPU).
     """
 
     def __init__(self, folder: str | Path | None = None, max_length: int = 128) -> None:

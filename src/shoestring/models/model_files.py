@@ -38,7 +38,7 @@ def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
     """Read a folder's model.safetensors as float32; FormatError if it is damaged."""
     file = folder / "model.safetensors"
     try:
-        return {name: array.astype(np.float32) for name, array in load_file(file).items()}
+        return {n: array.astype(np.float32, copy=False) for n, array in load_file(file).items()}
     except (SafetensorError, KeyError) as error:
         raise FormatError(f"cannot be read ({error}); save the model again.", file=file) from error
 

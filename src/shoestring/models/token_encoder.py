@@ -2,8 +2,8 @@
 
 T tokens of a text, D width.
 
-On a CPU a BERT folder runs through :class:`~shoestring.models.packed_bert.PackedBert`; any other
-model, and a GPU, through transformers.
+On a CPU a BERT folder runs through :class:`~shoestring.models.bert.Bert`; any other model, and a
+GPU, through transformers.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from shoestring.models.backbone import (
     own_length,
     transformer_folder,
 )
-from shoestring.models.model_files import gpu_is_there, read_model_config, read_weights
-from shoestring.parallel import n_cores, one_blas_thread
+from shoestring.models.bert import Bert, is_left_to_torch, unfit
+from shoestring.models.model_files import gpu_is_there, read_model_config
+from shoestring.parallel import n_cores
 
 FloatMatrix = NDArray[np.float32]
-Forward = Callable[[list[list[int]]], list[FloatMatrix]]
+Forward = Callable[[list[list[int]]], NDArray[np.float32]]  # ids to states, padded
 
 # No tokeniser in use averages more characters a token than this: a text of a megabyte is cut before
 # it is tokenised.
@@ -65,8 +66,6 @@ class TokenEncoder:
         max_length: int = 128,
         adapter: Adapter | None = None,
     ) -> None:
-        from shoestring.models.packed_bert import unfit
-
         self.folder = transformer_folder(folder)
         config = read_model_config(self.folder)
         self._tokenizer = load_tokenizer(self.folder)
@@ -77,10 +76,11 @@ class TokenEncoder:
         self.max_length = min(max_length, own_length(self.folder, config))
         self._tokenizer.enable_truncation(self.max_length)
         fits = not unfit(config) and (self.folder / "model.safetensors").is_file()
-        self.packed = fits and not gpu_is_there()
-        if self.packed:
-            self.n_dims: int = config["hidden_size"]
-            self._forward = _packed(self.folder, config, adapter)
+        self.uses_torch = not fits or is_left_to_torch()
+        if not self.uses_torch:
+            bert = Bert(self.folder, config, adapter)
+            self.n_dims: int = bert.n_dims
+            self._forward: Forward = bert.states
         else:
             model = load_backbone(self.folder, adapter)
             self.n_dims = int(model.config.hidden_size)
@@ -92,7 +92,7 @@ class TokenEncoder:
 
         Yields each text's index, its last layer (T, D) and where the special tokens are (T,).
         """
-        n_tokens = TOKENS_PER_BATCH if self.packed else TORCH_BATCH_TOKENS
+        n_tokens = TORCH_BATCH_TOKENS if self.uses_torch else TOKENS_PER_BATCH
         for start in range(0, len(texts), TEXTS_PER_BLOCK):
             encodings = self._tokenize(texts[start : start + TEXTS_PER_BLOCK])
             batches = list(batches_by_length([len(e.ids) for e in encodings], n_tokens))
@@ -101,7 +101,7 @@ class TokenEncoder:
             for rows, states in zip(batches, self._run(ids), strict=True):
                 for row, tokens in zip(rows, states, strict=True):
                     special = np.array(encodings[row].special_tokens_mask, dtype=np.bool_)
-                    yield start + row, tokens, special
+                    yield start + row, tokens[: len(special)], special
 
     def encode(self, texts: Sequence[str]) -> Iterator[tuple[int, FloatMatrix]]:
         """Yield (row, vectors (T, D) float32 of unit length), special tokens left out."""
@@ -122,10 +122,10 @@ class TokenEncoder:
         encodings: list[Any] = self._tokenizer.encode_batch([text[:n_characters] for text in texts])
         return encodings
 
-    def _run(self, batches: list[list[list[int]]]) -> Iterator[list[FloatMatrix]]:
-        if not self.packed or len(batches) < 2:
+    def _run(self, batches: list[list[list[int]]]) -> Iterator[NDArray[np.float32]]:
+        if self.uses_torch or len(batches) < 2:
             return map(self._forward, batches)
-        with ThreadPoolExecutor(n_cores()) as pool, one_blas_thread():
+        with ThreadPoolExecutor(n_cores()) as pool:
             return iter(list(pool.map(self._forward, batches)))
 
 
@@ -154,23 +154,7 @@ def unit_rows(vectors: FloatMatrix) -> FloatMatrix:
     return unit
 
 
-def _packed(folder: Path, config: dict[str, Any], adapter: Adapter | None) -> Forward:
-    from shoestring.models.packed_bert import PackedBert
-
-    weights = read_weights(folder)
-    prefix = "bert." if any(name.startswith("bert.") for name in weights) else ""
-    if adapter is not None:
-        adapter.add_to(weights, prefix)
-    bert = PackedBert(weights, config, prefix)
-
-    def forward(ids: list[list[int]]) -> list[FloatMatrix]:
-        hidden = bert.hidden(ids, [[0] * len(text) for text in ids], len(bert.layers))
-        return np.split(hidden, np.cumsum([len(text) for text in ids])[:-1])
-
-    return forward
-
-
-def _torch_forward(model: Any, ids: list[list[int]]) -> list[FloatMatrix]:
+def _torch_forward(model: Any, ids: list[list[int]]) -> NDArray[np.float32]:
     import torch
 
     padding = getattr(model.config, "pad_token_id", None) or 0
@@ -181,5 +165,5 @@ def _torch_forward(model: Any, ids: list[list[int]]) -> list[FloatMatrix]:
         mask[i, : len(text)] = 1
     with torch.inference_mode():
         output = model(input_ids=padded.to(model.device), attention_mask=mask.to(model.device))
-        hidden = output.last_hidden_state.float().cpu().numpy()  # (texts, T, D)
-    return [hidden[i, : len(text)] for i, text in enumerate(ids)]
+        hidden: NDArray[np.float32] = output.last_hidden_state.float().cpu().numpy()
+    return hidden  # (texts, T, D)
