@@ -72,6 +72,7 @@ SETTINGS = {
     "expanded": {"expansion": "relu", "n_random": 20},
     "automatic expansion": {"expansion": "auto", "n_random": 16},
     "class scatters": {"class_scatters": True},
+    "ledoit-wolf": {"class_scatters": True, "shrinkage": "ledoit-wolf"},
     "gcv": {"shrinkage": "gcv"},
     "no sample": {"sample_size": 0},
 }
@@ -161,8 +162,10 @@ def test_what_cannot_have_been_seen_is_not_forgotten_and_nothing_changes(rows, p
 def test_a_class_forgotten_with_its_scatter_was_never_seen():
     X, y = blobs(150)
     rest = y != 1
-    clf = AnalyticSoftmax(class_scatters=True).fit(X, y).forget_class(1)
-    assert_same_answers(clf, AnalyticSoftmax(class_scatters=True).fit(X[rest], y[rest]), X)
+    for shrinkage in ("auto", "ledoit-wolf"):
+        clf = AnalyticSoftmax(shrinkage, class_scatters=True).fit(X, y).forget_class(1)
+        expected = AnalyticSoftmax(shrinkage, class_scatters=True).fit(X[rest], y[rest])
+        assert_same_answers(clf, expected, X)
 
 
 def test_a_class_forgotten_without_its_scatter_leaves_a_trace_and_a_warning():

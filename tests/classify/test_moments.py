@@ -38,6 +38,8 @@ def scalar_moments(X, y, weights, c):
         for x, weight in zip(rows, w, strict=True):
             z = x - found.means[k]
             found.class_scatters[k] += weight * np.outer(z, z)
+            found.thirds[k] += weight * (z @ z) * z
+            found.fourths[k] += weight * (z @ z) ** 2
     found.scatter[:] = found.class_scatters.sum(axis=0)
     return found
 

@@ -16,7 +16,7 @@ SETTINGS = {
     "numpy": {"shrinkage": np.float64(0.1), "random_state": np.int64(3)},
     "expanded": {"expansion": "fourier", "n_random": 20, "random_state": 4},
     "automatic": {"expansion": "auto", "n_random": 20},
-    "per class": {"class_scatters": True},
+    "per class": {"class_scatters": True, "shrinkage": "ledoit-wolf"},
     "no sample": {"sample_size": 0},
     "sample full": {"sample_size": 40},
 }

@@ -19,7 +19,7 @@ ESTIMATORS = [
     AnalyticSoftmax(),
     AnalyticSoftmax(expansion="relu", n_random=20),
     AnalyticSoftmax(expansion="auto", n_random=16),
-    AnalyticSoftmax(class_scatters=True),
+    AnalyticSoftmax("ledoit-wolf", class_scatters=True),
     AnalyticSoftmax(sample_size=0),
 ]
 LABELS = {

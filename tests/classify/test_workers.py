@@ -7,13 +7,13 @@ import pytest
 from joblib import parallel_config
 from tests.classify.blobs import blobs
 
-from shoestring.classify import AnalyticSoftmax, softmax, state
+from shoestring.classify import AnalyticSoftmax, softmax, solving, state
 from shoestring.classify.state import LEAST_ROWS
 
 SETTINGS = [
     {},
     {"expansion": "relu", "n_random": 30},
-    {"class_scatters": True},
+    {"class_scatters": True, "shrinkage": "ledoit-wolf"},
 ]
 EACH = pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "expanded", "per class"])
 
@@ -42,6 +42,18 @@ def test_any_number_of_workers_gives_the_same_bits(settings, n_jobs):
     X, y = drawn()
     one = AnalyticSoftmax(n_jobs=1, **settings).fit(X, y)
     assert bits(AnalyticSoftmax(n_jobs=n_jobs, **settings).fit(X, y), X) == bits(one, X)
+
+
+@pytest.mark.parametrize("settings", [{}, {"expansion": "auto", "n_random": 30}])
+def test_shrinkages_tried_on_any_number_of_cores_give_the_same_bits(settings, monkeypatch):
+    X, y = drawn()
+    clf = AnalyticSoftmax(**settings).fit(X, y)
+    expected = bits(clf, X)
+    monkeypatch.setattr(solving, "LEAST_THREADED", 1)
+    for n_cores in (1, 2, 3, 50):
+        monkeypatch.setattr(solving, "n_cores", lambda n=n_cores: n)
+        clf._cached.clear()
+        assert bits(clf, X) == expected
 
 
 @EACH

@@ -15,7 +15,14 @@ and its inverse takes one of them back. All is float64, and about a fixed point 
 the shift, so that what lies far from zero is merged as exactly as what does not.
 
 With ``per_class`` the scatter G_c of each class is kept too, so that a whole class can be taken
-back without its samples.
+back without its samples, and what Ledoit & Wolf's shrinkage needs: of z = x - m_c,
+t_c = sum w |z|^2 z and f_c = sum w |z|^4. About another centre m_c + b these sums are, with the
+trace g of G_c and the weight w of the class,
+
+    G_c + w b b^T,   t_c - 2 G_c b - (g + w |b|^2) b,
+    f_c - 4 t_c.b + 4 b^T G_c b + 2 g |b|^2 + w |b|^4,
+
+and about one centre they add up: that is how they merge and are taken back.
 
 Not covered: weights below zero; features that are missing.
 
@@ -34,7 +41,8 @@ from numpy.typing import NDArray
 from shoestring.errors import ParameterError, ShapeError
 
 Doubles = NDArray[np.float64]
-PER_CLASS = ("sizes", "weights", "means", "class_scatters")
+OPTIONAL = ("class_scatters", "thirds", "fourths")  # all of them are there, or none
+PER_CLASS = ("sizes", "weights", "means", *OPTIONAL)
 RESIDUE = 1e-13  # of a feature's scatter: what is less is left by rounding
 LEFT_OVER = 1e-7  # of a feature's scatter: what is less than minus that is no rounding
 
@@ -49,6 +57,8 @@ class Moments:
     scatter: Doubles  # (D, D): within the classes, pooled
     shift: Doubles  # (D,): two samples may have different ones
     class_scatters: Doubles | None = None  # (C, D, D): G_c
+    thirds: Doubles | None = None  # (C, D): t_c
+    fourths: Doubles | None = None  # (C,): f_c
 
     @classmethod
     def none(
@@ -61,10 +71,10 @@ class Moments:
     ) -> Moments:
         """Those of no sample; the shift is zero by default."""
         c, d = n_classes, n_features
-        class_scatters = np.zeros((c, d, d)) if per_class else None
+        optional = (np.zeros((c, d, d)), np.zeros((c, d)), np.zeros(c)) if per_class else ()
         shift = np.zeros(d) if shift is None else shift
         sizes, weights, means = np.zeros(c, np.int64), np.zeros(c), np.zeros((c, d))
-        return cls(sizes, weights, means, np.zeros((d, d)), shift, class_scatters)
+        return cls(sizes, weights, means, np.zeros((d, d)), shift, *optional)
 
     @property
     def per_class(self) -> bool:
@@ -142,11 +152,8 @@ def moments_of(
     Z = np.empty(X.shape)
     _sum_classes(rows, labels, w, near, Z, sums.means)
     sums.means[some] /= sums.weights[some, None]
-    if sums.class_scatters is not None:
-        centred = Z - sums.means[labels]
-        for c in np.flatnonzero(some):
-            of_class = labels == c
-            sums.class_scatters[c] = (centred[of_class].T * w[of_class]) @ centred[of_class]
+    if per_class:
+        _sum_each_class(sums, Z - sums.means[labels], labels, w)
     if weights is not None:
         Z *= np.sqrt(w)[:, None]
     beyond = np.sqrt(sums.weights)[:, None] * sums.means
@@ -163,6 +170,17 @@ def _heaviest(
     order = np.arange(len(labels)) if weights is None else np.argsort(weights, kind="stable")
     chosen[labels[order]] = order  # the last one stays
     return chosen
+
+
+def _sum_each_class(sums: Moments, Z: Doubles, labels: NDArray[np.int64], w: Doubles) -> None:
+    """G_c, t_c and f_c of centred samples."""
+    scatters, thirds, fourths = _optional(sums)
+    for c in np.flatnonzero(sums.sizes):
+        z, weight = Z[labels == c], w[labels == c]
+        squares = (z * z).sum(axis=1)
+        scatters[c] = (z.T * weight) @ z
+        thirds[c] = (weight * squares) @ z
+        fourths[c] = weight @ squares**2
 
 
 @njit(cache=True, nogil=True)
@@ -187,10 +205,11 @@ def merged(a: Moments, b: Moments) -> Moments:
     apart_root = apart * np.sqrt(a.weights * share)[:, None]
     means = a.means + share[:, None] * apart
     scatter = a.scatter + b.scatter + apart_root.T @ apart_root
-    class_scatters = None
-    if a.class_scatters is not None and b.class_scatters is not None:
-        class_scatters = a.class_scatters + b.class_scatters + _squares(apart_root)
-    return Moments(a.sizes + b.sizes, weights, means, scatter, a.shift, class_scatters)
+    optional = []
+    if a.per_class:
+        of_a, of_b = _about_centres(a, share, apart), _about_centres(b, share - 1, apart)
+        optional = [x + y for x, y in zip(of_a, of_b, strict=True)]
+    return Moments(a.sizes + b.sizes, weights, means, scatter, a.shift, *optional)
 
 
 def without(whole: Moments, part: Moments) -> Moments:
@@ -212,7 +231,8 @@ def without(whole: Moments, part: Moments) -> Moments:
     ratio = np.divide(part.weights, weights, out=np.zeros_like(weights), where=weights > 0)
     gone = (sizes == 0)[:, None]
     means = np.where(gone, 0.0, whole.means + ratio[:, None] * (whole.means - part.means))
-    apart = np.where(gone, 0.0, part.means - means)  # from what is left to the part
+    both = ((sizes > 0) & (part.sizes > 0))[:, None]
+    apart = np.where(both, part.means - means, 0.0)  # from what is left to the part
     share = np.divide(part.weights, whole.weights, out=np.zeros_like(weights), where=weights > 0)
     apart_root = apart * np.sqrt(weights * share)[:, None]
     scatter = whole.scatter - part.scatter - apart_root.T @ apart_root
@@ -220,16 +240,35 @@ def without(whole: Moments, part: Moments) -> Moments:
         raise ParameterError("a feature would have less scatter than none")
     nothing = np.diag(scatter) < RESIDUE * np.diag(whole.scatter)  # of a feature but rounding
     scatter[nothing] = scatter[:, nothing] = 0.0
-    class_scatters = None
-    if whole.class_scatters is not None and part.class_scatters is not None:
-        class_scatters = whole.class_scatters - part.class_scatters - _squares(apart_root)
-        class_scatters[sizes == 0] = 0.0
-    return Moments(sizes, weights, means, scatter, whole.shift, class_scatters)
+    optional = []
+    if whole.per_class:
+        of_whole, of_part = _about_centres(whole, -share, apart), _about_centres(part, -1.0, apart)
+        optional = [x - y for x, y in zip(of_whole, of_part, strict=True)]
+        for sums in optional:
+            sums[sizes == 0] = 0.0
+    return Moments(sizes, weights, means, scatter, whole.shift, *optional)
 
 
-def _squares(rows: Doubles) -> Doubles:
-    """X x^T of each row (C, D): (C, D, D)."""
-    return rows[:, :, None] * rows[:, None, :]
+def _optional(sums: Moments) -> tuple[Doubles, Doubles, Doubles]:
+    assert sums.class_scatters is not None
+    assert sums.thirds is not None
+    assert sums.fourths is not None
+    return sums.class_scatters, sums.thirds, sums.fourths
+
+
+def _about_centres(sums: Moments, share: Doubles | float, apart: Doubles) -> list[Doubles]:
+    """G_c, t_c and f_c about centres that lie ``share`` (C,) of ``apart`` (C, D) off the means."""
+    scatters, thirds, fourths = _optional(sums)
+    b = apart * np.reshape(share, (-1, 1))
+    squares, trace = (b * b).sum(axis=1), np.einsum("cdd->c", scatters)
+    Gb = np.einsum("cde,ce->cd", scatters, b)
+    weighted = sums.weights * squares
+    products = 4 * ((Gb - thirds) * b).sum(axis=1)
+    return [
+        scatters + sums.weights[:, None, None] * b[:, :, None] * b[:, None, :],
+        thirds - 2 * Gb - (trace + weighted)[:, None] * b,
+        fourths + products + (2 * trace + weighted) * squares,
+    ]
 
 
 def _check_whole_classes(whole: Moments, part: Moments, sizes: NDArray[np.int64]) -> None:

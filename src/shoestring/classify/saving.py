@@ -16,7 +16,7 @@ from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as as_bytes
 
 from shoestring.artifacts import Artifact, ArtifactKind, ArtifactWriter
-from shoestring.classify.moments import Moments
+from shoestring.classify.moments import OPTIONAL, Moments
 from shoestring.classify.sample import Sample
 from shoestring.classify.state import BUILT_BY, State, drawn_expansion
 from shoestring.errors import ParameterError
@@ -28,7 +28,7 @@ KIND = ArtifactKind(
     "Copy the folder again from where it is whole, or fit and save again.",
 )
 ARRAYS = "learnt.safetensors"
-_MOMENTS = ("sizes", "weights", "means", "scatter", "shift", "class_scatters")
+_MOMENTS = ("sizes", "weights", "means", "scatter", "shift")
 _SAMPLE = ("hashes", "X", "labels", "counts", "weights")
 _PARAMS = ("shrinkage", "temperature", "priors", "n_jobs", *BUILT_BY)
 
@@ -45,7 +45,7 @@ def save(
         priors = {"of": [[c, float(p)] for c, p in priors.items()]}
     elif priors is not None and not isinstance(priors, str):
         priors = np.asarray(priors, float).tolist()
-    moments = {f"moments.{n}": getattr(state.moments, n) for n in _MOMENTS}
+    moments = {f"moments.{n}": getattr(state.moments, n) for n in (*_MOMENTS, *OPTIONAL)}
     arrays = moments | {f"sample.{n}": getattr(state.sample, n) for n in _SAMPLE}
     there = {name: np.ascontiguousarray(x) for name, x in arrays.items() if x is not None}
     with KIND.saving(folder) as writer:
@@ -75,8 +75,8 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State]:
         classes = np.array(config["classes"], dtype=np.dtype(config["classes_dtype"]))
         size, limit = int(config["sample_size"]), int(config["sample_limit"])
         sample = Sample(size, limit, *(arrays[f"sample.{name}"] for name in _SAMPLE))
-        sums = {name: arrays[f"moments.{name}"] for name in _MOMENTS[:-1]}
-        moments = Moments(**sums, class_scatters=arrays.get(f"moments.{_MOMENTS[-1]}"))
+        names = (*_MOMENTS, *OPTIONAL) if params["class_scatters"] else _MOMENTS
+        moments = Moments(**{name: arrays[f"moments.{name}"] for name in names})
         if len(moments.sizes) != len(classes):
             raise ValueError(f"{len(classes)} classes for moments of {len(moments.sizes)}")
         settings = {name: params[name] for name in BUILT_BY}

@@ -42,7 +42,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    shrinkage : {"auto", "gcv", "oas"}, float or None
+    shrinkage : {"auto", "gcv", "oas", "ledoit-wolf"}, float or None
         Of the covariance towards a multiple of the identity, in [0, 1]; None is 0. ``auto`` takes
         what predicts samples best that it leaves out, in closed form.
     temperature : "auto" or float
@@ -57,7 +57,8 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     n_random : int
         M.
     class_scatters : bool
-        Keep the scatter of each class, C D^2 numbers, so that ``forget_class`` is exact.
+        Keep the scatter of each class, C D^2 numbers, so that ``forget_class`` is exact and
+        ``shrinkage="ledoit-wolf"`` can be had.
     sample_size : int
         Samples that are kept, whatever came, to choose and to calibrate with; 0 for none: no sample
         stays in the model, shrinkage is that of ``oas`` and the temperature 1.

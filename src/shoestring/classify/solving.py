@@ -8,8 +8,10 @@ Letters: N samples, K kept ones, C classes, D features, M random features.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -19,12 +21,12 @@ from shoestring.classify.leave_one_out import LeftOut, left_out
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.classify.sample import Sample
 from shoestring.classify.shrinkage import RULES
-from shoestring.parallel import one_blas_thread
+from shoestring.parallel import n_cores, one_blas_thread
 
 GRID = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)  # of shrinkage
 UNSOUND = 1e3  # added to the loss where a sample alone makes up a direction
 PATIENCE = 2  # shrinkages in a row that are no better
-SMALL = 1_000  # features, for which threads of two BLAS libraries cost more than they save
+LEAST_THREADED = 300  # features: with fewer, threads gain nothing
 LEAST = 1e-6  # where the covariance has not full rank
 PARTS = (0.0, 0.125, 0.25, 0.5, 1.0)  # of the random features, tried by "auto"
 
@@ -59,27 +61,25 @@ def sizes_to_try(n_given: int, moments: Moments) -> tuple[int, ...]:
     return tuple(sorted(n for n in sizes if n == n_given or n <= moments.sizes.sum() / 2))
 
 
+@one_blas_thread()
 def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
     """Choose what the options leave open, and solve; the kept samples are expanded already."""
     sample = not_alone(moments, sample)
     sample = replace(sample, X=sample.X - moments.shift)
     if not len(sample):
         options = replace(options, sizes=options.sizes[-1:])
-    covariance = moments.covariance()
     found: dict[int, _Candidate] = {}
     worse = 0
-    with one_blas_thread() if moments.n_features < SMALL else nullcontext():
-        # shrinkages from little to much, until some in a row are no better for any size
-        for shrinkage in _shrinkages(moments, options.shrinkage, len(sample)):
-            metric = Metric.of(shrunk(covariance, shrinkage))
-            worse += 1
-            for size, candidate in _candidates(moments, metric, sample, options, shrinkage):
-                if not found or candidate.loss < min(other.loss for other in found.values()):
-                    worse = 0
-                if size not in found or candidate.loss < found[size].loss:
-                    found[size] = candidate
-            if worse == PATIENCE:
-                break
+    # shrinkages from little to much, until some in a row are no better for any size
+    for candidates in _tried(moments, sample, options):
+        worse += 1
+        for size, candidate in candidates:
+            if not found or candidate.loss < min(other.loss for other in found.values()):
+                worse = 0
+            if size not in found or candidate.loss < found[size].loss:
+                found[size] = candidate
+        if worse == PATIENCE:
+            break
     size = _smallest(found, sample.weights)
     best = found[size]
     # the temperature, by the kept samples as that layer would see them
@@ -119,10 +119,26 @@ class _Candidate:
         return cls(seen, metric, shrinkage, losses, loss)
 
 
+def _tried(
+    moments: Moments, sample: Sample, options: SolveOptions
+) -> Iterator[list[tuple[int, _Candidate]]]:
+    """The candidates of each shrinkage, in order; tried in waves, one on each core."""
+    shrinkages = _shrinkages(moments, options.shrinkage, len(sample))
+    candidates_of = partial(_candidates, moments, moments.covariance(), sample, options)
+    n_threads = min(n_cores(), len(shrinkages))
+    if n_threads == 1 or moments.n_features < LEAST_THREADED:
+        yield from map(candidates_of, shrinkages)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        for start in range(0, len(shrinkages), n_threads):
+            yield from pool.map(candidates_of, shrinkages[start : start + n_threads])
+
+
 def _candidates(
-    moments: Moments, metric: Metric, sample: Sample, options: SolveOptions, shrinkage: float
+    moments: Moments, covariance: Doubles, sample: Sample, options: SolveOptions, shrinkage: float
 ) -> list[tuple[int, _Candidate]]:
     """A candidate for each number of features."""
+    metric = Metric.of(shrunk(covariance, shrinkage))
     white, centres = metric.whiten(sample.X), metric.whiten(moments.means)
     sizes = ends = options.sizes
     if metric.lower is None:  # whitened features are no longer in the order of the given ones
