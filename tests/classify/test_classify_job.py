@@ -162,6 +162,19 @@ def test_an_interrupted_fit_waits_and_ends_as_an_uninterrupted_one(
     assert_same_bits(a, b, NEW)
 
 
+@pytest.mark.usefixtures("in_64s")
+def test_time_that_an_interrupted_fit_has_used_counts(source, tmp_path, monkeypatch, in_minutes):
+    with interrupted_at(monkeypatch, 2), pytest.raises(KeyboardInterrupt):
+        fit(source, tmp_path / "m")
+    noted = tmp_path / "m.run" / "run.json"
+    noted.write_text(json.dumps({**json.loads(noted.read_text()), "used_s": 298.0}))
+    clock = in_minutes(5)  # of which two seconds are left, and one is kept to solve
+    with pytest.warns(ShoestringWarning, match="In the minutes"):
+        made = fit(source, tmp_path / "m", resume=True, clock=clock)
+    assert 128 < made["texts"] < 600
+    assert 298 < clock.used_s < 300
+
+
 def test_texts_that_cannot_be_told_apart_leave_no_run(tmp_path, monkeypatch):
     monkeypatch.setattr(job.SaveEvery, "is_due", True)
     path = written(tmp_path / "t.csv", ["cat fur", "bank coin"] * 20, ["a", "b"] * 20)
