@@ -219,6 +219,12 @@ def test_explain_says_what_the_class_says(run, model):
     assert lines[-2:] == [f"like ({x.likeness:.2f}) {x.label}: {x.text}" for x in said.examples]
 
 
+def test_explain_writes_json_of_classes_that_are_numbers(run, tmp_path):
+    classifier().fit(TEXTS, [int(label == "animal") for label in LABELS]).save(tmp_path / "m")
+    code, out, _ = run("explain", tmp_path / "m", "cat dog", "--json")
+    assert (code, json.loads(out)["label"]) == (0, 1)
+
+
 def test_eval_measures_what_was_left_out(run, model, tmp_path):
     from sklearn.metrics import f1_score, log_loss
 

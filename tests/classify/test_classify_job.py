@@ -18,6 +18,7 @@ from tests.classify.test_classify_command import PLAIN, fails, names, written
 from tests.classify.topics import (
     assert_same_bits,
     classifier,
+    contents,
     kept,
     topics,
 )
@@ -160,6 +161,19 @@ def test_an_interrupted_fit_waits_and_ends_as_an_uninterrupted_one(
     assert run("fit", source, "--out", tmp_path / "n", *asked[4:])[0] == 0
     a, b = TextClassifier.load(tmp_path / "m"), TextClassifier.load(tmp_path / "n")
     assert_same_bits(a, b, NEW)
+
+
+@pytest.mark.usefixtures("in_64s")
+def test_a_fit_over_a_classifier_leaves_it_until_the_end_and_then_replaces_it(
+    source, tmp_path, monkeypatch
+):
+    out, new = tmp_path / "m", written(tmp_path / "new.csv", TEXTS[:400], LABELS[:400])
+    fit(source, out)
+    before = contents(out)
+    with interrupted_at(monkeypatch, 3), pytest.raises(KeyboardInterrupt):
+        fit(new, out)
+    assert contents(out) == before
+    assert fit(new, out, resume=True)["texts"] == TextClassifier.load(out).n_learnt == 400
 
 
 @pytest.mark.usefixtures("in_64s")
