@@ -1,6 +1,7 @@
 """Every benchmark command has the same flags and writes the same document."""
 
 import argparse
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,23 @@ import pytest
 
 from benchmarks import output
 
-COMMANDS = ("search.__main__", "search.scoring", "search.store_speed", "words.first_stage")
+NO_BENCHMARKS = {"jobs", "matrices", "pictures"}  # commands that take part in one, or draw
+COMMANDS = [
+    f"benchmarks.{file.parent.name}.{file.stem}"
+    for file in sorted(Path(output.__file__).parent.glob("*/*.py"))
+    if "def main(" in file.read_text("utf-8") and file.stem not in NO_BENCHMARKS
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_the_same_flags(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [command, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        importlib.import_module(command).main()
+    told = capsys.readouterr().out
+    assert all(flag in told for flag in ("--quick ", "--seed SEED", "--json FILE"))
 
 
 def test_a_run_prints_a_table_and_writes_the_figures_with_where_they_come_from(

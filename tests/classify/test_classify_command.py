@@ -119,6 +119,16 @@ def test_fit_takes_random_features_scatters_and_columns(run, tmp_path):
     assert AnalyticSoftmax.load(tmp_path / "b").moments_.class_scatters is not None
 
 
+def test_the_same_seed_gives_the_same_classifier(run, source, tmp_path):
+    random = ("--encoder", "lsa", "--expansion", "relu", "--random", 20)
+    for name, seed, jobs in (("a", 5, 1), ("b", 5, 2), ("c", 6, 1)):
+        seeds = ("--seed", seed, "--jobs", jobs)
+        assert run("fit", source, "--out", tmp_path / name, *random, *seeds)[0] == 0
+    a, b, c = (TextClassifier.load(tmp_path / name) for name in "abc")
+    assert_same_bits(a, b, NEW)
+    assert np.abs(a.predict_proba(NEW) - c.predict_proba(NEW)).max() > 1e-6
+
+
 def test_fit_reads_chinese(run, tmp_path):
     path = written(tmp_path / "t.jsonl", *topics(of=CHINESE))
     code, _, err = run("fit", path, "--out", tmp_path / "m", "--random", 0)  # encoder: auto
@@ -207,6 +217,12 @@ def test_explain_says_what_the_class_says(run, model):
     lines = run("explain", model, "cat dog rain", "-n", 2)[1].splitlines()
     assert lines[:2] == [f"{p:.3f}  {label}" for label, p in said.probabilities]
     assert lines[-2:] == [f"like ({x.likeness:.2f}) {x.label}: {x.text}" for x in said.examples]
+
+
+def test_explain_writes_json_of_classes_that_are_numbers(run, tmp_path):
+    classifier().fit(TEXTS, [int(label == "animal") for label in LABELS]).save(tmp_path / "m")
+    code, out, _ = run("explain", tmp_path / "m", "cat dog", "--json")
+    assert (code, json.loads(out)["label"]) == (0, 1)
 
 
 def test_eval_measures_what_was_left_out(run, model, tmp_path):

@@ -18,6 +18,7 @@ from tests.classify.test_classify_command import PLAIN, fails, names, written
 from tests.classify.topics import (
     assert_same_bits,
     classifier,
+    contents,
     kept,
     topics,
 )
@@ -160,6 +161,32 @@ def test_an_interrupted_fit_waits_and_ends_as_an_uninterrupted_one(
     assert run("fit", source, "--out", tmp_path / "n", *asked[4:])[0] == 0
     a, b = TextClassifier.load(tmp_path / "m"), TextClassifier.load(tmp_path / "n")
     assert_same_bits(a, b, NEW)
+
+
+@pytest.mark.usefixtures("in_64s")
+def test_a_fit_over_a_classifier_leaves_it_until_the_end_and_then_replaces_it(
+    source, tmp_path, monkeypatch
+):
+    out, new = tmp_path / "m", written(tmp_path / "new.csv", TEXTS[:400], LABELS[:400])
+    fit(source, out)
+    before = contents(out)
+    with interrupted_at(monkeypatch, 3), pytest.raises(KeyboardInterrupt):
+        fit(new, out)
+    assert contents(out) == before
+    assert fit(new, out, resume=True)["texts"] == TextClassifier.load(out).n_learnt == 400
+
+
+@pytest.mark.usefixtures("in_64s")
+def test_time_that_an_interrupted_fit_has_used_counts(source, tmp_path, monkeypatch, in_minutes):
+    with interrupted_at(monkeypatch, 2), pytest.raises(KeyboardInterrupt):
+        fit(source, tmp_path / "m")
+    noted = tmp_path / "m.run" / "run.json"
+    noted.write_text(json.dumps({**json.loads(noted.read_text()), "used_s": 298.0}))
+    clock = in_minutes(5)  # of which two seconds are left, and one is kept to solve
+    with pytest.warns(ShoestringWarning, match="In the minutes"):
+        made = fit(source, tmp_path / "m", resume=True, clock=clock)
+    assert 128 < made["texts"] < 600
+    assert 298 < clock.used_s < 300
 
 
 def test_texts_that_cannot_be_told_apart_leave_no_run(tmp_path, monkeypatch):

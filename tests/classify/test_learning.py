@@ -110,6 +110,13 @@ def test_no_forgotten_sample_stays_in_the_model():
     assert not kept & {tuple(row) for row in X[::2]}
 
 
+def test_no_forgotten_sample_stays_in_a_merged_model():
+    X, y = blobs(200)
+    a, b = (AnalyticSoftmax().fit(X[rows], y[rows]) for rows in np.split(np.arange(200), 2))
+    a.merge(b).forget(X[100:], y[100:])
+    assert {tuple(row) for row in a._state.sample.X} == {tuple(row) for row in X[:100]}
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.float64, bool])
 def test_samples_are_forgotten_by_equal_labels_of_another_type(dtype):
     X, y = blobs(100, c=2)

@@ -271,6 +271,17 @@ def test_predictions_do_not_depend_on_where_zero_is(offset):
     )
 
 
+@pytest.mark.parametrize("label", ["a", 1, np.str_("a"), np.int64(1)])
+def test_messages_show_labels_as_they_were_given(label):
+    X, y = blobs(30)
+    clf = AnalyticSoftmax().fit(X, np.where(y == 0, label, type(label)(4)))
+    unknown = type(label)(9)
+    for call in (lambda: clf.forget(X[:1], [unknown]), lambda: clf.forget_class(unknown)):
+        with pytest.raises(ParameterError, match="9") as caught:
+            call()
+        assert "np." not in str(caught.value)
+
+
 def test_features_whose_squares_overflow_are_refused():
     X, y = blobs(60)
     clf = AnalyticSoftmax().fit(X, y)

@@ -161,6 +161,18 @@ def test_a_single_byte_that_is_not_utf8_is_named_with_line_and_column(tmp_path):
         list(read_documents(file))
 
 
+def test_utf_16_is_told_apart_from_what_is_no_text(tmp_path):
+    (tmp_path / "a.txt").write_bytes("文".encode("utf-16"))
+    with pytest.raises(FormatError, match=r"not UTF-8 \(it starts like UTF-16\)"):
+        list(read_documents(tmp_path / "a.txt"))
+
+
+def test_a_gzip_file_that_was_cut_off_is_named(tmp_path):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"one two\n" * 99_999)[:-50])
+    with pytest.raises(FormatError, match=r"a\.gz: the gzip data is damaged or cut off"):
+        list(read_documents(tmp_path / "a.gz"))
+
+
 def test_a_damaged_zip_is_named(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 and nothing more")
     with pytest.raises(FormatError, match=r"a\.zip: the zip is damaged"):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import shutil
 import signal
 from pathlib import Path
 
@@ -378,6 +379,30 @@ def test_minutes_that_are_over_while_text_is_read_say_so(corpus_file, tmp_path):
     with pytest.raises(BudgetError, match="or less text"):
         write_ids(Corpus((file,)), tokenizer, tmp_path / "ids.npy", Clock(1.0, used_s=60.0))
     assert not list(tmp_path.iterdir())
+
+
+def test_minutes_end_training_early_and_what_was_learnt_is_saved(corpus_file, tmp_path):
+    clock = Clock(0.5, now=itertools.count(0.0, 0.1).__next__)
+    report = run(corpus_file(ENGLISH, 150), tmp_path / "out", epochs=1e4, clock=clock)
+    assert 1 <= report["epochs"] < 1e4
+    assert report["held_out"]["masked_loss"] < report["frequency_loss"] + 1
+    transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "out")
+    assert clock.used_s < 30
+
+
+def test_a_vocabulary_may_have_gaps(trained, corpus_file, tmp_path):
+    folder = tmp_path / "bert"
+    shutil.copytree(trained["en"][0], folder)
+    document = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    pieces = document["model"]["vocab"]
+    document["model"]["vocab"] = {p: i if i < 5 else 2 * i for p, i in pieces.items()}
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    options = {"tokenizer": str(folder), "vocabulary": None, "epochs": 1.0}
+    run(corpus_file(ENGLISH, 150), tmp_path / "out", **options)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["vocab_size"] == 2 * len(pieces) - 1
+    frozen = FrozenBackbone.load(tmp_path / "out", "float32")
+    assert frozen.tokenizer.get_vocab() == document["model"]["vocab"]
 
 
 def test_of_a_large_document_pieces_are_drawn(tmp_path, monkeypatch):

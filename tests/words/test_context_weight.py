@@ -6,7 +6,9 @@ import pytest
 from shoestring import BinaryVectors
 from shoestring.errors import ParameterError
 from shoestring.overlap.codes import top_k_bits
-from shoestring.words.train import CONTEXT_WEIGHTS
+from shoestring.words.train import CONTEXT_WEIGHTS, RULES
+
+from .conftest import SETTINGS
 
 SENTENCE = ["dog", "cat", "bank", "money", "coin"]
 AT = 2
@@ -64,3 +66,23 @@ def test_centres_of_dense_vectors_have_the_weight_of_counts_and_neurons_that_of_
         words, dense, context=dense[::-1], n_neurons=None, n_active=4, window=5
     )
     assert (plain.in_context(words, AT) == code_by_definition(plain, 1.0)).all()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_training_does_not_depend_on_the_weight(rule, texts):
+    one, other = (
+        BinaryVectors(rule=rule, context_weight=weight, **SETTINGS).fit(texts)
+        for weight in (None, 3.0)
+    )
+    assert (one.activations_ == other.activations_).all()
+    assert (one.codes_ == other.codes_).all()
+
+
+def test_exported_neurons_have_the_same_codes_in_context_and_another_weight_is_taken(
+    trained, tmp_path
+):
+    trained.export(tmp_path / "x.npz", "npz", activations=True)
+    made = {"n_neurons": None, "n_active": trained.n_active, "window": 5}
+    for more, weight in (({}, CONTEXT_WEIGHTS[trained.rule]), ({"context_weight": 9.0}, 9.0)):
+        read = BinaryVectors.from_word2vec_format(tmp_path / "x.npz", **made, **more)
+        assert (read.in_context(SENTENCE, AT) == code_by_definition(trained, weight)).all()

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.words.two_topics import started, two_topics
+from tests.words.two_topics import damaged_in_turn, started, two_topics
 
 from shoestring import jobs
-from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
+from shoestring.errors import BudgetError, IntegrityError, ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder
 from shoestring.words import published, state
 from shoestring.words.bioword import BioWord, Neurons, initial_weights
@@ -141,6 +141,16 @@ def left_after(folder, monkeypatch, n_batches, **options):
         patched.setattr(PublishedTraining, "advance", stop)
         with pytest.raises(KeyboardInterrupt):
             resumed(folder, **options)
+
+
+def test_a_damaged_state_is_an_integrity_error(tmp_path, monkeypatch):
+    left_after(tmp_path, monkeypatch, 3)
+    seen = set()
+    for name in damaged_in_turn(tmp_path / "v.run" / "weights"):
+        with pytest.raises(IntegrityError, match="Remove the run folder and train again"):
+            resumed(tmp_path)
+        seen.add(name)
+    assert seen == {"factors", "scales"}
 
 
 # --- a time limit

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoestring import BinaryVectors
+from shoestring import BinaryVectors, OverlapIndex
 from shoestring.errors import (
     IntegrityError,
     NotFittedError,
@@ -105,6 +105,15 @@ def test_most_similar_equals_a_sort_of_all_and_leaves_the_word_out():
     )
     assert [word for word, _ in found] == order[:3]
     assert len(v.most_similar("bank", topn=100)) == 6
+
+
+def test_most_similar_equals_the_overlap_index(trained):
+    index = OverlapIndex(trained.n_neurons)
+    index.add(trained.codes_)
+    _, distances = index.search(trained.codes_[:5], n=4, metric="hamming")
+    for word, found in zip(trained.index_to_key, distances, strict=False):
+        similarities = [s for _, s in trained.most_similar(word, topn=3)]
+        np.testing.assert_allclose(similarities, 1 - found[1:] / trained.n_neurons)
 
 
 def test_several_words_stand_for_the_sum_of_their_activations():

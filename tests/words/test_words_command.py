@@ -16,6 +16,7 @@ from shoestring import BinaryVectors, jobs
 from shoestring.words import counts_rule, state
 from shoestring.words import train as train_module
 from shoestring.words.published import PublishedTraining
+from shoestring.words.train import RULES
 from shoestring.words.word2vec_io import read_vectors
 
 from .conftest import SETTINGS
@@ -69,6 +70,22 @@ def test_train_says_the_cost_and_makes_the_same_vectors_as_the_class(run, corpus
     want = BinaryVectors(**SETTINGS, **named).fit([corpus])
     assert (BinaryVectors.load(tmp_path / "v").codes_ == want.codes_).all()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.txt", "v"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_same_seed_gives_the_same_bits(run, corpus, tmp_path, rule):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        run("train", corpus, "--out", tmp_path / name, *SMALL, "--rule", rule, "--seed", seed)
+    a, b, c = (BinaryVectors.load(tmp_path / name) for name in "abc")
+    assert a.activations_.tobytes() == b.activations_.tobytes() != c.activations_.tobytes()
+
+
+def test_a_vocabulary_smaller_than_asked_is_a_note(run, corpus, tmp_path):
+    asked = ("train", corpus, "--out", tmp_path / "v", *SMALL, "--json")
+    code, out, err = run(*asked, "--vocab", 500)
+    assert (code, json.loads(out)["words"]) == (0, 32)
+    assert "note: The vocabulary has 32 words, not the 500 asked for" in err
+    assert "note:" not in run(*asked)[2]
 
 
 def test_train_reads_chinese_with_a_lexicon_or_segmented(run, tmp_path):

@@ -19,6 +19,18 @@ def two_topics(n_words, n_sentences, seed):
     return ids, np.arange(0, len(ids) + 1, 20), np.bincount(ids[ids >= 0], minlength=n_words)
 
 
+def damaged_in_turn(folder):
+    """Give the name of each array of a folder in turn while it is gone, cut off or changed."""
+    for file in sorted(folder.glob("*.npy")):
+        whole = file.read_bytes()
+        for damage in (None, whole[:-9], whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]):
+            file.unlink()  # others may have it mapped
+            if damage is not None:
+                file.write_bytes(damage)
+            yield file.name.partition("-")[0]
+            file.write_bytes(whole)
+
+
 def started(program):
     """A process that runs a program, in which the test modules can be imported by their names."""
     return subprocess.Popen(

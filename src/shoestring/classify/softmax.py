@@ -201,6 +201,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         state = self._learnt()
         known = state.classes.tolist()
+        label = label.item() if isinstance(label, np.generic) else label  # as messages show it
         if label not in known:
             shown = ", ".join(map(repr, known[:5])) + (", ..." if len(known) > 5 else "")
             want = f"a class that was learnt: {shown}"
