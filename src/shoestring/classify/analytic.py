@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, lapack, solve_triangular
+from scipy.linalg import lapack, solve_triangular
 
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.errors import ParameterError
@@ -88,8 +88,9 @@ class Metric:
         scale = np.where(constant, 1.0, np.sqrt(np.maximum(variances, 0.0)))
         correlations = covariance / scale[:, None] / scale
         if not constant.any():
-            try:
-                lower = cholesky(correlations, lower=True)
+            lower: Doubles | None
+            try:  # NumPy's, unlike SciPy's, lets other threads run
+                lower = np.asarray(np.linalg.cholesky(correlations), np.float64)
             except np.linalg.LinAlgError:
                 lower = None
             if lower is not None:
