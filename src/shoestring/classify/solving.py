@@ -27,6 +27,7 @@ GRID = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)  # of shrinkage
 UNSOUND = 1e3  # added to the loss where a sample alone makes up a direction
 PATIENCE = 2  # shrinkages in a row that are no better
 LEAST_THREADED = 300  # features: with fewer, threads gain nothing
+WAVE = 2  # shrinkages tried at once: each holds some D^2 numbers, and SciPy solves one at a time
 LEAST = 1e-6  # where the covariance has not full rank
 PARTS = (0.0, 0.125, 0.25, 0.5, 1.0)  # of the random features, tried by "auto"
 
@@ -122,10 +123,10 @@ class _Candidate:
 def _tried(
     moments: Moments, sample: Sample, options: SolveOptions
 ) -> Iterator[list[tuple[int, _Candidate]]]:
-    """The candidates of each shrinkage, in order; tried in waves, one on each core."""
+    """The candidates of each shrinkage, in order; some are tried at once, a core for each."""
     shrinkages = _shrinkages(moments, options.shrinkage, len(sample))
     candidates_of = partial(_candidates, moments, moments.covariance(), sample, options)
-    n_threads = min(n_cores(), len(shrinkages))
+    n_threads = min(n_cores(), WAVE, len(shrinkages))
     if n_threads == 1 or moments.n_features < LEAST_THREADED:
         yield from map(candidates_of, shrinkages)
         return
