@@ -183,7 +183,7 @@ def test_time_that_an_interrupted_fit_has_used_counts(source, tmp_path, monkeypa
     noted = tmp_path / "m.run" / "run.json"
     noted.write_text(json.dumps({**json.loads(noted.read_text()), "used_s": 298.0}))
     clock = in_minutes(5)  # of which two seconds are left, and one is kept to solve
-    with pytest.warns(ShoestringWarning, match="In the minutes"):
+    with pytest.warns(ShoestringWarning, match="--minutes was enough"):
         made = fit(source, tmp_path / "m", resume=True, clock=clock)
     assert 128 < made["texts"] < 600
     assert 298 < clock.used_s < 300
