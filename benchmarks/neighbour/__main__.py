@@ -35,7 +35,7 @@ from benchmarks.data import ROOT
 from benchmarks.neighbour import page
 from benchmarks.neighbour.jobs import build_index
 
-SIZES = {"query": 15, "fit": 20_000, "train": 5_000, "encode": 400, "help": 4}
+SIZES = {"query": 15, "fit": 200_000, "train": 5_000, "encode": 400, "help": 4}
 QUICK = {"query": 4, "fit": 4_000, "train": 1_000, "encode": 60, "help": 2}
 N_TEXTS, N_TEXTS_QUICK = 1_500, 300
 LOOPS = (2, 4)
