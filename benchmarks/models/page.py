@@ -27,5 +27,5 @@ def sections(read: Read) -> list[str]:
     if document is None:
         return []
     said = f"`python -m benchmarks.models.kernels`, {document['texts']:,} texts; {ran(document)}"
-    head = ["## The packed BERT kernels beside their peers", "", said, ""]
+    head = ["## BERT on a CPU, beside its peers", "", said, ""]
     return [*head, *table(document), ""]
