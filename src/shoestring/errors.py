@@ -23,8 +23,11 @@ command line prints it and exits with 2; ``--debug`` shows the traceback.
 
 from __future__ import annotations
 
-from numbers import Integral
+import reprlib
 from pathlib import Path
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
 
 
 class ShoestringError(Exception):
@@ -46,19 +49,21 @@ class ParameterError(ShoestringError, ValueError):
     @classmethod
     def of(cls, name: str, owner: str, want: str, got: object, hint: str = "") -> ParameterError:
         """Build the one sentence that every parameter error uses."""
-        sentence = f"The {name!r} parameter of {owner} must be {want}. Got {got!r} instead."
+        sentence = f"The {name!r} parameter of {owner} must be {want}. Got {short(got)} instead."
         return cls(f"{sentence} {hint}".rstrip())
 
 
-def checked_int(
-    name: str, value: object, least: int, most: int | None, owner: str, hint: str = ""
-) -> int:
-    """An int parameter within its bounds; with ``most`` None there is no upper one."""
-    is_int = isinstance(value, Integral) and not isinstance(value, bool)
-    if not is_int or value < least or (most is not None and value > most):  # type: ignore[operator]
-        want = f"of at least {least}" if most is None else f"in [{least}, {most}]"
-        raise ParameterError.of(name, owner, f"an int {want}", value, hint)
-    return int(value)  # type: ignore[call-overload, no-any-return]
+def short(value: object) -> str:
+    """A value as it is shown in a message: a NumPy scalar as Python's, a long one cut.
+
+    Examples
+    --------
+    >>> short("a" * 1_000_000)[:4], len(short("a" * 1_000_000)) < 130
+    ("'aaa", True)
+    """
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    return _SHORT.repr(value)
 
 
 class ShapeError(ShoestringError, ValueError):

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import ArtifactKind
-from shoestring.errors import NotFittedError, ParameterError, checked_int
+from shoestring.checks import checked_int
+from shoestring.errors import NotFittedError, ParameterError
 from shoestring.text.tokens import tokenize
 
 KIND = ArtifactKind(

@@ -22,8 +22,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from shoestring.checks import checked_int
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.errors import checked_int as checked_int
 from shoestring.overlap.bit_planes import n_set_bits
 from shoestring.types import IntArray
 

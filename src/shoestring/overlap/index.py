@@ -20,8 +20,9 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from shoestring.checks import checked_int
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, checked_int, join_codes, read_codes
+from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, join_codes, read_codes
 from shoestring.overlap.segments import (
     KIND,
     Segment,

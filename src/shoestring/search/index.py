@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.artifacts import CONFIG
+from shoestring.checks import checked_int, checked_text
 from shoestring.encoders import AUTO
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock
@@ -35,7 +36,6 @@ from shoestring.search.features import IndexRows
 from shoestring.search.ingest import AddReport, OnDuplicate
 from shoestring.search.models import Models
 from shoestring.search.query import IndexModel, first_guess, pair_features, search_rounds
-from shoestring.search.schema import is_storable
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot, View
 from shoestring.search.store import RecordStore
@@ -269,14 +269,12 @@ class SearchIndex:
             If the scorer fails; what it had answered before is kept.
         """
         began = time.perf_counter()
-        if not isinstance(text, str) or not text.strip() or not is_storable(text):
-            want = "a text that is not empty and that UTF-8 can say"
-            raise ParameterError.of("text", "SearchIndex.query", want, text)
-        if not isinstance(k, int) or k < 1:
-            raise ParameterError.of("k", "SearchIndex.query", "an int of at least 1", k)
-        budget = max(k, DEFAULT_CALLS) if calls is None else calls
-        if not isinstance(budget, int) or budget < 0:
-            raise ParameterError.of("calls", "SearchIndex.query", "an int of at least 0", calls)
+        owner = "SearchIndex.query"
+        text = checked_text("text", text, owner)
+        k = checked_int("k", k, 1, None, owner)
+        budget = checked_int(
+            "calls", max(k, DEFAULT_CALLS) if calls is None else calls, 0, None, owner
+        )
         with self._store.snapshot() as snapshot:
             if not len(snapshot):
                 return Hits((), 0, time.perf_counter() - began)

@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from shoestring.checks import is_storable
 from shoestring.errors import ParameterError
 from shoestring.search import schema
 from shoestring.search.database import transaction
@@ -64,7 +65,7 @@ def _check(record: Record) -> None:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and schema.is_storable(value)
+    return isinstance(value, str) and is_storable(value)
 
 
 def add_batch(

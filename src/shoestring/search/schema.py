@@ -151,15 +151,6 @@ def delete_keys(connection: sqlite3.Connection, keys: Iterable[int]) -> None:
     mark_changed(connection)
 
 
-def is_storable(text: str) -> bool:
-    """Whether UTF-8 can say the text; half a surrogate pair, from a damaged file, it cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def named(ids: Sequence[str], n_shown: int = 5) -> list[str]:
     """The first few ids, and how many more there are."""
     n_more = len(ids) - n_shown

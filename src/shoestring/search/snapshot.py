@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import pieces
+from shoestring.checks import is_storable
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.search import schema
 from shoestring.search.arrays import KEYS, REBUILD, AnyArray, map_rows
@@ -137,7 +138,7 @@ class Snapshot:
 
     def key_of(self, id: str) -> int | None:
         """The key of the user's id, None when there is no such record."""
-        if not schema.is_storable(id):
+        if not is_storable(id):
             return None
         with self._explained():
             row = self._connection.execute("SELECT key FROM records WHERE id = ?", (id,)).fetchone()

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from shoestring.artifacts import CONFIG, ArtifactKind, make_folder, write_json
+from shoestring.checks import is_storable
 from shoestring.errors import BusyError, IntegrityError, ParameterError, ShapeError
 from shoestring.search import schema
 from shoestring.search.arrays import (
@@ -219,7 +220,7 @@ class RecordStore:
             raise ParameterError.of("ids", "SearchIndex.delete", "a list of ids", ids)
         wanted = list(dict.fromkeys(ids))
         with self.writing() as connection, self._explained():
-            keys = schema.keys_of(connection, [id for id in wanted if schema.is_storable(id)])
+            keys = schema.keys_of(connection, [id for id in wanted if is_storable(id)])
             absent = schema.named([id for id in wanted if id not in keys])
             if absent and missing == "error":
                 hint = "Nothing was deleted; skip the missing ones to delete the others."

@@ -39,13 +39,13 @@ import numpy as np
 from tqdm import tqdm
 
 from shoestring.artifacts import ArtifactKind, ArtifactWriter, digest, write_npy_header
+from shoestring.checks import checked_int
 from shoestring.errors import (
     FormatError,
     ParameterError,
     ShoestringError,
     ShoestringWarning,
     StorageError,
-    checked_int,
 )
 from shoestring.jobs import Clock
 from shoestring.parallel import n_cores

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from shoestring.checks import checked_int
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.models.token_encoder import unit_rows
-from shoestring.overlap.codes import MAX_BITS, checked_int, pack_codes, packed_sizes
+from shoestring.overlap.codes import MAX_BITS, pack_codes, packed_sizes
 from shoestring.types import IntArray
 from shoestring.words.counts_rule import CONTEXT_WEIGHT
 from shoestring.words.kmeans import spherical_kmeans, standard_activations

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.artifacts import Artifact
-from shoestring.errors import ParameterError, ShoestringWarning, checked_int
+from shoestring.checks import checked_int
+from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, say_cost, too_short
 from shoestring.parallel import KernelPool, n_cores
 from shoestring.types import IntArray

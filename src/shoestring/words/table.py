@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.checks import checked_int
 from shoestring.errors import NotFittedError, ParameterError, ShoestringWarning, UnknownWordError
 from shoestring.overlap.codes import (
     PackedArray,
-    checked_int,
     overlap_counts,
     pack_codes,
     packed_sizes,

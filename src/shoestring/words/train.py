@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from shoestring.artifacts import digest
+from shoestring.checks import checked_int
 from shoestring.errors import FormatError, ParameterError
 from shoestring.jobs import Clock, RunFolder
-from shoestring.overlap.codes import MAX_BITS, checked_int
+from shoestring.overlap.codes import MAX_BITS
 from shoestring.text.files import check_readable, decoded_lines, open_unpacked
 from shoestring.words.bioword import Weights
 from shoestring.words.corpus import EncodedCorpus, corpus_of

@@ -1,0 +1,121 @@
+"""What a public entry takes: checked at the edge, once, with one sentence for what is wrong.
+
+Each check returns the value as the plain Python type that the code behind it works with, so NumPy's
+ints, floats and strings are as good as Python's; a bool is no int. ``owner`` is the class and
+method as users know it: "SearchIndex.query".
+
+Not covered: arrays, whose shapes are checked where they are used.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from shoestring.errors import ParameterError
+
+
+def checked_int(
+    name: str, value: object, least: int, most: int | None, owner: str, hint: str = ""
+) -> int:
+    """An int parameter within its bounds; with ``most`` None there is no upper one."""
+    is_int = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_int or value < least or (most is not None and value > most):  # type: ignore[operator]
+        want = f"of at least {least}" if most is None else f"in [{least}, {most}]"
+        raise ParameterError.of(name, owner, f"an int {want}", value, hint)
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def checked_seed(name: str, value: object, owner: str) -> int:
+    """A random seed: an int of at least 0 that NumPy and torch take."""
+    return checked_int(name, value, 0, (1 << 63) - 1, owner)
+
+
+def checked_number(
+    name: str,
+    value: object,
+    owner: str,
+    want: str,
+    above: float = -math.inf,
+    most: float = math.inf,
+) -> float:
+    """A finite number in (above, most]; ``want`` says so in words: "a number above 0"."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not above < value <= most:  # type: ignore[arg-type, operator]
+        raise ParameterError.of(name, owner, want, value)
+    return float(value)  # type: ignore[arg-type]
+
+
+def checked_choice(name: str, value: object, choices: Sequence[str], owner: str) -> str:
+    """One of some words."""
+    if not isinstance(value, str) or value not in choices:
+        *others, last = (repr(choice) for choice in choices)
+        raise ParameterError.of(name, owner, f"{', '.join(others)} or {last}", value)
+    return str(value)
+
+
+def checked_path(name: str, value: object, owner: str) -> Path:
+    """A path that the system can open: a str or Path, not empty, without a NUL."""
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path or not is_storable(path):
+        raise ParameterError.of(name, owner, "a path: a str or a Path, not empty", value)
+    return Path(path)
+
+
+def checked_text(name: str, value: object, owner: str) -> str:
+    """One text that is not blank."""
+    if not isinstance(value, str) or not value.strip() or not is_storable(value):
+        want = "a text that is not empty and that UTF-8 can say"
+        raise ParameterError.of(name, owner, want, value)
+    return str(value)
+
+
+def checked_texts(name: str, values: object, owner: str) -> list[str]:
+    """Texts, each a str that UTF-8 can say, maybe empty; the sentence names the item."""
+    texts = _items(name, values, owner, "a list of texts")
+    for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str):
+            want = "a list of texts, each a str"
+            raise ParameterError.of(f"{name}", owner, want, text, f"That is item {number}.")
+        if not is_storable(text):
+            raise ParameterError.of(
+                name, owner, "text that UTF-8 can say", text, f"That is item {number}."
+            )
+    return [str(text) for text in texts]
+
+
+def checked_pairs(name: str, values: object, owner: str) -> list[tuple[str, str]]:
+    """Pairs of texts; the sentence names the item. Two-letter words are no pairs."""
+    pairs = _items(name, values, owner, "a list of pairs (query, text)")
+    for number, pair in enumerate(pairs, start=1):
+        is_pair = isinstance(pair, Sequence) and not isinstance(pair, str | bytes)
+        if hasattr(pair, "tolist") and not isinstance(pair, str):  # a row of a NumPy array
+            pair, is_pair = pair.tolist(), True
+        is_text = is_pair and all(isinstance(text, str) and is_storable(text) for text in pair)
+        if not is_text or len(pair) != 2:
+            want = "a list of pairs (query, text), each of two str"
+            raise ParameterError.of(name, owner, want, pair, f"That is item {number}.")
+    return [(str(query), str(text)) for query, text in pairs]
+
+
+def _items(name: str, values: object, owner: str, want: str) -> list[Any]:
+    """The items of anything that has them in an order."""
+    unordered = isinstance(values, str | bytes | Mapping | set | frozenset)
+    if unordered or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
+        raise ParameterError.of(name, owner, want, values)
+    return list(values)
+
+
+def is_storable(text: str) -> bool:
+    """Whether UTF-8 can say the text; half a surrogate pair, from a damaged file, it cannot."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
