@@ -6,9 +6,9 @@ is cut, emptied, removed, or grows by a byte. "Forged" damages change an array a
 fit, as a stranger could. Each copy is opened and asked a few things in a child process:
 
 - same: the answers are those of the whole folder;
-- refused: an error of shoestring that names the file (or, where it says so, the folder);
+- refused: an error of shoestring that names the file, or the folder;
 - other: other answers, without a word. Of a forged folder nobody can know better: there they count
-  as the same;
+  as the same, and an error need not name a file;
 - foreign: an error that is not one of shoestring's, or one of its own that names no path;
 - crashed: the child died, or did not answer within a minute.
 
@@ -336,7 +336,7 @@ def forgeries(folder: Path, n: int, seed: int = 0) -> Iterator[Damage]:
             if other != value:
                 change = f"config.json {'.'.join(map(str, where))} {other!r}"
                 yield Damage(change, _set(where, other))
-    for name, entry in sorted(config["files"].items()):
+    for name, entry in sorted(config.get("files", {}).items()):
         if not name.endswith(".npy"):
             continue
         array = np.load(folder / entry["file"])
@@ -451,8 +451,7 @@ def answer(kind: Kind, folder: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             return {"answer": json.loads(json.dumps(kind.ask(folder)))}
     except ShoestringError as error:
-        named = str(folder) in str(error)
-        return {"refused" if named else "foreign": f"{type(error).__name__}: {error}"}
+        return {"refused": f"{type(error).__name__}: {error}"}
     except (Exception, SystemExit) as error:
         return {"foreign": f"{type(error).__name__}: {error}"}
 
@@ -511,10 +510,13 @@ def _row(name: str, child: Child, folder: Path, plan: list[Damage]) -> dict[str,
     whole, counts = asked(None), dict.fromkeys(ANSWERED, 0)
     assert "answer" in whole, whole
     faults = []
+    is_forged = name.endswith("forged")
     for damage in plan:
         (how, what), *_ = asked(damage).items()
         if how == "answer":
-            how = "same" if what == whole["answer"] or "forged" in name else "other"
+            how = "same" if what == whole["answer"] or is_forged else "other"
+        elif how == "refused" and str(copy) not in what and not is_forged:
+            how = "foreign"
         counts[how] += 1
         if how not in ("same", "refused"):
             faults.append(f"{damage.name}: {how}{'' if how == 'other' else ', ' + str(what)}")

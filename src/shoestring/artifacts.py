@@ -420,7 +420,7 @@ class Artifact:
                 raise ValueError(f"it lists files outside of {path.name}")
         for file, noted in (parts or {path: entry.get(CHECKSUM)}).items():
             try:
-                found = _crc32(file)
+                found = crc32_of(file)
             except FileNotFoundError as error:
                 raise IntegrityError(f"{file} is missing. {self.kind.remedy}") from error
             except OSError as error:
@@ -488,7 +488,7 @@ class ArtifactWriter:
         path = self._begin(name)
         with written_aside(path) as file:
             yield file
-        self.files[name] = {"file": path.name, CHECKSUM: _crc32(path)}
+        self.files[name] = {"file": path.name, CHECKSUM: crc32_of(path)}
 
     def data(self, name: str, data: bytes) -> None:
         """Write a file of bytes."""
@@ -507,7 +507,7 @@ class ArtifactWriter:
         path = self._begin(name)
         written_by(write, path)
         files = sorted(file for file in path.rglob("*") if file.is_file())
-        parts = {file.relative_to(path).as_posix(): _crc32(file) for file in files}
+        parts = {file.relative_to(path).as_posix(): crc32_of(file) for file in files}
         self.files[name] = {"file": path.name, "parts": parts}
         return path
 
@@ -548,13 +548,14 @@ def _checksum(document: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
 
 
-def _crc32(path: Path) -> int:
+def crc32_of(path: Path, n_bytes: int = 1 << 62) -> int:
+    """The checksum of a file, or of its first bytes."""
     if path.exists() and not path.is_file():  # a pipe or device would be read for ever
         raise OSError(errno.EINVAL, "it is no regular file")
     found = 0
     with path.open("rb") as file:
-        while data := file.read(CHUNK):
-            found = zlib.crc32(data, found)
+        while data := file.read(min(CHUNK, n_bytes)):
+            found, n_bytes = zlib.crc32(data, found), n_bytes - len(data)
     return found
 
 

@@ -30,7 +30,7 @@ KIND = ArtifactKind(
 ARRAYS = "learnt.safetensors"
 _MOMENTS = ("sizes", "weights", "means", "scatter", "shift")
 _SAMPLE = ("hashes", "X", "labels", "counts", "weights")
-_PARAMS = ("shrinkage", "temperature", "priors", "n_jobs", *BUILT_BY)
+_PARAMS = ("shrinkage", "temperature", "priors", *BUILT_BY)
 
 
 def save(
@@ -67,8 +67,8 @@ def save(
 def load(saved: Artifact) -> tuple[dict[str, Any], State]:
     """Parameters, and what was learnt."""
     config = saved.config
-    arrays = from_bytes(saved.data(ARRAYS))
     with saved.decoding():
+        arrays = from_bytes(saved.data(ARRAYS))
         params = {name: config["params"][name] for name in _PARAMS}
         if isinstance(params["priors"], dict):
             params["priors"] = {c: float(p) for c, p in params["priors"]["of"]}
@@ -77,8 +77,25 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State]:
         sample = Sample(size, limit, *(arrays[f"sample.{name}"] for name in _SAMPLE))
         names = (*_MOMENTS, *OPTIONAL) if params["class_scatters"] else _MOMENTS
         moments = Moments(**{name: arrays[f"moments.{name}"] for name in names})
-        if len(moments.sizes) != len(classes):
-            raise ValueError(f"{len(classes)} classes for moments of {len(moments.sizes)}")
         settings = {name: params[name] for name in BUILT_BY}
+        if not _fit(moments, sample, len(classes)):
+            raise saved.damaged(saved.path(ARRAYS).name, f"it is not of {len(classes)} classes")
         expansion = drawn_expansion(sample.X.shape[1], settings)
     return params, State(classes, moments, sample, settings, expansion)
+
+
+def _fit(moments: Moments, sample: Sample, n_classes: int) -> bool:
+    """Whether arrays have the types and shapes that kernels and settings count on."""
+    (k, d), (c, width) = sample.X.shape, (n_classes, moments.means.shape[1])
+    each = {"sizes": (c,), "weights": (c,), "means": (c, width), "shift": (width,)}
+    each |= {"scatter": (width, width), "class_scatters": (c, width, width)}
+    each |= {"thirds": (c, width), "fourths": (c,)}
+    found = {name: getattr(moments, name) for name in each}
+    fits = all(x is None or x.shape == each[name] for name, x in found.items())
+    rows = (sample.hashes, sample.labels, sample.counts, sample.weights)
+    types = ("uint64", "int64", "int64", "float64")
+    fits &= all(x.shape == (k,) and x.dtype == t for x, t in zip(rows, types, strict=True))
+    in_range = sample.labels.min(initial=0) >= 0 and sample.labels.max(initial=0) < max(c, 1)
+    return bool(
+        fits and in_range and d <= width and k <= sample.size and 0 <= sample.limit < 1 << 64
+    )

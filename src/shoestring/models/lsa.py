@@ -169,10 +169,13 @@ class LsaEncoder:
         artifact = KIND.read(Path(folder))
         with artifact.decoding():
             encoder = cls(**{name: artifact.config[name] for name in cls().get_params()})
-            terms = json.loads(artifact.data("vocabulary.json"))
+            terms = artifact.strings("vocabulary.json")
             encoder.vocabulary_ = {term: column for column, term in enumerate(terms)}
-        encoder.idf_ = artifact.loaded_array("idf.npy")
-        encoder.components_ = artifact.loaded_array("components.npy")
+            shape = int(artifact.config["n_dims"]), len(terms)
+        encoder.idf_ = artifact.loaded_array("idf.npy", "<f4", shape[1:])
+        encoder.components_ = artifact.loaded_array("components.npy", "<f4", shape)
+        if not np.isfinite(encoder.idf_).all():
+            raise artifact.damaged(artifact.path("idf.npy").name, "it has no finite numbers")
         encoder._tfidf = _vectorizer(vocabulary=encoder.vocabulary_)
         encoder._tfidf.idf_ = encoder.idf_
         return encoder
