@@ -463,8 +463,9 @@ class ArtifactWriter:
         self.config: dict[str, Any] = {}  # the next one: the caller fills it in
         self.files: dict[str, dict[str, Any]] = {}  # its entries
         number = before.get("save_number")
-        is_number = isinstance(number, int) and 0 <= number < 1 << 53
-        self._number = 1 + number if is_number else 1
+        self._number = 1
+        if isinstance(number, int) and 0 <= number < 1 << 53:
+            self._number += number
         self._noted = left | _listed(before, kind.format)
         self._note()
 

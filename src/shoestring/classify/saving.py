@@ -78,7 +78,8 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State]:
         names = (*_MOMENTS, *OPTIONAL) if params["class_scatters"] else _MOMENTS
         moments = Moments(**{name: arrays[f"moments.{name}"] for name in names})
         settings = {name: params[name] for name in BUILT_BY}
-        if not _fit(moments, sample, len(classes)):
+        is_given = params["expansion"] is not None or moments.n_features == sample.X.shape[1]
+        if not is_given or not _fit(moments, sample, len(classes)):
             raise saved.damaged(saved.path(ARRAYS).name, f"it is not of {len(classes)} classes")
         expansion = drawn_expansion(sample.X.shape[1], settings)
     return params, State(classes, moments, sample, settings, expansion)
@@ -95,7 +96,5 @@ def _fit(moments: Moments, sample: Sample, n_classes: int) -> bool:
     rows = (sample.hashes, sample.labels, sample.counts, sample.weights)
     types = ("uint64", "int64", "int64", "float64")
     fits &= all(x.shape == (k,) and x.dtype == t for x, t in zip(rows, types, strict=True))
-    in_range = sample.labels.min(initial=0) >= 0 and sample.labels.max(initial=0) < max(c, 1)
-    return bool(
-        fits and in_range and d <= width and k <= sample.size and 0 <= sample.limit < 1 << 64
-    )
+    fits &= sample.labels.min(initial=0) >= 0 and sample.labels.max(initial=0) < max(c, 1)
+    return bool(fits and d <= width and k <= sample.size and 0 <= sample.limit < 1 << 64)

@@ -84,7 +84,7 @@ def read_state(connection: sqlite3.Connection) -> State:
             for name, (file, dtype, shape, *checksum) in arrays.items()
         }
     except (ValueError, TypeError, AttributeError) as error:
-        raise sqlite3.DatabaseError(f"what it says of the arrays is no more readable, {error}")
+        raise sqlite3.DatabaseError(f"the state of the arrays cannot be read, {error}") from error
     return State(uid, revision, n_rows, last_key, files, attrs)
 
 
