@@ -236,7 +236,7 @@ def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
         (b"", (), "no word"),
         (b"a b c d e f\n", ("--active", 33), "must be an int in [1, 32]. Got 33"),
         (b"a b c d e f\n", ("--seed", -1), "must be an int in [0, "),
-        (b"a b c d e f\n", ("--minutes", 0), "'minutes' parameter of a run must be a number"),
+        (b"a b c d e f\n", ("--minutes", 0), "--minutes must be a number above 0. Got 0"),
         (b"a b c d e f\n", ("--minutes", 1e-6), "minutes"),
         (b"a b c d e f\n", ("--min-count", 9), "the most frequent word, 'a', occurs 1 times"),
         (b"a b c d e f\n", ("--rule", "oja"), "one of counts, published. Got 'oja'"),
