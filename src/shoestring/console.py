@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from shoestring.errors import ParameterError, StorageError, short
+from shoestring.errors import StorageError, short
 
 Source = Annotated[
     str,
@@ -165,10 +165,13 @@ def emit_json(value: Any) -> None:
     _print(text + "\n")
 
 
-# name=value outside of quotes: '...' that does not follow a letter is a quoted value of the user's
-_ASSIGNED = re.compile(
-    r"(?<![\w/.-])(?P<name>[a-z]\w*)=(?P<value>\.\.\.|\[\.\.\.\]|'[^']*'|\w+)(?![\w/]|\.\w)"
-    r"|(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\""
+# In a message of the library: its parameter; name=value; a name with underscores; and what stays as
+# it is, a quoted value (whose quote does not follow a letter) or a call in Python.
+_NAMED = re.compile(
+    r"The '(?P<parameter>\w+)' parameter(?: of .{1,60}?)? must(?P<none> be None,? (?:or )?)?"
+    r"|(?<![\w/.-])(?P<name>[a-z]\w*)=(?P<value>\.\.\.|\[\.\.\.\]|'[^']*'|\w+)(?![\w/]|\.\w)"
+    r"|(?<![\w/.-])(?P<bare>[a-z]+(?:_[a-z]+)+)(?![\w/(]|\.\w)"
+    r"|(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\"|\w\([^()]*\)"
 )
 _PYTHON_NAMES = {"random_state": "seed", "topn": "k"}  # of flags that have others
 
@@ -179,25 +182,27 @@ def told(message: object) -> str:
     A parameter is called by its flag, also where the text advises ``name=value``; flags of other
     commands of the room are known too.
     """
-    text, context = str(message), Command.running
+    context = Command.running
     own = _flags(getattr(context, "command", None))
-    if isinstance(message, ParameterError) and own and (name := _parameter(message, own)):
-        text = f"{own[name]} must be {message.want.replace(', or None', '')}. "
-        text += f"Got {message.got} instead. {message.hint}".rstrip()
     siblings = getattr(getattr(getattr(context, "parent", None), "command", None), "commands", {})
     known = {name: flag for other in siblings.values() for name, flag in _flags(other).items()}
     known |= own
 
-    def as_flag(found: re.Match[str]) -> str:
-        name, value = _known_as(found["name"] or "", known), found["value"]
+    def in_flags(found: re.Match[str]) -> str:
+        parameter, value = found["parameter"], found["value"] or "True"
+        if parameter:
+            name = _parameter(parameter, getattr(message, "got", ""), own)
+            return f"{own[name]} must{' be ' if found['none'] else ''}" if name else found[0]
+        value = value.strip("'").replace("None", "none")
+        name = _known_as(found["name"] or found["bare"] or "", known)
         if not name or value == "False":
             return found[0]
         if "..." in value:
             value = name.upper()
-        words = [known[name], value.strip("'").replace("None", "none")]
-        return " ".join(words[: 1 if value == "True" else 2])
+        return known[name] if value == "True" else f"{known[name]} {value}"
 
-    text = visible(_ASSIGNED.sub(as_flag, text))
+    text = _NAMED.sub(in_flags, str(message)) if own else str(message)
+    text = visible(text.replace(", or None. Got ", ". Got "))
     return text if len(text) < 2_000 else f"{text[:1_000]} ... {text[-500:]}"
 
 
@@ -216,14 +221,14 @@ def _known_as(name: str, flags: Mapping[str, str]) -> str:
     return next((name for name in names if name in flags), "")
 
 
-def _parameter(error: ParameterError, flags: Mapping[str, str]) -> str:
+def _parameter(name: str, got: str, flags: Mapping[str, str]) -> str:
     """The parameter of the running command that an error is about: by its name, or its value."""
     given = {n: v for n, v in Command.running.params.items() if n in flags}
 
     def is_it(value: object) -> bool:
-        return short(str(value) if isinstance(value, Path) else value) == error.got
+        return short(str(value) if isinstance(value, Path) else value) == got
 
-    name = _known_as(error.name, given)
+    name = _known_as(name, given)
     texts = [n for n, value in given.items() if isinstance(value, str | Path) and is_it(value)]
     return name if not texts or (name and is_it(given[name])) else texts[0]
 

@@ -299,7 +299,9 @@ def test_unknown_words_and_folders_are_one_sentence(run, folder, tmp_path):
     fails(run("neighbours", folder, "catt"), "'catt' is none of the 32", near)
     fails(run("similar", folder, "cat", "catt"), near)
     fails(run("context", folder, "the catt sat", "catt"), near)
-    fails(run("context", folder, "the cat sat", "dog"), "'position' parameter", "'sat'")
+    fails(
+        run("context", folder, "the cat sat", "dog"), "WORD must be a word of the sentence", "'sat'"
+    )
     fails(run("neighbours", tmp_path / "none", "cat"), "Train some: shoestring words train")
     fails(run("neighbours", folder, "cat", "-k", 0), "an int in [1, ")
     fails(run("neighbours", folder, "cat", "--active", 99), "in [1, 32]")
