@@ -98,6 +98,24 @@ def test_it_is_kept_in_a_folder_of_the_users_own(nowhere):
     assert numba.config.CACHE_DIR == ""  # of the whole process
 
 
+def test_without_a_home_no_folder_of_that_name_is_made(nowhere, monkeypatch):
+    import pwd
+
+    from numba.core import caching
+
+    from shoestring.tune.cache import default_folder
+
+    for name in ("HOME", "XDG_CACHE_HOME", "SHOESTRING_OUTPUTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", lambda user: {}[user])
+    everywhere = [*caching.CacheImpl._locator_classes, caching.UserWideCacheLocator]
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", everywhere)
+    monkeypatch.chdir(nowhere)
+    assert kernel()(2) == 4
+    assert [folder.name for folder in nowhere.iterdir()] == [own(nowhere).name]
+    assert default_folder().parent == nowhere
+
+
 @pytest.mark.parametrize("made", ["open to others", "a link", "a file"])
 def test_a_folder_that_others_could_have_filled_is_not_read(nowhere, made):
     (nowhere / "elsewhere").mkdir(mode=0o700)

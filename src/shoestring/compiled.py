@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,14 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def compiled(function: Callable[..., Any]) -> Any:
         named = numba.config.CACHE_DIR
-        try:
-            kernel = numba.njit(**options)(function)
-        except RuntimeError:  # there is no folder to write to
-            try:
-                numba.config.CACHE_DIR = _own_folder()
+        for folder in _folders(named):
+            numba.config.CACHE_DIR = folder
+            with suppress(RuntimeError):  # nothing can be written there
                 kernel = numba.njit(**options)(function)
-            except RuntimeError:
-                kernel = numba.njit(**{**options, "cache": False})(function)
-            finally:
-                numba.config.CACHE_DIR = named
+                break
+        else:
+            kernel = numba.njit(**{**options, "cache": False})(function)
+        numba.config.CACHE_DIR = named
         keep = kernel._cache.save_overload
 
         def keep_or_not(*compiled: Any) -> None:
@@ -43,6 +41,15 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         return kernel
 
     return compiled
+
+
+def _folders(named: str) -> Iterator[str]:
+    """Where numba may keep code: where it is told to or likes to (""), else in our own folder."""
+    has_home = os.path.expanduser("~") != "~"  # noqa: PTH111  # numba would make a folder "~" here
+    if named or has_home:
+        yield named
+    if own := _own_folder():
+        yield own
 
 
 def _own_folder() -> str:
