@@ -40,7 +40,7 @@ def settings(params: dict[str, Any]) -> None:
     if n_jobs is not None and (not _is_int(n_jobs) or n_jobs == 0):
         raise _wrong("n_jobs", n_jobs, "None, a positive int, or -1 for all cores")
     if params["expansion"] is not None and params["class_scatters"]:
-        hint = "They would take C (D + M)^2 numbers: pass expansion=None (--expansion none)."
+        hint = "They would take C (D + M)^2 numbers: pass expansion=None."
         raise _wrong("class_scatters", True, "False with an expansion", hint)
 
 
