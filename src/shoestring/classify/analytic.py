@@ -139,10 +139,12 @@ class Metric:
         return np.asarray(back.T) / self.scale
 
 
-def shrunk(covariance: Doubles, shrinkage: float) -> Doubles:
-    """(1 - a) S + a (tr S / D) I, as scikit-learn's ``shrunk_covariance``."""
+def shrunk(covariance: Doubles, shrinkage: float, level: float | None = None) -> Doubles:
+    """(1 - a) S + a (tr S / D) I, as scikit-learn's ``shrunk_covariance``, or to another level."""
+    if level is None:
+        level = float(np.trace(covariance)) / len(covariance)
     result = (1 - shrinkage) * covariance
-    result.flat[:: len(covariance) + 1] += shrinkage * np.trace(covariance) / len(covariance)
+    result.flat[:: len(covariance) + 1] += shrinkage * level
     return result
 
 
