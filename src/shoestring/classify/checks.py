@@ -104,7 +104,7 @@ def _is_real(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     is_any = isinstance(value, Real | np.bool_)
-    return is_any and -math.inf < value < math.inf  # type: ignore[operator]
+    return is_any and -math.inf < value < math.inf
 
 
 def _is_int(value: Any) -> bool:
