@@ -119,7 +119,7 @@ def test_a_classifier_and_an_index_say_what_their_models_cut(encoder, long, tmp_
     records = [{"id": str(n), "text": text} for n, text in enumerate(texts)]
     path = tmp_path / "index"
     (message,) = said(lambda: SearchIndex.build(path, records, encoder="minilm", calls=40))
-    assert message.startswith(whole)
+    assert message.startswith("20 of 4")  # the queries of the build were read too
     index = SearchIndex.open(path)
     assert said(lambda: index.query("a 1", k=3, calls=5)) == []
 
