@@ -128,7 +128,7 @@ def test_labels_that_do_not_fit_are_said(task, labels, want, make_ladder, inputs
 def test_scores_are_from_0_to_1(make_ladder, inputs_of):
     model = make_ladder(task="score", pairs="apart")
     arrays = inputs_of(model, TEXTS, TEXTS)
-    with pytest.raises(ParameterError, match="from 0 to 1.*from 0.0 to 5.0"):
+    with pytest.raises(ParameterError, match=r"from 0 to 1.*from 0.0 to 5.0"):
         model(**arrays, labels=torch.tensor([0.0, 1.0, 5.0, 0.0]))
     with pytest.raises(ParameterError, match="groups"):
         model(**arrays, labels=torch.tensor([0.0, 1.0, 1.0, 0.0]), groups=torch.tensor([0, 1]))
