@@ -24,6 +24,7 @@ from shoestring.classify.softmax import ClosedForm
 from shoestring.classify.texts import TextClassifier
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
+from shoestring.models.cut_texts import one_cut_note
 from shoestring.text.labelled import Labelled, read_labelled
 from shoestring.text.records import read_records
 
@@ -32,6 +33,7 @@ WARM_UP, TIMED, LEAST_BATCH = 32, 256, 16
 FLOPS = 1e10  # multiplications a second in double precision, on a slow machine
 
 
+@one_cut_note()
 def fit_to_folder(
     classifier: TextClassifier,
     source: str,
@@ -192,13 +194,14 @@ def predictions(
     """The label and the probability of each text of a file, as they are found."""
     classifier = TextClassifier.load(model)
     records = read_records(source, text=text, on_empty=on_empty)
-    while batch := list(islice(records, BATCH)):
-        texts = [record.text for record in batch]
-        X = classifier.encode(texts)
-        labels = classifier._layer.predict(X, reject_at)
-        p = classifier._layer.predict_proba(X).max(axis=1)
-        for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
-            yield {"id": record.id, "label": label, "probability": round(float(probability), 6)}
+    with one_cut_note():
+        while batch := list(islice(records, BATCH)):
+            texts = [record.text for record in batch]
+            X = classifier.encode(texts)
+            labels = classifier._layer.predict(X, reject_at)
+            p = classifier._layer.predict_proba(X).max(axis=1)
+            for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
+                yield {"id": record.id, "label": label, "probability": round(float(probability), 6)}
 
 
 def evaluate_on(

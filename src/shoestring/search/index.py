@@ -26,6 +26,7 @@ from shoestring.encoders import AUTO
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
+from shoestring.models.cut_texts import one_cut_note
 from shoestring.search.build import (
     choose_anchors,
     encode_pending,
@@ -75,6 +76,7 @@ class SearchIndex:
         self._held: tuple[View, IndexRows] | None = None
 
     @classmethod
+    @one_cut_note()
     def build(
         cls,
         path: str | Path,
@@ -337,6 +339,7 @@ class SearchIndex:
         )
         return False
 
+    @one_cut_note()
     def add(
         self,
         records: Any,
