@@ -11,16 +11,14 @@ from shoestring.console import (
     Encoder,
     Jobs,
     Json,
-    Label,
     Minutes,
-    OnEmpty,
     Out,
     Resume,
     Seed,
     Source,
-    Text,
     emit,
     emit_json,
+    reads,
     room_app,
 )
 
@@ -34,12 +32,11 @@ RejectAt = Annotated[
 
 
 @app.command()
+@reads()
 def fit(
     source: Source,
     out: Out,
-    text: Text = "text",
-    label: Label = "label",
-    on_empty: OnEmpty = "error",
+    reading: dict[str, Any],
     encoder: Encoder = "auto",
     expansion: Annotated[
         str, typer.Option(help="Random features: none, relu, fourier, or auto (as many as help).")
@@ -71,44 +68,40 @@ def fit(
         random_state=seed,
     )
     classifier = TextClassifier(encoder, head=head, keep_texts=keep_texts)
-    columns: dict[str, Any] = {"text": text, "label": label, "on_empty": on_empty}
-    emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **columns), json)
+    emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **reading), json)
 
 
 @app.command()
+@reads()
 def add(
     model: Model,
     source: Source,
-    text: Text = "text",
-    label: Label = "label",
-    on_empty: OnEmpty = "error",
+    reading: dict[str, Any],
     json: Json = False,
 ) -> None:
     """Learn from more texts; new classes are allowed."""
     from shoestring.classify.job import add as add_texts
 
-    emit(add_texts(model, source, text=text, label=label, on_empty=on_empty), json)
+    emit(add_texts(model, source, **reading), json)
 
 
 @app.command()
+@reads()
 def forget(
     model: Model,
+    reading: dict[str, Any],
     source: Annotated[
         str | None, typer.Argument(help="File of texts to forget, with their labels.")
     ] = None,
     class_: Annotated[
         str | None, typer.Option("--class", help="Class to forget, instead of texts.")
     ] = None,
-    text: Text = "text",
-    label: Label = "label",
-    on_empty: OnEmpty = "error",
     json: Json = False,
 ) -> None:
     """Forget texts, as if they had never been seen."""
     from shoestring.classify.job import forget as forget_texts
 
-    columns = {"text": text, "label": label, "on_empty": on_empty}
-    emit(forget_texts(model, source, class_, **columns), json)
+    emit(forget_texts(model, source, class_, **reading), json)
 
 
 @app.command()
@@ -124,18 +117,18 @@ def merge(
 
 
 @app.command()
+@reads()
 def predict(
     model: Model,
     source: Source,
-    text: Text = "text",
-    on_empty: OnEmpty = "error",
+    reading: dict[str, Any],
     reject_at: RejectAt = None,
     json: Json = False,
 ) -> None:
     """Classify texts: prints id, label and probability."""
     from shoestring.classify.job import predictions
 
-    rows = predictions(model, source, text=text, on_empty=on_empty, reject_at=reject_at)
+    rows = predictions(model, source, reject_at=reject_at, **reading)
     if json:
         emit_json(list(rows))
         return
@@ -169,17 +162,15 @@ def explain(
 
 
 @app.command("eval")
+@reads()
 def evaluate(
     model: Model,
     source: Source,
-    text: Text = "text",
-    label: Label = "label",
-    on_empty: OnEmpty = "error",
+    reading: dict[str, Any],
     reject_at: RejectAt = None,
     json: Json = False,
 ) -> None:
     """Compare predictions with labels."""
     from shoestring.classify.job import evaluate_on
 
-    columns = {"text": text, "label": label, "on_empty": on_empty}
-    emit(evaluate_on(model, source, reject_at=reject_at, **columns), json)
+    emit(evaluate_on(model, source, reject_at=reject_at, **reading), json)
