@@ -258,7 +258,7 @@ class _Reader:
                 return None
             names = " and ".join(map(repr, [self.second] if text else self.columns))
             skip = advice("on_empty", "skip")
-            message = f"column {names} has no text. Fill it in, or leave such records out: {skip}."
+            message = f"an empty text in the column {names}. Fill it in, or leave it out: {skip}."
             raise self._fault(message, line)
         if position is None:
             key = self._identifier(row, line)
