@@ -16,9 +16,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.compiled import njit
 from shoestring.errors import IntegrityError
 from shoestring.overlap.bit_planes import VECTOR_WORDS, lowest_bit
 from shoestring.overlap.codes import Codes, room_for_bits

@@ -29,9 +29,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.compiled import njit
 from shoestring.overlap.bit_planes import (
     N_ADDED,
     VECTOR_WORDS,

@@ -378,7 +378,7 @@ def _check_free(folder: Path) -> None:
     names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
     strange = [name for name in names if not _is_left(folder / name)]
     if CONFIG in names or strange or folder.is_file():
-        hint = "It holds an index: go on with it (--resume, resume=True) or choose another folder."
+        hint = "It holds an index: go on with it (resume=True) or choose another folder."
         if strange:
             hint = f"It holds {strange[0]!r}, for example; choose another folder."
         want = "a new or empty folder"
