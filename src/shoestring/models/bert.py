@@ -116,7 +116,7 @@ class Bert:
             raise FormatError(message, file=folder / "config.json")
         self.folder, self.n_dims, self._process = folder, sizes[0], os.getpid()
         positions = config.get("max_position_embeddings")
-        positions = positions if type(positions) is int else 512
+        positions = positions if type(positions) is int and positions > 0 else 512
         _check_shapes(weights, sizes[0], sizes[3], positions, folder / "model.safetensors")
         try:
             variables = dict(_variables(weights, config))
