@@ -21,7 +21,7 @@ Letters: N records, R rows of the arrays.
 
 from __future__ import annotations
 
-import shutil
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -64,6 +64,11 @@ _KIND = ArtifactKind(
 )
 _DATABASES = ("records.sqlite", "scores.sqlite")
 _FOLDERS = ("arrays", "encoder", "token-table")
+_LEFT = re.compile(  # our files in them
+    r"\d{8}-[a-z_]+\.rows|(config\.json(\.writing)?|(vocabulary|idf|components|codes|counts|"
+    r"activations|tokens|scales|starts|digests)-\d+\.(json|npy))(\.part)?"
+)
+_TABLE = re.compile("(records|deleted|state|sqlite_sequence|fulltext|fulltext_[a-z]+)$")
 _FILES = {CONFIG, CONFIG + ".part", "writer.lock", "writer.pid"} | {
     name + suffix for name in _DATABASES for suffix in ("", "-wal", "-shm", "-journal")
 }
@@ -144,9 +149,12 @@ class RecordStore:
     def remove(self) -> None:
         """Leave nothing of the index but scores that were paid for."""
         (self.path / CONFIG).unlink(missing_ok=True)  # first: from here on it is no index
-        for name in _FOLDERS:
-            if (self.path / name).exists():
-                shutil.rmtree(self.path / name)
+        for folder in (self.path / name for name in _FOLDERS):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if _LEFT.fullmatch(path.name):
+                    path.unlink()
+            with suppress(OSError):  # where it is missing, or somebody else has put a file there
+                folder.rmdir()
         for name in _FILES:
             if not name.startswith(_DATABASES[1]):
                 (self.path / name).unlink(missing_ok=True)
@@ -368,13 +376,24 @@ class RecordStore:
 def _check_free(folder: Path) -> None:
     """Refuse a folder that holds an index, or files that are none of ours."""
     names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
-    strange = [name for name in names if name not in (*_FILES, *_FOLDERS)]
+    strange = [name for name in names if not _is_left(folder / name)]
     if CONFIG in names or strange or folder.is_file():
         hint = "It holds an index: go on with it (resume=True) or choose another folder."
         if strange:
             hint = f"It holds {strange[0]!r}, for example; choose another folder."
         want = "a new or empty folder"
         raise ParameterError.of("path", "RecordStore.create", want, str(folder), hint)
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a killed build or :meth:`RecordStore.remove` may have left a file or folder."""
+    if path.name in _FOLDERS and path.is_dir():
+        return all(_LEFT.fullmatch(inside.name) for inside in path.iterdir())
+    if path.name == _DATABASES[0]:
+        with suppress(sqlite3.Error), closing(connect(path, "ro")) as connection:
+            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            return all(_TABLE.match(name) for (name,) in found)
+    return path.name in _FILES
 
 
 def _deleted_meanwhile(connection: sqlite3.Connection, keys: IntArray) -> list[tuple[int]]:
