@@ -87,6 +87,10 @@ class Faulty:
 
 def build(path: Path, records: Any = ITEMS, scorer: Any = None, **options: Any) -> SearchIndex:
     options = {"encoder": "lsa", "progress": False} | options
+    if isinstance(records, list):
+        records = [
+            {"id": str(n), "text": r} if isinstance(r, str) else r for n, r in enumerate(records, 1)
+        ]
     return SearchIndex.build(path, records, scorer=scorer, **options)
 
 

@@ -332,7 +332,8 @@ def test_longer_texts_are_a_note(run, tmp_path):
     path = written(tmp_path / "t.csv", rows)
     code, _, err = run("classify", path, "--out", tmp_path / "m", "--method", "head", *QUICK)
     assert code == 0
-    assert "note: 1 of 11 texts are longer than 40 tokens and are cut there" in err
+    assert "note: 1 of 11 texts (9 %) are longer than the 40 tokens" in err
+    assert err.count("longer than") == 1
 
 
 def test_a_disk_that_fills_while_caching_is_a_note(run, source, tmp_path, monkeypatch):

@@ -112,9 +112,14 @@ class Bert:
         if adapter is not None:
             adapter.add_to(weights)
         self.head = {n: a for n, a in weights.items() if n.startswith(("pooler.", "classifier."))}
-        self.folder, self.n_dims = folder, int(config["hidden_size"])
+        names = ("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size")
+        sizes = [config.get(name) or 0 for name in names]
+        if not all(type(size) is int and size > 0 for size in sizes) or sizes[0] % sizes[1]:
+            message = f"must have {', '.join(names)} that fit together; save the model again."
+            raise FormatError(message, file=folder / "config.json")
+        self.folder, self.n_dims = folder, sizes[0]
         self._arguments, self._loading = (folder, dict(config), adapter, n_threads), Lock()
-        _loaded.add(self)
+        _check_shapes(weights, sizes[0], sizes[3], folder / "model.safetensors")
         try:
             variables = dict(_variables(weights, config))
         except KeyError as error:
@@ -132,6 +137,7 @@ class Bert:
         del weights, variables  # the library has its own copy
         threads = {"inter_threads": n_threads or n_cores(), "intra_threads": 1}
         self._encoder: Any = Encoder(str(folder), compute_type="float32", files=files, **threads)
+        _loaded.add(self)
 
     def states(self, ids: list[list[int]], types: list[list[int]] | None = None) -> FloatArray:
         """Run several texts through all layers; threads may call at the same time.
@@ -185,6 +191,23 @@ def _forget_models() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_models)
+
+
+def _check_shapes(weights: Mapping[str, FloatArray], d: int, feed: int, file: Path) -> None:
+    """FormatError if a weight is of another shape than the config's: the library would crash."""
+    wide = {
+        "intermediate.dense.weight": (feed, d),
+        "intermediate.dense.bias": (feed,),
+        "output.dense.weight": (d, feed),
+    }
+    for name, array in weights.items():
+        if not name.startswith(("embeddings.", "encoder.layer.")) or name.endswith("_ids"):
+            continue
+        rows = len(array) if name.startswith("embeddings.") else d
+        want = wide.get(name.split(".", 3)[-1], (rows, d) if array.ndim == 2 else (d,))
+        if array.shape != want:
+            message = f"has {name} of shape {array.shape}, not {want}; save the model again."
+            raise FormatError(message, file=file)
 
 
 def _model_file(variables: Mapping[str, Any]) -> bytes:
