@@ -127,6 +127,8 @@ class ClosedForm(Classifier):
         ShapeError, ParameterError
             If it has other features, or keeps other things.
         """
+        if not isinstance(other, ClosedForm):
+            raise ParameterError.of("other", f"{_OWNER}.merge", f"another {_OWNER}", other)
         state, theirs = self._learnt().widened(), other._learnt().widened()
         if state.n_features != theirs.n_features:
             raise ShapeError(

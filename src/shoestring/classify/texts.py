@@ -133,6 +133,8 @@ class TextClassifier(Classifier):
         """The same for our own use, without scikit-learn."""
         if self._head is None:
             self._head = ClosedForm(expansion="auto")
+        if not isinstance(self._head, ClosedForm):
+            raise ParameterError.of("head", _OWNER, "an AnalyticSoftmax", self._head)
         return self._head
 
     def fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
@@ -192,6 +194,8 @@ class TextClassifier(Classifier):
         ParameterError
             If its encoder is another, or was fitted to other texts.
         """
+        if not isinstance(other, TextClassifier):
+            raise ParameterError.of("other", f"{_OWNER}.merge", f"another {_OWNER}", other)
         if not (hasattr(self, "encoder_") and hasattr(other, "encoder_")):
             raise _unfitted()
         if not encoders.are_same(self.encoder_, other.encoder_):
@@ -229,7 +233,9 @@ class TextClassifier(Classifier):
             Classes and examples to name.
         """
         n = checked_int("n", n, 1, None, f"{_OWNER}.explain")
-        X, head = self.encode(checked_texts("text", [text], f"{_OWNER}.explain")), self._layer
+        if not isinstance(text, str):
+            raise ParameterError.of("text", f"{_OWNER}.explain", "a str", text)
+        X, head = self.encode([text]), self._layer
         p = head.predict_proba(X)[0]
         order = np.argsort(-p, kind="stable")[:n]
         classes = self.classes_.tolist()
