@@ -296,11 +296,11 @@ def test_files_and_folders_that_are_not_there_are_named(run, model, source, tmp_
 def test_forgetting_what_was_never_seen_leaves_every_byte(run, model, source, tmp_path):
     before = contents(model)
     foreign = written(tmp_path / "f.csv", ["cat dog"] * 60, ["animal"] * 60)
-    fails(run("forget", model, foreign), "cannot have been learnt")
+    fails(run("forget", model, foreign), "cannot have been learned")
     unknown = written(tmp_path / "u.csv", ["cat dog"], ["zoo"])
     fails(run("forget", model, unknown, "--json"), "there is no class 'zoo'")
     fails(run("forget", model, source), "0 of the classes would be left")
-    fails(run("forget", model, "--class", "zoo"), "a class that was learnt: 'animal', 'finance'")
+    fails(run("forget", model, "--class", "zoo"), "a class that was learned: 'animal', 'finance'")
     fails(run("forget", model), "a file of texts, or a class with --class")
     fails(
         run("forget", model, source, "--class", "animal"),

@@ -179,7 +179,7 @@ def same_type(known: NDArray[Any], new: NDArray[Any]) -> None:
     """Check that new labels are strings if, and only if, the known ones are."""
     if len(new) and (known.dtype.kind in "US") != (new.dtype.kind in "US"):
         raise ParameterError(
-            f"Labels must be of one type: {known.tolist()[0]!r} was learnt, {new.tolist()[0]!r} "
+            f"Labels must be of one type: {known.tolist()[0]!r} was learned, {new.tolist()[0]!r} "
             "came. Convert them."
         )
 

@@ -1,8 +1,8 @@
 """Fitting from the command line: in batches, within minutes, resumable.
 
 Texts come in a random order, drawn by the seed, so that a time limit that ends before them leaves a
-random share of them learnt. Encoding a million texts takes hours, so ``model.run`` keeps what was
-learnt so far: every so often, and when Ctrl-C interrupts. Adding, forgetting and merging start
+random share of them learned. Encoding a million texts takes hours, so ``model.run`` keeps what was
+learned so far: every so often, and when Ctrl-C interrupts. Adding, forgetting and merging start
 again.
 """
 
@@ -44,7 +44,7 @@ def fit_to_folder(
     """Fit a new classifier to a file, save it, and say how good it is on texts that are left out.
 
     ``columns`` are those of :func:`~shoestring.text.labelled.read_labelled`. BudgetError if the
-    minutes, reading and solving included, end before anything is learnt.
+    minutes, reading and solving included, end before anything is learned.
     """
     out = out.resolve()
     KIND.check(out)
@@ -76,7 +76,7 @@ def fit_to_folder(
 def _learn_all(
     classifier: TextClassifier, data: Labelled, order: list[int], run: RunFolder, clock: Clock
 ) -> None:
-    """Learn the texts that are not learnt yet, in this order, until all are or the time is over."""
+    """Learn the texts that are left, in this order, until all are learned or the time is over."""
 
     def keep() -> None:
         with every.saving():
@@ -125,7 +125,7 @@ def _learn_all(
 
 
 def seconds_to_solve(head: ClosedForm, n_dims: int) -> float:
-    """About how long the layer takes to be found from what was learnt, on a slow machine."""
+    """About how long the layer takes to be found from what was learned, on a slow machine."""
     width = n_dims + (head.n_random if head.expansion is not None else 0)
     tried = 7 if head.shrinkage == "auto" else 1
     return 1.0 + tried * (width**3 / 3 + head.sample_size * width**2) / FLOPS

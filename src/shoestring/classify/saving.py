@@ -81,7 +81,7 @@ def save(
 
 
 def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
-    """Parameters, what was learnt, and the layer if it was solved."""
+    """Parameters, what was learned, and the layer if it was solved."""
     config = saved.config
     arrays = from_bytes(saved.data(ARRAYS))
     with saved.decoding():

@@ -38,7 +38,7 @@ _OWNER = "TextClassifier"
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A text that was learnt and lies near, its label, and how near: a cosine in [-1, 1]."""
+    """A text that was learned and lies near, its label, and how near: a cosine in [-1, 1]."""
 
     text: str
     label: Any
@@ -77,9 +77,9 @@ class TextClassifier(Classifier):
         vectors (``shoestring words``), or of a saved classifier, whose encoder is taken; "auto":
         what fits the texts; or an object with ``encode``.
     head : AnalyticSoftmax, optional
-        By default one with ``expansion="auto"``. It is learnt from in place.
+        By default one with ``expansion="auto"``. It is learned from in place.
     keep_texts : bool
-        Keep the texts that are learnt, and their vectors, to explain predictions by them.
+        Keep the texts that are learned, and their vectors, to explain predictions by them.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class TextClassifier(Classifier):
         return self._learn(texts, labels, "fit")
 
     def begin(self, texts: Sequence[str]) -> None:
-        """Choose the encoder, by texts that will come, and forget all that was learnt."""
+        """Choose the encoder, by texts that will come, and forget all that was learned."""
         texts, _ = checks.texts_and_labels(texts, texts, "begin")
         self._take(*self._new_encoder(texts))
         self._layer._reset()
@@ -169,7 +169,7 @@ class TextClassifier(Classifier):
         return self
 
     def forget(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
-        """Take texts back that were learnt, with the labels they had."""
+        """Take texts back that were learned, with the labels they had."""
         texts, labels = checks.texts_and_labels(texts, labels, "forget")
         self._layer._forget(Block(self.encode(texts), labels, keys=keys_of(texts)))
         gone = Counter(zip(texts, np.asarray(labels).tolist(), strict=True))
@@ -187,7 +187,7 @@ class TextClassifier(Classifier):
         return self
 
     def merge(self, other: TextClassifier) -> TextClassifier:
-        """Learn what another classifier has learnt with the same encoder.
+        """Learn what another classifier has learned with the same encoder.
 
         Raises
         ------
@@ -263,7 +263,7 @@ class TextClassifier(Classifier):
 
     @property
     def n_learnt(self) -> int:
-        """Texts that were learnt and not forgotten."""
+        """Texts that were learned and not forgotten."""
         return int(self._layer.moments_.sizes.sum()) if hasattr(self._layer, "moments_") else 0
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
@@ -283,7 +283,7 @@ class TextClassifier(Classifier):
         Raises
         ------
         NotFittedError, ParameterError, StorageError
-            If nothing was learnt; if the folder holds other files; if it cannot be written.
+            If nothing was learned; if the folder holds other files; if it cannot be written.
         """
         self._save(folder)
 
