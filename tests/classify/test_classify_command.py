@@ -274,9 +274,9 @@ def test_fit_refuses_a_bad_file_with_one_sentence(run, tmp_path, content, says):
         (("--seed", -1), "-1"),
         (("--encoder", "tf-idf"), "tf-idf"),
         (("--encoder", "no/folder"), "no/folder"),
-        (("--random", 5, "--expansion", "sine"), "'expansion' parameter"),
-        (("--jobs", 0), "'n_jobs' parameter"),
-        (("--random", 5, "--class-scatters"), "'class_scatters' parameter"),
+        (("--random", 5, "--expansion", "sine"), "--expansion must be "),
+        (("--jobs", 0), "--jobs must be "),
+        (("--random", 5, "--class-scatters"), "--class-scatters must be "),
     ],
 )
 def test_fit_refuses_options_that_cannot_be(run, source, tmp_path, options, says):
@@ -348,4 +348,4 @@ def test_rows_without_a_text_are_skipped_where_that_is_asked_for(run, tmp_path):
         done = run(verb, tmp_path / "m", path, "--on-empty", "skip", "--json")
         found = json.loads(done[1])
         assert len(found) == len(TEXTS) if verb == "predict" else found["texts"]
-    fails(run("eval", tmp_path / "m", path, "--on-empty", "drop"), '"error" or "skip"')
+    fails(run("eval", tmp_path / "m", path, "--on-empty", "drop"), "'error' or 'skip'")

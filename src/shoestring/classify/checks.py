@@ -96,7 +96,7 @@ def settings(params: dict[str, Any]) -> None:
         want = f"None, an int in [1, {MOST_JOBS}], or -1 for all cores"
         raise _wrong("n_jobs", n_jobs, want)
     if params["expansion"] is not None and params["class_scatters"]:
-        hint = "They would take C (D + M)^2 numbers: pass expansion=None (--expansion none)."
+        hint = "They would take C (D + M)^2 numbers: pass expansion=None."
         raise _wrong("class_scatters", True, "False with an expansion", hint)
 
 

@@ -35,9 +35,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.compiled import njit
 from shoestring.errors import ParameterError, ShapeError
 
 Doubles = NDArray[np.float64]

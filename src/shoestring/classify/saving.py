@@ -83,8 +83,8 @@ def save(
 def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
     """Parameters, what was learned, and the layer if it was solved."""
     config = saved.config
-    arrays = from_bytes(saved.data(ARRAYS))
     with saved.decoding():
+        arrays = from_bytes(saved.data(ARRAYS))
         params = {name: config["params"][name] for name in _PARAMS}
         if isinstance(params["priors"], dict):
             params["priors"] = {c: float(p) for c, p in params["priors"]["of"]}
@@ -97,18 +97,36 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
         arrays["moments.scatter"] = half + np.tril(half, -1).T
         names = (*_MOMENTS, *OPTIONAL) if params["class_scatters"] else _MOMENTS
         moments = Moments(**{name: arrays[f"moments.{name}"] for name in names})
-        if len(moments.sizes) != len(classes):
-            raise ValueError(f"{len(classes)} classes for moments of {len(moments.sizes)}")
         settings = {name: params[name] for name in BUILT_BY}
-        n_given = sample.X.shape[1]
-        n_random = n_features - n_given  # fewer than were drawn where they were pruned
-        expansion = drawn_expansion(n_given, settings | {"n_random": n_random})
+        (_, n_given), n_features = sample.X.shape, moments.n_features
+        is_given = params["expansion"] is not None or n_features == n_given
+        if not is_given or not _fit(moments, sample, len(classes)):
+            raise saved.damaged(saved.path(ARRAYS).name, f"it is not of {len(classes)} classes")
+        # Fewer random features than were drawn where they were pruned.
+        expansion = drawn_expansion(n_given, settings | {"n_random": n_features - n_given})
         solution = None
         if "solution" in config:
             numbers = dict(config["solution"])
             layer = Layer(*(arrays[f"layer.{name}"] for name in _LAYER))
-            rest = (numbers.pop(name) for name in _SOLUTION)
-            shrinkage, level, n_used = rest
+            shrinkage, level, n_used = (numbers.pop(name) for name in _SOLUTION)
+            shapes = [getattr(layer, name).shape for name in _LAYER]
+            if shapes != [(len(classes), n_used), (len(classes),), (n_used,), (n_used,)]:
+                raise saved.damaged(saved.path(ARRAYS).name, "its layer is of other features")
             calibration = Calibration(**{name: float(x) for name, x in numbers.items()})
             solution = Solution(layer, calibration, float(shrinkage), float(level), int(n_used))
     return params, State(classes, moments, sample, settings, expansion), solution
+
+
+def _fit(moments: Moments, sample: Sample, n_classes: int) -> bool:
+    """Whether arrays have the types and shapes that kernels and settings count on."""
+    (k, d), (c, width) = sample.X.shape, (n_classes, moments.means.shape[1])
+    each = {"sizes": (c,), "weights": (c,), "means": (c, width), "shift": (width,)}
+    each |= {"scatter": (width, width), "class_scatters": (c, width, width)}
+    each |= {"thirds": (c, width), "fourths": (c,)}
+    found = {name: getattr(moments, name) for name in each}
+    fits = all(x is None or x.shape == each[name] for name, x in found.items())
+    rows = (sample.hashes, sample.labels, sample.counts, sample.weights)
+    types = ("uint64", "int64", "int64", "float64")
+    fits &= all(x.shape == (k,) and x.dtype == t for x, t in zip(rows, types, strict=True))
+    fits &= sample.labels.min(initial=0) >= 0 and sample.labels.max(initial=0) < max(c, 1)
+    return bool(fits and d <= width and k <= sample.size and 0 <= sample.limit < 1 << 64)

@@ -342,7 +342,8 @@ class TextClassifier(Classifier):
             with saved.decoding():
                 lines = saved.data(EXAMPLES).decode("utf-8", "surrogatepass").split("\n")[:-1]
                 classifier._examples = [(str(t), label) for t, label in map(json.loads, lines)]
-                classifier._blocks = [saved.loaded_array(ROWS)]
+                shape = len(lines), classifier._head.n_features_in_
+                classifier._blocks = [saved.loaded_array(ROWS, "<f4", shape)]
         return classifier
 
     def _new_encoder(self, texts: Sequence[str]) -> tuple[str, TextEncoder]:

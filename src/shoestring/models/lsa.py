@@ -166,10 +166,14 @@ class LsaEncoder(TextTransformer):
         artifact = KIND.read(checked_path("folder", folder, "LsaEncoder.load"))
         with artifact.decoding():
             encoder = cls(**{name: artifact.config[name] for name in cls().get_params()})
-            terms = json.loads(artifact.data("vocabulary.json"))
+            terms = artifact.strings("vocabulary.json")
             encoder.vocabulary_ = {term: column for column, term in enumerate(terms)}
-        encoder.idf_ = artifact.loaded_array("idf.npy")
-        encoder.components_ = _of_steps(artifact.loaded_array("components.npy"))
+            shape = (len(terms), int(artifact.config["n_dims"]))
+        encoder.idf_ = artifact.loaded_array("idf.npy", "<f4", shape[:1])
+        steps = artifact.loaded_array("components.npy", "<i2", shape)
+        encoder.components_ = _of_steps(steps)
+        if not np.isfinite(encoder.idf_).all():
+            raise artifact.damaged(artifact.path("idf.npy").name, "it has no finite numbers")
         return encoder
 
 
