@@ -8,8 +8,11 @@ again.
 
 from __future__ import annotations
 
+import codecs
+import csv
+import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Unpack
@@ -17,6 +20,7 @@ from typing import Any, Unpack
 import numpy as np
 from tqdm import tqdm
 
+from shoestring.artifacts import written_aside
 from shoestring.classify import checks
 from shoestring.classify.calibration import calibration_error
 from shoestring.classify.saving import KIND
@@ -189,9 +193,14 @@ def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, 
 
 
 def predictions(
-    model: Path, source: str, *, reject_at: float | None, **reading: Unpack[Reading]
+    model: Path,
+    source: str,
+    *,
+    reject_at: float | None = None,
+    with_text: bool = False,
+    **reading: Unpack[Reading],
 ) -> Iterator[dict[str, Any]]:
-    """The label and the probability of each text of a file, as they are found."""
+    """The label and the probability of each text of a file, as they are found, maybe the text."""
     classifier = TextClassifier.load(model)
     records = read_records(source, **reading)
     with one_cut_note():
@@ -201,7 +210,30 @@ def predictions(
             labels = classifier._layer.predict(X, reject_at)
             p = classifier._layer.predict_proba(X).max(axis=1)
             for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
-                yield {"id": record.id, "label": label, "probability": round(float(probability), 6)}
+                row = {"id": record.id, "label": label, "probability": round(float(probability), 6)}
+                yield row | {"text": record.text} if with_text else row
+
+
+def write_predictions(rows: Iterable[dict[str, Any]], out: Path) -> int:
+    """Write rows of :func:`predictions` to a csv, tsv or jsonl file, and count them.
+
+    The file is there when all is done, or stays as it was.
+    """
+    if out.suffix not in (".csv", ".tsv", ".jsonl"):
+        want = "a file that ends in .csv, .tsv or .jsonl"
+        raise ParameterError.of("out", "classify predict", want, str(out))
+    n = 0
+    with written_aside(out) as file:
+        lines: Any = codecs.getwriter("utf-8")(file)
+        table = csv.writer(lines, "excel-tab" if out.suffix == ".tsv" else "excel")
+        for n, row in enumerate(rows, start=1):
+            if out.suffix == ".jsonl":
+                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+                continue
+            if n == 1:
+                table.writerow(row)
+            table.writerow(row.values())
+    return n
 
 
 def evaluate_on(
