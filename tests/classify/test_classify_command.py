@@ -349,4 +349,4 @@ def test_rows_without_a_text_are_skipped_where_that_is_asked_for(run, tmp_path):
         done = run(verb, tmp_path / "m", path, "--on-empty", "skip", "--json")
         found = json.loads(done[1])
         assert len(found) == len(TEXTS) if verb == "predict" else found["texts"]
-    fails(run("eval", tmp_path / "m", path, "--on-empty", "drop"), '"error" or "skip"')
+    fails(run("eval", tmp_path / "m", path, "--on-empty", "drop"), "'error' or 'skip'")
