@@ -16,6 +16,7 @@ from shoestring.console import (
     Resume,
     Seed,
     Source,
+    echo,
     emit,
     emit_json,
     reads,
@@ -31,7 +32,7 @@ RejectAt = Annotated[
 ]
 
 
-@app.command()
+@app.command(example="classify fit questions.csv --out model --label topic")
 @reads()
 def fit(
     source: Source,
@@ -71,7 +72,7 @@ def fit(
     emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **reading), json)
 
 
-@app.command()
+@app.command(example="classify add model more.csv --label topic")
 @reads()
 def add(
     model: Model,
@@ -85,7 +86,7 @@ def add(
     emit(add_texts(model, source, **reading), json)
 
 
-@app.command()
+@app.command(example="classify forget model --class spam")
 @reads()
 def forget(
     model: Model,
@@ -104,7 +105,7 @@ def forget(
     emit(forget_texts(model, source, class_, **reading), json)
 
 
-@app.command()
+@app.command(example="classify merge model-a model-b --out model")
 def merge(
     models: Annotated[list[Path], typer.Argument(help="Folders of two or more classifiers.")],
     out: Out,
@@ -116,7 +117,7 @@ def merge(
     emit(merge_folders(models, out), json)
 
 
-@app.command()
+@app.command(example="classify predict model new.csv --reject-at 0.05")
 @reads()
 def predict(
     model: Model,
@@ -133,11 +134,11 @@ def predict(
         emit_json(list(rows))
         return
     for row in rows:  # as they come
-        label = "-" if row["label"] is None else " ".join(str(row["label"]).split())
-        typer.echo(f"{row['id']}\t{label}\t{row['probability']:.3f}")
+        label = "-" if row["label"] is None else row["label"]
+        echo(row["id"], label, f"{row['probability']:.3f}")
 
 
-@app.command()
+@app.command(example="classify explain model 'Who wrote Hamlet?'")
 def explain(
     model: Model,
     text: Annotated[str, typer.Argument(show_default=False)],
@@ -154,14 +155,14 @@ def explain(
         emit_json(asdict(explanation))
         return
     for label, probability in explanation.probabilities:
-        typer.echo(f"{probability:.3f}  {label}")
+        echo(f"{probability:.3f}  {label}")
     if explanation.nearest_mean != explanation.label:
-        typer.echo(f"the nearest mean is that of {explanation.nearest_mean}, which is rarer")
+        echo(f"the nearest mean is that of {explanation.nearest_mean}, which is rarer")
     for near in explanation.examples:
-        typer.echo(f"like ({near.likeness:.2f}) {near.label}: {near.text}")
+        echo(f"like ({near.likeness:.2f}) {near.label}: {near.text}")
 
 
-@app.command("eval")
+@app.command("eval", example="classify eval model test.csv --label topic")
 @reads()
 def evaluate(
     model: Model,

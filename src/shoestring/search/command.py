@@ -16,6 +16,7 @@ from shoestring.console import (
     Resume,
     Seed,
     Source,
+    echo,
     emit,
     emit_json,
     emit_rows,
@@ -67,7 +68,7 @@ def _records(source: str, reading: dict[str, Any]) -> list[Record]:
     return list(read_records(source, **reading))
 
 
-@app.command()
+@app.command(example="search build faq.csv --out index --text question")
 @reads()
 def build(
     out: Annotated[Path, typer.Option(help="New folder, or an index to continue with --resume.")],
@@ -118,7 +119,7 @@ def _added(index: SearchIndex) -> dict[str, int]:
     return asdict(report)
 
 
-@app.command()
+@app.command(example="search query index 'I forgot my password' -k 3")
 def query(
     index: Index,
     text: Annotated[str, typer.Argument(help="The query.", show_default=False)],
@@ -140,10 +141,10 @@ def query(
         score = f"{'' if hit.exact else '~'}{hit.score:.3f}"
         rows.append({"score": score, "id": hit.id, "text": " ".join(hit.text.split())[:100]})
     emit_rows(rows, False, numbered=True)
-    typer.echo(f"{hits.calls} calls, {1000 * hits.seconds:.0f} ms; ~ marks an estimate")
+    echo(f"{hits.calls} calls, {1000 * hits.seconds:.0f} ms; ~ marks an estimate")
 
 
-@app.command()
+@app.command(example="search add index more.jsonl --id number")
 @reads()
 def add(
     index: Index,
@@ -158,7 +159,7 @@ def add(
     emit(_added(found), json)
 
 
-@app.command()
+@app.command(example="search delete index faq-17 faq-18")
 def delete(
     index: Index,
     ids: Annotated[list[str], typer.Argument(help="Ids of the texts.", show_default=False)],
@@ -171,13 +172,13 @@ def delete(
     emit({"deleted": _open(index).delete(ids, missing=missing)}, json)  # type: ignore[arg-type]
 
 
-@app.command()
+@app.command(example="search info index --json")
 def info(index: Index, json: Json = False) -> None:
     """Show what an index holds and how many scorer calls it cost."""
     emit(_open(index).info(), json)
 
 
-@app.command()
+@app.command(example="search check index")
 def check(index: Index, json: Json = False) -> None:
     """Check an index for damage; if there is any, say what and exit with code 2."""
     found = _open(index)
@@ -185,14 +186,14 @@ def check(index: Index, json: Json = False) -> None:
     emit({"path": str(index), "records": len(found), "sound": True}, json)
 
 
-@app.command()
+@app.command(example="search compact index")
 def compact(index: Index, json: Json = False) -> None:
     """Free the disk space of deleted texts."""
     found = _open(index)
     emit({"removed_rows": found.compact(), "bytes": found.info()["bytes"]}, json)
 
 
-@app.command("eval")
+@app.command("eval", example="search eval index queries.jsonl judgements.tsv --calls 50,200")
 @reads()
 def evaluate(
     index: Index,
@@ -225,7 +226,7 @@ def evaluate(
     emit_rows(rows, json)
 
 
-@app.command()
+@app.command(example="search negatives index queries.jsonl judgements.tsv --out pairs.jsonl")
 @reads()
 def negatives(
     index: Index,

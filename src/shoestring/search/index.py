@@ -26,6 +26,7 @@ from shoestring.encoders import AUTO
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
+from shoestring.models.cut_texts import one_cut_note
 from shoestring.search.build import (
     choose_anchors,
     encode_pending,
@@ -77,6 +78,7 @@ class SearchIndex:
         self.last_add = AddReport()  # of a build too
 
     @classmethod
+    @one_cut_note()
     def build(
         cls,
         path: str | Path,
@@ -346,12 +348,13 @@ class SearchIndex:
         what = f"was built with the scorer {name!r}" if name else "has no scorer"
         warnings.warn(
             f"{self.path} {what}, so the answers are estimates. "
-            "Pass scorer=... to SearchIndex.open to pay for exact scores.",
+            "Open it with scorer=... to pay for exact scores.",
             ShoestringWarning,
             stacklevel=3,
         )
         return False
 
+    @one_cut_note()
     def add(
         self,
         records: Any,

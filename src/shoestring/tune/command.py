@@ -13,6 +13,7 @@ from shoestring.console import (
     Minutes,
     Resume,
     Seed,
+    echo,
     emit,
     emit_json,
     reads,
@@ -49,7 +50,7 @@ Length = Annotated[int, typer.Option(help="Maximum number of tokens per text.")]
 Cache = Annotated[str, typer.Option(help="Disk space for backbone outputs: 8GB, 500MB, 0.")]
 
 
-@app.command()
+@app.command(example="tune classify questions.csv --out model --label topic --minutes 10")
 @reads()
 def classify(
     source: File,
@@ -83,7 +84,7 @@ def classify(
     _tune(**{**options, "pairs": "none" if second is None else pairs, "task": "classify"})
 
 
-@app.command()
+@app.command(example="tune score pairs.jsonl --out scorer --a query --b text --minutes 10")
 @reads("text")
 def score(
     source: File,
@@ -152,7 +153,7 @@ def _numbers(layers: str | None) -> tuple[int, ...] | None:
         raise ParameterError.of("layers", "tune", want, layers) from None
 
 
-@app.command()
+@app.command(example="tune mlm texts/ --out base --minutes 60")
 def mlm(
     texts: Annotated[
         list[Path],
@@ -206,7 +207,7 @@ def mlm(
     emit(pretrain(**options, clock=clock), json)
 
 
-@app.command()
+@app.command(example="tune predict model new.csv --json")
 @reads("text")
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder of the tuned model.", show_default=False)],
@@ -232,8 +233,4 @@ def predict(
         emit_json(list(rows))
         return
     for row in rows:
-        typer.echo("\t".join(_shown(value) for value in row.values()))
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else " ".join(str(value).split())
+        echo(*(f"{v:.4f}" if isinstance(v, float) else v for v in row.values()))
