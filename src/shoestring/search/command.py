@@ -182,6 +182,16 @@ def check(index: Index, json: Json = False) -> None:
 
 
 @app.command()
+def copy(
+    index: Index,
+    to: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Copy an index that is in use, as it is now."""
+    emit(_open(index).copy(to).info(), json)
+
+
+@app.command()
 def compact(index: Index, json: Json = False) -> None:
     """Free the disk space of deleted texts."""
     found = _open(index)
