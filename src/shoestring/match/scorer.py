@@ -11,6 +11,7 @@ Not covered: asynchronous scorers; retries and rate limits of a paid API (the fu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -204,7 +205,7 @@ def load_scorer(spec: Any) -> PairScorer:
         from shoestring.match.interaction import TokenInteraction
 
         return TokenInteraction(weighting=spec if spec in SHIPPED else None)
-    if isinstance(spec, str | Path) and (Path(spec) / "config.json").is_file():
+    if isinstance(spec, str | Path) and os.path.lexists(Path(spec) / "config.json"):
         return _load_folder(Path(spec))
     if not isinstance(spec, type):
         if callable(getattr(spec, "predict", None)):
