@@ -19,6 +19,7 @@ from shoestring.console import (
     Seed,
     Source,
     Text,
+    echo,
     emit,
     emit_json,
     room_app,
@@ -33,7 +34,7 @@ RejectAt = Annotated[
 ]
 
 
-@app.command()
+@app.command(example="classify fit questions.csv --out model --label topic")
 def fit(
     source: Source,
     out: Out,
@@ -75,7 +76,7 @@ def fit(
     emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **columns), json)
 
 
-@app.command()
+@app.command(example="classify add model more.csv --label topic")
 def add(
     model: Model,
     source: Source,
@@ -90,7 +91,7 @@ def add(
     emit(add_texts(model, source, text=text, label=label, on_empty=on_empty), json)
 
 
-@app.command()
+@app.command(example="classify forget model --class spam")
 def forget(
     model: Model,
     source: Annotated[
@@ -111,7 +112,7 @@ def forget(
     emit(forget_texts(model, source, class_, **columns), json)
 
 
-@app.command()
+@app.command(example="classify merge model-a model-b --out model")
 def merge(
     models: Annotated[list[Path], typer.Argument(help="Folders of two or more classifiers.")],
     out: Out,
@@ -123,7 +124,7 @@ def merge(
     emit(merge_folders(models, out), json)
 
 
-@app.command()
+@app.command(example="classify predict model new.csv --reject-at 0.05")
 def predict(
     model: Model,
     source: Source,
@@ -140,11 +141,11 @@ def predict(
         emit_json(list(rows))
         return
     for row in rows:  # as they come
-        label = "-" if row["label"] is None else " ".join(str(row["label"]).split())
-        typer.echo(f"{row['id']}\t{label}\t{row['probability']:.3f}")
+        label = "-" if row["label"] is None else row["label"]
+        echo(row["id"], label, f"{row['probability']:.3f}")
 
 
-@app.command()
+@app.command(example="classify explain model 'Who wrote Hamlet?'")
 def explain(
     model: Model,
     text: Annotated[str, typer.Argument(show_default=False)],
@@ -161,14 +162,14 @@ def explain(
         emit_json(asdict(explanation))
         return
     for label, probability in explanation.probabilities:
-        typer.echo(f"{probability:.3f}  {label}")
+        echo(f"{probability:.3f}  {label}")
     if explanation.nearest_mean != explanation.label:
-        typer.echo(f"the nearest mean is that of {explanation.nearest_mean}, which is rarer")
+        echo(f"the nearest mean is that of {explanation.nearest_mean}, which is rarer")
     for near in explanation.examples:
-        typer.echo(f"like ({near.likeness:.2f}) {near.label}: {near.text}")
+        echo(f"like ({near.likeness:.2f}) {near.label}: {near.text}")
 
 
-@app.command("eval")
+@app.command("eval", example="classify eval model test.csv --label topic")
 def evaluate(
     model: Model,
     source: Source,

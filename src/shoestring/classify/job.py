@@ -20,7 +20,7 @@ from tqdm import tqdm
 from shoestring.classify import checks
 from shoestring.classify.calibration import calibration_error
 from shoestring.classify.saving import KIND
-from shoestring.classify.softmax import AnalyticSoftmax
+from shoestring.classify.softmax import ClosedForm
 from shoestring.classify.texts import TextClassifier
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
@@ -48,7 +48,7 @@ def fit_to_folder(
     """
     out = out.resolve()
     KIND.check(out)
-    params = classifier.head.get_params()
+    params = classifier._layer.get_params()
     checks.settings(params)
     data = read_labelled(source, **columns)
     if len(set(data.labels)) < 2:
@@ -61,7 +61,7 @@ def fit_to_folder(
         if run.progress:
             clock.add_used(run.used_s)
             classifier = TextClassifier.load(run.path / "model")
-            classifier.head.set_params(n_jobs=params["n_jobs"])
+            classifier._layer.set_params(n_jobs=params["n_jobs"])
         else:
             classifier.begin(data.texts)
         order = np.random.default_rng(int(params["random_state"])).permutation(len(data))
@@ -80,11 +80,11 @@ def _learn_all(
 
     def keep() -> None:
         with every.saving():
-            classifier.save(run.path / "model")
+            classifier._save(run.path / "model", is_final=False)
             run.keep(clock, texts=classifier.n_learnt)
 
     every, n = SaveEvery(clock), len(order)
-    reserve_s = seconds_to_solve(classifier.head, classifier.encoder_.n_dims)
+    reserve_s = seconds_to_solve(classifier._layer, classifier.encoder_.n_dims)
     done, rate = classifier.n_learnt, 0.0  # texts a second
     sizes = [WARM_UP, TIMED]  # the first batch loads and compiles, the second is timed
     bar = tqdm(total=n, initial=done, desc="texts", unit="text", disable=None)
@@ -124,7 +124,7 @@ def _learn_all(
     warnings.warn(message, ShoestringWarning, stacklevel=3)
 
 
-def seconds_to_solve(head: AnalyticSoftmax, n_dims: int) -> float:
+def seconds_to_solve(head: ClosedForm, n_dims: int) -> float:
     """About how long the layer takes to be found from what was learnt, on a slow machine."""
     width = n_dims + (head.n_random if head.expansion is not None else 0)
     tried = 7 if head.shrinkage == "auto" else 1
@@ -167,7 +167,7 @@ def merge_folders(models: list[Path], out: Path) -> dict[str, Any]:
 
 def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, Any]:
     """What a classifier is and how good it seems; what cannot be used is not saved."""
-    head = classifier.head
+    head = classifier._layer
     report = head.report()
     left_out = {"left_out": report.pop("n")} if report else {}
     made = {
@@ -195,8 +195,8 @@ def predictions(
     while batch := list(islice(records, BATCH)):
         texts = [record.text for record in batch]
         X = classifier.encode(texts)
-        labels = classifier.head.predict(X, reject_at)
-        p = classifier.head.predict_proba(X).max(axis=1)
+        labels = classifier._layer.predict(X, reject_at)
+        p = classifier._layer.predict_proba(X).max(axis=1)
         for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
             yield {"id": record.id, "label": label, "probability": round(float(probability), 6)}
 
@@ -210,7 +210,7 @@ def evaluate_on(
     classifier = TextClassifier.load(model)
     data = read_labelled(source, **columns)
     X, truth = classifier.encode(data.texts), np.array(data.labels)
-    p = classifier.head.predict_proba(X)
+    p = classifier._layer.predict_proba(X)
     classes = classifier.classes_.astype(str)
     number_of = {name: number for number, name in enumerate(classes.tolist())}
     numbers = np.array([number_of.get(name, -1) for name in data.labels])
@@ -228,7 +228,7 @@ def evaluate_on(
         result["log_loss"] = float(-log_p.mean())
         result["ece"] = calibration_error(p[known], numbers[known])
     if reject_at is not None:
-        none = np.array([answer is None for answer in classifier.head.predict(X, reject_at)])
+        none = np.array([answer is None for answer in classifier._layer.predict(X, reject_at)])
         result["rejected"] = float(none.mean())
         result["rejected_of_known"] = float(none[known].mean()) if known.any() else None
         result["accuracy_of_the_rest"] = float(right[~none].mean()) if not none.all() else None

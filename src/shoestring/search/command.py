@@ -17,6 +17,7 @@ from shoestring.console import (
     Seed,
     Source,
     Text,
+    echo,
     emit,
     emit_json,
     emit_rows,
@@ -67,7 +68,7 @@ def _records(source: str, text: str, id: str | None = None) -> list[Record]:
     return list(read_records(source, text=text, id=id))
 
 
-@app.command()
+@app.command(example="search build faq.csv --out index --text question")
 def build(
     out: Annotated[Path, typer.Option(help="New folder, or an index to continue with --resume.")],
     docs: Annotated[
@@ -109,7 +110,7 @@ def build(
     emit(index.info(), json)
 
 
-@app.command()
+@app.command(example="search query index 'I forgot my password' -k 3")
 def query(
     index: Index,
     text: Annotated[str, typer.Argument(help="The query.", show_default=False)],
@@ -131,10 +132,10 @@ def query(
         score = f"{'' if hit.exact else '~'}{hit.score:.3f}"
         rows.append({"score": score, "id": hit.id, "text": " ".join(hit.text.split())[:100]})
     emit_rows(rows, False, numbered=True)
-    typer.echo(f"{hits.calls} calls, {1000 * hits.seconds:.0f} ms; ~ marks an estimate")
+    echo(f"{hits.calls} calls, {1000 * hits.seconds:.0f} ms; ~ marks an estimate")
 
 
-@app.command()
+@app.command(example="search add index more.jsonl --id number")
 def add(
     index: Index,
     docs: Source,
@@ -154,7 +155,7 @@ def add(
     emit(asdict(report), json)
 
 
-@app.command()
+@app.command(example="search delete index faq-17 faq-18")
 def delete(
     index: Index,
     ids: Annotated[list[str], typer.Argument(help="Ids of the texts.", show_default=False)],
@@ -167,13 +168,13 @@ def delete(
     emit({"deleted": _open(index).delete(ids, missing=missing)}, json)  # type: ignore[arg-type]
 
 
-@app.command()
+@app.command(example="search info index --json")
 def info(index: Index, json: Json = False) -> None:
     """Show what an index holds and how many scorer calls it cost."""
     emit(_open(index).info(), json)
 
 
-@app.command()
+@app.command(example="search check index")
 def check(index: Index, json: Json = False) -> None:
     """Check an index for damage; if there is any, say what and exit with code 2."""
     found = _open(index)
@@ -181,14 +182,14 @@ def check(index: Index, json: Json = False) -> None:
     emit({"path": str(index), "records": len(found), "sound": True}, json)
 
 
-@app.command()
+@app.command(example="search compact index")
 def compact(index: Index, json: Json = False) -> None:
     """Free the disk space of deleted texts."""
     found = _open(index)
     emit({"removed_rows": found.compact(), "bytes": found.info()["bytes"]}, json)
 
 
-@app.command("eval")
+@app.command("eval", example="search eval index queries.jsonl judgements.tsv --calls 50,200")
 def evaluate(
     index: Index,
     queries: Queries,
@@ -221,7 +222,7 @@ def evaluate(
     emit_rows(rows, json)
 
 
-@app.command()
+@app.command(example="search negatives index queries.jsonl judgements.tsv --out pairs.jsonl")
 def negatives(
     index: Index,
     queries: Queries,

@@ -387,7 +387,7 @@ class SearchIndex:
         what = f"was built with the scorer {name!r}" if name else "has no scorer"
         warnings.warn(
             f"{self.path} {what}, so the answers are estimates. "
-            "Pass scorer=... to SearchIndex.open to pay for exact scores.",
+            "Open it with scorer=... to pay for exact scores.",
             ShoestringWarning,
             stacklevel=3,
         )

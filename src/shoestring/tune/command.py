@@ -15,6 +15,7 @@ from shoestring.console import (
     OnEmpty,
     Resume,
     Seed,
+    echo,
     emit,
     emit_json,
     room_app,
@@ -50,7 +51,7 @@ Length = Annotated[int, typer.Option(help="Maximum number of tokens per text.")]
 Cache = Annotated[str, typer.Option(help="Disk space for backbone outputs: 8GB, 500MB, 0.")]
 
 
-@app.command()
+@app.command(example="tune classify questions.csv --out model --label topic --minutes 10")
 def classify(
     source: File,
     out: Out,
@@ -85,7 +86,7 @@ def classify(
     _tune(**{**options, "pairs": "none" if second is None else pairs, "task": "classify"})
 
 
-@app.command()
+@app.command(example="tune score pairs.jsonl --out scorer --a query --b text --minutes 10")
 def score(
     source: File,
     out: Out,
@@ -154,7 +155,7 @@ def _numbers(layers: str | None) -> tuple[int, ...] | None:
         raise ParameterError.of("layers", "tune", want, layers) from None
 
 
-@app.command()
+@app.command(example="tune mlm texts/ --out base --minutes 60")
 def mlm(
     texts: Annotated[
         list[Path],
@@ -208,7 +209,7 @@ def mlm(
     emit(pretrain(**options, clock=clock), json)
 
 
-@app.command()
+@app.command(example="tune predict model new.csv --json")
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder of the tuned model.", show_default=False)],
     source: File,
@@ -230,8 +231,4 @@ def predict(
         emit_json(list(rows))
         return
     for row in rows:
-        typer.echo("\t".join(_shown(value) for value in row.values()))
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else " ".join(str(value).split())
+        echo(*(f"{v:.4f}" if isinstance(v, float) else v for v in row.values()))
