@@ -74,7 +74,7 @@ class LadderConfig:
             if getattr(self, name) not in choices:
                 want = " or ".join(map(repr, choices))
                 raise ParameterError.of(name, _OWNER, want, getattr(self, name))
-        for name, least in (("reduction", 2), ("n_labels", 1), ("max_length", 4)):
+        for name, least in (("reduction", 2), ("n_labels", 1), ("max_length", 4), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ParameterError.of(name, _OWNER, f"an int of at least {least}", value)
