@@ -149,7 +149,10 @@ class ScoreCache:
                     raise
             self.read_only = True
         if self.path.exists() and self.path.stat().st_size:
-            return connect(self.path, "ro")
+            found = connect(self.path, "ro")
+            if found.execute("SELECT 1 FROM sqlite_master WHERE name = 'scores'").fetchone():
+                return found
+            found.close()  # another process is just making it
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         return _with_tables(empty, id=0)
 
