@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from shoestring.checks import checked_int
 from shoestring.errors import NotFittedError, ParameterError, UnknownWordError
 from shoestring.estimator import TextTransformer
 from shoestring.jobs import RunFolder
@@ -322,7 +323,8 @@ class BinaryVectors(TextTransformer):
         rows = [table.row(token) for token in sentence]
         if rows[at] < 0 and unknown == "error":
             table.known_row(sentence[at])  # raises, with the nearest spellings
-        summed, weights = rows_in_context(rows, at, self.window, table.first_target, weight)
+        window = checked_int("window", self.window, 1, None, "BinaryVectors")
+        summed, weights = rows_in_context(rows, at, window, table.first_target, weight)
         if not len(summed):
             raise UnknownWordError(
                 f"Neither {sentence[at]!r} nor a word of its window has a vector."
