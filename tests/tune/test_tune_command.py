@@ -332,7 +332,8 @@ def test_longer_texts_are_a_note(run, tmp_path):
     path = written(tmp_path / "t.csv", rows)
     code, _, err = run("classify", path, "--out", tmp_path / "m", "--method", "head", *QUICK)
     assert code == 0
-    assert "note: 1 of 11 texts are longer than 40 tokens and are cut there" in err
+    assert "note: 1 of 11 texts (9 %) are longer than the 40 tokens" in err
+    assert err.count("longer than") == 1
 
 
 def test_a_disk_that_fills_while_caching_is_a_note(run, source, tmp_path, monkeypatch):
@@ -422,7 +423,7 @@ def test_a_backbone_in_the_folder_that_is_replaced_is_refused(run, source, tmp_p
     assert run("classify", source, "--out", out, "--method", "full", *QUICK)[0] == 0
     inside = out / "backbone-1"
     more = ("--backbone", inside, *QUICK)
-    fails(run("classify", source, "--out", out, *more), "'backbone'", "which is replaced")
+    fails(run("classify", source, "--out", out, *more), "--backbone must be ", "which is replaced")
     assert inside.exists()
     opened = Ladder.from_pretrained(out)
     with pytest.raises(ParameterError, match="which is replaced"):
@@ -511,9 +512,9 @@ def test_a_run_that_was_killed_goes_on(run, saved, source, tmp_path):
         ("t.csv", "text,label\nopen,a\nread,a\n", ("at least two classes. Got ['a']",)),
         ("t.csv", "text,label\nopen,a\n", ("at least two classes. Got ['a']",)),
         ("t.csv", "text,label\nopen,a\n ,b\n", ("t.csv:3", "an empty text")),
-        ("t.csv", "text,label\nopen,a\nread,\n", ("record 2 has no value", "'label'")),
+        ("t.csv", "text,label\nopen,a\nread,\n", ("t.csv:3: no value", "'label'")),
         ("t.jsonl", '{"text": "open", "label": "a"}\n{"text": \n', ("t.jsonl:2:", "broken JSON")),
-        ("t.jsonl", '{"text": "打开", "label": null}\n', ("record 1 has no value",)),
+        ("t.jsonl", '{"text": "打开", "label": null}\n', ("t.jsonl:1: no value",)),
     ],
 )
 def test_classify_refuses_a_bad_file_with_one_sentence(run, tmp_path, name, content, says):
@@ -528,7 +529,7 @@ def test_classify_refuses_a_bad_file_with_one_sentence(run, tmp_path, name, cont
         ("a,b\nx,y\n", (), ("no column 'label'",)),
         ("a,label\nx,1\n", (), ("no column 'b'",)),
         ("b,label\nx,1\n", (), ("no column 'a'",)),
-        ("a,b,label\nx,y,\n", (), ("record 1 has no value in the column 'label'",)),
+        ("a,b,label\nx,y,\n", (), (":2: no value in the column 'label'",)),
         ("a,b,label\nx,y,1\nx,z,yes\n", (), ("record 2 has 'yes'", "must be a number")),
         ("a,b,label\nx,y,1\nx,z,是\n", ("--task", "regress"), ("record 2 has '是'",)),
         ("a,b,label\nx,y,1\nx,z,nan\n", (), ("record 2 has the label nan",)),
@@ -549,31 +550,31 @@ def test_score_refuses_a_bad_file_with_one_sentence(run, tmp_path, content, opti
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--method", "adapter"), ("'method'", "'ladder'", "'adapter'")),
-        (("--cache", "nonsense"), ("'cache'", "8GB, 500MB or 0", "'nonsense'")),
-        (("--cache", "-1GB"), ("'cache'",)),
-        (("--layers", "nonsense"), ("'layers'", "such as 1,3,5", "'nonsense'")),
-        (("--layers", "0,1,,2"), ("'layers'", "such as 1,3,5")),
-        (("--layers", "0,7"), ("'layers'", "from 0 to 2")),
-        (("--layers", "0,1"), ("'layers'", "the last one, 2")),
-        (("--reduction", 1), ("'reduction'", "at least 2")),
+        (("--method", "adapter"), ("--method must be ", "'ladder'", "'adapter'")),
+        (("--cache", "nonsense"), ("--cache must be ", "8GB, 500MB or 0", "'nonsense'")),
+        (("--cache", "-1GB"), ("--cache must be ",)),
+        (("--layers", "nonsense"), ("--layers must be ", "such as 1,3,5", "'nonsense'")),
+        (("--layers", "0,1,,2"), ("--layers must be ", "such as 1,3,5")),
+        (("--layers", "0,7"), ("--layers must be ", "from 0 to 2")),
+        (("--layers", "0,1"), ("--layers must be ", "the last one, 2")),
+        (("--reduction", 1), ("--reduction must be ", "at least 2")),
         (("--reduction", 3), ("3",)),  # 2 heads, width 32: cannot be divided
-        (("--max-length", 2), ("'max_length'", "at least 4")),
-        (("--minutes", 0), ("'minutes'", "a number above 0, or None. Got 0")),
-        (("--minutes", "nan"), ("'minutes'", "a number above 0, or None. Got nan")),
-        (("--epochs", 0), ("'epochs'", "above 0")),
-        (("--epochs", "nan"), ("'epochs'",)),
-        (("--epochs", "inf"), ("'epochs'",)),
-        (("--batch-size", 0), ("'batch_size'", "at least 1")),
-        (("--learning-rate", 0), ("'learning_rate'", "above 0")),
-        (("--learning-rate", "inf"), ("'learning_rate'",)),
-        (("--seed", -1), ("'seed'",)),
-        (("--on-empty", "keep"), ("'on_empty'",)),
+        (("--max-length", 2), ("--max-length must be ", "at least 4")),
+        (("--minutes", 0), ("--minutes must be ", "a number above 0. Got 0")),
+        (("--minutes", "nan"), ("--minutes must be ", "a number above 0. Got nan")),
+        (("--epochs", 0), ("--epochs must be ", "above 0")),
+        (("--epochs", "nan"), ("--epochs must be ",)),
+        (("--epochs", "inf"), ("--epochs must be ",)),
+        (("--batch-size", 0), ("--batch-size must be ", "at least 1")),
+        (("--learning-rate", 0), ("--learning-rate must be ", "above 0")),
+        (("--learning-rate", "inf"), ("--learning-rate must be ",)),
+        (("--seed", -1), ("--seed must be ",)),
+        (("--on-empty", "keep"), ("--on-empty must be ",)),
         (("--eval", "none.csv"), ("none.csv",)),
         (("--backbone", "no-such-model"), ("no model folder no-such-model",)),
         (("--second", "other"), ("no column 'other'",)),
-        (("--pairs", "joint"), ("'pairs'", "no second text. Got 'joint'", "--second")),
-        (("--pairs", "late", "--second", "text"), ("'pairs'", "'joint' or 'apart'")),
+        (("--pairs", "joint"), ("--pairs must be ", "no second text. Got 'joint'", "--second")),
+        (("--pairs", "late", "--second", "text"), ("--pairs must be ", "'joint' or 'apart'")),
     ],
     ids=lambda value: " ".join(map(str, value)) if value[0].startswith("--") else "",
 )  # fmt: skip
@@ -585,11 +586,11 @@ def test_options_that_cannot_be_are_refused(run, source, tmp_path, options, says
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--task", "nonsense"), ("'task'", "'score'", "'nonsense'")),
-        (("--task", "tokens"), ("'pairs'", "token labels")),
-        (("--pairs", "nonsense"), ("'pairs'", "'apart'")),
-        (("--task", "regress", "--pairs", "late"), ("'pairs'", "'joint' or 'apart'")),
-        (("--task", "regress", "--pairs", "none"), ("'pairs'",)),
+        (("--task", "nonsense"), ("--task must be ", "'score'", "'nonsense'")),
+        (("--task", "tokens"), ("--pairs must be ", "token labels")),
+        (("--pairs", "nonsense"), ("--pairs must be ", "'apart'")),
+        (("--task", "regress", "--pairs", "late"), ("--pairs must be ", "'joint' or 'apart'")),
+        (("--task", "regress", "--pairs", "none"), ("--pairs must be ",)),
     ],
 )
 def test_score_refuses_tasks_and_pairs_that_cannot_be(run, pairs, tmp_path, options, says):
@@ -714,9 +715,10 @@ def test_a_training_that_diverges_is_not_saved_as_if_it_were_fine(
         fails((code, out, err))
 
 
-def test_pairs_from_standard_input_are_refused(run, tmp_path):
-    fails(run("score", "-", "--out", tmp_path / "s"), "from a file, not from standard input")
-    fails(run("classify", "-", "--second", "b", "--out", tmp_path / "s"), "Name a file")
+def test_standard_input_that_cannot_be_read_or_is_empty_is_named(run, tmp_path, monkeypatch):
+    for stdin, said in ((None, "closed"), (io.TextIOWrapper(io.BytesIO()), "no records")):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        fails(run("score", "-", "--out", tmp_path / "s"), said)
     assert names(tmp_path) == []
 
 
@@ -734,7 +736,6 @@ def test_predict_refuses_what_does_not_suit_the_model(run, source, pairs, tmp_pa
     fails(run("predict", tmp_path / "m", pairs, *second), "left out for a model of single texts")
     fails(run("predict", tmp_path / "s", source), "the column of second texts")
     fails(run("predict", tmp_path / "s", source, *second), "no column")
-    fails(run("predict", tmp_path / "s", "-", *second), "Name a file")
     fails(run("predict", tmp_path / "m", tmp_path / "no.csv"), "There is no file")
     (tmp_path / "m" / "side-1.safetensors").write_bytes(b"broken")
     fails(run("predict", tmp_path / "m", source), "side-1.safetensors is damaged")

@@ -1,4 +1,4 @@
-"""What a classifier has learnt: classes, moments, a sample; block by block, by any workers.
+"""What a classifier has learned: classes, moments, a sample; block by block, by any workers.
 
 Blocks are of a fixed number of rows and are added up in their order, each with one BLAS thread, so
 that the result has the same bits for any number of workers.
@@ -52,7 +52,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What was learnt."""
+    """What was learned."""
 
     classes: NDArray[Any]  # (C,), sorted
     moments: Moments  # in all features
@@ -62,7 +62,7 @@ class State:
 
     @classmethod
     def new(cls, n_features: int, dtype: np.dtype[Any], params: dict[str, Any]) -> State:
-        """Nothing learnt yet."""
+        """Nothing learned yet."""
         settings = {name: params[name] for name in BUILT_BY}
         expansion = drawn_expansion(n_features, settings)
         width = n_features + (0 if expansion is None else expansion.directions.shape[1])
@@ -71,7 +71,7 @@ class State:
         return cls(np.zeros(0, dtype=object), moments, sample, settings, expansion)
 
     def empty(self) -> State:
-        """Nothing learnt, of the same features; no sample will be kept."""
+        """Nothing learned, of the same features; no sample will be kept."""
         moments = Moments.none(0, self.moments.n_features, per_class=self.moments.per_class)
         sample = Sample.none(0, self.n_features, self.sample.X.dtype)
         return self.changed(np.zeros(0, dtype=object), moments, sample)
@@ -87,8 +87,28 @@ class State:
             return X
         return self.expansion.of(X, None if n_used is None else n_used - self.n_features)
 
+    def pruned(self, n_features: int) -> State:
+        """The same in the first so many features."""
+        if self.expansion is None or n_features >= self.moments.n_features:
+            return self
+        expansion = self.expansion.first(n_features - self.n_features)
+        return replace(self, moments=self.moments.of_features(n_features), expansion=expansion)
+
+    def widened(self) -> State:
+        """The same in all features again, where the kept samples are all that was seen."""
+        n_random = int(self.settings["n_random"])
+        is_all = self.sample.counts.sum() == self.moments.sizes.sum()
+        if self.expansion is None or len(self.expansion.phases) == n_random or not is_all:
+            return self
+        whole = replace(self, expansion=drawn_expansion(self.n_features, self.settings))
+        sample, n_classes = self.sample, len(self.classes)
+        X = whole.expanded(sample.X)
+        shift = np.r_[self.moments.shift, _shift_of(X)[self.moments.n_features :]]
+        moments = moments_of(X, sample.labels, n_classes, sample.weights, shift=shift)
+        return replace(whole, moments=replace(moments, sizes=self.moments.sizes))
+
     def changed(self, classes: NDArray[Any], moments: Moments, sample: Sample) -> State:
-        """The same with something else learnt."""
+        """The same with something else learned."""
         return replace(self, classes=classes, moments=moments, sample=sample)
 
     def with_classes(self, labels: NDArray[Any]) -> State:
@@ -107,21 +127,22 @@ class State:
         """The same about a point near these samples, if there was none before."""
         if self.moments.sizes.any() or not len(X):
             return self
-        mean = self.expanded(X[:SHIFTED]).mean(axis=0, dtype=np.float64)
-        shift = mean.astype(np.float32).astype(np.float64)  # differences of such are exact
+        shift = _shift_of(self.expanded(X[:SHIFTED]))
         return replace(self, moments=replace(self.moments, shift=shift))
 
     def merged(self, other: State) -> State:
-        """What both have learnt."""
+        """What both have learned."""
         if not self.moments.sizes.any():
             return replace(other, sample=self.sample.merged(other.sample))
+        width = min(self.moments.n_features, other.moments.n_features)
+        self, other = self.pruned(width), other.pruned(width)
         ours = self.with_classes(other.classes)
         theirs = other.with_classes(ours.classes)
         moments = merged(ours.moments, theirs.moments)
         return self.changed(ours.classes, moments, ours.sample.merged(theirs.sample))
 
     def without(self, block: Block, n_jobs: int | None) -> State:
-        """What is left without samples that were learnt; classes without one go."""
+        """What is left without samples that were learned; classes without one go."""
         unknown = ~np.isin(block.y, self.classes)
         if unknown.any():
             raise _never_learnt(f"there is no class {block.y[unknown].tolist()[0]!r}")
@@ -181,6 +202,11 @@ class State:
         return self.changed(self.classes, moments, sample)
 
 
+def _shift_of(X: Floats) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = X.mean(axis=0, dtype=np.float64)
+    return mean.astype(np.float32).astype(np.float64)  # differences of such are exact
+
+
 def drawn_expansion(n_features: int, settings: dict[str, Any]) -> Expansion | None:
     """The random features of these settings, drawn by the seed."""
     kind, n_random = settings["expansion"], int(settings["n_random"])
@@ -231,6 +257,6 @@ def _block_sums(parent: int, state: State, part: Block) -> tuple[Moments, Hashes
 
 def _never_learnt(why: str) -> ParameterError:
     return ParameterError(
-        f"These samples cannot have been learnt: {why}. Nothing was changed; forget samples as "
+        f"These samples cannot have been learned: {why}. Nothing was changed; forget samples as "
         "they were passed to fit or partial_fit."
     )

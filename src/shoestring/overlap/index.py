@@ -12,8 +12,6 @@ Letters: N codes, k active bits, Q queries, n best.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -23,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from shoestring.checks import checked_int
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, join_codes, read_codes
+from shoestring.overlap.postings import ROW_NUMBERS
 from shoestring.overlap.segments import (
     KIND,
     Segment,
@@ -40,7 +39,7 @@ from shoestring.overlap.top_k import (
     order_blocks,
     search_blocks,
 )
-from shoestring.parallel import n_cores
+from shoestring.parallel import n_cores, shared_pool
 from shoestring.types import IntArray
 
 Metric: TypeAlias = Literal["overlap", "jaccard", "hamming"]
@@ -257,14 +256,12 @@ class OverlapIndex:
             return _search_group(segments, queries, group, n, metric, slice(part, None, n_parts))
 
         tasks = [(group, part) for group in groups for part in range(n_parts)]
-        found = list(map(run, tasks) if n_threads == 1 else self._pool.map(run, tasks))
+        found = list(
+            map(run, tasks) if n_threads == 1 else shared_pool(self.n_threads).map(run, tasks)
+        )
         for i, group in enumerate(groups):
             best_ids, best_scores = _in_order(found[i * n_parts : (i + 1) * n_parts])
             ids[group, :n], scores[group, :n] = best_ids, best_scores
-
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.n_threads, "overlap-index")
 
     def save(self, folder: str | Path) -> None:
         """Save to a folder: new, empty, or one that an overlap index was saved to.
@@ -297,12 +294,14 @@ class OverlapIndex:
         IntegrityError
             If a file is missing, cut short, or not what it should be.
         """
-        artifact = KIND.read(Path(folder))
+        artifact, index = KIND.read(Path(folder)), cls(1, n_threads)
         with artifact.decoding():
-            index = cls(artifact.config["n_bits"], n_threads)
+            index.n_bits = int(artifact.config["n_bits"])
             index._next_id = int(artifact.config["next_id"])
-            entries = artifact.config["segments"]
-            index._segments = tuple(open_segment(artifact, entry) for entry in entries)
+            if not (0 < index.n_bits <= MAX_BITS and 0 <= index._next_id <= _MAX_ID + 1):
+                raise ValueError(f"{index.n_bits} bits, and {index._next_id} is the next id")
+            prefixes = artifact.config["segments"]
+            index._segments = tuple(open_segment(artifact, p, index.n_bits) for p in prefixes)
         return index
 
     @property
@@ -341,7 +340,7 @@ def _search_group(
     for segment in segments:
         order = order_blocks(metric, median, segment.postings.ranges)
         blocks = np.ascontiguousarray(order[part])
-        counters = np.empty(64 * segment.postings.bitmaps.shape[1], counter)
+        counters = np.empty(ROW_NUMBERS, counter)
         search_blocks(
             segment.postings, segment.deleted, blocks, metric, starts, bits, counters, best
         )

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Unpack, get_args
 from weakref import WeakSet
 
 import numpy as np
@@ -38,6 +38,7 @@ from shoestring.encoders import AUTO, checked_encoder
 from shoestring.errors import IntegrityError, ParameterError, ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
+from shoestring.models.cut_texts import one_cut_note
 from shoestring.search.arrays import REBUILD
 from shoestring.search.build import (
     NewRows,
@@ -53,9 +54,10 @@ from shoestring.search.query import IndexModel, first_guess, pair_features, sear
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot, View
 from shoestring.search.store import RecordStore
-from shoestring.text import read_records
+from shoestring.text.records import Reading, read_records
 from shoestring.types import Hit, Hits, PairScorer, Record
 
+COLUMNS: tuple[Literal["text", "id", "label"], ...] = ("text", "id", "label")
 DEFAULT_CALLS = 50
 _UNBOUNDED = 1 << 62
 
@@ -87,6 +89,7 @@ class SearchIndex:
     def __init__(self, store: RecordStore, scorer: PairScorer | None) -> None:
         self._store, self.models = store, Models(store, scorer)
         self._held: tuple[View, IndexRows] | None = None
+        self.last_add = AddReport()  # of a build too
         _OPEN.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -95,6 +98,7 @@ class SearchIndex:
         return reopen, (str(self.path.absolute()),)
 
     @classmethod
+    @one_cut_note()
     def build(
         cls,
         path: str | Path,
@@ -105,13 +109,12 @@ class SearchIndex:
         queries: Sequence[str] | None = None,
         calls: int = 0,
         minutes: float | None = None,
-        text: str = "text",
-        id: str | None = None,
         on_duplicate: OnDuplicate = "error",
         token_table: bool = False,
         resume: bool = False,
         seed: int = 0,
         progress: bool = True,
+        **reading: Unpack[Reading],
     ) -> SearchIndex:
         """Build an index, or continue an interrupted build.
 
@@ -120,8 +123,9 @@ class SearchIndex:
         path : str or Path
             A new or empty folder; with ``resume`` an index.
         records : file name, data frame, list of dicts, of records or of strings
-            As :func:`~shoestring.read_records`. May be left out with ``resume``, where records
-            whose ids are there already are skipped.
+            As :func:`~shoestring.read_records`; the id of a text that has none is made of its
+            content, so that the same text is stored once. May be left out with ``resume``, where
+            records whose ids are there already are skipped.
         scorer : PairScorer, CrossEncoder, function or str
             As :func:`~shoestring.match.load_scorer`; by default "minilm-weighted" where MiniLM
             knows the language, else none.
@@ -131,8 +135,6 @@ class SearchIndex:
             :class:`~shoestring.BinaryVectors`, which is copied into the index; see ``scorer``.
         queries, calls, minutes
             As :meth:`calibrate`, which is the last stage.
-        text, id : str
-            Columns, see :func:`~shoestring.read_records`.
         on_duplicate : {"error", "replace", "skip"}
         token_table : bool
             Keep every text's token vectors (int8, some 27 kB a text; the size is told before), so
@@ -143,14 +145,18 @@ class SearchIndex:
             Of the choice of anchor queries.
         progress : bool
             Show a progress bar for each stage on standard error.
+        **reading
+            Settings of :func:`~shoestring.read_records`, such as ``text`` and ``id``. The columns
+            are kept for :meth:`add`.
 
         Raises
         ------
         ParameterError
-            Nothing of a new index stays. Also where the vectors are lexical and no text at all has
-            a letter or digit, or the texts are too few or short to learn word codes from.
+            Also where the vectors are lexical and no text at all has a letter or digit, or the
+            texts are too few or short to learn word codes from.
         FormatError, ScorerError, BusyError, StorageError
-            What was finished stays: run again with ``resume``.
+            Of a new index nothing stays before the first vectors are stored; afterwards what was
+            finished stays: run again with ``resume``.
 
         Warns
         -----
@@ -171,15 +177,19 @@ class SearchIndex:
         name = _scorer_name(scorer)
         loaded = None if scorer is None or name in ("", AUTO) else load_scorer(scorer)
         given = loaded if name is None else None
-        source = None if records is None else read_records(records, text=text, id=id)
         is_new = not (resume and os.path.lexists(path / CONFIG))
         if not is_new:
             index = cls(RecordStore.open(path), given)
-        elif source is None:
+            reading = index._reading(reading)
+        source = None
+        if records is not None:
+            source = read_records(records, default_id="content", **reading)
+        if is_new and source is None:
             want = "a file, frame or list"
             raise ParameterError.of("records", owner, want, None)
-        else:
+        if is_new:
             settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
+            settings["columns"] = {name: reading[name] for name in COLUMNS if name in reading}
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
             had_folder = os.path.lexists(path)
@@ -223,9 +233,11 @@ class SearchIndex:
         arrays_of: NewRows | None = None,
     ) -> AddReport:
         with tqdm(desc="records", unit="text", disable=not progress) as bar:
-            return self._store.add(
+            report = self._store.add(
                 records, on_duplicate=on_duplicate, arrays_of=arrays_of, progress=bar.update
             )
+        self.last_add = report
+        return report
 
     def _finish(self, rows: NewRows, seed: int, progress: bool, table: bool = False) -> None:
         """Do what a build does before it pays: choose and fit the models, make the arrays."""
@@ -234,6 +246,10 @@ class SearchIndex:
             if table:
                 self.models.token_table_scorer()  # a wrong one is refused before the work
             encode_pending(self._store, rows, progress=progress)
+
+    def _reading(self, reading: Reading) -> Reading:
+        """How to read more records: the columns of the first ones, unless others are named."""
+        return {**self._store.settings.get("columns", {}), **reading}
 
     def calibrate(
         self,
@@ -383,20 +399,20 @@ class SearchIndex:
         what = f"was built with the scorer {name!r}" if name else "has no scorer"
         warnings.warn(
             f"{self.path} {what}, so the answers are estimates. "
-            "Pass scorer=... to SearchIndex.open to pay for exact scores.",
+            "Open it with scorer=... to pay for exact scores.",
             ShoestringWarning,
             stacklevel=3,
         )
         return False
 
+    @one_cut_note()
     def add(
         self,
         records: Any,
         *,
-        text: str = "text",
-        id: str | None = None,
         on_duplicate: OnDuplicate = "error",
         progress: bool = False,
+        **reading: Unpack[Reading],
     ) -> AddReport:
         """Add records: they are found from now on.
 
@@ -405,8 +421,10 @@ class SearchIndex:
 
         Parameters
         ----------
-        records, text, id, on_duplicate
+        records, on_duplicate
             As :meth:`build`.
+        **reading
+            As :meth:`build`; its columns are the default.
 
         Returns
         -------
@@ -415,7 +433,8 @@ class SearchIndex:
         """
         checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), "SearchIndex.add")
         checked_bool("progress", progress, "SearchIndex.add")
-        source, rows = read_records(records, text=text, id=id), NewRows(self.models)
+        source = read_records(records, default_id="content", **self._reading(reading))
+        rows = NewRows(self.models)
         with self._store.writing():
             self._finish(rows, 0, progress)  # what an interrupted build left
             chosen = rows if self.models.are_chosen else None

@@ -11,12 +11,14 @@ Letters: n texts.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -91,8 +93,18 @@ class ScoreCache:
         self.read_only = False
         self._explained = partial(explained, self.path, _REPAIR)
         self._lock = threading.Lock()
+        self._opened: dict[int, sqlite3.Connection] = {}  # by process: SQLite shares none
         with self._explained():
-            self._connection = self._open()
+            self._connection  # noqa: B018  # open it now
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if os.getpid() not in self._opened:
+            self._opened[os.getpid()] = self._open()
+        return self._opened[os.getpid()]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ScoreCache, (self.path.parent.absolute(),)
 
     def _open(self) -> sqlite3.Connection:
         try:

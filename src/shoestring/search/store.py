@@ -22,6 +22,7 @@ Letters: N records, R rows of the arrays.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import threading
@@ -43,7 +44,7 @@ from shoestring.artifacts import (
     make_folder,
     sync_folder,
     unreadable,
-    write_json,
+    verify,
     written_by,
 )
 from shoestring.checks import checked_choice, is_storable
@@ -85,6 +86,11 @@ _KIND = ArtifactKind(
 )
 _DATABASES = ("records.sqlite", "scores.sqlite")
 _FOLDERS = ("arrays", "encoder", "token-table")
+_LEFT = re.compile(  # our files in them
+    r"\d{8}-[a-z_]+\.rows|(config\.json(\.writing)?|(vocabulary|idf|components|codes|counts|"
+    r"activations|tokens|scales|starts|digests)-\d+\.(json|npy))(\.part)?"
+)
+_TABLE = re.compile("(records|deleted|state|sqlite_sequence|fulltext|fulltext_[a-z]+)$")
 _FILES = {CONFIG, CONFIG + ".part", "writer.lock", "writer.pid"} | {
     name + suffix for name in _DATABASES for suffix in ("", "-wal", "-shm", "-journal")
 }
@@ -151,8 +157,9 @@ class RecordStore:
         hint = "Build one: shoestring search build ... --out FOLDER"
         want = "the folder of an index"
         missing = ParameterError.of("path", "RecordStore.open", want, str(self.path), hint)
-        settings: dict[str, Any] = _KIND.read(self.path, missing).config.get("settings", {})
-        return settings
+        saved = _KIND.read(self.path, missing)
+        with saved.decoding():
+            return dict(saved.config.get("settings", {}))
 
     def update_settings(self, **changes: Any) -> None:
         """Change some settings and keep the others."""
@@ -160,15 +167,14 @@ class RecordStore:
             self._write_settings({**self.settings, **changes})
 
     def _write_settings(self, settings: Mapping[str, Any]) -> None:
-        head = {"format": _KIND.format, "format_version": _KIND.versions[-1]}
-        write_json(self.path / CONFIG, {**head, "settings": dict(settings)})
+        _KIND.write_config(self.path, {"settings": dict(settings)})
 
     def copy(self, to: Path) -> None:
         """Write a whole copy of the index as it is now to a folder that is new or empty.
 
         Writers go on meanwhile; where one replaces files that are being copied, it starts again.
         """
-        _check_free(to, but=())
+        _check_free(to, empty=True)
         if self.path.resolve() in to.resolve().parents:
             raise ParameterError.of("to", "SearchIndex.copy", "a folder outside the index", str(to))
         make_folder(to.parent)
@@ -194,8 +200,9 @@ class RecordStore:
         """What changes before any file goes that a reader needs; appended rows change nothing."""
         kept = self.path / "encoder" / CONFIG
         with self._explained(), closing(connect(self._database, "ro")) as connection:
-            arrays = schema.read_state(connection).arrays
-        return self.settings, kept.read_bytes() if kept.exists() else b"", arrays
+            arrays = schema.read_state(connection).arrays.values()
+        files = [array.file for array in arrays]
+        return self.settings, kept.read_bytes() if kept.exists() else b"", files
 
     def _copy_into(self, folder: Path) -> None:
         make_folder(folder / "arrays")
@@ -225,9 +232,12 @@ class RecordStore:
     def remove(self) -> None:
         """Leave nothing of the index but scores that were paid for."""
         (self.path / CONFIG).unlink(missing_ok=True)  # first: from here on it is no index
-        for name in _FOLDERS:
-            if (self.path / name).exists():
-                shutil.rmtree(self.path / name)
+        for folder in (self.path / name for name in _FOLDERS):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if _LEFT.fullmatch(path.name):
+                    path.unlink()
+            with suppress(OSError):  # where it is missing, or somebody else has put a file there
+                folder.rmdir()
         for name in _FILES:
             if not name.startswith(_DATABASES[1]):
                 (self.path / name).unlink(missing_ok=True)
@@ -372,7 +382,7 @@ class RecordStore:
             gone = _deleted_meanwhile(connection, new_keys)
             for name, file in files.items():
                 part = rows[name][fresh] if name in rows else file.zeros(len(new_keys))
-                write_rows(self._arrays, file, state.n_rows, [part])
+                files[name] = write_rows(self._arrays, file, state.n_rows, [part])
             n_rows, last_key = state.n_rows + len(new_keys), int(new_keys[-1])
             with transaction(connection):
                 connection.executemany("INSERT INTO deleted VALUES (?)", gone)
@@ -393,7 +403,7 @@ class RecordStore:
                 if len(rows) != state.n_rows:
                     raise ShapeError(f"Array {name!r} has {len(rows)} rows for {state.n_rows}.")
                 files[name] = ArrayFile.new(name, state.revision + 1, rows)
-                write_rows(self._arrays, files[name], 0, [rows])
+                files[name] = write_rows(self._arrays, files[name], 0, [rows])
             with transaction(connection):
                 schema.write_state(connection, state.n_rows, state.last_key, files, attrs)
 
@@ -408,7 +418,7 @@ class RecordStore:
             files = {}
             for name, old in state.arrays.items():
                 files[name] = ArrayFile.new(name, number, old.zeros(0))
-                write_rows(self._arrays, files[name], 0, view.live_rows(name))
+                files[name] = write_rows(self._arrays, files[name], 0, view.live_rows(name))
             with transaction(connection):
                 connection.execute("DELETE FROM deleted")
                 n_rows = state.n_rows - n_deleted
@@ -453,7 +463,12 @@ class RecordStore:
             for sql, complaint in schema.CONTRADICTIONS:
                 if (key := connection.execute(sql).fetchone()) is not None:
                     complaints.append(f"{complaint} (key {key[0]})")
-            view = self._read_view(connection)
+            view, state = self._read_view(connection), schema.read_state(connection)
+            for file in state.arrays.values():
+                map_rows(self._arrays, file, state.n_rows, checked=1 << 62)
+            for name in ("encoder", "token-table"):
+                if (self.path / name / CONFIG).exists():
+                    verify(self.path / name)
             sql = "SELECT key FROM records WHERE key <= (SELECT last_key FROM state) ORDER BY key"
             if not np.array_equal(view.keys, column(connection, sql)):
                 complaints.append("the live rows of the arrays are not those of the records")
@@ -475,19 +490,30 @@ def _checked_ids(ids: object) -> Iterator[str]:
         yield str(id)
 
 
-def _check_free(folder: Path, but: Iterable[str] = (*_FILES, *_FOLDERS)) -> None:
-    """Refuse a folder that holds an index, or other files than those of what was an index."""
+def _check_free(folder: Path, *, empty: bool = False) -> None:
+    """Refuse a folder that holds an index or files of others; or, if ``empty``, anything."""
     try:
         names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
         raise unreadable(folder, error) from error
-    strange = [name for name in names if name not in but]
+    strange = [name for name in names if empty or not _is_left(folder / name)]
     if CONFIG in names or strange or folder.is_file():
-        hint = "It holds an index: go on with it (--resume, resume=True) or choose another folder."
+        hint = "It holds an index: go on with it (resume=True) or choose another folder."
         if strange:
             hint = f"It holds {strange[0]!r}, for example; choose another folder."
         want = "a new or empty folder"
         raise ParameterError.of("path", "a search index", want, str(folder), hint)
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a killed build or :meth:`RecordStore.remove` may have left a file or folder."""
+    if path.name in _FOLDERS and path.is_dir():
+        return all(_LEFT.fullmatch(inside.name) for inside in path.iterdir())
+    if path.name == _DATABASES[0]:
+        with suppress(sqlite3.Error), closing(connect(path, "ro")) as connection:
+            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            return all(_TABLE.match(name) for (name,) in found)
+    return path.name in _FILES
 
 
 def _deleted_meanwhile(connection: sqlite3.Connection, keys: IntArray) -> list[tuple[int]]:
