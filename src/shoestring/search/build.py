@@ -31,7 +31,7 @@ from shoestring.search.anchors import (
     covering_order,
     queries_from_texts,
 )
-from shoestring.search.cur import top_rows
+from shoestring.search.cur import top_rows, without_rejects
 from shoestring.search.features import IndexRows, nearness, sums
 from shoestring.search.first_guess import fit_score_model
 from shoestring.search.models import Models
@@ -207,7 +207,8 @@ def _paid_scores(store: RecordStore, name: str, digest: IntArray) -> tuple[list[
                 continue
             found_at = np.clip(np.searchsorted(digests, ordered), 0, len(digests) - 1)
             row = np.full(len(digest), np.nan, dtype=np.float32)
-            row[order] = np.where(digests[found_at] == ordered, scores[found_at], np.nan)
+            fitted = without_rejects(scores)
+            row[order] = np.where(digests[found_at] == ordered, fitted[found_at], np.nan)
             n_known = int(np.isfinite(row).sum())
             if n_known >= least:
                 found.append((-n_known, number, query, row))

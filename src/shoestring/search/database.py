@@ -36,8 +36,13 @@ SYNCHRONOUS = "FULL"  # fsync at every commit
 MAX_VARIABLES = 900  # every SQLite takes 999 variables in one statement
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_UNWRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
-_STORAGE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, *_UNWRITABLE}
+_STORAGE = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+}
 
 
 def connect(
@@ -55,8 +60,7 @@ def connect(
     try:
         return _connect_uri(uri, timeout_s)
     except sqlite3.OperationalError as error:
-        no_room = is_unwritable(error) or _primary_code(error) == sqlite3.SQLITE_IOERR
-        if mode != "ro" or not path.exists() or not no_room:
+        if mode != "ro" or not path.exists() or not has_no_room(error):
             raise
         log = Path(f"{path}-wal")
         if log.exists() and log.stat().st_size:
@@ -125,9 +129,9 @@ def in_chunks(
         yield from connection.execute(sql.format(marks), (*before, *chunk))
 
 
-def is_unwritable(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that the file or its folder cannot be opened for writing."""
-    return _primary_code(error) in _UNWRITABLE
+def has_no_room(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that it cannot write: the file, beside it, or on a full disk."""
+    return _primary_code(error) in _STORAGE
 
 
 def _primary_code(error: sqlite3.Error) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,14 @@ from shoestring.search.build import (
 from shoestring.search.features import IndexRows
 from shoestring.search.ingest import AddReport, OnDuplicate
 from shoestring.search.models import Models
-from shoestring.search.query import IndexModel, first_guess, pair_features, search_rounds
+from shoestring.search.query import (
+    MAX_CHARACTERS,
+    N_ROUNDS,
+    IndexModel,
+    first_guess,
+    pair_features,
+    search_rounds,
+)
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot, View
 from shoestring.search.store import RecordStore
@@ -152,11 +159,10 @@ class SearchIndex:
         Raises
         ------
         ParameterError
-            Also where the vectors are lexical and no text at all has a letter or digit, or the
-            texts are too few or short to learn word codes from.
+            Nothing of a new index stays. Also where the vectors are lexical and no text at all has
+            a letter or digit, or the texts are too few or short to learn word codes from.
         FormatError, ScorerError, BusyError, StorageError
-            Of a new index nothing stays before the first vectors are stored; afterwards what was
-            finished stays: run again with ``resume``.
+            What was finished stays: run again with ``resume``.
 
         Warns
         -----
@@ -178,16 +184,16 @@ class SearchIndex:
         loaded = None if scorer is None or name in ("", AUTO) else load_scorer(scorer)
         given = loaded if name is None else None
         is_new = not (resume and os.path.lexists(path / CONFIG))
-        if not is_new:
-            index = cls(RecordStore.open(path), given)
+        index = None if is_new else cls(RecordStore.open(path), given)
+        if index is not None:
             reading = index._reading(reading)
         source = None
         if records is not None:
             source = read_records(records, default_id="content", **reading)
-        if is_new and source is None:
-            want = "a file, frame or list"
-            raise ParameterError.of("records", owner, want, None)
-        if is_new:
+        if index is None:
+            if source is None:
+                want = "a file, frame or list"
+                raise ParameterError.of("records", owner, want, None)
             settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
             settings["columns"] = {name: reading[name] for name in COLUMNS if name in reading}
             if given is not None:
@@ -239,6 +245,10 @@ class SearchIndex:
         self.last_add = report
         return report
 
+    def _reading(self, reading: Reading) -> Reading:
+        """How to read more records: the columns of the first ones, unless others are named."""
+        return {**self._store.settings.get("columns", {}), **reading}
+
     def _finish(self, rows: NewRows, seed: int, progress: bool, table: bool = False) -> None:
         """Do what a build does before it pays: choose and fit the models, make the arrays."""
         if len(self):
@@ -246,10 +256,6 @@ class SearchIndex:
             if table:
                 self.models.token_table_scorer()  # a wrong one is refused before the work
             encode_pending(self._store, rows, progress=progress)
-
-    def _reading(self, reading: Reading) -> Reading:
-        """How to read more records: the columns of the first ones, unless others are named."""
-        return {**self._store.settings.get("columns", {}), **reading}
 
     def calibrate(
         self,
@@ -291,6 +297,9 @@ class SearchIndex:
     def _calibrate(
         self, budget: tuple[int, Clock], queries: Sequence[str] | None, seed: int, progress: bool
     ) -> int:
+        with self._score_cache() as cache:  # says so if it is another one; from now on that is its
+            if cache.id != self._store.settings.get("score_cache"):
+                self._store.update_settings(score_cache=cache.id)
         spent, (calls, clock) = 0, budget
         if calls and self._can_pay():
             chosen = choose_anchors(self._store, self.models, queries, seed)
@@ -307,7 +316,14 @@ class SearchIndex:
         with self._store.snapshot() as snapshot:
             return len(snapshot)
 
-    def query(self, text: str, k: int = 10, calls: int | None = None) -> Hits:
+    def query(
+        self,
+        text: str,
+        k: int = 10,
+        calls: int | None = None,
+        *,
+        max_rounds: int = N_ROUNDS,
+    ) -> Hits:
         """Find what the scorer would rank first.
 
         Parameters
@@ -316,20 +332,33 @@ class SearchIndex:
         k : int
             How many hits at most.
         calls : int, optional
-            Pairs that the scorer may be asked for; scores of this query that were paid for before
-            count as spent and cost nothing. 0 answers from estimates alone. Default: 50, or k.
+            Pairs that the scorer may be asked for; no pair is asked for twice. Asking again costs
+            nothing, or what ``calls`` are more than before; after texts were added it is ``calls``
+            again, and the new texts are looked at first. 0 answers from the scores that were paid
+            for and from estimates. Default: 50, or k.
+        max_rounds : int
+            Into how many rounds the calls are divided at most. Each round learns from those before;
+            fewer are quicker where a call has a fixed cost or the scorer has several threads.
 
         Returns
         -------
         Hits
-            Best first. ``exact`` says whether the scorer itself gave a hit's score.
+            Best first. ``exact`` says whether the scorer itself gave a hit's score. ``error`` says
+            why the scorer failed, where it had answered some of the calls before.
 
         Raises
         ------
         ParameterError
             If the text is empty, or k or calls are out of range.
         ScorerError
-            If the scorer fails; what it had answered before is kept.
+            If the scorer fails and has answered nothing.
+
+        Warns
+        -----
+        ShoestringWarning
+            If the answer is partial, as the scorer failed; if there is no scorer to pay; if a text
+            is searched for by its beginning, or has no word that is known; if scores that were paid
+            for cannot be kept, or are gone.
         """
         began = time.perf_counter()
         owner = "SearchIndex.query"
@@ -338,21 +367,47 @@ class SearchIndex:
         budget = checked_int(
             "calls", max(k, DEFAULT_CALLS) if calls is None else calls, 0, None, owner
         )
+        max_rounds = checked_int("max_rounds", max_rounds, 1, None, owner)
         with self.snapshot() as snapshot:
             if not len(snapshot):
                 return Hits((), 0, time.perf_counter() - began)
             can_pay = budget > 0 and self._can_pay()
             rows, model, features, guess = self.first_look(snapshot, text)
-            with ScoreCache(self.path) as cache:
-                known = rows.known_scores(*cache.row(self.models.scorer_name, text))
-                score = CachedScorer(self.models, snapshot, rows.keys, text, cache)
+            name, uid, newest = self.models.scorer_name, snapshot.view.uid, int(rows.keys[-1])
+            with self._score_cache(read_only=not can_pay) as cache:
+                known = rows.known_scores(*cache.row(name, text))
+                answered, spent = cache.last_answer(name, text, uid)
+                if answered < newest:  # calls are for texts that were added since
+                    spent = 0
+                score = CachedScorer(self.models, snapshot, rows.keys, text, cache, partial=True)
                 rounds = search_rounds(
-                    rows, model, features, guess, known, budget, score if can_pay else None
+                    rows,
+                    model,
+                    features,
+                    guess,
+                    known,
+                    max(0, budget - spent),
+                    score if can_pay else None,
+                    first=rows.keys > answered if 0 <= answered < newest else None,
+                    max_rounds=max_rounds,
                 )
+                if score.calls and (answered < 0 or not score.error):
+                    cache.set_answered(name, text, uid, newest, spent + score.calls)
+            if score.error and not score.calls:
+                raise score.error
+            notes = _notes(features, self.models.is_lexical, text, score, budget)
             found, scores, exact = rounds.ranking(min(k, rows.n_live))
             texts, ids = snapshot.texts(rows.keys[found]), snapshot.ids(rows.keys[found])
         hits = zip(ids, texts, scores.tolist(), exact.tolist(), strict=True)
-        return Hits(tuple(Hit(*hit) for hit in hits), score.calls, time.perf_counter() - began)
+        for note in notes:
+            warnings.warn(note, ShoestringWarning, stacklevel=2)
+        error = str(score.error) if score.error else None
+        seconds = time.perf_counter() - began
+        return Hits(tuple(Hit(*hit) for hit in hits), score.calls, seconds, error)
+
+    def _score_cache(self, *, read_only: bool = False) -> ScoreCache:
+        known_id = self._store.settings.get("score_cache", 0)
+        return ScoreCache(self.path, read_only=read_only, known_id=known_id)
 
     def snapshot(self) -> Snapshot:
         """A whole, consistent view of the records and arrays; close it soon."""
@@ -374,7 +429,7 @@ class SearchIndex:
         rows, model = self._rows(snapshot), IndexModel.from_attrs(snapshot.view.attrs)
         vector: NDArray[Any] = np.zeros(0, np.float32)
         if rows.n_stored:  # else the build was interrupted: there may be no encoder yet
-            vector = self.models.encode([text], snapshot.encoder)[0]
+            vector = self.models.encode([text[:MAX_CHARACTERS]], snapshot.encoder)[0]
             if vector.shape != snapshot.view.arrays["vectors"].shape[1:]:
                 raise IntegrityError(
                     f"The encoder of {self.path} makes other vectors than when the index was built."
@@ -482,7 +537,10 @@ class SearchIndex:
             If they do not: which file, and how to repair it.
         """
         self._store.verify()
-        with ScoreCache(self.path) as cache:
+        with warnings.catch_warnings():  # verify raises instead
+            warnings.simplefilter("ignore", ShoestringWarning)
+            cache = self._score_cache(read_only=True)
+        with cache:
             cache.verify()
         if len(self):
             _ = self.models.encoder
@@ -490,7 +548,7 @@ class SearchIndex:
     def info(self) -> dict[str, Any]:
         """What the index holds, what was paid for it, and how large it is."""
         settings = self._store.settings
-        with self._store.snapshot() as snapshot, ScoreCache(self.path) as cache:
+        with self._store.snapshot() as snapshot, self._score_cache(read_only=True) as cache:
             model = IndexModel.from_attrs(snapshot.view.attrs)
             return {
                 "path": str(self.path),
@@ -503,6 +561,29 @@ class SearchIndex:
                 "scores_paid": cache.count(),
                 "bytes": _size(self.path),
             }
+
+
+def _notes(
+    features: NDArray[np.float32], is_lexical: bool, text: str, score: CachedScorer, calls: int
+) -> Iterator[str]:
+    """What the user should know of an answer."""
+    if len(text) > MAX_CHARACTERS:
+        yield (
+            f"The query has {len(text):,} characters; it is searched for by the first "
+            f"{MAX_CHARACTERS:,} of them, and the scorer gets all."
+        )
+    if is_lexical and not features.any():
+        yield "No word of the query is in the index; only the scorer can tell its texts apart."
+    if score.error:
+        yield (
+            f"{score.error} The answer rests on the {score.calls} of {calls} calls that were "
+            "answered before; ask again for the rest."
+        )
+    if score.n_lost:
+        yield (
+            f"{score.n_lost} scores could not be kept: scores.sqlite cannot be written. Free some "
+            "space or check its permissions, or they are paid for again."
+        )
 
 
 def _budget(calls: int, minutes: float | None, owner: str) -> tuple[int, Clock]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import shutil
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -173,7 +173,7 @@ class Models:
 
         A function is asked a batch at a time anyhow.
         """
-        return self.scorer.batch_size if isinstance(self.scorer, FunctionScorer) else 1 << 62
+        return self.scorer.max_batch if isinstance(self.scorer, FunctionScorer) else 1 << 62
 
     def encode(
         self, texts: Sequence[str], encoder: TextEncoder | TextCodes | None = None
@@ -188,11 +188,18 @@ class Models:
                 parts.append(encoder.encode(texts[start : start + ENCODE_STEP]))
         return np.concatenate(parts)
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
-        """Scores of pairs, checked; ScorerError if the scorer fails."""
-        assert self.scorer is not None
+    def scores_of(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[slice, FloatArray]]:
+        """Scores of pairs as they come: which of them, and their scores, checked.
+
+        ScorerError if the scorer fails.
+        """
+        scorer = self.scorer
+        assert scorer is not None
         with self._lock:
-            return checked_scores(self.scorer, pairs)
+            if isinstance(scorer, FunctionScorer):
+                yield from scorer.parts(pairs)
+            else:
+                yield slice(None), checked_scores(scorer, pairs)
 
     def change(self, encoder: str, scorer: str) -> None:
         """Take other models than before, "auto" for the same; vectors of another encoder go."""

@@ -174,7 +174,7 @@ class RecordStore:
 
         Writers go on meanwhile; where one replaces files that are being copied, it starts again.
         """
-        _check_free(to, empty=True)
+        _check_free(to, is_taken=False)
         if self.path.resolve() in to.resolve().parents:
             raise ParameterError.of("to", "SearchIndex.copy", "a folder outside the index", str(to))
         make_folder(to.parent)
@@ -200,9 +200,8 @@ class RecordStore:
         """What changes before any file goes that a reader needs; appended rows change nothing."""
         kept = self.path / "encoder" / CONFIG
         with self._explained(), closing(connect(self._database, "ro")) as connection:
-            arrays = schema.read_state(connection).arrays.values()
-        files = [array.file for array in arrays]
-        return self.settings, kept.read_bytes() if kept.exists() else b"", files
+            arrays = schema.read_state(connection).arrays
+        return self.settings, kept.read_bytes() if kept.exists() else b"", arrays
 
     def _copy_into(self, folder: Path) -> None:
         make_folder(folder / "arrays")
@@ -490,13 +489,16 @@ def _checked_ids(ids: object) -> Iterator[str]:
         yield str(id)
 
 
-def _check_free(folder: Path, *, empty: bool = False) -> None:
-    """Refuse a folder that holds an index or files of others; or, if ``empty``, anything."""
+def _check_free(folder: Path, is_taken: bool = True) -> None:
+    """Refuse a folder that holds an index, or files that are none of ours.
+
+    Where ``is_taken`` it may hold what a killed build or :meth:`RecordStore.remove` left.
+    """
     try:
         names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+        strange = [name for name in names if not (is_taken and _is_left(folder / name))]
     except OSError as error:
         raise unreadable(folder, error) from error
-    strange = [name for name in names if empty or not _is_left(folder / name)]
     if CONFIG in names or strange or folder.is_file():
         hint = "It holds an index: go on with it (resume=True) or choose another folder."
         if strange:
