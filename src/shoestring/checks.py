@@ -35,6 +35,13 @@ def checked_seed(name: str, value: object, owner: str) -> int:
     return checked_int(name, value, 0, (1 << 63) - 1, owner)
 
 
+def checked_bool(name: str, value: object, owner: str) -> bool:
+    """True or False, NumPy's too; "no" is neither."""
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool_", "bool"):
+        raise ParameterError.of(name, owner, "True or False", value)
+    return bool(value)
+
+
 def checked_number(
     name: str,
     value: object,

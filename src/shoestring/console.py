@@ -7,6 +7,10 @@ command that runs.
 
 from __future__ import annotations
 
+import csv
+import functools
+import inspect
+import io
 import json as json_module
 import math
 import os
@@ -24,15 +28,11 @@ from shoestring.errors import StorageError, short
 Source = Annotated[
     str,
     typer.Argument(
-        help="A jsonl, csv, tsv, parquet or txt file, also .gz; - for standard input.",
+        help="A jsonl, json, csv, tsv, parquet or txt file, also .gz; - for standard input.",
         show_default=False,
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write.", show_default=False)]
-Text = Annotated[str, typer.Option(help="Column of the text.")]
-Id = Annotated[str | None, typer.Option(help="Column of the id.")]
-Label = Annotated[str, typer.Option(help="Column of the label.")]
-OnEmpty = Annotated[str, typer.Option(help="If a text is empty: error or skip.")]
 OnDuplicate = Annotated[str, typer.Option(help="If an id exists: error, replace or skip.")]
 Encoder = Annotated[
     str,
@@ -47,6 +47,53 @@ Jobs = Annotated[int | None, typer.Option(help="Number of threads (default: all 
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+READING: dict[str, Any] = {
+    "text": Annotated[
+        list[str] | None,
+        typer.Option(help="Column of the text, text by default; repeat it to join several."),
+    ],
+    "id": Annotated[str | None, typer.Option(help="Column of the id.")],
+    "label": Annotated[str | None, typer.Option(help="Column of the label.")],
+    "on_empty": Annotated[str | None, typer.Option(help="If a text is empty: error or skip.")],
+    "on_bad": Annotated[str | None, typer.Option(help="If a row cannot be read: error or skip.")],
+    "format": Annotated[
+        str | None, typer.Option(help="csv, tsv, jsonl, json or txt, if the name does not say it.")
+    ],
+    "delimiter": Annotated[
+        str | None, typer.Option(help="Of csv, if the header does not say it; tab for a tab.")
+    ],
+    "encoding": Annotated[
+        str | None, typer.Option(help="If not UTF-8: gb18030, big5, utf-16, latin-1, ...")
+    ],
+}
+
+
+def reads(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of reading; those that are used come in its ``reading``."""
+    options = {name: option for name, option in READING.items() if name not in left_out}
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**arguments: Any) -> None:
+            given = {name: arguments.pop(name) for name in options}
+            reading = {name: value for name, value in given.items() if value not in (None, [])}
+            if reading.get("delimiter") in ("tab", "\\t"):
+                reading["delimiter"] = "\t"
+            command(**arguments, reading=reading)
+
+        parameters = []
+        for name, own in inspect.signature(command, eval_str=True).parameters.items():
+            added = options.items() if name == "reading" else ()
+            parameters += [
+                inspect.Parameter(option, own.KEYWORD_ONLY, default=None, annotation=kind)
+                for option, kind in added
+            ] or [own.replace(kind=own.KEYWORD_ONLY)]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {own.name: own.annotation for own in parameters}
+        return run
+
+    return with_options
 
 
 CLOSED_PIPE = 141  # what a shell shows for a tool that SIGPIPE ended
@@ -103,6 +150,17 @@ def visible(text: str) -> str:
 def echo(*cells: object, err: bool = False) -> None:
     """Print a line of one cell, or of several with tabs between them."""
     _print("\t".join(visible(str(cell)) for cell in cells) + "\n", err)
+
+
+def echo_row(*cells: object) -> None:
+    """Print a row with tabs that the csv module reads back (dialect ``excel-tab``).
+
+    A cell with a tab, a quote or the end of a line is quoted; other control characters are shown.
+    """
+    line = io.StringIO()
+    csv.writer(line, "excel-tab", lineterminator="\n").writerow(cells)
+    parts = re.split("([\t\n])", line.getvalue())
+    _print("".join(part if part in "\t\n" else visible(part) for part in parts))
 
 
 def _print(text: str, err: bool = False) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -91,6 +92,10 @@ class Faulty:
 
 def build(path: Path, records: Any = ITEMS, scorer: Any = None, **options: Any) -> SearchIndex:
     options = {"encoder": "lsa", "progress": False} | options
+    if isinstance(records, list):
+        records = [
+            {"id": str(n), "text": r} if isinstance(r, str) else r for n, r in enumerate(records, 1)
+        ]
     return SearchIndex.build(path, records, scorer=scorer, **options)
 
 
@@ -504,6 +509,57 @@ def test_texts_of_which_none_has_a_word_are_refused_and_leave_nothing(
     for folder in (path, mine):
         build(folder)
         assert_works(folder)
+
+
+FOREIGN = [
+    "arrays/measurements.npy",
+    "arrays/00000001-mine.npy",
+    "encoder/notes.txt",
+    "encoder/deep/vocabulary-1.json",
+    "encoder",
+    "encoder-notes/today.txt",
+    "token-table/table.csv",
+    "token-table.csv",
+    "records.sqlite.bak",
+    "index.json",
+]
+
+
+def other_database(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE addresses (name TEXT)")
+    connection.close()
+
+
+@no_fsync
+@pytest.mark.parametrize("name", [*FOREIGN, "records.sqlite"])
+@pytest.mark.parametrize("records", [ITEMS, [""], [{"id": "a", "text": "x"}] * 2, WORDLESS])
+def test_files_of_others_are_refused_and_stay(tmp_path: Path, name: str, records: Any) -> None:
+    mine = tmp_path / name
+    mine.parent.mkdir(exist_ok=True, parents=True)
+    write = other_database if name == "records.sqlite" else lambda path: path.write_text("mine")
+    write(mine)
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    with pytest.raises(ParameterError, match=r"It holds .*; choose another folder"):
+        build(tmp_path, records)
+    assert before == {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+
+
+@no_fsync
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_that_others_put_into_a_refused_build_stay(tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "index" / name
+
+    def records() -> Any:
+        yield {"id": "a", "text": "x"}
+        mine.parent.mkdir(exist_ok=True, parents=True)
+        mine.write_text("mine")
+        yield {"id": "a", "text": "y"}
+
+    with pytest.raises(ParameterError, match="'a'"):
+        build(tmp_path / "index", records())
+    found = [str(p.relative_to(tmp_path / "index")) for p in tmp_path.rglob("*") if p.is_file()]
+    assert found == [name] and mine.read_text() == "mine"
 
 
 @no_fsync

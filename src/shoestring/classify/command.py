@@ -11,17 +11,16 @@ from shoestring.console import (
     Encoder,
     Jobs,
     Json,
-    Label,
     Minutes,
-    OnEmpty,
     Out,
     Resume,
     Seed,
     Source,
-    Text,
     echo,
+    echo_row,
     emit,
     emit_json,
+    reads,
     room_app,
 )
 
@@ -35,12 +34,11 @@ RejectAt = Annotated[
 
 
 @app.command(example="classify fit questions.csv --out model --label topic")
+@reads()
 def fit(
     source: Source,
     out: Out,
-    text: Text = "text",
-    label: Label = "label",
-    on_empty: OnEmpty = "error",
+    reading: dict[str, Any],
     encoder: Encoder = "auto",
     expansion: Annotated[
         str, typer.Option(help="Random features: none, relu, fourier, or auto (as many as help).")
@@ -72,44 +70,40 @@ def fit(
         random_state=seed,
     )
     classifier = TextClassifier(encoder, head=head, keep_texts=keep_texts)
-    columns: dict[str, Any] = {"text": text, "label": label, "on_empty": on_empty}
-    emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **columns), json)
+    emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **reading), json)
 
 
 @app.command(example="classify add model more.csv --label topic")
+@reads()
 def add(
     model: Model,
     source: Source,
-    text: Text = "text",
-    label: Label = "label",
-    on_empty: OnEmpty = "error",
+    reading: dict[str, Any],
     json: Json = False,
 ) -> None:
     """Learn from more texts; new classes are allowed."""
     from shoestring.classify.job import add as add_texts
 
-    emit(add_texts(model, source, text=text, label=label, on_empty=on_empty), json)
+    emit(add_texts(model, source, **reading), json)
 
 
 @app.command(example="classify forget model --class spam")
+@reads()
 def forget(
     model: Model,
+    reading: dict[str, Any],
     source: Annotated[
         str | None, typer.Argument(help="File of texts to forget, with their labels.")
     ] = None,
     class_: Annotated[
         str | None, typer.Option("--class", help="Class to forget, instead of texts.")
     ] = None,
-    text: Text = "text",
-    label: Label = "label",
-    on_empty: OnEmpty = "error",
     json: Json = False,
 ) -> None:
     """Forget texts, as if they had never been seen."""
     from shoestring.classify.job import forget as forget_texts
 
-    columns = {"text": text, "label": label, "on_empty": on_empty}
-    emit(forget_texts(model, source, class_, **columns), json)
+    emit(forget_texts(model, source, class_, **reading), json)
 
 
 @app.command(example="classify merge model-a model-b --out model")
@@ -125,24 +119,35 @@ def merge(
 
 
 @app.command(example="classify predict model new.csv --reject-at 0.05")
+@reads()
 def predict(
     model: Model,
     source: Source,
-    text: Text = "text",
-    on_empty: OnEmpty = "error",
+    reading: dict[str, Any],
     reject_at: RejectAt = None,
+    with_text: Annotated[
+        bool, typer.Option("--with-text", help="Add a column with the text.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write instead: .csv, .tsv or .jsonl.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Classify texts: prints id, label and probability."""
-    from shoestring.classify.job import predictions
+    """Classify texts: prints a header and rows of id, label and probability, with tabs between."""
+    from shoestring.classify.job import predictions, write_predictions
 
-    rows = predictions(model, source, text=text, on_empty=on_empty, reject_at=reject_at)
+    rows = predictions(model, source, reject_at=reject_at, with_text=with_text, **reading)
+    if out is not None:
+        emit({"texts": write_predictions(rows, out), "file": str(out)}, json)
+        return
     if json:
         emit_json(list(rows))
         return
-    for row in rows:  # as they come
+    for n, row in enumerate(rows):  # as they come
+        if n == 0:
+            echo_row(*row)
         label = "-" if row["label"] is None else row["label"]
-        echo(row["id"], label, f"{row['probability']:.3f}")
+        echo_row(*(row | {"label": label, "probability": f"{row['probability']:.3f}"}).values())
 
 
 @app.command(example="classify explain model 'Who wrote Hamlet?'")
@@ -170,17 +175,15 @@ def explain(
 
 
 @app.command("eval", example="classify eval model test.csv --label topic")
+@reads()
 def evaluate(
     model: Model,
     source: Source,
-    text: Text = "text",
-    label: Label = "label",
-    on_empty: OnEmpty = "error",
+    reading: dict[str, Any],
     reject_at: RejectAt = None,
     json: Json = False,
 ) -> None:
     """Compare predictions with labels."""
     from shoestring.classify.job import evaluate_on
 
-    columns = {"text": text, "label": label, "on_empty": on_empty}
-    emit(evaluate_on(model, source, reject_at=reject_at, **columns), json)
+    emit(evaluate_on(model, source, reject_at=reject_at, **reading), json)

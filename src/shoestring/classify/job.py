@@ -1,22 +1,26 @@
 """Fitting from the command line: in batches, within minutes, resumable.
 
 Texts come in a random order, drawn by the seed, so that a time limit that ends before them leaves a
-random share of them learnt. Encoding a million texts takes hours, so ``model.run`` keeps what was
-learnt so far: every so often, and when Ctrl-C interrupts. Adding, forgetting and merging start
+random share of them learned. Encoding a million texts takes hours, so ``model.run`` keeps what was
+learned so far: every so often, and when Ctrl-C interrupts. Adding, forgetting and merging start
 again.
 """
 
 from __future__ import annotations
 
+import codecs
+import csv
+import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from tqdm import tqdm
 
+from shoestring.artifacts import written_aside
 from shoestring.classify import checks
 from shoestring.classify.calibration import calibration_error
 from shoestring.classify.saving import KIND
@@ -24,14 +28,16 @@ from shoestring.classify.softmax import ClosedForm
 from shoestring.classify.texts import TextClassifier
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
+from shoestring.models.cut_texts import one_cut_note
 from shoestring.text.labelled import Labelled, read_labelled
-from shoestring.text.records import read_records
+from shoestring.text.records import Reading, read_records
 
 BATCH = 1_024
 WARM_UP, TIMED, LEAST_BATCH = 32, 256, 16
 FLOPS = 1e10  # multiplications a second in double precision, on a slow machine
 
 
+@one_cut_note()
 def fit_to_folder(
     classifier: TextClassifier,
     source: str,
@@ -39,18 +45,18 @@ def fit_to_folder(
     clock: Clock,
     *,
     resume: bool = False,
-    **columns: str,
+    **reading: Unpack[Reading],
 ) -> dict[str, Any]:
     """Fit a new classifier to a file, save it, and say how good it is on texts that are left out.
 
-    ``columns`` are those of :func:`~shoestring.text.labelled.read_labelled`. BudgetError if the
-    minutes, reading and solving included, end before anything is learnt.
+    ``reading`` are settings of :func:`~shoestring.read_records`. BudgetError if the minutes,
+    reading and solving included, end before anything is learned.
     """
     out = out.resolve()
     KIND.check(out)
     params = classifier._layer.get_params()
     checks.settings(params)
-    data = read_labelled(source, **columns)
+    data = read_labelled(source, **reading)
     if len(set(data.labels)) < 2:
         want = "a column of at least two classes"
         raise ParameterError.of("label", "classify fit", want, sorted(set(data.labels)))
@@ -76,7 +82,7 @@ def fit_to_folder(
 def _learn_all(
     classifier: TextClassifier, data: Labelled, order: list[int], run: RunFolder, clock: Clock
 ) -> None:
-    """Learn the texts that are not learnt yet, in this order, until all are or the time is over."""
+    """Learn the texts that are left, in this order, until all are learned or the time is over."""
 
     def keep() -> None:
         with every.saving():
@@ -125,21 +131,21 @@ def _learn_all(
 
 
 def seconds_to_solve(head: ClosedForm, n_dims: int) -> float:
-    """About how long the layer takes to be found from what was learnt, on a slow machine."""
+    """About how long the layer takes to be found from what was learned, on a slow machine."""
     width = n_dims + (head.n_random if head.expansion is not None else 0)
     tried = 7 if head.shrinkage == "auto" else 1
     return 1.0 + tried * (width**3 / 3 + head.sample_size * width**2) / FLOPS
 
 
-def add(model: Path, source: str, **columns: str) -> dict[str, Any]:
+def add(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
     """Learn the texts of a file; the classifier is replaced when all is done."""
-    data = read_labelled(source, **columns)
+    data = read_labelled(source, **reading)
     classifier = TextClassifier.load(model).partial_fit(data.texts, data.labels)
     return _described_and_saved(classifier, model)
 
 
 def forget(
-    model: Path, source: str | None, class_: str | None = None, **columns: str
+    model: Path, source: str | None, class_: str | None = None, **reading: Unpack[Reading]
 ) -> dict[str, Any]:
     """Forget the texts of a file, or a class; the classifier is replaced when all is done."""
     if (source is None) == (class_ is None):
@@ -148,7 +154,7 @@ def forget(
     if source is None:
         classifier.forget_class(class_)
     else:
-        data = read_labelled(source, **columns)
+        data = read_labelled(source, **reading)
         classifier.forget(data.texts, data.labels)
     return _described_and_saved(classifier, model)
 
@@ -187,28 +193,57 @@ def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, 
 
 
 def predictions(
-    model: Path, source: str, *, text: str, reject_at: float | None, on_empty: str = "error"
+    model: Path,
+    source: str,
+    *,
+    reject_at: float | None = None,
+    with_text: bool = False,
+    **reading: Unpack[Reading],
 ) -> Iterator[dict[str, Any]]:
-    """The label and the probability of each text of a file, as they are found."""
+    """The label and the probability of each text of a file, as they are found, maybe the text."""
     classifier = TextClassifier.load(model)
-    records = read_records(source, text=text, on_empty=on_empty)
-    while batch := list(islice(records, BATCH)):
-        texts = [record.text for record in batch]
-        X = classifier.encode(texts)
-        labels = classifier._layer.predict(X, reject_at)
-        p = classifier._layer.predict_proba(X).max(axis=1)
-        for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
-            yield {"id": record.id, "label": label, "probability": round(float(probability), 6)}
+    records = read_records(source, **reading)
+    with one_cut_note():
+        while batch := list(islice(records, BATCH)):
+            texts = [record.text for record in batch]
+            X = classifier.encode(texts)
+            labels = classifier._layer.predict(X, reject_at)
+            p = classifier._layer.predict_proba(X).max(axis=1)
+            for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
+                row = {"id": record.id, "label": label, "probability": round(float(probability), 6)}
+                yield row | {"text": record.text} if with_text else row
+
+
+def write_predictions(rows: Iterable[dict[str, Any]], out: Path) -> int:
+    """Write rows of :func:`predictions` to a csv, tsv or jsonl file, and count them.
+
+    The file is there when all is done, or stays as it was.
+    """
+    if out.suffix not in (".csv", ".tsv", ".jsonl"):
+        want = "a file that ends in .csv, .tsv or .jsonl"
+        raise ParameterError.of("out", "classify predict", want, str(out))
+    n = 0
+    with written_aside(out) as file:
+        lines: Any = codecs.getwriter("utf-8")(file)
+        table = csv.writer(lines, "excel-tab" if out.suffix == ".tsv" else "excel")
+        for n, row in enumerate(rows, start=1):
+            if out.suffix == ".jsonl":
+                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+                continue
+            if n == 1:
+                table.writerow(row)
+            table.writerow(row.values())
+    return n
 
 
 def evaluate_on(
-    model: Path, source: str, *, reject_at: float | None = None, **columns: str
+    model: Path, source: str, *, reject_at: float | None = None, **reading: Unpack[Reading]
 ) -> dict[str, Any]:
     """How good a classifier is on labelled texts; labels that it has never seen are errors."""
     from sklearn.metrics import f1_score
 
     classifier = TextClassifier.load(model)
-    data = read_labelled(source, **columns)
+    data = read_labelled(source, **reading)
     X, truth = classifier.encode(data.texts), np.array(data.labels)
     p = classifier._layer.predict_proba(X)
     classes = classifier.classes_.astype(str)

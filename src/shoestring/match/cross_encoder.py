@@ -19,8 +19,16 @@ from numpy.typing import NDArray
 
 from shoestring.checks import checked_pairs
 from shoestring.errors import MissingExtraError, ParameterError
-from shoestring.models.backbone import load_tokenizer, own_length
+from shoestring.models.backbone import (
+    LOCAL,
+    load_tokenizer,
+    own_length,
+    reading_model,
+    shown_name,
+)
 from shoestring.models.bert import Bert, unfit
+from shoestring.models.cut_texts import are_cut, count_cut
+from shoestring.models.encoders import count_cut_by
 from shoestring.models.model_files import (
     arrays_digest,
     gpu_is_there,
@@ -67,20 +75,20 @@ class CrossEncoderScorer(Timed):
                 "sentence-transformers", extra="torch", purpose="the cross-encoder"
             ) from None
         self.batch_size, self._logits = batch_size, Identity()
-        is_folder = isinstance(model, str | Path)
-        if is_folder:
-            model = CrossEncoder(str(model), local_files_only=True)
+        folder = Path(model) if isinstance(model, str | Path) else None
+        if folder is not None:
+            with reading_model(folder):
+                model = CrossEncoder(str(folder), **LOCAL)
+            count_cut_by(model, shown_name(folder), "pairs")
         if model.config.num_labels != 1:
             hint = "Train it with num_labels=1, or wrap one column of it with score_with(fn)."
             want, got = "a cross-encoder of one label", f"{model.config.num_labels} labels"
             raise ParameterError.of("model", "CrossEncoderScorer", want, got, hint)
-        # sentence-transformers 6 renamed max_length and warns at the old name
-        length = "max_seq_length" if hasattr(model, "max_seq_length") else "max_length"
         if max_length is not None:
-            setattr(model, length, max_length)
-        self.max_length: int = min(getattr(model, length) or 512, 2**20)
+            model.max_seq_length = max_length
+        self.max_length: int = min(model.max_seq_length or 512, 2**20)
         self.name = _name(digest_of(model.model.state_dict()), self.max_length)
-        self._model: Any = model.half() if is_folder and gpu_is_there() else model
+        self._model: Any = model.half() if folder is not None and gpu_is_there() else model
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs: (B,) float32 logits. Texts are cut at 20 characters a token."""
@@ -170,6 +178,8 @@ class FastCrossEncoder(Timed):
     def _score_block(self, pairs: list[tuple[str, str]], pool: ThreadPoolExecutor) -> list[float]:
         n = self.max_length * CHARACTERS_PER_TOKEN
         encodings = self._tokenizer.encode_batch([(query[:n], text[:n]) for query, text in pairs])
+        cut = are_cut(encodings, (max(map(len, pair)) for pair in pairs), n)
+        count_cut(cut, shown_name(self.folder), self.max_length, "pairs")
         lengths = [len(encoding.ids) for encoding in encodings]
         batches = list(batches_by_length(lengths, TOKENS_PER_BATCH))[::-1]  # the longest first
         logits = np.empty(len(pairs), np.float32)

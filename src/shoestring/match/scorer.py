@@ -312,7 +312,7 @@ def load_scorer(spec: Any) -> PairScorer:
         from shoestring.match.interaction import TokenInteraction
 
         return TokenInteraction(weighting=spec if spec in SHIPPED else None)
-    if isinstance(spec, str | Path) and (Path(spec) / "config.json").is_file():
+    if isinstance(spec, str | Path) and os.path.lexists(Path(spec) / "config.json"):
         return _load_folder(Path(spec))
     if not isinstance(spec, type):
         if callable(getattr(spec, "predict", None)):

@@ -23,6 +23,7 @@ from shoestring.models.adapter import Adapter
 from shoestring.models.backbone import (
     load_backbone,
     load_tokenizer,
+    n_positions,
     own_length,
     transformer_folder,
 )
@@ -94,6 +95,7 @@ class FrozenBackbone:
         except AttributeError:
             raise self._unfit() from None
         self.max_length = 512 if folder is None else own_length(folder, self.config.to_dict())
+        self.n_positions = n_positions(self.config.to_dict())  # beyond them the model has none
         self._takes = frozenset(signature(self.model.forward).parameters)
         self.knows_segments = "token_type_ids" in self._takes and (
             getattr(self.config, "type_vocab_size", 0) > 1
@@ -122,6 +124,13 @@ class FrozenBackbone:
         if str(backbone) in MINILM:
             backbone = None
         return cls(load_backbone(backbone, adapter), transformer_folder(backbone), dtype, adapter)
+
+    def __reduce__(self) -> Any:
+        """Pickled as its folder, as transformers' models cannot be once they have run."""
+        if self.folder is None:
+            return super().__reduce__()
+        dtype = str(self.dtype).removeprefix("torch.")
+        return FrozenBackbone.load, (self.folder.resolve(), dtype, self.adapter)
 
     @cached_property
     def is_causal(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,20 +11,19 @@ import typer
 
 from shoestring.console import (
     Encoder,
-    Id,
     Json,
     OnDuplicate,
     Resume,
     Seed,
     Source,
-    Text,
     echo,
     emit,
     emit_json,
     emit_rows,
+    reads,
     room_app,
 )
-from shoestring.errors import ParameterError
+from shoestring.errors import ParameterError, ShoestringWarning
 
 if TYPE_CHECKING:
     from shoestring.search.index import SearchIndex
@@ -62,20 +62,20 @@ def _open(index: Path, scorer: str = "") -> SearchIndex:
     return SearchIndex.open(index, scorer=scorer or None)
 
 
-def _records(source: str, text: str, id: str | None = None) -> list[Record]:
+def _records(source: str, reading: dict[str, Any]) -> list[Record]:
     from shoestring.text import read_records
 
-    return list(read_records(source, text=text, id=id))
+    return list(read_records(source, **reading))
 
 
 @app.command(example="search build faq.csv --out index --text question")
+@reads()
 def build(
     out: Annotated[Path, typer.Option(help="New folder, or an index to continue with --resume.")],
+    reading: dict[str, Any],
     docs: Annotated[
         str | None, typer.Argument(help="File of texts, as for add; optional with --resume.")
     ] = None,
-    text: Text = "text",
-    id: Id = None,
     scorer: Scorer = "auto",
     encoder: Encoder = "auto",
     queries: Questions = None,
@@ -92,22 +92,31 @@ def build(
 
     if docs is None and not resume:
         raise ParameterError("DOCS is missing: name a file of texts, or - for standard input.")
+    columns = {"text": reading["text"]} if "text" in reading else {}
     index = SearchIndex.build(
         out,
         docs,
         scorer=scorer,
         encoder=encoder,
-        queries=None if queries is None else [q.text for q in _records(str(queries), text)],
+        queries=None if queries is None else [q.text for q in _records(str(queries), columns)],
         calls=calls,
         minutes=minutes,
-        text=text,
-        id=id,
         on_duplicate=on_duplicate,  # type: ignore[arg-type]
         token_table=token_table,
         resume=resume,
         seed=seed,
+        **reading,
     )
-    emit(index.info(), json)
+    emit({**index.info(), **({} if docs is None else _added(index))}, json)
+
+
+def _added(index: SearchIndex) -> dict[str, int]:
+    """What a build or add did; a note says why texts were skipped."""
+    report = index.last_add
+    if report.skipped:
+        skipped = f"{report.skipped:,} texts were in the index already and were skipped."
+        warnings.warn(skipped, ShoestringWarning, stacklevel=2)
+    return asdict(report)
 
 
 @app.command(example="search query index 'I forgot my password' -k 3")
@@ -136,23 +145,18 @@ def query(
 
 
 @app.command(example="search add index more.jsonl --id number")
+@reads()
 def add(
     index: Index,
     docs: Source,
-    text: Text = "text",
-    id: Id = None,
+    reading: dict[str, Any],
     on_duplicate: OnDuplicate = "error",
     json: Json = False,
 ) -> None:
-    """Add texts to an index."""
-    report = _open(index).add(
-        docs,
-        text=text,
-        id=id,
-        on_duplicate=on_duplicate,  # type: ignore[arg-type]
-        progress=True,
-    )
-    emit(asdict(report), json)
+    """Add texts to an index, from the columns that it was built of unless others are named."""
+    found = _open(index)
+    found.add(docs, on_duplicate=on_duplicate, progress=True, **reading)  # type: ignore[arg-type]
+    emit(_added(found), json)
 
 
 @app.command(example="search delete index faq-17 faq-18")
@@ -182,6 +186,16 @@ def check(index: Index, json: Json = False) -> None:
     emit({"path": str(index), "records": len(found), "sound": True}, json)
 
 
+@app.command(example="search copy index backup")
+def copy(
+    index: Index,
+    to: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Copy an index that is in use, as it is now."""
+    emit(_open(index).copy(to).info(), json)
+
+
 @app.command(example="search compact index")
 def compact(index: Index, json: Json = False) -> None:
     """Free the disk space of deleted texts."""
@@ -190,16 +204,16 @@ def compact(index: Index, json: Json = False) -> None:
 
 
 @app.command("eval", example="search eval index queries.jsonl judgements.tsv --calls 50,200")
+@reads()
 def evaluate(
     index: Index,
     queries: Queries,
     qrels: Qrels,
+    reading: dict[str, Any],
     calls: Annotated[
         str, typer.Option(help="Numbers of calls to compare, separated by commas.")
     ] = "25,50,100,200",
     k: Annotated[int, typer.Option("-k", help="Cut-off of the measures.")] = 10,
-    text: Text = "text",
-    id: Id = None,
     scorer: OtherScorer = "",
     json: Json = False,
 ) -> None:
@@ -214,7 +228,7 @@ def evaluate(
             f"--calls must be whole numbers separated by commas. Got {calls!r} instead."
         ) from None
     judged = read_qrels(qrels)
-    found = compare(_open(index, scorer), _records(queries, text, id), judged, calls=budgets, k=k)
+    found = compare(_open(index, scorer), _records(queries, reading), judged, calls=budgets, k=k)
     rows: list[dict[str, Any]] = [asdict(row) for row in found]
     if not json:
         names = {"recall": f"recall@{k}", "ndcg": f"nDCG@{k}", "mrr": f"MRR@{k}"}
@@ -223,17 +237,17 @@ def evaluate(
 
 
 @app.command(example="search negatives index queries.jsonl judgements.tsv --out pairs.jsonl")
+@reads()
 def negatives(
     index: Index,
     queries: Queries,
     qrels: Qrels,
+    reading: dict[str, Any],
     out: Annotated[
         Path,
         typer.Option(help="File of pairs to write, as JSON lines.", show_default=False),
     ],
     n: Annotated[int, typer.Option("-n", help="Number of wrong texts for each right one.")] = 3,
-    text: Text = "text",
-    id: Id = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -241,6 +255,6 @@ def negatives(
     from shoestring.search.evaluate import read_qrels
     from shoestring.search.negatives import hard_negatives, write_negatives
 
-    judged, records = read_qrels(qrels), _records(queries, text, id)
+    judged, records = read_qrels(qrels), _records(queries, reading)
     pairs = hard_negatives(_open(index), records, judged, n=n, seed=seed)
     emit({"pairs": write_negatives(pairs, out), "file": str(out)}, json)

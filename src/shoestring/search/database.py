@@ -31,6 +31,7 @@ from shoestring.errors import (
 from shoestring.types import IntArray
 
 PATIENCE_S = 10.0  # a reader or a short transaction waits this long for SQLite's own locks
+POLL_S = 0.01  # between looks at the lock: adds of many writers are short
 SYNCHRONOUS = "FULL"  # fsync at every commit
 MAX_VARIABLES = 900  # every SQLite takes 999 variables in one statement
 
@@ -178,7 +179,7 @@ def _as_ours(error: sqlite3.Error, path: Path, repair: str) -> ShoestringError:
 
 @contextmanager
 def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
-    """Be the only writer of an index folder, among all threads and processes.
+    """Be the only writer of an index folder, among all threads and processes; wait for another.
 
     Raises
     ------
@@ -187,14 +188,16 @@ def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
     StorageError
         If the folder cannot be written.
     """
-    lock = FileLock(folder / "writer.lock", timeout=timeout_s, thread_local=False)
+    lock = FileLock(
+        folder / "writer.lock", timeout=timeout_s, thread_local=False, poll_interval=POLL_S
+    )
     pid_file = folder / "writer.pid"  # for the message alone
     try:
         lock.acquire()
     except Timeout:
         raise BusyError(
-            f"{folder} is being written by {_holder(pid_file)}. "
-            "Wait until it has finished, then run again."
+            f"{folder} is being written by {_holder(pid_file)}; waited {timeout_s:g} s for it. "
+            "Nothing was changed: run again when it has finished."
         ) from None
     except OSError as error:
         raise refused(folder, error) from error

@@ -9,24 +9,39 @@ Not covered: filters on labels, several scorers in one query, sharding.
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack, get_args
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.artifacts import CONFIG
-from shoestring.checks import checked_int, checked_text
-from shoestring.encoders import AUTO
-from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.checks import (
+    checked_bool,
+    checked_choice,
+    checked_int,
+    checked_number,
+    checked_path,
+    checked_seed,
+    checked_text,
+    checked_texts,
+)
+from shoestring.encoders import AUTO, checked_encoder
+from shoestring.errors import IntegrityError, ParameterError, ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
+from shoestring.models.cut_texts import one_cut_note
+from shoestring.search.arrays import REBUILD
 from shoestring.search.build import (
+    NewRows,
     choose_anchors,
     encode_pending,
     fit_index_model,
@@ -46,9 +61,10 @@ from shoestring.search.query import (
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot, View
 from shoestring.search.store import RecordStore
-from shoestring.text import read_records
+from shoestring.text.records import Reading, read_records
 from shoestring.types import Hit, Hits, PairScorer, Record
 
+COLUMNS: tuple[Literal["text", "id", "label"], ...] = ("text", "id", "label")
 DEFAULT_CALLS = 50
 _UNBOUNDED = 1 << 62
 
@@ -80,8 +96,16 @@ class SearchIndex:
     def __init__(self, store: RecordStore, scorer: PairScorer | None) -> None:
         self._store, self.models = store, Models(store, scorer)
         self._held: tuple[View, IndexRows] | None = None
+        self.last_add = AddReport()  # of a build too
+        _OPEN.add(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its path, and the scorer where one was passed: opened again."""
+        reopen = partial(SearchIndex.open, scorer=self.models.given)
+        return reopen, (str(self.path.absolute()),)
 
     @classmethod
+    @one_cut_note()
     def build(
         cls,
         path: str | Path,
@@ -92,13 +116,12 @@ class SearchIndex:
         queries: Sequence[str] | None = None,
         calls: int = 0,
         minutes: float | None = None,
-        text: str = "text",
-        id: str | None = None,
         on_duplicate: OnDuplicate = "error",
         token_table: bool = False,
         resume: bool = False,
         seed: int = 0,
         progress: bool = True,
+        **reading: Unpack[Reading],
     ) -> SearchIndex:
         """Build an index, or continue an interrupted build.
 
@@ -107,8 +130,9 @@ class SearchIndex:
         path : str or Path
             A new or empty folder; with ``resume`` an index.
         records : file name, data frame, list of dicts, of records or of strings
-            As :func:`~shoestring.read_records`. May be left out with ``resume``, where records
-            whose ids are there already are skipped.
+            As :func:`~shoestring.read_records`; the id of a text that has none is made of its
+            content, so that the same text is stored once. May be left out with ``resume``, where
+            records whose ids are there already are skipped.
         scorer : PairScorer, CrossEncoder, function or str
             As :func:`~shoestring.match.load_scorer`; by default "minilm-weighted" where MiniLM
             knows the language, else none.
@@ -118,8 +142,6 @@ class SearchIndex:
             :class:`~shoestring.BinaryVectors`, which is copied into the index; see ``scorer``.
         queries, calls, minutes
             As :meth:`calibrate`, which is the last stage.
-        text, id : str
-            Columns, see :func:`~shoestring.read_records`.
         on_duplicate : {"error", "replace", "skip"}
         token_table : bool
             Keep every text's token vectors (int8, some 27 kB a text; the size is told before), so
@@ -130,6 +152,9 @@ class SearchIndex:
             Of the choice of anchor queries.
         progress : bool
             Show a progress bar for each stage on standard error.
+        **reading
+            Settings of :func:`~shoestring.read_records`, such as ``text`` and ``id``. The columns
+            are kept for :meth:`add`.
 
         Raises
         ------
@@ -146,42 +171,55 @@ class SearchIndex:
             codes know; if ``calls`` pay for nothing, because there is no scorer or no text that an
             anchor query can be taken from.
         """
-        budget = _budget(calls, minutes)
-        name = scorer if isinstance(scorer, str) else None
-        given = None if scorer is None or name is not None else load_scorer(scorer)
-        # A wrong file name stops here, before anything is written.
-        source = None if records is None else read_records(records, text=text, id=id)
-        if resume and (Path(path) / CONFIG).is_file():
-            index = cls.open(path, scorer=given)
-            index.models.discard_damaged()
-            index.models.change(encoder, AUTO if name is None else name)
-            if source is not None:
-                known = "skip" if on_duplicate == "error" else on_duplicate
-                index._ingest(source, known, progress)
-        elif source is None:
-            want = "a file, frame or list"
-            raise ParameterError.of("records", "SearchIndex.build", want, None)
-        else:
+        owner = "SearchIndex.build"
+        path, encoder = checked_path("path", path, owner), checked_encoder(encoder, owner)
+        budget, seed = _budget(calls, minutes, owner), checked_seed("seed", seed, owner)
+        queries = None if queries is None else checked_texts("queries", queries, owner)
+        checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), owner)
+        flags = {"token_table": token_table, "resume": resume, "progress": progress}
+        for flag, value in flags.items():
+            checked_bool(flag, value, owner)
+        # Wrong names of files and models stop here, before anything is read or written.
+        name = _scorer_name(scorer)
+        loaded = None if scorer is None or name in ("", AUTO) else load_scorer(scorer)
+        given = loaded if name is None else None
+        is_new = not (resume and os.path.lexists(path / CONFIG))
+        index = None if is_new else cls(RecordStore.open(path), given)
+        if index is not None:
+            reading = index._reading(reading)
+        source = None
+        if records is not None:
+            source = read_records(records, default_id="content", **reading)
+        if index is None:
+            if source is None:
+                want = "a file, frame or list"
+                raise ParameterError.of("records", owner, want, None)
             settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
+            settings["columns"] = {name: reading[name] for name in COLUMNS if name in reading}
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
-            is_new = not Path(path).exists()
+            had_folder = os.path.lexists(path)
             index = cls(RecordStore.create(path, settings), given)
-            try:
-                index._ingest(source, on_duplicate, progress)
-                index.models.prepare(seed)
-            except Exception as error:
-                # Records that are refused leave no trace of the index.
-                if isinstance(error, ParameterError) or not len(index):
-                    with suppress(OSError):  # why they are refused matters more
-                        index._store.remove()
-                        if is_new:
-                            index.path.rmdir()
-                raise
-        # Whatever is missing: models, vectors, token vectors, anchor scores, the score model.
+            index.models.hold(loaded)
+        rows = NewRows(index.models)
+        try:
+            with index._store.writing():
+                if not is_new:
+                    index.models.discard_damaged()
+                    index.models.change(encoder, AUTO if name is None else name)
+                    on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
+                if source is not None:
+                    index._ingest(source, on_duplicate, progress)
+                index._finish(rows, seed, progress, table=True)
+        except Exception:
+            if is_new and not index._store.has_arrays:  # nothing of value: the next try is free
+                with suppress(OSError):  # why it failed matters more
+                    index._store.remove()
+                    if not had_folder:
+                        path.rmdir()
+            raise
+        rows.note()
         if len(index):
-            index.models.prepare(seed)
-            encode_pending(index._store, index.models, progress=progress)
             index.models.build_token_table(progress=progress)
             index._calibrate(budget, queries, seed, progress)
         return index
@@ -189,14 +227,35 @@ class SearchIndex:
     @classmethod
     def open(cls, path: str | Path, *, scorer: Any = None) -> SearchIndex:
         """Open an index; one built with an object as its scorer wants it again to pay calls."""
+        path = checked_path("path", path, "SearchIndex.open")
         given = None if scorer is None else load_scorer(scorer)
         return cls(RecordStore.open(path), given)
 
     def _ingest(
-        self, records: Iterable[Record], on_duplicate: OnDuplicate, progress: bool
+        self,
+        records: Iterable[Record],
+        on_duplicate: OnDuplicate,
+        progress: bool,
+        arrays_of: NewRows | None = None,
     ) -> AddReport:
         with tqdm(desc="records", unit="text", disable=not progress) as bar:
-            return self._store.add(records, on_duplicate=on_duplicate, progress=bar.update)
+            report = self._store.add(
+                records, on_duplicate=on_duplicate, arrays_of=arrays_of, progress=bar.update
+            )
+        self.last_add = report
+        return report
+
+    def _reading(self, reading: Reading) -> Reading:
+        """How to read more records: the columns of the first ones, unless others are named."""
+        return {**self._store.settings.get("columns", {}), **reading}
+
+    def _finish(self, rows: NewRows, seed: int, progress: bool, table: bool = False) -> None:
+        """Do what a build does before it pays: choose and fit the models, make the arrays."""
+        if len(self):
+            self.models.prepare(seed)
+            if table:
+                self.models.token_table_scorer()  # a wrong one is refused before the work
+            encode_pending(self._store, rows, progress=progress)
 
     def calibrate(
         self,
@@ -230,7 +289,10 @@ class SearchIndex:
         ParameterError, ScorerError
             What the scorer had answered before stays paid for.
         """
-        return self._calibrate(_budget(calls, minutes), queries, seed, progress)
+        owner = "SearchIndex.calibrate"
+        budget, seed = _budget(calls, minutes, owner), checked_seed("seed", seed, owner)
+        queries = None if queries is None else checked_texts("queries", queries, owner)
+        return self._calibrate(budget, queries, seed, checked_bool("progress", progress, owner))
 
     def _calibrate(
         self, budget: tuple[int, Clock], queries: Sequence[str] | None, seed: int, progress: bool
@@ -306,7 +368,7 @@ class SearchIndex:
             "calls", max(k, DEFAULT_CALLS) if calls is None else calls, 0, None, owner
         )
         max_rounds = checked_int("max_rounds", max_rounds, 1, None, owner)
-        with self._store.snapshot() as snapshot:
+        with self.snapshot() as snapshot:
             if not len(snapshot):
                 return Hits((), 0, time.perf_counter() - began)
             can_pay = budget > 0 and self._can_pay()
@@ -349,7 +411,7 @@ class SearchIndex:
 
     def snapshot(self) -> Snapshot:
         """A whole, consistent view of the records and arrays; close it soon."""
-        return self._store.snapshot()
+        return self.models.snapshot()
 
     def first_look(
         self, snapshot: Snapshot, text: str
@@ -367,7 +429,12 @@ class SearchIndex:
         rows, model = self._rows(snapshot), IndexModel.from_attrs(snapshot.view.attrs)
         vector: NDArray[Any] = np.zeros(0, np.float32)
         if rows.n_stored:  # else the build was interrupted: there may be no encoder yet
-            vector = self.models.encode([text[:MAX_CHARACTERS]])[0]
+            vector = self.models.encode([text[:MAX_CHARACTERS]], snapshot.encoder)[0]
+            if vector.shape != snapshot.view.arrays["vectors"].shape[1:]:
+                raise IntegrityError(
+                    f"The encoder of {self.path} makes other vectors than when the index was built."
+                    f" {REBUILD}"
+                )
         features = pair_features(snapshot, rows, text, vector)
         guess = first_guess(rows, model, features, lexical=self.models.is_lexical)
         return rows, model, features, guess
@@ -393,14 +460,14 @@ class SearchIndex:
         )
         return False
 
+    @one_cut_note()
     def add(
         self,
         records: Any,
         *,
-        text: str = "text",
-        id: str | None = None,
         on_duplicate: OnDuplicate = "error",
         progress: bool = False,
+        **reading: Unpack[Reading],
     ) -> AddReport:
         """Add records: they are found from now on.
 
@@ -409,26 +476,53 @@ class SearchIndex:
 
         Parameters
         ----------
-        records, text, id, on_duplicate
+        records, on_duplicate
             As :meth:`build`.
+        **reading
+            As :meth:`build`; its columns are the default.
 
         Returns
         -------
         AddReport
             How many were added, replaced, skipped.
         """
-        source = read_records(records, text=text, id=id)
-        report = self._ingest(source, on_duplicate, progress)
-        self.models.prepare(seed=0)  # where the build was interrupted before
-        encode_pending(self._store, self.models, progress=progress)
+        checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), "SearchIndex.add")
+        checked_bool("progress", progress, "SearchIndex.add")
+        source = read_records(records, default_id="content", **self._reading(reading))
+        rows = NewRows(self.models)
+        with self._store.writing():
+            self._finish(rows, 0, progress)  # what an interrupted build left
+            chosen = rows if self.models.are_chosen else None
+            report = self._ingest(source, on_duplicate, progress, chosen)
+            self._finish(rows, 0, progress)  # of an index that had no text to choose models by
+        rows.note()
         return report
 
-    def delete(self, ids: Iterable[str], *, missing: Literal["error", "skip"] = "error") -> int:
-        """Delete records by the user's ids; returns how many there were.
+    def delete(
+        self, ids: Iterable[str | int], *, missing: Literal["error", "skip"] = "error"
+    ) -> int:
+        """Delete records by the user's ids, all or none; returns how many there were.
 
         Their rows stay in the files of the arrays until :meth:`compact`.
         """
         return self._store.delete(ids, missing=missing)
+
+    def copy(self, to: str | Path) -> SearchIndex:
+        """Copy the index as it is now, while others may use and change it.
+
+        Parameters
+        ----------
+        to : str or Path
+            A new or empty folder, which appears whole.
+
+        Returns
+        -------
+        SearchIndex
+            The copy.
+        """
+        path = checked_path("to", to, "SearchIndex.copy")
+        self._store.copy(path)
+        return SearchIndex.open(path, scorer=self.models.given)
 
     def compact(self) -> int:
         """Write the arrays anew without the rows of deleted records; returns how many went."""
@@ -465,7 +559,7 @@ class SearchIndex:
                 "scorer": settings["scorer"] or settings.get("scorer_name") or None,
                 "anchor_queries": len(model.anchors),
                 "scores_paid": cache.count(),
-                "bytes": sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file()),
+                "bytes": _size(self.path),
             }
 
 
@@ -492,8 +586,39 @@ def _notes(
         )
 
 
-def _budget(calls: int, minutes: float | None) -> tuple[int, Clock]:
+def _budget(calls: int, minutes: float | None, owner: str) -> tuple[int, Clock]:
     """Calls to spend at most, and until when."""
-    if calls < 0:
-        raise ParameterError.of("calls", "SearchIndex.build", "at least 0; 0 pays for none", calls)
+    calls = checked_int("calls", calls, 0, None, owner)
+    if minutes is not None:
+        minutes = checked_number("minutes", minutes, owner, "a number above 0, or None", above=0.0)
     return calls if calls or minutes is None else _UNBOUNDED, Clock(minutes)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files in a folder; another process may take some away meanwhile."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            size += path.stat().st_size if path.is_file() else 0
+    return size
+
+
+def _begin_again() -> None:
+    """In a forked child: what another thread held when it forked is held for ever."""
+    for index in list(_OPEN):
+        _INHERITED.append(index.models)  # a model that waits for its threads to end never would
+        index.__init__(RecordStore(index.path), index.models.given)  # type: ignore[misc]
+
+
+_OPEN: WeakSet[SearchIndex] = WeakSet()
+_INHERITED: list[Models] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)
+
+
+def _scorer_name(scorer: Any) -> str | None:
+    """What the settings name a scorer, a folder by its whole path; None for an object."""
+    if not isinstance(scorer, str | Path):
+        return None
+    is_folder = os.path.lexists(Path(scorer) / CONFIG)
+    return str(Path(scorer).resolve()) if is_folder else str(scorer)

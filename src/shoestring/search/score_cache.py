@@ -11,6 +11,7 @@ Letters: n texts.
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import sqlite3
 import threading
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -117,8 +119,8 @@ class ScoreCache:
         self.read_only = read_only
         self._explained = partial(explained, self.path, _REPAIR)
         self._lock = threading.Lock()
+        self._opened: dict[int, sqlite3.Connection] = {}  # by process: SQLite shares none
         with self._explained():
-            self._connection = self._open()
             ((self.id,),) = self._connection.execute("PRAGMA application_id")
         self._missing = ""
         if known_id and self.id != known_id:
@@ -128,6 +130,15 @@ class ScoreCache:
                 f"shoestring search build --resume --out {folder}"
             )
             warnings.warn(self._missing, ShoestringWarning, stacklevel=3)
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if os.getpid() not in self._opened:
+            self._opened[os.getpid()] = self._open()
+        return self._opened[os.getpid()]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ScoreCache, (self.path.parent.absolute(),)
 
     def _open(self) -> sqlite3.Connection:
         if not self.read_only:
