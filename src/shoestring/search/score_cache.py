@@ -316,6 +316,7 @@ class CachedScorer:
         self.error: ScorerError | None = None
         self._models, self._snapshot, self._keys = models, snapshot, keys
         self._query, self._cache, self._partial = query, cache, partial
+        self._name = models.scorer_name
 
     def __call__(self, rows: IntArray) -> FloatArray:
         """The scores (n,) of n rows; ScorerError if the scorer fails, unless ``partial``."""
@@ -323,7 +324,7 @@ class CachedScorer:
         digests, first, which = np.unique(
             text_digests(texts), return_index=True, return_inverse=True
         )  # equal texts are paid for once
-        scores = self._cache.get(self._models.scorer_name, self._query, digests)
+        scores = self._cache.get(self._name, self._query, digests)
         unpaid = np.flatnonzero(np.isnan(scores))
         unpaid = unpaid[np.argsort(first[unpaid])]
         try:
@@ -359,10 +360,9 @@ class CachedScorer:
         if unkept:
             at = np.concatenate(unkept)
             unkept.clear()
-            name = self._models.scorer_name
             is_kept = False
             try:
-                is_kept = self._cache.put(name, self._query, digests[at], scores[at])
+                is_kept = self._cache.put(self._name, self._query, digests[at], scores[at])
             except StorageError:
                 if not self._partial:
                     raise
