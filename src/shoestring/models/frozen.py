@@ -24,6 +24,7 @@ from shoestring.models.adapter import Adapter
 from shoestring.models.backbone import (
     load_backbone,
     load_tokenizer,
+    n_positions,
     own_length,
     transformer_folder,
 )
@@ -95,6 +96,7 @@ class FrozenBackbone:
         except AttributeError:
             raise self._unfit() from None
         self.max_length = 512 if folder is None else own_length(folder, self.config.to_dict())
+        self.n_positions = n_positions(self.config.to_dict())  # beyond them the model has none
         self._takes = frozenset(signature(self.model.forward).parameters)
         self.knows_segments = "token_type_ids" in self._takes and (
             getattr(self.config, "type_vocab_size", 0) > 1

@@ -17,15 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import ParameterError
+from shoestring.checks import checked_int
 from shoestring.models.adapter import Adapter
 from shoestring.models.backbone import (
     load_backbone,
     load_tokenizer,
+    model_folder,
     own_length,
+    shown_name,
     transformer_folder,
 )
 from shoestring.models.bert import Bert, is_left_to_torch, unfit
+from shoestring.models.cut_texts import are_cut, count_cut
 from shoestring.models.model_files import gpu_is_there, read_model_config
 from shoestring.parallel import n_cores
 
@@ -70,11 +73,10 @@ class TokenEncoder:
         config = read_model_config(self.folder)
         self._tokenizer = load_tokenizer(self.folder)
         special = self._tokenizer.num_special_tokens_to_add(False)
-        if max_length <= special:
-            want = f"an int above {special}"
-            raise ParameterError.of("max_length", "TokenEncoder", want, max_length)
+        max_length = checked_int("max_length", max_length, special + 1, None, "TokenEncoder")
         self.max_length = min(max_length, own_length(self.folder, config))
         self._tokenizer.enable_truncation(self.max_length)
+        self._name = shown_name(model_folder(folder))
         fits = not unfit(config) and (self.folder / "model.safetensors").is_file()
         self.uses_torch = not fits or is_left_to_torch()
         if not self.uses_torch:
@@ -94,7 +96,10 @@ class TokenEncoder:
         """
         n_tokens = TORCH_BATCH_TOKENS if self.uses_torch else TOKENS_PER_BATCH
         for start in range(0, len(texts), TEXTS_PER_BLOCK):
-            encodings = self._tokenize(texts[start : start + TEXTS_PER_BLOCK])
+            block = texts[start : start + TEXTS_PER_BLOCK]
+            encodings = self._tokenize(block)
+            n = self.max_length * CHARACTERS_PER_TOKEN
+            count_cut(are_cut(encodings, map(len, block), n), self._name, self.max_length)
             batches = list(batches_by_length([len(e.ids) for e in encodings], n_tokens))
             batches.reverse()  # the longest first, so that no thread is left with one at the end
             ids = [[encodings[row].ids for row in rows] for rows in batches]
@@ -118,8 +123,8 @@ class TokenEncoder:
         return np.array(counts, np.int64)
 
     def _tokenize(self, texts: Sequence[str]) -> list[Any]:
-        n_characters = self.max_length * CHARACTERS_PER_TOKEN
-        encodings: list[Any] = self._tokenizer.encode_batch([text[:n_characters] for text in texts])
+        n = self.max_length * CHARACTERS_PER_TOKEN
+        encodings: list[Any] = self._tokenizer.encode_batch([text[:n] for text in texts])
         return encodings
 
     def _run(self, batches: list[list[list[int]]]) -> Iterator[NDArray[np.float32]]:

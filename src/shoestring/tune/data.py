@@ -12,10 +12,11 @@ import numpy as np
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
 from shoestring.models import unknown_share
 from shoestring.models.backbone import MAX_UNKNOWN
+from shoestring.models.cut_texts import one_cut_note
 from shoestring.models.frozen import FrozenBackbone
 from shoestring.text.labelled import Labelled
 from shoestring.tune.config import LadderConfig
-from shoestring.tune.examples import Examples, Tokens, tokenised
+from shoestring.tune.examples import Examples, tokenised
 
 HELD_OUT, MOST_HELD_OUT = 0.1, 2_000
 
@@ -82,11 +83,12 @@ def _numbers(task: str, column: str, name: str, data: Labelled) -> list[float]:
     return numbers
 
 
+@one_cut_note()
 def examples_of(
     data: Labelled, n_train: int, labels: Sequence[Any], backbone: FrozenBackbone,
     config: LadderConfig,
 ) -> Examples:  # fmt: skip
-    """Tokenise texts or pairs; ShoestringWarning for what the backbone cuts or does not know.
+    """Tokenise texts or pairs; ShoestringWarning for what the backbone does not know.
 
     The first ``n_train`` are trained on; others are those of a file that is held out.
     """
@@ -96,7 +98,6 @@ def examples_of(
     else:
         first = tokenised(backbone, data.texts, None, n)
         second = None if data.seconds is None else tokenised(backbone, data.seconds, None, n)
-    _warn_of_cut([*first, *(second or [])], n, backbone)
     share = unknown_share([*data.texts, *(data.seconds or [])], backbone.folder)
     if share > MAX_UNKNOWN:
         _warn(
@@ -110,16 +111,6 @@ def examples_of(
     if is_of_lists and sum(map(len, mixed)) > 0.5 * n_train:
         return Examples(first, second, list(labels), [query for part in parts for query in part])
     return Examples(first, second, list(labels), [[row] for row in range(len(data))])
-
-
-def _warn_of_cut(texts: Sequence[Tokens], max_length: int, backbone: FrozenBackbone) -> None:
-    cut, n = sum(text.cut for text in texts), min(max_length, backbone.max_length)
-    if cut <= 0.01 * len(texts):
-        return
-    more = "The backbone reads no more."
-    if n < backbone.max_length:
-        more = "Pass a larger --max-length if what tells them apart comes later."
-    _warn(f"{cut:,} of {len(texts):,} texts are longer than {n} tokens and are cut there. {more}")
 
 
 def _warn(message: str) -> None:

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from shoestring.errors import ParameterError
 from shoestring.jobs import Clock, RunFolder
+from shoestring.models.cut_texts import one_cut_note
 from shoestring.text.labelled import Labelled
 from shoestring.tune.baselines import make_model
 from shoestring.tune.data import examples_of, split
@@ -140,6 +141,7 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.model_ = model.eval()
         return self
 
+    @one_cut_note()
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Probabilities (N, C) of N texts, classes as in ``classes_``."""
         check_is_fitted(self)

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from shoestring.models.backbone import shown_name
+from shoestring.models.cut_texts import SPLIT, are_cut, count_cut
 from shoestring.models.frozen import FrozenBackbone
 from shoestring.models.token_encoder import CHARACTERS_PER_TOKEN
 
 if TYPE_CHECKING:
     from shoestring.tune.cache import OutputCache
+
+LONGER = "Tune with a larger max_length (--max-length) if what tells them apart comes later."
 
 
 class Tokens(NamedTuple):
@@ -26,7 +30,6 @@ class Tokens(NamedTuple):
     ids: list[int]
     special: list[int]  # 1 where a token is special
     segments: list[int] | None  # of two texts in one: 0 and 1
-    cut: bool = False  # whether it was longer
 
 
 def tokenised(
@@ -34,7 +37,8 @@ def tokenised(
 ) -> list[Tokens]:
     """Texts, or pairs as one text, cut at ``max_length`` tokens and at the backbone's own limit.
 
-    A text without any token becomes the padding id, so that there is something to read.
+    What is cut is counted. A text without any token becomes the padding id, so that there is
+    something to read.
     """
     n = min(max_length, backbone.max_length)
     tokenizer = backbone.tokenizer
@@ -48,13 +52,19 @@ def tokenised(
             encodings = tokenizer.encode_batch([(a[:cut], b[:cut]) for a, b in pairs])
     finally:
         tokenizer.no_truncation()
+    lengths = map(len, texts) if seconds is None else map(max, map(len, texts), map(len, seconds))
+    hint = SPLIT if n == backbone.max_length else LONGER
+    name = shown_name(backbone.folder) if backbone.folder else "the backbone"
+    count_cut(
+        are_cut(encodings, lengths, cut), name, n, "texts" if seconds is None else "pairs", hint
+    )
     found = []
     for encoding in encodings:
         ids, special = list(encoding.ids), list(encoding.special_tokens_mask)
         segments = None if seconds is None else list(encoding.type_ids)
         if not ids:
             ids, special, segments = [backbone.padding_id], [1], None if segments is None else [0]
-        found.append(Tokens(ids, special, segments, bool(encoding.overflowing)))
+        found.append(Tokens(ids, special, segments))
     return found
 
 

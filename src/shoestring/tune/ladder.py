@@ -6,6 +6,7 @@ classes.
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as deserialised
 from safetensors.torch import save as serialised
 from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from shoestring.artifacts import Artifact
 from shoestring.errors import IntegrityError, ParameterError
@@ -36,7 +38,7 @@ from shoestring.models.model_files import weights_digest
 from shoestring.tune.config import ADAPTER, INSIDE, LADDER, SIDE, LadderConfig
 from shoestring.tune.heads import LateHead, PairHead, TextHead, pooled, similarities
 from shoestring.tune.ladder_layers import DownProjections
-from shoestring.tune.losses import loss_of
+from shoestring.tune.losses import checked_labels, loss_of
 from shoestring.tune.side_network import side_network
 
 _LOWERED: ContextVar[Tensor] = ContextVar("lowered")  # (K - 1, B, T, d), of the climb in hand
@@ -55,11 +57,19 @@ class Ladder(nn.Module):  # type: ignore[misc]
     with_side : bool
         False for the head alone, on the frozen backbone: the comparison.
 
+    Attributes
+    ----------
+    config : transformers.PretrainedConfig
+        The backbone's, with the number and the names of the labels, for what asks a model for it.
+    settings : LadderConfig
+
     Examples
     --------
     >>> model = Ladder.from_backbone("minilm", LadderConfig(n_labels=77))  # doctest: +SKIP
     >>> trainer = transformers.Trainer(model, args, train_dataset=data)  # doctest: +SKIP
     """
+
+    accepts_loss_kwargs = False  # the Trainer averages over accumulated steps by itself
 
     def __init__(
         self, config: LadderConfig, backbone: FrozenBackbone, with_side: bool = True
@@ -69,6 +79,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         assert config.layers is not None
         object.__setattr__(self, "backbone", backbone)  # no submodule, nothing to train or save
         self.settings = config
+        self.config = _public_config(backbone.config, config)
         self.layers = config.layers
         d = backbone.width // config.reduction
         with torch.random.fork_rng(devices=[]):
@@ -125,8 +136,12 @@ class Ladder(nn.Module):  # type: ignore[misc]
         special: Tensor | None = None,
         segments: Tensor | None = None,
     ) -> BackboneOutputs:
-        """The backbone's outputs for texts (B, T); nothing is recorded for gradients."""
+        """The backbone's outputs for texts (B, T); nothing is recorded for gradients.
+
+        ParameterError if they are no ids of the backbone's, or more than it has positions for.
+        """
         backbone: FrozenBackbone = self.backbone
+        _check_ids(backbone, ids, mask, special, segments)
         ids = ids.to(backbone.device)
         mask = torch.ones_like(ids) if mask is None else mask.to(backbone.device)
         segments = None if segments is None else segments.to(backbone.device)
@@ -141,7 +156,8 @@ class Ladder(nn.Module):  # type: ignore[misc]
         second_input_ids: Tensor | None = None, second_attention_mask: Tensor | None = None,
         second_special_tokens_mask: Tensor | None = None,
         second: BackboneOutputs | dict[str, Tensor] | None = None, groups: Tensor | None = None,
-    ) -> dict[str, Tensor]:  # fmt: skip
+        return_dict: bool | None = None,
+    ) -> Any:  # fmt: skip
         """Compute logits, and the loss where labels are given.
 
         Parameters
@@ -156,11 +172,18 @@ class Ladder(nn.Module):  # type: ignore[misc]
             The backbone's outputs for the texts, instead of their ids.
         groups : int64 tensor (B,), optional
             For scores: the number of each pair's query, whose pairs are ranked together.
+        return_dict : bool, optional
+            False for a tuple.
 
         Returns
         -------
-        dict
-            "logits" (B, C), (B,) for numbers, (B, T, C) for tokens; "loss" where labels came.
+        transformers.modeling_outputs.SequenceClassifierOutput
+            ``logits`` (B, C), (B,) for numbers, (B, T, C) for tokens; ``loss`` where labels came.
+
+        Raises
+        ------
+        ParameterError
+            If ids, labels or groups are out of range, or of other types or shapes.
         """
         first, second = as_outputs(first), as_outputs(second)
         if first is None:
@@ -173,13 +196,17 @@ class Ladder(nn.Module):  # type: ignore[misc]
         if second is None and isinstance(self.head, PairHead | LateHead):
             want = "given, or second: the second texts, read apart"
             raise ParameterError.of("second_input_ids", "Ladder.forward", want, None)
-        logits = self._answer(first, second)
+        if second is not None and len(second.mask) != len(first.mask):
+            want, got = f"as many as the first texts, {len(first.mask)}", len(second.mask)
+            raise ParameterError.of("second_input_ids", "Ladder.forward", want, got)
+        logits, loss = self._answer(first, second), None
         if self.settings.n_labels == 1:
             logits = logits.squeeze(-1)
-        if labels is None:
-            return {"logits": logits}
-        loss = loss_of(self.settings.task, logits, labels.to(logits.device), groups)
-        return {"loss": loss, "logits": logits}
+        if labels is not None:
+            labels = checked_labels(self.settings.task, logits, labels, groups)
+            loss = loss_of(self.settings.task, logits, labels, groups)
+        found = SequenceClassifierOutput(loss=loss, logits=logits)
+        return found.to_tuple() if return_dict is False else found
 
     def _answer(self, first: BackboneOutputs, second: BackboneOutputs | None) -> Tensor:
         pooling = self.settings.pooling
@@ -269,12 +296,28 @@ class Ladder(nn.Module):  # type: ignore[misc]
             return PairHead(width, side_width, self.settings.n_labels, as_logit)
         return TextHead(width, side_width, self.settings.n_labels)
 
-    # ---- keeping ----
+    # ---- what the Trainer and pipelines ask of a model ----
+
+    def gradient_checkpointing_enable(self, **_: Any) -> None:
+        """Change nothing: no gradient goes through the backbone, so nothing of it is kept."""
+
+    activation_checkpointing_enable = gradient_checkpointing_enable  # its newer name
+
+    def can_generate(self) -> bool:
+        """False: it classifies or scores."""
+        return False
 
     @property
     def device(self) -> Any:
         """Where the side network is."""
         return next(self.head.parameters()).device
+
+    @property
+    def dtype(self) -> Any:
+        """Of the side network; the backbone computes in its own."""
+        return next(self.head.parameters()).dtype
+
+    # ---- keeping ----
 
     @property
     def digest(self) -> str:
@@ -334,6 +377,37 @@ class Ladder(nn.Module):  # type: ignore[misc]
             raise artifact.damaged(artifact.path(SIDE).name, str(error).splitlines()[0]) from error
         ladder.eval()
         return ladder
+
+
+def _public_config(of_backbone: Any, settings: LadderConfig) -> Any:
+    """The backbone's configuration with the labels of a ladder."""
+    kinds = {"classify": "single_label_classification", "regress": "regression"}
+    config = copy.deepcopy(of_backbone)
+    names = settings.labels or tuple(f"LABEL_{n}" for n in range(settings.n_labels))
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: n for n, name in enumerate(names)}
+    config.problem_type = kinds.get(settings.task)
+    return config
+
+
+def _check_ids(backbone: FrozenBackbone, ids: Tensor, *others: Tensor | None) -> None:
+    """ParameterError where torch would say less."""
+    name, owner, most = "input_ids", "Ladder.forward", backbone.n_positions
+    if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.dtype not in (torch.int64, torch.int32):
+        got = f"{ids.dtype} {tuple(ids.shape)}" if isinstance(ids, Tensor) else ids
+        raise ParameterError.of(name, owner, "an int tensor (texts, tokens)", got)
+    if most is not None and ids.shape[1] > most:
+        want = f"at most {most} tokens a text, as the backbone has no more positions"
+        hint = f"Cut the texts: tokenizer(texts, truncation=True, max_length={most})."
+        raise ParameterError.of(name, owner, want, f"{ids.shape[1]} tokens", hint)
+    for other in others:
+        if other is not None and getattr(other, "shape", None) != ids.shape:
+            want = f"a tensor of the shape of input_ids, {tuple(ids.shape)}"
+            raise ParameterError.of("attention_mask", owner, want, getattr(other, "shape", other))
+    n_known = getattr(backbone.config, "vocab_size", None)
+    if n_known is not None and ids.numel() and not 0 <= ids.min() <= ids.max() < n_known:
+        got, hint = f"{int(ids.min())} to {int(ids.max())}", "Use the backbone's own tokenizer."
+        raise ParameterError.of(name, owner, f"from 0 to {n_known - 1}", got, hint)
 
 
 def save_ladder(

@@ -5,9 +5,43 @@ B texts or pairs, C classes, G groups.
 
 from __future__ import annotations
 
+from math import inf, prod
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from shoestring.errors import ParameterError
+
+
+def checked_labels(
+    task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = None
+) -> Tensor:
+    """Labels where the logits are; ParameterError if shape, type or range are not the task's."""
+    is_of_classes, n = task in ("classify", "tokens"), logits.shape[-1]
+    shape = tuple(logits.shape[:-1] if is_of_classes else logits.shape)
+    for name, values in (("labels", labels), ("groups", groups)):
+        if values is not None and (not _is_tensor(values) or values.numel() != prod(shape)):
+            want = f"a tensor of shape {shape}, one number each"
+            got = tuple(values.shape) if _is_tensor(values) else values
+            raise ParameterError.of(name, "Ladder.forward", want, got)
+    labels = labels.to(logits.device)
+    known = labels[labels != -100] if is_of_classes else labels
+    want, least, most = {
+        "regress": ("finite numbers", -inf, inf),
+        "score": ("numbers from 0 to 1", 0, 1),
+    }.get(task, (f"ints from 0 to {n - 1}, or -100 for none", 0, n - 1))
+    is_right = not (is_of_classes and labels.is_floating_point())
+    if known.numel() and not (
+        is_right and known.isfinite().all() and least <= known.min() <= known.max() <= most
+    ):
+        got = f"{known.dtype} from {known.min().item()} to {known.max().item()}"
+        raise ParameterError.of("labels", "Ladder.forward", want, got)
+    return labels
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, Tensor)
 
 
 def loss_of(task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:

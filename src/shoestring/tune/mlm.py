@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch.nn import functional
 from tqdm import tqdm
@@ -40,9 +39,11 @@ from shoestring.artifacts import sync_folder, write_json, written_aside, written
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder
 from shoestring.models.backbone import (
+    LOCAL,
     load_tokenizer,
     own_length,
     quiet_loading,
+    reading_model,
     transformer_folder,
 )
 from shoestring.models.frozen import MINILM, multiplies_bfloat16
@@ -249,14 +250,9 @@ def _model(
     longest = own_length(folder, before)
     if max_length > longest:
         raise _wrong("max_length", f"at most {longest}, what the backbone reads", max_length)
-    options = {"local_files_only": True, "dtype": "float32", **dict.fromkeys(DROPOUTS, 0.0)}
-    try:
-        with quiet_loading():
-            model = MaskedBert.from_pretrained(folder, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        message = f"no readable BERT ({reason}). Name a folder that transformers saved."
-        raise FormatError(message, file=folder) from error
+    options = {"dtype": "float32", "weights_only": True, **dict.fromkeys(DROPOUTS, 0.0), **LOCAL}
+    with reading_model(folder):
+        model = MaskedBert.from_pretrained(folder, **options)
     if model.config.vocab_size < n_ids(tokenizer):
         raise FormatError("its tokenizer has more tokens than its model.", file=folder)
     return model, {name: before.get(name, 0.1) for name in DROPOUTS}

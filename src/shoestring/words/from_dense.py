@@ -104,7 +104,7 @@ def _checked(name: str, array: ArrayLike, n_words: int) -> Vectors:
         with np.errstate(over="ignore"):  # what is not finite then is told below
             values = np.asarray(array, dtype=np.float32)
     except (TypeError, ValueError):
-        values = np.empty(0)
+        values = np.empty(0, np.float32)
     if values.ndim != 2 or len(values) != n_words:
         raise ShapeError(
             f"The {name} must be numbers in an array ({n_words}, D), a row for each word. "

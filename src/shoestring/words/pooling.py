@@ -22,10 +22,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from shoestring.checks import checked_number
+from shoestring.compiled import njit
 from shoestring.types import IntArray
 
 Activations = NDArray[np.float32]

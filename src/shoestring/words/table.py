@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import chain, islice
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -195,6 +194,7 @@ class CodeTable:
         sentences = [self.tokens(tokens)]
         if isinstance(tokens, str):
             sentences = self.sentences(tokens)
+        n_tokens = len(sentences[0]) if len(sentences) == 1 else 0
         if isinstance(position, str):
             folded = self.tokens(position)
             forms = [position, *folded] if len(folded) == 1 else [position]
@@ -202,9 +202,8 @@ class CodeTable:
                 for at, token in enumerate(sentence):
                     if token in forms:
                         return sentence, at
-        elif isinstance(position, Integral) and len(sentences) == 1:
-            if 0 <= position < len(sentences[0]):
-                return sentences[0], int(position)
+        elif isinstance(position, int | np.integer) and 0 <= position < n_tokens:
+            return sentences[0], int(position)
         shown = ", ".join(repr(token) for sentence in sentences for token in sentence)
         want = f"a word of the sentence ({shown[:80]}), or its place in it, from 0"
         raise ParameterError.of("position", "BinaryVectors.in_context", want, position)
