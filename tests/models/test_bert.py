@@ -1,6 +1,5 @@
 """BERT by ctranslate2 beside transformers, on tiny models with random weights."""
 
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +14,7 @@ pytest.importorskip("transformers")
 import torch
 import transformers
 
-from shoestring.errors import FormatError, MissingExtraError, ShoestringError
+from shoestring.errors import FormatError, MissingExtraError
 from shoestring.models.bert import Bert, is_left_to_torch, unfit
 from shoestring.models.model_files import read_model_config
 
@@ -88,14 +87,6 @@ def test_a_weight_that_is_not_there_is_named(tmp_path):
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(FormatError, match=r"no weight 'encoder\.layer\.1\.output\.dense\.bias'"):
         load(tmp_path)
-
-
-def test_a_forked_process_is_told_to_load_the_model_itself(tmp_path, monkeypatch):
-    save_model(tmp_path)
-    bert, pid = load(tmp_path), os.getpid()
-    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-    with pytest.raises(ShoestringError, match="loaded before a fork"):
-        bert.states([[1]])
 
 
 def test_what_does_not_fit_is_said():

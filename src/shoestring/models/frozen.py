@@ -126,6 +126,13 @@ class FrozenBackbone:
             backbone = None
         return cls(load_backbone(backbone, adapter), transformer_folder(backbone), dtype, adapter)
 
+    def __reduce__(self) -> Any:
+        """Pickled as its folder, as transformers' models cannot be once they have run."""
+        if self.folder is None:
+            return super().__reduce__()
+        dtype = str(self.dtype).removeprefix("torch.")
+        return FrozenBackbone.load, (self.folder.resolve(), dtype, self.adapter)
+
     @cached_property
     def is_causal(self) -> bool:
         """Whether a token sees only those before it, as in decoders: found by trying."""

@@ -93,10 +93,7 @@ def read_rows(
     if source == "-":
         if sys.stdin is None:
             raise StorageError("Standard input is closed. Name a file instead.")
-        stream: Any = sys.stdin.buffer
-        if not hasattr(stream, "peek"):
-            stream = io.BufferedReader(stream)
-        file, opened = "standard input", unpacked(stream, "standard input")
+        file, opened = "standard input", unpacked(sys.stdin.buffer, "standard input")
         return _rows(opened, file, ending, columns, delimiter, encoding)
     path = Path(source)
     check_readable(path)
@@ -184,9 +181,10 @@ def open_unpacked(
 
 
 @contextmanager
-def unpacked(raw: io.BufferedReader, file: str) -> Iterator[IO[bytes]]:
+def unpacked(raw: Any, file: str) -> Iterator[IO[bytes]]:
     """An open file as it is, or through gzip if its first bytes say so."""
     try:
+        raw = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
         if raw.peek(2)[:2] == b"\x1f\x8b":
             with gzip.open(raw) as stream:
                 yield cast("IO[bytes]", stream)
