@@ -253,6 +253,13 @@ def names_in(folder):
     return {path.name for path in folder.iterdir()}
 
 
+def unsealed(folder):
+    """The config of a folder without its checksum, to be changed."""
+    config = json.loads((folder / CONFIG).read_bytes())
+    del config["crc32"]
+    return config
+
+
 def names_in_force(folder):
     files = json.loads((folder / CONFIG).read_bytes())["files"]
     return {CONFIG} | {entry["file"] for entry in files.values()}
@@ -473,7 +480,7 @@ def test_a_changed_byte_is_found_in_every_checksummed_file(kept, folder):
     ],
 )
 def test_a_config_that_cannot_be_used_is_told_and_nothing_goes(kept, folder, change, error, says):
-    config = json.loads((folder / CONFIG).read_bytes())
+    config = unsealed(folder)
     text = change if isinstance(change, str) else json.dumps(config | change)
     (folder / CONFIG).write_text(text)
     before = files_in(folder)
@@ -504,7 +511,7 @@ STRANGE = [
 def test_a_stranger_cannot_name_files_elsewhere(kept, folder, name):
     for path in (folder / "mine.txt", folder / "mine-1.txt", folder.parent / "mine.txt"):
         path.write_text("mine")
-    config = json.loads((folder / CONFIG).read_bytes())
+    config = unsealed(folder)
     config["files"] |= {key: {"file": name} for key in [*config["files"], "another"]}
     (folder / CONFIG).write_text(json.dumps(config))
     before = files_in(folder.parent)
@@ -593,7 +600,7 @@ def test_an_array_of_any_layout_comes_back(tmp_path, array):
 
 
 def test_an_older_version_that_is_listed_is_read_and_a_missing_one_is_the_callers(sample):
-    config = json.loads((sample / CONFIG).read_bytes())
+    config = unsealed(sample)
     assert config["format_version"] == 2
     write_json(sample / CONFIG, config | {"format_version": 1})
     assert load_sample(sample)[0] == 0

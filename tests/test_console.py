@@ -74,7 +74,8 @@ def test_values_are_shown_for_people(value, want):
 
 
 def test_every_shared_option_has_its_help():
-    options = "Source Out Text Id Label OnEmpty OnDuplicate Encoder Minutes Jobs Resume Seed Json"
-    for name in options.split():
-        assert get_args(getattr(console, name))[1].help, name
+    options = "Source Out OnDuplicate Encoder Minutes Jobs Resume Seed Json"
+    shared = {name: getattr(console, name) for name in options.split()}
+    for name, option in (shared | console.READING).items():
+        assert get_args(option)[1].help, name
     assert console.room_app("Helps.").info.help == "Helps."

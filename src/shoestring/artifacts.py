@@ -1,17 +1,21 @@
 """One way to keep things: files that appear whole, and folders that are replaced whole.
 
 An artifact is a folder with ``config.json``: its format and version, what its kind needs to be
-read, and ``files``, the name and checksum of each file in force. A save writes files of the next
-number (``codes-3.npy``), flushes them and renames ``config.json`` into place last, so that a reader
-sees what was saved before or what is saved now, and a process that is killed at any moment leaves
-one of the two.
+read, ``files``, the name and checksum of each file in force, and a checksum of all that. A save
+writes files of the next number (``codes-3.npy``), flushes them and renames ``config.json`` into
+place last, so that a reader sees what was saved before or what is saved now, and a process that is
+killed at any moment leaves one of the two.
+
+What is read whole is compared with its checksum (CRC-32, some gigabytes a second) on opening, and
+so are arrays of up to 64 MB; larger ones are mapped, and compared by :func:`verify`. A checksum
+tells accidents: what came from a stranger fits it, so kernels stay within their arrays without.
 
 While a save runs, ``config.json.writing`` lists its files and those that it replaces. At its end,
 well or not, and before the next one, what is listed there and not in force goes, by exact name;
 what others put into the folder stays.
 
-Not covered: two processes that save to one folder at once (:mod:`shoestring.jobs` has a lock); bit
-rot inside an array that is mapped and not read, or in a folder that a library wrote.
+Not covered: two processes that save to one folder at once (:mod:`shoestring.jobs` has a lock); a
+file that is cut short while it is mapped.
 """
 
 from __future__ import annotations
@@ -36,11 +40,16 @@ from safetensors import SafetensorError
 from shoestring.errors import FormatError, IntegrityError, ParameterError, StorageError
 
 CONFIG = "config.json"
+CHECKSUM = "crc32"
 ASIDE = ".part"
 WRITING = CONFIG + ".writing"
 CHUNK = 1 << 24  # bytes that are copied or checked at a time
+CHECKED = 1 << 26  # bytes of a mapped array that is compared with its checksum on opening
 _NUMBERED = re.compile(r"\w[\w-]*-\d+(\.\w+)*")  # a name that a save gives, and leads nowhere else
-_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+_MALFORMED = (
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError),
+    *(RecursionError, MemoryError, SafetensorError),
+)
 _OF_THE_DISK = {"I/O error": "", "inline_container": "torch could not write all of it"}
 
 # ---- files
@@ -76,7 +85,9 @@ def written_aside(path: Path, flush: bool = True) -> Iterator[BinaryIO]:
     """
     aside = path.with_name(path.name + ASIDE)
     try:
-        with aside.open("wb") as file:
+        with suppress(FileNotFoundError):
+            aside.unlink()  # what a killed process left, or a stranger's link to elsewhere
+        with aside.open("xb") as file:
             yield file
             file.flush()
             if flush:
@@ -94,11 +105,14 @@ def written_aside(path: Path, flush: bool = True) -> Iterator[BinaryIO]:
 
 def write_json(path: Path, document: Any, flush: bool = True) -> None:
     """Write readable JSON as :func:`written_aside`; NumPy's numbers as numbers."""
-    text = json.dumps(
+    with written_aside(path, flush) as file:
+        file.write((_json(document) + "\n").encode("utf-8", "surrogatepass"))
+
+
+def _json(document: Any) -> str:
+    return json.dumps(
         document, ensure_ascii=False, indent=2, allow_nan=False, default=np.generic.item
     )
-    with written_aside(path, flush) as file:
-        file.write((text + "\n").encode("utf-8", "surrogatepass"))
 
 
 def sync_folder(folder: Path) -> None:
@@ -195,12 +209,13 @@ def map_array(
 def _mapped(path: Path, mode: Literal["r", "c"]) -> NDArray[Any]:
     try:
         return np.lib.format.open_memmap(path, mode=mode)
-    except ValueError:  # an array without elements, for one, cannot be mapped
-        if path.stat().st_size > CHUNK:
-            raise
+    except ValueError:  # an array without elements cannot be mapped
         with path.open("rb") as file:
-            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-            return array
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            if 0 not in shape or file.read(1):
+                raise
+        return np.zeros(shape, dtype)
 
 
 def digest(*parts: bytes | str | NDArray[Any]) -> str:
@@ -334,9 +349,18 @@ class ArtifactKind:
                 f"{readable}. Upgrade shoestring. {self.remedy}",
                 file=path,
             )
-        with Artifact(self, folder, document).decoding():
+        artifact = Artifact(self, folder, document)
+        with artifact.decoding():
             _listed(document, self.format)
+        if document.get(CHECKSUM, found := _checksum(document)) != found:
+            raise artifact.damaged(CONFIG, "its content has changed since it was saved")
         return document
+
+    def write_config(self, folder: Path, config: dict[str, Any]) -> None:
+        """Put a config in force, with its checksum."""
+        document = {"format": self.format, "format_version": self.versions[-1], **config}
+        document = json.loads(_json(document))
+        write_json(folder / CONFIG, document | {CHECKSUM: _checksum(document)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,29 +405,51 @@ class Artifact:
         *,
         mode: Literal["r", "c"] = "r",
     ) -> NDArray[Any]:
-        """Map an array into memory, as :func:`map_array`."""
-        return map_array(self.path(name), dtype, shape, self.kind.remedy, mode=mode)
+        """Map an array into memory, as :func:`map_array`; one of some megabytes is compared."""
+        array = map_array(self.path(name), dtype, shape, self.kind.remedy, mode=mode)
+        if array.nbytes <= CHECKED:
+            self.verified(name)
+        return array
 
     def verified(self, name: str) -> Path:
-        """Where a file is, read once and compared with its checksum."""
-        path = self.path(name)
-        try:
-            found = _crc32(path)
-        except FileNotFoundError as error:
-            raise IntegrityError(f"{path} is missing. {self.kind.remedy}") from error
-        except OSError as error:
-            raise unreadable(path, error) from error
-        if found != self.config["files"][name].get("crc32"):
-            raise self.damaged(path.name, "its bytes have changed since it was saved")
+        """Where a file or folder is, read once and compared with its checksums."""
+        path, entry = self.path(name), self.config["files"][name]
+        with self.decoding():
+            parts = {path / part: found for part, found in entry.get("parts", {}).items()}
+            if any(".." in file.parts or path not in file.parents for file in parts):
+                raise ValueError(f"it lists files outside of {path.name}")
+        for file, noted in (parts or {path: entry.get(CHECKSUM)}).items():
+            try:
+                found = crc32_of(file)
+            except FileNotFoundError as error:
+                raise IntegrityError(f"{file} is missing. {self.kind.remedy}") from error
+            except OSError as error:
+                raise unreadable(file, error) from error
+            if found != noted:
+                raise IntegrityError(
+                    f"{file} is damaged: its bytes have changed since it was saved. "
+                    f"{self.kind.remedy}"
+                )
         return path
 
     def data(self, name: str) -> bytes:
         """The bytes of a file, compared with its checksum."""
         return self.verified(name).read_bytes()
 
-    def loaded_array(self, name: str) -> NDArray[Any]:
-        """An array read into memory, compared with its checksum."""
-        return np.array(map_array(self.verified(name), None, None, self.kind.remedy))
+    def loaded_array(
+        self, name: str, dtype: str | None = None, shape: tuple[int, ...] | None = None
+    ) -> NDArray[Any]:
+        """An array read into memory, compared with its checksum, and :func:`map_array`'s checks."""
+        return np.array(map_array(self.verified(name), dtype, shape, self.kind.remedy))
+
+    def strings(self, name: str) -> list[str]:
+        """A JSON file that lists strings, compared with its checksum."""
+        data = self.data(name)
+        with self.decoding():
+            found: list[str] = json.loads(data.decode("utf-8", "surrogatepass"))
+            if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+                raise self.damaged(self.path(name).name, "it is no list of strings")
+        return found
 
 
 class ArtifactWriter:
@@ -417,7 +463,9 @@ class ArtifactWriter:
         self.config: dict[str, Any] = {}  # the next one: the caller fills it in
         self.files: dict[str, dict[str, Any]] = {}  # its entries
         number = before.get("save_number")
-        self._number = 1 + number if isinstance(number, int) else 1
+        self._number = 1
+        if isinstance(number, int) and 0 <= number < 1 << 53:
+            self._number += number
         self._noted = left | _listed(before, kind.format)
         self._note()
 
@@ -441,7 +489,7 @@ class ArtifactWriter:
         path = self._begin(name)
         with written_aside(path) as file:
             yield file
-        self.files[name] = {"file": path.name, "crc32": _crc32(path)}
+        self.files[name] = {"file": path.name, CHECKSUM: crc32_of(path)}
 
     def data(self, name: str, data: bytes) -> None:
         """Write a file of bytes."""
@@ -459,7 +507,9 @@ class ArtifactWriter:
         """Let a library write a folder, as :func:`written_by`."""
         path = self._begin(name)
         written_by(write, path)
-        self.files[name] = {"file": path.name}
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        parts = {file.relative_to(path).as_posix(): crc32_of(file) for file in files}
+        self.files[name] = {"file": path.name, "parts": parts}
         return path
 
     def keep(self, name: str) -> None:
@@ -468,16 +518,45 @@ class ArtifactWriter:
 
     def put_in_force(self) -> None:
         """Write the config: from here on a reader sees this save."""
-        head = {"format": self.kind.format, "format_version": self.kind.versions[-1]}
         files = {"save_number": self._number, "files": self.files}
-        write_json(self.folder / CONFIG, head | self.config | head | files)
+        self.kind.write_config(self.folder, self.config | files)
 
 
-def _crc32(path: Path) -> int:
+def verify(folder: str | Path) -> None:
+    """Compare every file of a saved folder, and of those in it, with its checksum; reads all.
+
+    ParameterError or FormatError if nothing is saved there; IntegrityError names a file that is
+    missing or has changed.
+    """
+    found: dict[str, Any] = {}
+    with suppress(OSError, *_MALFORMED):
+        found = dict(json.loads((Path(folder) / CONFIG).read_bytes()))
+    kind = ArtifactKind(
+        str(found.get("format")),
+        "what shoestring saves",
+        "verify",
+        "Copy the folder again from where it is whole, or make it again.",
+        (found.get("format_version"),),  # type: ignore[arg-type]
+    )
+    artifact = kind.read(Path(folder))
+    for name in artifact.config.get("files", {}):
+        artifact.verified(name)
+
+
+def _checksum(document: dict[str, Any]) -> int:
+    """Of a config as JSON reads it, without its own checksum."""
+    rest = {name: value for name, value in document.items() if name != CHECKSUM}
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
+
+
+def crc32_of(path: Path, n_bytes: int = 1 << 62) -> int:
+    """The checksum of a file, or of its first bytes."""
+    if path.exists() and not path.is_file():  # a pipe or device would be read for ever
+        raise OSError(errno.EINVAL, "it is no regular file")
     found = 0
     with path.open("rb") as file:
-        while data := file.read(CHUNK):
-            found = zlib.crc32(data, found)
+        while data := file.read(min(CHUNK, n_bytes)):
+            found, n_bytes = zlib.crc32(data, found), n_bytes - len(data)
     return found
 
 

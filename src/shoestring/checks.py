@@ -76,6 +76,8 @@ def checked_text(name: str, value: object, owner: str) -> str:
 
 def checked_texts(name: str, values: object, owner: str) -> list[str]:
     """Texts, each a str that UTF-8 can say, maybe empty; the sentence names the item."""
+    if getattr(values, "ndim", 1) > 1:  # of a frame the items are the names of its columns
+        raise ParameterError.of(name, owner, "a list of texts", values, "Pass one column.")
     texts = _items(name, values, owner, "a list of texts")
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):

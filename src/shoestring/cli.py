@@ -9,22 +9,24 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from pathlib import Path
 
 import typer
 
 from shoestring.classify.command import app as classify_app
-from shoestring.errors import ShoestringError, ShoestringWarning
+from shoestring.console import EXIT_CODES, HELP_OPTIONS, Room, echo, resume_hint, told
+from shoestring.errors import ShoestringError, ShoestringWarning, StorageError
 from shoestring.search.command import app as search_app
 from shoestring.tune.command import app as tune_app
 from shoestring.words.command import app as words_app
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
 
-app = typer.Typer(
-    help="Text search, matching and classification for people whose compute is short.",
+app = Room(
+    epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings=HELP_OPTIONS,
 )
 app.add_typer(search_app, name="search")
 app.add_typer(classify_app, name="classify")
@@ -36,7 +38,7 @@ def _show_version(value: bool) -> None:
     if value:
         from shoestring import __version__
 
-        typer.echo(f"shoestring {__version__}")
+        echo(f"shoestring {__version__}")
         raise typer.Exit
 
 
@@ -52,7 +54,7 @@ def root(
         os.environ["SHOESTRING_DEBUG"] = "1"
 
 
-@app.command()
+@app.command(example="demo --packages numpy")
 def demo(
     packages: str = typer.Option("", help="Installed packages to add, separated by commas."),
     json: bool = typer.Option(False, "--json", help="Print JSON instead of text."),
@@ -66,22 +68,49 @@ def demo(
 def main() -> None:
     """Run the command line; a bad input ends with one sentence and exit code 2."""
     warnings.showwarning = _show_warning  # type: ignore[assignment]
+    _open_streams()
+    code: object = 2
     try:
         app()
-    except ShoestringError as error:
+    except (ShoestringError, OSError) as error:  # OSError: help cannot be printed
         if os.environ.get("SHOESTRING_DEBUG"):
             raise
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except SystemExit as leaving:  # what typer makes of Ctrl-C
-        if leaving.code == INTERRUPTED:
-            typer.echo("interrupted; what was finished is kept: run again with --resume", err=True)
-        raise
+        echo(f"error: {told(error)}", err=True)
+    except SystemExit as leaving:
+        code = leaving.code
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            echo(f"interrupted{resume_hint()}", err=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # it was told; Python would try once more as it ends, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)  # type: ignore[arg-type]
+
+
+class _ClosedInput:
+    @property
+    def buffer(self) -> None:
+        raise StorageError("Standard input is closed. Name a file, or pipe the texts in.")
+
+
+def _open_streams() -> None:
+    """Make printing never fail for want of a character, and closed streams harmless.
+
+    Their numbers are taken: a file of ours that got one would receive what others print.
+    """
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
+        sys.stdin = _ClosedInput()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
     if issubclass(category, ShoestringWarning):
-        typer.echo(f"note: {message}", err=True)
+        echo(f"note: {told(message)}", err=True)
 
 
 if __name__ == "__main__":

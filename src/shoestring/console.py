@@ -1,26 +1,36 @@
-"""One way to speak: a table or one JSON document, and the options that all commands share."""
+"""One way to speak: a table or one JSON document, and the options that all commands share.
+
+What users gave is shown as it is: brackets are no markup, control characters are made visible.
+Errors and notes of the library name Python's parameters; :func:`told` names the flags of the
+command that runs.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json as json_module
-from collections.abc import Iterable, Mapping, Sequence
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
+
+from shoestring.errors import StorageError, short
 
 Source = Annotated[
     str,
     typer.Argument(
-        help="A jsonl, csv, tsv, parquet or txt file, also .gz; - for standard input.",
+        help="A jsonl, json, csv, tsv, parquet or txt file, also .gz; - for standard input.",
         show_default=False,
     ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write.", show_default=False)]
-Text = Annotated[str, typer.Option(help="Column of the text.")]
-Id = Annotated[str | None, typer.Option(help="Column of the id.")]
-Label = Annotated[str, typer.Option(help="Column of the label.")]
-OnEmpty = Annotated[str, typer.Option(help="If a text is empty: error or skip.")]
 OnDuplicate = Annotated[str, typer.Option(help="If an id exists: error, replace or skip.")]
 Encoder = Annotated[
     str,
@@ -36,10 +46,119 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted 
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
+READING: dict[str, Any] = {
+    "text": Annotated[
+        list[str] | None,
+        typer.Option(help="Column of the text, text by default; repeat it to join several."),
+    ],
+    "id": Annotated[str | None, typer.Option(help="Column of the id.")],
+    "label": Annotated[str | None, typer.Option(help="Column of the label.")],
+    "on_empty": Annotated[str | None, typer.Option(help="If a text is empty: error or skip.")],
+    "on_bad": Annotated[str | None, typer.Option(help="If a row cannot be read: error or skip.")],
+    "format": Annotated[
+        str | None, typer.Option(help="csv, tsv, jsonl, json or txt, if the name does not say it.")
+    ],
+    "delimiter": Annotated[
+        str | None, typer.Option(help="Of csv, if the header does not say it; tab for a tab.")
+    ],
+    "encoding": Annotated[
+        str | None, typer.Option(help="If not UTF-8: gb18030, big5, utf-16, latin-1, ...")
+    ],
+}
 
-def room_app(help: str) -> typer.Typer:
+
+def reads(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of reading; those that are used come in its ``reading``."""
+    options = {name: option for name, option in READING.items() if name not in left_out}
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def run(**arguments: Any) -> None:
+            given = {name: arguments.pop(name) for name in options}
+            reading = {name: value for name, value in given.items() if value not in (None, [])}
+            if reading.get("delimiter") in ("tab", "\\t"):
+                reading["delimiter"] = "\t"
+            command(**arguments, reading=reading)
+
+        parameters = []
+        for name, own in inspect.signature(command, eval_str=True).parameters.items():
+            added = options.items() if name == "reading" else ()
+            parameters += [
+                inspect.Parameter(option, own.KEYWORD_ONLY, default=None, annotation=kind)
+                for option, kind in added
+            ] or [own.replace(kind=own.KEYWORD_ONLY)]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {own.name: own.annotation for own in parameters}
+        return run
+
+    return with_options
+
+
+CLOSED_PIPE = 141  # what a shell shows for a tool that SIGPIPE ended
+EXIT_CODES = "Exit codes: 0 done, 2 bad input or damaged data, 130 interrupted."
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+
+class Command(TyperCommand):
+    """A command that is known while it runs, so that messages can name its flags."""
+
+    running: Any = None  # the context of the last one
+
+    def invoke(self, ctx: Any) -> Any:
+        Command.running = ctx
+        return super().invoke(ctx)
+
+
+class Room(typer.Typer):
+    """The commands of a room: the help of each ends with an example and the exit codes."""
+
+    def command(
+        self, name: str | None = None, *, example: str = "", **settings: Any
+    ) -> Callable[[Any], Any]:
+        """Decorate a command; ``example`` is a line after ``shoestring``."""
+        parts = [f"Example: shoestring {example}"] * bool(example)
+        epilog = "\n\n".join([*parts, EXIT_CODES])
+        return super().command(name, cls=Command, epilog=epilog, **settings)
+
+
+def room_app(help: str) -> Room:
     """The commands of a room."""
-    return typer.Typer(help=help, no_args_is_help=True, pretty_exceptions_enable=False)
+    return Room(
+        help=help,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings=HELP_OPTIONS,
+    )
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    r"""A text on one line, what would steer the terminal or turn the writing made visible.
+
+    Examples
+    --------
+    >>> print(visible("a\tb\x1b[31m\u202e"))
+    a\tb\x1b[31m\u202e
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def echo(*cells: object, err: bool = False) -> None:
+    """Print a line of one cell, or of several with tabs between them."""
+    _print("\t".join(visible(str(cell)) for cell in cells) + "\n", err)
+
+
+def _print(text: str, err: bool = False) -> None:
+    try:
+        typer.echo(text, nl=False, err=err, color=True)  # rich knows where colours go
+    except BrokenPipeError:  # head has read enough
+        raise typer.Exit(CLOSED_PIPE) from None
+    except OSError as error:
+        if not err:  # where errors cannot be printed there is nobody to tell
+            reason = error.strerror or error
+            raise StorageError(f"Standard output cannot be written: {reason}.") from error
 
 
 def emit(value: Mapping[str, Any], as_json: bool) -> None:
@@ -50,10 +169,10 @@ def emit(value: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         emit_json(value)
         return
-    lines = [(name, content) for name, content in _flat(value) if content is not None]
+    lines = [(visible(name), content) for name, content in _flat(value) if content is not None]
     width = max((len(name) for name, _ in lines), default=0)
     for name, content in lines:
-        typer.echo(f"{name:{width}}  {shown(content)}")
+        echo(f"{name:{width}}  {shown(content)}")
 
 
 def emit_rows(rows: Iterable[Mapping[str, Any]], as_json: bool, *, numbered: bool = False) -> None:
@@ -64,21 +183,110 @@ def emit_rows(rows: Iterable[Mapping[str, Any]], as_json: bool, *, numbered: boo
         return
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text as Cell
+    from rich.text import Text as Cell  # whose brackets are no markup
 
     columns: Sequence[str] = list(rows[0]) if rows else ()
     table = Table(box=None, header_style="bold", show_edge=False)
     for column in ("", *columns) if numbered else columns:
-        table.add_column(column.replace("_", " "))
+        table.add_column(Cell(visible(column.replace("_", " "))))
     for rank, row in enumerate(rows, start=1):
-        cells = [Cell(shown(row[column])) for column in columns]  # Cell: brackets are no markup
+        cells = [Cell(visible(shown(row[column]))) for column in columns]
         table.add_row(*([Cell(str(rank))] if numbered else []), *cells)
-    Console().print(table)
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000  # no folds in a file
+    console = Console(width=wide)
+    with console.capture() as printed:
+        console.print(table)
+    _print(printed.get())
 
 
 def emit_json(value: Any) -> None:
-    """Print one JSON document."""
-    typer.echo(json_module.dumps(value, ensure_ascii=False, indent=2, default=_number))
+    """Print one JSON document: a number that JSON cannot say is null."""
+    plain = _plain(value)
+    text = json_module.dumps(plain, ensure_ascii=False, indent=2)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json_module.dumps(plain, indent=2)
+    _print(text + "\n")
+
+
+# In a message of the library: its parameter; name=value; a name with underscores; and what stays as
+# it is, a quoted value (whose quote does not follow a letter) or a call in Python.
+_NAMED = re.compile(
+    r"The '(?P<parameter>\w+)' parameter(?: of .{1,60}?)? must(?P<none> be None,? (?:or )?)?"
+    r"|(?<![\w/.-])(?P<name>[a-z]\w*)=(?P<value>\.\.\.|\[\.\.\.\]|'[^']*'|\w+)(?![\w/]|\.\w)"
+    r"|(?<![\w/.-])(?P<bare>[a-z]+(?:_[a-z]+)+)(?![\w/(]|\.\w)"
+    r"|(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\"|\w\([^()]*\)"
+)
+_PYTHON_NAMES = {"random_state": "seed", "topn": "k"}  # of flags that have others
+
+
+def told(message: object) -> str:
+    """An error or a note as one line, in the words of the command that runs.
+
+    A parameter is called by its flag, also where the text advises ``name=value``; flags of other
+    commands of the room are known too.
+    """
+    context = Command.running
+    own = _flags(getattr(context, "command", None))
+    siblings = getattr(getattr(getattr(context, "parent", None), "command", None), "commands", {})
+    known = {name: flag for other in siblings.values() for name, flag in _flags(other).items()}
+    known |= own
+
+    def in_flags(found: re.Match[str]) -> str:
+        parameter, value = found["parameter"], found["value"] or "True"
+        if parameter:
+            name = _parameter(parameter, getattr(message, "got", ""), own)
+            return f"{own[name]} must{' be ' if found['none'] else ''}" if name else found[0]
+        value = value.strip("'").replace("None", "none")
+        name = _known_as(found["name"] or found["bare"] or "", known)
+        if not name or value == "False":
+            return found[0]
+        if "..." in value:
+            value = name.upper()
+        return known[name] if value == "True" else f"{known[name]} {value}"
+
+    text = _NAMED.sub(in_flags, str(message)) if own else str(message)
+    text = visible(text.replace(", or None. Got ", ". Got "))
+    return text if len(text) < 2_000 else f"{text[:1_000]} ... {text[-500:]}"
+
+
+def _flags(command: Any) -> dict[str, str]:
+    """What each parameter of a command is called: --flag, or ARGUMENT."""
+    return {
+        p.name: p.name.upper() if p.param_type_name == "argument" else max(p.opts, key=len)
+        for p in getattr(command, "params", ())
+    }
+
+
+def _known_as(name: str, flags: Mapping[str, str]) -> str:
+    """The parameter of a command for a Python name, such as epochs for n_epochs; "" for none."""
+    short_name = name.removeprefix("n_").removesuffix("_size")
+    names = (name, short_name, _PYTHON_NAMES.get(name, ""))
+    return next((name for name in names if name in flags), "")
+
+
+def _parameter(name: str, got: str, flags: Mapping[str, str]) -> str:
+    """The parameter of the running command that an error is about: by its name, or its value."""
+    given = {n: v for n, v in Command.running.params.items() if n in flags}
+
+    def is_it(value: object) -> bool:
+        return short(str(value) if isinstance(value, Path) else value) == got
+
+    name = _known_as(name, given)
+    texts = [n for n, value in given.items() if isinstance(value, str | Path) and is_it(value)]
+    return name if not texts or (name and is_it(given[name])) else texts[0]
+
+
+def resume_hint() -> str:
+    """What to do about an interruption: nothing but where the command can go on with its work."""
+    given = getattr(Command.running, "params", {})
+    if out := given.get("out") if "resume" in given else None:
+        out = Path(out).absolute()
+        begun = out / "records.sqlite", out.with_name(out.name + ".run") / "run.json"
+        if any(path.exists() for path in begun):
+            return "; what was finished is kept: run again with --resume"
+    return ""
 
 
 def shown(value: Any) -> str:
@@ -92,9 +300,15 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def _number(value: Any) -> Any:
-    """A NumPy number as Python's."""
-    return value.item()
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: NumPy's numbers as Python's, None for NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {name: _plain(content) for name, content in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(content) for content in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

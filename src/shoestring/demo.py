@@ -8,7 +8,6 @@ can be had in seconds, while every call is counted as a call.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 from tqdm import tqdm
 
+from shoestring.console import echo, emit_json, emit_rows
 from shoestring.match.scorer import load_scorer
 from shoestring.match.token_table import TokenTable
 from shoestring.match.weighting import DEFAULT
@@ -62,7 +60,7 @@ def run(packages: Sequence[str] = (), *, as_json: bool = False) -> None:
         "seconds": round(time.perf_counter() - began, 1),
     }
     if as_json:
-        print(json.dumps(report, indent=2))
+        emit_json(report)
     else:
         show(found, report)
 
@@ -123,27 +121,21 @@ def measure(
 
 def show(found: dict[str, Hits], report: dict[str, Any]) -> None:
     """Print the five answers and the table."""
-    console = Console()
     for question, hits in found.items():
-        console.print(f"\n[bold]{question}[/bold]   ({hits.calls} calls)")
+        echo(f"{question}   ({hits.calls} calls)")
         for hit in hits:
-            console.print(f"  {hit.score:.3f}  {hit.id}: ", end="", markup=False, highlight=False)
             line = " ".join(hit.text.split())[:70]
-            console.print(line, markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
-    table = Table(
-        "way", "calls", f"recall of the scorer's own top {K}", "MRR", "ms", box=None, title=""
-    )
-    for row in report["rows"]:
-        style = "bold" if row["way"] == "shoestring" else ""
-        figures = (row["calls"], f"{row['recall']:.3f}", f"{row['mrr']:.3f}", row["milliseconds"])
-        table.add_row(row["way"], *map(str, figures), style=style)
-    console.print(
-        f"\n{report['held_out_questions']} held-out questions, {report['texts']:,} texts; "
+            echo(f"  {hit.score:.3f}  {hit.id}: {line}")
+    echo(
+        f"{report['held_out_questions']} held-out questions, {report['texts']:,} texts; "
         f"{report['anchor_calls']:,} calls went into the index"
     )
-    console.print(table)
-    console.print(
+    recall = f"recall of the scorer's own top {K}"
+    names = {"recall": recall, "mrr": "MRR", "milliseconds": "ms"}
+    emit_rows(({names.get(n, n): v for n, v in row.items()} for row in report["rows"]), False)
+    echo(
         "ms: a query's own time, and its calls at the "
         f"{report['scorer_pairs_per_second']:.0f} pairs a second that the scorer makes here when "
-        f"nothing is kept of the texts\n{report['seconds']:.0f} s in all"
+        "nothing is kept of the texts"
     )
+    echo(f"{report['seconds']:.0f} s in all")

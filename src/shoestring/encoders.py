@@ -65,7 +65,7 @@ def resolve(name: str, texts: Sequence[str]) -> str:
     if reason:
         warnings.warn(
             f"{reason} Lexical vectors (lsa) are used. Name an encoder that fits, if you have one: "
-            "encoder=... (--encoder), a local model folder or one of word vectors.",
+            "encoder=..., a local model folder or one of word vectors.",
             ShoestringWarning,
             stacklevel=3,
         )
@@ -157,6 +157,6 @@ def _fit_words(texts: list[str], owner: str, n_components: int, seed: int) -> Co
 
 def _nothing_to_fit(name: str, texts: Sequence[Any], owner: str, want: str) -> ParameterError:
     want = f"{want}, as encoder {name!r} is fitted to them"
-    hint = "Name another encoder, encoder=... (--encoder): a local model folder, or one of word "
+    hint = "Name another encoder, encoder=...: a local model folder, or one of word "
     begin = [text[:40] for text in texts[:3]]
     return ParameterError.of("texts", owner, want, begin, hint + "vectors trained on more text.")

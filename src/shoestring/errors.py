@@ -24,7 +24,9 @@ command line prints it and exits with 2; ``--debug`` shows the traceback.
 from __future__ import annotations
 
 import reprlib
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
@@ -37,6 +39,12 @@ class ShoestringError(Exception):
 class ParameterError(ShoestringError, ValueError):
     """A parameter has a value it cannot have.
 
+    Attributes
+    ----------
+    name, owner, want, got, hint : str
+        The parts of the sentence, from which the command line makes its own, with its flags; empty
+        where the error was not made by :meth:`of`.
+
     Examples
     --------
     >>> raise ParameterError.of("k", "SearchIndex.query", "an int of at least 1", 0)
@@ -46,11 +54,16 @@ class ParameterError(ShoestringError, ValueError):
     least 1. Got 0 instead.
     """
 
+    name = owner = want = got = hint = ""
+
     @classmethod
     def of(cls, name: str, owner: str, want: str, got: object, hint: str = "") -> ParameterError:
         """Build the one sentence that every parameter error uses."""
-        sentence = f"The {name!r} parameter of {owner} must be {want}. Got {short(got)} instead."
-        return cls(f"{sentence} {hint}".rstrip())
+        sentence = f"must be {want}. Got {short(got)} instead. {hint}".rstrip()
+        error = cls(f"The {name!r} parameter of {owner} {sentence}")
+        error.name, error.owner, error.want, error.hint = name, owner, want, hint
+        error.got = short(got)  # not the value: it may be large, or not to be pickled
+        return error
 
 
 def short(value: object) -> str:
@@ -63,7 +76,10 @@ def short(value: object) -> str:
     """
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
-    return _SHORT.repr(value)
+    try:
+        return _SHORT.repr(value)
+    except Exception:  # an int of 5,000 digits, a repr that raises
+        return f"a value of type {type(value).__name__}"
 
 
 class ShapeError(ShoestringError, ValueError):
@@ -118,10 +134,15 @@ class MissingExtraError(ShoestringError, ImportError):
     """
 
     def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+        self.package, self.extra, self.purpose = package, extra, purpose
         super().__init__(
             f"{purpose} needs the package {package!r}. "
             f"Install it: pip install 'shoestring[{extra}]'"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        again = partial(MissingExtraError, extra=self.extra, purpose=self.purpose)
+        return again, (self.package,)
 
 
 class BudgetError(ShoestringError, ValueError):

@@ -24,7 +24,7 @@ from tests.classify.topics import (
 )
 
 from shoestring.classify import TextClassifier, job
-from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
+from shoestring.errors import BudgetError, ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.models import LsaEncoder
 
@@ -189,12 +189,21 @@ def test_time_that_an_interrupted_fit_has_used_counts(source, tmp_path, monkeypa
     assert 298 < clock.used_s < 300
 
 
-def test_texts_that_cannot_be_told_apart_leave_no_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(job.SaveEvery, "is_due", True)
-    path = written(tmp_path / "t.csv", ["cat fur", "bank coin"] * 20, ["a", "b"] * 20)
-    with pytest.raises(ParameterError, match="needs a class with samples that differ"):
-        fit(path, tmp_path / "m")
-    assert names(tmp_path) == ["t.csv"]
+CANNED = {
+    "English": ["where is my order", "reset my password", "talk to a human", "cancel my plan"],
+    "Chinese": ["手机很好", "电池很差"],
+    "one shared word": ["good phone", "bad phone"],
+}
+
+
+@pytest.mark.parametrize("texts", CANNED.values(), ids=CANNED)
+@pytest.mark.parametrize("times", [1, 6, 50])
+def test_classes_of_one_repeated_text_are_told_apart(tmp_path, texts, times):
+    path = written(tmp_path / "t.csv", texts * times, [f"as {text}" for text in texts] * times)
+    fit(path, tmp_path / "m")
+    found = TextClassifier.load(tmp_path / "m")
+    assert found.predict(texts).tolist() == [f"as {text}" for text in texts]
+    assert found.predict_proba(texts).max(axis=1).min() > 0.8
 
 
 DRIVER = """

@@ -270,7 +270,7 @@ def test_one_str_no_texts_or_too_few_labels_are_refused(verb):
     made = classifier(HashedWords(), keep_texts=True).fit(TEXTS, LABELS)
     before = made.predict_proba(NEW)
     do = getattr(made, verb)
-    with pytest.raises(ParameterError, match=r"of texts, at least one\. Got 'cat'"):
+    with pytest.raises(ParameterError, match=r"a list of texts\. Got 'cat'"):
         do("cat", ["a", "b", "c"])
     with pytest.raises(ParameterError, match=r"of texts, at least one\. Got \[\]"):
         do([], [])
@@ -288,7 +288,7 @@ def test_one_str_cannot_be_predicted_and_nothing_can_before_fitting():
     with pytest.raises(NotFittedError):
         made.forget(["cat"], ["animal"])
     made.fit(TEXTS, LABELS)
-    with pytest.raises(ParameterError, match=r"a sequence of str\. Got 'cat'"):
+    with pytest.raises(ParameterError, match=r"a list of texts\. Got 'cat'"):
         made.predict("cat")
 
 

@@ -161,6 +161,7 @@ def altered(folder, to, change):
         (to / file.name).write_bytes(file.read_bytes())
     document = json.loads((to / "config.json").read_text("utf-8"))
     change(document)
+    del document["crc32"]  # as a stranger might
     (to / "config.json").write_text(json.dumps(document), "utf-8")
     return to
 

@@ -91,7 +91,7 @@ def test_texts_without_terms_are_refused(texts):
 
 def test_one_string_is_no_sequence_of_texts(encoder):
     for method in (encoder.fit, encoder.encode):
-        with pytest.raises(ParameterError, match="sequence of str"):
+        with pytest.raises(ParameterError, match="a list of texts"):
             method("abc")
 
 

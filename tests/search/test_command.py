@@ -55,8 +55,8 @@ def test_texts_without_a_word_exit_with_one_sentence_and_no_folder(run, tmp_path
 def test_compact_frees_the_room_of_deleted_texts_and_check_finds_damage(
     run, tmp_path: Path
 ) -> None:  # type: ignore[no-untyped-def]
-    docs, index = tmp_path / "docs.txt", tmp_path / "index"
-    docs.write_text("red hat\nblue hat\nold shoe\n", encoding="utf-8")
+    docs, index = tmp_path / "docs.csv", tmp_path / "index"
+    docs.write_text("id,text\n1,red hat\n2,blue hat\n3,old shoe\n", encoding="utf-8")
     assert run("search", "build", docs, "--out", index, "--encoder", "lsa")[0] == 0
     code, out, _ = run("search", "delete", index, "1", "2")
     assert (code, out.split()) == (0, ["deleted", "2"])

@@ -18,6 +18,7 @@ from shoestring.errors import ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.search.models import default_models
 from shoestring.search.score_cache import ScoreCache
+from shoestring.text.records import content_id
 from shoestring.types import Hits
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
@@ -73,6 +74,10 @@ class Counting:
 
 def build(path: Path, records, scorer=None, **options) -> SearchIndex:  # type: ignore[no-untyped-def]
     options = {"encoder": "lsa", "progress": False} | options
+    if isinstance(records, list):
+        records = [
+            {"id": str(n), "text": r} if isinstance(r, str) else r for n, r in enumerate(records, 1)
+        ]
     return SearchIndex.build(path, records, scorer=scorer, **options)
 
 
@@ -114,7 +119,7 @@ def test_an_index_is_built_from_every_source(tmp_path: Path, ending: str) -> Non
     assert len(index) == 30
     hits = index.query(texts[7], k=1, calls=30)
     assert (hits[0].text, hits[0].exact) == (texts[7], True)
-    assert hits[0].id == ("s7" if columns else "8")
+    assert hits[0].id == ("s7" if columns else "8" if ending == "list" else content_id(texts[7]))
 
 
 @pytest.mark.parametrize("anchor_calls", [0, 300])

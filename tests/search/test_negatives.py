@@ -17,7 +17,9 @@ QUERIES = [Record(f"q{n}", f"{thing} costs") for n, thing in enumerate(THINGS, s
 
 @pytest.fixture
 def index(tmp_path, no_fsync):
-    return SearchIndex.build(tmp_path / "index", TEXTS, scorer=None, encoder="lsa", progress=False)
+    records = [Record(str(n), text) for n, text in enumerate(TEXTS, start=1)]
+    path = tmp_path / "index"
+    return SearchIndex.build(path, records, scorer=None, encoder="lsa", progress=False)
 
 
 def test_right_texts_come_with_wrong_ones_that_look_like_them(index):

@@ -41,6 +41,10 @@ class Counting:
 
 
 def build(path: Path, records: Any = TEXTS, scorer: Any = None, **options: Any) -> SearchIndex:
+    if isinstance(records, list):
+        records = [
+            {"id": str(n), "text": r} if isinstance(r, str) else r for n, r in enumerate(records, 1)
+        ]
     return SearchIndex.build(
         path, records, scorer=scorer, **{"encoder": "words", "progress": False} | options
     )

@@ -1,12 +1,15 @@
 """Files of labelled texts and pairs: what is read, what is refused."""
 
 import csv
+import io
 import json
+import sys
 
 import pytest
 
-from shoestring.errors import FormatError, ParameterError
-from shoestring.text.labelled import Labelled, read_labelled, read_texts
+from shoestring.errors import FormatError
+from shoestring.text.labelled import Labelled, read_labelled
+from shoestring.text.records import read_texts
 
 
 def written(path, names, *rows):
@@ -60,10 +63,10 @@ def test_texts_without_labels_are_read_to_be_answered(tmp_path):
 @pytest.mark.parametrize("empty", ["", "  "])
 def test_a_record_without_its_label_is_named(tmp_path, empty):
     path = written(tmp_path / "t.csv", ("text", "label"), ("a", "x"), ("b", empty))
-    with pytest.raises(FormatError, match=r"t\.csv: record 2 has no value in the column 'label'"):
+    with pytest.raises(FormatError, match=r"t\.csv:3: no value in the column 'label'"):
         read_labelled(path, text="text", label="label")
     path = written(tmp_path / "t.jsonl", ("a", "b", "label"), ("a", "x", "1"), ("b", "y", None))
-    with pytest.raises(FormatError, match=r"t\.jsonl: record 2 has no value"):
+    with pytest.raises(FormatError, match=r"t\.jsonl:2: no value"):
         read_labelled(path, text="a", second="b", label="label")
 
 
@@ -75,9 +78,12 @@ def test_columns_that_are_not_there_are_named(tmp_path):
         read_labelled(path, text="a", second="c", label="b")
 
 
-def test_pairs_from_standard_input_are_refused():
-    with pytest.raises(ParameterError, match=r"from a file, not from standard input. Name a file"):
-        read_labelled("-", text="a", second="b", label="label")
+def test_pairs_are_read_from_standard_input(monkeypatch):
+    content = "a;b;label\n打开;文件;1\nx;y;0\n".encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert read_labelled("-", text="a", second="b") == Labelled(
+        ["打开", "x"], ["1", "0"], ["文件", "y"]
+    )
 
 
 def test_texts_of_two_files_come_one_after_the_other():

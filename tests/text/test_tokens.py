@@ -91,10 +91,10 @@ def test_integer_ids_pass_through_as_one_token_each(ids):
 def test_the_ascii_path_equals_the_general_one(text):
     plain = tokenize(text.lower())
     camel_parts = tokenize(text)[len(plain) :]
-    assert tokenize(f"{text} é") == [*plain, "é", *camel_parts]
+    assert tokenize(f"{text} ø") == [*plain, "ø", *camel_parts]
 
 
-@pytest.mark.parametrize("character", ["a", "é", "A"])
+@pytest.mark.parametrize("character", ["a", "ø", "A"])
 def test_a_run_without_end_is_cut_and_nothing_is_lost(character):
     tokens = tokenize(character * 1000)
     assert "".join(tokens) == character.lower() * 1000

@@ -426,7 +426,7 @@ def test_a_backbone_in_the_folder_that_is_replaced_is_refused(run, source, tmp_p
     assert run("classify", source, "--out", out, "--method", "full", *QUICK)[0] == 0
     inside = out / "backbone-1"
     more = ("--backbone", inside, *QUICK)
-    fails(run("classify", source, "--out", out, *more), "'backbone'", "which is replaced")
+    fails(run("classify", source, "--out", out, *more), "--backbone must be ", "which is replaced")
     assert inside.exists()
     opened = Ladder.from_pretrained(out)
     with pytest.raises(ParameterError, match="which is replaced"):
@@ -553,31 +553,31 @@ def test_score_refuses_a_bad_file_with_one_sentence(run, tmp_path, content, opti
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--method", "adapter"), ("'method'", "'ladder'", "'adapter'")),
-        (("--cache", "nonsense"), ("'cache'", "8GB, 500MB or 0", "'nonsense'")),
-        (("--cache", "-1GB"), ("'cache'",)),
-        (("--layers", "nonsense"), ("'layers'", "such as 1,3,5", "'nonsense'")),
-        (("--layers", "0,1,,2"), ("'layers'", "such as 1,3,5")),
-        (("--layers", "0,7"), ("'layers'", "from 0 to 2")),
-        (("--layers", "0,1"), ("'layers'", "the last one, 2")),
-        (("--reduction", 1), ("'reduction'", "at least 2")),
+        (("--method", "adapter"), ("--method must be ", "'ladder'", "'adapter'")),
+        (("--cache", "nonsense"), ("--cache must be ", "8GB, 500MB or 0", "'nonsense'")),
+        (("--cache", "-1GB"), ("--cache must be ",)),
+        (("--layers", "nonsense"), ("--layers must be ", "such as 1,3,5", "'nonsense'")),
+        (("--layers", "0,1,,2"), ("--layers must be ", "such as 1,3,5")),
+        (("--layers", "0,7"), ("--layers must be ", "from 0 to 2")),
+        (("--layers", "0,1"), ("--layers must be ", "the last one, 2")),
+        (("--reduction", 1), ("--reduction must be ", "at least 2")),
         (("--reduction", 3), ("3",)),  # 2 heads, width 32: cannot be divided
-        (("--max-length", 2), ("'max_length'", "at least 4")),
-        (("--minutes", 0), ("'minutes'", "a number above 0, or None. Got 0")),
-        (("--minutes", "nan"), ("'minutes'", "a number above 0, or None. Got nan")),
-        (("--epochs", 0), ("'epochs'", "above 0")),
-        (("--epochs", "nan"), ("'epochs'",)),
-        (("--epochs", "inf"), ("'epochs'",)),
-        (("--batch-size", 0), ("'batch_size'", "at least 1")),
-        (("--learning-rate", 0), ("'learning_rate'", "above 0")),
-        (("--learning-rate", "inf"), ("'learning_rate'",)),
-        (("--seed", -1), ("'seed'",)),
-        (("--on-empty", "keep"), ("'on_empty'",)),
+        (("--max-length", 2), ("--max-length must be ", "at least 4")),
+        (("--minutes", 0), ("--minutes must be ", "a number above 0. Got 0")),
+        (("--minutes", "nan"), ("--minutes must be ", "a number above 0. Got nan")),
+        (("--epochs", 0), ("--epochs must be ", "above 0")),
+        (("--epochs", "nan"), ("--epochs must be ",)),
+        (("--epochs", "inf"), ("--epochs must be ",)),
+        (("--batch-size", 0), ("--batch-size must be ", "at least 1")),
+        (("--learning-rate", 0), ("--learning-rate must be ", "above 0")),
+        (("--learning-rate", "inf"), ("--learning-rate must be ",)),
+        (("--seed", -1), ("--seed must be ",)),
+        (("--on-empty", "keep"), ("--on-empty must be ",)),
         (("--eval", "none.csv"), ("none.csv",)),
         (("--backbone", "no-such-model"), ("no model folder no-such-model",)),
         (("--second", "other"), ("no column 'other'",)),
-        (("--pairs", "joint"), ("'pairs'", "no second text. Got 'joint'", "--second")),
-        (("--pairs", "late", "--second", "text"), ("'pairs'", "'joint' or 'apart'")),
+        (("--pairs", "joint"), ("--pairs must be ", "no second text. Got 'joint'", "--second")),
+        (("--pairs", "late", "--second", "text"), ("--pairs must be ", "'joint' or 'apart'")),
     ],
     ids=lambda value: " ".join(map(str, value)) if value[0].startswith("--") else "",
 )  # fmt: skip
@@ -589,11 +589,11 @@ def test_options_that_cannot_be_are_refused(run, source, tmp_path, options, says
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--task", "nonsense"), ("'task'", "'score'", "'nonsense'")),
-        (("--task", "tokens"), ("'pairs'", "token labels")),
-        (("--pairs", "nonsense"), ("'pairs'", "'apart'")),
-        (("--task", "regress", "--pairs", "late"), ("'pairs'", "'joint' or 'apart'")),
-        (("--task", "regress", "--pairs", "none"), ("'pairs'",)),
+        (("--task", "nonsense"), ("--task must be ", "'score'", "'nonsense'")),
+        (("--task", "tokens"), ("--pairs must be ", "token labels")),
+        (("--pairs", "nonsense"), ("--pairs must be ", "'apart'")),
+        (("--task", "regress", "--pairs", "late"), ("--pairs must be ", "'joint' or 'apart'")),
+        (("--task", "regress", "--pairs", "none"), ("--pairs must be ",)),
     ],
 )
 def test_score_refuses_tasks_and_pairs_that_cannot_be(run, pairs, tmp_path, options, says):

@@ -236,7 +236,7 @@ def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
         (b"", (), "no word"),
         (b"a b c d e f\n", ("--active", 33), "must be an int in [1, 32]. Got 33"),
         (b"a b c d e f\n", ("--seed", -1), "must be an int in [0, "),
-        (b"a b c d e f\n", ("--minutes", 0), "'minutes' parameter of a run must be a number"),
+        (b"a b c d e f\n", ("--minutes", 0), "--minutes must be a number above 0. Got 0"),
         (b"a b c d e f\n", ("--minutes", 1e-6), "minutes"),
         (b"a b c d e f\n", ("--min-count", 9), "the most frequent word, 'a', occurs 1 times"),
         (b"a b c d e f\n", ("--rule", "oja"), "one of counts, published. Got 'oja'"),
@@ -299,7 +299,9 @@ def test_unknown_words_and_folders_are_one_sentence(run, folder, tmp_path):
     fails(run("neighbours", folder, "catt"), "'catt' is none of the 32", near)
     fails(run("similar", folder, "cat", "catt"), near)
     fails(run("context", folder, "the catt sat", "catt"), near)
-    fails(run("context", folder, "the cat sat", "dog"), "'position' parameter", "'sat'")
+    fails(
+        run("context", folder, "the cat sat", "dog"), "WORD must be a word of the sentence", "'sat'"
+    )
     fails(run("neighbours", tmp_path / "none", "cat"), "Train some: shoestring words train")
     fails(run("neighbours", folder, "cat", "-k", 0), "an int in [1, ")
     fails(run("neighbours", folder, "cat", "--active", 99), "in [1, 32]")

@@ -26,7 +26,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack, solve_triangular
 
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.errors import ParameterError
@@ -94,6 +93,8 @@ class Metric:
             except np.linalg.LinAlgError:
                 lower = None
             if lower is not None:
+                from scipy.linalg import lapack
+
                 reciprocal, _ = lapack.dpocon(
                     lower, np.abs(correlations).sum(axis=0).max(), uplo="L"
                 )
@@ -126,8 +127,7 @@ class Metric:
         if self.lower is None:
             assert self.root is not None
             return np.asarray(scaled @ self.root)
-        white: Doubles = solve_triangular(self.lower, scaled.T, lower=True, check_finite=False).T
-        return white
+        return _solve_triangular(self.lower, scaled.T).T
 
     def solve(self, rows: Doubles) -> Doubles:
         """S^-1 times each row (n, D)."""
@@ -135,14 +135,22 @@ class Metric:
         if self.lower is None:
             assert self.root is not None
             return np.asarray(white @ self.root.T) / self.scale
-        back = solve_triangular(self.lower, white.T, lower=True, trans="T", check_finite=False)
-        return np.asarray(back.T) / self.scale
+        return _solve_triangular(self.lower, white.T, "T").T / self.scale
 
 
-def shrunk(covariance: Doubles, shrinkage: float) -> Doubles:
-    """(1 - a) S + a (tr S / D) I, as scikit-learn's ``shrunk_covariance``."""
+def _solve_triangular(lower: Doubles, columns: Doubles, trans: str = "N") -> Doubles:
+    from scipy.linalg import solve_triangular  # half the time that a prediction takes to start
+
+    solved = solve_triangular(lower, columns, lower=True, trans=trans, check_finite=False)
+    return np.asarray(solved)
+
+
+def shrunk(covariance: Doubles, shrinkage: float, level: float | None = None) -> Doubles:
+    """(1 - a) S + a (tr S / D) I, as scikit-learn's ``shrunk_covariance``, or to another level."""
+    if level is None:
+        level = float(np.trace(covariance)) / len(covariance)
     result = (1 - shrinkage) * covariance
-    result.flat[:: len(covariance) + 1] += shrinkage * np.trace(covariance) / len(covariance)
+    result.flat[:: len(covariance) + 1] += shrinkage * level
     return result
 
 

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from shoestring.classify.moments import Doubles
 
@@ -36,9 +35,14 @@ ROUNDING = 1e-14  # of a loss
 LEAST = 1e-100  # of a probability
 
 
+def _log_softmax(logits: Doubles) -> Doubles:
+    z: Doubles = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(z - np.log(np.exp(z).sum(axis=1, keepdims=True)))
+
+
 def log_losses(logits: Doubles, labels: Labels) -> Doubles:
     """-log p(c | x) of each sample (N,)."""
-    log_p = log_softmax(logits, axis=1)[np.arange(len(labels)), labels]
+    log_p = _log_softmax(logits)[np.arange(len(labels)), labels]
     return np.asarray(np.abs(log_p), dtype=np.float64)
 
 
@@ -88,7 +92,7 @@ class Calibration:
 
     def log_probabilities(self, logits: Doubles) -> Doubles:
         """Of logits (N, C)."""
-        log_p = np.asarray(log_softmax(logits / self.temperature, axis=1))
+        log_p = _log_softmax(logits / self.temperature)
         if self.label_noise == 0.0:
             return log_p
         any_class = np.log(self.label_noise / logits.shape[1])

@@ -3,49 +3,108 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import sklearn.exceptions
 from numpy.typing import ArrayLike, NDArray
 
+from shoestring.checks import checked_int, checked_texts, is_storable
 from shoestring.classify.expansion import KINDS
 from shoestring.classify.moments import Doubles
 from shoestring.classify.shrinkage import RULES
-from shoestring.errors import NotFittedError, ParameterError, ShapeError
+from shoestring.errors import NotFittedError, ParameterError, ShapeError, ShoestringError
 
+MOST_RANDOM = 1 << 14  # random features: their sums take 2 GB
 _OWNER = "AnalyticSoftmax"
 
 
-class UnfittedError(NotFittedError, sklearn.exceptions.NotFittedError):  # type: ignore[misc]
-    """scikit-learn's own error too: its tools ask for that class."""
+class _TypedError(ParameterError, TypeError):
+    """scikit-learn's tools ask for a TypeError where a value is of no type that could be right."""
+
+
+def unfitted(message: str) -> NotFittedError:
+    """The error of use before fit; where scikit-learn is loaded it is of their class too."""
+    return (_sklearn_error() if "sklearn" in sys.modules else NotFittedError)(message)
+
+
+@cache
+def _sklearn_error() -> type[NotFittedError]:
+    from sklearn.exceptions import NotFittedError as TheirError
+
+    return type("NotFittedError", (NotFittedError, TheirError), {})
+
+
+@contextmanager
+def as_ours() -> Iterator[None]:
+    """Errors of NumPy and scikit-learn about samples and labels, in our tree."""
+    try:
+        yield
+    except ShoestringError:
+        raise
+    except TypeError as error:
+        raise _TypedError(str(error)) from error
+    except (ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        raise ParameterError(str(error)) from error
+
+
+def texts_and_labels(texts: object, labels: object, verb: str) -> tuple[list[str], list[Any]]:
+    """Texts, at least one, and a label of each."""
+    owner = f"TextClassifier.{verb}"
+    checked = checked_texts("texts", texts, owner)
+    if not checked:
+        raise ParameterError.of("texts", owner, "a sequence of texts, at least one", texts)
+    each: Any = labels.tolist() if hasattr(labels, "tolist") else labels
+    want = "a sequence of labels, each a str, an int or a bool"
+    if isinstance(each, str | bytes | dict) or not hasattr(each, "__iter__"):
+        raise ParameterError.of("labels", owner, want, labels)
+    for number, label in enumerate(each := list(each), start=1):
+        if not (is_storable(label) if isinstance(label, str) else _is_number(label)):
+            hint = f"That is item {number}."
+            if isinstance(label, list | tuple | set | frozenset | np.ndarray):
+                hint += " For several labels a text, see docs/classify.md."
+            raise ParameterError.of("labels", owner, want, label, hint)
+    if len(checked) != len(each):
+        raise ShapeError(
+            f"There are {len(checked)} texts and {len(each)} labels; there must be a label for "
+            "each text."
+        )
+    return checked, each
 
 
 def settings(params: dict[str, Any]) -> None:
     """Check the value of each parameter."""
-    shrinkage, temperature, n_jobs = (params[n] for n in ("shrinkage", "temperature", "n_jobs"))
+    shrinkage, n_jobs = params["shrinkage"], params["n_jobs"]
+    temperature = params["temperature"]
     rules, kinds = ("auto", *RULES), (None, "auto", *KINDS)
     named = isinstance(shrinkage, str) and shrinkage in rules
     if not (shrinkage is None or named or (_is_real(shrinkage) and 0 <= shrinkage <= 1)):
         raise _wrong("shrinkage", shrinkage, f"one of {rules}, None or a float in [0, 1]")
-    if temperature != "auto" and not (_is_real(temperature) and 0 < temperature < math.inf):
+    if not (str(temperature) == "auto" or (_is_real(temperature) and temperature > 0)):
         raise _wrong("temperature", temperature, '"auto" or a positive float')
-    if params["expansion"] not in kinds:
+    if not isinstance(params["expansion"], str | None) or params["expansion"] not in kinds:
         raise _wrong("expansion", params["expansion"], f"one of {kinds}")
-    for name in ("n_random", "sample_size", "random_state"):
-        if not _is_int(params[name]) or params[name] < 0:
-            raise _wrong(name, params[name], "an int of at least 0")
+    for name, most in ("n_random", MOST_RANDOM), ("sample_size", None), ("random_state", None):
+        checked_int(name, params[name], 0, most, _OWNER)
     if n_jobs is not None and (not _is_int(n_jobs) or n_jobs == 0):
         raise _wrong("n_jobs", n_jobs, "None, a positive int, or -1 for all cores")
     if params["expansion"] is not None and params["class_scatters"]:
-        hint = "They would take C (D + M)^2 numbers: pass expansion=None (--expansion none)."
+        hint = "They would take C (D + M)^2 numbers: pass expansion=None."
         raise _wrong("class_scatters", True, "False with an expansion", hint)
 
 
 def _is_real(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    return not isinstance(value, bool) and _is_number(value)
+
+
+def _is_number(value: Any) -> bool:
+    is_any = isinstance(value, Real | np.bool_)
+    return is_any and -math.inf < value < math.inf
 
 
 def _is_int(value: Any) -> bool:
@@ -79,6 +138,7 @@ def too_large() -> ParameterError:
     )
 
 
+@as_ours()
 def labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
     """Labels as an array of str, int or bool (N,)."""
     from sklearn.utils.multiclass import check_classification_targets
@@ -122,7 +182,8 @@ def same_type(known: NDArray[Any], new: NDArray[Any]) -> None:
 
 def weights(values: ArrayLike, n_samples: int) -> Doubles:
     """Weights of samples as float64 (N,)."""
-    array = np.asarray(values, dtype=np.float64)
+    with as_ours():
+        array = np.asarray(values, dtype=np.float64)
     if array.ndim == 0:
         array = np.full(n_samples, float(array))
     if array.shape != (n_samples,):

@@ -11,16 +11,15 @@ from shoestring.console import (
     Encoder,
     Jobs,
     Json,
-    Label,
     Minutes,
-    OnEmpty,
     Out,
     Resume,
     Seed,
     Source,
-    Text,
+    echo,
     emit,
     emit_json,
+    reads,
     room_app,
 )
 
@@ -33,13 +32,12 @@ RejectAt = Annotated[
 ]
 
 
-@app.command()
+@app.command(example="classify fit questions.csv --out model --label topic")
+@reads()
 def fit(
     source: Source,
     out: Out,
-    text: Text = "text",
-    label: Label = "label",
-    on_empty: OnEmpty = "error",
+    reading: dict[str, Any],
     encoder: Encoder = "auto",
     expansion: Annotated[
         str, typer.Option(help="Random features: none, relu, fourier, or auto (as many as help).")
@@ -71,47 +69,43 @@ def fit(
         random_state=seed,
     )
     classifier = TextClassifier(encoder, head=head, keep_texts=keep_texts)
-    columns: dict[str, Any] = {"text": text, "label": label, "on_empty": on_empty}
-    emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **columns), json)
+    emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **reading), json)
 
 
-@app.command()
+@app.command(example="classify add model more.csv --label topic")
+@reads()
 def add(
     model: Model,
     source: Source,
-    text: Text = "text",
-    label: Label = "label",
-    on_empty: OnEmpty = "error",
+    reading: dict[str, Any],
     json: Json = False,
 ) -> None:
     """Learn from more texts; new classes are allowed."""
     from shoestring.classify.job import add as add_texts
 
-    emit(add_texts(model, source, text=text, label=label, on_empty=on_empty), json)
+    emit(add_texts(model, source, **reading), json)
 
 
-@app.command()
+@app.command(example="classify forget model --class spam")
+@reads()
 def forget(
     model: Model,
+    reading: dict[str, Any],
     source: Annotated[
         str | None, typer.Argument(help="File of texts to forget, with their labels.")
     ] = None,
     class_: Annotated[
         str | None, typer.Option("--class", help="Class to forget, instead of texts.")
     ] = None,
-    text: Text = "text",
-    label: Label = "label",
-    on_empty: OnEmpty = "error",
     json: Json = False,
 ) -> None:
     """Forget texts, as if they had never been seen."""
     from shoestring.classify.job import forget as forget_texts
 
-    columns = {"text": text, "label": label, "on_empty": on_empty}
-    emit(forget_texts(model, source, class_, **columns), json)
+    emit(forget_texts(model, source, class_, **reading), json)
 
 
-@app.command()
+@app.command(example="classify merge model-a model-b --out model")
 def merge(
     models: Annotated[list[Path], typer.Argument(help="Folders of two or more classifiers.")],
     out: Out,
@@ -123,28 +117,28 @@ def merge(
     emit(merge_folders(models, out), json)
 
 
-@app.command()
+@app.command(example="classify predict model new.csv --reject-at 0.05")
+@reads()
 def predict(
     model: Model,
     source: Source,
-    text: Text = "text",
-    on_empty: OnEmpty = "error",
+    reading: dict[str, Any],
     reject_at: RejectAt = None,
     json: Json = False,
 ) -> None:
     """Classify texts: prints id, label and probability."""
     from shoestring.classify.job import predictions
 
-    rows = predictions(model, source, text=text, on_empty=on_empty, reject_at=reject_at)
+    rows = predictions(model, source, reject_at=reject_at, **reading)
     if json:
         emit_json(list(rows))
         return
     for row in rows:  # as they come
-        label = "-" if row["label"] is None else " ".join(str(row["label"]).split())
-        typer.echo(f"{row['id']}\t{label}\t{row['probability']:.3f}")
+        label = "-" if row["label"] is None else row["label"]
+        echo(row["id"], label, f"{row['probability']:.3f}")
 
 
-@app.command()
+@app.command(example="classify explain model 'Who wrote Hamlet?'")
 def explain(
     model: Model,
     text: Annotated[str, typer.Argument(show_default=False)],
@@ -161,25 +155,23 @@ def explain(
         emit_json(asdict(explanation))
         return
     for label, probability in explanation.probabilities:
-        typer.echo(f"{probability:.3f}  {label}")
+        echo(f"{probability:.3f}  {label}")
     if explanation.nearest_mean != explanation.label:
-        typer.echo(f"the nearest mean is that of {explanation.nearest_mean}, which is rarer")
+        echo(f"the nearest mean is that of {explanation.nearest_mean}, which is rarer")
     for near in explanation.examples:
-        typer.echo(f"like ({near.likeness:.2f}) {near.label}: {near.text}")
+        echo(f"like ({near.likeness:.2f}) {near.label}: {near.text}")
 
 
-@app.command("eval")
+@app.command("eval", example="classify eval model test.csv --label topic")
+@reads()
 def evaluate(
     model: Model,
     source: Source,
-    text: Text = "text",
-    label: Label = "label",
-    on_empty: OnEmpty = "error",
+    reading: dict[str, Any],
     reject_at: RejectAt = None,
     json: Json = False,
 ) -> None:
     """Compare predictions with labels."""
     from shoestring.classify.job import evaluate_on
 
-    columns = {"text": text, "label": label, "on_empty": on_empty}
-    emit(evaluate_on(model, source, reject_at=reject_at, **columns), json)
+    emit(evaluate_on(model, source, reject_at=reject_at, **reading), json)

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from tqdm import tqdm
@@ -20,13 +20,13 @@ from tqdm import tqdm
 from shoestring.classify import checks
 from shoestring.classify.calibration import calibration_error
 from shoestring.classify.saving import KIND
-from shoestring.classify.softmax import AnalyticSoftmax
+from shoestring.classify.softmax import ClosedForm
 from shoestring.classify.texts import TextClassifier
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
 from shoestring.models.cut_texts import one_cut_note
 from shoestring.text.labelled import Labelled, read_labelled
-from shoestring.text.records import read_records
+from shoestring.text.records import Reading, read_records
 
 BATCH = 1_024
 WARM_UP, TIMED, LEAST_BATCH = 32, 256, 16
@@ -41,18 +41,18 @@ def fit_to_folder(
     clock: Clock,
     *,
     resume: bool = False,
-    **columns: str,
+    **reading: Unpack[Reading],
 ) -> dict[str, Any]:
     """Fit a new classifier to a file, save it, and say how good it is on texts that are left out.
 
-    ``columns`` are those of :func:`~shoestring.text.labelled.read_labelled`. BudgetError if the
-    minutes, reading and solving included, end before anything is learnt.
+    ``reading`` are settings of :func:`~shoestring.read_records`. BudgetError if the minutes,
+    reading and solving included, end before anything is learnt.
     """
     out = out.resolve()
     KIND.check(out)
-    params = classifier.head.get_params()
+    params = classifier._layer.get_params()
     checks.settings(params)
-    data = read_labelled(source, **columns)
+    data = read_labelled(source, **reading)
     if len(set(data.labels)) < 2:
         want = "a column of at least two classes"
         raise ParameterError.of("label", "classify fit", want, sorted(set(data.labels)))
@@ -63,7 +63,7 @@ def fit_to_folder(
         if run.progress:
             clock.add_used(run.used_s)
             classifier = TextClassifier.load(run.path / "model")
-            classifier.head.set_params(n_jobs=params["n_jobs"])
+            classifier._layer.set_params(n_jobs=params["n_jobs"])
         else:
             classifier.begin(data.texts)
         order = np.random.default_rng(int(params["random_state"])).permutation(len(data))
@@ -82,11 +82,11 @@ def _learn_all(
 
     def keep() -> None:
         with every.saving():
-            classifier.save(run.path / "model")
+            classifier._save(run.path / "model", is_final=False)
             run.keep(clock, texts=classifier.n_learnt)
 
     every, n = SaveEvery(clock), len(order)
-    reserve_s = seconds_to_solve(classifier.head, classifier.encoder_.n_dims)
+    reserve_s = seconds_to_solve(classifier._layer, classifier.encoder_.n_dims)
     done, rate = classifier.n_learnt, 0.0  # texts a second
     sizes = [WARM_UP, TIMED]  # the first batch loads and compiles, the second is timed
     bar = tqdm(total=n, initial=done, desc="texts", unit="text", disable=None)
@@ -126,22 +126,22 @@ def _learn_all(
     warnings.warn(message, ShoestringWarning, stacklevel=3)
 
 
-def seconds_to_solve(head: AnalyticSoftmax, n_dims: int) -> float:
+def seconds_to_solve(head: ClosedForm, n_dims: int) -> float:
     """About how long the layer takes to be found from what was learnt, on a slow machine."""
     width = n_dims + (head.n_random if head.expansion is not None else 0)
     tried = 7 if head.shrinkage == "auto" else 1
     return 1.0 + tried * (width**3 / 3 + head.sample_size * width**2) / FLOPS
 
 
-def add(model: Path, source: str, **columns: str) -> dict[str, Any]:
+def add(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
     """Learn the texts of a file; the classifier is replaced when all is done."""
-    data = read_labelled(source, **columns)
+    data = read_labelled(source, **reading)
     classifier = TextClassifier.load(model).partial_fit(data.texts, data.labels)
     return _described_and_saved(classifier, model)
 
 
 def forget(
-    model: Path, source: str | None, class_: str | None = None, **columns: str
+    model: Path, source: str | None, class_: str | None = None, **reading: Unpack[Reading]
 ) -> dict[str, Any]:
     """Forget the texts of a file, or a class; the classifier is replaced when all is done."""
     if (source is None) == (class_ is None):
@@ -150,7 +150,7 @@ def forget(
     if source is None:
         classifier.forget_class(class_)
     else:
-        data = read_labelled(source, **columns)
+        data = read_labelled(source, **reading)
         classifier.forget(data.texts, data.labels)
     return _described_and_saved(classifier, model)
 
@@ -169,7 +169,7 @@ def merge_folders(models: list[Path], out: Path) -> dict[str, Any]:
 
 def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, Any]:
     """What a classifier is and how good it seems; what cannot be used is not saved."""
-    head = classifier.head
+    head = classifier._layer
     report = head.report()
     left_out = {"left_out": report.pop("n")} if report else {}
     made = {
@@ -189,31 +189,31 @@ def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, 
 
 
 def predictions(
-    model: Path, source: str, *, text: str, reject_at: float | None, on_empty: str = "error"
+    model: Path, source: str, *, reject_at: float | None, **reading: Unpack[Reading]
 ) -> Iterator[dict[str, Any]]:
     """The label and the probability of each text of a file, as they are found."""
     classifier = TextClassifier.load(model)
-    records = read_records(source, text=text, on_empty=on_empty)
+    records = read_records(source, **reading)
     with one_cut_note():
         while batch := list(islice(records, BATCH)):
             texts = [record.text for record in batch]
             X = classifier.encode(texts)
-            labels = classifier.head.predict(X, reject_at)
-            p = classifier.head.predict_proba(X).max(axis=1)
+            labels = classifier._layer.predict(X, reject_at)
+            p = classifier._layer.predict_proba(X).max(axis=1)
             for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
                 yield {"id": record.id, "label": label, "probability": round(float(probability), 6)}
 
 
 def evaluate_on(
-    model: Path, source: str, *, reject_at: float | None = None, **columns: str
+    model: Path, source: str, *, reject_at: float | None = None, **reading: Unpack[Reading]
 ) -> dict[str, Any]:
     """How good a classifier is on labelled texts; labels that it has never seen are errors."""
     from sklearn.metrics import f1_score
 
     classifier = TextClassifier.load(model)
-    data = read_labelled(source, **columns)
+    data = read_labelled(source, **reading)
     X, truth = classifier.encode(data.texts), np.array(data.labels)
-    p = classifier.head.predict_proba(X)
+    p = classifier._layer.predict_proba(X)
     classes = classifier.classes_.astype(str)
     number_of = {name: number for number, name in enumerate(classes.tolist())}
     numbers = np.array([number_of.get(name, -1) for name in data.labels])
@@ -231,7 +231,7 @@ def evaluate_on(
         result["log_loss"] = float(-log_p.mean())
         result["ece"] = calibration_error(p[known], numbers[known])
     if reject_at is not None:
-        none = np.array([answer is None for answer in classifier.head.predict(X, reject_at)])
+        none = np.array([answer is None for answer in classifier._layer.predict(X, reject_at)])
         result["rejected"] = float(none.mean())
         result["rejected_of_known"] = float(none[known].mean()) if known.any() else None
         result["accuracy_of_the_rest"] = float(right[~none].mean()) if not none.all() else None

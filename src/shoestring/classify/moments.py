@@ -35,15 +35,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.compiled import njit
 from shoestring.errors import ParameterError, ShapeError
 
 Doubles = NDArray[np.float64]
 OPTIONAL = ("class_scatters", "thirds", "fourths")  # all of them are there, or none
 PER_CLASS = ("sizes", "weights", "means", *OPTIONAL)
 RESIDUE = 1e-13  # of a feature's scatter: what is less is left by rounding
+FLOOR = 1e-6  # of the scatter between classes, for a feature that has none within them
 LEFT_OVER = 1e-7  # of a feature's scatter: what is less than minus that is no rounding
 
 
@@ -292,6 +293,28 @@ def without_class(moments: Moments, c: int) -> Moments:
     else:
         scatter = moments.scatter * (1 - moments.weights[c] / moments.total)
     return replace(moments, scatter=scatter).of_classes(rest)
+
+
+def with_floor(moments: Moments, eps: float) -> Moments:
+    """The same without what is only rounding in the scatter of features.
+
+    A feature that is constant within each class, up to rounding, gets a small share of its scatter
+    between the classes instead: classes of one repeated text would be measured by rounding. Where
+    all features are so, all of the scatter between the classes is taken. ``eps`` is the relative
+    rounding of the samples.
+    """
+    rounding = (4 * eps * np.abs(moments.centres).max(axis=0, initial=0.0)) ** 2 * moments.total
+    constant = np.diag(moments.scatter) <= rounding
+    if not constant.any():
+        return moments
+    between = (
+        moments.weights @ (moments.means - moments.weights @ moments.means / moments.total) ** 2
+    )
+    floor = np.where(between > rounding, between * (1.0 if constant.all() else FLOOR), 0.0)
+    scatter = moments.scatter.copy()
+    scatter[constant] = scatter[:, constant] = 0.0
+    scatter[constant, constant] = floor[constant]
+    return replace(moments, scatter=scatter)
 
 
 def _about(moments: Moments, shift: Doubles) -> Moments:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from shoestring.classify.analytic import Metric, shrunk, total_scatter
-from shoestring.classify.leave_one_out import left_out
+from shoestring.classify.leave_one_out import LeftOut, left_out
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.classify.sample import Sample
 from shoestring.classify.solving import Solution, not_alone
@@ -36,7 +36,14 @@ class Novelty:
     weights: Doubles  # (K,)
 
     @classmethod
-    def of(cls, moments: Moments, solution: Solution, sample: Sample) -> Novelty:
+    def of(
+        cls,
+        moments: Moments,
+        solution: Solution,
+        near: Metric,
+        seen: LeftOut | None,
+        sample: Sample,
+    ) -> Novelty:
         """Measure the kept samples (K, D), in the features that the layer uses, about the shift."""
         # all samples as one class
         scatter, mean = total_scatter(moments)
@@ -48,13 +55,13 @@ class Novelty:
         middle = far.whiten(whole.means)
         known = np.zeros(0)
         kept = not_alone(moments, sample)
-        if solution.left_out is not None:
+        if seen is not None:
             white = far.whiten(kept.X)
             as_one = replace(kept, X=white, labels=np.zeros_like(kept.labels))
-            (seen,) = left_out(as_one, middle, whole, None, shrinkage, white.shape[1:])
-            known = solution.left_out.distances.min(axis=1) - seen.distances[:, 0]
-        centres = solution.metric.whiten(moments.means[moments.sizes > 0, :used])
-        return cls(solution.metric, centres, far, middle, known, kept.weights)
+            (of_one,) = left_out(as_one, middle, whole, None, shrinkage, white.shape[1:])
+            known = seen.distances.min(axis=1) - of_one.distances[:, 0]
+        centres = near.whiten(moments.means[moments.sizes > 0, :used])
+        return cls(near, centres, far, middle, known, kept.weights)
 
     def scores(self, X: Doubles) -> Doubles:
         """Of samples (N, D): (N,)."""

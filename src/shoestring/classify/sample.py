@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from shoestring.classify.moments import Doubles
+from shoestring.compiled import njit
 from shoestring.errors import ParameterError
 from shoestring.splitmix import splitmix64
 

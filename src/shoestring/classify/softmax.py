@@ -11,6 +11,7 @@ Letters: N samples, C classes, D features, M random features.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,70 +20,34 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import validate_data
 
 from shoestring.artifacts import Artifact
+from shoestring.checks import checked_number, checked_path
 from shoestring.classify import checks, saving
-from shoestring.classify.analytic import checked_priors
+from shoestring.classify.analytic import Metric, checked_priors
 from shoestring.classify.calibration import calibration_error
-from shoestring.classify.moments import Doubles, Moments
+from shoestring.classify.leave_one_out import LeftOut
+from shoestring.classify.moments import Doubles, Moments, with_floor
 from shoestring.classify.novelty import Novelty
-from shoestring.classify.solving import Solution, SolveOptions, sizes_to_try, solve
+from shoestring.classify.sample import Sample
+from shoestring.classify.solving import Solution, SolveOptions, evidence, sizes_to_try, solve
 from shoestring.classify.state import BUILT_BY, Block, Floats, State, updated
 from shoestring.errors import NotFittedError, ParameterError, ShapeError, ShoestringWarning
+from shoestring.estimator import Classifier
 
+ROOM = 256  # random features that are saved though they did not help: more samples may ask for them
 PREDICTED = 1 << 22  # numbers that are predicted from at once
 SOLVED_BY = ("shrinkage", "temperature", "priors", "expansion")
 _OWNER = "AnalyticSoftmax"
 
 
-class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Softmax classifier in closed form: linear discriminants from sums over the samples.
+class ClosedForm(Classifier):
+    """:class:`~shoestring.classify.AnalyticSoftmax` without scikit-learn's classes.
 
-    Parameters
-    ----------
-    shrinkage : {"auto", "gcv", "oas", "ledoit-wolf"}, float or None
-        Of the covariance towards a multiple of the identity, in [0, 1]; None is 0. ``auto`` takes
-        what predicts samples best that it leaves out, in closed form.
-    temperature : "auto" or float
-        Divides the logits in ``predict_proba``; ``auto`` from samples that are left out, and with
-        it the share of them that may be of any class, the label noise; else that is 0.
-    priors : None, "uniform", dict or array of C numbers
-        None: the classes' frequencies.
-    expansion : {None, "auto", "relu", "fourier"}
-        Random features beside the given ones. ``auto``: rectified ones, as many of ``n_random`` as
-        predict left out samples best, none among the choices. ``fourier`` sees distances: divide
-        features by the one at which two samples are alike.
-    n_random : int
-        M.
-    class_scatters : bool
-        Keep the scatter of each class, C D^2 numbers, so that ``forget_class`` is exact and
-        ``shrinkage="ledoit-wolf"`` can be had.
-    sample_size : int
-        Samples that are kept, whatever came, to choose and to calibrate with; 0 for none: no sample
-        stays in the model, shrinkage is that of ``oas`` and the temperature 1.
-    n_jobs : int, optional
-        Workers for blocks of samples: threads, or what ``joblib.parallel_config`` says, on other
-        machines too. By default all cores. The result is the same for any number.
-    random_state : int
-        Seed of the random features and of which samples are kept.
-
-    Notes
-    -----
-    Cost: N (D + M)^2 multiplications in one pass, then (D + M)^3 / 3 when it is first used, some
-    times that with ``auto``. Memory: C (D + M) + (D + M)^2 numbers and the kept samples.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> X, y = load_iris(return_X_y=True)
-    >>> clf = AnalyticSoftmax().fit(X[::2], y[::2]).partial_fit(X[1::2], y[1::2])
-    >>> float(clf.score(X, y))
-    0.98
-    >>> clf.forget(X[::2], y[::2]).moments_.sizes.tolist()
-    [25, 25, 25]
+    Those take a second to import, longer than a classifier of texts takes to load and to predict.
     """
+
+    n_features_in_: int
 
     def __init__(
         self,
@@ -154,7 +119,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         return self._learn(Block(X, y, sample_weight))
 
-    def merge(self, other: AnalyticSoftmax) -> Self:
+    def merge(self, other: ClosedForm) -> Self:
         """Learn what another classifier has learnt from other samples.
 
         Raises
@@ -162,7 +127,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ShapeError, ParameterError
             If it has other features, or keeps other things.
         """
-        state, theirs = self._learnt(), other._learnt()
+        state, theirs = self._learnt().widened(), other._learnt().widened()
         if state.n_features != theirs.n_features:
             raise ShapeError(
                 f"A classifier of {theirs.n_features} features cannot be merged into one of "
@@ -202,7 +167,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         state = self._learnt()
         known = state.classes.tolist()
         label = label.item() if isinstance(label, np.generic) else label  # as messages show it
-        if label not in known:
+        if not isinstance(label, str | float | int) or label not in known:
             shown = ", ".join(map(repr, known[:5])) + (", ..." if len(known) > 5 else "")
             want = f"a class that was learnt: {shown}"
             raise ParameterError.of("label", f"{_OWNER}.forget_class", want, label)
@@ -330,16 +295,25 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def novelty_threshold(self, reject_at: float) -> float:
         """The novelty score above which ``predict(X, reject_at)`` says None."""
-        if not 0 < reject_at < 1:
-            want = "above 0 and below 1"
-            raise ParameterError.of("reject_at", f"{_OWNER}.predict", want, reject_at)
-        if self._solution.left_out is None:
-            raise NotFittedError("There is no kept sample. Fit with a sample_size above 0.")
+        want = "a number above 0 and below 1"
+        most = math.nextafter(1, 0)
+        reject_at = checked_number("reject_at", reject_at, f"{_OWNER}.predict", want, 0, most)
+        if self._evidence[1] is None:
+            raise NotFittedError(
+                "No sample was kept that differs from the others of its class, so there is nothing "
+                "to set reject_at by. Fit with a sample_size above 0, or to more samples."
+            )
         return self._novelty.threshold(reject_at)
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Accuracy."""
+        right = self.predict(X) == checks.labels(y, len(np.asarray(X)))
+        weights = None if sample_weight is None else checks.weights(sample_weight, len(right))
+        return float(np.average(right, weights=weights))
 
     def report(self) -> dict[str, Any]:
         """How good it is on the kept samples, each left out: ``n``, accuracy, log-loss, ECE."""
-        seen = self._solution.left_out
+        _, seen = self._evidence
         if seen is None:
             return {}
         log_p = self._solution.calibration.log_probabilities(seen.logits)
@@ -362,10 +336,10 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ParameterError, StorageError
             If the folder holds other files; if it cannot be written: what was there stays.
         """
-        saving.save(Path(folder), self._learnt(), self.get_params())
+        self._save(folder)
 
     @classmethod
-    def load(cls, folder: str | Path) -> AnalyticSoftmax:
+    def load(cls, folder: str | Path) -> Self:
         """Open what :meth:`save` wrote.
 
         Raises
@@ -373,17 +347,33 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ParameterError, FormatError, IntegrityError
             If there is none; if it is of another version; if a file is missing or damaged.
         """
-        return cls._opened(saving.KIND.read(Path(folder)))
+        return cls._opened(saving.KIND.read(checked_path("folder", folder, f"{_OWNER}.load")))
 
     @classmethod
-    def _opened(cls, saved: Artifact) -> AnalyticSoftmax:
+    def _opened(cls, saved: Artifact) -> Self:
         """The same, from a folder whose config was read."""
-        params, state = saving.load(saved)
+        params, state, solution = saving.load(saved)
         classifier = cls(**params)
         classifier.n_features_in_ = state.n_features
-        return classifier._become(state)
+        classifier._become(state)
+        if solution is not None:
+            classifier._once("solution", lambda _: solution)
+        return classifier
 
     # ---- inside ----
+
+    def _save(self, folder: str | Path, *texts: saving.SaveTexts, is_final: bool = True) -> None:
+        """Save; what is not final is neither solved nor rid of random features that help nothing.
+
+        ``texts`` saves what a TextClassifier has besides.
+        """
+        state, solution = self._learnt(), None
+        if is_final and len(state.classes) > 1:
+            solution = self._solution
+            if self.expansion == "auto":
+                state = state.pruned(max(solution.n_used, state.n_features + ROOM))
+        path = checked_path("folder", folder, f"{_OWNER}.save")
+        saving.save(path, state, self.get_params(), solution, *texts)
 
     def _learn(self, block: Block, *, anew: bool = False) -> Self:
         """Learn a block; with keys from TextClassifier, whose vectors may differ by rounding."""
@@ -392,7 +382,10 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         is_new = anew or "_state" not in before
         try:
             block = self._checked(block, reset=is_new)
-            state = State.new(block.X.shape[1], block.X.dtype, params) if is_new else self._state
+            if is_new:
+                state = State.new(block.X.shape[1], block.X.dtype, params)
+            else:
+                state = self._state.widened()
             state = updated(state, block, self.n_jobs)
             if anew:
                 checks.two_classes(state.classes)
@@ -404,7 +397,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _forget(self, block: Block) -> Self:
         block = self._checked(block, reset=False)
-        return self._become(self._learnt().without(block, self.n_jobs))
+        return self._become(self._learnt().widened().without(block, self.n_jobs))
 
     def _reset(self) -> None:
         """Forget all that was learnt."""
@@ -420,7 +413,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _learnt(self) -> State:
         if "_state" not in vars(self):
-            raise checks.UnfittedError(
+            raise checks.unfitted(
                 f"This {_OWNER} instance is not fitted yet. Call fit(X, y) or partial_fit(X, y) "
                 "first."
             )
@@ -444,27 +437,37 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _solve(self, state: State) -> Solution:
         checks.two_classes(state.classes)
-        moments = state.moments
-        if not np.diag(moments.scatter).any():
-            raise ParameterError(
-                f"{_OWNER} needs a class with samples that differ: in each of these "
-                f"{len(moments.sizes)} classes all are alike, or there is one. Pass more samples."
-            )
-        sizes: tuple[int, ...] = (moments.n_features,)
+        sizes: tuple[int, ...] = (state.moments.n_features,)
         if self.expansion == "auto":
-            sizes = sizes_to_try(state.n_features, moments)
+            sizes = sizes_to_try(state.n_features, state.moments)
+        return solve(*self._to_solve(state, sizes))
+
+    def _to_solve(
+        self, state: State, sizes: tuple[int, ...]
+    ) -> tuple[Moments, Sample, SolveOptions]:
+        moments = with_floor(state.moments, float(np.finfo(state.sample.X.dtype).eps))
+        if sizes[-1] < moments.n_features:
             moments = moments.of_features(sizes[-1])
         shrinkage = 0.0 if self.shrinkage is None else self.shrinkage
         by_frequency = self.priors is None
         options = SolveOptions(shrinkage, self.temperature, self.priors_, by_frequency, sizes)
         sample = replace(state.sample, X=state.expanded(state.sample.X, sizes[-1]))
-        return solve(moments, sample, options)
+        return moments, sample, options
+
+    @property
+    def _evidence(self) -> tuple[Metric, LeftOut | None]:
+        def measured(state: State) -> tuple[Metric, LeftOut | None]:
+            solution = self._solution
+            return evidence(*self._to_solve(state, (solution.n_used,)), solution)
+
+        found: tuple[Metric, LeftOut | None] = self._once("evidence", measured)
+        return found
 
     @property
     def _novelty(self) -> Novelty:
         def measured(state: State) -> Novelty:
             sample = replace(state.sample, X=self._near(state.sample.X))
-            return Novelty.of(state.moments, self._solution, sample)
+            return Novelty.of(state.moments, self._solution, *self._evidence, sample)
 
         novelty: Novelty = self._once("novelty", measured)
         return novelty
@@ -479,7 +482,7 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _in_parts(self, X: Floats, compute: Callable[[Floats], Doubles]) -> Doubles:
         step = max(1, PREDICTED // self._solution.n_used)
-        parts = [compute(X[start : start + step]) for start in range(0, len(X), step)]
+        parts = [compute(X[at : at + step]) for at in range(0, max(len(X), 1), step)]
         return np.concatenate(parts)
 
     def _used(self, X: Floats) -> Doubles:
@@ -504,8 +507,23 @@ class AnalyticSoftmax(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Samples as a float array."""
         if not reset:
             self._learnt()
+        if type(X) is np.ndarray and X.dtype in (np.float32, np.float64) and X.ndim == 2:
+            is_known = not reset and X.shape[1] == self.n_features_in_
+            if is_known and not hasattr(self, "feature_names_in_"):
+                return X  # without scikit-learn, which takes a second to import
+        if hasattr(X, "nnz"):
+            raise ParameterError(
+                f"{_OWNER} takes no sparse X: the sums that it keeps are of every pair of "
+                "features. Pass X.toarray() if there are at most some thousand features; else "
+                "reduce them first, for example by sklearn.decomposition.TruncatedSVD(300)."
+            )
+        from sklearn.utils.validation import validate_data
+
         dtypes = [np.float32, np.float64]
-        rows: Floats = validate_data(self, X, reset=reset, dtype=dtypes, ensure_all_finite=False)
+        with checks.as_ours():
+            rows: Floats = validate_data(
+                self, X, reset=reset, dtype=dtypes, ensure_all_finite=False
+            )
         return rows
 
     def _finite(self, X: ArrayLike) -> Floats:

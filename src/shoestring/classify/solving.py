@@ -45,14 +45,13 @@ class SolveOptions:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """A layer and how it came about."""
+    """A layer and what it was solved with."""
 
     layer: Layer  # of the first n_used features
-    metric: Metric
     calibration: Calibration
     shrinkage: float
+    level: float  # towards so much of the identity
     n_used: int  # features, random ones included
-    left_out: LeftOut | None  # the kept samples as the layer would see them without each
 
 
 def sizes_to_try(n_given: int, moments: Moments) -> tuple[int, ...]:
@@ -65,8 +64,7 @@ def sizes_to_try(n_given: int, moments: Moments) -> tuple[int, ...]:
 @one_blas_thread()
 def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
     """Choose what the options leave open, and solve; the kept samples are expanded already."""
-    sample = not_alone(moments, sample)
-    sample = replace(sample, X=sample.X - moments.shift)
+    sample = _to_leave_out(moments, sample)
     if not len(sample):
         options = replace(options, sizes=options.sizes[-1:])
     found: dict[int, _Candidate] = {}
@@ -89,10 +87,29 @@ def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
     else:
         calibration = Calibration(float(options.temperature))
     part = moments if size == moments.n_features else moments.of_features(size)
-    metric = best.metric.of_features(size)
-    layer = layer_of(part, metric, options.priors)
-    seen = best.seen if len(sample) else None
-    return Solution(layer, metric, calibration, best.shrinkage, size, seen)
+    layer = layer_of(part, best.metric.of_features(size), options.priors)
+    level = float(np.trace(moments.covariance())) / moments.n_features
+    return Solution(layer, calibration, best.shrinkage, level, size)
+
+
+@one_blas_thread()
+def evidence(
+    moments: Moments, sample: Sample, options: SolveOptions, solution: Solution
+) -> tuple[Metric, LeftOut | None]:
+    """What a solution was solved with, in its features: the metric and each kept sample left out.
+
+    It is computed again where it is asked for, so that it need not be kept or saved.
+    """
+    sample = _to_leave_out(moments, sample)
+    options = replace(options, sizes=(solution.n_used,))
+    shrunk_to = solution.shrinkage, solution.level
+    ((_, found),) = _candidates(moments, moments.covariance(), sample, options, *shrunk_to)
+    return found.metric, found.seen if len(sample) else None
+
+
+def _to_leave_out(moments: Moments, sample: Sample) -> Sample:
+    sample = not_alone(moments, sample)
+    return replace(sample, X=sample.X - moments.shift)
 
 
 def not_alone(moments: Moments, sample: Sample) -> Sample:
@@ -136,10 +153,15 @@ def _tried(
 
 
 def _candidates(
-    moments: Moments, covariance: Doubles, sample: Sample, options: SolveOptions, shrinkage: float
+    moments: Moments,
+    covariance: Doubles,
+    sample: Sample,
+    options: SolveOptions,
+    shrinkage: float,
+    level: float | None = None,
 ) -> list[tuple[int, _Candidate]]:
     """A candidate for each number of features."""
-    metric = Metric.of(shrunk(covariance, shrinkage))
+    metric = Metric.of(shrunk(covariance, shrinkage, level))
     white, centres = metric.whiten(sample.X), metric.whiten(moments.means)
     sizes = ends = options.sizes
     if metric.lower is None:  # whitened features are no longer in the order of the given ones

@@ -87,6 +87,26 @@ class State:
             return X
         return self.expansion.of(X, None if n_used is None else n_used - self.n_features)
 
+    def pruned(self, n_features: int) -> State:
+        """The same in the first so many features."""
+        if self.expansion is None or n_features >= self.moments.n_features:
+            return self
+        expansion = self.expansion.first(n_features - self.n_features)
+        return replace(self, moments=self.moments.of_features(n_features), expansion=expansion)
+
+    def widened(self) -> State:
+        """The same in all features again, where the kept samples are all that was seen."""
+        n_random = int(self.settings["n_random"])
+        is_all = self.sample.counts.sum() == self.moments.sizes.sum()
+        if self.expansion is None or len(self.expansion.phases) == n_random or not is_all:
+            return self
+        whole = replace(self, expansion=drawn_expansion(self.n_features, self.settings))
+        sample, n_classes = self.sample, len(self.classes)
+        X = whole.expanded(sample.X)
+        shift = np.r_[self.moments.shift, _shift_of(X)[self.moments.n_features :]]
+        moments = moments_of(X, sample.labels, n_classes, sample.weights, shift=shift)
+        return replace(whole, moments=replace(moments, sizes=self.moments.sizes))
+
     def changed(self, classes: NDArray[Any], moments: Moments, sample: Sample) -> State:
         """The same with something else learnt."""
         return replace(self, classes=classes, moments=moments, sample=sample)
@@ -107,14 +127,15 @@ class State:
         """The same about a point near these samples, if there was none before."""
         if self.moments.sizes.any() or not len(X):
             return self
-        mean = self.expanded(X[:SHIFTED]).mean(axis=0, dtype=np.float64)
-        shift = mean.astype(np.float32).astype(np.float64)  # differences of such are exact
+        shift = _shift_of(self.expanded(X[:SHIFTED]))
         return replace(self, moments=replace(self.moments, shift=shift))
 
     def merged(self, other: State) -> State:
         """What both have learnt."""
         if not self.moments.sizes.any():
             return replace(other, sample=self.sample.merged(other.sample))
+        width = min(self.moments.n_features, other.moments.n_features)
+        self, other = self.pruned(width), other.pruned(width)
         ours = self.with_classes(other.classes)
         theirs = other.with_classes(ours.classes)
         moments = merged(ours.moments, theirs.moments)
@@ -179,6 +200,11 @@ class State:
             hashes = np.concatenate([of_part for _, of_part in sums])
             sample = sample.with_rows(hashes, block.X, block.y, weights)
         return self.changed(self.classes, moments, sample)
+
+
+def _shift_of(X: Floats) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = X.mean(axis=0, dtype=np.float64)
+    return mean.astype(np.float32).astype(np.float64)  # differences of such are exact
 
 
 def drawn_expansion(n_features: int, settings: dict[str, Any]) -> Expansion | None:

@@ -10,20 +10,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shoestring import encoders
 from shoestring.artifacts import ArtifactWriter
-from shoestring.classify import saving
+from shoestring.checks import checked_int, checked_path, checked_texts, is_storable
+from shoestring.classify import checks, saving
 from shoestring.classify.moments import Doubles
 from shoestring.classify.sample import keys_of
-from shoestring.classify.softmax import AnalyticSoftmax
+from shoestring.classify.softmax import ClosedForm
 from shoestring.classify.state import Block
-from shoestring.errors import FormatError, NotFittedError, ParameterError, ShapeError
+from shoestring.errors import FormatError, NotFittedError, ParameterError
+from shoestring.estimator import Classifier
 from shoestring.types import TextEncoder
+
+if TYPE_CHECKING:
+    from shoestring.classify.estimator import AnalyticSoftmax
 
 N_COMPONENTS = 384  # of the encoder "lsa"
 GIVEN = "given"  # the name of an encoder that came as an object
@@ -62,14 +67,15 @@ class Explanation:
     examples: list[Near]
 
 
-class TextClassifier:
+class TextClassifier(Classifier):
     """Classifies texts; learns more, merges and forgets as :class:`AnalyticSoftmax` does.
 
     Parameters
     ----------
     encoder : str or TextEncoder
         "minilm"; "lsa" or "words", fitted to the first texts; the folder of a model or of word
-        vectors (``shoestring words``); "auto": what fits the texts; or an object with ``encode``.
+        vectors (``shoestring words``), or of a saved classifier, whose encoder is taken; "auto":
+        what fits the texts; or an object with ``encode``.
     head : AnalyticSoftmax, optional
         By default one with ``expansion="auto"``. It is learnt from in place.
     keep_texts : bool
@@ -93,18 +99,41 @@ class TextClassifier:
     'shoe'
     """
 
+    reads_text = True
+
     def __init__(
         self,
-        encoder: str | TextEncoder = encoders.AUTO,
+        encoder: str | Path | TextEncoder = encoders.AUTO,
         *,
         head: AnalyticSoftmax | None = None,
         keep_texts: bool = False,
     ) -> None:
         self.encoder = encoder
-        self.head = AnalyticSoftmax(expansion="auto") if head is None else head
+        self._head: ClosedForm | None = head
         self.keep_texts = keep_texts
         self._examples: list[tuple[str, Any]] = []
         self._blocks: list[NDArray[np.float32]] = []
+
+    @property
+    def head(self) -> AnalyticSoftmax:
+        """The layer on the vectors."""
+        head: Any = self._layer
+        if type(head) is ClosedForm:
+            from shoestring.classify.estimator import AnalyticSoftmax
+
+            head.__class__ = AnalyticSoftmax
+        return head  # type: ignore[no-any-return]
+
+    @head.setter
+    def head(self, head: AnalyticSoftmax | None) -> None:
+        self._head = head
+
+    @property
+    def _layer(self) -> ClosedForm:
+        """The same for our own use, without scikit-learn."""
+        if self._head is None:
+            self._head = ClosedForm(expansion="auto")
+        return self._head
 
     def fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Learn from texts, and from nothing before.
@@ -114,34 +143,33 @@ class TextClassifier:
         ParameterError, ShapeError
             If there is no text, or not a label for each; and as :meth:`AnalyticSoftmax.fit`.
         """
-        _check(texts, labels)
-        name, encoder = self._new_encoder(texts)
-        X = np.asarray(encoder.encode(texts))
-        self.head._learn(Block(X, labels, keys=keys_of(texts)), anew=True)
-        self._take(name, encoder)
-        self._keep(texts, labels, X)
-        return self
+        return self._learn(texts, labels, "fit")
 
     def begin(self, texts: Sequence[str]) -> None:
         """Choose the encoder, by texts that will come, and forget all that was learnt."""
-        _check(texts, texts)
+        texts, _ = checks.texts_and_labels(texts, texts, "begin")
         self._take(*self._new_encoder(texts))
-        self.head._reset()
+        self._layer._reset()
 
     def partial_fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Learn from more texts; classes may be new."""
-        _check(texts, labels)
-        if not hasattr(self, "encoder_"):
-            self.begin(texts)
-        X = self.encode(texts)
-        self.head._learn(Block(X, labels, keys=keys_of(texts)))
+        return self._learn(texts, labels, "partial_fit")
+
+    def _learn(self, texts: Sequence[str], labels: Sequence[Any], verb: str) -> TextClassifier:
+        texts, labels = checks.texts_and_labels(texts, labels, verb)
+        is_new = verb == "fit" or not hasattr(self, "encoder_")
+        chosen = self._new_encoder(texts) if is_new else (self.encoder_name, self.encoder_)
+        X = np.asarray(chosen[1].encode(texts))
+        self._layer._learn(Block(X, labels, keys=keys_of(texts)), anew=verb == "fit")
+        if is_new:
+            self._take(*chosen)
         self._keep(texts, labels, X)
         return self
 
     def forget(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Take texts back that were learnt, with the labels they had."""
-        _check(texts, labels)
-        self.head._forget(Block(self.encode(texts), labels, keys=keys_of(texts)))
+        texts, labels = checks.texts_and_labels(texts, labels, "forget")
+        self._layer._forget(Block(self.encode(texts), labels, keys=keys_of(texts)))
         gone = Counter(zip(texts, np.asarray(labels).tolist(), strict=True))
         kept = []
         for example in self._examples:
@@ -152,7 +180,7 @@ class TextClassifier:
 
     def forget_class(self, label: Any) -> TextClassifier:
         """Take a class back: see :meth:`AnalyticSoftmax.forget_class`."""
-        self.head.forget_class(label)
+        self._layer.forget_class(label)
         self._only([other != label for _, other in self._examples])
         return self
 
@@ -170,24 +198,25 @@ class TextClassifier:
             raise ParameterError(
                 f"Both classifiers must have the same encoder; these are {self.encoder_name} and "
                 f"{other.encoder_name} of different content. lsa and words are fitted to the first "
-                "texts: start both from one saved classifier, or use minilm."
+                "texts: fit the second with the first one's encoder, TextClassifier(FOLDER) of the "
+                "saved first (--encoder FOLDER), or both with minilm."
             )
-        self.head.merge(other.head)
+        self._layer.merge(other._layer)
         self._examples = self._examples + other._examples
         self._blocks = [*self._blocks, *other._blocks]
         return self
 
     def predict(self, texts: Sequence[str], reject_at: float | None = None) -> NDArray[Any]:
         """The most probable class of each text; None with ``reject_at`` where it is of none."""
-        return self.head.predict(self.encode(texts), reject_at)
+        return self._layer.predict(self.encode(texts), reject_at)
 
     def predict_proba(self, texts: Sequence[str]) -> Doubles:
         """Probabilities (N, C)."""
-        return self.head.predict_proba(self.encode(texts))
+        return self._layer.predict_proba(self.encode(texts))
 
     def score(self, texts: Sequence[str], labels: Sequence[Any]) -> float:
         """Accuracy."""
-        _check(texts, labels)
+        texts, labels = checks.texts_and_labels(texts, labels, "score")
         return float(np.mean(self.predict(texts) == np.asarray(labels)))
 
     def explain(self, text: str, n: int = 3) -> Explanation:
@@ -199,15 +228,14 @@ class TextClassifier:
         n : int
             Classes and examples to name.
         """
-        if n < 1:
-            raise ParameterError.of("n", f"{_OWNER}.explain", "an int of at least 1", n)
-        X = self.encode([text])
-        p = self.head.predict_proba(X)[0]
+        n = checked_int("n", n, 1, None, f"{_OWNER}.explain")
+        X, head = self.encode(checked_texts("text", [text], f"{_OWNER}.explain")), self._layer
+        p = head.predict_proba(X)[0]
         order = np.argsort(-p, kind="stable")[:n]
         classes = self.classes_.tolist()
-        of_second_or_all = self.head.decision_function(X)[0]
+        of_second_or_all = head.decision_function(X)[0]
         logits = of_second_or_all if len(classes) > 2 else [0.0, of_second_or_all]
-        nearest = classes[int(np.argmax(logits - np.log(self.head.priors_)))]
+        nearest = classes[int(np.argmax(logits - np.log(head.priors_)))]
         label = classes[order[0]]
         examples: list[Near] = []
         if self._examples:
@@ -225,20 +253,19 @@ class TextClassifier:
     @property
     def classes_(self) -> NDArray[Any]:
         """The labels."""
-        return np.asarray(self.head.classes_)
+        return self._layer.classes_
 
     @property
     def n_learnt(self) -> int:
         """Texts that were learnt and not forgotten."""
-        return int(self.head.moments_.sizes.sum()) if hasattr(self.head, "moments_") else 0
+        return int(self._layer.moments_.sizes.sum()) if hasattr(self._layer, "moments_") else 0
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
         """Vectors of texts (N, D)."""
         if not hasattr(self, "encoder_"):
             raise _unfitted()
-        if isinstance(texts, str):
-            raise ParameterError.of("texts", _OWNER, "a sequence of str", texts, "Use a list.")
-        if not len(texts):
+        texts = checked_texts("texts", texts, _OWNER)
+        if not texts:
             return np.zeros((0, self.encoder_.n_dims), np.float32)
         return np.asarray(self.encoder_.encode(texts))
 
@@ -252,10 +279,12 @@ class TextClassifier:
         NotFittedError, ParameterError, StorageError
             If nothing was learnt; if the folder holds other files; if it cannot be written.
         """
-        state = self.head._learnt()
+        self._save(folder)
+
+    def _save(self, folder: str | Path, *, is_final: bool = True) -> None:
         if not hasattr(self, "encoder_"):
             raise _unfitted()
-        saving.save(Path(folder), state, self.head.get_params(), self._save_texts)
+        self._layer._save(folder, self._save_texts, is_final=is_final)
 
     def _save_texts(self, writer: ArtifactWriter) -> None:
         encoder: Any = self.encoder_
@@ -282,7 +311,7 @@ class TextClassifier:
         ParameterError, FormatError, IntegrityError
             If there is none; if it is of another kind or version; if a file is damaged.
         """
-        saved = saving.KIND.read(Path(folder))
+        saved = saving.KIND.read(checked_path("folder", folder, f"{_OWNER}.load"))
         if "texts" not in saved.config:
             raise FormatError(
                 "this classifier was fitted to vectors, not to texts. Open it with "
@@ -300,21 +329,29 @@ class TextClassifier:
         if encoder is None:
             is_kept = name in (encoders.LSA, encoders.WORDS) or ENCODER in saved
             encoder = encoders.open_encoder(name, saved.path(ENCODER) if is_kept else None)
-        head = AnalyticSoftmax._opened(saved)
-        classifier = cls(encoder if name == GIVEN else name, head=head, keep_texts=keep_texts)
+        classifier = cls(encoder if name == GIVEN else name, keep_texts=keep_texts)
+        classifier._head = ClosedForm._opened(saved)
         classifier._take(name, encoder)
         if EXAMPLES in saved:
             with saved.decoding():
                 lines = saved.data(EXAMPLES).decode("utf-8", "surrogatepass").split("\n")[:-1]
                 classifier._examples = [(str(t), label) for t, label in map(json.loads, lines)]
-                classifier._blocks = [saved.loaded_array(ROWS)]
+                shape = len(lines), classifier._head.n_features_in_
+                classifier._blocks = [saved.loaded_array(ROWS, "<f4", shape)]
         return classifier
 
     def _new_encoder(self, texts: Sequence[str]) -> tuple[str, TextEncoder]:
         """The name and the encoder to begin with."""
-        if not isinstance(self.encoder, str):
+        if not isinstance(self.encoder, str | Path):
+            if not callable(getattr(self.encoder, "encode", None)):
+                want = "a name, a folder or an object with encode(texts)"
+                raise ParameterError.of("encoder", _OWNER, want, self.encoder)
             return GIVEN, self.encoder
-        name, seed = encoders.resolve(self.encoder, texts), int(self.head.random_state)
+        given = str(self.encoder)
+        if is_storable(given) and "\0" not in given and saving.KIND.is_saved(Path(given)):
+            other = TextClassifier.load(given)
+            return other.encoder_name, other.encoder_
+        name, seed = encoders.resolve(given, texts), int(self._layer.random_state)
         encoder = encoders.fit_encoder(
             name, texts, owner=_OWNER, n_components=N_COMPONENTS, seed=seed
         )
@@ -345,15 +382,4 @@ class TextClassifier:
 
 
 def _unfitted() -> NotFittedError:
-    return NotFittedError(f"This {_OWNER} is not fitted yet. Call fit(texts, labels) first.")
-
-
-def _check(texts: Sequence[str], labels: Sequence[Any]) -> None:
-    if isinstance(texts, str) or not len(texts):
-        want = "a sequence of texts, at least one"
-        raise ParameterError.of("texts", f"{_OWNER}.fit", want, texts, "Use a list.")
-    if len(texts) != len(labels):
-        raise ShapeError(
-            f"There are {len(texts)} texts and {len(labels)} labels; there must be a label for "
-            "each text."
-        )
+    return checks.unfitted(f"This {_OWNER} is not fitted yet. Call fit(texts, labels) first.")

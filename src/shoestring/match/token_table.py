@@ -29,7 +29,6 @@ KIND = ArtifactKind(
     remedy="Build the table again with TokenTable.build.",
 )
 DTYPES = ("int8", "float16", "float32")
-_ARRAYS = ("tokens", "scales", "starts", "digests")
 _TOKENS_PER_STEP = 8192  # turned into float32 at a time: 12 MB of MiniLM's
 
 
@@ -118,7 +117,15 @@ class TokenTable(Timed):
         if made_by != scorer.name:
             want = f"the scorer that made the table, {made_by}"
             raise ParameterError.of("scorer", "TokenTable.load", want, scorer.name)
-        return cls(scorer, {name: artifact.array(f"{name}.npy") for name in _ARRAYS})
+        with artifact.decoding():
+            digests = artifact.array("digests.npy", "|V16")
+            starts = artifact.loaded_array("starts.npy", "<i8", (len(digests) + 1,))
+            tokens = artifact.array("tokens.npy", None, (int(starts[-1]), scorer.n_dims))
+            scales = artifact.array("scales.npy", "<f4", (len(tokens),))
+            if starts[0] != 0 or (starts[1:] < starts[:-1]).any() or tokens.dtype not in DTYPES:
+                raise artifact.damaged(artifact.path("starts.npy").name, "its tokens are no rows")
+        arrays = {"tokens": tokens, "scales": scales, "starts": starts, "digests": digests}
+        return cls(scorer, arrays)
 
     @property
     def n_bytes(self) -> int:

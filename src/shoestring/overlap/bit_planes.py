@@ -25,8 +25,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from shoestring.compiled import njit
 
 N_ADDED = 15  # bitmaps that one call adds
 VECTOR_WORDS = 4

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.checks import checked_int
+from shoestring.compiled import njit
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.overlap.bit_planes import n_set_bits
 from shoestring.types import IntArray

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from shoestring.checks import checked_int
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, join_codes, read_codes
+from shoestring.overlap.postings import ROW_NUMBERS
 from shoestring.overlap.segments import (
     KIND,
     Segment,
@@ -297,12 +298,14 @@ class OverlapIndex:
         IntegrityError
             If a file is missing, cut short, or not what it should be.
         """
-        artifact = KIND.read(Path(folder))
+        artifact, index = KIND.read(Path(folder)), cls(1, n_threads)
         with artifact.decoding():
-            index = cls(artifact.config["n_bits"], n_threads)
+            index.n_bits = int(artifact.config["n_bits"])
             index._next_id = int(artifact.config["next_id"])
-            entries = artifact.config["segments"]
-            index._segments = tuple(open_segment(artifact, entry) for entry in entries)
+            if not (0 < index.n_bits <= MAX_BITS and 0 <= index._next_id <= _MAX_ID + 1):
+                raise ValueError(f"{index.n_bits} bits, and {index._next_id} is the next id")
+            prefixes = artifact.config["segments"]
+            index._segments = tuple(open_segment(artifact, p, index.n_bits) for p in prefixes)
         return index
 
     @property
@@ -341,7 +344,7 @@ def _search_group(
     for segment in segments:
         order = order_blocks(metric, median, segment.postings.ranges)
         blocks = np.ascontiguousarray(order[part])
-        counters = np.empty(64 * segment.postings.bitmaps.shape[1], counter)
+        counters = np.empty(ROW_NUMBERS, counter)
         search_blocks(
             segment.postings, segment.deleted, blocks, metric, starts, bits, counters, best
         )

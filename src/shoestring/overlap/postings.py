@@ -16,14 +16,16 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.compiled import njit
+from shoestring.errors import IntegrityError
 from shoestring.overlap.bit_planes import VECTOR_WORDS, lowest_bit
 from shoestring.overlap.codes import Codes, room_for_bits
 from shoestring.types import IntArray
 
 MAX_BLOCK_ROWS = 1 << 15  # the counters fill the first-level cache; row numbers fit uint16
+ROW_NUMBERS = 1 << 16  # counters that there must be, so that a damaged row number has one too
 
 _VECTOR_ROWS = 64 * VECTOR_WORDS
 _fast = {"nogil": True, "cache": True, "error_model": "numpy"}
@@ -106,31 +108,37 @@ def _fill(
                 positions[list_number] += 1
 
 
-def codes_of(postings: Postings, n_bits: int, live: NDArray[np.bool_]) -> Codes:
-    """The codes of the rows that are live, in row order, each with its bits ascending."""
+def codes_of(postings: Postings, n_bits: int, live: NDArray[np.bool_], damage: str) -> Codes:
+    """The codes of the rows that are live, in row order, each with its bits ascending.
+
+    An IntegrityError, ``damage``, if the lists have not as many bits of each row as its size.
+    """
     starts = np.zeros(len(postings.ids) + 1, np.int64)
     np.cumsum(np.where(live, postings.sizes, 0), out=starts[1:])
-    bits = room_for_bits(int(starts[-1]), n_bits)
-    _empty_into(postings, n_bits, live, starts[:-1].copy(), bits)
+    bits, ends = room_for_bits(int(starts[-1]), n_bits), starts[:-1].copy()
+    _empty_into(postings, n_bits, starts[1:], ends, bits)
+    if not np.array_equal(ends, starts[1:]):
+        raise IntegrityError(damage)
     return Codes(np.append(starts[:-1][live], starts[-1]), bits, n_bits)
 
 
 @njit(**_fast)
-def _empty_into(postings: Any, n_bits: int, live: Any, positions: Any, bits: Any) -> None:
+def _empty_into(postings: Any, n_bits: int, ends: Any, positions: Any, bits: Any) -> None:
     n_rows = postings.bitmaps.shape[1] * 64
     for i in range(len(postings.bitmap_of)):
         first, bit = i // n_bits * n_rows, i % n_bits
-        for j in range(postings.starts[i], postings.starts[i + 1]):
+        start, stop = postings.starts[i], postings.starts[i + 1]
+        for j in range(start, stop if 0 <= start <= stop <= len(postings.rows) else start):
             row = first + postings.rows[j]
-            if live[row]:
+            if row < len(ends) and positions[row] < ends[row]:  # of rows that are not live: none
                 bits[positions[row]] = bit
                 positions[row] += 1
-        if postings.bitmap_of[i] >= 0:
+        if 0 <= postings.bitmap_of[i] < len(postings.bitmaps):
             for w in range(postings.bitmaps.shape[1]):
                 word = postings.bitmaps[postings.bitmap_of[i], w]
                 while word:
                     row = first + 64 * w + lowest_bit(word)
                     word &= word - np.uint64(1)
-                    if live[row]:
+                    if row < len(ends) and positions[row] < ends[row]:
                         bits[positions[row]] = bit
                         positions[row] += 1

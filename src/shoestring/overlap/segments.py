@@ -4,11 +4,15 @@ A segment is a set of posting lists with what has been deleted since. On disk it
 file for each array, in an artifact folder: a save keeps the files of the segments that are in force
 there already, and who reads an older index keeps its files mapped.
 
-Not covered: bit rot inside a file of the right size; two processes that save to one folder at once.
+The larger arrays of an opened index are not read as a whole, so the kernels take no number in them
+for granted: they never leave the arrays, whatever a damaged or forged file says.
+
+Not covered: two processes that save to one folder at once.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import Artifact, ArtifactKind
+from shoestring.overlap.bit_planes import VECTOR_WORDS
 from shoestring.overlap.codes import Codes
-from shoestring.overlap.postings import Postings, build_postings, codes_of
+from shoestring.overlap.postings import MAX_BLOCK_ROWS, Postings, build_postings, codes_of
 from shoestring.types import IntArray
 
 KIND = ArtifactKind(
@@ -30,6 +35,8 @@ KIND = ArtifactKind(
 )
 
 AnyArray: TypeAlias = NDArray[Any]
+_DTYPES = {"starts": "<i8", "rows": "<u2", "bitmap_of": "<i4", "bitmaps": "<u8"}
+_DTYPES |= {"ranges": "<i8", "sizes": "<u2", "ids": "<i8", "by_id": "<i8"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +48,7 @@ class Segment:
     deleted: NDArray[np.bool_]  # (N,)
     n_deleted: int = 0
     saved_as: dict[str, Any] = field(default_factory=dict)  # its files, as the config lists them
+    folder: str = ""  # where they are
 
     @property
     def n_live(self) -> int:
@@ -77,7 +85,8 @@ def make_segment(codes: Codes, ids: IntArray) -> Segment:
 
 def live_codes(segments: Sequence[Segment], n_bits: int) -> tuple[list[Codes], list[IntArray]]:
     """The codes and ids of the rows of some segments that have not been deleted."""
-    codes = [codes_of(segment.postings, n_bits, ~segment.deleted) for segment in segments]
+    damage = "{} is damaged: the files of a segment contradict each other. " + KIND.remedy
+    codes = [codes_of(s.postings, n_bits, ~s.deleted, damage.format(s.folder)) for s in segments]
     return codes, [segment.postings.ids[~segment.deleted] for segment in segments]
 
 
@@ -85,10 +94,11 @@ def save_segments(
     segments: Sequence[Segment], settings: dict[str, Any], folder: Path
 ) -> tuple[Segment, ...]:
     """Save segments to a folder and return them; what is there already is not written again."""
-    saved, entries = [], []
+    saved, prefixes = [], []
     with KIND.saving(folder) as writer:
         in_force = writer.before.get("files", {})
-        number = int(writer.before.get("next_segment", 0))
+        numbers = re.findall(r"segment(\d{1,9})_", " ".join(in_force))
+        number = 1 + max(map(int, numbers), default=-1)
         for segment in segments:
             arrays: dict[str, AnyArray] = {**segment.postings._asdict(), "by_id": segment.by_id}
             is_there = segment.saved_as and all(
@@ -105,29 +115,46 @@ def save_segments(
                     writer.array(f"{prefix}_{name}.npy", array)
             names = [f"{prefix}_{name}.npy" for name in arrays]
             saved.append(replace(segment, saved_as={name: writer.files[name] for name in names}))
-            shapes = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
-            entries.append({"prefix": prefix, "arrays": shapes, "n_deleted": segment.n_deleted})
+            prefixes.append(prefix)
             if segment.n_deleted:
                 writer.array(f"{prefix}_deleted.npy", segment.deleted)
-        writer.config |= {**settings, "next_segment": number, "segments": entries}
+        writer.config |= {**settings, "segments": prefixes}
     return tuple(saved)
 
 
-def open_segment(artifact: Artifact, entry: dict[str, Any]) -> Segment:
-    """Map the files of a segment; what is deleted is read into memory."""
-    names = {name: f"{entry['prefix']}_{name}.npy" for name in entry["arrays"]}
-    arrays = {
-        name: _mapped(artifact, names[name], dtype, tuple(shape))
-        for name, (dtype, shape) in entry["arrays"].items()
-    }
-    by_id = arrays.pop("by_id")
-    postings = Postings(**arrays)
-    deleted = np.zeros(len(postings.ids), np.bool_)
-    if entry["n_deleted"]:
-        deleted |= _mapped(artifact, f"{entry['prefix']}_deleted.npy", "|b1", deleted.shape)
-    saved_as = {name: artifact.config["files"][name] for name in names.values()}
-    return Segment(postings, by_id, deleted, int(np.count_nonzero(deleted)), saved_as)
+def open_segment(artifact: Artifact, prefix: str, n_bits: int) -> Segment:
+    """Map the files of a segment, whose shapes must fit; what is deleted is read into memory."""
 
+    def mapped(name: str, *shape: int) -> AnyArray:  # "c": the kernels' type; none is written to
+        file = f"{prefix}_{name}.npy"
+        return np.asarray(artifact.array(file, _DTYPES[name], shape or None, mode="c"))
 
-def _mapped(artifact: Artifact, name: str, dtype: str, shape: tuple[int, ...]) -> AnyArray:
-    return np.asarray(artifact.array(name, dtype, shape, mode="c"))  # none is written to
+    bitmaps, rows, ids, by_id = map(mapped, ("bitmaps", "rows", "ids", "by_id"))
+    (n_bitmaps, n_words), (n,), n_dims = bitmaps.shape, ids.shape, rows.ndim + by_id.ndim
+    if (
+        n_dims != 2
+        or not n
+        or not n_bitmaps
+        or n_words % VECTOR_WORDS
+        or not 0 < 64 * n_words <= MAX_BLOCK_ROWS
+    ):
+        raise ValueError(f"{prefix} has {n} codes in bitmaps {bitmaps.shape}")
+    n_blocks = -(-n // (64 * n_words))
+    postings = Postings(
+        starts=mapped("starts", n_blocks * n_bits + 1),
+        rows=rows,
+        bitmap_of=mapped("bitmap_of", n_blocks * n_bits),
+        bitmaps=bitmaps,
+        ranges=mapped("ranges", n_blocks, 3),
+        sizes=mapped("sizes", n),
+        ids=ids,
+    )
+    deleted, file = np.zeros(n, np.bool_), f"{prefix}_deleted.npy"
+    if file in artifact:
+        deleted |= artifact.loaded_array(file, "|b1", (n,))
+    names = (f"{prefix}_{name}.npy" for name in (*postings._fields, "by_id"))
+    saved_as = {name: artifact.config["files"][name] for name in names}
+    if len(by_id) and (len(by_id) != n or by_id.min() < 0 or by_id.max() >= n):
+        raise artifact.damaged(artifact.path(f"{prefix}_by_id.npy").name, "it has other rows")
+    n_deleted = int(np.count_nonzero(deleted))
+    return Segment(postings, by_id, deleted, n_deleted, saved_as, str(artifact.folder))

@@ -29,9 +29,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.compiled import njit
 from shoestring.overlap.bit_planes import (
     N_ADDED,
     VECTOR_WORDS,
@@ -182,9 +182,9 @@ def search_blocks(
     """Look for the n best rows of each query in some blocks.
 
     deleted (N,) bool; blocks: which, in the order to take them; query_starts (Q + 1,) int64 of
-    query_bits; counters (R,), of a type that holds the most active bits of a query; best: what was
-    found elsewhere, to which the rows found here are added: its first n are the best then, and
-    score -inf where there are fewer.
+    query_bits; counters (1 << 16,), of a type that holds the most active bits of a query; best:
+    what was found elsewhere, to which the rows found here are added: its first n are the best then,
+    and score -inf where there are fewer.
     """
     n_bits = len(postings.bitmap_of) // len(postings.ranges)
     longest = 0
@@ -207,10 +207,10 @@ def search_blocks(
             n_lists = n_maps = 0
             for bit in bits:
                 i = block * n_bits + bit
-                if postings.bitmap_of[i] >= 0:
+                if 0 <= postings.bitmap_of[i] < len(postings.bitmaps):
                     maps[n_maps] = postings.bitmap_of[i]
                     n_maps += 1
-                elif postings.starts[i] < postings.starts[i + 1]:
+                elif 0 <= postings.starts[i] < postings.starts[i + 1] <= len(postings.rows):
                     lists[n_lists] = i
                     n_lists += 1
             n_filled = -(-n_maps // N_ADDED) * N_ADDED

@@ -7,8 +7,11 @@ killed process wrote without committing is overwritten by the next append. So th
 maps never change, and it may share the mapping between threads. An array that is replaced gets a
 new file.
 
+The database has a checksum of the committed rows, which an append carries on. A process compares it
+when it first maps an array of some megabytes; larger ones are compared by ``search check``.
+
 Like SQLite's log this trusts the disk to leave the bytes beside those in hand alone when it loses
-power. Not covered: bit rot in a file of the right size, object arrays (never pickle).
+power. Not covered: object arrays (never pickle).
 
 Letters: R committed rows of a file.
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +29,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.artifacts import pieces, refused, sync_folder, unreadable
+from shoestring.artifacts import crc32_of, pieces, refused, sync_folder, unreadable
 from shoestring.errors import IntegrityError
 
 AnyArray: TypeAlias = NDArray[Any]
@@ -44,6 +48,7 @@ class ArrayFile(NamedTuple):
     file: str
     dtype: str
     row_shape: tuple[int, ...]
+    crc32: int | None = 0  # of the committed rows
 
     @classmethod
     def new(cls, name: str, number: int, rows: AnyArray) -> ArrayFile:
@@ -64,33 +69,43 @@ class ArrayFile(NamedTuple):
         return np.zeros((n_rows, *self.row_shape), self.dtype)
 
 
-def write_rows(folder: Path, array: ArrayFile, n_rows: int, parts: Iterable[AnyArray]) -> None:
-    """Write rows behind the first ``n_rows`` of a file, which stay, and flush them to the disk."""
-    path = folder / array.file
+def write_rows(folder: Path, array: ArrayFile, n_rows: int, parts: Iterable[AnyArray]) -> ArrayFile:
+    """Write rows behind the first ``n_rows`` of a file, which stay, and flush them to the disk.
+
+    Returns the array with the checksum of all.
+    """
+    path, found = folder / array.file, array.crc32 if n_rows else 0
     try:
         with path.open("r+b" if n_rows else "wb") as file:
             file.seek(n_rows * array.row_bytes)
             for part in parts:
                 for piece in pieces(part):
-                    file.write(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
+                    data = np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
+                    found = None if found is None else zlib.crc32(data, found)
+                    file.write(data)
             file.flush()
             os.fsync(file.fileno())
         if not n_rows:
             sync_folder(folder)
     except OSError as error:
         raise refused(path, error) from error
+    return array._replace(crc32=found)
 
 
-def map_rows(folder: Path, array: ArrayFile, n_rows: int) -> AnyArray:
+def map_rows(folder: Path, array: ArrayFile, n_rows: int, checked: int = 0) -> AnyArray:
     """Map the committed rows of a file into memory, read-only.
 
-    Raises FileNotFoundError if the file is gone: the caller knows whether it was replaced.
+    Arrays of up to ``checked`` bytes are compared with their checksum. Raises FileNotFoundError if
+    the file is gone: the caller knows whether it was replaced.
     """
     shape, path = (n_rows, *array.row_shape), folder / array.file
     if 0 in shape:  # which cannot be mapped
         return array.zeros(n_rows)
     try:
-        return np.memmap(path, array.dtype, "r", shape=shape)
+        rows = np.memmap(path, array.dtype, "r", shape=shape)
+        if rows.nbytes <= checked and array.crc32 not in (None, crc32_of(path, rows.nbytes)):
+            raise IntegrityError(f"{path} is damaged: its bytes have changed. {REBUILD}")
+        return rows
     except ValueError as error:
         raise IntegrityError(
             f"{path} is damaged: it is shorter than its {n_rows} rows. {REBUILD}"

@@ -101,7 +101,7 @@ def choose_anchors(
     if not known:
         warnings.warn(
             f"0 of {kind}, so there is no anchor query and no call was spent. "
-            "Pass what users ask: queries=[...] (--queries FILE).",
+            "Pass what users ask: queries=[...].",
             ShoestringWarning,
             stacklevel=4,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,19 +11,19 @@ import typer
 
 from shoestring.console import (
     Encoder,
-    Id,
     Json,
     OnDuplicate,
     Resume,
     Seed,
     Source,
-    Text,
+    echo,
     emit,
     emit_json,
     emit_rows,
+    reads,
     room_app,
 )
-from shoestring.errors import ParameterError
+from shoestring.errors import ParameterError, ShoestringWarning
 
 if TYPE_CHECKING:
     from shoestring.search.index import SearchIndex
@@ -61,20 +62,20 @@ def _open(index: Path, scorer: str = "") -> SearchIndex:
     return SearchIndex.open(index, scorer=scorer or None)
 
 
-def _records(source: str, text: str, id: str | None = None) -> list[Record]:
+def _records(source: str, reading: dict[str, Any]) -> list[Record]:
     from shoestring.text import read_records
 
-    return list(read_records(source, text=text, id=id))
+    return list(read_records(source, **reading))
 
 
-@app.command()
+@app.command(example="search build faq.csv --out index --text question")
+@reads()
 def build(
     out: Annotated[Path, typer.Option(help="New folder, or an index to continue with --resume.")],
+    reading: dict[str, Any],
     docs: Annotated[
         str | None, typer.Argument(help="File of texts, as for add; optional with --resume.")
     ] = None,
-    text: Text = "text",
-    id: Id = None,
     scorer: Scorer = "auto",
     encoder: Encoder = "auto",
     queries: Questions = None,
@@ -91,25 +92,34 @@ def build(
 
     if docs is None and not resume:
         raise ParameterError("DOCS is missing: name a file of texts, or - for standard input.")
+    columns = {"text": reading["text"]} if "text" in reading else {}
     index = SearchIndex.build(
         out,
         docs,
         scorer=scorer,
         encoder=encoder,
-        queries=None if queries is None else [q.text for q in _records(str(queries), text)],
+        queries=None if queries is None else [q.text for q in _records(str(queries), columns)],
         calls=calls,
         minutes=minutes,
-        text=text,
-        id=id,
         on_duplicate=on_duplicate,  # type: ignore[arg-type]
         token_table=token_table,
         resume=resume,
         seed=seed,
+        **reading,
     )
-    emit(index.info(), json)
+    emit({**index.info(), **({} if docs is None else _added(index))}, json)
 
 
-@app.command()
+def _added(index: SearchIndex) -> dict[str, int]:
+    """What a build or add did; a note says why texts were skipped."""
+    report = index.last_add
+    if report.skipped:
+        skipped = f"{report.skipped:,} texts were in the index already and were skipped."
+        warnings.warn(skipped, ShoestringWarning, stacklevel=2)
+    return asdict(report)
+
+
+@app.command(example="search query index 'I forgot my password' -k 3")
 def query(
     index: Index,
     text: Annotated[str, typer.Argument(help="The query.", show_default=False)],
@@ -131,30 +141,25 @@ def query(
         score = f"{'' if hit.exact else '~'}{hit.score:.3f}"
         rows.append({"score": score, "id": hit.id, "text": " ".join(hit.text.split())[:100]})
     emit_rows(rows, False, numbered=True)
-    typer.echo(f"{hits.calls} calls, {1000 * hits.seconds:.0f} ms; ~ marks an estimate")
+    echo(f"{hits.calls} calls, {1000 * hits.seconds:.0f} ms; ~ marks an estimate")
 
 
-@app.command()
+@app.command(example="search add index more.jsonl --id number")
+@reads()
 def add(
     index: Index,
     docs: Source,
-    text: Text = "text",
-    id: Id = None,
+    reading: dict[str, Any],
     on_duplicate: OnDuplicate = "error",
     json: Json = False,
 ) -> None:
-    """Add texts to an index."""
-    report = _open(index).add(
-        docs,
-        text=text,
-        id=id,
-        on_duplicate=on_duplicate,  # type: ignore[arg-type]
-        progress=True,
-    )
-    emit(asdict(report), json)
+    """Add texts to an index, from the columns that it was built of unless others are named."""
+    found = _open(index)
+    found.add(docs, on_duplicate=on_duplicate, progress=True, **reading)  # type: ignore[arg-type]
+    emit(_added(found), json)
 
 
-@app.command()
+@app.command(example="search delete index faq-17 faq-18")
 def delete(
     index: Index,
     ids: Annotated[list[str], typer.Argument(help="Ids of the texts.", show_default=False)],
@@ -167,13 +172,13 @@ def delete(
     emit({"deleted": _open(index).delete(ids, missing=missing)}, json)  # type: ignore[arg-type]
 
 
-@app.command()
+@app.command(example="search info index --json")
 def info(index: Index, json: Json = False) -> None:
     """Show what an index holds and how many scorer calls it cost."""
     emit(_open(index).info(), json)
 
 
-@app.command()
+@app.command(example="search check index")
 def check(index: Index, json: Json = False) -> None:
     """Check an index for damage; if there is any, say what and exit with code 2."""
     found = _open(index)
@@ -181,24 +186,24 @@ def check(index: Index, json: Json = False) -> None:
     emit({"path": str(index), "records": len(found), "sound": True}, json)
 
 
-@app.command()
+@app.command(example="search compact index")
 def compact(index: Index, json: Json = False) -> None:
     """Free the disk space of deleted texts."""
     found = _open(index)
     emit({"removed_rows": found.compact(), "bytes": found.info()["bytes"]}, json)
 
 
-@app.command("eval")
+@app.command("eval", example="search eval index queries.jsonl judgements.tsv --calls 50,200")
+@reads()
 def evaluate(
     index: Index,
     queries: Queries,
     qrels: Qrels,
+    reading: dict[str, Any],
     calls: Annotated[
         str, typer.Option(help="Numbers of calls to compare, separated by commas.")
     ] = "25,50,100,200",
     k: Annotated[int, typer.Option("-k", help="Cut-off of the measures.")] = 10,
-    text: Text = "text",
-    id: Id = None,
     scorer: OtherScorer = "",
     json: Json = False,
 ) -> None:
@@ -213,7 +218,7 @@ def evaluate(
             f"--calls must be whole numbers separated by commas. Got {calls!r} instead."
         ) from None
     judged = read_qrels(qrels)
-    found = compare(_open(index, scorer), _records(queries, text, id), judged, calls=budgets, k=k)
+    found = compare(_open(index, scorer), _records(queries, reading), judged, calls=budgets, k=k)
     rows: list[dict[str, Any]] = [asdict(row) for row in found]
     if not json:
         names = {"recall": f"recall@{k}", "ndcg": f"nDCG@{k}", "mrr": f"MRR@{k}"}
@@ -221,18 +226,18 @@ def evaluate(
     emit_rows(rows, json)
 
 
-@app.command()
+@app.command(example="search negatives index queries.jsonl judgements.tsv --out pairs.jsonl")
+@reads()
 def negatives(
     index: Index,
     queries: Queries,
     qrels: Qrels,
+    reading: dict[str, Any],
     out: Annotated[
         Path,
         typer.Option(help="File of pairs to write, as JSON lines.", show_default=False),
     ],
     n: Annotated[int, typer.Option("-n", help="Number of wrong texts for each right one.")] = 3,
-    text: Text = "text",
-    id: Id = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -240,6 +245,6 @@ def negatives(
     from shoestring.search.evaluate import read_qrels
     from shoestring.search.negatives import hard_negatives, write_negatives
 
-    judged, records = read_qrels(qrels), _records(queries, text, id)
+    judged, records = read_qrels(qrels), _records(queries, reading)
     pairs = hard_negatives(_open(index), records, judged, n=n, seed=seed)
     emit({"pairs": write_negatives(pairs, out), "file": str(out)}, json)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,45 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from shoestring.errors import FormatError, MissingExtraError, NotFittedError, ParameterError
+from shoestring.checks import checked_path
+from shoestring.errors import (
+    FormatError,
+    MissingExtraError,
+    NotFittedError,
+    ParameterError,
+    ShoestringWarning,
+    short,
+)
 from shoestring.search.cur import top_rows
 from shoestring.search.features import IndexRows
 from shoestring.search.query import search_rounds
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot
+from shoestring.text.files import check_readable, decoded_lines, open_unpacked
 from shoestring.types import IntArray, Record
 
 if TYPE_CHECKING:
     from shoestring.search.index import SearchIndex
+
+GRADES = frozenset(
+    (
+        *("grade", "score", "relevance", "relevant", "rel", "label", "judgement", "rating"),
+        *(
+            "等级",
+            "分数",
+            "得分",
+            "评分",
+            "相关性",
+            "标签",
+            "等級",
+            "分數",
+            "評分",
+            "相關性",
+            "標籤",
+        ),
+    )
+)
+"""Names of the last column of judgements, by which a first line is told to be a header."""
 
 NEAR, LEXICAL = 0, 1  # columns of the cheap features
 
@@ -52,24 +82,24 @@ class Row:
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     """Read judgements: TREC (``query 0 text grade``), or three columns (``query text grade``).
 
-    A header line is skipped. Raises FormatError with the line where one cannot be read.
+    A header line is skipped, if its last column has one of the names :data:`GRADES`. Raises
+    StorageError if the file cannot be read, FormatError with the line where one cannot.
     """
+    path = checked_path("path", path, "read_qrels")
+    check_readable(path)
     qrels: dict[str, dict[str, int]] = {}
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(f"the judgements cannot be read ({error}).", file=path) from error
-    for number, line in enumerate(lines, start=1):
-        parts = line.split("\t") if "\t" in line else line.split()
-        if not line.strip():
-            continue
-        is_number = len(parts) in (3, 4) and re.fullmatch(r"-?\d+", parts[-1].strip())
-        if not is_number and number == 1:
-            continue
-        if not is_number:
-            want = "query, text, grade (or query, 0, text, grade), the grade a whole number"
-            raise FormatError(f"a judgement must be {want}. Got {line!r}.", file=path, line=number)
-        qrels.setdefault(parts[0].strip(), {})[parts[-2].strip()] = int(parts[-1])
+    with open_unpacked(path) as stream:
+        for number, line in enumerate(decoded_lines(stream, str(path)), start=1):
+            parts = [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
+            is_row = len(parts) in (3, 4)
+            if not line.strip() or (number == 1 and is_row and parts[-1].casefold() in GRADES):
+                continue
+            if not is_row or not re.fullmatch(r"-?\d+", parts[-1]):
+                want = "query, text, grade (or query, 0, text, grade), the grade a whole number"
+                header = " If it is a header, remove it." * (number == 1)
+                message = f"a judgement must be {want}. Got {short(line.strip())}.{header}"
+                raise FormatError(message, file=path, line=number)
+            qrels.setdefault(parts[0], {})[parts[-2]] = int(parts[-1])
     if not qrels:
         raise FormatError("there are no judgements in it.", file=path)
     return qrels
@@ -119,6 +149,7 @@ def evaluate(
         raise NotFittedError("The index has no scorer to compare with; name one: scorer=...")
     runs: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
     seconds: dict[tuple[str, int], float] = {}
+    _note_unknown(index, {query.id: qrels[query.id] for query in judged}, len(qrels))
     for query in tqdm(judged, desc="queries", unit="query", disable=not progress):
         for way, budget, ranking, spent in answers(index, query.text, calls, k):
             runs.setdefault((way, budget), {})[query.id] = ranking
@@ -131,6 +162,23 @@ def evaluate(
         milliseconds = round(1000 * seconds[way, budget] / len(judged), 1)
         rows.append(Row(way, budget, recall, ndcg, mrr, milliseconds))
     return rows
+
+
+def _note_unknown(
+    index: SearchIndex, qrels: Mapping[str, Mapping[str, int]], n_queries: int
+) -> None:
+    """Say how many judged texts are not in the index, and judged queries not in their file."""
+    with index.snapshot() as snapshot:
+        texts = sorted({text for judged in qrels.values() for text in judged})
+        unknown = [text for text in texts if snapshot.key_of(text) is None]
+    notes = []
+    if unknown:
+        which = f"{len(unknown):,} of {len(texts):,} judged texts, {short(unknown[0])} for example"
+        notes.append(f"{which}, are not in the index and count as not found.")
+    if missing := n_queries - len(qrels):
+        notes.append(f"{missing:,} of {n_queries:,} judged queries have no text and are left out.")
+    if notes:
+        warnings.warn(" ".join(notes), ShoestringWarning, stacklevel=3)
 
 
 def answers(

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.compiled import njit
 from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 from shoestring.search.snapshot import View
 from shoestring.types import FloatArray, IntArray

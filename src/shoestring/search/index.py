@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +40,10 @@ from shoestring.search.query import IndexModel, first_guess, pair_features, sear
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot, View
 from shoestring.search.store import RecordStore
-from shoestring.text import read_records
+from shoestring.text.records import Reading, read_records
 from shoestring.types import Hit, Hits, PairScorer, Record
 
+COLUMNS: tuple[Literal["text", "id", "label"], ...] = ("text", "id", "label")
 DEFAULT_CALLS = 50
 _UNBOUNDED = 1 << 62
 
@@ -74,6 +75,7 @@ class SearchIndex:
     def __init__(self, store: RecordStore, scorer: PairScorer | None) -> None:
         self._store, self.models = store, Models(store, scorer)
         self._held: tuple[View, IndexRows] | None = None
+        self.last_add = AddReport()  # of a build too
 
     @classmethod
     @one_cut_note()
@@ -87,13 +89,12 @@ class SearchIndex:
         queries: Sequence[str] | None = None,
         calls: int = 0,
         minutes: float | None = None,
-        text: str = "text",
-        id: str | None = None,
         on_duplicate: OnDuplicate = "error",
         token_table: bool = False,
         resume: bool = False,
         seed: int = 0,
         progress: bool = True,
+        **reading: Unpack[Reading],
     ) -> SearchIndex:
         """Build an index, or continue an interrupted build.
 
@@ -102,8 +103,9 @@ class SearchIndex:
         path : str or Path
             A new or empty folder; with ``resume`` an index.
         records : file name, data frame, list of dicts, of records or of strings
-            As :func:`~shoestring.read_records`. May be left out with ``resume``, where records
-            whose ids are there already are skipped.
+            As :func:`~shoestring.read_records`; the id of a text that has none is made of its
+            content, so that the same text is stored once. May be left out with ``resume``, where
+            records whose ids are there already are skipped.
         scorer : PairScorer, CrossEncoder, function or str
             As :func:`~shoestring.match.load_scorer`; by default "minilm-weighted" where MiniLM
             knows the language, else none.
@@ -113,8 +115,6 @@ class SearchIndex:
             :class:`~shoestring.BinaryVectors`, which is copied into the index; see ``scorer``.
         queries, calls, minutes
             As :meth:`calibrate`, which is the last stage.
-        text, id : str
-            Columns, see :func:`~shoestring.read_records`.
         on_duplicate : {"error", "replace", "skip"}
         token_table : bool
             Keep every text's token vectors (int8, some 27 kB a text; the size is told before), so
@@ -125,6 +125,9 @@ class SearchIndex:
             Of the choice of anchor queries.
         progress : bool
             Show a progress bar for each stage on standard error.
+        **reading
+            Settings of :func:`~shoestring.read_records`, such as ``text`` and ``id``. The columns
+            are kept for :meth:`add`.
 
         Raises
         ------
@@ -144,10 +147,15 @@ class SearchIndex:
         budget = _budget(calls, minutes)
         name = scorer if isinstance(scorer, str) else None
         given = None if scorer is None or name is not None else load_scorer(scorer)
-        # A wrong file name stops here, before anything is written.
-        source = None if records is None else read_records(records, text=text, id=id)
+        index = None
         if resume and (Path(path) / CONFIG).is_file():
             index = cls.open(path, scorer=given)
+            reading = index._reading(reading)
+        # A wrong file name stops here, before anything is written.
+        source = None
+        if records is not None:
+            source = read_records(records, default_id="content", **reading)
+        if index is not None:
             index.models.discard_damaged()
             index.models.change(encoder, AUTO if name is None else name)
             if source is not None:
@@ -158,6 +166,7 @@ class SearchIndex:
             raise ParameterError.of("records", "SearchIndex.build", want, None)
         else:
             settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
+            settings["columns"] = {name: reading[name] for name in COLUMNS if name in reading}
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
             is_new = not Path(path).exists()
@@ -191,7 +200,13 @@ class SearchIndex:
         self, records: Iterable[Record], on_duplicate: OnDuplicate, progress: bool
     ) -> AddReport:
         with tqdm(desc="records", unit="text", disable=not progress) as bar:
-            return self._store.add(records, on_duplicate=on_duplicate, progress=bar.update)
+            report = self._store.add(records, on_duplicate=on_duplicate, progress=bar.update)
+        self.last_add = report
+        return report
+
+    def _reading(self, reading: Reading) -> Reading:
+        """How to read more records: the columns of the first ones, unless others are named."""
+        return {**self._store.settings.get("columns", {}), **reading}
 
     def calibrate(
         self,
@@ -333,7 +348,7 @@ class SearchIndex:
         what = f"was built with the scorer {name!r}" if name else "has no scorer"
         warnings.warn(
             f"{self.path} {what}, so the answers are estimates. "
-            "Pass scorer=... to SearchIndex.open to pay for exact scores.",
+            "Open it with scorer=... to pay for exact scores.",
             ShoestringWarning,
             stacklevel=3,
         )
@@ -344,10 +359,9 @@ class SearchIndex:
         self,
         records: Any,
         *,
-        text: str = "text",
-        id: str | None = None,
         on_duplicate: OnDuplicate = "error",
         progress: bool = False,
+        **reading: Unpack[Reading],
     ) -> AddReport:
         """Add records: they are found from now on.
 
@@ -356,15 +370,17 @@ class SearchIndex:
 
         Parameters
         ----------
-        records, text, id, on_duplicate
+        records, on_duplicate
             As :meth:`build`.
+        **reading
+            As :meth:`build`; its columns are the default.
 
         Returns
         -------
         AddReport
             How many were added, replaced, skipped.
         """
-        source = read_records(records, text=text, id=id)
+        source = read_records(records, default_id="content", **self._reading(reading))
         report = self._ingest(source, on_duplicate, progress)
         self.models.prepare(seed=0)  # where the build was interrupted before
         encode_pending(self._store, self.models, progress=progress)

@@ -14,6 +14,7 @@ from shoestring.checks import is_storable
 from shoestring.errors import ParameterError
 from shoestring.search import schema
 from shoestring.search.database import transaction
+from shoestring.text.records import content_id
 from shoestring.text.tokens import tokenize
 from shoestring.types import Record
 
@@ -84,11 +85,18 @@ def add_batch(
 def _resolve_duplicates(
     batch: Sequence[Record], known: Container[str], on_duplicate: OnDuplicate
 ) -> tuple[list[Record], AddReport]:
-    """The records of a batch to store, as if they came one by one: the last or first of an id."""
+    """The records of a batch to store, as if they came one by one: the last or first of an id.
+
+    A text whose id is its own content is there already, whatever is done with duplicates.
+    """
     chosen: dict[str, Record] = {}
     repeated: list[str] = []
+    n_same = 0
     for record in batch:
         if record.id in chosen or record.id in known:
+            if record.id == content_id(record.text):
+                n_same += 1
+                continue
             repeated.append(record.id)
             if on_duplicate == "skip":
                 continue
@@ -97,7 +105,7 @@ def _resolve_duplicates(
         want = "records whose ids are new"
         hint = "Nothing was added; choose what to do with duplicates: replace or skip."
         raise ParameterError.of("records", "SearchIndex.add", want, schema.named(repeated), hint)
-    n_added, counted = len(batch) - len(repeated), len(repeated)
+    n_added, counted = len(batch) - len(repeated) - n_same, len(repeated)
     if on_duplicate == "replace":
-        return list(chosen.values()), AddReport(n_added, replaced=counted)
-    return list(chosen.values()), AddReport(n_added, skipped=counted)
+        return list(chosen.values()), AddReport(n_added, replaced=counted, skipped=n_same)
+    return list(chosen.values()), AddReport(n_added, skipped=counted + n_same)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -75,12 +76,29 @@ def create_tables(connection: sqlite3.Connection) -> None:
 def read_state(connection: sqlite3.Connection) -> State:
     """Read the one row of ``state``."""
     rows = connection.execute("SELECT uid, revision, n_rows, last_key, arrays, attrs FROM state")
-    ((uid, revision, n_rows, last_key, arrays, attrs),) = rows
-    files = {
-        name: ArrayFile(file, dtype, tuple(shape))
-        for name, (file, dtype, shape) in json.loads(arrays).items()
-    }
-    return State(uid, revision, n_rows, last_key, files, json.loads(attrs))
+    try:
+        ((uid, revision, n_rows, last_key, *texts),) = rows
+        arrays, attrs = (_unsealed(text) for text in texts)
+        files = {
+            name: ArrayFile(file, dtype, tuple(shape), *checksum)
+            for name, (file, dtype, shape, *checksum) in arrays.items()
+        }
+    except (ValueError, TypeError, AttributeError) as error:
+        raise sqlite3.DatabaseError(f"the state of the arrays cannot be read, {error}") from error
+    return State(uid, revision, n_rows, last_key, files, attrs)
+
+
+def _sealed(value: Any) -> str:
+    """JSON in a line, and its checksum in the next."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=np.ndarray.tolist)
+    return f"{text}\n{zlib.crc32(text.encode())}"
+
+
+def _unsealed(text: str) -> Any:
+    body, is_sealed, checksum = text.rpartition("\n")
+    if is_sealed and checksum != str(zlib.crc32(body.encode())):
+        raise ValueError("as it has changed")
+    return json.loads(body or text)
 
 
 def write_state(
@@ -91,10 +109,7 @@ def write_state(
     attrs: Mapping[str, Any],
 ) -> None:
     """Put arrays in force."""
-    texts = [
-        json.dumps(value, ensure_ascii=False, allow_nan=False, default=np.ndarray.tolist)
-        for value in (arrays, attrs)
-    ]
+    texts = [_sealed(value) for value in (arrays, attrs)]
     connection.execute(
         "UPDATE state SET n_rows = ?, last_key = ?, arrays = ?, attrs = ?",
         (n_rows, last_key, *texts),

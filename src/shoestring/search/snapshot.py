@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.artifacts import pieces
+from shoestring.artifacts import CHECKED, pieces
 from shoestring.checks import is_storable
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.search import schema
@@ -74,7 +74,10 @@ def read_view(connection: sqlite3.Connection, folder: Path, remembered: View | N
     state = schema.read_state(connection)
     if remembered and (remembered.uid, remembered.revision) == (state.uid, state.revision):
         return remembered
-    arrays = {name: map_rows(folder, where, state.n_rows) for name, where in state.arrays.items()}
+    checked = 0 if remembered else CHECKED  # once in a process, and not after each change
+    arrays = {
+        name: map_rows(folder, where, state.n_rows, checked) for name, where in state.arrays.items()
+    }
     row_keys = arrays.pop(KEYS, np.empty(0, np.int64))
     deleted = np.isin(row_keys, column(connection, "SELECT key FROM deleted"))
     pending = schema.pending_keys(connection)

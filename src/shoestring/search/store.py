@@ -33,7 +33,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from shoestring.artifacts import CONFIG, ArtifactKind, make_folder, write_json
+from shoestring.artifacts import CONFIG, ArtifactKind, make_folder, verify
 from shoestring.checks import is_storable
 from shoestring.errors import BusyError, IntegrityError, ParameterError, ShapeError
 from shoestring.search import schema
@@ -43,6 +43,7 @@ from shoestring.search.arrays import (
     AnyArray,
     ArrayFile,
     collect_garbage,
+    map_rows,
     write_rows,
 )
 from shoestring.search.database import (
@@ -128,8 +129,9 @@ class RecordStore:
         hint = "Build one: shoestring search build ... --out FOLDER"
         want = "the folder of an index"
         missing = ParameterError.of("path", "RecordStore.open", want, str(self.path), hint)
-        settings: dict[str, Any] = _KIND.read(self.path, missing).config.get("settings", {})
-        return settings
+        saved = _KIND.read(self.path, missing)
+        with saved.decoding():
+            return dict(saved.config.get("settings", {}))
 
     def update_settings(self, **changes: Any) -> None:
         """Change some settings and keep the others."""
@@ -137,8 +139,7 @@ class RecordStore:
             self._write_settings({**self.settings, **changes})
 
     def _write_settings(self, settings: Mapping[str, Any]) -> None:
-        head = {"format": _KIND.format, "format_version": _KIND.versions[-1]}
-        write_json(self.path / CONFIG, {**head, "settings": dict(settings)})
+        _KIND.write_config(self.path, {"settings": dict(settings)})
 
     def remove(self) -> None:
         """Leave nothing of the index but scores that were paid for."""
@@ -268,7 +269,7 @@ class RecordStore:
             gone = _deleted_meanwhile(connection, new_keys)
             for name, file in files.items():
                 part = rows[name][fresh] if name in rows else file.zeros(len(new_keys))
-                write_rows(self._arrays, file, state.n_rows, [part])
+                files[name] = write_rows(self._arrays, file, state.n_rows, [part])
             n_rows, last_key = state.n_rows + len(new_keys), int(new_keys[-1])
             with transaction(connection):
                 connection.executemany("INSERT INTO deleted VALUES (?)", gone)
@@ -289,7 +290,7 @@ class RecordStore:
                 if len(rows) != state.n_rows:
                     raise ShapeError(f"Array {name!r} has {len(rows)} rows for {state.n_rows}.")
                 files[name] = ArrayFile.new(name, state.revision + 1, rows)
-                write_rows(self._arrays, files[name], 0, [rows])
+                files[name] = write_rows(self._arrays, files[name], 0, [rows])
             with transaction(connection):
                 schema.write_state(connection, state.n_rows, state.last_key, files, attrs)
 
@@ -304,7 +305,7 @@ class RecordStore:
             files = {}
             for name, old in state.arrays.items():
                 files[name] = ArrayFile.new(name, number, old.zeros(0))
-                write_rows(self._arrays, files[name], 0, view.live_rows(name))
+                files[name] = write_rows(self._arrays, files[name], 0, view.live_rows(name))
             with transaction(connection):
                 connection.execute("DELETE FROM deleted")
                 n_rows = state.n_rows - n_deleted
@@ -348,7 +349,12 @@ class RecordStore:
             for sql, complaint in schema.CONTRADICTIONS:
                 if (key := connection.execute(sql).fetchone()) is not None:
                     complaints.append(f"{complaint} (key {key[0]})")
-            view = self._read_view(connection)
+            view, state = self._read_view(connection), schema.read_state(connection)
+            for file in state.arrays.values():
+                map_rows(self._arrays, file, state.n_rows, checked=1 << 62)
+            for name in ("encoder", "token-table"):
+                if (self.path / name / CONFIG).exists():
+                    verify(self.path / name)
             sql = "SELECT key FROM records WHERE key <= (SELECT last_key FROM state) ORDER BY key"
             if not np.array_equal(view.keys, column(connection, sql)):
                 complaints.append("the live rows of the arrays are not those of the records")
@@ -364,7 +370,7 @@ def _check_free(folder: Path) -> None:
     names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
     strange = [name for name in names if name not in (*_FILES, *_FOLDERS)]
     if CONFIG in names or strange or folder.is_file():
-        hint = "It holds an index: go on with it (--resume, resume=True) or choose another folder."
+        hint = "It holds an index: go on with it (resume=True) or choose another folder."
         if strange:
             hint = f"It holds {strange[0]!r}, for example; choose another folder."
         want = "a new or empty folder"

@@ -130,10 +130,10 @@ def read_documents(
             yield [record.text]
         on_bytes(left)
     elif ending == ".zip" and not packed:
-        with open_unpacked(path, False, on_bytes) as stream:
+        with open_unpacked(path, on_bytes) as stream:
             yield from _zip_documents(stream, path, wrapped)
     else:
-        with open_unpacked(path, packed, on_bytes) as stream:
+        with open_unpacked(path, on_bytes) as stream:
             yield from _documents(stream, str(path), wrapped)
 
 

@@ -1,12 +1,16 @@
 """Files and streams to rows: (line, row) pairs, one after the other, in bounded memory.
 
-A row maps column names to values as the format gives them; ``line`` counts from 1 and is where the
-row starts in the file (for parquet, which has no lines, the number of the row). ``records.py``
-knows what the columns mean.
+A row maps column names to values as the format gives them. It is None for a blank line of text,
+and the ``FormatError`` of a bad row after which the next can be read; what makes the rest
+unreadable is raised. ``line`` counts from 1 and is where the row starts in the file (for parquet,
+which has no lines, the number of the row). ``records.py`` knows what the columns mean.
+
+What a file is, its name says, and its content where that is certain: gzip, parquet and UTF-16 by
+their first bytes, JSON by its first sign, the delimiter of a table by its header, and on standard
+input a table by a header that names the columns asked for.
 
 Only a line feed ends a line: U+2028, a vertical tab or a form feed inside a text does not cut it.
-A byte-order mark at the start is accepted. Bad content raises ``FormatError`` with file, line and,
-where it is known, column.
+A byte-order mark at the start is accepted.
 """
 
 from __future__ import annotations
@@ -16,45 +20,111 @@ import csv
 import gzip
 import io
 import json
+import re
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
-from shoestring.errors import FormatError, StorageError
+from shoestring.checks import checked_choice
+from shoestring.errors import FormatError, ParameterError, StorageError
 
-Row = tuple[int, Mapping[str, Any]]
+Row = tuple[int, Mapping[str, Any] | FormatError | None]
 
-MAX_FIELD_CHARS = 1 << 26
-"""Longest field of a csv or tsv file, so that a quote that is never closed is an error."""
+MAX_RECORD = 1 << 26
+"""Longest line or record in bytes, so that memory stays bounded whatever the file holds."""
 
 PARQUET_BATCH_ROWS = 1024
 
+FORMATS = {
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "txt",
+    ".parquet": "parquet",
+}
+"""Formats by ending."""
 
-def read_rows(source: str | Path) -> Iterator[Row]:
+ENCODINGS = ["gb18030", "big5", "cp1252", "cp1251", "shift_jis", "euc_jp", "euc_kr", "koi8_r"]
+"""Of those that are not UTF-8, the ones that a message may name."""
+
+SAMPLE = 1 << 14  # bytes that tell an encoding
+_DELIMITERS = ",\t;|"
+_PIECE = 1 << 20
+_BLANK_LINES = 1_000  # at the start, before a line that tells the format
+_JSON_ARRAY = re.compile(r'\s*\[\s*(["{\]]|$)')
+_JSON_OVER_LINES = re.compile(r"\s*(\[|\{\s*$)")
+_JSON_BETWEEN = re.compile(r"[\s,]*")
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def advice(name: str, value: str) -> str:
+    """How to choose a reading option, on the command line and in Python."""
+    return f"--{name.replace('_', '-')} {value} (in Python {name}={value!r})"
+
+
+def read_rows(
+    source: str | Path,
+    columns: Sequence[str] = ("text",),
+    *,
+    format: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+) -> Iterator[Row]:
     """Read the rows of a file, or of standard input where the source is ``"-"``.
 
-    The ending tells the format, see :data:`FORMATS`; text formats may end in ``.gz`` as well.
-    StorageError if the file is missing, a folder, or may not be read, FormatError if the ending is
-    unknown (at once), or the content is not what it says (when that is reached).
+    ``columns`` are those that will be used, the text's first; the other parameters are those of
+    :func:`~shoestring.read_records`. ParameterError, StorageError if the file is missing, a folder,
+    or may not be read, and FormatError if its format is unknown: at once. FormatError if the
+    content is not what it says: when that is reached.
     """
+    _check_options(format, delimiter, encoding)
+    ending = "" if format is None else f".{format}"
     if source == "-":
-        return _sniffed_rows(decoded_lines(sys.stdin.buffer, "standard input"), "standard input")
+        if sys.stdin is None:
+            raise StorageError("Standard input is closed. Name a file instead.")
+        stream: Any = sys.stdin.buffer
+        if not hasattr(stream, "peek"):
+            stream = io.BufferedReader(stream)
+        file, opened = "standard input", unpacked(stream, "standard input")
+        return _rows(opened, file, ending, columns, delimiter, encoding)
     path = Path(source)
-    ending, packed = ending_of(path)
-    if ending not in FORMATS or (packed and FORMATS[ending] is None):
-        raise FormatError(
-            f"unknown ending {ending + '.gz' * packed!r}. Known are {' '.join(FORMATS)}, and .gz "
-            "after each but .parquet. Rename or convert the file.",
-            file=path,
-        )
     check_readable(path)
-    read = FORMATS[ending]
-    return _parquet_rows(path) if read is None else read(_file_lines(path, packed), str(path))
+    ending = ending or ending_of(path)[0]
+    if ending not in FORMATS and path.is_file():  # not a pipe, which can be read only once
+        with open_unpacked(path) as start:
+            told = _told(_head(start)[-1], columns)
+        if told is None:
+            raise FormatError(
+                f"unknown ending {ending!r}. Known are {' '.join(FORMATS)}, each also with .gz. "
+                f"Convert the file, or say what it is: {advice('format', 'txt')}.",
+                file=path,
+            )
+    return _rows(open_unpacked(path), str(path), ending, columns, delimiter, encoding)
+
+
+def _check_options(format: object, delimiter: object, encoding: object) -> None:
+    owner = "read_records"
+    if format is not None:
+        checked_choice("format", format, [ending[1:] for ending in FORMATS], owner)
+    is_one = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n\0'
+    if delimiter is not None and not is_one:
+        raise ParameterError.of("delimiter", owner, "one character", delimiter)
+    try:
+        "a".encode("utf-8" if encoding is None else encoding)  # type: ignore[arg-type]
+    except (LookupError, TypeError, ValueError):
+        want = "the name of an encoding, such as gb18030, big5, utf-16 or latin-1"
+        raise ParameterError.of("encoding", owner, want, encoding) from None
 
 
 def ending_of(path: Path) -> tuple[str, bool]:
@@ -72,21 +142,19 @@ def ending_of(path: Path) -> tuple[str, bool]:
 
 def check_readable(path: Path) -> None:
     """Raise a StorageError if the file is missing, a folder, or may not be read."""
-    if path.is_dir():
-        raise StorageError(f"{path} is a folder, not a file. Name one file in it.")
     try:
+        if path.is_dir():
+            raise StorageError(f"{path} is a folder, not a file. Name one file in it.")
         path.open("rb").close()
     except FileNotFoundError:
         raise StorageError(f"There is no file {path}. Check the path.") from None
-    except OSError as error:
+    except StorageError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL, or half a surrogate pair
+        reason = getattr(error, "strerror", None) or error
         raise StorageError(
-            f"{path} cannot be opened: {error.strerror or error}. Check its permissions."
+            f"{str(path)!r} cannot be opened: {reason}. Check its name and its permissions."
         ) from error
-
-
-def _file_lines(path: Path, packed: bool) -> Iterator[str]:
-    with open_unpacked(path, packed) as stream:
-        yield from decoded_lines(stream, str(path))
 
 
 class _CountedFile(io.FileIO):
@@ -104,159 +172,409 @@ class _CountedFile(io.FileIO):
 
 @contextmanager
 def open_unpacked(
-    path: Path, packed: bool, on_bytes: Callable[[int], object] | None = None
+    path: Path, on_bytes: Callable[[int], object] | None = None
 ) -> Iterator[IO[bytes]]:
-    """Open a file, through gzip if it is packed; errors of disk and gzip become ours.
+    """Open a file, through gzip if its first bytes say so; errors of disk and gzip become ours.
 
     ``on_bytes`` is called with the number of bytes of each read from the disk.
     """
-    raw = path.open("rb") if on_bytes is None else io.BufferedReader(_CountedFile(path, on_bytes))
-    with raw, cast("IO[bytes]", gzip.open(raw) if packed else raw) as stream:
+    raw: Any = path.open("rb", 0) if on_bytes is None else _CountedFile(path, on_bytes)
+    with io.BufferedReader(raw) as file, unpacked(file, str(path)) as stream:
+        yield stream
+
+
+@contextmanager
+def unpacked(raw: io.BufferedReader, file: str) -> Iterator[IO[bytes]]:
+    """An open file as it is, or through gzip if its first bytes say so."""
+    try:
+        if raw.peek(2)[:2] == b"\x1f\x8b":
+            with gzip.open(raw) as stream:
+                yield cast("IO[bytes]", stream)
+        else:
+            yield raw
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FormatError(
+            f"the gzip data is damaged or cut off ({error}). Copy or compress it again.", file=file
+        ) from error
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{file} cannot be read: {error.strerror or error}.") from error
+
+
+def _rows(
+    opened: AbstractContextManager[Any],
+    file: str,
+    ending: str,
+    columns: Sequence[str],
+    delimiter: str | None,
+    encoding: str | None,
+) -> Iterator[Row]:
+    """The rows of what is opened here, when the first is asked for."""
+    with opened as stream:
+        head = _head(stream)
+        marked = (name for mark, name in _MARKS.items() if head[0].startswith(mark))
+        encoding = encoding or next(marked, "utf-8")
+        text = _start(head[-1], encoding)
+        format = FORMATS.get(ending) or _told(head[-1], columns, encoding, delimiter) or "txt"
+        if format == "parquet" or (head[0].startswith(b"PAR1") and format != "txt"):
+            yield from _parquet_rows(stream, file, columns)
+            return
+        if format == "json" and _JSON_OVER_LINES.match(text):
+            yield from _json_values(_pieces(head, stream, file, encoding), file)
+            return
+        if "a\n".encode(encoding).endswith(b"a\n"):
+            rest = iter(lambda: stream.readline(MAX_RECORD + 1), b"")
+            lines = _Lines(chain(filter(None, head), rest), file, encoding, stream.peek)
+        else:  # UTF-16 and the like, where a byte 10 is no end of a line
+            pieces = _pieces(head, stream, file, encoding)
+            lines = _Lines((line.encode() for line in _split(pieces, file)), file)
+        if format == "csv":
+            usual = "\t" if ending == ".tsv" else ","
+            yield from _csv_rows(lines, delimiter or _delimiter(text, columns, usual), columns)
+        else:
+            yield from (_jsonl_rows if format == "json" else _text_rows)(lines)
+
+
+def _head(stream: Any) -> list[bytes]:
+    """The lines up to the first that is not blank."""
+    lines = []
+    for _ in range(_BLANK_LINES):
+        lines.append(stream.readline(MAX_RECORD + 1))
+        if not lines[-1] or lines[-1].strip():
+            break
+    return lines
+
+
+def _start(line: bytes, encoding: str) -> str:
+    """The start of a line as text, whatever cannot be decoded left out."""
+    return line[:_PIECE].decode(encoding, "ignore").removeprefix("\ufeff").rstrip("\r\n")
+
+
+def _told(
+    first: bytes, columns: Sequence[str], encoding: str = "utf-8", delimiter: str | None = None
+) -> str | None:
+    """The format that the first line tells for certain, if any."""
+    if first.startswith(b"PAR1"):
+        return "parquet"
+    text = _start(first, encoding)
+    if text.lstrip().startswith("{") or _JSON_ARRAY.match(text):
+        return "json"
+    used = delimiter or _delimiter(text, columns, ",")
+    return "csv" if columns[0] in _fields(text, used) else None
+
+
+def _fields(header: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([header], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        return []
+
+
+def _delimiter(header: str, columns: Sequence[str], usual: str) -> str:
+    """The delimiter under which the header has the columns asked for, else the most columns."""
+
+    def fits(delimiter: str) -> tuple[int, int, bool]:
+        fields = _fields(header, delimiter)
+        return len(set(columns) & set(fields)), len(fields), delimiter == usual
+
+    return max(_DELIMITERS, key=fits)
+
+
+def _too_long(file: str, line: int) -> FormatError:
+    return FormatError(
+        f"a line or record of more than {MAX_RECORD >> 20} MiB. Split it into records, or check "
+        "that this is the right file and that every quote is closed.",
+        file=file,
+        line=line,
+    )
+
+
+def _pieces(head: Iterable[bytes], stream: Any, file: str, encoding: str) -> Iterator[str]:
+    """The content as text in pieces that have nothing to do with lines."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line, mark = 1, "\ufeff"
+    parts = chain(head, iter(lambda: stream.read1(_PIECE), b""), [None])
+    for part in parts:
         try:
-            yield stream
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise FormatError(
-                f"the gzip data is damaged or cut off ({error}). Copy or compress it again.",
-                file=path,
-            ) from error
-        except StorageError:
-            raise
-        except OSError as error:
-            raise StorageError(f"{path} cannot be read: {error.strerror or error}.") from error
+            text = decoder.decode(part or b"", final=part is None)
+        except UnicodeError as error:
+            raise _undecodable(error, part or b"", file, line, encoding) from None
+        if text:
+            yield text.removeprefix(mark)
+            line, mark = line + text.count("\n"), ""
+
+
+def _split(pieces: Iterable[str], file: str) -> Iterator[str]:
+    """Pieces of text to lines."""
+    rest, number = "", 1
+    for piece in pieces:
+        *lines, rest = (rest + piece).split("\n")
+        yield from (line + "\n" for line in lines)
+        number += len(lines)
+        if len(rest) > MAX_RECORD:
+            raise _too_long(file, number)
+    if rest:
+        yield rest
+
+
+class _Lines(Iterator[str]):
+    """Lines as text, with what is wrong with those since :meth:`begin`.
+
+    A record may take several lines; ``line`` is where it began. Bytes that cannot be decoded are
+    replaced, and ``fault`` says which were the first.
+    """
+
+    def __init__(
+        self,
+        lines: Iterator[bytes],
+        file: str,
+        encoding: str = "utf-8",
+        ahead: Callable[[int], bytes] | None = None,  # gives a sample; None: there are no options
+    ) -> None:
+        self._lines, self.file, self._encoding, self._ahead = lines, file, encoding, ahead
+        self._number = self._length = 0
+        self.line, self.fault = 1, cast("FormatError | None", None)
+
+    def begin(self) -> None:
+        """A new record begins with the next line."""
+        self.line, self._length, self.fault = self._number + 1, 0, None
+
+    def __next__(self) -> str:
+        raw = next(self._lines)
+        self._number, self._length = self._number + 1, self._length + len(raw)
+        if self._length > MAX_RECORD:
+            raise _too_long(self.file, self.line)
+        if self._number == 1:
+            raw = raw.removeprefix(codecs.BOM_UTF8)
+        try:
+            line = raw.decode(self._encoding)
+        except UnicodeError as error:
+            sample = None if self._ahead is None else raw + self._ahead(SAMPLE)
+            self.fault = self.fault or _undecodable(
+                error, sample, self.file, self._number, self._encoding
+            )
+            line = raw.decode(self._encoding, "replace")
+        return line
+
+    def wrong(self, message: str, column: int | None = None) -> FormatError:
+        """The error for the current record."""
+        return FormatError(message, file=self.file, line=self.line, column=column)
 
 
 def decoded_lines(lines: Iterable[bytes], file: str) -> Iterator[str]:
-    """The lines of a file as text, each with its line feed."""
-    for number, raw in enumerate(lines, start=1):
-        if number == 1:
-            if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                raise _not_utf8(file, 1, 1, "it starts like UTF-16")
-            raw = raw.removeprefix(codecs.BOM_UTF8)
-        try:
-            yield raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            column = len(raw[: error.start].decode("utf-8")) + 1
-            what = f"byte 0x{raw[error.start]:02x}"
-            raise _not_utf8(file, number, column, what) from None
+    """The lines of a UTF-8 file as text, each with its line feed."""
+    decoded = _Lines(iter(lines), file)
+    for line in decoded:
+        if decoded.fault:
+            raise decoded.fault
+        yield line
+        decoded.begin()
 
 
-def _not_utf8(file: str, line: int, column: int, what: str) -> FormatError:
+def _undecodable(
+    error: UnicodeError, sample: bytes | None, file: str, line: int, encoding: str
+) -> FormatError:
+    """The error for bytes in another encoding; without a sample there is no option to name it."""
+    column, what, then = None, str(error), "Convert the file to UTF-8"
+    if isinstance(error, UnicodeDecodeError):
+        before = error.object[: error.start].decode(encoding, "replace")
+        column = len(before) - before.rfind("\n")
+        what = f"byte 0x{error.object[error.start]:02x}"
+        if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            what = "it starts like UTF-16"
+    if sample is not None:
+        likely = likely_encoding(sample) if encoding == "utf-8" else None
+        then = "Name the encoding, for example" if likely is None else f"It looks like {likely}:"
+        then += f" {advice('encoding', likely or 'gb18030')}"
+    message = f"not {encoding.upper()} ({what}). {then}."
+    return FormatError(message, file=file, line=line, column=column)
+
+
+def likely_encoding(sample: bytes) -> str | None:
+    """The one of :data:`ENCODINGS` that some bytes are most likely written in.
+
+    Examples
+    --------
+    >>> likely_encoding("怎样打开文件".encode("gb18030"))
+    'gb18030'
+    """
+    from charset_normalizer import from_bytes
+
+    found = from_bytes(sample[:SAMPLE], cp_isolation=ENCODINGS)
+    ranks = {m.encoding: (m.chaos - m.coherence, ENCODINGS.index(m.encoding)) for m in found}
+    return min(ranks, key=ranks.__getitem__, default=None)
+
+
+def _text_rows(lines: _Lines) -> Iterator[Row]:
+    """One text a line, in the column "text"."""
+    for line in lines:
+        text = line.rstrip("\r\n")
+        yield lines.line, lines.fault or ({"text": text} if text.strip() else None)
+        lines.begin()
+
+
+def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
+    """One JSON object a line; blank lines are passed over."""
+    for line in lines:
+        if line.strip():
+            yield lines.line, lines.fault or _json_object(line, lines)
+        lines.begin()
+
+
+def _json_object(line: str, lines: _Lines) -> dict[str, Any] | FormatError:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        message = f"broken JSON ({error.msg}). Each line must be one whole JSON object."
+        return lines.wrong(message, error.colno)
+    except (ValueError, RecursionError) as error:  # an integer too long, brackets too deep
+        return lines.wrong(f"JSON beyond limits ({error}).")
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        return lines.wrong(
+            f'a JSON {kind}, not an object. Each line must look like {{"text": "..."}}.'
+        )
+    return value
+
+
+def _json_values(pieces: Iterator[str], file: str) -> Iterator[Row]:
+    """The objects or texts of an array, or objects one after the other, over any lines."""
+    decode = json.JSONDecoder().raw_decode
+    text, at, line, counted, in_array, begun = "", 0, 1, 0, False, False
+    while True:
+        at = _JSON_BETWEEN.match(text, at).end()  # type: ignore[union-attr]
+        line, counted = line + text.count("\n", counted, at), at
+        if not begun and text[at : at + 1] == "[":
+            in_array, begun, at = True, True, at + 1
+            continue
+        if in_array and text[at : at + 1] == "]":
+            rest = chain([text[at + 1 :]], pieces)
+            if any(part.strip() for part in rest):
+                raise FormatError("text after the end of the JSON array.", file=file, line=line)
+            return
+        fault = "it ends before the array does"
+        if at < len(text):
+            try:
+                value, at = decode(text, at)
+            except json.JSONDecodeError as error:
+                fault = error.msg
+                if error.pos < len(text) - 16 and not error.msg.startswith("Unterminated"):
+                    line += text.count("\n", counted, error.pos)
+                    raise _broken_json(fault, file, line, error.colno) from None
+            except (ValueError, RecursionError) as error:
+                raise FormatError(f"JSON beyond limits ({error}).", file=file, line=line) from None
+            else:
+                begun = True
+                yield line, _json_row(value, file, line)
+                continue
+        # read as much again as there is, so that a long value is not begun too often
+        more = _more(pieces, len(text) - at)
+        if not more:
+            if at == len(text) and not in_array:
+                return
+            raise _broken_json(fault, file, line)
+        text, at, counted = text[at:] + more, 0, 0
+        if len(text) - len(more) > MAX_RECORD:
+            raise _too_long(file, line)
+
+
+def _json_row(value: Any, file: str, line: int) -> Mapping[str, Any] | FormatError:
+    if isinstance(value, str):
+        return {"text": value}
+    if isinstance(value, dict):
+        return value
+    kind = type(value).__name__
     return FormatError(
-        f"not UTF-8 ({what}). Convert the file first: iconv -f GB18030 -t UTF-8 (or -f UTF-16, "
-        "-f LATIN1: whatever it was written in).",
+        f'a JSON {kind}, not an object. Each record must look like {{"text": "..."}}.',
+        file=file,
+        line=line,
+    )
+
+
+def _broken_json(what: str, file: str, line: int, column: int | None = None) -> FormatError:
+    return FormatError(
+        f"broken JSON ({what}). Mend it, or say what the file is: {advice('format', 'txt')}.",
         file=file,
         line=line,
         column=column,
     )
 
 
-def _text_rows(lines: Iterable[str], file: str) -> Iterator[Row]:
-    """One text a line, in the column "text"."""
-    for number, line in enumerate(lines, start=1):
-        yield number, {"text": line.rstrip("\r\n")}
-
-
-def _jsonl_rows(lines: Iterable[str], file: str) -> Iterator[Row]:
-    """One JSON object a line; blank lines are passed over."""
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield number, _json_object(line, file, number)
-
-
-def _json_object(line: str, file: str, number: int) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise FormatError(
-            f"broken JSON ({error.msg}). Each line must be one whole JSON object.",
-            file=file,
-            line=number,
-            column=error.colno,
-        ) from None
-    except (ValueError, RecursionError) as error:  # an integer too long, brackets too deep
-        raise FormatError(f"JSON beyond limits ({error}).", file=file, line=number) from None
-    if not isinstance(value, dict):
-        kind = type(value).__name__
-        raise FormatError(
-            f'a JSON {kind}, not an object. Each line must look like {{"text": "..."}}.',
-            file=file,
-            line=number,
-        )
-    return value
-
-
-def _sniffed_rows(lines: Iterator[str], file: str) -> Iterator[Row]:
-    """JSON lines if the first line that is not blank starts with a brace, else one text a line."""
-    seen: list[str] = []
-    for line in lines:
-        seen.append(line)
-        if line.strip():
+def _more(pieces: Iterator[str], wanted: int) -> str:
+    found, length = [], 0
+    for piece in pieces:
+        found.append(piece)
+        length += len(piece)
+        if length >= wanted:
             break
-    read = _jsonl_rows if seen and seen[-1].lstrip().startswith("{") else _text_rows
-    yield from read(chain(seen, lines), file)
+    return "".join(found)
 
 
-def _csv_rows(lines: Iterable[str], file: str, delimiter: str) -> Iterator[Row]:
+def _csv_rows(lines: _Lines, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
     """Rows under a header; quoted fields may span lines; blank lines are passed over."""
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARS))  # one for the process
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD))  # one for the process
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:
-        start = reader.line_num + 1
+        lines.begin()
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise FormatError(
+            fault = lines.wrong(
                 f"broken quoting or line ends ({error}). Quote the field and double the quotes "
-                "inside it.",
-                file=file,
-                line=start,
-            ) from None
+                "inside it."
+            )
+            if header is None or "end of data" in str(error):  # else the next line is a new row
+                raise fault from None
+            yield lines.line, fault
+            continue
         if header is None and fields:
+            if lines.fault:
+                raise lines.fault
             header = fields
-            if twice := sorted({name for name in header if header.count(name) > 1}):
-                names = ", ".join(map(repr, twice))
-                message = f"the header names {names} twice. Rename one."
-                raise FormatError(message, file=file, line=start)
+            check_names(header, columns, lines.file, lines.line)
         elif header is not None and fields:
-            if len(fields) != len(header):
-                raise FormatError(
+            row: Mapping[str, Any] | FormatError | None = lines.fault
+            if row is None and len(fields) != len(header):
+                row = lines.wrong(
                     f"{len(fields)} fields where the header has {len(header)}. Quote fields that "
-                    f"contain {delimiter!r}, quotes or line feeds.",
-                    file=file,
-                    line=start,
+                    f"contain {delimiter!r}, quotes or line feeds, or leave bad rows out: "
+                    f"{advice('on_bad', 'skip')}."
                 )
-            yield start, dict(zip(header, fields, strict=True))
+            yield lines.line, row or dict(zip(header, fields, strict=True))
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def check_names(
+    names: Sequence[str], columns: Sequence[str], file: str | None, line: int | None
+) -> None:
+    """Refuse a column that is asked for and there twice."""
+    if twice := sorted({name for name in names if name in columns and names.count(name) > 1}):
+        there = ", ".join(map(repr, twice))
+        raise FormatError(f"the header names {there} twice. Rename one.", file=file, line=line)
+
+
+def _parquet_rows(stream: Any, file: str, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a parquet file, decoded a record batch at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if not stream.seekable() or isinstance(stream, gzip.GzipFile):
+        raise FormatError("parquet cannot be read from a pipe or gzip. Name the file.", file=file)
     n_rows = 0
+    stream.seek(0)
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS):
+        with pq.ParquetFile(stream) as parquet:
+            check_names(parquet.schema_arrow.names, columns, file, None)
+            for batch in parquet.iter_batches(batch_size=PARQUET_BATCH_ROWS):
                 yield from enumerate(batch.to_pylist(), start=n_rows + 1)
                 n_rows += batch.num_rows
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise FormatError(
             f"damaged or no parquet ({reason}). Write or copy the file again.",
-            file=path,
+            file=file,
             line=n_rows + 1 if n_rows else None,
         ) from error
-
-
-FORMATS: dict[str, Callable[[Iterator[str], str], Iterator[Row]] | None] = {
-    ".jsonl": _jsonl_rows,
-    ".ndjson": _jsonl_rows,
-    ".csv": partial(_csv_rows, delimiter=","),
-    ".tsv": partial(_csv_rows, delimiter="\t"),
-    ".txt": _text_rows,
-    ".parquet": None,
-}
-"""Readers by ending; None for the one format that has no lines."""

@@ -4,50 +4,86 @@ Sources: files (``files.py`` knows the formats), standard input, pandas and pola
 (recognised by their methods, never imported here), and iterables of mappings, records or plain
 strings. Errors name the file and the line; for tables the line is the number of the row, from 1.
 
-Not covered: joining several columns into one text (do it before), duplicate ids.
+Not covered: several labels of a text, duplicate ids.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from shoestring.errors import FormatError, ParameterError
-from shoestring.text.files import Row, read_rows
+from shoestring.checks import checked_choice, is_storable
+from shoestring.errors import FormatError, ParameterError, ShoestringWarning, short
+from shoestring.text.files import Row, advice, check_names, read_rows
 from shoestring.types import Record
 
 _OWNER = "read_records"
+_SHOWN_COLUMNS = 20
+
+
+class Reading(TypedDict, total=False):
+    """How records are read, the same for all that read them: see :func:`read_records`."""
+
+    text: str | Sequence[str]
+    id: str | None
+    label: str | None
+    on_empty: str
+    on_bad: str
+    format: str | None
+    delimiter: str | None
+    encoding: str | None
 
 
 def read_records(
     source: Any,
-    text: str = "text",
+    text: str | Sequence[str] = "text",
     id: str | None = None,
     label: str | None = None,
     *,
     on_empty: str = "error",
+    on_bad: str = "error",
+    format: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    default_id: str = "position",
 ) -> Iterator[Record]:
     """Read records from a file, standard input, a data frame or an iterable.
 
     Parameters
     ----------
     source : str, Path, data frame or iterable
-        A path ending in .jsonl, .ndjson, .csv, .tsv, .txt (one text a line) or .parquet, the text
-        formats also with .gz; ``"-"`` for standard input (JSON lines if it starts with a brace,
-        else one text a line); a pandas or polars ``DataFrame``; an iterable of mappings, of
+        A path ending in .jsonl, .ndjson, .json (an array of objects, or JSON lines), .csv, .tsv,
+        .txt (one text a line) or .parquet, the text formats also packed by gzip; ``"-"`` for
+        standard input; a pandas or polars ``DataFrame``; an iterable of mappings, of
         :class:`~shoestring.types.Record` or of strings.
-    text : str
-        Column of the text. Where there are no columns (.txt, strings) it is called "text".
+    text : str or list of str
+        Column of the text; several are joined by a blank. Where there are no columns (.txt,
+        strings) it is called "text".
     id : str, optional
         Column of the user's own id, a str or an int. By default the column "id" where the first
-        record has one, else the position "1", "2", ...
+        record has one, else ``default_id``.
     label : str, optional
         Column of the label. By default the column "label" of those records that have one.
     on_empty : {"error", "skip"}
-        What to do with a text that is empty or white space.
+        What to do with a text that is missing or white space. Blank lines of .txt are none.
+    on_bad : {"error", "skip"}
+        What to do with a row that cannot be read; a warning counts those that were skipped.
+    format : str, optional
+        The ending that says what the source is, such as "csv". By default that of its name, or
+        what its content tells for certain; standard input is else one text a line.
+    delimiter : str, optional
+        Of csv and tsv. By default the one of comma, tab, semicolon and bar that fits the header.
+    encoding : str, optional
+        Any that Python knows. By default UTF-8, or UTF-16 and UTF-32 by their mark.
+    default_id : {"position", "content"}
+        Ids where there are none: the number of the row, "1", "2", ..., or :func:`content_id`.
 
     Yields
     ------
@@ -59,7 +95,12 @@ def read_records(
         At the call: a parameter or source of the wrong kind; a file that cannot be opened.
     FormatError
         At the call: an unknown ending. While iterating: broken content, a missing column, a value
-        that is not text, a source without any record.
+        that is not text, a line or record of more than 64 MiB, a source without any record.
+
+    Warns
+    -----
+    ShoestringWarning
+        At the end, if bad rows were skipped.
 
     Examples
     --------
@@ -68,24 +109,73 @@ def read_records(
     >>> next(read_records([{"sku": 7, "title": "red shoes"}], text="title", id="sku"))
     Record(id='7', text='red shoes', label=None)
     """
-    for name, value in (("text", text), ("id", id), ("label", label)):
-        if not isinstance(value, str) and (value is not None or name == "text"):
+    reading: Reading = {"text": text, "id": id, "label": label, "on_empty": on_empty}
+    reading |= {"on_bad": on_bad, "format": format, "delimiter": delimiter, "encoding": encoding}
+    return (record for record, _ in read_texts(source, default_id=default_id, **reading))
+
+
+def read_texts(
+    source: Any,
+    *,
+    second: str | None = None,
+    needs_label: bool = False,
+    default_id: str = "position",
+    **reading: Unpack[Reading],
+) -> Iterator[tuple[Record, str | None]]:
+    """Read records, each with its text in a second column, if one is named.
+
+    ``needs_label``: a record without a label is a bad row. Otherwise as :func:`read_records`.
+    """
+    texts, id = reading.get("text", "text"), reading.get("id")
+    columns = (texts,) if isinstance(texts, str) else texts
+    is_names = isinstance(columns, Sequence) and all(isinstance(name, str) for name in columns)
+    if not is_names or not columns:
+        want = "the name of a column, or a list of names"
+        raise ParameterError.of("text", _OWNER, want, texts)
+    label = reading.get("label")
+    for name, value in (("id", id), ("label", label), ("second", second)):
+        if value is not None and not isinstance(value, str):
             raise ParameterError.of(name, _OWNER, "the name of a column", value)
-    if on_empty not in ("error", "skip"):
-        raise ParameterError.of("on_empty", _OWNER, '"error" or "skip"', on_empty)
-    if isinstance(source, (str, Path)):
-        rows, file = read_rows(source), "standard input" if source == "-" else str(source)
+    skips = {
+        name: checked_choice(name, reading.get(name, "error"), ("error", "skip"), _OWNER) == "skip"
+        for name in ("on_empty", "on_bad")
+    }
+    by_content = checked_choice("default_id", default_id, ("position", "content"), _OWNER)
+    used = [*columns, *(() if second is None else (second,)), id or "id", label or "label"]
+    file = None
+    if isinstance(source, str | Path):
+        file = "standard input" if source == "-" else str(source)
+        names = ("format", "delimiter", "encoding")
+        rows = read_rows(source, used, **{name: reading.get(name) for name in names})  # type: ignore[arg-type]
     else:
-        rows, file = _rows_of_object(source), None
-    return _records(rows, _Columns(text, id, label, file), on_empty == "skip")
+        rows = _rows_of_object(source, used)
+    reader = _Reader(
+        columns, second, id, label, file, by_content == "content", needs_label, **skips
+    )
+    return reader.read(rows)
 
 
-def _rows_of_object(source: Any) -> Iterator[Row]:
+def content_id(text: str) -> str:
+    """The id of a text that has none: 12 characters that the text alone decides.
+
+    Examples
+    --------
+    >>> content_id("red shoes"), content_id("红鞋")
+    ('...', '...')
+    """
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return base64.b32encode(digest).decode("ascii").lower()[:12]
+
+
+def _rows_of_object(source: Any, used: Sequence[str]) -> Iterator[Row]:
     """Rows of a data frame or an iterable."""
     if hasattr(source, "iter_rows") and hasattr(source, "columns"):  # polars
         return enumerate(source.iter_rows(named=True), start=1)
     if hasattr(source, "itertuples") and hasattr(source, "columns"):  # pandas
-        return _pandas_rows(source)
+        names = [str(name) for name in source.columns]
+        check_names(names, used, None, None)
+        frame = source.itertuples(index=False, name=None)
+        return enumerate((dict(zip(names, values, strict=True)) for values in frame), start=1)
     if isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
         kind = type(source).__name__
         raise ParameterError(
@@ -93,130 +183,159 @@ def _rows_of_object(source: Any) -> Iterator[Row]:
             f"records. Got an object of type {kind} instead. Put a single record in a list; call "
             "collect() on a lazy frame."
         )
-    return _iterable_rows(source)
+    return _iterable_rows(source, used)
 
 
-def _pandas_rows(frame: Any) -> Iterator[Row]:
-    names = [str(name) for name in frame.columns]
-    for number, values in enumerate(frame.itertuples(index=False, name=None), start=1):
-        yield number, dict(zip(names, values, strict=True))
-
-
-def _iterable_rows(items: Iterable[Any]) -> Iterator[Row]:
+def _iterable_rows(items: Iterable[Any], used: Sequence[str]) -> Iterator[Row]:
     for number, item in enumerate(items, start=1):
         if isinstance(item, str):
             yield number, {"text": item}
         elif isinstance(item, Mapping):
             yield number, item
-        elif isinstance(item, Record):
-            yield number, {"text": item.text, "id": item.id, "label": item.label}
+        elif isinstance(item, Record):  # which says itself what is what
+            yield number, dict.fromkeys(used, item.text) | {used[-2]: item.id, used[-1]: item.label}
         else:
-            raise FormatError(
-                f"item {number} is of type {type(item).__name__}. It must be a mapping, a Record "
-                "or a str."
-            )
+            kind = type(item).__name__
+            message = f"item {number} is of type {kind}. It must be a mapping, a Record or a str."
+            yield number, FormatError(message)
 
 
-@dataclass(slots=True)
-class _Columns:
-    """The columns of a record; the first row decides ``id`` where none was given."""
+@dataclass
+class _Reader:
+    """Makes records of rows; the first row decides ``id`` where none was given."""
 
-    text: str
+    columns: Sequence[str]
+    second: str | None
     id: str | None
     label: str | None
     file: str | None
+    by_content: bool
+    needs_label: bool
+    on_empty: bool  # whether to skip
+    on_bad: bool
 
-    def fault(self, message: str, line: int) -> FormatError:
+    def read(self, rows: Iterator[Row]) -> Iterator[tuple[Record, str | None]]:
+        """The records, and what their second columns hold."""
+        n_rows = n_records = n_bad = 0
+        first: FormatError | None = None
+        has_ids = self.id is not None
+        for n_rows, (line, row) in enumerate(rows, start=1):
+            if row is None:  # a blank line
+                continue
+            try:
+                if isinstance(row, FormatError):
+                    raise row
+                if self.id is None:
+                    self.id, has_ids = "id", "id" in row
+                found = self._record(row, line, None if has_ids else n_rows)
+            except FormatError as error:
+                if not self.on_bad:
+                    raise
+                n_bad, first = n_bad + 1, first or error
+                continue
+            if found is not None:
+                n_records += 1
+                yield found
+        if not n_records:
+            what = f"no records: all {n_rows} texts are empty or bad" if n_rows else "no records"
+            what += f" (the first: {first})" if first else ""
+            raise FormatError(f"{what}. Check that this is the right source.", file=self.file)
+        if n_bad:
+            were = "bad row was" if n_bad == 1 else "bad rows were"
+            message = f"{n_bad:,} {were} skipped, the first: {first}"
+            warnings.warn(message, ShoestringWarning, stacklevel=2)
+
+    def _record(
+        self, row: Mapping[str, Any], line: int, position: int | None
+    ) -> tuple[Record, str | None] | None:
+        """A record, or None for an empty text that is skipped."""
+        if position is not None and "id" in row:
+            raise self._fault("an 'id', where the records before have none. Give all one.", line)
+        text = self._text(row, self.columns, line)
+        second = None if self.second is None else self._text(row, [self.second], line)
+        if not text or second == "":
+            if self.on_empty:
+                return None
+            names = " and ".join(map(repr, [self.second] if text else self.columns))
+            skip = advice("on_empty", "skip")
+            message = f"an empty text in the column {names}. Fill it in, or leave it out: {skip}."
+            raise self._fault(message, line)
+        if position is None:
+            key = self._identifier(row, line)
+        else:
+            key = content_id(text) if self.by_content else str(position)
+        return Record(key, text, self._label(row, line)), second
+
+    def _fault(self, message: str, line: int) -> FormatError:
         """The error for a row: with file and line, or the item's number for an iterable."""
         if self.file is None:
             return FormatError(f"item {line}: {message}")
         return FormatError(message, file=self.file, line=line)
 
-    def value(self, row: Mapping[str, Any], column: str, line: int) -> Any:
+    def _value(self, row: Mapping[str, Any], column: str, line: int) -> Any:
         """The value of a column, or the error that it is missing."""
         try:
             return row[column]
         except KeyError:
-            there = ", ".join(repr(name) for name in row) or "none"
-            raise self.fault(f"no column {column!r}. Name one of: {there}.", line) from None
+            there = ", ".join(repr(name) for name in islice(row, _SHOWN_COLUMNS)) or "none"
+            raise self._fault(f"no column {column!r}. Name one of: {there}.", line) from None
 
+    def _text(self, row: Mapping[str, Any], columns: Sequence[str], line: int) -> str:
+        """The text of a row, several columns joined; "" if there is nothing but white space."""
+        parts = []
+        for column in columns:
+            value = self._value(row, column, line)
+            if isinstance(value, str):
+                if value.strip():
+                    parts.append(self._storable(value, column, line))
+            elif not _is_missing(value):
+                kind = type(value).__name__
+                message = f"column {column!r} holds {short(value)} of type {kind}. It must be text"
+                raise self._fault(f"{message}: convert it first.", line)
+        return " ".join(parts)
 
-def _records(rows: Iterator[Row], columns: _Columns, skip_empty: bool) -> Iterator[Record]:
-    n_rows = n_records = 0
-    by_position = False
-    for n_rows, (line, row) in enumerate(rows, start=1):
-        if n_rows == 1 and columns.id is None:
-            by_position = "id" not in row
-            columns.id = "id"
-        if by_position and "id" in row:
-            raise columns.fault("an 'id', where the records before have none. Give all one.", line)
-        text = _text(columns.value(row, columns.text, line), columns, line)
-        if not text.strip():
-            if skip_empty:
-                continue
-            raise columns.fault("an empty text. Fill it in, or pass on_empty='skip'.", line)
-        key = str(n_rows) if by_position else _identifier(row, columns, line)
-        n_records += 1
-        yield Record(key, text, _label(row, columns, line))
-    if not n_records:
-        found = f"no records: all {n_rows} texts are empty" if n_rows else "no records"
-        raise FormatError(f"{found}. Check that this is the right source.", file=columns.file)
+    def _storable(self, value: str, column: str, line: int) -> str:
+        """A plain str that UTF-8 and SQLite can hold, or an error."""
+        if "\0" in value:
+            raise self._fault(
+                f"column {column!r} has a NUL character. Remove it; if every second one is a NUL, "
+                f"the file is UTF-16: {advice('encoding', 'utf-16-le')}.",
+                line,
+            )
+        if not is_storable(value):
+            message = f"column {column!r} has half a surrogate pair, not a character. Remove it."
+            raise self._fault(message, line)
+        return str(value)
 
-
-def _text(value: Any, columns: _Columns, line: int) -> str:
-    if isinstance(value, str):
-        return _storable(value, columns.text, columns, line)
-    if _is_missing(value):
-        raise columns.fault(
-            f"column {columns.text!r} has no value. Fill it in or leave the record out.", line
-        )
-    raise columns.fault(
-        f"column {columns.text!r} holds {_short(value)} of type {type(value).__name__}. It must be "
-        "text: convert it first.",
-        line,
-    )
-
-
-def _storable(value: str, column: str, columns: _Columns, line: int) -> str:
-    """A plain str that UTF-8 and SQLite can hold, or an error."""
-    if "\0" in value:
-        raise columns.fault(
-            f"column {column!r} has a NUL character. Remove it; if every second one is a NUL, the "
-            "file is UTF-16: convert it to UTF-8.",
+    def _identifier(self, row: Mapping[str, Any], line: int) -> str:
+        column = str(self.id)
+        value = self._value(row, column, line)
+        if isinstance(value, str) and value.strip():
+            return self._storable(value, column, line)
+        if not isinstance(value, (str, bool)) and hasattr(value, "__index__"):  # numpy's ints too
+            return str(operator.index(value))
+        what = "no value" if _is_missing(value) or value == "" else short(value)
+        raise self._fault(
+            f"the id column {column!r} has {what}. It must be text or an integer: convert it, or "
+            "name another column.",
             line,
         )
-    if not value.isascii():
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise columns.fault(
-                f"column {column!r} has half a surrogate pair, not a character. Remove it.",
-                line,
-            ) from None
-    return value if type(value) is str else str(value)
 
-
-def _identifier(row: Mapping[str, Any], columns: _Columns, line: int) -> str:
-    column = str(columns.id)
-    value = columns.value(row, column, line)
-    if isinstance(value, str) and value.strip():
-        return _storable(value, column, columns, line)
-    if not isinstance(value, (str, bool)) and hasattr(value, "__index__"):  # numpy integers too
-        return str(operator.index(value))
-    what = "no value" if _is_missing(value) or value == "" else f"{_short(value)}"
-    raise columns.fault(
-        f"the id column {column!r} has {what}. It must be text or an integer: convert it, or name "
-        "another column.",
-        line,
-    )
-
-
-def _label(row: Mapping[str, Any], columns: _Columns, line: int) -> str | None:
-    if columns.label is None:
-        column, value = "label", row.get("label")
-    else:
-        column, value = columns.label, columns.value(row, columns.label, line)
-    return None if _is_missing(value) else _storable(str(value), column, columns, line)
+    def _label(self, row: Mapping[str, Any], line: int) -> str | None:
+        column = self.label or "label"
+        value = row.get(column) if self.label is None else self._value(row, column, line)
+        if _is_missing(value) or (
+            self.needs_label and isinstance(value, str) and not value.strip()
+        ):
+            if self.needs_label:
+                message = f"no value in the column {column!r}. Fill it in or leave the record out."
+                raise self._fault(message, line)
+            return None
+        if not isinstance(value, str) and isinstance(value, Iterable):
+            kind = type(value).__name__
+            message = f"column {column!r} holds {short(value)} of type {kind}. A text has one label"
+            raise self._fault(f"{message}: choose one, or name another column.", line)
+        return self._storable(str(value), column, line)
 
 
 def _is_missing(value: Any) -> bool:
@@ -224,8 +343,3 @@ def _is_missing(value: Any) -> bool:
     if isinstance(value, float):
         return value != value
     return value is None or type(value).__name__ in ("NAType", "NaTType")
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 40 else f"{shown[:37]}..."

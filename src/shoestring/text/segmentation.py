@@ -12,8 +12,8 @@
 Texts are normalised to NFKC, so full-width ``ＡＢＣ`` equals ``abc``. Classes of characters are
 those of :mod:`shoestring.text.tokens`, which cuts texts for lexical search.
 
-Not covered: stemming, ambiguity (the longest match from the left wins), conversion of traditional
-to simplified characters.
+Not covered: stemming, accents (café and cafe are two words), ambiguity (the longest match from the
+left wins), conversion of traditional to simplified characters.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from shoestring.errors import ParameterError
 from shoestring.text.sentences import sentence_ends, split_sentences
 from shoestring.text.tokens import (
     CLUSTER,
+    DOTTED_I,
     UNSPACED,
     UNSPACED_MARKS,
     CharacterTable,
@@ -78,7 +79,7 @@ class Lexicon:
     def __init__(self, words: Iterable[str]) -> None:
         if isinstance(words, str):
             raise ParameterError.of("words", "Lexicon", "words, not one str", words, "Use a list.")
-        folded = {unicodedata.normalize("NFKC", word).lower() for word in words}
+        folded = {_lower(word) for word in words}
         phrases = {word for word in folded if PHRASE_SIGN in word}
         runs = {word for word in folded if len(word) > 1 and _UNSPACED_RUN.fullmatch(word)}
         self.words = frozenset(phrases | runs)
@@ -202,10 +203,13 @@ def _folded_words(folded: str) -> list[str]:
 def _words(sentence: str, lexicon: Lexicon | None) -> list[str]:
     if sentence.isascii():
         return _folded_words(_folded_ascii(sentence))
-    lower = unicodedata.normalize("NFKC", sentence).lower()
-    folded = unicodedata.normalize("NFKC", lower).translate(_WORD_CHARACTERS)
+    folded = unicodedata.normalize("NFKC", _lower(sentence)).translate(_WORD_CHARACTERS)
     words = _WORD.findall(folded) if lexicon is None else _runs_to_words(folded, lexicon)
     return _with_numbers(words) if "0" in folded else words
+
+
+def _lower(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).lower().replace(DOTTED_I, "i")
 
 
 def _with_numbers(words: list[str]) -> list[str]:

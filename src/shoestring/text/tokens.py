@@ -5,6 +5,8 @@
 - **Unspaced scripts** (Han, Hiragana, Katakana, Bopomofo, Thai, Lao, Khmer, Burmese): every
   character (with its marks) and every bigram within a run. Characters answer queries of one
   character; bigrams are nearly as precise as words.
+- **Accents**: ``café`` gives the word as it is written and ``cafe``, so that both are found by
+  either, in Latin, Greek and Cyrillic.
 - **Identifiers**: ``snake_case`` and dotted names are split at their signs; ``CamelCase`` gives
   the whole and its parts, because prose says "ordered dict" where code says ``OrderedDict``.
 - **Integer ids** ("12 4031 77"): one token for each integer.
@@ -14,7 +16,8 @@ characters (zero-width joiners, soft hyphens) and variation selectors are remove
 a word; every other character outside the Unicode categories L, M, N and Co separates words. Tokens
 pass through an SQLite FTS5 table declared with :data:`FTS5_TOKENIZER` unchanged.
 
-Not covered: stemming, stop words, dictionary segmentation, Korean particles.
+Not covered: stemming, stop words, dictionary segmentation, Korean particles, letters that are
+no accented ones but are often written otherwise (ø as o, ö as oe, ı as i).
 """
 
 from __future__ import annotations
@@ -80,6 +83,8 @@ _ASCII_LOWER = bytes(  # lower case; all but letters and digits become spaces
 )
 _RUN = re.compile(rf"([{UNSPACED}]+)|([^ {UNSPACED}]{{1,{MAX_TOKEN_CHARS}}})")
 _CLUSTER = re.compile(CLUSTER)
+_ACCENTS = re.compile("(?<=[a-zα-ωа-я])[\u0300-\u036f]+")
+DOTTED_I = "i\u0307"  # what a capital I with a dot, as Turkish has, becomes in lower case
 _HUMP = re.compile(  # aB or ABcd, but not the plural of an acronym (URLs); looking back is faster
     r"[A-Z](?:(?<=[a-z].)|(?<=[A-Z].)[a-z]{2})"
 )
@@ -127,7 +132,7 @@ def tokenize(text: str) -> list[str]:
     list of str
         Case-folded tokens of 1 to :data:`MAX_TOKEN_CHARS` characters of the Unicode categories L,
         M, N and Co, with repetitions. In the order of the text, but bigrams follow the characters
-        of their run, and parts of CamelCase names come last.
+        of their run, and words without their accents and parts of CamelCase names come last.
 
     Notes
     -----
@@ -139,8 +144,8 @@ def tokenize(text: str) -> list[str]:
     ['how', 'do', 'i', 'flatten', 'a', 'list', 'of', 'lists']
     >>> tokenize("怎样打印 3D 模型")
     ['怎', '样', '打', '印', '怎样', '样打', '打印', '3d', '模', '型', '模型']
-    >>> tokenize("OrderedDict")
-    ['ordereddict', 'ordered', 'dict']
+    >>> tokenize("OrderedDict"), tokenize("Café")
+    (['ordereddict', 'ordered', 'dict'], ['café', 'cafe'])
     >>> tokenize("12 4031 77")
     ['12', '4031', '77']
     """
@@ -151,16 +156,24 @@ def tokenize(text: str) -> list[str]:
     else:
         text = unicodedata.normalize("NFKC", text)
         # Folding can undo the normal form, hence the second time (NFKC_Casefold does the same).
-        folded = unicodedata.normalize("NFKC", text.casefold())
-        tokens = []
+        folded = unicodedata.normalize("NFKC", text.casefold().replace(DOTTED_I, "i"))
+        tokens, plain = [], []
         for unspaced, word in _RUN.findall(folded.translate(_TOKEN_CHARACTERS)):
             if unspaced:
                 tokens += _characters_and_bigrams(unspaced)
             else:
                 tokens.append(word)
+                if not word.isascii() and (bare := _without_accents(word)) != word:
+                    plain.append(bare)
+        tokens += plain
     if _HUMP.search(text):
         tokens += _camel_parts(text)
     return tokens
+
+
+def _without_accents(word: str) -> str:
+    decomposed = unicodedata.normalize("NFD", word)
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
 
 
 def _pieces(token: str) -> list[str]:

@@ -21,6 +21,7 @@ import hashlib
 import json
 import mmap
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +49,9 @@ def default_folder() -> Path:
     named, users = os.environ.get("SHOESTRING_OUTPUTS"), os.environ.get("XDG_CACHE_HOME")
     if named:
         return Path(named)
-    return (Path(users) if users else Path.home() / ".cache") / "shoestring" / "outputs"
+    with suppress(RuntimeError):  # a user without a home
+        return (Path(users) if users else Path.home() / ".cache") / "shoestring" / "outputs"
+    return Path(tempfile.gettempdir()) / "shoestring-outputs"
 
 
 class OutputCache:

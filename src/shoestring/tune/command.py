@@ -10,13 +10,13 @@ import typer
 
 from shoestring.console import (
     Json,
-    Label,
     Minutes,
-    OnEmpty,
     Resume,
     Seed,
+    echo,
     emit,
     emit_json,
+    reads,
     room_app,
 )
 from shoestring.console import Source as File
@@ -50,16 +50,16 @@ Length = Annotated[int, typer.Option(help="Maximum number of tokens per text.")]
 Cache = Annotated[str, typer.Option(help="Disk space for backbone outputs: 8GB, 500MB, 0.")]
 
 
-@app.command()
+@app.command(example="tune classify questions.csv --out model --label topic --minutes 10")
+@reads()
 def classify(
     source: File,
     out: Out,
-    text: Annotated[str, typer.Option(help="Column of the text.")] = "text",
+    reading: dict[str, Any],
     second: Annotated[
         str | None, typer.Option(help="Column of the second text, to classify pairs.")
     ] = None,
     pairs: Pairs = "",
-    label: Label = "label",
     held_out: Eval = None,
     backbone: Backbone = "minilm",
     method: Method = "ladder",
@@ -71,7 +71,6 @@ def classify(
     layers: Layers = None,
     max_length: Length = 128,
     cache: Cache = "8GB",
-    on_empty: OnEmpty = "error",
     resume: Resume = False,
     seed: Seed = 0,
     json: Json = False,
@@ -85,13 +84,14 @@ def classify(
     _tune(**{**options, "pairs": "none" if second is None else pairs, "task": "classify"})
 
 
-@app.command()
+@app.command(example="tune score pairs.jsonl --out scorer --a query --b text --minutes 10")
+@reads("text")
 def score(
     source: File,
     out: Out,
+    reading: dict[str, Any],
     a: Annotated[str, typer.Option("--a", help="Column of the queries.")] = "a",
     b: Annotated[str, typer.Option("--b", help="Column of the texts.")] = "b",
-    label: Label = "label",
     task: Annotated[
         str, typer.Option(help="score: labels from 0 to 1; regress: any numbers.")
     ] = "score",
@@ -107,7 +107,6 @@ def score(
     layers: Layers = None,
     max_length: Length = 128,
     cache: Cache = "8GB",
-    on_empty: OnEmpty = "error",
     resume: Resume = False,
     seed: Seed = 0,
     json: Json = False,
@@ -118,12 +117,13 @@ def score(
     otherwise each pair by itself.
     """
     options = locals()
-    _tune(text=options.pop("a"), second=options.pop("b"), **options)
+    reading["text"] = options.pop("a")
+    _tune(second=options.pop("b"), **options)
 
 
 def _tune(
     source: str, out: Path, held_out: str | None, layers: str | None, cache: str, json: bool,
-    **options: Any,
+    reading: dict[str, Any], **options: Any,
 ) -> None:  # fmt: skip
     """Split the options between the job and its files, and run it."""
     began = time.monotonic()  # importing torch is part of the minutes
@@ -132,8 +132,7 @@ def _tune(
     from shoestring.tune.job import Job, checked_bytes, tune
 
     clock = Clock(options.pop("minutes"), began=began)
-    names = ("text", "second", "label", "on_empty", "resume")
-    of_files = {name: options.pop(name) for name in names}
+    of_files = {name: options.pop(name) for name in ("second", "resume")} | reading
     job = Job.of(**options, layers=_numbers(layers), cache_bytes=checked_bytes(cache))
     emit(tune(job, source, out, held_out, **of_files, clock=clock), json)
 
@@ -154,7 +153,7 @@ def _numbers(layers: str | None) -> tuple[int, ...] | None:
         raise ParameterError.of("layers", "tune", want, layers) from None
 
 
-@app.command()
+@app.command(example="tune mlm texts/ --out base --minutes 60")
 def mlm(
     texts: Annotated[
         list[Path],
@@ -208,30 +207,30 @@ def mlm(
     emit(pretrain(**options, clock=clock), json)
 
 
-@app.command()
+@app.command(example="tune predict model new.csv --json")
+@reads("text")
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder of the tuned model.", show_default=False)],
     source: File,
+    reading: dict[str, Any],
     text: Annotated[
-        str, typer.Option("--text", "--a", help="Column of the text, or of the queries.")
-    ] = "text",
+        list[str] | None,
+        typer.Option("--text", "--a", help="Column of the text (default: text), or of queries."),
+    ] = None,
     second: Annotated[
         str | None, typer.Option("--second", "--b", help="Column of the second texts.")
     ] = None,
-    on_empty: OnEmpty = "error",
     json: Json = False,
 ) -> None:
     """Predict texts or pairs: prints id, label or score, and probability."""
     _require_torch()
     from shoestring.tune.predict import predictions
 
-    rows = predictions(model, source, text=text, second=second, on_empty=on_empty)
+    if text:
+        reading["text"] = text
+    rows = predictions(model, source, second=second, **reading)
     if json:
         emit_json(list(rows))
         return
     for row in rows:
-        typer.echo("\t".join(_shown(value) for value in row.values()))
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else " ".join(str(value).split())
+        echo(*(f"{v:.4f}" if isinstance(v, float) else v for v in row.values()))

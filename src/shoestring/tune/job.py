@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from tqdm import tqdm
 
@@ -24,6 +24,7 @@ from shoestring.models.frozen import (
     return_freed_memory,
 )
 from shoestring.text.labelled import read_labelled
+from shoestring.text.records import Reading
 from shoestring.tune.baselines import BACKPROPAGATED, LEARNING_RATES, ladder_of, make_model
 from shoestring.tune.cache import OutputCache, default_folder
 from shoestring.tune.config import LADDER, LadderConfig
@@ -104,9 +105,9 @@ class Job:
 
 
 def tune(
-    job: Job, source: str, out: Path, held_out: str | None = None, *, text: str = "text",
-    label: str = "label", second: str | None = None, on_empty: str = "error",
+    job: Job, source: str, out: Path, held_out: str | None = None, *, second: str | None = None,
     clock: Clock | None = None, resume: bool = False, progress: bool = True,
+    **reading: Unpack[Reading],
 ) -> dict[str, Any]:  # fmt: skip
     """Train on a file and save a folder.
 
@@ -119,14 +120,15 @@ def tune(
         New, empty, or a saved ladder, which is replaced.
     held_out : str, optional
         A file like the first, to measure on; by default a tenth of the first, at random.
-    text, label, second : str
-        Columns; ``second`` for pairs.
-    on_empty : {"error", "skip"}
+    second : str, optional
+        Column of the second texts, for pairs.
     clock : Clock, optional
         The time limit; by default there is none.
     resume : bool
         Continue an interrupted run.
     progress : bool
+    **reading
+        Settings of :func:`~shoestring.read_records`.
 
     Returns
     -------
@@ -136,10 +138,10 @@ def tune(
     out, clock = out.resolve(), clock or Clock()
     LADDER.check(out)
     # texts and labels
-    columns = {"text": text, "label": label, "second": second, "on_empty": on_empty}
+    label = reading.get("label") or "label"
     files = [name for name in (source, held_out) if name is not None]
     with clock.phase("reading"):
-        parts = [read_labelled(name, **columns) for name in files]  # type: ignore[arg-type]
+        parts = [read_labelled(name, second, **reading) for name in files]
         config, labels = label_numbers(job.config, label, *zip(files, parts, strict=True))
     # the model, and the texts as it reads them
     with clock.phase("loading"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from shoestring.errors import ParameterError
 from shoestring.models.cut_texts import one_cut_note
 from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import batches_by_length
-from shoestring.text.labelled import read_texts
+from shoestring.text.records import Reading, read_texts
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.examples import Collate, Examples, tokenised
 from shoestring.tune.ladder import Ladder
@@ -170,7 +170,7 @@ class LadderScorer(Timed):
 
 
 def predictions(
-    folder: Path, source: str, *, text: str, second: str | None, on_empty: str = "error"
+    folder: Path, source: str, *, second: str | None, **reading: Unpack[Reading]
 ) -> Iterator[dict[str, Any]]:
     """The answers of a tuned model to the texts or pairs of a file, one after the other."""
     ladder = Ladder.from_pretrained(folder)
@@ -179,7 +179,7 @@ def predictions(
         want = "left out for a model of single texts" if second else "the column of second texts"
         raise ParameterError.of("second", "tune predict", want, second)
     predictor = Predictor(ladder)
-    records = read_texts(source, text=text, second=second, on_empty=on_empty)
+    records = read_texts(source, second=second, **reading)
     with one_cut_note():
         while batch := list(islice(records, RECORDS_AT_ONCE)):
             others = None if second is None else [str(other) for _, other in batch]

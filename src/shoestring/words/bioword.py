@@ -36,9 +36,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.compiled import njit
 from shoestring.errors import ShapeError
 from shoestring.parallel import KernelPool
 from shoestring.types import IntArray

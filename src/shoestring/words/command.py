@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shoestring.console import Json, Minutes, Out, Resume, Seed, emit, emit_rows, room_app
+from shoestring.console import Json, Minutes, Out, Resume, Seed, echo, emit, emit_rows, room_app
 from shoestring.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ ContextWeight = Annotated[
 STANDARD_INPUT = Path("/dev/stdin")
 
 
-@app.command()
+@app.command(example="words train wiki/ --out vectors --minutes 30")
 def train(
     texts: Annotated[
         list[Path],
@@ -104,7 +104,7 @@ def train(
     emit(_summary(vectors, out), json)
 
 
-@app.command()
+@app.command(example="words binarise glove.txt --out vectors")
 def binarise(
     file: Annotated[Path, typer.Argument(help="File in word2vec, GloVe or npz format.")],
     out: Out,
@@ -125,7 +125,7 @@ def binarise(
     emit(_summary(vectors, out), json)
 
 
-@app.command()
+@app.command(example="words neighbours vectors river -k 5")
 def neighbours(
     vectors: Vectors, word: Word, k: Many = 10, active: Active = None, json: Json = False
 ) -> None:
@@ -135,7 +135,7 @@ def neighbours(
     _emit_words(opened.most_similar(word, topn=k), json)
 
 
-@app.command()
+@app.command(example="words similar vectors river lake")
 def similar(
     vectors: Vectors,
     word: Word,
@@ -150,10 +150,10 @@ def similar(
     if json:
         emit({"words": [word, other], "similarity": similarity}, True)
     else:
-        typer.echo(f"{similarity:.3f}")
+        echo(f"{similarity:.3f}")
 
 
-@app.command()
+@app.command(example="words context vectors 'a bank of the river' bank")
 def context(
     vectors: Vectors,
     sentence: Annotated[str, typer.Argument(help="Sentence with the word.", show_default=False)],
@@ -168,7 +168,7 @@ def context(
     _emit_words(opened.most_similar_in_context(sentence, word, topn=k), json)
 
 
-@app.command("eval")
+@app.command("eval", example="words eval vectors wordsim.tsv --active 14,50")
 def evaluate(
     vectors: Annotated[
         Path, typer.Argument(help="Folder of vectors, or a word2vec, GloVe or npz file.")
@@ -192,7 +192,7 @@ def evaluate(
     emit_rows(map(asdict, evaluate_at(vectors, pairs or [], lengths)), json)
 
 
-@app.command()
+@app.command(example="words export vectors --out vectors.txt")
 def export(
     vectors: Vectors,
     out: Annotated[Path, typer.Option(help="File to write.")],
@@ -238,7 +238,7 @@ def _say_number(vectors: BinaryVectors, *words: str) -> None:
 
     for word in words:
         if word not in vectors.key_to_index and vectors.sentences(word) == [[NUMBER]]:
-            typer.echo(f"note: {word!r} is read as {NUMBER}, as every word with a digit", err=True)
+            echo(f"note: {word!r} is read as {NUMBER}, as every word with a digit", err=True)
 
 
 def _emit_words(found: list[tuple[str, float]], as_json: bool) -> None:

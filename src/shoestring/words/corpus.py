@@ -128,20 +128,21 @@ class EncodedCorpus:
         folder = Path(folder)
         missing = StorageError(f"There is no corpus in {folder}. Encode the text first.")
         saved = _ENCODED.read(folder, missing)
-        ids, offsets = saved.array("ids.npy", "<i4"), saved.array("offsets.npy", "<i8")
-        if offsets[0] != 0 or offsets[-1] != len(ids):
-            name = saved.path("offsets.npy").name
-            ends = f"{offsets[0]} to {offsets[-1]}"
-            raise saved.damaged(name, f"it must go from 0 to {len(ids)}, not from {ends}")
+        words = saved.strings("vocabulary.json")
         with saved.decoding():
-            return cls(
-                ids=ids,
-                offsets=offsets,
-                words=_words_of(saved.data("vocabulary.json")),
-                counts=saved.loaded_array("counts.npy"),
-                folder=folder,
-                **saved.config["about"],
-            )
+            # the kernels look up sentences by offsets and counts by ids
+            ids, offsets = saved.array("ids.npy", "<i4"), saved.array("offsets.npy", "<i8")
+            lengths, n_words = np.diff(offsets), len(words)
+            if offsets[0] != 0 or offsets[-1] != len(ids) or lengths.min(initial=0) < 0:
+                raise saved.damaged(saved.path("offsets.npy").name, "its sentences are no tokens")
+            if ids.ndim > 1 or not -1 <= ids.min(initial=0) <= ids.max(initial=0) < max(n_words, 1):
+                raise saved.damaged(saved.path("ids.npy").name, "its ids are no words")
+            counts = saved.loaded_array("counts.npy", "<i8", (n_words,))
+            about = saved.config["about"]
+            is_dict = isinstance(about["settings"]["reading"], dict)
+            if not is_dict or about["longest_sentence"] != lengths.max(initial=0):
+                raise ValueError(f"the longest sentence has {lengths.max(initial=0)} tokens")
+            return cls(ids=ids, offsets=offsets, words=words, counts=counts, folder=folder, **about)
 
 
 @dataclass(frozen=True, slots=True)

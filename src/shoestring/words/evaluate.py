@@ -180,7 +180,7 @@ def read_similarity(path: str | Path) -> list[tuple[str, str, float]]:
     path = Path(path)
     check_readable(path)
     pairs = []
-    with open_unpacked(path, path.suffix == ".gz") as stream:
+    with open_unpacked(path) as stream:
         for number, line in enumerate(decoded_lines(stream, str(path)), start=1):
             if not line.strip() or line.startswith("#"):
                 continue

@@ -31,9 +31,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.compiled import njit
 from shoestring.parallel import KernelPool
 from shoestring.splitmix import splitmix64
 from shoestring.types import IntArray

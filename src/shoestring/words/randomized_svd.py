@@ -12,8 +12,8 @@ Letters: V rows and columns, N entries, D components.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from shoestring.compiled import njit
 from shoestring.parallel import KernelPool, one_blas_thread
 from shoestring.types import IntArray
 from shoestring.words.ppmi import Columns, SparseRows, Vectors

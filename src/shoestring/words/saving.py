@@ -2,9 +2,8 @@
 
 ``config.json`` has the settings and names the files in force: ``vocabulary.json``, ``codes.npy``
 (packed bits), and, unless they were left out, ``counts.npy`` and ``activations.npy``
-(:mod:`shoestring.artifacts`). Arrays are memory-mapped when they are read.
-
-Not covered: bit rot inside an array.
+(:mod:`shoestring.artifacts`). Arrays are memory-mapped when they are read; kernels look up rows of
+them by what the vocabulary says, so that their shapes are checked.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from shoestring.artifacts import ArtifactKind
-from shoestring.errors import IntegrityError, ParameterError
+from shoestring.errors import ParameterError
 from shoestring.words.table import CodeTable
 
 KIND = ArtifactKind(
@@ -30,13 +29,13 @@ KIND = ArtifactKind(
 """3: files are listed in the config."""
 
 is_saved = KIND.is_saved  # whether a folder holds saved word vectors, of any version
-_ARRAYS = ("codes", "counts", "activations")
+_ARRAYS = {"codes": "|u1", "counts": "<i8", "activations": "<f4"}
 
 
 def save_table(folder: Path, table: CodeTable, settings: Mapping[str, Any]) -> None:
     """Save to a folder, as :meth:`shoestring.words.BinaryVectors.save`."""
     arrays = {name: getattr(table, name) for name in _ARRAYS}
-    arrays = {name: np.asarray(array) for name, array in arrays.items() if array is not None}
+    arrays = {n: np.asarray(x, _ARRAYS[n]) for n, x in arrays.items() if x is not None}
     with KIND.saving(folder) as writer:
         text = json.dumps(table.words, ensure_ascii=False)
         writer.data("vocabulary.json", text.encode("utf-8", "surrogatepass"))
@@ -44,12 +43,10 @@ def save_table(folder: Path, table: CodeTable, settings: Mapping[str, Any]) -> N
             writer.array(f"{name}.npy", array)
         writer.config |= {
             "settings": dict(settings),
-            "n_words": len(table.words),
             "n_neurons": table.n_neurons,
             "n_active": table.n_active,
             "segmented": table.segmented,
             "context_weight": table.context_weight,
-            "arrays": {name: (array.dtype.str, array.shape) for name, array in arrays.items()},
         }
 
 
@@ -63,18 +60,25 @@ def load_table(folder: Path) -> tuple[CodeTable, dict[str, Any]]:
         folder,
         ParameterError.of("folder", "BinaryVectors.load", want, str(folder), f"Train some: {hint}"),
     )
-    arrays: dict[str, Any] = dict.fromkeys(_ARRAYS)
+    words = saved.strings("vocabulary.json")
     with saved.decoding():
-        config = saved.config
-        words = list(json.loads(saved.data("vocabulary.json").decode("utf-8", "surrogatepass")))
-        for name, (dtype, shape) in config["arrays"].items():
-            arrays[name] = saved.array(f"{name}.npy", dtype, tuple(shape))
-        if not len(words) == config["n_words"] == len(arrays["codes"]):
-            raise IntegrityError(f"{folder} has not codes for all of its words. {KIND.remedy}")
+        config, n_words = saved.config, len(words)
+        n_neurons, n_active = int(config["n_neurons"]), config["n_active"]
+        if n_active is not None and not 0 < n_active <= n_neurons:
+            raise ValueError(f"{n_active} of {n_neurons} bits are active")
+        shapes = {"codes": (n_words, -(-n_neurons // 8)), "counts": (n_words,)}
+        if "activations.npy" in saved:
+            n_rows = len(saved.array("activations.npy"))  # as targets, and perhaps in contexts
+            shapes["activations"] = n_words * (1 + (n_rows > n_words)), n_neurons
+        arrays = {
+            name: saved.array(f"{name}.npy", _ARRAYS[name], shape)
+            for name, shape in shapes.items()
+            if name == "codes" or f"{name}.npy" in saved
+        }
         table = CodeTable(
             words,
-            config["n_neurons"],
-            config["n_active"],
+            n_neurons,
+            n_active,
             **arrays,
             segmented=bool(config["segmented"]),
             context_weight=float(config["context_weight"]),

@@ -117,7 +117,7 @@ def _words_of(lexicon: Iterable[str] | str | Path | None) -> Sequence[str] | Non
         return tuple(lexicon)  # it is needed twice
     path = Path(lexicon)
     check_readable(path)
-    with open_unpacked(path, path.suffix == ".gz") as stream:
+    with open_unpacked(path) as stream:
         words = [line.split()[0] for line in decoded_lines(stream, str(path)) if line.strip()]
     if not words:
         raise FormatError("there is no word in the lexicon.", file=path)

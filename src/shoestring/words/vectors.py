@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.errors import NotFittedError, ParameterError, UnknownWordError
+from shoestring.estimator import TextTransformer
 from shoestring.jobs import RunFolder
 from shoestring.overlap.codes import PackedArray
-from shoestring.words.estimator import TextTransformer
 from shoestring.words.from_dense import dense_table, table_of_codes
 from shoestring.words.pooling import check_context_weight, rows_in_context
 from shoestring.words.saving import load_table, save_table

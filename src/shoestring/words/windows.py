@@ -15,9 +15,9 @@ Letters: T tokens, S sentences, N windows, V vocabulary, W window.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from shoestring.compiled import njit
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.parallel import KernelPool
 from shoestring.splitmix import splitmix64

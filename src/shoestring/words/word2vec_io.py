@@ -209,7 +209,7 @@ def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word
 
 
 def _read_word2vec(path: Path, binary: bool | None) -> Words:
-    with open_unpacked(path, _is_gzip(path)) as stream:
+    with open_unpacked(path) as stream:
         lines = iter(stream.readline, b"")
         first = stream.readline(_MAX_LINE_BYTES)
         if not first.strip():

@@ -1,0 +1,713 @@
+"""The table of public entries for tests/test_fuzz.py; a new room adds lines to it.
+
+A line has the name, which also says what is called; the object it is called on, where it is a
+method; and a strategy of sensible values for each argument. What is not sensible comes from
+``ANYTHING``. ``share`` is the weight of the line among all.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+from tests.fuzz.values import (
+    ANYTHING,
+    CODES,
+    COLUMN,
+    COUNT,
+    DUPLICATE,
+    FLAG,
+    FLOAT,
+    IDS,
+    LABELS,
+    LIST_OF_TEXTS,
+    MAYBE_COLUMN,
+    MAYBE_MINUTES,
+    N_BITS,
+    N_TEXTS,
+    OUT,
+    PAIRS,
+    RECORDS,
+    ROWS,
+    SEED,
+    SMALL,
+    TARGETS,
+    TEXT,
+    TEXTS,
+    TOKENS,
+    WILD_TEXT,
+    WORD,
+    WORDS,
+)  # fmt: skip
+from tests.fuzz.world import DAMAGE, FileChoice, World
+
+
+@dataclass
+class Entry:
+    """A public entry and how to call it.
+
+    ``it`` makes the object that the call gets first; ``state`` tells of it what an error must leave
+    as it was. ``damage`` is drawn as it is, without anything wild. ``needs`` is a module.
+    """
+
+    name: str
+    call: Callable[..., Any]
+    arguments: dict[str, SearchStrategy[Any]]
+    it: Callable[[World], Any] = lambda world: world
+    state: Callable[[Any], Any] = lambda it: None
+    share: float = 1.0
+    needs: str = "numpy"
+
+    @property
+    def strategy(self) -> SearchStrategy[dict[str, Any]]:
+        return _arguments(self.arguments)
+
+
+@st.composite
+def _arguments(draw: Any, sensible: dict[str, SearchStrategy[Any]]) -> dict[str, Any]:
+    """Mostly one argument is anything at all, the others are sensible."""
+    names = list(sensible)
+    n_wild = min(len(names), draw(st.sampled_from([1, 1, 1, 1, 0, 2, len(names)])))
+    wild = draw(st.permutations(names))[:n_wild]
+    return {
+        name: draw(ANYTHING if name in wild and name != "damage" else strategy)
+        for name, strategy in sensible.items()
+    }
+
+
+ENTRIES: list[Entry] = []
+_FIELDS = ("it", "state", "share", "needs")
+
+
+def entry(name: str, call: Callable[..., Any], /, **rest: Any) -> None:
+    """Add a line: what is no field of Entry is the strategy of an argument."""
+    fields = {key: rest.pop(key) for key in _FIELDS if key in rest}
+    ENTRIES.append(Entry(name, call, rest, **fields))
+
+
+def public(path: str) -> Any:
+    """A public name of the package: ``text.tokenize``, ``BinaryVectors.load``."""
+    found = importlib.import_module("shoestring")
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            found = importlib.import_module(f"{found.__name__}.{part}")
+    return found
+
+
+def consumed(answer: Any) -> Any:
+    """What a generator yields is part of the answer."""
+    return list(answer) if isinstance(answer, Iterator) else answer
+
+
+def function(path: str, /, then: Callable[[Any], Any] = consumed, **rest: Any) -> None:
+    """Add a function or class; ``then`` uses what it gives."""
+    entry(path, lambda world, **given: then(public(path)(**given)), **rest)
+
+
+def method(name: str, it: Callable[[World], Any], /, **rest: Any) -> None:
+    """Add a method of a prepared object."""
+    own = name.rpartition(".")[2]
+    entry(name, lambda obj, **given: consumed(getattr(obj, own)(**given)), it=it, **rest)
+
+
+def damaged(name: str, folder: str, use: Callable[[Path, World], Any], **rest: Any) -> None:
+    """Add the use of a prepared folder in which one file is damaged."""
+
+    def call(world: World, damage: Any) -> None:
+        use(world.copied(getattr(world, folder), damage), world)
+
+    entry(f"{name} damaged", call, damage=DAMAGE, **rest)
+
+
+maybe = st.none()
+TORCH = {"needs": "torch"}
+
+# ---------------------------------------------------------------- search
+
+
+def ids_of(index: Any) -> Any:
+    with index.snapshot() as snapshot:
+        live = snapshot.view.keys[~snapshot.view.deleted]
+        return sorted(snapshot.ids(live)), index.info()["scores_paid"]
+
+
+def opened(world: World, scorer: Any, calls: Any = 4) -> Any:
+    folder = world.copied(world.index_folder)
+    return public("SearchIndex").open(folder, scorer=scorer).query("red", calls=calls)
+
+
+def use_index(folder: Path, world: World) -> None:
+    index = public("SearchIndex").open(folder, scorer=world.scorer)
+    index.query("red shoes", calls=3)
+    index.info()
+    index.check()
+    index.add(["one more text"])
+    index.compact()
+
+
+def use_cache(cache: Any, scorer: Any, query: Any, digests: Any, scores: Any) -> None:
+    with cache:
+        cache.put(scorer, query, digests, scores)
+        cache.get(scorer, query, digests)
+        cache.row(scorer, query)
+        list(cache.rows(scorer))
+
+
+function(
+    "SearchIndex.build", lambda index: index.query("red shoes", calls=0), share=3, path=OUT,
+    records=RECORDS, scorer=maybe, encoder=st.sampled_from(["lsa", "lsa", "words"]),
+    queries=st.one_of(maybe, LIST_OF_TEXTS), calls=st.just(0), minutes=MAYBE_MINUTES,
+    text=st.just("text"), id=maybe, on_duplicate=DUPLICATE, token_table=st.just(False),
+    resume=FLAG, seed=SEED, progress=st.just(False),
+)  # fmt: skip
+function("SearchIndex.open", path=OUT, scorer=maybe)
+entry("SearchIndex.open scorer", opened, scorer=maybe, share=2)
+entry(
+    "SearchIndex.query of an answer",
+    lambda w, score, calls: opened(w, public("score_with")(lambda p: [score] * len(p), "any"),
+    calls),
+    score=FLOAT, calls=COUNT, share=2,
+)  # fmt: skip
+index = {"state": ids_of}
+method(
+    "SearchIndex.query", World.index, text=TEXT, k=SMALL, calls=st.one_of(maybe, COUNT), share=4,
+    **index,
+)  # fmt: skip
+method(
+    "SearchIndex.add", World.index, records=RECORDS, text=st.just("text"), id=maybe,
+    on_duplicate=DUPLICATE, progress=st.just(False), share=3, **index,
+)  # fmt: skip
+method(
+    "SearchIndex.delete", World.index, ids=st.lists(st.one_of(st.sampled_from("0123"), TEXT),
+    max_size=3),
+    missing=st.sampled_from(["error", "skip"]), share=2, **index,
+)  # fmt: skip
+method(
+    "SearchIndex.calibrate", World.index, calls=COUNT, minutes=st.sampled_from([None, 0.001]),
+    queries=st.one_of(maybe, LIST_OF_TEXTS), seed=SEED, progress=st.just(False), share=2, **index,
+)  # fmt: skip
+damaged("SearchIndex", "index_folder", use_index, share=3)
+function("search.ScoreCache", lambda cache: cache.close(), folder=OUT)
+entry(
+    "ScoreCache.put and get",
+    lambda w, **given: use_cache(public("search.ScoreCache")("cache"), **given),
+    scorer=TEXT, query=TEXT, digests=st.just([1, 2]), scores=st.just([0.5, 1.0]), share=2,
+)  # fmt: skip
+
+# ---------------------------------------------------------------- classify
+
+
+def softmax_state(model: Any) -> Any:
+    return model.moments_.count.sum(), model.classes_.tolist()
+
+
+def new_softmax(world: World, X: Any, y: Any, **options: Any) -> None:
+    model = public("AnalyticSoftmax")(**options).fit(X, y)
+    model.predict(np.zeros((2, model.n_features_in_)))
+
+
+softmax = {"state": softmax_state}
+weights = {"sample_weight": maybe}
+entry(
+    "AnalyticSoftmax", new_softmax, share=3, X=ROWS, y=TARGETS,
+    shrinkage=st.sampled_from(["auto", 0.1, None, 0]), temperature=st.sampled_from(["auto", 1,
+    0.5]),
+    priors=st.sampled_from([None, [0.5, 0.5]]),
+    expansion=st.sampled_from([None, "random", "quadratic"]), n_random=SMALL, class_scatters=FLAG,
+    sample_size=st.sampled_from([4, 2048]), n_jobs=st.sampled_from([None, 1]), random_state=SEED,
+)  # fmt: skip
+method("AnalyticSoftmax.fit", World.softmax, X=ROWS, y=TARGETS, **weights, share=3)
+method(
+    "AnalyticSoftmax.partial_fit", World.softmax, X=ROWS, y=TARGETS, classes=maybe, **weights,
+    share=3, **softmax,
+)  # fmt: skip
+method("AnalyticSoftmax.forget", World.softmax, X=ROWS, y=TARGETS, **weights, share=2, **softmax)
+method("AnalyticSoftmax.forget_class", World.softmax, label=st.sampled_from(LABELS), **softmax)
+method("AnalyticSoftmax.merge", World.softmax, other=maybe, **softmax)
+for name in ["predict_proba", "predict_log_proba", "decision_function", "novelty_score"]:
+    method(f"AnalyticSoftmax.{name}", World.softmax, X=ROWS)
+method(
+    "AnalyticSoftmax.predict",
+    World.softmax,
+    X=ROWS,
+    reject_at=st.sampled_from([None, 0.1]),
+    share=2,
+)
+method("AnalyticSoftmax.novelty_threshold", World.softmax, reject_at=st.sampled_from([0.01, 0.1]))
+method("AnalyticSoftmax.score", World.softmax, X=ROWS, y=TARGETS, **weights)
+method("AnalyticSoftmax.save", World.softmax, folder=OUT)
+function("AnalyticSoftmax.load", folder=OUT)
+damaged(
+    "AnalyticSoftmax", "softmax_folder",
+    lambda folder, w: public("AnalyticSoftmax.load")(folder).predict(np.zeros((1, 4))), share=2,
+)  # fmt: skip
+
+
+def new_classifier(world: World, texts: Any, labels: Any, **options: Any) -> None:
+    public("TextClassifier")(**options).fit(texts, labels).predict(TEXTS[:2])
+
+
+classifier = {"state": lambda model: (model.n_learnt, model.classes_.tolist())}
+entry(
+    "TextClassifier", new_classifier, encoder=st.sampled_from(["lsa", "words"]), head=maybe,
+    keep_texts=FLAG, texts=N_TEXTS, labels=TARGETS, share=3,
+)  # fmt: skip
+some_texts = st.one_of(N_TEXTS, LIST_OF_TEXTS)
+for name in ("fit", "partial_fit", "forget", "score"):
+    method(
+        f"TextClassifier.{name}", World.classifier, texts=some_texts, labels=TARGETS, share=2,
+        **classifier,
+    )  # fmt: skip
+for name in ("predict_proba", "encode"):
+    method(f"TextClassifier.{name}", World.classifier, texts=LIST_OF_TEXTS, share=2)
+method(
+    "TextClassifier.predict", World.classifier, texts=LIST_OF_TEXTS,
+    reject_at=st.sampled_from([None, 0.1]), share=2,
+)  # fmt: skip
+method("TextClassifier.explain", World.classifier, text=TEXT, n=SMALL, share=2)
+method("TextClassifier.forget_class", World.classifier, label=st.sampled_from(LABELS), **classifier)
+method("TextClassifier.merge", World.classifier, other=maybe, **classifier)
+method("TextClassifier.save", World.classifier, folder=OUT)
+function("TextClassifier.load", folder=OUT, encoder=maybe)
+entry(
+    "TextClassifier.load with an encoder",
+    lambda w, encoder: public("TextClassifier.load")(w.classifier_folder,
+    encoder=encoder).predict(["red"]),
+    encoder=maybe,
+)  # fmt: skip
+damaged(
+    "TextClassifier", "classifier_folder",
+    lambda folder, w: public("TextClassifier.load")(folder).predict(["red"]), share=2,
+)  # fmt: skip
+
+# ---------------------------------------------------------------- match
+
+pair = [("red", "hat")]
+entry(
+    "score_with", lambda w, pairs, **given: public("score_with")(**given).predict(pairs),
+    fn=st.just(len), name=st.sampled_from([None, "letters"]), batch_size=SMALL, single=FLAG,
+    pairs=PAIRS, share=2,
+)  # fmt: skip
+entry(
+    "a scorer's answer",
+    lambda w, answer: public("match.checked_scores")(
+        public("score_with")(lambda pairs: answer, "any"), [("a", "b"), ("c", "d")]
+    ),
+    answer=st.one_of(st.just([1.0, 2.0]), ANYTHING), share=2,
+)  # fmt: skip
+entry(
+    "match.checked_scores",
+    lambda w, pairs, scorer: public("match.checked_scores")(scorer or w.scorer, pairs),
+    pairs=PAIRS, scorer=maybe,
+)  # fmt: skip
+function("match.scorer_name", scorer=st.just(len))
+function("match.load_scorer", spec=st.just(len), share=2)
+entry("FunctionScorer.predict", lambda w, pairs: w.scorer.predict(pairs), pairs=PAIRS)
+for name in ("interaction", "fast_cross_encoder", "cross_encoder", "token_table"):
+    entry(
+        f"{name}.predict", lambda w, pairs, name=name: getattr(w, name).predict(pairs),
+        pairs=PAIRS, **TORCH,
+    )  # fmt: skip
+for name in ("TokenInteraction", "FastCrossEncoder", "CrossEncoderScorer"):
+    function(
+        f"match.{name}", lambda made: made.predict(pair), folder=OUT, max_length=SMALL, **TORCH
+    )
+    entry(
+        f"{name} length",
+        lambda w, length, name=name: public(f"match.{name}")(w.cross_folder, length).predict(pair),
+        length=SMALL, **TORCH,
+    )  # fmt: skip
+    damaged(
+        name, "cross_folder",
+        lambda folder, w, name=name: public(f"match.{name}")(folder).predict(pair), **TORCH,
+    )  # fmt: skip
+entry(
+    "TokenInteraction weighting",
+    lambda w, weighting: public("match.TokenInteraction")(w.bert_folder, weighting=weighting),
+    weighting=maybe, **TORCH,
+)  # fmt: skip
+method("TokenInteraction.token_vectors", lambda w: w.interaction, texts=LIST_OF_TEXTS, **TORCH)
+entry(
+    "TokenTable.build",
+    lambda w, texts, **rest: public("match.TokenTable.build")(texts, w.interaction, **rest),
+    texts=LIST_OF_TEXTS, folder=st.one_of(maybe, OUT), dtype=st.sampled_from(["int8", "float16"]),
+    **TORCH,
+)  # fmt: skip
+entry(
+    "TokenTable.build scorer",
+    lambda w, scorer: public("match.TokenTable.build")(TEXTS, scorer or w.interaction),
+    scorer=maybe, **TORCH,
+)  # fmt: skip
+method("TokenTable.scores_against_all", lambda w: w.token_table, query=TEXT, **TORCH)
+damaged(
+    "TokenTable", "token_table_folder",
+    lambda folder, w: public("match.TokenTable.load")(folder,
+    w.interaction).scores_against_all("red"),
+    **TORCH,
+)  # fmt: skip
+
+# ---------------------------------------------------------------- models
+
+entry(
+    "LsaEncoder",
+    lambda w, texts, **given: public("models.LsaEncoder")(**given).fit(texts).encode(["red"]),
+    n_components=SMALL, random_state=SEED, texts=LIST_OF_TEXTS, share=2,
+)  # fmt: skip
+for name in ("encode", "transform"):
+    method(f"LsaEncoder.{name}", lambda w: w.lsa, texts=LIST_OF_TEXTS)
+for name in ("fit", "fit_transform"):
+    method(f"LsaEncoder.{name}", lambda w: copy.deepcopy(w.lsa), texts=LIST_OF_TEXTS)
+method("LsaEncoder.save", lambda w: w.lsa, folder=OUT)
+function("models.LsaEncoder.load", folder=OUT)
+damaged(
+    "LsaEncoder", "lsa_folder",
+    lambda folder, w: public("models.LsaEncoder.load")(folder).encode(["red"]), share=2,
+)  # fmt: skip
+function(
+    "models.SentenceEncoder",
+    lambda made: made.encode(["red"]),
+    folder=OUT,
+    max_length=SMALL,
+    **TORCH,
+)
+entry(
+    "SentenceEncoder length",
+    lambda w, length: public("models.SentenceEncoder")(w.bert_folder, length).encode(["red"]),
+    length=SMALL, **TORCH,
+)  # fmt: skip
+method(
+    "SentenceEncoder.encode", lambda w: w.sentence_encoder, texts=LIST_OF_TEXTS,
+    progress=st.just(False), share=2, **TORCH,
+)  # fmt: skip
+damaged(
+    "SentenceEncoder", "bert_folder",
+    lambda folder, w: public("models.SentenceEncoder")(folder).encode(["red"]), **TORCH,
+)  # fmt: skip
+entry(
+    "models.load_backbone",
+    lambda w, folder, adapter: public("models.load_backbone")(
+        w.bert_folder if folder is None else folder, adapter
+    ),
+    folder=maybe, adapter=maybe, **TORCH,
+)  # fmt: skip
+entry(
+    "models.unknown_share",
+    lambda w, texts, folder: public("models.unknown_share")(
+        texts, w.bert_folder if folder is None else folder
+    ),
+    texts=LIST_OF_TEXTS, folder=maybe, **TORCH,
+)  # fmt: skip
+function("models.why_not_minilm", texts=LIST_OF_TEXTS)
+
+# ---------------------------------------------------------------- overlap
+
+
+def use_overlap(folder: Path, world: World) -> None:
+    index = public("OverlapIndex.open")(folder, 1)
+    for metric in ("overlap", "jaccard", "hamming"):
+        index.search([[1, 2, 3], [39]], n=4, metric=metric)
+    index.add([[4, 5]])
+    index.compact()
+
+
+overlap = {"state": lambda it: (len(it), it.search([[1, 2, 7]], n=6)[0].tolist())}
+threads = st.sampled_from([None, 1, 2])
+function("OverlapIndex", lambda index: index.add([[0]]), n_bits=st.just(N_BITS), n_threads=threads)
+method("OverlapIndex.add", World.overlap, codes=CODES, ids=IDS, share=3, **overlap)
+method(
+    "OverlapIndex.search", World.overlap, codes=CODES, n=SMALL, share=3,
+    metric=st.sampled_from(["overlap", "jaccard", "hamming"]), **overlap,
+)  # fmt: skip
+method(
+    "OverlapIndex.delete", World.overlap, ids=st.lists(st.integers(0, 9), max_size=3), share=2,
+    **overlap,
+)  # fmt: skip
+entry("OverlapIndex in", lambda it, id: id in it, it=World.overlap, id=st.integers(0, 9))
+method("OverlapIndex.save", World.overlap, folder=OUT)
+function("OverlapIndex.open", folder=OUT, n_threads=threads)
+damaged("OverlapIndex", "overlap_folder", use_overlap, share=3)
+
+# ---------------------------------------------------------------- text
+
+FILE = st.builds(FileChoice, st.just("record_files"), st.integers(0, 40), st.data())
+columns = {"text": COLUMN, "id": MAYBE_COLUMN, "label": MAYBE_COLUMN}
+empty = {"on_empty": st.sampled_from(["error", "skip"])}
+function("read_records", source=RECORDS, **columns, **empty, share=4)
+entry(
+    "read_records of a file",
+    lambda w, damage, **given: list(public("read_records")(damage.written(w), **given)),
+    damage=FILE, **columns, **empty, share=4,
+)  # fmt: skip
+function("text.read_documents", path=OUT, text=COLUMN, wrapped=FLAG)
+entry(
+    "read_documents of a file",
+    lambda w, damage, **given: list(public("text.read_documents")(damage.written(w), **given)),
+    damage=FILE, text=COLUMN, wrapped=FLAG, share=3,
+)  # fmt: skip
+for name in ("tokenize", "split_sentences", "first_sentence", "split_first_sentence"):
+    function(f"text.{name}", text=TEXT)
+function("text.split_words", text=TEXT, segmented=FLAG, lexicon=maybe)
+entry(
+    "text.Lexicon", lambda w, words, run: public("text.Lexicon")(words).cut(run),
+    words=LIST_OF_TEXTS, run=TEXT,
+)  # fmt: skip
+function("text.known_items", records=st.just([]))
+
+# ---------------------------------------------------------------- tune
+
+
+def new_ladder(
+    world: World, backbone: Any, texts: Any, labels: Any, minutes: Any, progress: Any, **given: Any
+) -> None:
+    name = str(world.bert_folder) if backbone is None else backbone
+    model = public("LadderClassifier")(name, **given)
+    model.fit(texts, labels, minutes=minutes, progress=progress).predict(["red"])
+
+
+layers = st.sampled_from([None, [0], [0, 1]])
+entry(
+    "LadderClassifier", new_ladder, backbone=maybe, method=st.sampled_from(["ladder", "head"]),
+    reduction=st.sampled_from([1, 4]), layers=layers, max_length=st.integers(4, 30),
+    epochs=st.sampled_from([0.5, 1]), batch_size=SMALL, learning_rate=st.sampled_from([None, 0.01]),
+    seed=SEED, texts=N_TEXTS, labels=TARGETS, minutes=maybe, progress=st.just(False), share=1.5,
+    **TORCH,
+)  # fmt: skip
+for name in ("predict", "predict_proba"):
+    method(f"LadderClassifier.{name}", lambda w: w.ladder, texts=LIST_OF_TEXTS, **TORCH)
+entry(
+    "LadderClassifier.score", lambda w, texts, labels: w.ladder.score(texts, labels),
+    texts=N_TEXTS, labels=TARGETS, **TORCH,
+)  # fmt: skip
+entry(
+    "LadderClassifier not fitted", lambda w, texts: public("LadderClassifier")().predict(texts),
+    texts=LIST_OF_TEXTS, **TORCH,
+)  # fmt: skip
+damaged(
+    "Ladder", "ladder_folder",
+    lambda folder, w: public("match.load_scorer")(folder).predict(pair), **TORCH,
+)  # fmt: skip
+function(
+    "tune.LadderConfig", reduction=SMALL, task=st.sampled_from(["classify", "score"]),
+    n_labels=SMALL,
+    labels=st.just(()), layers=st.sampled_from([None, (0,)]), pairs=st.sampled_from(["none",
+    "apart"]),
+    pooling=st.sampled_from(["auto", "mean"]), dropout=st.just(0.1), max_length=SMALL, seed=SEED,
+    share=2, **TORCH,
+)  # fmt: skip
+function("tune.LadderConfig.from_dict", values=st.just({}), **TORCH)
+function("tune.Ladder.from_pretrained", folder=OUT, **TORCH)
+function("tune.LadderScorer", folder=OUT, **TORCH)
+
+# ---------------------------------------------------------------- words
+
+
+def use_vectors(folder: Path, world: World) -> None:
+    vectors = public("BinaryVectors.load")(folder)
+    vectors.most_similar("red")
+    vectors.encode(["red hat", "鞋"])
+    vectors.in_context(["red", "hat"], 0)
+    vectors.with_active(3)["red"]
+
+
+def vectors(world: World) -> Any:
+    return world.vectors
+
+
+split = st.just([text.split() for text in TEXTS])
+entry(
+    "BinaryVectors", lambda w, texts, **given: public("BinaryVectors")(**given).fit(texts), share=4,
+    texts=st.one_of(N_TEXTS, LIST_OF_TEXTS, split), n_neurons=st.sampled_from([8, 40]),
+    n_active=st.sampled_from([1, 5]), window=st.sampled_from([3, 5]),
+    rule=st.sampled_from(["counts", "published"]), vocab_size=st.sampled_from([None, 10]),
+    min_count=st.sampled_from([1, 2]), max_share=st.sampled_from([1.0, 0.5]),
+    skip_top=st.sampled_from([0, 1]), phrases=st.sampled_from([0, 1]),
+    phrase_threshold=st.just(3.0),
+    segmented=FLAG, lexicon=st.sampled_from([None, ["红色"]]), n_epochs=st.just(1),
+    learning_rate=st.just(0.01), context_weight=st.sampled_from([None, 0.5]), random_state=SEED,
+)  # fmt: skip
+entry(
+    "BinaryVectors.fit",
+    lambda w, texts, **given: public("BinaryVectors")(8, 2, 3, min_count=1).fit(texts, **given),
+    texts=N_TEXTS, minutes=MAYBE_MINUTES, checkpoint=st.one_of(maybe, OUT), progress=st.just(False),
+    share=2,
+)  # fmt: skip
+for name in ("encode", "transform"):
+    method(
+        f"BinaryVectors.{name}", vectors,
+        texts=st.one_of(LIST_OF_TEXTS, st.lists(TOKENS, max_size=3)),
+    )  # fmt: skip
+several = st.one_of(WORD, st.lists(WORD, max_size=3))
+known = st.lists(st.sampled_from(WORDS), max_size=3)
+code = st.just(np.eye(1, N_BITS, dtype=bool)[0])
+place = st.one_of(st.integers(0, 3), WORD)
+entry("BinaryVectors[]", lambda it, words: it[words], it=vectors, words=several)
+entry("BinaryVectors in", lambda it, word: word in it, it=vectors, word=WORD)
+method("BinaryVectors.similarity", vectors, a=WORD, b=WORD)
+method(
+    "BinaryVectors.most_similar", vectors, positive=st.one_of(WORD, known, code), negative=known,
+    topn=SMALL, share=2,
+)  # fmt: skip
+method("BinaryVectors.sentences", vectors, text=TEXT)
+method(
+    "BinaryVectors.in_context", vectors, tokens=TOKENS, position=place,
+    unknown=st.sampled_from(["error", "context"]), share=2,
+)  # fmt: skip
+method("BinaryVectors.most_similar_in_context", vectors, tokens=TOKENS, position=place, topn=SMALL)
+method("BinaryVectors.with_active", vectors, n_active=SMALL)
+entry(
+    "BinaryVectors.set_params",
+    lambda it, **params: it.set_params(**params).in_context(["red", "hat"], 0),
+    it=lambda w: copy.deepcopy(w.vectors), n_active=SMALL, context_weight=st.just(0.5),
+)  # fmt: skip
+method("BinaryVectors.save", vectors, folder=OUT, activations=FLAG)
+function("BinaryVectors.load", folder=OUT)
+damaged("BinaryVectors", "vectors_folder", use_vectors, share=3)
+method(
+    "BinaryVectors.export", vectors, path=OUT, activations=FLAG,
+    format=st.sampled_from(["word2vec", "word2vec-binary", "npz"]),
+)  # fmt: skip
+dense = st.just(np.random.default_rng(0).normal(size=(7, 4)))
+function(
+    "BinaryVectors.from_dense", words=st.just(WORDS), vectors=dense, window=st.just(3),
+    context_weight=st.just(None), n_neurons=st.sampled_from([None, 8]), n_active=st.just(2),
+    context=maybe, counts=st.sampled_from([None, [7, 6, 5, 4, 3, 2, 1]]), random_state=SEED,
+    share=2,
+)  # fmt: skip
+entry(
+    "BinaryVectors.from_word2vec_format of a file",
+    lambda w, damage, **given: public("BinaryVectors.from_word2vec_format")(damage.written(w),
+    **given),
+    damage=st.builds(FileChoice, st.just("word2vec_files"), st.integers(0, 40), st.data()),
+    binary=st.sampled_from([None, None, None, True, False]), share=4,
+)  # fmt: skip
+function("BinaryVectors.from_word2vec_format", path=OUT)
+function("words.TextCodes.fit", texts=N_TEXTS, seed=SEED)
+method("TextCodes.encode", lambda w: w.text_codes, texts=LIST_OF_TEXTS)
+method("TextCodes.save", lambda w: w.text_codes, folder=OUT)
+function("words.TextCodes.load", folder=OUT)
+
+# ---------------------------------------------------------------- the command line
+
+CHEAP = {  # what makes a command quick
+    "tune mlm": "--layers 1 --hidden 16 --heads 2 --epochs 1 --max-length 16",
+    "tune classify": "--epochs 1 --layers 0 --reduction 2",
+    "tune score": "--epochs 1 --layers 0 --a text --b text --label id",
+    "words train": "--min-count 1 --epochs 1",
+    "search build": "--encoder lsa",
+    "classify fit": "--encoder lsa",
+}
+SOURCES = ["records.csv", "records.jsonl", "records.txt", "records.parquet", "records.tsv.gz", "-"]
+LIKELY = {  # what a path is, by the name of its parameter
+    "source": SOURCES, "records": SOURCES, "texts": SOURCES, "queries": SOURCES,
+    "held_out": SOURCES,
+    "qrels": ["judged.tsv"], "index": ["index"], "out": ["out"], "vectors": ["vectors"],
+    "scorer": ["ladder"], "model": ["classifier", "ladder"], "models": ["classifier"],
+    "backbone": ["bert"], "tokenizer": ["bert"], "file": ["exported.txt", "exported.bin"],
+    "pairs": ["judged.tsv"],
+}  # fmt: skip
+NOT_RUN = {"demo"}  # minutes, on a corpus of its own
+
+
+class RefusedError(Exception):
+    """A command refused its arguments: nothing may be left behind."""
+
+
+@dataclass
+class Line:
+    """A command line; a number in it is one of the prepared paths."""
+
+    parts: list[Any]
+    shown: list[str] = field(default_factory=list)
+
+    def run(self, world: World) -> None:
+        """Run it in this process: exit codes 0 to 2 alone, no traceback."""
+        from shoestring import cli
+
+        paths = world.command_paths
+        names = sorted(paths)
+        chosen = (names[p % len(names)] if isinstance(p, int) else p for p in self.parts)
+        self.shown = [paths.get(part, part) for part in chosen]
+        kept = sys.argv, sys.stdin, dict(os.environ)
+        sys.argv = ["shoestring", *self.shown]
+        sys.stdin = io.TextIOWrapper(io.BytesIO(world.record_files[".jsonl"]))
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace") for _ in range(2))
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                cli.main()
+        except SystemExit as leaving:
+            if leaving.code not in (None, 0, 1, 2):
+                raise AssertionError(f"exit code {leaving.code!r}") from leaving
+            if "--out" in self.shown and leaving.code:
+                raise RefusedError from leaving
+        finally:
+            sys.argv, sys.stdin = kept[:2]
+            os.environ.clear()
+            os.environ.update(kept[2])
+
+    def __repr__(self) -> str:
+        return " ".join(self.shown)
+
+
+def commands() -> dict[str, Any]:
+    """Every command by its words."""
+    import typer
+
+    from shoestring.cli import app
+
+    found = {}
+
+    def visit(command: Any, words: tuple[str, ...]) -> None:
+        for name, inner in getattr(command, "commands", {}).items():
+            visit(inner, (*words, name))
+        if not hasattr(command, "commands"):
+            found[" ".join(words)] = command
+
+    visit(typer.main.get_command(app), ())
+    return {name: command for name, command in found.items() if name not in NOT_RUN}
+
+
+@st.composite
+def command_line(draw: Any, name: str, command: Any) -> Line:
+    """The options that are required and some others, most of them sensible."""
+    parts = name.split()
+    if draw(st.integers(0, 3)):
+        parts += CHEAP.get(name, "").split()
+    texts = st.one_of(st.sampled_from(["text", "id", "label", "red shoes", "红色"]), WILD_TEXT)
+    odd_numbers = st.sampled_from(["0", "-1", "3.5", "nan", "x", "1e9", "99999999"])
+    kinds = get_type_hints(command.callback)
+    for parameter in command.params:
+        is_argument = parameter.param_type_name == "argument"
+        if not is_argument and not parameter.required and draw(st.integers(0, 5)):
+            continue
+        kind = str(kinds[parameter.name])
+        value: list[Any] = []
+        if "int" in kind or "float" in kind:
+            value = [draw(st.one_of(SMALL.map(str), odd_numbers))]
+        elif "Path" in kind or parameter.name in LIKELY:
+            usual = LIKELY.get(parameter.name, [])
+            is_usual = usual and draw(st.integers(0, 4))
+            value = [draw(st.sampled_from(usual) if is_usual else st.integers(0, 99))]
+        elif not getattr(parameter, "is_flag", False):
+            value = [draw(texts)]
+        parts += value if is_argument else [parameter.opts[0], *value]
+    return Line(parts)
+
+
+for name, command in commands().items():
+    entry(
+        f"command {name}", lambda w, damage: damage.run(w), damage=command_line(name, command),
+        share=1.5, needs="torch" if name.startswith("tune") else "numpy",
+    )  # fmt: skip
