@@ -204,7 +204,7 @@ def test_an_interrupted_training_waits_to_be_resumed_and_ends_as_an_uninterrupte
     assert [path.name for path in tmp_path.iterdir() if "v" in path.name] == ["v.run"]
     fails(run(*train), "An interrupted training is in", "--resume")
     option = {"n_epochs": "--epochs", "random_state": "--seed"}[other]
-    fails(run(*train, "--resume", option, 4), f"had {other}", "not 4")
+    fails(run(*train, "--resume", option, 4), f"had {option} ", "not 4")
     code, out, _ = run(*train, "--resume")
     assert (code, json.loads(out)["words"]) == (0, 32)
     want = BinaryVectors(rule=rule, **SETTINGS).fit([corpus])
