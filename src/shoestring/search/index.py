@@ -35,7 +35,12 @@ from shoestring.checks import (
     checked_texts,
 )
 from shoestring.encoders import AUTO, checked_encoder
-from shoestring.errors import IntegrityError, ParameterError, ShoestringWarning
+from shoestring.errors import (
+    IntegrityError,
+    ParameterError,
+    ShoestringError,
+    ShoestringWarning,
+)
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models.cut_texts import one_cut_note
@@ -158,10 +163,11 @@ class SearchIndex:
         Raises
         ------
         ParameterError
-            Nothing of a new index stays. Also where the vectors are lexical and no text at all has
-            a letter or digit, or the texts are too few or short to learn word codes from.
+            Also where the vectors are lexical and no text at all has a letter or digit, or the
+            texts are too few or short to learn word codes from.
         FormatError, ScorerError, BusyError, StorageError
-            What was finished stays: run again with ``resume``.
+            Of a new index nothing stays before the first vectors are stored; afterwards what was
+            finished stays: run again with ``resume``.
 
         Warns
         -----
@@ -212,8 +218,8 @@ class SearchIndex:
                         index._ingest(source, on_duplicate, progress)
                     index._finish(rows, seed, progress, table=True)
             except Exception:
-                if is_new and not index._store.has_arrays:  # nothing of value: the next try is free
-                    with suppress(OSError):  # why it failed matters more
+                with suppress(OSError, ShoestringError):  # why it failed matters more
+                    if is_new and not index._store.has_arrays:  # nothing of value: free the folder
                         index._store.remove()
                         if not had_folder:
                             path.rmdir()
