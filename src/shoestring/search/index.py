@@ -195,6 +195,7 @@ class SearchIndex:
                 want = "a file, frame or list"
                 raise ParameterError.of("records", owner, want, None)
             settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
+            settings["build"] = os.urandom(8).hex()  # tells it from one built later in its place
             settings["columns"] = {name: reading[name] for name in COLUMNS if name in reading}
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
@@ -373,10 +374,11 @@ class SearchIndex:
                 return Hits((), 0, time.perf_counter() - began)
             can_pay = budget > 0 and self._can_pay()
             rows, model, features, guess = self.first_look(snapshot, text)
-            name, uid, newest = self.models.scorer_name, snapshot.view.uid, int(rows.keys[-1])
+            name, newest = self.models.scorer_name, int(rows.keys[-1])
+            build = str(self._store.settings.get("build", ""))
             with self._score_cache(read_only=not can_pay) as cache:
                 known = rows.known_scores(*cache.row(name, text))
-                answered, spent = cache.last_answer(name, text, uid)
+                answered, spent = cache.last_answer(name, text, build)
                 if answered < newest:  # calls are for texts that were added since
                     spent = 0
                 score = CachedScorer(self.models, snapshot, rows.keys, text, cache, partial=True)
@@ -392,7 +394,7 @@ class SearchIndex:
                     max_rounds=max_rounds,
                 )
                 if score.calls and (answered < 0 or not score.error):
-                    cache.set_answered(name, text, uid, newest, spent + score.calls)
+                    cache.set_answered(name, text, build, newest, spent + score.calls)
             if score.error and not score.calls:
                 raise score.error
             notes = _notes(features, self.models.is_lexical, text, score, budget)
