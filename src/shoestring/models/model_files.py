@@ -25,6 +25,9 @@ def read_model_config(folder: Path, name: str = "config.json") -> dict[str, Any]
     file = folder / name
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"cannot be read ({error.strerror}); name a folder that transformers saved."
+        raise FormatError(message, file=file) from error
     except json.JSONDecodeError as error:
         message = f"is not JSON ({error.msg}); save the model again with save_pretrained."
         raise FormatError(message, file=file, line=error.lineno, column=error.colno) from error

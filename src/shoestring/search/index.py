@@ -105,7 +105,6 @@ class SearchIndex:
         return reopen, (str(self.path.absolute()),)
 
     @classmethod
-    @one_cut_note()
     def build(
         cls,
         path: str | Path,
@@ -195,34 +194,34 @@ class SearchIndex:
                 want = "a file, frame or list"
                 raise ParameterError.of("records", owner, want, None)
             settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
-            settings["build"] = os.urandom(8).hex()  # tells it from one built later in its place
             settings["columns"] = {name: reading[name] for name in COLUMNS if name in reading}
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
             had_folder = os.path.lexists(path)
             index = cls(RecordStore.create(path, settings), given)
             index.models.hold(loaded)
-        rows = NewRows(index.models)
-        try:
-            with index._store.writing():
-                if not is_new:
-                    index.models.discard_damaged()
-                    index.models.change(encoder, AUTO if name is None else name)
-                    on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
-                if source is not None:
-                    index._ingest(source, on_duplicate, progress)
-                index._finish(rows, seed, progress, table=True)
-        except Exception:
-            if is_new and not index._store.has_arrays:  # nothing of value: the next try is free
-                with suppress(OSError):  # why it failed matters more
-                    index._store.remove()
-                    if not had_folder:
-                        path.rmdir()
-            raise
-        rows.note()
-        if len(index):
-            index.models.build_token_table(progress=progress)
-            index._calibrate(budget, queries, seed, progress)
+        with one_cut_note():
+            rows = NewRows(index.models)
+            try:
+                with index._store.writing():
+                    if not is_new:
+                        index.models.discard_damaged()
+                        index.models.change(encoder, AUTO if name is None else name)
+                        on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
+                    if source is not None:
+                        index._ingest(source, on_duplicate, progress)
+                    index._finish(rows, seed, progress, table=True)
+            except Exception:
+                if is_new and not index._store.has_arrays:  # nothing of value: the next try is free
+                    with suppress(OSError):  # why it failed matters more
+                        index._store.remove()
+                        if not had_folder:
+                            path.rmdir()
+                raise
+            rows.note()
+            if len(index):
+                index.models.build_token_table(progress=progress)
+                index._calibrate(budget, queries, seed, progress)
         return index
 
     @classmethod
@@ -375,10 +374,10 @@ class SearchIndex:
             can_pay = budget > 0 and self._can_pay()
             rows, model, features, guess = self.first_look(snapshot, text)
             name, newest = self.models.scorer_name, int(rows.keys[-1])
-            build = str(self._store.settings.get("build", ""))
+            uid = str(self._store.settings.get("id", ""))
             with self._score_cache(read_only=not can_pay) as cache:
                 known = rows.known_scores(*cache.row(name, text))
-                answered, spent = cache.last_answer(name, text, build)
+                answered, spent = cache.last_answer(name, text, uid)
                 if answered < newest:  # calls are for texts that were added since
                     spent = 0
                 score = CachedScorer(self.models, snapshot, rows.keys, text, cache, partial=True)
@@ -394,7 +393,7 @@ class SearchIndex:
                     max_rounds=max_rounds,
                 )
                 if score.calls and (answered < 0 or not score.error):
-                    cache.set_answered(name, text, build, newest, spent + score.calls)
+                    cache.set_answered(name, text, uid, newest, spent + score.calls)
             if score.error and not score.calls:
                 raise score.error
             notes = _notes(features, self.models.is_lexical, text, score, budget)

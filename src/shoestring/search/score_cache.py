@@ -55,9 +55,9 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS scores (
         asked INTEGER NOT NULL, digest INTEGER NOT NULL, score REAL NOT NULL,
         PRIMARY KEY (asked, digest)) WITHOUT ROWID""",
-    # the newest record of an index when a query was last answered, and the calls spent until then
+    # the newest record of an index (its uid) when a query was last answered, and for how many calls
     """CREATE TABLE IF NOT EXISTS answered (
-        asked INTEGER PRIMARY KEY, build TEXT NOT NULL, last_key INTEGER NOT NULL,
+        asked INTEGER PRIMARY KEY, uid TEXT NOT NULL, last_key INTEGER NOT NULL,
         calls INTEGER NOT NULL)""",
 )
 _NUMBER = "SELECT number FROM asked WHERE scorer = ? AND query = ?"
@@ -149,7 +149,10 @@ class ScoreCache:
                     raise
             self.read_only = True
         if self.path.exists() and self.path.stat().st_size:
-            return connect(self.path, "ro")
+            found = connect(self.path, "ro")
+            if found.execute("SELECT 1 FROM sqlite_master WHERE name = 'scores'").fetchone():
+                return found
+            found.close()  # another process is just making it
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         return _with_tables(empty, id=0)
 
@@ -214,24 +217,24 @@ class ScoreCache:
             )
         return True
 
-    def last_answer(self, scorer: str, query: str, build: str) -> tuple[int, int]:
-        """Of a query to an index of this ``build``: its newest record then, and the calls spent until then.
+    def last_answer(self, scorer: str, query: str, uid: str) -> tuple[int, int]:
+        """Of a query to the index ``uid``: its newest record then, and the calls spent until then.
 
         (-1, 0) if the query was never answered.
         """
         with self._lock, self._explained():
             if self._connection.execute(_HAS_ANSWERS).fetchone() is None:  # of an earlier version
                 return -1, 0
-            sql = f"SELECT last_key, calls FROM answered WHERE asked = ({_NUMBER}) AND build = ?"
-            row = self._connection.execute(sql, (scorer, query, build)).fetchone()
+            sql = f"SELECT last_key, calls FROM answered WHERE asked = ({_NUMBER}) AND uid = ?"
+            row = self._connection.execute(sql, (scorer, query, uid)).fetchone()
         return (-1, 0) if row is None else (int(row[0]), int(row[1]))
 
-    def set_answered(self, scorer: str, query: str, build: str, last_key: int, calls: int) -> None:
+    def set_answered(self, scorer: str, query: str, uid: str, last_key: int, calls: int) -> None:
         """Remember what :meth:`last_answer` says, where the cache can be written."""
         sql = f"INSERT OR REPLACE INTO answered SELECT number, ?, ?, ? FROM ({_NUMBER})"
         if not self.read_only:
             with suppress(StorageError), self._lock, self._explained():
-                self._connection.execute(sql, (build, last_key, calls, scorer, query))
+                self._connection.execute(sql, (uid, last_key, calls, scorer, query))
 
     def rows(self, scorer: str) -> Iterator[tuple[str, IntArray, NDArray[np.float64]]]:
         """Everything known of a scorer, query by query in the order they were first paid for.
