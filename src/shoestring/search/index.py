@@ -44,6 +44,7 @@ from shoestring.errors import (
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models.cut_texts import one_cut_note
+from shoestring.models.model_files import model_path
 from shoestring.search.arrays import REBUILD
 from shoestring.search.build import (
     NewRows,
@@ -627,5 +628,5 @@ def _scorer_name(scorer: Any) -> str | None:
     """What the settings name a scorer, a folder by its whole path; None for an object."""
     if not isinstance(scorer, str | Path):
         return None
-    is_folder = os.path.lexists(Path(scorer) / CONFIG)
-    return str(Path(scorer).resolve()) if is_folder else str(scorer)
+    folder = model_path(scorer)
+    return str(scorer if folder is None else folder.resolve())
