@@ -7,8 +7,10 @@ command that runs.
 
 from __future__ import annotations
 
+import csv
 import functools
 import inspect
+import io
 import json as json_module
 import math
 import os
@@ -96,7 +98,6 @@ def reads(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]
 
 CLOSED_PIPE = 141  # what a shell shows for a tool that SIGPIPE ended
 EXIT_CODES = "Exit codes: 0 done, 2 bad input or damaged data, 130 interrupted."
-HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
 class Command(TyperCommand):
@@ -125,9 +126,10 @@ def room_app(help: str) -> Room:
     """The commands of a room."""
     return Room(
         help=help,
+        epilog=EXIT_CODES,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        context_settings=HELP_OPTIONS,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
 
 
@@ -148,6 +150,17 @@ def visible(text: str) -> str:
 def echo(*cells: object, err: bool = False) -> None:
     """Print a line of one cell, or of several with tabs between them."""
     _print("\t".join(visible(str(cell)) for cell in cells) + "\n", err)
+
+
+def echo_row(*cells: object) -> None:
+    """Print a row with tabs that the csv module reads back (dialect ``excel-tab``).
+
+    A cell with a tab, a quote or the end of a line is quoted; other control characters are shown.
+    """
+    line = io.StringIO()
+    csv.writer(line, "excel-tab", lineterminator="\n").writerow(cells)
+    parts = re.split("([\t\n])", line.getvalue())
+    _print("".join(part if part in "\t\n" else visible(part) for part in parts))
 
 
 def _print(text: str, err: bool = False) -> None:

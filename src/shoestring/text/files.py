@@ -69,8 +69,8 @@ _MARKS = {
 
 
 def advice(name: str, value: str) -> str:
-    """How to choose a reading option, on the command line and in Python."""
-    return f"--{name.replace('_', '-')} {value} (in Python {name}={value!r})"
+    """How to choose a reading option; the command line says its flag."""
+    return f"{name}={value!r}"
 
 
 def read_rows(
