@@ -201,7 +201,12 @@ class SearchIndex:
                 want = "a file, frame or list"
                 raise ParameterError.of("records", owner, want, None)
             settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
-            settings["columns"] = {name: reading[name] for name in COLUMNS if name in reading}
+            columns = {name: reading.get(name) for name in COLUMNS}
+            settings["columns"] = {
+                name: column if isinstance(column, str) else list(column)
+                for name, column in columns.items()
+                if column is not None
+            }
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
             had_folder = os.path.lexists(path)
