@@ -7,6 +7,7 @@ command that runs.
 
 from __future__ import annotations
 
+import csv
 import functools
 import inspect
 import io
@@ -149,6 +150,17 @@ def visible(text: str) -> str:
 def echo(*cells: object, err: bool = False) -> None:
     """Print a line of one cell, or of several with tabs between them."""
     _print("\t".join(visible(str(cell)) for cell in cells) + "\n", err)
+
+
+def echo_row(*cells: object) -> None:
+    """Print a row with tabs that the csv module reads back (dialect ``excel-tab``).
+
+    A cell with a tab, a quote or the end of a line is quoted; other control characters are shown.
+    """
+    line = io.StringIO()
+    csv.writer(line, "excel-tab", lineterminator="\n").writerow(cells)
+    parts = re.split("([\t\n])", line.getvalue())
+    _print("".join(part if part in "\t\n" else visible(part) for part in parts))
 
 
 def _print(text: str, err: bool = False) -> None:

@@ -15,6 +15,7 @@ elsewhere. Model folders are read where they are.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +73,17 @@ def resolve(name: str, texts: Sequence[str]) -> str:
     return LSA if reason else MINILM
 
 
+def checked_encoder(name: object, owner: str) -> str:
+    """The name of an encoder as it is kept: a folder by its whole path. ParameterError if none."""
+    if isinstance(name, str) and name in (AUTO, MINILM, LSA, WORDS):
+        return name
+    is_path = isinstance(name, str | Path) and os.path.lexists(name)  # False if it is too long
+    if not is_path or not Path(str(name)).is_dir():
+        want = f"one of {AUTO}, {MINILM}, {LSA}, {WORDS}, or a local folder"
+        raise ParameterError.of("encoder", owner, want, name)
+    return str(Path(str(name)).resolve())
+
+
 def fit_encoder(
     name: str, texts: Sequence[str], *, owner: str, n_components: int, seed: int = 0
 ) -> TextEncoder:
@@ -87,10 +99,7 @@ def fit_encoder(
         return fit(sample, owner, n_components, seed)
     if name == MINILM:
         return SentenceEncoder()
-    folder = Path(name)
-    if not folder.is_dir():
-        want = f"one of {AUTO}, {MINILM}, {LSA}, {WORDS}, or a local folder"
-        raise ParameterError.of("encoder", owner, want, name)
+    folder = Path(checked_encoder(name, owner))
     return CodeEncoder(TextCodes.load(folder)) if is_saved(folder) else SentenceEncoder(folder)
 
 

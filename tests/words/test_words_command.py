@@ -239,8 +239,8 @@ def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
         (b"a b c d e f\n", ("--minutes", 0), "--minutes must be a number above 0. Got 0"),
         (b"a b c d e f\n", ("--minutes", 1e-6), "minutes"),
         (b"a b c d e f\n", ("--min-count", 9), "the most frequent word, 'a', occurs 1 times"),
-        (b"a b c d e f\n", ("--rule", "oja"), "one of counts, published. Got 'oja'"),
-        (b"a b c d e f\n", ("--learning-rate", "0"), "a positive float. Got 0.0"),
+        (b"a b c d e f\n", ("--rule", "oja"), "'counts' or 'published'. Got 'oja'"),
+        (b"a b c d e f\n", ("--learning-rate", "0"), "a number above 0. Got 0.0"),
         (b"a b c d e f\n", ("--skip-top", "-1"), "an int of at least 0. Got -1"),
         (b"a b c d e f\n", ("--lexicon", "none.txt"), "There is no file none.txt"),
         (b"fine\n\xff\xfe\n", (), "corpus.txt:2:1: not UTF-8"),
@@ -305,7 +305,10 @@ def test_unknown_words_and_folders_are_one_sentence(run, folder, tmp_path):
     fails(run("neighbours", tmp_path / "none", "cat"), "Train some: shoestring words train")
     fails(run("neighbours", folder, "cat", "-k", 0), "an int in [1, ")
     fails(run("neighbours", folder, "cat", "--active", 99), "in [1, 32]")
-    fails(run("export", folder, "--out", tmp_path / "x", "--format", "glove"), "one of word2vec")
+    fails(
+        run("export", folder, "--out", tmp_path / "x", "--format", "glove"),
+        "'word2vec-binary' or 'npz'",
+    )
 
 
 def test_damaged_vectors_are_one_sentence(run, folder, tmp_path):

@@ -186,6 +186,16 @@ def check(index: Index, json: Json = False) -> None:
     emit({"path": str(index), "records": len(found), "sound": True}, json)
 
 
+@app.command(example="search copy index backup")
+def copy(
+    index: Index,
+    to: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Copy an index that is in use, as it is now."""
+    emit(_open(index).copy(to).info(), json)
+
+
 @app.command(example="search compact index")
 def compact(index: Index, json: Json = False) -> None:
     """Free the disk space of deleted texts."""

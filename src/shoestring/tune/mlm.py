@@ -169,7 +169,7 @@ def pretrain(
             if not run.progress:
                 with written_aside(run.path / "tokenizer.json") as out_file:
                     out_file.write(pieces.to_str().encode())
-                write_ids(corpus, pieces, file, clock, progress=progress)
+                write_ids(corpus, pieces, file, clock, seed, progress=progress)
             blocks = Blocks(map_ids(file, pieces), max_length, special)
             figures = _frequencies(blocks, pieces, special)
         if progress:
@@ -390,6 +390,7 @@ def _save(
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
     }
     write_json(new / "tokenizer_config.json", document)
+    _check_replaceable(out)  # again: hours have passed
     if out.exists():
         out.rename(replaced)
     new.rename(out)
