@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from shoestring.checks import checked_path
+from shoestring.checks import checked_path, checked_texts
 from shoestring.errors import FormatError, MissingExtraError, ShoestringError, StorageError
 from shoestring.models.model_files import how_to_download, model_path
 
@@ -258,6 +258,7 @@ def unknown_share(texts: Sequence[str], folder: str | Path | None = None) -> flo
     >>> unknown_share(["how do I flatten a list"])
     0.0
     """
+    texts = checked_texts("texts", texts, "unknown_share")
     tokenizer = load_tokenizer(transformer_folder(folder))
     unknown = _unknown_id(tokenizer)
     n_chosen = min(len(texts), UNKNOWN_SAMPLE)
