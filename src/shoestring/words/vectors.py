@@ -26,6 +26,7 @@ from shoestring.checks import (
     checked_choice,
     checked_path,
     checked_seed,
+    checked_str,
     checked_text,
     checked_texts,
 )
@@ -347,7 +348,7 @@ class BinaryVectors(TextTransformer):
 
     def sentences(self, text: str) -> list[list[str]]:
         """The sentences of a text as tokens, cut as the training text was."""
-        return self._codes.sentences(checked_texts("text", [text], "BinaryVectors.sentences")[0])
+        return self._codes.sentences(checked_str("text", text, "BinaryVectors.sentences"))
 
     def in_context(
         self, tokens: str | Sequence[str], position: int | str, *, unknown: str = "error"
