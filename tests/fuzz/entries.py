@@ -262,27 +262,32 @@ def new_classifier(world: World, texts: Any, labels: Any, **options: Any) -> Non
     public("TextClassifier")(**options).fit(texts, labels).predict(TEXTS[:2])
 
 
+def kept(world: World) -> Any:
+    return world.kept_classifier
+
+
 classifier = {"state": lambda model: (model.n_learnt, model.classes_.tolist())}
 entry(
     "TextClassifier", new_classifier, encoder=st.sampled_from(["lsa", "words"]), head=maybe,
     keep_texts=FLAG, texts=N_TEXTS, labels=TARGETS, share=3,
 )  # fmt: skip
 some_texts = st.one_of(N_TEXTS, LIST_OF_TEXTS)
-for name in ("fit", "partial_fit", "forget", "score"):
+for name in ("fit", "partial_fit", "forget"):
     method(
         f"TextClassifier.{name}", World.classifier, texts=some_texts, labels=TARGETS, share=2,
         **classifier,
     )  # fmt: skip
 for name in ("predict_proba", "encode"):
-    method(f"TextClassifier.{name}", World.classifier, texts=LIST_OF_TEXTS, share=2)
+    method(f"TextClassifier.{name}", kept, texts=LIST_OF_TEXTS, share=2)
 method(
-    "TextClassifier.predict", World.classifier, texts=LIST_OF_TEXTS,
+    "TextClassifier.predict", kept, texts=LIST_OF_TEXTS,
     reject_at=st.sampled_from([None, 0.1]), share=2,
 )  # fmt: skip
-method("TextClassifier.explain", World.classifier, text=TEXT, n=SMALL, share=2)
+method("TextClassifier.explain", kept, text=TEXT, n=SMALL, share=2)
 method("TextClassifier.forget_class", World.classifier, label=st.sampled_from(LABELS), **classifier)
 method("TextClassifier.merge", World.classifier, other=maybe, **classifier)
-method("TextClassifier.save", World.classifier, folder=OUT)
+method("TextClassifier.save", kept, folder=OUT)
+method("TextClassifier.score", kept, texts=some_texts, labels=TARGETS)
 function("TextClassifier.load", folder=OUT, encoder=maybe)
 entry(
     "TextClassifier.load with an encoder",
