@@ -352,15 +352,14 @@ class ArtifactKind:
         artifact = Artifact(self, folder, document)
         with artifact.decoding():
             _listed(document, self.format)
-        if document.get(CHECKSUM, found := _checksum(document)) != found:
+        if not is_unchanged(document):
             raise artifact.damaged(CONFIG, "its content has changed since it was saved")
         return document
 
     def write_config(self, folder: Path, config: dict[str, Any]) -> None:
         """Put a config in force, with its checksum."""
-        document = {"format": self.format, "format_version": self.versions[-1], **config}
-        document = json.loads(_json(document))
-        write_json(folder / CONFIG, document | {CHECKSUM: _checksum(document)})
+        head = {"format": self.format, "format_version": self.versions[-1]}
+        write_json(folder / CONFIG, sealed(head | config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -543,8 +542,19 @@ def verify(folder: str | Path) -> None:
         artifact.verified(name)
 
 
+def sealed(document: dict[str, Any]) -> dict[str, Any]:
+    """A document as JSON reads it, with its checksum."""
+    document = json.loads(_json(document))
+    return document | {CHECKSUM: _checksum(document)}
+
+
+def is_unchanged(document: dict[str, Any]) -> bool:
+    """Whether a document is as it was sealed, or never was."""
+    found = _checksum(document)
+    return bool(document.get(CHECKSUM, found) == found)
+
+
 def _checksum(document: dict[str, Any]) -> int:
-    """Of a config as JSON reads it, without its own checksum."""
     rest = {name: value for name, value in document.items() if name != CHECKSUM}
     return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
 

@@ -98,7 +98,6 @@ def reads(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]
 
 CLOSED_PIPE = 141  # what a shell shows for a tool that SIGPIPE ended
 EXIT_CODES = "Exit codes: 0 done, 2 bad input or damaged data, 130 interrupted."
-HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
 class Command(TyperCommand):
@@ -127,9 +126,10 @@ def room_app(help: str) -> Room:
     """The commands of a room."""
     return Room(
         help=help,
+        epilog=EXIT_CODES,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        context_settings=HELP_OPTIONS,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
 
 

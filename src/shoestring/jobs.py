@@ -23,7 +23,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shoestring.artifacts import ASIDE, make_folder, refused, unreadable, write_json
+from shoestring.artifacts import (
+    ASIDE,
+    is_unchanged,
+    make_folder,
+    refused,
+    sealed,
+    unreadable,
+    write_json,
+)
 from shoestring.errors import BudgetError, ParameterError, ShoestringError
 
 RUN = "run.json"
@@ -181,7 +189,7 @@ class RunFolder:
 
     def _write(self) -> None:
         known = {"settings": self._settings, "progress": self.progress, "used_s": self.used_s}
-        write_json(self.path / RUN, {"format": _FORMAT, **known})
+        write_json(self.path / RUN, sealed({"format": _FORMAT, **known}))
 
 
 @contextmanager
@@ -217,6 +225,8 @@ def _known(path: Path, what: str) -> dict[str, Any]:
     try:
         document = json.loads((path / RUN).read_bytes())
         if isinstance(document, dict) and document.get("format") == _FORMAT:
+            if not is_unchanged(document):
+                raise ValueError("its content has changed since it was written")
             return document
     except FileNotFoundError:
         pass

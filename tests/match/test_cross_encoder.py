@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -127,6 +128,46 @@ def test_a_plain_cross_encoder_is_named_by_its_weights(folder):
     with torch.no_grad():
         next(iter(model.parameters())).add_(1.0)
     assert scorer_name(model) != name
+
+
+@pytest.mark.parametrize("length", [48, None], ids=["48 tokens", "as many as there are positions"])
+def test_a_folder_and_an_object_share_what_was_paid_for(folder, pairs, tmp_path, length):
+    """One name and one unit, the logits, with torch and without."""
+    from sentence_transformers import CrossEncoder
+
+    saved = shutil.copytree(folder, tmp_path / "saved")
+    if length is None:
+        config = json.loads((saved / "tokenizer_config.json").read_text())
+        config.pop("model_max_length")
+        (saved / "tokenizer_config.json").write_text(json.dumps(config))
+    model = CrossEncoder(str(saved), device="cpu")
+    scorers = [load_scorer(saved), load_scorer(model), CrossEncoderScorer(saved)]
+    assert [type(scorer) for scorer in scorers[:2]] == [FastCrossEncoder, CrossEncoderScorer]
+    assert len({scorer.name for scorer in scorers} | {scorer_name(model)}) == 1
+    assert scorers[0].max_length == (length or 128)
+    logits = [scorer.predict(pairs) for scorer in scorers]
+    np.testing.assert_allclose(logits[1], logits[0], atol=1e-5)
+    np.testing.assert_allclose(logits[2], logits[0], atol=1e-5)
+    assert np.abs(logits[0]).max() > 1.0  # no sigmoids
+    assert model.predict(pairs).max() <= 1.0  # the user's own object is as it was
+
+
+def test_a_cross_encoder_of_ones_own_is_left_alone(folder):
+    from sentence_transformers import CrossEncoder
+
+    class Mine(CrossEncoder):
+        def predict(self, pairs):
+            return [len(text) for _, text in pairs]
+
+    mine = Mine(str(folder), device="cpu")
+    assert load_scorer(mine) is mine
+
+
+@pytest.mark.parametrize("pairs", [["ab"], [("a", None)], [("a", "b", "c")], ("a", "bc"), "ab"])
+def test_what_is_no_pair_is_refused(folder, pairs):
+    for scorer in (FastCrossEncoder(folder), CrossEncoderScorer(folder)):
+        with pytest.raises(ParameterError, match="'pairs' parameter of "):
+            scorer.predict(pairs)
 
 
 def change_config(folder, **changes):

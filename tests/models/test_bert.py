@@ -72,6 +72,24 @@ def test_threads_share_a_model(tmp_path):
             np.testing.assert_allclose(states, bert.states(text), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("embeddings.word_embeddings.weight", (0, 24)),
+        ("embeddings.token_type_embeddings.weight", (0, 24)),
+        ("embeddings.position_embeddings.weight", (16, 24)),
+        ("encoder.layer.1.intermediate.dense.weight", (24, 40)),
+        ("encoder.layer.0.output.LayerNorm.bias", (23,)),
+    ],
+)
+def test_a_weight_of_another_shape_is_named(tmp_path, name, shape):
+    save_model(tmp_path)
+    file = tmp_path / "model.safetensors"
+    save_file(load_file(file) | {name: np.zeros(shape, np.float32)}, file)
+    with pytest.raises(FormatError, match=rf"model\.safetensors: has {name} of shape "):
+        load(tmp_path)
+
+
 def test_ids_of_another_tokenizer_are_refused(tmp_path):
     save_model(tmp_path)
     with pytest.raises(FormatError, match=r"tokenizer\.json: gives the id 12, and .* 12"):

@@ -38,10 +38,11 @@ def shared_words(query: str, text: str) -> float:
     return len(set(query.split()) & set(text.split())) + len(text) / 100
 
 
+ROWS = [{"id": str(number), "text": text} for number, text in enumerate(TEXTS, start=1)]
 SCORER = score_with(shared_words, name="shared words", single=True)
 
 
-def build(path: Path, records: Any = TEXTS, **options: Any) -> SearchIndex:
+def build(path: Path, records: Any = ROWS, **options: Any) -> SearchIndex:
     options = {"encoder": "lsa", "scorer": SCORER, "progress": False} | options
     return SearchIndex.build(path, records, **options)
 
@@ -303,7 +304,8 @@ def word_vectors(index: SearchIndex) -> Path:
 
 def refit(index: SearchIndex) -> None:
     """The fitted encoder is damaged and made again, of other texts and another width."""
-    SearchIndex.open(index.path).add([f"{text} crystal" for text in TEXTS], on_duplicate="replace")
+    rows = [{"id": row["id"], "text": f"{row['text']} crystal"} for row in ROWS]
+    SearchIndex.open(index.path).add(rows, on_duplicate="replace")
     for file in (index.path / "encoder").glob("*.npy"):
         file.write_bytes(b"")
     build(index.path, None, resume=True, encoder="auto")
@@ -315,7 +317,7 @@ def test_an_open_index_answers_as_a_fresh_one_after_another_process_changed_it(
     tmp_path: Path, change: str
 ) -> None:
     index = build(tmp_path / "index", calls=40)
-    index.delete(["2"])
+    index.delete([index.query("red hat", k=1, calls=0)[0].id])
     by_name = change == "scorer"
     if by_name:
         pytest.importorskip("ctranslate2")

@@ -220,7 +220,10 @@ def test_a_scorer_is_tuned_on_lists_and_loaded(run, pairs, tmp_path):
     code, out, err = run("score", pairs, "--out", tmp_path / "s", *QUICK, "--json")
     assert code == 0, err
     report = json.loads(out)
-    assert (report["train_examples"], report["held_out_examples"]) == (11, 1)  # queries
+    assert (report["train_lists"], report["held_out_lists"]) == (11, 1)
+    assert report["train_pairs"] + report["held_out_pairs"] == len(queries())
+    assert "train_examples" not in report
+    assert "note: The pairs of a query are one list, and 1 of 12 lists are held out" in err
     assert report["held_out"].keys() == {"loss", "average_precision", "auc", "accuracy"}
     asked = [(a, b) for a, b, _ in queries()]
     scores = load_scorer(tmp_path / "s").predict(asked)
@@ -618,7 +621,8 @@ def test_a_second_file_of_the_same_queries_is_measured_on(run, pairs, tmp_path):
     options = ("--eval", held_out, *QUICK, "--json")
     code, out, err = run("score", pairs, "--out", tmp_path / "s", *options)
     assert code == 0, err
-    assert json.loads(out)["held_out_examples"] == 2
+    assert json.loads(out)["held_out_lists"] == 2
+    assert json.loads(out)["held_out_pairs"] == 6
 
 
 @pytest.mark.parametrize("method", ["ladder", "head"])
@@ -661,9 +665,9 @@ def test_the_minutes_count_from_when_the_command_began(run, source, tmp_path, mo
     fails(run("classify", source, "--out", tmp_path / "m", *more), *said)
 
 
-def test_an_epoch_that_does_not_fit_says_what_fits_and_leaves_nothing(
-    run, source, tmp_path, monkeypatch
-):
+@pytest.fixture
+def slow_steps(monkeypatch):
+    """Each forward takes two seconds of the command's clock."""
     real, now = Ladder.forward, SimpleNamespace(s=0.0)
 
     @functools.wraps(real)
@@ -674,8 +678,23 @@ def test_an_epoch_that_does_not_fit_says_what_fits_and_leaves_nothing(
     monkeypatch.setattr(Ladder, "forward", slow)
     slow_clock = functools.partial(Clock, now=lambda: now.s)
     monkeypatch.setattr("shoestring.jobs.Clock", lambda minutes, began: slow_clock(minutes))
-    more = ("--minutes", 0.6, "--reduction", R, "--batch-size", 1)  # an epoch takes 1.2
-    fails(run("classify", source, "--out", tmp_path / "m", *more), "One epoch takes", "of 36")
+
+
+MINUTES = ("--reduction", R, "--batch-size", 1, "--minutes")  # an epoch takes 1.2
+
+
+def test_minutes_for_a_part_of_an_epoch_give_a_model(run, source, tmp_path, slow_steps):
+    code, out, err = run("classify", source, "--out", tmp_path / "m", *MINUTES, 0.6, "--json")
+    assert code == 0, err
+    steps = json.loads(out)["steps"]
+    assert 5 <= steps < 18
+    assert f"note: The minutes were enough for {steps} of 36 examples, drawn at random." in err
+    assert Ladder.from_pretrained(tmp_path / "m").settings.n_labels == 2
+
+
+def test_minutes_for_a_few_steps_say_what_fits_and_leave_nothing(run, source, tmp_path, slow_steps):
+    failed = run("classify", source, "--out", tmp_path / "m", *MINUTES, 0.2)
+    fails(failed, "One epoch takes", "of 36")
     assert names(tmp_path) == ["texts.csv"]
 
 

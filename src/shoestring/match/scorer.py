@@ -261,17 +261,15 @@ def scorer_name(scorer: PairScorer) -> str:
     -------
     str
         The scorer's own ``name`` where it has one (all of ours: kind, digest of the weights,
-        max_length). For a sentence-transformers ``CrossEncoder``: model, digest of its weights,
-        max_length and activation. Otherwise its class.
+        max_length). A sentence-transformers ``CrossEncoder`` has that of its folder. Otherwise its
+        class.
 
     Notes
     -----
     Cost: the digest reads the weights once, about a second per gigabyte.
     """
-    if name := _own_name(scorer):
+    if name := _own_name(_answering_logits(scorer)):
         return name
-    if any(kind.__name__ == "CrossEncoder" for kind in type(scorer).__mro__):
-        return _cross_encoder_name(scorer)
     return f"class:{type(scorer).__module__}.{type(scorer).__qualname__}"
 
 
@@ -288,8 +286,9 @@ def load_scorer(spec: Any) -> PairScorer:
         :class:`TokenInteraction` where token vectors are compared and there is no side network;
         of a BERT cross-encoder with one score: :class:`FastCrossEncoder`; of another
         cross-encoder: :class:`CrossEncoderScorer`; of any other model: :class:`TokenInteraction`
-        on it. An object with ``predict`` is returned as it is. A function goes through
-        :func:`score_with`.
+        on it. An object with ``predict`` is returned as it is, but for a ``CrossEncoder`` of one
+        label, which becomes a :class:`CrossEncoderScorer`: the same scores as from its folder. A
+        function goes through :func:`score_with`.
 
     Returns
     -------
@@ -317,7 +316,7 @@ def load_scorer(spec: Any) -> PairScorer:
         return _load_folder(Path(spec))
     if not isinstance(spec, type):
         if callable(getattr(spec, "predict", None)):
-            return cast(PairScorer, spec)
+            return _answering_logits(spec)
         if callable(spec):
             return score_with(spec)
     want = (
@@ -436,14 +435,15 @@ def _function_name(fn: Callable[..., Any]) -> str:
     return f"function:{module}.{qualname}:{digest(body)[:12]}"
 
 
-def _cross_encoder_name(model: Any) -> str:
-    """Model, digest of weights, length and activation of a loaded ``CrossEncoder``."""
-    from shoestring.models.frozen import digest_of
+def _answering_logits(scorer: Any) -> PairScorer:
+    """A sentence-transformers ``CrossEncoder`` of one label as ours, any other scorer as it is."""
+    kinds: list[Any] = [kind for kind in type(scorer).__mro__ if kind.__name__ == "CrossEncoder"]
+    is_own = any(scorer.predict.__func__ is kind.predict for kind in kinds)  # not of a subclass
+    if is_own and scorer.config.num_labels == 1:
+        from shoestring.match.cross_encoder import CrossEncoderScorer
 
-    path = Path(str(getattr(model.config, "_name_or_path", "") or "model")).name
-    length = getattr(model, "max_seq_length", None) or getattr(model, "max_length", None)
-    activation = type(model.activation_fn).__name__
-    return f"cross-encoder:{path}:{digest_of(model.state_dict())}:{length}:{activation}"
+        return CrossEncoderScorer(scorer)
+    return cast(PairScorer, scorer)
 
 
 def _own_name(scorer: PairScorer) -> str:

@@ -119,7 +119,9 @@ class Bert:
             raise FormatError(message, file=folder / "config.json")
         self.folder, self.n_dims = folder, sizes[0]
         self._arguments, self._loading = (folder, dict(config), adapter, n_threads), Lock()
-        _check_shapes(weights, sizes[0], sizes[3], folder / "model.safetensors")
+        positions = config.get("max_position_embeddings")
+        positions = positions if type(positions) is int and positions > 0 else 512
+        _check_shapes(weights, sizes[0], sizes[3], positions, folder / "model.safetensors")
         try:
             variables = dict(_variables(weights, config))
         except KeyError as error:
@@ -193,7 +195,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_models)
 
 
-def _check_shapes(weights: Mapping[str, FloatArray], d: int, feed: int, file: Path) -> None:
+def _check_shapes(
+    weights: Mapping[str, FloatArray], d: int, feed: int, positions: int, file: Path
+) -> None:
     """FormatError if a weight is of another shape than the config's: the library would crash."""
     wide = {
         "intermediate.dense.weight": (feed, d),
@@ -203,7 +207,8 @@ def _check_shapes(weights: Mapping[str, FloatArray], d: int, feed: int, file: Pa
     for name, array in weights.items():
         if not name.startswith(("embeddings.", "encoder.layer.")) or name.endswith("_ids"):
             continue
-        rows = len(array) if name.startswith("embeddings.") else d
+        least = positions if "position_embeddings" in name else 1
+        rows = max(least, len(array)) if name.startswith("embeddings.") else d
         want = wide.get(name.split(".", 3)[-1], (rows, d) if array.ndim == 2 else (d,))
         if array.shape != want:
             message = f"has {name} of shape {array.shape}, not {want}; save the model again."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ def read_model_config(folder: Path, name: str = "config.json") -> dict[str, Any]
     file = folder / name
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"cannot be read ({error.strerror}); name a folder that transformers saved."
+        raise FormatError(message, file=file) from error
     except json.JSONDecodeError as error:
         message = f"is not JSON ({error.msg}); save the model again with save_pretrained."
         raise FormatError(message, file=file, line=error.lineno, column=error.colno) from error
@@ -41,6 +45,15 @@ def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
         return {n: array.astype(np.float32, copy=False) for n, array in load_file(file).items()}
     except (SafetensorError, KeyError) as error:
         raise FormatError(f"cannot be read ({error}); save the model again.", file=file) from error
+
+
+def arrays_digest(arrays: Iterable[tuple[str, NDArray[np.float32]]], more: str = "") -> str:
+    """12 hexadecimal digits over named arrays, which come in the order of their names."""
+    digest = hashlib.blake2b(more.encode(), digest_size=6)
+    for name, array in arrays:
+        digest.update(name.encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def gpu_is_there() -> bool:

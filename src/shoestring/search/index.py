@@ -105,7 +105,6 @@ class SearchIndex:
         return reopen, (str(self.path.absolute()),)
 
     @classmethod
-    @one_cut_note()
     def build(
         cls,
         path: str | Path,
@@ -201,27 +200,28 @@ class SearchIndex:
             had_folder = os.path.lexists(path)
             index = cls(RecordStore.create(path, settings), given)
             index.models.hold(loaded)
-        rows = NewRows(index.models)
-        try:
-            with index._store.writing():
-                if not is_new:
-                    index.models.discard_damaged()
-                    index.models.change(encoder, AUTO if name is None else name)
-                    on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
-                if source is not None:
-                    index._ingest(source, on_duplicate, progress)
-                index._finish(rows, seed, progress, table=True)
-        except Exception:
-            if is_new and not index._store.has_arrays:  # nothing of value: the next try is free
-                with suppress(OSError):  # why it failed matters more
-                    index._store.remove()
-                    if not had_folder:
-                        path.rmdir()
-            raise
-        rows.note()
-        if len(index):
-            index.models.build_token_table(progress=progress)
-            index._calibrate(budget, queries, seed, progress)
+        with one_cut_note():
+            rows = NewRows(index.models)
+            try:
+                with index._store.writing():
+                    if not is_new:
+                        index.models.discard_damaged()
+                        index.models.change(encoder, AUTO if name is None else name)
+                        on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
+                    if source is not None:
+                        index._ingest(source, on_duplicate, progress)
+                    index._finish(rows, seed, progress, table=True)
+            except Exception:
+                if is_new and not index._store.has_arrays:  # nothing of value: the next try is free
+                    with suppress(OSError):  # why it failed matters more
+                        index._store.remove()
+                        if not had_folder:
+                            path.rmdir()
+                raise
+            rows.note()
+            if len(index):
+                index.models.build_token_table(progress=progress)
+                index._calibrate(budget, queries, seed, progress)
         return index
 
     @classmethod
@@ -373,7 +373,8 @@ class SearchIndex:
                 return Hits((), 0, time.perf_counter() - began)
             can_pay = budget > 0 and self._can_pay()
             rows, model, features, guess = self.first_look(snapshot, text)
-            name, uid, newest = self.models.scorer_name, snapshot.view.uid, int(rows.keys[-1])
+            name, newest = self.models.scorer_name, int(rows.keys[-1])
+            uid = str(self._store.settings.get("id", ""))
             with self._score_cache(read_only=not can_pay) as cache:
                 known = rows.known_scores(*cache.row(name, text))
                 answered, spent = cache.last_answer(name, text, uid)

@@ -149,7 +149,10 @@ class ScoreCache:
                     raise
             self.read_only = True
         if self.path.exists() and self.path.stat().st_size:
-            return connect(self.path, "ro")
+            found = connect(self.path, "ro")
+            if found.execute("SELECT 1 FROM sqlite_master WHERE name = 'scores'").fetchone():
+                return found
+            found.close()  # another process is just making it
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         return _with_tables(empty, id=0)
 
@@ -313,6 +316,7 @@ class CachedScorer:
         self.error: ScorerError | None = None
         self._models, self._snapshot, self._keys = models, snapshot, keys
         self._query, self._cache, self._partial = query, cache, partial
+        self._name = models.scorer_name
 
     def __call__(self, rows: IntArray) -> FloatArray:
         """The scores (n,) of n rows; ScorerError if the scorer fails, unless ``partial``."""
@@ -320,7 +324,7 @@ class CachedScorer:
         digests, first, which = np.unique(
             text_digests(texts), return_index=True, return_inverse=True
         )  # equal texts are paid for once
-        scores = self._cache.get(self._models.scorer_name, self._query, digests)
+        scores = self._cache.get(self._name, self._query, digests)
         unpaid = np.flatnonzero(np.isnan(scores))
         unpaid = unpaid[np.argsort(first[unpaid])]
         try:
@@ -356,10 +360,9 @@ class CachedScorer:
         if unkept:
             at = np.concatenate(unkept)
             unkept.clear()
-            name = self._models.scorer_name
             is_kept = False
             try:
-                is_kept = self._cache.put(name, self._query, digests[at], scores[at])
+                is_kept = self._cache.put(self._name, self._query, digests[at], scores[at])
             except StorageError:
                 if not self._partial:
                     raise

@@ -130,7 +130,11 @@ class RecordStore:
                     schema.create_tables(connection)
                 if connection.execute("SELECT 1 FROM records LIMIT 1").fetchone():
                     raise IntegrityError(f"{store.path} has records but no {CONFIG}. {_AGAIN}")
-            store._write_settings(settings or {})  # from here on it is an index
+            named = {
+                "id": os.urandom(8).hex(),
+                **(settings or {}),
+            }  # tells it from one rebuilt here
+            store._write_settings(named)  # from here on it is an index
         return store
 
     @classmethod

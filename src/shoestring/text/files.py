@@ -69,8 +69,8 @@ _MARKS = {
 
 
 def advice(name: str, value: str) -> str:
-    """How to choose a reading option, on the command line and in Python."""
-    return f"--{name.replace('_', '-')} {value} (in Python {name}={value!r})"
+    """How to choose a reading option; the command line says its flag."""
+    return f"{name}={value!r}"
 
 
 def read_rows(
@@ -227,6 +227,8 @@ def _rows(
             yield from _json_values(_pieces(head, stream, file, encoding), file)
             return
         if "a\n".encode(encoding).endswith(b"a\n"):
+            if not head[-1].endswith(b"\n"):  # its start was enough until now
+                head[-1] += stream.readline(MAX_RECORD + 1)
             rest = iter(lambda: stream.readline(MAX_RECORD + 1), b"")
             lines = _Lines(chain(filter(None, head), rest), file, encoding, stream.peek)
         else:  # UTF-16 and the like, where a byte 10 is no end of a line
@@ -240,18 +242,19 @@ def _rows(
 
 
 def _head(stream: Any) -> list[bytes]:
-    """The lines up to the first that is not blank."""
+    """The lines up to the first that is not blank, of which a long one is only begun."""
     lines = []
     for _ in range(_BLANK_LINES):
-        lines.append(stream.readline(MAX_RECORD + 1))
+        lines.append(stream.readline(_PIECE))
         if not lines[-1] or lines[-1].strip():
             break
     return lines
 
 
 def _start(line: bytes, encoding: str) -> str:
-    """The start of a line as text, whatever cannot be decoded left out."""
-    return line[:_PIECE].decode(encoding, "ignore").removeprefix("\ufeff").rstrip("\r\n")
+    """The first line as text, whatever cannot be decoded left out."""
+    text = line.decode(encoding, "ignore").removeprefix("\ufeff")
+    return text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
 
 
 def _told(
@@ -405,8 +408,13 @@ def likely_encoding(sample: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
     found = from_bytes(sample[:SAMPLE], cp_isolation=ENCODINGS)
-    ranks = {m.encoding: (m.chaos - m.coherence, ENCODINGS.index(m.encoding)) for m in found}
-    return min(ranks, key=ranks.__getitem__, default=None)
+    doubts = {m.encoding: m.chaos - m.coherence + _half_width(str(m)) for m in found}
+    return min((name for name in ENCODINGS if name in doubts), key=doubts.__getitem__, default=None)
+
+
+def _half_width(text: str) -> float:
+    """The share of half-width kana, which Big5 is full of when it is read as Shift JIS."""
+    return sum("\uff61" <= character <= "\uff9f" for character in text) / max(1, len(text))
 
 
 def _text_rows(lines: _Lines) -> Iterator[Row]:

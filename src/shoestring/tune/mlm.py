@@ -169,7 +169,7 @@ def pretrain(
             if not run.progress:
                 with written_aside(run.path / "tokenizer.json") as out_file:
                     out_file.write(pieces.to_str().encode())
-                write_ids(corpus, pieces, file, clock, progress=progress)
+                write_ids(corpus, pieces, file, clock, seed, progress=progress)
             blocks = Blocks(map_ids(file, pieces), max_length, special)
             figures = _frequencies(blocks, pieces, special)
         if progress:

@@ -20,6 +20,7 @@ from scipy.special import softmax
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from shoestring.checks import checked_pairs
 from shoestring.errors import ParameterError
 from shoestring.models.cut_texts import one_cut_note
 from shoestring.models.throughput import Timed
@@ -159,7 +160,7 @@ class LadderScorer(Timed):
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs (query, text): (B,) float32, higher is more alike."""
-        pairs = list(pairs)
+        pairs = checked_pairs("pairs", pairs, "LadderScorer.predict")
         queries, texts = [query for query, _ in pairs], [text for _, text in pairs]
         with self.timing(len(pairs)):
             scores: NDArray[np.float32] = self._predictor.logits(queries, texts)

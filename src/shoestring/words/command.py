@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shoestring.console import Json, Minutes, Out, Resume, Seed, echo, emit, emit_rows, room_app
-from shoestring.errors import ParameterError
+from shoestring.errors import ParameterError, StorageError
 
 if TYPE_CHECKING:
     from shoestring.words.vectors import BinaryVectors
@@ -97,6 +98,8 @@ def train(
         random_state=seed,
     )
     sources = [STANDARD_INPUT if str(text) == "-" else text for text in texts]
+    if STANDARD_INPUT in sources and sys.stdin is None:
+        raise StorageError("Standard input is closed. Name a file instead.")
     settings = run_settings(vectors.get_params())
     with RunFolder.open(out, settings, resume=resume, what="training") as run:
         vectors.fit(sources, minutes=minutes, checkpoint=run, progress=True)
