@@ -266,7 +266,8 @@ class BinaryVectors(TextTransformer):
         code = self[checked_text("word", word, "BinaryVectors.get_vector")]
         if not checked_bool("norm", norm, "BinaryVectors.get_vector"):
             return code
-        return code / np.sqrt(max(1, code.sum()), dtype=np.float32)
+        unit: NDArray[np.float32] = code / np.sqrt(max(1, code.sum()), dtype=np.float32)
+        return unit
 
     def doesnt_match(self, words: Sequence[str]) -> str:
         """The word that is least like the mean of all codes, as gensim's.
