@@ -44,6 +44,7 @@ from shoestring.errors import (
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models.cut_texts import one_cut_note
+from shoestring.models.model_files import model_path
 from shoestring.search.arrays import REBUILD
 from shoestring.search.build import (
     NewRows,
@@ -200,7 +201,12 @@ class SearchIndex:
                 want = "a file, frame or list"
                 raise ParameterError.of("records", owner, want, None)
             settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
-            settings["columns"] = {name: reading[name] for name in COLUMNS if name in reading}
+            columns = {name: reading.get(name) for name in COLUMNS}
+            settings["columns"] = {
+                name: column if isinstance(column, str) else list(column)
+                for name, column in columns.items()
+                if column is not None
+            }
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
             had_folder = os.path.lexists(path)
@@ -627,5 +633,5 @@ def _scorer_name(scorer: Any) -> str | None:
     """What the settings name a scorer, a folder by its whole path; None for an object."""
     if not isinstance(scorer, str | Path):
         return None
-    is_folder = os.path.lexists(Path(scorer) / CONFIG)
-    return str(Path(scorer).resolve()) if is_folder else str(scorer)
+    folder = model_path(scorer)
+    return str(scorer if folder is None else folder.resolve())

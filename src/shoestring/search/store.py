@@ -163,7 +163,7 @@ class RecordStore:
         missing = ParameterError.of("path", "RecordStore.open", want, str(self.path), hint)
         saved = _KIND.read(self.path, missing)
         with saved.decoding():
-            return dict(saved.config.get("settings", {}))
+            return {**saved.config.get("settings", {})}
 
     def update_settings(self, **changes: Any) -> None:
         """Change some settings and keep the others."""
