@@ -210,7 +210,6 @@ def kill_changes(op: str, n_kills: int, folder: Path, rng: random.Random) -> dic
         model = judge(op, path, model, in_hand, row)
         n_paid += log.n_paid()
     n_kept = _n_kept(path) - n_before
-    row["lost"] += n_kept < n_paid - UNKEPT * row["kills"]
     row["paid twice"] += n_paid > n_kept + UNKEPT * row["kills"]
     return row
 
@@ -236,7 +235,6 @@ def kill_builds(n_kills: int, folder: Path, rng: random.Random) -> dict[str, Any
             continue
         n_kept, n_paid = _n_kept(path), log.n_paid()
         row["paid twice"] += n_paid > n_kept + UNKEPT * (row["kills"] - n_before)
-        row["lost"] += n_kept < n_paid - UNKEPT * (row["kills"] - n_before)
     return row
 
 
