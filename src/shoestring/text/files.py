@@ -120,7 +120,10 @@ def _check_options(format: object, delimiter: object, encoding: object) -> None:
     if delimiter is not None and not is_one:
         raise ParameterError.of("delimiter", owner, "one character", delimiter)
     try:
-        "a".encode("utf-8" if encoding is None else encoding)  # type: ignore[arg-type]
+        name = cast("str", "utf-8" if encoding is None else encoding)
+        ("a".encode(name) + b"\xff").decode(
+            name, "ignore"
+        )  # not all of Python's codecs are for text
     except (LookupError, TypeError, ValueError):
         want = "the name of an encoding, such as gb18030, big5, utf-16 or latin-1"
         raise ParameterError.of("encoding", owner, want, encoding) from None
@@ -231,7 +234,8 @@ def _rows(
             lines = _Lines(chain(filter(None, head), rest), file, encoding, stream.peek)
         else:  # UTF-16 and the like, where a byte 10 is no end of a line
             pieces = _pieces(head, stream, file, encoding)
-            lines = _Lines((line.encode() for line in _split(pieces, file)), file)
+            split = (line.encode("utf-8", "surrogatepass") for line in _split(pieces, file))
+            lines = _Lines(split, file)
         if format == "csv":
             usual = "\t" if ending == ".tsv" else ","
             yield from _csv_rows(lines, delimiter or _delimiter(text, columns, usual), columns)
@@ -265,7 +269,8 @@ def _told(
     if _JSON_START.match(text):
         return "json"
     used = delimiter or _delimiter(text, columns, ",")
-    return "csv" if columns[0] in _fields(text, used) else None
+    is_prose = f"{used} " in text  # which may begin with the name of the column
+    return "csv" if columns[0] in _fields(text, used) and not is_prose else None
 
 
 def _fields(header: str, delimiter: str) -> list[str]:
