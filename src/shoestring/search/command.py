@@ -134,7 +134,8 @@ def query(
     hits = _open(index, scorer).query(text, k=k, calls=calls)
     if json:
         found = [asdict(hit) for hit in hits]
-        emit_json({"hits": found, "calls": hits.calls, "seconds": round(hits.seconds, 4)})
+        told = {"calls": hits.calls, "seconds": round(hits.seconds, 4), "error": hits.error}
+        emit_json({"hits": found, **told})
         return
     rows = []
     for hit in hits:

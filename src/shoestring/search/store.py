@@ -163,7 +163,7 @@ class RecordStore:
         missing = ParameterError.of("path", "RecordStore.open", want, str(self.path), hint)
         saved = _KIND.read(self.path, missing)
         with saved.decoding():
-            return dict(saved.config.get("settings", {}))
+            return {**saved.config.get("settings", {})}
 
     def update_settings(self, **changes: Any) -> None:
         """Change some settings and keep the others."""
@@ -204,8 +204,8 @@ class RecordStore:
         """What changes before any file goes that a reader needs; appended rows change nothing."""
         kept = self.path / "encoder" / CONFIG
         with self._explained(), closing(connect(self._database, "ro")) as connection:
-            arrays = schema.read_state(connection).arrays
-        return self.settings, kept.read_bytes() if kept.exists() else b"", arrays
+            files = [array.file for array in schema.read_state(connection).arrays.values()]
+        return self.settings, kept.read_bytes() if kept.exists() else b"", files
 
     def _copy_into(self, folder: Path) -> None:
         make_folder(folder / "arrays")

@@ -24,7 +24,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
@@ -204,6 +204,11 @@ def unpacked(raw: Any, file: str) -> Iterator[IO[bytes]]:
         raise
     except OSError as error:
         raise StorageError(f"{file} cannot be read: {error.strerror or error}.") from error
+
+
+def stream_rows(stream: IO[bytes], file: str, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of a stream that is open: of what its content tells, else one text a line."""
+    return _rows(nullcontext(stream), file, "", columns, None, None)
 
 
 def _rows(
