@@ -192,6 +192,7 @@ IN_FLAGS = [
     (of("topn", 0), "-k must be right. Got 0 instead."),
     (of("random_state", -1), "--seed must be right. Got -1 instead."),
     (of("folder", "here"), "SOURCE must be right. Got 'here' instead."),  # by its value
+    (of("records", None), "SOURCE must be right. Got None instead."),
     (of("label", "spam"), "--class must be right. Got 'spam' instead."),
     (of("label", "other"), "--label must be right. Got 'other' instead."),
     (of("head", "x"), "The 'head' parameter of The.owner must be right. Got 'x' instead."),

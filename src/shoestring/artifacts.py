@@ -47,8 +47,8 @@ CHUNK = 1 << 24  # bytes that are copied or checked at a time
 CHECKED = 1 << 26  # bytes of a mapped array that is compared with its checksum on opening
 _NUMBERED = re.compile(r"\w[\w-]*-\d+(\.\w+)*")  # a name that a save gives, and leads nowhere else
 _MALFORMED = (
-    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError),
-    *(RecursionError, MemoryError, SafetensorError),
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError),
+    SafetensorError,
 )
 _OF_THE_DISK = {"I/O error": "", "inline_container": "torch could not write all of it"}
 
@@ -419,16 +419,14 @@ class Artifact:
                 raise ValueError(f"it lists files outside of {path.name}")
         for file, noted in (parts or {path: entry.get(CHECKSUM)}).items():
             try:
-                found = crc32_of(file)
+                is_same = crc32_of(file) == noted
             except FileNotFoundError as error:
                 raise IntegrityError(f"{file} is missing. {self.kind.remedy}") from error
             except OSError as error:
                 raise unreadable(file, error) from error
-            if found != noted:
-                raise IntegrityError(
-                    f"{file} is damaged: its bytes have changed since it was saved. "
-                    f"{self.kind.remedy}"
-                )
+            if not is_same:
+                name = file.relative_to(self.folder).as_posix()
+                raise self.damaged(name, "its bytes have changed since it was saved")
         return path
 
     def data(self, name: str) -> bytes:

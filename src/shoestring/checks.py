@@ -73,6 +73,13 @@ def checked_path(name: str, value: object, owner: str) -> Path:
     return Path(path)
 
 
+def checked_str(name: str, value: object, owner: str) -> str:
+    """Any str, maybe empty."""
+    if not isinstance(value, str):
+        raise ParameterError.of(name, owner, "a str", value)
+    return value
+
+
 def checked_text(name: str, value: object, owner: str) -> str:
     """One text that is not blank."""
     if not isinstance(value, str) or not value.strip() or not is_storable(value):

@@ -230,7 +230,8 @@ _NAMED = re.compile(
     r"|(?<![\w/.-])(?P<bare>[a-z]+(?:_[a-z]+)+)(?![\w/(]|\.\w)"
     r"|(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\"|\w\([^()]*\)"
 )
-_PYTHON_NAMES = {"random_state": "seed", "topn": "k"}  # of flags that have others
+_OTHER_NAMES = {"random_state": ("seed",), "topn": ("k",)}  # of Python's parameters
+_OTHER_NAMES |= dict.fromkeys(("records", "texts", "corpus"), ("docs", "source", "texts"))
 
 
 def told(message: object) -> str:
@@ -276,7 +277,7 @@ def _flags(command: Any) -> dict[str, str]:
 def _known_as(name: str, flags: Mapping[str, str]) -> str:
     """The parameter of a command for a Python name, such as epochs for n_epochs; "" for none."""
     short_name = name.removeprefix("n_").removesuffix("_size")
-    names = (name, short_name, _PYTHON_NAMES.get(name, ""))
+    names = (name, short_name, *_OTHER_NAMES.get(name, ()))
     return next((name for name in names if name in flags), "")
 
 

@@ -32,6 +32,7 @@ from shoestring.artifacts import (
     unreadable,
     write_json,
 )
+from shoestring.checks import checked_number
 from shoestring.errors import BudgetError, ParameterError, ShoestringError
 
 RUN = "run.json"
@@ -66,8 +67,8 @@ class Clock:
         now: Callable[[], float] = time.monotonic,
         began: float | None = None,
     ) -> None:
-        if minutes is not None and not 0 < minutes < math.inf:
-            raise ParameterError.of("minutes", "a run", "a number above 0, or None", minutes)
+        if minutes is not None:
+            minutes = checked_number("minutes", minutes, "a run", "a number above 0, or None", 0.0)
         self.seconds = math.inf if minutes is None else 60.0 * minutes
         self.now = now
         self._began = (now() if began is None else began) - used_s

@@ -12,8 +12,11 @@ pytest.importorskip("sentence_transformers")
 import torch
 import transformers
 
-from shoestring.errors import FormatError, ParameterError
+from shoestring import SearchIndex
+from shoestring.encoders import checked_encoder
+from shoestring.errors import FormatError, ParameterError, StorageError
 from shoestring.match import CrossEncoderScorer, FastCrossEncoder, load_scorer, scorer_name
+from shoestring.models import SentenceEncoder
 
 WORDS = "flatten list open file return string words chain the a of in and 把 列 表 展 平 打 开"
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS.split(), "##s", "##ed", ".", ","]
@@ -168,6 +171,51 @@ def test_what_is_no_pair_is_refused(folder, pairs):
     for scorer in (FastCrossEncoder(folder), CrossEncoderScorer(folder)):
         with pytest.raises(ParameterError, match="'pairs' parameter of "):
             scorer.predict(pairs)
+
+
+def test_a_model_of_the_hub_is_taken_from_the_cache_or_told_how_to_get(
+    folder, tmp_path, monkeypatch
+):
+    commit = "0123456789" * 4
+    repository = tmp_path / "models--acme--tiny"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(folder, repository / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    scorer = load_scorer("acme/tiny")
+    assert scorer.name == load_scorer(folder).name
+    for load, error in (
+        (load_scorer, ParameterError),
+        (lambda name: checked_encoder(name, "SearchIndex.build"), ParameterError),
+        (SentenceEncoder, StorageError),
+    ):
+        with pytest.raises(error, match=r"download it first: hf download acme/other") as caught:
+            load("acme/other")
+        assert "\n" not in str(caught.value)
+    assert checked_encoder("acme/tiny", "") == str(repository / "snapshots" / commit)
+    assert SentenceEncoder("acme/tiny").n_dims == 32
+
+    index = SearchIndex.build(
+        tmp_path / "index",
+        ["flatten a list", "open a file"],
+        scorer="acme/tiny",
+        encoder="acme/tiny",
+        progress=False,
+    )
+    monkeypatch.chdir(tmp_path)
+    hits = SearchIndex.open("index").query("list", calls=2)
+    assert hits.calls == 2 and all(hit.exact for hit in hits)
+    assert index.info()["scorer"] == str(repository / "snapshots" / commit)
+
+
+def test_a_relative_folder_is_found_from_elsewhere(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    texts = ["flatten a list", "open a file"]
+    SearchIndex.build(
+        tmp_path / "index", texts, scorer=folder.name, encoder=folder.name, progress=False
+    )
+    monkeypatch.chdir(tmp_path)
+    assert SearchIndex.open("index").query("list", calls=2).calls == 2
 
 
 def change_config(folder, **changes):

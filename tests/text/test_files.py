@@ -227,7 +227,7 @@ WRITTEN = [
 def test_the_advice_for_another_encoding_works(write, text, encoding, likely, ending):
     content = text if ending == "txt" else f"text\n{text}".replace(", ", " ")
     path = write(f"x.{ending}", content.encode(encoding))
-    with pytest.raises(FormatError, match=f"looks like {likely}: encoding='{likely}'") as found:
+    with pytest.raises(FormatError, match=f"It looks like {likely}: encoding=.{likely}.") as found:
         list(read_records(path))
     assert "iconv" not in str(found.value)
     want = content.splitlines()[ending == "csv" :]

@@ -326,3 +326,52 @@ def test_eval_refuses_what_it_cannot_score(run, folder, tmp_path):
     fails(run("eval", folder), "name a file of judgements")
     fails(run("eval", folder, tmp_path / "none"), "There is no file")
     fails(run("eval", folder, tmp_path / "none", "--active", "a"), "whole numbers separated")
+
+
+TEXT = "the red shoes are very nice and the blue hat is cold in the long winter of the north"
+JSON_LINES = "".join(json.dumps({"text": TEXT, "id": i}) + "\n" for i in range(9))
+TABLE = "id,text\n" + "".join(f"{i},{TEXT}\n" for i in range(9))
+PAGE = f"<html><body>{'<p class=odd>' + TEXT + '</p>'}</body></html>\n" * 9
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "records", "-"])
+@pytest.mark.parametrize("content", [JSON_LINES, "[" + ",".join(JSON_LINES.split("\n")[:-1]) + "]"])
+def test_keys_of_json_are_no_words(tmp_path, name, content):
+    check_words(tmp_path, name, content, {"text", "id"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wrong"),
+    [("a.html", PAGE, {"p", "class", "odd", "html", "body"}), ("-", TABLE, {"text", "id"})],
+)
+def test_tags_and_headers_are_no_words(tmp_path, name, content, wrong):
+    check_words(tmp_path, name, content, wrong)
+
+
+def check_words(folder, name, content, wrong):
+    """Train on a file or a pipe: the words are those of the text."""
+    if name != "-":
+        (folder / name).write_text(content, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "shoestring.cli", "words", "train", name, "--out", "v", *OPTIONS],
+        input=content.encode(),
+        capture_output=True,
+        cwd=folder,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    words = set(BinaryVectors.load(folder / "v"))
+    assert words == set(TEXT.split())
+    assert not words & wrong
+
+
+OPTIONS = "--neurons 8 --active 2 --window 5 --min-count 1".split()  # noqa: SIM905
+
+
+def test_a_limit_reads_the_first_words_of_a_file(run, tmp_path):
+    (tmp_path / "v.txt").write_text("3 2\nred 1.5 2\n鞋 3 4\nhat 5 6\n", encoding="utf-8")
+    small = ("--neurons", 2, "--active", 1, "--limit")
+    code, _, _ = run("binarise", tmp_path / "v.txt", "--out", tmp_path / "v", *small, 2)
+    assert code == 0
+    assert list(BinaryVectors.load(tmp_path / "v")) == ["red", "鞋"]
+    fails(run("binarise", tmp_path / "v.txt", "--out", tmp_path / "w", *small, 0), "Got 0")

@@ -29,6 +29,7 @@ from shoestring.artifacts import digest
 from shoestring.checks import checked_int, checked_pairs, checked_text
 from shoestring.errors import ParameterError, ScorerError
 from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
+from shoestring.models.model_files import how_to_download, model_path
 from shoestring.models.throughput import Timed
 from shoestring.tune.config import LADDER
 from shoestring.types import PairScorer
@@ -282,7 +283,8 @@ def load_scorer(spec: Any) -> PairScorer:
         ``"minilm"``: :class:`TokenInteraction` on the MiniLM weights of the package index;
         ``"minilm-weighted"``: the same with trained weights of a query's tokens, search's default;
         ``"minilm-docs"``: with an adapter of MiniLM as well, for documentation of software.
-        A folder that ``shoestring tune score`` wrote: :class:`~shoestring.tune.LadderScorer`, or
+        A folder, or the id of a model on the Hugging Face hub that was downloaded before. Of a
+        folder that ``shoestring tune score`` wrote: :class:`~shoestring.tune.LadderScorer`, or
         :class:`TokenInteraction` where token vectors are compared and there is no side network;
         of a BERT cross-encoder with one score: :class:`FastCrossEncoder`; of another
         cross-encoder: :class:`CrossEncoderScorer`; of any other model: :class:`TokenInteraction`
@@ -305,27 +307,26 @@ def load_scorer(spec: Any) -> PairScorer:
     Traceback (most recent call last):
         ...
     shoestring.errors.ParameterError: The 'scorer' parameter of load_scorer must be 'minilm',
-    'minilm-weighted', 'minilm-docs', a folder with a model, an object with predict(pairs), or a
-    function. Got 'no-such-folder' instead.
+    'minilm-weighted', 'minilm-docs' or a folder with a model; in Python also an object with
+    predict(pairs) or a function. Got 'no-such-folder' instead.
     """
     if isinstance(spec, str) and spec in (MINILM, *SHIPPED):
         from shoestring.match.interaction import TokenInteraction
 
         return TokenInteraction(weighting=spec if spec in SHIPPED else None)
-    if isinstance(spec, str | Path) and os.path.lexists(Path(spec) / "config.json"):
-        return _load_folder(Path(spec))
+    if (folder := model_path(spec)) is not None:
+        return _load_folder(folder)
     if not isinstance(spec, type):
         if callable(getattr(spec, "predict", None)):
             return _answering_logits(spec)
         if callable(spec):
             return score_with(spec)
     want = (
-        "'minilm', 'minilm-weighted', 'minilm-docs', a folder with a model, an object with "
-        "predict(pairs), or a function"
+        "'minilm', 'minilm-weighted', 'minilm-docs' or a folder with a model; in Python also an "
+        "object with predict(pairs) or a function"
     )
-    raise ParameterError.of(
-        "scorer", "load_scorer", want, str(spec) if isinstance(spec, Path) else spec
-    )
+    got = str(spec) if isinstance(spec, Path) else spec
+    raise ParameterError.of("scorer", "load_scorer", want, got, how_to_download(spec))
 
 
 def _load_folder(folder: Path) -> PairScorer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ from safetensors.numpy import load_file
 
 from shoestring.errors import FormatError
 
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _WEIGHT_FILES = ("*.safetensors", "*.bin", "tokenizer.json", "vocab.txt", "config.json")
 
 
@@ -45,6 +47,32 @@ def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
         return {n: array.astype(np.float32, copy=False) for n, array in load_file(file).items()}
     except (SafetensorError, KeyError) as error:
         raise FormatError(f"cannot be read ({error}); save the model again.", file=file) from error
+
+
+def model_path(name: object) -> Path | None:
+    """A folder with a model by its path, or by its id where a model hub's local cache has it.
+
+    None if there is neither. Nothing is downloaded.
+    """
+    if not isinstance(name, str | Path):
+        return None
+    if os.path.lexists(Path(name) / "config.json"):  # False if the name cannot be a path
+        return Path(name)
+    if not _HUB_ID.fullmatch(str(name)) or find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(name), local_files_only=True))
+    except (OSError, ValueError):  # it is not there, or no id
+        return None
+
+
+def how_to_download(name: object) -> str:
+    """What to do if there is no folder of this name, or "" where it does not look like an id."""
+    if not isinstance(name, str) or not _HUB_ID.fullmatch(name):
+        return ""
+    return f"If it is a model of the Hugging Face hub, download it first: hf download {name}"
 
 
 def arrays_digest(arrays: Iterable[tuple[str, NDArray[np.float32]]], more: str = "") -> str:

@@ -35,10 +35,16 @@ from shoestring.checks import (
     checked_texts,
 )
 from shoestring.encoders import AUTO, checked_encoder
-from shoestring.errors import IntegrityError, ParameterError, ShoestringWarning
+from shoestring.errors import (
+    IntegrityError,
+    ParameterError,
+    ShoestringError,
+    ShoestringWarning,
+)
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models.cut_texts import one_cut_note
+from shoestring.models.model_files import model_path
 from shoestring.search.arrays import REBUILD
 from shoestring.search.build import (
     NewRows,
@@ -158,10 +164,11 @@ class SearchIndex:
         Raises
         ------
         ParameterError
-            Nothing of a new index stays. Also where the vectors are lexical and no text at all has
-            a letter or digit, or the texts are too few or short to learn word codes from.
+            Also where the vectors are lexical and no text at all has a letter or digit, or the
+            texts are too few or short to learn word codes from.
         FormatError, ScorerError, BusyError, StorageError
-            What was finished stays: run again with ``resume``.
+            Of a new index nothing stays before the first vectors are stored; afterwards what was
+            finished stays: run again with ``resume``.
 
         Warns
         -----
@@ -194,7 +201,12 @@ class SearchIndex:
                 want = "a file, frame or list"
                 raise ParameterError.of("records", owner, want, None)
             settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
-            settings["columns"] = {name: reading[name] for name in COLUMNS if name in reading}
+            columns = {name: reading.get(name) for name in COLUMNS}
+            settings["columns"] = {
+                name: column if isinstance(column, str) else list(column)
+                for name, column in columns.items()
+                if column is not None
+            }
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
             had_folder = os.path.lexists(path)
@@ -212,8 +224,8 @@ class SearchIndex:
                         index._ingest(source, on_duplicate, progress)
                     index._finish(rows, seed, progress, table=True)
             except Exception:
-                if is_new and not index._store.has_arrays:  # nothing of value: the next try is free
-                    with suppress(OSError):  # why it failed matters more
+                with suppress(OSError, ShoestringError):  # why it failed matters more
+                    if is_new and not index._store.has_arrays:  # nothing of value: free the folder
                         index._store.remove()
                         if not had_folder:
                             path.rmdir()
@@ -621,5 +633,5 @@ def _scorer_name(scorer: Any) -> str | None:
     """What the settings name a scorer, a folder by its whole path; None for an object."""
     if not isinstance(scorer, str | Path):
         return None
-    is_folder = os.path.lexists(Path(scorer) / CONFIG)
-    return str(Path(scorer).resolve()) if is_folder else str(scorer)
+    folder = model_path(scorer)
+    return str(scorer if folder is None else folder.resolve())

@@ -15,6 +15,7 @@ from typing import Any, Self, Unpack
 
 from tqdm import tqdm
 
+from shoestring.checks import checked_choice, checked_path
 from shoestring.errors import ParameterError
 from shoestring.jobs import Clock, RunFolder, too_short
 from shoestring.models.frozen import (
@@ -80,9 +81,7 @@ class Job:
         ParameterError
             If a value is out of range, or two do not go together.
         """
-        if method not in LEARNING_RATES:
-            want = " or ".join(map(repr, LEARNING_RATES))
-            raise ParameterError.of("method", "tune", want, method)
+        checked_choice("method", method, tuple(LEARNING_RATES), "tune")
         if task != "classify" and pairs == "none":
             raise ParameterError.of("pairs", "tune score", "apart, late or joint", pairs)
         trained = method in BACKPROPAGATED
@@ -135,7 +134,7 @@ def tune(
     dict
         The report.
     """
-    out, clock = out.resolve(), clock or Clock()
+    out, clock = checked_path("out", out, "tune").resolve(), clock or Clock()
     LADDER.check(out)
     # texts and labels
     label = reading.get("label") or "label"

@@ -29,9 +29,11 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from shoestring.artifacts import libraries_writing
+from shoestring.checks import checked_int, checked_number
 from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
 from shoestring.models.backbone import quiet_loading
+from shoestring.tune.config import MOST
 from shoestring.tune.examples import Examples
 from shoestring.tune.metrics import NAMES, can_be_told, quality, saved_bytes, trained_parameters
 
@@ -70,14 +72,12 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         for name, most in (("epochs", 1e6), ("learning_rate", math.inf)):
-            value = getattr(self, name)
-            if not (0 < value <= most and math.isfinite(value)):
-                want = f"above 0 and {'finite' if most == math.inf else f'at most {most:,.0f}'}"
-                raise ParameterError.of(name, "tune", want, value)
-        if self.batch_size < 1:
-            raise ParameterError.of("batch_size", "tune", "an int of at least 1", self.batch_size)
-        if not 0 <= self.seed < 2**32:
-            raise ParameterError.of("seed", "tune", "an int from 0 to 4294967295", self.seed)
+            want = f"above 0 and {'finite' if most == math.inf else f'at most {most:,.0f}'}"
+            number = checked_number(name, getattr(self, name), "tune", want, 0.0, most)
+            object.__setattr__(self, name, number)
+        for name, least, most_int in (("batch_size", 1, None), ("seed", 0, MOST)):
+            whole = checked_int(name, getattr(self, name), least, most_int, "tune")
+            object.__setattr__(self, name, whole)
 
 
 @dataclass(frozen=True)

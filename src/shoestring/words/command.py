@@ -37,7 +37,7 @@ def train(
     texts: Annotated[
         list[Path],
         typer.Argument(
-            help="Files and folders: txt, WikiExtractor, jsonl, csv, tsv, parquet, zip, .gz; or -.",
+            help="Files and folders: txt, html, WikiExtractor, json, csv, parquet, zip, .gz; or -.",
             show_default=False,
         ),
     ],
@@ -113,6 +113,7 @@ def binarise(
     out: Out,
     neurons: Neurons = 400,
     active: ActiveBits = 50,
+    limit: Annotated[int | None, typer.Option(help="Read the first N words only.")] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -122,7 +123,7 @@ def binarise(
 
     KIND.check(out)
     vectors = BinaryVectors.from_word2vec_format(
-        file, n_neurons=neurons, n_active=active, random_state=seed
+        file, limit=limit, n_neurons=neurons, n_active=active, random_state=seed
     )
     vectors.save(out)
     emit(_summary(vectors, out), json)

@@ -35,7 +35,7 @@ from shoestring.words.state import TrainingState
 from shoestring.words.windows import Windows, order_keys
 
 SIGMA = 0.02  # of the first weights; with 0, as one published script has it, all neurons tie
-MAX_EPOCHS = 10_000
+MAX_EPOCHS = 1_000_000
 MAX_LENGTH = 214  # sentences of that many tokens and more are left out
 TIMING_S = 0.5
 SAFETY = 0.95  # of the time that is left: speed varies

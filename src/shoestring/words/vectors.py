@@ -26,6 +26,7 @@ from shoestring.checks import (
     checked_choice,
     checked_path,
     checked_seed,
+    checked_str,
     checked_text,
     checked_texts,
 )
@@ -173,6 +174,7 @@ class BinaryVectors(TextTransformer):
         ShoestringWarning
             If there are fewer words than ``vocab_size``, or ``minutes`` for a part of the text.
         """
+        checked_bool("progress", progress, "BinaryVectors.fit")
         self._table = train_table(
             texts, self.get_params(), minutes=minutes, checkpoint=checkpoint, progress=progress
         )
@@ -210,8 +212,10 @@ class BinaryVectors(TextTransformer):
         """Words and codes, those of ``n_active`` bits as it is now."""
         if "_table" not in vars(self):
             raise NotFittedError("These BinaryVectors are not trained yet: call fit(texts) first.")
-        if self._table.n_active not in (None, self.n_active):
-            self._table = self._table.with_active(self.n_active)
+        if self._table.n_active is not None:
+            n_active = check_active(self.n_active, self._table.n_neurons)
+            if n_active != self._table.n_active:
+                self._table = self._table.with_active(n_active)
         return self._table
 
     @property
@@ -260,7 +264,10 @@ class BinaryVectors(TextTransformer):
     def get_vector(self, word: str, norm: bool = False) -> NDArray[Any]:
         """The code of a word, bool (K,); with ``norm`` its vector of length 1, float32."""
         code = self[checked_text("word", word, "BinaryVectors.get_vector")]
-        return code / np.sqrt(max(1, code.sum()), dtype=np.float32) if norm else code
+        if not checked_bool("norm", norm, "BinaryVectors.get_vector"):
+            return code
+        unit: NDArray[np.float32] = code / np.sqrt(max(1, code.sum()), dtype=np.float32)
+        return unit
 
     def doesnt_match(self, words: Sequence[str]) -> str:
         """The word that is least like the mean of all codes, as gensim's.
@@ -347,7 +354,7 @@ class BinaryVectors(TextTransformer):
 
     def sentences(self, text: str) -> list[list[str]]:
         """The sentences of a text as tokens, cut as the training text was."""
-        return self._codes.sentences(checked_texts("text", [text], "BinaryVectors.sentences")[0])
+        return self._codes.sentences(checked_str("text", text, "BinaryVectors.sentences"))
 
     def in_context(
         self, tokens: str | Sequence[str], position: int | str, *, unknown: str = "error"

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import pieces, written_aside
-from shoestring.checks import checked_choice, checked_int, checked_path
+from shoestring.checks import checked_bool, checked_choice, checked_int, checked_path
 from shoestring.errors import FormatError, ParameterError, ShapeError, ShoestringWarning
 from shoestring.text.files import check_readable, open_unpacked
 from shoestring.types import IntArray
@@ -129,6 +129,7 @@ def read_vectors(
     Cost: about 30 microseconds for a vector of 300 numbers in text, 1 in binary.
     """
     path = checked_path("path", path, "read_vectors")
+    binary = None if binary is None else checked_bool("binary", binary, "read_vectors")
     n_most = None if limit is None else checked_int("limit", limit, 1, 1 << 31, "read_vectors")
     check_readable(path)
     with path.open("rb") as file:
