@@ -225,13 +225,15 @@ def emit_json(value: Any) -> None:
 # In a message of the library: its parameter; name=value; a name with underscores; and what stays as
 # it is, a quoted value (whose quote does not follow a letter) or a call in Python.
 _NAMED = re.compile(
-    r"The '(?P<parameter>\w+)' parameter(?: of .{1,60}?)? must(?P<none> be None,? (?:or )?)?"
+    r"The '(?P<parameter>\w+)' parameter(?: of .{1,60}?)? must(?P<none> be None(?:,(?: or)?| or) )?"
     r"|(?<![\w/.-])(?P<name>[a-z]\w*)=(?P<value>\.\.\.|\[\.\.\.\]|'[^']*'|\w+)(?![\w/]|\.\w)"
     r"|(?<![\w/.-])(?P<bare>[a-z]+(?:_[a-z]+)+)(?![\w/(]|\.\w)"
     r"|(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\"|\w\([^()]*\)"
 )
-_OTHER_NAMES = {"random_state": ("seed",), "topn": ("k",)}  # of Python's parameters
-_OTHER_NAMES |= dict.fromkeys(("records", "texts", "corpus"), ("docs", "source", "texts"))
+_TEXTS = ("docs", "source", "texts")
+_OTHER_NAMES = {  # of Python's parameters, on the command line
+    "random_state": ("seed",), "topn": ("k",), "records": _TEXTS, "texts": _TEXTS, "corpus": _TEXTS,
+}  # fmt: skip
 
 
 def told(message: object) -> str:
@@ -290,7 +292,9 @@ def _parameter(name: str, got: str, flags: Mapping[str, str]) -> str:
 
     name = _known_as(name, given)
     texts = [n for n, value in given.items() if isinstance(value, str | Path) and is_it(value)]
-    return name if not texts or (name and is_it(given[name])) else texts[0]
+    if not texts or (name and is_it(given[name])):
+        return name
+    return next((n for n in ("out", "to") if n in texts), texts[0])
 
 
 def resume_hint() -> str:
