@@ -286,13 +286,9 @@ def _known_as(name: str, flags: Mapping[str, str]) -> str:
 def _parameter(name: str, got: str, flags: Mapping[str, str]) -> str:
     """The parameter of the running command that an error is about: by its name, or its value."""
     given = {n: v for n, v in Command.running.params.items() if n in flags}
-
-    def is_it(value: object) -> bool:
-        return short(str(value) if isinstance(value, Path) else value) == got
-
     name = _known_as(name, given)
-    texts = [n for n, value in given.items() if isinstance(value, str | Path) and is_it(value)]
-    if not texts or (name and is_it(given[name])):
+    texts = [n for n, v in given.items() if isinstance(v, str | Path) and short(v) == got]
+    if not texts or (name and short(given[name]) == got):
         return name
     return next((n for n in ("out", "to") if n in texts), texts[0])
 
