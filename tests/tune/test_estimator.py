@@ -84,6 +84,26 @@ def test_a_head_alone_can_be_asked_for(settings):
         ({}, [*TEXTS[:-1], None], LABELS, "'texts'.*a list of texts"),
         ({}, TEXTS, LABELS[:-1], "'labels'.*one label for each text"),
         ({}, TEXTS, ["io"] * 60, "'labels'.*at least two classes"),
+        ({}, None, LABELS, "'texts'.*a list of texts"),
+        ({}, TEXTS, None, "'labels'.*a sequence of labels"),
+        ({}, TEXTS, "io" * 30, "'labels'.*a sequence of labels"),
+        ({}, TEXTS, [*LABELS[:-1], None], "'labels'.*Got None instead. That is item 60"),
+        ({}, TEXTS, [*LABELS[:-1], float("nan")], "'labels'.*Got nan instead. That is item 60"),
+        ({}, TEXTS, [["io"]] * 60, "'labels'.*That is item 1"),
+        ({}, TEXTS, ["\ud83d", *LABELS[1:]], "'labels'.*That is item 1"),
+        ({}, [], [], "'labels'.*at least two classes"),
+        ({"seed": -1}, TEXTS, LABELS, "'seed'.*-1"),
+        ({"seed": 1 << 40}, TEXTS, LABELS, "'seed'"),
+        ({"reduction": "8"}, TEXTS, LABELS, "'reduction'.*Got '8'"),
+        ({"reduction": True}, TEXTS, LABELS, "'reduction'"),
+        ({"method": ["ladder"]}, TEXTS, LABELS, "'method'"),
+        ({"layers": 5}, TEXTS, LABELS, "'layers'"),
+        ({"layers": ["a"]}, TEXTS, LABELS, "'layers'"),
+        ({"learning_rate": float("nan")}, TEXTS, LABELS, "'learning_rate'"),
+        ({"learning_rate": "fast"}, TEXTS, LABELS, "'learning_rate'"),
+        ({"epochs": "x"}, TEXTS, LABELS, "'epochs'"),
+        ({"batch_size": 2.5}, TEXTS, LABELS, "'batch_size'"),
+        ({"max_length": None}, TEXTS, LABELS, "'max_length'"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(settings, changes, texts, labels, said):
@@ -91,11 +111,38 @@ def test_what_cannot_be_is_one_sentence(settings, changes, texts, labels, said):
         LadderClassifier(**{**settings, **changes}).fit(texts, labels)
 
 
-def test_minutes_that_cannot_be_are_refused(settings):
+@pytest.mark.parametrize("minutes", [0, -1, "x", float("nan"), [1]])
+def test_minutes_that_cannot_be_are_refused(settings, minutes):
     with pytest.raises(ParameterError, match="'minutes'"):
-        LadderClassifier(**settings).fit(TEXTS, LABELS, minutes=0)
+        LadderClassifier(**settings).fit(TEXTS, LABELS, minutes=minutes)
+
+
+def test_numbers_of_numpy_are_as_good(settings):
+    given = {**settings, "epochs": np.float32(1), "batch_size": np.int64(8), "seed": np.int8(3)}
+    given |= {"layers": np.array([1, 2])}
+    model = LadderClassifier(**given).fit(np.array(TEXTS), np.array(LABELS))
+    assert model.predict(np.array(TEXTS[:2])).shape == (2,)
+
+
+def test_what_is_asked_is_checked(model):
+    assert model.predict([]).shape == (0,)
+    for texts in (None, "one text", 5, [None], [float("nan")], [["a"]], ["\ud83d"]):
+        with pytest.raises(ParameterError, match="'texts'"):
+            model.predict(texts)
+    with pytest.raises(ParameterError, match="one label for each text"):
+        model.score(TEXTS, LABELS[:-1])
+    with pytest.raises(ParameterError, match="'labels'"):
+        model.score(TEXTS, None)
+
+
+def test_a_fit_that_fails_leaves_what_was_there(model):
+    with pytest.raises(ParameterError):
+        model.fit(TEXTS, ["a"] * 60)
+    assert model.predict(TEXTS[:1]).tolist()[0] in ("io", "lists")
 
 
 def test_it_answers_after_fit_alone(settings):
+    with pytest.raises(shoestring.errors.NotFittedError, match="not fitted yet"):
+        LadderClassifier(**settings).predict(TEXTS)
     with pytest.raises(NotFittedError):
         LadderClassifier(**settings).predict(TEXTS)

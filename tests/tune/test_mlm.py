@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -379,6 +380,52 @@ def test_minutes_that_are_over_while_text_is_read_say_so(corpus_file, tmp_path):
     with pytest.raises(BudgetError, match="or less text"):
         write_ids(Corpus((file,)), tokenizer, tmp_path / "ids.npy", Clock(1.0, used_s=60.0))
     assert not list(tmp_path.iterdir())
+
+
+def test_of_text_that_takes_too_long_a_random_share_is_read(corpus_file, tmp_path, monkeypatch):
+    file, now, real = corpus_file(ENGLISH), SimpleNamespace(s=0.0), mlm_data._text
+
+    def slow(document):
+        now.s += 0.01
+        return real(document)
+
+    monkeypatch.setattr(mlm_data, "_text", slow)
+    monkeypatch.setattr(mlm_data, "LEAST_TIMED", 0)
+    tokenizer = train_tokenizer(lines_of(ENGLISH), 160, lower_case=False)
+    path, corpus = tmp_path / "ids.npy", Corpus((file,))
+    write_ids(corpus, tokenizer, path, Clock(), progress=False)
+    n_all, all_s = len(np.load(path)), now.s
+    clock = Clock(all_s / 60, now=lambda: now.s)
+    with pytest.warns(ShoestringWarning, match=r"enough to read 0\.\d+ of the documents"):
+        write_ids(corpus, tokenizer, path, clock, progress=False)
+    assert 0.1 * n_all < len(np.load(path)) < 0.8 * n_all
+    assert clock.left_s > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"layers": "x"}, "layers"),
+        ({"hidden": 2.5}, "hidden"),
+        ({"heads": True}, "heads"),
+        ({"vocabulary": "8k"}, "vocabulary"),
+        ({"max_length": None}, "max_length"),
+        ({"seed": -1}, "seed"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"batch_size": "8"}, "batch_size"),
+        ({"backbone": 5, "layers": None, "hidden": None, "heads": None}, "vocabulary"),
+        ({"tokenizer": "a\0b", "vocabulary": None}, "folder"),
+    ],
+)
+def test_values_of_other_types_are_one_sentence(changes, name, corpus_file, tmp_path):
+    with pytest.raises(ParameterError, match=f"The '{name}' parameter of "):
+        run(corpus_file(CHINESE, 150), tmp_path / "out", **changes)
+    for texts in (None, 5, [None], ["a\0"], [""]):
+        with pytest.raises(ParameterError, match="'texts'"):
+            pretrain(texts, tmp_path / "out", **TINY)
+    with pytest.raises(ParameterError, match="'out'"):
+        run(corpus_file(CHINESE, 150), None)
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_minutes_end_training_early_and_what_was_learnt_is_saved(corpus_file, tmp_path):

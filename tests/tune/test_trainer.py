@@ -338,16 +338,24 @@ def drive(in_time, now, step_s, *, per_epoch, epochs=3, first=0, evaluation_s=0.
 def test_too_few_minutes_for_an_epoch_say_what_fits(now):
     in_time = in_time_of(now.clock(1.0), 3_200)
     with pytest.raises(BudgetError) as said:
-        drive(in_time, now, 1.0, per_epoch=100)
-    message = str(said.value)  # 5 of 60 s are used, 100 s are needed
-    assert "One epoch takes about 01:40" in message
-    assert "Pass --minutes 2 or more, or at most 1,760 of 3,200 examples" in message
+        drive(in_time, now, 25.0, per_epoch=100)
+    message = str(said.value)  # 50 of 60 s are used, 2,500 s are needed
+    assert "One epoch takes about 41:40" in message
+    assert "Pass --minutes 46.8 or more, or at most 12 of 3,200 examples" in message
+
+
+def test_an_epoch_that_does_not_fit_ends_in_time(now):
+    in_time = in_time_of(now.clock(1.0), 3_200)
+    steps, control = drive(in_time, now, 1.0, per_epoch=100)
+    assert 55 <= steps <= 60
+    assert control.should_training_stop
+    assert in_time.is_over
 
 
 @pytest.mark.parametrize("step_s", [0.3, 1.0, 7.0, 40.0])
 def test_the_minutes_that_are_asked_for_are_enough(now, step_s):
     with pytest.raises(BudgetError) as said:
-        drive(in_time_of(now.clock(step_s * 0.4), 100), now, step_s, per_epoch=100)
+        drive(in_time_of(now.clock(step_s * 0.05), 100), now, step_s, per_epoch=100)
     minutes = float(re.search(r"--minutes (\d[\d.]*)", str(said.value))[1])
     steps, _ = drive(in_time_of(now.clock(minutes), 100), now, step_s, per_epoch=100)
     assert steps >= 100
@@ -355,7 +363,7 @@ def test_the_minutes_that_are_asked_for_are_enough(now, step_s):
 
 def test_many_minutes_are_written_as_people_write_them(now):
     with pytest.raises(BudgetError) as said:
-        drive(in_time_of(now.clock(60.0), 9_000), now, 90.0, per_epoch=100)
+        drive(in_time_of(now.clock(60.0), 9_000), now, 900.0, per_epoch=100)
     assert "e+" not in str(said.value)
 
 

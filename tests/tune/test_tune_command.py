@@ -220,7 +220,10 @@ def test_a_scorer_is_tuned_on_lists_and_loaded(run, pairs, tmp_path):
     code, out, err = run("score", pairs, "--out", tmp_path / "s", *QUICK, "--json")
     assert code == 0, err
     report = json.loads(out)
-    assert (report["train_examples"], report["held_out_examples"]) == (11, 1)  # queries
+    assert (report["train_lists"], report["held_out_lists"]) == (11, 1)
+    assert report["train_pairs"] + report["held_out_pairs"] == len(queries())
+    assert "train_examples" not in report
+    assert "note: The pairs of a query are one list, and 1 of 12 lists are held out" in err
     assert report["held_out"].keys() == {"loss", "average_precision", "auc", "accuracy"}
     asked = [(a, b) for a, b, _ in queries()]
     scores = load_scorer(tmp_path / "s").predict(asked)
@@ -512,9 +515,9 @@ def test_a_run_that_was_killed_goes_on(run, saved, source, tmp_path):
         ("t.csv", "text,label\nopen,a\nread,a\n", ("at least two classes. Got ['a']",)),
         ("t.csv", "text,label\nopen,a\n", ("at least two classes. Got ['a']",)),
         ("t.csv", "text,label\nopen,a\n ,b\n", ("t.csv:3", "an empty text")),
-        ("t.csv", "text,label\nopen,a\nread,\n", ("record 2 has no value", "'label'")),
+        ("t.csv", "text,label\nopen,a\nread,\n", ("t.csv:3: no value", "'label'")),
         ("t.jsonl", '{"text": "open", "label": "a"}\n{"text": \n', ("t.jsonl:2:", "broken JSON")),
-        ("t.jsonl", '{"text": "打开", "label": null}\n', ("record 1 has no value",)),
+        ("t.jsonl", '{"text": "打开", "label": null}\n', ("t.jsonl:1: no value",)),
     ],
 )
 def test_classify_refuses_a_bad_file_with_one_sentence(run, tmp_path, name, content, says):
@@ -529,7 +532,7 @@ def test_classify_refuses_a_bad_file_with_one_sentence(run, tmp_path, name, cont
         ("a,b\nx,y\n", (), ("no column 'label'",)),
         ("a,label\nx,1\n", (), ("no column 'b'",)),
         ("b,label\nx,1\n", (), ("no column 'a'",)),
-        ("a,b,label\nx,y,\n", (), ("record 1 has no value in the column 'label'",)),
+        ("a,b,label\nx,y,\n", (), (":2: no value in the column 'label'",)),
         ("a,b,label\nx,y,1\nx,z,yes\n", (), ("record 2 has 'yes'", "must be a number")),
         ("a,b,label\nx,y,1\nx,z,是\n", ("--task", "regress"), ("record 2 has '是'",)),
         ("a,b,label\nx,y,1\nx,z,nan\n", (), ("record 2 has the label nan",)),
@@ -618,7 +621,8 @@ def test_a_second_file_of_the_same_queries_is_measured_on(run, pairs, tmp_path):
     options = ("--eval", held_out, *QUICK, "--json")
     code, out, err = run("score", pairs, "--out", tmp_path / "s", *options)
     assert code == 0, err
-    assert json.loads(out)["held_out_examples"] == 2
+    assert json.loads(out)["held_out_lists"] == 2
+    assert json.loads(out)["held_out_pairs"] == 6
 
 
 @pytest.mark.parametrize("method", ["ladder", "head"])
@@ -661,9 +665,9 @@ def test_the_minutes_count_from_when_the_command_began(run, source, tmp_path, mo
     fails(run("classify", source, "--out", tmp_path / "m", *more), *said)
 
 
-def test_an_epoch_that_does_not_fit_says_what_fits_and_leaves_nothing(
-    run, source, tmp_path, monkeypatch
-):
+@pytest.fixture
+def slow_steps(monkeypatch):
+    """Each forward takes two seconds of the command's clock."""
     real, now = Ladder.forward, SimpleNamespace(s=0.0)
 
     @functools.wraps(real)
@@ -674,8 +678,23 @@ def test_an_epoch_that_does_not_fit_says_what_fits_and_leaves_nothing(
     monkeypatch.setattr(Ladder, "forward", slow)
     slow_clock = functools.partial(Clock, now=lambda: now.s)
     monkeypatch.setattr("shoestring.jobs.Clock", lambda minutes, began: slow_clock(minutes))
-    more = ("--minutes", 0.6, "--reduction", R, "--batch-size", 1)  # an epoch takes 1.2
-    fails(run("classify", source, "--out", tmp_path / "m", *more), "One epoch takes", "of 36")
+
+
+MINUTES = ("--reduction", R, "--batch-size", 1, "--minutes")  # an epoch takes 1.2
+
+
+def test_minutes_for_a_part_of_an_epoch_give_a_model(run, source, tmp_path, slow_steps):
+    code, out, err = run("classify", source, "--out", tmp_path / "m", *MINUTES, 0.6, "--json")
+    assert code == 0, err
+    steps = json.loads(out)["steps"]
+    assert 5 <= steps < 18
+    assert f"note: The minutes were enough for {steps} of 36 examples, drawn at random." in err
+    assert Ladder.from_pretrained(tmp_path / "m").settings.n_labels == 2
+
+
+def test_minutes_for_a_few_steps_say_what_fits_and_leave_nothing(run, source, tmp_path, slow_steps):
+    failed = run("classify", source, "--out", tmp_path / "m", *MINUTES, 0.2)
+    fails(failed, "One epoch takes", "of 36")
     assert names(tmp_path) == ["texts.csv"]
 
 
@@ -715,9 +734,10 @@ def test_a_training_that_diverges_is_not_saved_as_if_it_were_fine(
         fails((code, out, err))
 
 
-def test_pairs_from_standard_input_are_refused(run, tmp_path):
-    fails(run("score", "-", "--out", tmp_path / "s"), "from a file, not from standard input")
-    fails(run("classify", "-", "--second", "b", "--out", tmp_path / "s"), "Name a file")
+def test_standard_input_that_cannot_be_read_or_is_empty_is_named(run, tmp_path, monkeypatch):
+    for stdin, said in ((None, "closed"), (io.TextIOWrapper(io.BytesIO()), "no records")):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        fails(run("score", "-", "--out", tmp_path / "s"), said)
     assert names(tmp_path) == []
 
 
@@ -735,7 +755,6 @@ def test_predict_refuses_what_does_not_suit_the_model(run, source, pairs, tmp_pa
     fails(run("predict", tmp_path / "m", pairs, *second), "left out for a model of single texts")
     fails(run("predict", tmp_path / "s", source), "the column of second texts")
     fails(run("predict", tmp_path / "s", source, *second), "no column")
-    fails(run("predict", tmp_path / "s", "-", *second), "Name a file")
     fails(run("predict", tmp_path / "m", tmp_path / "no.csv"), "There is no file")
     (tmp_path / "m" / "side-1.safetensors").write_bytes(b"broken")
     fails(run("predict", tmp_path / "m", source), "side-1.safetensors is damaged")

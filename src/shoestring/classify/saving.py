@@ -38,7 +38,7 @@ _MOMENTS = ("sizes", "weights", "means", "scatter", "shift")
 _SAMPLE = ("hashes", "X", "labels", "counts", "weights")
 _LAYER = ("near", "at_origin", "origin", "common")
 _SOLUTION = ("shrinkage", "level", "n_used")
-_PARAMS = ("shrinkage", "temperature", "priors", "n_jobs", *BUILT_BY)
+_PARAMS = ("shrinkage", "temperature", "priors", *BUILT_BY)
 
 
 def save(
@@ -109,6 +109,8 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
             numbers = dict(config["solution"])
             layer = Layer(*(arrays[f"layer.{name}"] for name in _LAYER))
             shrinkage, level, n_used = (numbers.pop(name) for name in _SOLUTION)
+            if not n_given <= n_used <= n_features:
+                raise ValueError(f"{n_used} of {n_features} features are used")
             shapes = [getattr(layer, name).shape for name in _LAYER]
             if shapes != [(len(classes), n_used), (len(classes),), (n_used,), (n_used,)]:
                 raise saved.damaged(saved.path(ARRAYS).name, "its layer is of other features")

@@ -59,7 +59,14 @@ class Adapter:
         file = folder / WEIGHTS
         try:
             changes = _changes(load_file(file), config)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (
+            OSError,
+            SafetensorError,
+            LookupError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+        ) as error:
             raise FormatError(f"cannot be read ({error}); train it again.", file=file) from error
         content = (folder / CONFIG).read_bytes(), file.read_bytes()
         return cls(folder, changes, digest(*content)[:12])

@@ -24,7 +24,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,23 @@ class OutputCache:
     def is_complete(self) -> bool:
         """Whether no text has to be computed again."""
         return self.n_kept == len(self._order)
+
+    @property
+    def missing_bytes(self) -> int:
+        """Size of what :meth:`fill` computes."""
+        return int(self._ends[self.n_fitting] - self._ends[self.n_kept])
+
+    def byte_s(self, now: Callable[[], float]) -> float:
+        """Seconds that :meth:`fill` takes a byte, measured on some of its batches."""
+        n, ends = len(self._batch_ends) - 1, self._batch_ends
+        chosen = (n // 6, n // 2, n - 1 - n // 6)
+        short, middle, long = (self._order[ends[i] : ends[i + 1]] for i in chosen)
+        self._packed(middle)  # warms up
+        began = now()
+        for texts in (short, middle, long):
+            self._packed(texts)
+        n_tokens = sum(len(text.ids) for texts in (short, middle, long) for text in texts)
+        return (now() - began) / (n_tokens * self.bytes_per_token)
 
     def __contains__(self, text: Tokens) -> bool:
         return self._rows.get(_key(text), self.n_kept) < self.n_kept

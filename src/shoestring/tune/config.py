@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from shoestring.artifacts import ArtifactKind
+from shoestring.checks import checked_choice, checked_int, checked_texts
 from shoestring.errors import ParameterError
 
 LADDER = ArtifactKind(
@@ -21,6 +22,7 @@ TASKS = ("classify", "regress", "score", "tokens")
 PAIRS = ("none", "joint", "apart", "late")
 POOLINGS = ("auto", "mean", "first", "last")
 EVERY = 3  # one layer in three has a block
+MOST = (1 << 32) - 1  # that torch and NumPy take as a seed
 _OWNER = "LadderConfig"
 
 
@@ -71,23 +73,24 @@ class LadderConfig:
 
     def __post_init__(self) -> None:
         for name, choices in {"task": TASKS, "pairs": PAIRS, "pooling": POOLINGS}.items():
-            if getattr(self, name) not in choices:
-                want = " or ".join(map(repr, choices))
-                raise ParameterError.of(name, _OWNER, want, getattr(self, name))
-        for name, least in (("reduction", 2), ("n_labels", 1), ("max_length", 4)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ParameterError.of(name, _OWNER, f"an int of at least {least}", value)
+            checked_choice(name, getattr(self, name), choices, _OWNER)
+        for name, least in (("reduction", 2), ("n_labels", 1), ("max_length", 4), ("seed", 0)):
+            number = checked_int(name, getattr(self, name), least, MOST, _OWNER)
+            object.__setattr__(self, name, number)
         if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise ParameterError.of("dropout", _OWNER, "in [0, 1)", self.dropout)
         if self.task in ("regress", "score") and self.n_labels != 1:
             object.__setattr__(self, "n_labels", 1)
         elif self.task in ("classify", "tokens") and self.n_labels < 2:
             raise ParameterError.of("n_labels", _OWNER, "at least 2 classes", self.n_labels)
-        layers = () if self.layers is None else self.layers
-        if not isinstance(layers, Sequence) or not all(isinstance(n, int) for n in layers):
-            raise ParameterError.of("layers", _OWNER, "a sequence of ints", self.layers)
-        if self.labels and len(self.labels) != self.n_labels:
+        if self.layers is not None:
+            if not isinstance(self.layers, Iterable):  # letters of a str are no ints either
+                raise ParameterError.of("layers", _OWNER, "a sequence of ints", self.layers)
+            layers = tuple(checked_int("layers", n, 0, None, _OWNER) for n in self.layers)
+            object.__setattr__(self, "layers", layers)
+        names = tuple(checked_texts("labels", self.labels, _OWNER))
+        object.__setattr__(self, "labels", names)
+        if names and len(names) != self.n_labels:
             want = f"{self.n_labels} names, one for each class"
             raise ParameterError.of("labels", _OWNER, want, self.labels)
         if self.task == "score" and self.pairs == "none":

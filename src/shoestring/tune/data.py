@@ -19,6 +19,7 @@ from shoestring.tune.config import LadderConfig
 from shoestring.tune.examples import Examples, tokenised
 
 HELD_OUT, MOST_HELD_OUT = 0.1, 2_000
+TELLING = 5  # lists that are held out; the figures on fewer say little
 
 
 def label_numbers(
@@ -139,6 +140,28 @@ def split(
     order = np.random.default_rng(seed).permutation(n).tolist()
     n_held_out = max(1, min(MOST_HELD_OUT, int(HELD_OUT * n)))
     return examples.part(sorted(order[n_held_out:])), _by_length(examples.part(order[:n_held_out]))
+
+
+def drawn(examples: Examples, share: float, seed: int) -> Examples:
+    """A random share of them, at least one, in their order."""
+    n = len(examples)
+    order = np.random.default_rng(seed).permutation(n).tolist()
+    return examples.part(sorted(order[: max(1, int(share * n))]))
+
+
+def counts(train: Examples, held_out: Examples) -> dict[str, int]:
+    """How many examples there are, for a report: lists and their pairs, or single ones."""
+    parts = {"train": train, "held_out": held_out}
+    if not train.are_lists:
+        return {f"{name}_examples": len(part) for name, part in parts.items()}
+    if len(held_out) < TELLING:
+        _warn(
+            f"The pairs of a query are one list, and {len(held_out)} of "
+            f"{len(train) + len(held_out)} lists are held out: the figures on so few tell little. "
+            "Hold out more queries (--eval FILE)."
+        )
+    found = {f"{name}_lists": len(part) for name, part in parts.items()}
+    return found | {f"{name}_pairs": sum(map(len, part.groups)) for name, part in parts.items()}
 
 
 def _by_length(examples: Examples) -> Examples:

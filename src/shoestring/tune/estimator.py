@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -12,9 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.exceptions import NotFittedError as TheirError
 
-from shoestring.errors import ParameterError
+from shoestring.checks import checked_choice, checked_texts, is_storable
+from shoestring.errors import NotFittedError, ParameterError
 from shoestring.jobs import Clock, RunFolder
 from shoestring.models.cut_texts import one_cut_note
 from shoestring.text.labelled import Labelled
@@ -25,6 +27,10 @@ from shoestring.tune.ladder import Ladder
 from shoestring.tune.predict import Predictor
 
 METHODS = ("ladder", "head")
+
+
+class _UnfittedError(NotFittedError, TheirError):  # type: ignore[misc]
+    """What scikit-learn's tools expect, and ours."""
 
 
 class LadderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -110,22 +116,23 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ------
         ParameterError, BudgetError
             If a parameter is out of range, there are fewer than two classes, or the minutes are
-            too few for an epoch.
+            too few for a model of some of the texts.
+
+        Warns
+        -----
+        ShoestringWarning
+            If the minutes are enough for a random share of the texts only.
         """
         clock = Clock(minutes)
-        if self.method not in METHODS:
-            want = " or ".join(map(repr, METHODS))
-            raise ParameterError.of("method", "LadderClassifier", want, self.method)
+        checked_choice("method", self.method, METHODS, "LadderClassifier")
         options = {**self.get_params(), "backbone": str(self.backbone)}
-        options["layers"] = None if self.layers is None else tuple(self.layers)
         job = Job.of(**options)
-        texts = checked_texts(texts)
-        self.classes_, targets = np.unique(np.asarray(labels), return_inverse=True)
-        if targets.shape != (len(texts),) or len(self.classes_) < 2:
-            got = f"{targets.shape[0]} labels of {len(self.classes_)} classes, {len(texts)} texts"
-            want = "one label for each text, of at least two classes"
+        texts, truth = _checked(texts, labels, "fit")
+        classes, targets = np.unique(truth, return_inverse=True)
+        if len(classes) < 2:
+            want, got = "labels of at least two classes", classes.tolist()
             raise ParameterError.of("labels", "LadderClassifier.fit", want, got)
-        names = tuple(map(str, self.classes_.tolist()))
+        names = tuple(map(str, classes.tolist()))
         config = replace(job.config, n_labels=len(names), labels=names)
         backbone = load(job)
         model = make_model(self.method, backbone, config)
@@ -138,14 +145,18 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             RunFolder.open(Path(folder) / "ladder", {}, resume=False) as run,
         ):
             self.report_ = trained(job, model, examples, halves, clock, run, progress=progress)
-        self.model_ = model.eval()
+        self.model_, self.classes_ = model.eval(), classes
         return self
 
     @one_cut_note()
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Probabilities (N, C) of N texts, classes as in ``classes_``."""
-        check_is_fitted(self)
-        logits = Predictor(self.model_).logits(checked_texts(texts))
+        texts = checked_texts("texts", texts, "LadderClassifier.predict")
+        if not hasattr(self, "model_"):
+            raise _UnfittedError(
+                "This LadderClassifier is not fitted yet. Call fit(texts, labels)."
+            )
+        logits = Predictor(self.model_).logits(texts)
         found: NDArray[np.float64] = softmax(logits.astype(np.float64), axis=1)
         return found
 
@@ -155,12 +166,24 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         chosen: NDArray[Any] = self.classes_[best]
         return chosen
 
+    def score(self, texts: Sequence[str], labels: ArrayLike, sample_weight: Any = None) -> float:
+        """The share of N texts whose label is predicted."""
+        texts, truth = _checked(texts, labels, "score")
+        return float(super().score(texts, truth, sample_weight))
 
-def checked_texts(texts: Sequence[str]) -> list[str]:
-    """Texts as a list; ParameterError if one is no text, or all are one text."""
-    found = [] if isinstance(texts, str) else list(texts)
-    wrong = [text for text in found if not isinstance(text, str)]
-    if wrong or isinstance(texts, str):
-        got = wrong[0] if wrong else texts
-        raise ParameterError.of("texts", "LadderClassifier", "a list of texts", got)
-    return found
+
+def _checked(texts: Sequence[str], labels: ArrayLike, verb: str) -> tuple[list[str], NDArray[Any]]:
+    """Texts and their labels (N,): each one str, number or bool."""
+    owner = f"LadderClassifier.{verb}"
+    texts, each = checked_texts("texts", texts, owner), getattr(labels, "tolist", lambda: labels)()
+    want = "a sequence of labels, each a str, a number or a bool"
+    if isinstance(each, str | bytes | dict) or not isinstance(each, Iterable):
+        raise ParameterError.of("labels", owner, want, labels)
+    for number, label in enumerate(each := list(each), start=1):
+        is_right = is_storable(label) if isinstance(label, str) else isinstance(label, Real)
+        if not is_right or label != label:  # NaN
+            raise ParameterError.of("labels", owner, want, label, f"That is item {number}.")
+    if len(each) != len(texts):
+        got = f"{len(each)} labels, {len(texts)} texts"
+        raise ParameterError.of("labels", owner, "one label for each text", got)
+    return texts, np.asarray(each)

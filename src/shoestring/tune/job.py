@@ -5,14 +5,17 @@ While ``out`` is trained, ``out.run`` beside it keeps the checkpoints.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, Unpack
 
 from tqdm import tqdm
 
+from shoestring.checks import checked_choice, checked_path
 from shoestring.errors import ParameterError
 from shoestring.jobs import Clock, RunFolder, too_short
 from shoestring.models.frozen import (
@@ -26,15 +29,17 @@ from shoestring.text.records import Reading
 from shoestring.tune.baselines import BACKPROPAGATED, LEARNING_RATES, ladder_of, make_model
 from shoestring.tune.cache import OutputCache, default_folder
 from shoestring.tune.config import LADDER, LadderConfig
-from shoestring.tune.data import examples_of, label_numbers, split
+from shoestring.tune.data import counts, drawn, examples_of, label_numbers, split
 from shoestring.tune.examples import Collate, Examples
 from shoestring.tune.ladder import Ladder, check_is_outside
 from shoestring.tune.ladder_layers import inference_overhead
 from shoestring.tune.metrics import Memory, folder_bytes
-from shoestring.tune.trainer import TrainSettings, train
+from shoestring.tune.trainer import TrainSettings, note_share, train
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 CACHE_BYTES = 8 * 2**30
+FOR_OUTPUTS = 0.5  # of the time left: the rest is for training
+LEAST_TIMED = 20_000  # tokens; fewer are read at once
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,7 @@ class Job:
         ParameterError
             If a value is out of range, or two do not go together.
         """
-        if method not in LEARNING_RATES:
-            want = " or ".join(map(repr, LEARNING_RATES))
-            raise ParameterError.of("method", "tune", want, method)
+        checked_choice("method", method, tuple(LEARNING_RATES), "tune")
         if task != "classify" and pairs == "none":
             raise ParameterError.of("pairs", "tune score", "apart, late or joint", pairs)
         trained = method in BACKPROPAGATED
@@ -131,7 +134,7 @@ def tune(
     dict
         The report.
     """
-    out, clock = out.resolve(), clock or Clock()
+    out, clock = checked_path("out", out, "tune").resolve(), clock or Clock()
     LADDER.check(out)
     # texts and labels
     label = reading.get("label") or "label"
@@ -165,8 +168,6 @@ def tune(
         "folder": str(out),
         "method": job.method,
         "backbone": job.backbone,
-        "train_examples": len(halves[0]),
-        "held_out_examples": len(halves[1]),
         **found,
         "peak_memory_mib": round((memory.peak - memory.at_first) / 2**20, 1),
         "checkpoint_mib": round(folder_bytes(out) / 2**20, 2),
@@ -188,32 +189,61 @@ def trained(
     job: Job, model: Any, examples: Examples, halves: tuple[Examples, Examples], clock: Clock,
     run: RunFolder, *, progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Compute the backbone's outputs, where it is frozen, and train the model."""
-    cache = None
+    """Compute the backbone's outputs, where it is frozen, and train the model.
+
+    Where the minutes are too few for that it is on a random share of the examples, with a note.
+    """
+    cache, share = None, 1.0
     if isinstance(model, Ladder):
         with clock.phase("outputs"):
-            cache = OutputCache(model.backbone, model.layers, examples.texts(), job.cache_bytes)
+            new_cache = partial(OutputCache, model.backbone, model.layers)
+            cache = new_cache(examples.texts(), job.cache_bytes)
+            least = max(job.settings.batch_size, 2 * model.settings.n_labels)
+            share = run.progress.get("share") or share_in_time(cache, len(halves[0]), least, clock)
+            if share < 1:
+                n, seed = len(halves[0]), job.settings.seed
+                halves = drawn(halves[0], share, seed), drawn(halves[1], share, seed)
+                note_share(len(halves[0]), n)
+                cache = new_cache(halves[0].texts() + halves[1].texts(), job.cache_bytes)
             _fill(cache, clock, progress)
     collate = Collate(examples, job.config.task, cache, model.backbone.padding_id)
-    task = job.config.task
-    return train(model, task, *halves, collate, job.settings, clock, run, progress=progress)
+    given = (model, job.config.task, *halves, collate, job.settings, clock, run)
+    return {**counts(*halves), **train(*given, share=share, progress=progress)}
+
+
+def share_in_time(cache: OutputCache, n: int, least: int, clock: Clock) -> float:
+    """The share of n examples whose outputs take half of the time left; BudgetError below least."""
+    if clock.seconds == math.inf or cache.missing_bytes < LEAST_TIMED * cache.bytes_per_token:
+        return 1.0
+    byte_s = cache.byte_s(clock.now)
+    missing_s, all_s = byte_s * cache.missing_bytes, byte_s * cache.n_bytes
+    fits_s = FOR_OUTPUTS * clock.left_s
+    if missing_s <= fits_s:
+        return 1.0
+    share = fits_s / all_s
+    if share * n < min(least, n):
+        least_s = all_s * min(least, n) / n
+        what = f"Reading {min(least, n):,} of {n:,} examples"
+        raise too_short(
+            what, least_s, clock.used_s + 1.1 * least_s / FOR_OUTPUTS, "or shorter texts"
+        )
+    return (
+        math.floor(20 * share) / 20 or share
+    )  # so that a second run finds the outputs of the first
 
 
 def _fill(cache: OutputCache, clock: Clock, progress: bool) -> None:
-    """Compute the backbone's outputs once; BudgetError if that takes the time by itself."""
-    began, done, missing = clock.used_s, 0, cache.n_fitting - cache.n_kept
+    """Compute the backbone's outputs once; those for which there is no time when they are read."""
+    left_s, missing = clock.left_s, cache.n_fitting - cache.n_kept
     if progress and cache.file is not None:
         size = f"outputs of {cache.n_fitting:,} texts: {cache.n_bytes / 2**20:,.0f} MiB"
         tqdm.write(f"{size} in {cache.file.parent}", file=sys.stderr)
     off = None if progress else True
     with tqdm(total=missing, desc="outputs", unit="text", disable=off) as bar:
         for n in cache.fill():
-            done += n
             bar.update(n)
-            if clock.left_s < 0:
-                all_s = (clock.used_s - began) * missing / done
-                what = f"{done:,} of {missing:,} texts are read and kept. Reading all of them"
-                raise too_short(what, all_s, 2 * all_s, "or fewer texts")
+            if clock.left_s < 0.5 * FOR_OUTPUTS * left_s:  # slower than was foreseen
+                break
     return_freed_memory()
 
 

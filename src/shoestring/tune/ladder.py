@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from shoestring.artifacts import Artifact
+from shoestring.checks import checked_path
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.models.adapter import Adapter
 from shoestring.models.frozen import (
@@ -125,7 +126,10 @@ class Ladder(nn.Module):  # type: ignore[misc]
         MissingExtraError, StorageError, FormatError
             If it cannot be loaded.
         """
-        return cls(config or LadderConfig(), FrozenBackbone.load(backbone, dtype), with_side)
+        config = LadderConfig() if config is None else config
+        if not isinstance(config, LadderConfig):
+            raise ParameterError.of("config", "Ladder.from_backbone", "a LadderConfig", config)
+        return cls(config, FrozenBackbone.load(backbone, dtype), with_side)
 
     # ---- reading ----
 
@@ -339,7 +343,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         ParameterError, StorageError
             If the backbone has no folder; if the folder holds other files or cannot be written.
         """
-        save_ladder(Path(folder), self)
+        save_ladder(checked_path("folder", folder, "Ladder.save_pretrained"), self)
 
     @classmethod
     def from_pretrained(
@@ -361,11 +365,12 @@ class Ladder(nn.Module):  # type: ignore[misc]
             If there is no ladder; if it is of another version; if a file is damaged; if the
             backbone is not the one that it was trained on.
         """
+        path = checked_path("folder", folder, "Ladder.from_pretrained")
         missing = ParameterError.of(
             *("folder", "Ladder.from_pretrained", "a folder that Ladder.save_pretrained wrote"),
             *(str(folder), "There is no config.json in it."),
         )
-        artifact = LADDER.read(Path(folder), missing)
+        artifact = LADDER.read(path, missing)
         with artifact.decoding():
             with_side = bool(artifact.config["with_side"])
             config = LadderConfig.from_dict(artifact.config["ladder"])
@@ -453,7 +458,7 @@ def _backbone_of(artifact: Artifact, backbone: Any, dtype: str) -> FrozenBackbon
         name, of = str(artifact.config["backbone"]), artifact.config["backbone_digest"]
     if backbone is None:
         backbone = artifact.path(INSIDE) if INSIDE in artifact else name
-    adapter = Adapter.load(artifact.path(ADAPTER)) if ADAPTER in artifact else None
+    adapter = Adapter.load(artifact.verified(ADAPTER)) if ADAPTER in artifact else None
     frozen = FrozenBackbone.load(backbone, dtype, adapter)
     is_now = frozen.own_digest
     if frozen.folder is None:  # a model that was given

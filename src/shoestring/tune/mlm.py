@@ -36,6 +36,7 @@ from tqdm import tqdm
 from transformers import BertConfig, BertForMaskedLM, TrainerCallback
 
 from shoestring.artifacts import sync_folder, write_json, written_aside, written_by
+from shoestring.checks import checked_int, checked_path
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder
 from shoestring.models.backbone import (
@@ -60,6 +61,8 @@ MIN_MASKINGS = 64  # held-out blocks; fewer are masked several times over
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 NEW_RATE, CONTINUED_RATE = 1e-3, 1e-4
 MIN_LENGTH, HEAD_WIDTH, MAX_PIECES = 8, 64, 10**7
+MAX_LENGTH, MAX_WIDTH, MAX_LAYERS = 1 << 16, 8_192, 128
+OWNER = "tune mlm"
 MANY_UNKNOWN = 0.01
 
 MADE_BY = "shoestring tune mlm"
@@ -100,27 +103,29 @@ def pretrain(
     FormatError, StorageError
         If the text or a model folder cannot be read, or the disk is full.
     BudgetError
-        If there is too little time to read the text, or for an epoch.
+        If there is too little time to read some of the text, or for some steps.
     """
-    out, clock, config = out.resolve(), clock or Clock(), None
+    out, clock = checked_path("out", out, OWNER).resolve(), clock or Clock()
     work = out.with_name(out.name + ".run")
     # Check all of what is asked for; nothing is written before.
-    given = backbone or tokenizer
+    paths = [texts] if isinstance(texts, str | Path) else texts
+    if not isinstance(paths, Iterable):
+        raise _wrong("texts", "paths of files and folders", texts)
+    paths = [checked_path("texts", path, OWNER) for path in paths]
+    given = tokenizer if backbone is None else backbone
     unused: dict[str, Any] = {}
     if given is not None:
         unused = {"vocabulary": vocabulary, "lower_case": lower_case or None}
-    if backbone is None:
-        config = _new_config(layers, hidden, heads, max_length)
-    else:
+    if backbone is not None:
         unused |= {"layers": layers, "hidden": hidden, "heads": heads, "tokenizer": tokenizer}
     for name, value in unused.items():
         if value is not None:
             want = f"left out where a {'tokenizer' if backbone is None else 'backbone'} is given"
             raise _wrong(name, want, value)
-    if max_length < MIN_LENGTH:
-        raise _wrong("max_length", f"an int of at least {MIN_LENGTH}", max_length)
-    if vocabulary is not None and not len(SPECIAL) < vocabulary <= MAX_PIECES:
-        raise _wrong("vocabulary", f"an int from 6 to {MAX_PIECES:,}", vocabulary)
+    max_length = checked_int("max_length", max_length, MIN_LENGTH, MAX_LENGTH, OWNER)
+    config = _new_config(layers, hidden, heads, max_length) if backbone is None else None
+    if vocabulary is not None:
+        vocabulary = checked_int("vocabulary", vocabulary, len(SPECIAL) + 1, MAX_PIECES, OWNER)
     rate = NEW_RATE if backbone is None else CONTINUED_RATE
     settings = TrainSettings(
         epochs=epochs,
@@ -132,7 +137,7 @@ def pretrain(
     _check_replaceable(out)
     folder = None if given is None else _bert_folder(given)
     # Files that a training into this folder wrote may lie beside the text.
-    files = (f for f in text_files(texts) if not any(map(f.resolve().is_relative_to, (out, work))))
+    files = (f for f in text_files(paths) if not any(map(f.resolve().is_relative_to, (out, work))))
     corpus = Corpus(tuple(files), text, wrapped)
     identity = {  # what a run to be resumed must have had
         **corpus.identity(),
@@ -151,26 +156,18 @@ def pretrain(
     memory = Memory()
     with RunFolder.open(out, identity, resume=resume, what="training") as run, memory.watched():
         clock.add_used(run.used_s)
-        # Text to token ids, once.
         if progress:
             tqdm.write(f"{corpus.n_bytes / 1e6:,.1f} MB to read", file=sys.stderr)
         with clock.phase("tokenizer"):
-            if run.progress:
-                pieces = load_tokenizer(run.path)
-            elif folder is not None:
-                pieces = load_tokenizer(folder)
+            if run.progress or folder is not None:
+                pieces = load_tokenizer(run.path if run.progress else folder or run.path)
             else:
                 sample = sample_texts(corpus, seed, clock, progress=progress)
                 pieces = train_tokenizer(sample, vocabulary or 8_000, lower_case=lower_case)
             special = special_ids(pieces, folder or run.path)
         model, dropout = _model(config, folder, max_length, pieces, seed)
         with clock.phase("tokens"):
-            file = run.path / "ids.npy"
-            if not run.progress:
-                with written_aside(run.path / "tokenizer.json") as out_file:
-                    out_file.write(pieces.to_str().encode())
-                write_ids(corpus, pieces, file, clock, progress=progress)
-            blocks = Blocks(map_ids(file, pieces), max_length, special)
+            blocks = _blocks(corpus, pieces, max_length, special, run, clock, seed, progress)
             figures = _frequencies(blocks, pieces, special)
         if progress:
             size = f"a BERT of {trained_parameters(model) / 1e6:.1f} M parameters"
@@ -192,7 +189,20 @@ def pretrain(
 
 
 def _wrong(name: str, want: str, got: object, hint: str = "") -> ParameterError:
-    return ParameterError.of(name, "tune mlm", want, got, hint)
+    return ParameterError.of(name, OWNER, want, got, hint)
+
+
+def _blocks(
+    corpus: Corpus, tokenizer: Tokenizer, length: int, special: dict[str, int], run: RunFolder,
+    clock: Clock, seed: int, progress: bool,
+) -> Blocks:  # fmt: skip
+    """Text as blocks of token ids, which the run folder keeps, with the tokenizer."""
+    file = run.path / "ids.npy"
+    if not run.progress:
+        with written_aside(run.path / "tokenizer.json") as out_file:
+            out_file.write(tokenizer.to_str().encode())
+        write_ids(corpus, tokenizer, file, clock, seed, progress=progress)
+    return Blocks(map_ids(file, tokenizer), length, special)
 
 
 # ---- the model
@@ -218,12 +228,10 @@ class MaskedBert(BertForMaskedLM):  # type: ignore[misc]
 def _new_config(
     layers: int | None, hidden: int | None, heads: int | None, max_length: int
 ) -> BertConfig:
-    hidden = 256 if hidden is None else hidden
+    hidden = checked_int("hidden", 256 if hidden is None else hidden, 1, MAX_WIDTH, OWNER)
     heads = max(1, hidden // HEAD_WIDTH) if heads is None else heads
-    layers = 4 if layers is None else layers
-    for name, size in {"layers": layers, "hidden": hidden, "heads": heads}.items():
-        if size < 1:
-            raise _wrong(name, "an int of at least 1", size)
+    heads = checked_int("heads", heads, 1, hidden, OWNER)
+    layers = checked_int("layers", 4 if layers is None else layers, 1, MAX_LAYERS, OWNER)
     if hidden % heads:
         raise _wrong("heads", f"a divisor of the width {hidden}", heads)
     return BertConfig(
@@ -390,6 +398,7 @@ def _save(
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
     }
     write_json(new / "tokenizer_config.json", document)
+    _check_replaceable(out)  # again: hours have passed
     if out.exists():
         out.rename(replaced)
     new.rename(out)

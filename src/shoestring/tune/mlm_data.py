@@ -16,6 +16,7 @@ Not covered: sampling languages; dropping duplicates.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -27,9 +28,9 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from shoestring.artifacts import map_array, write_npy_header, written_aside
-from shoestring.errors import ParameterError
+from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock
-from shoestring.text.corpus import Corpus, drawn
+from shoestring.text.corpus import Corpus, affordable_fraction, drawn
 from shoestring.text.documents import Document
 from shoestring.tune.wordpiece import SPECIAL, n_ids, special_ids
 
@@ -37,6 +38,8 @@ SAMPLE_BYTES = 32 << 20  # of text that a tokenizer is trained on
 SAMPLE_CHARS = 1 << 20  # longest piece of a document in the sample
 BATCH_CHARS = 1 << 20  # tokenized at a time
 COUNTED_IDS = 1 << 24  # counted at a time
+FOR_READING = 0.5  # of the time left
+LEAST_TIMED = 1 << 21  # bytes; less text is read at once
 
 
 def sample_texts(corpus: Corpus, seed: int, clock: Clock, *, progress: bool = True) -> list[str]:
@@ -60,17 +63,29 @@ def sample_texts(corpus: Corpus, seed: int, clock: Clock, *, progress: bool = Tr
 
 
 def write_ids(
-    corpus: Corpus, tokenizer: Tokenizer, path: Path, clock: Clock, *, progress: bool = True
-) -> None:
-    """Write the ids of all documents into a .npy file, whole or not at all."""
+    corpus: Corpus, tokenizer: Tokenizer, path: Path, clock: Clock, seed: int = 0, *,
+    progress: bool = True,
+) -> None:  # fmt: skip
+    """Write the ids of all documents into a .npy file, whole or not at all.
+
+    Where a half of the time left is too short for that, those of a random share, with a note.
+    """
     separator = special_ids(tokenizer, path)["[SEP]"]
     tokenizer.encode_special_tokens = True  # a text with "[SEP]" in it has no separator there
     encode = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)  # without offsets
+    fraction = 1.0
+    if corpus.text_bytes > LEAST_TIMED:
+        fraction = affordable_fraction(corpus, lambda d: encode([_text(d)]), clock, FOR_READING)
+    if fraction < 1:
+        message = (
+            f"The minutes were enough to read {fraction:.2g} of the documents, drawn at random."
+        )
+        warnings.warn(message, ShoestringWarning, stacklevel=3)
     dtype, n_tokens = _dtype(tokenizer), 0
     with written_aside(path) as file:
         write_npy_header(file, dtype, (0,))
-        documents = map(_text, corpus.read(clock, "tokens", progress=progress))
-        for texts in _batches(documents):
+        documents = drawn(corpus.read(clock, "tokens", progress=progress), fraction, seed)
+        for texts in _batches(map(_text, documents)):
             found: list[int] = []
             for encoding in encode(texts, add_special_tokens=False):
                 if encoding.ids:

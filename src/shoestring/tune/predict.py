@@ -20,6 +20,7 @@ from scipy.special import softmax
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from shoestring.checks import checked_pairs, checked_path
 from shoestring.errors import ParameterError
 from shoestring.models.cut_texts import one_cut_note
 from shoestring.models.throughput import Timed
@@ -147,7 +148,7 @@ class LadderScorer(Timed):
     """
 
     def __init__(self, folder: str | Path, backbone: Any = None) -> None:
-        self.folder = Path(folder)
+        self.folder = checked_path("folder", folder, "LadderScorer")
         self.ladder = Ladder.from_pretrained(folder, backbone)
         settings = self.ladder.settings
         if settings.pairs == "none" or settings.n_labels != 1:
@@ -158,8 +159,11 @@ class LadderScorer(Timed):
         self._predictor = Predictor(self.ladder)
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """Score B pairs (query, text): (B,) float32, higher is more alike."""
-        pairs = list(pairs)
+        """Score B pairs (query, text): (B,) float32, higher is more alike.
+
+        ParameterError if they are no pairs of str; the message names the first that is none.
+        """
+        pairs = checked_pairs("pairs", pairs, "LadderScorer.predict")
         queries, texts = [query for query, _ in pairs], [text for _, text in pairs]
         with self.timing(len(pairs)):
             scores: NDArray[np.float32] = self._predictor.logits(queries, texts)

@@ -29,9 +29,11 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from shoestring.artifacts import libraries_writing
+from shoestring.checks import checked_int, checked_number
 from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
 from shoestring.models.backbone import quiet_loading
+from shoestring.tune.config import MOST
 from shoestring.tune.examples import Examples
 from shoestring.tune.metrics import NAMES, can_be_told, quality, saved_bytes, trained_parameters
 
@@ -70,14 +72,12 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         for name, most in (("epochs", 1e6), ("learning_rate", math.inf)):
-            value = getattr(self, name)
-            if not (0 < value <= most and math.isfinite(value)):
-                want = f"above 0 and {'finite' if most == math.inf else f'at most {most:,.0f}'}"
-                raise ParameterError.of(name, "tune", want, value)
-        if self.batch_size < 1:
-            raise ParameterError.of("batch_size", "tune", "an int of at least 1", self.batch_size)
-        if not 0 <= self.seed < 2**32:
-            raise ParameterError.of("seed", "tune", "an int from 0 to 4294967295", self.seed)
+            want = f"above 0 and {'finite' if most == math.inf else f'at most {most:,.0f}'}"
+            number = checked_number(name, getattr(self, name), "tune", want, 0.0, most)
+            object.__setattr__(self, name, number)
+        for name, least, most_int in (("batch_size", 1, None), ("seed", 0, MOST)):
+            whole = checked_int(name, getattr(self, name), least, most_int, "tune")
+            object.__setattr__(self, name, whole)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ def _figure(value: float) -> float | None:
 def fit(
     model: nn.Module, train_data: Any, eval_data: Any, collate: Callable[..., Any],
     settings: TrainSettings, clock: Clock, run: RunFolder, measure: Measure, *,
-    lengths: Sequence[int] | None = None, callbacks: Sequence[Any] = (), progress: bool = True,
+    lengths: Sequence[int] | None = None, callbacks: Sequence[Any] = (), share: float = 1.0,
+    progress: bool = True,
 ) -> Fitted:  # fmt: skip
     """Train a model by the plain ``Trainer``; it has its best weights afterwards.
 
@@ -138,11 +139,13 @@ def fit(
         Gets the checkpoints; if it has one, training continues from it.
     lengths : sequence of int, optional
         Of the training examples: those of similar length share a batch.
+    share : float
+        Of all examples that ``train_data`` is, for a run that goes on with this one.
 
     Raises
     ------
     BudgetError
-        If the minutes are too few for an epoch.
+        If the minutes are too few for some steps.
     ParameterError
         If the loss became infinite or NaN.
     StorageError
@@ -158,7 +161,7 @@ def fit(
     evaluation_steps = len(eval_data) / settings.batch_size * EVALUATION_OF_STEP
     in_time = InTime(clock, len(train_data), per_epoch, evaluation_steps, progress=progress)
     interrupted = Interruptible()
-    checkpoints = Checkpoints(run, clock, per_epoch, interrupted)
+    checkpoints = Checkpoints(run, clock, per_epoch, interrupted, share)
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -179,6 +182,9 @@ def fit(
         trainer._get_train_sampler = lambda *_: order
     with interrupted, clock.phase("training"), quiet_loading(), libraries_writing(run.path):
         trainer.train(resume_from_checkpoint=last_checkpoint(run.path))
+    n_seen = trainer.state.global_step * settings.batch_size
+    if in_time.is_over and n_seen < len(train_data):
+        note_share(n_seen, len(train_data))
     with clock.phase("evaluation"):
         held_out = _best(trainer, measure) or trainer.evaluate(eval_data)
     held_out = {name.removeprefix("eval_"): value for name, value in held_out.items()}
@@ -194,7 +200,7 @@ def fit(
 def train(
     model: nn.Module, task: str, train_data: Examples, eval_data: Examples,
     collate: Callable[..., Any], settings: TrainSettings, clock: Clock, run: RunFolder, *,
-    progress: bool = True,
+    share: float = 1.0, progress: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
     """Train on a task as :func:`fit` does, and report.
 
@@ -219,6 +225,7 @@ def train(
     fitted = fit(
         *(model, train_data, eval_data, collate, settings, clock, run, measure),
         lengths=train_data.lengths,
+        share=share,
         progress=progress,
     )
     saved = _saved(fitted.trainer, train_data, settings)
@@ -227,6 +234,12 @@ def train(
         "trained_parameters": trained_parameters(model),
         "saved_for_backward_mib": round(saved / 2**20, 1),
     }
+
+
+def note_share(n_used: int, n: int) -> None:
+    """Warn that the minutes were enough for some of the examples only."""
+    message = f"The minutes were enough for {n_used:,} of {n:,} examples, drawn at random."
+    warnings.warn(message, ShoestringWarning, stacklevel=4)
 
 
 def _best(trainer: Any, measure: Measure) -> dict[str, float] | None:
@@ -337,6 +350,7 @@ class InTime(TrainerCallback):  # type: ignore[misc]
         self.step_began = clock.used_s
         self.step_s: list[float] = []
         self.evaluation_s = 0.0
+        self.is_over = False  # whether the minutes ended training
         self._trained_from_s: float | None = None
         self._trains = self._evaluation_is_known = False
 
@@ -380,6 +394,7 @@ class InTime(TrainerCallback):  # type: ignore[misc]
                 steps = self.step_s[1:] or self.step_s
                 raise self._too_short(sum(steps) / len(steps) * self.per_epoch)
             control.should_training_stop = True  # which ends the epoch, evaluates and saves
+            self.is_over = True
         return control
 
     def on_evaluate(
@@ -403,12 +418,9 @@ class InTime(TrainerCallback):  # type: ignore[misc]
         self.bar.close()
 
     def _say_cost(self, state: Any) -> None:
-        """Say what training will cost; BudgetError if an epoch does not fit."""
+        """Say what training will cost."""
         steps, n_steps = self.step_s[FIRST_STEPS:], state.max_steps - state.global_step
         a_step = sum(steps) / len(steps)
-        rest = a_step * max(self.per_epoch - TIMED_STEPS, self.per_epoch / (TIMED_STEPS + 1))
-        if state.global_step < self.per_epoch and self.left_s < rest:
-            raise self._too_short(a_step * self.per_epoch)
         what = f"{n_steps:,} steps of {1000 * a_step:,.0f} ms, {state.num_train_epochs} epochs"
         say_cost(what, min(a_step * n_steps, self.left_s))
 
@@ -426,9 +438,10 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, run: RunFolder, clock: Clock, per_epoch: int, interrupted: Interruptible
-    ) -> None:
-        self.run, self.clock, self.per_epoch = run, clock, per_epoch
+        self, run: RunFolder, clock: Clock, per_epoch: int, interrupted: Interruptible,
+        share: float = 1.0,
+    ) -> None:  # fmt: skip
+        self.run, self.clock, self.per_epoch, self.share = run, clock, per_epoch, share
         self.interrupted, self.save_every = interrupted, SaveEvery(clock)
         self._asked_s = clock.used_s
 
@@ -453,4 +466,4 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """From here on the run can be resumed."""
         self.save_every.saved(self._asked_s)
-        self.run.keep(self.clock, steps=state.global_step)
+        self.run.keep(self.clock, steps=state.global_step, share=self.share)
