@@ -28,6 +28,7 @@ from shoestring.artifacts import (
     libraries_writing,
     map_array,
     pieces,
+    verify,
     write_json,
     write_npy_header,
     written_aside,
@@ -492,6 +493,77 @@ def test_a_config_that_cannot_be_used_is_told_and_nothing_goes(kept, folder, cha
         if error is IntegrityError:  # to save it again, as it says, would end here again
             assert str(found.value).endswith("Remove that folder first, or choose another.")
         assert files_in(folder) == before
+
+
+def test_a_changed_setting_is_found(kept, folder):
+    config = json.loads((folder / CONFIG).read_bytes())
+    for change in ({"content": 2}, {"n_active": 2}, {"n_bits": 17}, {"files": {}}):
+        (folder / CONFIG).write_text(json.dumps(config | change))
+        says = r"config\.json is damaged: its content has changed since it was saved"
+        for use in (kept.load, lambda folder: kept.save(folder, 1)):
+            with pytest.raises(IntegrityError, match=says):
+                use(folder)
+    (folder / CONFIG).write_text(json.dumps(config, indent=7))
+    kept.load(folder)
+
+
+def test_verify_reads_all_and_names_what_has_changed(kept, folder):
+    verify(folder)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-4] + bytes([whole[-4:][0] ^ 1]) + whole[-4:][1:])
+        with pytest.raises(ShoestringError, match=path.name):
+            verify(folder)
+        path.unlink()
+        with pytest.raises(ShoestringError, match=path.name):
+            verify(folder)
+        path.write_bytes(whole)
+    verify(folder)
+    with pytest.raises(ParameterError, match="the folder of what shoestring saves"):
+        verify(folder / "none")
+
+
+@pytest.mark.parametrize("part", ["../../mine.txt", "/dev/zero", "..", "deep/../../x"])
+def test_a_stranger_cannot_have_files_elsewhere_read(tmp_path, part):
+    save_sample(tmp_path / "it", 0)
+    config = unsealed(tmp_path / "it")
+    config["files"]["model"]["parts"][part] = 1
+    (tmp_path / "it" / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(IntegrityError, match=r"config\.json is damaged: .* outside of model-1"):
+        SAMPLE.read(tmp_path / "it").verified("model")
+
+
+def test_a_device_in_the_place_of_a_file_is_not_read_for_ever(sample):
+    (sample / "names-1.json").unlink()
+    (sample / "names-1.json").symlink_to("/dev/zero")
+    with pytest.raises(StorageError, match=r"names-1\.json cannot be read: it is no regular file"):
+        load_sample(sample)
+
+
+def test_a_stranger_cannot_have_files_elsewhere_written(kept, folder, contents):
+    mine = folder.parent / "mine.txt"
+    mine.write_text("mine")
+    for name in [*names_in_force(folder), "config.json.writing"]:
+        (folder / (name.replace("-1", "-2") + ".part")).symlink_to(mine)
+    kept.save(folder, 1)
+    assert kept.load(folder) == contents[1]
+    assert mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [True, -1, 1 << 62, 10**4000, "x", None])
+def test_any_save_number_will_do(sample, number):
+    write_json(sample / CONFIG, unsealed(sample) | {"save_number": number})
+    save_sample(sample, 1)
+    assert load_sample(sample)[0] == 1
+
+
+def test_an_array_that_says_it_has_terabytes_is_refused(tmp_path):
+    for shape in ((1 << 40,), (1 << 40, 1 << 40), (10**30,), (-1,), (0, 1 << 62), (1 << 62, 0)):
+        with (tmp_path / "x.npy").open("wb") as file:
+            write_npy_header(file, "<i4", shape)
+            file.write(bytes(100))
+        with pytest.raises(IntegrityError, match=r"x\.npy is damaged"):
+            map_array(tmp_path / "x.npy", None, None, "")
 
 
 STRANGE = [

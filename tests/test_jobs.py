@@ -96,8 +96,8 @@ def opened(out, resume=False, **settings):
 def interrupt(out, error=KeyboardInterrupt, **settings):
     """A run that keeps a step and a file, and is interrupted."""
     with pytest.raises(error), opened(out, **settings) as run:
-        (run.path / "state").mkdir()
-        (run.path / "state" / "weights").write_text("kept")
+        (run.path / "model").mkdir()
+        (run.path / "model" / "weights").write_text("kept")
         run.keep(Clock(used_s=50), step=3)
         raise error
 
@@ -111,9 +111,21 @@ def test_a_run_that_ends_well_leaves_nothing(out, tmp_path):
         with opened(out, resume) as run:
             assert run.path == tmp_path / "model.run" and run.path.is_dir()
             assert (run.progress, run.used_s) == ({}, 0)
-            (run.path / "state").write_text("x")
+            (run.path / "model").write_text("x")
             run.keep(Clock(), step=1)
         assert names(tmp_path) == []
+
+
+def test_what_somebody_else_put_into_a_run_folder_stays(out, tmp_path):
+    interrupt(out)
+    (tmp_path / "model.run" / "notes.txt").write_text("mine")
+    with opened(out, resume=True) as run:
+        run.restart()
+        (run.path / "model").mkdir()
+    assert names(tmp_path) == ["model.run"] and names(run.path) == ["notes.txt"]
+    with pytest.raises(ParameterError, match="holds other files, 'notes"), opened(out):
+        pass
+    assert (run.path / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, IntegrityError, RuntimeError])
@@ -121,7 +133,7 @@ def test_an_interrupted_run_is_continued_where_it_was(out, error):
     interrupt(out, error)
     with opened(out, resume=True) as run:
         assert run.progress["step"] == 3 and 50 <= run.used_s < 60
-        assert (run.path / "state" / "weights").read_text() == "kept"
+        assert (run.path / "model" / "weights").read_text() == "kept"
         with pytest.raises(ParameterError, match="Another process is working on"), opened(out):
             pass
     assert not run.path.exists()
@@ -146,14 +158,14 @@ def test_an_interrupted_run_waits_for_resume_and_the_same_settings(out):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ParameterError])
 def test_what_fails_before_anything_was_kept_leaves_no_folder(out, tmp_path, error):
     with pytest.raises(error), opened(out) as run:
-        (run.path / "half").write_text("x")
+        (run.path / "ids.npy.part").write_text("x")
         raise error
     assert names(tmp_path) == []
 
 
 def test_what_was_left_before_anything_was_kept_is_swept(out):
     with pytest.raises(MemoryError), opened(out) as run:
-        (run.path / "half").write_text("x")
+        (run.path / "ids.npy.part").write_text("x")
         raise MemoryError
     with opened(out, seed=2) as run:  # other settings too: there is nothing to resume
         assert names(run.path) == ["lock", "run.json"]

@@ -6,8 +6,8 @@ four orders of magnitude), far from zero (means of 1e4 standard deviations). The
 difference, over the coefficients, from the same formula in 80-bit arithmetic on all samples:
 
 - streamed: random orders and partitions into 2 to 200 batches (1,002, a third of each kind);
-- merged: each partition's parts learnt apart, then merged in a random order;
-- forgotten: a tenth more was learnt and forgotten again.
+- merged: each partition's parts learned apart, then merged in a random order;
+- forgotten: a tenth more was learned and forgotten again.
 
 Beside them, once each: ``LinearDiscriminantAnalysis(solver="lsqr")``, which solves by a truncated
 SVD and so loses features of small scale, and ours from it; LDA(svd); the published code, which

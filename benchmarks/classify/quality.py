@@ -107,7 +107,7 @@ def one_pass(X: np.ndarray, y: np.ndarray) -> SGDClassifier:
 
 
 def shuffled(X: np.ndarray, y: np.ndarray) -> AnalyticSoftmax:
-    """What is learnt where there is nothing to learn."""
+    """What is learned where there is nothing to learn."""
     return AnalyticSoftmax().fit(X, np.random.default_rng(0).permutation(y))
 
 

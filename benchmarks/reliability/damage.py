@@ -7,8 +7,8 @@ fit, as a stranger could. Each copy is opened and asked a few things in a child 
 
 - same: the answers are those of the whole folder;
 - refused: an error of shoestring that names the file, or the folder;
-- other: other answers, without a word. Of a forged folder nobody can know better: there they count
-  as the same, and an error need not name a file;
+- other: other answers, without a word. Of a forged folder, and of a model that another library
+  saved, nobody can know better: there they count as the same, and an error need not name a file;
 - foreign: an error that is not one of shoestring's, or one of its own that names no path;
 - crashed: the child died, or did not answer within a minute.
 
@@ -223,7 +223,7 @@ def search_index() -> Kind:
     def ask(folder: Path) -> Any:
         index = SearchIndex.open(folder, scorer=scorer())
         hits = index.query("blue hat number 7", k=5, calls=8)
-        return [(hit.id, hit.text, hit.score, hit.exact) for hit in hits]
+        return [hits.calls, *((hit.id, hit.text, hit.score, hit.exact) for hit in hits)]
 
     return Kind(save, ask)
 
@@ -266,6 +266,69 @@ def weighting() -> Kind:
     return Kind(save, ask)
 
 
+def save_model(folder: Path) -> None:
+    """A BERT of random weights with its tokenizer, as another library saves it."""
+    from safetensors.numpy import save_file
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "hat", "blue", "shoe", "an", "old", "coat"]
+    sizes = {"vocab_size": len(words), "hidden_size": 8, "intermediate_size": 12}
+    sizes |= {"num_attention_heads": 2, "num_hidden_layers": 2, "max_position_embeddings": 16}
+    rng, dense = np.random.default_rng(0), {"attention.output.dense": (8, 8)}
+    dense |= {f"attention.self.{name}": (8, 8) for name in ("query", "key", "value")}
+    dense |= {"intermediate.dense": (12, 8), "output.dense": (8, 12)}
+    layers = {f"encoder.layer.{i}.{name}": s for i in range(2) for name, s in dense.items()}
+    norms = ["embeddings.LayerNorm"] + [
+        f"encoder.layer.{i}.{name}.LayerNorm"
+        for i in range(2)
+        for name in ("attention.output", "output")
+    ]
+    shapes: dict[str, tuple[int, ...]] = {f"{n}.weight": shape for n, shape in layers.items()}
+    shapes |= {f"{name}.bias": shape[:1] for name, shape in layers.items()}
+    shapes |= {f"{name}.{part}": (8,) for name in norms for part in ("weight", "bias")}
+    tables = {"word": len(words), "token_type": 2, "position": 16}
+    shapes |= {f"embeddings.{n}_embeddings.weight": (m, 8) for n, m in tables.items()}
+    tensors = {name: rng.normal(size=s).astype(np.float32) for name, s in shapes.items()}
+    folder.mkdir()
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", **sizes}))
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = [("[CLS]", 2), ("[SEP]", 3)]
+    around = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=special)
+    tokenizer.post_processor = around
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def model_folder() -> Kind:
+    """A model that another library saved: without checksums."""
+    from shoestring.models import SentenceEncoder
+
+    texts = [*TEXTS, "red hat " * 20]
+    return Kind(save_model, lambda folder: SentenceEncoder(folder).encode(texts).tolist())
+
+
+def ladder() -> Kind:
+    """A ladder with its backbone inside; without torch that of a head alone."""
+    from shoestring.tune.config import LadderConfig
+    from shoestring.tune.ladder import Ladder, save_ladder
+
+    def save(folder: Path) -> None:
+        beside = folder.with_name("backbone")
+        save_model(beside)
+        config = LadderConfig(reduction=4, layers=(0, 1), task="score", pairs="late")
+        made = Ladder.from_backbone(beside, config, dtype="float32")
+        save_ladder(folder, made, lambda inside: shutil.copytree(beside, inside))
+
+    def ask(folder: Path) -> Any:
+        from shoestring.tune.predict import LadderScorer
+
+        scorer = LadderScorer(folder)
+        return [scorer.name, scorer.predict([("red hat", text) for text in TEXTS]).tolist()]
+
+    return Kind(save, ask)
+
+
 KINDS = {
     "overlap index": overlap_index,
     "binary vectors": binary_vectors,
@@ -275,9 +338,11 @@ KINDS = {
     "token table": token_table,
     "encoded corpus": corpus,
     "ladder's head": weighting,
+    "ladder": ladder,
     "search index": search_index,
+    "model folder": model_folder,
 }
-FORGED = tuple(KINDS)
+WITHOUT_CHECKSUMS = ("model folder",)
 
 
 # ---- damages
@@ -480,8 +545,7 @@ def run(quick: bool, kinds: Any = tuple(KINDS), show: bool = False) -> list[dict
                 warnings.simplefilter("ignore")
                 made(kind).save(folder)
             plans = {kind: list(damages(folder, 3 if quick else 12))}
-            if kind in FORGED:
-                plans[f"{kind}, forged"] = list(forgeries(folder, 4 if quick else 20))
+            plans[f"{kind}, forged"] = list(forgeries(folder, 4 if quick else 20))
             child = Child(kind)
             for name, plan in plans.items():
                 rows.append(_row(name, child, folder, plan))
@@ -510,7 +574,7 @@ def _row(name: str, child: Child, folder: Path, plan: list[Damage]) -> dict[str,
     whole, counts = asked(None), dict.fromkeys(ANSWERED, 0)
     assert "answer" in whole, whole
     faults = []
-    is_forged = name.endswith("forged")
+    is_forged = name.endswith("forged") or name in WITHOUT_CHECKSUMS
     for damage in plan:
         (how, what), *_ = asked(damage).items()
         if how == "answer":

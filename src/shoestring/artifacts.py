@@ -47,8 +47,8 @@ CHUNK = 1 << 24  # bytes that are copied or checked at a time
 CHECKED = 1 << 26  # bytes of a mapped array that is compared with its checksum on opening
 _NUMBERED = re.compile(r"\w[\w-]*-\d+(\.\w+)*")  # a name that a save gives, and leads nowhere else
 _MALFORMED = (
-    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError),
-    *(RecursionError, MemoryError, SafetensorError),
+    *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError),
+    SafetensorError,
 )
 _OF_THE_DISK = {"I/O error": "", "inline_container": "torch could not write all of it"}
 
@@ -352,15 +352,14 @@ class ArtifactKind:
         artifact = Artifact(self, folder, document)
         with artifact.decoding():
             _listed(document, self.format)
-        if document.get(CHECKSUM, found := _checksum(document)) != found:
+        if not is_unchanged(document):
             raise artifact.damaged(CONFIG, "its content has changed since it was saved")
         return document
 
     def write_config(self, folder: Path, config: dict[str, Any]) -> None:
         """Put a config in force, with its checksum."""
-        document = {"format": self.format, "format_version": self.versions[-1], **config}
-        document = json.loads(_json(document))
-        write_json(folder / CONFIG, document | {CHECKSUM: _checksum(document)})
+        head = {"format": self.format, "format_version": self.versions[-1]}
+        write_json(folder / CONFIG, sealed(head | config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,16 +419,14 @@ class Artifact:
                 raise ValueError(f"it lists files outside of {path.name}")
         for file, noted in (parts or {path: entry.get(CHECKSUM)}).items():
             try:
-                found = crc32_of(file)
+                is_same = crc32_of(file) == noted
             except FileNotFoundError as error:
                 raise IntegrityError(f"{file} is missing. {self.kind.remedy}") from error
             except OSError as error:
                 raise unreadable(file, error) from error
-            if found != noted:
-                raise IntegrityError(
-                    f"{file} is damaged: its bytes have changed since it was saved. "
-                    f"{self.kind.remedy}"
-                )
+            if not is_same:
+                name = file.relative_to(self.folder).as_posix()
+                raise self.damaged(name, "its bytes have changed since it was saved")
         return path
 
     def data(self, name: str) -> bytes:
@@ -543,8 +540,19 @@ def verify(folder: str | Path) -> None:
         artifact.verified(name)
 
 
+def sealed(document: dict[str, Any]) -> dict[str, Any]:
+    """A document as JSON reads it, with its checksum."""
+    document = json.loads(_json(document))
+    return document | {CHECKSUM: _checksum(document)}
+
+
+def is_unchanged(document: dict[str, Any]) -> bool:
+    """Whether a document is as it was sealed, or never was."""
+    found = _checksum(document)
+    return bool(document.get(CHECKSUM, found) == found)
+
+
 def _checksum(document: dict[str, Any]) -> int:
-    """Of a config as JSON reads it, without its own checksum."""
     rest = {name: value for name, value in document.items() if name != CHECKSUM}
     return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
 

@@ -35,6 +35,13 @@ def checked_seed(name: str, value: object, owner: str) -> int:
     return checked_int(name, value, 0, (1 << 63) - 1, owner)
 
 
+def checked_bool(name: str, value: object, owner: str) -> bool:
+    """True or False, NumPy's too; "no" is neither."""
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool_", "bool"):
+        raise ParameterError.of(name, owner, "True or False", value)
+    return bool(value)
+
+
 def checked_number(
     name: str,
     value: object,
@@ -66,6 +73,13 @@ def checked_path(name: str, value: object, owner: str) -> Path:
     return Path(path)
 
 
+def checked_str(name: str, value: object, owner: str) -> str:
+    """Any str, maybe empty."""
+    if not isinstance(value, str):
+        raise ParameterError.of(name, owner, "a str", value)
+    return value
+
+
 def checked_text(name: str, value: object, owner: str) -> str:
     """One text that is not blank."""
     if not isinstance(value, str) or not value.strip() or not is_storable(value):
@@ -78,7 +92,7 @@ def checked_texts(name: str, values: object, owner: str) -> list[str]:
     """Texts, each a str that UTF-8 can say, maybe empty; the sentence names the item."""
     if getattr(values, "ndim", 1) > 1:  # of a frame the items are the names of its columns
         raise ParameterError.of(name, owner, "a list of texts", values, "Pass one column.")
-    texts = _items(name, values, owner, "a list of texts")
+    texts = checked_items(name, values, owner, "a list of texts")
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):
             want = "a list of texts, each a str"
@@ -92,7 +106,7 @@ def checked_texts(name: str, values: object, owner: str) -> list[str]:
 
 def checked_pairs(name: str, values: object, owner: str) -> list[tuple[str, str]]:
     """Pairs of texts; the sentence names the item. Two-letter words are no pairs."""
-    pairs = _items(name, values, owner, "a list of pairs (query, text)")
+    pairs = checked_items(name, values, owner, "a list of pairs (query, text)")
     for number, pair in enumerate(pairs, start=1):
         is_pair = isinstance(pair, Sequence) and not isinstance(pair, str | bytes)
         if hasattr(pair, "tolist") and not isinstance(pair, str):  # a row of a NumPy array
@@ -105,7 +119,7 @@ def checked_pairs(name: str, values: object, owner: str) -> list[tuple[str, str]
     return [(str(query), str(text)) for query, text in pairs]
 
 
-def _items(name: str, values: object, owner: str, want: str) -> list[Any]:
+def checked_items(name: str, values: object, owner: str, want: str) -> list[Any]:
     """The items of anything that has them in an order."""
     unordered = isinstance(values, str | bytes | Mapping | set | frozenset)
     if unordered or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:

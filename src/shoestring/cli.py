@@ -14,20 +14,15 @@ from pathlib import Path
 import typer
 
 from shoestring.classify.command import app as classify_app
-from shoestring.console import EXIT_CODES, HELP_OPTIONS, Room, echo, resume_hint, told
-from shoestring.errors import ShoestringError, ShoestringWarning, StorageError
+from shoestring.console import echo, resume_hint, room_app, told
+from shoestring.errors import ShoestringError, ShoestringWarning
 from shoestring.search.command import app as search_app
 from shoestring.tune.command import app as tune_app
 from shoestring.words.command import app as words_app
 
 INTERRUPTED = 130  # the exit code of a command that Ctrl-C ended
 
-app = Room(
-    epilog=EXIT_CODES,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings=HELP_OPTIONS,
-)
+app = room_app("Text search, matching and classification for people whose compute is short.")
 app.add_typer(search_app, name="search")
 app.add_typer(classify_app, name="classify")
 app.add_typer(tune_app, name="tune")
@@ -88,12 +83,6 @@ def main() -> None:
     sys.exit(code)  # type: ignore[arg-type]
 
 
-class _ClosedInput:
-    @property
-    def buffer(self) -> None:
-        raise StorageError("Standard input is closed. Name a file, or pipe the texts in.")
-
-
 def _open_streams() -> None:
     """Make printing never fail for want of a character, and closed streams harmless.
 
@@ -101,7 +90,6 @@ def _open_streams() -> None:
     """
     if sys.stdin is None:
         os.open(os.devnull, os.O_RDONLY)
-        sys.stdin = _ClosedInput()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115

@@ -7,8 +7,10 @@ command that runs.
 
 from __future__ import annotations
 
+import csv
 import functools
 import inspect
+import io
 import json as json_module
 import math
 import os
@@ -96,7 +98,6 @@ def reads(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]
 
 CLOSED_PIPE = 141  # what a shell shows for a tool that SIGPIPE ended
 EXIT_CODES = "Exit codes: 0 done, 2 bad input or damaged data, 130 interrupted."
-HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 
 class Command(TyperCommand):
@@ -125,9 +126,10 @@ def room_app(help: str) -> Room:
     """The commands of a room."""
     return Room(
         help=help,
+        epilog=EXIT_CODES,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        context_settings=HELP_OPTIONS,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
 
 
@@ -150,9 +152,20 @@ def echo(*cells: object, err: bool = False) -> None:
     _print("\t".join(visible(str(cell)) for cell in cells) + "\n", err)
 
 
+def echo_row(*cells: object) -> None:
+    """Print a row with tabs that the csv module reads back (dialect ``excel-tab``).
+
+    A cell with a tab, a quote or the end of a line is quoted; other control characters are shown.
+    """
+    line = io.StringIO()
+    csv.writer(line, "excel-tab", lineterminator="\n").writerow(cells)
+    parts = re.split("([\t\n])", line.getvalue())
+    _print("".join(part if part in "\t\n" else visible(part) for part in parts))
+
+
 def _print(text: str, err: bool = False) -> None:
     try:
-        typer.echo(text, nl=False, err=err, color=True)  # rich knows where colours go
+        print(text, end="", file=sys.stderr if err else sys.stdout, flush=True)
     except BrokenPipeError:  # head has read enough
         raise typer.Exit(CLOSED_PIPE) from None
     except OSError as error:
@@ -192,11 +205,10 @@ def emit_rows(rows: Iterable[Mapping[str, Any]], as_json: bool, *, numbered: boo
     for rank, row in enumerate(rows, start=1):
         cells = [Cell(visible(shown(row[column]))) for column in columns]
         table.add_row(*([Cell(str(rank))] if numbered else []), *cells)
-    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000  # no folds in a file
-    console = Console(width=wide)
-    with console.capture() as printed:
-        console.print(table)
-    _print(printed.get())
+    is_terminal, printed = sys.stdout.isatty(), io.StringIO()
+    width = None if is_terminal or "COLUMNS" in os.environ else 10_000  # no folds in a file
+    Console(file=printed, force_terminal=is_terminal or None, width=width).print(table)
+    _print(printed.getvalue())
 
 
 def emit_json(value: Any) -> None:
@@ -246,8 +258,10 @@ def told(message: object) -> str:
             value = name.upper()
         return known[name] if value == "True" else f"{known[name]} {value}"
 
-    text = _NAMED.sub(in_flags, str(message)) if own else str(message)
-    text = visible(text.replace(", or None. Got ", ". Got "))
+    text = str(message)
+    if own:
+        text = _NAMED.sub(in_flags, text).replace(", or None. Got ", ". Got ")
+    text = visible(text)
     return text if len(text) < 2_000 else f"{text[:1_000]} ... {text[-500:]}"
 
 

@@ -5,6 +5,7 @@
 ``lsa``       TF-IDF reduced by an SVD, fitted to the texts at hand; any language
 ``words``     packed codes of word vectors that are trained on the texts at hand; any language
 a folder      of a model (sentence-transformers or transformers), or of saved word vectors
+an id         of a model on the Hugging Face hub that was downloaded before
 ``auto``      minilm where it knows the writing of the texts, else lsa, with a note
 ============  ======================================================================================
 
@@ -15,6 +16,7 @@ elsewhere. Model folders are read where they are.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,9 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.checks import checked_texts
 from shoestring.errors import FormatError, IntegrityError, ParameterError, ShoestringWarning
 from shoestring.models import LsaEncoder, SentenceEncoder, why_not_minilm
 from shoestring.models.lsa import KIND as LSA_KIND
+from shoestring.models.model_files import how_to_download, model_path
 from shoestring.text import tokenize
 from shoestring.types import TextEncoder
 from shoestring.words.saving import is_saved
@@ -49,6 +53,7 @@ class CodeEncoder:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (N, K) of unit length; zero where no word is known."""
+        texts = checked_texts("texts", texts, "CodeEncoder.encode")
         bits = self.codes.table.unpacked(self.codes.encode(texts)).astype(np.float32)
         return bits / np.float32(np.sqrt(self.codes.n_active))
 
@@ -72,6 +77,18 @@ def resolve(name: str, texts: Sequence[str]) -> str:
     return LSA if reason else MINILM
 
 
+def checked_encoder(name: object, owner: str) -> str:
+    """The name of an encoder as it is kept: a folder by its whole path. ParameterError if none."""
+    if isinstance(name, str) and name in (AUTO, MINILM, LSA, WORDS):
+        return name
+    is_path = isinstance(name, str | Path) and os.path.lexists(name)  # False if it is too long
+    folder = Path(str(name)) if is_path else model_path(name)
+    if folder is None or not folder.is_dir():
+        want = f"one of {AUTO}, {MINILM}, {LSA}, {WORDS}, or a local folder"
+        raise ParameterError.of("encoder", owner, want, name, how_to_download(name))
+    return str(folder.resolve())
+
+
 def fit_encoder(
     name: str, texts: Sequence[str], *, owner: str, n_components: int, seed: int = 0
 ) -> TextEncoder:
@@ -81,6 +98,7 @@ def fit_encoder(
     texts at most. ParameterError if there is no such encoder, nothing in the texts that it could be
     fitted to, or word vectors were saved without activations.
     """
+    texts, name = checked_texts("texts", texts, owner), checked_encoder(name, owner)
     if name in (LSA, WORDS):
         sample = _sample(texts, seed)
         fit = _fit_words if name == WORDS else _fit_lsa
@@ -88,9 +106,6 @@ def fit_encoder(
     if name == MINILM:
         return SentenceEncoder()
     folder = Path(name)
-    if not folder.is_dir():
-        want = f"one of {AUTO}, {MINILM}, {LSA}, {WORDS}, or a local folder"
-        raise ParameterError.of("encoder", owner, want, name)
     return CodeEncoder(TextCodes.load(folder)) if is_saved(folder) else SentenceEncoder(folder)
 
 

@@ -29,11 +29,12 @@ class Estimator:
         names = list(inspect.signature(type(self)).parameters)
         for path, value in params.items():
             name, _, inner = path.partition("__")
-            if name not in names:
+            part = getattr(self, name) if inner and name in names else None
+            if name not in names or (inner and not isinstance(part, Estimator)):
                 owner = f"{type(self).__name__}.set_params"
                 raise ParameterError.of("params", owner, f"named {', '.join(names)}", path)
-            if inner:
-                getattr(self, name).set_params(**{inner: value})
+            if isinstance(part, Estimator):
+                part.set_params(**{inner: value})
             else:
                 setattr(self, name, value)
         return self

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import signal
 import sys
@@ -22,12 +23,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shoestring.artifacts import ASIDE, make_folder, refused, unreadable, write_json
+from shoestring.artifacts import (
+    ASIDE,
+    is_unchanged,
+    make_folder,
+    refused,
+    sealed,
+    unreadable,
+    write_json,
+)
 from shoestring.checks import checked_number
 from shoestring.errors import BudgetError, ParameterError, ShoestringError
 
 RUN = "run.json"
 _FORMAT, _LOCK = "shoestring-run", "lock"
+_STATE = re.compile(  # all that jobs keep in a run folder
+    r"(run\.json|ids\.npy|tokenizer\.json)(\.part)?|model|replaced|weights|runs|"
+    r"corpus-[0-9a-f]{12}|checkpoint-\d+"
+)
 LEAST_S = 20.0  # between checkpoints
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints
 
@@ -151,9 +164,9 @@ class RunFolder:
                 yield run
             except (ShoestringError, KeyboardInterrupt):
                 if not run.progress:
-                    shutil.rmtree(path, ignore_errors=True)
+                    run._clear()
                 raise
-            shutil.rmtree(path, ignore_errors=True)
+            run._clear()
 
     def keep(self, clock: Clock, **progress: Any) -> None:
         """Note what is done, after its files are on the disk: from here on it can be resumed."""
@@ -163,16 +176,21 @@ class RunFolder:
     def restart(self) -> None:
         """Forget what was kept: the run begins anew."""
         self.progress, self.used_s = {}, 0.0
-        for entry in self.path.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            elif entry.name not in (_LOCK, RUN):
-                entry.unlink(missing_ok=True)
+        self._clear()
         self._write()
+
+    def _clear(self) -> None:
+        """Remove what jobs keep here, by name; a file that somebody else put here stays."""
+        for entry in self.path.iterdir():
+            if _STATE.fullmatch(entry.name):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink(missing_ok=True)
 
     def _write(self) -> None:
         known = {"settings": self._settings, "progress": self.progress, "used_s": self.used_s}
-        write_json(self.path / RUN, {"format": _FORMAT, **known})
+        write_json(self.path / RUN, sealed({"format": _FORMAT, **known}))
 
 
 @contextmanager
@@ -208,6 +226,8 @@ def _known(path: Path, what: str) -> dict[str, Any]:
     try:
         document = json.loads((path / RUN).read_bytes())
         if isinstance(document, dict) and document.get("format") == _FORMAT:
+            if not is_unchanged(document):
+                raise ValueError("its content has changed since it was written")
             return document
     except FileNotFoundError:
         pass

@@ -8,6 +8,7 @@ a core for a moment.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -57,6 +58,7 @@ def _quota(group: Path) -> int:
 
 
 _NO_LIMIT = 1 << 30
+_pools: dict[int, ThreadPoolExecutor] = {}  # of shared_pool, by number of threads
 _lock, _inside, _n_threads = Lock(), 0, list[int]()  # of one_blas_thread
 
 
@@ -101,6 +103,30 @@ def _libraries() -> list[Any]:
     return [library for library in found if library.user_api == "blas"]
 
 
+def shared_pool(n_threads: int) -> ThreadPoolExecutor:
+    """Threads for what takes a millisecond, kept until the process ends.
+
+    A task must not wait for another one in it.
+    """
+    with _lock:
+        if n_threads not in _pools:
+            _pools[n_threads] = ThreadPoolExecutor(n_threads, "shoestring")
+        return _pools[n_threads]
+
+
+def _begin_again() -> None:
+    """In a forked child: no thread of its parent is there, and who waits for one waits for ever."""
+    global _lock
+    _lock = Lock()  # a thread may have held it
+    _pools.clear()
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)  # as its own workers do: OpenMP counts on the parent's threads
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)
+
+
 class KernelPool:
     """Run compiled kernels that release the interpreter's lock, over ranges of their items.
 
@@ -123,6 +149,7 @@ class KernelPool:
             raise ParameterError.of("n_threads", "KernelPool", "an int of at least 1", n_threads)
         self.n_ranges = 2 * n_threads if n_threads > 1 else 1  # two: a late thread is helped out
         self._pool = ThreadPoolExecutor(n_threads, "shoestring") if n_threads > 1 else None
+        self._process = os.getpid()
 
     def __enter__(self) -> KernelPool:
         return self
@@ -136,13 +163,11 @@ class KernelPool:
 
         A kernel must compute each item alone, so that the ranges change nothing.
         """
-        if self._pool is None:
-            kernel(0, 0, n_items, *arguments)
-            return
         edges = [n_items * number // self.n_ranges for number in range(self.n_ranges + 1)]
-        running = [
-            self._pool.submit(kernel, number, edges[number], edges[number + 1], *arguments)
-            for number in range(self.n_ranges)
-        ]
-        for task in running:
+        ranges = list(zip(range(self.n_ranges), edges[:-1], edges[1:], strict=True))
+        if self._pool is None or os.getpid() != self._process:  # it has no threads
+            for numbered in ranges:
+                kernel(*numbered, *arguments)
+            return
+        for task in [self._pool.submit(kernel, *numbered, *arguments) for numbered in ranges]:
             task.result()

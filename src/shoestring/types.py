@@ -73,14 +73,17 @@ class Hits(Sequence[Hit]):
     ----------
     hits : tuple of Hit
     calls : int
-        Pairs that the scorer was asked for; scores already paid for are free.
+        Pairs that the scorer answered; scores already paid for are free.
     seconds : float
         Wall-clock time of the query.
+    error : str or None
+        Why the scorer failed before all calls were spent: the answer is what the others tell.
     """
 
     hits: tuple[Hit, ...]
     calls: int
     seconds: float
+    error: str | None = None
 
     @overload
     def __getitem__(self, position: int) -> Hit: ...

@@ -1,6 +1,7 @@
 """``shoestring classify``: what it prints, where, and the one sentence that bad input gets."""
 
 import csv
+import io
 import json
 import shutil
 import subprocess
@@ -136,7 +137,7 @@ def test_fit_reads_chinese(run, tmp_path):
     assert "note: MiniLM " in err
     asked = written(tmp_path / "a.jsonl", ["猫和狗的毛", "银钱与股市"], ["", ""])
     _, out, _ = run("predict", tmp_path / "m", asked)
-    assert [line.split("\t")[1] for line in out.splitlines()] == ["动物", "金融"]
+    assert [line.split("\t")[1] for line in out.splitlines()[1:]] == ["动物", "金融"]
 
 
 def test_add_and_forget_change_the_classifier_as_the_class_does(run, model, new):
@@ -182,7 +183,50 @@ def test_predict_prints_a_label_and_its_probability_for_each_text(run, model, tm
         {"id": f"x{i}", "label": labels[i], "probability": round(float(p[i]), 6)} for i in range(60)
     ]
     lines = run("predict", model, path)[1].splitlines()
-    assert lines == [f"x{i}\t{labels[i]}\t{p[i]:.3f}" for i in range(60)]
+    assert lines[0] == "id\tlabel\tprobability"
+    assert lines[1:] == [f"x{i}\t{labels[i]}\t{p[i]:.3f}" for i in range(60)]
+    lines = run("predict", model, path, "--with-text")[1].splitlines()
+    assert lines[0] == "id\tlabel\tprobability\ttext"
+    assert lines[1:] == [f"x{i}\t{labels[i]}\t{p[i]:.3f}\t{NEW[i]}" for i in range(60)]
+
+
+ODD_IDS = ["a\tb", "c\nd", 'say "hi"', "e\r\nf", "猫\u2028狗", "007", "-"]
+
+
+def test_rows_are_read_back_whatever_the_ids_and_texts_hold(run, model, tmp_path):
+    rows = [{"id": id_, "text": f"cat fur {id_}"} for id_ in ODD_IDS]
+    path = tmp_path / "new.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, out, _ = run("predict", model, path, "--with-text")
+    found = list(csv.DictReader(io.StringIO(out, newline=""), dialect="excel-tab"))
+    assert [row["id"] for row in found][:3] == ODD_IDS[:3]
+    assert len(found) == len(rows)
+    assert "\u2028" not in out
+    for ending in ("csv", "tsv", "jsonl"):
+        file = tmp_path / f"found.{ending}"
+        code, said, _ = run("predict", model, path, "--with-text", "--out", file, "--json")
+        assert (code, json.loads(said)) == (0, {"texts": len(rows), "file": str(file)})
+        content = file.read_bytes().decode()
+        if ending == "jsonl":
+            found = [json.loads(line) for line in content.split("\n")[:-1]]
+        else:
+            dialect = "excel-tab" if ending == "tsv" else "excel"
+            found = list(csv.DictReader(io.StringIO(content, newline=""), dialect=dialect))
+        assert [(row["id"], row["text"]) for row in found] == [tuple(r.values()) for r in rows]
+        assert {row["label"] for row in found} == {"animal"}
+    assert names(tmp_path) == ["found.csv", "found.jsonl", "found.tsv", "m", "new.jsonl"]
+
+
+def test_a_file_of_predictions_is_whole_or_as_it_was(run, model, tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("text\ncat fur\n \n")
+    before = tmp_path / "found.csv"
+    before.write_text("mine")
+    fails(run("predict", model, path, "--out", before), "an empty text")
+    assert before.read_text() == "mine"
+    fails(run("predict", model, path, "--out", tmp_path / "found.xls"), ".csv, .tsv or .jsonl")
+    fails(run("predict", model, path, "--out", tmp_path / "no" / "found.csv"), "found.csv")
+    assert names(tmp_path) == ["found.csv", "m", "new.csv"]
 
 
 def test_predict_reads_standard_input_and_more_than_a_batch(model):
@@ -204,7 +248,7 @@ def test_what_is_of_no_class_is_none_or_a_dash(run, model, tmp_path):
     assert [row["label"] for row in json.loads(out)] == answers
     _, out, _ = run("predict", model, asked, "--reject-at", 0.2)
     shown = ["-" if answer is None else answer for answer in answers]
-    assert [line.split("\t")[1] for line in out.splitlines()] == shown
+    assert [line.split("\t")[1] for line in out.splitlines()[1:]] == shown
 
 
 def test_explain_says_what_the_class_says(run, model):
@@ -296,11 +340,11 @@ def test_files_and_folders_that_are_not_there_are_named(run, model, source, tmp_
 def test_forgetting_what_was_never_seen_leaves_every_byte(run, model, source, tmp_path):
     before = contents(model)
     foreign = written(tmp_path / "f.csv", ["cat dog"] * 60, ["animal"] * 60)
-    fails(run("forget", model, foreign), "cannot have been learnt")
+    fails(run("forget", model, foreign), "cannot have been learned")
     unknown = written(tmp_path / "u.csv", ["cat dog"], ["zoo"])
     fails(run("forget", model, unknown, "--json"), "there is no class 'zoo'")
     fails(run("forget", model, source), "0 of the classes would be left")
-    fails(run("forget", model, "--class", "zoo"), "a class that was learnt: 'animal', 'finance'")
+    fails(run("forget", model, "--class", "zoo"), "a class that was learned: 'animal', 'finance'")
     fails(run("forget", model), "a file of texts, or a class with --class")
     fails(
         run("forget", model, source, "--class", "animal"),
@@ -348,4 +392,4 @@ def test_rows_without_a_text_are_skipped_where_that_is_asked_for(run, tmp_path):
         done = run(verb, tmp_path / "m", path, "--on-empty", "skip", "--json")
         found = json.loads(done[1])
         assert len(found) == len(TEXTS) if verb == "predict" else found["texts"]
-    fails(run("eval", tmp_path / "m", path, "--on-empty", "drop"), '"error" or "skip"')
+    fails(run("eval", tmp_path / "m", path, "--on-empty", "drop"), "'error' or 'skip'")

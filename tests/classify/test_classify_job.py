@@ -149,7 +149,7 @@ def test_an_interrupted_fit_waits_and_ends_as_an_uninterrupted_one(
     assert names(tmp_path) == ["m.run", "texts.csv"]
     assert TextClassifier.load(tmp_path / "m.run" / "model").n_learnt == 64 * call
     fails(run(*asked), "An interrupted fit is in", "--resume")
-    fails(run(*asked, "--resume", "--seed", 4), "had random_state 0, not 4")
+    fails(run(*asked, "--resume", "--seed", 4), "had --seed 0, not 4")
     other = written(tmp_path / "other.csv", [*TEXTS[:-1], "cat"], LABELS)
     fails(run("fit", other, *asked[2:], "--resume"), "had texts")
     other.unlink()

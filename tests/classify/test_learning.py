@@ -1,4 +1,4 @@
-"""What was learnt in parts, merged or forgotten is as if it had come at once, or not at all."""
+"""What was learned in parts, merged or forgotten is as if it had come at once, or not at all."""
 
 from functools import partial, reduce
 
@@ -30,7 +30,7 @@ def assert_same_answers(clf, expected, X):
 
 
 def learnt_in_parts(X, y, rng):
-    """Parts in any order, some learnt one after the other and some by others and merged."""
+    """Parts in any order, some learned one after the other and some by others and merged."""
     workers = []
     for rows in cuts(len(X), rng.integers(1, 12), rng):
         if not len(rows):
@@ -160,7 +160,7 @@ def test_what_cannot_have_been_seen_is_not_forgotten_and_nothing_changes(rows, p
     X, y = blobs(120)
     clf = AnalyticSoftmax(class_scatters=per_class).fit(X, y)
     before = clf.predict_proba(X)
-    with pytest.raises(ValueError, match=r"cannot have been learnt|left|features|finite"):
+    with pytest.raises(ValueError, match=r"cannot have been learned|left|features|finite"):
         clf.forget(*rows(X, y))
     np.testing.assert_array_equal(clf.predict_proba(X), before)
     assert clf.moments_.sizes.tolist() == [40, 40, 40]
@@ -192,7 +192,7 @@ def test_a_class_forgotten_without_its_scatter_leaves_a_trace_and_a_warning():
 def test_classes_that_are_not_there_or_needed_are_not_forgotten():
     X, y = blobs(90)
     clf = AnalyticSoftmax(class_scatters=True).fit(X, y)
-    with pytest.raises(ParameterError, match="a class that was learnt: 0, 1, 2"):
+    with pytest.raises(ParameterError, match="a class that was learned: 0, 1, 2"):
         clf.forget_class(7)
     clf.forget_class(0)
     with pytest.raises(ParameterError, match="one of two"):

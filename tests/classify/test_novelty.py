@@ -33,7 +33,7 @@ def test_as_many_known_samples_are_rejected_as_was_asked_for(skewed, reject_at, 
 
 
 def test_few_samples_of_many_features_are_rejected_as_often():
-    """What was learnt lies nearer than what was not: only samples left out tell."""
+    """What was learned lies nearer than what was not: only samples left out tell."""
     X, y, fresh = drawn(False, n=120, d=60)
     clf = AnalyticSoftmax(0.05).fit(X, y)
     assert share_of_none(clf.predict(fresh, reject_at=0.1)) < 0.25

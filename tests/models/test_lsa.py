@@ -39,6 +39,64 @@ def test_vectors_equal_scikit_learn_on_the_same_tokens(encoder):
     np.testing.assert_allclose(np.abs(encoder.encode(TEXTS)), np.abs(expected), atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["chinese", "english", "mixed"])
+def test_encoding_is_what_scikit_learn_does_with_the_same_weights(kind, tmp_path):
+    """Repeated words, unknown words, long texts: without scikit-learn, before and after saving."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import normalize
+
+    rng = np.random.default_rng(0)
+    words = {
+        "chinese": list("的一是不了人我在有他这中大来上"),
+        "english": ["a", "red", "Blue", "hat2"],
+    }
+    words["mixed"] = words["chinese"] + words["english"]
+    joined = "" if kind == "chinese" else " "
+    texts = [joined.join(rng.choice(words[kind], rng.integers(1, 60))) for _ in range(300)]
+    encoder = LsaEncoder(20).fit(texts)
+    encoder.save(tmp_path)
+    tfidf = TfidfVectorizer(analyzer=tokenize, sublinear_tf=True).fit(texts)
+    assert tfidf.vocabulary_ == encoder.vocabulary_
+    asked = [*texts, texts[0] + " zzz 猫", "", "zzz"]
+    expected = normalize(tfidf.transform(asked) @ encoder.components_.T)
+    np.testing.assert_allclose(encoder.encode(asked), expected, atol=1e-6)
+    assert np.array_equal(LsaEncoder.load(tmp_path).encode(asked), encoder.encode(asked))
+
+
+def test_a_text_has_the_same_bits_alone_and_among_others(encoder):
+    among = encoder.encode([*TEXTS, *TEXTS[::-1]])
+    alone = np.concatenate([encoder.encode([text]) for text in TEXTS])
+    assert np.array_equal(among[: len(TEXTS)], alone)
+    assert np.array_equal(among[len(TEXTS) :], alone[::-1])
+
+
+@pytest.mark.parametrize("texts", [["red shoes", "blue hat"], ["手机很好", "电池很差"]])
+def test_repeated_texts_give_no_dimensions_of_rounding(texts):
+    encoder = LsaEncoder(128).fit(texts * 20)
+    assert encoder.n_dims == 2
+    likeness = encoder.encode(texts) @ encoder.encode(texts).T
+    np.testing.assert_allclose(likeness, np.eye(2), atol=0.1)
+
+
+def test_components_take_two_bytes_on_disk_of_a_bounded_number_of_terms(tmp_path, monkeypatch):
+    from shoestring.models import lsa
+
+    monkeypatch.setattr(lsa, "MAX_TERMS", 50)
+    texts = [f"often word{i} word{i + 1}" for i in range(500)]
+    encoder = LsaEncoder(40).fit(texts)
+    encoder.save(tmp_path)
+    assert encoder.components_.shape == (40, 50)
+    sizes = [path.stat().st_size for path in tmp_path.glob("components*")]
+    assert sizes == [128 + 2 * 40 * 50]
+
+
+@pytest.mark.parametrize("bad", [[None], [float("nan")], ["a", 3], ["\ud800"], {"a": 1}, 7, None])
+def test_what_is_no_list_of_texts_is_refused(encoder, bad):
+    for method in (encoder.fit, encoder.encode, encoder.transform):
+        with pytest.raises(ParameterError, match="'texts' parameter of LsaEncoder"):
+            method(bad)
+
+
 @pytest.mark.parametrize(("query", "nearest"), [("nested list", 2), ("打开文件", 4), ("77", 8)])
 def test_a_query_finds_its_text_in_every_language(query, nearest):
     encoder = LsaEncoder(n_components=len(TEXTS)).fit(TEXTS)

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.usefixtures("no_fsync")
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
     """Run a command: exit code, standard output, standard error."""
     scorer = score_with(lambda query, text: len(text), name="length", single=True)
-    monkeypatch.setattr("shoestring.search.models.load_scorer", lambda spec: scorer)
+    for module in ("index", "models"):
+        monkeypatch.setattr(f"shoestring.search.{module}.load_scorer", lambda spec: scorer)
 
     def main(*arguments: object) -> tuple[object, str, str]:
         monkeypatch.setattr(sys, "argv", ["shoestring", *map(str, arguments)])

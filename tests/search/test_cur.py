@@ -190,7 +190,7 @@ def test_rounds_never_propose_a_scored_or_deleted_row_and_end_with_the_exact_top
         deleted=deleted,
     )
     seen: list[int] = []
-    while rounds.n_open:
+    while len(rounds.propose(1)):
         rows = rounds.propose(batch)
         assert len(rows) == min(batch, (~deleted).sum() - len(seen))
         assert not deleted[rows].any() and not set(rows.tolist()) & set(seen)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoestring import SearchIndex, score_with
-from shoestring.errors import ShoestringWarning
+from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.search.models import default_models
 from shoestring.search.score_cache import ScoreCache
@@ -183,6 +183,7 @@ def test_chinese_and_integer_texts_are_equals(
 # --- calls
 
 
+@pytest.mark.filterwarnings("ignore:No word of the query is in the index")
 def test_calls_are_counted_to_the_one_and_bounded(tmp_path: Path) -> None:
     scorer = Counting()
     index = build(tmp_path / "index", make_texts(150), scorer, calls=333)
@@ -224,6 +225,75 @@ def test_the_same_query_again_costs_nothing_and_says_the_same(tmp_path: Path) ->
     more = index.query("red wool hat", calls=40)
     assert more.calls == 15
     assert max(scorer.asked.values()) == 1
+
+
+@pytest.mark.parametrize("query", ["red wool hat", "红色 毛线 帽子"])
+def test_a_better_answer_that_is_added_is_found_with_the_same_calls(
+    tmp_path: Path, query: str
+) -> None:
+    """Its words say nothing of it: estimates alone would leave it where it is."""
+    scorer = Counting(lambda q, text: 99.0 if "umbrella" in text else overlap(q, text))
+    texts = [*make_texts(200), *(f"{query} 红色 {i}" for i in range(30))]
+    index = build(tmp_path / "index", texts, scorer, calls=400)
+    assert index.query(query, calls=25).calls == 25
+    index.add([{"id": "best", "text": "umbrella"}, {"id": "other", "text": "nothing of it"}])
+    hits = index.query(query, calls=25)
+    assert (hits[0].id, hits[0].exact, hits.calls) == ("best", True, 25)
+    assert scorer.asked[query, "nothing of it"] == 1
+    assert index.query(query, calls=25).calls == 0  # nothing is new any more
+    assert index.query(query, calls=30).calls == 5
+    index.add([{"id": "again", "text": "an umbrella"}])
+    hits = SearchIndex.open(index.path, scorer=scorer).query(query, calls=1)
+    assert {hit.id for hit in hits[:2]} == {"best", "again"} and hits.calls == 1
+    assert max(scorer.asked.values()) == 1
+
+
+def test_what_was_paid_for_as_an_anchor_does_not_count(tmp_path: Path) -> None:
+    scorer = Counting()
+    index = build(tmp_path / "index", make_texts(100), scorer, queries=["red hat"], calls=60)
+    assert scorer.calls == 60
+    assert index.query("red hat", calls=25).calls == 25
+    assert scorer.calls == 85 and max(scorer.asked.values()) == 1
+
+
+def test_of_many_new_texts_the_most_promising_are_looked_at(tmp_path: Path) -> None:
+    scorer = Counting()
+    index = build(tmp_path / "index", make_texts(200), scorer)
+    index.query("red wool hat", calls=40)
+    index.add([{"id": f"n{i}", "text": text} for i, text in enumerate(make_texts(400, seed=7))])
+    index.add([{"id": "best", "text": "red wool hat red wool hat"}])
+    before = set(scorer.asked)
+    hits = index.query("red wool hat", calls=40)
+    assert hits.calls == 40 and ("red wool hat", "red wool hat red wool hat") in scorer.asked
+    asked_now = {text for _, text in set(scorer.asked) - before}
+    assert asked_now <= {*make_texts(400, seed=7), "red wool hat red wool hat"}
+
+
+def test_an_index_that_is_built_again_has_no_old_texts(tmp_path: Path) -> None:
+    path, scorer = tmp_path / "index", Counting()
+    build(path, make_texts(100), scorer).query("red hat", calls=20)
+    for file in [*path.glob("records*"), path / "config.json"]:
+        file.unlink()
+    index = build(path, make_texts(150, seed=3), scorer)
+    assert index.query("red hat", calls=20).calls == 20
+
+
+@pytest.mark.parametrize("calls", [1, 7, 50])
+def test_fewer_rounds_are_larger(tmp_path: Path, calls: int) -> None:
+    sizes: list[int] = []
+
+    def judge(pairs: list[tuple[str, str]]) -> list[float]:
+        sizes.append(len(pairs))
+        return [overlap(*pair) for pair in pairs]
+
+    index = build(tmp_path / "index", make_texts(100), score_with(judge, name="judge"))
+    assert index.query("red wool hat", calls=calls, max_rounds=1).calls == calls
+    assert sizes == [calls]
+    sizes.clear()
+    index.query("blue sock", calls=calls, max_rounds=3)
+    assert len(sizes) <= 3 and sum(sizes) == calls
+    with pytest.raises(ParameterError, match="max_rounds"):
+        index.query("blue sock", max_rounds=0)
 
 
 def test_no_calls_give_estimates(tmp_path: Path) -> None:
@@ -331,6 +401,7 @@ def test_twenty_scores_of_a_query_teach_however_large_the_index_is(tmp_path: Pat
     assert guesses[1].max() < 1.0  # those of the scorer
 
 
+@pytest.mark.filterwarnings("ignore:No word of the query is in the index")
 def test_changes_are_seen_by_the_next_query(tmp_path: Path) -> None:
     index = build(tmp_path / "index", make_texts(40), Counting(), calls=100)
     query = "zebra crossing"
@@ -431,6 +502,7 @@ def mean_recall(index: SearchIndex, queries: list[str], texts: list[str], calls:
     return float(np.mean(recalls))
 
 
+@pytest.mark.filterwarnings("ignore:No word of the query is in the index")
 def test_anchors_raise_the_recall_for_a_scorer_that_the_vectors_do_not_know(tmp_path: Path) -> None:
     texts, queries, scorer = hidden_scorer(200, 24)
     with_anchors = build(tmp_path / "a", texts, scorer, calls=12 * 200, queries=queries[:12])
@@ -454,7 +526,7 @@ def test_minutes_stop_the_anchors(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         now[0] += 1.0
         return [overlap(*pair) for pair in pairs]
 
-    scorer = score_with(slow, name="slow", batch_size=5)
+    scorer = score_with(slow, name="slow", max_batch=5)
     index = build(tmp_path / "index", make_texts(200), scorer, minutes=10.5 / 60)
     assert index.info()["scores_paid"] == 55  # the batch that was begun after 10 s is the last
     assert index.info()["anchor_queries"] == 1

@@ -3,15 +3,19 @@
 Run as a program this file is a build that a test kills; every pair it pays for goes to a log first.
 """
 
+import asyncio
 import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ from shoestring.errors import (
 from shoestring.models import LsaEncoder
 from shoestring.search import database
 from shoestring.search.score_cache import ScoreCache
+from shoestring.search.snapshot import Snapshot
 
 no_fsync = pytest.mark.usefixtures("no_fsync")
 
@@ -82,7 +87,7 @@ class Faulty:
 
     @property
     def scorer(self) -> Any:
-        return score_with(self, name="closeness", batch_size=BATCH)
+        return score_with(self, name="closeness", max_batch=BATCH)
 
 
 def build(path: Path, records: Any = ITEMS, scorer: Any = None, **options: Any) -> SearchIndex:
@@ -139,16 +144,27 @@ def test_a_scorer_that_fails_in_a_build_loses_nothing_that_it_answered(
 def test_a_scorer_that_fails_in_a_query_loses_nothing_that_it_answered(
     tmp_path: Path, fault: str
 ) -> None:
-    path, broken = tmp_path / "index", Faulty(fault, after=2)  # in the midst of a round
+    path, broken = tmp_path / "index", Faulty(fault, after=0)
     index = build(path, scorer=broken.scorer)
     with pytest.raises(ScorerError, match=r"answered|raised"):
         index.query("a white scarf", calls=120)
+    broken.after = broken.n_batches + 2  # in the midst of a round
+    with pytest.warns(ShoestringWarning, match=r"rests on the 8 of 120 calls .* ask again") as said:
+        hits = index.query("a white scarf", calls=120)
+    assert Path(said[0].filename) == Path(__file__)
     kept = broken.answered.total()
-    assert kept == 2 * BATCH
+    assert hits.calls == kept == 2 * BATCH
+    assert hits.error and FAULTS[fault].split()[0] in hits.error
+    assert sum(hit.exact for hit in hits) == kept
+    assert {hit.score for hit in hits if hit.exact} == {
+        closeness(*pair) for pair in broken.answered
+    }
+    with pytest.raises(ScorerError):  # nothing more is answered
+        index.query("a white scarf", calls=120)
     assert_works(path)
     broken.after = 10**9
     hits = index.query("a white scarf", calls=60)
-    assert hits.calls == 60 - kept
+    assert hits.calls == 60 - kept and hits.error is None
     assert max(broken.answered.values()) == 1
     assert [hit.score for hit in hits] == sorted(
         (closeness("a white scarf", item["text"]) for item in ITEMS), reverse=True
@@ -165,6 +181,268 @@ def test_a_scorer_that_finds_all_alike_is_searched_in_peace(tmp_path: Path) -> N
             assert len({hit.id for hit in hits}) == 60
             assert all(np.isfinite(hit.score) for hit in hits)
             np.testing.assert_allclose([hit.score for hit in hits], score, rtol=2e-3, atol=1e-5)
+
+
+REJECTS = {
+    "beyond float32": (-1e39, 1.0),
+    "the least float": (-sys.float_info.max, 1.0),
+    "usual": (-1e9, 1.0),
+    "small": (-2_000.0, 1.0),
+    "tiny scores": (-1.0, 1e-6),
+}
+
+
+@no_fsync
+@pytest.mark.parametrize("anchor_calls", [0, 600])
+@pytest.mark.parametrize(("reject", "scale"), REJECTS.values(), ids=REJECTS)
+def test_a_huge_reject_leaves_the_ranking_of_the_others(
+    tmp_path: Path, reject: float, scale: float, anchor_calls: int
+) -> None:
+    """Every third text is rejected; what is asked for is as if it scored a little less instead."""
+    asked: dict[float, list[str]] = {}
+    for low in (-scale, reject):
+        seen = asked[low] = []
+
+        def judge(query: str, text: str, low: float = low, seen: list[str] = seen) -> float:
+            seen.append(text)
+            is_bad = int(text.rpartition("number")[2]) % 3 == 0
+            return low if is_bad else scale * closeness(query, text)
+
+        scorer = score_with(judge, name="judge", single=True)
+        index = build(tmp_path / f"{low}", scorer=scorer, calls=anchor_calls)
+        seen.clear()
+        index.query("a white scarf", calls=30)
+    ranked = sorted(ITEMS, key=lambda item: -judge("a white scarf", item["text"]))
+    best = {item["text"] for item in ranked[:20]}
+    found, want = (len(best & set(seen)) for seen in (asked[reject], asked[-scale]))
+    assert found >= want - 2 and want >= 10
+    truth = [judge("a white scarf", item["text"]) for item in ranked]
+    assert [hit.score for hit in index.query("a white scarf", k=60, calls=60)] == truth
+    assert all(np.isfinite(hit.score) for hit in index.query("a green belt", k=60, calls=0))
+
+
+@no_fsync
+@pytest.mark.parametrize(
+    "scores",
+    [
+        (-1e39, 1.0),
+        (1e300, 1.0),
+        (1e300, -1e300),
+        (sys.float_info.max, -sys.float_info.max),
+        (1e39, 1e38, 1e37, 0.0),
+        (5e-324, 0.0),
+        (-1e39, -1e20, 1.0, 2.0),
+    ],
+)
+@pytest.mark.parametrize("anchor_calls", [0, 300])
+def test_scores_of_any_size_are_searched_in_peace(
+    tmp_path: Path, scores: tuple[float, ...], anchor_calls: int
+) -> None:
+    def judge(query: str, text: str) -> float:
+        return scores[(len(query) + int(text.rpartition("number")[2])) % len(scores)]
+
+    scorer = score_with(judge, name="judge", single=True)
+    index = build(tmp_path / "index", scorer=scorer, calls=anchor_calls)
+    for calls in (1, 4, 30, 60):
+        hits = index.query("a white scarf", k=60, calls=calls)
+        assert len(hits) == 60 and sum(hit.exact for hit in hits) == calls
+        assert all(np.isfinite(hit.score) for hit in hits)
+    want = sorted((judge("a white scarf", item["text"]) for item in ITEMS), reverse=True)
+    assert [hit.score for hit in hits] == want
+
+
+NO_NUMBERS = (np.nan, np.inf)
+
+
+@no_fsync
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("vectors", "item_bias", "residuals") for value in NO_NUMBERS),
+        ("vectors", 1e38),
+    ],
+)
+def test_numbers_that_cannot_be_are_named_as_damage(
+    tmp_path: Path, name: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shoestring.search.snapshot.CHECKED", 0)  # as of an array of gigabytes
+    path, faulty = tmp_path / "index", Faulty()
+    build(path, scorer=faulty.scorer, calls=400)
+    file = next((path / "arrays").glob(f"*{name}*"))
+    numbers = np.fromfile(file, np.float32)
+    numbers[7] = value
+    numbers.tofile(file)
+    index = SearchIndex.open(path, scorer=faulty.scorer)
+    with pytest.raises(
+        IntegrityError, match=r"vectors|bias|residuals.*search build \.\.\. --resume"
+    ):
+        index.query("a white scarf", k=60, calls=30)
+
+
+# --- a paid service
+
+
+def flaky(n_answers: int, problem: Any = None) -> tuple[Any, list[str]]:
+    """A function of one pair that answers so often, and then raises or answers nothing."""
+    answered: list[str] = []
+
+    def judge(query: str, text: str) -> Any:
+        if len(answered) >= n_answers:
+            if isinstance(problem, Exception):
+                raise problem
+            return problem
+        answered.append(text)
+        return closeness(query, text)
+
+    return judge, answered
+
+
+@no_fsync
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("problem", [ConnectionError("quota"), None, "very relevant", float("nan")])
+def test_no_answer_of_a_service_is_lost_when_it_fails(
+    tmp_path: Path, problem: Any, threads: int
+) -> None:
+    judge, answered = flaky(19, problem)
+    scorer = score_with(judge, name="judge", single=True, threads=threads)
+    index = build(tmp_path / "index", scorer=scorer)
+    with pytest.warns(ShoestringWarning, match="rests on the 19 of 50 calls"):
+        hits = index.query("a white scarf", calls=50, max_rounds=1)
+    assert hits.error and "judge" in hits.error and hits.calls == len(answered) == 19
+    with ScoreCache(index.path) as cache:
+        assert cache.count() == 19
+    again = index.query("a white scarf", k=60, calls=0)
+    assert sum(hit.exact for hit in again) == 19
+    with pytest.raises(ScorerError):
+        build(tmp_path / "other", scorer=score_with(judge, name="judge", single=True), calls=50)
+
+
+@no_fsync
+def test_threads_and_async_functions_do_not_change_the_answer(tmp_path: Path) -> None:
+    async def later(query: str, text: str) -> float:
+        await asyncio.sleep(0.001 * (len(text) % 3))
+        return closeness(query, text)
+
+    async def batch(pairs: list[tuple[str, str]]) -> list[float]:
+        return list(await asyncio.gather(*(later(*pair) for pair in pairs)))
+
+    scorers = [
+        score_with(closeness, name="s", single=True),
+        score_with(closeness, name="s", single=True, threads=5),
+        score_with(later, name="s", single=True, threads=5),
+        score_with(batch, name="s", max_batch=3, threads=2),
+    ]
+    answers = []
+    for number, scorer in enumerate(scorers):
+        index = build(tmp_path / str(number), scorer=scorer, calls=120)
+        hits = index.query("a white scarf", calls=30)
+        assert hits.calls == 30
+        answers.append([(hit.id, hit.score, hit.exact) for hit in hits])
+    assert answers[0] == answers[1] == answers[2] == answers[3]
+
+
+# --- what was paid for is gone, or cannot be kept
+
+
+@no_fsync
+@pytest.mark.parametrize("how", ["deleted", "emptied", "of another index"])
+def test_scores_that_are_gone_are_said_and_never_replaced_in_silence(
+    tmp_path: Path, how: str
+) -> None:
+    path, faulty = tmp_path / "index", Faulty()
+    build(path, scorer=faulty.scorer).query("a white scarf", calls=20)
+    build(tmp_path / "other", scorer=faulty.scorer).query("a white scarf", calls=20)
+    ledger, copy = path / "scores.sqlite", tmp_path / "copy"
+    copy.write_bytes(ledger.read_bytes())
+    if how == "deleted":
+        ledger.unlink()
+    else:
+        other = tmp_path / "other" / "scores.sqlite"
+        ledger.write_bytes(b"" if how == "emptied" else other.read_bytes())
+    said = r"paid for are gone: \S*scores.sqlite is missing, empty or .*search build --resume"
+    for calls in (0, 5, 5):
+        with pytest.warns(ShoestringWarning, match=said):
+            SearchIndex.open(path, scorer=faulty.scorer).query("a white scarf", calls=calls)
+    with pytest.warns(ShoestringWarning, match=said):
+        SearchIndex.open(path).info()
+    with pytest.raises(IntegrityError, match=said):
+        SearchIndex.open(path).check()
+    now = ledger.read_bytes()
+    ledger.write_bytes(copy.read_bytes())  # put back: all is as it was
+    SearchIndex.open(path).check()
+    assert sum(h.exact for h in SearchIndex.open(path).query("a white scarf", calls=0)) == 10
+    ledger.write_bytes(now)  # or go on without
+    with pytest.warns(ShoestringWarning, match=said):
+        build(path, None, faulty.scorer, resume=True)
+    SearchIndex.open(path).query("a white scarf", calls=0)
+    SearchIndex.open(path).check()
+
+
+@no_fsync
+def test_a_full_disk_stops_no_query(tmp_path: Path, largest_file: Any) -> None:
+    path, faulty = tmp_path / "index", Faulty()
+    index = build(path, scorer=faulty.scorer)
+    paid = index.query("a white scarf", calls=20)
+    before = (path / "scores.sqlite").read_bytes()
+    with largest_file(1):
+        again = index.query("a white scarf", calls=0)
+        with pytest.warns(ShoestringWarning, match="7 scores could not be kept: scores.sqlite"):
+            other = index.query("a blue hat", calls=7)
+    assert [hit.score for hit in again] == [hit.score for hit in paid]
+    assert other.calls == 7 and sum(hit.exact for hit in other) == 7
+    assert (path / "scores.sqlite").read_bytes() == before
+
+
+@no_fsync
+def test_a_query_that_costs_nothing_does_not_open_the_ledger_for_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = build(tmp_path / "index", scorer=Faulty().scorer)
+    (tmp_path / "index" / "scores.sqlite").unlink()
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("opened for writing")
+
+    monkeypatch.setattr("shoestring.search.score_cache.connect_for_writing", refused)
+    with pytest.warns(ShoestringWarning, match="are gone"):
+        assert len(index.query("a white scarf", calls=0)) == 10
+    with pytest.warns(ShoestringWarning, match="are gone"):
+        index.info()
+    assert not (tmp_path / "index" / "scores.sqlite").exists()
+
+
+# --- queries of any length
+
+
+@no_fsync
+@pytest.mark.parametrize("words", [150_000, 300_000])
+def test_a_long_query_is_searched_for_by_its_beginning(tmp_path: Path, words: int) -> None:
+    faulty = Faulty()
+    index = build(tmp_path / "index", scorer=faulty.scorer)
+    tail = " ".join(f"w{i}" for i in range(words))
+    if words == 300_000:
+        tail = "".join(chr(0x4E00 + i * 7919 % 20_000) for i in range(words))
+    query, said = f"white scarf {tail}", r"The query has [\d,]+ characters; .* the first 10,000"
+    with pytest.warns(ShoestringWarning, match=said), counted_tokens() as tokens:
+        hits = index.query(query, k=3, calls=4)
+    assert hits[0].text.startswith("white scarf")
+    assert max(tokens) <= 512
+    assert {asked for asked, _ in faulty.answered} == {query}  # the scorer gets all of it
+
+
+@contextmanager
+def counted_tokens() -> Iterator[list[int]]:
+    """How many words BM25 is asked for."""
+    found: list[int] = []
+    candidates = Snapshot.candidates
+
+    def count(self: Snapshot, tokens: Any, limit: int) -> Any:
+        found.append(len(tokens))
+        return candidates(self, tokens, limit)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Snapshot, "candidates", count)
+        yield found
 
 
 # --- input
@@ -235,6 +513,57 @@ def test_texts_of_which_none_has_a_word_are_refused_and_leave_nothing(
         assert_works(folder)
 
 
+FOREIGN = [
+    "arrays/measurements.npy",
+    "arrays/00000001-mine.npy",
+    "encoder/notes.txt",
+    "encoder/deep/vocabulary-1.json",
+    "encoder",
+    "encoder-notes/today.txt",
+    "token-table/table.csv",
+    "token-table.csv",
+    "records.sqlite.bak",
+    "index.json",
+]
+
+
+def other_database(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE addresses (name TEXT)")
+    connection.close()
+
+
+@no_fsync
+@pytest.mark.parametrize("name", [*FOREIGN, "records.sqlite"])
+@pytest.mark.parametrize("records", [ITEMS, [""], [{"id": "a", "text": "x"}] * 2, WORDLESS])
+def test_files_of_others_are_refused_and_stay(tmp_path: Path, name: str, records: Any) -> None:
+    mine = tmp_path / name
+    mine.parent.mkdir(exist_ok=True, parents=True)
+    write = other_database if name == "records.sqlite" else lambda path: path.write_text("mine")
+    write(mine)
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    with pytest.raises(ParameterError, match=r"It holds .*; choose another folder"):
+        build(tmp_path, records)
+    assert before == {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+
+
+@no_fsync
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_that_others_put_into_a_refused_build_stay(tmp_path: Path, name: str) -> None:
+    mine = tmp_path / "index" / name
+
+    def records() -> Any:
+        yield {"id": "a", "text": "x"}
+        mine.parent.mkdir(exist_ok=True, parents=True)
+        mine.write_text("mine")
+        yield {"id": "a", "text": "y"}
+
+    with pytest.raises(ParameterError, match="'a'"):
+        build(tmp_path / "index", records())
+    found = [str(p.relative_to(tmp_path / "index")) for p in tmp_path.rglob("*") if p.is_file()]
+    assert found == [name] and mine.read_text() == "mine"
+
+
 @no_fsync
 @pytest.mark.parametrize("word", ["hat", "帽", "7"])
 def test_texts_without_a_word_are_noted_and_found_where_the_scorer_is_asked(
@@ -245,11 +574,13 @@ def test_texts_without_a_word_are_noted_and_found_where_the_scorer_is_asked(
         index = build(path, [*WORDLESS, word, "?!"], Faulty().scorer)
     assert len(noted) == 1
     assert index.query(word, k=1, calls=0)[0].text == word
-    hits = index.query("🙂", k=1, calls=5)
+    with pytest.warns(ShoestringWarning, match="No word of the query is in the index; only the"):
+        hits = index.query("🙂", k=1, calls=5)
     assert (hits[0].text, hits[0].exact, hits.calls) == ("🙂🙂", True, 4)
     with pytest.warns(ShoestringWarning, match=r"1 of 2 new texts without .*: \['…'\]"):
         index.add([{"id": "a", "text": "…"}, {"id": "b", "text": "unheard-of"}])
-    assert len(index.query("…", k=10, calls=0)) == 7
+    with pytest.warns(ShoestringWarning, match="No word of the query is in the index"):
+        assert len(index.query("…", k=10, calls=0)) == 7
 
 
 @no_fsync
@@ -268,6 +599,7 @@ def test_calls_that_no_anchor_query_can_be_paid_with_are_noted(tmp_path: Path) -
 
 
 @no_fsync
+@pytest.mark.filterwarnings("ignore:No word of the query is in the index")
 def test_duplicate_ids_are_named_replaced_or_skipped(tmp_path: Path) -> None:
     path, again = tmp_path / "index", [{"id": "r3", "text": "purple umbrella"}]
     with pytest.raises(ParameterError, match="r3"):
@@ -314,8 +646,11 @@ def test_parameters_out_of_range_are_refused(tmp_path: Path) -> None:
 def test_a_query_of_signs_alone_or_of_unknown_words_is_answered(tmp_path: Path) -> None:
     index = build(tmp_path / "index", scorer=Faulty().scorer, calls=200)
     for query in ("?!", "zzz qqq", "nul \0 in it", '"quoted" AND (NEAR*', "红色", "w " * 5_000):
-        hits = index.query(query, k=60, calls=5)
+        with pytest.warns(ShoestringWarning, match="No word of the query is in the index") as said:
+            hits = index.query(query, k=60, calls=5)
         assert len(hits) == 60 and hits.calls == 5
+        assert len(said) == 1 and Path(said[0].filename) == Path(__file__)
+    index.query("a hat 红色", calls=0)  # one word is known
 
 
 @no_fsync
@@ -451,7 +786,7 @@ def build_slowly(path: Path, log: Path) -> None:
         time.sleep(0.002)
         return [closeness(*pair) for pair in pairs]
 
-    scorer = score_with(score, name="closeness", batch_size=BATCH)
+    scorer = score_with(score, name="closeness", max_batch=BATCH)
     build(path, ITEMS, scorer, resume=True, calls=KILLED_CALLS)
 
 

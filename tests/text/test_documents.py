@@ -216,3 +216,83 @@ def test_records_say_what_was_read_of_them_as_they_come(tmp_path):
     assert sum(told) >= 9 * len("text 0")
     list(reading)
     assert sum(told) == file.stat().st_size
+
+
+PAGE = """<!DOCTYPE html>
+<html><head><title>Shoes</title><style>p { color: red }</style>
+<script>var keys = "tags";</script></head>
+<body><h1>Red &amp; blue</h1><p>The <b>red</b>
+shoes.</p><ul><li>鞋很好看<li>帽子</ul></body></html>
+"""
+PARAGRAPHS = ["Shoes", "Red & blue", "The red shoes.", "鞋很好看", "帽子"]
+ROWS = [{"text": "The red shoes.", "id": 1}, {"text": "鞋很好看", "id": 2}]
+LINES = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.HTM", "a.php", "page", "a.html.gz"])
+def test_of_a_page_the_text_is_read_without_tags_and_scripts(tmp_path, name):
+    packed = gzip.compress if name.endswith(".gz") else bytes
+    (tmp_path / name).write_bytes(packed(PAGE.encode()))
+    assert list(read_documents(tmp_path / name)) == [PARAGRAPHS]
+
+
+def test_a_page_in_a_zip_and_one_with_a_mark_are_pages(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x/a.html", PAGE)
+    (tmp_path / "marked").write_text("\ufeff" + PAGE, encoding="utf-8")
+    assert list(read_documents(tmp_path / "a.zip")) == [PARAGRAPHS]
+    assert list(read_documents(tmp_path / "marked")) == [PARAGRAPHS]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", json.dumps(ROWS)),
+        ("a.json", LINES),
+        ("lines", LINES),
+        ("array.data", json.dumps(ROWS, indent=1)),
+        ("marked.log", "\ufeff" + LINES),
+        ("table.export", "id,text\n1,The red shoes.\n2,鞋很好看\n"),
+        ("table", '"id";"text"\n1;"The red shoes."\n2;鞋很好看\n'),
+    ],
+)
+def test_of_records_only_the_text_is_read_whatever_the_name(tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert list(read_documents(tmp_path / name)) == [[row["text"]] for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    "line", ['{"text" is a word', "{{Infobox}} of a page", "text", "[1] A note", "<b>bold</b> text"]
+)
+def test_running_text_that_only_looks_like_records_stays_text_in_a_txt_file(tmp_path, line):
+    (tmp_path / "a.txt").write_text(f"{line}\nmore\n", encoding="utf-8")
+    assert list(read_documents(tmp_path / "a.txt")) == [[line], ["more"]]
+    if not line.startswith('{"'):
+        (tmp_path / "a").write_text(f"{line}\nmore\n", encoding="utf-8")
+        assert list(read_documents(tmp_path / "a")) == [[line], ["more"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            "<?xml version='1.0'?>\n<page><text>a</text></page>",
+            "XML, whose tags would become words",
+        ),
+        ('{"body": "a"}\n', "no column 'text'"),
+        ('{"text": "a"}\n{"text": \n', "broken JSON"),
+    ],
+)
+def test_markup_and_records_that_cannot_be_read_are_refused_with_the_file(tmp_path, content, says):
+    (tmp_path / "a").write_text(content, encoding="utf-8")
+    with pytest.raises(FormatError, match=says) as failure:
+        list(read_documents(tmp_path / "a"))
+    assert str(tmp_path / "a") in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"path": None}, {"path": "a\0b"}, {"text": 3}, {"wrapped": "no"}]
+)
+def test_what_no_file_or_column_can_be_is_one_sentence(tmp_path, wrong):
+    with pytest.raises(ParameterError, match=f"'{next(iter(wrong))}' parameter of read_documents"):
+        list(read_documents(**{"path": tmp_path / "none", **wrong}))

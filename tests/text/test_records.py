@@ -203,7 +203,7 @@ def test_memory_is_bounded_while_reading(tmp_path, ending):
         ("x.tsv", b"id\ttext\n1\ta\tb\n", ":2:", "3 fields"),
         ("x.csv", b"text\na\n \nb\n", ":3:", "an empty text in the column 'text'"),
         ("x.txt", b"a\n\xe7\x94\xb2x\xe9\n", ":2:3:", "not UTF-8 (byte 0xe9)"),
-        ("x.txt", "中文\n".encode("gb18030"), ":1:1:", "--encoding gb18030"),
+        ("x.txt", "中文\n".encode("gb18030"), ":1:1:", "encoding='gb18030'"),
         ("x.txt", "abc\n".encode("utf-16-le"), ":1:", "the file is UTF-16"),
         ("x.txt.gz", gzip.compress(os.urandom(9999).hex().encode())[:-900], ":", "damaged or cut"),
         ("x.txt.gz", b"\x1f\x8bno gzip at all\n", ":", "damaged or cut"),
@@ -235,7 +235,7 @@ def test_a_parquet_file_cut_short_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", ["x", "x.pdf", "x.gz", ".jsonl", "x.xlsx"])
 def test_an_unknown_ending_is_refused_at_the_call(write, name):
-    with pytest.raises(FormatError, match=r"\.jsonl \.ndjson \.json \.csv .* --format txt"):
+    with pytest.raises(FormatError, match=r"\.jsonl \.ndjson \.json \.csv .* format='txt'"):
         read_records(write(name, "red shoes\n"))
 
 

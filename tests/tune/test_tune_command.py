@@ -515,9 +515,9 @@ def test_a_run_that_was_killed_goes_on(run, saved, source, tmp_path):
         ("t.csv", "text,label\nopen,a\nread,a\n", ("at least two classes. Got ['a']",)),
         ("t.csv", "text,label\nopen,a\n", ("at least two classes. Got ['a']",)),
         ("t.csv", "text,label\nopen,a\n ,b\n", ("t.csv:3", "an empty text")),
-        ("t.csv", "text,label\nopen,a\nread,\n", ("record 2 has no value", "'label'")),
+        ("t.csv", "text,label\nopen,a\nread,\n", ("t.csv:3: no value", "'label'")),
         ("t.jsonl", '{"text": "open", "label": "a"}\n{"text": \n', ("t.jsonl:2:", "broken JSON")),
-        ("t.jsonl", '{"text": "打开", "label": null}\n', ("record 1 has no value",)),
+        ("t.jsonl", '{"text": "打开", "label": null}\n', ("t.jsonl:1: no value",)),
     ],
 )
 def test_classify_refuses_a_bad_file_with_one_sentence(run, tmp_path, name, content, says):
@@ -532,7 +532,7 @@ def test_classify_refuses_a_bad_file_with_one_sentence(run, tmp_path, name, cont
         ("a,b\nx,y\n", (), ("no column 'label'",)),
         ("a,label\nx,1\n", (), ("no column 'b'",)),
         ("b,label\nx,1\n", (), ("no column 'a'",)),
-        ("a,b,label\nx,y,\n", (), ("record 1 has no value in the column 'label'",)),
+        ("a,b,label\nx,y,\n", (), (":2: no value in the column 'label'",)),
         ("a,b,label\nx,y,1\nx,z,yes\n", (), ("record 2 has 'yes'", "must be a number")),
         ("a,b,label\nx,y,1\nx,z,是\n", ("--task", "regress"), ("record 2 has '是'",)),
         ("a,b,label\nx,y,1\nx,z,nan\n", (), ("record 2 has the label nan",)),
@@ -734,9 +734,10 @@ def test_a_training_that_diverges_is_not_saved_as_if_it_were_fine(
         fails((code, out, err))
 
 
-def test_pairs_from_standard_input_are_refused(run, tmp_path):
-    fails(run("score", "-", "--out", tmp_path / "s"), "from a file, not from standard input")
-    fails(run("classify", "-", "--second", "b", "--out", tmp_path / "s"), "Name a file")
+def test_standard_input_that_cannot_be_read_or_is_empty_is_named(run, tmp_path, monkeypatch):
+    for stdin, said in ((None, "closed"), (io.TextIOWrapper(io.BytesIO()), "no records")):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        fails(run("score", "-", "--out", tmp_path / "s"), said)
     assert names(tmp_path) == []
 
 
@@ -754,7 +755,6 @@ def test_predict_refuses_what_does_not_suit_the_model(run, source, pairs, tmp_pa
     fails(run("predict", tmp_path / "m", pairs, *second), "left out for a model of single texts")
     fails(run("predict", tmp_path / "s", source), "the column of second texts")
     fails(run("predict", tmp_path / "s", source, *second), "no column")
-    fails(run("predict", tmp_path / "s", "-", *second), "Name a file")
     fails(run("predict", tmp_path / "m", tmp_path / "no.csv"), "There is no file")
     (tmp_path / "m" / "side-1.safetensors").write_bytes(b"broken")
     fails(run("predict", tmp_path / "m", source), "side-1.safetensors is damaged")

@@ -159,7 +159,7 @@ def test_the_most_frequent_words_are_skipped():
 
 
 def test_phrases_are_words_and_characters_join_to_words():
-    corpus = encode_corpus(ENGLISH + CHINESE, min_count=2, phrases=True, phrase_threshold=4)
+    corpus = encode_corpus(ENGLISH + CHINESE, min_count=2, phrases=1, phrase_threshold=4)
     counts = dict(zip(corpus.words, corpus.counts.tolist(), strict=True))
     assert counts["new_york"] == 3
     assert counts["北京"] == 5
@@ -265,7 +265,12 @@ def test_a_window_longer_than_every_sentence_is_refused():
         (["a b"], {"min_count": 2}, ParameterError, "most frequent word, 'a', occurs 1 times"),
         (["a b"], {"min_count": 0}, ParameterError, "must be an int of at least 1. Got 0"),
         (["a b"], {"vocab_size": 1.5}, ParameterError, "'vocab_size' .* Got 1.5 instead"),
-        (["a b"], {"max_share": 0}, ParameterError, "must be above 0 and at most 1. Got 0"),
+        (
+            ["a b"],
+            {"max_share": 0},
+            ParameterError,
+            "must be a number above 0 and at most 1. Got 0",
+        ),
         (["a b"], {"phrase_threshold": 0}, ParameterError, "'phrase_threshold' .* above 0. Got 0"),
         (["a b"], {"n_jobs": 0}, ParameterError, "'n_jobs' .* at least 1. Got 0"),
         (["a"], {"segmented": True, "lexicon": ["中国"]}, ParameterError, "must be None"),

@@ -136,9 +136,93 @@ def test_the_names_are_those_of_gensims_keyed_vectors():
     assert v["bank"].dtype == bool
     assert (v[["bank", "河"]] == np.stack([v["bank"], v["河"]])).all()
     gensim = pytest.importorskip("gensim.models", reason="the peer of these names")
-    for name in ("most_similar", "similarity", "key_to_index", "index_to_key", "__contains__"):
-        assert hasattr(gensim.KeyedVectors, name) or name in ("key_to_index", "index_to_key")
+    peer = gensim.KeyedVectors(vector_size=1)
+    names = "most_similar similarity n_similarity doesnt_match get_vector vectors key_to_index"
+    for name in (*names.split(), "index_to_key", "__contains__", "__len__"):
+        assert hasattr(peer, name)
         assert hasattr(v, name)
+
+
+def test_a_list_of_the_vectors_is_the_words():
+    assert list(neurons()) == WORDS
+
+
+def test_the_matrix_of_codes_has_a_row_for_each_word_and_cannot_be_written_to():
+    v = neurons()
+    assert v.vectors.shape == (7, 20)
+    assert all((row == v[word]).all() for word, row in zip(WORDS, v.vectors, strict=True))
+    with pytest.raises(ValueError, match="read-only"):
+        v.vectors[0] = False
+    assert v.with_active(3).vectors.sum(axis=1).tolist() == [3] * 7
+
+
+def test_the_odd_word_out_and_unit_vectors_are_those_of_gensim(tmp_path, trained):
+    gensim = pytest.importorskip("gensim.models", reason="the peer")
+    trained.export(tmp_path / "codes.txt")
+    peer = gensim.KeyedVectors.load_word2vec_format(str(tmp_path / "codes.txt"))
+    words, rng = trained.index_to_key, np.random.default_rng(0)
+    for _ in range(30):
+        few = [words[i] for i in rng.choice(len(words), 4, replace=False)]
+        assert trained.doesnt_match(few) == peer.doesnt_match(few)
+        unit = trained.get_vector(few[0], norm=True)
+        np.testing.assert_allclose(unit, peer.get_vector(few[0], norm=True), rtol=1e-6)
+        assert (trained.get_vector(few[0]) == peer.get_vector(few[0])).all()
+    np.testing.assert_array_equal(trained.vectors, peer.vectors)
+
+
+def test_the_odd_word_out_is_of_the_other_topic_and_unknown_words_are_told(trained):
+    if trained.rule == "published":
+        pytest.skip("it learns slowly")
+    odd = [*TOPICS[0][:3], TOPICS[1][0]]
+    assert trained.doesnt_match(odd) == TOPICS[1][0]
+    with pytest.warns(ShoestringWarning, match="no vector for 'zzz'"):
+        assert trained.doesnt_match(["zzz", *odd]) == TOPICS[1][0]
+    with pytest.raises(ParameterError, match="a list with a word that has a vector"):
+        trained.doesnt_match(["zzz"])
+
+
+def test_several_words_to_several_agree_as_their_codes_do():
+    v = neurons()
+    assert v.n_similarity(["bank"], ["river"]) == v.similarity("bank", "river")
+    code = np.zeros(20, bool)
+    code[np.argsort(-(DENSE[1] + DENSE[2]))[:4]] = True
+    assert v.n_similarity(["bank", "river"], "boat") == v.similarity(code, "boat")
+    assert v.n_similarity("boat", ["bank", "river"]) == v.similarity(code, "boat")
+    with pytest.raises(ParameterError, match="'b' parameter"):
+        v.n_similarity(["bank"], [])
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda v: v[None], lambda v: v[["bank", 3]], lambda v: v.most_similar(None),
+        lambda v: v.most_similar([b"bank"]), lambda v: v.most_similar("bank", 7),
+        lambda v: v.most_similar("bank", topn=True), lambda v: v.most_similar(np.zeros(3)),
+        lambda v: v.sentences(None), lambda v: v.encode(None), lambda v: v.encode(3.5),
+        lambda v: v.encode({"a": 1}), lambda v: v.transform(b"ab"), lambda v: v.encode([None]),
+        lambda v: v.in_context(None, 0), lambda v: v.in_context(["bank"], 0.5),
+        lambda v: v.in_context(["bank"], 0, unknown=["error"]), lambda v: v.save(None),
+        lambda v: v.save("a\0b"), lambda v: v.export(3), lambda v: v.export("x", activations="no"),
+        lambda v: v.set_params(window=4).in_context(["bank"], 0), lambda v: v.with_active("3"),
+        lambda v: type(v).load(None), lambda v: type(v).from_word2vec_format(b"x"),
+        lambda v: type(v).from_dense(None, DENSE), lambda v: type(v).from_dense(WORDS, "x"),
+        lambda v: type(v).from_dense(WORDS, DENSE, random_state=-1),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_one_sentence_of_ours(ask, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ParameterError, ShapeError)):
+        ask(neurons())
+    assert not list(tmp_path.iterdir())
+
+
+def test_numpys_numbers_and_strings_are_as_good_as_pythons():
+    v = neurons()
+    assert v.most_similar(np.str_("bank"), topn=np.int64(3)) == v.most_similar("bank", topn=3)
+    assert (v[np.array(["bank", "河"])] == v[["bank", "河"]]).all()
+    assert v.in_context(["bank", "river"], np.int64(1)).sum() == 4
+    texts = np.array(["the river", "河"])
+    assert (v.encode(texts) == v.encode(texts.tolist())).all()
 
 
 def test_an_unknown_word_is_a_key_error_with_the_nearest_spellings():
@@ -432,7 +516,7 @@ def test_the_learning_rate_is_that_of_the_published_rule(texts):
     began = BinaryVectors(rule="published", learning_rate=1e-9, **SETTINGS).fit(texts)
     moved = [np.abs(v.activations_ - began.activations_).max() for v in (usual, faster)]
     assert 5 < moved[1] / moved[0] < 11  # each step is bounded by the rate
-    with pytest.raises(ParameterError, match=r"learning_rate.*positive.*Got 0"):
+    with pytest.raises(ParameterError, match=r"learning_rate.*above 0.*Got 0"):
         BinaryVectors(learning_rate=0, **SETTINGS).fit(["never read"])
 
 

@@ -109,9 +109,98 @@ def test_the_c_programs_line_feeds_in_binary_files_are_no_part_of_words(tmp_path
 def test_a_word_that_comes_again_keeps_its_first_vector(tmp_path):
     path = tmp_path / "twice.txt"
     path.write_text("3 1\na 2\nb 3\na 4\n", encoding="utf-8")
-    read = read_vectors(path)
+    with pytest.warns(ShoestringWarning, match="1 of 3 words are passed over: 1 that came before"):
+        read = read_vectors(path)
     assert read.words == ["a", "b"]
     assert read.vectors.tolist() == [[2], [3]]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "content", [b"2 2\nthe 1 2\nred 3 4\n", b"the 1 2\nred 3 4\n", "的 1 2\n红 3 4\n".encode()]
+)
+def test_a_mark_at_the_start_is_no_part_of_the_header_or_word(tmp_path, content, packed):
+    path, plain = tmp_path / "marked.txt", tmp_path / "plain.txt"
+    pack = gzip.compress if packed else bytes
+    path.write_bytes(pack(b"\xef\xbb\xbf" + content))
+    plain.write_bytes(content)
+    assert read_vectors(path).words == read_vectors(plain).words
+    assert read_vectors(path).words[0] in ("the", "的")
+
+
+BAD = [
+    (b"caf\xe9 1 2\n", "1 not UTF-8"),  # Latin-1
+    (b" 1 2\n", "1 blank"),
+    (b"red 9 9\n", "1 that came before"),
+    (b"odd nan 2\n", "1 with numbers that are not finite"),
+    (b"odd 1e999 2\n", "1 with numbers that are not finite"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), BAD)
+def test_a_bad_word_in_text_is_passed_over_and_counted(tmp_path, line, says):
+    path = tmp_path / "v.txt"
+    path.write_bytes("4 2\nred 1 2\n鞋 3 4\n".encode() + line + b"hat 5 6\n")
+    with pytest.warns(ShoestringWarning, match=f"1 of 4 words are passed over: {says}; .*line 4"):
+        read = read_vectors(path)
+    assert read.words == ["red", "鞋", "hat"]
+    assert read.vectors.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+def test_bad_words_in_binary_are_passed_over_and_counted(tmp_path):
+    words = [b"red", b"caf\xe9", b"", "鞋".encode(), b"red", b"hat", b"coat"]
+    rows = np.arange(14, dtype="<f4").reshape(7, 2)
+    path = tmp_path / "v.bin"
+    body = [word + b" " + row.tobytes() for word, row in zip(words, rows, strict=True)]
+    path.write_bytes(b"7 2\n" + b"".join(body))
+    with pytest.warns(ShoestringWarning, match="3 of 7 words are passed over.*first word 2"):
+        read = read_vectors(path)
+    assert read.words == ["red", "鞋", "hat", "coat"]
+    assert read.vectors.tolist() == rows[[0, 3, 5, 6]].tolist()
+
+
+def test_a_file_in_another_encoding_is_refused_not_read_in_part(tmp_path):
+    path = tmp_path / "gb.txt"
+    path.write_bytes("the 1 2\n市场 1 2\n红色 3 4\n冬天 5 6\n".encode("gb18030"))
+    with pytest.raises(
+        FormatError, match=r"most of its 4 words are bad: 3 not UTF-8; first line 2"
+    ):
+        read_vectors(path)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_limit_reads_the_first_words_as_gensims_does(tmp_path, format):
+    path = written(tmp_path, WordVectors(WORDS, DENSE), format)
+    for limit in (1, 3, np.int64(5), 99):
+        read = read_vectors(path, limit=limit)
+        assert read.words == WORDS[:limit]
+        assert (read.vectors == DENSE[:limit]).all()
+    for limit in (0, -1, True, 1.5, "3"):
+        with pytest.raises(ParameterError, match="'limit'"):
+            read_vectors(path, limit=limit)
+    if format == "npz":
+        return
+    gensim = pytest.importorskip("gensim.models", reason="the peer")
+    binary = format == "word2vec-binary"
+    peer = gensim.KeyedVectors.load_word2vec_format(str(path), binary=binary, limit=3)
+    assert peer.index_to_key == read_vectors(path, limit=3).words
+
+
+def test_a_limit_does_not_read_what_is_behind_it(tmp_path):
+    path = tmp_path / "cut.txt"
+    path.write_bytes(b"1000 2\nred 1 2\nhat 3 4\ncoat 5")
+    assert read_vectors(path, limit=2).words == ["red", "hat"]
+
+
+def test_an_npz_with_any_byte_changed_is_read_or_refused(tmp_path):
+    whole = written(tmp_path, WordVectors(WORDS, DENSE), "npz").read_bytes()
+    path = tmp_path / "changed.npz"
+    for at in range(0, len(whole), 3):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x15]) + whole[at + 1 :])
+        try:
+            read_vectors(path)
+        except FormatError as error:
+            assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +214,8 @@ def test_a_word_that_comes_again_keeps_its_first_vector(tmp_path):
         (b"99999999 300\na 1 2 3\n", "which the file is too short for"),
         (b"0 3\n", "which is nothing"),
         (b"a 1 2\nb 1 x\n", ":2: a vector of 0 numbers"),
-        (b"a 1 2\nb 1 nan\n", ":2: the vector of 'b' has a number that is not finite"),
-        (b"a 1 2\n\xff\xfe 1 2\n", ":2: word 2 is not UTF-8 (byte 0xff)"),
+        (b"b 1 nan\n", "most of its 1 words are bad: 1 with numbers that are not finite"),
+        (b"\xff\xfe 1 2\n", "most of its 1 words are bad: 1 not UTF-8; first line 1"),
         (b"It was the best of times,\nit was the worst of times.\n", "no word vectors"),
     ],
 )
@@ -197,7 +286,7 @@ def test_a_file_that_is_not_there_says_so(tmp_path):
 
 
 def test_an_unknown_format_and_arrays_that_do_not_fit_are_refused(tmp_path):
-    with pytest.raises(ParameterError, match="one of word2vec, word2vec-binary, npz"):
+    with pytest.raises(ParameterError, match="'word2vec', 'word2vec-binary' or 'npz'"):
         write_vectors(tmp_path / "v", WordVectors(WORDS, DENSE), "glove")
     assert not list(tmp_path.iterdir())
     with pytest.raises(ShapeError, match="for each of 5 words"):

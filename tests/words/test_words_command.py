@@ -204,7 +204,7 @@ def test_an_interrupted_training_waits_to_be_resumed_and_ends_as_an_uninterrupte
     assert [path.name for path in tmp_path.iterdir() if "v" in path.name] == ["v.run"]
     fails(run(*train), "An interrupted training is in", "--resume")
     option = {"n_epochs": "--epochs", "random_state": "--seed"}[other]
-    fails(run(*train, "--resume", option, 4), f"had {other}", "not 4")
+    fails(run(*train, "--resume", option, 4), f"had {option} ", "not 4")
     code, out, _ = run(*train, "--resume")
     assert (code, json.loads(out)["words"]) == (0, 32)
     want = BinaryVectors(rule=rule, **SETTINGS).fit([corpus])
@@ -239,8 +239,8 @@ def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
         (b"a b c d e f\n", ("--minutes", 0), "--minutes must be a number above 0. Got 0"),
         (b"a b c d e f\n", ("--minutes", 1e-6), "minutes"),
         (b"a b c d e f\n", ("--min-count", 9), "the most frequent word, 'a', occurs 1 times"),
-        (b"a b c d e f\n", ("--rule", "oja"), "one of counts, published. Got 'oja'"),
-        (b"a b c d e f\n", ("--learning-rate", "0"), "a positive float. Got 0.0"),
+        (b"a b c d e f\n", ("--rule", "oja"), "'counts' or 'published'. Got 'oja'"),
+        (b"a b c d e f\n", ("--learning-rate", "0"), "a number above 0. Got 0.0"),
         (b"a b c d e f\n", ("--skip-top", "-1"), "an int of at least 0. Got -1"),
         (b"a b c d e f\n", ("--lexicon", "none.txt"), "There is no file none.txt"),
         (b"fine\n\xff\xfe\n", (), "corpus.txt:2:1: not UTF-8"),
@@ -305,7 +305,10 @@ def test_unknown_words_and_folders_are_one_sentence(run, folder, tmp_path):
     fails(run("neighbours", tmp_path / "none", "cat"), "Train some: shoestring words train")
     fails(run("neighbours", folder, "cat", "-k", 0), "an int in [1, ")
     fails(run("neighbours", folder, "cat", "--active", 99), "in [1, 32]")
-    fails(run("export", folder, "--out", tmp_path / "x", "--format", "glove"), "one of word2vec")
+    fails(
+        run("export", folder, "--out", tmp_path / "x", "--format", "glove"),
+        "'word2vec-binary' or 'npz'",
+    )
 
 
 def test_damaged_vectors_are_one_sentence(run, folder, tmp_path):
@@ -323,3 +326,52 @@ def test_eval_refuses_what_it_cannot_score(run, folder, tmp_path):
     fails(run("eval", folder), "name a file of judgements")
     fails(run("eval", folder, tmp_path / "none"), "There is no file")
     fails(run("eval", folder, tmp_path / "none", "--active", "a"), "whole numbers separated")
+
+
+TEXT = "the red shoes are very nice and the blue hat is cold in the long winter of the north"
+JSON_LINES = "".join(json.dumps({"text": TEXT, "id": i}) + "\n" for i in range(9))
+TABLE = "id,text\n" + "".join(f"{i},{TEXT}\n" for i in range(9))
+PAGE = f"<html><body>{'<p class=odd>' + TEXT + '</p>'}</body></html>\n" * 9
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "records", "-"])
+@pytest.mark.parametrize("content", [JSON_LINES, "[" + ",".join(JSON_LINES.split("\n")[:-1]) + "]"])
+def test_keys_of_json_are_no_words(tmp_path, name, content):
+    check_words(tmp_path, name, content, {"text", "id"})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wrong"),
+    [("a.html", PAGE, {"p", "class", "odd", "html", "body"}), ("-", TABLE, {"text", "id"})],
+)
+def test_tags_and_headers_are_no_words(tmp_path, name, content, wrong):
+    check_words(tmp_path, name, content, wrong)
+
+
+def check_words(folder, name, content, wrong):
+    """Train on a file or a pipe: the words are those of the text."""
+    if name != "-":
+        (folder / name).write_text(content, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "shoestring.cli", "words", "train", name, "--out", "v", *OPTIONS],
+        input=content.encode(),
+        capture_output=True,
+        cwd=folder,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    words = set(BinaryVectors.load(folder / "v"))
+    assert words == set(TEXT.split())
+    assert not words & wrong
+
+
+OPTIONS = "--neurons 8 --active 2 --window 5 --min-count 1".split()  # noqa: SIM905
+
+
+def test_a_limit_reads_the_first_words_of_a_file(run, tmp_path):
+    (tmp_path / "v.txt").write_text("3 2\nred 1.5 2\n鞋 3 4\nhat 5 6\n", encoding="utf-8")
+    small = ("--neurons", 2, "--active", 1, "--limit")
+    code, _, _ = run("binarise", tmp_path / "v.txt", "--out", tmp_path / "v", *small, 2)
+    assert code == 0
+    assert list(BinaryVectors.load(tmp_path / "v")) == ["red", "鞋"]
+    fails(run("binarise", tmp_path / "v.txt", "--out", tmp_path / "w", *small, 0), "Got 0")

@@ -183,7 +183,7 @@ def checked_priors(priors: object, classes: NDArray[np.generic], weights: Double
         priors = [priors[c] for c in classes.tolist()]
     try:
         values = np.asarray(priors, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = np.zeros(0)
     if values.shape != (len(classes),) or not (values > 0).all() or not np.isfinite(values).all():
         raise ParameterError.of("priors", "AnalyticSoftmax", want, priors)

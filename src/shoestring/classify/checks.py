@@ -20,6 +20,7 @@ from shoestring.classify.moments import Doubles
 from shoestring.classify.shrinkage import RULES
 from shoestring.errors import NotFittedError, ParameterError, ShapeError, ShoestringError
 
+MOST_JOBS = 1_024
 MOST_RANDOM = 1 << 14  # random features: their sums take 2 GB
 _OWNER = "AnalyticSoftmax"
 
@@ -91,8 +92,9 @@ def settings(params: dict[str, Any]) -> None:
         raise _wrong("expansion", params["expansion"], f"one of {kinds}")
     for name, most in ("n_random", MOST_RANDOM), ("sample_size", None), ("random_state", None):
         checked_int(name, params[name], 0, most, _OWNER)
-    if n_jobs is not None and (not _is_int(n_jobs) or n_jobs == 0):
-        raise _wrong("n_jobs", n_jobs, "None, a positive int, or -1 for all cores")
+    if n_jobs is not None and (not _is_int(n_jobs) or n_jobs == 0 or n_jobs > MOST_JOBS):
+        want = f"None, an int in [1, {MOST_JOBS}], or -1 for all cores"
+        raise _wrong("n_jobs", n_jobs, want)
     if params["expansion"] is not None and params["class_scatters"]:
         hint = "They would take C (D + M)^2 numbers: pass expansion=None."
         raise _wrong("class_scatters", True, "False with an expansion", hint)
@@ -103,8 +105,10 @@ def _is_real(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    is_any = isinstance(value, Real | np.bool_)
-    return is_any and -math.inf < value < math.inf
+    try:
+        return isinstance(value, Real | np.bool_) and math.isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False
 
 
 def _is_int(value: Any) -> bool:
@@ -175,7 +179,7 @@ def same_type(known: NDArray[Any], new: NDArray[Any]) -> None:
     """Check that new labels are strings if, and only if, the known ones are."""
     if len(new) and (known.dtype.kind in "US") != (new.dtype.kind in "US"):
         raise ParameterError(
-            f"Labels must be of one type: {known.tolist()[0]!r} was learnt, {new.tolist()[0]!r} "
+            f"Labels must be of one type: {known.tolist()[0]!r} was learned, {new.tolist()[0]!r} "
             "came. Convert them."
         )
 

@@ -17,6 +17,7 @@ from shoestring.console import (
     Seed,
     Source,
     echo,
+    echo_row,
     emit,
     emit_json,
     reads,
@@ -124,18 +125,29 @@ def predict(
     source: Source,
     reading: dict[str, Any],
     reject_at: RejectAt = None,
+    with_text: Annotated[
+        bool, typer.Option("--with-text", help="Add a column with the text.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write instead: .csv, .tsv or .jsonl.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Classify texts: prints id, label and probability."""
-    from shoestring.classify.job import predictions
+    """Classify texts: prints a header and rows of id, label and probability, with tabs between."""
+    from shoestring.classify.job import predictions, write_predictions
 
-    rows = predictions(model, source, reject_at=reject_at, **reading)
+    rows = predictions(model, source, reject_at=reject_at, with_text=with_text, **reading)
+    if out is not None:
+        emit({"texts": write_predictions(rows, out), "file": str(out)}, json)
+        return
     if json:
         emit_json(list(rows))
         return
-    for row in rows:  # as they come
+    for n, row in enumerate(rows):  # as they come
+        if n == 0:
+            echo_row(*row)
         label = "-" if row["label"] is None else row["label"]
-        echo(row["id"], label, f"{row['probability']:.3f}")
+        echo_row(*(row | {"label": label, "probability": f"{row['probability']:.3f}"}).values())
 
 
 @app.command(example="classify explain model 'Who wrote Hamlet?'")

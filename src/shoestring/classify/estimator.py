@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from shoestring.classify.softmax import ClosedForm
 
 
-class AnalyticSoftmax(ClassifierMixin, BaseEstimator, ClosedForm):  # type: ignore[misc]
+class AnalyticSoftmax(ClosedForm, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Softmax classifier in closed form: linear discriminants from sums over the samples.
 
     Parameters

@@ -1,15 +1,18 @@
 """Fitting from the command line: in batches, within minutes, resumable.
 
 Texts come in a random order, drawn by the seed, so that a time limit that ends before them leaves a
-random share of them learnt. Encoding a million texts takes hours, so ``model.run`` keeps what was
-learnt so far: every so often, and when Ctrl-C interrupts. Adding, forgetting and merging start
+random share of them learned. Encoding a million texts takes hours, so ``model.run`` keeps what was
+learned so far: every so often, and when Ctrl-C interrupts. Adding, forgetting and merging start
 again.
 """
 
 from __future__ import annotations
 
+import codecs
+import csv
+import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Unpack
@@ -17,6 +20,7 @@ from typing import Any, Unpack
 import numpy as np
 from tqdm import tqdm
 
+from shoestring.artifacts import written_aside
 from shoestring.classify import checks
 from shoestring.classify.calibration import calibration_error
 from shoestring.classify.saving import KIND
@@ -46,7 +50,7 @@ def fit_to_folder(
     """Fit a new classifier to a file, save it, and say how good it is on texts that are left out.
 
     ``reading`` are settings of :func:`~shoestring.read_records`. BudgetError if the minutes,
-    reading and solving included, end before anything is learnt.
+    reading and solving included, end before anything is learned.
     """
     out = out.resolve()
     KIND.check(out)
@@ -78,7 +82,7 @@ def fit_to_folder(
 def _learn_all(
     classifier: TextClassifier, data: Labelled, order: list[int], run: RunFolder, clock: Clock
 ) -> None:
-    """Learn the texts that are not learnt yet, in this order, until all are or the time is over."""
+    """Learn the texts that are left, in this order, until all are learned or the time is over."""
 
     def keep() -> None:
         with every.saving():
@@ -127,7 +131,7 @@ def _learn_all(
 
 
 def seconds_to_solve(head: ClosedForm, n_dims: int) -> float:
-    """About how long the layer takes to be found from what was learnt, on a slow machine."""
+    """About how long the layer takes to be found from what was learned, on a slow machine."""
     width = n_dims + (head.n_random if head.expansion is not None else 0)
     tried = 7 if head.shrinkage == "auto" else 1
     return 1.0 + tried * (width**3 / 3 + head.sample_size * width**2) / FLOPS
@@ -189,9 +193,14 @@ def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, 
 
 
 def predictions(
-    model: Path, source: str, *, reject_at: float | None, **reading: Unpack[Reading]
+    model: Path,
+    source: str,
+    *,
+    reject_at: float | None = None,
+    with_text: bool = False,
+    **reading: Unpack[Reading],
 ) -> Iterator[dict[str, Any]]:
-    """The label and the probability of each text of a file, as they are found."""
+    """The label and the probability of each text of a file, as they are found, maybe the text."""
     classifier = TextClassifier.load(model)
     records = read_records(source, **reading)
     with one_cut_note():
@@ -201,7 +210,30 @@ def predictions(
             labels = classifier._layer.predict(X, reject_at)
             p = classifier._layer.predict_proba(X).max(axis=1)
             for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
-                yield {"id": record.id, "label": label, "probability": round(float(probability), 6)}
+                row = {"id": record.id, "label": label, "probability": round(float(probability), 6)}
+                yield row | {"text": record.text} if with_text else row
+
+
+def write_predictions(rows: Iterable[dict[str, Any]], out: Path) -> int:
+    """Write rows of :func:`predictions` to a csv, tsv or jsonl file, and count them.
+
+    The file is there when all is done, or stays as it was.
+    """
+    if out.suffix not in (".csv", ".tsv", ".jsonl"):
+        want = "a file that ends in .csv, .tsv or .jsonl"
+        raise ParameterError.of("out", "classify predict", want, str(out))
+    n = 0
+    with written_aside(out) as file:
+        lines: Any = codecs.getwriter("utf-8")(file)
+        table = csv.writer(lines, "excel-tab" if out.suffix == ".tsv" else "excel")
+        for n, row in enumerate(rows, start=1):
+            if out.suffix == ".jsonl":
+                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+                continue
+            if n == 1:
+                table.writerow(row)
+            table.writerow(row.values())
+    return n
 
 
 def evaluate_on(

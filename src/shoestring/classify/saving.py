@@ -38,7 +38,7 @@ _MOMENTS = ("sizes", "weights", "means", "scatter", "shift")
 _SAMPLE = ("hashes", "X", "labels", "counts", "weights")
 _LAYER = ("near", "at_origin", "origin", "common")
 _SOLUTION = ("shrinkage", "level", "n_used")
-_PARAMS = ("shrinkage", "temperature", "priors", "n_jobs", *BUILT_BY)
+_PARAMS = ("shrinkage", "temperature", "priors", *BUILT_BY)
 
 
 def save(
@@ -81,7 +81,7 @@ def save(
 
 
 def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
-    """Parameters, what was learnt, and the layer if it was solved."""
+    """Parameters, what was learned, and the layer if it was solved."""
     config = saved.config
     with saved.decoding():
         arrays = from_bytes(saved.data(ARRAYS))
@@ -108,12 +108,12 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
         if "solution" in config:
             numbers = dict(config["solution"])
             layer = Layer(*(arrays[f"layer.{name}"] for name in _LAYER))
-            if (
-                layer.near.shape[:1] != (len(classes),)
-                or layer.near.shape[1:] != layer.origin.shape
-            ):
-                raise saved.damaged(saved.path(ARRAYS).name, "its layer is of other features")
             shrinkage, level, n_used = (numbers.pop(name) for name in _SOLUTION)
+            if not n_given <= n_used <= n_features:
+                raise ValueError(f"{n_used} of {n_features} features are used")
+            shapes = [getattr(layer, name).shape for name in _LAYER]
+            if shapes != [(len(classes), n_used), (len(classes),), (n_used,), (n_used,)]:
+                raise saved.damaged(saved.path(ARRAYS).name, "its layer is of other features")
             calibration = Calibration(**{name: float(x) for name, x in numbers.items()})
             solution = Solution(layer, calibration, float(shrinkage), float(level), int(n_used))
     return params, State(classes, moments, sample, settings, expansion), solution

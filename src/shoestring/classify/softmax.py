@@ -4,7 +4,7 @@ The mathematics: :mod:`~shoestring.classify.analytic`, on :mod:`~shoestring.clas
 is chosen by itself: :mod:`~shoestring.classify.solving`.
 
 Learning only adds up sums. The layer is solved when it is first asked for, and again after more was
-learnt or ``set_params``.
+learned or ``set_params``.
 
 Letters: N samples, C classes, D features, M random features.
 """
@@ -115,18 +115,20 @@ class ClosedForm(Classifier):
         Raises
         ------
         ParameterError, ShapeError
-            As :meth:`fit`; what was learnt before stays.
+            As :meth:`fit`; what was learned before stays.
         """
         return self._learn(Block(X, y, sample_weight))
 
     def merge(self, other: ClosedForm) -> Self:
-        """Learn what another classifier has learnt from other samples.
+        """Learn what another classifier has learned from other samples.
 
         Raises
         ------
         ShapeError, ParameterError
             If it has other features, or keeps other things.
         """
+        if not isinstance(other, ClosedForm):
+            raise ParameterError.of("other", f"{_OWNER}.merge", f"another {_OWNER}", other)
         state, theirs = self._learnt().widened(), other._learnt().widened()
         if state.n_features != theirs.n_features:
             raise ShapeError(
@@ -142,12 +144,12 @@ class ClosedForm(Classifier):
         return self._become(state.merged(theirs))
 
     def forget(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Take samples back, as they were learnt: as if they had never been seen.
+        """Take samples back, as they were learned: as if they had never been seen.
 
         Raises
         ------
         ParameterError
-            If they cannot have been learnt: a class would have fewer samples than none, or a
+            If they cannot have been learned: a class would have fewer samples than none, or a
             feature less scatter. Nothing is changed then.
         """
         return self._forget(Block(X, y, sample_weight))
@@ -169,7 +171,7 @@ class ClosedForm(Classifier):
         label = label.item() if isinstance(label, np.generic) else label  # as messages show it
         if not isinstance(label, str | float | int) or label not in known:
             shown = ", ".join(map(repr, known[:5])) + (", ..." if len(known) > 5 else "")
-            want = f"a class that was learnt: {shown}"
+            want = f"a class that was learned: {shown}"
             raise ParameterError.of("label", f"{_OWNER}.forget_class", want, label)
         if len(known) <= 2:
             raise ParameterError(
@@ -186,7 +188,7 @@ class ClosedForm(Classifier):
             )
         return self._become(state.without_class(known.index(label)))
 
-    # ---- what was learnt, and what follows from it ----
+    # ---- what was learned, and what follows from it ----
 
     def __sklearn_is_fitted__(self) -> bool:
         return "_state" in vars(self)
@@ -400,11 +402,11 @@ class ClosedForm(Classifier):
         return self._become(self._learnt().widened().without(block, self.n_jobs))
 
     def _reset(self) -> None:
-        """Forget all that was learnt."""
+        """Forget all that was learned."""
         self.__dict__.pop("_state", None)
 
     def _become(self, state: State) -> Self:
-        """Have learnt this; what follows from it is computed when it is asked for."""
+        """Have learned this; what follows from it is computed when it is asked for."""
         if self.priors is not None:  # one for each class, before anything is changed
             checked_priors(self.priors, state.classes, state.moments.weights)
         self._state = state
@@ -420,7 +422,7 @@ class ClosedForm(Classifier):
         return self._state
 
     def _once(self, name: str, compute: Callable[[State], Any]) -> Any:
-        """A value that follows from what was learnt and the settings, computed once."""
+        """A value that follows from what was learned and the settings, computed once."""
         state, settings = self._learnt(), repr([getattr(self, name) for name in SOLVED_BY])
         if self._cached.get("settings") != settings:
             checks.settings(self.get_params())

@@ -1,4 +1,4 @@
-"""What a classifier has learnt: classes, moments, a sample; block by block, by any workers.
+"""What a classifier has learned: classes, moments, a sample; block by block, by any workers.
 
 Blocks are of a fixed number of rows and are added up in their order, each with one BLAS thread, so
 that the result has the same bits for any number of workers.
@@ -52,7 +52,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What was learnt."""
+    """What was learned."""
 
     classes: NDArray[Any]  # (C,), sorted
     moments: Moments  # in all features
@@ -62,7 +62,7 @@ class State:
 
     @classmethod
     def new(cls, n_features: int, dtype: np.dtype[Any], params: dict[str, Any]) -> State:
-        """Nothing learnt yet."""
+        """Nothing learned yet."""
         settings = {name: params[name] for name in BUILT_BY}
         expansion = drawn_expansion(n_features, settings)
         width = n_features + (0 if expansion is None else expansion.directions.shape[1])
@@ -71,7 +71,7 @@ class State:
         return cls(np.zeros(0, dtype=object), moments, sample, settings, expansion)
 
     def empty(self) -> State:
-        """Nothing learnt, of the same features; no sample will be kept."""
+        """Nothing learned, of the same features; no sample will be kept."""
         moments = Moments.none(0, self.moments.n_features, per_class=self.moments.per_class)
         sample = Sample.none(0, self.n_features, self.sample.X.dtype)
         return self.changed(np.zeros(0, dtype=object), moments, sample)
@@ -108,7 +108,7 @@ class State:
         return replace(whole, moments=replace(moments, sizes=self.moments.sizes))
 
     def changed(self, classes: NDArray[Any], moments: Moments, sample: Sample) -> State:
-        """The same with something else learnt."""
+        """The same with something else learned."""
         return replace(self, classes=classes, moments=moments, sample=sample)
 
     def with_classes(self, labels: NDArray[Any]) -> State:
@@ -131,7 +131,7 @@ class State:
         return replace(self, moments=replace(self.moments, shift=shift))
 
     def merged(self, other: State) -> State:
-        """What both have learnt."""
+        """What both have learned."""
         if not self.moments.sizes.any():
             return replace(other, sample=self.sample.merged(other.sample))
         width = min(self.moments.n_features, other.moments.n_features)
@@ -142,7 +142,7 @@ class State:
         return self.changed(ours.classes, moments, ours.sample.merged(theirs.sample))
 
     def without(self, block: Block, n_jobs: int | None) -> State:
-        """What is left without samples that were learnt; classes without one go."""
+        """What is left without samples that were learned; classes without one go."""
         unknown = ~np.isin(block.y, self.classes)
         if unknown.any():
             raise _never_learnt(f"there is no class {block.y[unknown].tolist()[0]!r}")
@@ -257,6 +257,6 @@ def _block_sums(parent: int, state: State, part: Block) -> tuple[Moments, Hashes
 
 def _never_learnt(why: str) -> ParameterError:
     return ParameterError(
-        f"These samples cannot have been learnt: {why}. Nothing was changed; forget samples as "
+        f"These samples cannot have been learned: {why}. Nothing was changed; forget samples as "
         "they were passed to fit or partial_fit."
     )

@@ -38,7 +38,7 @@ _OWNER = "TextClassifier"
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """A text that was learnt and lies near, its label, and how near: a cosine in [-1, 1]."""
+    """A text that was learned and lies near, its label, and how near: a cosine in [-1, 1]."""
 
     text: str
     label: Any
@@ -77,9 +77,9 @@ class TextClassifier(Classifier):
         vectors (``shoestring words``), or of a saved classifier, whose encoder is taken; "auto":
         what fits the texts; or an object with ``encode``.
     head : AnalyticSoftmax, optional
-        By default one with ``expansion="auto"``. It is learnt from in place.
+        By default one with ``expansion="auto"``. It is learned from in place.
     keep_texts : bool
-        Keep the texts that are learnt, and their vectors, to explain predictions by them.
+        Keep the texts that are learned, and their vectors, to explain predictions by them.
 
     Attributes
     ----------
@@ -133,6 +133,8 @@ class TextClassifier(Classifier):
         """The same for our own use, without scikit-learn."""
         if self._head is None:
             self._head = ClosedForm(expansion="auto")
+        if not isinstance(self._head, ClosedForm):
+            raise ParameterError.of("head", _OWNER, "an AnalyticSoftmax", self._head)
         return self._head
 
     def fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
@@ -146,7 +148,7 @@ class TextClassifier(Classifier):
         return self._learn(texts, labels, "fit")
 
     def begin(self, texts: Sequence[str]) -> None:
-        """Choose the encoder, by texts that will come, and forget all that was learnt."""
+        """Choose the encoder, by texts that will come, and forget all that was learned."""
         texts, _ = checks.texts_and_labels(texts, texts, "begin")
         self._take(*self._new_encoder(texts))
         self._layer._reset()
@@ -167,7 +169,7 @@ class TextClassifier(Classifier):
         return self
 
     def forget(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
-        """Take texts back that were learnt, with the labels they had."""
+        """Take texts back that were learned, with the labels they had."""
         texts, labels = checks.texts_and_labels(texts, labels, "forget")
         self._layer._forget(Block(self.encode(texts), labels, keys=keys_of(texts)))
         gone = Counter(zip(texts, np.asarray(labels).tolist(), strict=True))
@@ -185,13 +187,15 @@ class TextClassifier(Classifier):
         return self
 
     def merge(self, other: TextClassifier) -> TextClassifier:
-        """Learn what another classifier has learnt with the same encoder.
+        """Learn what another classifier has learned with the same encoder.
 
         Raises
         ------
         ParameterError
             If its encoder is another, or was fitted to other texts.
         """
+        if not isinstance(other, TextClassifier):
+            raise ParameterError.of("other", f"{_OWNER}.merge", f"another {_OWNER}", other)
         if not (hasattr(self, "encoder_") and hasattr(other, "encoder_")):
             raise _unfitted()
         if not encoders.are_same(self.encoder_, other.encoder_):
@@ -229,7 +233,9 @@ class TextClassifier(Classifier):
             Classes and examples to name.
         """
         n = checked_int("n", n, 1, None, f"{_OWNER}.explain")
-        X, head = self.encode(checked_texts("text", [text], f"{_OWNER}.explain")), self._layer
+        if not isinstance(text, str):
+            raise ParameterError.of("text", f"{_OWNER}.explain", "a str", text)
+        X, head = self.encode([text]), self._layer
         p = head.predict_proba(X)[0]
         order = np.argsort(-p, kind="stable")[:n]
         classes = self.classes_.tolist()
@@ -257,7 +263,7 @@ class TextClassifier(Classifier):
 
     @property
     def n_learnt(self) -> int:
-        """Texts that were learnt and not forgotten."""
+        """Texts that were learned and not forgotten."""
         return int(self._layer.moments_.sizes.sum()) if hasattr(self._layer, "moments_") else 0
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
@@ -277,7 +283,7 @@ class TextClassifier(Classifier):
         Raises
         ------
         NotFittedError, ParameterError, StorageError
-            If nothing was learnt; if the folder holds other files; if it cannot be written.
+            If nothing was learned; if the folder holds other files; if it cannot be written.
         """
         self._save(folder)
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.checks import checked_pairs
 from shoestring.errors import MissingExtraError, ParameterError
 from shoestring.models.backbone import (
     LOCAL,
@@ -28,7 +29,12 @@ from shoestring.models.backbone import (
 from shoestring.models.bert import Bert, unfit
 from shoestring.models.cut_texts import are_cut, count_cut
 from shoestring.models.encoders import count_cut_by
-from shoestring.models.model_files import gpu_is_there, read_model_config, weights_digest
+from shoestring.models.model_files import (
+    arrays_digest,
+    gpu_is_there,
+    read_model_config,
+    read_weights,
+)
 from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import (
     CHARACTERS_PER_TOKEN,
@@ -41,12 +47,12 @@ PAIRS_PER_BLOCK = 4096  # tokenised at a time: bounds the memory of a call
 
 
 class CrossEncoderScorer(Timed):
-    """Any sentence-transformers ``CrossEncoder`` folder of one label, answering logits.
+    """Any sentence-transformers ``CrossEncoder`` of one label, answering logits.
 
     Parameters
     ----------
-    folder : str or Path
-        A model that ``CrossEncoder`` loads.
+    model : str, Path or CrossEncoder
+        A folder that ``CrossEncoder`` loads, or one that is loaded.
     max_length : int, optional
         Tokens of a pair that are read. Default: the model's own.
     batch_size : int
@@ -58,40 +64,48 @@ class CrossEncoderScorer(Timed):
         If the model has several labels.
     """
 
-    def __init__(
-        self, folder: str | Path, max_length: int | None = None, batch_size: int = 32
-    ) -> None:
+    def __init__(self, model: Any, max_length: int | None = None, batch_size: int = 32) -> None:
         try:
             from sentence_transformers import CrossEncoder
             from torch.nn import Identity
+
+            from shoestring.models.frozen import digest_of
         except ImportError:
             raise MissingExtraError(
                 "sentence-transformers", extra="torch", purpose="the cross-encoder"
             ) from None
-        self.folder, self.batch_size = Path(folder), batch_size
-        with reading_model(self.folder):
-            model = CrossEncoder(str(folder), activation_fn=Identity(), **LOCAL)
+        self.batch_size, self._logits = batch_size, Identity()
+        folder = Path(model) if isinstance(model, str | Path) else None
+        if folder is not None:
+            with reading_model(folder):
+                model = CrossEncoder(str(folder), **LOCAL)
+            count_cut_by(model, shown_name(folder), "pairs")
         if model.config.num_labels != 1:
             hint = "Train it with num_labels=1, or wrap one column of it with score_with(fn)."
             want, got = "a cross-encoder of one label", f"{model.config.num_labels} labels"
-            raise ParameterError.of("folder", "CrossEncoderScorer", want, got, hint)
+            raise ParameterError.of("model", "CrossEncoderScorer", want, got, hint)
         if max_length is not None:
             model.max_seq_length = max_length
-        count_cut_by(model, shown_name(self.folder), "pairs")
-        self._model: Any = model.half() if gpu_is_there() else model
         self.max_length: int = min(model.max_seq_length or 512, 2**20)
-        self.name = f"cross-encoder:{weights_digest(self.folder)}:{self.max_length}"
+        self.name = _name(digest_of(model.model.state_dict()), self.max_length)
+        self._model: Any = model.half() if folder is not None and gpu_is_there() else model
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs: (B,) float32 logits. Texts are cut at 20 characters a token."""
+        pairs = checked_pairs("pairs", pairs, "CrossEncoderScorer.predict")
         n = self.max_length * CHARACTERS_PER_TOKEN
         with self.timing(len(pairs)):
             cut = [(query[:n], text[:n]) for query, text in pairs]
-            logits = self._model.predict(cut, batch_size=self.batch_size, show_progress_bar=False)
+            logits = self._model.predict(
+                cut,
+                batch_size=self.batch_size,
+                show_progress_bar=False,
+                activation_fn=self._logits,
+            )
         return np.asarray(logits, np.float32).reshape(len(cut))
 
     def __repr__(self) -> str:
-        return f"CrossEncoderScorer({self.folder.name!r}, max_length={self.max_length})"
+        return f"CrossEncoderScorer({self.name!r})"
 
 
 class FastCrossEncoder(Timed):
@@ -140,14 +154,16 @@ class FastCrossEncoder(Timed):
                 "max_length", "FastCrossEncoder", "an int of at least 4", max_length
             )
         self.n_threads = n_threads or n_cores()
-        self.name = f"cross-encoder:{weights_digest(self.folder)}:{self.max_length}"
+        weights = sorted(read_weights(self.folder).items())
+        digest = arrays_digest((n, array) for n, array in weights if not n.endswith("position_ids"))
+        self.name = _name(digest, self.max_length)
         self._bert = Bert(self.folder, config, n_threads=self.n_threads)
         self._tokenizer = load_tokenizer(self.folder)
         self._tokenizer.enable_truncation(self.max_length)
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs: (B,) float32 logits. Equal pairs of a call are scored once."""
-        pairs = [(query, text) for query, text in pairs]
+        pairs = checked_pairs("pairs", pairs, "FastCrossEncoder.predict")
         logits = np.empty(len(pairs), np.float32)
         with self.timing(len(pairs)), one_blas_thread():
             unique = list(dict.fromkeys(pairs))
@@ -185,6 +201,11 @@ class FastCrossEncoder(Timed):
 
     def __repr__(self) -> str:
         return f"FastCrossEncoder({self.folder.name!r}, max_length={self.max_length})"
+
+
+def _name(digest: str, max_length: int) -> str:
+    """The same for a model as a folder and as an object, with torch and without."""
+    return f"cross-encoder:{digest}:{max_length}"
 
 
 def why_not_fast(folder: Path, config: Mapping[str, Any]) -> str:

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import IntegrityError, ParameterError
+from shoestring.checks import checked_int, checked_pairs, checked_texts
+from shoestring.errors import IntegrityError
 from shoestring.match.weighting import MINILM, SHIPPED, Weighting
 from shoestring.models.backbone import transformer_folder
 from shoestring.models.model_files import weights_digest
@@ -72,9 +73,7 @@ class TokenInteraction(Timed):
         max_length: int = 96,
         weighting: str | Path | None = None,
     ) -> None:
-        if not isinstance(max_length, int) or max_length < 3:
-            want = "an int of at least 3"
-            raise ParameterError.of("max_length", "TokenInteraction", want, max_length)
+        max_length = checked_int("max_length", max_length, 3, None, "TokenInteraction")
         digest = weights_digest(transformer_folder(folder))
         self.weighting = None if weighting is None else _weighting_for(digest, folder, weighting)
         adapter = self.weighting.adapter if self.weighting else None
@@ -92,7 +91,7 @@ class TokenInteraction(Timed):
         Cost: one forward for each different query and each different text of the call (a text again
         for every 1,024 different queries).
         """
-        pairs = list(pairs)
+        pairs = checked_pairs("pairs", pairs, "TokenInteraction.predict")
         scores = np.zeros(len(pairs), np.float32)
         with self.timing(len(pairs)), one_blas_thread():
             queries = list(dict.fromkeys(query for query, _ in pairs))
@@ -122,6 +121,7 @@ class TokenInteraction(Timed):
 
     def token_vectors(self, texts: Sequence[str]) -> list[FloatMatrix]:
         """Encode texts: for each its unit token vectors (T, D) float32, special tokens left out."""
+        texts = checked_texts("texts", texts, "TokenInteraction.token_vectors")
         vectors: list[FloatMatrix] = [np.empty((0, self.n_dims), np.float32)] * len(texts)
         for row, tokens in self.encoder.encode(texts):
             vectors[row] = tokens

@@ -6,12 +6,19 @@ this machine so far).
 
 B pairs.
 
-Not covered: asynchronous scorers; retries and rate limits of a paid API (the function's task).
+Not covered: rate limits of a paid API (the function's task).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+import inspect
+import os
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,39 +26,101 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import digest
+from shoestring.checks import checked_int, checked_pairs, checked_text
 from shoestring.errors import ParameterError, ScorerError
 from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
+from shoestring.models.model_files import how_to_download, model_path
 from shoestring.models.throughput import Timed
 from shoestring.tune.config import LADDER
 from shoestring.types import PairScorer
 
 Pair = tuple[str, str]
+LONGEST_PAUSE_S = 60.0  # between two attempts
+_LOOP_LOCK = threading.Lock()
+_sleep = time.sleep
 
 
 class FunctionScorer(Timed):
     """A function as a pair scorer; made by :func:`score_with`."""
 
-    def __init__(self, fn: Callable[..., Any], name: str, batch_size: int, single: bool) -> None:
-        self.fn, self.name, self.batch_size, self.single = fn, name, batch_size, single
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        name: str,
+        max_batch: int,
+        *,
+        single: bool,
+        retries: int,
+        threads: int,
+    ) -> None:
+        self.fn, self.name, self.max_batch, self.single = fn, name, max_batch, single
+        self.retries, self.threads = retries, threads
 
     def predict(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
-        """Score B pairs, ``batch_size`` at a time: (B,) float64.
+        """Score B pairs, ``max_batch`` at a time: (B,) float64.
 
         Raises
         ------
         ScorerError
-            If the function raises, or does not answer one finite number for each pair.
+            If the function raises, or does not answer one finite number for each pair, after
+            ``retries`` more attempts.
         """
-        pairs = list(pairs)
-        with self.timing(len(pairs)):
-            scores = [
-                _checked(self._call, pairs[start : start + self.batch_size], self.name)
-                for start in range(0, len(pairs), self.batch_size)
-            ]
-        return np.concatenate(scores) if scores else np.empty(0)
+        pairs = checked_pairs("pairs", pairs, "FunctionScorer.predict")
+        scores = np.empty(len(pairs))
+        for part, answer in self.parts(pairs):
+            scores[part] = answer
+        return scores
+
+    def parts(self, pairs: Sequence[Pair]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Each answer of the function as it comes: which of the pairs, and their scores.
+
+        With several threads in the order in which they come; after an error nothing more is asked,
+        and the error is raised when the answers that were under way are there.
+        """
+        step = 1 if self.single else self.max_batch
+        spans = [slice(start, start + step) for start in range(0, len(pairs), step)]
+        if self.threads == 1 or len(spans) < 2:
+            yield from ((span, self._ask(pairs[span])) for span in spans)
+            return
+        stopped, errors = threading.Event(), list[BaseException]()
+
+        def ask(span: slice) -> NDArray[np.float64] | None:
+            try:
+                return None if stopped.is_set() else self._ask(pairs[span])
+            except BaseException:
+                stopped.set()
+                raise
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            asked = {pool.submit(ask, span): span for span in spans}
+            try:
+                for future in as_completed(asked):
+                    if error := future.exception():
+                        errors.append(error)
+                    elif (answer := future.result()) is not None:
+                        yield asked[future], answer
+            finally:  # also when the user interrupts it
+                stopped.set()
+        if errors:
+            raise errors[0]
+
+    def _ask(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
+        """One call of the function, and more of them if it fails."""
+        for attempt in range(self.retries + 1):
+            try:
+                with self.timing(len(pairs)):
+                    return _checked(self._call, list(pairs), self.name)
+            except ScorerError:
+                if attempt == self.retries:
+                    raise
+                _sleep(min(2.0**attempt, LONGEST_PAUSE_S))
+        raise AssertionError("unreachable")
 
     def _call(self, pairs: list[Pair]) -> Any:
-        return [self.fn(query, text) for query, text in pairs] if self.single else self.fn(pairs)
+        answer = self.fn(*pairs[0]) if self.single else self.fn(pairs)
+        if inspect.isawaitable(answer):
+            answer = _wait_for(answer)
+        return [answer] if self.single else answer
 
     def __repr__(self) -> str:
         return f"FunctionScorer({self.name!r})"
@@ -60,9 +129,11 @@ class FunctionScorer(Timed):
 def score_with(
     fn: Callable[..., Any],
     name: str | None = None,
-    batch_size: int = 64,
+    max_batch: int = 64,
     *,
     single: bool = False,
+    retries: int = 0,
+    threads: int = 1,
 ) -> FunctionScorer:
     """Make a pair scorer from any function: a rule, an LLM judge, a paid API.
 
@@ -70,16 +141,23 @@ def score_with(
     ----------
     fn : callable
         ``fn(pairs) -> scores``: a list of (query, text) in, one number for each out, higher is more
-        alike. With ``single=True`` it is ``fn(query, text) -> score``.
+        alike. With ``single=True`` it is ``fn(query, text) -> score``. May be an async function.
+        Scores differ as far as they are below 1e15; a huge negative one, such as -1e9, rejects a
+        text.
     name : str, optional
         The scorer's name. Paid scores are kept under it, so choose another name when the function
         changes its judgement (a new prompt, a new model). Default: the function's module and
         qualified name; for a lambda, with a digest of its code, which does not cover the variables
         that it closes over.
-    batch_size : int
+    max_batch : int
         Maximum number of pairs in one call of ``fn``.
     single : bool
         Whether ``fn`` takes one query and one text instead of a list of pairs.
+    retries : int
+        How often a call is made again that raises, or answers None or something else that is no
+        finite number: after 1, 2, 4, ... seconds, :data:`LONGEST_PAUSE_S` at most.
+    threads : int
+        How many calls of ``fn`` are made at once. Async functions all run in one event loop.
 
     Returns
     -------
@@ -88,8 +166,8 @@ def score_with(
     Raises
     ------
     ParameterError
-        If ``fn`` cannot be called, has no name of its own (pass ``name``), or ``batch_size`` is not
-        a positive int.
+        If ``fn`` cannot be called, has no name of its own (pass ``name``), or a number is out of
+        range.
 
     Examples
     --------
@@ -101,9 +179,41 @@ def score_with(
     """
     if not callable(fn):
         raise ParameterError.of("fn", "score_with", "a function", fn)
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ParameterError.of("batch_size", "score_with", "an int of at least 1", batch_size)
-    return FunctionScorer(fn, name or _function_name(fn), batch_size, single)
+    return FunctionScorer(
+        fn,
+        _function_name(fn) if name is None else checked_text("name", name, "score_with"),
+        checked_int("max_batch", max_batch, 1, None, "score_with"),
+        single=bool(single),
+        retries=checked_int("retries", retries, 0, None, "score_with"),
+        threads=checked_int("threads", threads, 1, 1_000, "score_with"),
+    )
+
+
+def _wait_for(answer: Awaitable[Any]) -> Any:
+    """The result of a coroutine, of an event loop that all scorers of this process share.
+
+    It has a thread of its own: the caller may be in a loop itself, as in a notebook, and what an
+    API's client keeps between calls belongs to one loop.
+    """
+    with _LOOP_LOCK:
+        loop = _loop_of(os.getpid())
+    future = asyncio.run_coroutine_threadsafe(_awaited(answer), loop)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def _awaited(answer: Awaitable[Any]) -> Any:
+    return await answer
+
+
+@cache
+def _loop_of(_: int) -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="shoestring-scorers", daemon=True).start()
+    return loop
 
 
 def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.float64]:
@@ -135,7 +245,7 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
     shoestring.errors.ScorerError: The scorer ... answered 1 scores for 2 pairs; it must answer one
     for each pair, in their order.
     """
-    pairs = list(pairs)
+    pairs = checked_pairs("pairs", pairs, "checked_scores")
     name = _own_name(scorer) or type(scorer).__name__
     return _checked(scorer.predict, pairs, name) if pairs else np.empty(0)
 
@@ -152,17 +262,15 @@ def scorer_name(scorer: PairScorer) -> str:
     -------
     str
         The scorer's own ``name`` where it has one (all of ours: kind, digest of the weights,
-        max_length). For a sentence-transformers ``CrossEncoder``: model, digest of its weights,
-        max_length and activation. Otherwise its class.
+        max_length). A sentence-transformers ``CrossEncoder`` has that of its folder. Otherwise its
+        class.
 
     Notes
     -----
     Cost: the digest reads the weights once, about a second per gigabyte.
     """
-    if name := _own_name(scorer):
+    if name := _own_name(_answering_logits(scorer)):
         return name
-    if any(kind.__name__ == "CrossEncoder" for kind in type(scorer).__mro__):
-        return _cross_encoder_name(scorer)
     return f"class:{type(scorer).__module__}.{type(scorer).__qualname__}"
 
 
@@ -175,12 +283,14 @@ def load_scorer(spec: Any) -> PairScorer:
         ``"minilm"``: :class:`TokenInteraction` on the MiniLM weights of the package index;
         ``"minilm-weighted"``: the same with trained weights of a query's tokens, search's default;
         ``"minilm-docs"``: with an adapter of MiniLM as well, for documentation of software.
-        A folder that ``shoestring tune score`` wrote: :class:`~shoestring.tune.LadderScorer`, or
+        A folder, or the id of a model on the Hugging Face hub that was downloaded before. Of a
+        folder that ``shoestring tune score`` wrote: :class:`~shoestring.tune.LadderScorer`, or
         :class:`TokenInteraction` where token vectors are compared and there is no side network;
         of a BERT cross-encoder with one score: :class:`FastCrossEncoder`; of another
         cross-encoder: :class:`CrossEncoderScorer`; of any other model: :class:`TokenInteraction`
-        on it. An object with ``predict`` is returned as it is. A function goes through
-        :func:`score_with`.
+        on it. An object with ``predict`` is returned as it is, but for a ``CrossEncoder`` of one
+        label, which becomes a :class:`CrossEncoderScorer`: the same scores as from its folder. A
+        function goes through :func:`score_with`.
 
     Returns
     -------
@@ -204,20 +314,19 @@ def load_scorer(spec: Any) -> PairScorer:
         from shoestring.match.interaction import TokenInteraction
 
         return TokenInteraction(weighting=spec if spec in SHIPPED else None)
-    if isinstance(spec, str | Path) and (Path(spec) / "config.json").is_file():
-        return _load_folder(Path(spec))
+    if (folder := model_path(spec)) is not None:
+        return _load_folder(folder)
     if not isinstance(spec, type):
         if callable(getattr(spec, "predict", None)):
-            return cast(PairScorer, spec)
+            return _answering_logits(spec)
         if callable(spec):
             return score_with(spec)
     want = (
         "'minilm', 'minilm-weighted', 'minilm-docs', a folder with a model, an object with "
         "predict(pairs), or a function"
     )
-    raise ParameterError.of(
-        "scorer", "load_scorer", want, str(spec) if isinstance(spec, Path) else spec
-    )
+    got = str(spec) if isinstance(spec, Path) else spec
+    raise ParameterError.of("scorer", "load_scorer", want, got, how_to_download(spec))
 
 
 def _load_folder(folder: Path) -> PairScorer:
@@ -256,13 +365,17 @@ def _checked(
         raise
     except Exception as error:
         raise ScorerError(
-            f"The scorer {name} raised {type(error).__name__} on {len(pairs)} pairs: {error}"
+            f"The scorer {name} raised {type(error).__name__} on {_counted(pairs)}: {error}"
         ) from error
     scores = _as_numbers(answer, name)
     if scores.ndim == 2 and scores.shape[1] == 1:
         scores = scores[:, 0]
     _check(scores, pairs, name)
     return scores
+
+
+def _counted(pairs: Sequence[Pair]) -> str:
+    return "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
 
 
 def _as_numbers(answer: Any, name: str) -> NDArray[np.float64]:
@@ -282,24 +395,24 @@ def _as_numbers(answer: Any, name: str) -> NDArray[np.float64]:
 
 def _check(scores: NDArray[np.float64], pairs: list[Pair], name: str) -> None:
     """One finite number for each pair."""
-    n_pairs = len(pairs)
+    n_pairs = _counted(pairs)
     if scores.ndim != 1:
         raise ScorerError(
-            f"The scorer {name} answered an array of shape {scores.shape} for {n_pairs} pairs; it "
+            f"The scorer {name} answered an array of shape {scores.shape} for {n_pairs}; it "
             "must answer one score for each pair. For a classifier of several labels load it with "
             "num_labels=1, or wrap it and keep one column: "
             "score_with(lambda pairs: model.predict(pairs)[:, 1])."
         )
-    if len(scores) != n_pairs:
+    if len(scores) != len(pairs):
         raise ScorerError(
-            f"The scorer {name} answered {len(scores)} scores for {n_pairs} pairs; it must answer "
+            f"The scorer {name} answered {len(scores)} scores for {n_pairs}; it must answer "
             "one for each pair, in their order."
         )
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
         query, text = pairs[bad[0]]
         raise ScorerError(
-            f"The scorer {name} answered {scores[bad[0]]} for {len(bad)} of {n_pairs} pairs, "
+            f"The scorer {name} answered {scores[bad[0]]} for {len(bad)} of {n_pairs}, "
             f"first for ({_excerpt(query)}, {_excerpt(text)}); a score must be a finite number."
         )
 
@@ -323,14 +436,15 @@ def _function_name(fn: Callable[..., Any]) -> str:
     return f"function:{module}.{qualname}:{digest(body)[:12]}"
 
 
-def _cross_encoder_name(model: Any) -> str:
-    """Model, digest of weights, length and activation of a loaded ``CrossEncoder``."""
-    from shoestring.models.frozen import digest_of
+def _answering_logits(scorer: Any) -> PairScorer:
+    """A sentence-transformers ``CrossEncoder`` of one label as ours, any other scorer as it is."""
+    kinds: list[Any] = [kind for kind in type(scorer).__mro__ if kind.__name__ == "CrossEncoder"]
+    is_own = any(scorer.predict.__func__ is kind.predict for kind in kinds)  # not of a subclass
+    if is_own and scorer.config.num_labels == 1:
+        from shoestring.match.cross_encoder import CrossEncoderScorer
 
-    path = Path(str(getattr(model.config, "_name_or_path", "") or "model")).name
-    length = getattr(model, "max_seq_length", None) or getattr(model, "max_length", None)
-    activation = type(model.activation_fn).__name__
-    return f"cross-encoder:{path}:{digest_of(model.state_dict())}:{length}:{activation}"
+        return CrossEncoderScorer(scorer)
+    return cast(PairScorer, scorer)
 
 
 def _own_name(scorer: PairScorer) -> str:

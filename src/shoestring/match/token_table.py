@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import ArtifactKind, digest, write_npy_header
+from shoestring.checks import checked_pairs
 from shoestring.errors import ParameterError
 from shoestring.match.interaction import TokenInteraction
 from shoestring.models.throughput import Timed
@@ -162,7 +163,7 @@ class TokenTable(Timed):
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs: (B,) float32; texts that are not in the table are encoded."""
-        pairs = list(pairs)
+        pairs = checked_pairs("pairs", pairs, "TokenTable.predict")
         scores = np.zeros(len(pairs), np.float32)
         with self.timing(len(pairs)), one_blas_thread():
             rows = [self._rows.get(_digest(text), -1) for _, text in pairs]

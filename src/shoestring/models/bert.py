@@ -10,18 +10,21 @@ Covers ``BertModel`` with absolute positions and exact GELU; see :func:`unfit`.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import struct
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import FormatError, MissingExtraError, ShoestringError
+from shoestring.errors import FormatError, MissingExtraError
 from shoestring.models.adapter import Adapter
 from shoestring.models.model_files import gpu_is_there, read_weights
 from shoestring.parallel import n_cores
@@ -114,8 +117,11 @@ class Bert:
         if not all(type(size) is int and size > 0 for size in sizes) or sizes[0] % sizes[1]:
             message = f"must have {', '.join(names)} that fit together; save the model again."
             raise FormatError(message, file=folder / "config.json")
-        self.folder, self.n_dims, self._process = folder, sizes[0], os.getpid()
-        _check_shapes(weights, sizes[0], sizes[3], folder / "model.safetensors")
+        self.folder, self.n_dims = folder, sizes[0]
+        self._arguments, self._loading = (folder, dict(config), adapter, n_threads), Lock()
+        positions = config.get("max_position_embeddings")
+        positions = positions if type(positions) is int and positions > 0 else 512
+        _check_shapes(weights, sizes[0], sizes[3], positions, folder / "model.safetensors")
         try:
             variables = dict(_variables(weights, config))
         except KeyError as error:
@@ -132,7 +138,8 @@ class Bert:
         }
         del weights, variables  # the library has its own copy
         threads = {"inter_threads": n_threads or n_cores(), "intra_threads": 1}
-        self._encoder = Encoder(str(folder), compute_type="float32", files=files, **threads)
+        self._encoder: Any = Encoder(str(folder), compute_type="float32", files=files, **threads)
+        _loaded.add(self)
 
     def states(self, ids: list[list[int]], types: list[list[int]] | None = None) -> FloatArray:
         """Run several texts through all layers; threads may call at the same time.
@@ -153,11 +160,10 @@ class Bert:
         ------
         FormatError
             If an id is not in the model: the tokenizer is of another.
-        ShoestringError
-            In a process forked from the one that loaded the model.
         """
-        if os.getpid() != self._process:  # the library's threads stayed behind: it would hang
-            raise ShoestringError(f"{self.folder} was loaded before a fork. Load it in the child.")
+        with self._loading:
+            if self._encoder is None:
+                Bert.__init__(self, *self._arguments)
         if not any(ids):  # no token at all: the library would divide by zero
             return np.zeros((len(ids), 0, self.n_dims), np.float32)
         types = types or [[0] * len(text) for text in ids]
@@ -167,8 +173,31 @@ class Bert:
                 raise FormatError(message, file=self.folder / "tokenizer.json")
         return np.array(self._encoder.forward_batch(ids, token_type_ids=types).last_hidden_state)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Bert, self._arguments
 
-def _check_shapes(weights: Mapping[str, FloatArray], d: int, feed: int, file: Path) -> None:
+
+_loaded: WeakSet[Bert] = WeakSet()
+
+
+def _forget_models() -> None:
+    """In a forked child: to run a model, or free it, would wait for threads that stayed behind.
+
+    Each is loaded again when it is needed; what it had is never freed.
+    """
+    for bert in _loaded:
+        if bert._encoder is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(bert._encoder))
+        bert._encoder, bert._loading = None, Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_models)
+
+
+def _check_shapes(
+    weights: Mapping[str, FloatArray], d: int, feed: int, positions: int, file: Path
+) -> None:
     """FormatError if a weight is of another shape than the config's: the library would crash."""
     wide = {
         "intermediate.dense.weight": (feed, d),
@@ -178,7 +207,8 @@ def _check_shapes(weights: Mapping[str, FloatArray], d: int, feed: int, file: Pa
     for name, array in weights.items():
         if not name.startswith(("embeddings.", "encoder.layer.")) or name.endswith("_ids"):
             continue
-        rows = len(array) if name.startswith("embeddings.") else d
+        least = positions if "position_embeddings" in name else 1
+        rows = max(least, len(array)) if name.startswith("embeddings.") else d
         want = wide.get(name.split(".", 3)[-1], (rows, d) if array.ndim == 2 else (d,))
         if array.shape != want:
             message = f"has {name} of shape {array.shape}, not {want}; save the model again."

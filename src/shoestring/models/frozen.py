@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import ctypes
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -29,7 +28,7 @@ from shoestring.models.backbone import (
     own_length,
     transformer_folder,
 )
-from shoestring.models.model_files import weights_digest
+from shoestring.models.model_files import arrays_digest, weights_digest
 
 MINILM = ("minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 DTYPES = ("auto", "float32", "bfloat16")
@@ -130,6 +129,13 @@ class FrozenBackbone:
         if str(backbone) in MINILM:
             backbone = None
         return cls(load_backbone(backbone, adapter), transformer_folder(backbone), dtype, adapter)
+
+    def __reduce__(self) -> Any:
+        """Pickled as its folder, as transformers' models cannot be once they have run."""
+        if self.folder is None:
+            return super().__reduce__()
+        dtype = str(self.dtype).removeprefix("torch.")
+        return FrozenBackbone.load, (self.folder.resolve(), dtype, self.adapter)
 
     @cached_property
     def is_causal(self) -> bool:
@@ -316,8 +322,7 @@ def multiplies_bfloat16() -> bool:
 
 def digest_of(state: Mapping[str, Tensor], more: str = "") -> str:
     """Of named tensors: 12 hexadecimal digits."""
-    digest = hashlib.blake2b(more.encode(), digest_size=6)
-    for name, tensor in sorted(state.items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().numpy().tobytes())
-    return digest.hexdigest()
+    names = sorted(state)
+    return arrays_digest(
+        ((name, state[name].detach().float().cpu().numpy()) for name in names), more
+    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from safetensors.numpy import load_file
 
 from shoestring.errors import FormatError
 
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _WEIGHT_FILES = ("*.safetensors", "*.bin", "tokenizer.json", "vocab.txt", "config.json")
 
 
@@ -24,6 +27,9 @@ def read_model_config(folder: Path, name: str = "config.json") -> dict[str, Any]
     file = folder / name
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"cannot be read ({error.strerror}); name a folder that transformers saved."
+        raise FormatError(message, file=file) from error
     except json.JSONDecodeError as error:
         message = f"is not JSON ({error.msg}); save the model again with save_pretrained."
         raise FormatError(message, file=file, line=error.lineno, column=error.colno) from error
@@ -41,6 +47,41 @@ def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:
         return {n: array.astype(np.float32, copy=False) for n, array in load_file(file).items()}
     except (SafetensorError, KeyError) as error:
         raise FormatError(f"cannot be read ({error}); save the model again.", file=file) from error
+
+
+def model_path(name: object) -> Path | None:
+    """A folder with a model by its path, or by its id where a model hub's local cache has it.
+
+    None if there is neither. Nothing is downloaded.
+    """
+    if not isinstance(name, str | Path):
+        return None
+    if os.path.lexists(Path(name) / "config.json"):  # False if the name cannot be a path
+        return Path(name)
+    if not _HUB_ID.fullmatch(str(name)) or find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(name), local_files_only=True))
+    except (OSError, ValueError):  # it is not there, or no id
+        return None
+
+
+def how_to_download(name: object) -> str:
+    """What to do if there is no folder of this name, or "" where it does not look like an id."""
+    if not isinstance(name, str) or not _HUB_ID.fullmatch(name):
+        return ""
+    return f"If it is a model of the Hugging Face hub, download it first: hf download {name}"
+
+
+def arrays_digest(arrays: Iterable[tuple[str, NDArray[np.float32]]], more: str = "") -> str:
+    """12 hexadecimal digits over named arrays, which come in the order of their names."""
+    digest = hashlib.blake2b(more.encode(), digest_size=6)
+    for name, array in arrays:
+        digest.update(name.encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def gpu_is_there() -> bool:

@@ -12,8 +12,6 @@ Letters: N codes, k active bits, Q queries, n best.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -41,7 +39,7 @@ from shoestring.overlap.top_k import (
     order_blocks,
     search_blocks,
 )
-from shoestring.parallel import n_cores
+from shoestring.parallel import n_cores, shared_pool
 from shoestring.types import IntArray
 
 Metric: TypeAlias = Literal["overlap", "jaccard", "hamming"]
@@ -258,14 +256,12 @@ class OverlapIndex:
             return _search_group(segments, queries, group, n, metric, slice(part, None, n_parts))
 
         tasks = [(group, part) for group in groups for part in range(n_parts)]
-        found = list(map(run, tasks) if n_threads == 1 else self._pool.map(run, tasks))
+        found = list(
+            map(run, tasks) if n_threads == 1 else shared_pool(self.n_threads).map(run, tasks)
+        )
         for i, group in enumerate(groups):
             best_ids, best_scores = _in_order(found[i * n_parts : (i + 1) * n_parts])
             ids[group, :n], scores[group, :n] = best_ids, best_scores
-
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(self.n_threads, "overlap-index")
 
     def save(self, folder: str | Path) -> None:
         """Save to a folder: new, empty, or one that an overlap index was saved to.

@@ -35,9 +35,11 @@ from shoestring.errors import IntegrityError
 AnyArray: TypeAlias = NDArray[Any]
 
 KEYS = "keys"  # the array that says which record each row belongs to
+COPIED = "An index in use is copied by: shoestring search copy INDEX TO."
 REBUILD = (
     "Compute the arrays again: shoestring search build ... --resume; "
-    "no score that was paid for is lost."
+    "no score that was paid for is lost. "
+    f"{COPIED}"
 )
 _FILE = re.compile(r"\d{8}-[a-z_]+\.rows")
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from shoestring.search.anchors import (
     covering_order,
     queries_from_texts,
 )
-from shoestring.search.cur import top_rows
+from shoestring.search.cur import top_rows, without_rejects
 from shoestring.search.features import IndexRows, nearness, sums
 from shoestring.search.first_guess import fit_score_model
 from shoestring.search.models import Models
@@ -42,41 +43,50 @@ from shoestring.search.store import RecordStore
 from shoestring.text import tokenize
 from shoestring.types import FloatArray, IntArray
 
-ENCODE_BATCH = 1_024
 SCORE_BATCH = 256
 
 
-def encode_pending(store: RecordStore, models: Models, *, progress: bool) -> None:
-    """Give every record that has no arrays its vector, a batch at a time.
+class NewRows:
+    """Makes the arrays of new texts; keeps account of those that a lexical encoder cannot read.
 
-    A text that a lexical encoder has nothing for has a row of zeros; a note says how many.
+    Such a text has a row of zeros as its vector.
     """
+
+    def __init__(self, models: Models) -> None:
+        self.models, self.n_texts, self.unknown = models, 0, list[str]()
+
+    def __call__(self, texts: list[str]) -> dict[str, NDArray[Any]]:
+        """The arrays of texts, as the store takes them."""
+        vectors = self.models.encode(texts)
+        self.n_texts += len(texts)
+        self.unknown += [texts[i] for i in np.flatnonzero(~vectors.any(axis=1)).tolist()]
+        return {"vectors": vectors, "digest": text_digests(texts)}
+
+    def note(self) -> None:
+        """Warn of the texts without a vector."""
+        if not self.unknown or not self.models.is_lexical:
+            return
+        what, unknown = "a word that the word codes know", self.unknown
+        # LSA knows every word of its own texts; a new word is found by BM25 as well as ever.
+        if isinstance(self.models.encoder, LsaEncoder):
+            what, unknown = "a letter or digit", [text for text in unknown if not tokenize(text)]
+        if unknown:
+            warnings.warn(
+                f"{len(unknown)} of {self.n_texts} new texts without {what}: "
+                f"{named([text[:40] for text in unknown])}. A query finds them by words that they "
+                "share with it, or where it pays the scorer for them. Name an encoder that reads "
+                "them, such as word vectors trained on such text, or leave them out.",
+                ShoestringWarning,
+                stacklevel=3,
+            )
+
+
+def encode_pending(store: RecordStore, rows: NewRows, *, progress: bool) -> None:
+    """Give every record that has no arrays its own, a batch at a time."""
     with store.snapshot() as snapshot:
-        keys = snapshot.pending_keys
-    unknown: list[str] = []
-    with tqdm(total=len(keys), desc="vectors", unit="text", disable=not progress) as bar:
-        for start in range(0, len(keys), ENCODE_BATCH):
-            batch = keys[start : start + ENCODE_BATCH]
-            with store.snapshot() as snapshot:
-                live = batch[np.isin(batch, snapshot.pending_keys)]
-                texts = snapshot.texts(live)
-            vectors = models.encode(texts)
-            store.append(live, {"vectors": vectors, "digest": text_digests(texts)})
-            unknown += [texts[i] for i in np.flatnonzero(~vectors.any(axis=1)).tolist()]
-            bar.update(len(batch))
-    # LSA knows every word of its own texts; a new word is found by BM25 as well as ever.
-    what = "a word that the word codes know"
-    if isinstance(models.encoder, LsaEncoder):
-        what, unknown = "a letter or digit", [text for text in unknown if not tokenize(text)]
-    if unknown and models.is_lexical:
-        warnings.warn(
-            f"{len(unknown)} of {len(keys)} new texts without {what}: "
-            f"{named([text[:40] for text in unknown])}. A query finds them by words that they "
-            "share with it, or where it pays the scorer for them. Name an encoder that reads them, "
-            "such as word vectors trained on such text, or leave them out.",
-            ShoestringWarning,
-            stacklevel=3,
-        )
+        n_pending = len(snapshot.pending_keys)
+    with tqdm(total=n_pending, desc="vectors", unit="text", disable=not progress) as bar:
+        store.fill(rows, bar.update)
 
 
 def choose_anchors(
@@ -126,13 +136,13 @@ def score_anchors(
     The queries that are begun are kept in the settings, so that a later budget goes on with them.
     """
     spent, name = 0, models.scorer_name
-    with store.snapshot() as snapshot, ScoreCache(store.path) as cache:
+    with models.snapshot() as snapshot, ScoreCache(store.path) as cache:
         rows, model = IndexRows(snapshot.view), IndexModel.from_attrs(snapshot.view.attrs)
         # How many calls each query gets, beside those it has been paid for before.
         paid = [rows.known_scores(*cache.row(name, query))[0] for query in queries]
         plan = anchor_plan(calls, rows.n_live, [len(known) for known in paid])
         store.update_settings(anchors=list(queries[: len(plan)]))
-        encoded = models.encode(list(queries[: len(plan)]))
+        encoded = models.encode(list(queries[: len(plan)]), snapshot.encoder)
         with tqdm(total=sum(plan), desc="anchor scores", unit="call", disable=not progress) as bar:
             for query, vector, known, share in zip(queries, encoded, paid, plan, strict=False):
                 # The most promising texts that are not scored yet; the plan saw to it that there
@@ -197,7 +207,8 @@ def _paid_scores(store: RecordStore, name: str, digest: IntArray) -> tuple[list[
                 continue
             found_at = np.clip(np.searchsorted(digests, ordered), 0, len(digests) - 1)
             row = np.full(len(digest), np.nan, dtype=np.float32)
-            row[order] = np.where(digests[found_at] == ordered, scores[found_at], np.nan)
+            fitted = without_rejects(scores)
+            row[order] = np.where(digests[found_at] == ordered, fitted[found_at], np.nan)
             n_known = int(np.isfinite(row).sum())
             if n_known >= least:
                 found.append((-n_known, number, query, row))

@@ -114,8 +114,8 @@ def _added(index: SearchIndex) -> dict[str, int]:
     """What a build or add did; a note says why texts were skipped."""
     report = index.last_add
     if report.skipped:
-        skipped = f"{report.skipped:,} texts were in the index already and were skipped."
-        warnings.warn(skipped, ShoestringWarning, stacklevel=2)
+        why = "already in the index (the same id, or the same text where there are no ids)"
+        warnings.warn(f"{report.skipped:,} skipped: {why}.", ShoestringWarning, stacklevel=2)
     return asdict(report)
 
 
@@ -134,7 +134,8 @@ def query(
     hits = _open(index, scorer).query(text, k=k, calls=calls)
     if json:
         found = [asdict(hit) for hit in hits]
-        emit_json({"hits": found, "calls": hits.calls, "seconds": round(hits.seconds, 4)})
+        told = {"calls": hits.calls, "seconds": round(hits.seconds, 4), "error": hits.error}
+        emit_json({"hits": found, **told})
         return
     rows = []
     for hit in hits:
@@ -184,6 +185,16 @@ def check(index: Index, json: Json = False) -> None:
     found = _open(index)
     found.check()
     emit({"path": str(index), "records": len(found), "sound": True}, json)
+
+
+@app.command(example="search copy index backup")
+def copy(
+    index: Index,
+    to: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Copy an index that is in use, as it is now."""
+    emit(_open(index).copy(to).info(), json)
 
 
 @app.command(example="search compact index")

@@ -36,12 +36,16 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.errors import ParameterError, ShapeError
+from shoestring.errors import IntegrityError, ParameterError, ShapeError
 from shoestring.parallel import one_blas_thread
+from shoestring.search.arrays import REBUILD
 from shoestring.types import FloatArray, IntArray
 
 Floats = NDArray[np.float64]
 _LOG_2PI = float(np.log(2.0 * np.pi))
+REJECT = 1e2  # times as far off as the other scores are large: no score on their scale
+_DAMAGED = f"An array of the index holds values that cannot be. {REBUILD}"
+LARGEST = 1e15  # of a score that is fitted: its square is well within float32
 
 
 class ItemFeatures(Protocol):
@@ -238,17 +242,12 @@ class Rounds:
             )
         self.features = features
         self.guess = guess.astype(np.float32)
-        self.estimate = self.guess.copy()
+        self.estimate = _checked_numbers(self.guess.copy())
         self.posteriors = [GaussianWeights(prior_variance * s, noise) for s in strengths]
         self._closed = np.zeros(n_items, dtype=bool) if deleted is None else deleted.copy()
         self._rows = np.empty(0, dtype=np.int64)
         self._scores = np.empty(0, dtype=np.float64)
         self._is_stale = False
-
-    @property
-    def n_open(self) -> int:
-        """Rows that could still be proposed."""
-        return int(len(self._closed) - np.count_nonzero(self._closed))
 
     @property
     def strength_weights(self) -> Floats:
@@ -257,30 +256,42 @@ class Rounds:
         weights = np.exp(evidence - evidence.max())
         return np.asarray(weights / weights.sum())
 
-    def propose(self, n_rows: int) -> IntArray:
-        """The unscored rows with the highest estimates, best first; the lower row wins a tie."""
+    def propose(self, n_rows: int, among: NDArray[np.bool_] | None = None) -> IntArray:
+        """The unscored rows with the highest estimates, best first; the lower row wins a tie.
+
+        Of those in ``among`` (N,) if it is given; none where there are none left.
+        """
         self._refresh()
-        candidate = np.where(self._closed, -np.inf, self.estimate)
-        return top_rows(candidate, min(n_rows, self.n_open))
+        is_open = ~self._closed if among is None else among & ~self._closed
+        candidate = np.where(is_open, self.estimate, -np.inf)
+        return top_rows(candidate, min(n_rows, int(np.count_nonzero(is_open))))
 
     @one_blas_thread()
-    def observe(self, rows: IntArray, scores: FloatArray) -> None:
-        """Take in what the scorer said of some rows."""
+    @np.errstate(over="ignore", invalid="ignore")  # what comes of damage is told
+    def observe(self, rows: IntArray, scores: FloatArray, fitted: FloatArray | None = None) -> None:
+        """Take in what the scorer said of some rows; the model is fitted to ``fitted`` instead."""
         batch = np.asarray(scores, dtype=np.float64)
-        features, residuals = self.features.take(rows), batch - self.guess[rows]
-        for posterior in self.posteriors:
-            posterior.observe(features, residuals)
+        features = self.features.take(rows)
+        target = batch if fitted is None else np.asarray(fitted, dtype=np.float64)
+        residuals = target - self.guess[rows]
+        try:
+            for posterior in self.posteriors:
+                posterior.observe(features, residuals)
+        except np.linalg.LinAlgError as error:
+            raise IntegrityError(_DAMAGED) from error
         self._closed[rows] = True
         self._rows = np.concatenate([self._rows, rows])
         self._scores = np.concatenate([self._scores, batch])
         self._is_stale = True
 
     @one_blas_thread()
+    @np.errstate(over="ignore", invalid="ignore")
     def _refresh(self) -> None:
         if self._is_stale:
             pairs = zip(self.strength_weights, self.posteriors, strict=True)
             weights = np.sum([share * posterior.mean for share, posterior in pairs], axis=0)
             np.add(self.guess, self.features.dot(weights), out=self.estimate)
+            _checked_numbers(self.estimate)
             self._is_stale = False
 
     def ranking(self, k: int) -> tuple[IntArray, Floats, NDArray[np.bool_]]:
@@ -298,6 +309,47 @@ class Rounds:
         rows = np.concatenate([self._rows[order], rest])
         scores = np.concatenate([self._scores[order], self.estimate[rest].astype(np.float64)])
         return rows, scores, np.arange(len(rows)) < len(order)
+
+
+def without_rejects(scores: FloatArray, usual: Sequence[float] = ()) -> Floats:
+    """Scores as a model is fitted to them: a huge reject counts as a little below the others.
+
+    A scorer that answers -1e9 for what must not be found would otherwise leave nothing of the
+    differences among the others. A reject is negative, and at least :data:`REJECT` times as far
+    below two or more different scores as those are large.
+
+    Parameters
+    ----------
+    scores : array (n,)
+    usual : sequence of float
+        Scores that are known to be none.
+
+    Returns
+    -------
+    float64 array (n,)
+        The scores themselves where there is no reject, and within :data:`LARGEST`.
+
+    Examples
+    --------
+    >>> without_rejects(np.array([0.5, -1e39, 0.75]))
+    array([0.5 , 0.25, 0.75])
+    """
+    values = np.unique(np.append(scores, usual))[::-1]
+    size = np.maximum.accumulate(np.abs(values))
+    least = -LARGEST
+    with np.errstate(over="ignore"):  # an infinite gap is one as well
+        gaps = values[1:-1] - values[2:]  # below one score alone the scale is not known
+        is_reject = (values[2:] < 0) & (gaps > REJECT * size[1:-1])
+        if is_reject.any():
+            last = values[1 + int(np.argmax(is_reject))]  # of the others
+            least = max(2 * last - values[0], least)
+    return np.clip(scores, least, LARGEST)
+
+
+def _checked_numbers(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not np.isfinite(values).all():
+        raise IntegrityError(_DAMAGED)
+    return values
 
 
 def top_rows(values: FloatArray, n_rows: int) -> IntArray:

@@ -31,12 +31,18 @@ from shoestring.errors import (
 from shoestring.types import IntArray
 
 PATIENCE_S = 10.0  # a reader or a short transaction waits this long for SQLite's own locks
+POLL_S = 0.01  # between looks at the lock: adds of many writers are short
 SYNCHRONOUS = "FULL"  # fsync at every commit
 MAX_VARIABLES = 900  # every SQLite takes 999 variables in one statement
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_UNWRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
-_STORAGE = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, *_UNWRITABLE}
+_STORAGE = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+}
 
 
 def connect(
@@ -54,8 +60,7 @@ def connect(
     try:
         return _connect_uri(uri, timeout_s)
     except sqlite3.OperationalError as error:
-        no_room = is_unwritable(error) or _primary_code(error) == sqlite3.SQLITE_IOERR
-        if mode != "ro" or not path.exists() or not no_room:
+        if mode != "ro" or not path.exists() or not has_no_room(error):
             raise
         log = Path(f"{path}-wal")
         if log.exists() and log.stat().st_size:
@@ -124,9 +129,9 @@ def in_chunks(
         yield from connection.execute(sql.format(marks), (*before, *chunk))
 
 
-def is_unwritable(error: sqlite3.Error) -> bool:
-    """Whether SQLite says that the file or its folder cannot be opened for writing."""
-    return _primary_code(error) in _UNWRITABLE
+def has_no_room(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that it cannot write: the file, beside it, or on a full disk."""
+    return _primary_code(error) in _STORAGE
 
 
 def _primary_code(error: sqlite3.Error) -> int:
@@ -174,7 +179,7 @@ def _as_ours(error: sqlite3.Error, path: Path, repair: str) -> ShoestringError:
 
 @contextmanager
 def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
-    """Be the only writer of an index folder, among all threads and processes.
+    """Be the only writer of an index folder, among all threads and processes; wait for another.
 
     Raises
     ------
@@ -183,14 +188,16 @@ def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
     StorageError
         If the folder cannot be written.
     """
-    lock = FileLock(folder / "writer.lock", timeout=timeout_s, thread_local=False)
+    lock = FileLock(
+        folder / "writer.lock", timeout=timeout_s, thread_local=False, poll_interval=POLL_S
+    )
     pid_file = folder / "writer.pid"  # for the message alone
     try:
         lock.acquire()
     except Timeout:
         raise BusyError(
-            f"{folder} is being written by {_holder(pid_file)}. "
-            "Wait until it has finished, then run again."
+            f"{folder} is being written by {_holder(pid_file)}; waited {timeout_s:g} s for it. "
+            "Nothing was changed: run again when it has finished."
         ) from None
     except OSError as error:
         raise refused(folder, error) from error

@@ -9,25 +9,45 @@ Not covered: filters on labels, several scorers in one query, sharding.
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, get_args
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.artifacts import CONFIG
-from shoestring.checks import checked_int, checked_text
-from shoestring.encoders import AUTO
-from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.checks import (
+    checked_bool,
+    checked_choice,
+    checked_int,
+    checked_number,
+    checked_path,
+    checked_seed,
+    checked_text,
+    checked_texts,
+)
+from shoestring.encoders import AUTO, checked_encoder
+from shoestring.errors import (
+    IntegrityError,
+    ParameterError,
+    ShoestringError,
+    ShoestringWarning,
+)
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models.cut_texts import one_cut_note
+from shoestring.models.model_files import model_path
+from shoestring.search.arrays import REBUILD
 from shoestring.search.build import (
+    NewRows,
     choose_anchors,
     encode_pending,
     fit_index_model,
@@ -36,7 +56,14 @@ from shoestring.search.build import (
 from shoestring.search.features import IndexRows
 from shoestring.search.ingest import AddReport, OnDuplicate
 from shoestring.search.models import Models
-from shoestring.search.query import IndexModel, first_guess, pair_features, search_rounds
+from shoestring.search.query import (
+    MAX_CHARACTERS,
+    N_ROUNDS,
+    IndexModel,
+    first_guess,
+    pair_features,
+    search_rounds,
+)
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot, View
 from shoestring.search.store import RecordStore
@@ -76,9 +103,14 @@ class SearchIndex:
         self._store, self.models = store, Models(store, scorer)
         self._held: tuple[View, IndexRows] | None = None
         self.last_add = AddReport()  # of a build too
+        _OPEN.add(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as its path, and the scorer where one was passed: opened again."""
+        reopen = partial(SearchIndex.open, scorer=self.models.given)
+        return reopen, (str(self.path.absolute()),)
 
     @classmethod
-    @one_cut_note()
     def build(
         cls,
         path: str | Path,
@@ -132,10 +164,11 @@ class SearchIndex:
         Raises
         ------
         ParameterError
-            Nothing of a new index stays. Also where the vectors are lexical and no text at all has
-            a letter or digit, or the texts are too few or short to learn word codes from.
+            Also where the vectors are lexical and no text at all has a letter or digit, or the
+            texts are too few or short to learn word codes from.
         FormatError, ScorerError, BusyError, StorageError
-            What was finished stays: run again with ``resume``.
+            Of a new index nothing stays before the first vectors are stored; afterwards what was
+            finished stays: run again with ``resume``.
 
         Warns
         -----
@@ -144,69 +177,97 @@ class SearchIndex:
             codes know; if ``calls`` pay for nothing, because there is no scorer or no text that an
             anchor query can be taken from.
         """
-        budget = _budget(calls, minutes)
-        name = scorer if isinstance(scorer, str) else None
-        given = None if scorer is None or name is not None else load_scorer(scorer)
-        index = None
-        if resume and (Path(path) / CONFIG).is_file():
-            index = cls.open(path, scorer=given)
+        owner = "SearchIndex.build"
+        path, encoder = checked_path("path", path, owner), checked_encoder(encoder, owner)
+        budget, seed = _budget(calls, minutes, owner), checked_seed("seed", seed, owner)
+        queries = None if queries is None else checked_texts("queries", queries, owner)
+        checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), owner)
+        flags = {"token_table": token_table, "resume": resume, "progress": progress}
+        for flag, value in flags.items():
+            checked_bool(flag, value, owner)
+        # Wrong names of files and models stop here, before anything is read or written.
+        name = _scorer_name(scorer)
+        loaded = None if scorer is None or name in ("", AUTO) else load_scorer(scorer)
+        given = loaded if name is None else None
+        is_new = not (resume and os.path.lexists(path / CONFIG))
+        index = None if is_new else cls(RecordStore.open(path), given)
+        if index is not None:
             reading = index._reading(reading)
-        # A wrong file name stops here, before anything is written.
         source = None
         if records is not None:
             source = read_records(records, default_id="content", **reading)
-        if index is not None:
-            index.models.discard_damaged()
-            index.models.change(encoder, AUTO if name is None else name)
-            if source is not None:
-                known = "skip" if on_duplicate == "error" else on_duplicate
-                index._ingest(source, known, progress)
-        elif source is None:
-            want = "a file, frame or list"
-            raise ParameterError.of("records", "SearchIndex.build", want, None)
-        else:
+        if index is None:
+            if source is None:
+                want = "a file, frame or list"
+                raise ParameterError.of("records", owner, want, None)
             settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
-            settings["columns"] = {name: reading[name] for name in COLUMNS if name in reading}
+            columns = {name: reading.get(name) for name in COLUMNS}
+            settings["columns"] = {
+                name: column if isinstance(column, str) else list(column)
+                for name, column in columns.items()
+                if column is not None
+            }
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
-            is_new = not Path(path).exists()
+            had_folder = os.path.lexists(path)
             index = cls(RecordStore.create(path, settings), given)
+            index.models.hold(loaded)
+        with one_cut_note():
+            rows = NewRows(index.models)
             try:
-                index._ingest(source, on_duplicate, progress)
-                index.models.prepare(seed)
-            except Exception as error:
-                # Records that are refused leave no trace of the index.
-                if isinstance(error, ParameterError) or not len(index):
-                    with suppress(OSError):  # why they are refused matters more
+                with index._store.writing():
+                    if not is_new:
+                        index.models.discard_damaged()
+                        index.models.change(encoder, AUTO if name is None else name)
+                        on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
+                    if source is not None:
+                        index._ingest(source, on_duplicate, progress)
+                    index._finish(rows, seed, progress, table=True)
+            except Exception:
+                with suppress(OSError, ShoestringError):  # why it failed matters more
+                    if is_new and not index._store.has_arrays:  # nothing of value: free the folder
                         index._store.remove()
-                        if is_new:
-                            index.path.rmdir()
+                        if not had_folder:
+                            path.rmdir()
                 raise
-        # Whatever is missing: models, vectors, token vectors, anchor scores, the score model.
-        if len(index):
-            index.models.prepare(seed)
-            encode_pending(index._store, index.models, progress=progress)
-            index.models.build_token_table(progress=progress)
-            index._calibrate(budget, queries, seed, progress)
+            rows.note()
+            if len(index):
+                index.models.build_token_table(progress=progress)
+                index._calibrate(budget, queries, seed, progress)
         return index
 
     @classmethod
     def open(cls, path: str | Path, *, scorer: Any = None) -> SearchIndex:
         """Open an index; one built with an object as its scorer wants it again to pay calls."""
+        path = checked_path("path", path, "SearchIndex.open")
         given = None if scorer is None else load_scorer(scorer)
         return cls(RecordStore.open(path), given)
 
     def _ingest(
-        self, records: Iterable[Record], on_duplicate: OnDuplicate, progress: bool
+        self,
+        records: Iterable[Record],
+        on_duplicate: OnDuplicate,
+        progress: bool,
+        arrays_of: NewRows | None = None,
     ) -> AddReport:
         with tqdm(desc="records", unit="text", disable=not progress) as bar:
-            report = self._store.add(records, on_duplicate=on_duplicate, progress=bar.update)
+            report = self._store.add(
+                records, on_duplicate=on_duplicate, arrays_of=arrays_of, progress=bar.update
+            )
         self.last_add = report
         return report
 
     def _reading(self, reading: Reading) -> Reading:
         """How to read more records: the columns of the first ones, unless others are named."""
         return {**self._store.settings.get("columns", {}), **reading}
+
+    def _finish(self, rows: NewRows, seed: int, progress: bool, table: bool = False) -> None:
+        """Do what a build does before it pays: choose and fit the models, make the arrays."""
+        if len(self):
+            self.models.prepare(seed)
+            if table:
+                self.models.token_table_scorer()  # a wrong one is refused before the work
+            encode_pending(self._store, rows, progress=progress)
 
     def calibrate(
         self,
@@ -240,11 +301,17 @@ class SearchIndex:
         ParameterError, ScorerError
             What the scorer had answered before stays paid for.
         """
-        return self._calibrate(_budget(calls, minutes), queries, seed, progress)
+        owner = "SearchIndex.calibrate"
+        budget, seed = _budget(calls, minutes, owner), checked_seed("seed", seed, owner)
+        queries = None if queries is None else checked_texts("queries", queries, owner)
+        return self._calibrate(budget, queries, seed, checked_bool("progress", progress, owner))
 
     def _calibrate(
         self, budget: tuple[int, Clock], queries: Sequence[str] | None, seed: int, progress: bool
     ) -> int:
+        with self._score_cache() as cache:  # says so if it is another one; from now on that is its
+            if cache.id != self._store.settings.get("score_cache"):
+                self._store.update_settings(score_cache=cache.id)
         spent, (calls, clock) = 0, budget
         if calls and self._can_pay():
             chosen = choose_anchors(self._store, self.models, queries, seed)
@@ -261,7 +328,14 @@ class SearchIndex:
         with self._store.snapshot() as snapshot:
             return len(snapshot)
 
-    def query(self, text: str, k: int = 10, calls: int | None = None) -> Hits:
+    def query(
+        self,
+        text: str,
+        k: int = 10,
+        calls: int | None = None,
+        *,
+        max_rounds: int = N_ROUNDS,
+    ) -> Hits:
         """Find what the scorer would rank first.
 
         Parameters
@@ -270,20 +344,33 @@ class SearchIndex:
         k : int
             How many hits at most.
         calls : int, optional
-            Pairs that the scorer may be asked for; scores of this query that were paid for before
-            count as spent and cost nothing. 0 answers from estimates alone. Default: 50, or k.
+            Pairs that the scorer may be asked for; no pair is asked for twice. Asking again costs
+            nothing, or what ``calls`` are more than before; after texts were added it is ``calls``
+            again, and the new texts are looked at first. 0 answers from the scores that were paid
+            for and from estimates. Default: 50, or k.
+        max_rounds : int
+            Into how many rounds the calls are divided at most. Each round learns from those before;
+            fewer are quicker where a call has a fixed cost or the scorer has several threads.
 
         Returns
         -------
         Hits
-            Best first. ``exact`` says whether the scorer itself gave a hit's score.
+            Best first. ``exact`` says whether the scorer itself gave a hit's score. ``error`` says
+            why the scorer failed, where it had answered some of the calls before.
 
         Raises
         ------
         ParameterError
             If the text is empty, or k or calls are out of range.
         ScorerError
-            If the scorer fails; what it had answered before is kept.
+            If the scorer fails and has answered nothing.
+
+        Warns
+        -----
+        ShoestringWarning
+            If the answer is partial, as the scorer failed; if there is no scorer to pay; if a text
+            is searched for by its beginning, or has no word that is known; if scores that were paid
+            for cannot be kept, or are gone.
         """
         began = time.perf_counter()
         owner = "SearchIndex.query"
@@ -292,25 +379,52 @@ class SearchIndex:
         budget = checked_int(
             "calls", max(k, DEFAULT_CALLS) if calls is None else calls, 0, None, owner
         )
-        with self._store.snapshot() as snapshot:
+        max_rounds = checked_int("max_rounds", max_rounds, 1, None, owner)
+        with self.snapshot() as snapshot:
             if not len(snapshot):
                 return Hits((), 0, time.perf_counter() - began)
             can_pay = budget > 0 and self._can_pay()
             rows, model, features, guess = self.first_look(snapshot, text)
-            with ScoreCache(self.path) as cache:
-                known = rows.known_scores(*cache.row(self.models.scorer_name, text))
-                score = CachedScorer(self.models, snapshot, rows.keys, text, cache)
+            name, newest = self.models.scorer_name, int(rows.keys[-1])
+            uid = str(self._store.settings.get("id", ""))
+            with self._score_cache(read_only=not can_pay) as cache:
+                known = rows.known_scores(*cache.row(name, text))
+                answered, spent = cache.last_answer(name, text, uid)
+                if answered < newest:  # calls are for texts that were added since
+                    spent = 0
+                score = CachedScorer(self.models, snapshot, rows.keys, text, cache, partial=True)
                 rounds = search_rounds(
-                    rows, model, features, guess, known, budget, score if can_pay else None
+                    rows,
+                    model,
+                    features,
+                    guess,
+                    known,
+                    max(0, budget - spent),
+                    score if can_pay else None,
+                    first=rows.keys > answered if 0 <= answered < newest else None,
+                    max_rounds=max_rounds,
                 )
+                if score.calls and (answered < 0 or not score.error):
+                    cache.set_answered(name, text, uid, newest, spent + score.calls)
+            if score.error and not score.calls:
+                raise score.error
+            notes = _notes(features, self.models.is_lexical, text, score, budget)
             found, scores, exact = rounds.ranking(min(k, rows.n_live))
             texts, ids = snapshot.texts(rows.keys[found]), snapshot.ids(rows.keys[found])
         hits = zip(ids, texts, scores.tolist(), exact.tolist(), strict=True)
-        return Hits(tuple(Hit(*hit) for hit in hits), score.calls, time.perf_counter() - began)
+        for note in notes:
+            warnings.warn(note, ShoestringWarning, stacklevel=2)
+        error = str(score.error) if score.error else None
+        seconds = time.perf_counter() - began
+        return Hits(tuple(Hit(*hit) for hit in hits), score.calls, seconds, error)
+
+    def _score_cache(self, *, read_only: bool = False) -> ScoreCache:
+        known_id = self._store.settings.get("score_cache", 0)
+        return ScoreCache(self.path, read_only=read_only, known_id=known_id)
 
     def snapshot(self) -> Snapshot:
         """A whole, consistent view of the records and arrays; close it soon."""
-        return self._store.snapshot()
+        return self.models.snapshot()
 
     def first_look(
         self, snapshot: Snapshot, text: str
@@ -328,7 +442,12 @@ class SearchIndex:
         rows, model = self._rows(snapshot), IndexModel.from_attrs(snapshot.view.attrs)
         vector: NDArray[Any] = np.zeros(0, np.float32)
         if rows.n_stored:  # else the build was interrupted: there may be no encoder yet
-            vector = self.models.encode([text])[0]
+            vector = self.models.encode([text[:MAX_CHARACTERS]], snapshot.encoder)[0]
+            if vector.shape != snapshot.view.arrays["vectors"].shape[1:]:
+                raise IntegrityError(
+                    f"The encoder of {self.path} makes other vectors than when the index was built."
+                    f" {REBUILD}"
+                )
         features = pair_features(snapshot, rows, text, vector)
         guess = first_guess(rows, model, features, lexical=self.models.is_lexical)
         return rows, model, features, guess
@@ -380,18 +499,43 @@ class SearchIndex:
         AddReport
             How many were added, replaced, skipped.
         """
+        checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), "SearchIndex.add")
+        checked_bool("progress", progress, "SearchIndex.add")
         source = read_records(records, default_id="content", **self._reading(reading))
-        report = self._ingest(source, on_duplicate, progress)
-        self.models.prepare(seed=0)  # where the build was interrupted before
-        encode_pending(self._store, self.models, progress=progress)
+        rows = NewRows(self.models)
+        with self._store.writing():
+            self._finish(rows, 0, progress)  # what an interrupted build left
+            chosen = rows if self.models.are_chosen else None
+            report = self._ingest(source, on_duplicate, progress, chosen)
+            self._finish(rows, 0, progress)  # of an index that had no text to choose models by
+        rows.note()
         return report
 
-    def delete(self, ids: Iterable[str], *, missing: Literal["error", "skip"] = "error") -> int:
-        """Delete records by the user's ids; returns how many there were.
+    def delete(
+        self, ids: Iterable[str | int], *, missing: Literal["error", "skip"] = "error"
+    ) -> int:
+        """Delete records by the user's ids, all or none; returns how many there were.
 
         Their rows stay in the files of the arrays until :meth:`compact`.
         """
         return self._store.delete(ids, missing=missing)
+
+    def copy(self, to: str | Path) -> SearchIndex:
+        """Copy the index as it is now, while others may use and change it.
+
+        Parameters
+        ----------
+        to : str or Path
+            A new or empty folder, which appears whole.
+
+        Returns
+        -------
+        SearchIndex
+            The copy.
+        """
+        path = checked_path("to", to, "SearchIndex.copy")
+        self._store.copy(path)
+        return SearchIndex.open(path, scorer=self.models.given)
 
     def compact(self) -> int:
         """Write the arrays anew without the rows of deleted records; returns how many went."""
@@ -406,7 +550,10 @@ class SearchIndex:
             If they do not: which file, and how to repair it.
         """
         self._store.verify()
-        with ScoreCache(self.path) as cache:
+        with warnings.catch_warnings():  # verify raises instead
+            warnings.simplefilter("ignore", ShoestringWarning)
+            cache = self._score_cache(read_only=True)
+        with cache:
             cache.verify()
         if len(self):
             _ = self.models.encoder
@@ -414,7 +561,7 @@ class SearchIndex:
     def info(self) -> dict[str, Any]:
         """What the index holds, what was paid for it, and how large it is."""
         settings = self._store.settings
-        with self._store.snapshot() as snapshot, ScoreCache(self.path) as cache:
+        with self._store.snapshot() as snapshot, self._score_cache(read_only=True) as cache:
             model = IndexModel.from_attrs(snapshot.view.attrs)
             return {
                 "path": str(self.path),
@@ -425,12 +572,66 @@ class SearchIndex:
                 "scorer": settings["scorer"] or settings.get("scorer_name") or None,
                 "anchor_queries": len(model.anchors),
                 "scores_paid": cache.count(),
-                "bytes": sum(f.stat().st_size for f in self.path.rglob("*") if f.is_file()),
+                "bytes": _size(self.path),
             }
 
 
-def _budget(calls: int, minutes: float | None) -> tuple[int, Clock]:
+def _notes(
+    features: NDArray[np.float32], is_lexical: bool, text: str, score: CachedScorer, calls: int
+) -> Iterator[str]:
+    """What the user should know of an answer."""
+    if len(text) > MAX_CHARACTERS:
+        yield (
+            f"The query has {len(text):,} characters; it is searched for by the first "
+            f"{MAX_CHARACTERS:,} of them, and the scorer gets all."
+        )
+    if is_lexical and not features.any():
+        yield "No word of the query is in the index; only the scorer can tell its texts apart."
+    if score.error:
+        yield (
+            f"{score.error} The answer rests on the {score.calls} of {calls} calls that were "
+            "answered before; ask again for the rest."
+        )
+    if score.n_lost:
+        yield (
+            f"{score.n_lost} scores could not be kept: scores.sqlite cannot be written. Free some "
+            "space or check its permissions, or they are paid for again."
+        )
+
+
+def _budget(calls: int, minutes: float | None, owner: str) -> tuple[int, Clock]:
     """Calls to spend at most, and until when."""
-    if calls < 0:
-        raise ParameterError.of("calls", "SearchIndex.build", "at least 0; 0 pays for none", calls)
+    calls = checked_int("calls", calls, 0, None, owner)
+    if minutes is not None:
+        minutes = checked_number("minutes", minutes, owner, "a number above 0, or None", above=0.0)
     return calls if calls or minutes is None else _UNBOUNDED, Clock(minutes)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files in a folder; another process may take some away meanwhile."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            size += path.stat().st_size if path.is_file() else 0
+    return size
+
+
+def _begin_again() -> None:
+    """In a forked child: what another thread held when it forked is held for ever."""
+    for index in list(_OPEN):
+        _INHERITED.append(index.models)  # a model that waits for its threads to end never would
+        index.__init__(RecordStore(index.path), index.models.given)  # type: ignore[misc]
+
+
+_OPEN: WeakSet[SearchIndex] = WeakSet()
+_INHERITED: list[Models] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)
+
+
+def _scorer_name(scorer: Any) -> str | None:
+    """What the settings name a scorer, a folder by its whole path; None for an object."""
+    if not isinstance(scorer, str | Path):
+        return None
+    folder = model_path(scorer)
+    return str(scorer if folder is None else folder.resolve())

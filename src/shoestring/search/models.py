@@ -5,6 +5,11 @@ vectors, and no scorer, until the user names models that fit; it says so. An enc
 to the texts, and a copy of word vectors that were trained elsewhere, lie in the folder of the
 index, and so does the table of the texts' token vectors where one was asked for. That table makes
 token interaction cheap; it is not what any figure of calls rests on: a call stays a call.
+
+Another process may give the index other models, or build another index in its place. So what is
+loaded is kept with what the folder said of it, and loaded again when the folder says something
+else. Whoever changes the encoder discards the vectors first: an encoder that is the same before
+and after a snapshot is taken belongs to the snapshot's vectors.
 """
 
 from __future__ import annotations
@@ -12,8 +17,10 @@ from __future__ import annotations
 import shutil
 import threading
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +46,12 @@ from shoestring.match.token_table import KIND as TOKEN_TABLE
 from shoestring.match.token_table import TokenTable, table_bytes
 from shoestring.match.weighting import DEFAULT
 from shoestring.models import why_not_minilm
+from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.types import FloatArray, PairScorer, TextEncoder
 from shoestring.words.text_codes import TextCodes
 
+Said: TypeAlias = tuple[str, bytes]
 N_COMPONENTS = 128  # of LSA
 ENCODE_STEP = 128  # texts
 
@@ -79,18 +88,45 @@ class Models:
 
     def __init__(self, store: RecordStore, given: PairScorer | None) -> None:
         self._lock = threading.RLock()  # held while a model loads or works
-        self._store, self._given = store, given
-        self._encoder: TextEncoder | TextCodes | None = None
-        self._scorer: PairScorer | None = None
+        self._store, self.given = store, given
+        self._encoder: tuple[Said, TextEncoder | TextCodes] | None = None
+        self._scorer: tuple[Said, PairScorer] | None = None
         self._kept, self._table = store.path / "encoder", store.path / "token-table"
+
+    def _said(self, name: str, folder: Path) -> Said:
+        """What the index says of a model: its name, and the config of what it keeps itself."""
+        with suppress(OSError):
+            return self._store.settings[name], (folder / CONFIG).read_bytes()
+        return self._store.settings[name], b""
 
     @property
     def encoder(self) -> TextEncoder | TextCodes:
         """What makes the vectors."""
         with self._lock:
-            if self._encoder is None:
-                self._encoder = self._opened()
-            return self._encoder
+            said = self._said("encoder", self._kept)
+            if self._encoder is not None and self._encoder[0] == said:
+                return self._encoder[1]
+            opened = self._opened()
+            if self._said("encoder", self._kept) == said:
+                self._encoder = said, opened
+            return opened
+
+    def snapshot(self) -> Snapshot:
+        """A snapshot with the encoder of its vectors, whatever other processes do meanwhile."""
+        while True:
+            before = self._said("encoder", self._kept)
+            snapshot = self._store.snapshot()
+            with ExitStack() as stack:
+                stack.callback(snapshot.close)
+                try:
+                    if snapshot.view.arrays:
+                        snapshot.encoder = self.encoder
+                except Exception:
+                    if self._said("encoder", self._kept) == before:
+                        raise
+                if self._said("encoder", self._kept) == before:
+                    stack.pop_all()
+                    return snapshot
 
     def _opened(self) -> TextEncoder | TextCodes:
         kept = self._kept if self.is_lexical else None
@@ -105,15 +141,23 @@ class Models:
     @property
     def scorer(self) -> PairScorer | None:
         """What scores pairs, or None."""
-        if self._given is not None:
-            return self._given
+        if self.given is not None:
+            return self.given
         with self._lock:
-            name = self._store.settings["scorer"]
-            if self._scorer is None and name not in ("", AUTO):
-                self._scorer = load_scorer(name)
-                if isinstance(self._scorer, TokenInteraction) and TOKEN_TABLE.is_saved(self._table):
-                    self._scorer = TokenTable.load(self._table, self._scorer)
-            return self._scorer
+            said = self._said("scorer", self._table)
+            if said[0] in ("", AUTO):
+                return None
+            if self._scorer is None or self._scorer[0] != said:
+                scorer = load_scorer(said[0])
+                if isinstance(scorer, TokenInteraction) and TOKEN_TABLE.is_saved(self._table):
+                    scorer = TokenTable.load(self._table, scorer)
+                self._scorer = said, scorer
+            return self._scorer[1]
+
+    def hold(self, scorer: PairScorer | None) -> None:
+        """Keep the scorer of a new index, which is loaded already."""
+        if scorer is not None:
+            self._scorer = self._said("scorer", self._table), scorer
 
     @property
     def scorer_name(self) -> str:
@@ -129,43 +173,60 @@ class Models:
 
         A function is asked a batch at a time anyhow.
         """
-        return self.scorer.batch_size if isinstance(self.scorer, FunctionScorer) else 1 << 62
+        return self.scorer.max_batch if isinstance(self.scorer, FunctionScorer) else 1 << 62
 
-    def encode(self, texts: Sequence[str]) -> NDArray[Any]:
-        """Rows as the index stores them: float32 (N, D), or packed bits uint8 (N, D / 8)."""
-        parts = []
+    def encode(
+        self, texts: Sequence[str], encoder: TextEncoder | TextCodes | None = None
+    ) -> NDArray[Any]:
+        """Rows as the index stores them: float32 (N, D), or packed bits uint8 (N, D / 8).
+
+        They are of the encoder of a snapshot where one is given, else of that in force.
+        """
+        parts, encoder = [], self.encoder if encoder is None else encoder
         for start in range(0, max(1, len(texts)), ENCODE_STEP):
             with self._lock:  # let go in between: a query waits for one part of a build at most
-                parts.append(self.encoder.encode(texts[start : start + ENCODE_STEP]))
+                parts.append(encoder.encode(texts[start : start + ENCODE_STEP]))
         return np.concatenate(parts)
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> FloatArray:
-        """Scores of pairs, checked; ScorerError if the scorer fails."""
-        assert self.scorer is not None
+    def scores_of(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[slice, FloatArray]]:
+        """Scores of pairs as they come: which of them, and their scores, checked.
+
+        ScorerError if the scorer fails.
+        """
+        scorer = self.scorer
+        assert scorer is not None
         with self._lock:
-            return checked_scores(self.scorer, pairs)
+            if isinstance(scorer, FunctionScorer):
+                yield from scorer.parts(pairs)
+            else:
+                yield slice(None), checked_scores(scorer, pairs)
 
     def change(self, encoder: str, scorer: str) -> None:
         """Take other models than before, "auto" for the same; vectors of another encoder go."""
-        settings, named = self._store.settings, {"encoder": encoder, "scorer": scorer}
-        changes = {name: new for name, new in named.items() if new not in (AUTO, settings[name])}
         with self._store.writing():
-            if "encoder" in changes:  # first: a killed process leaves nothing that misfits
+            settings, named = self._store.settings, {"encoder": encoder, "scorer": scorer}
+            changes = {key: new for key, new in named.items() if new not in (AUTO, settings[key])}
+            if "encoder" in changes:
+                self._store.discard_arrays()  # first: nothing misfits at any moment
                 shutil.rmtree(self._kept, ignore_errors=True)
-                self._store.discard_arrays()
             if changes:
                 self._store.update_settings(**changes)
-                self._encoder = self._scorer = None
+
+    @property
+    def are_chosen(self) -> bool:
+        """Whether nothing is left to :meth:`prepare`."""
+        encoder, scorer = (self._store.settings[name] for name in ("encoder", "scorer"))
+        # A folder without a config is what a process left that was killed in the first save.
+        is_ready = (self._kept / CONFIG).exists() or not is_kept(encoder)
+        return AUTO not in (encoder, scorer) and is_ready
 
     def prepare(self, seed: int) -> None:
         """Choose the models that were left open, and fit or copy a lexical encoder, once."""
-        settings = self._store.settings
-        encoder, scorer = settings["encoder"], settings["scorer"]
-        # A folder without a config is what a process left that was killed in the first save.
-        is_ready = (self._kept / CONFIG).exists() or not is_kept(encoder)
-        if AUTO not in (encoder, scorer) and is_ready:
+        if self.are_chosen:
             _ = self.encoder  # says so if its folder is gone
             return
+        settings = self._store.settings
+        encoder, scorer = settings["encoder"], settings["scorer"]
         with self._store.snapshot() as snapshot:
             sample = np.random.default_rng(seed).permutation(snapshot.all_keys)[:FIT_SAMPLE]
             texts = snapshot.texts(np.sort(sample))
@@ -177,22 +238,27 @@ class Models:
         if is_lexical(fitted):
             fitted.save(self._kept)  # type: ignore[attr-defined]
         self._store.update_settings(encoder=encoder, scorer=scorer)
-        self._encoder = None  # opened as it was kept
 
-    def build_token_table(self, *, progress: bool) -> None:
-        """Keep the texts' token vectors, where the index was asked to and does not have them."""
+    def token_table_scorer(self) -> TokenInteraction | None:
+        """Whose token vectors to keep, where the index was asked to and does not have them."""
         if not self._store.settings.get("token_table") or TOKEN_TABLE.is_saved(self._table):
-            return
+            return None
         scorer = self.scorer
         if not isinstance(scorer, TokenInteraction):
             want = "left out unless the scorer is MiniLM's token interaction"
             raise ParameterError.of("token_table", "SearchIndex.build", want, True)
+        return scorer
+
+    def build_token_table(self, *, progress: bool) -> None:
+        """Keep the texts' token vectors, if there is something to do."""
+        if (scorer := self.token_table_scorer()) is None:
+            return
         with self._store.snapshot() as snapshot:
             texts = snapshot.texts(snapshot.all_keys)
         if progress:
             megabytes = table_bytes(texts, scorer) / 1e6
             tqdm.write(f"token table: {megabytes:,.0f} MB for {len(texts):,} texts")
-        self._scorer = TokenTable.build(texts, scorer, self._table)
+        TokenTable.build(texts, scorer, self._table)
 
     def discard_damaged(self) -> None:
         """Throw damaged files away: they are made again from the records and the paid scores."""

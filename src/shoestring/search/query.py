@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.errors import IntegrityError
 from shoestring.parallel import one_blas_thread
-from shoestring.search.cur import Rounds, top_rows
+from shoestring.search.arrays import REBUILD
+from shoestring.search.cur import Rounds, without_rejects
 from shoestring.search.features import IndexRows, JoinedFeatures, cheap_features
 from shoestring.search.first_guess import ScoreModel
 from shoestring.search.snapshot import Snapshot
@@ -29,6 +31,8 @@ VECTORS, ANCHORS, CONSTANT, SLOPE, NOISE = 0.3, 0.5, 0.3, 0.3, 0.3
 # come from a model, BM25 where they are lexical. See features.cheap_features for their order.
 DEFAULT_WEIGHTS = {False: np.array([1.0, 0.05, 0.0, 0.0]), True: np.array([0.3, 1.0, 0.0, 0.0])}
 MIN_CANDIDATES = 1_000
+MAX_NEARNESS = 1.01  # a cosine, rounded
+MAX_CHARACTERS, MAX_WORDS = 10_000, 512  # of a query that are searched for
 OBSERVE_BATCH = 512  # scores taken in at once: an update costs the cube of them
 
 
@@ -76,19 +80,24 @@ class IndexModel:
 
 
 @one_blas_thread()
+@np.errstate(over="ignore", invalid="ignore")  # what comes of damage is told
 def pair_features(
     snapshot: Snapshot, rows: IndexRows, text: str, vector: NDArray[Any]
 ) -> NDArray[np.float32]:
     """The cheap features of a query, and its row of the encoder, with every row: float32 (N, 4)."""
     near = rows.nearness("vectors", vector)
+    if not np.abs(near).max(initial=0.0) <= MAX_NEARNESS:  # nor is NaN
+        raise IntegrityError(f"A vector of the index is not of unit length. {REBUILD}")
     n_candidates = max(MIN_CANDIDATES, len(rows) // 10)
-    keys, scores = snapshot.candidates(tokenize(text), n_candidates)
+    words = list(dict.fromkeys(tokenize(text[:MAX_CHARACTERS])))[:MAX_WORDS]
+    keys, scores = snapshot.candidates(words, n_candidates)
     lexical = np.zeros(len(rows), dtype=np.float32)
     lexical[rows.rows_of(keys)] = np.maximum(scores, 0.0)
     return cheap_features(near, lexical)
 
 
 @one_blas_thread()
+@np.errstate(over="ignore", invalid="ignore")
 def first_guess(
     rows: IndexRows, model: IndexModel, features: NDArray[np.float32], *, lexical: bool
 ) -> NDArray[np.float32]:
@@ -106,6 +115,7 @@ def default_guess(features: NDArray[np.float32], *, lexical: bool) -> NDArray[np
 
 
 @one_blas_thread()
+@np.errstate(over="ignore", invalid="ignore")
 def begin_rounds(
     rows: IndexRows,
     model: IndexModel,
@@ -148,6 +158,28 @@ def calibrated(
     return shifted.astype(np.float32), spread**2
 
 
+def rounds_from(
+    rows: IndexRows,
+    model: IndexModel,
+    features: NDArray[np.float32],
+    guess: NDArray[np.float32],
+    known: tuple[IntArray, FloatArray, FloatArray],
+) -> Rounds:
+    """The rounds of a query some of whose scores are known: rows, scores, and scores to fit to."""
+    at, scores, fitted = known
+    if model.score_model is not None:
+        variance = model.score_model.residual_variance
+    elif len(at):
+        guess, variance = calibrated(guess, at, fitted)
+    else:
+        variance = 1.0
+    rounds = begin_rounds(rows, model, features, guess, variance)
+    for start in range(0, len(at), OBSERVE_BATCH):
+        span = slice(start, start + OBSERVE_BATCH)
+        rounds.observe(at[span], scores[span], fitted[span])
+    return rounds
+
+
 def search_rounds(
     rows: IndexRows,
     model: IndexModel,
@@ -156,6 +188,9 @@ def search_rounds(
     known: tuple[IntArray, FloatArray],
     calls: int,
     score: Callable[[IntArray], FloatArray] | None,
+    *,
+    first: NDArray[np.bool_] | None = None,
+    max_rounds: int = N_ROUNDS,
 ) -> Rounds:
     """Spend a budget of calls on one query, most promising rows first.
 
@@ -166,33 +201,39 @@ def search_rounds(
     guess : float32 array (N,)
         In the units of the scorer where ``model`` has a score model, of unit variance otherwise.
     known : (rows, scores)
-        What was paid for before; it counts towards ``calls``.
+        What was paid for before; it is free.
     calls : int
-        Pairs to score, those that are known included.
+        Pairs to score at most, beside those that are known.
     score : callable
-        Rows to their exact scores; None when there is no scorer.
+        Rows to their exact scores, NaN for those that it has failed on, which ends the search; None
+        when there is no scorer.
+    first : bool array (N,), optional
+        Rows to score before any other.
+    max_rounds : int
+        In how many batches the calls are spent at most, those of ``first`` one more.
     """
     at, scores = known
-    calls = calls if score else 0
-    batch = max(MIN_BATCH, -(-calls // N_ROUNDS))
-    # Without a score model the first batch gives the units of the scores.
-    if score and model.score_model is None and not len(at) and calls > 0:
-        at = top_rows(np.where(rows.deleted, -np.inf, guess), min(batch, calls, rows.n_live))
-        scores = score(at)
-    if model.score_model is not None:
-        variance = model.score_model.residual_variance
-    elif len(at):
-        guess, variance = calibrated(guess, at, scores)
-    else:
-        variance = 1.0
-    rounds = begin_rounds(rows, model, features, guess, variance)
-    # Scores paid for before come first, then rounds of new ones.
-    for start in range(0, len(at), OBSERVE_BATCH):
-        span = slice(start, start + OBSERVE_BATCH)
-        rounds.observe(at[span], scores[span])
-    spent = len(at)
-    while score and spent < calls and rounds.n_open:
-        chosen = rounds.propose(min(batch, calls - spent))
-        rounds.observe(chosen, score(chosen))
-        spent += len(chosen)
+    # With a score model the units of the scorer are known; else the first batch gives them.
+    usual = (guess.min(), guess.max()) if model.score_model is not None and len(guess) else ()
+    fitted = without_rejects(scores, usual)
+    rounds = rounds_from(rows, model, features, guess, (at, scores, fitted))
+    batch, spent = max(MIN_BATCH, -(-calls // max_rounds)), 0
+    for among in (first, None) if first is not None else (None,):
+        while score and spent < calls:
+            chosen = rounds.propose(min(batch, calls - spent), among)
+            if not len(chosen):
+                break
+            answer = score(chosen)
+            is_answered = np.isfinite(answer)
+            spent += len(chosen)
+            at = np.concatenate([at, chosen[is_answered]])
+            scores = np.concatenate([scores, answer[is_answered]])
+            before, fitted = fitted, without_rejects(scores, usual)
+            n = len(before)
+            if np.array_equal(before, fitted[:n]) and (n or model.score_model):
+                rounds.observe(at[n:], scores[n:], fitted[n:])
+            else:  # only now is the scale of the scores known
+                rounds = rounds_from(rows, model, features, guess, (at, scores, fitted))
+            if not is_answered.all():
+                return rounds
     return rounds

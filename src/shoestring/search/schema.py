@@ -51,7 +51,8 @@ CONTRADICTIONS = (
 class State(NamedTuple):
     """What a reader looks at first.
 
-    ``uid`` tells an index from one built later in the same place, ``revision`` counts its changes.
+    ``uid`` is drawn anew at every change, so that a reader tells this state from any other, also of
+    an index that was built or restored in the same place; ``revision`` counts the changes.
     The ``arrays`` have ``n_rows`` rows, for the keys up to ``last_key``; ``attrs`` was stored with
     them.
     """
@@ -69,7 +70,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     for table in _TABLES:
         connection.execute(table)
     connection.execute(
-        "INSERT OR IGNORE INTO state VALUES (1, ?, 0, 0, 0, '{}', '{}')", (os.urandom(8).hex(),)
+        "INSERT OR IGNORE INTO state VALUES (1, ?, 0, 0, 0, '{}', '{}')", (_new_uid(),)
     )
 
 
@@ -119,7 +120,11 @@ def write_state(
 
 def mark_changed(connection: sqlite3.Connection) -> None:
     """Tell readers that what they remember of an earlier transaction is old."""
-    connection.execute("UPDATE state SET revision = revision + 1")
+    connection.execute("UPDATE state SET revision = revision + 1, uid = ?", (_new_uid(),))
+
+
+def _new_uid() -> str:
+    return os.urandom(8).hex()
 
 
 def next_key(connection: sqlite3.Connection) -> int:
@@ -138,6 +143,13 @@ def pending_keys(connection: sqlite3.Connection) -> IntArray:
     """The keys of the records without arrays, ascending."""
     sql = "SELECT key FROM records WHERE key > (SELECT last_key FROM state) ORDER BY key"
     return column(connection, sql)
+
+
+def pending_texts(connection: sqlite3.Connection, n_most: int) -> list[tuple[int, str]]:
+    """Keys and texts of the first records without arrays."""
+    sql = """SELECT key, text FROM records WHERE key > (SELECT last_key FROM state)
+        ORDER BY key LIMIT ?"""
+    return connection.execute(sql, (n_most,)).fetchall()
 
 
 def insert_records(

@@ -11,25 +11,37 @@ Letters: n texts.
 from __future__ import annotations
 
 import hashlib
+import os
+import secrets
 import sqlite3
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.errors import ParameterError, ShapeError
+from shoestring.errors import (
+    IntegrityError,
+    ParameterError,
+    ScorerError,
+    ShapeError,
+    ShoestringWarning,
+    StorageError,
+)
 from shoestring.search.database import (
     MAX_VARIABLES,
     column,
     connect,
     connect_for_writing,
     explained,
+    has_no_room,
     in_chunks,
-    is_unwritable,
     transaction,
 )
 from shoestring.search.models import Models
@@ -43,10 +55,16 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS scores (
         asked INTEGER NOT NULL, digest INTEGER NOT NULL, score REAL NOT NULL,
         PRIMARY KEY (asked, digest)) WITHOUT ROWID""",
+    # the newest record of an index (its uid) when a query was last answered, and for how many calls
+    """CREATE TABLE IF NOT EXISTS answered (
+        asked INTEGER PRIMARY KEY, uid TEXT NOT NULL, last_key INTEGER NOT NULL,
+        calls INTEGER NOT NULL)""",
 )
 _NUMBER = "SELECT number FROM asked WHERE scorer = ? AND query = ?"
+_HAS_ANSWERS = "SELECT 1 FROM sqlite_master WHERE name = 'answered'"
 _SCORES = f"SELECT digest, score FROM scores WHERE asked = ({_NUMBER})"
 _REPAIR = "Move it out of the index folder: a new one is begun, and scores are paid for again."
+KEEP_S = 0.05  # quick answers of a scorer are kept together, so many seconds of them
 
 
 def text_digests(texts: Iterable[str]) -> IntArray:
@@ -72,6 +90,16 @@ class ScoreCache:
     folder : str or Path
         Of the index. Where it cannot be written the cache is read-only: what is known is
         answered, and :meth:`put` says False.
+    read_only : bool
+        Do not even try to write.
+    known_id : int
+        The ``id`` of the cache that the index was built with; 0 where that is not known. A warning
+        says so if this is another one.
+
+    Attributes
+    ----------
+    id : int
+        Tells it from every other cache; 0 for one that does not exist and cannot be made.
 
     Examples
     --------
@@ -84,28 +112,49 @@ class ScoreCache:
     array([0.5, nan])
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, read_only: bool = False, known_id: int = 0) -> None:
         if not Path(folder).is_dir():
             raise ParameterError.of("folder", "ScoreCache", "the folder of an index", str(folder))
         self.path = Path(folder) / "scores.sqlite"
-        self.read_only = False
+        self.read_only = read_only
         self._explained = partial(explained, self.path, _REPAIR)
         self._lock = threading.Lock()
+        self._opened: dict[int, sqlite3.Connection] = {}  # by process: SQLite shares none
         with self._explained():
-            self._connection = self._open()
+            ((self.id,),) = self._connection.execute("PRAGMA application_id")
+        self._missing = ""
+        if known_id and self.id != known_id:
+            self._missing = (
+                f"The scores that were paid for are gone: {self.path} is missing, empty or of "
+                "another index. Put it back from a copy, or go on without them and pay again: "
+                f"shoestring search build --resume --out {folder}"
+            )
+            warnings.warn(self._missing, ShoestringWarning, stacklevel=3)
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if os.getpid() not in self._opened:
+            self._opened[os.getpid()] = self._open()
+        return self._opened[os.getpid()]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ScoreCache, (self.path.parent.absolute(),)
 
     def _open(self) -> sqlite3.Connection:
-        try:
-            return _with_tables(connect_for_writing(self.path, create=True))
-        except sqlite3.OperationalError as error:
-            if not is_unwritable(error):
-                raise
-        self.read_only = True
-        if self.path.exists():
-            return connect(self.path, "ro")
-        return _with_tables(
-            sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        )
+        if not self.read_only:
+            try:
+                return _with_tables(connect_for_writing(self.path, create=True))
+            except sqlite3.OperationalError as error:
+                if not has_no_room(error):
+                    raise
+            self.read_only = True
+        if self.path.exists() and self.path.stat().st_size:
+            found = connect(self.path, "ro")
+            if found.execute("SELECT 1 FROM sqlite_master WHERE name = 'scores'").fetchone():
+                return found
+            found.close()  # another process is just making it
+        empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        return _with_tables(empty, id=0)
 
     def __enter__(self) -> ScoreCache:
         return self
@@ -168,6 +217,25 @@ class ScoreCache:
             )
         return True
 
+    def last_answer(self, scorer: str, query: str, uid: str) -> tuple[int, int]:
+        """Of a query to the index ``uid``: its newest record then, and the calls spent until then.
+
+        (-1, 0) if the query was never answered.
+        """
+        with self._lock, self._explained():
+            if self._connection.execute(_HAS_ANSWERS).fetchone() is None:  # of an earlier version
+                return -1, 0
+            sql = f"SELECT last_key, calls FROM answered WHERE asked = ({_NUMBER}) AND uid = ?"
+            row = self._connection.execute(sql, (scorer, query, uid)).fetchone()
+        return (-1, 0) if row is None else (int(row[0]), int(row[1]))
+
+    def set_answered(self, scorer: str, query: str, uid: str, last_key: int, calls: int) -> None:
+        """Remember what :meth:`last_answer` says, where the cache can be written."""
+        sql = f"INSERT OR REPLACE INTO answered SELECT number, ?, ?, ? FROM ({_NUMBER})"
+        if not self.read_only:
+            with suppress(StorageError), self._lock, self._explained():
+                self._connection.execute(sql, (uid, last_key, calls, scorer, query))
+
     def rows(self, scorer: str) -> Iterator[tuple[str, IntArray, NDArray[np.float64]]]:
         """Everything known of a scorer, query by query in the order they were first paid for.
 
@@ -192,7 +260,9 @@ class ScoreCache:
         return pairs["digest"].copy(), pairs["score"].copy()
 
     def verify(self) -> None:
-        """Read everything; IntegrityError if the database is damaged."""
+        """Read everything; IntegrityError if the database is damaged or another one."""
+        if self._missing:
+            raise IntegrityError(self._missing)
         with self._lock, self._explained():
             found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
@@ -216,49 +286,98 @@ class CachedScorer:
         Of the rows.
     query : str
     cache : ScoreCache
-        Where every answer is kept at once.
+        Where every answer is kept as it comes.
+    partial : bool
+        Go on with what there is: answer NaN for what the scorer has failed on, and keep its
+        ``error``; count what a full disk cannot keep. Else both are raised.
 
     Attributes
     ----------
     calls : int
-        Pairs that the scorer was asked for so far.
+        Pairs that the scorer has answered so far.
     seconds : float
         How long it took.
+    n_lost : int
+        Answers that the cache could not keep.
+    error : ScorerError or None
     """
 
     def __init__(
-        self, models: Models, snapshot: Snapshot, keys: IntArray, query: str, cache: ScoreCache
+        self,
+        models: Models,
+        snapshot: Snapshot,
+        keys: IntArray,
+        query: str,
+        cache: ScoreCache,
+        *,
+        partial: bool = False,
     ) -> None:
-        self.calls, self.seconds = 0, 0.0
+        self.calls, self.seconds, self.n_lost = 0, 0.0, 0
+        self.error: ScorerError | None = None
         self._models, self._snapshot, self._keys = models, snapshot, keys
-        self._query, self._cache = query, cache
+        self._query, self._cache, self._partial = query, cache, partial
+        self._name = models.scorer_name
 
     def __call__(self, rows: IntArray) -> FloatArray:
-        """The scores (n,) of n rows; ScorerError if the scorer fails."""
+        """The scores (n,) of n rows; ScorerError if the scorer fails, unless ``partial``."""
         texts = self._snapshot.texts(self._keys[rows])
         digests, first, which = np.unique(
             text_digests(texts), return_index=True, return_inverse=True
         )  # equal texts are paid for once
-        name = self._models.scorer_name
-        scores = self._cache.get(name, self._query, digests)
+        scores = self._cache.get(self._name, self._query, digests)
         unpaid = np.flatnonzero(np.isnan(scores))
         unpaid = unpaid[np.argsort(first[unpaid])]
-        step = self._models.batch_size
-        for start in range(0, len(unpaid), step):
-            batch = unpaid[start : start + step]
-            began = time.perf_counter()
-            scores[batch] = self._models.score([(self._query, texts[i]) for i in first[batch]])
-            self.seconds += time.perf_counter() - began
-            self.calls += len(batch)
-            self._cache.put(name, self._query, digests[batch], scores[batch])
+        try:
+            if len(unpaid):
+                self._pay([texts[i] for i in first[unpaid]], unpaid, digests, scores)
+        except ScorerError as error:
+            if not self._partial:
+                raise
+            self.error = error
         return np.asarray(scores[which])
 
+    def _pay(
+        self, texts: list[str], unpaid: IntArray, digests: IntArray, scores: FloatArray
+    ) -> None:
+        """Fill in the scores of texts, and keep them as they come, also of a scorer that fails."""
+        unkept: list[IntArray] = []
+        began = kept_at = time.perf_counter()
+        try:
+            for part, answer in self._models.scores_of([(self._query, text) for text in texts]):
+                now = time.perf_counter()
+                self.seconds += now - began
+                scores[unpaid[part]] = answer
+                unkept.append(unpaid[part])
+                self.calls += len(answer)
+                if now - kept_at > KEEP_S or len(unkept) * len(answer) >= self._models.batch_size:
+                    self._keep(unkept, digests, scores)
+                    kept_at = time.perf_counter()
+                began = time.perf_counter()
+        finally:
+            self._keep(unkept, digests, scores)
 
-def _with_tables(connection: sqlite3.Connection) -> sqlite3.Connection:
+    def _keep(self, unkept: list[IntArray], digests: IntArray, scores: FloatArray) -> None:
+        if unkept:
+            at = np.concatenate(unkept)
+            unkept.clear()
+            is_kept = False
+            try:
+                is_kept = self._cache.put(self._name, self._query, digests[at], scores[at])
+            except StorageError:
+                if not self._partial:
+                    raise
+            self.n_lost += 0 if is_kept else len(at)
+
+
+def _with_tables(connection: sqlite3.Connection, id: int | None = None) -> sqlite3.Connection:
+    """With its tables, and the id of a new one: by default a random number."""
     try:
         with transaction(connection):
             for table in _TABLES:
                 connection.execute(table)
+            if connection.execute("PRAGMA application_id").fetchone() == (0,):
+                id = 1 + secrets.randbelow((1 << 31) - 1) if id is None else id
+                connection.execute(f"PRAGMA application_id = {id}")
     except BaseException:
         connection.close()
         raise

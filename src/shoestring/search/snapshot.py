@@ -21,7 +21,8 @@ from shoestring.errors import IntegrityError, ParameterError
 from shoestring.search import schema
 from shoestring.search.arrays import KEYS, REBUILD, AnyArray, map_rows
 from shoestring.search.database import column, connect, in_chunks
-from shoestring.types import IntArray
+from shoestring.types import IntArray, TextEncoder
+from shoestring.words.text_codes import TextCodes
 
 Explained = Callable[[], AbstractContextManager[None]]
 
@@ -96,6 +97,7 @@ class Snapshot:
         self._connection, self._explained = connection, explained
         self.view = view
         self.keys, self.pending_keys = view.keys, view.pending_keys
+        self.encoder: TextEncoder | TextCodes | None = None  # of the vectors, where it is known
 
     def __len__(self) -> int:
         return len(self.keys) + len(self.pending_keys)
@@ -135,9 +137,24 @@ class Snapshot:
         try:
             return [found[key] for key in wanted]
         except KeyError as error:
+            self._check(not self._are_live(np.array(error.args)), "a record is not there")
             raise ParameterError.of(
                 "keys", f"Snapshot.{name}s", "keys of live records", error.args[0]
             ) from None
+
+    def _are_live(self, keys: IntArray) -> bool:
+        """Whether all of some keys are those of live records."""
+        found = np.zeros(len(keys), dtype=bool)
+        for known in (self.keys, self.pending_keys):
+            at = np.searchsorted(known, keys)
+            found[at < len(known)] |= known[at[at < len(known)]] == keys[at < len(known)]
+        return bool(found.all())
+
+    def _check(self, is_sound: bool, complaint: str) -> None:
+        """Tables that contradict each other, as in a copy that was made while one wrote."""
+        with self._explained():
+            if not is_sound:
+                raise sqlite3.DatabaseError(complaint)
 
     def key_of(self, id: str) -> int | None:
         """The key of the user's id, None when there is no such record."""
@@ -168,6 +185,7 @@ class Snapshot:
                 match = " OR ".join(quoted)
                 rows = self._connection.execute(_CANDIDATES, (match, limit)).fetchall()
         keys = np.array([key for key, _ in rows], dtype=np.int64)
+        self._check(self._are_live(keys), "it has words of a record that is not there")
         return keys, np.array([score for _, score in rows], dtype=np.float64)
 
 

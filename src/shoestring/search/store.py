@@ -21,23 +21,43 @@ Letters: N records, R rows of the arrays.
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
+from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from shoestring.artifacts import CONFIG, ArtifactKind, make_folder, verify
-from shoestring.checks import is_storable
-from shoestring.errors import BusyError, IntegrityError, ParameterError, ShapeError
+from shoestring.artifacts import (
+    ASIDE,
+    CONFIG,
+    ArtifactKind,
+    libraries_writing,
+    make_folder,
+    sync_folder,
+    unreadable,
+    verify,
+    written_by,
+)
+from shoestring.checks import checked_choice, is_storable
+from shoestring.errors import (
+    BusyError,
+    IntegrityError,
+    ParameterError,
+    ShapeError,
+    StorageError,
+)
 from shoestring.search import schema
 from shoestring.search.arrays import (
+    COPIED,
     KEYS,
     REBUILD,
     AnyArray,
@@ -58,18 +78,25 @@ from shoestring.search.ingest import AddReport, OnDuplicate, add_batch, read_bat
 from shoestring.search.snapshot import Snapshot, View, open_snapshot, read_view
 from shoestring.types import IntArray, Record
 
-LOCK_TIMEOUT_S = 2.0
+ArraysOf: TypeAlias = Callable[[list[str]], Mapping[str, AnyArray]]
+LOCK_TIMEOUT_S = 30.0  # a writer waits this long for another
+FILL_BATCH = 1_024
 _KIND = ArtifactKind(
     "shoestring-search-index", "a search index", "RecordStore.open", "Build the index again.", (2,)
 )
 _DATABASES = ("records.sqlite", "scores.sqlite")
 _FOLDERS = ("arrays", "encoder", "token-table")
+_LEFT = re.compile(  # our files in them
+    r"\d{8}-[a-z_]+\.rows|(config\.json(\.writing)?|(vocabulary|idf|components|codes|counts|"
+    r"activations|tokens|scales|starts|digests)-\d+\.(json|npy))(\.part)?"
+)
+_TABLE = re.compile("(records|deleted|state|sqlite_sequence|fulltext|fulltext_[a-z]+)$")
 _FILES = {CONFIG, CONFIG + ".part", "writer.lock", "writer.pid"} | {
     name + suffix for name in _DATABASES for suffix in ("", "-wal", "-shm", "-journal")
 }
 _AGAIN = (
     "Build the index again from your texts: shoestring search build ...; "
-    "keep scores.sqlite, so that no score is paid for twice."
+    f"keep scores.sqlite, so that no score is paid for twice. {COPIED}"
 )
 
 
@@ -97,12 +124,17 @@ class RecordStore:
         _check_free(store.path)
         make_folder(store._arrays)
         with writer_lock(store.path, timeout_s=LOCK_TIMEOUT_S), store._explained():
+            _check_free(store.path)  # another one may have made it in the meantime
             with closing(connect_for_writing(store._database, create=True)) as connection:
                 with transaction(connection):
                     schema.create_tables(connection)
                 if connection.execute("SELECT 1 FROM records LIMIT 1").fetchone():
                     raise IntegrityError(f"{store.path} has records but no {CONFIG}. {_AGAIN}")
-            store._write_settings(settings or {})  # from here on it is an index
+            named = {
+                "id": os.urandom(8).hex(),
+                **(settings or {}),
+            }  # tells it from one rebuilt here
+            store._write_settings(named)  # from here on it is an index
         return store
 
     @classmethod
@@ -131,7 +163,7 @@ class RecordStore:
         missing = ParameterError.of("path", "RecordStore.open", want, str(self.path), hint)
         saved = _KIND.read(self.path, missing)
         with saved.decoding():
-            return dict(saved.config.get("settings", {}))
+            return {**saved.config.get("settings", {})}
 
     def update_settings(self, **changes: Any) -> None:
         """Change some settings and keep the others."""
@@ -141,12 +173,74 @@ class RecordStore:
     def _write_settings(self, settings: Mapping[str, Any]) -> None:
         _KIND.write_config(self.path, {"settings": dict(settings)})
 
+    def copy(self, to: Path) -> None:
+        """Write a whole copy of the index as it is now to a folder that is new or empty.
+
+        Writers go on meanwhile; where one replaces files that are being copied, it starts again.
+        """
+        _check_free(to, is_taken=False)
+        if self.path.resolve() in to.resolve().parents:
+            raise ParameterError.of("to", "SearchIndex.copy", "a folder outside the index", str(to))
+        make_folder(to.parent)
+        aside = to.with_name(f"{to.name}-{os.urandom(4).hex()}{ASIDE}")
+        with libraries_writing(to):
+            while True:
+                before = self._files_in_force()
+                try:
+                    written_by(self._copy_into, aside)
+                except (StorageError, IntegrityError):
+                    if self._files_in_force() == before:
+                        raise
+                    continue
+                if self._files_in_force() == before:
+                    break
+                shutil.rmtree(aside)
+            if to.exists():
+                to.rmdir()
+            aside.replace(to)
+            sync_folder(to.parent)
+
+    def _files_in_force(self) -> tuple[object, ...]:
+        """What changes before any file goes that a reader needs; appended rows change nothing."""
+        kept = self.path / "encoder" / CONFIG
+        with self._explained(), closing(connect(self._database, "ro")) as connection:
+            files = [array.file for array in schema.read_state(connection).arrays.values()]
+        return self.settings, kept.read_bytes() if kept.exists() else b"", files
+
+    def _copy_into(self, folder: Path) -> None:
+        make_folder(folder / "arrays")
+        for name in _DATABASES:
+            source = self.path / name
+            if not source.exists():
+                continue
+            with ExitStack() as stack:
+                with explained(source, _AGAIN):
+                    live = stack.enter_context(closing(connect(source, "ro")))
+                stack.enter_context(explained(folder / name, _AGAIN))
+                copied = stack.enter_context(closing(connect(folder / name, "rwc")))
+                live.backup(copied)
+                if source == self._database:
+                    state = schema.read_state(copied)
+        for array in state.arrays.values():
+            rows = map_rows(self._arrays, array, state.n_rows)
+            write_rows(folder / "arrays", array, 0, [rows])
+        for name in ("encoder", "token-table"):
+            for path in sorted((self.path / name).rglob("*")):
+                copied_to = folder / path.relative_to(self.path)
+                copied_to.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_file():
+                    shutil.copyfile(path, copied_to)
+        shutil.copyfile(self.path / CONFIG, folder / CONFIG)
+
     def remove(self) -> None:
         """Leave nothing of the index but scores that were paid for."""
         (self.path / CONFIG).unlink(missing_ok=True)  # first: from here on it is no index
-        for name in _FOLDERS:
-            if (self.path / name).exists():
-                shutil.rmtree(self.path / name)
+        for folder in (self.path / name for name in _FOLDERS):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if _LEFT.fullmatch(path.name):
+                    path.unlink()
+            with suppress(OSError):  # where it is missing, or somebody else has put a file there
+                folder.rmdir()
         for name in _FILES:
             if not name.startswith(_DATABASES[1]):
                 (self.path / name).unlink(missing_ok=True)
@@ -155,6 +249,8 @@ class RecordStore:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Be the only writer for the length of the block; every write does so for itself.
 
+        Another one waits, for :data:`LOCK_TIMEOUT_S`.
+
         Raises
         ------
         BusyError
@@ -162,8 +258,8 @@ class RecordStore:
         """
         if not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_S):
             raise BusyError(
-                f"{self.path} is being written by another thread of this process. "
-                "Wait until it has finished, then run again."
+                f"{self.path} is being written by another thread of this process; waited "
+                f"{LOCK_TIMEOUT_S:g} s for it. Nothing was changed: run again when it has finished."
             )
         with ExitStack() as stack:
             stack.callback(self._thread_lock.release)
@@ -176,6 +272,12 @@ class RecordStore:
                 stack.callback(setattr, self, "_connection", None)
             yield self._connection
 
+    @property
+    def has_arrays(self) -> bool:
+        """Whether any record has arrays."""
+        with self.snapshot() as snapshot:
+            return bool(len(snapshot.view.row_keys))
+
     # ---- records
 
     def add(
@@ -184,9 +286,10 @@ class RecordStore:
         *,
         on_duplicate: OnDuplicate = "error",
         batch_size: int = 2_000,
+        arrays_of: ArraysOf | None = None,
         progress: Callable[[int], object] | None = None,
     ) -> AddReport:
-        """Add records in batches.
+        """Add records in batches; with ``arrays_of`` they, and all that wait, get their arrays.
 
         With "error" all of them are one transaction; with "replace" and "skip" each batch is, and
         the same call again completes what was interrupted. A replaced record keeps its id and gets
@@ -198,28 +301,26 @@ class RecordStore:
             If there are duplicates (names them), or a record is not made of strings.
         BusyError, StorageError
         """
-        if on_duplicate not in get_args(OnDuplicate):
-            want = "'error', 'replace' or 'skip'"
-            raise ParameterError.of("on_duplicate", "SearchIndex.add", want, on_duplicate)
+        checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), "SearchIndex.add")
         report = AddReport()
-        with ExitStack() as stack:
-            connection = stack.enter_context(self.writing())
-            stack.enter_context(self._explained())
+        with self._changing_arrays() as connection, ExitStack() as stack:
             if on_duplicate == "error":
                 stack.enter_context(transaction(connection))
             for batch in read_batches(records, batch_size):
-                report += add_batch(connection, batch, on_duplicate)
+                with transaction(connection):
+                    report += add_batch(connection, batch, on_duplicate)
+                    if arrays_of is not None:
+                        self.fill(arrays_of)
                 if progress is not None:
                     progress(len(batch))
         return report
 
-    def delete(self, ids: Iterable[str], *, missing: Literal["error", "skip"] = "error") -> int:
+    def delete(
+        self, ids: Iterable[str | int], *, missing: Literal["error", "skip"] = "error"
+    ) -> int:
         """Delete records by the user's ids, all or none; returns how many there were."""
-        if missing not in ("error", "skip"):
-            raise ParameterError.of("missing", "SearchIndex.delete", "'error' or 'skip'", missing)
-        if isinstance(ids, str):
-            raise ParameterError.of("ids", "SearchIndex.delete", "a list of ids", ids)
-        wanted = list(dict.fromkeys(ids))
+        checked_choice("missing", missing, ("error", "skip"), "SearchIndex.delete")
+        wanted = list(dict.fromkeys(_checked_ids(ids)))
         with self.writing() as connection, self._explained():
             keys = schema.keys_of(connection, [id for id in wanted if is_storable(id)])
             absent = schema.named([id for id in wanted if id not in keys])
@@ -244,6 +345,21 @@ class RecordStore:
         return snapshot
 
     # ---- arrays
+
+    def fill(self, arrays_of: ArraysOf, progress: Callable[[int], object] | None = None) -> None:
+        """Give the records without arrays theirs, a batch at a time, each whole in itself.
+
+        Parameters
+        ----------
+        arrays_of : callable
+            Texts (n,) to a dict of arrays (n, ...), as for :meth:`append`.
+        """
+        with self.writing() as connection, self._explained():
+            while rows := schema.pending_texts(connection, FILL_BATCH):
+                keys, texts = zip(*rows, strict=True)
+                self.append(keys, arrays_of(list(texts)))
+                if progress is not None:
+                    progress(len(keys))
 
     def append(self, keys: ArrayLike, arrays: Mapping[str, AnyArray]) -> None:
         """Append rows for the first records that have none, in the order of their keys.
@@ -324,9 +440,10 @@ class RecordStore:
             try:
                 yield connection
             finally:
-                with suppress(sqlite3.Error, OSError):  # what is in force is so all the same
-                    state = schema.read_state(connection)
-                    collect_garbage(self._arrays, state.arrays.values(), state.n_rows)
+                if not connection.in_transaction:  # else it may be undone: then, or at its end
+                    with suppress(sqlite3.Error, OSError):  # what is in force is so all the same
+                        state = schema.read_state(connection)
+                        collect_garbage(self._arrays, state.arrays.values(), state.n_rows)
 
     def _read_view(self, connection: sqlite3.Connection) -> View:
         try:
@@ -365,16 +482,44 @@ class RecordStore:
             raise IntegrityError(f"{self.path} is damaged: {'; '.join(complaints)}. {_AGAIN}")
 
 
-def _check_free(folder: Path) -> None:
-    """Refuse a folder that holds an index, or files that are none of ours."""
-    names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
-    strange = [name for name in names if name not in (*_FILES, *_FOLDERS)]
+def _checked_ids(ids: object) -> Iterator[str]:
+    """Ids as they are stored: integers, NumPy's too, as their digits."""
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise ParameterError.of("ids", "SearchIndex.delete", "a list of ids", ids)
+    for id in ids:
+        is_int = isinstance(id, Integral) and not isinstance(id, bool)
+        if not is_int and not isinstance(id, str):
+            raise ParameterError.of("ids", "SearchIndex.delete", "a list of str or int", id)
+        yield str(id)
+
+
+def _check_free(folder: Path, is_taken: bool = True) -> None:
+    """Refuse a folder that holds an index, or files that are none of ours.
+
+    Where ``is_taken`` it may hold what a killed build or :meth:`RecordStore.remove` left.
+    """
+    try:
+        names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+        strange = [name for name in names if not (is_taken and _is_left(folder / name))]
+    except OSError as error:
+        raise unreadable(folder, error) from error
     if CONFIG in names or strange or folder.is_file():
         hint = "It holds an index: go on with it (resume=True) or choose another folder."
         if strange:
             hint = f"It holds {strange[0]!r}, for example; choose another folder."
         want = "a new or empty folder"
-        raise ParameterError.of("path", "RecordStore.create", want, str(folder), hint)
+        raise ParameterError.of("path", "a search index", want, str(folder), hint)
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a killed build or :meth:`RecordStore.remove` may have left a file or folder."""
+    if path.name in _FOLDERS and path.is_dir():
+        return all(_LEFT.fullmatch(inside.name) for inside in path.iterdir())
+    if path.name == _DATABASES[0]:
+        with suppress(sqlite3.Error), closing(connect(path, "ro")) as connection:
+            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            return all(_TABLE.match(name) for (name,) in found)
+    return path.name in _FILES
 
 
 def _deleted_meanwhile(connection: sqlite3.Connection, keys: IntArray) -> list[tuple[int]]:

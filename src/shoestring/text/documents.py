@@ -8,28 +8,40 @@ A document is a list of paragraphs. What is one depends on the file:
 - **WikiExtractor's markup** (a file whose first line starts with ``<doc``): an article without its
   title, a paragraph per line. Stubs that have only a title, and the pages of :data:`NAMESPACES`,
   are dropped; tags are removed and entities resolved.
-- **Records** (.jsonl .ndjson .csv .tsv .parquet): the text of a record.
-- **.zip**: each member that is plain text or WikiExtractor's markup, in the order of the names.
+- **HTML** (.html .htm, or a file that starts like it): its text, a paragraph for each block,
+  without scripts and styles.
+- **Records** (.jsonl .ndjson .json .csv .tsv .parquet, or a file or pipe of another name that
+  starts like JSON objects or with a header that has the column): the text of a record.
+- **.zip**: each member that is not of records, in the order of the names.
 
 Text is UTF-8, as everywhere in this room: a byte that is not raises ``FormatError`` with file, line
 and column, and so does a file with a NUL byte in its first 64 KiB.
 
-Not covered: records inside a zip, tar archives, wikitext that was not extracted.
+Not covered: records inside a zip, tar archives, XML, wikitext that was not extracted.
 """
 
 from __future__ import annotations
 
 import html
+import html.parser
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
+from shoestring.checks import checked_bool, checked_path
 from shoestring.errors import FormatError, ParameterError, StorageError
-from shoestring.text.files import FORMATS, check_readable, decoded_lines, ending_of, open_unpacked
+from shoestring.text.files import (
+    FORMATS,
+    check_readable,
+    decoded_lines,
+    ending_of,
+    open_unpacked,
+    stream_rows,
+)
 from shoestring.text.records import read_records
 
 Document: TypeAlias = list[str]
@@ -51,6 +63,15 @@ MAX_PARAGRAPH_LINES = 10_000
 _HEAD_BYTES = 1 << 16
 _DOC = re.compile(r"<doc .*?title=\"(.*?)\"")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_JSON = re.compile(r'(\[\s*)?\{\s*"')
+_HTML = re.compile(r"(<\?xml[^>]*>\s*)?<(!doctype\s+html|html)\b", re.IGNORECASE)
+_HIDDEN = frozenset(("script", "style", "template"))
+_INLINE = frozenset(
+    (
+        *("a", "abbr", "b", "bdi", "cite", "code", "em", "i", "kbd", "mark", "q", "s", "small"),
+        *("span", "strong", "sub", "sup", "u", "var"),
+    )
+)
 
 
 def text_files(paths: Iterable[str | Path]) -> list[Path]:
@@ -60,7 +81,7 @@ def text_files(paths: Iterable[str | Path]) -> list[Path]:
     folder has no files.
     """
     files: list[Path] = []
-    for path in map(Path, paths):
+    for path in (checked_path("paths", path, "the corpus") for path in paths):
         found = _files_below(path) if path.is_dir() else [path]
         if not found:
             raise StorageError(f"The folder {path} has no files. Name another one.")
@@ -118,7 +139,10 @@ def read_documents(
     >>> list(read_documents(folder / "wiki_00"))
     [['It falls.']]
     """
-    path = Path(path)
+    path = checked_path("path", path, "read_documents")
+    checked_bool("wrapped", wrapped, "read_documents")
+    if not isinstance(text, str):
+        raise ParameterError.of("text", "read_documents", "the name of a column", text)
     check_readable(path)
     ending, packed = ending_of(path)
     if ending in FORMATS and ending != ".txt":
@@ -131,13 +155,13 @@ def read_documents(
         on_bytes(left)
     elif ending == ".zip" and not packed:
         with open_unpacked(path, on_bytes) as stream:
-            yield from _zip_documents(stream, path, wrapped)
+            yield from _zip_documents(stream, path, text, wrapped)
     else:
         with open_unpacked(path, on_bytes) as stream:
-            yield from _documents(stream, str(path), wrapped)
+            yield from _documents(stream, str(path), ending, text, wrapped)
 
 
-def _zip_documents(stream: IO[bytes], path: Path, wrapped: bool) -> Iterator[Document]:
+def _zip_documents(stream: IO[bytes], path: Path, text: str, wrapped: bool) -> Iterator[Document]:
     try:
         with zipfile.ZipFile(stream) as archive:
             for member in sorted(archive.infolist(), key=lambda member: member.filename):
@@ -149,7 +173,7 @@ def _zip_documents(stream: IO[bytes], path: Path, wrapped: bool) -> Iterator[Doc
                 if ending in FORMATS and ending != ".txt":
                     raise FormatError("records inside a zip. Unpack them first.", file=name)
                 with archive.open(member) as inner:
-                    yield from _documents(inner, name, wrapped)
+                    yield from _documents(inner, name, ending, text, wrapped)
     except (zipfile.BadZipFile, NotImplementedError, zlib.error, EOFError) as error:
         raise FormatError(f"the zip is damaged ({error}). Copy it again.", file=path) from error
     except RuntimeError as error:  # how zipfile says that a member is encrypted
@@ -158,13 +182,76 @@ def _zip_documents(stream: IO[bytes], path: Path, wrapped: bool) -> Iterator[Doc
         raise FormatError(f"{error}. Unpack it first.", file=path) from error
 
 
-def _documents(stream: IO[bytes], file: str, wrapped: bool) -> Iterator[Document]:
+def _documents(
+    stream: IO[bytes], file: str, ending: str, text: str, wrapped: bool
+) -> Iterator[Document]:
     _check_text(stream, file)
+    start = stream.peek(_HEAD_BYTES).decode("utf-8", "ignore")[:_HEAD_BYTES]  # type: ignore[attr-defined]
+    start = start.removeprefix("\ufeff").lstrip()
+    header = start.partition("\n")[0]
+    is_table = text in re.split(r"[,;\t|]", header.replace('"', "").strip()) and header != text
+    if ending != ".txt" and (_JSON.match(start) or is_table):
+        return _record_documents(stream, file, text)
     lines = (line.strip() for line in decoded_lines(_bounded_lines(stream), file))
+    if ending in (".html", ".htm") or (ending != ".txt" and _HTML.match(start)):
+        return iter([_html_document(lines)])
+    if ending != ".txt" and start.startswith("<?xml"):
+        message = "XML, whose tags would become words. Extract its text, or name it .txt."
+        raise FormatError(message, file=file, line=1)
     first = next(filter(None, lines), "")
     if first.startswith("<doc "):
         return _wiki_documents(chain([first], lines))
     return _plain_documents(chain([first], lines), wrapped)
+
+
+def _record_documents(stream: IO[bytes], file: str, text: str) -> Iterator[Document]:
+    def rows() -> Iterator[Mapping[str, Any]]:
+        for _, row in stream_rows(stream, file, (text,)):
+            if isinstance(row, FormatError):
+                raise row
+            if row is not None:
+                yield row
+
+    try:
+        for record in read_records(rows(), text, on_empty="skip"):
+            yield [record.text]
+    except FormatError as error:
+        raise error if error.file else FormatError(str(error), file=file) from None
+
+
+class _HtmlText(html.parser.HTMLParser):
+    """The text of a page, cut where a block begins or ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paragraphs, self._parts, self._hidden = Document(), list[str](), 0
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self._hidden += tag in _HIDDEN
+        self._cut(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = max(0, self._hidden - (tag in _HIDDEN))
+        self._cut(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self._parts.append(data)
+
+    def _cut(self, tag: str) -> None:
+        if tag not in _INLINE:
+            paragraph = " ".join("".join(self._parts).split())
+            self.paragraphs += [paragraph] if paragraph else []
+            self._parts.clear()
+
+
+def _html_document(lines: Iterable[str]) -> Document:
+    page = _HtmlText()
+    for line in lines:
+        page.feed(line + "\n")
+    page.close()
+    page.handle_endtag("html")
+    return page.paragraphs
 
 
 def _check_text(stream: Any, file: str) -> None:

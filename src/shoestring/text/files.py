@@ -24,7 +24,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
@@ -56,8 +56,8 @@ ENCODINGS = ["gb18030", "big5", "cp1252", "cp1251", "shift_jis", "euc_jp", "euc_
 SAMPLE = 1 << 14  # bytes that tell an encoding
 _DELIMITERS = ",\t;|"
 _PIECE = 1 << 20
-_BLANK_LINES = 1_000  # at the start, before a line that tells the format
-_JSON_ARRAY = re.compile(r'\s*\[\s*(["{\]]|$)')
+_HEAD, _BLANK_LINES = 1 << 16, 1_000  # of a line that tells the format, and before it
+_JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*["{\]]|[\[{]\s*$)')
 _JSON_OVER_LINES = re.compile(r"\s*(\[|\{\s*$)")
 _JSON_BETWEEN = re.compile(r"[\s,]*")
 _MARKS = {
@@ -69,8 +69,8 @@ _MARKS = {
 
 
 def advice(name: str, value: str) -> str:
-    """How to choose a reading option, on the command line and in Python."""
-    return f"--{name.replace('_', '-')} {value} (in Python {name}={value!r})"
+    """How to choose a reading option; the command line says its flag."""
+    return f"{name}={value!r}"
 
 
 def read_rows(
@@ -93,15 +93,14 @@ def read_rows(
     if source == "-":
         if sys.stdin is None:
             raise StorageError("Standard input is closed. Name a file instead.")
-        stream: Any = sys.stdin.buffer
-        if not hasattr(stream, "peek"):
-            stream = io.BufferedReader(stream)
-        file, opened = "standard input", unpacked(stream, "standard input")
+        file, opened = "standard input", unpacked(sys.stdin.buffer, "standard input")
         return _rows(opened, file, ending, columns, delimiter, encoding)
     path = Path(source)
     check_readable(path)
     ending = ending or ending_of(path)[0]
-    if ending not in FORMATS and path.is_file():  # not a pipe, which can be read only once
+    if ending == ".txt" and format is None:
+        ending = ""  # people give tables this ending too
+    elif ending not in FORMATS and path.is_file():  # not a pipe, which can be read only once
         with open_unpacked(path) as start:
             told = _told(_head(start)[-1], columns)
         if told is None:
@@ -145,7 +144,8 @@ def check_readable(path: Path) -> None:
     try:
         if path.is_dir():
             raise StorageError(f"{path} is a folder, not a file. Name one file in it.")
-        path.open("rb").close()
+        if not path.is_fifo():  # whose writer would be gone when it is read
+            path.open("rb").close()
     except FileNotFoundError:
         raise StorageError(f"There is no file {path}. Check the path.") from None
     except StorageError:
@@ -184,9 +184,10 @@ def open_unpacked(
 
 
 @contextmanager
-def unpacked(raw: io.BufferedReader, file: str) -> Iterator[IO[bytes]]:
+def unpacked(raw: Any, file: str) -> Iterator[IO[bytes]]:
     """An open file as it is, or through gzip if its first bytes say so."""
     try:
+        raw = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
         if raw.peek(2)[:2] == b"\x1f\x8b":
             with gzip.open(raw) as stream:
                 yield cast("IO[bytes]", stream)
@@ -200,6 +201,11 @@ def unpacked(raw: io.BufferedReader, file: str) -> Iterator[IO[bytes]]:
         raise
     except OSError as error:
         raise StorageError(f"{file} cannot be read: {error.strerror or error}.") from error
+
+
+def stream_rows(stream: IO[bytes], file: str, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of a stream that is open: of what its content tells, else one text a line."""
+    return _rows(nullcontext(stream), file, "", columns, None, None)
 
 
 def _rows(
@@ -224,6 +230,8 @@ def _rows(
             yield from _json_values(_pieces(head, stream, file, encoding), file)
             return
         if "a\n".encode(encoding).endswith(b"a\n"):
+            if not head[-1].endswith(b"\n"):  # its start was enough until now
+                head[-1] += stream.readline(MAX_RECORD + 1)
             rest = iter(lambda: stream.readline(MAX_RECORD + 1), b"")
             lines = _Lines(chain(filter(None, head), rest), file, encoding, stream.peek)
         else:  # UTF-16 and the like, where a byte 10 is no end of a line
@@ -237,18 +245,19 @@ def _rows(
 
 
 def _head(stream: Any) -> list[bytes]:
-    """The lines up to the first that is not blank."""
+    """The lines up to the first that is not blank, of which a long one is only begun."""
     lines = []
     for _ in range(_BLANK_LINES):
-        lines.append(stream.readline(MAX_RECORD + 1))
+        lines.append(stream.readline(_HEAD))
         if not lines[-1] or lines[-1].strip():
             break
     return lines
 
 
 def _start(line: bytes, encoding: str) -> str:
-    """The start of a line as text, whatever cannot be decoded left out."""
-    return line[:_PIECE].decode(encoding, "ignore").removeprefix("\ufeff").rstrip("\r\n")
+    """The first line as text, whatever cannot be decoded left out."""
+    text = line.decode(encoding, "ignore").removeprefix("\ufeff")
+    return text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
 
 
 def _told(
@@ -258,7 +267,7 @@ def _told(
     if first.startswith(b"PAR1"):
         return "parquet"
     text = _start(first, encoding)
-    if text.lstrip().startswith("{") or _JSON_ARRAY.match(text):
+    if _JSON_START.match(text):
         return "json"
     used = delimiter or _delimiter(text, columns, ",")
     return "csv" if columns[0] in _fields(text, used) else None
@@ -266,7 +275,8 @@ def _told(
 
 def _fields(header: str, delimiter: str) -> list[str]:
     try:
-        return next(csv.reader([header], delimiter=delimiter, strict=True), [])
+        fields = next(csv.reader([header], delimiter=delimiter, strict=True), [])
+        return [name.strip() for name in fields]
     except csv.Error:
         return []
 
@@ -330,7 +340,7 @@ class _Lines(Iterator[str]):
         lines: Iterator[bytes],
         file: str,
         encoding: str = "utf-8",
-        ahead: Callable[[int], bytes] | None = None,  # gives a sample; None: there are no options
+        ahead: Callable[[int], bytes] | None = None,  # what follows; None: there is no --encoding
     ) -> None:
         self._lines, self.file, self._encoding, self._ahead = lines, file, encoding, ahead
         self._number = self._length = 0
@@ -350,9 +360,10 @@ class _Lines(Iterator[str]):
         try:
             line = raw.decode(self._encoding)
         except UnicodeError as error:
-            sample = None if self._ahead is None else raw + self._ahead(SAMPLE)
+            has_option = self._ahead is not None
+            sample = raw if self._ahead is None else raw + self._ahead(SAMPLE)
             self.fault = self.fault or _undecodable(
-                error, sample, self.file, self._number, self._encoding
+                error, sample, self.file, self._number, self._encoding, has_option
             )
             line = raw.decode(self._encoding, "replace")
         return line
@@ -373,20 +384,21 @@ def decoded_lines(lines: Iterable[bytes], file: str) -> Iterator[str]:
 
 
 def _undecodable(
-    error: UnicodeError, sample: bytes | None, file: str, line: int, encoding: str
+    error: UnicodeError, sample: bytes, file: str, line: int, encoding: str, has_option: bool = True
 ) -> FormatError:
-    """The error for bytes in another encoding; without a sample there is no option to name it."""
-    column, what, then = None, str(error), "Convert the file to UTF-8"
+    """The error for bytes in another encoding than was thought."""
+    column, what = None, str(error)
     if isinstance(error, UnicodeDecodeError):
         before = error.object[: error.start].decode(encoding, "replace")
         column = len(before) - before.rfind("\n")
         what = f"byte 0x{error.object[error.start]:02x}"
         if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             what = "it starts like UTF-16"
-    if sample is not None:
-        likely = likely_encoding(sample) if encoding == "utf-8" else None
-        then = "Name the encoding, for example" if likely is None else f"It looks like {likely}:"
-        then += f" {advice('encoding', likely or 'gb18030')}"
+    likely = likely_encoding(sample) if encoding == "utf-8" else None
+    then = "Name the encoding, for example" if likely is None else f"It looks like {likely}:"
+    then += f" {advice('encoding', likely or 'gb18030')}"
+    if not has_option:
+        then = "Convert the file to UTF-8" + (f"; it looks like {likely}" if likely else "")
     message = f"not {encoding.upper()} ({what}). {then}."
     return FormatError(message, file=file, line=line, column=column)
 
@@ -402,8 +414,15 @@ def likely_encoding(sample: bytes) -> str | None:
     from charset_normalizer import from_bytes
 
     found = from_bytes(sample[:SAMPLE], cp_isolation=ENCODINGS)
-    ranks = {m.encoding: (m.chaos - m.coherence, ENCODINGS.index(m.encoding)) for m in found}
-    return min(ranks, key=ranks.__getitem__, default=None)
+    doubts = {m.encoding: m.chaos - m.coherence + _half_width(str(m)) for m in found}
+    few = 3 * sum(byte > 127 for byte in sample) < len(sample)  # letters with accents in between
+    known = [name for name in ENCODINGS if name in doubts]
+    return min(known, key=doubts.__getitem__, default="cp1252" if few else None)
+
+
+def _half_width(text: str) -> float:
+    """The share of half-width kana, which Big5 is full of when it is read as Shift JIS."""
+    return sum("\uff61" <= character <= "\uff9f" for character in text) / max(1, len(text))
 
 
 def _text_rows(lines: _Lines) -> Iterator[Row]:
@@ -534,7 +553,7 @@ def _csv_rows(lines: _Lines, delimiter: str, columns: Sequence[str]) -> Iterator
         if header is None and fields:
             if lines.fault:
                 raise lines.fault
-            header = fields
+            header = [name.strip() for name in fields]
             check_names(header, columns, lines.file, lines.line)
         elif header is not None and fields:
             row: Mapping[str, Any] | FormatError | None = lines.fault

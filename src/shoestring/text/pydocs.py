@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shoestring.checks import checked_items
 from shoestring.errors import FormatError, ParameterError
 from shoestring.text.sentences import split_first_sentence
 from shoestring.types import Record
@@ -100,7 +101,11 @@ def known_items(records: Iterable[Record]) -> Iterator[KnownItem]:
     >>> next(known_items([Record("median", text)])).question
     'Return the middle value.'
     """
-    split = [(record, *split_first_sentence(record.text)) for record in records]
+    found = checked_items("records", records, "known_items", "a list of records")
+    for record in found:
+        if not isinstance(record, Record):
+            raise ParameterError.of("records", "known_items", "a list of records", record)
+    split = [(record, *split_first_sentence(record.text)) for record in found]
     asked = Counter(question.casefold() for _, question, _ in split)
     for record, question, rest in split:
         long_enough = _n_words(question) >= MIN_QUESTION_WORDS and _n_words(rest) >= MIN_REST_WORDS

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -339,7 +340,7 @@ class _Reader:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether it is None, a float NaN, or pandas' NA or NaT."""
-    if isinstance(value, float):
-        return value != value
+    """Whether it is None, a NaN, or pandas' NA or NaT."""
+    if isinstance(value, Real):
+        return bool(value != value)
     return value is None or type(value).__name__ in ("NAType", "NaTType")

@@ -23,6 +23,7 @@ import unicodedata
 from collections.abc import Iterable
 from itertools import pairwise
 
+from shoestring.checks import checked_bool, checked_items, checked_str
 from shoestring.errors import ParameterError
 from shoestring.text.sentences import sentence_ends, split_sentences
 from shoestring.text.tokens import (
@@ -77,9 +78,8 @@ class Lexicon:
     """
 
     def __init__(self, words: Iterable[str]) -> None:
-        if isinstance(words, str):
-            raise ParameterError.of("words", "Lexicon", "words, not one str", words, "Use a list.")
-        folded = {_lower(word) for word in words}
+        words = checked_items("words", words, "Lexicon", "a list of words, not one str")
+        folded = {_lower(checked_str("words", word, "Lexicon")) for word in words}
         phrases = {word for word in folded if PHRASE_SIGN in word}
         runs = {word for word in folded if len(word) > 1 and _UNSPACED_RUN.fullmatch(word)}
         self.words = frozenset(phrases | runs)
@@ -89,7 +89,8 @@ class Lexicon:
 
     def cut(self, run: str) -> list[str]:
         """Cut a run of an unspaced script into words of the lexicon and single characters."""
-        ends_word, marked = self._prefixes.get, _MARK.search(run)
+        marked = _MARK.search(checked_str("run", run, "Lexicon.cut"))
+        ends_word = self._prefixes.get
         words = []
         start = 0
         while start < len(run):
@@ -168,7 +169,10 @@ def split_words(
     >>> split_words("我 爱 北京 。", segmented=True)
     [['我', '爱', '北京', '。']]
     """
-    if segmented:
+    checked_str("text", text, "split_words")
+    if lexicon is not None and not isinstance(lexicon, Lexicon):
+        raise ParameterError.of("lexicon", "split_words", "a Lexicon", lexicon)
+    if checked_bool("segmented", segmented, "split_words"):
         if lexicon is not None:
             raise ParameterError(
                 "The 'lexicon' parameter of split_words must be None where the text is segmented. "

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from shoestring.checks import checked_str
+
 _CLOSING = "\"'”’»)）\\]】」』》"
 _END = re.compile(  # one set of first characters: three times as fast as three alternatives
     r"[\n。！？｡．.!?](?:(?<=\n)[ \t]*\n"
@@ -48,7 +50,7 @@ def split_first_sentence(text: str) -> tuple[str, str]:
     >>> split_first_sentence("Return the\n    count.  Raises nothing.")
     ('Return the count.', 'Raises nothing.')
     """
-    text = text.strip()
+    text = checked_str("text", text, "split_first_sentence").strip()
     end = next(sentence_ends(text), len(text))
     return " ".join(text[:end].split()), text[end:].strip()
 
@@ -77,6 +79,7 @@ def split_sentences(text: str) -> list[str]:
     >>> split_sentences("他说：“好。”然后走了。")
     ['他说：“好。”', '然后走了。']
     """
+    checked_str("text", text, "split_sentences")
     cuts = [0, *sentence_ends(text), len(text)]
     sentences = (text[start:end].strip() for start, end in pairwise(cuts))
     return [sentence for sentence in sentences if sentence]

@@ -27,6 +27,8 @@ import unicodedata
 from collections.abc import Callable
 from itertools import pairwise
 
+from shoestring.checks import checked_str
+
 FTS5_TOKENIZER = "unicode61 remove_diacritics 0 categories 'L* M* N* Co'"
 """The FTS5 ``tokenize=`` option under which tokens joined by spaces come back as they are."""
 
@@ -149,7 +151,7 @@ def tokenize(text: str) -> list[str]:
     >>> tokenize("12 4031 77")
     ['12', '4031', '77']
     """
-    if text.isascii():
+    if checked_str("text", text, "tokenize").isascii():
         tokens = text.encode("ascii").translate(_ASCII_LOWER).decode("ascii").split()
         if len(text) > MAX_TOKEN_CHARS:
             tokens = [piece for token in tokens for piece in _pieces(token)]

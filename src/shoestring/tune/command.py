@@ -158,7 +158,7 @@ def mlm(
     texts: Annotated[
         list[Path],
         typer.Argument(
-            help="Files and folders: txt, WikiExtractor, jsonl, csv, tsv, parquet, zip, .gz.",
+            help="Files and folders: txt, html, WikiExtractor, json, csv, parquet, zip, .gz.",
             show_default=False,
         ),
     ],

@@ -458,7 +458,7 @@ def _backbone_of(artifact: Artifact, backbone: Any, dtype: str) -> FrozenBackbon
         name, of = str(artifact.config["backbone"]), artifact.config["backbone_digest"]
     if backbone is None:
         backbone = artifact.path(INSIDE) if INSIDE in artifact else name
-    adapter = Adapter.load(artifact.path(ADAPTER)) if ADAPTER in artifact else None
+    adapter = Adapter.load(artifact.verified(ADAPTER)) if ADAPTER in artifact else None
     frozen = FrozenBackbone.load(backbone, dtype, adapter)
     is_now = frozen.own_digest
     if frozen.folder is None:  # a model that was given

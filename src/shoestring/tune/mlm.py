@@ -398,6 +398,7 @@ def _save(
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
     }
     write_json(new / "tokenizer_config.json", document)
+    _check_replaceable(out)  # again: hours have passed
     if out.exists():
         out.rename(replaced)
     new.rename(out)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shoestring.console import Json, Minutes, Out, Resume, Seed, echo, emit, emit_rows, room_app
-from shoestring.errors import ParameterError
+from shoestring.errors import ParameterError, StorageError
 
 if TYPE_CHECKING:
     from shoestring.words.vectors import BinaryVectors
@@ -36,7 +37,7 @@ def train(
     texts: Annotated[
         list[Path],
         typer.Argument(
-            help="Files and folders: txt, WikiExtractor, jsonl, csv, tsv, parquet, zip, .gz; or -.",
+            help="Files and folders: txt, html, WikiExtractor, json, csv, parquet, zip, .gz; or -.",
             show_default=False,
         ),
     ],
@@ -97,6 +98,8 @@ def train(
         random_state=seed,
     )
     sources = [STANDARD_INPUT if str(text) == "-" else text for text in texts]
+    if STANDARD_INPUT in sources and sys.stdin is None:
+        raise StorageError("Standard input is closed. Name a file instead.")
     settings = run_settings(vectors.get_params())
     with RunFolder.open(out, settings, resume=resume, what="training") as run:
         vectors.fit(sources, minutes=minutes, checkpoint=run, progress=True)
@@ -110,6 +113,7 @@ def binarise(
     out: Out,
     neurons: Neurons = 400,
     active: ActiveBits = 50,
+    limit: Annotated[int | None, typer.Option(help="Read the first N words only.")] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -119,7 +123,7 @@ def binarise(
 
     KIND.check(out)
     vectors = BinaryVectors.from_word2vec_format(
-        file, n_neurons=neurons, n_active=active, random_state=seed
+        file, limit=limit, n_neurons=neurons, n_active=active, random_state=seed
     )
     vectors.save(out)
     emit(_summary(vectors, out), json)

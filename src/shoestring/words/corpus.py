@@ -39,7 +39,7 @@ import numpy as np
 from tqdm import tqdm
 
 from shoestring.artifacts import ArtifactKind, ArtifactWriter, digest, write_npy_header
-from shoestring.checks import checked_int
+from shoestring.checks import checked_int, checked_number
 from shoestring.errors import (
     FormatError,
     ParameterError,
@@ -186,15 +186,17 @@ class VocabularyOptions:
     phrase_threshold: float
 
     def __post_init__(self) -> None:
-        if self.vocab_size is not None:
-            checked_int("vocab_size", self.vocab_size, 1, None, _OWNER)
-        for name, least in (("min_count", 1), ("skip_top", 0), ("phrases", 0)):
-            checked_int(name, getattr(self, name), least, None, _OWNER)
-        if not 0 < self.max_share <= 1:
-            raise ParameterError.of("max_share", _OWNER, "above 0 and at most 1", self.max_share)
-        if not self.phrase_threshold > 0:
-            want = "above 0"
-            raise ParameterError.of("phrase_threshold", _OWNER, want, self.phrase_threshold)
+        plain: dict[str, object] = {}
+        for name, least in (("vocab_size", 1), ("min_count", 1), ("skip_top", 0), ("phrases", 0)):
+            value = getattr(self, name)
+            if name != "vocab_size" or value is not None:
+                plain[name] = checked_int(name, value, least, None, _OWNER)
+        wants = (("max_share", 1.0, " and at most 1"), ("phrase_threshold", math.inf, ""))
+        for name, most, and_most in wants:
+            want = f"a number above 0{and_most}"
+            plain[name] = checked_number(name, getattr(self, name), _OWNER, want, 0, most)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
 
 def encode_corpus(
@@ -278,11 +280,10 @@ def encode_corpus(
     >>> corpus.words, corpus.ids.tolist(), corpus.offsets.tolist()
     (['sat', 'the'], [1, -1, 0, 1, -1, 0, -1], [0, 3, 7])
     """
-    if not 0 < sample_fraction <= 1:
-        want = "above 0 and at most 1"
-        raise ParameterError.of("sample_fraction", _OWNER, want, sample_fraction)
+    want = "a number above 0 and at most 1"
+    checked_number("sample_fraction", sample_fraction, _OWNER, want, above=0, most=1)
     vocabulary = VocabularyOptions(
-        vocab_size, min_count, max_share, skip_top, int(phrases), phrase_threshold
+        vocab_size, min_count, max_share, skip_top, phrases, phrase_threshold
     )
     whole_words = None if lexicon is None else Lexicon(lexicon)
     tokenize = TokenizeOptions(segmented, whole_words, sample_fraction, seed)
@@ -583,7 +584,9 @@ def _phrases(
         pairs = PairCounts(len(words))
         for ids, lengths, _ in _sentences(shards, id_of, joins):
             pairs.add(ids, lengths)
-        found = pairs.phrases(options.min_count, options.phrase_threshold)
+        found = pairs.phrases(min(options.min_count, 1 << 62), options.phrase_threshold)
+        if not len(found):
+            break
         phrase_ids = np.empty(len(found), np.int32)
         for i, (first, second) in enumerate(zip(*np.divmod(found, pairs.n_words), strict=True)):
             name = join_words(words[first], words[second])

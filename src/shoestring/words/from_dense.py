@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.checks import checked_int
+from shoestring.checks import checked_int, checked_seed, checked_texts
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.models.token_encoder import unit_rows
 from shoestring.overlap.codes import MAX_BITS, pack_codes, packed_sizes
@@ -67,7 +67,7 @@ def dense_table(
     -----
     Cost: that of k-means, some seconds for 20,000 words and 400 neurons; memory: 4 V K bytes.
     """
-    names = list(words)
+    names = checked_texts("words", words, "from_dense")
     blocks = [_checked("vectors", vectors, len(names))]
     if context is not None:
         blocks.insert(0, _checked("context", context, len(names)))
@@ -79,7 +79,8 @@ def dense_table(
     if n_neurons is not None:
         checked_int("n_neurons", n_neurons, 1, MAX_BITS, "from_dense")
         units = [unit_rows(block) for block in blocks]
-        centres = spherical_kmeans(units[-1], n_neurons, random_state)
+        seed = checked_seed("random_state", random_state, "from_dense")
+        centres = spherical_kmeans(units[-1], n_neurons, seed)
         nearness = [standard_activations(unit, centres) for unit in units]
         shares = zipf_counts(len(names)) if known is None else known
         mean = shares / max(1, shares.sum()) @ nearness[0]
@@ -99,7 +100,11 @@ def table_of_codes(
 
 
 def _checked(name: str, array: ArrayLike, n_words: int) -> Vectors:
-    values = np.asarray(array, dtype=np.float32)
+    try:
+        with np.errstate(over="ignore"):  # what is not finite then is told below
+            values = np.asarray(array, dtype=np.float32)
+    except (TypeError, ValueError):
+        values = np.empty(0, np.float32)
     if values.ndim != 2 or len(values) != n_words:
         raise ShapeError(
             f"The {name} must be numbers in an array ({n_words}, D), a row for each word. "
@@ -113,7 +118,10 @@ def _checked(name: str, array: ArrayLike, n_words: int) -> Vectors:
 def _checked_counts(counts: ArrayLike | None, n_words: int) -> IntArray | None:
     if counts is None:
         return None
-    values = np.asarray(counts)
+    try:
+        values = np.asarray(counts)
+    except ValueError:  # lists of several lengths
+        values = np.empty(0)
     if values.shape != (n_words,) or values.dtype.kind not in "iu" or (values < 0).any():
         want = f"an int of at least 0 for each of {n_words} words"
         raise ParameterError.of("counts", "from_dense", want, f"{values.dtype} {values.shape}")

@@ -19,14 +19,13 @@ Letters: V words, K neurons, W window, N texts, T tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.checks import checked_number
 from shoestring.compiled import njit
-from shoestring.errors import ParameterError
 from shoestring.types import IntArray
 
 Activations = NDArray[np.float32]
@@ -36,12 +35,9 @@ def check_context_weight(weight: object) -> float | None:
     """Check the weight of the words around another."""
     if weight is None:
         return None
-    number = isinstance(weight, Real) and not isinstance(weight, bool)
-    if not number or not 0 <= float(weight) < np.inf:  # type: ignore[arg-type]
-        hint = "0 leaves codes as they are without a context."
-        want = "None or a number of at least 0"
-        raise ParameterError.of("context_weight", "BinaryVectors", want, weight, hint)
-    return float(weight)  # type: ignore[arg-type]
+    want = "None or a number of at least 0"
+    least = -np.nextafter(0.0, 1.0)
+    return checked_number("context_weight", weight, "BinaryVectors", want, above=least)
 
 
 def rows_in_context(

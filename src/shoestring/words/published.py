@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.artifacts import Artifact
-from shoestring.checks import checked_int
+from shoestring.checks import checked_int, checked_number
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, say_cost, too_short
 from shoestring.parallel import KernelPool, n_cores
@@ -35,6 +35,7 @@ from shoestring.words.state import TrainingState
 from shoestring.words.windows import Windows, order_keys
 
 SIGMA = 0.02  # of the first weights; with 0, as one published script has it, all neurons tie
+MAX_EPOCHS = 1_000_000
 MAX_LENGTH = 214  # sentences of that many tokens and more are left out
 TIMING_S = 0.5
 SAFETY = 0.95  # of the time that is left: speed varies
@@ -69,11 +70,10 @@ class PublishedSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("n_epochs", "batch_size"):
-            checked_int(name, getattr(self, name), 1, None, "BinaryVectors")
-        if not 0 < self.learning_rate < np.inf:
-            want = "a positive float"
-            raise ParameterError.of("learning_rate", "BinaryVectors", want, self.learning_rate)
+        checked_int("n_epochs", self.n_epochs, 1, MAX_EPOCHS, "BinaryVectors")
+        checked_int("batch_size", self.batch_size, 1, None, "BinaryVectors")
+        want = "a number above 0"
+        checked_number("learning_rate", self.learning_rate, "BinaryVectors", want, above=0)
 
 
 class PublishedTraining:

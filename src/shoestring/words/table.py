@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.checks import checked_int
+from shoestring.checks import checked_int, checked_items
 from shoestring.errors import NotFittedError, ParameterError, ShoestringWarning, UnknownWordError
 from shoestring.overlap.codes import (
     PackedArray,
@@ -100,7 +100,7 @@ class CodeTable:
     def with_active(self, n_active: int) -> CodeTable:
         """The same words with codes of another length."""
         activations = self.known_activations("Another length of the codes")
-        check_active(n_active, self.n_neurons)
+        n_active = check_active(n_active, self.n_neurons)
         codes = np.empty(self.codes.shape, np.uint8)
         targets = activations[self.first_target :]
         for start in range(0, len(codes), _ROWS_AT_A_TIME):
@@ -140,6 +140,13 @@ class CodeTable:
     def key_to_index(self) -> dict[str, int]:
         """The row of each word."""
         return {word: row for row, word in enumerate(self.words)}
+
+    @cached_property
+    def bits(self) -> NDArray[np.bool_]:
+        """The codes as bool (V, K), read-only."""
+        bits = self.unpacked(np.asarray(self.codes))
+        bits.flags.writeable = False
+        return bits
 
     @cached_property
     def _lexicon(self) -> Lexicon | None:
@@ -184,7 +191,10 @@ class CodeTable:
 
         See :meth:`shoestring.words.BinaryVectors.in_context`.
         """
-        sentences = self.sentences(tokens) if isinstance(tokens, str) else [list(tokens)]
+        sentences = [self.tokens(tokens)]
+        if isinstance(tokens, str):
+            sentences = self.sentences(tokens)
+        n_tokens = len(sentences[0]) if len(sentences) == 1 else 0
         if isinstance(position, str):
             folded = self.tokens(position)
             forms = [position, *folded] if len(folded) == 1 else [position]
@@ -192,7 +202,7 @@ class CodeTable:
                 for at, token in enumerate(sentence):
                     if token in forms:
                         return sentence, at
-        elif len(sentences) == 1 and 0 <= position < len(sentences[0]):
+        elif isinstance(position, int | np.integer) and 0 <= position < n_tokens:
             return sentences[0], int(position)
         shown = ", ".join(repr(token) for sentence in sentences for token in sentence)
         want = f"a word of the sentence ({shown[:80]}), or its place in it, from 0"
@@ -216,7 +226,7 @@ class CodeTable:
         """Packed codes of texts, as :meth:`shoestring.words.BinaryVectors.encode`."""
         weights = text_weights(zipf_counts(len(self.words)) if self.counts is None else self.counts)
         packed, wordless = [self.codes[:0]], []
-        remaining = iter(texts)
+        remaining = iter(checked_items("texts", texts, "BinaryVectors.encode", "a list of texts"))
         while batch := list(islice(remaining, _TEXTS_AT_A_TIME)):
             bags = [[row for row in map(self.row, self.tokens(text)) if row >= 0] for text in batch]
             wordless += [text for text, known in zip(batch, bags, strict=True) if not known]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from shoestring.checks import checked_path, checked_seed, checked_texts
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.overlap.codes import PackedArray
 from shoestring.words.corpus import USUAL_VOCABULARY, encode_corpus
@@ -53,6 +54,8 @@ class TextCodes:
         little to learn from: no word, no sentence of three words, no two words that stand together
         more often than by chance.
         """
+        texts = checked_texts("texts", texts, "TextCodes.fit")
+        checked_seed("seed", seed, "TextCodes.fit")
         documents = ({"text": text} for text in texts)  # a text that is a file's name stays a text
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The vocabulary has ")  # as large as it can be
@@ -77,12 +80,13 @@ class TextCodes:
 
     def save(self, folder: str | Path) -> None:
         """Save what codes of texts need, as :meth:`shoestring.words.BinaryVectors.save` does."""
-        save_table(Path(folder), self.table.for_texts(), {"n_active": self.n_active})
+        folder = checked_path("folder", folder, "TextCodes.save")
+        save_table(folder, self.table.for_texts(), {"n_active": self.n_active})
 
     @classmethod
     def load(cls, folder: str | Path) -> TextCodes:
         """Open saved word vectors, as ``BinaryVectors.load``; they must have their activations."""
-        table, settings = load_table(Path(folder))
+        table, settings = load_table(checked_path("folder", folder, "TextCodes.load"))
         if table.activations is None:
             hint = "Save them with activations=True, or train them again."
             want = "the folder of word vectors with their activations"

@@ -15,20 +15,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from shoestring.artifacts import digest
-from shoestring.checks import checked_int
+from shoestring.checks import (
+    checked_bool,
+    checked_choice,
+    checked_int,
+    checked_number,
+    checked_path,
+    checked_seed,
+    checked_texts,
+)
 from shoestring.errors import FormatError, ParameterError
 from shoestring.jobs import Clock, RunFolder
 from shoestring.overlap.codes import MAX_BITS
 from shoestring.text.files import check_readable, decoded_lines, open_unpacked
 from shoestring.words.bioword import Weights
-from shoestring.words.corpus import EncodedCorpus, corpus_of
+from shoestring.words.corpus import EncodedCorpus, VocabularyOptions, corpus_of
 from shoestring.words.counts_rule import CONTEXT_WEIGHT, train_on_counts
 from shoestring.words.pooling import check_context_weight
-from shoestring.words.published import PublishedSettings, train_published
+from shoestring.words.published import MAX_EPOCHS, PublishedSettings, train_published
 from shoestring.words.state import SAVE_S
 from shoestring.words.table import CodeTable, check_active
 
@@ -50,9 +59,8 @@ def train_table(
     progress: bool = False,
 ) -> CodeTable:
     """Train words' codes; see :class:`shoestring.words.BinaryVectors` and its ``fit``."""
-    _check(params)
+    params = checked_params(params)
     clock = Clock(minutes)
-    params = {**params, "lexicon": _words_of(params["lexicon"])}
     with _run_folder(checkpoint, params) as run:
         clock.add_used(run.used_s if run else 0.0)
         reading = {name: params[name] for name in (*_VOCABULARY, "segmented", "lexicon")}
@@ -70,7 +78,8 @@ def train_table(
 
 def run_settings(params: Mapping[str, Any]) -> dict[str, Any]:
     """What an interrupted training must have in common with the one that goes on."""
-    lexicon = _words_of(params["lexicon"])
+    params = checked_params(params)
+    lexicon = params["lexicon"]
     settings = {name: value for name, value in params.items() if name not in _AFTERWARDS}
     return {**settings, "lexicon": None if lexicon is None else digest("\n".join(lexicon))}
 
@@ -80,20 +89,40 @@ def _run_folder(
 ) -> AbstractContextManager[RunFolder | None]:
     if checkpoint is None or isinstance(checkpoint, RunFolder):
         return nullcontext(checkpoint)
-    return RunFolder.open(Path(checkpoint), run_settings(params), resume=True, what="training")
+    path = checked_path("checkpoint", checkpoint, "BinaryVectors.fit")
+    return RunFolder.open(path, run_settings(params), resume=True, what="training")
 
 
-def _check(params: Mapping[str, Any]) -> None:
-    check_context_weight(params["context_weight"])  # it is used where codes in context are made
-    if params["rule"] not in RULES:
-        raise ParameterError.of("rule", _OWNER, f"one of {', '.join(RULES)}", params["rule"])
-    checked_int("n_neurons", params["n_neurons"], 1, MAX_BITS, _OWNER)
-    check_active(params["n_active"], params["n_neurons"])
-    checked_int("random_state", params["random_state"], 0, 1 << 63, _OWNER)
-    window = checked_int("window", params["window"], 3, MAX_WINDOW, _OWNER)
-    if window % 2 == 0:
-        raise ParameterError.of("window", _OWNER, "odd, with the word in the middle", window)
-    _published(params)
+def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of BinaryVectors as Python's own types; a ParameterError for one that is not.
+
+    The lexicon becomes its words.
+    """
+    vocabulary = VocabularyOptions(params["vocab_size"], *(params[name] for name in _VOCABULARY))
+    return {
+        **params,
+        **asdict(vocabulary),
+        "n_neurons": checked_int("n_neurons", params["n_neurons"], 1, MAX_BITS, _OWNER),
+        "n_active": check_active(params["n_active"], params["n_neurons"]),
+        "window": checked_window(params["window"]),
+        "rule": checked_choice("rule", params["rule"], RULES, _OWNER),
+        "segmented": checked_bool("segmented", params["segmented"], _OWNER),
+        "n_epochs": checked_int("n_epochs", params["n_epochs"], 1, MAX_EPOCHS, _OWNER),
+        "learning_rate": checked_number(
+            "learning_rate", params["learning_rate"], _OWNER, "a number above 0", 0
+        ),
+        "context_weight": check_context_weight(params["context_weight"]),
+        "random_state": checked_seed("random_state", params["random_state"], _OWNER),
+        "lexicon": _words_of(params["lexicon"]),
+    }
+
+
+def checked_window(window: object) -> int:
+    """The tokens of a window, an odd number."""
+    width = checked_int("window", window, 3, MAX_WINDOW, _OWNER)
+    if width % 2 == 0:
+        raise ParameterError.of("window", _OWNER, "odd, with the word in the middle", width)
+    return width
 
 
 def _published(params: Mapping[str, Any]) -> PublishedSettings:
@@ -114,8 +143,8 @@ def _words_of(lexicon: Iterable[str] | str | Path | None) -> Sequence[str] | Non
     if lexicon is None:
         return None
     if not isinstance(lexicon, str | Path):
-        return tuple(lexicon)  # it is needed twice
-    path = Path(lexicon)
+        return checked_texts("lexicon", lexicon, _OWNER)
+    path = checked_path("lexicon", lexicon, _OWNER)
     check_readable(path)
     with open_unpacked(path) as stream:
         words = [line.split()[0] for line in decoded_lines(stream, str(path)) if line.strip()]

@@ -12,7 +12,8 @@ Letters: V words, K neurons, N texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,15 +21,29 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.errors import NotFittedError, ParameterError, UnknownWordError
+from shoestring.checks import (
+    checked_bool,
+    checked_choice,
+    checked_path,
+    checked_seed,
+    checked_str,
+    checked_text,
+    checked_texts,
+)
+from shoestring.errors import (
+    NotFittedError,
+    ParameterError,
+    ShoestringWarning,
+    UnknownWordError,
+)
 from shoestring.estimator import TextTransformer
 from shoestring.jobs import RunFolder
 from shoestring.overlap.codes import PackedArray
 from shoestring.words.from_dense import dense_table, table_of_codes
 from shoestring.words.pooling import check_context_weight, rows_in_context
 from shoestring.words.saving import load_table, save_table
-from shoestring.words.table import CodeTable
-from shoestring.words.train import train_table
+from shoestring.words.table import CodeTable, check_active
+from shoestring.words.train import checked_window, train_table
 from shoestring.words.word2vec_io import Format, WordVectors, read_vectors, write_vectors
 
 Code: TypeAlias = NDArray[np.bool_]  # (K,)
@@ -159,6 +174,7 @@ class BinaryVectors(TextTransformer):
         ShoestringWarning
             If there are fewer words than ``vocab_size``, or ``minutes`` for a part of the text.
         """
+        checked_bool("progress", progress, "BinaryVectors.fit")
         self._table = train_table(
             texts, self.get_params(), minutes=minutes, checkpoint=checkpoint, progress=progress
         )
@@ -189,8 +205,6 @@ class BinaryVectors(TextTransformer):
             Packed, see :mod:`shoestring.overlap.codes`. Of texts without a known word a
             ShoestringWarning says how many there are; they have no active bit.
         """
-        if isinstance(texts, str):
-            raise ParameterError.of("texts", "BinaryVectors.transform", "a list of texts", texts)
         return self._codes.codes_of_texts(texts, self.n_active)
 
     @property
@@ -198,8 +212,10 @@ class BinaryVectors(TextTransformer):
         """Words and codes, those of ``n_active`` bits as it is now."""
         if "_table" not in vars(self):
             raise NotFittedError("These BinaryVectors are not trained yet: call fit(texts) first.")
-        if self._table.n_active not in (None, self.n_active):
-            self._table = self._table.with_active(self.n_active)
+        if self._table.n_active is not None:
+            n_active = check_active(self.n_active, self._table.n_neurons)
+            if n_active != self._table.n_active:
+                self._table = self._table.with_active(n_active)
         return self._table
 
     @property
@@ -228,12 +244,47 @@ class BinaryVectors(TextTransformer):
     def __contains__(self, word: object) -> bool:
         return isinstance(word, str) and self._codes.row(word) >= 0
 
+    def __iter__(self) -> Iterator[str]:
+        """The words, as :attr:`index_to_key`."""
+        return iter(self._codes.words)
+
     def __getitem__(self, words: str | Sequence[str]) -> Code:
         """The code of a word, bool (K,), or those of several, (N, K)."""
         table = self._codes
         if isinstance(words, str):
             return table.unpacked(table.packed(words)[0])
-        return table.unpacked(table.codes[[table.known_row(word) for word in words]])
+        names = checked_texts("words", words, "BinaryVectors[...]")
+        return table.unpacked(table.codes[np.array([*map(table.known_row, names)], np.int64)])
+
+    @property
+    def vectors(self) -> Code:
+        """All codes, bool (V, K), read-only: V K bytes, eight times :attr:`codes_`."""
+        return self._codes.bits
+
+    def get_vector(self, word: str, norm: bool = False) -> NDArray[Any]:
+        """The code of a word, bool (K,); with ``norm`` its vector of length 1, float32."""
+        code = self[checked_text("word", word, "BinaryVectors.get_vector")]
+        if not checked_bool("norm", norm, "BinaryVectors.get_vector"):
+            return code
+        unit: NDArray[np.float32] = code / np.sqrt(max(1, code.sum()), dtype=np.float32)
+        return unit
+
+    def doesnt_match(self, words: Sequence[str]) -> str:
+        """The word that is least like the mean of all codes, as gensim's.
+
+        Words without a vector are left out, with a ShoestringWarning.
+        """
+        owner = "BinaryVectors.doesnt_match"
+        names = checked_texts("words", words, owner)
+        known = [word for word in names if word in self]
+        if not known:
+            raise ParameterError.of("words", owner, "a list with a word that has a vector", names)
+        if len(known) < len(names):
+            unknown = ", ".join(repr(word) for word in names if word not in self)
+            warnings.warn(f"There is no vector for {unknown}.", ShoestringWarning, stacklevel=2)
+        units = np.stack([self.get_vector(word, norm=True) for word in known])
+        nearness = np.round(units @ units.mean(axis=0), 5)  # of equals the first by name
+        return min(zip(nearness.tolist(), known, strict=True))[1]
 
     def similarity(self, a: str | Code, b: str | Code) -> float:
         """The share of bits in which two codes agree: words, or codes bool (K,)."""
@@ -264,18 +315,37 @@ class BinaryVectors(TextTransformer):
             that is unknown is an UnknownWordError, a KeyError, which names the nearest spellings.
         """
         table = self._codes
-        if isinstance(positive, np.ndarray):
+        if isinstance(positive, np.ndarray) and positive.dtype.kind == "b":
             return table.nearest(table.packed(positive), topn)
-        plus, minus = ([w] if isinstance(w, str) else list(w) for w in (positive, negative))
+        code, rows = self._code_of("positive", positive, "most_similar", negative)
+        return table.nearest(code, topn, rows)
+
+    def n_similarity(self, a: str | Sequence[str], b: str | Sequence[str]) -> float:
+        """The :meth:`similarity` of several words to several, as :meth:`most_similar` has them."""
+        code, other = (self._code_of(n, w, "n_similarity")[0] for n, w in (("a", a), ("b", b)))
+        return float(self._codes.similarities(code, other)[0])
+
+    def _code_of(
+        self,
+        name: str,
+        words: Any,
+        method: str,
+        negative: str | Sequence[str] = (),
+    ) -> tuple[PackedArray, list[int]]:
+        """The code of several words, less others, and their rows."""
+        table, owner = self._codes, f"BinaryVectors.{method}"
+        plus, minus = (
+            checked_texts(n, [given] if isinstance(given, str) else given, owner)
+            for n, given in ((name, words), ("negative", negative))
+        )
         if not plus:
-            raise ParameterError.of("positive", "BinaryVectors.most_similar", "a word", positive)
+            raise ParameterError.of(name, owner, "a word or several", words)
         rows = [table.known_row(word) for word in [*plus, *minus]]
         if len(rows) == 1:
-            return table.nearest(table.codes[rows], topn, rows)
+            return table.codes[rows], rows
         signs = np.repeat([1.0, -1.0], [len(plus), len(minus)])
         targets = np.array(rows) + table.first_target
-        code = table.codes_of_sums(targets, np.array([0, len(rows)]), self.n_active, signs)
-        return table.nearest(code, topn, rows)
+        return table.codes_of_sums(targets, np.array([0, len(rows)]), self.n_active, signs), rows
 
     @property
     def knows_context(self) -> bool:
@@ -284,7 +354,7 @@ class BinaryVectors(TextTransformer):
 
     def sentences(self, text: str) -> list[list[str]]:
         """The sentences of a text as tokens, cut as the training text was."""
-        return self._codes.sentences(text)
+        return self._codes.sentences(checked_str("text", text, "BinaryVectors.sentences"))
 
     def in_context(
         self, tokens: str | Sequence[str], position: int | str, *, unknown: str = "error"
@@ -314,15 +384,14 @@ class BinaryVectors(TextTransformer):
         """
         table = self._codes
         sentence, at = table.located(tokens, position)
-        if unknown not in ("error", "context"):
-            want = "'error' or 'context'"
-            raise ParameterError.of("unknown", "BinaryVectors.in_context", want, unknown)
+        checked_choice("unknown", unknown, ("error", "context"), "BinaryVectors.in_context")
+        window = checked_window(self.window)
         weight = check_context_weight(self.context_weight)
         weight = table.context_weight if weight is None else weight
         rows = [table.row(token) for token in sentence]
         if rows[at] < 0 and unknown == "error":
             table.known_row(sentence[at])  # raises, with the nearest spellings
-        summed, weights = rows_in_context(rows, at, self.window, table.first_target, weight)
+        summed, weights = rows_in_context(rows, at, window, table.first_target, weight)
         if not len(summed):
             raise UnknownWordError(
                 f"Neither {sentence[at]!r} nor a word of its window has a vector."
@@ -341,7 +410,8 @@ class BinaryVectors(TextTransformer):
 
     def with_active(self, n_active: int) -> BinaryVectors:
         """The same vectors with codes of another length; this object stays as it is."""
-        other = BinaryVectors(**{**self.get_params(), "n_active": n_active})
+        kept = check_active(n_active, self._codes.n_neurons)
+        other = BinaryVectors(**{**self.get_params(), "n_active": kept})
         other._table = self._codes
         return other
 
@@ -360,9 +430,10 @@ class BinaryVectors(TextTransformer):
         ParameterError, StorageError
             If the folder holds other files; if it cannot be written: what was there stays.
         """
-        table = self._codes if activations else replace(self._codes, activations=None)
+        kept = checked_bool("activations", activations, "BinaryVectors.save")
+        table = self._codes if kept else replace(self._codes, activations=None)
         settings = {n: value for n, value in self.get_params().items() if n not in _NOT_SAVED}
-        save_table(Path(folder), table, settings)
+        save_table(checked_path("folder", folder, "BinaryVectors.save"), table, settings)
 
     @classmethod
     def load(cls, folder: str | Path) -> BinaryVectors:
@@ -373,7 +444,7 @@ class BinaryVectors(TextTransformer):
         ParameterError, FormatError, IntegrityError
             If there are none in the folder, or of another version; if a file is damaged.
         """
-        table, settings = load_table(Path(folder))
+        table, settings = load_table(checked_path("folder", folder, "BinaryVectors.load"))
         return cls._of(table, **settings)
 
     @classmethod
@@ -402,19 +473,34 @@ class BinaryVectors(TextTransformer):
         window, context_weight
             For codes in context.
         """
-        params = {"window": window, "random_state": options.get("random_state", 0)}
-        params["context_weight"] = check_context_weight(context_weight)
+        seed = checked_seed("random_state", options.get("random_state", 0), "from_dense")
+        params = {
+            "window": checked_window(window),
+            "context_weight": check_context_weight(context_weight),
+            "random_state": seed,
+        }
         return cls._of(dense_table(words, vectors, **options), **params)
 
     @classmethod
     def from_word2vec_format(
-        cls, path: str | Path, *, binary: bool | None = None, **options: Any
+        cls,
+        path: str | Path,
+        *,
+        binary: bool | None = None,
+        limit: int | None = None,
+        **options: Any,
     ) -> BinaryVectors:
         """Read word2vec text or binary, GloVe's text or npz; the options of :meth:`from_dense`.
 
-        Vectors of 0 and 1 alone are codes already: taken as they are, without options.
+        Vectors of 0 and 1 alone are codes already: taken as they are, without options. Of bad words
+        a ShoestringWarning says how many were passed over.
+
+        Parameters
+        ----------
+        path, binary, limit
+            As :func:`shoestring.words.word2vec_io.read_vectors`: ``limit`` reads the first words.
         """
-        read = read_vectors(path, binary=binary)
+        read = read_vectors(path, binary=binary, limit=limit)
         if read.is_binary:
             return cls._of(table_of_codes(read.words, read.vectors, read.counts))
         options |= {"context": read.context, "counts": read.counts}
@@ -433,7 +519,7 @@ class BinaryVectors(TextTransformer):
             As :func:`shoestring.words.word2vec_io.write_vectors`; no activations.
         """
         table = self._codes
-        if activations:
+        if checked_bool("activations", activations, "BinaryVectors.export"):
             rows = np.asarray(table.known_activations("Exporting them"))
             context = rows[: table.first_target] if table.first_target else None
             weights = context, table.context_weight

@@ -9,7 +9,9 @@
   ``context_weight`` (), with which they are added.
 
 All may be gzip'd but npz, which is packed as it is. Nothing is pickled. Which format a file has is
-seen from its first bytes. Memory: the vectors, once.
+seen from its first bytes; a byte-order mark there is passed over. So is a bad word: one that is not
+UTF-8 or blank, comes again, or whose vector is not finite; a note counts them. Memory: the vectors,
+once.
 
 Not covered: subword vectors (fastText's .bin), float16 binaries.
 
@@ -18,11 +20,13 @@ Letters: V words, D width.
 
 from __future__ import annotations
 
+import codecs
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
@@ -30,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import pieces, written_aside
+from shoestring.checks import checked_bool, checked_choice, checked_int, checked_path
 from shoestring.errors import FormatError, ParameterError, ShapeError, ShoestringWarning
 from shoestring.text.files import check_readable, open_unpacked
 from shoestring.types import IntArray
@@ -45,6 +50,7 @@ _MAX_PACKING = 1032  # what deflate packs at best: bounds what a header can prom
 Words: TypeAlias = tuple[list[str], NDArray[np.float32]]
 _Row: TypeAlias = tuple[bytes, Any, int | None]  # word, vector, number of the line
 _ZIP = b"PK\x03\x04"
+_AGAIN = "that came before"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +94,9 @@ class WordVectors:
         return self.vectors.dtype == np.uint8
 
 
-def read_vectors(path: str | Path, *, binary: bool | None = None) -> WordVectors:
+def read_vectors(
+    path: str | Path, *, binary: bool | None = None, limit: int | None = None
+) -> WordVectors:
     """Read the word vectors of a file.
 
     Parameters
@@ -97,6 +105,8 @@ def read_vectors(path: str | Path, *, binary: bool | None = None) -> WordVectors
         In any of the formats of this module.
     binary : bool, optional
         Whether a word2vec file is binary; by default seen from its bytes.
+    limit : int, optional
+        Only so many words, the first: the most frequent ones in most files.
 
     Returns
     -------
@@ -106,19 +116,27 @@ def read_vectors(path: str | Path, *, binary: bool | None = None) -> WordVectors
     Raises
     ------
     StorageError, FormatError
-        If the file is missing; is none of the formats, cut off, or a vector has another width.
+        If the file is missing; is none of the formats, cut off, or a vector has another width; if
+        most of the words are bad.
+
+    Warns
+    -----
+    ShoestringWarning
+        How many bad words were passed over.
 
     Notes
     -----
     Cost: about 30 microseconds for a vector of 300 numbers in text, 1 in binary.
     """
-    path = Path(path)
+    path = checked_path("path", path, "read_vectors")
+    binary = None if binary is None else checked_bool("binary", binary, "read_vectors")
+    n_most = None if limit is None else checked_int("limit", limit, 1, 1 << 31, "read_vectors")
     check_readable(path)
     with path.open("rb") as file:
         packed = file.read(len(_ZIP)) == _ZIP
     if packed or zipfile.is_zipfile(path):  # the first where it is cut off
-        return _read_npz(path)
-    words, matrix = _read_word2vec(path, binary)
+        return _read_npz(path, n_most)
+    words, matrix = _read_word2vec(path, binary, n_most)
     return WordVectors(words, _narrow(matrix))
 
 
@@ -131,12 +149,12 @@ def _narrow(vectors: NDArray[Any]) -> NDArray[Any]:
     return vectors.astype(np.float32, copy=False)
 
 
-def _read_npz(path: Path) -> WordVectors:
+def _read_npz(path: Path, limit: int | None) -> WordVectors:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in _NPZ if name in arrays}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # of zipfile, zlib, NumPy and its parser of headers: a dozen kinds
+        reason = "".join(str(error).splitlines()[:1])
         raise FormatError(f"damaged, or no npz ({reason}). Write it again.", file=path) from error
     for name, (what, kinds, n_axes) in _NPZ.items():
         array = found.get(name)
@@ -147,6 +165,7 @@ def _read_npz(path: Path) -> WordVectors:
             raise FormatError(f"the array {name!r} must be {what}. Got {got}.", file=path)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise FormatError(f"the array {name!r} has numbers that are not finite.", file=path)
+    found = {name: array[:limit] if array.ndim else array for name, array in found.items()}
     words = found.pop("words").tolist()
     if len(set(words)) < len(words):
         raise FormatError("the array 'words' names a word twice.", file=path)
@@ -187,9 +206,8 @@ def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word
     ParameterError, StorageError
         If the format is none of these, or not npz where a word has a blank in it; a full disk.
     """
-    if format not in FORMATS:
-        raise ParameterError.of("format", "write_vectors", f"one of {', '.join(FORMATS)}", format)
-    with written_aside(Path(path)) as file:
+    checked_choice("format", format, FORMATS, "write_vectors")
+    with written_aside(checked_path("path", path, "write_vectors")) as file:
         if format == "npz":
             arrays = {name: getattr(vectors, name) for name in _NPZ if name != "words"}
             arrays = {name: np.asarray(a) for name, a in arrays.items() if a is not None}
@@ -208,22 +226,22 @@ def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word
                 file.write(" ".join(map(str, numbers)).encode() + b"\n")
 
 
-def _read_word2vec(path: Path, binary: bool | None) -> Words:
+def _read_word2vec(path: Path, binary: bool | None, limit: int | None) -> Words:
     with open_unpacked(path) as stream:
         lines = iter(stream.readline, b"")
-        first = stream.readline(_MAX_LINE_BYTES)
+        first = stream.readline(_MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8)
         if not first.strip():
             raise FormatError("the file is empty or starts with an empty line.", file=path)
-        header = _header(first, path)
+        header = _header(first, path, limit)
         if header is None:
             n_dims = _n_numbers(first)
-            return _collected(path, _text_rows(path, chain([first], lines), None, n_dims), n_dims)
+            rows = _text_rows(path, chain([first], lines), None, n_dims)
+            return _collected(path, rows, n_dims, None, limit)
         if binary is None:
             start = stream.peek(1 << 13)  # type: ignore[attr-defined]  # both kinds have it
             binary = _looks_binary(start, header[1])
-        if binary:
-            return _collected(path, _binary_rows(path, stream, *header), header[1], header[0])
-        return _collected(path, _text_rows(path, lines, *header), header[1], header[0])
+        read = _binary_rows(path, stream, *header) if binary else _text_rows(path, lines, *header)
+        return _collected(path, read, header[1], header[0], limit)
 
 
 def _is_gzip(path: Path) -> bool:
@@ -231,14 +249,14 @@ def _is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _header(line: bytes, path: Path) -> tuple[int, int] | None:
+def _header(line: bytes, path: Path, limit: int | None) -> tuple[int, int] | None:
     """V and D of a word2vec file; None where the first line is a vector already."""
     fields = line.split()
     if len(fields) != 2 or not all(field.isdigit() for field in fields):
         return None
     n_words, n_dims = map(int, fields)
     most = path.stat().st_size * (_MAX_PACKING if _is_gzip(path) else 1) // (2 * max(1, n_dims))
-    if not n_words or not 1 <= n_dims <= _MAX_DIMS or n_words > most:
+    if not n_words or not 1 <= n_dims <= _MAX_DIMS or min(n_words, limit or n_words) > most:
         raise FormatError(
             f"the header promises {n_words} vectors of width {n_dims}, which "
             f"{'is nothing' if not n_words or not n_dims else 'the file is too short for'}. "
@@ -257,38 +275,57 @@ def _looks_binary(start: bytes, n_dims: int) -> bool:
     return _n_numbers(line) < min(n_dims, 2)
 
 
-def _collected(path: Path, rows: Iterator[_Row], n_dims: int, n_words: int | None = None) -> Words:
-    """The words and their vectors; a word that comes again is passed over."""
+def _collected(
+    path: Path, rows: Iterator[_Row], n_dims: int, n_words: int | None, limit: int | None
+) -> Words:
+    """The words and their vectors but the bad ones, whose kinds are counted and reported."""
     index: dict[str, int] = {}
-    vectors = np.empty((n_words or 1 << 10, n_dims), np.float32)
-    n_read, line = 0, None
-    for n_read, (word, vector, line) in enumerate(rows, start=1):
-        try:
-            key = word.decode("utf-8", "surrogatepass")
-        except UnicodeDecodeError as error:
-            what = f"word {n_read} is not UTF-8 (byte 0x{word[error.start]:02x})"
-            message = f"{what}. Convert the file, or say binary=True."
-            raise FormatError(message, file=path, line=line) from None
-        if not key:
-            message = f"word {n_read} is empty, where a word must stand."
-            raise FormatError(message, file=path, line=line)
-        if key in index:
-            continue
+    bad: Counter[str] = Counter()
+    n_read, line, first_bad = 0, None, ""
+    n_wanted = n_words if n_words is None or limit is None else min(n_words, limit)
+    vectors = np.empty((n_wanted or 1 << 10, n_dims), np.float32)
+    for n_read, (word, vector, line) in enumerate(islice(rows, limit), start=1):
         if len(index) == len(vectors):
             vectors = np.resize(vectors, (2 * len(vectors), n_dims))
-        vectors[len(index)] = vector
-        if not np.isfinite(vectors[len(index)]).all():
-            message = f"the vector of {key!r} has a number that is not finite."
-            raise FormatError(message, file=path, line=line)
-        index[key] = len(index)
-    if n_words not in (None, n_read):
+        with np.errstate(over="ignore"):
+            vectors[len(index)] = vector
+        key, fault = _read_word(word)
+        if not fault and key in index:
+            fault = _AGAIN
+        elif not fault and not np.isfinite(vectors[len(index)]).all():
+            fault = "with numbers that are not finite"
+        if not fault:
+            index[key] = len(index)
+            continue
+        bad[fault] += 1
+        first_bad = first_bad or (f"line {line}" if line else f"word {n_read}")
+    if n_wanted not in (None, n_read):
         raise FormatError(
             f"{n_read} vectors, where the header promises {n_words}. The file may be cut off: "
             "write or copy it again.",
             file=path,
             line=line,
         )
+    told = ", ".join(f"{n} {fault}" for fault, n in bad.items())
+    if 2 * (bad.total() - bad[_AGAIN]) > n_read:
+        raise FormatError(
+            f"most of its {n_read} words are bad: {told}; first {first_bad}. Convert the file to "
+            "UTF-8, or say binary=True where it is binary.",
+            file=path,
+        )
+    if bad:
+        message = f"{path}: {bad.total()} of {n_read} words are passed over: {told}"
+        warnings.warn(f"{message}; first {first_bad}.", ShoestringWarning, stacklevel=4)
     return list(index), vectors[: len(index)]
+
+
+def _read_word(word: bytes) -> tuple[str, str]:
+    """A word, and what is wrong with it."""
+    try:
+        key = word.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return "", "not UTF-8"
+    return key, "" if key else "blank"
 
 
 def _text_rows(
@@ -307,8 +344,10 @@ def _text_rows(
                 line=1,
             )
         fields = line.rstrip(b" \t\r\n").rsplit(None, n_dims)
-        if not fields and n_read == n_words:
+        if not fields:
             continue
+        if len(fields) == n_dims and line[:1].isspace():
+            fields.insert(0, b"")  # the word is blank
         vector = _numbers(fields[1:]) if len(fields) == n_dims + 1 else None
         if vector is None:
             raise FormatError(
