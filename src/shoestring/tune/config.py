@@ -84,7 +84,8 @@ class LadderConfig:
         elif self.task in ("classify", "tokens") and self.n_labels < 2:
             raise ParameterError.of("n_labels", _OWNER, "at least 2 classes", self.n_labels)
         if self.layers is not None:
-            each = getattr(self.layers, "tolist", lambda: self.layers)()  # of a NumPy array
+            given: Any = self.layers
+            each = given.tolist() if hasattr(given, "tolist") else given  # NumPy's and torch's
             if not isinstance(each, Sequence):
                 raise ParameterError.of("layers", _OWNER, "a sequence of ints", self.layers)
             layers = tuple(checked_int("layers", n, 0, MOST, _OWNER) for n in each)
