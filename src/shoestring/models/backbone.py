@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -130,7 +131,12 @@ def read_json(path: Path, default: Any) -> Any:
 
 
 def require_torch(purpose: str, extra: str = "torch") -> None:
-    """Raise the install line if torch or transformers is absent."""
+    """Raise the install line if torch or transformers is absent; call it before they are imported.
+
+    Threads of torch that wait for each other then sleep: by default they spin, and beside a busy
+    neighbour a step takes twenty times as long. Whoever has set the variable is left alone.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for package in ("torch", "transformers"):
         try:
             found = importlib.util.find_spec(package)
