@@ -76,7 +76,12 @@ class CrossEncoderScorer(Timed):
             ) from None
         self.batch_size = checked_int("batch_size", batch_size, 1, None, "CrossEncoderScorer")
         self._logits = Identity()
-        folder = Path(model) if isinstance(model, str | Path) else None
+        folder = None
+        if isinstance(model, str | Path):
+            folder = checked_path("model", model, "CrossEncoderScorer")
+        elif not isinstance(model, CrossEncoder):
+            want = "a folder or a CrossEncoder"
+            raise ParameterError.of("model", "CrossEncoderScorer", want, model)
         if folder is not None:
             with reading_model(folder):
                 model = CrossEncoder(str(folder), **LOCAL)
