@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.classify import page as classify
 from benchmarks.data import ROOT
 from benchmarks.neighbour import page as neighbour
+from benchmarks.reliability import page as reliability
 from benchmarks.search import page as search
 from benchmarks.tune import page as tune
 from benchmarks.words import page as words
@@ -24,6 +25,7 @@ ROOMS = {
     "classify": classify,
     "tune": tune,
     "neighbour": neighbour,
+    "reliability": reliability,
 }
 
 
