@@ -23,7 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from shoestring.checks import checked_items, checked_path, checked_texts
-from shoestring.errors import FormatError, MissingExtraError, ShoestringError, StorageError
+from shoestring.errors import (
+    FormatError,
+    MissingExtraError,
+    ParameterError,
+    ShoestringError,
+    StorageError,
+)
 from shoestring.models.model_files import how_to_download, model_path
 
 if TYPE_CHECKING:
@@ -59,6 +65,8 @@ def load_backbone(folder: str | Path | None = None, adapter: Adapter | None = No
     StorageError, FormatError
         If there is no such folder or no readable model in it; if the adapter is for another model.
     """
+    if adapter is not None and not hasattr(adapter, "add_to_model"):
+        raise ParameterError.of("adapter", "load_backbone", "an Adapter", adapter)
     folder = transformer_folder(folder)
     require_torch("a Transformer's vectors")
     from transformers import AutoModel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -130,6 +130,8 @@ class LadderConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LadderConfig:
         """From the result of :meth:`to_dict`; unknown names are left out."""
+        if not isinstance(values, Mapping):
+            raise ParameterError.of("values", f"{_OWNER}.from_dict", "a dict", values)
         known = {field.name for field in fields(cls)}
         settings = {name: value for name, value in values.items() if name in known}
         for name in ("labels", "layers"):
