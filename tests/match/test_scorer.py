@@ -160,7 +160,7 @@ def test_load_scorer_takes_scorers_and_functions():
 @pytest.mark.parametrize("spec", ["minilmm", "/no/such/folder", 3, None, Answers])
 def test_load_scorer_refuses_what_is_no_scorer_in_one_sentence(spec):
     with pytest.raises(
-        ParameterError, match="must be 'minilm', 'minilm-weighted', 'minilm-docs', a folder"
+        ParameterError, match="must be 'minilm', 'minilm-weighted', 'minilm-docs' or a folder"
     ):
         load_scorer(spec)
 
