@@ -310,6 +310,7 @@ def test_a_forked_process_has_a_loop_of_its_own():
         {"threads": 2.5},
         {"name": ""},
         {"name": 3},
+        {"single": "no"},
     ],
 )
 def test_parameters_of_score_with_are_checked(options):
