@@ -121,9 +121,13 @@ def begin_rounds(
     model: IndexModel,
     features: NDArray[np.float32],
     guess: NDArray[np.float32],
-    residual_variance: float,
+    known: tuple[IntArray, FloatArray, FloatArray],
 ) -> Rounds:
-    """The rounds of one query, from its first guess in the units of the scorer."""
+    """The rounds of a query some of whose scores are known: rows, scores, and scores to fit to."""
+    at, scores, fitted = known
+    residual_variance = model.score_model.residual_variance if model.score_model else 1.0
+    if not model.score_model and len(at):
+        guess, residual_variance = calibrated(guess, at, fitted)
     blocks, variances = [], []
     if len(model.vector_mean):
         blocks.append(("vectors", model.vector_mean))
@@ -139,7 +143,7 @@ def begin_rounds(
     else:
         along = ((guess - guess.mean()) / max(float(guess.std()), 1e-9))[:, None]
         variances.append(np.array([CONSTANT, SLOPE]))
-    return Rounds(
+    rounds = Rounds(
         JoinedFeatures(rows, blocks, np.hstack([np.ones_like(along[:, :1]), along])),
         guess,
         np.concatenate(variances) * residual_variance,
@@ -147,6 +151,10 @@ def begin_rounds(
         strengths=(1.0,) if model.score_model else DEFAULT_STRENGTHS,
         deleted=rows.deleted,
     )
+    for start in range(0, len(at), OBSERVE_BATCH):
+        span = slice(start, start + OBSERVE_BATCH)
+        rounds.observe(at[span], scores[span], fitted[span])
+    return rounds
 
 
 def calibrated(
@@ -156,28 +164,6 @@ def calibrated(
     spread = max(float(np.std(scores)), 1e-3 * abs(float(np.mean(scores))), 1e-9)
     shifted = float(np.mean(scores)) + spread * (guess - float(guess[at].mean()))
     return shifted.astype(np.float32), spread**2
-
-
-def rounds_from(
-    rows: IndexRows,
-    model: IndexModel,
-    features: NDArray[np.float32],
-    guess: NDArray[np.float32],
-    known: tuple[IntArray, FloatArray, FloatArray],
-) -> Rounds:
-    """The rounds of a query some of whose scores are known: rows, scores, and scores to fit to."""
-    at, scores, fitted = known
-    if model.score_model is not None:
-        variance = model.score_model.residual_variance
-    elif len(at):
-        guess, variance = calibrated(guess, at, fitted)
-    else:
-        variance = 1.0
-    rounds = begin_rounds(rows, model, features, guess, variance)
-    for start in range(0, len(at), OBSERVE_BATCH):
-        span = slice(start, start + OBSERVE_BATCH)
-        rounds.observe(at[span], scores[span], fitted[span])
-    return rounds
 
 
 def search_rounds(
@@ -216,7 +202,7 @@ def search_rounds(
     # With a score model the units of the scorer are known; else the first batch gives them.
     usual = (guess.min(), guess.max()) if model.score_model is not None and len(guess) else ()
     fitted = without_rejects(scores, usual)
-    rounds = rounds_from(rows, model, features, guess, (at, scores, fitted))
+    rounds = begin_rounds(rows, model, features, guess, (at, scores, fitted))
     batch, spent = max(MIN_BATCH, -(-calls // max_rounds)), 0
     for among in (first, None) if first is not None else (None,):
         while score and spent < calls:
@@ -233,7 +219,7 @@ def search_rounds(
             if np.array_equal(before, fitted[:n]) and (n or model.score_model):
                 rounds.observe(at[n:], scores[n:], fitted[n:])
             else:  # only now is the scale of the scores known
-                rounds = rounds_from(rows, model, features, guess, (at, scores, fitted))
+                rounds = begin_rounds(rows, model, features, guess, (at, scores, fitted))
             if not is_answered.all():
                 return rounds
     return rounds
