@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import digest
-from shoestring.checks import checked_int, checked_pairs, checked_text
+from shoestring.checks import checked_bool, checked_int, checked_pairs, checked_text
 from shoestring.errors import ParameterError, ScorerError
 from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
 from shoestring.models.model_files import how_to_download, model_path
@@ -183,7 +183,7 @@ def score_with(
         fn,
         _function_name(fn) if name is None else checked_text("name", name, "score_with"),
         checked_int("max_batch", max_batch, 1, None, "score_with"),
-        single=bool(single),
+        single=checked_bool("single", single, "score_with"),
         retries=checked_int("retries", retries, 0, None, "score_with"),
         threads=checked_int("threads", threads, 1, 1_000, "score_with"),
     )

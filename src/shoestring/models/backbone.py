@@ -18,6 +18,7 @@ import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -272,16 +273,44 @@ def unknown_share(texts: Sequence[str], folder: str | Path | None = None) -> flo
     >>> unknown_share(["how do I flatten a list"])
     0.0
     """
-    tokenizer = load_tokenizer(transformer_folder(folder))
-    unknown = _unknown_id(tokenizer)
     if not isinstance(texts, Sequence) or isinstance(texts, str):
         texts = checked_items("texts", texts, "unknown_share", "a list of texts")
+    sample = checked_texts("texts", _sample(texts), "unknown_share")
+    counts = list(_unknown_pieces(sample, folder))
+    return sum(n for n, _ in counts) / max(1, sum(n for _, n in counts))
+
+
+def are_unread(texts: Sequence[str], folder: str | Path | None = None) -> list[bool]:
+    """Of which texts a model's tokenizer does not know more than :data:`MAX_UNKNOWN`."""
+    return [n_unknown > MAX_UNKNOWN * n for n_unknown, n in _unknown_pieces(texts, folder)]
+
+
+def _sample(texts: Sequence[str]) -> list[str]:
     n_chosen = min(len(texts), UNKNOWN_SAMPLE)
-    chosen = sorted(random.Random(0).sample(range(len(texts)), n_chosen))
-    sample = checked_texts("texts", [texts[i] for i in chosen], "unknown_share")
-    encodings = tokenizer.encode_batch([t[:2_000] for t in sample], add_special_tokens=False)
-    pieces = [piece for encoding in encodings for piece in encoding.ids]
-    return pieces.count(unknown) / len(pieces) if unknown is not None and pieces else 0.0
+    return [texts[i] for i in sorted(random.Random(0).sample(range(len(texts)), n_chosen))]
+
+
+def _unknown_pieces(texts: Sequence[str], folder: str | Path | None) -> Iterator[tuple[int, int]]:
+    """Unknown and all pieces of the beginning of each text."""
+    tokenizer, unknown = _tokenizer_of(transformer_folder(folder))
+    cut = [text[:2_000] for text in texts]
+    for encoding in tokenizer.encode_batch(cut, add_special_tokens=False):
+        yield (0 if unknown is None else encoding.ids.count(unknown)), len(encoding.ids)
+
+
+@lru_cache(maxsize=4)
+def _tokenizer_of(folder: Path) -> tuple[Tokenizer, int | None]:
+    tokenizer = load_tokenizer(folder)
+    return tokenizer, _unknown_id(tokenizer)
+
+
+def minilm_reads_most(texts: Sequence[str]) -> bool:
+    """Whether MiniLM is there and knows the writing of more than half of the texts."""
+    try:
+        unread = are_unread(_sample(texts))
+    except MissingExtraError:
+        return False
+    return 2 * sum(unread) < len(unread)
 
 
 def why_not_minilm(texts: Sequence[str]) -> str:
