@@ -246,6 +246,9 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
     for each pair, in their order.
     """
     pairs = checked_pairs("pairs", pairs, "checked_scores")
+    if not callable(getattr(scorer, "predict", None)):
+        want = "an object with predict(pairs)"
+        raise ParameterError.of("scorer", "checked_scores", want, scorer)
     name = _own_name(scorer) or type(scorer).__name__
     return _checked(scorer.predict, pairs, name) if pairs else np.empty(0)
 

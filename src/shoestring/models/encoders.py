@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.checks import checked_int, checked_texts
+from shoestring.checks import checked_bool, checked_int, checked_texts
 from shoestring.errors import MissingExtraError
 from shoestring.models.backbone import (
     LOCAL,
@@ -103,6 +103,7 @@ class SentenceEncoder:
             If they are no texts; the message names the first that is none.
         """
         texts = checked_texts("texts", texts, "SentenceEncoder.encode")
+        progress = checked_bool("progress", progress, "SentenceEncoder.encode")
         if self._delegate is not None:
             return np.asarray(
                 self._delegate.encode(texts, normalize_embeddings=True, show_progress_bar=progress),
