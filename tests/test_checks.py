@@ -55,8 +55,9 @@ def test_pairs_are_two_texts() -> None:
     for wrong in ("ab", ("a", "b", "c"), ("a", None), 3, ("a",), {"a": 1, "b": 2}):
         with pytest.raises(ParameterError, match="item 2"):
             checks.checked_pairs("pairs", [("a", "b"), wrong], "f")
-    with pytest.raises(ParameterError):
-        checks.checked_pairs("pairs", ("red", "shoes"), "f")
+    for wrong in (("red", "shoes"), np.array([1.0]), np.array(["ab"])):
+        with pytest.raises(ParameterError):
+            checks.checked_pairs("pairs", wrong, "f")
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", 3, None, b"a", ["a"]])

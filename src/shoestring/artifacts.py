@@ -417,7 +417,9 @@ class Artifact:
             parts = {path / part: found for part, found in entry.get("parts", {}).items()}
             if any(".." in file.parts or path not in file.parents for file in parts):
                 raise ValueError(f"it lists files outside of {path.name}")
-        for file, noted in (parts or {path: entry.get(CHECKSUM)}).items():
+        if not parts and not path.is_dir():  # else one that was saved before parts were listed
+            parts = {path: entry.get(CHECKSUM)}
+        for file, noted in parts.items():
             try:
                 is_same = crc32_of(file) == noted
             except FileNotFoundError as error:

@@ -110,7 +110,8 @@ def checked_pairs(name: str, values: object, owner: str) -> list[tuple[str, str]
     for number, pair in enumerate(pairs, start=1):
         is_pair = isinstance(pair, Sequence) and not isinstance(pair, str | bytes)
         if hasattr(pair, "tolist") and not isinstance(pair, str):  # a row of a NumPy array
-            pair, is_pair = pair.tolist(), True
+            pair = pair.tolist()
+            is_pair = isinstance(pair, list)
         is_text = is_pair and all(isinstance(text, str) and is_storable(text) for text in pair)
         if not is_text or len(pair) != 2:
             want = "a list of pairs (query, text), each of two str"

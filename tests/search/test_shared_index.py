@@ -329,6 +329,7 @@ def test_an_open_index_answers_as_a_fresh_one_after_another_process_changed_it(
     assert_fresh(index, scorer=None if by_name else SCORER)
 
 
+@pytest.mark.filterwarnings("ignore::shoestring.errors.ShoestringWarning")
 def test_readers_beside_rebuilds_never_mix_vectors_and_encoders(tmp_path: Path) -> None:
     """Vectors of another width at each turn; a query sees one index, or says that there is none."""
     index = build(tmp_path / "index")

@@ -55,8 +55,8 @@ def test_every_script_and_integers_are_found(filled: RecordStore, query: str, id
     assert found(filled, query) == [id]
 
 
-def test_an_accent_makes_another_word(filled: RecordStore) -> None:
-    assert found(filled, "naive") == []
+def test_a_word_with_an_accent_is_found_without_it(filled: RecordStore) -> None:
+    assert found(filled, "naive") == ["cafe"]
 
 
 @pytest.mark.parametrize("query", ["", "?!", "NEAR(", '"', "a* OR b AND NOT c", "'; DROP TABLE x"])
@@ -404,7 +404,8 @@ def test_writers_in_threads_that_wait_for_each_other_all_succeed(store: RecordSt
 
 def test_settings_are_kept(store: RecordStore) -> None:
     store.update_settings(model="迷你", k=3)
-    assert RecordStore.open(store.path).settings == {"scorer": "none", "model": "迷你", "k": 3}
+    kept = {"id": store.settings["id"], "scorer": "none", "model": "迷你", "k": 3}
+    assert RecordStore.open(store.path).settings == kept
 
 
 def test_create_refuses_what_is_there(filled: RecordStore, tmp_path: Path) -> None:
@@ -426,7 +427,7 @@ def test_a_create_that_was_killed_can_be_done_again(store: RecordStore) -> None:
     with pytest.raises(ParameterError, match="the folder of an index"):
         RecordStore.open(store.path)
     RecordStore.create(store.path, {"again": True}).add(records(TEXTS))
-    assert RecordStore.open(store.path).settings == {"again": True}
+    assert RecordStore.open(store.path).settings["again"] is True
 
 
 def test_open_of_nothing_says_how_to_build(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def settings(params: dict[str, Any]) -> None:
     if not (str(temperature) == "auto" or (_is_real(temperature) and temperature > 0)):
         raise _wrong("temperature", temperature, '"auto" or a positive float')
     if not isinstance(params["expansion"], str | None) or params["expansion"] not in kinds:
-        raise _wrong("expansion", params["expansion"], f"one of {kinds}")
+        raise _wrong("expansion", params["expansion"], f"one of {', '.join(map(str, kinds))}")
     for name, most in ("n_random", MOST_RANDOM), ("sample_size", None), ("random_state", None):
         checked_int(name, params[name], 0, most, _OWNER)
     if n_jobs is not None and (not _is_int(n_jobs) or n_jobs == 0 or n_jobs > MOST_JOBS):

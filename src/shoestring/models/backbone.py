@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from shoestring.checks import checked_items, checked_path, checked_texts
-from shoestring.errors import FormatError, MissingExtraError, ShoestringError, StorageError
+from shoestring.errors import (
+    FormatError,
+    MissingExtraError,
+    ParameterError,
+    ShoestringError,
+    StorageError,
+)
 from shoestring.models.model_files import how_to_download, model_path
 
 if TYPE_CHECKING:
@@ -57,6 +64,8 @@ def load_backbone(folder: str | Path | None = None, adapter: Adapter | None = No
     StorageError, FormatError
         If there is no such folder or no readable model in it; if the adapter is for another model.
     """
+    if adapter is not None and not hasattr(adapter, "add_to_model"):
+        raise ParameterError.of("adapter", "load_backbone", "an Adapter", adapter)
     folder = transformer_folder(folder)
     require_torch("a Transformer's vectors")
     from transformers import AutoModel
@@ -129,7 +138,12 @@ def read_json(path: Path, default: Any) -> Any:
 
 
 def require_torch(purpose: str, extra: str = "torch") -> None:
-    """Raise the install line if torch or transformers is absent."""
+    """Raise the install line if torch or transformers is absent; call it before they are imported.
+
+    Threads of torch that wait for each other then sleep: by default they spin, and beside a busy
+    neighbour a step takes twenty times as long. Whoever has set the variable is left alone.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for package in ("torch", "transformers"):
         try:
             found = importlib.util.find_spec(package)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -53,29 +54,28 @@ class NewRows:
     """
 
     def __init__(self, models: Models) -> None:
-        self.models, self.n_texts, self.unknown = models, 0, list[str]()
+        self.models, self.n_texts, self.unknown, self._what = models, 0, list[str](), ""
 
     def __call__(self, texts: list[str]) -> dict[str, NDArray[Any]]:
         """The arrays of texts, as the store takes them."""
-        vectors = self.models.encode(texts)
+        encoder = self.models.encoder
+        vectors, is_lsa = self.models.encode(texts, encoder), isinstance(encoder, LsaEncoder)
         self.n_texts += len(texts)
-        self.unknown += [texts[i] for i in np.flatnonzero(~vectors.any(axis=1)).tolist()]
+        if self.models.is_lexical:
+            self._what = "a letter or digit" if is_lsa else "a word that the word codes know"
+            without = [texts[i] for i in np.flatnonzero(~vectors.any(axis=1)).tolist()]
+            # LSA knows every word of its own texts; a new word is found by BM25 as well as ever.
+            self.unknown += [text for text in without if not (is_lsa and tokenize(text))]
         return {"vectors": vectors, "digest": text_digests(texts)}
 
     def note(self) -> None:
         """Warn of the texts without a vector."""
-        if not self.unknown or not self.models.is_lexical:
-            return
-        what, unknown = "a word that the word codes know", self.unknown
-        # LSA knows every word of its own texts; a new word is found by BM25 as well as ever.
-        if isinstance(self.models.encoder, LsaEncoder):
-            what, unknown = "a letter or digit", [text for text in unknown if not tokenize(text)]
-        if unknown:
+        if self.unknown:
             warnings.warn(
-                f"{len(unknown)} of {self.n_texts} new texts without {what}: "
-                f"{named([text[:40] for text in unknown])}. A query finds them by words that they "
-                "share with it, or where it pays the scorer for them. Name an encoder that reads "
-                "them, such as word vectors trained on such text, or leave them out.",
+                f"{len(self.unknown)} of {self.n_texts} new texts without {self._what}: "
+                f"{named([text[:40] for text in self.unknown])}. A query finds them by words that "
+                "they share with it, or where it pays the scorer for them. Name an encoder that "
+                "reads them, such as word vectors trained on such text, or leave them out.",
                 ShoestringWarning,
                 stacklevel=3,
             )
@@ -116,7 +116,9 @@ def choose_anchors(
             stacklevel=4,
         )
         return []
-    encoded, near = models.encode(known), np.empty((len(known),) * 2, dtype=np.float32)
+    with store.writing():  # else another process may change the encoder
+        encoded = models.encode(known)
+    near = np.empty((len(known),) * 2, dtype=np.float32)
     for row, out in zip(encoded, near, strict=True):
         nearness(encoded, row, out)
     return [known[i] for i in covering_order(near, len(begun), MAX_ANCHORS)]
@@ -136,13 +138,15 @@ def score_anchors(
     The queries that are begun are kept in the settings, so that a later budget goes on with them.
     """
     spent, name = 0, models.scorer_name
-    with models.snapshot() as snapshot, ScoreCache(store.path) as cache:
-        rows, model = IndexRows(snapshot.view), IndexModel.from_attrs(snapshot.view.attrs)
-        # How many calls each query gets, beside those it has been paid for before.
-        paid = [rows.known_scores(*cache.row(name, query))[0] for query in queries]
-        plan = anchor_plan(calls, rows.n_live, [len(known) for known in paid])
-        store.update_settings(anchors=list(queries[: len(plan)]))
-        encoded = models.encode(list(queries[: len(plan)]), snapshot.encoder)
+    with ScoreCache(store.path) as cache, ExitStack() as stack:
+        with store.writing():  # else another process may change the encoder
+            snapshot = stack.enter_context(models.snapshot())
+            rows, model = IndexRows(snapshot.view), IndexModel.from_attrs(snapshot.view.attrs)
+            # How many calls each query gets, beside those it has been paid for before.
+            paid = [rows.known_scores(*cache.row(name, query))[0] for query in queries]
+            plan = anchor_plan(calls, rows.n_live, [len(known) for known in paid])
+            store.update_settings(anchors=list(queries[: len(plan)]))
+            encoded = models.encode(list(queries[: len(plan)]), snapshot.encoder)
         with tqdm(total=sum(plan), desc="anchor scores", unit="call", disable=not progress) as bar:
             for query, vector, known, share in zip(queries, encoded, paid, plan, strict=False):
                 # The most promising texts that are not scored yet; the plan saw to it that there

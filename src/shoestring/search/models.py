@@ -115,18 +115,19 @@ class Models:
         """A snapshot with the encoder of its vectors, whatever other processes do meanwhile."""
         while True:
             before = self._said("encoder", self._kept)
-            snapshot = self._store.snapshot()
             with ExitStack() as stack:
-                stack.callback(snapshot.close)
                 try:
+                    snapshot = self._store.snapshot()
+                    stack.callback(snapshot.close)
                     if snapshot.view.arrays:
                         snapshot.encoder = self.encoder
                 except Exception:
                     if self._said("encoder", self._kept) == before:
                         raise
-                if self._said("encoder", self._kept) == before:
-                    stack.pop_all()
-                    return snapshot
+                else:
+                    if self._said("encoder", self._kept) == before:
+                        stack.pop_all()
+                        return snapshot
 
     def _opened(self) -> TextEncoder | TextCodes:
         kept = self._kept if self.is_lexical else None
