@@ -19,7 +19,7 @@ def test_numpy_numbers_are_numbers_and_a_bool_is_none() -> None:
     for wrong in (True, np.True_, "5", None, 3.0, 0):
         with pytest.raises(ParameterError, match="an int of at least 1"):
             checks.checked_int("k", wrong, 1, None, "f")
-    for wrong in (True, "x", float("nan"), float("inf"), 0, None, 1j):
+    for wrong in (True, "x", float("nan"), float("inf"), 0, None, 1j, 10**400):
         with pytest.raises(ParameterError, match="a number above 0"):
             checks.checked_number("minutes", wrong, "f", "a number above 0", 0)
 

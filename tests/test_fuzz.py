@@ -5,6 +5,7 @@ The table of entries is in tests/fuzz/entries.py. ``make test-slow`` tries 10,00
 same each time.
 """
 
+import math
 import os
 import shutil
 import signal
@@ -143,7 +144,7 @@ def faults(entry, world, root, n_examples):
 def check(entry, world, root, total):
     pytest.importorskip(entry.needs)
     share = entry.share / sum(entry.share for entry in ENTRIES)
-    found = faults(entry, world, root, max(2, round(total * share)))
+    found = faults(entry, world, root, max(2, math.ceil(total * share)))
     if found:
         pytest.fail("\n".join(found), pytrace=False)
 

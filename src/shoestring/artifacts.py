@@ -6,9 +6,9 @@ writes files of the next number (``codes-3.npy``), flushes them and renames ``co
 place last, so that a reader sees what was saved before or what is saved now, and a process that is
 killed at any moment leaves one of the two.
 
-What is read whole is compared with its checksum (CRC-32, some gigabytes a second) on opening, and
-so are arrays of up to 64 MB; larger ones are mapped, and compared by :func:`verify`. A checksum
-tells accidents: what came from a stranger fits it, so kernels stay within their arrays without.
+What is read whole, and arrays of up to 64 MB, are compared with their checksums on opening (CRC-32:
+some gigabytes a second); larger arrays by :func:`verify`. What a stranger sends has checksums that
+fit, so kernels do not rest on them.
 
 While a save runs, ``config.json.writing`` lists its files and those that it replaces. At its end,
 well or not, and before the next one, what is listed there and not in force goes, by exact name;

@@ -52,7 +52,7 @@ def checked_number(
 ) -> float:
     """A finite number in (above, most]; ``want`` says so in words: "a number above 0"."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not above < value <= most:  # type: ignore[arg-type, operator]
+    if not is_number or not is_finite(value) or not above < value <= most:  # type: ignore[operator]
         raise ParameterError.of(name, owner, want, value)
     return float(value)  # type: ignore[arg-type]
 
@@ -125,6 +125,14 @@ def checked_items(name: str, values: object, owner: str, want: str) -> list[Any]
     if unordered or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
         raise ParameterError.of(name, owner, want, values)
     return list(values)
+
+
+def is_finite(number: Any) -> bool:
+    """Whether a number is finite as a float: 10**400 is not."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
 
 
 def is_storable(text: str) -> bool:

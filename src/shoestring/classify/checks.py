@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.checks import checked_int, checked_texts, is_storable
+from shoestring.checks import checked_int, checked_texts, is_finite, is_storable
 from shoestring.classify.expansion import KINDS
 from shoestring.classify.moments import Doubles
 from shoestring.classify.shrinkage import RULES
@@ -105,10 +104,7 @@ def _is_real(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    try:
-        return isinstance(value, Real | np.bool_) and math.isfinite(value)
-    except OverflowError:  # an int that no float can hold
-        return False
+    return isinstance(value, Real | np.bool_) and is_finite(value)
 
 
 def _is_int(value: Any) -> bool:
