@@ -421,3 +421,29 @@ def test_every_shared_option_has_its_help():
     for name, option in (shared | console.READING).items():
         assert get_args(option)[1].help, name
     assert console.room_app("Helps.").info.help == "Helps."
+
+
+@pytest.mark.parametrize("verb", ["search build", "search add", "search eval", "search negatives"])
+@pytest.mark.parametrize("option", ["--on-bad", "--on-empty", "--format", "--encoding", "--label"])
+def test_every_command_of_a_room_reads_with_the_same_options(verb, option):
+    from typer.main import get_command
+
+    from shoestring.cli import app
+
+    command = get_command(app)
+    for name in verb.split():
+        command = command.commands[name]
+    assert option in {flag for parameter in command.params for flag in parameter.opts}
+
+
+def test_options_of_reading_come_in_one_mapping():
+    found = []
+
+    @console.reads("label")
+    def command(source: str, reading: dict[str, object], json: bool = False) -> None:
+        found.append((source, reading, json))
+
+    given = dict.fromkeys(set(console.READING) - {"label"})
+    command(source="-", **given)
+    command(source="-", json=True, **(given | {"text": ["a", "b"], "delimiter": "tab"}))
+    assert found == [("-", {}, False), ("-", {"text": ["a", "b"], "delimiter": "\t"}, True)]

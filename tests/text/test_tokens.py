@@ -99,3 +99,26 @@ def test_a_run_without_end_is_cut_and_nothing_is_lost(character):
     tokens = tokenize(character * 1000)
     assert "".join(tokens) == character.lower() * 1000
     assert max(map(len, tokens)) == MAX_TOKEN_CHARS
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("Un café, s'il vous plaît", "cafe plait"),
+        ("cafe\u0301 au lait", "café"),
+        ("İstanbul", "istanbul"),
+        ("istanbul", "İSTANBUL"),
+        ("Việt Nam", "viet"),
+        ("ёлка в лесу", "елка"),
+        ("ΑΘΉΝΑ", "αθηνα"),
+    ],
+)
+def test_a_word_is_found_with_and_without_its_accents(written, asked):
+    assert set(tokenize(asked)) & set(tokenize(written))
+
+
+@pytest.mark.parametrize(
+    "text", ["हिन्दी", "ภาษาไทย", "がくせい", "한국어", "עִבְרִית", "打开", "naive"]
+)
+def test_marks_that_are_no_accents_stay(text):
+    assert [token for token in tokenize(text) if token not in text] == []
