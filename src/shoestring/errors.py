@@ -115,6 +115,8 @@ class FormatError(ShoestringError, ValueError):
 class ScorerError(ShoestringError, RuntimeError):
     """A pair scorer raised, or answered NaN or the wrong number of scores."""
 
+    scores: Any = None  # of its pairs where it answered for some of them; NaN for the others
+
 
 class NotFittedError(ShoestringError, ValueError, AttributeError):
     """An estimator was used before it was fitted."""

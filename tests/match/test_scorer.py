@@ -221,7 +221,7 @@ def test_what_came_before_an_error_is_there_and_nothing_is_asked_after_it(thread
     came = []
     with pytest.raises(ScorerError, match="quota"):
         for part, scores in score_with(fails_at_19, single=True, threads=threads).parts(pairs):
-            came.append((part.start, scores.tolist()))
+            came.append((int(part[0]), scores.tolist()))
     assert len(came) == 19 and len({start for start, _ in came}) == 19
     assert len(asked) <= 19 + threads
 

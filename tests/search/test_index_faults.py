@@ -81,7 +81,7 @@ class Faulty:
         if self.n_batches > self.after:
             if self.fault == "raises":
                 raise ConnectionError("the service is away")
-            return scores[:-1] if self.fault == "length" else [*scores[:-1], float("nan")]
+            return scores[:-1] if self.fault == "length" else [float("nan")] * len(scores)
         self.answered.update(pairs)
         return scores
 
@@ -112,7 +112,7 @@ def assert_works(path: Path, n_records: int = len(ITEMS)) -> None:
 FAULTS = {
     "raises": "raised ConnectionError on 4 pairs: the service is away",
     "length": "answered 3 scores for 4 pairs",
-    "nan": "answered nan for 1 of 4 pairs",
+    "nan": "answered nan for 4 of 4 pairs",
 }
 
 
@@ -314,6 +314,36 @@ def test_no_answer_of_a_service_is_lost_when_it_fails(
     assert sum(hit.exact for hit in again) == 19
     with pytest.raises(ScorerError):
         build(tmp_path / "other", scorer=score_with(judge, name="judge", single=True), calls=50)
+
+
+@no_fsync
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_a_batch_answers_is_kept_where_it_fails_for_one_pair(
+    tmp_path: Path, threads: int
+) -> None:
+    def judge(pairs: list[tuple[str, str]]) -> list[float | None]:
+        return [None if "7" in text else closeness(query, text) for query, text in pairs]
+
+    scorer = score_with(judge, name="judge", max_batch=50, threads=threads)
+    index = build(tmp_path / "index", scorer=scorer)
+    with pytest.warns(ShoestringWarning, match="judge answered nan for"):
+        hits = index.query("a white scarf", calls=50, max_rounds=1)
+    n_failed = 50 - hits.calls
+    assert 0 < n_failed < 50
+    with ScoreCache(index.path) as cache:
+        assert cache.count() == hits.calls
+
+
+def test_only_what_failed_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoestring.match.scorer._sleep", lambda seconds: None)
+    asked: list[list[str]] = []
+
+    def judge(pairs: list[tuple[str, str]]) -> list[float | None]:
+        asked.append([text for _, text in pairs])
+        return [None if text == "b" and len(asked) < 3 else 1.0 for _, text in pairs]
+
+    scores = score_with(judge, name="judge", retries=2).predict([("q", text) for text in "abc"])
+    assert scores.tolist() == [1.0, 1.0, 1.0] and asked == [["a", "b", "c"], ["b"], ["b"]]
 
 
 @no_fsync

@@ -32,7 +32,7 @@ from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
 from shoestring.models.model_files import how_to_download, model_path
 from shoestring.models.throughput import Timed
 from shoestring.tune.config import LADDER
-from shoestring.types import PairScorer
+from shoestring.types import IntArray, PairScorer
 
 Pair = tuple[str, str]
 LONGEST_PAUSE_S = 60.0  # between two attempts
@@ -71,50 +71,59 @@ class FunctionScorer(Timed):
             scores[part] = answer
         return scores
 
-    def parts(self, pairs: Sequence[Pair]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    def parts(self, pairs: Sequence[Pair]) -> Iterator[tuple[IntArray, NDArray[np.float64]]]:
         """Each answer of the function as it comes: which of the pairs, and their scores.
 
         With several threads in the order in which they come; after an error nothing more is asked,
-        and the error is raised when the answers that were under way are there.
+        and the error is raised when the answers that were under way are there. What a call that
+        failed for some of its pairs has answered for the others comes too.
         """
         step = 1 if self.single else self.max_batch
         spans = [slice(start, start + step) for start in range(0, len(pairs), step)]
         if self.threads == 1 or len(spans) < 2:
-            yield from ((span, self._ask(pairs[span])) for span in spans)
+            for span in spans:
+                scores, error = self._ask(pairs[span])
+                yield from _answered(span, scores)
+                if error:
+                    raise error
             return
-        stopped, errors = threading.Event(), list[BaseException]()
+        stopped, errors = threading.Event(), list[ScorerError]()
 
-        def ask(span: slice) -> NDArray[np.float64] | None:
-            try:
-                return None if stopped.is_set() else self._ask(pairs[span])
-            except BaseException:
+        def ask(span: slice) -> NDArray[np.float64]:
+            if stopped.is_set():
+                return np.empty(0)
+            scores, error = self._ask(pairs[span])
+            if error:
                 stopped.set()
-                raise
+                errors.append(error)
+            return scores
 
         with ThreadPoolExecutor(self.threads) as pool:
             asked = {pool.submit(ask, span): span for span in spans}
             try:
                 for future in as_completed(asked):
-                    if error := future.exception():
-                        errors.append(error)
-                    elif (answer := future.result()) is not None:
-                        yield asked[future], answer
+                    yield from _answered(asked[future], future.result())
             finally:  # also when the user interrupts it
                 stopped.set()
         if errors:
             raise errors[0]
 
-    def _ask(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
-        """One call of the function, and more of them if it fails."""
+    def _ask(self, pairs: Sequence[Pair]) -> tuple[NDArray[np.float64], ScorerError | None]:
+        """Scores, asked for again where the function fails; NaN and an error if it always does."""
+        scores, error = np.full(len(pairs), np.nan), None
         for attempt in range(self.retries + 1):
+            if attempt:
+                _sleep(min(2.0 ** (attempt - 1), LONGEST_PAUSE_S))
+            left = np.flatnonzero(np.isnan(scores))
             try:
-                with self.timing(len(pairs)):
-                    return _checked(self._call, list(pairs), self.name)
-            except ScorerError:
-                if attempt == self.retries:
-                    raise
-                _sleep(min(2.0**attempt, LONGEST_PAUSE_S))
-        raise AssertionError("unreachable")
+                with self.timing(len(left)):
+                    scores[left] = _checked(self._call, [pairs[int(i)] for i in left], self.name)
+                return scores, None
+            except ScorerError as failed:
+                error = failed
+                if failed.scores is not None:
+                    scores[left] = failed.scores
+        return scores, error
 
     def _call(self, pairs: list[Pair]) -> Any:
         answer = self.fn(*pairs[0]) if self.single else self.fn(pairs)
@@ -187,6 +196,14 @@ def score_with(
         retries=checked_int("retries", retries, 0, None, "score_with"),
         threads=checked_int("threads", threads, 1, 1_000, "score_with"),
     )
+
+
+def _answered(
+    span: slice, scores: NDArray[np.float64]
+) -> Iterator[tuple[IntArray, NDArray[np.float64]]]:
+    found = np.flatnonzero(~np.isnan(scores))
+    if len(found):
+        yield span.start + found, scores[found]
 
 
 def _wait_for(answer: Awaitable[Any]) -> Any:
@@ -414,10 +431,12 @@ def _check(scores: NDArray[np.float64], pairs: list[Pair], name: str) -> None:
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
         query, text = pairs[bad[0]]
-        raise ScorerError(
+        error = ScorerError(
             f"The scorer {name} answered {scores[bad[0]]} for {len(bad)} of {n_pairs}, "
             f"first for ({_excerpt(query)}, {_excerpt(text)}); a score must be a finite number."
         )
+        error.scores = np.where(np.isfinite(scores), scores, np.nan)
+        raise error
 
 
 def _excerpt(value: object, n_characters: int = 60) -> str:

@@ -49,7 +49,7 @@ from shoestring.models import why_not_minilm
 from shoestring.models.backbone import are_unread, minilm_reads_most
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
-from shoestring.types import FloatArray, PairScorer, TextEncoder
+from shoestring.types import FloatArray, IntArray, PairScorer, TextEncoder
 from shoestring.words.text_codes import TextCodes
 
 Said: TypeAlias = tuple[str, bytes]
@@ -208,7 +208,9 @@ class Models:
         unread = are_unread(queries)
         return [query for query, no in zip(queries, unread, strict=True) if not no]
 
-    def scores_of(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[slice, FloatArray]]:
+    def scores_of(
+        self, pairs: Sequence[tuple[str, str]]
+    ) -> Iterator[tuple[slice | IntArray, FloatArray]]:
         """Scores of pairs as they come: which of them, and their scores, checked.
 
         ScorerError if the scorer fails.
