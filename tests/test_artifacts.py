@@ -96,6 +96,7 @@ def lsa():
 
 
 def token_table():
+    from shoestring.match import TokenInteraction
     from shoestring.match.token_table import KIND, TokenTable
 
     def encode(texts):
@@ -105,9 +106,9 @@ def token_table():
     def count_tokens(texts):
         return np.array([len(text) for text in texts])
 
-    scorer: Any = SimpleNamespace(
-        name="fake", n_dims=4, encoder=SimpleNamespace(encode=encode, count_tokens=count_tokens)
-    )
+    scorer = TokenInteraction.__new__(TokenInteraction)  # without a model
+    scorer.name, scorer.n_dims = "fake", 4
+    scorer.encoder = SimpleNamespace(encode=encode, count_tokens=count_tokens)
 
     def load(folder):
         table = TokenTable.load(folder, scorer)

@@ -146,7 +146,7 @@ def lsa() -> Kind:
 
 def token_table() -> Kind:
     """A TokenTable of a scorer that runs no model."""
-    from shoestring.match import TokenTable
+    from shoestring.match import TokenInteraction, TokenTable
 
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(64, 4)).astype(np.float32)
@@ -154,7 +154,8 @@ def token_table() -> Kind:
     def vectors(texts: Any) -> list[Any]:
         return [rows[[ord(c) % 64 for c in text]] for text in texts]
 
-    scorer: Any = SimpleNamespace(
+    scorer: Any = TokenInteraction.__new__(TokenInteraction)  # without a model
+    vars(scorer).update(
         name="fake",
         n_dims=4,
         weighting=None,
