@@ -192,6 +192,7 @@ IN_FLAGS = [
     (of("topn", 0), "-k must be right. Got 0 instead."),
     (of("random_state", -1), "--seed must be right. Got -1 instead."),
     (of("folder", "here"), "SOURCE must be right. Got 'here' instead."),  # by its value
+    (of("records", None), "SOURCE must be right. Got None instead."),
     (of("label", "spam"), "--class must be right. Got 'spam' instead."),
     (of("label", "other"), "--label must be right. Got 'other' instead."),
     (of("head", "x"), "The 'head' parameter of The.owner must be right. Got 'x' instead."),
@@ -199,6 +200,8 @@ IN_FLAGS = [
         ParameterError.of("seed", "a run", "a number above 0, or None", 0),
         "--seed must be a number above 0. Got 0 instead.",
     ),
+    (ParameterError.of("k", "a run", "None, or 1", 0), "-k must be 1. Got 0 instead."),
+    ("The 'seed' parameter must be None where x.", "--seed must be None where x."),
     ("The 'min_count' parameter must let some pass.", "--min-count must let some pass."),
     ("Fill it in, or pass on_empty='skip'.", "Fill it in, or pass --on-empty skip."),
     ("Save them with activations=True.", "Save them with --activations."),  # of another command

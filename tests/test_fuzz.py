@@ -5,8 +5,8 @@ The table of entries is in tests/fuzz/entries.py. ``make test-slow`` tries 10,00
 same each time.
 """
 
+import math
 import os
-import resource
 import shutil
 import signal
 import traceback
@@ -17,15 +17,19 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from tests.fuzz.entries import ENTRIES, RefusedError
+from hypothesis.strategies import just
+from tests.fuzz.entries import ENTRIES, Entry, RefusedError
 from tests.fuzz.values import TheirError
 from tests.fuzz.world import World
 
-from shoestring.errors import ShoestringError
+from shoestring.errors import FormatError, ParameterError, ShoestringError
+
+resource = pytest.importorskip("resource")
 
 QUICK, FULL = 300, int(os.environ.get("SHOESTRING_FUZZ", "10000"))
 CPU_S, CLOCK_S = 10, 100  # of the processor, as the machine may be busy; of the clock, for locks
 MEMORY = 1 << 30
+STATUS = Path("/proc/self/status")
 
 
 class HangError(BaseException):
@@ -47,18 +51,19 @@ def bounded():
     """Stop what takes too long or too much memory."""
 
     def stop(number, frame):
-        raise HangError(f"more than {CPU_S} s")
+        raise HangError(f"more than {CPU_S} s of the processor, or {CLOCK_S} s of the clock")
 
     kept = [signal.signal(number, stop) for number in (signal.SIGPROF, signal.SIGALRM)]
     limits = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + MEMORY, limits[1]))
+    if STATUS.exists():
+        resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + MEMORY, limits[1]))
     signal.setitimer(signal.ITIMER_PROF, CPU_S)
-    signal.setitimer(signal.ITIMER_REAL, CLOCK_S)
+    of_pytest = signal.setitimer(signal.ITIMER_REAL, CLOCK_S)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_REAL, *of_pytest)
         resource.setrlimit(resource.RLIMIT_DATA, limits)
         for number, handler in zip((signal.SIGPROF, signal.SIGALRM), kept, strict=True):
             signal.signal(number, handler)
@@ -66,8 +71,7 @@ def bounded():
 
 def _data_bytes():
     """What RLIMIT_DATA counts: private memory that can be written."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.split("VmData:")[1].split()[0]) << 10
+    return int(STATUS.read_text(encoding="ascii").split("VmData:")[1].split()[0]) << 10
 
 
 def fault_of(entry, world, folder, arguments):
@@ -140,9 +144,52 @@ def faults(entry, world, root, n_examples):
 def check(entry, world, root, total):
     pytest.importorskip(entry.needs)
     share = entry.share / sum(entry.share for entry in ENTRIES)
-    found = faults(entry, world, root, max(2, round(total * share)))
+    found = faults(entry, world, root, max(2, math.ceil(total * share)))
     if found:
         pytest.fail("\n".join(found), pytrace=False)
+
+
+def hang(it, value):
+    while True:
+        pass
+
+
+def leave_a_file(it, value):
+    Path("half").write_text("made", encoding="utf-8")
+    raise ParameterError("no")
+
+
+def change_the_object(it, value):
+    it.append(value)
+    raise ParameterError("no")
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        (hang, "HangError"),
+        (lambda it, value: bytearray(2 * MEMORY), "MemoryError"),
+        (lambda it, value: it[7], "IndexError"),
+        (lambda it, value: f"{value!r}" + None, "TypeError"),
+        (leave_a_file, "an error left files behind"),
+        (change_the_object, "an error changed the object"),
+    ],
+    ids=["hang", "memory", "index", "type", "file", "object"],
+)
+def test_the_fuzz_finds_what_is_wrong(call, kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.CPU_S", 0.2)
+    wrong = Entry("wrong", call, {"value": just(7)}, it=lambda world: [], state=len)
+    (found,) = faults(wrong, None, tmp_path, 1)
+    assert found.startswith(f"wrong: {kind}")
+
+
+@pytest.mark.parametrize("error", [TheirError("no"), FormatError("no"), None])
+def test_the_fuzz_takes_answers_and_errors_of_ours_and_of_the_callers(error, tmp_path):
+    def call(it, value):
+        if error is not None:
+            raise error
+
+    assert not faults(Entry("right", call, {"value": just(7)}), None, tmp_path, 1)
 
 
 by_name = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)

@@ -27,7 +27,9 @@ NEEDS = {
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("group", NEEDS)
+@pytest.mark.parametrize(
+    "group", ["plain", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bert", "torch"))]
+)
 def test_children_answer_as_their_parent(group, tmp_path):
     """One test a group, as the answers take seconds to make."""
     for package in NEEDS[group]:

@@ -24,7 +24,7 @@ def measure(parts: Sequence[str], quick: bool, seed: int) -> dict[str, Any]:
     if "races" in parts:
         found["races"] = races.run(quick, seed)
     if "damage" in parts:
-        found["damage"] = damage.run(quick)
+        found["damage"] = damage.run(quick, seed=seed)
     return found
 
 

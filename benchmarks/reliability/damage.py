@@ -534,7 +534,9 @@ def serve(name: str) -> None:
 # ---- the run
 
 
-def run(quick: bool, kinds: Any = tuple(KINDS), show: bool = False) -> list[dict[str, Any]]:
+def run(
+    quick: bool, kinds: Any = tuple(KINDS), show: bool = False, seed: int = 0
+) -> list[dict[str, Any]]:
     """Damage each kind; a row says how many damages came out how, and ``faults`` which ones."""
     rows = []
     with tempfile.TemporaryDirectory() as place:
@@ -544,8 +546,8 @@ def run(quick: bool, kinds: Any = tuple(KINDS), show: bool = False) -> list[dict
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 made(kind).save(folder)
-            plans = {kind: list(damages(folder, 3 if quick else 12))}
-            plans[f"{kind}, forged"] = list(forgeries(folder, 4 if quick else 20))
+            plans = {kind: list(damages(folder, 3 if quick else 12, seed))}
+            plans[f"{kind}, forged"] = list(forgeries(folder, 4 if quick else 20, seed))
             child = Child(kind)
             for name, plan in plans.items():
                 rows.append(_row(name, child, folder, plan))
@@ -604,7 +606,7 @@ def main() -> None:
         serve(options.child)
         return
     print(" " * 24 + "".join(f"{name:>9}" for name in ("damages", *ANSWERED)))
-    rows = run(options.quick, options.kind or tuple(KINDS), show=True)
+    rows = run(options.quick, options.kind or tuple(KINDS), show=True, seed=options.seed)
     totals = {name: sum(row[name] for row in rows) for name in ("damages", *ANSWERED)}
     print(line_of({"kind": "all", **totals, "faults": []}))
     output.write({"all": totals, "kinds": rows}, options)

@@ -6,9 +6,9 @@ writes files of the next number (``codes-3.npy``), flushes them and renames ``co
 place last, so that a reader sees what was saved before or what is saved now, and a process that is
 killed at any moment leaves one of the two.
 
-What is read whole is compared with its checksum (CRC-32, some gigabytes a second) on opening, and
-so are arrays of up to 64 MB; larger ones are mapped, and compared by :func:`verify`. A checksum
-tells accidents: what came from a stranger fits it, so kernels stay within their arrays without.
+What is read whole, and arrays of up to 64 MB, are compared with their checksums on opening (CRC-32:
+some gigabytes a second); larger arrays by :func:`verify`. What a stranger sends has checksums that
+fit, so kernels do not rest on them.
 
 While a save runs, ``config.json.writing`` lists its files and those that it replaces. At its end,
 well or not, and before the next one, what is listed there and not in force goes, by exact name;
@@ -417,7 +417,9 @@ class Artifact:
             parts = {path / part: found for part, found in entry.get("parts", {}).items()}
             if any(".." in file.parts or path not in file.parents for file in parts):
                 raise ValueError(f"it lists files outside of {path.name}")
-        for file, noted in (parts or {path: entry.get(CHECKSUM)}).items():
+        if not parts and not path.is_dir():  # else one that was saved before parts were listed
+            parts = {path: entry.get(CHECKSUM)}
+        for file, noted in parts.items():
             try:
                 is_same = crc32_of(file) == noted
             except FileNotFoundError as error:

@@ -52,7 +52,7 @@ def checked_number(
 ) -> float:
     """A finite number in (above, most]; ``want`` says so in words: "a number above 0"."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not above < value <= most:  # type: ignore[arg-type, operator]
+    if not is_number or not is_finite(value) or not above < value <= most:  # type: ignore[operator]
         raise ParameterError.of(name, owner, want, value)
     return float(value)  # type: ignore[arg-type]
 
@@ -110,7 +110,8 @@ def checked_pairs(name: str, values: object, owner: str) -> list[tuple[str, str]
     for number, pair in enumerate(pairs, start=1):
         is_pair = isinstance(pair, Sequence) and not isinstance(pair, str | bytes)
         if hasattr(pair, "tolist") and not isinstance(pair, str):  # a row of a NumPy array
-            pair, is_pair = pair.tolist(), True
+            pair = pair.tolist()
+            is_pair = isinstance(pair, list)
         is_text = is_pair and all(isinstance(text, str) and is_storable(text) for text in pair)
         if not is_text or len(pair) != 2:
             want = "a list of pairs (query, text), each of two str"
@@ -124,6 +125,14 @@ def checked_items(name: str, values: object, owner: str, want: str) -> list[Any]
     if unordered or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
         raise ParameterError.of(name, owner, want, values)
     return list(values)
+
+
+def is_finite(number: Any) -> bool:
+    """Whether a number is finite as a float: 10**400 is not."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
 
 
 def is_storable(text: str) -> bool:

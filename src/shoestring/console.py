@@ -225,12 +225,15 @@ def emit_json(value: Any) -> None:
 # In a message of the library: its parameter; name=value; a name with underscores; and what stays as
 # it is, a quoted value (whose quote does not follow a letter) or a call in Python.
 _NAMED = re.compile(
-    r"The '(?P<parameter>\w+)' parameter(?: of .{1,60}?)? must(?P<none> be None,? (?:or )?)?"
+    r"The '(?P<parameter>\w+)' parameter(?: of .{1,60}?)? must(?P<none> be None(?:,(?: or)?| or) )?"
     r"|(?<![\w/.-])(?P<name>[a-z]\w*)=(?P<value>\.\.\.|\[\.\.\.\]|'[^']*'|\w+)(?![\w/]|\.\w)"
     r"|(?<![\w/.-])(?P<bare>[a-z]+(?:_[a-z]+)+)(?![\w/(]|\.\w)"
     r"|(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\"|\w\([^()]*\)"
 )
-_PYTHON_NAMES = {"random_state": "seed", "topn": "k"}  # of flags that have others
+_TEXTS = ("docs", "source", "texts")
+_OTHER_NAMES = {  # of Python's parameters, on the command line
+    "random_state": ("seed",), "topn": ("k",), "records": _TEXTS, "texts": _TEXTS, "corpus": _TEXTS,
+}  # fmt: skip
 
 
 def told(message: object) -> str:
@@ -276,20 +279,18 @@ def _flags(command: Any) -> dict[str, str]:
 def _known_as(name: str, flags: Mapping[str, str]) -> str:
     """The parameter of a command for a Python name, such as epochs for n_epochs; "" for none."""
     short_name = name.removeprefix("n_").removesuffix("_size")
-    names = (name, short_name, _PYTHON_NAMES.get(name, ""))
+    names = (name, short_name, *_OTHER_NAMES.get(name, ()))
     return next((name for name in names if name in flags), "")
 
 
 def _parameter(name: str, got: str, flags: Mapping[str, str]) -> str:
     """The parameter of the running command that an error is about: by its name, or its value."""
     given = {n: v for n, v in Command.running.params.items() if n in flags}
-
-    def is_it(value: object) -> bool:
-        return short(str(value) if isinstance(value, Path) else value) == got
-
     name = _known_as(name, given)
-    texts = [n for n, value in given.items() if isinstance(value, str | Path) and is_it(value)]
-    return name if not texts or (name and is_it(given[name])) else texts[0]
+    texts = [n for n, v in given.items() if isinstance(v, str | Path) and short(v) == got]
+    if not texts or (name and short(given[name]) == got):
+        return name
+    return next((n for n in ("out", "to") if n in texts), texts[0])
 
 
 def resume_hint() -> str:

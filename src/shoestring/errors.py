@@ -67,14 +67,16 @@ class ParameterError(ShoestringError, ValueError):
 
 
 def short(value: object) -> str:
-    """A value as it is shown in a message: a NumPy scalar as Python's, a long one cut.
+    """A value as it is shown in a message: a path as its text, a long one cut.
 
     Examples
     --------
     >>> short("a" * 1_000_000)[:4], len(short("a" * 1_000_000)) < 130
     ("'aaa", True)
     """
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+    if isinstance(value, Path):
+        value = str(value)
+    elif getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
     try:
         return _SHORT.repr(value)

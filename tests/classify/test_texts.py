@@ -262,6 +262,23 @@ def test_texts_are_kept_as_often_as_they_were_learnt():
     assert len(kept(made)) == made.n_learnt == len(TEXTS)
 
 
+FORMS = {
+    "English": ("great phone {}", "bad battery {}", "great phone", "battery"),
+    "Chinese": ("手机很好{}", "电池太差{}", "手机", "电池太差"),
+}
+
+
+@pytest.mark.parametrize("of", FORMS)
+@pytest.mark.parametrize("n", [4, 12, 40])
+def test_texts_of_one_form_tell_classes_apart_in_others_too(of, n):
+    """Nothing but rounding varies in the direction of the classes: more shrinkage is as good."""
+    good, bad, like_good, like_bad = FORMS[of]
+    texts = [form.format(i) for i in range(n) for form in (good, bad)]
+    made = classifier().fit(texts, ["good", "bad"] * n)
+    asked = [like_good, like_bad, good.format(7), bad.format(""), bad.format(99)]
+    assert made.predict(asked).tolist() == ["good", "bad", "good", "bad", "bad"]
+
+
 # ---- bad input ----
 
 

@@ -213,7 +213,7 @@ entry(
 
 
 def softmax_state(model: Any) -> Any:
-    return model.moments_.count.sum(), model.classes_.tolist()
+    return model.moments_.sizes.tolist(), model.classes_.tolist()
 
 
 def new_softmax(world: World, X: Any, y: Any, **options: Any) -> None:
@@ -317,7 +317,9 @@ entry(
 )  # fmt: skip
 entry(
     "match.checked_scores",
-    lambda w, pairs, scorer: public("match.checked_scores")(scorer or w.scorer, pairs),
+    lambda w, pairs, scorer: public("match.checked_scores")(
+        w.scorer if scorer is None else scorer, pairs
+    ),
     pairs=PAIRS, scorer=maybe,
 )  # fmt: skip
 function("match.scorer_name", scorer=st.just(len))
@@ -329,9 +331,11 @@ for name in ("interaction", "fast_cross_encoder", "cross_encoder", "token_table"
         pairs=PAIRS, **TORCH,
     )  # fmt: skip
 for name in ("TokenInteraction", "FastCrossEncoder", "CrossEncoderScorer"):
-    function(
-        f"match.{name}", lambda made: made.predict(pair), folder=OUT, max_length=SMALL, **TORCH
-    )
+    entry(
+        f"match.{name}",
+        lambda w, folder, length, name=name: public(f"match.{name}")(folder, length).predict(pair),
+        folder=OUT, length=SMALL, **TORCH,
+    )  # fmt: skip
     entry(
         f"{name} length",
         lambda w, length, name=name: public(f"match.{name}")(w.cross_folder, length).predict(pair),
@@ -355,7 +359,9 @@ entry(
 )  # fmt: skip
 entry(
     "TokenTable.build scorer",
-    lambda w, scorer: public("match.TokenTable.build")(TEXTS, scorer or w.interaction),
+    lambda w, scorer: public("match.TokenTable.build")(
+        TEXTS, w.interaction if scorer is None else scorer
+    ),
     scorer=maybe, **TORCH,
 )  # fmt: skip
 method("TokenTable.scores_against_all", lambda w: w.token_table, query=TEXT, **TORCH)
@@ -504,8 +510,8 @@ entry(
 for name in ("predict", "predict_proba"):
     method(f"LadderClassifier.{name}", lambda w: w.ladder, texts=LIST_OF_TEXTS, **TORCH)
 entry(
-    "LadderClassifier.score", lambda w, texts, labels: w.ladder.score(texts, labels),
-    texts=N_TEXTS, labels=TARGETS, **TORCH,
+    "LadderClassifier.score", lambda w, **given: w.ladder.score(**given), texts=N_TEXTS,
+    labels=TARGETS, sample_weight=maybe, **TORCH,
 )  # fmt: skip
 entry(
     "LadderClassifier not fitted", lambda w, texts: public("LadderClassifier")().predict(texts),

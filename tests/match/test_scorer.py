@@ -160,7 +160,7 @@ def test_load_scorer_takes_scorers_and_functions():
 @pytest.mark.parametrize("spec", ["minilmm", "/no/such/folder", 3, None, Answers])
 def test_load_scorer_refuses_what_is_no_scorer_in_one_sentence(spec):
     with pytest.raises(
-        ParameterError, match="must be 'minilm', 'minilm-weighted', 'minilm-docs', a folder"
+        ParameterError, match="must be 'minilm', 'minilm-weighted', 'minilm-docs' or a folder"
     ):
         load_scorer(spec)
 
@@ -310,6 +310,7 @@ def test_a_forked_process_has_a_loop_of_its_own():
         {"threads": 2.5},
         {"name": ""},
         {"name": 3},
+        {"single": "no"},
     ],
 )
 def test_parameters_of_score_with_are_checked(options):

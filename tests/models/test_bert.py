@@ -1,6 +1,8 @@
 """BERT by ctranslate2 beside transformers, on tiny models with random weights."""
 
+import pickle
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 import transformers
 
 from shoestring.errors import FormatError, MissingExtraError
-from shoestring.models.bert import Bert, is_left_to_torch, unfit
+from shoestring.models.bert import Bert, _forget_models, is_left_to_torch, unfit
 from shoestring.models.model_files import read_model_config
 
 IDS = [[2, 5, 7, 9, 3], [2, 3], [], [2, *[4, 8] * 14, 3], [11]]
@@ -88,6 +90,24 @@ def test_a_weight_of_another_shape_is_named(tmp_path, name, shape):
     save_file(load_file(file) | {name: np.zeros(shape, np.float32)}, file)
     with pytest.raises(FormatError, match=rf"model\.safetensors: has {name} of shape "):
         load(tmp_path)
+
+
+def test_a_forked_child_loads_the_model_again_and_threads_load_it_once(tmp_path, monkeypatch):
+    """What a fork does, without one: to run or free the parent's model would hang."""
+    save_model(tmp_path)
+    bert = load(tmp_path)
+    before, of_parent = bert.states([[1, 2, 3]]), weakref.ref(bert._encoder)
+    loaded = []
+    real = Bert.__init__
+    monkeypatch.setattr(Bert, "__init__", lambda *a, **k: (loaded.append(a[0]), real(*a, **k))[0])
+    _forget_models()
+    assert of_parent() is not None  # never freed
+    with ThreadPoolExecutor(4) as pool:
+        for states in pool.map(bert.states, [[[1, 2, 3]]] * 8):
+            np.testing.assert_array_equal(states, before)
+    assert loaded == [bert]
+    again = pickle.loads(pickle.dumps(bert))
+    np.testing.assert_array_equal(again.states([[1, 2, 3]]), before)
 
 
 def test_ids_of_another_tokenizer_are_refused(tmp_path):

@@ -1,6 +1,9 @@
 """A backbone that only reads: what it leaves in memory."""
 
 import ctypes
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -27,3 +30,19 @@ def test_freed_memory_goes_back_to_the_system():
     return_freed_memory()
     assert before - resident_bytes() > 0.5 * BLOCK * N_BLOCKS
     library.free(last)
+
+
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_threads_that_wait_for_each_other_sleep(given):
+    """Where they spin, and a neighbour is busy, a step takes twenty times as long."""
+    pytest.importorskip("torch")
+    code = (
+        "import os, sys; import shoestring.tune as tune; assert 'torch' not in sys.modules\n"
+        "tune.Ladder; assert 'torch' in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    if given:
+        environment["OMP_WAIT_POLICY"] = given
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert found.stdout.strip() == (given or "PASSIVE")

@@ -81,7 +81,7 @@ def test_repeated_texts_give_no_dimensions_of_rounding(texts):
 def test_components_take_two_bytes_on_disk_of_a_bounded_number_of_terms(tmp_path, monkeypatch):
     from shoestring.models import lsa
 
-    monkeypatch.setattr(lsa, "MAX_TERMS", 50)
+    monkeypatch.setattr(lsa, "MAX_NUMBERS", 40 * 50)
     texts = [f"often word{i} word{i + 1}" for i in range(500)]
     encoder = LsaEncoder(40).fit(texts)
     encoder.save(tmp_path)

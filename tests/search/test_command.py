@@ -49,7 +49,7 @@ def test_texts_without_a_word_exit_with_one_sentence_and_no_folder(run, tmp_path
     build = ("search", "build", docs, "--out", tmp_path / "index", "--encoder", "lsa")
     code, out, err = run(*build)
     assert (code, out) == (2, "")
-    assert err.splitlines()[-1].startswith("error: The 'texts' parameter")
+    assert err.splitlines()[-1].startswith("error: DOCS must be texts")
     assert not (tmp_path / "index").exists()
 
 

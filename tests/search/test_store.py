@@ -159,7 +159,7 @@ def test_paths_with_special_characters_work(tmp_path: Path, name: str) -> None:
 
 def test_a_duplicate_changes_nothing_and_is_named(filled: RecordStore) -> None:
     fresh = [Record(f"new{i}", "new text") for i in range(25)]
-    with pytest.raises(ParameterError, match=r"\['zh'\].*replace or skip"):
+    with pytest.raises(ParameterError, match=r"\['zh'\].*on_duplicate='replace'"):
         filled.add([*fresh, Record("zh", "again")], batch_size=10)
     with filled.snapshot() as snapshot:
         assert len(snapshot) == len(TEXTS)

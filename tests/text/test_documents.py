@@ -250,6 +250,7 @@ def test_a_page_in_a_zip_and_one_with_a_mark_are_pages(tmp_path):
         ("a.json", json.dumps(ROWS)),
         ("a.json", LINES),
         ("lines", LINES),
+        ("lines", '\n{"text": ""}\n\n{"text": null}\n' + LINES),
         ("array.data", json.dumps(ROWS, indent=1)),
         ("marked.log", "\ufeff" + LINES),
         ("table.export", "id,text\n1,The red shoes.\n2,鞋很好看\n"),
@@ -279,7 +280,8 @@ def test_running_text_that_only_looks_like_records_stays_text_in_a_txt_file(tmp_
             "<?xml version='1.0'?>\n<page><text>a</text></page>",
             "XML, whose tags would become words",
         ),
-        ('{"body": "a"}\n', "no column 'text'"),
+        ('{"text": " "}\n{"body": "a"}\n', "2: no text in the column 'text': {'body': 'a'}"),
+        ('{"text": ["a"]}\n', "1: no text in the column 'text'"),
         ('{"text": "a"}\n{"text": \n', "broken JSON"),
     ],
 )

@@ -255,7 +255,7 @@ def test_text_in_the_encoding_that_was_not_named_is_refused_with_its_line(write)
 
 
 @pytest.mark.parametrize(
-    "encoding", ["klingon", "", "base64", "rot13", 5, "a\0b", "红", "undefined"]
+    "encoding", ["klingon", "", "base64", "rot13", 5, "a\0b", "红", "idna", "punycode"]
 )
 def test_an_encoding_that_there_is_not_is_refused_at_the_call(write, encoding):
     with pytest.raises(ParameterError, match=r"'encoding' .* such as gb18030, big5, utf-16"):
@@ -385,3 +385,62 @@ def test_standard_input_that_is_closed_is_named(monkeypatch):
 def test_a_name_that_cannot_be_one_is_refused(path):
     with pytest.raises(StorageError):
         read_records(path)
+
+
+# --- what else people have
+
+
+def test_a_table_in_a_txt_is_told_by_its_header(write):
+    content = "id\ttext\n1\t怎样打开文件\n2\ta, b\n"
+    want = [Record("1", "怎样打开文件"), Record("2", "a, b")]
+    for encoding in ("utf-8", "utf-16"):  # the "Unicode text" of spreadsheets
+        assert list(read_records(write("x.txt", content.encode(encoding)))) == want
+    path = write("x.txt", content)
+    assert next(read_records(path, format="txt")).text == "id\ttext"
+    assert next(read_records(write("y.txt", '["a quote", he said]\n'), format="txt"))
+
+
+@pytest.mark.parametrize("line", ["{x} is a set", "[INST] open [/INST]", "text; or not", "texts"])
+def test_a_txt_that_only_looks_like_something_else_is_text(write, line):
+    assert next(read_records(write("x.txt", line + "\nmore, text\n"))).text == line
+
+
+def test_blanks_around_the_names_of_columns_do_not_count(write):
+    path = write("x.csv", "id , text\n1, a\n")
+    assert list(read_records(path)) == [Record("1", " a")]
+
+
+def test_few_accents_among_letters_are_not_taken_for_chinese(write):
+    for text in ("où est le café à côté de l'hôtel?", "Grüße aus Köln", "¿Dónde está el año?"):
+        assert likely_encoding(text.encode("latin-1")) == "cp1252"
+
+
+def test_what_comes_through_a_named_pipe_is_told_by_its_content(tmp_path):
+    import os
+    import threading
+
+    pipe = tmp_path / "pipe"
+    try:
+        os.mkfifo(pipe)
+    except (AttributeError, OSError):
+        pytest.skip("this system has no named pipes")
+    writer = threading.Thread(target=pipe.write_bytes, args=(table(";").encode(),))
+    writer.start()
+    assert list(read_records(pipe)) == SHOES
+    writer.join()
+
+
+def test_a_file_of_nothing_but_blanks_has_no_records(write):
+    path = write("x.jsonl.gz", gzip.compress(b" " * 10_000_000 + b"\n" * 10_000))
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="no records"):
+        list(read_records(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60_000_000
+
+
+def test_a_nan_of_any_width_is_missing():
+    numpy = pytest.importorskip("numpy")
+    rows = [{"text": numpy.float32("nan")}, {"text": "a", "label": numpy.float16("nan")}]
+    assert list(read_records(rows, on_empty="skip")) == [Record("2", "a")]

@@ -142,7 +142,7 @@ def test_what_json_can_write_comes_back(texts):
     lines = "".join(json.dumps({"text": t}, ensure_ascii=False) + "\n" for t in texts)
     from shoestring.text.files import _jsonl_rows, _Lines
 
-    rows = _jsonl_rows(_Lines(iter(io.BytesIO(lines.encode())), "x"))
+    rows = _jsonl_rows(_Lines(iter(io.BytesIO(lines.encode())), "x", "utf-8", lambda n_bytes: b""))
     assert [row["text"] for _, row in rows] == texts
 
 

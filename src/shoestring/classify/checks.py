@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.checks import checked_int, checked_texts, is_storable
+from shoestring.checks import checked_int, checked_texts, is_finite, is_storable
 from shoestring.classify.expansion import KINDS
 from shoestring.classify.moments import Doubles
 from shoestring.classify.shrinkage import RULES
@@ -89,7 +88,7 @@ def settings(params: dict[str, Any]) -> None:
     if not (str(temperature) == "auto" or (_is_real(temperature) and temperature > 0)):
         raise _wrong("temperature", temperature, '"auto" or a positive float')
     if not isinstance(params["expansion"], str | None) or params["expansion"] not in kinds:
-        raise _wrong("expansion", params["expansion"], f"one of {kinds}")
+        raise _wrong("expansion", params["expansion"], f"one of {', '.join(map(str, kinds))}")
     for name, most in ("n_random", MOST_RANDOM), ("sample_size", None), ("random_state", None):
         checked_int(name, params[name], 0, most, _OWNER)
     if n_jobs is not None and (not _is_int(n_jobs) or n_jobs == 0 or n_jobs > MOST_JOBS):
@@ -105,10 +104,7 @@ def _is_real(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    try:
-        return isinstance(value, Real | np.bool_) and math.isfinite(value)
-    except OverflowError:  # an int that no float can hold
-        return False
+    return isinstance(value, Real | np.bool_) and is_finite(value)
 
 
 def _is_int(value: Any) -> bool:

@@ -16,7 +16,13 @@ from functools import partial
 import numpy as np
 
 from shoestring.classify.analytic import Layer, Metric, layer_of, shrunk
-from shoestring.classify.calibration import Calibration, calibrated, log_losses, temperature_of
+from shoestring.classify.calibration import (
+    BOUNDS,
+    Calibration,
+    calibrated,
+    log_losses,
+    temperature_of,
+)
 from shoestring.classify.leave_one_out import LeftOut, left_out
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.classify.sample import Sample
@@ -24,7 +30,9 @@ from shoestring.classify.shrinkage import RULES
 from shoestring.parallel import n_cores, one_blas_thread
 
 GRID = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)  # of shrinkage
-UNSOUND = 1e3  # added to the loss where a sample alone makes up a direction
+UNSOUND = 1e3  # added to the loss where a direction is made up by one sample, or by rounding
+MOST_T = 0.999 / BOUNDS[0]  # what needs a higher temperature has classes apart by rounding
+TIE = 1e-3  # losses so near each other are equal: more shrinkage is taken
 PATIENCE = 2  # shrinkages in a row that are no better
 LEAST_THREADED = 300  # features: with fewer, threads gain nothing
 WAVE = 2  # shrinkages tried at once: each holds some D^2 numbers, and SciPy solves one at a time
@@ -68,6 +76,7 @@ def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
     if not len(sample):
         options = replace(options, sizes=options.sizes[-1:])
     found: dict[int, _Candidate] = {}
+    as_good: dict[int, _Candidate] = {}  # as those found, with more shrinkage
     worse = 0
     # shrinkages from little to much, until some in a row are no better for any size
     for candidates in _tried(moments, sample, options):
@@ -77,10 +86,12 @@ def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
                 worse = 0
             if size not in found or candidate.loss < found[size].loss:
                 found[size] = candidate
-        if worse == PATIENCE:
+            if candidate.loss < found[size].loss + TIE:
+                as_good[size] = candidate
+        if worse >= PATIENCE and min(other.loss for other in found.values()) < UNSOUND:
             break
     size = _smallest(found, sample.weights)
-    best = found[size]
+    best = as_good[size]
     # the temperature, by the kept samples as that layer would see them
     if isinstance(options.temperature, str):
         calibration = calibrated(best.seen.logits, best.seen.labels, best.seen.weights)
@@ -132,7 +143,7 @@ class _Candidate:
         temperature = temperature_of(seen.logits, seen.labels, seen.weights)
         losses = log_losses(seen.logits / temperature, seen.labels)
         loss = float(seen.weights @ losses / seen.weights.sum()) if len(losses) else 0.0
-        if not seen.sound:
+        if not seen.sound or temperature >= MOST_T:
             loss += UNSOUND
         return cls(seen, metric, shrinkage, losses, loss)
 

@@ -327,6 +327,8 @@ class TextClassifier(Classifier):
         with saved.decoding():
             settings = saved.config["texts"]
             name, keep_texts = str(settings["encoder"]), bool(settings["keep_texts"])
+        if encoder is not None:
+            _check_encoder(encoder)
         if encoder is None and name == GIVEN:
             raise ParameterError(
                 "This classifier was fitted with an encoder of your own, which the command line "
@@ -349,9 +351,7 @@ class TextClassifier(Classifier):
     def _new_encoder(self, texts: Sequence[str]) -> tuple[str, TextEncoder]:
         """The name and the encoder to begin with."""
         if not isinstance(self.encoder, str | Path):
-            if not callable(getattr(self.encoder, "encode", None)):
-                want = "a name, a folder or an object with encode(texts)"
-                raise ParameterError.of("encoder", _OWNER, want, self.encoder)
+            _check_encoder(self.encoder)
             return GIVEN, self.encoder
         given = str(self.encoder)
         if is_storable(given) and "\0" not in given and saving.KIND.is_saved(Path(given)):
@@ -389,3 +389,9 @@ class TextClassifier(Classifier):
 
 def _unfitted() -> NotFittedError:
     return checks.unfitted(f"This {_OWNER} is not fitted yet. Call fit(texts, labels) first.")
+
+
+def _check_encoder(encoder: object) -> None:
+    if isinstance(encoder, str) or not callable(getattr(encoder, "encode", None)):
+        want = "a name, a folder or an object with encode(texts)"
+        raise ParameterError.of("encoder", _OWNER, want, encoder)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.checks import checked_pairs
+from shoestring.checks import checked_int, checked_pairs, checked_path
 from shoestring.errors import MissingExtraError, ParameterError
 from shoestring.models.backbone import (
     LOCAL,
@@ -74,8 +74,14 @@ class CrossEncoderScorer(Timed):
             raise MissingExtraError(
                 "sentence-transformers", extra="torch", purpose="the cross-encoder"
             ) from None
-        self.batch_size, self._logits = batch_size, Identity()
-        folder = Path(model) if isinstance(model, str | Path) else None
+        self.batch_size = checked_int("batch_size", batch_size, 1, None, "CrossEncoderScorer")
+        self._logits = Identity()
+        folder = None
+        if isinstance(model, str | Path):
+            folder = checked_path("model", model, "CrossEncoderScorer")
+        elif not isinstance(model, CrossEncoder):
+            want = "a folder or a CrossEncoder"
+            raise ParameterError.of("model", "CrossEncoderScorer", want, model)
         if folder is not None:
             with reading_model(folder):
                 model = CrossEncoder(str(folder), **LOCAL)
@@ -85,7 +91,8 @@ class CrossEncoderScorer(Timed):
             want, got = "a cross-encoder of one label", f"{model.config.num_labels} labels"
             raise ParameterError.of("model", "CrossEncoderScorer", want, got, hint)
         if max_length is not None:
-            model.max_seq_length = max_length
+            owner = "CrossEncoderScorer"
+            model.max_seq_length = checked_int("max_length", max_length, 4, 1 << 20, owner)
         self.max_length: int = min(model.max_seq_length or 512, 2**20)
         self.name = _name(digest_of(model.model.state_dict()), self.max_length)
         self._model: Any = model.half() if folder is not None and gpu_is_there() else model
@@ -138,7 +145,12 @@ class FastCrossEncoder(Timed):
     def __init__(
         self, folder: str | Path, max_length: int | None = None, n_threads: int | None = None
     ) -> None:
-        self.folder = Path(folder)
+        owner = "FastCrossEncoder"
+        self.folder = checked_path("folder", folder, owner)
+        if max_length is not None:
+            max_length = checked_int("max_length", max_length, 4, None, owner)
+        if n_threads is not None:
+            n_threads = checked_int("n_threads", n_threads, 1, 1024, owner)
         config = read_model_config(self.folder)
         reason = why_not_fast(self.folder, config)
         if reason:
@@ -149,10 +161,6 @@ class FastCrossEncoder(Timed):
             )
         most = own_length(self.folder, config)
         self.max_length = min(max_length or most, config["max_position_embeddings"])
-        if self.max_length < 4:
-            raise ParameterError.of(
-                "max_length", "FastCrossEncoder", "an int of at least 4", max_length
-            )
         self.n_threads = n_threads or n_cores()
         weights = sorted(read_weights(self.folder).items())
         digest = arrays_digest((n, array) for n, array in weights if not n.endswith("position_ids"))

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import digest
-from shoestring.checks import checked_int, checked_pairs, checked_text
+from shoestring.checks import checked_bool, checked_int, checked_pairs, checked_text
 from shoestring.errors import ParameterError, ScorerError
 from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
 from shoestring.models.model_files import how_to_download, model_path
@@ -183,7 +183,7 @@ def score_with(
         fn,
         _function_name(fn) if name is None else checked_text("name", name, "score_with"),
         checked_int("max_batch", max_batch, 1, None, "score_with"),
-        single=bool(single),
+        single=checked_bool("single", single, "score_with"),
         retries=checked_int("retries", retries, 0, None, "score_with"),
         threads=checked_int("threads", threads, 1, 1_000, "score_with"),
     )
@@ -246,6 +246,9 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
     for each pair, in their order.
     """
     pairs = checked_pairs("pairs", pairs, "checked_scores")
+    if not callable(getattr(scorer, "predict", None)):
+        want = "an object with predict(pairs)"
+        raise ParameterError.of("scorer", "checked_scores", want, scorer)
     name = _own_name(scorer) or type(scorer).__name__
     return _checked(scorer.predict, pairs, name) if pairs else np.empty(0)
 
@@ -307,8 +310,8 @@ def load_scorer(spec: Any) -> PairScorer:
     Traceback (most recent call last):
         ...
     shoestring.errors.ParameterError: The 'scorer' parameter of load_scorer must be 'minilm',
-    'minilm-weighted', 'minilm-docs', a folder with a model, an object with predict(pairs), or a
-    function. Got 'no-such-folder' instead.
+    'minilm-weighted', 'minilm-docs' or a folder with a model; in Python also an object with
+    predict(pairs) or a function. Got 'no-such-folder' instead.
     """
     if isinstance(spec, str) and spec in (MINILM, *SHIPPED):
         from shoestring.match.interaction import TokenInteraction
@@ -322,8 +325,8 @@ def load_scorer(spec: Any) -> PairScorer:
         if callable(spec):
             return score_with(spec)
     want = (
-        "'minilm', 'minilm-weighted', 'minilm-docs', a folder with a model, an object with "
-        "predict(pairs), or a function"
+        "'minilm', 'minilm-weighted', 'minilm-docs' or a folder with a model; in Python also an "
+        "object with predict(pairs) or a function"
     )
     got = str(spec) if isinstance(spec, Path) else spec
     raise ParameterError.of("scorer", "load_scorer", want, got, how_to_download(spec))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import ArtifactKind, digest, write_npy_header
-from shoestring.checks import checked_pairs
+from shoestring.checks import checked_choice, checked_pairs, checked_path, checked_texts
 from shoestring.errors import ParameterError
 from shoestring.match.interaction import TokenInteraction
 from shoestring.models.throughput import Timed
@@ -90,12 +90,15 @@ class TokenTable(Timed):
         -----
         Cost: one forward for each text; :func:`table_bytes` says the size beforehand.
         """
-        if dtype not in DTYPES:
-            raise ParameterError.of("dtype", "TokenTable.build", f"one of {DTYPES}", dtype)
-        scorer = scorer or TokenInteraction()
+        owner = "TokenTable.build"
+        checked_choice("dtype", dtype, DTYPES, owner)
+        texts = checked_texts("texts", texts, owner)
+        scorer = TokenInteraction() if scorer is None else scorer
+        if not isinstance(scorer, TokenInteraction):
+            raise ParameterError.of("scorer", owner, "a TokenInteraction", scorer)
         if folder is None:
             return cls(scorer, _encode(texts, scorer, dtype))
-        with KIND.saving(Path(folder)) as writer:
+        with KIND.saving(checked_path("folder", folder, owner)) as writer:
             with writer.stream("tokens.npy") as file:
                 arrays = _encode(texts, scorer, dtype, file)
             for name, array in arrays.items():
@@ -113,7 +116,8 @@ class TokenTable(Timed):
             If the folder holds something else; if a file is missing or damaged; if it holds no
             table, or another scorer made it.
         """
-        artifact, scorer = KIND.read(Path(folder)), scorer or TokenInteraction()
+        artifact = KIND.read(checked_path("folder", folder, "TokenTable.load"))
+        scorer = scorer or TokenInteraction()
         made_by = artifact.config.get("scorer")
         if made_by != scorer.name:
             want = f"the scorer that made the table, {made_by}"

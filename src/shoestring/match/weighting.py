@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from shoestring.artifacts import digest
+from shoestring.checks import checked_path
 from shoestring.errors import ParameterError
 from shoestring.models.adapter import Adapter
 from shoestring.tune.config import ADAPTER, LADDER, SIDE
@@ -58,7 +59,7 @@ class Weighting:
         FormatError or IntegrityError if it is of something else, or damaged; ParameterError for a
         ladder with a side network, which is a scorer of its own.
         """
-        folder = Path(folder)
+        folder = checked_path("weighting", folder, "TokenInteraction")
         want = f"{', '.join(map(repr, SHIPPED))}, or a folder of shoestring tune score"
         missing = ParameterError.of("weighting", "TokenInteraction", want, str(folder))
         artifact = LADDER.read(folder, missing)

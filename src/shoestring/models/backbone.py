@@ -14,14 +14,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from shoestring.checks import checked_items, checked_path, checked_texts
-from shoestring.errors import FormatError, MissingExtraError, ShoestringError, StorageError
+from shoestring.errors import (
+    FormatError,
+    MissingExtraError,
+    ParameterError,
+    ShoestringError,
+    StorageError,
+)
 from shoestring.models.model_files import how_to_download, model_path
 
 if TYPE_CHECKING:
@@ -57,6 +65,8 @@ def load_backbone(folder: str | Path | None = None, adapter: Adapter | None = No
     StorageError, FormatError
         If there is no such folder or no readable model in it; if the adapter is for another model.
     """
+    if adapter is not None and not hasattr(adapter, "add_to_model"):
+        raise ParameterError.of("adapter", "load_backbone", "an Adapter", adapter)
     folder = transformer_folder(folder)
     require_torch("a Transformer's vectors")
     from transformers import AutoModel
@@ -129,7 +139,12 @@ def read_json(path: Path, default: Any) -> Any:
 
 
 def require_torch(purpose: str, extra: str = "torch") -> None:
-    """Raise the install line if torch or transformers is absent."""
+    """Raise the install line if torch or transformers is absent; call it before they are imported.
+
+    Threads of torch that wait for each other then sleep: by default they spin, and beside a busy
+    neighbour a step takes twenty times as long. Whoever has set the variable is left alone.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for package in ("torch", "transformers"):
         try:
             found = importlib.util.find_spec(package)
@@ -258,16 +273,44 @@ def unknown_share(texts: Sequence[str], folder: str | Path | None = None) -> flo
     >>> unknown_share(["how do I flatten a list"])
     0.0
     """
-    tokenizer = load_tokenizer(transformer_folder(folder))
-    unknown = _unknown_id(tokenizer)
     if not isinstance(texts, Sequence) or isinstance(texts, str):
         texts = checked_items("texts", texts, "unknown_share", "a list of texts")
+    sample = checked_texts("texts", _sample(texts), "unknown_share")
+    counts = list(_unknown_pieces(sample, folder))
+    return sum(n for n, _ in counts) / max(1, sum(n for _, n in counts))
+
+
+def are_unread(texts: Sequence[str], folder: str | Path | None = None) -> list[bool]:
+    """Of which texts a model's tokenizer does not know more than :data:`MAX_UNKNOWN`."""
+    return [n_unknown > MAX_UNKNOWN * n for n_unknown, n in _unknown_pieces(texts, folder)]
+
+
+def _sample(texts: Sequence[str]) -> list[str]:
     n_chosen = min(len(texts), UNKNOWN_SAMPLE)
-    chosen = sorted(random.Random(0).sample(range(len(texts)), n_chosen))
-    sample = checked_texts("texts", [texts[i] for i in chosen], "unknown_share")
-    encodings = tokenizer.encode_batch([t[:2_000] for t in sample], add_special_tokens=False)
-    pieces = [piece for encoding in encodings for piece in encoding.ids]
-    return pieces.count(unknown) / len(pieces) if unknown is not None and pieces else 0.0
+    return [texts[i] for i in sorted(random.Random(0).sample(range(len(texts)), n_chosen))]
+
+
+def _unknown_pieces(texts: Sequence[str], folder: str | Path | None) -> Iterator[tuple[int, int]]:
+    """Unknown and all pieces of the beginning of each text."""
+    tokenizer, unknown = _tokenizer_of(transformer_folder(folder))
+    cut = [text[:2_000] for text in texts]
+    for encoding in tokenizer.encode_batch(cut, add_special_tokens=False):
+        yield (0 if unknown is None else encoding.ids.count(unknown)), len(encoding.ids)
+
+
+@lru_cache(maxsize=4)
+def _tokenizer_of(folder: Path) -> tuple[Tokenizer, int | None]:
+    tokenizer = load_tokenizer(folder)
+    return tokenizer, _unknown_id(tokenizer)
+
+
+def minilm_reads_most(texts: Sequence[str]) -> bool:
+    """Whether MiniLM is there and knows the writing of more than half of the texts."""
+    try:
+        unread = are_unread(_sample(texts))
+    except MissingExtraError:
+        return False
+    return 2 * sum(unread) < len(unread)
 
 
 def why_not_minilm(texts: Sequence[str]) -> str:

@@ -118,7 +118,8 @@ class Bert:
             message = f"must have {', '.join(names)} that fit together; save the model again."
             raise FormatError(message, file=folder / "config.json")
         self.folder, self.n_dims = folder, sizes[0]
-        self._arguments, self._loading = (folder, dict(config), adapter, n_threads), Lock()
+        self._arguments = (folder, dict(config), adapter, n_threads)
+        self._loading = getattr(self, "_loading", Lock())  # held where it is loaded again
         positions = config.get("max_position_embeddings")
         positions = positions if type(positions) is int and positions > 0 else 512
         _check_shapes(weights, sizes[0], sizes[3], positions, folder / "model.safetensors")

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.checks import checked_int, checked_texts
+from shoestring.checks import checked_bool, checked_int, checked_texts
 from shoestring.errors import MissingExtraError
 from shoestring.models.backbone import (
     LOCAL,
@@ -102,6 +103,7 @@ class SentenceEncoder:
             If they are no texts; the message names the first that is none.
         """
         texts = checked_texts("texts", texts, "SentenceEncoder.encode")
+        progress = checked_bool("progress", progress, "SentenceEncoder.encode")
         if self._delegate is not None:
             return np.asarray(
                 self._delegate.encode(texts, normalize_embeddings=True, show_progress_bar=progress),
@@ -156,10 +158,10 @@ def _sentence_transformer(folder: Path, max_length: int) -> Any:
 
 def count_cut_by(model: Any, name: str, what: str = "texts") -> None:
     """Count what a model of sentence-transformers reads as cut where it fills its length."""
+    model[0].register_forward_pre_hook(partial(_count, model, name, what))
 
-    def count(_: Any, arguments: tuple[Any, ...]) -> None:
-        mask, length = arguments[0].get("attention_mask"), model.max_seq_length
-        if mask is not None and length is not None:
-            count_cut((mask.sum(1) >= length).tolist(), name, length, what)
 
-    model[0].register_forward_pre_hook(count)
+def _count(model: Any, name: str, what: str, _: Any, arguments: tuple[Any, ...]) -> None:
+    mask, length = arguments[0].get("attention_mask"), model.max_seq_length
+    if mask is not None and length is not None:
+        count_cut((mask.sum(1) >= length).tolist(), name, length, what)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from shoestring.checks import checked_choice
 from shoestring.errors import ParameterError, ShoestringError
 from shoestring.models.adapter import Adapter
 from shoestring.models.backbone import (
@@ -48,9 +49,14 @@ class BackboneOutputs(NamedTuple):
         return self.outputs[-1].float()
 
 
-def as_outputs(value: BackboneOutputs | dict[str, Tensor] | None) -> BackboneOutputs | None:
+def as_outputs(value: Any) -> BackboneOutputs | None:
     """Outputs from a dict of their fields, which the Trainer can move to a device."""
-    return BackboneOutputs(**value) if isinstance(value, dict) else value
+    if isinstance(value, dict) and value.keys() == set(BackboneOutputs._fields):
+        value = BackboneOutputs(**value)
+    if value is not None and not isinstance(value, BackboneOutputs):
+        want = f"BackboneOutputs, or a dict of {', '.join(BackboneOutputs._fields)}"
+        raise ParameterError.of("first", "Ladder.forward", want, value)
+    return value
 
 
 def content_of(mask: Tensor, special: Tensor | None) -> Tensor:
@@ -80,8 +86,7 @@ class FrozenBackbone:
         dtype: str = "auto",
         adapter: Adapter | None = None,
     ) -> None:
-        if dtype not in DTYPES:
-            raise ParameterError.of("dtype", "Ladder.from_backbone", f"one of {DTYPES}", dtype)
+        checked_choice("dtype", dtype, DTYPES, "Ladder.from_backbone")
         base = base_of(model)
         if dtype == "auto":
             dtype = "bfloat16" if multiplies_bfloat16() else "float32"

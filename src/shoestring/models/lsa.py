@@ -32,7 +32,8 @@ KIND = ArtifactKind(
     owner="LsaEncoder.save",
     remedy="Fit the encoder again and save it.",
 )
-MAX_TERMS = 1 << 14  # more were no better on nine sets of texts, in English and Chinese
+MAX_TERMS = 200_000
+MAX_NUMBERS = 384 << 14  # of the components, 12 MB: more terms classified no better on six sets
 STEPS = (1 << 15) - 1  # from 0 to 1, the largest that a component can be
 RANK_TOLERANCE = 1e-4  # of the largest singular value: components below are rounding
 
@@ -50,7 +51,8 @@ class LsaEncoder(TextTransformer):
     Attributes
     ----------
     vocabulary_ : dict of str to int
-        Terms to columns, V of them, at most :data:`MAX_TERMS` (the most frequent).
+        Terms to columns: the most frequent V, at most :data:`MAX_TERMS`, and :data:`MAX_NUMBERS`
+        over D.
     idf_ : ndarray of float32 (V,)
     components_ : ndarray of float32 (D, V)
 
@@ -91,7 +93,9 @@ class LsaEncoder(TextTransformer):
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.utils.extmath import randomized_svd
 
-        settings = {"max_features": MAX_TERMS, "sublinear_tf": True, "dtype": np.float32}
+        most = min(width, max(len(texts), 1))  # components
+        n_terms = min(MAX_TERMS, max(most, MAX_NUMBERS // most))
+        settings = {"max_features": n_terms, "sublinear_tf": True, "dtype": np.float32}
         tfidf = TfidfVectorizer(analyzer=tokenize, **settings)
         try:
             counts = tfidf.fit_transform(texts)

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.checks import checked_int
+from shoestring.checks import checked_choice, checked_int, checked_path
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, join_codes, read_codes
 from shoestring.overlap.postings import ROW_NUMBERS
@@ -47,6 +47,7 @@ _METRICS = {"overlap": OVERLAP, "jaccard": JACCARD, "hamming": HAMMING}
 _GROUP = 64  # queries that go through a block together, while it is in the cache
 _MIN_BLOCKS = 8  # looked through by a thread of its own: fewer take less time than to start it
 _MAX_ID = (1 << 63) - 2
+MOST_RESULTS = 1 << 20  # of a query, where the index does not hold more
 
 
 class OverlapIndex:
@@ -163,7 +164,7 @@ class OverlapIndex:
         ParameterError
             If an id is not in the index; nothing is deleted then.
         """
-        keys = np.unique(_read_ids(np.atleast_1d(np.asarray(ids)), "OverlapIndex.delete"))
+        keys = np.unique(_read_ids(ids, "OverlapIndex.delete", least_dims=0))
         found = np.zeros(len(keys), np.bool_)
         segments = []
         for segment in self._segments:
@@ -225,10 +226,9 @@ class OverlapIndex:
         Cost: about one nanosecond for each entry of the query's posting lists, and a sixteenth of
         it where more than one code in 16 has the bit.
         """
-        if metric not in get_args(Metric):
-            want = "'overlap', 'jaccard' or 'hamming'"
-            raise ParameterError.of("metric", "OverlapIndex.search", want, metric)
-        n = checked_int("n", n, 1, 1 << 31, "OverlapIndex.search")
+        checked_choice("metric", metric, get_args(Metric), "OverlapIndex.search")
+        most = max(len(self), MOST_RESULTS)
+        n = checked_int("n", n, 1, most, "OverlapIndex.search", "The index holds no more.")
         queries = read_codes(codes, self.n_bits, "OverlapIndex.search")
         ids = np.full((len(queries), n), -1, np.int64)
         scores = np.full((len(queries), n), -1, np.float64 if metric == "jaccard" else np.int32)
@@ -277,7 +277,8 @@ class OverlapIndex:
             If the disk is full or cannot be written; what was saved before stays.
         """
         settings = {"n_bits": self.n_bits, "next_id": self._next_id}
-        self._segments = save_segments(self._segments, settings, Path(folder))
+        to = checked_path("folder", folder, "OverlapIndex.save")
+        self._segments = save_segments(self._segments, settings, to)
 
     @classmethod
     def open(cls, folder: str | Path, n_threads: int | None = None) -> OverlapIndex:
@@ -294,7 +295,8 @@ class OverlapIndex:
         IntegrityError
             If a file is missing, cut short, or not what it should be.
         """
-        artifact, index = KIND.read(Path(folder)), cls(1, n_threads)
+        artifact = KIND.read(checked_path("folder", folder, "OverlapIndex.open"))
+        index = cls(1, n_threads)
         with artifact.decoding():
             index.n_bits = int(artifact.config["n_bits"])
             index._next_id = int(artifact.config["next_id"])
@@ -357,8 +359,12 @@ def _in_order(found: Sequence[Best]) -> tuple[IntArray, NDArray[np.float64]]:
     return ids[row, order], scores[row, order]
 
 
-def _read_ids(ids: ArrayLike, owner: str) -> IntArray:
-    keys = np.asarray(ids)
+def _read_ids(ids: ArrayLike, owner: str, least_dims: int = 1) -> IntArray:
+    try:
+        keys = np.asarray(ids)
+    except ValueError:  # lists of several lengths
+        raise ParameterError.of("ids", owner, "integers in one dimension", ids) from None
+    keys = np.atleast_1d(keys) if least_dims == 0 else keys
     if keys.size == 0 and keys.ndim == 1:
         return np.empty(0, np.int64)
     if keys.ndim != 1 or keys.dtype.kind not in "iu":

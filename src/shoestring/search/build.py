@@ -106,6 +106,7 @@ def choose_anchors(
         kind = f"{len(sample)} texts looked at begin with a sentence of {MIN_TOKENS} tokens"
     else:
         at_hand, kind = list(queries), f"{len(queries)} queries have any text"
+    at_hand = models.readable(at_hand)
     begun = list(store.settings.get("anchors", []))
     known = list(dict.fromkeys([*begun, *choose_queries(at_hand, POOL, seed=seed)]))
     if not known:

@@ -253,9 +253,10 @@ def negatives(
     json: Json = False,
 ) -> None:
     """Write training pairs for ``tune score``: right texts and hard negatives."""
-    from shoestring.search.evaluate import read_qrels
+    from shoestring.search.evaluate import note_unknown, read_qrels
     from shoestring.search.negatives import hard_negatives, write_negatives
 
     judged, records = read_qrels(qrels), _records(queries, reading)
+    note_unknown(_open(index), records, judged)
     pairs = hard_negatives(_open(index), records, judged, n=n, seed=seed)
     emit({"pairs": write_negatives(pairs, out), "file": str(out)}, json)

@@ -149,7 +149,7 @@ def evaluate(
         raise NotFittedError("The index has no scorer to compare with; name one: scorer=...")
     runs: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
     seconds: dict[tuple[str, int], float] = {}
-    _note_unknown(index, {query.id: qrels[query.id] for query in judged}, len(qrels))
+    note_unknown(index, judged, qrels)
     for query in tqdm(judged, desc="queries", unit="query", disable=not progress):
         for way, budget, ranking, spent in answers(index, query.text, calls, k):
             runs.setdefault((way, budget), {})[query.id] = ranking
@@ -164,19 +164,20 @@ def evaluate(
     return rows
 
 
-def _note_unknown(
-    index: SearchIndex, qrels: Mapping[str, Mapping[str, int]], n_queries: int
+def note_unknown(
+    index: SearchIndex, queries: Iterable[Record], qrels: Mapping[str, Mapping[str, int]]
 ) -> None:
-    """Say how many judged texts are not in the index, and judged queries not in their file."""
+    """Say how many judged texts are not in the index, and judged queries not among these."""
+    asked = {query.id for query in queries} & qrels.keys()
     with index.snapshot() as snapshot:
-        texts = sorted({text for judged in qrels.values() for text in judged})
+        texts = sorted({text for id in asked for text in qrels[id]})
         unknown = [text for text in texts if snapshot.key_of(text) is None]
     notes = []
     if unknown:
         which = f"{len(unknown):,} of {len(texts):,} judged texts, {short(unknown[0])} for example"
-        notes.append(f"{which}, are not in the index and count as not found.")
-    if missing := n_queries - len(qrels):
-        notes.append(f"{missing:,} of {n_queries:,} judged queries have no text and are left out.")
+        notes.append(f"{which}, are not in the index.")
+    if missing := len(qrels) - len(asked):
+        notes.append(f"{missing:,} of {len(qrels):,} judged queries have no text.")
     if notes:
         warnings.warn(" ".join(notes), ShoestringWarning, stacklevel=3)
 

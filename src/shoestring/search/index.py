@@ -384,6 +384,8 @@ class SearchIndex:
             if not len(snapshot):
                 return Hits((), 0, time.perf_counter() - began)
             can_pay = budget > 0 and self._can_pay()
+            is_unread = can_pay and not self.models.readable([text])
+            can_pay = can_pay and not is_unread
             rows, model, features, guess = self.first_look(snapshot, text)
             name, newest = self.models.scorer_name, int(rows.keys[-1])
             uid = str(self._store.settings.get("id", ""))
@@ -408,7 +410,12 @@ class SearchIndex:
                     cache.set_answered(name, text, uid, newest, spent + score.calls)
             if score.error and not score.calls:
                 raise score.error
-            notes = _notes(features, self.models.is_lexical, text, score, budget)
+            notes = [*_notes(features, text, score, budget)]
+            if is_unread:
+                notes.append(
+                    "The scorer does not know the writing of the query, so no call was spent: the "
+                    "answer goes by words alone. Name a scorer that reads it: scorer=..."
+                )
             found, scores, exact = rounds.ranking(min(k, rows.n_live))
             texts, ids = snapshot.texts(rows.keys[found]), snapshot.ids(rows.keys[found])
         hits = zip(ids, texts, scores.tolist(), exact.tolist(), strict=True)
@@ -449,7 +456,8 @@ class SearchIndex:
                     f" {REBUILD}"
                 )
         features = pair_features(snapshot, rows, text, vector)
-        guess = first_guess(rows, model, features, lexical=self.models.is_lexical)
+        lexical = self.models.is_lexical or not vector.any()
+        guess = first_guess(rows, model, features, lexical=lexical)
         return rows, model, features, guess
 
     def _rows(self, snapshot: Snapshot) -> IndexRows:
@@ -577,7 +585,7 @@ class SearchIndex:
 
 
 def _notes(
-    features: NDArray[np.float32], is_lexical: bool, text: str, score: CachedScorer, calls: int
+    features: NDArray[np.float32], text: str, score: CachedScorer, calls: int
 ) -> Iterator[str]:
     """What the user should know of an answer."""
     if len(text) > MAX_CHARACTERS:
@@ -585,7 +593,7 @@ def _notes(
             f"The query has {len(text):,} characters; it is searched for by the first "
             f"{MAX_CHARACTERS:,} of them, and the scorer gets all."
         )
-    if is_lexical and not features.any():
+    if not features.any():
         yield "No word of the query is in the index; only the scorer can tell its texts apart."
     if score.error:
         yield (

@@ -103,7 +103,7 @@ def _resolve_duplicates(
         chosen[record.id] = record
     if repeated and on_duplicate == "error":
         want = "records whose ids are new"
-        hint = "Nothing was added; choose what to do with duplicates: replace or skip."
+        hint = "Nothing was added; pass on_duplicate='skip', or on_duplicate='replace'."
         raise ParameterError.of("records", "SearchIndex.add", want, schema.named(repeated), hint)
     n_added, counted = len(batch) - len(repeated) - n_same, len(repeated)
     if on_duplicate == "replace":

@@ -46,6 +46,7 @@ from shoestring.match.token_table import KIND as TOKEN_TABLE
 from shoestring.match.token_table import TokenTable, table_bytes
 from shoestring.match.weighting import DEFAULT
 from shoestring.models import why_not_minilm
+from shoestring.models.backbone import are_unread, minilm_reads_most
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.types import FloatArray, PairScorer, TextEncoder
@@ -61,7 +62,15 @@ def default_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str
     if AUTO not in (encoder, scorer):
         return encoder, scorer
     reason = why_not_minilm(texts)
-    if reason:
+    if reason and minilm_reads_most(texts):
+        warnings.warn(
+            f"{reason} Those that it does not know are found by their words (BM25), and a query in "
+            "their writing costs no call. A model that reads all: scorer=..., encoder=...",
+            ShoestringWarning,
+            stacklevel=3,
+        )
+        reason = ""
+    elif reason:
         warnings.warn(
             f"{reason} The index uses lexical features (BM25 and LSA) where no model was named. "
             "Name a scorer and an encoder that fit: scorer=..., encoder=... (a local folder).",
@@ -187,7 +196,17 @@ class Models:
         for start in range(0, max(1, len(texts)), ENCODE_STEP):
             with self._lock:  # let go in between: a query waits for one part of a build at most
                 parts.append(encoder.encode(texts[start : start + ENCODE_STEP]))
-        return np.concatenate(parts)
+        vectors = np.concatenate(parts)
+        if self._store.settings["encoder"] == MINILM and len(texts):
+            vectors[are_unread(texts)] = 0.0  # what they have would be about unknown pieces alone
+        return vectors
+
+    def readable(self, queries: Sequence[str]) -> list[str]:
+        """The queries whose writing the scorer knows; told of the default one alone."""
+        if self.given is not None or self._store.settings["scorer"] != DEFAULT:
+            return list(queries)
+        unread = are_unread(queries)
+        return [query for query, no in zip(queries, unread, strict=True) if not no]
 
     def scores_of(self, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[slice, FloatArray]]:
         """Scores of pairs as they come: which of them, and their scores, checked.

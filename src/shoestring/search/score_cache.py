@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from shoestring.checks import checked_path
 from shoestring.errors import (
     IntegrityError,
     ParameterError,
@@ -113,7 +114,11 @@ class ScoreCache:
     """
 
     def __init__(self, folder: str | Path, *, read_only: bool = False, known_id: int = 0) -> None:
-        if not Path(folder).is_dir():
+        try:
+            is_folder = checked_path("folder", folder, "ScoreCache").is_dir()
+        except OSError:  # a name that is too long
+            is_folder = False
+        if not is_folder:
             raise ParameterError.of("folder", "ScoreCache", "the folder of an index", str(folder))
         self.path = Path(folder) / "scores.sqlite"
         self.read_only = read_only

@@ -325,7 +325,7 @@ class RecordStore:
             keys = schema.keys_of(connection, [id for id in wanted if is_storable(id)])
             absent = schema.named([id for id in wanted if id not in keys])
             if absent and missing == "error":
-                hint = "Nothing was deleted; skip the missing ones to delete the others."
+                hint = "Nothing was deleted; pass missing='skip' to delete the others."
                 want = "ids of the index"
                 raise ParameterError.of("ids", "SearchIndex.delete", want, absent, hint)
             with transaction(connection):
@@ -507,6 +507,8 @@ def _check_free(folder: Path, is_taken: bool = True) -> None:
         hint = "It holds an index: go on with it (resume=True) or choose another folder."
         if strange:
             hint = f"It holds {strange[0]!r}, for example; choose another folder."
+        elif folder.is_file():
+            hint = "It is a file; choose another name."
         want = "a new or empty folder"
         raise ParameterError.of("path", "a search index", want, str(folder), hint)
 

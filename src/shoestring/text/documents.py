@@ -27,13 +27,13 @@ import html.parser
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from shoestring.checks import checked_bool, checked_path
-from shoestring.errors import FormatError, ParameterError, StorageError
+from shoestring.errors import FormatError, ParameterError, StorageError, short
 from shoestring.text.files import (
     FORMATS,
     check_readable,
@@ -205,53 +205,43 @@ def _documents(
 
 
 def _record_documents(stream: IO[bytes], file: str, text: str) -> Iterator[Document]:
-    def rows() -> Iterator[Mapping[str, Any]]:
-        for _, row in stream_rows(stream, file, (text,)):
-            if isinstance(row, FormatError):
-                raise row
-            if row is not None:
-                yield row
-
-    try:
-        for record in read_records(rows(), text, on_empty="skip"):
-            yield [record.text]
-    except FormatError as error:
-        raise error if error.file else FormatError(str(error), file=file) from None
+    for line, row in stream_rows(stream, file, (text,)):
+        if isinstance(row, FormatError):
+            raise row
+        value = None if row is None else row.get(text, row)
+        if isinstance(value, str) and value.strip():
+            yield [value]
+        elif not isinstance(value, str | None):
+            message = f"no text in the column {text!r}: {short(row)}. Fill it in or leave it out."
+            raise FormatError(message, file=file, line=line)
 
 
-class _HtmlText(html.parser.HTMLParser):
-    """The text of a page, cut where a block begins or ends."""
+class _Page(html.parser.HTMLParser):
+    """The text of a page, a line feed where a block begins or ends."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.paragraphs, self._parts, self._hidden = Document(), list[str](), 0
+        self.pieces, self.hidden = [""], False
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
-        self._hidden += tag in _HIDDEN
-        self._cut(tag)
+        self.hidden = self.hidden or tag in _HIDDEN
+        self.pieces.append("" if tag in _INLINE else "\n")
 
     def handle_endtag(self, tag: str) -> None:
-        self._hidden = max(0, self._hidden - (tag in _HIDDEN))
-        self._cut(tag)
+        self.hidden = self.hidden and tag not in _HIDDEN
+        self.pieces.append("" if tag in _INLINE else "\n")
 
     def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self._parts.append(data)
-
-    def _cut(self, tag: str) -> None:
-        if tag not in _INLINE:
-            paragraph = " ".join("".join(self._parts).split())
-            self.paragraphs += [paragraph] if paragraph else []
-            self._parts.clear()
+        self.pieces.append("" if self.hidden else data.replace("\n", " "))
 
 
 def _html_document(lines: Iterable[str]) -> Document:
-    page = _HtmlText()
+    page = _Page()
     for line in lines:
         page.feed(line + "\n")
     page.close()
-    page.handle_endtag("html")
-    return page.paragraphs
+    paragraphs = (" ".join(line.split()) for line in "".join(page.pieces).split("\n"))
+    return [paragraph for paragraph in paragraphs if paragraph]
 
 
 def _check_text(stream: Any, file: str) -> None:

@@ -54,6 +54,7 @@ ENCODINGS = ["gb18030", "big5", "cp1252", "cp1251", "shift_jis", "euc_jp", "euc_
 """Of those that are not UTF-8, the ones that a message may name."""
 
 SAMPLE = 1 << 14  # bytes that tell an encoding
+BROKEN = "broken JSON ({}). Mend it, or say what the file is: format='txt'."
 _DELIMITERS = ",\t;|"
 _PIECE = 1 << 20
 _HEAD, _BLANK_LINES = 1 << 16, 1_000  # of a line that tells the format, and before it
@@ -66,11 +67,6 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-
-
-def advice(name: str, value: str) -> str:
-    """How to choose a reading option; the command line says its flag."""
-    return f"{name}={value!r}"
 
 
 def read_rows(
@@ -106,7 +102,7 @@ def read_rows(
         if told is None:
             raise FormatError(
                 f"unknown ending {ending!r}. Known are {' '.join(FORMATS)}, each also with .gz. "
-                f"Convert the file, or say what it is: {advice('format', 'txt')}.",
+                "Convert the file, or say what it is: format='txt'.",
                 file=path,
             )
     return _rows(open_unpacked(path), str(path), ending, columns, delimiter, encoding)
@@ -120,7 +116,10 @@ def _check_options(format: object, delimiter: object, encoding: object) -> None:
     if delimiter is not None and not is_one:
         raise ParameterError.of("delimiter", owner, "one character", delimiter)
     try:
-        "a".encode("utf-8" if encoding is None else encoding)  # type: ignore[arg-type]
+        name = cast("str", "utf-8" if encoding is None else encoding)
+        ("a".encode(name) + b"\xff").decode(
+            name, "ignore"
+        )  # not all of Python's codecs are for text
     except (LookupError, TypeError, ValueError):
         want = "the name of an encoding, such as gb18030, big5, utf-16 or latin-1"
         raise ParameterError.of("encoding", owner, want, encoding) from None
@@ -236,7 +235,8 @@ def _rows(
             lines = _Lines(chain(filter(None, head), rest), file, encoding, stream.peek)
         else:  # UTF-16 and the like, where a byte 10 is no end of a line
             pieces = _pieces(head, stream, file, encoding)
-            lines = _Lines((line.encode() for line in _split(pieces, file)), file)
+            split = (line.encode("utf-8", "surrogatepass") for line in _split(pieces, file))
+            lines = _Lines(split, file, "utf-8", stream.peek)
         if format == "csv":
             usual = "\t" if ending == ".tsv" else ","
             yield from _csv_rows(lines, delimiter or _delimiter(text, columns, usual), columns)
@@ -270,7 +270,8 @@ def _told(
     if _JSON_START.match(text):
         return "json"
     used = delimiter or _delimiter(text, columns, ",")
-    return "csv" if columns[0] in _fields(text, used) else None
+    is_prose = f"{used} " in text  # which may begin with the name of the column
+    return "csv" if columns[0] in _fields(text, used) and not is_prose else None
 
 
 def _fields(header: str, delimiter: str) -> list[str]:
@@ -304,12 +305,12 @@ def _pieces(head: Iterable[bytes], stream: Any, file: str, encoding: str) -> Ite
     """The content as text in pieces that have nothing to do with lines."""
     decoder = codecs.getincrementaldecoder(encoding)()
     line, mark = 1, "\ufeff"
-    parts = chain(head, iter(lambda: stream.read1(_PIECE), b""), [None])
+    parts = chain(head, iter(lambda: stream.read(_PIECE), b""), [None])
     for part in parts:
         try:
             text = decoder.decode(part or b"", final=part is None)
         except UnicodeError as error:
-            raise _undecodable(error, part or b"", file, line, encoding) from None
+            raise _undecodable(error, file, line, encoding, part or b"") from None
         if text:
             yield text.removeprefix(mark)
             line, mark = line + text.count("\n"), ""
@@ -332,15 +333,11 @@ class _Lines(Iterator[str]):
     """Lines as text, with what is wrong with those since :meth:`begin`.
 
     A record may take several lines; ``line`` is where it began. Bytes that cannot be decoded are
-    replaced, and ``fault`` says which were the first.
+    replaced, and ``fault`` says which were the first. ``ahead`` gives a sample of what follows.
     """
 
     def __init__(
-        self,
-        lines: Iterator[bytes],
-        file: str,
-        encoding: str = "utf-8",
-        ahead: Callable[[int], bytes] | None = None,  # what follows; None: there is no --encoding
+        self, lines: Iterator[bytes], file: str, encoding: str, ahead: Callable[[int], bytes]
     ) -> None:
         self._lines, self.file, self._encoding, self._ahead = lines, file, encoding, ahead
         self._number = self._length = 0
@@ -358,15 +355,12 @@ class _Lines(Iterator[str]):
         if self._number == 1:
             raw = raw.removeprefix(codecs.BOM_UTF8)
         try:
-            line = raw.decode(self._encoding)
+            return raw.decode(self._encoding)
         except UnicodeError as error:
-            has_option = self._ahead is not None
-            sample = raw if self._ahead is None else raw + self._ahead(SAMPLE)
-            self.fault = self.fault or _undecodable(
-                error, sample, self.file, self._number, self._encoding, has_option
-            )
-            line = raw.decode(self._encoding, "replace")
-        return line
+            sample, self._ahead = raw + self._ahead(SAMPLE), lambda n_bytes: b""
+            where = self.file, self._number, self._encoding
+            self.fault = self.fault or _undecodable(error, *where, sample)
+            return raw.decode(self._encoding, "replace")
 
     def wrong(self, message: str, column: int | None = None) -> FormatError:
         """The error for the current record."""
@@ -375,31 +369,31 @@ class _Lines(Iterator[str]):
 
 def decoded_lines(lines: Iterable[bytes], file: str) -> Iterator[str]:
     """The lines of a UTF-8 file as text, each with its line feed."""
-    decoded = _Lines(iter(lines), file)
-    for line in decoded:
-        if decoded.fault:
-            raise decoded.fault
-        yield line
-        decoded.begin()
+    for number, raw in enumerate(lines, start=1):
+        line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            likely = likely_encoding(raw)
+            then = "Convert the file to UTF-8" + (f"; it looks like {likely}" if likely else "")
+            raise _undecodable(error, file, number, "utf-8", advice=then) from None
 
 
 def _undecodable(
-    error: UnicodeError, sample: bytes, file: str, line: int, encoding: str, has_option: bool = True
+    error: UnicodeError, file: str, line: int, encoding: str, sample: bytes = b"", advice: str = ""
 ) -> FormatError:
     """The error for bytes in another encoding than was thought."""
     column, what = None, str(error)
     if isinstance(error, UnicodeDecodeError):
         before = error.object[: error.start].decode(encoding, "replace")
-        column = len(before) - before.rfind("\n")
-        what = f"byte 0x{error.object[error.start]:02x}"
+        column, what = len(before) - before.rfind("\n"), f"byte 0x{error.object[error.start]:02x}"
         if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             what = "it starts like UTF-16"
-    likely = likely_encoding(sample) if encoding == "utf-8" else None
-    then = "Name the encoding, for example" if likely is None else f"It looks like {likely}:"
-    then += f" {advice('encoding', likely or 'gb18030')}"
-    if not has_option:
-        then = "Convert the file to UTF-8" + (f"; it looks like {likely}" if likely else "")
-    message = f"not {encoding.upper()} ({what}). {then}."
+    if not advice:
+        likely = likely_encoding(sample) if sample and encoding == "utf-8" else None
+        advice = "Name the encoding, for example" if likely is None else f"It looks like {likely}:"
+        advice += f" encoding={likely or 'gb18030'!r}"
+    message = f"not {encoding.upper()} ({what}). {advice}."
     return FormatError(message, file=file, line=line, column=column)
 
 
@@ -437,30 +431,35 @@ def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
     """One JSON object a line; blank lines are passed over."""
     for line in lines:
         if line.strip():
-            yield lines.line, lines.fault or _json_object(line, lines)
+            yield lines.line, lines.fault or _json_line(line, lines.wrong)
         lines.begin()
 
 
-def _json_object(line: str, lines: _Lines) -> dict[str, Any] | FormatError:
+def _json_line(line: str, wrong: Callable[..., FormatError]) -> Mapping[str, Any] | FormatError:
     try:
-        value = json.loads(line)
+        return _json_row(json.loads(line), wrong)
     except json.JSONDecodeError as error:
-        message = f"broken JSON ({error.msg}). Each line must be one whole JSON object."
-        return lines.wrong(message, error.colno)
+        return wrong(BROKEN.format(error.msg), error.colno)
     except (ValueError, RecursionError) as error:  # an integer too long, brackets too deep
-        return lines.wrong(f"JSON beyond limits ({error}).")
-    if not isinstance(value, dict):
-        kind = type(value).__name__
-        return lines.wrong(
-            f'a JSON {kind}, not an object. Each line must look like {{"text": "..."}}.'
-        )
-    return value
+        return wrong(f"JSON beyond limits ({error}).")
+
+
+def _json_row(value: Any, wrong: Callable[..., FormatError]) -> Mapping[str, Any] | FormatError:
+    if isinstance(value, dict):
+        return value
+    kind = type(value).__name__
+    message = f'a JSON {kind}, not an object. Each record must look like {{"text": "..."}}.'
+    return {"text": value} if isinstance(value, str) else wrong(message)
 
 
 def _json_values(pieces: Iterator[str], file: str) -> Iterator[Row]:
     """The objects or texts of an array, or objects one after the other, over any lines."""
     decode = json.JSONDecoder().raw_decode
     text, at, line, counted, in_array, begun = "", 0, 1, 0, False, False
+
+    def wrong(message: str, column: int | None = None) -> FormatError:
+        return FormatError(message, file=file, line=line, column=column)
+
     while True:
         at = _JSON_BETWEEN.match(text, at).end()  # type: ignore[union-attr]
         line, counted = line + text.count("\n", counted, at), at
@@ -468,66 +467,32 @@ def _json_values(pieces: Iterator[str], file: str) -> Iterator[Row]:
             in_array, begun, at = True, True, at + 1
             continue
         if in_array and text[at : at + 1] == "]":
-            rest = chain([text[at + 1 :]], pieces)
-            if any(part.strip() for part in rest):
-                raise FormatError("text after the end of the JSON array.", file=file, line=line)
+            if any(part.strip() for part in chain([text[at + 1 :]], pieces)):
+                raise wrong("text after the end of the JSON array.")
             return
         fault = "it ends before the array does"
         if at < len(text):
             try:
                 value, at = decode(text, at)
+                begun = True
+                yield line, _json_row(value, wrong)
+                continue
             except json.JSONDecodeError as error:
                 fault = error.msg
+                # not because the rest is missing: that is found at the end of what is there
                 if error.pos < len(text) - 16 and not error.msg.startswith("Unterminated"):
                     line += text.count("\n", counted, error.pos)
-                    raise _broken_json(fault, file, line, error.colno) from None
+                    raise wrong(BROKEN.format(fault), error.colno) from None
             except (ValueError, RecursionError) as error:
-                raise FormatError(f"JSON beyond limits ({error}).", file=file, line=line) from None
-            else:
-                begun = True
-                yield line, _json_row(value, file, line)
-                continue
-        # read as much again as there is, so that a long value is not begun too often
-        more = _more(pieces, len(text) - at)
+                raise wrong(f"JSON beyond limits ({error}).") from None
+        more = next(pieces, "")
         if not more:
             if at == len(text) and not in_array:
                 return
-            raise _broken_json(fault, file, line)
-        text, at, counted = text[at:] + more, 0, 0
-        if len(text) - len(more) > MAX_RECORD:
+            raise wrong(BROKEN.format(fault))
+        if len(text) - at > MAX_RECORD:
             raise _too_long(file, line)
-
-
-def _json_row(value: Any, file: str, line: int) -> Mapping[str, Any] | FormatError:
-    if isinstance(value, str):
-        return {"text": value}
-    if isinstance(value, dict):
-        return value
-    kind = type(value).__name__
-    return FormatError(
-        f'a JSON {kind}, not an object. Each record must look like {{"text": "..."}}.',
-        file=file,
-        line=line,
-    )
-
-
-def _broken_json(what: str, file: str, line: int, column: int | None = None) -> FormatError:
-    return FormatError(
-        f"broken JSON ({what}). Mend it, or say what the file is: {advice('format', 'txt')}.",
-        file=file,
-        line=line,
-        column=column,
-    )
-
-
-def _more(pieces: Iterator[str], wanted: int) -> str:
-    found, length = [], 0
-    for piece in pieces:
-        found.append(piece)
-        length += len(piece)
-        if length >= wanted:
-            break
-    return "".join(found)
+        text, at, counted = text[at:] + more, 0, 0
 
 
 def _csv_rows(lines: _Lines, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
@@ -560,8 +525,7 @@ def _csv_rows(lines: _Lines, delimiter: str, columns: Sequence[str]) -> Iterator
             if row is None and len(fields) != len(header):
                 row = lines.wrong(
                     f"{len(fields)} fields where the header has {len(header)}. Quote fields that "
-                    f"contain {delimiter!r}, quotes or line feeds, or leave bad rows out: "
-                    f"{advice('on_bad', 'skip')}."
+                    f"contain {delimiter!r}, quotes or line feeds, or pass on_bad='skip'."
                 )
             yield lines.line, row or dict(zip(header, fields, strict=True))
 

@@ -22,7 +22,7 @@ from typing import Any, TypedDict, Unpack
 
 from shoestring.checks import checked_choice, is_storable
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning, short
-from shoestring.text.files import Row, advice, check_names, read_rows
+from shoestring.text.files import Row, check_names, read_rows
 from shoestring.types import Record
 
 _OWNER = "read_records"
@@ -258,8 +258,8 @@ class _Reader:
             if self.on_empty:
                 return None
             names = " and ".join(map(repr, [self.second] if text else self.columns))
-            skip = advice("on_empty", "skip")
-            message = f"an empty text in the column {names}. Fill it in, or leave it out: {skip}."
+            message = f"an empty text in the column {names}. Fill it in, or leave it out: "
+            message += "on_empty='skip'."
             raise self._fault(message, line)
         if position is None:
             key = self._identifier(row, line)
@@ -300,7 +300,7 @@ class _Reader:
         if "\0" in value:
             raise self._fault(
                 f"column {column!r} has a NUL character. Remove it; if every second one is a NUL, "
-                f"the file is UTF-16: {advice('encoding', 'utf-16-le')}.",
+                f"the file is UTF-16: encoding='utf-16-le'.",
                 line,
             )
         if not is_storable(value):

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shoestring.lazy import lazy_names
-from shoestring.models.backbone import require_torch
 
 if TYPE_CHECKING:
     from shoestring.tune.config import LadderConfig as LadderConfig
@@ -31,5 +30,7 @@ _load, __dir__, __all__ = lazy_names(
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
+        from shoestring.models.backbone import require_torch  # not for the help of a command
+
         require_torch("a ladder", extra="tune")
     return _load(name)

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shoestring.checks import checked_choice
 from shoestring.errors import MissingExtraError, ParameterError
 from shoestring.models.backbone import quiet_loading
 from shoestring.models.frozen import BackboneOutputs, FrozenBackbone, read_with_gradients
@@ -108,7 +107,8 @@ class FineTuned(nn.Module):  # type: ignore[misc]
 
 def make_model(method: str, backbone: Any, config: LadderConfig) -> Ladder | FineTuned:
     """A model to be trained by a method; ParameterError if there is no such method."""
-    checked_choice("method", method, tuple(LEARNING_RATES), "tune")
+    if method not in LEARNING_RATES:
+        raise ParameterError.of("method", "tune", " or ".join(map(repr, LEARNING_RATES)), method)
     if method in BACKPROPAGATED:
         frozen = FrozenBackbone.load(backbone, "float32")
         return FineTuned(frozen, config, LORA_RANK if method == "lora" else None)

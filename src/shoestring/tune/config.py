@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -84,9 +84,11 @@ class LadderConfig:
         elif self.task in ("classify", "tokens") and self.n_labels < 2:
             raise ParameterError.of("n_labels", _OWNER, "at least 2 classes", self.n_labels)
         if self.layers is not None:
-            if not isinstance(self.layers, Iterable):  # letters of a str are no ints either
+            given: Any = self.layers
+            each = given.tolist() if hasattr(given, "tolist") else given  # NumPy's and torch's
+            if not isinstance(each, Sequence):
                 raise ParameterError.of("layers", _OWNER, "a sequence of ints", self.layers)
-            layers = tuple(checked_int("layers", n, 0, None, _OWNER) for n in self.layers)
+            layers = tuple(checked_int("layers", n, 0, MOST, _OWNER) for n in each)
             object.__setattr__(self, "layers", layers)
         names = tuple(checked_texts("labels", self.labels, _OWNER))
         object.__setattr__(self, "labels", names)
@@ -128,6 +130,8 @@ class LadderConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LadderConfig:
         """From the result of :meth:`to_dict`; unknown names are left out."""
+        if not isinstance(values, Mapping):
+            raise ParameterError.of("values", f"{_OWNER}.from_dict", "a dict", values)
         known = {field.name for field in fields(cls)}
         settings = {name: value for name, value in values.items() if name in known}
         for name in ("labels", "layers"):

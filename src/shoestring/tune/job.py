@@ -223,13 +223,10 @@ def share_in_time(cache: OutputCache, n: int, least: int, clock: Clock) -> float
     share = fits_s / all_s
     if share * n < min(least, n):
         least_s = all_s * min(least, n) / n
-        what = f"Reading {min(least, n):,} of {n:,} examples"
-        raise too_short(
-            what, least_s, clock.used_s + 1.1 * least_s / FOR_OUTPUTS, "or shorter texts"
-        )
-    return (
-        math.floor(20 * share) / 20 or share
-    )  # so that a second run finds the outputs of the first
+        what, needed_s = f"Reading {min(least, n):,} of {n:,} examples", 1.1 * least_s / FOR_OUTPUTS
+        raise too_short(what, least_s, clock.used_s + needed_s, "or shorter texts")
+    # in steps, so that another run within the same minutes finds the outputs of this one
+    return math.floor(20 * share) / 20 or share
 
 
 def _fill(cache: OutputCache, clock: Clock, progress: bool) -> None:

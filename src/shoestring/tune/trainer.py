@@ -75,8 +75,8 @@ class TrainSettings:
             want = f"above 0 and {'finite' if most == math.inf else f'at most {most:,.0f}'}"
             number = checked_number(name, getattr(self, name), "tune", want, 0.0, most)
             object.__setattr__(self, name, number)
-        for name, least, most_int in (("batch_size", 1, None), ("seed", 0, MOST)):
-            whole = checked_int(name, getattr(self, name), least, most_int, "tune")
+        for name, least in (("batch_size", 1), ("seed", 0)):
+            whole = checked_int(name, getattr(self, name), least, MOST, "tune")
             object.__setattr__(self, name, whole)
 
 
