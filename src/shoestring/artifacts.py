@@ -26,6 +26,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -561,7 +562,7 @@ def _checksum(document: dict[str, Any]) -> int:
 
 def crc32_of(path: Path, n_bytes: int = 1 << 62) -> int:
     """The checksum of a file, or of its first bytes."""
-    if path.exists() and not path.is_file():  # a pipe or device would be read for ever
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe or device would be read for ever
         raise OSError(errno.EINVAL, "it is no regular file")
     found = 0
     with path.open("rb") as file:
