@@ -33,7 +33,7 @@ KIND = ArtifactKind(
     remedy="Fit the encoder again and save it.",
 )
 MAX_TERMS = 200_000
-MAX_NUMBERS = 384 << 14  # of the components, 12 MB: more terms classified no better on six sets
+MAX_NUMBERS = 384 << 14  # of the components, 12 MB; more terms gain 0.3 points of accuracy at most
 STEPS = (1 << 15) - 1  # from 0 to 1, the largest that a component can be
 RANK_TOLERANCE = 1e-4  # of the largest singular value: components below are rounding
 

@@ -87,7 +87,8 @@ def pair_features(
     """The cheap features of a query, and its row of the encoder, with every row: float32 (N, 4)."""
     near = rows.nearness("vectors", vector)
     if not np.abs(near).max(initial=0.0) <= MAX_NEARNESS:  # nor is NaN
-        raise IntegrityError(f"A vector of the index is not of unit length. {REBUILD}")
+        file = getattr(snapshot.view.arrays["vectors"], "filename", "an array")
+        raise IntegrityError(f"{file} is damaged: a vector is not of unit length. {REBUILD}")
     n_candidates = max(MIN_CANDIDATES, len(rows) // 10)
     words = list(dict.fromkeys(tokenize(text[:MAX_CHARACTERS])))[:MAX_WORDS]
     keys, scores = snapshot.candidates(words, n_candidates)
