@@ -354,8 +354,9 @@ def test_a_disk_that_fills_while_caching_is_a_note(run, source, tmp_path, monkey
 
 @pytest.mark.parametrize("method", ["ladder", "full"])
 def test_a_disk_without_room_for_a_checkpoint_is_one_sentence(
-    run, source, tmp_path, largest_file, method
+    run, source, tmp_path, largest_file, method, saved
 ):
+    saved("bert")  # before the limit
     options = ("--method", method, "--cache", "0", *QUICK)
     with largest_file(10_000):
         code, out, err = run("classify", source, "--out", tmp_path / "m", *options)
