@@ -192,7 +192,7 @@ def _documents(
     is_table = text in re.split(r"[,;\t|]", header.replace('"', "").strip()) and header != text
     if ending != ".txt" and (_JSON.match(start) or is_table):
         return _record_documents(stream, file, text)
-    lines = (line.strip() for line in decoded_lines(_bounded_lines(stream), file))
+    lines = (line.strip() for line in _bounded_lines(stream, file))
     if ending in (".html", ".htm") or (ending != ".txt" and _HTML.match(start)):
         return iter([_html_document(lines)])
     if ending != ".txt" and start.startswith("<?xml"):
@@ -255,24 +255,17 @@ def _check_text(stream: Any, file: str) -> None:
         )
 
 
-def _bounded_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    rest = b""
-    while piece := stream.readline(MAX_LINE_BYTES):
+def _bounded_lines(stream: IO[bytes], file: str) -> Iterator[str]:
+    longest = MAX_LINE_BYTES // 4  # characters, of at most 4 bytes
+    rest = ""
+    for piece in decoded_lines(stream, file, longest):
         line = rest + piece
-        cut = len(line) if len(piece) < MAX_LINE_BYTES or line.endswith(b"\n") else _cut(line)
+        is_whole = len(piece) < longest or line.endswith("\n")
+        cut = (0 if is_whole else line.rfind(" ") + 1) or len(line)
         yield line[:cut]
         rest = line[cut:]
     if rest:
         yield rest
-
-
-def _cut(line: bytes) -> int:
-    """Where to cut: after the last blank, else before the last character, maybe incomplete."""
-    blank = line.rfind(b" ")
-    if blank >= 0:
-        return blank + 1
-    start = next(i for i in range(len(line) - 1, -1, -1) if line[i] & 0xC0 != 0x80)
-    return start or len(line)
 
 
 def _plain_documents(lines: Iterable[str], wrapped: bool) -> Iterator[Document]:
