@@ -30,7 +30,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, TypeAlias
 
 from shoestring.checks import checked_bool, checked_path
 from shoestring.errors import FormatError, ParameterError, StorageError, short
@@ -185,9 +185,11 @@ def _zip_documents(stream: IO[bytes], path: Path, text: str, wrapped: bool) -> I
 def _documents(
     stream: IO[bytes], file: str, ending: str, text: str, wrapped: bool
 ) -> Iterator[Document]:
-    _check_text(stream, file)
-    start = stream.peek(_HEAD_BYTES).decode("utf-8", "ignore")[:_HEAD_BYTES]  # type: ignore[attr-defined]
-    start = start.removeprefix("\ufeff").lstrip()
+    head: bytes = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]  # type: ignore[attr-defined]
+    if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):  # told as UTF-16 below
+        message = f"not text (a NUL byte at byte {head.index(0)}). Leave the file out or convert it"
+        raise FormatError(f"{message} to UTF-8 text.", file=file)
+    start = head.decode("utf-8", "ignore").removeprefix("\ufeff").lstrip()
     header = start.partition("\n")[0]
     is_table = text in re.split(r"[,;\t|]", header.replace('"', "").strip()) and header != text
     if ending != ".txt" and (_JSON.match(start) or is_table):
@@ -242,17 +244,6 @@ def _html_document(lines: Iterable[str]) -> Document:
     page.close()
     paragraphs = (" ".join(line.split()) for line in "".join(page.pieces).split("\n"))
     return [paragraph for paragraph in paragraphs if paragraph]
-
-
-def _check_text(stream: Any, file: str) -> None:
-    """Refuse a file with a NUL byte at its start; UTF-16 is refused where it is decoded."""
-    head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]
-    if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise FormatError(
-            f"not text (a NUL byte at byte {head.index(0)}). Leave the file out or convert it to "
-            "UTF-8 text.",
-            file=file,
-        )
 
 
 def _bounded_lines(stream: IO[bytes], file: str) -> Iterator[str]:
