@@ -30,6 +30,15 @@ def checked_int(
     return int(value)  # type: ignore[call-overload, no-any-return]
 
 
+def checked_ints(name: str, value: str, owner: str) -> tuple[int, ...]:
+    """The numbers of an option such as ``25,50``."""
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        want = "whole numbers separated by commas, such as 1,3,5"
+        raise ParameterError.of(name, owner, want, value) from None
+
+
 def checked_seed(name: str, value: object, owner: str) -> int:
     """A random seed: an int of at least 0 that NumPy and torch take."""
     return checked_int(name, value, 0, (1 << 63) - 1, owner)

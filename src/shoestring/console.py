@@ -28,11 +28,10 @@ from shoestring.errors import StorageError, short
 Source = Annotated[
     str,
     typer.Argument(
-        help="A jsonl, json, csv, tsv, parquet or txt file, also .gz; - for standard input.",
-        show_default=False,
+        help="A jsonl, json, csv, tsv, parquet or txt file, also .gz; - for standard input."
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Folder to write.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Folder to write.")]
 OnDuplicate = Annotated[str, typer.Option(help="If an id exists: error, replace or skip.")]
 Encoder = Annotated[
     str,

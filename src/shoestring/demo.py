@@ -101,21 +101,15 @@ def measure(
         for way, calls, ranking, seconds in answers(index, item.question, BUDGETS, K):
             names = list(ranking)
             recall = len(truth & set(names)) / K
-            rank = names.index(item.record.id) + 1 if item.record.id in ranking else 0
-            figures = (recall, 1 / rank if rank else 0.0, seconds + calls / pairs_per_second)
+            found = item.record.id in ranking
+            reciprocal_rank = 1 / (names.index(item.record.id) + 1) if found else 0.0
+            figures = (recall, reciprocal_rank, seconds + calls / pairs_per_second)
             sums.setdefault((way, calls), []).append(figures)
     rows = []
     for (way, calls), values in sorted(sums.items(), key=lambda entry: entry[0][1]):
-        recall, mrr, seconds = np.mean(values, axis=0)
-        rows.append(
-            {
-                "way": way,
-                "calls": calls,
-                "recall": round(float(recall), 3),
-                "mrr": round(float(mrr), 3),
-                "milliseconds": round(1000 * float(seconds)),
-            }
-        )
+        recall, mrr, seconds = np.mean(values, axis=0).tolist()
+        row = {"way": way, "calls": calls, "recall": round(recall, 3), "mrr": round(mrr, 3)}
+        rows.append({**row, "milliseconds": round(1000 * seconds)})
     return rows
 
 

@@ -254,6 +254,22 @@ def test_text_in_the_encoding_that_was_not_named_is_refused_with_its_line(write)
         list(read_records(path))
 
 
+def test_a_bad_unit_of_utf_16_is_a_bad_row_with_its_column(write):
+    content = "a\nb".encode("utf-16") + b"\x00\xdc" + "c\n红\n".encode("utf-16-le")
+    path = write("x.txt", content)
+    with pytest.raises(FormatError, match=r":2:2: not UTF-16 \(byte 0x00\)"):
+        list(read_records(path))
+    with pytest.warns(ShoestringWarning, match="1 bad row"):
+        assert [r.text for r in read_records(path, on_bad="skip")] == ["a", "红"]
+
+
+def test_a_long_line_of_blanks_keeps_the_numbers_of_the_lines_that_follow(write):
+    for encoding in ("utf-8", "utf-16"):
+        path = write("x.jsonl", (" " * 70_000 + '\n{"text": 5}\n').encode(encoding))
+        with pytest.raises(FormatError, match=r"x\.jsonl:2: .* of type int"):
+            list(read_records(path))
+
+
 @pytest.mark.parametrize(
     "encoding", ["klingon", "", "base64", "rot13", 5, "a\0b", "红", "idna", "punycode"]
 )

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoestring.errors import FormatError, ParameterError, ShoestringError, StorageError
+from shoestring.text.files import stream_rows
 from shoestring.text.records import read_records
 from shoestring.types import Record
 
@@ -140,9 +141,8 @@ def test_a_text_of_several_megabytes_is_kept_whole(write):
 def test_what_json_can_write_comes_back(texts):
     texts = [text for text in texts if text.strip()] or ["x"]
     lines = "".join(json.dumps({"text": t}, ensure_ascii=False) + "\n" for t in texts)
-    from shoestring.text.files import _jsonl_rows, _Lines
-
-    rows = _jsonl_rows(_Lines(iter(io.BytesIO(lines.encode())), "x", "utf-8", lambda n_bytes: b""))
+    stream = io.BufferedReader(io.BytesIO(lines.encode()))
+    rows = stream_rows(stream, "x", ("text",))
     assert [row["text"] for _, row in rows] == texts
 
 

@@ -26,7 +26,7 @@ from shoestring.console import (
 
 app = room_app("Classify texts in closed form: learn more, merge and forget at any time.")
 
-Model = Annotated[Path, typer.Argument(help="Folder of the classifier.", show_default=False)]
+Model = Annotated[Path, typer.Argument(help="Folder of the classifier.")]
 RejectAt = Annotated[
     float | None,
     typer.Option(help="Reject texts of no known class, and at most this share of the others."),
@@ -75,12 +75,7 @@ def fit(
 
 @app.command(example="classify add model more.csv --label topic")
 @reads()
-def add(
-    model: Model,
-    source: Source,
-    reading: dict[str, Any],
-    json: Json = False,
-) -> None:
+def add(model: Model, source: Source, reading: dict[str, Any], json: Json = False) -> None:
     """Learn from more texts; new classes are allowed."""
     from shoestring.classify.job import add as add_texts
 
@@ -153,7 +148,7 @@ def predict(
 @app.command(example="classify explain model 'Who wrote Hamlet?'")
 def explain(
     model: Model,
-    text: Annotated[str, typer.Argument(show_default=False)],
+    text: str,
     n: Annotated[int, typer.Option("-n", help="Number of classes and examples to show.")] = 3,
     json: Json = False,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shoestring.checks import checked_ints
 from shoestring.console import (
     Encoder,
     Json,
@@ -31,19 +32,13 @@ if TYPE_CHECKING:
 
 app = room_app("Find what a cross-encoder would rank first, with few of its calls.")
 
-Index = Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)]
-Queries = Annotated[
-    str, typer.Argument(help="File of queries with ids, as for build.", show_default=False)
-]
+Index = Annotated[Path, typer.Argument(help="Folder of the index.")]
+Queries = Annotated[str, typer.Argument(help="File of queries with ids, as for build.")]
 Qrels = Annotated[
-    Path,
-    typer.Argument(
-        help="Judgements: query TAB text TAB grade, or TREC format.", show_default=False
-    ),
+    Path, typer.Argument(help="Judgements: query TAB text TAB grade, or TREC format.")
 ]
 Scorer = Annotated[
-    str,
-    typer.Option(help="minilm-weighted, minilm-docs, minilm or a folder; auto: by the texts."),
+    str, typer.Option(help="minilm-weighted, minilm-docs, minilm or a folder; auto: by the texts.")
 ]
 Questions = Annotated[Path | None, typer.Option(help="File of typical questions of users.")]
 AnchorMinutes = Annotated[
@@ -122,7 +117,7 @@ def _added(index: SearchIndex) -> dict[str, int]:
 @app.command(example="search query index 'I forgot my password' -k 3")
 def query(
     index: Index,
-    text: Annotated[str, typer.Argument(help="The query.", show_default=False)],
+    text: Annotated[str, typer.Argument(help="The query.")],
     k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
     calls: Annotated[
         int | None, typer.Option(help=f"{CALLS} (default: 50, or -k if that is more).")
@@ -163,7 +158,7 @@ def add(
 @app.command(example="search delete index faq-17 faq-18")
 def delete(
     index: Index,
-    ids: Annotated[list[str], typer.Argument(help="Ids of the texts.", show_default=False)],
+    ids: Annotated[list[str], typer.Argument(help="Ids of the texts.")],
     missing: Annotated[
         str, typer.Option(help="If an id is not in the index: error or skip.")
     ] = "error",
@@ -190,7 +185,7 @@ def check(index: Index, json: Json = False) -> None:
 @app.command(example="search copy index backup")
 def copy(
     index: Index,
-    to: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
+    to: Annotated[Path, typer.Argument(help="New or empty folder.")],
     json: Json = False,
 ) -> None:
     """Copy an index that is in use, as it is now."""
@@ -222,13 +217,7 @@ def evaluate(
     from shoestring.search.evaluate import evaluate as compare
     from shoestring.search.evaluate import read_qrels
 
-    try:
-        budgets = [int(part) for part in calls.split(",")]
-    except ValueError:
-        raise ParameterError(
-            f"--calls must be whole numbers separated by commas. Got {calls!r} instead."
-        ) from None
-    judged = read_qrels(qrels)
+    budgets, judged = checked_ints("calls", calls, "search eval"), read_qrels(qrels)
     found = compare(_open(index, scorer), _records(queries, reading), judged, calls=budgets, k=k)
     rows: list[dict[str, Any]] = [asdict(row) for row in found]
     if not json:
@@ -244,10 +233,7 @@ def negatives(
     queries: Queries,
     qrels: Qrels,
     reading: dict[str, Any],
-    out: Annotated[
-        Path,
-        typer.Option(help="File of pairs to write, as JSON lines.", show_default=False),
-    ],
+    out: Annotated[Path, typer.Option(help="File of pairs to write, as JSON lines.")],
     n: Annotated[int, typer.Option("-n", help="Number of wrong texts for each right one.")] = 3,
     seed: Seed = 0,
     json: Json = False,

@@ -43,19 +43,8 @@ if TYPE_CHECKING:
 GRADES = frozenset(
     (
         *("grade", "score", "relevance", "relevant", "rel", "label", "judgement", "rating"),
-        *(
-            "等级",
-            "分数",
-            "得分",
-            "评分",
-            "相关性",
-            "标签",
-            "等級",
-            "分數",
-            "評分",
-            "相關性",
-            "標籤",
-        ),
+        *("等级", "分数", "得分", "评分", "相关性", "标签"),
+        *("等級", "分數", "評分", "相關性", "標籤"),
     )
 )
 """Names of the last column of judgements, by which a first line is told to be a header."""

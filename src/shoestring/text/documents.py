@@ -30,7 +30,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, TypeAlias
 
 from shoestring.checks import checked_bool, checked_path
 from shoestring.errors import FormatError, ParameterError, StorageError, short
@@ -185,14 +185,16 @@ def _zip_documents(stream: IO[bytes], path: Path, text: str, wrapped: bool) -> I
 def _documents(
     stream: IO[bytes], file: str, ending: str, text: str, wrapped: bool
 ) -> Iterator[Document]:
-    _check_text(stream, file)
-    start = stream.peek(_HEAD_BYTES).decode("utf-8", "ignore")[:_HEAD_BYTES]  # type: ignore[attr-defined]
-    start = start.removeprefix("\ufeff").lstrip()
+    head: bytes = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]  # type: ignore[attr-defined]
+    if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):  # told as UTF-16 below
+        message = f"not text (a NUL byte at byte {head.index(0)}). Leave the file out or convert it"
+        raise FormatError(f"{message} to UTF-8 text.", file=file)
+    start = head.decode("utf-8", "ignore").removeprefix("\ufeff").lstrip()
     header = start.partition("\n")[0]
     is_table = text in re.split(r"[,;\t|]", header.replace('"', "").strip()) and header != text
     if ending != ".txt" and (_JSON.match(start) or is_table):
         return _record_documents(stream, file, text)
-    lines = (line.strip() for line in decoded_lines(_bounded_lines(stream), file))
+    lines = (line.strip() for line in _bounded_lines(stream, file))
     if ending in (".html", ".htm") or (ending != ".txt" and _HTML.match(start)):
         return iter([_html_document(lines)])
     if ending != ".txt" and start.startswith("<?xml"):
@@ -244,35 +246,17 @@ def _html_document(lines: Iterable[str]) -> Document:
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
-def _check_text(stream: Any, file: str) -> None:
-    """Refuse a file with a NUL byte at its start; UTF-16 is refused where it is decoded."""
-    head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]
-    if b"\0" in head and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise FormatError(
-            f"not text (a NUL byte at byte {head.index(0)}). Leave the file out or convert it to "
-            "UTF-8 text.",
-            file=file,
-        )
-
-
-def _bounded_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    rest = b""
-    while piece := stream.readline(MAX_LINE_BYTES):
+def _bounded_lines(stream: IO[bytes], file: str) -> Iterator[str]:
+    longest = MAX_LINE_BYTES // 4  # characters, of at most 4 bytes
+    rest = ""
+    for piece in decoded_lines(stream, file, longest):
         line = rest + piece
-        cut = len(line) if len(piece) < MAX_LINE_BYTES or line.endswith(b"\n") else _cut(line)
+        is_whole = len(piece) < longest or line.endswith("\n")
+        cut = (0 if is_whole else line.rfind(" ") + 1) or len(line)
         yield line[:cut]
         rest = line[cut:]
     if rest:
         yield rest
-
-
-def _cut(line: bytes) -> int:
-    """Where to cut: after the last blank, else before the last character, maybe incomplete."""
-    blank = line.rfind(b" ")
-    if blank >= 0:
-        return blank + 1
-    start = next(i for i in range(len(line) - 1, -1, -1) if line[i] & 0xC0 != 0x80)
-    return start or len(line)
 
 
 def _plain_documents(lines: Iterable[str], wrapped: bool) -> Iterator[Document]:

@@ -23,31 +23,25 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
-from shoestring.checks import checked_choice
+from shoestring.checks import checked_choice, is_storable
 from shoestring.errors import FormatError, ParameterError, StorageError
 
 Row = tuple[int, Mapping[str, Any] | FormatError | None]
 
 MAX_RECORD = 1 << 26
-"""Longest line or record in bytes, so that memory stays bounded whatever the file holds."""
+"""Longest line or record in characters, so that memory stays bounded whatever the file holds."""
 
 PARQUET_BATCH_ROWS = 1024
 
-FORMATS = {
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "txt",
-    ".parquet": "parquet",
-}
+FORMATS = dict.fromkeys((".jsonl", ".ndjson", ".json"), "json")
+FORMATS |= {".csv": "csv", ".tsv": "csv", ".txt": "txt", ".parquet": "parquet"}
 """Formats by ending."""
 
 ENCODINGS = ["gb18030", "big5", "cp1252", "cp1251", "shift_jis", "euc_jp", "euc_kr", "koi8_r"]
@@ -60,6 +54,7 @@ _PIECE = 1 << 20
 _HEAD, _BLANK_LINES = 1 << 16, 1_000  # of a line that tells the format, and before it
 _JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*["{\]]|[\[{]\s*$)')
 _JSON_OVER_LINES = re.compile(r"\s*(\[|\{\s*$)")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _JSON_BETWEEN = re.compile(r"[\s,]*")
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -97,8 +92,8 @@ def read_rows(
     if ending == ".txt" and format is None:
         ending = ""  # people give tables this ending too
     elif ending not in FORMATS and path.is_file():  # not a pipe, which can be read only once
-        with open_unpacked(path) as start:
-            told = _told(_head(start)[-1], columns)
+        with open_unpacked(path) as start, _decoded(start, str(path), encoding) as text:
+            told = _told(text.head[-1], columns)
         if told is None:
             raise FormatError(
                 f"unknown ending {ending!r}. Known are {' '.join(FORMATS)}, each also with .gz. "
@@ -115,11 +110,9 @@ def _check_options(format: object, delimiter: object, encoding: object) -> None:
     is_one = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n\0'
     if delimiter is not None and not is_one:
         raise ParameterError.of("delimiter", owner, "one character", delimiter)
-    try:
-        name = cast("str", "utf-8" if encoding is None else encoding)
-        ("a".encode(name) + b"\xff").decode(
-            name, "ignore"
-        )  # not all of Python's codecs are for text
+    try:  # not all of Python's codecs are for text
+        name: Any = "utf-8" if encoding is None else encoding
+        ("a".encode(name) + b"\xff").decode(name, "ignore")
     except (LookupError, TypeError, ValueError):
         want = "the name of an encoding, such as gb18030, big5, utf-16 or latin-1"
         raise ParameterError.of("encoding", owner, want, encoding) from None
@@ -216,62 +209,29 @@ def _rows(
     encoding: str | None,
 ) -> Iterator[Row]:
     """The rows of what is opened here, when the first is asked for."""
-    with opened as stream:
-        head = _head(stream)
-        marked = (name for mark, name in _MARKS.items() if head[0].startswith(mark))
-        encoding = encoding or next(marked, "utf-8")
-        text = _start(head[-1], encoding)
-        format = FORMATS.get(ending) or _told(head[-1], columns, encoding, delimiter) or "txt"
-        if format == "parquet" or (head[0].startswith(b"PAR1") and format != "txt"):
+    with opened as stream, _decoded(stream, file, encoding) as text:
+        first = text.head[-1]
+        format = FORMATS.get(ending) or _told(first, columns, delimiter) or "txt"
+        if format == "parquet" or (first.startswith("PAR1") and format != "txt"):
             yield from _parquet_rows(stream, file, columns)
-            return
-        if format == "json" and _JSON_OVER_LINES.match(text):
-            yield from _json_values(_pieces(head, stream, file, encoding), file)
-            return
-        if "a\n".encode(encoding).endswith(b"a\n"):
-            if not head[-1].endswith(b"\n"):  # its start was enough until now
-                head[-1] += stream.readline(MAX_RECORD + 1)
-            rest = iter(lambda: stream.readline(MAX_RECORD + 1), b"")
-            lines = _Lines(chain(filter(None, head), rest), file, encoding, stream.peek)
-        else:  # UTF-16 and the like, where a byte 10 is no end of a line
-            pieces = _pieces(head, stream, file, encoding)
-            split = (line.encode("utf-8", "surrogatepass") for line in _split(pieces, file))
-            lines = _Lines(split, file, "utf-8", stream.peek)
-        if format == "csv":
+        elif format == "csv":
             usual = "\t" if ending == ".tsv" else ","
-            yield from _csv_rows(lines, delimiter or _delimiter(text, columns, usual), columns)
+            yield from _csv_rows(text, delimiter or _delimiter(first, columns, usual), columns)
+        elif format == "json" and _JSON_OVER_LINES.match(first):
+            yield from _json_values(text)
         else:
-            yield from (_jsonl_rows if format == "json" else _text_rows)(lines)
+            yield from (_jsonl_rows if format == "json" else _text_rows)(text)
 
 
-def _head(stream: Any) -> list[bytes]:
-    """The lines up to the first that is not blank, of which a long one is only begun."""
-    lines = []
-    for _ in range(_BLANK_LINES):
-        lines.append(stream.readline(_HEAD))
-        if not lines[-1] or lines[-1].strip():
-            break
-    return lines
-
-
-def _start(line: bytes, encoding: str) -> str:
-    """The first line as text, whatever cannot be decoded left out."""
-    text = line.decode(encoding, "ignore").removeprefix("\ufeff")
-    return text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
-
-
-def _told(
-    first: bytes, columns: Sequence[str], encoding: str = "utf-8", delimiter: str | None = None
-) -> str | None:
+def _told(first: str, columns: Sequence[str], delimiter: str | None = None) -> str | None:
     """The format that the first line tells for certain, if any."""
-    if first.startswith(b"PAR1"):
+    if first.startswith("PAR1"):
         return "parquet"
-    text = _start(first, encoding)
-    if _JSON_START.match(text):
+    if _JSON_START.match(first):
         return "json"
-    used = delimiter or _delimiter(text, columns, ",")
-    is_prose = f"{used} " in text  # which may begin with the name of the column
-    return "csv" if columns[0] in _fields(text, used) and not is_prose else None
+    used = delimiter or _delimiter(first, columns, ",")
+    is_prose = f"{used} " in first  # which may begin with the name of the column
+    return "csv" if columns[0] in _fields(first, used) and not is_prose else None
 
 
 def _fields(header: str, delimiter: str) -> list[str]:
@@ -292,54 +252,21 @@ def _delimiter(header: str, columns: Sequence[str], usual: str) -> str:
     return max(_DELIMITERS, key=fits)
 
 
-def _too_long(file: str, line: int) -> FormatError:
-    return FormatError(
-        f"a line or record of more than {MAX_RECORD >> 20} MiB. Split it into records, or check "
-        "that this is the right file and that every quote is closed.",
-        file=file,
-        line=line,
-    )
-
-
-def _pieces(head: Iterable[bytes], stream: Any, file: str, encoding: str) -> Iterator[str]:
-    """The content as text in pieces that have nothing to do with lines."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    line, mark = 1, "\ufeff"
-    parts = chain(head, iter(lambda: stream.read(_PIECE), b""), [None])
-    for part in parts:
-        try:
-            text = decoder.decode(part or b"", final=part is None)
-        except UnicodeError as error:
-            raise _undecodable(error, file, line, encoding, part or b"") from None
-        if text:
-            yield text.removeprefix(mark)
-            line, mark = line + text.count("\n"), ""
-
-
-def _split(pieces: Iterable[str], file: str) -> Iterator[str]:
-    """Pieces of text to lines."""
-    rest, number = "", 1
-    for piece in pieces:
-        *lines, rest = (rest + piece).split("\n")
-        yield from (line + "\n" for line in lines)
-        number += len(lines)
-        if len(rest) > MAX_RECORD:
-            raise _too_long(file, number)
-    if rest:
-        yield rest
-
-
-class _Lines(Iterator[str]):
-    """Lines as text, with what is wrong with those since :meth:`begin`.
+class _Text(Iterator[str]):
+    """A stream as text: the lines that follow ``head``, with what is wrong since :meth:`begin`.
 
     A record may take several lines; ``line`` is where it began. Bytes that cannot be decoded are
-    replaced, and ``fault`` says which were the first. ``ahead`` gives a sample of what follows.
+    surrogates, and ``fault`` says which were the first. ``head`` has the lines up to the first that
+    is not blank, of which a long one is only begun.
     """
 
-    def __init__(
-        self, lines: Iterator[bytes], file: str, encoding: str, ahead: Callable[[int], bytes]
-    ) -> None:
-        self._lines, self.file, self._encoding, self._ahead = lines, file, encoding, ahead
+    def __init__(self, stream: io.TextIOWrapper, file: str, start: bytes) -> None:
+        self._stream, self.file, self._start = stream, file, start
+        self.head = [stream.readline(_HEAD).removeprefix("\ufeff")]
+        while self.head[-1].isspace() and self.head[-1].endswith("\n"):
+            if len(self.head) == _BLANK_LINES:
+                break
+            self.head.append(stream.readline(_HEAD))
         self._number = self._length = 0
         self.line, self.fault = 1, cast("FormatError | None", None)
 
@@ -348,53 +275,98 @@ class _Lines(Iterator[str]):
         self.line, self._length, self.fault = self._number + 1, 0, None
 
     def __next__(self) -> str:
-        raw = next(self._lines)
-        self._number, self._length = self._number + 1, self._length + len(raw)
+        line = self.head.pop(0) if self.head else ""
+        if not line.endswith("\n"):
+            line += self._stream.readline(MAX_RECORD + 1)
+        if not line:
+            raise StopIteration
+        self._number, self._length = self._number + 1, self._length + len(line)
         if self._length > MAX_RECORD:
-            raise _too_long(self.file, self.line)
-        if self._number == 1:
-            raw = raw.removeprefix(codecs.BOM_UTF8)
-        try:
-            return raw.decode(self._encoding)
-        except UnicodeError as error:
-            sample, self._ahead = raw + self._ahead(SAMPLE), lambda n_bytes: b""
-            where = self.file, self._number, self._encoding
-            self.fault = self.fault or _undecodable(error, *where, sample)
-            return raw.decode(self._encoding, "replace")
+            raise self.too_long()
+        if self.fault is None and not is_storable(line):
+            self.fault = self._undecodable(line, self._number)
+        return line
+
+    def pieces(self) -> Iterator[str]:
+        """What follows in pieces that have nothing to do with lines."""
+        for piece in chain(["".join(self.head)], iter(lambda: self._stream.read(_PIECE), "")):
+            if not is_storable(piece):
+                raise self._undecodable(piece, self._number + 1)
+            self._number += piece.count("\n")
+            yield piece
+
+    def _undecodable(self, text: str, line: int) -> FormatError:
+        encoding, likely = self._stream.encoding, None
+        if encoding == "utf-8":
+            raw = text.encode("utf-8", "surrogateescape")
+            ahead: bytes = self._stream.buffer.peek(SAMPLE)  # type: ignore[attr-defined]
+            follows = self._start.partition(raw)[2] or ahead.partition(b"\n")[2]
+            likely = likely_encoding(raw + follows)
+        advice = f"It looks like {likely}:" if likely else "Name the encoding, for example"
+        advice += f" encoding={likely or 'gb18030'!r}"
+        return _undecodable(text, self.file, line, encoding, advice)
 
     def wrong(self, message: str, column: int | None = None) -> FormatError:
         """The error for the current record."""
         return FormatError(message, file=self.file, line=self.line, column=column)
 
-
-def decoded_lines(lines: Iterable[bytes], file: str) -> Iterator[str]:
-    """The lines of a UTF-8 file as text, each with its line feed."""
-    for number, raw in enumerate(lines, start=1):
-        line = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
-        try:
-            yield line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            likely = likely_encoding(raw)
-            then = "Convert the file to UTF-8" + (f"; it looks like {likely}" if likely else "")
-            raise _undecodable(error, file, number, "utf-8", advice=then) from None
+    def too_long(self) -> FormatError:
+        """The error for a record that takes too much memory."""
+        return self.wrong(
+            f"a line or record of more than {MAX_RECORD >> 20} MiB. Split it into records, or "
+            "check that this is the right file and that every quote is closed."
+        )
 
 
-def _undecodable(
-    error: UnicodeError, file: str, line: int, encoding: str, sample: bytes = b"", advice: str = ""
-) -> FormatError:
-    """The error for bytes in another encoding than was thought."""
-    column, what = None, str(error)
-    if isinstance(error, UnicodeDecodeError):
-        before = error.object[: error.start].decode(encoding, "replace")
-        column, what = len(before) - before.rfind("\n"), f"byte 0x{error.object[error.start]:02x}"
-        if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            what = "it starts like UTF-16"
-    if not advice:
-        likely = likely_encoding(sample) if sample and encoding == "utf-8" else None
-        advice = "Name the encoding, for example" if likely is None else f"It looks like {likely}:"
-        advice += f" encoding={likely or 'gb18030'!r}"
+def _as_surrogates(error: UnicodeError) -> tuple[str, int]:
+    """As Python's surrogateescape, but of UTF-16 too, where any byte may be wrong."""
+    assert isinstance(error, UnicodeDecodeError)
+    return "".join(chr(0xDC00 + b) for b in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("shoestring", _as_surrogates)
+
+
+@contextmanager
+def _decoded(stream: Any, file: str, encoding: str | None) -> Iterator[_Text]:
+    """An open stream as text, of the encoding that is named or that its mark tells."""
+    start = stream.peek(SAMPLE)
+    marked = (name for mark, name in _MARKS.items() if start.startswith(mark))
+    encoding = encoding or next(marked, "utf-8")
+    decoder = io.TextIOWrapper(stream, encoding, "shoestring", newline="\n")
+    try:
+        yield _Text(decoder, file, start)
+    except UnicodeError as error:  # UTF-16 without a mark
+        message = f"not {encoding.upper()} ({error}). Name the encoding, such as utf-16-le."
+        raise FormatError(message, file=file, line=1) from None
+    finally:
+        if not stream.closed:
+            decoder.detach()  # it would close the stream, maybe standard input
+
+
+def decoded_lines(stream: IO[bytes], file: str, longest: int = -1) -> Iterator[str]:
+    """The lines of UTF-8 as text, each with its line feed; those of more characters in parts."""
+    number = 1
+    with io.TextIOWrapper(stream, "utf-8", "surrogateescape", newline="\n") as decoder:
+        for line in iter(partial(decoder.readline, longest), ""):
+            if not is_storable(line):
+                likely = likely_encoding(line.encode("utf-8", "surrogateescape"))
+                then = "Convert the file to UTF-8" + (f"; it looks like {likely}" if likely else "")
+                raise _undecodable(line, file, number, "utf-8", then)
+            yield line.removeprefix("\ufeff") if number == 1 else line
+            number += line.endswith("\n")
+
+
+def _undecodable(text: str, file: str, line: int, encoding: str, advice: str) -> FormatError:
+    """The error for bytes in another encoding than was thought, which are surrogates in a text."""
+    at = _SURROGATE.search(text).start()  # type: ignore[union-attr]
+    start = text.rfind("\n", 0, at) + 1
+    what = f"byte 0x{ord(text[at]) & 0xFF:02x}"
+    if text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
+        what = "it starts like UTF-16"
     message = f"not {encoding.upper()} ({what}). {advice}."
-    return FormatError(message, file=file, line=line, column=column)
+    where = {"line": line + text.count("\n", 0, at), "column": at - start + 1}
+    return FormatError(message, file=file, **where)
 
 
 def likely_encoding(sample: bytes) -> str | None:
@@ -407,7 +379,8 @@ def likely_encoding(sample: bytes) -> str | None:
     """
     from charset_normalizer import from_bytes
 
-    found = from_bytes(sample[:SAMPLE], cp_isolation=ENCODINGS)
+    sample = sample[:SAMPLE]
+    found = from_bytes(sample, cp_isolation=ENCODINGS)
     doubts = {m.encoding: m.chaos - m.coherence + _half_width(str(m)) for m in found}
     few = 3 * sum(byte > 127 for byte in sample) < len(sample)  # letters with accents in between
     known = [name for name in ENCODINGS if name in doubts]
@@ -419,7 +392,7 @@ def _half_width(text: str) -> float:
     return sum("\uff61" <= character <= "\uff9f" for character in text) / max(1, len(text))
 
 
-def _text_rows(lines: _Lines) -> Iterator[Row]:
+def _text_rows(lines: _Text) -> Iterator[Row]:
     """One text a line, in the column "text"."""
     for line in lines:
         text = line.rstrip("\r\n")
@@ -427,7 +400,7 @@ def _text_rows(lines: _Lines) -> Iterator[Row]:
         lines.begin()
 
 
-def _jsonl_rows(lines: _Lines) -> Iterator[Row]:
+def _jsonl_rows(lines: _Text) -> Iterator[Row]:
     """One JSON object a line; blank lines are passed over."""
     for line in lines:
         if line.strip():
@@ -452,50 +425,45 @@ def _json_row(value: Any, wrong: Callable[..., FormatError]) -> Mapping[str, Any
     return {"text": value} if isinstance(value, str) else wrong(message)
 
 
-def _json_values(pieces: Iterator[str], file: str) -> Iterator[Row]:
+def _json_values(source: _Text) -> Iterator[Row]:
     """The objects or texts of an array, or objects one after the other, over any lines."""
     decode = json.JSONDecoder().raw_decode
-    text, at, line, counted, in_array, begun = "", 0, 1, 0, False, False
-
-    def wrong(message: str, column: int | None = None) -> FormatError:
-        return FormatError(message, file=file, line=line, column=column)
-
+    pieces = source.pieces()
+    text, counted = next(pieces), 0
+    in_array = text.lstrip().startswith("[")
+    at = text.index("[") + 1 if in_array else 0
     while True:
         at = _JSON_BETWEEN.match(text, at).end()  # type: ignore[union-attr]
-        line, counted = line + text.count("\n", counted, at), at
-        if not begun and text[at : at + 1] == "[":
-            in_array, begun, at = True, True, at + 1
-            continue
-        if in_array and text[at : at + 1] == "]":
+        source.line, counted = source.line + text.count("\n", counted, at), at
+        if in_array and text.startswith("]", at):
             if any(part.strip() for part in chain([text[at + 1 :]], pieces)):
-                raise wrong("text after the end of the JSON array.")
+                raise source.wrong("text after the end of the JSON array.")
             return
         fault = "it ends before the array does"
         if at < len(text):
             try:
                 value, at = decode(text, at)
-                begun = True
-                yield line, _json_row(value, wrong)
+                yield source.line, _json_row(value, source.wrong)
                 continue
             except json.JSONDecodeError as error:
                 fault = error.msg
                 # not because the rest is missing: that is found at the end of what is there
                 if error.pos < len(text) - 16 and not error.msg.startswith("Unterminated"):
-                    line += text.count("\n", counted, error.pos)
-                    raise wrong(BROKEN.format(fault), error.colno) from None
+                    source.line += text.count("\n", counted, error.pos)
+                    raise source.wrong(BROKEN.format(fault), error.colno) from None
             except (ValueError, RecursionError) as error:
-                raise wrong(f"JSON beyond limits ({error}).") from None
+                raise source.wrong(f"JSON beyond limits ({error}).") from None
         more = next(pieces, "")
         if not more:
             if at == len(text) and not in_array:
                 return
-            raise wrong(BROKEN.format(fault))
+            raise source.wrong(BROKEN.format(fault))
         if len(text) - at > MAX_RECORD:
-            raise _too_long(file, line)
+            raise source.too_long()
         text, at, counted = text[at:] + more, 0, 0
 
 
-def _csv_rows(lines: _Lines, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
+def _csv_rows(lines: _Text, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
     """Rows under a header; quoted fields may span lines; blank lines are passed over."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD))  # one for the process
     reader = csv.reader(lines, delimiter=delimiter, strict=True)

@@ -258,9 +258,8 @@ class _Reader:
             if self.on_empty:
                 return None
             names = " and ".join(map(repr, [self.second] if text else self.columns))
-            message = f"an empty text in the column {names}. Fill it in, or leave it out: "
-            message += "on_empty='skip'."
-            raise self._fault(message, line)
+            advice = "Fill it in, or leave it out: on_empty='skip'."
+            raise self._fault(f"an empty text in the column {names}. {advice}", line)
         if position is None:
             key = self._identifier(row, line)
         else:
@@ -272,6 +271,10 @@ class _Reader:
         if self.file is None:
             return FormatError(f"item {line}: {message}")
         return FormatError(message, file=self.file, line=line)
+
+    def _wrong_type(self, column: str, value: object, want: str, line: int) -> FormatError:
+        kind = type(value).__name__
+        return self._fault(f"column {column!r} holds {short(value)} of type {kind}. {want}", line)
 
     def _value(self, row: Mapping[str, Any], column: str, line: int) -> Any:
         """The value of a column, or the error that it is missing."""
@@ -290,9 +293,7 @@ class _Reader:
                 if value.strip():
                     parts.append(self._storable(value, column, line))
             elif not _is_missing(value):
-                kind = type(value).__name__
-                message = f"column {column!r} holds {short(value)} of type {kind}. It must be text"
-                raise self._fault(f"{message}: convert it first.", line)
+                raise self._wrong_type(column, value, "It must be text: convert it first.", line)
         return " ".join(parts)
 
     def _storable(self, value: str, column: str, line: int) -> str:
@@ -325,17 +326,15 @@ class _Reader:
     def _label(self, row: Mapping[str, Any], line: int) -> str | None:
         column = self.label or "label"
         value = row.get(column) if self.label is None else self._value(row, column, line)
-        if _is_missing(value) or (
-            self.needs_label and isinstance(value, str) and not value.strip()
-        ):
-            if self.needs_label:
-                message = f"no value in the column {column!r}. Fill it in or leave the record out."
-                raise self._fault(message, line)
+        is_blank = isinstance(value, str) and not value.strip()
+        if self.needs_label and (is_blank or _is_missing(value)):
+            message = f"no value in the column {column!r}. Fill it in or leave the record out."
+            raise self._fault(message, line)
+        if _is_missing(value):
             return None
         if not isinstance(value, str) and isinstance(value, Iterable):
-            kind = type(value).__name__
-            message = f"column {column!r} holds {short(value)} of type {kind}. A text has one label"
-            raise self._fault(f"{message}: choose one, or name another column.", line)
+            want = "A text has one label: choose one, or name another column."
+            raise self._wrong_type(column, value, want, line)
         return self._storable(str(value), column, line)
 
 

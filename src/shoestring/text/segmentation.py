@@ -41,9 +41,8 @@ NUMBER = "<num>"
 PHRASE_SIGN = "_"
 """Joins the words of a phrase; in a text it is a separator, so no word contains it."""
 
-_ZERO = ord("0")
 _ASCII_WORDS = bytes(  # lower case; digits become 0; all that is no letter or digit becomes a space
-    _ZERO if chr(code).isdigit() else ord(chr(code).lower()) if chr(code).isalpha() else 32
+    ord("0") if chr(code).isdigit() else ord(chr(code).lower()) if chr(code).isalpha() else 32
     for code in range(128)
 ) + bytes([32] * 128)
 _WORD = re.compile(rf"{CLUSTER}|[^ {UNSPACED}]+")
@@ -180,19 +179,13 @@ def split_words(
             )
         sentences = [line.split() for line in text.split("\n")]
     elif text.isascii():
-        sentences = _ascii_sentences(text)
+        folded, cuts = _folded_ascii(text), [0, *sentence_ends(text), len(text)]
+        sentences = [_folded_words(folded[start:end]) for start, end in pairwise(cuts)]
     else:
         sentences = [_words(sentence, lexicon) for sentence in split_sentences(text)]
     if lexicon is not None:
         sentences = [lexicon.join(words) for words in sentences]
     return [words for words in sentences if words]
-
-
-def _ascii_sentences(text: str) -> list[list[str]]:
-    """As :func:`_words` for each sentence, but translating the text once."""
-    folded = _folded_ascii(text)
-    cuts = [0, *sentence_ends(text), len(text)]
-    return [_folded_words(folded[start:end]) for start, end in pairwise(cuts)]
 
 
 def _folded_ascii(text: str) -> str:

@@ -57,15 +57,7 @@ _UNSPACED_RANGES = (
 )
 
 
-def _character_class(ranges: tuple[tuple[int, int], ...]) -> str:
-    return "".join(f"{chr(start)}-{chr(stop - 1)}" for start, stop in ranges)
-
-
-def _is_mark(character: str) -> bool:
-    return unicodedata.category(character)[0] == "M"
-
-
-UNSPACED = _character_class(_UNSPACED_RANGES)
+UNSPACED = "".join(f"{chr(start)}-{chr(stop - 1)}" for start, stop in _UNSPACED_RANGES)
 """Characters of the unspaced scripts, as the inside of a set of a regular expression."""
 
 UNSPACED_MARKS = "".join(
@@ -73,7 +65,7 @@ UNSPACED_MARKS = "".join(
     for start, stop in _UNSPACED_RANGES
     if stop < 0x3400  # the Han blocks have none
     for code in range(start, stop)
-    if _is_mark(chr(code))
+    if unicodedata.category(chr(code))[0] == "M"
 )
 """Those of them that belong to the character before."""
 
@@ -85,6 +77,7 @@ _ASCII_LOWER = bytes(  # lower case; all but letters and digits become spaces
 )
 _RUN = re.compile(rf"([{UNSPACED}]+)|([^ {UNSPACED}]{{1,{MAX_TOKEN_CHARS}}})")
 _CLUSTER = re.compile(CLUSTER)
+_PIECE = re.compile(f".{{1,{MAX_TOKEN_CHARS}}}")
 _ACCENTS = re.compile("(?<=[a-zα-ωа-я])[\u0300-\u036f]+")
 DOTTED_I = "i\u0307"  # what a capital I with a dot, as Turkish has, becomes in lower case
 _HUMP = re.compile(  # aB or ABcd, but not the plural of an acronym (URLs); looking back is faster
@@ -154,7 +147,7 @@ def tokenize(text: str) -> list[str]:
     if checked_str("text", text, "tokenize").isascii():
         tokens = text.encode("ascii").translate(_ASCII_LOWER).decode("ascii").split()
         if len(text) > MAX_TOKEN_CHARS:
-            tokens = [piece for token in tokens for piece in _pieces(token)]
+            tokens = [piece for token in tokens for piece in _PIECE.findall(token)]
     else:
         text = unicodedata.normalize("NFKC", text)
         # Folding can undo the normal form, hence the second time (NFKC_Casefold does the same).
@@ -176,12 +169,6 @@ def tokenize(text: str) -> list[str]:
 def _without_accents(word: str) -> str:
     decomposed = unicodedata.normalize("NFD", word)
     return unicodedata.normalize("NFC", _ACCENTS.sub("", decomposed))
-
-
-def _pieces(token: str) -> list[str]:
-    if len(token) <= MAX_TOKEN_CHARS:
-        return [token]
-    return [token[i : i + MAX_TOKEN_CHARS] for i in range(0, len(token), MAX_TOKEN_CHARS)]
 
 
 def _characters_and_bigrams(run: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from shoestring.checks import checked_ints
 from shoestring.console import (
     Json,
     Minutes,
@@ -24,10 +25,9 @@ from shoestring.errors import ParameterError
 
 app = room_app("Fine-tune through a side ladder, with a frozen backbone.")
 
-Out = Annotated[Path, typer.Option(help="Folder of the tuned model.", show_default=False)]
+Out = Annotated[Path, typer.Option(help="Folder of the tuned model.")]
 Eval = Annotated[
-    str | None,
-    typer.Option("--eval", help="File to evaluate on (default: a tenth of the source)."),
+    str | None, typer.Option("--eval", help="File to evaluate on (default: a tenth of the source).")
 ]
 Backbone = Annotated[str, typer.Option(help="minilm, or a local model folder.")]
 Method = Annotated[str, typer.Option(help="ladder, head, lora or full.")]
@@ -133,7 +133,8 @@ def _tune(
 
     clock = Clock(options.pop("minutes"), began=began)
     of_files = {name: options.pop(name) for name in ("second", "resume")} | reading
-    job = Job.of(**options, layers=_numbers(layers), cache_bytes=checked_bytes(cache))
+    numbers = None if layers is None else checked_ints("layers", layers, "tune")
+    job = Job.of(**options, layers=numbers, cache_bytes=checked_bytes(cache))
     emit(tune(job, source, out, held_out, **of_files, clock=clock), json)
 
 
@@ -143,23 +144,12 @@ def _require_torch() -> None:
     require_torch("shoestring tune", extra="tune")
 
 
-def _numbers(layers: str | None) -> tuple[int, ...] | None:
-    if layers is None:
-        return None
-    try:
-        return tuple(int(number) for number in layers.split(","))
-    except ValueError:
-        want = "numbers with commas, such as 1,3,5"
-        raise ParameterError.of("layers", "tune", want, layers) from None
-
-
 @app.command(example="tune mlm texts/ --out base --minutes 60")
 def mlm(
     texts: Annotated[
         list[Path],
         typer.Argument(
-            help="Files and folders: txt, html, WikiExtractor, json, csv, parquet, zip, .gz.",
-            show_default=False,
+            help="Files and folders: txt, html, WikiExtractor, json, csv, parquet, zip, .gz."
         ),
     ],
     out: Out,
@@ -210,7 +200,7 @@ def mlm(
 @app.command(example="tune predict model new.csv --json")
 @reads("text")
 def predict(
-    model: Annotated[Path, typer.Argument(help="Folder of the tuned model.", show_default=False)],
+    model: Annotated[Path, typer.Argument(help="Folder of the tuned model.")],
     source: File,
     reading: dict[str, Any],
     text: Annotated[

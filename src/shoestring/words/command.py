@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shoestring.checks import checked_ints
 from shoestring.console import Json, Minutes, Out, Resume, Seed, echo, emit, emit_rows, room_app
-from shoestring.errors import ParameterError, StorageError
+from shoestring.errors import StorageError
 
 if TYPE_CHECKING:
     from shoestring.words.vectors import BinaryVectors
 
 app = room_app("Train and use binary word vectors, alone and in context, on a CPU.")
 
-Vectors = Annotated[Path, typer.Argument(help="Folder of the vectors.", show_default=False)]
-Word = Annotated[str, typer.Argument(show_default=False)]
+Vectors = Annotated[Path, typer.Argument(help="Folder of the vectors.")]
 Many = Annotated[int, typer.Option("-k", help="Number of words.")]
 Neurons = Annotated[int, typer.Option(help="Number of bits in a code.")]
 ActiveBits = Annotated[int, typer.Option(help="Number of active bits in a code.")]
@@ -37,8 +37,7 @@ def train(
     texts: Annotated[
         list[Path],
         typer.Argument(
-            help="Files and folders: txt, html, WikiExtractor, json, csv, parquet, zip, .gz; or -.",
-            show_default=False,
+            help="Files and folders: txt, html, WikiExtractor, json, csv, parquet, zip, .gz; or -."
         ),
     ],
     out: Out,
@@ -131,7 +130,7 @@ def binarise(
 
 @app.command(example="words neighbours vectors river -k 5")
 def neighbours(
-    vectors: Vectors, word: Word, k: Many = 10, active: Active = None, json: Json = False
+    vectors: Vectors, word: str, k: Many = 10, active: Active = None, json: Json = False
 ) -> None:
     """Find the words most similar to a word."""
     opened = _open(vectors, active)
@@ -141,11 +140,7 @@ def neighbours(
 
 @app.command(example="words similar vectors river lake")
 def similar(
-    vectors: Vectors,
-    word: Word,
-    other: Annotated[str, typer.Argument(show_default=False)],
-    active: Active = None,
-    json: Json = False,
+    vectors: Vectors, word: str, other: str, active: Active = None, json: Json = False
 ) -> None:
     """Compare two words: prints the share of bits that agree."""
     opened = _open(vectors, active)
@@ -160,8 +155,8 @@ def similar(
 @app.command(example="words context vectors 'a bank of the river' bank")
 def context(
     vectors: Vectors,
-    sentence: Annotated[str, typer.Argument(help="Sentence with the word.", show_default=False)],
-    word: Word,
+    sentence: Annotated[str, typer.Argument(help="Sentence with the word.")],
+    word: str,
     k: Many = 10,
     active: Active = None,
     context_weight: ContextWeight = None,
@@ -188,11 +183,7 @@ def evaluate(
 
     from shoestring.words.evaluate import evaluate_at
 
-    try:
-        lengths = [int(part) for part in active.split(",") if part]
-    except ValueError:
-        want = "whole numbers separated by commas"
-        raise ParameterError.of("active", "words eval", want, active) from None
+    lengths = checked_ints("active", active, "words eval") if active else ()
     emit_rows(map(asdict, evaluate_at(vectors, pairs or [], lengths)), json)
 
 
