@@ -97,8 +97,8 @@ def write_rows(folder: Path, array: ArrayFile, n_rows: int, parts: Iterable[AnyA
 def map_rows(folder: Path, array: ArrayFile, n_rows: int, checked: int = 0) -> AnyArray:
     """Map the committed rows of a file into memory, read-only.
 
-    Arrays of up to ``checked`` bytes are compared with their checksum. Raises FileNotFoundError if
-    the file is gone: the caller knows whether it was replaced.
+    Arrays of up to ``checked`` bytes are compared with their checksum. IntegrityError if the file is
+    missing or damaged.
     """
     shape, path = (n_rows, *array.row_shape), folder / array.file
     if 0 in shape:  # which cannot be mapped
@@ -112,8 +112,8 @@ def map_rows(folder: Path, array: ArrayFile, n_rows: int, checked: int = 0) -> A
         raise IntegrityError(
             f"{path} is damaged: it is shorter than its {n_rows} rows. {REBUILD}"
         ) from error
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} is missing. {REBUILD}") from error
     except OSError as error:
         raise unreadable(path, error) from error
 

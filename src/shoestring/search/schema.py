@@ -47,6 +47,8 @@ CONTRADICTIONS = (
 )
 """Queries that answer nothing when the tables agree, and what it means when they do."""
 
+_PENDING = "SELECT {} FROM records WHERE key > (SELECT last_key FROM state) ORDER BY key LIMIT ?"
+
 
 class State(NamedTuple):
     """What a reader looks at first.
@@ -127,36 +129,28 @@ def _new_uid() -> str:
     return os.urandom(8).hex()
 
 
-def next_key(connection: sqlite3.Connection) -> int:
-    """The first key that was never used."""
-    sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'records'"
-    return int(column(connection, sql)[0])
-
-
 def keys_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
     """The keys of those ids that exist."""
     sql = "SELECT id, key FROM records WHERE id IN ({})"
     return dict(in_chunks(connection, sql, ids))
 
 
-def pending_keys(connection: sqlite3.Connection) -> IntArray:
-    """The keys of the records without arrays, ascending."""
-    sql = "SELECT key FROM records WHERE key > (SELECT last_key FROM state) ORDER BY key"
-    return column(connection, sql)
+def pending_keys(connection: sqlite3.Connection, n_most: int = -1) -> IntArray:
+    """The keys of the first records without arrays, ascending; -1 is all."""
+    return column(connection, _PENDING.format("key"), (n_most,))
 
 
 def pending_texts(connection: sqlite3.Connection, n_most: int) -> list[tuple[int, str]]:
     """Keys and texts of the first records without arrays."""
-    sql = """SELECT key, text FROM records WHERE key > (SELECT last_key FROM state)
-        ORDER BY key LIMIT ?"""
-    return connection.execute(sql, (n_most,)).fetchall()
+    return connection.execute(_PENDING.format("key, text"), (n_most,)).fetchall()
 
 
 def insert_records(
     connection: sqlite3.Connection, records: Sequence[Record], tokens: Iterable[str]
 ) -> None:
     """Insert records under new keys, without arrays yet."""
-    first_key = next_key(connection)
+    sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'records'"
+    ((first_key,),) = connection.execute(sql)
     connection.executemany(
         "INSERT INTO records (key, id, text, label) VALUES (?, ?, ?, ?)",
         ((key, r.id, r.text, r.label) for key, r in enumerate(records, first_key)),

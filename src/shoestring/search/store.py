@@ -59,7 +59,6 @@ from shoestring.search import schema
 from shoestring.search.arrays import (
     COPIED,
     KEYS,
-    REBUILD,
     AnyArray,
     ArrayFile,
     collect_garbage,
@@ -76,7 +75,7 @@ from shoestring.search.database import (
 )
 from shoestring.search.ingest import AddReport, OnDuplicate, add_batch, read_batches
 from shoestring.search.snapshot import Snapshot, View, open_snapshot, read_view
-from shoestring.types import IntArray, Record
+from shoestring.types import Record
 
 ArraysOf: TypeAlias = Callable[[list[str]], Mapping[str, AnyArray]]
 LOCK_TIMEOUT_S = 30.0  # a writer waits this long for another
@@ -130,11 +129,8 @@ class RecordStore:
                     schema.create_tables(connection)
                 if connection.execute("SELECT 1 FROM records LIMIT 1").fetchone():
                     raise IntegrityError(f"{store.path} has records but no {CONFIG}. {_AGAIN}")
-            named = {
-                "id": os.urandom(8).hex(),
-                **(settings or {}),
-            }  # tells it from one rebuilt here
-            store._write_settings(named)  # from here on it is an index
+            id = os.urandom(8).hex()  # tells it from one that is built here again
+            store._write_settings({"id": id, **(settings or {})})  # from here on it is an index
         return store
 
     @classmethod
@@ -367,28 +363,27 @@ class RecordStore:
         Parameters
         ----------
         keys : int array (n,)
-            Ascending. Rows of records that were deleted since are masked; rows of records that
-            another process gave arrays to are dropped.
+            Ascending; a caller that finds them and appends is one writer (:meth:`writing`).
         arrays : mapping of str to array (n, ...)
             Arrays in force that are not among them get zeros.
         """
         rows = {KEYS: np.asarray(keys, np.int64), **arrays}
+        n_new = len(rows[KEYS])
         with self._changing_arrays() as connection:
             state = schema.read_state(connection)
+            if not np.array_equal(rows[KEYS], schema.pending_keys(connection, n_new)):
+                want = "keys of the first records without arrays, ascending"
+                raise ParameterError.of("keys", "RecordStore.append", want, rows[KEYS])
+            if not n_new:
+                return
             number = state.revision + 1
             files = state.arrays or {name: ArrayFile.new(name, number, rows[name]) for name in rows}
             _check_like(files, rows)
-            fresh = rows[KEYS] > state.last_key
-            if not fresh.any():
-                return
-            new_keys = rows[KEYS][fresh]
-            gone = _deleted_meanwhile(connection, new_keys)
             for name, file in files.items():
-                part = rows[name][fresh] if name in rows else file.zeros(len(new_keys))
+                part = rows[name] if name in rows else file.zeros(n_new)
                 files[name] = write_rows(self._arrays, file, state.n_rows, [part])
-            n_rows, last_key = state.n_rows + len(new_keys), int(new_keys[-1])
+            n_rows, last_key = state.n_rows + n_new, int(rows[KEYS][-1])
             with transaction(connection):
-                connection.executemany("INSERT INTO deleted VALUES (?)", gone)
                 schema.write_state(connection, n_rows, last_key, files, state.attrs)
 
     def replace(
@@ -413,7 +408,8 @@ class RecordStore:
     def compact(self) -> int:
         """Write all arrays anew without the rows of deleted records; return how many went."""
         with self._changing_arrays() as connection:
-            view, state = self._read_view(connection), schema.read_state(connection)
+            state = schema.read_state(connection)
+            view = read_view(connection, state, self._arrays)
             n_deleted = int(np.count_nonzero(view.deleted))
             if not n_deleted:
                 return 0
@@ -445,12 +441,6 @@ class RecordStore:
                         state = schema.read_state(connection)
                         collect_garbage(self._arrays, state.arrays.values(), state.n_rows)
 
-    def _read_view(self, connection: sqlite3.Connection) -> View:
-        try:
-            return read_view(connection, self._arrays, None)
-        except FileNotFoundError as error:
-            raise IntegrityError(f"{error.filename} is missing. {REBUILD}") from error
-
     def verify(self) -> None:
         """Check that records, tokens and arrays are sound and agree; reads all of the database.
 
@@ -466,7 +456,8 @@ class RecordStore:
             for sql, complaint in schema.CONTRADICTIONS:
                 if (key := connection.execute(sql).fetchone()) is not None:
                     complaints.append(f"{complaint} (key {key[0]})")
-            view, state = self._read_view(connection), schema.read_state(connection)
+            state = schema.read_state(connection)
+            view = read_view(connection, state, self._arrays)
             for file in state.arrays.values():
                 map_rows(self._arrays, file, state.n_rows, checked=1 << 62)
             for name in ("encoder", "token-table"):
@@ -522,16 +513,6 @@ def _is_left(path: Path) -> bool:
             found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             return all(_TABLE.match(name) for (name,) in found)
     return path.name in _FILES
-
-
-def _deleted_meanwhile(connection: sqlite3.Connection, keys: IntArray) -> list[tuple[int]]:
-    """The keys whose records are gone; the others must be the first ones without arrays."""
-    pending = schema.pending_keys(connection)
-    is_in_order = bool((np.diff(keys) > 0).all()) and keys[-1] < schema.next_key(connection)
-    if not is_in_order or not np.isin(pending[pending <= keys[-1]], keys).all():
-        want = "keys of the first records without arrays, ascending"
-        raise ParameterError.of("keys", "RecordStore.append", want, keys)
-    return [(key,) for key in np.setdiff1d(keys, pending).tolist()]
 
 
 def _check_like(files: Mapping[str, ArrayFile], rows: Mapping[str, AnyArray]) -> None:
