@@ -97,8 +97,8 @@ def write_rows(folder: Path, array: ArrayFile, n_rows: int, parts: Iterable[AnyA
 def map_rows(folder: Path, array: ArrayFile, n_rows: int, checked: int = 0) -> AnyArray:
     """Map the committed rows of a file into memory, read-only.
 
-    Arrays of up to ``checked`` bytes are compared with their checksum. IntegrityError if the file is
-    missing or damaged.
+    Arrays of up to ``checked`` bytes are compared with their checksum. IntegrityError if the file
+    is missing or damaged.
     """
     shape, path = (n_rows, *array.row_shape), folder / array.file
     if 0 in shape:  # which cannot be mapped

@@ -39,7 +39,7 @@ class IndexRows:
     """
 
     def __init__(self, view: View) -> None:
-        self.arrays, self.n_stored = view.arrays, len(view.row_keys)
+        self.view, self.arrays, self.n_stored = view, view.arrays, len(view.row_keys)
         self.keys: IntArray = np.concatenate([view.row_keys, view.pending_keys])  # (N,), ascending
         self.deleted = np.zeros(len(self.keys), dtype=bool)
         self.deleted[: self.n_stored] = view.deleted
