@@ -50,7 +50,7 @@ class ArrayFile(NamedTuple):
     file: str
     dtype: str
     row_shape: tuple[int, ...]
-    crc32: int | None = 0  # of the committed rows
+    crc32: int = 0  # of the committed rows
 
     @classmethod
     def new(cls, name: str, number: int, rows: AnyArray) -> ArrayFile:
@@ -83,7 +83,7 @@ def write_rows(folder: Path, array: ArrayFile, n_rows: int, parts: Iterable[AnyA
             for part in parts:
                 for piece in pieces(part):
                     data = np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
-                    found = None if found is None else zlib.crc32(data, found)
+                    found = zlib.crc32(data, found)
                     file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -105,7 +105,7 @@ def map_rows(folder: Path, array: ArrayFile, n_rows: int, checked: int = 0) -> A
         return array.zeros(n_rows)
     try:
         rows = np.memmap(path, array.dtype, "r", shape=shape)
-        if rows.nbytes <= checked and array.crc32 not in (None, crc32_of(path, rows.nbytes)):
+        if rows.nbytes <= checked and crc32_of(path, rows.nbytes) != array.crc32:
             raise IntegrityError(f"{path} is damaged: its bytes have changed. {REBUILD}")
         return rows
     except ValueError as error:

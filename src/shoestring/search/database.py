@@ -45,9 +45,7 @@ _STORAGE = {
 }
 
 
-def connect(
-    path: Path, mode: Literal["ro", "rw", "rwc"], *, timeout_s: float = PATIENCE_S
-) -> sqlite3.Connection:
+def connect(path: Path, mode: Literal["ro", "rw", "rwc"]) -> sqlite3.Connection:
     """Open a database; transactions are begun and ended by hand.
 
     Notes
@@ -58,7 +56,7 @@ def connect(
     """
     uri = f"{path.absolute().as_uri()}?mode={mode}"  # quotes ? # % and everything beyond ASCII
     try:
-        return _connect_uri(uri, timeout_s)
+        return _connect_uri(uri)
     except sqlite3.OperationalError as error:
         if mode != "ro" or not path.exists() or not has_no_room(error):
             raise
@@ -68,12 +66,12 @@ def connect(
                 f"{path} was not closed cleanly and nothing can be written beside it, so it cannot "
                 "be recovered there. Copy the folder to where you may write, and open the copy."
             ) from error
-        return _connect_uri(f"{uri}&immutable=1", timeout_s)
+        return _connect_uri(f"{uri}&immutable=1")
 
 
-def _connect_uri(uri: str, timeout_s: float) -> sqlite3.Connection:
+def _connect_uri(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
+        uri, uri=True, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False
     )
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the file

@@ -71,9 +71,8 @@ def create_tables(connection: sqlite3.Connection) -> None:
     """Make the tables."""
     for table in _TABLES:
         connection.execute(table)
-    connection.execute(
-        "INSERT OR IGNORE INTO state VALUES (1, ?, 0, 0, 0, '{}', '{}')", (_new_uid(),)
-    )
+    nothing = _new_uid(), _sealed({}), _sealed({})
+    connection.execute("INSERT OR IGNORE INTO state VALUES (1, ?, 0, 0, 0, ?, ?)", nothing)
 
 
 def read_state(connection: sqlite3.Connection) -> State:
@@ -83,8 +82,8 @@ def read_state(connection: sqlite3.Connection) -> State:
         ((uid, revision, n_rows, last_key, *texts),) = rows
         arrays, attrs = (_unsealed(text) for text in texts)
         files = {
-            name: ArrayFile(file, dtype, tuple(shape), *checksum)
-            for name, (file, dtype, shape, *checksum) in arrays.items()
+            name: ArrayFile(file, dtype, tuple(shape), checksum)
+            for name, (file, dtype, shape, checksum) in arrays.items()
         }
     except (ValueError, TypeError, AttributeError) as error:
         raise sqlite3.DatabaseError(f"the state of the arrays cannot be read, {error}") from error
@@ -98,10 +97,10 @@ def _sealed(value: Any) -> str:
 
 
 def _unsealed(text: str) -> Any:
-    body, is_sealed, checksum = text.rpartition("\n")
-    if is_sealed and checksum != str(zlib.crc32(body.encode())):
+    body, _, checksum = text.rpartition("\n")
+    if checksum != str(zlib.crc32(body.encode())):
         raise ValueError("as it has changed")
-    return json.loads(body or text)
+    return json.loads(body)
 
 
 def write_state(

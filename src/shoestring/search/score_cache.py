@@ -33,7 +33,6 @@ from shoestring.errors import (
     StorageError,
 )
 from shoestring.search.database import (
-    MAX_VARIABLES,
     column,
     connect,
     connect_for_writing,
@@ -167,11 +166,8 @@ class ScoreCache:
         """
         wanted = np.asarray(digests, dtype=np.int64).tolist()
         with self._lock, self._explained():
-            if len(wanted) > MAX_VARIABLES:  # reading the whole row is faster then
-                found = dict(self._connection.execute(_SCORES, (scorer, query)))
-            else:
-                sql = f"{_SCORES} AND digest IN ({{}})"
-                found = dict(in_chunks(self._connection, sql, wanted, scorer, query))
+            sql = f"{_SCORES} AND digest IN ({{}})"
+            found = dict(in_chunks(self._connection, sql, wanted, scorer, query))
         return np.array([found.get(digest, np.nan) for digest in wanted], dtype=np.float64)
 
     def put(self, scorer: str, query: str, digests: ArrayLike, scores: ArrayLike) -> bool:
