@@ -88,16 +88,10 @@ def choose_queries(queries: Sequence[str], n_queries: int, *, seed: int) -> list
 
 
 def covering_order(nearness: FloatArray, n_begun: int, n_queries: int) -> list[int]:
-    """The queries that bring all others nearest to a chosen one, best first.
+    """At most ``n_queries`` that bring all others nearest to a chosen one, best first.
 
-    Parameters
-    ----------
-    nearness : array (P, P)
-        Of each query with each, as the encoder says it.
-    n_begun : int
-        The first so many are chosen already, and stand first.
-    n_queries : int
-        How many in all, at most.
+    ``nearness`` (P, P) is that of each query with each, as the encoder says it; the first
+    ``n_begun`` are chosen already, and stand first.
 
     Examples
     --------

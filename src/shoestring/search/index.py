@@ -449,13 +449,7 @@ class SearchIndex:
     ) -> tuple[IndexRows, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
         """What is known of a query before the scorer is asked.
 
-        Returns
-        -------
-        rows, model
-            Of the snapshot.
-        features : float32 array (N, 4)
-            See :func:`~shoestring.search.features.cheap_features`.
-        guess : float32 array (N,)
+        Rows and model of the snapshot, the cheap features (N, 4), and the first guess (N,).
         """
         rows, model = self._rows, IndexModel.from_attrs(snapshot.view.attrs)
         if rows is None or rows.view is not snapshot.view:

@@ -64,12 +64,9 @@ KEEP_S = 0.05  # quick answers of a scorer are kept together, so many seconds of
 
 
 def text_digests(texts: Iterable[str]) -> IntArray:
-    """The 64-bit digest that a text is known by.
+    """What n texts are known by: the first 8 bytes of BLAKE2b over their UTF-8, int64 (n,).
 
-    Returns
-    -------
-    int64 array (n,)
-        The first 8 bytes of BLAKE2b over UTF-8; the same on every machine, for ever.
+    The same on every machine, for ever.
     """
     parts = [
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -221,15 +218,7 @@ class ScoreCache:
                 self._connection.execute(sql, (uid, last_key, calls, scorer, query))
 
     def rows(self, scorer: str) -> Iterator[tuple[str, IntArray, NDArray[np.float64]]]:
-        """Everything known of a scorer, query by query in the order they were first paid for.
-
-        Yields
-        ------
-        query : str
-        digests : int64 array (n,)
-            Ascending.
-        scores : float64 array (n,)
-        """
+        """Everything known of a scorer: each query, as first paid for, and its :meth:`row`."""
         sql = "SELECT query FROM asked WHERE scorer = ? ORDER BY number"
         with self._lock, self._explained():
             queries = self._connection.execute(sql, (scorer,)).fetchall()

@@ -163,18 +163,10 @@ class Snapshot:
         return None if row is None else int(row[0])
 
     def candidates(self, tokens: Sequence[str], limit: int) -> tuple[IntArray, NDArray[np.float64]]:
-        """The records that BM25 ranks first for any of some tokens.
+        """The records that BM25 ranks first for any of some tokens: keys (n,), scores (n,).
 
-        Returns
-        -------
-        keys : int64 array (n,)
-            At most ``limit``, best first, equal scores by key; also of records without arrays.
-        scores : float64 array (n,)
-            BM25, higher is better.
-
-        Notes
-        -----
-        Cost: every record that holds one of the tokens is looked at.
+        At most ``limit``, best first, equal scores by key; also records without arrays. Every
+        record that holds one of the tokens is looked at.
         """
         quoted = ['"' + token.replace('"', '""') + '"' for token in dict.fromkeys(tokens)]
         rows: list[tuple[int, float]] = []

@@ -135,15 +135,10 @@ class RecordStore:
 
     @classmethod
     def open(cls, path: str | Path) -> RecordStore:
-        """Open an index.
+        """Open an index; ParameterError if there is none.
 
-        Raises
-        ------
-        ParameterError
-            If there is none.
-        FormatError, IntegrityError
-            If another version wrote it, or the records are damaged. Arrays are looked at by
-            :meth:`snapshot`, so that an index with damaged ones can be opened and repaired.
+        Arrays are looked at by :meth:`snapshot`, so that an index with damaged ones can be opened
+        and repaired.
         """
         store = cls(path)
         _ = store.settings
@@ -245,12 +240,7 @@ class RecordStore:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Be the only writer for the length of the block; every write does so for itself.
 
-        Another one waits, for :data:`LOCK_TIMEOUT_S`.
-
-        Raises
-        ------
-        BusyError
-            If another process or thread is writing; says which process.
+        Another one waits for :data:`LOCK_TIMEOUT_S`; then BusyError says which process it is.
         """
         if not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_S):
             raise BusyError(
@@ -289,13 +279,7 @@ class RecordStore:
 
         With "error" all of them are one transaction; with "replace" and "skip" each batch is, and
         the same call again completes what was interrupted. A replaced record keeps its id and gets
-        a new key.
-
-        Raises
-        ------
-        ParameterError
-            If there are duplicates (names them), or a record is not made of strings.
-        BusyError, StorageError
+        a new key. ParameterError names the duplicates, or a record that is not made of strings.
         """
         checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), "SearchIndex.add")
         report = AddReport()
@@ -331,10 +315,7 @@ class RecordStore:
     def snapshot(self) -> Snapshot:
         """Open a consistent view of the index as it is now; close it soon.
 
-        Raises
-        ------
-        IntegrityError
-            If the database or an array is damaged or missing; names the file.
+        IntegrityError names the file if the database or an array is damaged or missing.
         """
         snapshot = open_snapshot(self._database, self._arrays, self._remembered, self._explained)
         self._remembered = snapshot.view
@@ -345,10 +326,7 @@ class RecordStore:
     def fill(self, arrays_of: ArraysOf, progress: Callable[[int], object] | None = None) -> None:
         """Give the records without arrays theirs, a batch at a time, each whole in itself.
 
-        Parameters
-        ----------
-        arrays_of : callable
-            Texts (n,) to a dict of arrays (n, ...), as for :meth:`append`.
+        ``arrays_of`` makes of n texts the arrays (n, ...) that :meth:`append` takes.
         """
         with self.writing() as connection, self._explained():
             while rows := schema.pending_texts(connection, FILL_BATCH):
@@ -358,14 +336,9 @@ class RecordStore:
                     progress(len(keys))
 
     def append(self, keys: ArrayLike, arrays: Mapping[str, AnyArray]) -> None:
-        """Append rows for the first records that have none, in the order of their keys.
+        """Append rows (n, ...) for the n first records that have none, in the order of their keys.
 
-        Parameters
-        ----------
-        keys : int array (n,)
-            Ascending; a caller that finds them and appends is one writer (:meth:`writing`).
-        arrays : mapping of str to array (n, ...)
-            Arrays in force that are not among them get zeros.
+        Arrays in force that are not among them get zeros.
         """
         rows = {KEYS: np.asarray(keys, np.int64), **arrays}
         n_new = len(rows[KEYS])
@@ -442,13 +415,7 @@ class RecordStore:
                         collect_garbage(self._arrays, state.arrays.values(), state.n_rows)
 
     def verify(self) -> None:
-        """Check that records, tokens and arrays are sound and agree; reads all of the database.
-
-        Raises
-        ------
-        IntegrityError
-            If they do not.
-        """
+        """Read all of it; IntegrityError unless records, tokens and arrays are sound and agree."""
         with self.writing() as connection, self._explained():
             found = connection.execute("PRAGMA integrity_check(3)")
             complaints = [row[0] for row in found if row[0] != "ok"]
