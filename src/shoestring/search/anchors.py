@@ -31,19 +31,9 @@ POOL = 512  # queries that are chosen from at the most: each costs a vector
 def anchor_plan(calls: int, n_items: int, paid: Sequence[int]) -> list[int]:
     """The new calls of each anchor query: as even as can be once they are added to the old ones.
 
-    Parameters
-    ----------
-    calls : int
-        To spend now.
-    n_items : int
-        Most that a query can use.
-    paid : sequence of int
-        What each query at hand has been paid for before; those begun come first.
-
-    Returns
-    -------
-    list of int
-        For the first queries, at most 32 of them, as many as get :data:`MIN_CALLS`.
+    ``paid`` is what each query at hand has been paid for before, those begun first; none can use
+    more than ``n_items``. The first queries get a share of the ``calls``: at most 32, and as many
+    as come to :data:`MIN_CALLS`.
 
     Examples
     --------

@@ -241,18 +241,8 @@ def without_rejects(scores: FloatArray, usual: Sequence[float] = ()) -> Floats:
 
     A scorer that answers -1e9 for what must not be found would otherwise leave nothing of the
     differences among the others. A reject is negative, and at least :data:`REJECT` times as far
-    below two or more different scores as those are large.
-
-    Parameters
-    ----------
-    scores : array (n,)
-    usual : sequence of float
-        Scores that are known to be none.
-
-    Returns
-    -------
-    float64 array (n,)
-        The scores themselves where there is no reject, and within :data:`LARGEST`.
+    below two or more different scores as those are large; ``usual`` scores are known to be none.
+    All of them come back, float64 (n,), within :data:`LARGEST`.
 
     Examples
     --------

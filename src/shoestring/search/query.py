@@ -179,10 +179,8 @@ def search_rounds(
 
     Parameters
     ----------
-    features : float32 array (N, c)
-        Of :func:`pair_features`.
-    guess : float32 array (N,)
-        In the units of the scorer where ``model`` has a score model, of unit variance otherwise.
+    features, guess : float32 arrays (N, c), (N,)
+        Of :func:`pair_features` and :func:`first_guess`.
     known : (rows, scores)
         What was paid for before; it is free.
     calls : int
