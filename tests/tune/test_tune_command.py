@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock
 from transformers import AutoModel
 
+from shoestring.artifacts import sealed
 from shoestring.errors import ParameterError
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer
@@ -353,8 +354,9 @@ def test_a_disk_that_fills_while_caching_is_a_note(run, source, tmp_path, monkey
 
 @pytest.mark.parametrize("method", ["ladder", "full"])
 def test_a_disk_without_room_for_a_checkpoint_is_one_sentence(
-    run, source, tmp_path, largest_file, method
+    run, source, tmp_path, largest_file, method, saved
 ):
+    saved("bert")  # before the limit
     options = ("--method", method, "--cache", "0", *QUICK)
     with largest_file(10_000):
         code, out, err = run("classify", source, "--out", tmp_path / "m", *options)
@@ -495,7 +497,7 @@ def test_a_run_that_was_killed_goes_on(run, saved, source, tmp_path):
         _, err = process.communicate()
     assert kept(file), err.decode()
     document = json.loads(file.read_text())
-    file.write_text(json.dumps({**document, "used_s": 60.0 * 10 - 2}))  # of ten minutes
+    file.write_text(json.dumps(sealed({**document, "used_s": 60.0 * 10 - 2})))  # of ten minutes
     code, out, err = run(*options, "--resume", "--json")
     assert code == 0, err
     assert json.loads(out)["steps"] >= document["progress"]["steps"]
