@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.search.anncur import anncur_estimate
 from benchmarks.search.corpora import Collection
 from shoestring import SearchIndex, score_with
-from shoestring.search.cur import anncur_estimate, top_rows
+from shoestring.search.cur import top_rows
 from shoestring.search.features import N_CHEAP
 from shoestring.search.query import search_rounds
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from benchmarks.search.anncur import anncur_estimate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
@@ -11,7 +12,6 @@ from shoestring.search.cur import (
     DenseFeatures,
     GaussianWeights,
     Rounds,
-    anncur_estimate,
     top_rows,
 )
 

@@ -273,7 +273,7 @@ def test_numbers_that_cannot_be_are_named_as_damage(
     numbers[7] = value
     numbers.tofile(file)
     index = SearchIndex.open(path, scorer=faulty.scorer)
-    said = r"(vector|array) of the index .*search build \.\.\. --resume"
+    said = r"(vectors\.rows is damaged:|array of the index) .*search build \.\.\. --resume"
     with pytest.raises(IntegrityError, match=said):
         index.query("a white scarf", k=60, calls=30)
 

@@ -74,28 +74,26 @@ class CrossEncoderScorer(Timed):
             raise MissingExtraError(
                 "sentence-transformers", extra="torch", purpose="the cross-encoder"
             ) from None
-        self.batch_size = checked_int("batch_size", batch_size, 1, None, "CrossEncoderScorer")
+        owner = "CrossEncoderScorer"
+        self.batch_size = checked_int("batch_size", batch_size, 1, None, owner)
         self._logits = Identity()
-        folder = None
+        is_loaded = isinstance(model, CrossEncoder)
         if isinstance(model, str | Path):
-            folder = checked_path("model", model, "CrossEncoderScorer")
-        elif not isinstance(model, CrossEncoder):
-            want = "a folder or a CrossEncoder"
-            raise ParameterError.of("model", "CrossEncoderScorer", want, model)
-        if folder is not None:
+            folder = checked_path("model", model, owner)
             with reading_model(folder):
                 model = CrossEncoder(str(folder), **LOCAL)
             count_cut_by(model, shown_name(folder), "pairs")
+        elif not is_loaded:
+            raise ParameterError.of("model", owner, "a folder or a CrossEncoder", model)
         if model.config.num_labels != 1:
             hint = "Train it with num_labels=1, or wrap one column of it with score_with(fn)."
             want, got = "a cross-encoder of one label", f"{model.config.num_labels} labels"
-            raise ParameterError.of("model", "CrossEncoderScorer", want, got, hint)
+            raise ParameterError.of("model", owner, want, got, hint)
         if max_length is not None:
-            owner = "CrossEncoderScorer"
             model.max_seq_length = checked_int("max_length", max_length, 4, 1 << 20, owner)
         self.max_length: int = min(model.max_seq_length or 512, 2**20)
         self.name = _name(digest_of(model.model.state_dict()), self.max_length)
-        self._model: Any = model.half() if folder is not None and gpu_is_there() else model
+        self._model: Any = model.half() if gpu_is_there() and not is_loaded else model
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs: (B,) float32 logits. Texts are cut at 20 characters a token."""

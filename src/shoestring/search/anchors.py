@@ -31,19 +31,9 @@ POOL = 512  # queries that are chosen from at the most: each costs a vector
 def anchor_plan(calls: int, n_items: int, paid: Sequence[int]) -> list[int]:
     """The new calls of each anchor query: as even as can be once they are added to the old ones.
 
-    Parameters
-    ----------
-    calls : int
-        To spend now.
-    n_items : int
-        Most that a query can use.
-    paid : sequence of int
-        What each query at hand has been paid for before; those begun come first.
-
-    Returns
-    -------
-    list of int
-        For the first queries, at most 32 of them, as many as get :data:`MIN_CALLS`.
+    ``paid`` is what each query at hand has been paid for before, those begun first; none can use
+    more than ``n_items``. The first queries get a share of the ``calls``: at most 32, and as many
+    as come to :data:`MIN_CALLS`.
 
     Examples
     --------
@@ -88,16 +78,10 @@ def choose_queries(queries: Sequence[str], n_queries: int, *, seed: int) -> list
 
 
 def covering_order(nearness: FloatArray, n_begun: int, n_queries: int) -> list[int]:
-    """The queries that bring all others nearest to a chosen one, best first.
+    """At most ``n_queries`` that bring all others nearest to a chosen one, best first.
 
-    Parameters
-    ----------
-    nearness : array (P, P)
-        Of each query with each, as the encoder says it.
-    n_begun : int
-        The first so many are chosen already, and stand first.
-    n_queries : int
-        How many in all, at most.
+    ``nearness`` (P, P) is that of each query with each, as the encoder says it; the first
+    ``n_begun`` are chosen already, and stand first.
 
     Examples
     --------

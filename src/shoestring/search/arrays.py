@@ -50,7 +50,7 @@ class ArrayFile(NamedTuple):
     file: str
     dtype: str
     row_shape: tuple[int, ...]
-    crc32: int | None = 0  # of the committed rows
+    crc32: int = 0  # of the committed rows
 
     @classmethod
     def new(cls, name: str, number: int, rows: AnyArray) -> ArrayFile:
@@ -83,7 +83,7 @@ def write_rows(folder: Path, array: ArrayFile, n_rows: int, parts: Iterable[AnyA
             for part in parts:
                 for piece in pieces(part):
                     data = np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
-                    found = None if found is None else zlib.crc32(data, found)
+                    found = zlib.crc32(data, found)
                     file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -97,23 +97,23 @@ def write_rows(folder: Path, array: ArrayFile, n_rows: int, parts: Iterable[AnyA
 def map_rows(folder: Path, array: ArrayFile, n_rows: int, checked: int = 0) -> AnyArray:
     """Map the committed rows of a file into memory, read-only.
 
-    Arrays of up to ``checked`` bytes are compared with their checksum. Raises FileNotFoundError if
-    the file is gone: the caller knows whether it was replaced.
+    Arrays of up to ``checked`` bytes are compared with their checksum. IntegrityError if the file
+    is missing or damaged.
     """
     shape, path = (n_rows, *array.row_shape), folder / array.file
     if 0 in shape:  # which cannot be mapped
         return array.zeros(n_rows)
     try:
         rows = np.memmap(path, array.dtype, "r", shape=shape)
-        if rows.nbytes <= checked and array.crc32 not in (None, crc32_of(path, rows.nbytes)):
+        if rows.nbytes <= checked and crc32_of(path, rows.nbytes) != array.crc32:
             raise IntegrityError(f"{path} is damaged: its bytes have changed. {REBUILD}")
         return rows
     except ValueError as error:
         raise IntegrityError(
             f"{path} is damaged: it is shorter than its {n_rows} rows. {REBUILD}"
         ) from error
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{path} is missing. {REBUILD}") from error
     except OSError as error:
         raise unreadable(path, error) from error
 

@@ -94,10 +94,7 @@ def choose_anchors(
 ) -> list[str]:
     """The anchor queries to pay for, those already begun first, then those that cover the others.
 
-    Parameters
-    ----------
-    queries : sequence of str or None
-        What users ask; None takes first sentences of random texts.
+    They are chosen from what users ask (``queries``), else from first sentences of random texts.
     """
     if queries is None:
         with store.snapshot() as snapshot:

@@ -1,15 +1,6 @@
 r"""What a pair scorer would rank first, from few of its scores: the mathematics alone.
 
-Two ways to estimate a query's scores with N items when only some of them were paid for.
-
-**One shot (ANNCUR).** A CUR decomposition of the query-item score matrix: R is the (m, N) matrix of
-m anchor queries with all items, C the query's scores with kc anchor items; the estimate is
-:math:`C\,U R` with U the pseudo-inverse of R's anchor columns. Paper: Yadav et al., "Efficient
-Nearest Neighbor Search for Cross-Encoder Models using Matrix Factorization" (EMNLP 2022, arXiv
-2210.12579). ``method="pinv"`` is the published rule; it blows up when kc comes near m, so ridge and
-truncated SVD are here as well.
-
-**In rounds (after ADACUR, arXiv 2305.02996).** The query's scores are modelled as
+After ADACUR (Yadav et al., arXiv 2305.02996). The query's scores are modelled as
 :math:`y_i = f_i + x_i^T w + \varepsilon`: a first guess f, a linear correction on the item features
 x, noise. Anchor scores as features make it CUR; dense vectors, the guess itself and a constant may
 stand beside them. With a Gaussian prior on w the posterior after b more scores is a rank-b update,
@@ -21,7 +12,7 @@ How wrong the first guess is cannot be known before the query is seen. :class:`R
 carries the same posterior under several prior strengths and weighs them by how well each predicted
 the scores that came (Bayesian evidence, exact, a by-product of the updates).
 
-Letters: N items, m anchor queries, kc anchor items, D features, b items of a batch, S strengths.
+Letters: N items, D features, b items of a batch, S strengths.
 
 Not covered: which queries to take as anchors (:mod:`~shoestring.search.anchors`), what the first
 guess is made of (:mod:`~shoestring.search.first_guess`), exploration (a variance bonus was no
@@ -31,12 +22,12 @@ better).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from shoestring.errors import IntegrityError, ParameterError, ShapeError
+from shoestring.errors import IntegrityError, ShapeError
 from shoestring.parallel import one_blas_thread
 from shoestring.search.arrays import REBUILD
 from shoestring.types import FloatArray, IntArray
@@ -79,72 +70,6 @@ class DenseFeatures:
     def take(self, rows: IntArray) -> Floats:
         """Some rows: (len(rows), D)."""
         return self.matrix[rows].astype(np.float64)
-
-
-def anncur_estimate(
-    query_scores: ArrayLike,
-    anchor_scores: FloatArray,
-    anchor_items: ArrayLike,
-    *,
-    method: Literal["pinv", "ridge", "svd"] = "pinv",
-    strength: float = 0.1,
-) -> Floats:
-    """Estimate a query's scores with all items from those with the anchor items.
-
-    Parameters
-    ----------
-    query_scores : array (kc,)
-        The query's own scores with the anchor items.
-    anchor_scores : array (m, N)
-        R, every anchor query with every item.
-    anchor_items : int array (kc,)
-        Which columns of R the query was scored with.
-    method : {"pinv", "ridge", "svd"}
-        How R's anchor columns are inverted: as published; with ``strength`` times their mean
-        squared singular value added; or without the singular values below ``strength`` times the
-        largest.
-    strength : float
-        See ``method``; not used by "pinv".
-
-    Returns
-    -------
-    float64 array (N,)
-
-    Raises
-    ------
-    ShapeError
-        If the scores and the anchor items are not as many.
-    ParameterError
-        If the method is none of the three.
-
-    Notes
-    -----
-    Cost: O(m kc min(m, kc) + m N). Source: Yadav et al. 2022, equation 3 and their reference code.
-
-    Examples
-    --------
-    >>> R = np.outer([1.0, 2.0], [3.0, 1.0, 2.0])
-    >>> anncur_estimate([6.0], R, [0])
-    array([6., 2., 4.])
-    """
-    scores = np.asarray(query_scores, dtype=np.float64)
-    columns = np.asarray(anchor_scores[:, np.asarray(anchor_items)], dtype=np.float64)  # (m, kc)
-    if scores.shape != (columns.shape[1],):
-        raise ShapeError(
-            f"{scores.shape} query scores came for {columns.shape[1]} anchor items; "
-            "give one score for each anchor item."
-        )
-    if method == "pinv":
-        inverse = np.linalg.pinv(columns)  # (kc, m)
-    elif method == "svd":
-        inverse = np.linalg.pinv(columns, rcond=strength)
-    elif method == "ridge":
-        gram = columns @ columns.T  # (m, m)
-        gram[np.diag_indices_from(gram)] += strength * np.trace(gram) / min(columns.shape) + 1e-12
-        inverse = np.linalg.solve(gram, columns).T
-    else:
-        raise ParameterError.of("method", "anncur_estimate", "'pinv', 'ridge' or 'svd'", method)
-    return np.asarray((scores @ inverse) @ anchor_scores, dtype=np.float64)
 
 
 class GaussianWeights:
@@ -316,18 +241,8 @@ def without_rejects(scores: FloatArray, usual: Sequence[float] = ()) -> Floats:
 
     A scorer that answers -1e9 for what must not be found would otherwise leave nothing of the
     differences among the others. A reject is negative, and at least :data:`REJECT` times as far
-    below two or more different scores as those are large.
-
-    Parameters
-    ----------
-    scores : array (n,)
-    usual : sequence of float
-        Scores that are known to be none.
-
-    Returns
-    -------
-    float64 array (n,)
-        The scores themselves where there is no reject, and within :data:`LARGEST`.
+    below two or more different scores as those are large; ``usual`` scores are known to be none.
+    All of them come back, float64 (n,), within :data:`LARGEST`.
 
     Examples
     --------

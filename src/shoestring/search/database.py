@@ -45,20 +45,16 @@ _STORAGE = {
 }
 
 
-def connect(
-    path: Path, mode: Literal["ro", "rw", "rwc"], *, timeout_s: float = PATIENCE_S
-) -> sqlite3.Connection:
+def connect(path: Path, mode: Literal["ro", "rw", "rwc"]) -> sqlite3.Connection:
     """Open a database; transactions are begun and ended by hand.
 
-    Notes
-    -----
     A database in write-ahead mode needs two files beside it. In a folder that cannot be written
     or on a full disk they cannot be made, so a cleanly closed database is opened as immutable
     there.
     """
     uri = f"{path.absolute().as_uri()}?mode={mode}"  # quotes ? # % and everything beyond ASCII
     try:
-        return _connect_uri(uri, timeout_s)
+        return _connect_uri(uri)
     except sqlite3.OperationalError as error:
         if mode != "ro" or not path.exists() or not has_no_room(error):
             raise
@@ -68,12 +64,12 @@ def connect(
                 f"{path} was not closed cleanly and nothing can be written beside it, so it cannot "
                 "be recovered there. Copy the folder to where you may write, and open the copy."
             ) from error
-        return _connect_uri(f"{uri}&immutable=1", timeout_s)
+        return _connect_uri(f"{uri}&immutable=1")
 
 
-def _connect_uri(uri: str, timeout_s: float) -> sqlite3.Connection:
+def _connect_uri(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
+        uri, uri=True, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False
     )
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the file
@@ -141,18 +137,9 @@ def _primary_code(error: sqlite3.Error) -> int:
 
 @contextmanager
 def explained(path: Path, repair: str) -> Iterator[None]:
-    """Turn SQLite's errors in the block into one sentence each.
+    """Turn SQLite's errors in the block into ours, one sentence each.
 
-    Parameters
-    ----------
-    path : Path
-        The database that the block uses.
-    repair : str
-        What to do when the file is damaged.
-
-    Raises
-    ------
-    BusyError, StorageError, IntegrityError
+    ``path`` is the database that the block uses, ``repair`` what to do when it is damaged.
     """
     try:
         yield
@@ -179,14 +166,9 @@ def _as_ours(error: sqlite3.Error, path: Path, repair: str) -> ShoestringError:
 
 @contextmanager
 def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
-    """Be the only writer of an index folder, among all threads and processes; wait for another.
+    """Be the only writer of an index folder, among all threads and processes.
 
-    Raises
-    ------
-    BusyError
-        If another one holds the lock for longer than ``timeout_s``; names its process.
-    StorageError
-        If the folder cannot be written.
+    Where another one writes for longer than ``timeout_s`` a BusyError names its process.
     """
     lock = FileLock(
         folder / "writer.lock", timeout=timeout_s, thread_local=False, poll_interval=POLL_S

@@ -39,7 +39,7 @@ class IndexRows:
     """
 
     def __init__(self, view: View) -> None:
-        self.arrays, self.n_stored = view.arrays, len(view.row_keys)
+        self.view, self.arrays, self.n_stored = view, view.arrays, len(view.row_keys)
         self.keys: IntArray = np.concatenate([view.row_keys, view.pending_keys])  # (N,), ascending
         self.deleted = np.zeros(len(self.keys), dtype=bool)
         self.deleted[: self.n_stored] = view.deleted
@@ -130,33 +130,20 @@ class JoinedFeatures:
 
 
 def cheap_features(near: NDArray[np.float32], lexical: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What is known of a query with every item before the scorer is asked.
+    """What is known of a query with N items before the scorer is asked: float32 (N, 4).
 
-    Parameters
-    ----------
-    near : array (N,)
-        Cosine of the vectors.
-    lexical : array (N,)
-        BM25, 0 where no word is shared.
-
-    Returns
-    -------
-    float32 array (N, 4)
-        Cosine; BM25 over the query's largest; log(1 + BM25); the product of the first two.
+    The cosine of the vectors (``near``); BM25, 0 where no word is shared (``lexical``), over the
+    query's largest; log(1 + BM25); the product of the first two.
     """
     share = lexical / max(float(lexical.max(initial=0.0)), 1e-9)
     return np.stack([near, share, np.log1p(lexical), near * share], axis=1)
 
 
 def product(matrix: NDArray[Any], weights: FloatArray, out: NDArray[np.float32]) -> None:
-    """Write the product of item features (N, D) with D weights into ``out`` (N,).
+    """Write the product of item features (N, D) with D weights into ``out``, float32 (N,).
 
-    Parameters
-    ----------
-    matrix : float32 array (N, D), or uint8 array (N, D / 8)
-        Rows of numbers, or of packed bits as :mod:`shoestring.overlap.codes` says.
-    weights : array (D,)
-    out : float32 array (N,)
+    They are numbers, float32 (N, D), or packed bits as :mod:`shoestring.overlap.codes` says, uint8
+    (N, D / 8), whose product costs a look-up for each byte.
 
     Examples
     --------
@@ -164,10 +151,6 @@ def product(matrix: NDArray[Any], weights: FloatArray, out: NDArray[np.float32])
     >>> product(codes, np.array([1.0, 10, 100, 0, 0, 0, 0, 0]), out)
     >>> out.tolist()
     [11.0, 110.0, 0.0]
-
-    Notes
-    -----
-    Cost for packed bits: a look-up for each byte.
     """
     kernel = _dot
     if matrix.dtype == np.uint8:

@@ -65,7 +65,7 @@ from shoestring.search.query import (
     search_rounds,
 )
 from shoestring.search.score_cache import CachedScorer, ScoreCache
-from shoestring.search.snapshot import Snapshot, View
+from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.text.records import Reading, read_records
 from shoestring.types import Hit, Hits, PairScorer, Record
@@ -101,7 +101,7 @@ class SearchIndex:
 
     def __init__(self, store: RecordStore, scorer: PairScorer | None) -> None:
         self._store, self.models = store, Models(store, scorer)
-        self._held: tuple[View, IndexRows] | None = None
+        self._rows: IndexRows | None = None  # of the latest view
         self.last_add = AddReport()  # of a build too
         _OPEN.add(self)
 
@@ -179,7 +179,8 @@ class SearchIndex:
         """
         owner = "SearchIndex.build"
         path, encoder = checked_path("path", path, owner), checked_encoder(encoder, owner)
-        budget, seed = _budget(calls, minutes, owner), checked_seed("seed", seed, owner)
+        _ = _budget(calls, minutes, owner)
+        seed = checked_seed("seed", seed, owner)
         queries = None if queries is None else checked_texts("queries", queries, owner)
         checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), owner)
         flags = {"token_table": token_table, "resume": resume, "progress": progress}
@@ -233,7 +234,9 @@ class SearchIndex:
             rows.note()
             if len(index):
                 index.models.build_token_table(progress=progress)
-                index._calibrate(budget, queries, seed, progress)
+                index.calibrate(
+                    calls, minutes=minutes, queries=queries, seed=seed, progress=progress
+                )
         return index
 
     @classmethod
@@ -302,17 +305,13 @@ class SearchIndex:
             What the scorer had answered before stays paid for.
         """
         owner = "SearchIndex.calibrate"
-        budget, seed = _budget(calls, minutes, owner), checked_seed("seed", seed, owner)
+        calls, clock = _budget(calls, minutes, owner)
+        seed, spent = checked_seed("seed", seed, owner), 0
         queries = None if queries is None else checked_texts("queries", queries, owner)
-        return self._calibrate(budget, queries, seed, checked_bool("progress", progress, owner))
-
-    def _calibrate(
-        self, budget: tuple[int, Clock], queries: Sequence[str] | None, seed: int, progress: bool
-    ) -> int:
+        checked_bool("progress", progress, owner)
         with self._score_cache() as cache:  # says so if it is another one; from now on that is its
             if cache.id != self._store.settings.get("score_cache"):
                 self._store.update_settings(score_cache=cache.id)
-        spent, (calls, clock) = 0, budget
         if calls and self._can_pay():
             chosen = choose_anchors(self._store, self.models, queries, seed)
             spent = score_anchors(self._store, self.models, chosen, calls, clock, progress=progress)
@@ -426,8 +425,20 @@ class SearchIndex:
         return Hits(tuple(Hit(*hit) for hit in hits), score.calls, seconds, error)
 
     def _score_cache(self, *, read_only: bool = False) -> ScoreCache:
-        known_id = self._store.settings.get("score_cache", 0)
-        return ScoreCache(self.path, read_only=read_only, known_id=known_id)
+        cache = ScoreCache(self.path, read_only=read_only)
+        if complaint := self._are_gone(cache):
+            warnings.warn(complaint, ShoestringWarning, stacklevel=3)
+        return cache
+
+    def _are_gone(self, cache: ScoreCache) -> str:
+        """What to say if this is not the cache that the index was built with."""
+        if self._store.settings.get("score_cache", 0) in (0, cache.id):
+            return ""
+        return (
+            f"The scores that were paid for are gone: {cache.path} is missing, empty or of another "
+            "index. Put it back from a copy, or go on without them and pay again: "
+            f"shoestring search build --resume --out {self.path}"
+        )
 
     def snapshot(self) -> Snapshot:
         """A whole, consistent view of the records and arrays; close it soon."""
@@ -438,15 +449,11 @@ class SearchIndex:
     ) -> tuple[IndexRows, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
         """What is known of a query before the scorer is asked.
 
-        Returns
-        -------
-        rows, model
-            Of the snapshot.
-        features : float32 array (N, 4)
-            See :func:`~shoestring.search.features.cheap_features`.
-        guess : float32 array (N,)
+        Rows and model of the snapshot, the cheap features (N, 4), and the first guess (N,).
         """
-        rows, model = self._rows(snapshot), IndexModel.from_attrs(snapshot.view.attrs)
+        rows, model = self._rows, IndexModel.from_attrs(snapshot.view.attrs)
+        if rows is None or rows.view is not snapshot.view:
+            rows = self._rows = IndexRows(snapshot.view)
         vector: NDArray[Any] = np.zeros(0, np.float32)
         if rows.n_stored:  # else the build was interrupted: there may be no encoder yet
             vector = self.models.encode([text[:MAX_CHARACTERS]], snapshot.encoder)[0]
@@ -459,13 +466,6 @@ class SearchIndex:
         lexical = self.models.is_lexical or not vector.any()
         guess = first_guess(rows, model, features, lexical=lexical)
         return rows, model, features, guess
-
-    def _rows(self, snapshot: Snapshot) -> IndexRows:
-        """The rows of a view, kept until the index changes."""
-        held = self._held
-        if held is None or held[0] is not snapshot.view:
-            held = self._held = (snapshot.view, IndexRows(snapshot.view))
-        return held[1]
 
     def _can_pay(self) -> bool:
         """Whether there is a scorer; a warning says so where there is none."""
@@ -558,10 +558,9 @@ class SearchIndex:
             If they do not: which file, and how to repair it.
         """
         self._store.verify()
-        with warnings.catch_warnings():  # verify raises instead
-            warnings.simplefilter("ignore", ShoestringWarning)
-            cache = self._score_cache(read_only=True)
-        with cache:
+        with ScoreCache(self.path, read_only=True) as cache:
+            if complaint := self._are_gone(cache):
+                raise IntegrityError(complaint)
             cache.verify()
         if len(self):
             _ = self.models.encoder

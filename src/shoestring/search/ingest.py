@@ -56,11 +56,8 @@ def _check(record: Record) -> None:
     if not _is_text(record.id) or not record.id:
         want = "a string of at least one character"
         raise ParameterError.of("id", "Record", want, record.id)
-    for name, value in (
-        ("text", record.text),
-        ("label", "" if record.label is None else record.label),
-    ):
-        if not _is_text(value):
+    for name, value in (("text", record.text), ("label", record.label)):
+        if not _is_text(value) and not (name == "label" and value is None):
             want = "a string without lone surrogates"
             raise ParameterError.of(name, f"the record {record.id!r}", want, value)
 

@@ -62,25 +62,22 @@ def default_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str
     if AUTO not in (encoder, scorer):
         return encoder, scorer
     reason = why_not_minilm(texts)
-    if reason and minilm_reads_most(texts):
-        warnings.warn(
-            f"{reason} Those that it does not know are found by their words (BM25), and a query in "
-            "their writing costs no call. A model that reads all: scorer=..., encoder=...",
-            ShoestringWarning,
-            stacklevel=3,
+    is_read = not reason or minilm_reads_most(texts)
+    if reason:
+        note = (
+            "The index uses lexical features (BM25 and LSA) where no model was named. Name a "
+            "scorer and an encoder that fit: scorer=..., encoder=... (a local folder)."
         )
-        reason = ""
-    elif reason:
-        warnings.warn(
-            f"{reason} The index uses lexical features (BM25 and LSA) where no model was named. "
-            "Name a scorer and an encoder that fit: scorer=..., encoder=... (a local folder).",
-            ShoestringWarning,
-            stacklevel=3,
-        )
-    default_encoder, default_scorer = (LSA, "") if reason else (MINILM, DEFAULT)
+        if is_read:
+            note = (
+                "Those that it does not know are found by their words (BM25), and a query in their "
+                "writing costs no call. A model that reads all: scorer=..., encoder=..."
+            )
+        warnings.warn(f"{reason} {note}", ShoestringWarning, stacklevel=3)
+    defaults = (MINILM, DEFAULT) if is_read else (LSA, "")
     return (
-        default_encoder if encoder == AUTO else encoder,
-        default_scorer if scorer == AUTO else scorer,
+        defaults[0] if encoder == AUTO else encoder,
+        defaults[1] if scorer == AUTO else scorer,
     )
 
 
@@ -126,17 +123,16 @@ class Models:
             before = self._said("encoder", self._kept)
             with ExitStack() as stack:
                 try:
-                    snapshot = self._store.snapshot()
-                    stack.callback(snapshot.close)
+                    snapshot = stack.enter_context(self._store.snapshot())
                     if snapshot.view.arrays:
                         snapshot.encoder = self.encoder
                 except Exception:
                     if self._said("encoder", self._kept) == before:
                         raise
-                else:
-                    if self._said("encoder", self._kept) == before:
-                        stack.pop_all()
-                        return snapshot
+                    continue
+                if self._said("encoder", self._kept) == before:
+                    stack.pop_all()
+                    return snapshot
 
     def _opened(self) -> TextEncoder | TextCodes:
         kept = self._kept if self.is_lexical else None

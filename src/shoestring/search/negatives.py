@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from shoestring.artifacts import written_aside
+from shoestring.checks import checked_int
 from shoestring.errors import ParameterError
 from shoestring.search.index import SearchIndex
 from shoestring.types import Record
@@ -59,15 +60,15 @@ def hard_negatives(
     ParameterError
         If n or depth cannot be; if no query has a right text in the index.
     """
-    for name, value in (("n", n), ("depth", depth)):
-        if value < 1:
-            raise ParameterError.of(name, _OWNER, "an int of at least 1", value)
+    n, depth = checked_int("n", n, 1, None, _OWNER), checked_int("depth", depth, 1, None, _OWNER)
     rng = np.random.default_rng(seed)
     found = 0
     for query in queries:
         judged = qrels.get(query.id, {})
         right = [key for key, grade in judged.items() if grade > 0]
-        texts = _texts_of(index, right)
+        with index.snapshot() as snapshot:
+            keys = (snapshot.key_of(id) for id in right)
+            texts = snapshot.texts([key for key in keys if key is not None])
         if not texts:
             continue
         hits = index.query(query.text, k=depth + len(judged), calls=0)
@@ -81,12 +82,6 @@ def hard_negatives(
     if not found:
         want = "queries with a right text that is in the index"
         raise ParameterError.of("queries", _OWNER, want, "none such")
-
-
-def _texts_of(index: SearchIndex, ids: Iterable[str]) -> list[str]:
-    with index.snapshot() as snapshot:
-        keys = (snapshot.key_of(id) for id in ids)
-        return snapshot.texts([key for key in keys if key is not None])
 
 
 def write_negatives(pairs: Iterable[dict[str, Any]], out: Path, *, progress: bool = True) -> int:

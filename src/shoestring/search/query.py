@@ -60,15 +60,11 @@ class IndexModel:
     def from_attrs(cls, attrs: Mapping[str, Any]) -> IndexModel:
         """Read what :meth:`to_attrs` wrote; of an index that was never finished, nothing."""
         fitted = attrs.get("score_model")
+        if fitted:
+            arrays = {name: np.asarray(fitted[name]) for name in ("weights", "loadings")}
+            fitted = ScoreModel(**{**fitted, **arrays})
         return cls(
-            ScoreModel(
-                np.asarray(fitted["weights"]),
-                fitted["constant"],
-                fitted["residual_variance"],
-                np.asarray(fitted["loadings"]),
-            )
-            if fitted
-            else None,
+            fitted,
             tuple(attrs.get("anchors", ())),
             np.asarray(attrs.get("vector_mean", ()), dtype=np.float64),
             float(attrs.get("vector_power", 1.0)),
@@ -183,10 +179,8 @@ def search_rounds(
 
     Parameters
     ----------
-    features : float32 array (N, c)
-        Of :func:`pair_features`.
-    guess : float32 array (N,)
-        In the units of the scorer where ``model`` has a score model, of unit variance otherwise.
+    features, guess : float32 arrays (N, c), (N,)
+        Of :func:`pair_features` and :func:`first_guess`.
     known : (rows, scores)
         What was paid for before; it is free.
     calls : int

@@ -47,6 +47,8 @@ CONTRADICTIONS = (
 )
 """Queries that answer nothing when the tables agree, and what it means when they do."""
 
+_PENDING = "SELECT {} FROM records WHERE key > (SELECT last_key FROM state) ORDER BY key LIMIT ?"
+
 
 class State(NamedTuple):
     """What a reader looks at first.
@@ -69,9 +71,8 @@ def create_tables(connection: sqlite3.Connection) -> None:
     """Make the tables."""
     for table in _TABLES:
         connection.execute(table)
-    connection.execute(
-        "INSERT OR IGNORE INTO state VALUES (1, ?, 0, 0, 0, '{}', '{}')", (_new_uid(),)
-    )
+    nothing = _new_uid(), _sealed({}), _sealed({})
+    connection.execute("INSERT OR IGNORE INTO state VALUES (1, ?, 0, 0, 0, ?, ?)", nothing)
 
 
 def read_state(connection: sqlite3.Connection) -> State:
@@ -81,8 +82,8 @@ def read_state(connection: sqlite3.Connection) -> State:
         ((uid, revision, n_rows, last_key, *texts),) = rows
         arrays, attrs = (_unsealed(text) for text in texts)
         files = {
-            name: ArrayFile(file, dtype, tuple(shape), *checksum)
-            for name, (file, dtype, shape, *checksum) in arrays.items()
+            name: ArrayFile(file, dtype, tuple(shape), checksum)
+            for name, (file, dtype, shape, checksum) in arrays.items()
         }
     except (ValueError, TypeError, AttributeError) as error:
         raise sqlite3.DatabaseError(f"the state of the arrays cannot be read, {error}") from error
@@ -96,10 +97,10 @@ def _sealed(value: Any) -> str:
 
 
 def _unsealed(text: str) -> Any:
-    body, is_sealed, checksum = text.rpartition("\n")
-    if is_sealed and checksum != str(zlib.crc32(body.encode())):
+    body, _, checksum = text.rpartition("\n")
+    if checksum != str(zlib.crc32(body.encode())):
         raise ValueError("as it has changed")
-    return json.loads(body or text)
+    return json.loads(body)
 
 
 def write_state(
@@ -127,36 +128,28 @@ def _new_uid() -> str:
     return os.urandom(8).hex()
 
 
-def next_key(connection: sqlite3.Connection) -> int:
-    """The first key that was never used."""
-    sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'records'"
-    return int(column(connection, sql)[0])
-
-
 def keys_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
     """The keys of those ids that exist."""
     sql = "SELECT id, key FROM records WHERE id IN ({})"
     return dict(in_chunks(connection, sql, ids))
 
 
-def pending_keys(connection: sqlite3.Connection) -> IntArray:
-    """The keys of the records without arrays, ascending."""
-    sql = "SELECT key FROM records WHERE key > (SELECT last_key FROM state) ORDER BY key"
-    return column(connection, sql)
+def pending_keys(connection: sqlite3.Connection, n_most: int = -1) -> IntArray:
+    """The keys of the first records without arrays, ascending; -1 is all."""
+    return column(connection, _PENDING.format("key"), (n_most,))
 
 
 def pending_texts(connection: sqlite3.Connection, n_most: int) -> list[tuple[int, str]]:
     """Keys and texts of the first records without arrays."""
-    sql = """SELECT key, text FROM records WHERE key > (SELECT last_key FROM state)
-        ORDER BY key LIMIT ?"""
-    return connection.execute(sql, (n_most,)).fetchall()
+    return connection.execute(_PENDING.format("key, text"), (n_most,)).fetchall()
 
 
 def insert_records(
     connection: sqlite3.Connection, records: Sequence[Record], tokens: Iterable[str]
 ) -> None:
     """Insert records under new keys, without arrays yet."""
-    first_key = next_key(connection)
+    sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'records'"
+    ((first_key,),) = connection.execute(sql)
     connection.executemany(
         "INSERT INTO records (key, id, text, label) VALUES (?, ?, ?, ?)",
         ((key, r.id, r.text, r.label) for key, r in enumerate(records, first_key)),

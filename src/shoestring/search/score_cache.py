@@ -16,7 +16,6 @@ import secrets
 import sqlite3
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -28,15 +27,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.checks import checked_path
 from shoestring.errors import (
-    IntegrityError,
     ParameterError,
     ScorerError,
     ShapeError,
-    ShoestringWarning,
     StorageError,
 )
 from shoestring.search.database import (
-    MAX_VARIABLES,
     column,
     connect,
     connect_for_writing,
@@ -62,19 +58,15 @@ _TABLES = (
         calls INTEGER NOT NULL)""",
 )
 _NUMBER = "SELECT number FROM asked WHERE scorer = ? AND query = ?"
-_HAS_ANSWERS = "SELECT 1 FROM sqlite_master WHERE name = 'answered'"
 _SCORES = f"SELECT digest, score FROM scores WHERE asked = ({_NUMBER})"
 _REPAIR = "Move it out of the index folder: a new one is begun, and scores are paid for again."
 KEEP_S = 0.05  # quick answers of a scorer are kept together, so many seconds of them
 
 
 def text_digests(texts: Iterable[str]) -> IntArray:
-    """The 64-bit digest that a text is known by.
+    """What n texts are known by: the first 8 bytes of BLAKE2b over their UTF-8, int64 (n,).
 
-    Returns
-    -------
-    int64 array (n,)
-        The first 8 bytes of BLAKE2b over UTF-8; the same on every machine, for ever.
+    The same on every machine, for ever.
     """
     parts = [
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
@@ -93,9 +85,6 @@ class ScoreCache:
         answered, and :meth:`put` says False.
     read_only : bool
         Do not even try to write.
-    known_id : int
-        The ``id`` of the cache that the index was built with; 0 where that is not known. A warning
-        says so if this is another one.
 
     Attributes
     ----------
@@ -113,7 +102,7 @@ class ScoreCache:
     array([0.5, nan])
     """
 
-    def __init__(self, folder: str | Path, *, read_only: bool = False, known_id: int = 0) -> None:
+    def __init__(self, folder: str | Path, *, read_only: bool = False) -> None:
         try:
             is_folder = checked_path("folder", folder, "ScoreCache").is_dir()
         except OSError:  # a name that is too long
@@ -127,14 +116,6 @@ class ScoreCache:
         self._opened: dict[int, sqlite3.Connection] = {}  # by process: SQLite shares none
         with self._explained():
             ((self.id,),) = self._connection.execute("PRAGMA application_id")
-        self._missing = ""
-        if known_id and self.id != known_id:
-            self._missing = (
-                f"The scores that were paid for are gone: {self.path} is missing, empty or of "
-                "another index. Put it back from a copy, or go on without them and pay again: "
-                f"shoestring search build --resume --out {folder}"
-            )
-            warnings.warn(self._missing, ShoestringWarning, stacklevel=3)
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -182,11 +163,8 @@ class ScoreCache:
         """
         wanted = np.asarray(digests, dtype=np.int64).tolist()
         with self._lock, self._explained():
-            if len(wanted) > MAX_VARIABLES:  # reading the whole row is faster then
-                found = dict(self._connection.execute(_SCORES, (scorer, query)))
-            else:
-                sql = f"{_SCORES} AND digest IN ({{}})"
-                found = dict(in_chunks(self._connection, sql, wanted, scorer, query))
+            sql = f"{_SCORES} AND digest IN ({{}})"
+            found = dict(in_chunks(self._connection, sql, wanted, scorer, query))
         return np.array([found.get(digest, np.nan) for digest in wanted], dtype=np.float64)
 
     def put(self, scorer: str, query: str, digests: ArrayLike, scores: ArrayLike) -> bool:
@@ -227,10 +205,8 @@ class ScoreCache:
 
         (-1, 0) if the query was never answered.
         """
+        sql = f"SELECT last_key, calls FROM answered WHERE asked = ({_NUMBER}) AND uid = ?"
         with self._lock, self._explained():
-            if self._connection.execute(_HAS_ANSWERS).fetchone() is None:  # of an earlier version
-                return -1, 0
-            sql = f"SELECT last_key, calls FROM answered WHERE asked = ({_NUMBER}) AND uid = ?"
             row = self._connection.execute(sql, (scorer, query, uid)).fetchone()
         return (-1, 0) if row is None else (int(row[0]), int(row[1]))
 
@@ -242,15 +218,7 @@ class ScoreCache:
                 self._connection.execute(sql, (uid, last_key, calls, scorer, query))
 
     def rows(self, scorer: str) -> Iterator[tuple[str, IntArray, NDArray[np.float64]]]:
-        """Everything known of a scorer, query by query in the order they were first paid for.
-
-        Yields
-        ------
-        query : str
-        digests : int64 array (n,)
-            Ascending.
-        scores : float64 array (n,)
-        """
+        """Everything known of a scorer: each query, as first paid for, and its :meth:`row`."""
         sql = "SELECT query FROM asked WHERE scorer = ? ORDER BY number"
         with self._lock, self._explained():
             queries = self._connection.execute(sql, (scorer,)).fetchall()
@@ -265,9 +233,7 @@ class ScoreCache:
         return pairs["digest"].copy(), pairs["score"].copy()
 
     def verify(self) -> None:
-        """Read everything; IntegrityError if the database is damaged or another one."""
-        if self._missing:
-            raise IntegrityError(self._missing)
+        """Read everything; IntegrityError if the database is damaged."""
         with self._lock, self._explained():
             found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":

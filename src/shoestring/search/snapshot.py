@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from shoestring.artifacts import CHECKED, pieces
 from shoestring.checks import is_storable
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.search import schema
-from shoestring.search.arrays import KEYS, REBUILD, AnyArray, map_rows
+from shoestring.search.arrays import KEYS, AnyArray, map_rows
 from shoestring.search.database import column, connect, in_chunks
 from shoestring.types import IntArray, TextEncoder
 from shoestring.words.text_codes import TextCodes
@@ -37,7 +37,7 @@ class View:
 
     Parameters
     ----------
-    uid, revision, attrs
+    uid, attrs
         As :class:`~.schema.State`.
     row_keys : int64 array (R,)
         The record of each row, ascending.
@@ -51,7 +51,6 @@ class View:
     """
 
     uid: str
-    revision: int
     attrs: dict[str, Any]
     row_keys: IntArray
     deleted: NDArray[np.bool_]
@@ -67,15 +66,14 @@ class View:
             start += len(piece)
 
 
-def read_view(connection: sqlite3.Connection, folder: Path, remembered: View | None) -> View:
-    """What is in force in the transaction of ``connection``: ``remembered``, if that is up to date.
+def read_view(
+    connection: sqlite3.Connection, state: schema.State, folder: Path, checked: int = CHECKED
+) -> View:
+    """What is in force in the transaction of ``connection``, which has read ``state``.
 
-    Raises FileNotFoundError if an array was replaced in the meantime, or is missing.
+    Arrays of up to ``checked`` bytes are compared with their checksums. IntegrityError if one is
+    missing, as it is too where it was replaced in the meantime.
     """
-    state = schema.read_state(connection)
-    if remembered and (remembered.uid, remembered.revision) == (state.uid, state.revision):
-        return remembered
-    checked = 0 if remembered else CHECKED  # once in a process, and not after each change
     arrays = {
         name: map_rows(folder, where, state.n_rows, checked) for name, where in state.arrays.items()
     }
@@ -83,7 +81,7 @@ def read_view(connection: sqlite3.Connection, folder: Path, remembered: View | N
     deleted = np.isin(row_keys, column(connection, "SELECT key FROM deleted"))
     pending = schema.pending_keys(connection)
     keys = np.asarray(row_keys[~deleted])
-    return View(state.uid, state.revision, state.attrs, row_keys, deleted, keys, arrays, pending)
+    return View(state.uid, state.attrs, row_keys, deleted, keys, arrays, pending)
 
 
 class Snapshot:
@@ -165,18 +163,10 @@ class Snapshot:
         return None if row is None else int(row[0])
 
     def candidates(self, tokens: Sequence[str], limit: int) -> tuple[IntArray, NDArray[np.float64]]:
-        """The records that BM25 ranks first for any of some tokens.
+        """The records that BM25 ranks first for any of some tokens: keys (n,), scores (n,).
 
-        Returns
-        -------
-        keys : int64 array (n,)
-            At most ``limit``, best first, equal scores by key; also of records without arrays.
-        scores : float64 array (n,)
-            BM25, higher is better.
-
-        Notes
-        -----
-        Cost: every record that holds one of the tokens is looked at.
+        At most ``limit``, best first, equal scores by key; also records without arrays. Every
+        record that holds one of the tokens is looked at.
         """
         quoted = ['"' + token.replace('"', '""') + '"' for token in dict.fromkeys(tokens)]
         rows: list[tuple[int, float]] = []
@@ -193,21 +183,20 @@ def open_snapshot(
     database: Path, folder: Path, remembered: View | None, explained: Explained
 ) -> Snapshot:
     """Open a snapshot; again where arrays are replaced while it looks for them."""
-    seen = -1  # revision at which a file was missing
+    seen = ""  # the state in which a file was missing
     while True:
-        with explained():
-            connection = connect(database, "ro")
-        try:
-            with explained():
-                connection.execute("BEGIN")
-                view = read_view(connection, folder, remembered)
+        with ExitStack() as stack, explained():
+            connection = stack.enter_context(closing(connect(database, "ro")))
+            connection.execute("BEGIN")
+            state, view = schema.read_state(connection), remembered
+            if view is None or view.uid != state.uid:
+                checked = 0 if view else CHECKED  # once in a process, and not after each change
+                try:
+                    view = read_view(connection, state, folder, checked)
+                except IntegrityError:
+                    if state.uid == seen:
+                        raise
+                    seen = state.uid
+                    continue
+            stack.pop_all()
             return Snapshot(connection, view, explained)
-        except FileNotFoundError as error:
-            revision = schema.read_state(connection).revision
-            connection.close()
-            if revision == seen:
-                raise IntegrityError(f"{error.filename} is missing. {REBUILD}") from error
-            seen = revision
-        except BaseException:
-            connection.close()
-            raise

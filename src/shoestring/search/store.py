@@ -59,7 +59,6 @@ from shoestring.search import schema
 from shoestring.search.arrays import (
     COPIED,
     KEYS,
-    REBUILD,
     AnyArray,
     ArrayFile,
     collect_garbage,
@@ -76,7 +75,7 @@ from shoestring.search.database import (
 )
 from shoestring.search.ingest import AddReport, OnDuplicate, add_batch, read_batches
 from shoestring.search.snapshot import Snapshot, View, open_snapshot, read_view
-from shoestring.types import IntArray, Record
+from shoestring.types import Record
 
 ArraysOf: TypeAlias = Callable[[list[str]], Mapping[str, AnyArray]]
 LOCK_TIMEOUT_S = 30.0  # a writer waits this long for another
@@ -130,24 +129,16 @@ class RecordStore:
                     schema.create_tables(connection)
                 if connection.execute("SELECT 1 FROM records LIMIT 1").fetchone():
                     raise IntegrityError(f"{store.path} has records but no {CONFIG}. {_AGAIN}")
-            named = {
-                "id": os.urandom(8).hex(),
-                **(settings or {}),
-            }  # tells it from one rebuilt here
-            store._write_settings(named)  # from here on it is an index
+            id = os.urandom(8).hex()  # tells it from one that is built here again
+            store._write_settings({"id": id, **(settings or {})})  # from here on it is an index
         return store
 
     @classmethod
     def open(cls, path: str | Path) -> RecordStore:
-        """Open an index.
+        """Open an index; ParameterError if there is none.
 
-        Raises
-        ------
-        ParameterError
-            If there is none.
-        FormatError, IntegrityError
-            If another version wrote it, or the records are damaged. Arrays are looked at by
-            :meth:`snapshot`, so that an index with damaged ones can be opened and repaired.
+        Arrays are looked at by :meth:`snapshot`, so that an index with damaged ones can be opened
+        and repaired.
         """
         store = cls(path)
         _ = store.settings
@@ -249,12 +240,7 @@ class RecordStore:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Be the only writer for the length of the block; every write does so for itself.
 
-        Another one waits, for :data:`LOCK_TIMEOUT_S`.
-
-        Raises
-        ------
-        BusyError
-            If another process or thread is writing; says which process.
+        Another one waits for :data:`LOCK_TIMEOUT_S`; then BusyError says which process it is.
         """
         if not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_S):
             raise BusyError(
@@ -293,13 +279,7 @@ class RecordStore:
 
         With "error" all of them are one transaction; with "replace" and "skip" each batch is, and
         the same call again completes what was interrupted. A replaced record keeps its id and gets
-        a new key.
-
-        Raises
-        ------
-        ParameterError
-            If there are duplicates (names them), or a record is not made of strings.
-        BusyError, StorageError
+        a new key. ParameterError names the duplicates, or a record that is not made of strings.
         """
         checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), "SearchIndex.add")
         report = AddReport()
@@ -335,10 +315,7 @@ class RecordStore:
     def snapshot(self) -> Snapshot:
         """Open a consistent view of the index as it is now; close it soon.
 
-        Raises
-        ------
-        IntegrityError
-            If the database or an array is damaged or missing; names the file.
+        IntegrityError names the file if the database or an array is damaged or missing.
         """
         snapshot = open_snapshot(self._database, self._arrays, self._remembered, self._explained)
         self._remembered = snapshot.view
@@ -349,10 +326,7 @@ class RecordStore:
     def fill(self, arrays_of: ArraysOf, progress: Callable[[int], object] | None = None) -> None:
         """Give the records without arrays theirs, a batch at a time, each whole in itself.
 
-        Parameters
-        ----------
-        arrays_of : callable
-            Texts (n,) to a dict of arrays (n, ...), as for :meth:`append`.
+        ``arrays_of`` makes of n texts the arrays (n, ...) that :meth:`append` takes.
         """
         with self.writing() as connection, self._explained():
             while rows := schema.pending_texts(connection, FILL_BATCH):
@@ -362,33 +336,27 @@ class RecordStore:
                     progress(len(keys))
 
     def append(self, keys: ArrayLike, arrays: Mapping[str, AnyArray]) -> None:
-        """Append rows for the first records that have none, in the order of their keys.
+        """Append rows (n, ...) for the n first records that have none, in the order of their keys.
 
-        Parameters
-        ----------
-        keys : int array (n,)
-            Ascending. Rows of records that were deleted since are masked; rows of records that
-            another process gave arrays to are dropped.
-        arrays : mapping of str to array (n, ...)
-            Arrays in force that are not among them get zeros.
+        Arrays in force that are not among them get zeros.
         """
         rows = {KEYS: np.asarray(keys, np.int64), **arrays}
+        n_new = len(rows[KEYS])
         with self._changing_arrays() as connection:
             state = schema.read_state(connection)
+            if not np.array_equal(rows[KEYS], schema.pending_keys(connection, n_new)):
+                want = "keys of the first records without arrays, ascending"
+                raise ParameterError.of("keys", "RecordStore.append", want, rows[KEYS])
+            if not n_new:
+                return
             number = state.revision + 1
             files = state.arrays or {name: ArrayFile.new(name, number, rows[name]) for name in rows}
             _check_like(files, rows)
-            fresh = rows[KEYS] > state.last_key
-            if not fresh.any():
-                return
-            new_keys = rows[KEYS][fresh]
-            gone = _deleted_meanwhile(connection, new_keys)
             for name, file in files.items():
-                part = rows[name][fresh] if name in rows else file.zeros(len(new_keys))
+                part = rows[name] if name in rows else file.zeros(n_new)
                 files[name] = write_rows(self._arrays, file, state.n_rows, [part])
-            n_rows, last_key = state.n_rows + len(new_keys), int(new_keys[-1])
+            n_rows, last_key = state.n_rows + n_new, int(rows[KEYS][-1])
             with transaction(connection):
-                connection.executemany("INSERT INTO deleted VALUES (?)", gone)
                 schema.write_state(connection, n_rows, last_key, files, state.attrs)
 
     def replace(
@@ -413,7 +381,8 @@ class RecordStore:
     def compact(self) -> int:
         """Write all arrays anew without the rows of deleted records; return how many went."""
         with self._changing_arrays() as connection:
-            view, state = self._read_view(connection), schema.read_state(connection)
+            state = schema.read_state(connection)
+            view = read_view(connection, state, self._arrays)
             n_deleted = int(np.count_nonzero(view.deleted))
             if not n_deleted:
                 return 0
@@ -445,20 +414,8 @@ class RecordStore:
                         state = schema.read_state(connection)
                         collect_garbage(self._arrays, state.arrays.values(), state.n_rows)
 
-    def _read_view(self, connection: sqlite3.Connection) -> View:
-        try:
-            return read_view(connection, self._arrays, None)
-        except FileNotFoundError as error:
-            raise IntegrityError(f"{error.filename} is missing. {REBUILD}") from error
-
     def verify(self) -> None:
-        """Check that records, tokens and arrays are sound and agree; reads all of the database.
-
-        Raises
-        ------
-        IntegrityError
-            If they do not.
-        """
+        """Read all of it; IntegrityError unless records, tokens and arrays are sound and agree."""
         with self.writing() as connection, self._explained():
             found = connection.execute("PRAGMA integrity_check(3)")
             complaints = [row[0] for row in found if row[0] != "ok"]
@@ -466,7 +423,8 @@ class RecordStore:
             for sql, complaint in schema.CONTRADICTIONS:
                 if (key := connection.execute(sql).fetchone()) is not None:
                     complaints.append(f"{complaint} (key {key[0]})")
-            view, state = self._read_view(connection), schema.read_state(connection)
+            state = schema.read_state(connection)
+            view = read_view(connection, state, self._arrays)
             for file in state.arrays.values():
                 map_rows(self._arrays, file, state.n_rows, checked=1 << 62)
             for name in ("encoder", "token-table"):
@@ -522,16 +480,6 @@ def _is_left(path: Path) -> bool:
             found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             return all(_TABLE.match(name) for (name,) in found)
     return path.name in _FILES
-
-
-def _deleted_meanwhile(connection: sqlite3.Connection, keys: IntArray) -> list[tuple[int]]:
-    """The keys whose records are gone; the others must be the first ones without arrays."""
-    pending = schema.pending_keys(connection)
-    is_in_order = bool((np.diff(keys) > 0).all()) and keys[-1] < schema.next_key(connection)
-    if not is_in_order or not np.isin(pending[pending <= keys[-1]], keys).all():
-        want = "keys of the first records without arrays, ascending"
-        raise ParameterError.of("keys", "RecordStore.append", want, keys)
-    return [(key,) for key in np.setdiff1d(keys, pending).tolist()]
 
 
 def _check_like(files: Mapping[str, ArrayFile], rows: Mapping[str, AnyArray]) -> None:
