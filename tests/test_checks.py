@@ -49,6 +49,17 @@ def test_the_sentence_names_the_item(text: object) -> None:
         checks.checked_texts("texts", ["a", text], "f")
 
 
+def test_labels_are_words_numbers_or_bools() -> None:
+    for labels in (["a", "好"], np.array([1, 2]), [True, np.False_], pd.Series([0.5, 1.0])):
+        assert checks.checked_labels("labels", labels, "f") == list(labels)
+    for wrong in (None, float("nan"), float("inf"), 1j, b"a", "\ud83d", [1], 10**400):
+        with pytest.raises(ParameterError, match="item 2"):
+            checks.checked_labels("labels", ["a", wrong], "f")
+    for wrong in ("ab", None, 3, {"a": 1}, {"a"}):
+        with pytest.raises(ParameterError, match="a sequence of labels"):
+            checks.checked_labels("labels", wrong, "f")
+
+
 def test_pairs_are_two_texts() -> None:
     assert checks.checked_pairs("pairs", [["a", "b"], ("c", "d")], "f") == [("a", "b"), ("c", "d")]
     assert checks.checked_pairs("pairs", np.array([["a", "b"]]), "f") == [("a", "b")]

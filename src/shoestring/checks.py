@@ -113,6 +113,21 @@ def checked_texts(name: str, values: object, owner: str) -> list[str]:
     return [str(text) for text in texts]
 
 
+def checked_labels(name: str, values: object, owner: str) -> list[Any]:
+    """Labels, each a str, a finite number or a bool; the sentence names the item."""
+    values = values.tolist() if hasattr(values, "tolist") else values
+    want = "a sequence of labels, each a str, a finite number or a bool"
+    labels = checked_items(name, values, owner, want)
+    for number, label in enumerate(labels, start=1):
+        is_number = isinstance(label, Real) or type(label).__name__ in ("bool_", "bool")
+        if not (is_storable(label) if isinstance(label, str) else is_number and is_finite(label)):
+            hint = f"That is item {number}."
+            if hasattr(label, "__iter__"):
+                hint += " For several labels a text, see docs/classify.md."
+            raise ParameterError.of(name, owner, want, label, hint)
+    return labels
+
+
 def checked_pairs(name: str, values: object, owner: str) -> list[tuple[str, str]]:
     """Pairs of texts; the sentence names the item. Two-letter words are no pairs."""
     pairs = checked_items(name, values, owner, "a list of pairs (query, text)")

@@ -7,9 +7,11 @@ pipelines and grid searches need no more than these methods (scikit-learn 1.4 to
 from __future__ import annotations
 
 import inspect
+import sys
+from functools import cache
 from typing import Any, Self
 
-from shoestring.errors import ParameterError
+from shoestring.errors import NotFittedError, ParameterError
 
 
 class Estimator:
@@ -44,6 +46,18 @@ class Estimator:
         params = self.get_params(deep=False).items()
         shown = (f"{name}={value!r}" for name, value in params if repr(value) != repr(usual[name]))
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def unfitted(message: str) -> NotFittedError:
+    """The error of use before fit; where scikit-learn is loaded it is of their class too."""
+    return (_sklearn_error() if "sklearn" in sys.modules else NotFittedError)(message)
+
+
+@cache
+def _sklearn_error() -> type[NotFittedError]:
+    from sklearn.exceptions import NotFittedError as TheirError
+
+    return type("NotFittedError", (NotFittedError, TheirError), {})
 
 
 class TextTransformer(Estimator):

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.checks import checked_int, checked_texts, is_finite, is_storable
+from shoestring.checks import checked_int, checked_labels, checked_texts, is_finite
 from shoestring.classify.expansion import KINDS
 from shoestring.classify.moments import Doubles
 from shoestring.classify.shrinkage import RULES
-from shoestring.errors import NotFittedError, ParameterError, ShapeError, ShoestringError
+from shoestring.errors import ParameterError, ShapeError, ShoestringError
 
 MOST_JOBS = 1_024
 MOST_RANDOM = 1 << 14  # random features: their sums take 2 GB
@@ -26,18 +24,6 @@ _OWNER = "AnalyticSoftmax"
 
 class _TypedError(ParameterError, TypeError):
     """scikit-learn's tools ask for a TypeError where a value is of no type that could be right."""
-
-
-def unfitted(message: str) -> NotFittedError:
-    """The error of use before fit; where scikit-learn is loaded it is of their class too."""
-    return (_sklearn_error() if "sklearn" in sys.modules else NotFittedError)(message)
-
-
-@cache
-def _sklearn_error() -> type[NotFittedError]:
-    from sklearn.exceptions import NotFittedError as TheirError
-
-    return type("NotFittedError", (NotFittedError, TheirError), {})
 
 
 @contextmanager
@@ -59,16 +45,7 @@ def texts_and_labels(texts: object, labels: object, verb: str) -> tuple[list[str
     checked = checked_texts("texts", texts, owner)
     if not checked:
         raise ParameterError.of("texts", owner, "a sequence of texts, at least one", texts)
-    each: Any = labels.tolist() if hasattr(labels, "tolist") else labels
-    want = "a sequence of labels, each a str, an int or a bool"
-    if isinstance(each, str | bytes | dict) or not hasattr(each, "__iter__"):
-        raise ParameterError.of("labels", owner, want, labels)
-    for number, label in enumerate(each := list(each), start=1):
-        if not (is_storable(label) if isinstance(label, str) else _is_number(label)):
-            hint = f"That is item {number}."
-            if isinstance(label, list | tuple | set | frozenset | np.ndarray):
-                hint += " For several labels a text, see docs/classify.md."
-            raise ParameterError.of("labels", owner, want, label, hint)
+    each = checked_labels("labels", labels, owner)
     if len(checked) != len(each):
         raise ShapeError(
             f"There are {len(checked)} texts and {len(each)} labels; there must be a label for "
@@ -82,16 +59,17 @@ def settings(params: dict[str, Any]) -> None:
     shrinkage, n_jobs = params["shrinkage"], params["n_jobs"]
     temperature = params["temperature"]
     rules, kinds = ("auto", *RULES), (None, "auto", *KINDS)
-    named = isinstance(shrinkage, str) and shrinkage in rules
-    if not (shrinkage is None or named or (_is_real(shrinkage) and 0 <= shrinkage <= 1)):
+    named = shrinkage is None or (isinstance(shrinkage, str) and shrinkage in rules)
+    if not named and not (_is_number(shrinkage) and 0 <= shrinkage <= 1):
         raise _wrong("shrinkage", shrinkage, f"one of {rules}, None or a float in [0, 1]")
-    if not (str(temperature) == "auto" or (_is_real(temperature) and temperature > 0)):
+    if str(temperature) != "auto" and not (_is_number(temperature) and temperature > 0):
         raise _wrong("temperature", temperature, '"auto" or a positive float')
     if not isinstance(params["expansion"], str | None) or params["expansion"] not in kinds:
         raise _wrong("expansion", params["expansion"], f"one of {', '.join(map(str, kinds))}")
     for name, most in ("n_random", MOST_RANDOM), ("sample_size", None), ("random_state", None):
         checked_int(name, params[name], 0, most, _OWNER)
-    if n_jobs is not None and (not _is_int(n_jobs) or n_jobs == 0 or n_jobs > MOST_JOBS):
+    is_int = isinstance(n_jobs, Integral) and _is_number(n_jobs)
+    if n_jobs is not None and not (is_int and n_jobs and n_jobs <= MOST_JOBS):
         want = f"None, an int in [1, {MOST_JOBS}], or -1 for all cores"
         raise _wrong("n_jobs", n_jobs, want)
     if params["expansion"] is not None and params["class_scatters"]:
@@ -99,16 +77,8 @@ def settings(params: dict[str, Any]) -> None:
         raise _wrong("class_scatters", True, "False with an expansion", hint)
 
 
-def _is_real(value: Any) -> bool:
-    return not isinstance(value, bool) and _is_number(value)
-
-
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real | np.bool_) and is_finite(value)
-
-
-def _is_int(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Integral)
+    return not isinstance(value, bool) and isinstance(value, Real) and is_finite(value)
 
 
 def _wrong(name: str, got: object, want: str, hint: str = "") -> ParameterError:

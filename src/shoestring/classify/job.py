@@ -54,7 +54,7 @@ def fit_to_folder(
     """
     out = out.resolve()
     KIND.check(out)
-    params = classifier._layer.get_params()
+    params = classifier.head.get_params()
     checks.settings(params)
     data = read_labelled(source, **reading)
     if len(set(data.labels)) < 2:
@@ -67,7 +67,7 @@ def fit_to_folder(
         if run.progress:
             clock.add_used(run.used_s)
             classifier = TextClassifier.load(run.path / "model")
-            classifier._layer.set_params(n_jobs=params["n_jobs"])
+            classifier.head.set_params(n_jobs=params["n_jobs"])
         else:
             classifier.begin(data.texts)
         order = np.random.default_rng(int(params["random_state"])).permutation(len(data))
@@ -90,7 +90,7 @@ def _learn_all(
             run.keep(clock, texts=classifier.n_learnt)
 
     every, n = SaveEvery(clock), len(order)
-    reserve_s = seconds_to_solve(classifier._layer, classifier.encoder_.n_dims)
+    reserve_s = seconds_to_solve(classifier.head, classifier.encoder_.n_dims)
     done, rate = classifier.n_learnt, 0.0  # texts a second
     sizes = [WARM_UP, TIMED]  # the first batch loads and compiles, the second is timed
     bar = tqdm(total=n, initial=done, desc="texts", unit="text", disable=None)
@@ -173,7 +173,7 @@ def merge_folders(models: list[Path], out: Path) -> dict[str, Any]:
 
 def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, Any]:
     """What a classifier is and how good it seems; what cannot be used is not saved."""
-    head = classifier._layer
+    head = classifier.head
     report = head.report()
     left_out = {"left_out": report.pop("n")} if report else {}
     made = {
@@ -207,8 +207,8 @@ def predictions(
         while batch := list(islice(records, BATCH)):
             texts = [record.text for record in batch]
             X = classifier.encode(texts)
-            labels = classifier._layer.predict(X, reject_at)
-            p = classifier._layer.predict_proba(X).max(axis=1)
+            labels = classifier.head.predict(X, reject_at)
+            p = classifier.head.predict_proba(X).max(axis=1)
             for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
                 row = {"id": record.id, "label": label, "probability": round(float(probability), 6)}
                 yield row | {"text": record.text} if with_text else row
@@ -245,7 +245,7 @@ def evaluate_on(
     classifier = TextClassifier.load(model)
     data = read_labelled(source, **reading)
     X, truth = classifier.encode(data.texts), np.array(data.labels)
-    p = classifier._layer.predict_proba(X)
+    p = classifier.head.predict_proba(X)
     classes = classifier.classes_.astype(str)
     number_of = {name: number for number, name in enumerate(classes.tolist())}
     numbers = np.array([number_of.get(name, -1) for name in data.labels])
@@ -263,7 +263,7 @@ def evaluate_on(
         result["log_loss"] = float(-log_p.mean())
         result["ece"] = calibration_error(p[known], numbers[known])
     if reject_at is not None:
-        none = np.array([answer is None for answer in classifier._layer.predict(X, reject_at)])
+        none = np.array([answer is None for answer in classifier.head.predict(X, reject_at)])
         result["rejected"] = float(none.mean())
         result["rejected_of_known"] = float(none[known].mean()) if known.any() else None
         result["accuracy_of_the_rest"] = float(right[~none].mean()) if not none.all() else None

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,12 +33,13 @@ from shoestring.classify.sample import Sample
 from shoestring.classify.solving import Solution, SolveOptions, evidence, sizes_to_try, solve
 from shoestring.classify.state import BUILT_BY, Block, Floats, State, updated
 from shoestring.errors import NotFittedError, ParameterError, ShapeError, ShoestringWarning
-from shoestring.estimator import Classifier
+from shoestring.estimator import Classifier, unfitted
 
 ROOM = 256  # random features that are saved though they did not help: more samples may ask for them
 PREDICTED = 1 << 22  # numbers that are predicted from at once
 SOLVED_BY = ("shrinkage", "temperature", "priors", "expansion")
 _OWNER = "AnalyticSoftmax"
+T = TypeVar("T")
 
 
 class ClosedForm(Classifier):
@@ -415,13 +416,13 @@ class ClosedForm(Classifier):
 
     def _learnt(self) -> State:
         if "_state" not in vars(self):
-            raise checks.unfitted(
+            raise unfitted(
                 f"This {_OWNER} instance is not fitted yet. Call fit(X, y) or partial_fit(X, y) "
                 "first."
             )
         return self._state
 
-    def _once(self, name: str, compute: Callable[[State], Any]) -> Any:
+    def _once(self, name: str, compute: Callable[[State], T]) -> T:
         """A value that follows from what was learned and the settings, computed once."""
         state, settings = self._learnt(), repr([getattr(self, name) for name in SOLVED_BY])
         if self._cached.get("settings") != settings:
@@ -430,12 +431,12 @@ class ClosedForm(Classifier):
             self._cached["settings"] = settings
         if name not in self._cached:
             self._cached[name] = compute(state)
-        return self._cached[name]
+        found: T = self._cached[name]
+        return found
 
     @property
     def _solution(self) -> Solution:
-        solution: Solution = self._once("solution", self._solve)
-        return solution
+        return self._once("solution", self._solve)
 
     def _solve(self, state: State) -> Solution:
         checks.two_classes(state.classes)
@@ -459,11 +460,9 @@ class ClosedForm(Classifier):
     @property
     def _evidence(self) -> tuple[Metric, LeftOut | None]:
         def measured(state: State) -> tuple[Metric, LeftOut | None]:
-            solution = self._solution
-            return evidence(*self._to_solve(state, (solution.n_used,)), solution)
+            return evidence(*self._to_solve(state, (self._solution.n_used,)), self._solution)
 
-        found: tuple[Metric, LeftOut | None] = self._once("evidence", measured)
-        return found
+        return self._once("evidence", measured)
 
     @property
     def _novelty(self) -> Novelty:
@@ -471,8 +470,7 @@ class ClosedForm(Classifier):
             sample = replace(state.sample, X=self._near(state.sample.X))
             return Novelty.of(state.moments, self._solution, *self._evidence, sample)
 
-        novelty: Novelty = self._once("novelty", measured)
-        return novelty
+        return self._once("novelty", measured)
 
     def _logits(self, X: Floats, *, common: bool = False) -> Doubles:
         """Of samples (N, D): (N, C); ``common`` adds what is the same for all classes."""

@@ -10,25 +10,22 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shoestring import encoders
 from shoestring.artifacts import ArtifactWriter
-from shoestring.checks import checked_int, checked_path, checked_texts, is_storable
+from shoestring.checks import checked_int, checked_path, checked_str, checked_texts
 from shoestring.classify import checks, saving
 from shoestring.classify.moments import Doubles
 from shoestring.classify.sample import keys_of
 from shoestring.classify.softmax import ClosedForm
 from shoestring.classify.state import Block
 from shoestring.errors import FormatError, NotFittedError, ParameterError
-from shoestring.estimator import Classifier
+from shoestring.estimator import Classifier, unfitted
 from shoestring.types import TextEncoder
-
-if TYPE_CHECKING:
-    from shoestring.classify.estimator import AnalyticSoftmax
 
 N_COMPONENTS = 384  # of the encoder "lsa"
 GIVEN = "given"  # the name of an encoder that came as an object
@@ -47,24 +44,12 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a text got its label.
+    """Why a text got its label."""
 
-    Parameters
-    ----------
-    label
-        The most probable class.
-    probabilities : list of (label, float)
-        The first few classes, the most probable first.
-    nearest_mean
-        The class whose mean is the nearest: not ``label`` where that is much more frequent.
-    examples : list of Near
-        The nearest texts of these classes, if texts were kept.
-    """
-
-    label: Any
-    probabilities: list[tuple[Any, float]]
-    nearest_mean: Any
-    examples: list[Near]
+    label: Any  # the most probable class
+    probabilities: list[tuple[Any, float]]  # of the first few classes, the most probable first
+    nearest_mean: Any  # the class of the nearest mean: not label where that is much more frequent
+    examples: list[Near]  # the nearest texts of these classes, if texts were kept
 
 
 class TextClassifier(Classifier):
@@ -105,7 +90,7 @@ class TextClassifier(Classifier):
         self,
         encoder: str | Path | TextEncoder = encoders.AUTO,
         *,
-        head: AnalyticSoftmax | None = None,
+        head: ClosedForm | None = None,
         keep_texts: bool = False,
     ) -> None:
         self.encoder = encoder
@@ -115,27 +100,17 @@ class TextClassifier(Classifier):
         self._blocks: list[NDArray[np.float32]] = []
 
     @property
-    def head(self) -> AnalyticSoftmax:
+    def head(self) -> ClosedForm:
         """The layer on the vectors."""
-        head: Any = self._layer
-        if type(head) is ClosedForm:
-            from shoestring.classify.estimator import AnalyticSoftmax
-
-            head.__class__ = AnalyticSoftmax
-        return head  # type: ignore[no-any-return]
-
-    @head.setter
-    def head(self, head: AnalyticSoftmax | None) -> None:
-        self._head = head
-
-    @property
-    def _layer(self) -> ClosedForm:
-        """The same for our own use, without scikit-learn."""
         if self._head is None:
             self._head = ClosedForm(expansion="auto")
         if not isinstance(self._head, ClosedForm):
             raise ParameterError.of("head", _OWNER, "an AnalyticSoftmax", self._head)
         return self._head
+
+    @head.setter
+    def head(self, head: ClosedForm | None) -> None:
+        self._head = head
 
     def fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Learn from texts, and from nothing before.
@@ -151,7 +126,7 @@ class TextClassifier(Classifier):
         """Choose the encoder, by texts that will come, and forget all that was learned."""
         texts, _ = checks.texts_and_labels(texts, texts, "begin")
         self._take(*self._new_encoder(texts))
-        self._layer._reset()
+        self.head._reset()
 
     def partial_fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Learn from more texts; classes may be new."""
@@ -162,7 +137,7 @@ class TextClassifier(Classifier):
         is_new = verb == "fit" or not hasattr(self, "encoder_")
         chosen = self._new_encoder(texts) if is_new else (self.encoder_name, self.encoder_)
         X = np.asarray(chosen[1].encode(texts))
-        self._layer._learn(Block(X, labels, keys=keys_of(texts)), anew=verb == "fit")
+        self.head._learn(Block(X, labels, keys=keys_of(texts)), anew=verb == "fit")
         if is_new:
             self._take(*chosen)
         self._keep(texts, labels, X)
@@ -171,7 +146,7 @@ class TextClassifier(Classifier):
     def forget(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Take texts back that were learned, with the labels they had."""
         texts, labels = checks.texts_and_labels(texts, labels, "forget")
-        self._layer._forget(Block(self.encode(texts), labels, keys=keys_of(texts)))
+        self.head._forget(Block(self.encode(texts), labels, keys=keys_of(texts)))
         gone = Counter(zip(texts, np.asarray(labels).tolist(), strict=True))
         kept = []
         for example in self._examples:
@@ -182,7 +157,7 @@ class TextClassifier(Classifier):
 
     def forget_class(self, label: Any) -> TextClassifier:
         """Take a class back: see :meth:`AnalyticSoftmax.forget_class`."""
-        self._layer.forget_class(label)
+        self.head.forget_class(label)
         self._only([other != label for _, other in self._examples])
         return self
 
@@ -205,18 +180,18 @@ class TextClassifier(Classifier):
                 "texts: fit the second with the first one's encoder, TextClassifier(FOLDER) of the "
                 "saved first (--encoder FOLDER), or both with minilm."
             )
-        self._layer.merge(other._layer)
+        self.head.merge(other.head)
         self._examples = self._examples + other._examples
         self._blocks = [*self._blocks, *other._blocks]
         return self
 
     def predict(self, texts: Sequence[str], reject_at: float | None = None) -> NDArray[Any]:
         """The most probable class of each text; None with ``reject_at`` where it is of none."""
-        return self._layer.predict(self.encode(texts), reject_at)
+        return self.head.predict(self.encode(texts), reject_at)
 
     def predict_proba(self, texts: Sequence[str]) -> Doubles:
         """Probabilities (N, C)."""
-        return self._layer.predict_proba(self.encode(texts))
+        return self.head.predict_proba(self.encode(texts))
 
     def score(self, texts: Sequence[str], labels: Sequence[Any]) -> float:
         """Accuracy."""
@@ -233,15 +208,11 @@ class TextClassifier(Classifier):
             Classes and examples to name.
         """
         n = checked_int("n", n, 1, None, f"{_OWNER}.explain")
-        if not isinstance(text, str):
-            raise ParameterError.of("text", f"{_OWNER}.explain", "a str", text)
-        X, head = self.encode([text]), self._layer
+        X, head = self.encode([checked_str("text", text, f"{_OWNER}.explain")]), self.head
         p = head.predict_proba(X)[0]
         order = np.argsort(-p, kind="stable")[:n]
         classes = self.classes_.tolist()
-        of_second_or_all = head.decision_function(X)[0]
-        logits = of_second_or_all if len(classes) > 2 else [0.0, of_second_or_all]
-        nearest = classes[int(np.argmax(logits - np.log(head.priors_)))]
+        nearest = classes[int(np.argmax(head._logits(X)[0] - np.log(head.priors_)))]
         label = classes[order[0]]
         examples: list[Near] = []
         if self._examples:
@@ -259,12 +230,12 @@ class TextClassifier(Classifier):
     @property
     def classes_(self) -> NDArray[Any]:
         """The labels."""
-        return self._layer.classes_
+        return self.head.classes_
 
     @property
     def n_learnt(self) -> int:
         """Texts that were learned and not forgotten."""
-        return int(self._layer.moments_.sizes.sum()) if hasattr(self._layer, "moments_") else 0
+        return int(self.head.moments_.sizes.sum()) if hasattr(self.head, "moments_") else 0
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
         """Vectors of texts (N, D)."""
@@ -290,7 +261,7 @@ class TextClassifier(Classifier):
     def _save(self, folder: str | Path, *, is_final: bool = True) -> None:
         if not hasattr(self, "encoder_"):
             raise _unfitted()
-        self._layer._save(folder, self._save_texts, is_final=is_final)
+        self.head._save(folder, self._save_texts, is_final=is_final)
 
     def _save_texts(self, writer: ArtifactWriter) -> None:
         encoder: Any = self.encoder_
@@ -329,12 +300,12 @@ class TextClassifier(Classifier):
             name, keep_texts = str(settings["encoder"]), bool(settings["keep_texts"])
         if encoder is not None:
             _check_encoder(encoder)
-        if encoder is None and name == GIVEN:
+        elif name == GIVEN:
             raise ParameterError(
                 "This classifier was fitted with an encoder of your own, which the command line "
                 "cannot open. In Python: TextClassifier.load(folder, encoder=...)."
             )
-        if encoder is None:
+        else:
             is_kept = name in (encoders.LSA, encoders.WORDS) or ENCODER in saved
             encoder = encoders.open_encoder(name, saved.path(ENCODER) if is_kept else None)
         classifier = cls(encoder if name == GIVEN else name, keep_texts=keep_texts)
@@ -354,15 +325,14 @@ class TextClassifier(Classifier):
             _check_encoder(self.encoder)
             return GIVEN, self.encoder
         given = str(self.encoder)
-        if is_storable(given) and "\0" not in given and saving.KIND.is_saved(Path(given)):
+        if saving.KIND.is_saved(Path(given)):
             other = TextClassifier.load(given)
             return other.encoder_name, other.encoder_
-        name, seed = encoders.resolve(given, texts), int(self._layer.random_state)
+        name, seed = encoders.resolve(given, texts), int(self.head.random_state)
         encoder = encoders.fit_encoder(
             name, texts, owner=_OWNER, n_components=N_COMPONENTS, seed=seed
         )
-        is_name = name in (encoders.MINILM, encoders.LSA, encoders.WORDS)
-        return name if is_name else str(Path(name).resolve()), encoder
+        return encoders.checked_encoder(name, _OWNER), encoder
 
     def _take(self, name: str, encoder: TextEncoder) -> None:
         self.encoder_name, self.encoder_ = name, encoder
@@ -388,7 +358,7 @@ class TextClassifier(Classifier):
 
 
 def _unfitted() -> NotFittedError:
-    return checks.unfitted(f"This {_OWNER} is not fitted yet. Call fit(texts, labels) first.")
+    return unfitted(f"This {_OWNER} is not fitted yet. Call fit(texts, labels) first.")
 
 
 def _check_encoder(encoder: object) -> None:

@@ -30,7 +30,7 @@ from shoestring.errors import (
     ShoestringError,
     StorageError,
 )
-from shoestring.models.model_files import how_to_download, model_path
+from shoestring.models.model_files import how_to_download, model_path, read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -116,26 +116,9 @@ def read_modules(root: Path) -> list[dict[str, str]]:
     for module in modules:
         names = module if isinstance(module, dict) else {}
         if not all(isinstance(names.get(name), str) for name in ("path", "type")):
-            raise FormatError(
-                "must list modules with path and type. Copy the model again.", file=file
-            )
+            message = "must list modules with path and type; save the model again."
+            raise FormatError(message, file=file)
     return list(modules)
-
-
-def read_json(path: Path, default: Any) -> Any:
-    """The content of a JSON file, of the default's type, or the default where there is no file."""
-    if not path.exists():
-        return default
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise FormatError(f"broken JSON ({error}). Copy the model again.", file=path) from error
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read ({error.strerror}).") from error
-    if not isinstance(found, type(default)):
-        want = "an object" if isinstance(default, dict) else "a list"
-        raise FormatError(f"must hold {want}. Copy the model again.", file=path)
-    return found
 
 
 def require_torch(purpose: str, extra: str = "torch") -> None:

@@ -69,30 +69,9 @@ def is_left_to_torch() -> bool:
 class Bert:
     """The encoder of a BERT folder, float32.
 
-    Parameters
-    ----------
-    folder : Path
-        With model.safetensors.
-    config : mapping
-        Its config.json, which :func:`unfit` has nothing to say against.
-    adapter : Adapter, optional
-        Added to the weights.
-    n_threads : int, optional
-        Batches that run at once, one thread in each. Default: the cores of this process.
-
-    Attributes
-    ----------
-    n_dims : int
-        Width D of the states.
-    head : dict of str to ndarray
-        The weights of the pooler and the classifier, which do not run here: "pooler.dense.bias".
-
-    Raises
-    ------
-    MissingExtraError
-        If ctranslate2 is not installed.
-    FormatError
-        If the file is damaged or lacks a weight; if the adapter is of another model.
+    ``config`` is its config.json, which :func:`unfit` has nothing to say against; ``n_threads``
+    batches run at once, by default one for each core. MissingExtraError without ctranslate2;
+    FormatError if the file is damaged or lacks a weight, or the adapter is of another model.
     """
 
     def __init__(
@@ -111,6 +90,7 @@ class Bert:
         weights = {n.removeprefix("bert."): array for n, array in read_weights(folder).items()}
         if adapter is not None:
             adapter.add_to(weights)
+        # of the pooler and the classifier, which do not run here
         self.head = {n: a for n, a in weights.items() if n.startswith(("pooler.", "classifier."))}
         names = ("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size")
         sizes = [config.get(name) or 0 for name in names]
@@ -145,22 +125,10 @@ class Bert:
     def states(self, ids: list[list[int]], types: list[list[int]] | None = None) -> FloatArray:
         """Run several texts through all layers; threads may call at the same time.
 
-        Parameters
-        ----------
-        ids, types : list of list of int
-            Of each text, the ids of its tokens, special ones included, and their types (0 if not
-            given).
-
-        Returns
-        -------
-        ndarray of float32 (texts, longest T, D)
-            A text's states are the same up to rounding whatever is beside it. Those beyond its
-            own tokens mean nothing; no time is spent on them.
-
-        Raises
-        ------
-        FormatError
-            If an id is not in the model: the tokenizer is of another.
+        Of each text come the ids of its tokens, special ones included, and their types (0 if not
+        given). Its states, in (texts, longest T, D), are the same up to rounding whatever is beside
+        it; those beyond its own tokens mean nothing, and no time is spent on them. FormatError if
+        an id is not in the model: the tokenizer is of another.
         """
         with self._loading:
             if self._encoder is None:

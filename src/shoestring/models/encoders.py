@@ -25,13 +25,13 @@ from shoestring.errors import MissingExtraError
 from shoestring.models.backbone import (
     LOCAL,
     model_folder,
-    read_json,
     read_modules,
     reading_model,
     shown_name,
     transformer_folder,
 )
 from shoestring.models.cut_texts import count_cut, one_cut_note
+from shoestring.models.model_files import read_json
 from shoestring.models.token_encoder import TokenEncoder, unit_rows
 
 _PLAIN_MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])

@@ -33,7 +33,6 @@ from shoestring.models.model_files import arrays_digest, weights_digest
 MINILM = ("minilm", "all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 DTYPES = ("auto", "float32", "bfloat16")
 _NO_COPY = (AttributeError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
-KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 
 class BackboneOutputs(NamedTuple):
@@ -67,16 +66,9 @@ def content_of(mask: Tensor, special: Tensor | None) -> Tensor:
 class FrozenBackbone:
     """A backbone with its tokenizer; made by :meth:`load`.
 
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel
-        Of any encoder or decoder; its heads are not used.
-    folder : Path or None
-        None for a model that was given, which has no tokenizer.
-    dtype : {"auto", "float32", "bfloat16"}
-        To compute in. "auto": bfloat16 where the machine multiplies it.
-    adapter : Adapter, optional
-        That is part of its weights.
+    The model is any encoder or decoder of transformers, whose heads are not used. A model that was
+    given has no folder and no tokenizer. The dtype "auto" is bfloat16 where the machine multiplies
+    it. The adapter is part of the weights.
     """
 
     def __init__(
@@ -303,7 +295,7 @@ def keep_few_kernels() -> None:
     that a shape which has passed does not come again. Works before its first product in a process,
     and not against whoever has set the variable.
     """
-    os.environ.setdefault(*KERNELS)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
 
 
 def return_freed_memory() -> None:

@@ -44,51 +44,29 @@ _NAMES: dict[str, Sections] = {
 
 
 class AxisKinds(NamedTuple):
-    """Kinds of channels along the axes of a parameter.
+    """Kinds of channels along the axes of a parameter."""
 
-    Attributes
-    ----------
-    kinds : tuple of tuples of str
-        For each axis, its kinds in order.
-    summed_axis : int or None
-        The axis that a product sums over (a matrix's inputs); None for biases and norms.
-    """
-
-    kinds: tuple[Sections, ...]
-    summed_axis: int | None = None
+    kinds: tuple[Sections, ...]  # for each axis, in order
+    summed_axis: int | None = None  # that of a matrix's inputs; None for biases and norms
 
 
 @dataclass(frozen=True)
 class LayerLayout:
     """The layout of a layer.
 
-    Parameters
-    ----------
-    sizes : dict of str to int
-        Number of channels of each kind: "hidden" D, "query" and "context" (the heads' outputs)
-        H x head size, "key" and "value" G x head size, "neurons" F where they were found.
-    heads, key_heads, head_size : int
-    parameters : dict of str to AxisKinds
-        By the parameter's name within the layer; those that could be told.
+    Sizes are numbers of channels of each kind: "hidden" D, "query" and "context" (the heads'
+    outputs) H x head size, "key" and "value" G x head size, "neurons" F where they were found.
     """
 
     sizes: dict[str, int]
     heads: int
     key_heads: int
     head_size: int
-    parameters: dict[str, AxisKinds]
+    parameters: dict[str, AxisKinds]  # by the name within the layer; those that could be told
 
 
 def layout_of(layer: nn.Module, config: Any) -> LayerLayout:
-    """Find out what the parameters of a layer are for.
-
-    Parameters
-    ----------
-    layer : torch.nn.Module
-        One of :func:`layers_of`.
-    config : transformers.PretrainedConfig
-        Of its model.
-    """
+    """Find out what the parameters of one of :func:`layers_of` are for, by its model's config."""
     heads = config.num_attention_heads
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
     key_heads = getattr(config, "num_key_value_heads", None) or heads
@@ -107,18 +85,9 @@ def layout_of(layer: nn.Module, config: Any) -> LayerLayout:
 
 
 def rotary_pairs(model: Any, head_size: int) -> Tensor | None:
-    """With which channel the rotary embedding rotates each of a head's channels.
+    """With which channel the rotary embedding rotates each of a head's channels (head_size,).
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        A Transformer without a head.
-    head_size : int
-
-    Returns
-    -------
-    int64 tensor (head_size,) or None
-        Without rotary embedding, each channel is its own partner. None if it cannot be told.
+    Without rotary embedding each channel is its own partner; None if it cannot be told.
     """
     if hasattr(model.config, "rotary_value"):  # RoFormer keeps no buffer of its frequencies
         return None

@@ -24,20 +24,26 @@ _WEIGHT_FILES = ("*.safetensors", "*.bin", "tokenizer.json", "vocab.txt", "confi
 
 def read_model_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     """Read a model folder's config.json, or another such file; FormatError if it is no object."""
-    file = folder / name
+    config: dict[str, Any] = read_json(folder / name)
+    return config
+
+
+def read_json(file: Path, default: Any = None) -> Any:
+    """An object, or what is of the default's type; the default where there is no file."""
+    if default is not None and not file.exists():
+        return default
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text("utf-8"))
     except OSError as error:
         message = f"cannot be read ({error.strerror}); name a folder that transformers saved."
         raise FormatError(message, file=file) from error
-    except json.JSONDecodeError as error:
-        message = f"is not JSON ({error.msg}); save the model again with save_pretrained."
-        raise FormatError(message, file=file, line=error.lineno, column=error.colno) from error
-    except UnicodeDecodeError as error:
-        raise FormatError("is not UTF-8; save the model again.", file=file) from error
-    if not isinstance(config, dict):
-        raise FormatError("must hold one JSON object; save the model again.", file=file)
-    return config
+    except (ValueError, RecursionError) as error:
+        message = f"is no JSON in UTF-8 ({error}); save the model again."
+        raise FormatError(message, file=file) from error
+    if not isinstance(found, list if isinstance(default, list) else dict):
+        want = "list" if isinstance(default, list) else "object"
+        raise FormatError(f"must hold one JSON {want}; save the model again.", file=file)
+    return found
 
 
 def read_weights(folder: Path) -> dict[str, NDArray[np.float32]]:

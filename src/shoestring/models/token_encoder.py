@@ -44,23 +44,11 @@ TORCH_BATCH_TOKENS = 4_096  # more is no faster on a CPU
 
 
 class TokenEncoder:
-    """Turns texts into the vectors of their tokens.
+    """Turns texts into the vectors of their tokens, of which it reads ``max_length`` at most.
 
-    Parameters
-    ----------
-    folder : str or Path, optional
-        A bi-encoder, written by sentence-transformers or transformers; MiniLM by default.
-    max_length : int
-        Tokens that are read of a text, special tokens included; no more than the model reads.
-    adapter : Adapter, optional
-        Added to the model's weights.
-
-    Raises
-    ------
-    ParameterError
-        If ``max_length`` leaves no room for a token.
-    MissingExtraError, StorageError, FormatError
-        As :func:`~shoestring.models.backbone.load_backbone`.
+    The folder is that of a bi-encoder, MiniLM's by default; errors are those of
+    :func:`~shoestring.models.backbone.load_backbone`, and ParameterError if ``max_length`` leaves
+    no room for a token.
     """
 
     def __init__(

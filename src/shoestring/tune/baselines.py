@@ -29,13 +29,7 @@ TOKENIZER_FILES = "*token*.json", "vocab.*", "merges.txt", "sentence_bert_config
 class FineTuned(nn.Module):  # type: ignore[misc]
     """A backbone that is trained, whole or through LoRA, with the head of a ladder without a side.
 
-    Parameters
-    ----------
-    backbone : FrozenBackbone
-        Copied in float32.
-    config : LadderConfig
-    lora_rank : int or None
-        None: all weights are trained.
+    It is copied in float32; without a ``lora_rank`` all weights are trained.
     """
 
     def __init__(
@@ -77,12 +71,7 @@ class FineTuned(nn.Module):  # type: ignore[misc]
         """Save the head, and beside it what was trained of the backbone.
 
         With LoRA that is the adapter alone, as peft writes it, and the backbone is named;
-        otherwise the whole backbone.
-
-        Raises
-        ------
-        ParameterError, StorageError
-            As :meth:`Ladder.save_pretrained`.
+        otherwise the whole backbone. Errors as :meth:`Ladder.save_pretrained`.
         """
         if hasattr(self.model, "peft_config"):
             save_ladder(Path(folder), self.ladder, self._write_adapter, ADAPTER)

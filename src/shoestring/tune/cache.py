@@ -57,24 +57,9 @@ def default_folder() -> Path:
 class OutputCache:
     """Outputs of a backbone, by the token ids of a text.
 
-    Parameters
-    ----------
-    backbone : FrozenBackbone
-    layers : sequence of int
-        Layers whose outputs are kept beside the embedding, from 0.
-    texts : sequence of Tokens
-        That will be read again and again; any other text is computed when it is read.
-    budget_bytes : int or None
-        Disk space for the texts' outputs. None: in memory, without a file.
-    tokens_at_once : int
-        In one forward.
-
-    Attributes
-    ----------
-    n_kept : int
-        Texts that are complete, of the order in which they are computed.
-    computed : int
-        Texts that were run through the backbone.
+    Of its ``layers``, from 0, and of the embedding. ``texts`` will be read again and again; any
+    other text is computed when it is read. ``budget_bytes`` are the disk space for their outputs;
+    None: in memory, without a file.
     """
 
     def __init__(
@@ -99,7 +84,8 @@ class OutputCache:
         self._rows = {_key(text): row for row, text in enumerate(self._order)}
         budget = self.n_bytes if budget_bytes is None else budget_bytes
         self.n_fitting = int(np.searchsorted(self._ends, budget, side="right")) - 1
-        self.computed = self.n_kept = 0
+        self.n_kept = 0  # texts that are complete, of the order in which they are computed
+        self.computed = 0  # texts that were run through the backbone
         self.file: Path | None = None
         self._states: Any = None  # (bytes,) uint8, mapped or in memory
         if budget_bytes is None:

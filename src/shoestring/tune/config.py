@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from shoestring.artifacts import ArtifactKind
-from shoestring.checks import checked_choice, checked_int, checked_texts
+from shoestring.checks import checked_choice, checked_int, checked_items, checked_texts
 from shoestring.errors import ParameterError
 
 LADDER = ArtifactKind(
@@ -86,9 +86,8 @@ class LadderConfig:
             raise ParameterError.of("n_labels", _OWNER, "at least 2 classes", self.n_labels)
         if self.layers is not None:
             given: Any = self.layers
-            each = given.tolist() if hasattr(given, "tolist") else given  # NumPy's and torch's
-            if not isinstance(each, Sequence):
-                raise ParameterError.of("layers", _OWNER, "a sequence of ints", self.layers)
+            given = given.tolist() if hasattr(given, "tolist") else given  # NumPy's and torch's
+            each = checked_items("layers", given, _OWNER, "a sequence of ints")
             layers = tuple(checked_int("layers", n, 0, MOST, _OWNER) for n in each)
             object.__setattr__(self, "layers", layers)
         names = tuple(checked_texts("labels", self.labels, _OWNER))
@@ -106,10 +105,7 @@ class LadderConfig:
     def of_backbone(self, n_layers: int, *, causal: bool) -> LadderConfig:
         """Return a copy with the backbone-dependent defaults (layers, pooling) filled in.
 
-        Raises
-        ------
-        ParameterError
-            If a layer does not exist, or the last one is left out.
+        ParameterError if a layer does not exist, or the last one is left out.
         """
         every = range((n_layers - 1) % EVERY, n_layers, EVERY)
         layers = tuple(every if self.layers is None else self.layers)
@@ -134,8 +130,4 @@ class LadderConfig:
         if not isinstance(values, Mapping):
             raise ParameterError.of("values", f"{_OWNER}.from_dict", "a dict", values)
         known = {field.name for field in fields(cls)}
-        settings = {name: value for name, value in values.items() if name in known}
-        for name in ("labels", "layers"):
-            if isinstance(settings.get(name), Sequence):
-                settings[name] = tuple(settings[name])
-        return cls(**settings)
+        return cls(**{name: value for name, value in values.items() if name in known})

@@ -28,12 +28,8 @@ def label_numbers(
     """Turn the labels of one or two files into numbers; the config gets its classes.
 
     The files are names with their content: the one to train on, and the one that is held out. The
-    config's task says what labels are: names of classes, or numbers.
-
-    Raises
-    ------
-    FormatError, ParameterError
-        If a label is no number, out of range or of an unknown class; if all are the same.
+    config's task says what labels are: names of classes, or numbers. FormatError or ParameterError
+    if a label is no number, out of range or of an unknown class; if all are the same.
     """
     (name, data), *others = files
     if config.task in ("regress", "score"):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -12,11 +11,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.exceptions import NotFittedError as TheirError
 
-from shoestring.checks import checked_choice, checked_texts, is_storable
-from shoestring.errors import NotFittedError, ParameterError
+from shoestring.checks import checked_choice, checked_labels, checked_texts
+from shoestring.errors import ParameterError
+from shoestring.estimator import Classifier, unfitted
 from shoestring.jobs import Clock, RunFolder
 from shoestring.models.cut_texts import one_cut_note
 from shoestring.text.labelled import Labelled
@@ -29,11 +27,7 @@ from shoestring.tune.predict import Predictor
 METHODS = ("ladder", "head")
 
 
-class _UnfittedError(NotFittedError, TheirError):  # type: ignore[misc]
-    """What scikit-learn's tools expect, and ours."""
-
-
-class LadderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class LadderClassifier(Classifier):
     """A classifier of texts: a side ladder on a frozen backbone.
 
     Parameters
@@ -69,6 +63,8 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     >>> model.predict(["where is my card"])  # doctest: +SKIP
     array(['card_arrival'], dtype='<U12')
     """
+
+    reads_text = True
 
     def __init__(
         self,
@@ -153,9 +149,7 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Probabilities (N, C) of N texts, classes as in ``classes_``."""
         texts = checked_texts("texts", texts, "LadderClassifier.predict")
         if not hasattr(self, "model_"):
-            raise _UnfittedError(
-                "This LadderClassifier is not fitted yet. Call fit(texts, labels)."
-            )
+            raise unfitted("This LadderClassifier is not fitted yet. Call fit(texts, labels).")
         logits = Predictor(self.model_).logits(texts)
         found: NDArray[np.float64] = softmax(logits.astype(np.float64), axis=1)
         return found
@@ -178,18 +172,11 @@ class LadderClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ParameterError.of("sample_weight", owner, want, sample_weight) from None
 
 
-def _checked(texts: Sequence[str], labels: ArrayLike, verb: str) -> tuple[list[str], NDArray[Any]]:
-    """Texts and their labels (N,): each one str, number or bool."""
+def _checked(texts: object, labels: object, verb: str) -> tuple[list[str], NDArray[Any]]:
+    """Texts and their labels (N,)."""
     owner = f"LadderClassifier.{verb}"
-    texts, each = checked_texts("texts", texts, owner), getattr(labels, "tolist", lambda: labels)()
-    want = "a sequence of labels, each a str, a number or a bool"
-    if isinstance(each, str | bytes | dict) or not isinstance(each, Iterable):
-        raise ParameterError.of("labels", owner, want, labels)
-    for number, label in enumerate(each := list(each), start=1):
-        is_right = is_storable(label) if isinstance(label, str) else isinstance(label, Real)
-        if not is_right or label != label:  # NaN
-            raise ParameterError.of("labels", owner, want, label, f"That is item {number}.")
-    if len(each) != len(texts):
-        got = f"{len(each)} labels, {len(texts)} texts"
+    read, each = checked_texts("texts", texts, owner), checked_labels("labels", labels, owner)
+    if len(each) != len(read):
+        got = f"{len(each)} labels, {len(read)} texts"
         raise ParameterError.of("labels", owner, "one label for each text", got)
-    return texts, np.asarray(each)
+    return read, np.asarray(each)

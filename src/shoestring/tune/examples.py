@@ -83,24 +83,12 @@ def padded(texts: Sequence[Tokens], padding_id: int) -> tuple[Tensor, Tensor, Te
 
 @dataclass(frozen=True)
 class Examples:
-    """N examples, a dataset of the plain ``Trainer``: example i is a list of row numbers.
+    """N examples, a dataset of the plain ``Trainer``: example i is a list of row numbers."""
 
-    Parameters
-    ----------
-    first : list of Tokens
-        The text of each row, or both texts of a pair in one.
-    second : list of Tokens or None
-        The second texts, where both are read apart.
-    labels : list
-        Of each row: the number of its class, or a number.
-    groups : list of lists of int
-        Rows of each example: one row, or all pairs of one query.
-    """
-
-    first: list[Tokens]
-    second: list[Tokens] | None
-    labels: list[Any]
-    groups: list[list[int]]
+    first: list[Tokens]  # the text of each row, or both texts of a pair in one
+    second: list[Tokens] | None  # the second texts, where both are read apart
+    labels: list[Any]  # of each row: the number of its class, or a number
+    groups: list[list[int]]  # rows of each example: one row, or all pairs of one query
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -131,20 +119,11 @@ class Examples:
 
 @dataclass(frozen=True)
 class Collate:
-    """Makes batches: outputs of the frozen backbone, or ids for one that is trained.
-
-    Parameters
-    ----------
-    examples : Examples
-    task : str
-    source : OutputCache or None
-        None: ids.
-    padding_id : int
-    """
+    """Makes batches: outputs of the frozen backbone, or ids for one that is trained."""
 
     examples: Examples
     task: str
-    source: OutputCache | None
+    source: OutputCache | None  # None: ids
     padding_id: int = 0
 
     def __call__(self, items: Sequence[list[int]]) -> dict[str, Any]:

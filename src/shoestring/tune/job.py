@@ -44,25 +44,13 @@ LEAST_TIMED = 20_000  # tokens; fewer are read at once
 
 @dataclass(frozen=True)
 class Job:
-    """What is tuned, and how.
+    """What is tuned, and how."""
 
-    Parameters
-    ----------
-    method : {"ladder", "head", "lora", "full"}
-    backbone : str
-        "minilm" or a folder.
-    config : LadderConfig
-        ``config.task`` says what labels are: names, or numbers.
-    settings : TrainSettings
-    cache_bytes : int
-        Disk space for the outputs of a frozen backbone.
-    """
-
-    method: str
-    backbone: str
-    config: LadderConfig
+    method: str  # "ladder", "head", "lora" or "full"
+    backbone: str  # "minilm" or a folder
+    config: LadderConfig  # its task says what labels are: names, or numbers
     settings: TrainSettings
-    cache_bytes: int = CACHE_BYTES
+    cache_bytes: int = CACHE_BYTES  # disk space for the outputs of a frozen backbone
 
     @classmethod
     def of(
@@ -73,13 +61,8 @@ class Job:
     ) -> Self:  # fmt: skip
         """A job from its options, with the defaults of its method filled in.
 
-        ``pairs`` is "" where the method decides; other parameters as in :class:`LadderConfig` and
-        :class:`TrainSettings`.
-
-        Raises
-        ------
-        ParameterError
-            If a value is out of range, or two do not go together.
+        ``pairs`` is "" where the method decides. ParameterError if a value is out of range, or two
+        do not go together.
         """
         checked_choice("method", method, tuple(LEARNING_RATES), "tune")
         if task != "classify" and pairs == "none":
@@ -108,31 +91,11 @@ def tune(
     clock: Clock | None = None, resume: bool = False, progress: bool = True,
     **reading: Unpack[Reading],
 ) -> dict[str, Any]:  # fmt: skip
-    """Train on a file and save a folder.
+    """Train on a file of labelled texts or pairs, save a folder, and report.
 
-    Parameters
-    ----------
-    job : Job
-    source : str
-        A file of labelled texts or pairs.
-    out : Path
-        New, empty, or a saved ladder, which is replaced.
-    held_out : str, optional
-        A file like the first, to measure on; by default a tenth of the first, at random.
-    second : str, optional
-        Column of the second texts, for pairs.
-    clock : Clock, optional
-        The time limit; by default there is none.
-    resume : bool
-        Continue an interrupted run.
-    progress : bool
-    **reading
-        Settings of :func:`~shoestring.read_records`.
-
-    Returns
-    -------
-    dict
-        The report.
+    ``out`` is new, empty, or a saved ladder, which is replaced. It is measured on ``held_out``, a
+    file like the first, or on a tenth of the first, at random. ``second`` is the column of the
+    second texts of pairs; ``reading`` are settings of :func:`~shoestring.read_records`.
     """
     out, clock = checked_path("out", out, "tune").resolve(), clock or Clock()
     LADDER.check(out)

@@ -21,9 +21,9 @@ def checked_labels(
     is_of_classes, n = task in ("classify", "tokens"), logits.shape[-1]
     shape = tuple(logits.shape[:-1] if is_of_classes else logits.shape)
     for name, values in (("labels", labels), ("groups", groups)):
-        if values is not None and (not _is_tensor(values) or values.numel() != prod(shape)):
+        if values is not None and (not isinstance(values, Tensor) or values.numel() != prod(shape)):
             want = f"a tensor of shape {shape}, one number each"
-            got = tuple(values.shape) if _is_tensor(values) else values
+            got = tuple(values.shape) if isinstance(values, Tensor) else values
             raise ParameterError.of(name, "Ladder.forward", want, got)
     labels = labels.to(logits.device)
     known = labels[labels != -100] if is_of_classes else labels
@@ -38,10 +38,6 @@ def checked_labels(
         got = f"{known.dtype} from {known.min().item()} to {known.max().item()}"
         raise ParameterError.of("labels", "Ladder.forward", want, got)
     return labels
-
-
-def _is_tensor(value: object) -> bool:
-    return isinstance(value, Tensor)
 
 
 def loss_of(task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:

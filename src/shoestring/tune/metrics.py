@@ -26,11 +26,7 @@ SAMPLED_EVERY_S = 0.02
 def quality(task: str, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:
     """Figures of a task, higher is better; NaN for what the labels cannot tell.
 
-    Parameters
-    ----------
-    task : {"classify", "regress", "score", "tokens"}
-    logits : (N, C), (N,) or (N, T, C)
-    labels : (N,) or (N, T), -100 where there is none
+    Logits (N, C), (N,) or (N, T, C), labels (N,) or (N, T), -100 where there is none.
     """
     if not np.isfinite(logits).all():
         return dict.fromkeys(NAMES[task], math.nan)
@@ -74,13 +70,7 @@ def _correlation(of: Callable[..., Any], a: NDArray[Any], b: NDArray[Any]) -> fl
 
 
 class Memory:
-    """Resident memory of this process, watched while something runs.
-
-    Attributes
-    ----------
-    at_first, peak : int
-        Bytes.
-    """
+    """Resident memory of this process in bytes, watched while something runs."""
 
     def __init__(self) -> None:
         self.at_first = self.peak = resident_bytes()

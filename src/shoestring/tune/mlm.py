@@ -36,7 +36,7 @@ from tqdm import tqdm
 from transformers import BertConfig, BertForMaskedLM, TrainerCallback
 
 from shoestring.artifacts import sync_folder, write_json, written_aside, written_by
-from shoestring.checks import checked_int, checked_path
+from shoestring.checks import checked_int, checked_items, checked_path
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder
 from shoestring.models.backbone import (
@@ -94,34 +94,22 @@ def pretrain(
     """Train a BERT on running text, save its folder, and report loss, sizes and times.
 
     The parameters are the options of ``shoestring tune mlm``. ``out`` is new, empty, or a folder
-    that this function made, which is replaced.
-
-    Raises
-    ------
-    ParameterError
-        If a parameter is out of range, or ``out`` is somebody else's.
-    FormatError, StorageError
-        If the text or a model folder cannot be read, or the disk is full.
-    BudgetError
-        If there is too little time to read some of the text, or for some steps.
+    that this function made, which is replaced. BudgetError if there is too little time to read some
+    of the text, or for some steps.
     """
     out, clock = checked_path("out", out, OWNER).resolve(), clock or Clock()
     work = out.with_name(out.name + ".run")
     # Check all of what is asked for; nothing is written before.
-    paths = [texts] if isinstance(texts, str | Path) else texts
-    if not isinstance(paths, Iterable):
-        raise _wrong("texts", "paths of files and folders", texts)
-    paths = [checked_path("texts", path, OWNER) for path in paths]
-    given = tokenizer if backbone is None else backbone
-    unused: dict[str, Any] = {}
-    if given is not None:
-        unused = {"vocabulary": vocabulary, "lower_case": lower_case or None}
+    one_or_more = [texts] if isinstance(texts, str | Path) else texts
+    one_or_more = checked_items("texts", one_or_more, OWNER, "paths of files and folders")
+    paths = [checked_path("texts", path, OWNER) for path in one_or_more]
+    kind, given = ("tokenizer", tokenizer) if backbone is None else ("backbone", backbone)
+    settled: dict[str, Any] = {"vocabulary": vocabulary, "lower_case": lower_case or None}
     if backbone is not None:
-        unused |= {"layers": layers, "hidden": hidden, "heads": heads, "tokenizer": tokenizer}
-    for name, value in unused.items():
-        if value is not None:
-            want = f"left out where a {'tokenizer' if backbone is None else 'backbone'} is given"
-            raise _wrong(name, want, value)
+        settled |= {"layers": layers, "hidden": hidden, "heads": heads, "tokenizer": tokenizer}
+    for name, value in settled.items():
+        if given is not None and value is not None:
+            raise _wrong(name, f"left out where a {kind} is given", value)
     max_length = checked_int("max_length", max_length, MIN_LENGTH, MAX_LENGTH, OWNER)
     config = _new_config(layers, hidden, heads, max_length) if backbone is None else None
     if vocabulary is not None:

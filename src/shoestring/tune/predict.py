@@ -27,7 +27,7 @@ from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import batches_by_length
 from shoestring.text.records import Reading, read_texts
 from shoestring.tune.cache import OutputCache
-from shoestring.tune.examples import Collate, Examples, tokenised
+from shoestring.tune.examples import tokenised
 from shoestring.tune.ladder import Ladder
 
 TEXTS_AT_ONCE = 4_096  # tokenised and read: bounds the memory of a call
@@ -36,13 +36,7 @@ RECORDS_AT_ONCE = 1_024  # of a file
 
 
 class Predictor:
-    """Computes the logits of a ladder, without a dataset or a Trainer.
-
-    Parameters
-    ----------
-    ladder : Ladder
-        In evaluation mode.
-    """
+    """Computes the logits of a ladder in evaluation mode, without a dataset or a Trainer."""
 
     def __init__(self, ladder: Ladder) -> None:
         self.ladder = ladder
@@ -66,29 +60,23 @@ class Predictor:
 
     def _block(self, first: Sequence[str], second: Sequence[str] | None) -> NDArray[np.float32]:
         ladder, source = self.ladder, self._uncached
-        config, n = ladder.settings, ladder.settings.max_length
-        groups = [[row] for row in range(len(first))]
-        labels = [0.0 if config.n_labels == 1 else 0] * len(first)  # unused
-        if second is None or config.pairs == "joint":
-            tokens = tokenised(ladder.backbone, first, second, n)
-            examples = Examples(tokens, None, labels, groups)
-            lengths = [len(text.ids) for text in tokens]
+        backbone, n = ladder.backbone, ladder.settings.max_length
+        if second is None or ladder.settings.pairs == "joint":
+            sides = [tokenised(backbone, first, second, n)]
         else:
             texts = list(dict.fromkeys([*first, *second]))
-            tokens = tokenised(ladder.backbone, texts, None, n)
-            source = OutputCache(ladder.backbone, ladder.layers, tokens, None, TOKENS_AT_ONCE)
+            tokens = tokenised(backbone, texts, None, n)
+            source = OutputCache(backbone, ladder.layers, tokens, None, TOKENS_AT_ONCE)
             for _ in source.fill():
                 pass
             of = dict(zip(texts, tokens, strict=True))
-            examples = Examples([of[a] for a in first], [of[b] for b in second], labels, groups)
-            lengths = [len(of[a].ids) + len(of[b].ids) for a, b in zip(first, second, strict=True)]
-        collate = Collate(examples, config.task, source)
+            sides = [[of[text] for text in part] for part in (first, second)]
+        lengths = [sum(len(text.ids) for text in row) for row in zip(*sides, strict=True)]
         logits: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(first)
         for rows in batches_by_length(lengths, TOKENS_AT_ONCE):
-            batch = collate([[row] for row in rows])
-            batch.pop("labels")
-            found = ladder(**batch)["logits"].float().cpu().numpy()
-            for row, answer in zip(rows, found, strict=True):
+            read = [source.read([side[row] for row in rows]) for side in sides]
+            found = ladder(**dict(zip(("first", "second"), read, strict=False)))
+            for row, answer in zip(rows, found.logits.float().cpu().numpy(), strict=True):
                 logits[row] = answer
         return np.stack(logits)
 

@@ -30,12 +30,8 @@ LEAST_HEAD = 16
 def side_network(config: Any, reduction: int, layers: Sequence[int]) -> Any:
     """The side network: a narrow copy with fresh weights, without pooling or word vectors.
 
-    ``config`` is the backbone's; each of its ``layers``, from 0, gets a block.
-
-    Raises
-    ------
-    ParameterError
-        If the width or the heads cannot be divided so.
+    ``config`` is the backbone's; each of its ``layers``, from 0, gets a block. ParameterError if
+    the width or the heads cannot be divided so.
     """
     from transformers import AutoModel
 

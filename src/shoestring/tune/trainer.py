@@ -44,31 +44,15 @@ FIRST_STEPS, TIMED_STEPS = 2, 5  # slower than the others; until the time of an 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How a model is trained.
+    """How a model is trained."""
 
-    Parameters
-    ----------
-    epochs : float
-        At most.
-    batch_size : int
-        Examples in a step; queries, where pairs come by their queries.
-    learning_rate : float
-    weight_decay : float
-    warmup : float
-        Share of the steps in which the learning rate rises.
-    seed : int
-        Of the order of the examples and of dropout.
-    bfloat16 : bool
-        Compute in bfloat16 where torch thinks it right (autocast).
-    """
-
-    epochs: float = 10.0
-    batch_size: int = 32
+    epochs: float = 10.0  # at most
+    batch_size: int = 32  # examples in a step; queries, where pairs come by their queries
     learning_rate: float = 3e-3
     weight_decay: float = 0.01
-    warmup: float = 0.06
-    seed: int = 0
-    bfloat16: bool = False
+    warmup: float = 0.06  # share of the steps in which the learning rate rises
+    seed: int = 0  # of the order of the examples and of dropout
+    bfloat16: bool = False  # compute in it where torch thinks it right (autocast)
 
     def __post_init__(self) -> None:
         for name, most in (("epochs", 1e6), ("learning_rate", math.inf)):
@@ -82,20 +66,11 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured on held-out examples.
+    """What is measured on held-out examples."""
 
-    Parameters
-    ----------
-    best : str
-        The figure by which the best epoch is chosen.
-    greater_is_better : bool
-    of : callable
-        Gives figures by their names, from the Trainer's predictions and labels.
-    """
-
-    best: str
+    best: str  # the figure by which the best epoch is chosen
     greater_is_better: bool
-    of: Callable[[Any], dict[str, float]]
+    of: Callable[[Any], dict[str, float]]  # from the Trainer's predictions and labels
 
 
 @dataclass(frozen=True)
@@ -129,29 +104,14 @@ def fit(
 ) -> Fitted:  # fmt: skip
     """Train a model by the plain ``Trainer``; it has its best weights afterwards.
 
-    Parameters
-    ----------
-    model : torch.nn.Module
-        ``model(**batch)`` gives loss and logits.
-    train_data, eval_data, collate
-        Datasets, and what makes a batch of their items.
-    run : RunFolder
-        Gets the checkpoints; if it has one, training continues from it.
-    lengths : sequence of int, optional
-        Of the training examples: those of similar length share a batch.
-    share : float
-        Of all examples that ``train_data`` is, for a run that goes on with this one.
+    ``model(**batch)`` gives loss and logits; ``collate`` makes a batch of items of the datasets;
+    the run folder gets the checkpoints, and training continues from one that it has. Examples of
+    similar ``lengths``, if given, share a batch. ``share`` is that of all examples which
+    ``train_data`` is, for a run that goes on with this one.
 
-    Raises
-    ------
-    BudgetError
-        If the minutes are too few for some steps.
-    ParameterError
-        If the loss became infinite or NaN.
-    StorageError
-        If there is no room for a checkpoint.
-    KeyboardInterrupt
-        At Ctrl-C, after a checkpoint.
+    BudgetError if the minutes are too few for some steps, ParameterError if the loss became
+    infinite or NaN, StorageError without room for a checkpoint; at Ctrl-C KeyboardInterrupt, after
+    a checkpoint.
     """
     from transformers import PrinterCallback, Trainer
 
