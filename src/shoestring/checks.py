@@ -94,13 +94,10 @@ def checked_texts(name: str, values: object, owner: str) -> list[str]:
         raise ParameterError.of(name, owner, "a list of texts", values, "Pass one column.")
     texts = checked_items(name, values, owner, "a list of texts")
     for number, text in enumerate(texts, start=1):
-        if not isinstance(text, str):
-            want = "a list of texts, each a str"
-            raise ParameterError.of(f"{name}", owner, want, text, f"That is item {number}.")
-        if not is_storable(text):
-            raise ParameterError.of(
-                name, owner, "text that UTF-8 can say", text, f"That is item {number}."
-            )
+        is_str = isinstance(text, str)
+        if not is_str or not is_storable(text):
+            want = "text that UTF-8 can say" if is_str else "a list of texts, each a str"
+            raise ParameterError.of(name, owner, want, text, f"That is item {number}.")
     return [str(text) for text in texts]
 
 

@@ -72,37 +72,19 @@ Joins: TypeAlias = list[tuple[IntArray, Ids, int]]  # of each round: the argumen
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class EncodedCorpus:
-    """A corpus as ids, memory-mapped from its folder.
+    """A corpus as ids, memory-mapped from its folder; -1 is a token outside the vocabulary.
 
-    Parameters
-    ----------
-    ids : int32 array (n_tokens,)
-        Tokens of all sentences, one sentence after the other; -1 is outside the vocabulary.
-    offsets : int64 array (n_sentences + 1,)
-        Sentence i is ``ids[offsets[i] : offsets[i + 1]]``: a leading 0, n_tokens at the end.
-    words : list of str (n_words,)
-        The vocabulary, the most frequent word first, equal counts in the order of code points.
-    counts : int64 array (n_words,)
-        How often each word occurs in the corpus, exactly.
-    n_documents : int
-    longest_sentence : int
-        Tokens of the longest sentence.
-    fingerprint : str
-        Digest of the settings and the content.
-    settings : dict
-        How the text was read and the vocabulary chosen.
-    folder : Path
-        One that nobody named is removed with the last reference to the corpus.
+    A folder that nobody named is removed with the last reference to the corpus.
     """
 
-    ids: Ids
-    offsets: IntArray
-    words: list[str]
-    counts: IntArray
+    ids: Ids  # (n_tokens,): one sentence after the other
+    offsets: IntArray  # (n_sentences + 1,): sentence i is ids[offsets[i] : offsets[i + 1]]
+    words: list[str]  # the most frequent first, equal counts in the order of code points
+    counts: IntArray  # how often each word occurs in the corpus, exactly
     n_documents: int
-    longest_sentence: int
-    fingerprint: str
-    settings: dict[str, Any]
+    longest_sentence: int  # in tokens
+    fingerprint: str  # digest of the settings and the content
+    settings: dict[str, Any]  # how the text was read and the vocabulary chosen
     folder: Path
 
     @property

@@ -36,29 +36,18 @@ Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure.
+    """One figure: Spearman's correlation and its interval, None where it is not defined.
 
-    Parameters
-    ----------
-    file : str
-        Name of the file.
-    n_active : int or None
-        Active bits of the codes; None for vectors that are not codes of one length.
-    spearman : float or None
-        None where it is not defined: fewer than three pairs are covered, or all are alike.
-    low, high : float or None
-        Its interval.
-    n_pairs, n_covered : int
-        Pairs of the file, and those whose words are both known.
+    That is where fewer than three pairs are covered, or all are alike.
     """
 
     file: str
-    n_active: int | None
+    n_active: int | None  # active bits; None for vectors that are not codes of one length
     spearman: float | None
     low: float | None
     high: float | None
     n_pairs: int
-    n_covered: int
+    n_covered: int  # pairs of which both words are known
 
 
 def evaluate(

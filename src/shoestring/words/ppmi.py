@@ -11,7 +11,6 @@ same paper), that of a context its row of V.
 
 How it is computed. The rows of c are counted some hundred at a time in a dense array, and only what
 is left of them in M is kept: at most ``MAX_CONTEXTS`` contexts of a word, those with the largest M.
-The SVD is the randomised one (Halko, Martinsson & Tropp, SIAM Review 2011, algorithms 4.4 and 5.1).
 Rows are counted, and columns of products are summed, each in a fixed order and by one thread: the
 result has the same bits for any number of threads, and blocks can be counted in any order.
 
@@ -51,20 +50,11 @@ _exact = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 @dataclass(frozen=True, slots=True)
 class SparseRows:
-    """A matrix (V, V) of which only entries that are not 0 are kept, row by row.
+    """A matrix (V, V) of which only entries that are not 0 are kept, row by row."""
 
-    Parameters
-    ----------
-    starts : int64 array (V + 1,)
-        Row i has the entries starts[i] to starts[i + 1] - 1.
-    columns : uint16 or int32 array (N,)
-        Ascending in each row.
-    values : float32 array (N,)
-    """
-
-    starts: IntArray
-    columns: Columns
-    values: Vectors
+    starts: IntArray  # (V + 1,): row i has the entries starts[i] to starts[i + 1] - 1
+    columns: Columns  # (N,): ascending in each row
+    values: Vectors  # (N,)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -73,24 +63,8 @@ class SparseRows:
 class PmiBlocks:
     """M in blocks of rows, each counted alone.
 
-    Parameters
-    ----------
-    ids : int32 array (T,)
-        Words 0 to V - 1, -1 where one is skipped; may be memory-mapped.
-    offsets : int64 array (S + 1,)
-        Where sentences begin, with a leading 0 and a trailing T.
-    n_words : int
-        V.
-    radius : int
-        R, places on each side.
-    max_contexts : int
-        Maximum number of entries of a row.
-    sample_fraction : float
-        Fraction of the sentences that are counted.
-    seed : int
-        Decides which sentences a fraction has.
-    context_sums : float64 array (V,), optional
-        r, where it is known already.
+    Ids and offsets are as :func:`shoestring.words.counts_rule.train_on_counts` takes them; a row
+    has ``max_contexts`` entries at most; ``context_sums`` (V,) is r, where it is known already.
 
     Notes
     -----

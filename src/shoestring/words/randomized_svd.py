@@ -27,26 +27,9 @@ _sums = {"nogil": True, "cache": True, "fastmath": {"contract", "nsz"}}
 def truncated_svd(
     matrix: SparseRows, n_components: int, seed: int = 0, pool: KernelPool | None = None
 ) -> tuple[Vectors, Vectors, Vectors]:
-    """The leading singular vectors and values of a square matrix.
+    """The D leading singular vectors and values of a matrix (V, V), D from 1 to V.
 
-    Parameters
-    ----------
-    matrix : SparseRows
-        (V, V).
-    n_components : int
-        D, from 1 to V.
-    seed : int
-    pool : KernelPool, optional
-        Threads.
-
-    Returns
-    -------
-    left : float32 array (V, D)
-        U.
-    singular_values : float32 array (D,)
-        S, descending.
-    right : float32 array (V, D)
-        V.
+    Returns U (V, D), S (D,), descending, and V (V, D), float32.
 
     Notes
     -----

@@ -55,28 +55,13 @@ _AGAIN = "that came before"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WordVectors:
-    """Words with a vector each, as a file has them.
+    """Words with a vector each, as a file has them."""
 
-    Parameters
-    ----------
-    words : list of str (V,)
-        Distinct; by convention the most frequent word first.
-    vectors : array (V, D)
-        float32, or uint8 where all numbers are 0 or 1.
-    counts : int64 array (V,), optional
-        How often each word occurs.
-    context : float32 array (V, D), optional
-        The words as context of another.
-    context_weight : float, optional
-        With which they are added.
-
-    """
-
-    words: list[str]
-    vectors: NDArray[Any]
-    counts: IntArray | None = None
-    context: NDArray[np.float32] | None = None
-    context_weight: float | None = None
+    words: list[str]  # (V,): distinct; by convention the most frequent first
+    vectors: NDArray[Any]  # (V, D): float32, or uint8 where all numbers are 0 or 1
+    counts: IntArray | None = None  # (V,): how often each word occurs
+    context: NDArray[np.float32] | None = None  # (V, D): the words as context of another
+    context_weight: float | None = None  # with which these are added
 
     def __post_init__(self) -> None:
         n_words, want = len(self.words), (len(self.words), *self.vectors.shape[1:2])
