@@ -193,37 +193,37 @@ def train_published(
             f"{settings.window} to {MAX_LENGTH - 1} tokens. Pass more text or a smaller window."
         )
     state = TrainingState(run, clock, ids, offsets, counts)
-    with KernelPool(n_threads or n_cores()) as pool:
-        training = PublishedTraining(settings, windows, counts, pool)
-        if (saved := state.saved()) is not None:
-            training.restore(saved)
+    pool = KernelPool(n_threads or n_cores())
+    training = PublishedTraining(settings, windows, counts, pool)
+    if (saved := state.saved()) is not None:
+        training.restore(saved)
 
-        # the speed decides how long epochs may be, and what to say
-        is_timed = progress or clock.left_s < np.inf
-        speed = training.windows_per_second() if is_timed and training.windows_left else 1.0
-        if saved is None and clock.left_s < np.inf:
-            training.shorten(speed, clock)
-        if progress:
-            fraction = training.epoch_windows / windows.n_windows
-            megabytes = training.rule.neurons.factors.nbytes / 1e6
-            what = (
-                f"{windows.n_windows:,} windows, {fraction:.0%} of them in each of "
-                f"{settings.n_epochs} epochs, {megabytes:,.0f} MB of weights"
-            )
-            say_cost(what, training.windows_left / speed)
+    # the speed decides how long epochs may be, and what to say
+    is_timed = progress or clock.left_s < np.inf
+    speed = training.windows_per_second() if is_timed and training.windows_left else 1.0
+    if saved is None and clock.left_s < np.inf:
+        training.shorten(speed, clock)
+    if progress:
+        fraction = training.epoch_windows / windows.n_windows
+        megabytes = training.rule.neurons.factors.nbytes / 1e6
+        what = (
+            f"{windows.n_windows:,} windows, {fraction:.0%} of them in each of "
+            f"{settings.n_epochs} epochs, {megabytes:,.0f} MB of weights"
+        )
+        say_cost(what, training.windows_left / speed)
 
-        seen = training.windows_seen
-        look: dict[str, Any] = {"unit": "window", "unit_scale": True, "disable": not progress}
-        with (
-            Interruptible() as interrupted,
-            tqdm(desc="training", total=seen + training.windows_left, initial=seen, **look) as bar,
-        ):
-            while training.windows_left and clock.left_s > 0 and not interrupted:
-                training.advance()
-                if state.is_due or interrupted:
-                    training.save(state)
-                bar.set_postfix_str(f"epoch {training.epoch}/{settings.n_epochs}", refresh=False)
-                bar.update(training.windows_seen - bar.n)
+    seen = training.windows_seen
+    look: dict[str, Any] = {"unit": "window", "unit_scale": True, "disable": not progress}
+    with (
+        Interruptible() as interrupted,
+        tqdm(desc="training", total=seen + training.windows_left, initial=seen, **look) as bar,
+    ):
+        while training.windows_left and clock.left_s > 0 and not interrupted:
+            training.advance()
+            if state.is_due or interrupted:
+                training.save(state)
+            bar.set_postfix_str(f"epoch {training.epoch}/{settings.n_epochs}", refresh=False)
+            bar.update(training.windows_seen - bar.n)
     if training.windows_left:
         warnings.warn(
             f"The minutes were over after {training.epoch} of {settings.n_epochs} epochs, as the "
