@@ -27,6 +27,7 @@ from shoestring.overlap.codes import (
     overlap_counts,
     pack_codes,
     packed_sizes,
+    starts_of,
     top_k_bits,
 )
 from shoestring.text.segmentation import Lexicon, split_words
@@ -209,7 +210,7 @@ class CodeTable:
         while batch := list(islice(remaining, _TEXTS_AT_A_TIME)):
             bags = [[row for row in map(self.row, self.tokens(text)) if row >= 0] for text in batch]
             wordless += [text for text, known in zip(batch, bags, strict=True) if not known]
-            starts = np.cumsum([0, *map(len, bags)], dtype=np.int64)
+            starts = starts_of([*map(len, bags)])
             rows = np.fromiter(chain.from_iterable(bags), np.int64, starts[-1])
             targets = rows + self.first_target
             packed.append(self.codes_of_sums(targets, starts, n_active, weights[rows]))
