@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
 import tempfile
 import warnings
@@ -156,7 +157,7 @@ class TokenizeOptions:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VocabularyOptions:
     """Which words are in the vocabulary; parameters as of :func:`encode_corpus`."""
 
@@ -168,17 +169,16 @@ class VocabularyOptions:
     phrase_threshold: float
 
     def __post_init__(self) -> None:
-        plain: dict[str, object] = {}
         for name, least in (("vocab_size", 1), ("min_count", 1), ("skip_top", 0), ("phrases", 0)):
             value = getattr(self, name)
             if name != "vocab_size" or value is not None:
-                plain[name] = checked_int(name, value, least, None, _OWNER)
-        wants = (("max_share", 1.0, " and at most 1"), ("phrase_threshold", math.inf, ""))
-        for name, most, and_most in wants:
-            want = f"a number above 0{and_most}"
-            plain[name] = checked_number(name, getattr(self, name), _OWNER, want, 0, most)
-        for name, value in plain.items():
-            object.__setattr__(self, name, value)
+                setattr(self, name, checked_int(name, value, least, None, _OWNER))
+        want = "a number above 0"
+        self.phrase_threshold = checked_number(
+            "phrase_threshold", self.phrase_threshold, _OWNER, want, 0
+        )
+        want += " and at most 1"
+        self.max_share = checked_number("max_share", self.max_share, _OWNER, want, 0, 1)
 
 
 def encode_corpus(
@@ -379,7 +379,7 @@ def _read_texts(
         files = Corpus.of(source, files.text, wrapped=files.wrapped)
         _read_files(files, tokenize, n_jobs, progress, folder)
         return
-    if isinstance(first, str) and _is_file(first):
+    if isinstance(first, str) and os.path.isfile(first):  # noqa: PTH113  # which any text may ask
         raise ParameterError(
             f"The first text, {first!r}, is the name of a file. To read the files, give Path "
             "objects: [Path(name) for name in names]."
@@ -393,10 +393,6 @@ def _read_texts(
         records = tokenize.drawn(bar(read_records(source, files.text, on_empty="skip")))
         documents = (tokenize.sentences([record.text]) for record in records)
     _write_shards(documents, folder, 0)
-
-
-def _is_file(text: str) -> bool:
-    return len(text) < 256 and "\n" not in text and "\0" not in text and Path(text).is_file()
 
 
 def _token_lists(items: Iterable[Sequence[str]]) -> Iterator[Sentences]:

@@ -57,24 +57,11 @@ def evaluate(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> list[Row]:
-    """Score word vectors on files of judgements.
+    """Score word vectors on files of judgements, a row for each.
 
-    Parameters
-    ----------
-    vectors : BinaryVectors, gensim's KeyedVectors, or anything with ``in`` and ``similarity``
-    files : sequence of paths
-        Each gives a row.
-    n_resamples, seed : int
-        Of the bootstrap.
-
-    Raises
-    ------
-    ParameterError, StorageError, FormatError
-        If no file is given; if one is missing or cannot be read.
-
-    Notes
-    -----
-    Cost: about a second for 3,000 pairs, most of it the bootstrap.
+    The vectors are BinaryVectors, gensim's KeyedVectors, or anything with ``in`` and
+    ``similarity``. About a second for 3,000 pairs, most of it the bootstrap. A ParameterError if no
+    file is given; the errors of :func:`read_similarity`.
     """
     if not files:
         raise ParameterError("There is nothing to score on: name a file of judgements.")
@@ -113,13 +100,8 @@ def evaluate_at(
 def open_vectors(path: str | Path, n_active: int | None = None) -> BinaryVectors | CosineWords:
     """Open what can be scored: rows of 0 and 1 are codes, other rows are compared by their cosine.
 
-    Parameters
-    ----------
-    path : str or Path
-        A folder of saved vectors; or a file, word2vec text or binary, GloVe's text or npz.
-    n_active : int, optional
-        Length of the codes; of a file its dimensions are neurons then, and the code of a word the
-        top k of its row.
+    It is a folder of saved vectors, or a file: word2vec text or binary, GloVe's text or npz. With
+    ``n_active`` the dimensions of a file are neurons, and a word's code the top k of its row.
     """
     path = Path(path)
     if path.is_dir() or not path.exists():

@@ -61,9 +61,10 @@ class Windows:
         self.ids, self.offsets, self.n_words = ids, offsets, n_words
         self.width, self.max_length = width, max_length
         self.n_windows: int = _count(offsets, width, max_length)
-        self.shift = 0  # of every 2^shift-th window: its sentence, and how many precede it there
+        self.shift = 0
         while self.n_windows > MAX_ANCHORS << self.shift:
             self.shift += 1
+        # of every 2^shift-th window its sentence, and how many of the sentence's precede it
         self.anchors: IntArray = np.empty((-(-self.n_windows >> self.shift), 2), np.int64)
         _find_anchors(offsets, width, max_length, self.shift, self.anchors)
 

@@ -26,7 +26,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
@@ -47,7 +47,6 @@ _MAX_WORD_BYTES = 1 << 16
 _MAX_DIMS = 1 << 16
 _MAX_PACKING = 1032  # what deflate packs at best: bounds what a header can promise
 
-Words: TypeAlias = tuple[list[str], NDArray[np.float32]]
 _Row: TypeAlias = tuple[bytes, Any, int | None]  # word, vector, number of the line
 _ZIP = b"PK\x03\x04"
 _AGAIN = "that came before"
@@ -121,8 +120,7 @@ def read_vectors(
         packed = file.read(len(_ZIP)) == _ZIP
     if packed or zipfile.is_zipfile(path):  # the first where it is cut off
         return _read_npz(path, n_most)
-    words, matrix = _read_word2vec(path, binary, n_most)
-    return WordVectors(words, _narrow(matrix))
+    return _read_word2vec(path, binary, n_most)
 
 
 def _narrow(vectors: NDArray[Any]) -> NDArray[Any]:
@@ -211,7 +209,7 @@ def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word
                 file.write(" ".join(map(str, numbers)).encode() + b"\n")
 
 
-def _read_word2vec(path: Path, binary: bool | None, limit: int | None) -> Words:
+def _read_word2vec(path: Path, binary: bool | None, limit: int | None) -> WordVectors:
     with open_unpacked(path) as stream:
         lines = iter(stream.readline, b"")
         first = stream.readline(_MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8)
@@ -262,7 +260,7 @@ def _looks_binary(start: bytes, n_dims: int) -> bool:
 
 def _collected(
     path: Path, rows: Iterator[_Row], n_dims: int, n_words: int | None, limit: int | None
-) -> Words:
+) -> WordVectors:
     """The words and their vectors but the bad ones, whose kinds are counted and reported."""
     index: dict[str, int] = {}
     bad: Counter[str] = Counter()
@@ -301,7 +299,7 @@ def _collected(
     if bad:
         message = f"{path}: {bad.total()} of {n_read} words are passed over: {told}"
         warnings.warn(f"{message}; first {first_bad}.", ShoestringWarning, stacklevel=4)
-    return list(index), vectors[: len(index)]
+    return WordVectors(list(index), _narrow(vectors[: len(index)]))
 
 
 def _read_word(word: bytes) -> tuple[str, str]:
@@ -375,11 +373,8 @@ def _numbers(fields: Sequence[bytes]) -> list[float] | None:
 
 def _n_numbers(line: bytes) -> int:
     """How many numbers end the line, the word in front not counted."""
-    fields = line.split()
-    n_numbers = 0
-    while n_numbers < len(fields) - 1 and _numbers(fields[-1 - n_numbers :][:1]) is not None:
-        n_numbers += 1
-    return n_numbers
+    fields = reversed(line.split()[1:])
+    return sum(1 for _ in takewhile(lambda field: _numbers([field]) is not None, fields))
 
 
 def _word_before_blank(stream: IO[bytes]) -> bytes | None:
