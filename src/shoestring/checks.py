@@ -105,10 +105,9 @@ def checked_pairs(name: str, values: object, owner: str) -> list[tuple[str, str]
     """Pairs of texts; the sentence names the item. Two-letter words are no pairs."""
     pairs = checked_items(name, values, owner, "a list of pairs (query, text)")
     for number, pair in enumerate(pairs, start=1):
-        is_pair = isinstance(pair, Sequence) and not isinstance(pair, str | bytes)
         if hasattr(pair, "tolist") and not isinstance(pair, str):  # a row of a NumPy array
             pair = pair.tolist()
-            is_pair = isinstance(pair, list)
+        is_pair = isinstance(pair, Sequence) and not isinstance(pair, str | bytes)
         is_text = is_pair and all(isinstance(text, str) and is_storable(text) for text in pair)
         if not is_text or len(pair) != 2:
             want = "a list of pairs (query, text), each of two str"

@@ -96,11 +96,9 @@ class EncodedCorpus:
     def check_window(self, window: int) -> None:
         """Check that at least one sentence is as long as a window, or raise a ParameterError."""
         if self.longest_sentence < window:
-            raise ParameterError(
-                f"The 'window' parameter must be at most the length of the longest sentence, "
-                f"{self.longest_sentence} tokens. Got {window} instead. Pass a smaller window, or "
-                "text with longer sentences."
-            )
+            want = f"at most the longest sentence, {self.longest_sentence} tokens"
+            hint = "Pass a smaller one, or text with longer sentences."
+            raise ParameterError.of("window", "BinaryVectors", want, window, hint)
 
     @classmethod
     def open(cls, folder: str | Path) -> EncodedCorpus:
