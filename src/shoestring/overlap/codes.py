@@ -63,9 +63,9 @@ class Codes:
         return np.diff(self.starts)
 
 
-def room_for_bits(n: int, n_bits: int) -> Bits:
-    """An array for n bits of codes of a width, of the smallest type that holds them."""
-    return np.empty(n, np.uint16) if n_bits <= 1 << 16 else np.empty(n, np.uint32)
+def empty_indices(n: int, n_values: int) -> Bits:
+    """An array for n numbers below ``n_values``, of the smallest type that holds them."""
+    return np.empty(n, np.uint16) if n_values <= 1 << 16 else np.empty(n, np.uint32)
 
 
 def starts_of(sizes: ArrayLike) -> IntArray:
@@ -197,7 +197,7 @@ def _of_packed(packed: PackedArray, n_bits: int, owner: str) -> Codes:
 
 
 def _checked(starts: IntArray, bits: NDArray[Any], n_bits: int, owner: str) -> Codes:
-    narrow = room_for_bits(len(bits), n_bits)
+    narrow = empty_indices(len(bits), n_bits)
     seen = np.full(n_bits, -1, np.int64)
     fault = row = bit = 0
     last = 0

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shoestring.compiled import njit
 from shoestring.errors import IntegrityError
 from shoestring.overlap.bit_planes import VECTOR_WORDS, lowest_bit
-from shoestring.overlap.codes import Codes, room_for_bits, starts_of
+from shoestring.overlap.codes import Codes, empty_indices, starts_of
 from shoestring.types import IntArray
 
 MAX_BLOCK_ROWS = 1 << 15  # the counters fill the first-level cache; row numbers fit uint16
@@ -113,7 +113,7 @@ def codes_of(postings: Postings, n_bits: int, live: NDArray[np.bool_], damage: s
     An IntegrityError, ``damage``, if the lists have not as many bits of each row as its size.
     """
     starts = starts_of(np.where(live, postings.sizes, 0))
-    bits, ends = room_for_bits(int(starts[-1]), n_bits), starts[:-1].copy()
+    bits, ends = empty_indices(int(starts[-1]), n_bits), starts[:-1].copy()
     _empty_into(postings, n_bits, starts[1:], ends, bits)
     if not np.array_equal(ends, starts[1:]):
         raise IntegrityError(damage)

@@ -468,17 +468,12 @@ def _ids_of(words: list[str], id_of: dict[str, int]) -> Ids:
 def _read_shard(path: Path) -> tuple[list[str], Ids, Ids, Ids]:
     """Words, ids of the tokens, tokens of each sentence, sentences of each document."""
     with np.load(path) as file:
-        words = _words_of(file["words"].tobytes())
+        words: list[str] = json.loads(file["words"].tobytes().decode("utf-8", "surrogatepass"))
         return words, file["ids"], file["lengths"], file["documents"]
 
 
 def _json_of(words: list[str]) -> bytes:
     return json.dumps(words, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def _words_of(data: bytes) -> list[str]:
-    words: list[str] = json.loads(data.decode("utf-8", "surrogatepass"))
-    return words
 
 
 # ---- shards to a corpus

@@ -42,6 +42,7 @@ from shoestring.artifacts import Artifact
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder, say_cost, too_short
 from shoestring.models.token_encoder import unit_rows
+from shoestring.overlap.codes import empty_indices
 from shoestring.parallel import KernelPool, n_cores
 from shoestring.types import IntArray
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
@@ -51,7 +52,6 @@ from shoestring.words.ppmi import (
     PmiBlocks,
     SparseRows,
     Vectors,
-    empty_columns,
     joined,
 )
 from shoestring.words.randomized_svd import truncated_svd
@@ -274,7 +274,7 @@ def _probe(
     n_rows = min(pmi.n_words, _PROBE_ROWS)
     n_entries = int(np.minimum(MAX_CONTEXTS, 2 * pmi.radius * counts).mean() * n_rows)
     rng = np.random.default_rng(0)
-    columns = empty_columns(n_entries, pmi.n_words)
+    columns = empty_indices(n_entries, pmi.n_words)
     columns[:] = rng.integers(n_rows, size=n_entries)
     starts = np.linspace(0, n_entries, n_rows + 1).astype(np.int64)
     matrix = SparseRows(starts, columns, np.ones(n_entries, np.float32))

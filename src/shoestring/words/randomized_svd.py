@@ -14,9 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from shoestring.compiled import njit
+from shoestring.overlap.codes import Bits
 from shoestring.parallel import KernelPool, one_blas_thread
 from shoestring.types import IntArray
-from shoestring.words.ppmi import Columns, SparseRows, Vectors
+from shoestring.words.ppmi import SparseRows, Vectors
 
 OVERSAMPLED = 16  # components more than wanted while it is computed
 N_POWER_STEPS = 3
@@ -86,7 +87,7 @@ def _multiply(
     first: int,
     last: int,
     starts: IntArray,
-    columns: Columns,
+    columns: Bits,
     values: Vectors,
     vectors: Vectors,
     out: Vectors,
@@ -106,7 +107,7 @@ def _multiply_transposed(
     first: int,
     last: int,
     starts: IntArray,
-    columns: Columns,
+    columns: Bits,
     values: Vectors,
     vectors: Vectors,
     out: Vectors,
