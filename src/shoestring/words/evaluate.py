@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -80,7 +80,8 @@ def evaluate(
             drawn = rng.integers(0, len(found), (n_resamples, len(found)))
             resampled = rank_correlations(found[drawn], judged[drawn])
             low, high = map(float, np.nanquantile(resampled, (0.025, 0.975)))
-        rows.append(Row(Path(file).name, None, value, low, high, len(pairs), len(found)))
+        shown = getattr(vectors, "n_active", None)
+        rows.append(Row(Path(file).name, shown, value, low, high, len(pairs), len(found)))
     return rows
 
 
@@ -88,13 +89,8 @@ def evaluate_at(
     path: str | Path, files: Sequence[str | Path], n_active: Sequence[int] = ()
 ) -> list[Row]:
     """Score what :func:`open_vectors` opens, with codes of several lengths, or as they are."""
-    rows = []
     lengths: Sequence[int | None] = n_active or [None]
-    for length in lengths:
-        vectors = open_vectors(path, length)
-        shown = getattr(vectors, "n_active", None)
-        rows += [replace(row, n_active=shown) for row in evaluate(vectors, files)]
-    return rows
+    return [row for length in lengths for row in evaluate(open_vectors(path, length), files)]
 
 
 def open_vectors(path: str | Path, n_active: int | None = None) -> BinaryVectors | CosineWords:
