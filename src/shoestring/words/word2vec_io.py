@@ -81,36 +81,15 @@ class WordVectors:
 def read_vectors(
     path: str | Path, *, binary: bool | None = None, limit: int | None = None
 ) -> WordVectors:
-    """Read the word vectors of a file.
+    """Read the word vectors of a file in any of the formats of this module.
 
-    Parameters
-    ----------
-    path : str or Path
-        In any of the formats of this module.
-    binary : bool, optional
-        Whether a word2vec file is binary; by default seen from its bytes.
-    limit : int, optional
-        Only so many words, the first: the most frequent ones in most files.
+    ``binary`` says whether a word2vec file is binary; by default its bytes do. ``limit`` reads only
+    the first so many words, the most frequent ones in most files. About 30 microseconds for a
+    vector of 300 numbers in text, 1 in binary.
 
-    Returns
-    -------
-    WordVectors
-        Of a word that is there twice, the first vector.
-
-    Raises
-    ------
-    StorageError, FormatError
-        If the file is missing; is none of the formats, cut off, or a vector has another width; if
-        most of the words are bad.
-
-    Warns
-    -----
-    ShoestringWarning
-        How many bad words were passed over.
-
-    Notes
-    -----
-    Cost: about 30 microseconds for a vector of 300 numbers in text, 1 in binary.
+    StorageError or FormatError if the file is missing, is none of the formats or cut off, if a
+    vector has another width or most of the words are bad. A ShoestringWarning says how many bad
+    words were passed over.
     """
     path = checked_path("path", path, "read_vectors")
     binary = None if binary is None else checked_bool("binary", binary, "read_vectors")
@@ -175,19 +154,9 @@ _NPZ = {  # what each array must be, the kinds of its dtype, how many axes it ha
 def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word2vec") -> None:
     """Write word vectors for other tools; the file appears whole or not at all.
 
-    Parameters
-    ----------
-    path : str or Path
-        Replaced if it exists.
-    vectors : WordVectors
-    format : {"word2vec", "word2vec-binary", "npz"}
-        gensim's ``KeyedVectors.load_word2vec_format`` reads the first two. Counts and context
-        vectors go into npz alone.
-
-    Raises
-    ------
-    ParameterError, StorageError
-        If the format is none of these, or not npz where a word has a blank in it; a full disk.
+    gensim's ``KeyedVectors.load_word2vec_format`` reads "word2vec" and "word2vec-binary". Counts
+    and context vectors go into "npz" alone, and so must words with a blank in them
+    (ParameterError).
     """
     checked_choice("format", format, FORMATS, "write_vectors")
     with written_aside(checked_path("path", path, "write_vectors")) as file:
