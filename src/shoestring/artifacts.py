@@ -271,9 +271,11 @@ class ArtifactKind:
             raise missing or ParameterError.of("folder", owner, want, str(folder), hint)
         return Artifact(self, folder, config)
 
-    def is_saved(self, folder: Path) -> bool:
+    def is_saved(self, folder: Path, config: str = CONFIG) -> bool:
         """Whether a folder holds one, of any version."""
-        return _says(folder / CONFIG, self.format)
+        with suppress(OSError, *_MALFORMED):
+            return bool(json.loads((folder / config).read_bytes())["format"] == self.format)
+        return False
 
     def check(self, folder: Path) -> None:
         """ParameterError unless a folder can be saved to: new, empty, or one of this kind."""
@@ -285,7 +287,7 @@ class ArtifactKind:
             config = self._config(folder)
         except IntegrityError as error:
             raise IntegrityError(f"{error} Remove that folder first, or choose another.") from error
-        if config is not None or _says(folder / WRITING, self.format):
+        if config is not None or self.is_saved(folder, WRITING):
             return
         names = [name for name in names if name not in (CONFIG + ASIDE, WRITING + ASIDE)]
         if names or folder.is_file():
@@ -569,13 +571,6 @@ def crc32_of(path: Path, n_bytes: int = 1 << 62) -> int:
         while data := file.read(min(CHUNK, n_bytes)):
             found, n_bytes = zlib.crc32(data, found), n_bytes - len(data)
     return found
-
-
-def _says(path: Path, format: str) -> bool:
-    """Whether a config is of a format."""
-    with suppress(OSError, *_MALFORMED):
-        return bool(json.loads(path.read_bytes())["format"] == format)
-    return False
 
 
 def _listed(document: dict[str, Any], format: str) -> set[str]:

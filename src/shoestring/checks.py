@@ -103,13 +103,10 @@ def checked_texts(name: str, values: object, owner: str) -> list[str]:
         raise ParameterError.of(name, owner, "a list of texts", values, "Pass one column.")
     texts = checked_items(name, values, owner, "a list of texts")
     for number, text in enumerate(texts, start=1):
-        if not isinstance(text, str):
-            want = "a list of texts, each a str"
-            raise ParameterError.of(f"{name}", owner, want, text, f"That is item {number}.")
-        if not is_storable(text):
-            raise ParameterError.of(
-                name, owner, "text that UTF-8 can say", text, f"That is item {number}."
-            )
+        is_str = isinstance(text, str)
+        if not is_str or not is_storable(text):
+            want = "text that UTF-8 can say" if is_str else "a list of texts, each a str"
+            raise ParameterError.of(name, owner, want, text, f"That is item {number}.")
     return [str(text) for text in texts]
 
 
@@ -132,10 +129,9 @@ def checked_pairs(name: str, values: object, owner: str) -> list[tuple[str, str]
     """Pairs of texts; the sentence names the item. Two-letter words are no pairs."""
     pairs = checked_items(name, values, owner, "a list of pairs (query, text)")
     for number, pair in enumerate(pairs, start=1):
-        is_pair = isinstance(pair, Sequence) and not isinstance(pair, str | bytes)
         if hasattr(pair, "tolist") and not isinstance(pair, str):  # a row of a NumPy array
             pair = pair.tolist()
-            is_pair = isinstance(pair, list)
+        is_pair = isinstance(pair, Sequence) and not isinstance(pair, str | bytes)
         is_text = is_pair and all(isinstance(text, str) and is_storable(text) for text in pair)
         if not is_text or len(pair) != 2:
             want = "a list of pairs (query, text), each of two str"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-from shoestring.errors import ParameterError
+from shoestring.checks import checked_int
 
 
 @cache
@@ -58,7 +58,7 @@ def _quota(group: Path) -> int:
 
 
 _NO_LIMIT = 1 << 30
-_pools: dict[int, ThreadPoolExecutor] = {}  # of shared_pool, by number of threads
+_pools: dict[int, ThreadPoolExecutor] = {}  # by number of threads
 _lock, _inside, _n_threads = Lock(), 0, list[int]()  # of one_blas_thread
 
 
@@ -104,7 +104,7 @@ def _libraries() -> list[Any]:
 
 
 def shared_pool(n_threads: int) -> ThreadPoolExecutor:
-    """Threads for what takes a millisecond, kept until the process ends.
+    """Threads that are kept until the process ends: starting some takes a millisecond.
 
     A task must not wait for another one in it.
     """
@@ -130,7 +130,7 @@ if hasattr(os, "register_at_fork"):
 class KernelPool:
     """Run compiled kernels that release the interpreter's lock, over ranges of their items.
 
-    With one thread the kernel runs where it is called.
+    With one thread the kernel runs where it is called, with more in the :func:`shared_pool`.
 
     Examples
     --------
@@ -138,25 +138,14 @@ class KernelPool:
     >>> def kernel(number, first, last, out):
     ...     for i in range(first, last):
     ...         out[i] = i * i
-    >>> with KernelPool(2) as pool:
-    ...     pool.run(kernel, 4, squares)
+    >>> KernelPool(2).run(kernel, 4, squares)
     >>> squares
     [0, 1, 4, 9]
     """
 
     def __init__(self, n_threads: int = 1) -> None:
-        if n_threads < 1:
-            raise ParameterError.of("n_threads", "KernelPool", "an int of at least 1", n_threads)
+        self.n_threads = checked_int("n_threads", n_threads, 1, None, "KernelPool")
         self.n_ranges = 2 * n_threads if n_threads > 1 else 1  # two: a late thread is helped out
-        self._pool = ThreadPoolExecutor(n_threads, "shoestring") if n_threads > 1 else None
-        self._process = os.getpid()
-
-    def __enter__(self) -> KernelPool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
 
     def run(self, kernel: Callable[..., object], n_items: int, *arguments: Any) -> None:
         """Call ``kernel(number of the range, first item, last item + 1, *arguments)`` for each.
@@ -164,10 +153,12 @@ class KernelPool:
         A kernel must compute each item alone, so that the ranges change nothing.
         """
         edges = [n_items * number // self.n_ranges for number in range(self.n_ranges + 1)]
-        ranges = list(zip(range(self.n_ranges), edges[:-1], edges[1:], strict=True))
-        if self._pool is None or os.getpid() != self._process:  # it has no threads
-            for numbered in ranges:
-                kernel(*numbered, *arguments)
+        ranges = zip(range(self.n_ranges), edges[:-1], edges[1:], strict=True)
+        if self.n_threads == 1:
+            kernel(*next(ranges), *arguments)
             return
-        for task in [self._pool.submit(kernel, *numbered, *arguments) for numbered in ranges]:
+        pool = shared_pool(self.n_threads)
+        tasks = [pool.submit(kernel, *numbered, *arguments) for numbered in ranges]
+        wait(tasks)  # all of them, also where one fails: none writes after this
+        for task in tasks:
             task.result()

@@ -190,8 +190,8 @@ def test_the_result_has_the_same_bits_for_any_number_of_threads():
     windows = batches(windows, 50)
     alone = ours(start(), counts, windows)
     for n_threads in (1, 2, 3, 7):
-        with KernelPool(n_threads) as pool:
-            shared = ours(start(), counts, windows, pool=pool)
+        pool = KernelPool(n_threads)
+        shared = ours(start(), counts, windows, pool=pool)
         assert shared.tobytes() == alone.tobytes()
 
 

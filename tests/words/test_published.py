@@ -192,19 +192,6 @@ def test_a_limit_for_less_than_a_mini_batch_an_epoch_says_what_would_fit(monkeyp
 # --- bad input
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("n_epochs", 0),
-        ("batch_size", 0),
-        ("learning_rate", 0.0),
-    ],
-)
-def test_a_setting_that_cannot_be_is_refused_by_name(name, value):
-    with pytest.raises(ParameterError, match=f"'{name}' parameter of BinaryVectors"):
-        replace(SETTINGS, **{name: value})
-
-
 def test_a_corpus_shorter_than_a_window_is_refused():
     ids, offsets, counts = corpus()
     with pytest.raises(ParameterError, match="none of 30 sentences has 5 to 213 tokens"):

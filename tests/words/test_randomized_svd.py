@@ -33,8 +33,8 @@ def test_the_leading_factors_equal_lapacks():
 def test_threads_change_no_bit_and_the_seed_decides():
     matrix, _ = sparse_matrix()
     alone = truncated_svd(matrix, n_components=10, seed=1)
-    with KernelPool(3) as pool:
-        together = truncated_svd(matrix, n_components=10, seed=1, pool=pool)
+    pool = KernelPool(3)
+    together = truncated_svd(matrix, n_components=10, seed=1, pool=pool)
     other = truncated_svd(matrix, n_components=10, seed=2)
     for a, b in zip(alone, together, strict=True):
         assert a.tobytes() == b.tobytes()

@@ -500,6 +500,8 @@ def test_dense_vectors_that_do_not_fit_are_refused(words, dense, options, error,
         (["one two three four five"], {"n_neurons": 0}, "int in \\[1, 1048576\\]. Got 0"),
         (["one two three four five"], {"window": 4}, "odd.*Got 4"),
         (["one two three four five"], {"window": 1}, "int in \\[3, 1001\\]. Got 1"),
+        (["one two three four five"], {"n_epochs": 0}, "int in \\[1, 1000000\\]. Got 0"),
+        (["one two three four five"], {"learning_rate": 0.0}, "a number above 0. Got 0.0"),
     ],
 )
 def test_bad_input_is_one_sentence(rule, texts, changed, says):

@@ -61,9 +61,9 @@ def test_any_range_of_turns_and_any_pool_gives_the_same_windows():
     windows = Windows(ids, offsets, N_WORDS, width=5, max_length=30)
     keys = order_keys(0, 0)
     whole = windows.rows(0, windows.n_windows, keys)
-    with KernelPool(3) as pool:
-        edges = [*range(0, len(whole), 77), len(whole)]
-        pieces = [windows.rows(*turns, keys, pool) for turns in pairwise(edges)]
+    pool = KernelPool(3)
+    edges = [*range(0, len(whole), 77), len(whole)]
+    pieces = [windows.rows(*turns, keys, pool) for turns in pairwise(edges)]
     assert np.array_equal(np.concatenate(pieces), whole)
 
 

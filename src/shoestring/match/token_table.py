@@ -194,8 +194,7 @@ class TokenTable(Timed):
                 tokens = self._tokens[start:stop].astype(np.float32)
                 np.matmul(query_tokens, tokens.T, out=cosines[:, start:stop])
 
-        with KernelPool(n_cores()) as pool:
-            pool.run(multiply, len(self._tokens))
+        KernelPool(n_cores()).run(multiply, len(self._tokens))
         cosines *= self._scales  # after the product: S numbers instead of S D
         return cosines
 

@@ -63,36 +63,27 @@ class Codes:
         return np.diff(self.starts)
 
 
-def room_for_bits(n: int, n_bits: int) -> Bits:
-    """An array for n bits of codes of a width, of the smallest type that holds them."""
-    return np.empty(n, np.uint16) if n_bits <= 1 << 16 else np.empty(n, np.uint32)
+def empty_indices(n: int, n_values: int) -> Bits:
+    """An array for n numbers below ``n_values``, of the smallest type that holds them."""
+    return np.empty(n, np.uint16) if n_values <= 1 << 16 else np.empty(n, np.uint32)
+
+
+def starts_of(sizes: ArrayLike) -> IntArray:
+    """Where N parts of some sizes begin, one after the other, and where the last ends (N + 1,)."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
 
 
 def join_codes(parts: Sequence[Codes]) -> Codes:
     """One after the other, codes of the same width; at least one part."""
-    starts = np.zeros(sum(map(len, parts)) + 1, np.int64)
-    np.cumsum(np.concatenate([part.sizes for part in parts]), out=starts[1:])
+    starts = starts_of(np.concatenate([part.sizes for part in parts]))
     return Codes(starts, np.concatenate([part.bits for part in parts]), parts[0].n_bits)
 
 
 def top_k_bits(activations: ArrayLike, k: int) -> NDArray[np.int32]:
-    """The bits of the k largest activations of each row; of equal ones the lower neuron wins.
+    """The bits of the k largest of each row of activations (N, K), int32 (N, k), ascending.
 
-    Parameters
-    ----------
-    activations : array (N, K)
-        Finite or infinite, not NaN.
-    k : int
-        From 1 to K.
-
-    Returns
-    -------
-    int32 array (N, k)
-        Ascending.
-
-    Notes
-    -----
-    Cost: O(N K), one partition and four passes over the row.
+    Of equal ones the lower neuron wins. Activations may be infinite, not NaN. Cost: O(N K), one
+    partition and four passes over the row.
 
     Examples
     --------
@@ -176,12 +167,9 @@ def _of_list(codes: Any, n_bits: int, owner: str) -> Codes:
     for i, row in enumerate(rows):
         if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
             raise _not_codes(f"{row.dtype} {row.shape} at position {i} of a list", n_bits, owner)
-    starts = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(row) for row in rows], out=starts[1:])
     filled = [row for row in rows if row.size]
-    return _checked(
-        starts, np.concatenate(filled) if filled else np.empty(0, np.int64), n_bits, owner
-    )
+    bits = np.concatenate(filled) if filled else np.empty(0, np.int64)
+    return _checked(starts_of([len(row) for row in rows]), bits, n_bits, owner)
 
 
 def _of_sparse(codes: Any, n_bits: int, owner: str) -> Codes:
@@ -202,15 +190,14 @@ def _of_packed(packed: PackedArray, n_bits: int, owner: str) -> Codes:
     _check_width(
         packed.shape[1], n_bytes, owner, f"Packed codes of {n_bits} bits have a byte for eight"
     )
-    starts = np.zeros(len(packed) + 1, np.int64)
-    np.cumsum(packed_sizes(packed), out=starts[1:])
+    starts = starts_of(packed_sizes(packed))
     bits = np.empty(starts[-1], np.int32)
     _unpack(np.ascontiguousarray(packed), starts, bits)
     return _checked(starts, bits, n_bits, owner)
 
 
 def _checked(starts: IntArray, bits: NDArray[Any], n_bits: int, owner: str) -> Codes:
-    narrow = room_for_bits(len(bits), n_bits)
+    narrow = empty_indices(len(bits), n_bits)
     seen = np.full(n_bits, -1, np.int64)
     fault = row = bit = 0
     last = 0
@@ -255,12 +242,7 @@ def _check(first: int, starts: Any, bits: Any, seen: Any, narrow: Any) -> Any:
 
 
 def pack_codes(codes: CodesLike, n_bits: int) -> PackedArray:
-    """Pack codes, in any form that :func:`read_codes` takes, to bits.
-
-    Returns
-    -------
-    uint8 array (N, ceil(n_bits / 8))
-        Bit i of a code is bit i % 8, from the lowest, of byte i // 8.
+    """Pack codes, in any form that :func:`read_codes` takes, to bits: uint8 (N, ceil(n_bits / 8)).
 
     Examples
     --------
@@ -301,21 +283,10 @@ def packed_sizes(packed: PackedArray) -> IntArray:
 
 
 def overlap_counts(a: PackedArray, b: PackedArray) -> NDArray[np.int32]:
-    """How many active bits each code of ``a`` shares with each of ``b``, by counting bits.
+    """How many active bits packed codes ``a`` (N, bytes) share with ``b`` (M, bytes): int32 (N, M).
 
-    Parameters
-    ----------
-    a : uint8 array (N, bytes)
-    b : uint8 array (M, bytes)
-        Packed codes of the same width.
-
-    Returns
-    -------
-    int32 array (N, M)
-
-    Notes
-    -----
-    Cost: N M ceil(bytes / 8) words. For the best of many codes :class:`OverlapIndex` is faster.
+    By counting bits, in N M ceil(bytes / 8) words. For the best of many codes :class:`OverlapIndex`
+    is faster.
 
     Examples
     --------

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.checks import checked_choice, checked_int, checked_path
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, join_codes, read_codes
+from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, join_codes, read_codes, starts_of
 from shoestring.overlap.postings import ROW_NUMBERS
 from shoestring.overlap.segments import (
     KIND,
@@ -164,7 +164,7 @@ class OverlapIndex:
         ParameterError
             If an id is not in the index; nothing is deleted then.
         """
-        keys = np.unique(_read_ids(ids, "OverlapIndex.delete", least_dims=0))
+        keys = np.unique(_read_ids(ids, "OverlapIndex.delete"))
         found = np.zeros(len(keys), np.bool_)
         segments = []
         for segment in self._segments:
@@ -334,8 +334,7 @@ def _search_group(
     """The n best of some queries, of similar sizes, in a part of the blocks."""
     parts = [queries.bits[queries.starts[i] : queries.starts[i + 1]] for i in group]
     bits = np.concatenate(parts).astype(np.int64)
-    starts = np.zeros(len(group) + 1, np.int64)
-    np.cumsum([len(part) for part in parts], out=starts[1:])
+    starts = starts_of([len(part) for part in parts])
     median, longest = len(parts[len(parts) // 2]), len(parts[-1])
     counter = np.uint8 if longest < 1 << 8 else np.uint16
     best = no_rows(len(group), n)
@@ -359,12 +358,12 @@ def _in_order(found: Sequence[Best]) -> tuple[IntArray, NDArray[np.float64]]:
     return ids[row, order], scores[row, order]
 
 
-def _read_ids(ids: ArrayLike, owner: str, least_dims: int = 1) -> IntArray:
+def _read_ids(ids: ArrayLike, owner: str) -> IntArray:
+    """One id or several as int64 (N,)."""
     try:
-        keys = np.asarray(ids)
+        keys = np.atleast_1d(np.asarray(ids))
     except ValueError:  # lists of several lengths
         raise ParameterError.of("ids", owner, "integers in one dimension", ids) from None
-    keys = np.atleast_1d(keys) if least_dims == 0 else keys
     if keys.size == 0 and keys.ndim == 1:
         return np.empty(0, np.int64)
     if keys.ndim != 1 or keys.dtype.kind not in "iu":

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shoestring.compiled import njit
 from shoestring.errors import IntegrityError
 from shoestring.overlap.bit_planes import VECTOR_WORDS, lowest_bit
-from shoestring.overlap.codes import Codes, room_for_bits
+from shoestring.overlap.codes import Codes, empty_indices, starts_of
 from shoestring.types import IntArray
 
 MAX_BLOCK_ROWS = 1 << 15  # the counters fill the first-level cache; row numbers fit uint16
@@ -60,8 +60,7 @@ def build_postings(codes: Codes, ids: IntArray) -> Postings:
     bitmap_of = np.full(counts.shape, -1, np.int32)
     bitmap_of[as_bitmap] = np.arange(as_bitmap.sum(), dtype=np.int32)
     counts[as_bitmap] = 0
-    starts = np.zeros(counts.size + 1, np.int64)
-    np.cumsum(counts.reshape(-1), out=starts[1:])
+    starts = starts_of(counts)
     bitmaps = np.zeros((as_bitmap.sum() + 1, n_rows // 64), np.uint64)
     rows = np.empty(starts[-1], np.uint16)
     _fill(codes.starts, codes.bits, order, n_rows, starts[:-1].copy(), rows, bitmap_of, bitmaps)
@@ -113,9 +112,8 @@ def codes_of(postings: Postings, n_bits: int, live: NDArray[np.bool_], damage: s
 
     An IntegrityError, ``damage``, if the lists have not as many bits of each row as its size.
     """
-    starts = np.zeros(len(postings.ids) + 1, np.int64)
-    np.cumsum(np.where(live, postings.sizes, 0), out=starts[1:])
-    bits, ends = room_for_bits(int(starts[-1]), n_bits), starts[:-1].copy()
+    starts = starts_of(np.where(live, postings.sizes, 0))
+    bits, ends = empty_indices(int(starts[-1]), n_bits), starts[:-1].copy()
     _empty_into(postings, n_bits, starts[1:], ends, bits)
     if not np.array_equal(ends, starts[1:]):
         raise IntegrityError(damage)

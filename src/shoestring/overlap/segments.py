@@ -130,14 +130,9 @@ def open_segment(artifact: Artifact, prefix: str, n_bits: int) -> Segment:
         return np.asarray(artifact.array(file, _DTYPES[name], shape or None, mode="c"))
 
     bitmaps, rows, ids, by_id = map(mapped, ("bitmaps", "rows", "ids", "by_id"))
-    (n_bitmaps, n_words), (n,), n_dims = bitmaps.shape, ids.shape, rows.ndim + by_id.ndim
-    if (
-        n_dims != 2
-        or not n
-        or not n_bitmaps
-        or n_words % VECTOR_WORDS
-        or not 0 < 64 * n_words <= MAX_BLOCK_ROWS
-    ):
+    (n_bitmaps, n_words), (n,) = bitmaps.shape, ids.shape
+    widths = range(VECTOR_WORDS, MAX_BLOCK_ROWS // 64 + 1, VECTOR_WORDS)
+    if not n or not n_bitmaps or n_words not in widths or not rows.ndim == by_id.ndim == 1:
         raise ValueError(f"{prefix} has {n} codes in bitmaps {bitmaps.shape}")
     n_blocks = -(-n // (64 * n_words))
     postings = Postings(

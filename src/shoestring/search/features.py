@@ -157,8 +157,8 @@ def product(matrix: NDArray[Any], weights: FloatArray, out: NDArray[np.float32])
         kernel, weights = _sum_of_bytes, weights.reshape(-1, 8) @ _BITS.T  # (D / 8, 256)
     rows = matrix.view(np.ndarray)  # numba knows no memory map
     n_threads = n_cores() if rows.size >= MANY_NUMBERS else 1
-    with one_blas_thread(), KernelPool(n_threads) as pool:
-        pool.run(kernel, len(rows), rows, weights.astype(np.float32), out)
+    with one_blas_thread():
+        KernelPool(n_threads).run(kernel, len(rows), rows, weights.astype(np.float32), out)
 
 
 def nearness(matrix: NDArray[Any], row: NDArray[Any], out: NDArray[np.float32]) -> None:

@@ -55,20 +55,11 @@ _no_nan = {**_exact, "fastmath": {"nnan", "nsz"}}  # lets maxima be taken 8 at a
 
 @dataclass(slots=True)
 class Neurons:
-    """The weights W_mu,i = scales[mu] * factors[i, mu] of K neurons.
+    """The weights W_mu,i = scales[mu] * factors[i, mu] of K neurons."""
 
-    Parameters
-    ----------
-    factors : float32 array (2 V, K)
-        Token-major, so that a window's sum reads whole rows.
-    scales : float64 array (K,)
-    bounds : float64 array (K,)
-        Not less than the largest |weight| of each neuron.
-    """
-
-    factors: Weights
-    scales: NDArray[np.float64]
-    bounds: NDArray[np.float64]
+    factors: Weights  # (2 V, K): token-major, so that a window's sum reads whole rows
+    scales: NDArray[np.float64]  # (K,)
+    bounds: NDArray[np.float64]  # (K,): not less than the largest |weight| of each neuron
 
     @classmethod
     def of(cls, weights: Weights) -> Neurons:
@@ -102,21 +93,10 @@ def initial_weights(n_words: int, n_neurons: int, sigma: float, seed: int) -> We
 
 
 class BioWord:
-    """The rule with its buffers: change the weights by one mini-batch after the other.
+    """The rule with its buffers: change the weights, in place, by one mini-batch after the other.
 
-    Parameters
-    ----------
-    neurons : Neurons
-        Changed in place.
-    counts : int64 array (V,)
-        How often each word occurs in the corpus; a word that never does has the factor 0.
-    pool : KernelPool, optional
-        Threads that share the work. The result does not depend on how many there are.
-
-    Raises
-    ------
-    ShapeError
-        If the weights have not two rows for each count.
+    ``counts`` (V,) says how often each word occurs in the corpus; a word that never does has the
+    factor 0. ShapeError if the weights have not two rows for each count.
 
     Examples
     --------
@@ -151,24 +131,11 @@ class BioWord:
         self._changes = np.empty(0)  # their D (B W,)
 
     def step(self, windows: NDArray[np.int32], rate: float) -> NDArray[np.int32]:
-        """Change the weights by one mini-batch.
+        """Change the weights by one mini-batch of windows (B, W), any of them by at most ``rate``.
 
-        Parameters
-        ----------
-        windows : int32 array (B, W)
-            Rows of the weights: w for a context word, V + w for the target; -1 is skipped.
-        rate : float
-            The learning rate epsilon, the largest change of any weight.
-
-        Returns
-        -------
-        int32 array (B,)
-            The winner of each window; -1 where all its words were skipped: it changes nothing.
-
-        Raises
-        ------
-        ShapeError
-            If a row is not one of the weights'.
+        A window has rows of the weights: w for a context word, V + w for the target; -1 is skipped.
+        ShapeError for another. Returns the winner of each window, int32 (B,), -1 where all its
+        words were skipped: it changes nothing.
         """
         winners = self.winners(windows)
         starts, order = _by_winner(winners, len(self._activity))

@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
 import tempfile
 import warnings
@@ -72,37 +73,19 @@ Joins: TypeAlias = list[tuple[IntArray, Ids, int]]  # of each round: the argumen
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class EncodedCorpus:
-    """A corpus as ids, memory-mapped from its folder.
+    """A corpus as ids, memory-mapped from its folder; -1 is a token outside the vocabulary.
 
-    Parameters
-    ----------
-    ids : int32 array (n_tokens,)
-        Tokens of all sentences, one sentence after the other; -1 is outside the vocabulary.
-    offsets : int64 array (n_sentences + 1,)
-        Sentence i is ``ids[offsets[i] : offsets[i + 1]]``: a leading 0, n_tokens at the end.
-    words : list of str (n_words,)
-        The vocabulary, the most frequent word first, equal counts in the order of code points.
-    counts : int64 array (n_words,)
-        How often each word occurs in the corpus, exactly.
-    n_documents : int
-    longest_sentence : int
-        Tokens of the longest sentence.
-    fingerprint : str
-        Digest of the settings and the content.
-    settings : dict
-        How the text was read and the vocabulary chosen.
-    folder : Path
-        One that nobody named is removed with the last reference to the corpus.
+    A folder that nobody named is removed with the last reference to the corpus.
     """
 
-    ids: Ids
-    offsets: IntArray
-    words: list[str]
-    counts: IntArray
+    ids: Ids  # (n_tokens,): one sentence after the other
+    offsets: IntArray  # (n_sentences + 1,): sentence i is ids[offsets[i] : offsets[i + 1]]
+    words: list[str]  # the most frequent first, equal counts in the order of code points
+    counts: IntArray  # how often each word occurs in the corpus, exactly
     n_documents: int
-    longest_sentence: int
-    fingerprint: str
-    settings: dict[str, Any]
+    longest_sentence: int  # in tokens
+    fingerprint: str  # digest of the settings and the content
+    settings: dict[str, Any]  # how the text was read and the vocabulary chosen
     folder: Path
 
     @property
@@ -113,11 +96,9 @@ class EncodedCorpus:
     def check_window(self, window: int) -> None:
         """Check that at least one sentence is as long as a window, or raise a ParameterError."""
         if self.longest_sentence < window:
-            raise ParameterError(
-                f"The 'window' parameter must be at most the length of the longest sentence, "
-                f"{self.longest_sentence} tokens. Got {window} instead. Pass a smaller window, or "
-                "text with longer sentences."
-            )
+            want = f"at most the longest sentence, {self.longest_sentence} tokens"
+            hint = "Pass a smaller one, or text with longer sentences."
+            raise ParameterError.of("window", "BinaryVectors", want, window, hint)
 
     @classmethod
     def open(cls, folder: str | Path) -> EncodedCorpus:
@@ -174,7 +155,7 @@ class TokenizeOptions:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VocabularyOptions:
     """Which words are in the vocabulary; parameters as of :func:`encode_corpus`."""
 
@@ -186,17 +167,16 @@ class VocabularyOptions:
     phrase_threshold: float
 
     def __post_init__(self) -> None:
-        plain: dict[str, object] = {}
         for name, least in (("vocab_size", 1), ("min_count", 1), ("skip_top", 0), ("phrases", 0)):
             value = getattr(self, name)
             if name != "vocab_size" or value is not None:
-                plain[name] = checked_int(name, value, least, None, _OWNER)
-        wants = (("max_share", 1.0, " and at most 1"), ("phrase_threshold", math.inf, ""))
-        for name, most, and_most in wants:
-            want = f"a number above 0{and_most}"
-            plain[name] = checked_number(name, getattr(self, name), _OWNER, want, 0, most)
-        for name, value in plain.items():
-            object.__setattr__(self, name, value)
+                setattr(self, name, checked_int(name, value, least, None, _OWNER))
+        want = "a number above 0"
+        self.phrase_threshold = checked_number(
+            "phrase_threshold", self.phrase_threshold, _OWNER, want, 0
+        )
+        want += " and at most 1"
+        self.max_share = checked_number("max_share", self.max_share, _OWNER, want, 0, 1)
 
 
 def encode_corpus(
@@ -397,7 +377,7 @@ def _read_texts(
         files = Corpus.of(source, files.text, wrapped=files.wrapped)
         _read_files(files, tokenize, n_jobs, progress, folder)
         return
-    if isinstance(first, str) and _is_file(first):
+    if isinstance(first, str) and os.path.isfile(first):  # noqa: PTH113  # which any text may ask
         raise ParameterError(
             f"The first text, {first!r}, is the name of a file. To read the files, give Path "
             "objects: [Path(name) for name in names]."
@@ -411,10 +391,6 @@ def _read_texts(
         records = tokenize.drawn(bar(read_records(source, files.text, on_empty="skip")))
         documents = (tokenize.sentences([record.text]) for record in records)
     _write_shards(documents, folder, 0)
-
-
-def _is_file(text: str) -> bool:
-    return len(text) < 256 and "\n" not in text and "\0" not in text and Path(text).is_file()
 
 
 def _token_lists(items: Iterable[Sequence[str]]) -> Iterator[Sentences]:
@@ -492,17 +468,12 @@ def _ids_of(words: list[str], id_of: dict[str, int]) -> Ids:
 def _read_shard(path: Path) -> tuple[list[str], Ids, Ids, Ids]:
     """Words, ids of the tokens, tokens of each sentence, sentences of each document."""
     with np.load(path) as file:
-        words = _words_of(file["words"].tobytes())
+        words: list[str] = json.loads(file["words"].tobytes().decode("utf-8", "surrogatepass"))
         return words, file["ids"], file["lengths"], file["documents"]
 
 
 def _json_of(words: list[str]) -> bytes:
     return json.dumps(words, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def _words_of(data: bytes) -> list[str]:
-    words: list[str] = json.loads(data.decode("utf-8", "surrogatepass"))
-    return words
 
 
 # ---- shards to a corpus

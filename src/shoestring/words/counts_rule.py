@@ -42,6 +42,7 @@ from shoestring.artifacts import Artifact
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder, say_cost, too_short
 from shoestring.models.token_encoder import unit_rows
+from shoestring.overlap.codes import empty_indices
 from shoestring.parallel import KernelPool, n_cores
 from shoestring.types import IntArray
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
@@ -51,7 +52,6 @@ from shoestring.words.ppmi import (
     PmiBlocks,
     SparseRows,
     Vectors,
-    empty_columns,
     joined,
 )
 from shoestring.words.randomized_svd import truncated_svd
@@ -149,60 +149,60 @@ def train_on_counts(
     saved, fraction, sentences_s, rest_s = state.saved(), sample_fraction, 0.0, 0.0
     text: dict[str, Any] = {"n_words": len(counts), "radius": window // 2, "seed": seed}
 
-    with KernelPool(n_threads or n_cores()) as pool:
-        # the fraction: that of the interrupted run, or what the time allows
-        if progress or clock.left_s < np.inf:
-            trial = PmiBlocks(ids, offsets, **text, context_sums=np.ones(len(counts)))
-            sentences_s, rest_s = _probe(trial, counts, n_neurons, n_components, pool)
-        if saved is not None:
-            with saved.decoding():
-                fraction = float(saved.config["sample_fraction"])
-        elif clock.left_s < np.inf:
-            fraction = min(fraction, _affordable(sentences_s, rest_s, clock))
-        total_s = fraction * sentences_s + rest_s
-        if progress:
-            sampled = "" if fraction == 1 else f", {fraction:.2g} of the sentences"
-            megabytes = 8 * len(counts) * n_neurons / 1e6
-            what = f"{len(ids):,} tokens{sampled}, {len(counts):,} words, {megabytes:,.0f} MB"
-            say_cost(what, total_s)
+    pool = KernelPool(n_threads or n_cores())
+    # the fraction: that of the interrupted run, or what the time allows
+    if progress or clock.left_s < np.inf:
+        trial = PmiBlocks(ids, offsets, **text, context_sums=np.ones(len(counts)))
+        sentences_s, rest_s = _probe(trial, counts, n_neurons, n_components, pool)
+    if saved is not None:
+        with saved.decoding():
+            fraction = float(saved.config["sample_fraction"])
+    elif clock.left_s < np.inf:
+        fraction = min(fraction, _affordable(sentences_s, rest_s, clock))
+    total_s = fraction * sentences_s + rest_s
+    if progress:
+        sampled = "" if fraction == 1 else f", {fraction:.2g} of the sentences"
+        megabytes = 8 * len(counts) * n_neurons / 1e6
+        what = f"{len(ids):,} tokens{sampled}, {len(counts):,} words, {megabytes:,.0f} MB"
+        say_cost(what, total_s)
 
-        form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-        with tqdm(total=total_s, disable=not progress, bar_format=form) as bar:
-            # 1. count which words stand together, block by block
-            bar.set_description("counting")
-            pmi = PmiBlocks(ids, offsets, **text, sample_fraction=fraction)
-            blocks = [] if saved is None else _saved_blocks(saved, pmi)
-            block_s = fraction * sentences_s / pmi.n_blocks
-            bar.update(len(blocks) * block_s)
-            while len(blocks) < pmi.n_blocks:
-                first, last = len(blocks), min(len(blocks) + _BLOCKS_AT_A_TIME, pmi.n_blocks)
-                blocks += pmi.count_blocks(first, last, pool)
-                bar.update((last - first) * block_s)
-                if state.is_due:
-                    arrays = map(np.concatenate, zip(*blocks, strict=True))
-                    done = {"sample_fraction": fraction, "n_blocks": len(blocks)}
-                    state.save(done, dict(zip(_BLOCK_ARRAYS, arrays, strict=True)))
-            matrix = joined(blocks, len(counts))
-            if not len(matrix.values):
-                raise ParameterError(
-                    f"There is nothing to learn from: in {len(ids)} tokens no two words of the "
-                    "vocabulary stand beside each other more often than by chance. Pass more text."
-                )
+    form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with tqdm(total=total_s, disable=not progress, bar_format=form) as bar:
+        # 1. count which words stand together, block by block
+        bar.set_description("counting")
+        pmi = PmiBlocks(ids, offsets, **text, sample_fraction=fraction)
+        blocks = [] if saved is None else _saved_blocks(saved, pmi)
+        block_s = fraction * sentences_s / pmi.n_blocks
+        bar.update(len(blocks) * block_s)
+        while len(blocks) < pmi.n_blocks:
+            first, last = len(blocks), min(len(blocks) + _BLOCKS_AT_A_TIME, pmi.n_blocks)
+            blocks += pmi.count_blocks(first, last, pool)
+            bar.update((last - first) * block_s)
+            if state.is_due:
+                arrays = map(np.concatenate, zip(*blocks, strict=True))
+                done = {"sample_fraction": fraction, "n_blocks": len(blocks)}
+                state.save(done, dict(zip(_BLOCK_ARRAYS, arrays, strict=True)))
+        matrix = joined(blocks, len(counts))
+        if not len(matrix.values):
+            raise ParameterError(
+                f"There is nothing to learn from: in {len(ids)} tokens no two words of the "
+                "vocabulary stand beside each other more often than by chance. Pass more text."
+            )
 
-            # 2. the vectors of the words
-            bar.set_description("SVD")
-            factors = truncated_svd(matrix, n_components, seed, pool)
-            vectors = _word_vectors(matrix, *factors)
-            bar.update(rest_s / 2)  # half of the rest, more or less
+        # 2. the vectors of the words
+        bar.set_description("SVD")
+        factors = truncated_svd(matrix, n_components, seed, pool)
+        vectors = _word_vectors(matrix, *factors)
+        bar.update(rest_s / 2)  # half of the rest, more or less
 
-            # 3. a neuron for each of their clusters
-            bar.set_description("k-means")
-            centres = spherical_kmeans(vectors, n_neurons, seed)
+        # 3. a neuron for each of their clusters
+        bar.set_description("k-means")
+        centres = spherical_kmeans(vectors, n_neurons, seed)
 
-            # 4. how near the words are to the neurons
-            weights = _weights(vectors, centres, counts)
-            bar.set_description("done")
-            bar.update(bar.total - bar.n)
+        # 4. how near the words are to the neurons
+        weights = _weights(vectors, centres, counts)
+        bar.set_description("done")
+        bar.update(bar.total - bar.n)
     if fraction < sample_fraction:
         warnings.warn(
             f"To keep to the minutes, {fraction:.2g} of the {len(offsets) - 1:,} sentences were "
@@ -274,7 +274,7 @@ def _probe(
     n_rows = min(pmi.n_words, _PROBE_ROWS)
     n_entries = int(np.minimum(MAX_CONTEXTS, 2 * pmi.radius * counts).mean() * n_rows)
     rng = np.random.default_rng(0)
-    columns = empty_columns(n_entries, pmi.n_words)
+    columns = empty_indices(n_entries, pmi.n_words)
     columns[:] = rng.integers(n_rows, size=n_entries)
     starts = np.linspace(0, n_entries, n_rows + 1).astype(np.int64)
     matrix = SparseRows(starts, columns, np.ones(n_entries, np.float32))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,29 +36,18 @@ Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure.
+    """One figure: Spearman's correlation and its interval, None where it is not defined.
 
-    Parameters
-    ----------
-    file : str
-        Name of the file.
-    n_active : int or None
-        Active bits of the codes; None for vectors that are not codes of one length.
-    spearman : float or None
-        None where it is not defined: fewer than three pairs are covered, or all are alike.
-    low, high : float or None
-        Its interval.
-    n_pairs, n_covered : int
-        Pairs of the file, and those whose words are both known.
+    That is where fewer than three pairs are covered, or all are alike.
     """
 
     file: str
-    n_active: int | None
+    n_active: int | None  # active bits; None for vectors that are not codes of one length
     spearman: float | None
     low: float | None
     high: float | None
     n_pairs: int
-    n_covered: int
+    n_covered: int  # pairs of which both words are known
 
 
 def evaluate(
@@ -68,24 +57,11 @@ def evaluate(
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> list[Row]:
-    """Score word vectors on files of judgements.
+    """Score word vectors on files of judgements, a row for each.
 
-    Parameters
-    ----------
-    vectors : BinaryVectors, gensim's KeyedVectors, or anything with ``in`` and ``similarity``
-    files : sequence of paths
-        Each gives a row.
-    n_resamples, seed : int
-        Of the bootstrap.
-
-    Raises
-    ------
-    ParameterError, StorageError, FormatError
-        If no file is given; if one is missing or cannot be read.
-
-    Notes
-    -----
-    Cost: about a second for 3,000 pairs, most of it the bootstrap.
+    The vectors are BinaryVectors, gensim's KeyedVectors, or anything with ``in`` and
+    ``similarity``. About a second for 3,000 pairs, most of it the bootstrap. A ParameterError if no
+    file is given; the errors of :func:`read_similarity`.
     """
     if not files:
         raise ParameterError("There is nothing to score on: name a file of judgements.")
@@ -104,7 +80,8 @@ def evaluate(
             drawn = rng.integers(0, len(found), (n_resamples, len(found)))
             resampled = rank_correlations(found[drawn], judged[drawn])
             low, high = map(float, np.nanquantile(resampled, (0.025, 0.975)))
-        rows.append(Row(Path(file).name, None, value, low, high, len(pairs), len(found)))
+        shown = getattr(vectors, "n_active", None)
+        rows.append(Row(Path(file).name, shown, value, low, high, len(pairs), len(found)))
     return rows
 
 
@@ -112,25 +89,15 @@ def evaluate_at(
     path: str | Path, files: Sequence[str | Path], n_active: Sequence[int] = ()
 ) -> list[Row]:
     """Score what :func:`open_vectors` opens, with codes of several lengths, or as they are."""
-    rows = []
     lengths: Sequence[int | None] = n_active or [None]
-    for length in lengths:
-        vectors = open_vectors(path, length)
-        shown = getattr(vectors, "n_active", None)
-        rows += [replace(row, n_active=shown) for row in evaluate(vectors, files)]
-    return rows
+    return [row for length in lengths for row in evaluate(open_vectors(path, length), files)]
 
 
 def open_vectors(path: str | Path, n_active: int | None = None) -> BinaryVectors | CosineWords:
     """Open what can be scored: rows of 0 and 1 are codes, other rows are compared by their cosine.
 
-    Parameters
-    ----------
-    path : str or Path
-        A folder of saved vectors; or a file, word2vec text or binary, GloVe's text or npz.
-    n_active : int, optional
-        Length of the codes; of a file its dimensions are neurons then, and the code of a word the
-        top k of its row.
+    It is a folder of saved vectors, or a file: word2vec text or binary, GloVe's text or npz. With
+    ``n_active`` the dimensions of a file are neurons, and a word's code the top k of its row.
     """
     path = Path(path)
     if path.is_dir() or not path.exists():

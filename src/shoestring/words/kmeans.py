@@ -30,22 +30,9 @@ _ROWS_AT_A_TIME = 1 << 12
 def spherical_kmeans(
     vectors: Vectors, n_centres: int, seed: int, n_steps: int = N_STEPS
 ) -> Vectors:
-    """Find centres of unit vectors.
+    """Find K centres of unit vectors (N, D), float32 (K, D), of length 1; K may be larger than N.
 
-    Parameters
-    ----------
-    vectors : float32 array (N, D)
-        Rows of length 1, or of zeros, which count for nothing.
-    n_centres : int
-        K; it may be larger than N.
-    seed : int
-    n_steps : int
-        Maximum number; it ends earlier where no vector changes its centre.
-
-    Returns
-    -------
-    float32 array (K, D)
-        Of length 1.
+    Rows of zeros count for nothing. It ends before ``n_steps`` where no vector changes its centre.
 
     Notes
     -----
@@ -103,15 +90,9 @@ def _lloyd_step(
 
 
 def standard_activations(vectors: Vectors, centres: Vectors, out: Vectors | None = None) -> Vectors:
-    """Nearness to the centres, of each neuron with mean 0 and variance 1 over the vectors.
+    """Nearness of vectors (N, D), of length 1, to centres (K, D): float32 (N, K), in ``out``.
 
-    Parameters
-    ----------
-    vectors : float32 array (N, D)
-        Rows of length 1; those of zeros get activations of zero.
-    centres : float32 array (K, D)
-    out : float32 array (N, K), optional
-        Where the activations go.
+    Each neuron's has mean 0 and variance 1 over the vectors; rows of zeros get zeros.
     """
     if out is None:
         out = np.empty((len(vectors), len(centres)), np.float32)

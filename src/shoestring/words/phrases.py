@@ -31,37 +31,19 @@ MAX_PAIRS = 1 << 23
 class PairCounts:
     """How often words and pairs of words occur, for at most ``max_pairs`` different pairs.
 
-    Parameters
-    ----------
-    n_words : int
-        Ids are below it.
-    max_pairs : int
-        Above it, the pairs that occurred at most once are forgotten, then at most twice, and so on.
-
-    Attributes
-    ----------
-    pairs, counts : int64 array (P,)
-        The pairs, ascending, and how often each occurs.
-    word_counts : int64 array (n_words,)
+    Ids are below ``n_words``. Above ``max_pairs`` the pairs that occurred at most once are
+    forgotten, then at most twice, and so on.
     """
 
     def __init__(self, n_words: int, max_pairs: int = MAX_PAIRS) -> None:
         self.n_words = n_words
-        self.pairs: IntArray = np.empty(0, np.int64)
+        self.pairs: IntArray = np.empty(0, np.int64)  # (P,): ascending
         self.counts: IntArray = np.empty(0, np.int64)
         self.word_counts: IntArray = np.zeros(n_words, np.int64)
         self._max_pairs = max_pairs
 
     def add(self, ids: Ids, lengths: Ids) -> None:
-        """Count the words and pairs of sentences.
-
-        Parameters
-        ----------
-        ids : int32 array (T,)
-            The sentences one after the other.
-        lengths : int32 array (S,)
-            Tokens of each sentence; they sum to T.
-        """
+        """Count the words and pairs of S sentences, one after the other: lengths (S,) sum to T."""
         self.word_counts += np.bincount(ids[ids >= 0], minlength=self.n_words)
         codes = (ids[:-1].astype(np.int64) * self.n_words + ids[1:])[_pairs_inside(ids, lengths)]
         found, n_found = np.unique(codes, return_counts=True)
@@ -92,20 +74,8 @@ def join_phrases(
 ) -> tuple[Ids, Ids]:
     """Replace the pairs that are phrases by one token each, from the left of every sentence.
 
-    Parameters
-    ----------
-    ids, lengths : int32 arrays (T,), (S,)
-        As :meth:`PairCounts.add` takes them.
-    phrases : int64 array (P,)
-        Pairs, ascending.
-    phrase_ids : int32 array (P,)
-        The id that replaces each.
-    n_words : int
-        That the pairs were made with.
-
-    Returns
-    -------
-    ids, lengths : int32 arrays (T',), (S,)
+    Ids and lengths are as :meth:`PairCounts.add` takes them; phrases (P,) are pairs, ascending,
+    phrase_ids (P,) what replaces each. Returns the new ids (T',) and lengths (S,).
 
     Examples
     --------

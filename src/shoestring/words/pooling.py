@@ -89,14 +89,8 @@ def sum_rows(
 ) -> NDArray[np.float64]:
     """Weighted sums of rows, float64 (N, K); zeros where there is no row.
 
-    Parameters
-    ----------
-    activations : float32 array (R, K)
-        May be memory-mapped.
-    rows, weights : int64 array (T,), float64 array (T,)
-        Rows to add and the weight of each, by default 1, one sum after the other.
-    starts : int64 array (N + 1,)
-        Sum i has ``rows[starts[i] : starts[i + 1]]``.
+    Sum i has the rows ``rows[starts[i] : starts[i + 1]]`` (T,) of the activations (R, K), which
+    may be memory-mapped, times their weights (T,), by default 1; starts (N + 1,) are int64.
 
     Examples
     --------

@@ -11,7 +11,6 @@ same paper), that of a context its row of V.
 
 How it is computed. The rows of c are counted some hundred at a time in a dense array, and only what
 is left of them in M is kept: at most ``MAX_CONTEXTS`` contexts of a word, those with the largest M.
-The SVD is the randomised one (Halko, Martinsson & Tropp, SIAM Review 2011, algorithms 4.4 and 5.1).
 Rows are counted, and columns of products are summed, each in a fixed order and by one thread: the
 result has the same bits for any number of threads, and blocks can be counted in any order.
 
@@ -34,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.compiled import njit
+from shoestring.overlap.codes import Bits, empty_indices
 from shoestring.parallel import KernelPool
 from shoestring.splitmix import splitmix64
 from shoestring.types import IntArray
@@ -43,28 +43,18 @@ MAX_CONTEXTS = 1000  # of a word: 8 bytes each
 BLOCK_BYTES = 1 << 24  # of dense counts, for each thread
 
 Vectors = NDArray[np.float32]
-Columns: TypeAlias = "NDArray[np.uint16] | NDArray[np.int32]"
-Block: TypeAlias = tuple[IntArray, Columns, Vectors]  # entries of each row; SparseRows'
+Block: TypeAlias = tuple[IntArray, Bits, Vectors]  # entries of each row; SparseRows'
 
 _exact = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
 @dataclass(frozen=True, slots=True)
 class SparseRows:
-    """A matrix (V, V) of which only entries that are not 0 are kept, row by row.
+    """A matrix (V, V) of which only entries that are not 0 are kept, row by row."""
 
-    Parameters
-    ----------
-    starts : int64 array (V + 1,)
-        Row i has the entries starts[i] to starts[i + 1] - 1.
-    columns : uint16 or int32 array (N,)
-        Ascending in each row.
-    values : float32 array (N,)
-    """
-
-    starts: IntArray
-    columns: Columns
-    values: Vectors
+    starts: IntArray  # (V + 1,): row i has the entries starts[i] to starts[i + 1] - 1
+    columns: Bits  # (N,): ascending in each row
+    values: Vectors  # (N,)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -73,24 +63,8 @@ class SparseRows:
 class PmiBlocks:
     """M in blocks of rows, each counted alone.
 
-    Parameters
-    ----------
-    ids : int32 array (T,)
-        Words 0 to V - 1, -1 where one is skipped; may be memory-mapped.
-    offsets : int64 array (S + 1,)
-        Where sentences begin, with a leading 0 and a trailing T.
-    n_words : int
-        V.
-    radius : int
-        R, places on each side.
-    max_contexts : int
-        Maximum number of entries of a row.
-    sample_fraction : float
-        Fraction of the sentences that are counted.
-    seed : int
-        Decides which sentences a fraction has.
-    context_sums : float64 array (V,), optional
-        r, where it is known already.
+    Ids and offsets are as :func:`shoestring.words.counts_rule.train_on_counts` takes them; a row
+    has ``max_contexts`` entries at most; ``context_sums`` (V,) is r, where it is known already.
 
     Notes
     -----
@@ -158,7 +132,7 @@ class PmiBlocks:
         with np.errstate(divide="ignore"):
             log_rows = np.log(together.sum(axis=1))
         sizes = _keep_positive(together, log_rows, self._log_columns, self.max_contexts)
-        columns = empty_columns(sizes.sum(), self.n_words)
+        columns = empty_indices(sizes.sum(), self.n_words)
         values = np.empty(sizes.sum(), dtype=np.float32)
         _gather(together, sizes, columns, values)
         return sizes, columns, values
@@ -171,7 +145,7 @@ def joined(blocks: list[Block], n_words: int) -> SparseRows:
     for block, (of_rows, _, _) in enumerate(blocks):
         sizes[1 + block :: n_blocks] = of_rows
     starts = np.cumsum(sizes)
-    columns = empty_columns(starts[-1], n_words)
+    columns = empty_indices(starts[-1], n_words)
     values = np.empty(starts[-1], dtype=np.float32)
     for block in reversed(range(n_blocks)):
         of_rows, block_columns, block_values = blocks.pop()  # so that not all is in memory twice
@@ -191,11 +165,6 @@ def _is_drawn(sentence: int, fraction: float, key: np.uint64) -> bool:
         return True
     mixed = splitmix64(np.uint64(sentence) * np.uint64(0x9E3779B97F4A7C15) + key)
     return bool(np.float64(mixed >> np.uint64(11)) * 2.0**-53 < fraction)
-
-
-def empty_columns(n: int, n_words: int) -> Columns:
-    """An array for n columns, of two bytes each where there are few enough words."""
-    return np.empty(n, np.uint16) if n_words <= 1 << 16 else np.empty(n, np.int32)
 
 
 @njit(**_exact)
@@ -271,7 +240,7 @@ def _keep_positive(
 
 
 @njit(**_exact)
-def _gather(dense: NDArray[np.float64], sizes: IntArray, columns: Columns, values: Vectors) -> None:
+def _gather(dense: NDArray[np.float64], sizes: IntArray, columns: Bits, values: Vectors) -> None:
     end = 0
     for i in range(len(dense)):
         if sizes[i]:

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from shoestring.artifacts import Artifact
-from shoestring.checks import checked_int, checked_number
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, say_cost, too_short
 from shoestring.parallel import KernelPool, n_cores
@@ -35,7 +34,6 @@ from shoestring.words.state import TrainingState
 from shoestring.words.windows import Windows, order_keys
 
 SIGMA = 0.02  # of the first weights; with 0, as one published script has it, all neurons tie
-MAX_EPOCHS = 1_000_000
 MAX_LENGTH = 214  # sentences of that many tokens and more are left out
 TIMING_S = 0.5
 SAFETY = 0.95  # of the time that is left: speed varies
@@ -43,54 +41,27 @@ SAFETY = 0.95  # of the time that is left: speed varies
 
 @dataclass(frozen=True, slots=True)
 class PublishedSettings:
-    """What determines the weights, together with the corpus. The defaults are the published ones.
+    """What determines the weights beside the corpus; the defaults are the published ones."""
 
-    Parameters
-    ----------
-    n_neurons : int
-        K.
-    window : int
-        Words of a window, odd; the target is in the middle.
-    n_epochs : int
-    batch_size : int
-        Windows of a mini-batch.
-    learning_rate : float
-        Of the first epoch: the largest change of any weight by one mini-batch.
-    windows_per_epoch : int, optional
-        Windows of an epoch, each epoch another random choice; all of them by default.
-    seed : int
-    """
-
-    n_neurons: int = 400
-    window: int = 11
+    n_neurons: int = 400  # K
+    window: int = 11  # words of a window, odd; the target is in the middle
     n_epochs: int = 15
-    batch_size: int = 10_000
-    learning_rate: float = 0.002
-    windows_per_epoch: int | None = None
+    batch_size: int = 10_000  # windows of a mini-batch
+    learning_rate: float = 0.002  # of the first epoch: the largest change by one mini-batch
+    windows_per_epoch: int | None = None  # each epoch another random choice; all by default
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        checked_int("n_epochs", self.n_epochs, 1, MAX_EPOCHS, "BinaryVectors")
-        checked_int("batch_size", self.batch_size, 1, None, "BinaryVectors")
-        want = "a number above 0"
-        checked_number("learning_rate", self.learning_rate, "BinaryVectors", want, above=0)
 
 
 class PublishedTraining:
-    """A training between two mini-batches: how far it is and what it has learned.
-
-    Attributes
-    ----------
-    settings : PublishedSettings
-        With the ``windows_per_epoch`` that a time limit has chosen.
-    """
+    """A training between two mini-batches: how far it is and what it has learned."""
 
     def __init__(
         self, settings: PublishedSettings, windows: Windows, counts: IntArray, pool: KernelPool
     ) -> None:
         weights = initial_weights(len(counts), settings.n_neurons, SIGMA, settings.seed)
         self.rule = BioWord(Neurons.of(weights), counts, pool)
-        self.settings, self.windows, self.pool = settings, windows, pool
+        self.settings = settings  # with the ``windows_per_epoch`` that a time limit chooses
+        self.windows, self.pool = windows, pool
         self.epoch = self.batch = 0
 
     @property
@@ -182,27 +153,13 @@ def train_published(
     n_threads: int | None = None,
     progress: bool = False,
 ) -> PublishedTraining:
-    """Learn the weights of K neurons from a corpus.
+    """Learn the weights of K neurons from a corpus; they are the published matrix transposed.
 
-    Parameters
-    ----------
-    ids, offsets, counts : arrays (T,), (S + 1,), (V,)
-        As :func:`shoestring.words.counts_rule.train_on_counts` takes them.
-    settings : PublishedSettings, optional
-    clock : Clock, optional
-        With a time limit a new run shortens its epochs to what fits; any run stops in time.
-    run : RunFolder, optional
-        The state is kept there every minute, and when Ctrl-C interrupts, after the mini-batch in
-        hand. It goes on from there, to the same bits.
-    n_threads : int, optional
-        All cores by default. The weights do not depend on it.
-    progress : bool
-        Say what it will cost, then show the epoch and the time left.
-
-    Returns
-    -------
-    PublishedTraining
-        Its ``weights`` are the published matrix transposed.
+    The corpus, ``n_threads`` and ``progress`` are as of
+    :func:`shoestring.words.counts_rule.train_on_counts`. With a time limit a new run shortens its
+    epochs to what fits; any run stops in time. The state is kept in the run folder every minute,
+    and when Ctrl-C interrupts, after the mini-batch in hand; it goes on from there to the same
+    bits.
 
     Raises
     ------
@@ -236,37 +193,37 @@ def train_published(
             f"{settings.window} to {MAX_LENGTH - 1} tokens. Pass more text or a smaller window."
         )
     state = TrainingState(run, clock, ids, offsets, counts)
-    with KernelPool(n_threads or n_cores()) as pool:
-        training = PublishedTraining(settings, windows, counts, pool)
-        if (saved := state.saved()) is not None:
-            training.restore(saved)
+    pool = KernelPool(n_threads or n_cores())
+    training = PublishedTraining(settings, windows, counts, pool)
+    if (saved := state.saved()) is not None:
+        training.restore(saved)
 
-        # the speed decides how long epochs may be, and what to say
-        is_timed = progress or clock.left_s < np.inf
-        speed = training.windows_per_second() if is_timed and training.windows_left else 1.0
-        if saved is None and clock.left_s < np.inf:
-            training.shorten(speed, clock)
-        if progress:
-            fraction = training.epoch_windows / windows.n_windows
-            megabytes = training.rule.neurons.factors.nbytes / 1e6
-            what = (
-                f"{windows.n_windows:,} windows, {fraction:.0%} of them in each of "
-                f"{settings.n_epochs} epochs, {megabytes:,.0f} MB of weights"
-            )
-            say_cost(what, training.windows_left / speed)
+    # the speed decides how long epochs may be, and what to say
+    is_timed = progress or clock.left_s < np.inf
+    speed = training.windows_per_second() if is_timed and training.windows_left else 1.0
+    if saved is None and clock.left_s < np.inf:
+        training.shorten(speed, clock)
+    if progress:
+        fraction = training.epoch_windows / windows.n_windows
+        megabytes = training.rule.neurons.factors.nbytes / 1e6
+        what = (
+            f"{windows.n_windows:,} windows, {fraction:.0%} of them in each of "
+            f"{settings.n_epochs} epochs, {megabytes:,.0f} MB of weights"
+        )
+        say_cost(what, training.windows_left / speed)
 
-        seen = training.windows_seen
-        look: dict[str, Any] = {"unit": "window", "unit_scale": True, "disable": not progress}
-        with (
-            Interruptible() as interrupted,
-            tqdm(desc="training", total=seen + training.windows_left, initial=seen, **look) as bar,
-        ):
-            while training.windows_left and clock.left_s > 0 and not interrupted:
-                training.advance()
-                if state.is_due or interrupted:
-                    training.save(state)
-                bar.set_postfix_str(f"epoch {training.epoch}/{settings.n_epochs}", refresh=False)
-                bar.update(training.windows_seen - bar.n)
+    seen = training.windows_seen
+    look: dict[str, Any] = {"unit": "window", "unit_scale": True, "disable": not progress}
+    with (
+        Interruptible() as interrupted,
+        tqdm(desc="training", total=seen + training.windows_left, initial=seen, **look) as bar,
+    ):
+        while training.windows_left and clock.left_s > 0 and not interrupted:
+            training.advance()
+            if state.is_due or interrupted:
+                training.save(state)
+            bar.set_postfix_str(f"epoch {training.epoch}/{settings.n_epochs}", refresh=False)
+            bar.update(training.windows_seen - bar.n)
     if training.windows_left:
         warnings.warn(
             f"The minutes were over after {training.epoch} of {settings.n_epochs} epochs, as the "

@@ -14,9 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from shoestring.compiled import njit
+from shoestring.overlap.codes import Bits
 from shoestring.parallel import KernelPool, one_blas_thread
 from shoestring.types import IntArray
-from shoestring.words.ppmi import Columns, SparseRows, Vectors
+from shoestring.words.ppmi import SparseRows, Vectors
 
 OVERSAMPLED = 16  # components more than wanted while it is computed
 N_POWER_STEPS = 3
@@ -27,26 +28,9 @@ _sums = {"nogil": True, "cache": True, "fastmath": {"contract", "nsz"}}
 def truncated_svd(
     matrix: SparseRows, n_components: int, seed: int = 0, pool: KernelPool | None = None
 ) -> tuple[Vectors, Vectors, Vectors]:
-    """The leading singular vectors and values of a square matrix.
+    """The D leading singular vectors and values of a matrix (V, V), D from 1 to V.
 
-    Parameters
-    ----------
-    matrix : SparseRows
-        (V, V).
-    n_components : int
-        D, from 1 to V.
-    seed : int
-    pool : KernelPool, optional
-        Threads.
-
-    Returns
-    -------
-    left : float32 array (V, D)
-        U.
-    singular_values : float32 array (D,)
-        S, descending.
-    right : float32 array (V, D)
-        V.
+    Returns U (V, D), S (D,), descending, and V (V, D), float32.
 
     Notes
     -----
@@ -103,7 +87,7 @@ def _multiply(
     first: int,
     last: int,
     starts: IntArray,
-    columns: Columns,
+    columns: Bits,
     values: Vectors,
     vectors: Vectors,
     out: Vectors,
@@ -123,7 +107,7 @@ def _multiply_transposed(
     first: int,
     last: int,
     starts: IntArray,
-    columns: Columns,
+    columns: Bits,
     values: Vectors,
     vectors: Vectors,
     out: Vectors,

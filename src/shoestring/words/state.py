@@ -24,12 +24,7 @@ _KIND = ArtifactKind(
 class TrainingState:
     """What was done so far; without a run folder nothing is kept.
 
-    Parameters
-    ----------
-    run : RunFolder or None
-    clock : Clock
-    corpus : arrays
-        Training goes on only with the same ones.
+    Training goes on only with the same arrays, ``corpus``.
     """
 
     def __init__(self, run: RunFolder | None, clock: Clock, *corpus: NDArray[Any]) -> None:

@@ -27,6 +27,7 @@ from shoestring.overlap.codes import (
     overlap_counts,
     pack_codes,
     packed_sizes,
+    starts_of,
     top_k_bits,
 )
 from shoestring.text.segmentation import Lexicon, split_words
@@ -50,36 +51,16 @@ def check_active(n_active: object, n_neurons: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class CodeTable:
-    """Words and their static codes, and what they were made of.
+    """Words and their static codes, and what they were made of."""
 
-    Parameters
-    ----------
-    words : list of str (V,)
-        Distinct, the most frequent first.
-    n_neurons : int
-        K, the width of a code.
-    n_active : int or None
-        Active bits of each code; None where codes of another tool have different numbers.
-    codes : uint8 array (V, ceil(K / 8))
-        Packed.
-    counts : int64 array (V,) or None
-        How often each word occurs in the corpus.
-    activations : float32 array (R, K) or None
-        Without them there are no codes in context, of texts, or of another length.
-    segmented : bool
-        Whether texts come with blanks between their tokens, which are taken as they are.
-    context_weight : float
-        Of the context rows in the sum of a code in context, where nobody asks for another.
-    """
-
-    words: list[str]
-    n_neurons: int
-    n_active: int | None
-    codes: PackedArray
-    counts: IntArray | None = None
-    activations: Activations | None = None
-    segmented: bool = False
-    context_weight: float = 1.0
+    words: list[str]  # (V,): distinct, the most frequent first
+    n_neurons: int  # K, the width of a code
+    n_active: int | None  # active bits; None where codes of another tool have different numbers
+    codes: PackedArray  # (V, ceil(K / 8))
+    counts: IntArray | None = None  # (V,): how often each word occurs in the corpus
+    activations: Activations | None = None  # (R, K), for codes in context, of texts, other lengths
+    segmented: bool = False  # texts come with blanks between their tokens, taken as they are
+    context_weight: float = 1.0  # of the rows around a word, where nobody asks for another
 
     @classmethod
     def of_activations(
@@ -88,14 +69,13 @@ class CodeTable:
         activations: Activations,
         n_active: int,
         counts: IntArray | None = None,
-        segmented: bool = False,
-        context_weight: float = 1.0,
+        **about: Any,
     ) -> CodeTable:
         """Make the static codes: the top k of each word's activations as a target, in O(V K)."""
         n_neurons = activations.shape[1]
         codes = np.empty((len(words), -(-n_neurons // 8)), np.uint8)
-        about = (counts, activations, segmented, context_weight)
-        return cls(words, n_neurons, n_active, codes, *about).with_active(n_active)
+        table = cls(words, n_neurons, n_active, codes, counts, activations, **about)
+        return table.with_active(n_active)
 
     def with_active(self, n_active: int) -> CodeTable:
         """The same words with codes of another length."""
@@ -230,7 +210,7 @@ class CodeTable:
         while batch := list(islice(remaining, _TEXTS_AT_A_TIME)):
             bags = [[row for row in map(self.row, self.tokens(text)) if row >= 0] for text in batch]
             wordless += [text for text, known in zip(batch, bags, strict=True) if not known]
-            starts = np.cumsum([0, *map(len, bags)], dtype=np.int64)
+            starts = starts_of([*map(len, bags)])
             rows = np.fromiter(chain.from_iterable(bags), np.int64, starts[-1])
             targets = rows + self.first_target
             packed.append(self.codes_of_sums(targets, starts, n_active, weights[rows]))

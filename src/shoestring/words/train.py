@@ -37,13 +37,13 @@ from shoestring.words.bioword import Weights
 from shoestring.words.corpus import EncodedCorpus, VocabularyOptions, corpus_of
 from shoestring.words.counts_rule import CONTEXT_WEIGHT, train_on_counts
 from shoestring.words.pooling import check_context_weight
-from shoestring.words.published import MAX_EPOCHS, PublishedSettings, train_published
+from shoestring.words.published import PublishedSettings, train_published
 from shoestring.words.state import SAVE_S
 from shoestring.words.table import CodeTable, check_active
 
 RULES = ("counts", "published")
 CONTEXT_WEIGHTS = {"counts": CONTEXT_WEIGHT, "published": 1.0}  # the paper's is a plain sum
-MAX_WINDOW = 1_001
+MAX_WINDOW, MAX_EPOCHS = 1_001, 1_000_000
 
 _VOCABULARY = ("min_count", "max_share", "skip_top", "phrases", "phrase_threshold")
 _AFTERWARDS = ("n_active", "context_weight")  # of the parameters: do not change the training
@@ -71,9 +71,14 @@ def train_table(
         if run is not None and clock.used_s - run.used_s > SAVE_S:
             run.keep(clock)  # reading it again would take as long
         weights = _trained(corpus, params, clock=clock, run=run, progress=progress)
-        segmented = bool(corpus.settings["reading"]["segmented"])
-        about = corpus.counts, segmented, CONTEXT_WEIGHTS[params["rule"]]
-        return CodeTable.of_activations(corpus.words, weights, params["n_active"], *about)
+        return CodeTable.of_activations(
+            corpus.words,
+            weights,
+            params["n_active"],
+            corpus.counts,
+            segmented=bool(corpus.settings["reading"]["segmented"]),
+            context_weight=CONTEXT_WEIGHTS[params["rule"]],
+        )
 
 
 def run_settings(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,17 +130,16 @@ def checked_window(window: object) -> int:
     return width
 
 
-def _published(params: Mapping[str, Any]) -> PublishedSettings:
-    names = ("n_neurons", "window", "n_epochs", "learning_rate")
-    return PublishedSettings(**{n: params[n] for n in names}, seed=params["random_state"])
-
-
 def _trained(corpus: EncodedCorpus, params: Mapping[str, Any], **options: Any) -> Weights:
     arrays = corpus.ids, corpus.offsets, corpus.counts
-    if params["rule"] == "published":
-        return train_published(*arrays, _published(params), **options).weights
-    options |= {"n_neurons": params["n_neurons"], "window": params["window"]}
-    return train_on_counts(*arrays, seed=params["random_state"], **options)
+    shared: dict[str, Any] = {"seed": params["random_state"]}
+    shared |= {"n_neurons": params["n_neurons"], "window": params["window"]}
+    if params["rule"] == "counts":
+        return train_on_counts(*arrays, **(shared | options))
+    settings = PublishedSettings(
+        **shared, n_epochs=params["n_epochs"], learning_rate=params["learning_rate"]
+    )
+    return train_published(*arrays, settings, **options).weights
 
 
 def _words_of(lexicon: Iterable[str] | str | Path | None) -> Sequence[str] | None:

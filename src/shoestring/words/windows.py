@@ -29,27 +29,10 @@ BLOCK = 1024  # windows
 
 
 class Windows:
-    """The windows of a corpus.
+    """The N windows of ``width`` tokens of a corpus, each with the target in its middle.
 
-    Parameters
-    ----------
-    ids : int32 array (T,)
-        The words, 0 to V - 1; -1 is skipped.
-    offsets : int64 array (S + 1,)
-        Where sentences begin, with a leading 0 and a trailing T.
-    n_words : int
-        V.
-    width : int
-        W; the target is in the middle.
-    max_length : int
-        Sentences of that length and longer have no windows.
-
-    Attributes
-    ----------
-    n_windows : int
-        N.
-    anchors : int64 array (N / 2^shift, 2)
-        Of every 2^shift-th window the sentence, and how many windows of the sentence precede it.
+    Ids (T,) are words 0 to V - 1, -1 is skipped; offsets (S + 1,) are where sentences begin, with a
+    leading 0 and a trailing T; sentences of ``max_length`` tokens and more have no windows.
 
     Raises
     ------
@@ -81,6 +64,7 @@ class Windows:
         self.shift = 0
         while self.n_windows > MAX_ANCHORS << self.shift:
             self.shift += 1
+        # of every 2^shift-th window its sentence, and how many of the sentence's precede it
         self.anchors: IntArray = np.empty((-(-self.n_windows >> self.shift), 2), np.int64)
         _find_anchors(offsets, width, max_length, self.shift, self.anchors)
 

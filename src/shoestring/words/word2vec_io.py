@@ -26,7 +26,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
@@ -47,7 +47,6 @@ _MAX_WORD_BYTES = 1 << 16
 _MAX_DIMS = 1 << 16
 _MAX_PACKING = 1032  # what deflate packs at best: bounds what a header can promise
 
-Words: TypeAlias = tuple[list[str], NDArray[np.float32]]
 _Row: TypeAlias = tuple[bytes, Any, int | None]  # word, vector, number of the line
 _ZIP = b"PK\x03\x04"
 _AGAIN = "that came before"
@@ -55,28 +54,13 @@ _AGAIN = "that came before"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WordVectors:
-    """Words with a vector each, as a file has them.
+    """Words with a vector each, as a file has them."""
 
-    Parameters
-    ----------
-    words : list of str (V,)
-        Distinct; by convention the most frequent word first.
-    vectors : array (V, D)
-        float32, or uint8 where all numbers are 0 or 1.
-    counts : int64 array (V,), optional
-        How often each word occurs.
-    context : float32 array (V, D), optional
-        The words as context of another.
-    context_weight : float, optional
-        With which they are added.
-
-    """
-
-    words: list[str]
-    vectors: NDArray[Any]
-    counts: IntArray | None = None
-    context: NDArray[np.float32] | None = None
-    context_weight: float | None = None
+    words: list[str]  # (V,): distinct; by convention the most frequent first
+    vectors: NDArray[Any]  # (V, D): float32, or uint8 where all numbers are 0 or 1
+    counts: IntArray | None = None  # (V,): how often each word occurs
+    context: NDArray[np.float32] | None = None  # (V, D): the words as context of another
+    context_weight: float | None = None  # with which these are added
 
     def __post_init__(self) -> None:
         n_words, want = len(self.words), (len(self.words), *self.vectors.shape[1:2])
@@ -97,36 +81,15 @@ class WordVectors:
 def read_vectors(
     path: str | Path, *, binary: bool | None = None, limit: int | None = None
 ) -> WordVectors:
-    """Read the word vectors of a file.
+    """Read the word vectors of a file in any of the formats of this module.
 
-    Parameters
-    ----------
-    path : str or Path
-        In any of the formats of this module.
-    binary : bool, optional
-        Whether a word2vec file is binary; by default seen from its bytes.
-    limit : int, optional
-        Only so many words, the first: the most frequent ones in most files.
+    ``binary`` says whether a word2vec file is binary; by default its bytes do. ``limit`` reads only
+    the first so many words, the most frequent ones in most files. About 30 microseconds for a
+    vector of 300 numbers in text, 1 in binary.
 
-    Returns
-    -------
-    WordVectors
-        Of a word that is there twice, the first vector.
-
-    Raises
-    ------
-    StorageError, FormatError
-        If the file is missing; is none of the formats, cut off, or a vector has another width; if
-        most of the words are bad.
-
-    Warns
-    -----
-    ShoestringWarning
-        How many bad words were passed over.
-
-    Notes
-    -----
-    Cost: about 30 microseconds for a vector of 300 numbers in text, 1 in binary.
+    StorageError or FormatError if the file is missing, is none of the formats or cut off, if a
+    vector has another width or most of the words are bad. A ShoestringWarning says how many bad
+    words were passed over.
     """
     path = checked_path("path", path, "read_vectors")
     binary = None if binary is None else checked_bool("binary", binary, "read_vectors")
@@ -136,8 +99,7 @@ def read_vectors(
         packed = file.read(len(_ZIP)) == _ZIP
     if packed or zipfile.is_zipfile(path):  # the first where it is cut off
         return _read_npz(path, n_most)
-    words, matrix = _read_word2vec(path, binary, n_most)
-    return WordVectors(words, _narrow(matrix))
+    return _read_word2vec(path, binary, n_most)
 
 
 def _narrow(vectors: NDArray[Any]) -> NDArray[Any]:
@@ -192,19 +154,9 @@ _NPZ = {  # what each array must be, the kinds of its dtype, how many axes it ha
 def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word2vec") -> None:
     """Write word vectors for other tools; the file appears whole or not at all.
 
-    Parameters
-    ----------
-    path : str or Path
-        Replaced if it exists.
-    vectors : WordVectors
-    format : {"word2vec", "word2vec-binary", "npz"}
-        gensim's ``KeyedVectors.load_word2vec_format`` reads the first two. Counts and context
-        vectors go into npz alone.
-
-    Raises
-    ------
-    ParameterError, StorageError
-        If the format is none of these, or not npz where a word has a blank in it; a full disk.
+    gensim's ``KeyedVectors.load_word2vec_format`` reads "word2vec" and "word2vec-binary". Counts
+    and context vectors go into "npz" alone, and so must words with a blank in them
+    (ParameterError).
     """
     checked_choice("format", format, FORMATS, "write_vectors")
     with written_aside(checked_path("path", path, "write_vectors")) as file:
@@ -226,7 +178,7 @@ def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word
                 file.write(" ".join(map(str, numbers)).encode() + b"\n")
 
 
-def _read_word2vec(path: Path, binary: bool | None, limit: int | None) -> Words:
+def _read_word2vec(path: Path, binary: bool | None, limit: int | None) -> WordVectors:
     with open_unpacked(path) as stream:
         lines = iter(stream.readline, b"")
         first = stream.readline(_MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8)
@@ -277,7 +229,7 @@ def _looks_binary(start: bytes, n_dims: int) -> bool:
 
 def _collected(
     path: Path, rows: Iterator[_Row], n_dims: int, n_words: int | None, limit: int | None
-) -> Words:
+) -> WordVectors:
     """The words and their vectors but the bad ones, whose kinds are counted and reported."""
     index: dict[str, int] = {}
     bad: Counter[str] = Counter()
@@ -316,7 +268,7 @@ def _collected(
     if bad:
         message = f"{path}: {bad.total()} of {n_read} words are passed over: {told}"
         warnings.warn(f"{message}; first {first_bad}.", ShoestringWarning, stacklevel=4)
-    return list(index), vectors[: len(index)]
+    return WordVectors(list(index), _narrow(vectors[: len(index)]))
 
 
 def _read_word(word: bytes) -> tuple[str, str]:
@@ -390,11 +342,8 @@ def _numbers(fields: Sequence[bytes]) -> list[float] | None:
 
 def _n_numbers(line: bytes) -> int:
     """How many numbers end the line, the word in front not counted."""
-    fields = line.split()
-    n_numbers = 0
-    while n_numbers < len(fields) - 1 and _numbers(fields[-1 - n_numbers :][:1]) is not None:
-        n_numbers += 1
-    return n_numbers
+    fields = reversed(line.split()[1:])
+    return sum(1 for _ in takewhile(lambda field: _numbers([field]) is not None, fields))
 
 
 def _word_before_blank(stream: IO[bytes]) -> bytes | None:
