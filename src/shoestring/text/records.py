@@ -178,12 +178,9 @@ def _rows_of_object(source: Any, used: Sequence[str]) -> Iterator[Row]:
         frame = source.itertuples(index=False, name=None)
         return enumerate((dict(zip(names, values, strict=True)) for values in frame), start=1)
     if isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
-        kind = type(source).__name__
-        raise ParameterError(
-            f"The 'source' parameter of {_OWNER} must be a path, a data frame or an iterable of "
-            f"records. Got an object of type {kind} instead. Put a single record in a list; call "
-            "collect() on a lazy frame."
-        )
+        want = "a path, a data frame or an iterable of records"
+        hint = "Put a single record in a list; call collect() on a lazy frame."
+        raise ParameterError.of("source", _OWNER, want, source, hint)
     return _iterable_rows(source, used)
 
 
@@ -196,9 +193,8 @@ def _iterable_rows(items: Iterable[Any], used: Sequence[str]) -> Iterator[Row]:
         elif isinstance(item, Record):  # which says itself what is what
             yield number, dict.fromkeys(used, item.text) | {used[-2]: item.id, used[-1]: item.label}
         else:
-            kind = type(item).__name__
-            message = f"item {number} is of type {kind}. It must be a mapping, a Record or a str."
-            yield number, FormatError(message)
+            kind = f"item {number} is of type {type(item).__name__}"
+            yield number, FormatError(f"{kind}. It must be a mapping, a Record or a str.")
 
 
 @dataclass
