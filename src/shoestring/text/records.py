@@ -178,9 +178,12 @@ def _rows_of_object(source: Any, used: Sequence[str]) -> Iterator[Row]:
         frame = source.itertuples(index=False, name=None)
         return enumerate((dict(zip(names, values, strict=True)) for values in frame), start=1)
     if isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
-        want = "a path, a data frame or an iterable of records"
-        hint = "Put a single record in a list; call collect() on a lazy frame."
-        raise ParameterError.of("source", _OWNER, want, source, hint)
+        kind = type(source).__name__
+        raise ParameterError(
+            f"The 'source' parameter of {_OWNER} must be a path, a data frame or an iterable of "
+            f"records. Got an object of type {kind} instead. Put a single record in a list; call "
+            "collect() on a lazy frame."
+        )
     return _iterable_rows(source, used)
 
 
