@@ -56,12 +56,8 @@ _JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*["{\]]|[\[{]\s*$)')
 _JSON_OVER_LINES = re.compile(r"\s*(\[|\{\s*$)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _JSON_BETWEEN = re.compile(r"[\s,]*")
-_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
+_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
+_MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # UTF-32 starts like it
 
 
 def read_rows(

@@ -73,8 +73,7 @@ def python_docs(packages: Sequence[str] = ()) -> Iterator[Record]:
     >>> record.text.splitlines()[0]
     'Object for parsing command line strings into Python objects.'
     """
-    if isinstance(packages, str):
-        raise ParameterError.of("packages", "python_docs", "a sequence of names", packages)
+    packages = checked_items("packages", packages, "python_docs", "a sequence of names")
     roots = [(Path(sysconfig.get_path("stdlib")), "")]
     roots += [root for name in packages for root in _package_roots(name)]
     return _records(roots)

@@ -196,9 +196,8 @@ def _iterable_rows(items: Iterable[Any], used: Sequence[str]) -> Iterator[Row]:
         elif isinstance(item, Record):  # which says itself what is what
             yield number, dict.fromkeys(used, item.text) | {used[-2]: item.id, used[-1]: item.label}
         else:
-            kind = type(item).__name__
-            message = f"item {number} is of type {kind}. It must be a mapping, a Record or a str."
-            yield number, FormatError(message)
+            kind = f"item {number} is of type {type(item).__name__}"
+            yield number, FormatError(f"{kind}. It must be a mapping, a Record or a str.")
 
 
 @dataclass
