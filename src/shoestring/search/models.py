@@ -17,7 +17,7 @@ from __future__ import annotations
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -95,8 +95,7 @@ class Models:
     def __init__(self, store: RecordStore, given: PairScorer | None) -> None:
         self._lock = threading.RLock()  # held while a model loads or works
         self._store, self.given = store, given
-        self._encoder: tuple[Said, TextEncoder | TextCodes] | None = None
-        self._scorer: tuple[Said, PairScorer] | None = None
+        self._loaded: dict[str, tuple[Said, Any]] = {}  # by the setting that names it
         self._kept, self._table = store.path / "encoder", store.path / "token-table"
 
     def _said(self, name: str, folder: Path) -> Said:
@@ -105,17 +104,22 @@ class Models:
             return self._store.settings[name], (folder / CONFIG).read_bytes()
         return self._store.settings[name], b""
 
+    def _load(self, name: str, folder: Path, load: Callable[[str], Any]) -> Any:
+        """A model as it was loaded before, unless the index says something else of it now."""
+        with self._lock:
+            said = self._said(name, folder)
+            loaded = self._loaded.get(name)
+            if loaded is None or loaded[0] != said:
+                loaded = said, load(said[0])
+                if self._said(name, folder) == said:
+                    self._loaded[name] = loaded
+            return loaded[1]
+
     @property
     def encoder(self) -> TextEncoder | TextCodes:
         """What makes the vectors."""
-        with self._lock:
-            said = self._said("encoder", self._kept)
-            if self._encoder is not None and self._encoder[0] == said:
-                return self._encoder[1]
-            opened = self._opened()
-            if self._said("encoder", self._kept) == said:
-                self._encoder = said, opened
-            return opened
+        encoder: TextEncoder | TextCodes = self._load("encoder", self._kept, self._open_encoder)
+        return encoder
 
     def snapshot(self) -> Snapshot:
         """A snapshot with the encoder of its vectors, whatever other processes do meanwhile."""
@@ -134,9 +138,8 @@ class Models:
                     stack.pop_all()
                     return snapshot
 
-    def _opened(self) -> TextEncoder | TextCodes:
-        kept = self._kept if self.is_lexical else None
-        encoder = open_encoder(self._store.settings["encoder"], kept)
+    def _open_encoder(self, name: str) -> TextEncoder | TextCodes:
+        encoder = open_encoder(name, self._kept if self.is_lexical else None)
         return encoder.codes if isinstance(encoder, CodeEncoder) else encoder
 
     @property
@@ -149,21 +152,19 @@ class Models:
         """What scores pairs, or None."""
         if self.given is not None:
             return self.given
-        with self._lock:
-            said = self._said("scorer", self._table)
-            if said[0] in ("", AUTO):
-                return None
-            if self._scorer is None or self._scorer[0] != said:
-                scorer = load_scorer(said[0])
-                if isinstance(scorer, TokenInteraction) and TOKEN_TABLE.is_saved(self._table):
-                    scorer = TokenTable.load(self._table, scorer)
-                self._scorer = said, scorer
-            return self._scorer[1]
+        scorer: PairScorer | None = self._load("scorer", self._table, self._open_scorer)
+        return scorer
+
+    def _open_scorer(self, name: str) -> PairScorer | None:
+        scorer = None if name in ("", AUTO) else load_scorer(name)
+        if isinstance(scorer, TokenInteraction) and TOKEN_TABLE.is_saved(self._table):
+            scorer = TokenTable.load(self._table, scorer)
+        return scorer
 
     def hold(self, scorer: PairScorer | None) -> None:
         """Keep the scorer of a new index, which is loaded already."""
         if scorer is not None:
-            self._scorer = self._said("scorer", self._table), scorer
+            self._loaded["scorer"] = self._said("scorer", self._table), scorer
 
     @property
     def scorer_name(self) -> str:
@@ -286,6 +287,6 @@ class Models:
             self._store.discard_arrays()
         if self.is_lexical:
             try:
-                self._opened()
+                self._open_encoder(self._store.settings["encoder"])
             except (IntegrityError, StorageError):
                 shutil.rmtree(self._kept, ignore_errors=True)
