@@ -38,6 +38,11 @@ def test_a_clone_has_the_parameters_and_nothing_learned():
         copy.predict(TEXTS)
 
 
+def test_a_head_is_shown_by_its_public_name():
+    shown = "TextClassifier(encoder='lsa', head=AnalyticSoftmax(expansion='auto'))"
+    assert repr(TextClassifier("lsa")) == shown
+
+
 @pytest.mark.parametrize("of", [ENGLISH, CHINESE], ids=["English", "Chinese"])
 @pytest.mark.parametrize("form", [list, np.array, pd.Series])
 def test_texts_are_cross_validated(of, form):

@@ -73,6 +73,9 @@ class ClosedForm(Classifier):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    def __repr__(self) -> str:
+        return super().__repr__().replace(type(self).__name__, _OWNER, 1)
+
     # ---- learning ----
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
