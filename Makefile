@@ -27,7 +27,7 @@ demo: $(READY) ## The main job on the documentation of your Python
 	@$(BIN)/shoestring demo $(ARGS)
 
 test: $(READY) ## The quick tests: tests/, doctests, the blocks of README and docs
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-slow: $(READY) ## The proofs that take minutes
 	@$(BIN)/python -m pytest -m slow $(ARGS)
