@@ -85,7 +85,9 @@ def encode_pending(store: RecordStore, rows: NewRows, *, progress: bool) -> None
     """Give every record that has no arrays its own, a batch at a time."""
     with store.snapshot() as snapshot:
         n_pending = len(snapshot.pending_keys)
-    with tqdm(total=n_pending, desc="vectors", unit="text", disable=not progress) as bar:
+    with tqdm(
+        total=n_pending, desc="vectors", unit="text", disable=not (progress and n_pending)
+    ) as bar:
         store.fill(rows, bar.update)
 
 
