@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from shoestring.console import echo, emit_json, emit_rows
 from shoestring.match.scorer import load_scorer
 from shoestring.match.token_table import TokenTable
 from shoestring.match.weighting import DEFAULT
+from shoestring.progress import Progress
 from shoestring.search.evaluate import answers
 from shoestring.search.index import SearchIndex
 from shoestring.text import KnownItem, known_items, python_docs
@@ -67,7 +67,7 @@ def run(packages: Sequence[str] = (), *, as_json: bool = False) -> None:
 
 def corpus(packages: Sequence[str]) -> tuple[list[Record], list[KnownItem]]:
     """All docstrings; those of the held-out questions without the sentence that asks for them."""
-    records = list(tqdm(python_docs(packages), desc="docstrings", unit="text"))
+    records = list(Progress(python_docs(packages), desc="docstrings", unit="text"))
     items = list(known_items(records))
     chosen = np.random.default_rng(SEED).permutation(len(items))[:N_HELD_OUT]
     held_out = [items[i] for i in sorted(chosen)]
@@ -95,7 +95,7 @@ def measure(
     with index.snapshot() as snapshot:
         ids = snapshot.ids(snapshot.keys)
     sums: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
-    for item in tqdm(held_out, desc="questions", unit="question"):
+    for item in Progress(held_out, desc="questions", unit="question"):
         exact = table.scores_against_all(item.question)
         truth = {ids[i] for i in np.argsort(-exact, kind="stable")[:K]}
         for way, calls, ranking, seconds in answers(index, item.question, BUDGETS, K):

@@ -295,9 +295,9 @@ class Interruptible:
 
 def say_cost(what: str, seconds: float) -> None:
     """Print on standard error what a job will cost: ``what``, then the time."""
-    from tqdm import tqdm
+    from shoestring.progress import Progress
 
-    tqdm.write(f"{what}: about {tqdm.format_interval(seconds)}", file=sys.stderr)
+    Progress.write(f"{what}: about {Progress.format_interval(seconds)}", file=sys.stderr)
 
 
 def too_short(what: str, takes_s: float, needed_s: float, remedy: str) -> BudgetError:
@@ -308,10 +308,10 @@ def too_short(what: str, takes_s: float, needed_s: float, remedy: str) -> Budget
     >>> too_short("One epoch", 90, 200, "or fewer examples")
     BudgetError('One epoch takes about 01:30. Pass --minutes 3.4 or more, or fewer examples.')
     """
-    from tqdm import tqdm
+    from shoestring.progress import Progress
 
     minutes = math.ceil(needed_s / 6) / 10 if needed_s < 6000 else math.ceil(needed_s / 60)
     return BudgetError(
-        f"{what} takes about {tqdm.format_interval(takes_s)}. Pass --minutes {minutes:g} or more, "
-        f"{remedy}."
+        f"{what} takes about {Progress.format_interval(takes_s)}. Pass --minutes {minutes:g} or "
+        f"more, {remedy}."
     )

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-from tqdm import tqdm
 
 from shoestring.artifacts import written_aside
 from shoestring.classify import checks
@@ -29,6 +28,7 @@ from shoestring.classify.texts import TextClassifier
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
 from shoestring.models.cut_texts import one_cut_note
+from shoestring.progress import Progress
 from shoestring.text.labelled import Labelled, read_labelled
 from shoestring.text.records import Reading, read_records
 
@@ -93,7 +93,7 @@ def _learn_all(
     reserve_s = seconds_to_solve(classifier.head, classifier.encoder_.n_dims)
     done, rate = classifier.n_learnt, 0.0  # texts a second
     sizes = [WARM_UP, TIMED]  # the first batch loads and compiles, the second is timed
-    bar = tqdm(total=n, initial=done, desc="texts", unit="text", disable=None)
+    bar = Progress(total=n, initial=done, desc="texts", unit="text", disable=None)
     with bar, Interruptible() as interrupted:
         while done < n and not interrupted:
             left_s = clock.left_s - reserve_s

@@ -109,10 +109,10 @@ class SentenceEncoder:
                 self._delegate.encode(texts, normalize_embeddings=True, show_progress_bar=progress),
                 dtype=np.float32,
             ).reshape(len(texts), self.n_dims)
-        from tqdm import tqdm
+        from shoestring.progress import Progress
 
         vectors = np.zeros((len(texts), self.n_dims), dtype=np.float32)
-        with tqdm(total=len(texts), desc="vectors", unit="text", disable=not progress) as bar:
+        with Progress(total=len(texts), desc="vectors", unit="text", disable=not progress) as bar:
             for row, states, _ in self._tokens.hidden(texts):
                 # in float64, so that a long text's mean is as right as a short one's
                 vectors[row] = states.mean(0, np.float64) if self._pooling == "mean" else states[0]

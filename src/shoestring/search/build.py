@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from shoestring.errors import ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.models import LsaEncoder
 from shoestring.parallel import one_blas_thread
+from shoestring.progress import Progress
 from shoestring.search.anchors import (
     MAX_ANCHORS,
     MIN_CALLS,
@@ -85,7 +85,7 @@ def encode_pending(store: RecordStore, rows: NewRows, *, progress: bool) -> None
     """Give every record that has no arrays its own, a batch at a time."""
     with store.snapshot() as snapshot:
         n_pending = len(snapshot.pending_keys)
-    with tqdm(
+    with Progress(
         total=n_pending, desc="vectors", unit="text", disable=not (progress and n_pending)
     ) as bar:
         store.fill(rows, bar.update)
@@ -147,7 +147,9 @@ def score_anchors(
             plan = anchor_plan(calls, rows.n_live, [len(known) for known in paid])
             store.update_settings(anchors=list(queries[: len(plan)]))
             encoded = models.encode(list(queries[: len(plan)]), snapshot.encoder)
-        with tqdm(total=sum(plan), desc="anchor scores", unit="call", disable=not progress) as bar:
+        with Progress(
+            total=sum(plan), desc="anchor scores", unit="call", disable=not progress
+        ) as bar:
             for query, vector, known, share in zip(queries, encoded, paid, plan, strict=False):
                 # The most promising texts that are not scored yet; the plan saw to it that there
                 # are so many.

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from shoestring.checks import checked_path
 from shoestring.errors import (
@@ -29,6 +28,7 @@ from shoestring.errors import (
     ShoestringWarning,
     short,
 )
+from shoestring.progress import Progress
 from shoestring.search.cur import top_rows
 from shoestring.search.features import IndexRows
 from shoestring.search.query import search_rounds
@@ -139,7 +139,7 @@ def evaluate(
     runs: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
     seconds: dict[tuple[str, int], float] = {}
     note_unknown(index, judged, qrels)
-    for query in tqdm(judged, desc="queries", unit="query", disable=not progress):
+    for query in Progress(judged, desc="queries", unit="query", disable=not progress):
         for way, budget, ranking, spent in answers(index, query.text, calls, k):
             runs.setdefault((way, budget), {})[query.id] = ranking
             seconds[way, budget] = seconds.get((way, budget), 0.0) + spent

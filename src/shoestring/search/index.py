@@ -21,7 +21,6 @@ from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from shoestring.artifacts import CONFIG
 from shoestring.checks import (
@@ -45,6 +44,7 @@ from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models.cut_texts import one_cut_note
 from shoestring.models.model_files import model_path
+from shoestring.progress import Progress
 from shoestring.search.arrays import REBUILD
 from shoestring.search.build import (
     NewRows,
@@ -253,7 +253,7 @@ class SearchIndex:
         progress: bool,
         arrays_of: NewRows | None = None,
     ) -> AddReport:
-        with tqdm(desc="records", unit="text", disable=not progress) as bar:
+        with Progress(desc="records", unit="text", disable=not progress) as bar:
             report = self._store.add(
                 records, on_duplicate=on_duplicate, arrays_of=arrays_of, progress=bar.update
             )

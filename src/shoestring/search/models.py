@@ -24,7 +24,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from shoestring.artifacts import CONFIG
 from shoestring.encoders import (
@@ -47,6 +46,7 @@ from shoestring.match.token_table import TokenTable, table_bytes
 from shoestring.match.weighting import DEFAULT
 from shoestring.models import why_not_minilm
 from shoestring.models.backbone import are_unread, minilm_reads_most
+from shoestring.progress import Progress
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.types import FloatArray, IntArray, PairScorer, TextEncoder
@@ -276,7 +276,7 @@ class Models:
             texts = snapshot.texts(snapshot.all_keys)
         if progress:
             megabytes = table_bytes(texts, scorer) / 1e6
-            tqdm.write(f"token table: {megabytes:,.0f} MB for {len(texts):,} texts")
+            Progress.write(f"token table: {megabytes:,.0f} MB for {len(texts):,} texts")
         TokenTable.build(texts, scorer, self._table)
 
     def discard_damaged(self) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from shoestring.artifacts import written_aside
 from shoestring.checks import checked_int
 from shoestring.errors import ParameterError
+from shoestring.progress import Progress
 from shoestring.search.index import SearchIndex
 from shoestring.types import Record
 
@@ -88,7 +88,7 @@ def write_negatives(pairs: Iterable[dict[str, Any]], out: Path, *, progress: boo
     """Write pairs as lines of JSON; returns how many."""
     count = 0
     with written_aside(out) as file:
-        for pair in tqdm(pairs, desc="pairs", unit="pair", disable=None if progress else True):
+        for pair in Progress(pairs, desc="pairs", unit="pair", disable=None if progress else True):
             file.write(json.dumps(pair, ensure_ascii=False).encode() + b"\n")
             count += 1
     return count

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from shoestring.artifacts import digest
 from shoestring.jobs import Clock, too_short
+from shoestring.progress import Progress
 from shoestring.text.documents import Document, read_documents, text_files
 from shoestring.text.files import ending_of
 
@@ -100,7 +100,7 @@ class Corpus:
             bar.update(n_bytes)
 
         disable = None if progress else True  # None: where there is no terminal
-        with tqdm(total=total, desc=what, unit="B", unit_scale=True, disable=disable) as bar:
+        with Progress(total=total, desc=what, unit="B", unit_scale=True, disable=disable) as bar:
             for file in self.files:
                 for document in self.documents(file, count):
                     yield document

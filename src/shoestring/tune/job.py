@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, Unpack
 
-from tqdm import tqdm
-
 from shoestring.checks import checked_choice, checked_path
 from shoestring.errors import ParameterError
 from shoestring.jobs import Clock, RunFolder, too_short
@@ -24,6 +22,7 @@ from shoestring.models.frozen import (
     multiplies_bfloat16,
     return_freed_memory,
 )
+from shoestring.progress import Progress
 from shoestring.text.labelled import read_labelled
 from shoestring.text.records import Reading
 from shoestring.tune.baselines import BACKPROPAGATED, LEARNING_RATES, ladder_of, make_model
@@ -197,9 +196,9 @@ def _fill(cache: OutputCache, clock: Clock, progress: bool) -> None:
     left_s, missing = clock.left_s, cache.n_fitting - cache.n_kept
     if progress and cache.file is not None:
         size = f"outputs of {cache.n_fitting:,} texts: {cache.n_bytes / 2**20:,.0f} MiB"
-        tqdm.write(f"{size} in {cache.file.parent}", file=sys.stderr)
+        Progress.write(f"{size} in {cache.file.parent}", file=sys.stderr)
     off = None if progress else True
-    with tqdm(total=missing, desc="outputs", unit="text", disable=off) as bar:
+    with Progress(total=missing, desc="outputs", unit="text", disable=off) as bar:
         for n in cache.fill():
             bar.update(n)
             if clock.left_s < 0.5 * FOR_OUTPUTS * left_s:  # slower than was foreseen

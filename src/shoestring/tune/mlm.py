@@ -32,7 +32,6 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
-from tqdm import tqdm
 from transformers import BertConfig, BertForMaskedLM, TrainerCallback
 
 from shoestring.artifacts import sync_folder, write_json, written_aside, written_by
@@ -49,6 +48,7 @@ from shoestring.models.backbone import (
 )
 from shoestring.models.frozen import MINILM, multiplies_bfloat16
 from shoestring.models.model_files import read_model_config, weights_digest
+from shoestring.progress import Progress
 from shoestring.text.corpus import Corpus
 from shoestring.text.documents import text_files
 from shoestring.tune.metrics import Memory, folder_bytes, trained_parameters
@@ -145,7 +145,7 @@ def pretrain(
     with RunFolder.open(out, identity, resume=resume, what="training") as run, memory.watched():
         clock.add_used(run.used_s)
         if progress:
-            tqdm.write(f"{corpus.n_bytes / 1e6:,.1f} MB to read", file=sys.stderr)
+            Progress.write(f"{corpus.n_bytes / 1e6:,.1f} MB to read", file=sys.stderr)
         with clock.phase("tokenizer"):
             if run.progress or folder is not None:
                 pieces = load_tokenizer(run.path if run.progress else folder or run.path)
@@ -160,7 +160,7 @@ def pretrain(
         if progress:
             size = f"a BERT of {trained_parameters(model) / 1e6:.1f} M parameters"
             sizes = f"{len(blocks.ids):,} tokens in {len(blocks):,} blocks; {size}"
-            tqdm.write(sizes, file=sys.stderr)
+            Progress.write(sizes, file=sys.stderr)
         # Train, and put the folder in its place.
         found = _train(model, blocks, pieces, settings, run, clock, progress)
         _save(model, pieces, dropout, run, out)

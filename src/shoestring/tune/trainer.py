@@ -25,7 +25,6 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
-from tqdm import tqdm
 from transformers import TrainerCallback
 
 from shoestring.artifacts import libraries_writing
@@ -33,6 +32,7 @@ from shoestring.checks import checked_int, checked_number
 from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
 from shoestring.models.backbone import quiet_loading
+from shoestring.progress import Progress
 from shoestring.tune.config import MOST
 from shoestring.tune.examples import Examples
 from shoestring.tune.metrics import NAMES, can_be_told, quality, saved_bytes, trained_parameters
@@ -306,7 +306,7 @@ class InTime(TrainerCallback):  # type: ignore[misc]
     ) -> None:  # fmt: skip
         self.clock, self.n_examples, self.per_epoch = clock, n_examples, per_epoch
         self.evaluation_steps, self.reserve_s = evaluation_steps, reserve_s
-        self.bar = tqdm(desc="steps", unit="step", disable=None if progress else True)
+        self.bar = Progress(desc="steps", unit="step", disable=None if progress else True)
         self.step_began = clock.used_s
         self.step_s: list[float] = []
         self.evaluation_s = 0.0

@@ -37,7 +37,6 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from shoestring.artifacts import ArtifactKind, ArtifactWriter, digest, write_npy_header
 from shoestring.checks import checked_int, checked_number
@@ -50,6 +49,7 @@ from shoestring.errors import (
 )
 from shoestring.jobs import Clock
 from shoestring.parallel import n_cores
+from shoestring.progress import Progress
 from shoestring.text.corpus import Corpus, affordable_fraction, drawn
 from shoestring.text.records import read_records
 from shoestring.text.segmentation import Lexicon, join_words, split_words
@@ -382,7 +382,7 @@ def _read_texts(
             f"The first text, {first!r}, is the name of a file. To read the files, give Path "
             "objects: [Path(name) for name in names]."
         )
-    bar = partial(tqdm, desc="texts to tokens", unit="text", disable=not progress)
+    bar = partial(Progress, desc="texts to tokens", unit="text", disable=not progress)
     if isinstance(first, list | tuple):
         if tokenize.lexicon is not None:
             raise ParameterError("The tokens are given, so the lexicon would do nothing: leave it.")
@@ -413,7 +413,7 @@ def _read_files(
     paths = files.files
     read = partial(_read_file, files, tokenize, folder)
     settings = {"desc": "text to tokens", "unit": "B", "unit_scale": True, "disable": not progress}
-    with tqdm(total=files.n_bytes, **settings) as bar:
+    with Progress(total=files.n_bytes, **settings) as bar:
         if n_jobs == 1 or len(paths) == 1:
             for number in range(len(paths)):
                 read(number, bar.update)

@@ -36,7 +36,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from shoestring.artifacts import Artifact
 from shoestring.errors import ParameterError, ShoestringWarning
@@ -44,6 +43,7 @@ from shoestring.jobs import Clock, RunFolder, say_cost, too_short
 from shoestring.models.token_encoder import unit_rows
 from shoestring.overlap.codes import empty_indices
 from shoestring.parallel import KernelPool, n_cores
+from shoestring.progress import Progress
 from shoestring.types import IntArray
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
 from shoestring.words.ppmi import (
@@ -167,7 +167,7 @@ def train_on_counts(
         say_cost(what, total_s)
 
     form = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    with tqdm(total=total_s, disable=not progress, bar_format=form) as bar:
+    with Progress(total=total_s, disable=not progress, bar_format=form) as bar:
         # 1. count which words stand together, block by block
         bar.set_description("counting")
         pmi = PmiBlocks(ids, offsets, **text, sample_fraction=fraction)

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from shoestring.artifacts import Artifact
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, say_cost, too_short
 from shoestring.parallel import KernelPool, n_cores
+from shoestring.progress import Progress
 from shoestring.types import IntArray
 from shoestring.words.bioword import BioWord, Neurons, Weights, initial_weights
 from shoestring.words.state import TrainingState
@@ -216,7 +216,7 @@ def train_published(
     look: dict[str, Any] = {"unit": "window", "unit_scale": True, "disable": not progress}
     with (
         Interruptible() as interrupted,
-        tqdm(desc="training", total=seen + training.windows_left, initial=seen, **look) as bar,
+        Progress(desc="training", total=seen + training.windows_left, initial=seen, **look) as bar,
     ):
         while training.windows_left and clock.left_s > 0 and not interrupted:
             training.advance()
