@@ -1,7 +1,6 @@
 """Files as people have them: told by their content, in any encoding, with rows that are bad."""
 
 import gzip
-import io
 import json
 import sys
 import tracemalloc
@@ -39,26 +38,6 @@ CONTENTS = {
     "objects over lines": "\n".join(json.dumps(row, indent=1) for row in ROWS),
 }
 TABLES = list(CONTENTS)[:4]
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(name: str, content: str | bytes) -> str:
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
-
-
-@pytest.fixture
-def stdin(monkeypatch):
-    def feed(content: str | bytes) -> str:
-        content = content if isinstance(content, bytes) else content.encode()
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-        return "-"
-
-    return feed
 
 
 # --- told by their content

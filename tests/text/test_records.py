@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import os
-import sys
 import tracemalloc
 
 import pytest
@@ -45,24 +44,6 @@ CONTENTS = {
     "csv": lambda: as_table(","),
     "tsv": lambda: as_table("\t"),
 }
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(name: str, content: str | bytes) -> str:
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-
-    return write
-
-
-@pytest.fixture
-def stdin(monkeypatch):
-    def feed(content: bytes) -> None:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-
-    return feed
 
 
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
