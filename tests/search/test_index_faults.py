@@ -606,8 +606,9 @@ def test_texts_without_a_word_are_noted_and_found_where_the_scorer_is_asked(
     with pytest.warns(ShoestringWarning, match="No word of the query is in the index; only the"):
         hits = index.query("🙂", k=1, calls=5)
     assert (hits[0].text, hits[0].exact, hits.calls) == ("🙂🙂", True, 4)
-    with pytest.warns(ShoestringWarning, match=r"1 of 2 new texts without .*: \['…'\]"):
+    with pytest.warns(ShoestringWarning, match=r"1 of 2 new texts without .*: \['…'\]") as noted:
         index.add([{"id": "a", "text": "…"}, {"id": "b", "text": "unheard-of"}])
+    assert Path(noted[0].filename) == Path(__file__)  # the user's line
     with pytest.warns(ShoestringWarning, match="No word of the query is in the index"):
         assert len(index.query("…", k=10, calls=0)) == 7
 

@@ -481,7 +481,6 @@ class SearchIndex:
         )
         return False
 
-    @one_cut_note()
     def add(
         self,
         records: Any,
@@ -511,7 +510,7 @@ class SearchIndex:
         checked_bool("progress", progress, "SearchIndex.add")
         source = read_records(records, default_id="content", **self._reading(reading))
         rows = NewRows(self.models)
-        with self._store.writing():
+        with one_cut_note(), self._store.writing():
             self._finish(rows, 0, progress)  # what an interrupted build left
             chosen = rows if self.models.are_chosen else None
             report = self._ingest(source, on_duplicate, progress, chosen)
