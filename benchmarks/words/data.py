@@ -65,15 +65,15 @@ def training_texts(language: str, n_tokens: int) -> Iterator[str]:
 
 
 def _english() -> Iterator[str]:
-    yield from _articles("text/enwiki-part")
-    yield from _articles("text/simplewiki-part")
+    yield from articles("text/enwiki-part")
+    yield from articles("text/simplewiki-part")
     yield from _newsgroups()
     for name in ("abc", "webtext", "inaugural", "state_union"):
         yield from _zipped_lines(f"text/nltk/{name}.zip")
 
 
 def _chinese() -> Iterator[str]:
-    simplified = _to_simplified()
+    simplified = to_simplified()
     seen = set()
     for text in _chinese_as_it_is():
         text = text.translate(simplified)
@@ -83,38 +83,38 @@ def _chinese() -> Iterator[str]:
 
 
 def _chinese_as_it_is() -> Iterator[str]:
-    yield from _articles("text/zhwiki-part")
+    yield from articles("text/zhwiki-part")
     folder = "classification"
-    shop = _member(f"{folder}/online-shopping-10/online_shopping_10_cats.zip", ".csv")
+    shop = member(f"{folder}/online-shopping-10/online_shopping_10_cats.zip", ".csv")
     yield from (row["review"] for row in csv.DictReader(io.StringIO(shop)))
-    hotels = _read(f"{folder}/chnsenticorp-htl/ChnSentiCorp_htl_all.csv.gz")
+    hotels = read(f"{folder}/chnsenticorp-htl/ChnSentiCorp_htl_all.csv.gz")
     yield from (row["review"] for row in csv.DictReader(io.StringIO(hotels)))
     with zipfile.ZipFile(require(f"{folder}/bojone-sentiment/sentiment.zip")) as archive:
         for name in sorted(archive.namelist()):
             if not name.endswith("/"):
-                yield from _columns(archive.read(name).decode(), 1)
+                yield from columns(archive.read(name).decode(), 1)
     for name in ("train_few_all", "dev_few_all", "test_public"):
-        yield from _json_field(f"{folder}/fewclue-iflytek/{name}.json.gz", "sentence")
+        yield from json_field(f"{folder}/fewclue-iflytek/{name}.json.gz", "sentence")
     for name in ("train_few_all.json", "dev_few_all.json", "unlabeled.json.gz"):
-        yield from _json_field(f"{folder}/fewclue-tnews/{name}", "sentence")
+        yield from json_field(f"{folder}/fewclue-tnews/{name}", "sentence")
     for name in ("dev.txt", "test.txt"):
-        yield from _columns(_read(f"{folder}/thucnews-titles/{name}"), 1)
+        yield from columns(read(f"{folder}/thucnews-titles/{name}"), 1)
     for name in ("oppo-xiaobu-plain/train-100k.txt.gz", "afqmc/train.txt.gz", "lcqmc/dev.txt"):
-        yield from _columns(_read(f"pairs/{name}"), 2)
-    yield from _columns(_read("pairs/paws-x-zh/all-minus-dev-test.tsv.gz"), 1)
+        yield from columns(read(f"pairs/{name}"), 2)
+    yield from columns(read("pairs/paws-x-zh/all-minus-dev-test.tsv.gz"), 1)
 
 
 _SOURCES: dict[str, Callable[[], Iterator[str]]] = {"en": _english, "zh": _chinese}
 
 
-def _articles(folder: str) -> Iterator[str]:
+def articles(folder: str) -> Iterator[str]:
     for file in sorted(require(folder).glob("*.gz")):
         for paragraphs in read_documents(file):
             yield "\n\n".join(paragraphs)
 
 
 def _newsgroups() -> Iterator[str]:
-    for text in _json_field("classification/20newsgroups/20newsgroups.jsonl.gz", "text"):
+    for text in json_field("classification/20newsgroups/20newsgroups.jsonl.gz", "text"):
         body = text.partition("\n\n")[2].partition("\n-- \n")[0]
         yield "\n".join(line for line in body.split("\n") if not _NO_PROSE.match(line))
 
@@ -133,24 +133,24 @@ def _zipped_lines(path: str) -> Iterator[str]:
             yield from (line for line in text.splitlines() if line.strip())
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
     data = require(path).read_bytes()
     return (gzip.decompress(data) if path.endswith(".gz") else data).decode("utf-8-sig")
 
 
-def _member(path: str, ending: str) -> str:
+def member(path: str, ending: str) -> str:
     with zipfile.ZipFile(require(path)) as archive:
         name = next(name for name in archive.namelist() if name.endswith(ending))
         return archive.read(name).decode("utf-8-sig")
 
 
-def _columns(text: str, n_columns: int) -> Iterator[str]:
+def columns(text: str, n_columns: int) -> Iterator[str]:
     for line in text.splitlines():
         yield from line.split("\t")[:n_columns]
 
 
-def _json_field(path: str, field: str) -> Iterator[str]:
-    return (json.loads(line)[field] for line in _read(path).split("\n") if line.strip())
+def json_field(path: str, field: str) -> Iterator[str]:
+    return (json.loads(line)[field] for line in read(path).split("\n") if line.strip())
 
 
 def _package_file(package: str, relative: str) -> Path:
@@ -164,7 +164,7 @@ def _package_file(package: str, relative: str) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _to_simplified() -> dict[int, str]:
+def to_simplified() -> dict[int, str]:
     """Traditional characters to simplified ones: OpenCC's table, the first of several choices."""
     table = _package_file("opencc", "dictionary/TSCharacters.txt").read_text("utf-8")
     rows = (line.split() for line in table.splitlines() if line.strip())
@@ -180,7 +180,7 @@ def chinese_lexicon() -> list[str]:
 def similarity_sets(language: str) -> dict[str, list[Pair]]:
     """The word-similarity sets of a language: two words in lower case, people's mean score."""
     return {
-        name: [_pair(line) for line in _read(f"wordsim/{file}").splitlines() if line.strip()]
+        name: [_pair(line) for line in read(f"wordsim/{file}").splitlines() if line.strip()]
         for name, file in SIMILARITY[language].items()
     }
 
@@ -202,7 +202,7 @@ class InContext:
 def scws() -> list[tuple[InContext, InContext, float]]:
     """SCWS: pairs of words, each in a context, and people's mean score of their similarity."""
     rows = []
-    for line in _read("wordsim/scws/ratings.txt.gz").split("\n"):
+    for line in read("wordsim/scws/ratings.txt.gz").split("\n"):
         if line.strip():
             _, word1, _, word2, _, context1, context2, mean, *_ = line.split("\t")
             rows.append((_marked(word1, context1), _marked(word2, context2), float(mean)))
@@ -216,8 +216,8 @@ def _marked(word: str, context: str) -> InContext:
 
 def wic(split: str) -> list[tuple[InContext, InContext, bool]]:
     """WiC, "train", "dev" or "test": a word in two contexts, and whether the sense is the same."""
-    gold = _read(f"wordsim/wic/{split}.gold.txt").split()
-    lines = _read(f"wordsim/wic/{split}.data.txt").splitlines()
+    gold = read(f"wordsim/wic/{split}.gold.txt").split()
+    lines = read(f"wordsim/wic/{split}.data.txt").splitlines()
     rows = []
     for line, answer in zip(lines, gold, strict=True):
         word, _, places, *contexts = line.split("\t")
