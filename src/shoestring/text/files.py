@@ -67,10 +67,12 @@ def read_rows(
     format: str | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
+    without_header: Sequence[str] = (),
 ) -> Iterator[Row]:
     """Read the rows of a file, or of standard input where the source is ``"-"``.
 
-    ``columns`` are those that will be used, the text's first; the other parameters are those of
+    ``columns`` are those that will be used, the text's first; ``without_header``: those of a table
+    of pairs that has no header; the other parameters are those of
     :func:`~shoestring.read_records`. ParameterError, StorageError if the file is missing, a folder,
     or may not be read, and FormatError if its format is unknown: at once. FormatError if the
     content is not what it says: when that is reached.
@@ -81,7 +83,7 @@ def read_rows(
         if sys.stdin is None:
             raise StorageError("Standard input is closed. Name a file instead.")
         file, opened = "standard input", unpacked(sys.stdin.buffer, "standard input")
-        return _rows(opened, file, ending, columns, delimiter, encoding)
+        return _rows(opened, file, ending, columns, delimiter, encoding, without_header)
     path = Path(source)
     check_readable(path)
     ending = ending or ending_of(path)[0]
@@ -96,7 +98,8 @@ def read_rows(
                 "Convert the file, or say what it is: format='txt'.",
                 file=path,
             )
-    return _rows(open_unpacked(path), str(path), ending, columns, delimiter, encoding)
+    opened = open_unpacked(path)
+    return _rows(opened, str(path), ending, columns, delimiter, encoding, without_header)
 
 
 def _check_options(format: object, delimiter: object, encoding: object) -> None:
@@ -203,6 +206,7 @@ def _rows(
     columns: Sequence[str],
     delimiter: str | None,
     encoding: str | None,
+    without_header: Sequence[str] = (),
 ) -> Iterator[Row]:
     """The rows of what is opened here, when the first is asked for."""
     with opened as stream, _decoded(stream, file, encoding) as text:
@@ -210,6 +214,8 @@ def _rows(
         format = FORMATS.get(ending) or _told(first, columns, delimiter) or "txt"
         if format == "parquet" or (first.startswith("PAR1") and format != "txt"):
             yield from _parquet_rows(stream, file, columns)
+        elif without_header and _has_no_header(first, columns, ending):
+            yield from _fields_rows(text, without_header)
         elif format == "csv":
             usual = "\t" if ending == ".tsv" else ","
             yield from _csv_rows(text, delimiter or _delimiter(first, columns, usual), columns)
@@ -393,6 +399,33 @@ def _text_rows(lines: _Text) -> Iterator[Row]:
     for line in lines:
         text = line.rstrip("\r\n")
         yield lines.line, lines.fault or ({"text": text} if text.strip() else None)
+        lines.begin()
+
+
+def _has_no_header(first: str, columns: Sequence[str], ending: str) -> bool:
+    fields = [name.strip() for name in first.split("\t")]
+    is_table = ending in ("", ".tsv", ".txt") and not _JSON_START.match(first)
+    return is_table and len(fields) > 1 and columns[0] not in fields
+
+
+def _fields_rows(lines: _Text, names: Sequence[str]) -> Iterator[Row]:
+    """Rows text TAB text TAB label without a header, of which the label may be left out.
+
+    Quotes are characters like others. Where there is no name for a second text, it is put behind
+    the first, with the tab between them.
+    """
+    for line in lines:
+        fields = line.rstrip("\r\n").split("\t")
+        row: Mapping[str, Any] | FormatError | None = lines.fault
+        if row is None and line.strip():
+            if len(fields) in (2, 3):
+                is_one = len(names) < 3
+                fields = ["\t".join(fields[:2]), *fields[2:]] if is_one else fields
+                row = dict(zip(names, fields, strict=False))
+            else:
+                n = "one column" if len(fields) == 1 else f"{len(fields)} columns"
+                row = lines.wrong(f"{n}. A row without a header is text TAB text, or with TAB 0/1.")
+        yield lines.line, row
         lines.begin()
 
 

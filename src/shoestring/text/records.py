@@ -120,12 +120,14 @@ def read_texts(
     *,
     second: str | None = None,
     needs_label: bool = False,
+    header: bool = True,
     default_id: str = "position",
     **reading: Unpack[Reading],
 ) -> Iterator[tuple[Record, str | None]]:
     """Read records, each with its text in a second column, if one is named.
 
-    ``needs_label``: a record without a label is a bad row. Otherwise as :func:`read_records`.
+    ``needs_label``: a record without a label is a bad row. ``header=False``: a table may have none,
+    and is then text TAB second TAB label. Otherwise as :func:`read_records`.
     """
     texts, id = reading.get("text", "text"), reading.get("id")
     columns = (texts,) if isinstance(texts, str) else texts
@@ -147,7 +149,13 @@ def read_texts(
     if isinstance(source, str | Path):
         file = "standard input" if source == "-" else str(source)
         names = ("format", "delimiter", "encoding")
-        rows = read_rows(source, used, **{name: reading.get(name) for name in names})  # type: ignore[arg-type]
+        fields = () if header else [columns[0], *used[len(columns) : -2], used[-1]]
+        rows = read_rows(
+            source,
+            used,
+            without_header=fields,
+            **{name: reading.get(name) for name in names},  # type: ignore[arg-type]
+        )
     else:
         rows = _rows_of_object(source, used)
     reader = _Reader(
