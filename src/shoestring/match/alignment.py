@@ -26,7 +26,7 @@ from scipy.sparse import csr_array, vstack
 
 from shoestring.errors import ShoestringWarning
 from shoestring.match.symbols import unit_of
-from shoestring.match.vocabulary import SPECIAL, SymbolVocabulary, count_symbols
+from shoestring.match.vocabulary import SymbolVocabulary, count_symbols
 from shoestring.types import FloatArray
 
 METHODS = ("both", "decipher", "rank", "name", "resize", "random", "shuffled")

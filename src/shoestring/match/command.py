@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shoestring.console import Json, Seed, Source, emit, reads, room_app
+from shoestring.console import Json, Source, emit, reads, room_app
 
 app = room_app("Match pairs of short texts, plain or pseudonymised, and audit what that is worth.")
 

@@ -364,6 +364,10 @@ def _load_folder(folder: Path) -> PairScorer:
         from shoestring.tune import LadderScorer
 
         return LadderScorer(folder)
+    if config.get("format") == "shoestring-matcher":
+        from shoestring.match.matcher import PairMatcher
+
+        return PairMatcher.load(folder)
     architectures = " ".join(config.get("architectures") or [])
     if "SequenceClassification" not in architectures:
         from shoestring.match.interaction import TokenInteraction
