@@ -149,7 +149,7 @@ class PairMatcher(Timed):
         public : path, or sequence of str, optional
             Plain text of the same language, for ``align``.
         align : {"both", "decipher", "rank", "resize", "random", "shuffled"}
-            Which row of ``init`` a pseudonymised symbol gets; see :mod:`shoestring.match.alignment`.
+            What a pseudonymised symbol begins as; see :mod:`shoestring.match.alignment`.
         objective : {"joint", "classify"}
             "classify": plain fine-tuning, for comparison.
         method : {"full", "ladder"}
@@ -215,7 +215,7 @@ class PairMatcher(Timed):
             warnings.warn(f"{message}: {hint}", ShoestringWarning, stacklevel=3)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save it: new, empty, or a folder of a matcher. ``folder/model-1`` is transformers' own."""
+        """Save it; the folder inside is a plain one of transformers."""
         with MATCHER.saving(checked_path("folder", folder, MATCHER.owner)) as writer:
             writer.library(INSIDE, partial(write_model, self.model, self.vocabulary))
             writer.config |= {"unit": self.vocabulary.unit, "max_length": self.max_length}
@@ -371,11 +371,15 @@ def _checked_alignment(
             hint = "These texts are integers."
             raise ParameterError.of("anonymous", OWNER, "True with init", anonymous, hint)
         return "name"
-    if init is not None and align not in alignment.WITHOUT_PUBLIC:
-        if public is None or not any(map(str.strip, checked_texts("public", public, OWNER))):
-            hint = "Or align without it: 'resize' or 'random'."
-            want = f"plain text of the same language, to align by {align!r}"
-            raise ParameterError.of("public", OWNER, want, public and "no text", hint)
+    texts = [] if public is None else checked_texts("public", public, OWNER)
+    if (
+        init is not None
+        and align not in alignment.WITHOUT_PUBLIC
+        and not any(map(str.strip, texts))
+    ):
+        hint = "Or align without it: 'resize' or 'random'."
+        want = f"plain text of the same language, to align by {align!r}"
+        raise ParameterError.of("public", OWNER, want, public and "no text", hint)
     return align
 
 
