@@ -19,7 +19,7 @@ def random_pairs(n: int, n_texts: int, seed: int = 0) -> Pairs:
 def test_no_text_is_on_both_sides_and_no_pair_is_lost(seed: int) -> None:
     pairs = random_pairs(400, 900, seed)
     train, held_out = split_by_components(pairs, 0.2, seed)
-    assert leakage(train, held_out) == {"texts": 0, "pairs": 0, "touched_pairs": 0}
+    assert leakage(train, held_out) == {"texts": 0, "pairs": 0, "rows": 0}
     assert len(held_out) == 80
     assert sorted(train.both + held_out.both) == sorted(pairs.both)
 
@@ -61,4 +61,4 @@ def test_where_all_pairs_are_connected_nothing_is_held_out() -> None:
 def test_leakage_sees_pairs_in_either_order_and_other_writing() -> None:
     train = Pairs.of([("Turn it  on", "turn it off", 0)])
     test = Pairs.of([("turn it off", "turn it on", 0), ("turn it on", "new", 1), ("x", "y", 1)])
-    assert leakage(train, test) == {"texts": 2, "pairs": 1, "touched_pairs": 2}
+    assert leakage(train, test) == {"texts": 2, "pairs": 1, "rows": 2}
