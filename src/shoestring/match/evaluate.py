@@ -27,7 +27,7 @@ from shoestring.checks import checked_number, checked_seed
 from shoestring.classify.calibration import calibration_error
 from shoestring.errors import ParameterError, ShapeError, ShoestringWarning
 from shoestring.match.pairs import Pairs
-from shoestring.types import IntArray
+from shoestring.types import FloatArray, IntArray
 
 RISK = 0.02  # probability of so good a count where the precision is just the target
 N_SAMPLES, INTERVAL = 200, (2.5, 97.5)  # of the bootstrap; percentiles
@@ -76,20 +76,26 @@ def components(pairs: Pairs) -> IntArray:
 
 
 def leakage(train: Pairs, test: Pairs) -> dict[str, int]:
-    """Distinct texts and unordered pairs of the test half that are in training, and rows with one.
+    """Texts and unordered pairs of the test half that are in training, and rows with such a text.
+
+    ShoestringWarning if there are any.
 
     Examples
     --------
-    >>> leakage(Pairs.of([("a", "b")]), Pairs.of([("B", "A"), ("b", "c"), ("x", "y")]))
-    {'texts': 2, 'pairs': 1, 'rows': 2}
+    >>> leakage(Pairs.of([("a", "b")]), Pairs.of([("x", "y")]))
+    {'texts': 0, 'pairs': 0, 'rows': 0}
     """
     seen, asked = ([frozenset((_key(a), _key(b))) for a, b in p.both] for p in (train, test))
     texts = frozenset().union(*seen)
-    return {
-        "texts": len(texts & frozenset().union(*asked)),
-        "pairs": len({*seen} & {*asked}),
-        "rows": sum(not texts.isdisjoint(pair) for pair in asked),
-    }
+    n_texts, n_pairs = len(texts & frozenset().union(*asked)), len({*seen} & {*asked})
+    n_rows = sum(not texts.isdisjoint(pair) for pair in asked)
+    if n_rows:
+        message = f"{n_rows:,} of these {len(test):,} pairs have a text that was trained on, "
+        message += (
+            f"{n_pairs:,} as the same pair: new pairs will score worse than these figures say."
+        )
+        warnings.warn(message, ShoestringWarning, stacklevel=2)
+    return {"texts": n_texts, "pairs": n_pairs, "rows": n_rows}
 
 
 def _key(text: str) -> str:
@@ -110,7 +116,7 @@ def figures(scores: Doubles, labels: Doubles, groups: IntArray, seed: int = 0) -
     """
     from scipy.special import expit
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+    from sklearn.metrics import f1_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     y = _checked(scores, labels, "figures")
@@ -118,11 +124,10 @@ def figures(scores: Doubles, labels: Doubles, groups: IntArray, seed: int = 0) -
     x = scores / max(np.abs(scores).max(), 1e-300)
     x = ((x - x.mean()) / (x.std() or 1.0))[:, None]
     p = cross_val_predict(LogisticRegression(), x, y, cv=folds, method="predict_proba")[:, 1]
-    drawn = [w for w in _bootstrap(groups, seed) if np.ptp(y[w > 0])]
     found: dict[str, Any] = {"pairs": len(y), "matches": int(y.sum())}
-    for name, of in (("auc", roc_auc_score), ("average_precision", average_precision_score)):
-        found[name] = float(of(y, scores))
-        found[f"{name}_interval"] = _interval([of(y, scores, sample_weight=w) for w in drawn])
+    found |= (whole := _ranking(scores, y, np.ones(len(y))))
+    drawn = [_ranking(scores, y, w) for w in _bootstrap(groups, seed) if np.ptp(y[w > 0])]
+    found |= {f"{name}_interval": _interval([one[name] for one in drawn]) for name in whole}
     found |= {"accuracy": float(((p > 0.5) == y).mean()), "f1": float(f1_score(y, p > 0.5))}
     _, hits, n = _curve(scores, y, np.ones(len(y)))
     accuracy, f1 = 1 - (n - 2 * hits + y.sum()) / len(y), 2 * hits / (n + y.sum())
@@ -184,6 +189,15 @@ def _curve(scores: Doubles, y: IntArray, weights: Doubles) -> tuple[Doubles, Dou
     return scores[order][last], hits[last], n_above[last]
 
 
+def _ranking(scores: Doubles, y: IntArray, weights: Doubles) -> dict[str, float]:
+    """What the order of the scores is worth; equal scores count as half in order for the AUC."""
+    _, hits, n = _curve(scores, y, weights)
+    gained, others = np.diff(hits, prepend=0), np.diff(n - hits, prepend=0)
+    auc = (hits - gained / 2) @ others / (hits[-1] * others.sum())
+    mean_precision = gained @ (hits / np.maximum(n, 1)) / hits[-1]
+    return {"auc": float(auc), "average_precision": float(mean_precision)}
+
+
 def _bootstrap(groups: IntArray, seed: int) -> Iterator[Doubles]:
     """How often each pair is drawn in a sample of groups; of pairs, where most are in one group."""
     sizes = np.bincount(groups)
@@ -196,16 +210,20 @@ def _bootstrap(groups: IntArray, seed: int) -> Iterator[Doubles]:
 
 
 def _interval(values: list[float]) -> list[float]:
-    return [float(value) for value in np.percentile(values, INTERVAL, method="nearest")]
+    return [float(f"{v:.4g}") for v in np.percentile(values, INTERVAL, method="nearest")]
 
 
-def _checked(scores: Doubles, labels: Doubles, owner: str) -> IntArray:
-    """The labels as integers."""
-    if scores.shape != labels.shape or not np.isfinite(scores).all():
-        got = f"{scores.shape} and {labels.shape}, {np.isfinite(scores).sum()} of them finite"
-        raise ShapeError(f"{owner} needs a finite score for each label. Got {got}.")
+def checked_labels(labels: FloatArray, owner: str) -> IntArray:
+    """The labels as integers; ParameterError unless they are 0 and 1, two or more of each."""
     counts = [int((labels == label).sum()) for label in (0, 1)]
     if min(counts) < 2 or sum(counts) < len(labels):
         got = f"{counts[0]} zeros, {counts[1]} ones, {len(labels) - sum(counts)} others"
-        raise ParameterError.of("labels", owner, "0 and 1, at least two of each", got)
+        raise ParameterError.of("pairs", owner, "pairs labelled 0 and 1, at least two of each", got)
     return labels.astype(np.int64)
+
+
+def _checked(scores: Doubles, labels: Doubles, owner: str) -> IntArray:
+    if scores.shape != labels.shape or not np.isfinite(scores).all():
+        got = f"{scores.shape} and {labels.shape}, {np.isfinite(scores).sum()} of them finite"
+        raise ShapeError(f"{owner} needs a finite score for each label. Got {got}.")
+    return checked_labels(labels, owner)
