@@ -110,7 +110,7 @@ def test_it_learns() -> None:
         (" ".join([word, *draw.sample(WORDS[2:], 2)]), " ".join(draw.sample(WORDS[2:], 2)), label)
         for word, label in [("open", 1), ("close", 0)] * 100
     ]
-    options = {"epochs": 4.0, "batch_size": 16, "learning_rate": 1e-2}
+    options = {"epochs": 8.0, "batch_size": 16, "learning_rate": 1e-2}
     found = PairMatcher.train(rows, **options).report["held_out"]
     assert found["auc"] > 0.9
 
