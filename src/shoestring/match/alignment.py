@@ -82,9 +82,10 @@ def alignment(
             by_name = identities @ names
             unknown = (by_name.sum(axis=1) == 0) & (method == "both")
             mixed = by_name + _diagonal(unknown) @ mixed
-    unknown_id = _special_id(tokenizer, "[UNK]")
-    special = [_special_id(tokenizer, token) or unknown_id for token in vocabulary.tokens[:7]]
-    first = _rows([[] if i is None else [(i, 1.0)] for i in special], n_rows)
+    special = {token: _special_id(tokenizer, token) for token in vocabulary.tokens[:7]}
+    new = special["[UNK]"]  # what [NO] and [YES] start as
+    ids = [new if i is None else i for i in special.values()]
+    first = _rows([[] if i is None else [(i, 1.0)] for i in ids], n_rows)
     return csr_array(vstack([first, mixed]))
 
 
@@ -174,6 +175,8 @@ def give_vocabulary(
     new = [torch.from_numpy(new_rows(weights, rows, seed, scale)) for rows in old]
     model.resize_token_embeddings(len(vocabulary), mean_resizing=False)
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    if outputs.bias is not None and not is_tied:  # else save_pretrained leaves one of two out
+        outputs.bias = torch.nn.Parameter(outputs.bias.detach().clone())
     with torch.no_grad():
         outputs.weight.copy_(new[0][:, :-1])
         if outputs.bias is not None:

@@ -169,17 +169,19 @@ class PairMatcher(Timed):
         ParameterError, BudgetError, FormatError
             If there are no labels of both kinds, options that do not go together, no such model.
         """
-        kept = TemporaryDirectory() if out is None else None
-        folder = Path(kept.name) / "matcher" if kept else checked_path("out", out, OWNER)
+        from shoestring.match.scorer import load_scorer
+
         if isinstance(public, str | Path):
             public = read_public(public)
         more = None if unlabelled is None else as_pairs("unlabelled", unlabelled)
-        options = {"progress": False, **options}
-        report = train_matcher(as_pairs("pairs", pairs), folder, more, public=public, **options)
-        from shoestring.match.scorer import load_scorer
-
-        found: Any = load_scorer(folder)
-        found.report, found.kept = report, kept  # a folder that goes with the scorer
+        options = {"progress": False, "public": public, **options}
+        with TemporaryDirectory() as kept:
+            folder = Path(kept) / "matcher" if out is None else checked_path("out", out, OWNER)
+            report = train_matcher(as_pairs("pairs", pairs), folder, more, **options)
+            found: Any = load_scorer(folder)
+            if not isinstance(found, cls):
+                assert found.ladder.backbone.tokenizer  # is read while the folder is there
+        found.report = report
         return found
 
     @torch.inference_mode()
@@ -305,7 +307,8 @@ def train_matcher(
         seed=checked_seed("seed", seed, OWNER),
         bfloat16=multiplies_bfloat16(),
     )
-    unit = unit_of([*pairs.a, *pairs.b])
+    anonymous = checked_bool("anonymous", anonymous, OWNER)
+    unit = "integers" if anonymous else unit_of([*pairs.a, *pairs.b])
     align = _checked_alignment(unit, init, anonymous, public, align)
     known = ~np.isnan(pairs.labels)
     if not can_be_told("score", pairs.labels[known]):
@@ -366,7 +369,7 @@ def _checked_alignment(
 ) -> str:
     """How symbols get their rows: by name, where the text is plain."""
     checked_choice("align", align, alignment.METHODS, OWNER)
-    if not checked_bool("anonymous", anonymous, OWNER):
+    if not anonymous:
         if unit == "integers" and init is not None:
             hint = "These texts are integers."
             raise ParameterError.of("anonymous", OWNER, "True with init", anonymous, hint)
