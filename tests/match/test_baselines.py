@@ -45,6 +45,7 @@ def made_pairs(n: int = 300, seed: int = 0) -> Pairs:
         n_new = int(rng.integers(0, len(words)))
         other = rng.permutation([*words[n_new:], *rng.choice(WORDS, n_new).tolist()]).tolist()
         rows.append((" ".join(words), " ".join(other), int(n_new < len(words) / 3)))
+    rows += [(a.upper(), f" {b}", label) for a, b, label in rows[: n // 10]]  # the same symbols
     return Pairs.of(rows)
 
 
@@ -114,7 +115,7 @@ def test_saved_trees_answer_as_scikit_learn_does(tmp_path: Path) -> None:
     train_baseline(pairs, tmp_path / "trees", "boosting", seed=3)
     scorer = load_baseline(tmp_path / "trees")
     x = scorer.features(pairs.both)
-    assert x.shape == (300, 9) and np.isfinite(x).all()
+    assert x.shape == (330, 9) and np.isfinite(x).all()
     again = HistGradientBoostingClassifier(
         max_iter=300, max_leaf_nodes=16, early_stopping=True, random_state=3
     ).fit(x, pairs.labels)
@@ -126,7 +127,7 @@ def test_boosting_learns_from_the_labelled_pairs_among_all(tmp_path: Path) -> No
     pairs.labels[::2] = np.nan
     report = train_baseline(pairs, tmp_path / "trees")
     found = load_baseline(tmp_path / "trees").predict(new.both)
-    assert report["train_pairs"] == 500
+    assert report["train_pairs"] == 550
     assert ((found > 0) == new.labels).mean() > 0.85
 
 

@@ -111,13 +111,13 @@ def train_baseline(
 
     ParameterError if there is no such method, or boosting has no two labels of each kind.
     """
-    out, texts = checked_path("out", out, KIND.owner), dict.fromkeys(pairs.a + pairs.b)
+    out, texts = checked_path("out", out, KIND.owner), pairs.a + pairs.b
     KIND.check(out)
-    seed, unit = checked_seed("seed", seed, KIND.owner), unit_of(list(texts))
-    split = [split_symbols(text, unit)[:N_SYMBOLS] for text in texts]
+    seed, unit = checked_seed("seed", seed, KIND.owner), unit_of(texts)
+    split = dict.fromkeys(tuple(split_symbols(text, unit)[:N_SYMBOLS]) for text in texts)
     n_with = Counter(symbol for text in split for symbol in dict.fromkeys(text))
     symbols = [*n_with, ""]  # the last for those that are not among them
-    idf = [math.log(1 + (len(texts) - n_with[s] + 0.5) / (n_with[s] + 0.5)) for s in symbols]
+    idf = [math.log(1 + (len(split) - n_with[s] + 0.5) / (n_with[s] + 0.5)) for s in symbols]
     length = sum(map(len, split)) / max(1, len(split)) or 1.0
     checked_choice("method", method, METHODS, KIND.owner)
     scorer = Baseline(
