@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shoestring.match.cross_encoder import CrossEncoderScorer as CrossEncoderScorer
     from shoestring.match.cross_encoder import FastCrossEncoder as FastCrossEncoder
     from shoestring.match.interaction import TokenInteraction as TokenInteraction
+    from shoestring.match.matcher import PairMatcher as PairMatcher
     from shoestring.match.scorer import FunctionScorer as FunctionScorer
     from shoestring.match.scorer import checked_scores as checked_scores
     from shoestring.match.scorer import load_scorer as load_scorer
@@ -27,6 +28,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "CrossEncoderScorer": "shoestring.match.cross_encoder",
         "FastCrossEncoder": "shoestring.match.cross_encoder",
         "FunctionScorer": "shoestring.match.scorer",
+        "PairMatcher": "shoestring.match.matcher",
         "TokenInteraction": "shoestring.match.interaction",
         "TokenTable": "shoestring.match.token_table",
         "checked_scores": "shoestring.match.scorer",
