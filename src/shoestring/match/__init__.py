@@ -6,7 +6,7 @@ torch nor transformers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shoestring.lazy import lazy_names
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shoestring.match.scorer import scorer_name as scorer_name
     from shoestring.match.token_table import TokenTable as TokenTable
 
-__getattr__, __dir__, __all__ = lazy_names(
+_load, __dir__, __all__ = lazy_names(
     __name__,
     {
         "CrossEncoderScorer": "shoestring.match.cross_encoder",
@@ -37,3 +37,11 @@ __getattr__, __dir__, __all__ = lazy_names(
         "scorer_name": "shoestring.match.scorer",
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "PairMatcher":
+        from shoestring.models.backbone import require_torch  # not for the other names
+
+        require_torch("a matcher")
+    return _load(name)

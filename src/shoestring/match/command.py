@@ -77,11 +77,8 @@ def train(
     """Train a matcher on pairs with labels 0 and 1."""
     options, began = locals(), time.monotonic()
     from shoestring.jobs import Clock
+    from shoestring.match import PairMatcher
     from shoestring.match.pairs import read_pairs, read_public
-    from shoestring.models.backbone import require_torch
-
-    require_torch("shoestring match train")
-    from shoestring.match.matcher import PairMatcher
 
     for name in ("json", "reading", "second"):
         del options[name]
