@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array, diags_array, vstack
 
 from shoestring.errors import ShoestringWarning
 from shoestring.match.symbols import unit_of
@@ -81,7 +81,7 @@ def alignment(
             identities = _deciphered(symbols, numbers, method, secret, public, seed)
             by_name = identities @ names
             unknown = (by_name.sum(axis=1) == 0) & (method == "both")
-            mixed = by_name + _diagonal(unknown) @ mixed
+            mixed = by_name + diags_array(unknown.astype(float)) @ mixed
     special = {token: _special_id(tokenizer, token) for token in vocabulary.tokens[:7]}
     new = special["[UNK]"]  # what [NO] and [YES] start as
     ids = [new if i is None else i for i in special.values()]
@@ -115,18 +115,10 @@ def _rows(rows: Sequence[Sequence[tuple[int, float]]], n_columns: int) -> csr_ar
     return csr_array((pairs[:, 1], pairs[:, 0].astype(int), ends), (len(rows), n_columns))
 
 
-def _diagonal(values: Any) -> csr_array:
-    n = len(values)
-    return csr_array((np.asarray(values, np.float64), np.arange(n), np.arange(n + 1)), (n, n))
-
-
 def _special_id(tokenizer: Any, token: str) -> int | None:
-    theirs = {"[CLS]": "<s>", "[SEP]": "</s>"}.get(token, token.lower().translate(_ANGLES))
-    found = tokenizer.token_to_id(token)
-    return tokenizer.token_to_id(theirs) if found is None else found
-
-
-_ANGLES = str.maketrans("[]", "<>")
+    theirs = {"[CLS]": "<s>", "[SEP]": "</s>"}.get(token, f"<{token[1:-1].lower()}>")
+    found: int | None = tokenizer.token_to_id(token)
+    return found if found is not None else tokenizer.token_to_id(theirs)
 
 
 def _check_known(counts: FloatArray, names: csr_array, what: str) -> None:
@@ -147,10 +139,11 @@ def new_rows(
     Tokens without weights get the mean of the rows, with their covariance times 1e-9 around it
     (transformers' ``mean_resizing``), or with a ``scale`` normal numbers of that deviation.
     """
-    finite = np.isfinite(rows).all(axis=1)
-    weights = weights @ _diagonal(finite)
+    finite = np.asarray(np.isfinite(rows).all(axis=1))
+    weights = weights @ diags_array(finite.astype(float))
     sums = weights.sum(axis=1)
-    found = weights @ np.where(finite[:, None], rows, 0.0) / np.where(sums > 0, sums, 1.0)[:, None]
+    found: FloatArray = weights @ np.where(finite[:, None], rows, 0.0)
+    found /= np.where(sums > 0, sums, 1.0)[:, None]
     rng, n_new = np.random.default_rng(seed), int((sums == 0).sum())
     if scale is not None:
         found[sums == 0] = rng.normal(0.0, scale, (n_new, rows.shape[1]))

@@ -80,20 +80,17 @@ def train(
     """Train a matcher on pairs with labels 0 and 1."""
     options, began = locals(), time.monotonic()
     from shoestring.jobs import Clock
+    from shoestring.match import PairMatcher
     from shoestring.match.pairs import read_pairs, read_public
-    from shoestring.models.backbone import require_torch
 
-    require_torch("shoestring match train")
-    from shoestring.match.matcher import train_matcher
-
-    del options["json"], options["reading"], options["second"]
-    options["clock"] = Clock(options.pop("minutes"), began=began)
-    options["pairs"] = read_pairs(pairs, second=second, **reading)
-    if unlabelled is not None:
-        options["unlabelled"] = read_pairs(unlabelled, second=second, **reading)
-    if public:
-        options["public"] = read_public(public)
-    emit(train_matcher(**options), json)
+    for name in ("json", "reading", "second"):
+        del options[name]
+    clock = Clock(options.pop("minutes"), began=began)
+    for name in ("pairs", "unlabelled"):
+        if options[name] is not None:
+            options[name] = read_pairs(options[name], second=second, **reading)
+    options["public"] = read_public(public) if public else None
+    emit(PairMatcher.train(**options, clock=clock, progress=True).report, json)
 
 
 @app.command(example="match score matcher pairs.tsv")

@@ -17,7 +17,6 @@ Not covered: adversarial training, folds.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -61,17 +60,10 @@ class LabelToken(LogitsOfSome):
 
 def with_label_token(model: Any) -> Any:
     """A masked-language model of transformers with this objective; it is saved as it was."""
-    model.__class__ = _mixed(type(model))
+    family = type(model)
+    if not isinstance(model, LabelToken):
+        model.__class__ = type(family.__name__, (LabelToken, family), {})
     return model
-
-
-@cache
-def _mixed(family: type) -> type:
-    return (
-        family
-        if issubclass(family, LabelToken)
-        else type(family.__name__, (LabelToken, family), {})
-    )
 
 
 def joined(a: list[int], b: list[int], ids: Mapping[str, int], max_length: int) -> list[int]:
@@ -127,10 +119,10 @@ class JointBatches:
         rng = np.random.default_rng([self.seed, self.epoch, *numbers])
         rows, targets = [], []
         for number in numbers:
-            sides = [self.a[number], self.b[number]]
+            a, b = self.a[number], self.b[number]
             if trains and rng.random() < 0.5:
-                sides.reverse()
-            row = joined(*sides, self.ids, self.max_length)
+                a, b = b, a
+            row = joined(a, b, self.ids, self.max_length)
             row, target = self._masked(row, rng) if trains else (row, [NOTHING] * len(row))
             if not np.isnan(self.labels[number]):
                 target[0] = LabelToken.answers[int(self.labels[number])]

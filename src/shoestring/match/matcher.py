@@ -17,6 +17,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -35,12 +36,11 @@ from shoestring.checks import (
     checked_items,
     checked_pairs,
     checked_path,
-    checked_seed,
     checked_texts,
 )
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder
-from shoestring.match import alignment
+from shoestring.match.alignment import METHODS, WITHOUT_PUBLIC, alignment, give_vocabulary
 from shoestring.match.evaluate import split_by_components
 from shoestring.match.label_token import JointBatches, batch_of, joined, with_label_token
 from shoestring.match.pairs import Pairs, read_public
@@ -71,25 +71,20 @@ from shoestring.tune.trainer import Measure, TrainSettings, fit
 from shoestring.tune.wordpiece import SPECIAL
 
 MATCHER = ArtifactKind(
-    "shoestring-matcher",
-    "a matcher",
-    "PairMatcher.save_pretrained",
+    *("shoestring-matcher", "a matcher", "PairMatcher.save_pretrained"),
     "Train it again (shoestring match train).",
 )
-OBJECTIVES = ("joint", "classify")
-INSIDE = "model"
+INSIDE, OWNER = "model", "PairMatcher.train"
 HELD_OUT = 0.1
 TOKENS_AT_ONCE = 8_192
 NEW_RATE, ALIGNED_RATE = 1e-3, 3e-4
-RANDOM_LOSS, SENTENCES, SENTENCE_TOKENS = 0.8, 200, 64  # of ln V; looked at
+RANDOM_LOSS, SENTENCES, SENTENCE_TOKENS = 0.8, 200, 64  # of ln V; that are looked at
 MANY_UNKNOWN = 0.05
-OWNER = "PairMatcher.train"
+FIGURES = ("auc", "average_precision", "accuracy")
 
 
 class PairMatcher(Timed):
-    """A pair scorer for short texts, plain or pseudonymised.
-
-    Made by :meth:`train` or :meth:`load`.
+    """A pair scorer for short texts, plain or pseudonymised; made by :meth:`train` or :meth:`load`.
 
     Parameters
     ----------
@@ -104,14 +99,12 @@ class PairMatcher(Timed):
     name : str
         Kind, digest of weights and vocabulary, ``max_length``.
     report : dict
-        Of its training: figures on what was held out, steps, seconds.
+        Of its training: figures on the pairs that were held out, steps, seconds.
 
     Examples
     --------
-    >>> pairs = [("turn it on", "switch it on", 1), ("turn it on", "turn it off", 0), ...]
-    ... # doctest: +SKIP
     >>> matcher = PairMatcher.train(pairs, init="minilm")  # doctest: +SKIP
-    >>> matcher.predict([("turn it on", "put it on")])  # doctest: +SKIP
+    >>> matcher.predict([("turn it on", "switch it on")])  # doctest: +SKIP
     array([2.31], dtype=float32)
     """
 
@@ -125,27 +118,26 @@ class PairMatcher(Timed):
 
     @classmethod
     def train(
-        cls,
-        pairs: Any,
-        unlabelled: Any = None,
-        *,
-        out: str | Path | None = None,
-        public: Any = None,
-        **options: Any,
-    ) -> Any:
-        """Train on pairs with labels.
+        cls, pairs: Any, unlabelled: Any = None, *, init: str | Path | None = None,
+        anonymous: bool = False, public: Any = None, align: str = "both", objective: str = "joint",
+        method: str = "full", out: str | Path | None = None, epochs: float = 10.0,
+        batch_size: int = 64, learning_rate: float | None = None, max_length: int = 32,
+        ngrams: bool = False, seed: int = 0, minutes: float | None = None,
+        clock: Clock | None = None, resume: bool = False, progress: bool = False,
+    ) -> Any:  # fmt: skip
+        """Train on pairs with labels; a tenth, of other texts, says which epoch is the best.
 
         Parameters
         ----------
         pairs : Pairs or sequence of tuples (text, text, label)
-            Labels 0 or 1; NaN or None for none.
+            Labels 0 or 1, None for none.
         unlabelled : Pairs or sequence of tuples (text, text), optional
-            More text of the same kind, without labels.
+            More text of the same kind.
         init : str or Path, optional
             Folder of a masked-language model of transformers to start from, or "minilm"; without
             it a new model of 4 layers, 256 wide.
         anonymous : bool
-            Whether the texts are pseudonymised: what a symbol stands for is found by ``align``.
+            Whether the texts are pseudonymised: numbers between blanks.
         public : path, or sequence of str, optional
             Plain text of the same language, for ``align``.
         align : {"both", "decipher", "rank", "resize", "random", "shuffled"}
@@ -156,8 +148,8 @@ class PairMatcher(Timed):
             What of the model is trained; a ladder by "classify" only.
         out : path, optional
             Folder to save it in; a run that was interrupted can be resumed there.
-        minutes, resume, epochs, batch_size, learning_rate, max_length, ngrams, seed, progress
-            As in ``shoestring match train``; ``ngrams`` masks spans of up to three symbols.
+        epochs, batch_size, learning_rate, max_length, ngrams, seed, minutes, resume
+            As in ``shoestring match train``.
 
         Returns
         -------
@@ -169,20 +161,86 @@ class PairMatcher(Timed):
         ParameterError, BudgetError, FormatError
             If there are no labels of both kinds, options that do not go together, no such model.
         """
-        from shoestring.match.scorer import load_scorer
-
-        if isinstance(public, str | Path):
-            public = read_public(public)
-        more = None if unlabelled is None else as_pairs("unlabelled", unlabelled)
-        options = {"progress": False, "public": public, **options}
+        clock = clock or Clock(minutes)
+        checked_choice("objective", objective, ("joint", "classify"), OWNER)
+        is_joint = objective == "joint"
+        if is_joint and method != "full":
+            raise ParameterError.of("method", OWNER, "'full' with the joint objective", method)
+        max_length = checked_int("max_length", max_length, 8, 512, OWNER)
+        rate = NEW_RATE if init is None else ALIGNED_RATE
+        settings = TrainSettings(
+            *(epochs, batch_size, rate if learning_rate is None else learning_rate),
+            seed=seed,
+            bfloat16=multiplies_bfloat16(),
+        )
+        every = as_pairs("pairs", pairs)
+        more = as_pairs("unlabelled", () if unlabelled is None else unlabelled)
+        known = ~np.isnan(every.labels)
+        labelled, more = every[known], every[~known] + more
+        if not can_be_told("score", labelled.labels):
+            want, got = "pairs with the labels 0 and 1", f"{len(labelled)} labels"
+            raise ParameterError.of("pairs", OWNER, want, got)
+        unit = "integers" if checked_bool("anonymous", anonymous, OWNER) else unit_of(every.a)
+        align, public = _checked_alignment(unit, init, anonymous, public, align)
+        train, held_out = split_by_components(labelled, HELD_OUT, settings.seed)
+        if not len(train) or not len(held_out):
+            want = "pairs that do not all share a text"
+            raise ParameterError.of("pairs", OWNER, want, len(labelled))
+        folder = None
+        if init is not None:
+            folder = transformer_folder(None if str(init) in MINILM else init)
+        identity = {
+            "pairs": every.digest,
+            "unlabelled": more.digest,
+            "public": digest(*public),
+            "init": folder and weights_digest(folder),
+            "align": align,
+            "ngrams": ngrams,
+            "objective": objective,
+            "method": method,
+            "max_length": max_length,
+            **vars(settings),
+        }
         with TemporaryDirectory() as kept:
-            folder = Path(kept) / "matcher" if out is None else checked_path("out", out, OWNER)
-            report = train_matcher(as_pairs("pairs", pairs), folder, more, **options)
-            found: Any = load_scorer(folder)
-            if not isinstance(found, cls):
-                assert found.ladder.backbone.tokenizer  # is read while the folder is there
-        found.report = report
-        return found
+            out = Path(kept) / "matcher" if out is None else checked_path("out", out, OWNER)
+            out = out.resolve()
+            (MATCHER if is_joint else LADDER).check(out)
+            with RunFolder.open(out, identity, resume=resume, what="training") as run:
+                clock.add_used(run.used_s)
+                texts = [*train.a, *train.b, *more.a, *more.b]  # what is held out is not counted
+                with clock.phase("vocabulary"):
+                    start = start_model(
+                        *(texts, unit, folder, align, public, max_length, settings.seed)
+                    )
+                if is_joint:
+                    given = (*start, train, held_out, more, max_length, ngrams)
+                    found = _fit(*given, settings, clock, run, progress)
+                    cls(*start, max_length).save_pretrained(out)
+                else:
+                    if not (run.path / "model").exists():
+                        write_model(*start, run.path / "model")
+                    job = Job.of(
+                        *(method, str(run.path / "model")), task="score", pairs="joint",
+                        max_length=max_length, epochs=epochs, batch_size=batch_size,
+                        learning_rate=learning_rate, seed=seed,
+                    )  # fmt: skip
+                    found = _tuned(job, train, held_out, out, clock, run, progress)
+            from shoestring.match.scorer import load_scorer
+
+            scorer: Any = load_scorer(out)
+            if not is_joint:
+                assert scorer.ladder.backbone.tokenizer  # is read while the folder is there
+        scorer.report = {
+            "folder": str(out),
+            "align": align if init else None,
+            "vocabulary": len(start[1]),
+            "train_pairs": len(train),
+            "held_out_pairs": len(held_out),
+            "unlabelled_pairs": len(more),
+            **found,
+            "seconds": {name: round(value, 2) for name, value in clock.phases.items()},
+        }
+        return scorer
 
     @torch.inference_mode()
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
@@ -191,21 +249,19 @@ class PairMatcher(Timed):
         Symbols that were not seen in training are read as [UNK], with one note.
         """
         pairs = checked_pairs("pairs", pairs, "PairMatcher.predict")
-        ids, padding = self.vocabulary.ids, self.vocabulary.ids["[PAD]"]
+        ids, device = self.vocabulary.ids, self.model.device
         with self.timing(len(pairs)), self._one:
-            a, b = (
-                self.vocabulary.encode(side)
-                for side in ([p[0] for p in pairs], [p[1] for p in pairs])
-            )
+            a, b = (self.vocabulary.encode(pair[side] for pair in pairs) for side in (0, 1))
             self._tell_unknown([*a, *b])
             both = [*zip(a, b, strict=True), *zip(b, a, strict=True)]
             rows = [joined(x, y, ids, self.max_length) for x, y in both]
             scores = np.empty(len(rows), np.float32)
             for batch in batches_by_length(list(map(len, rows)), TOKENS_AT_ONCE):
-                inputs = batch_of([rows[i] for i in batch], padding)
-                inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
+                inputs = batch_of([rows[i] for i in batch], ids["[PAD]"])
+                inputs = {name: value.to(device) for name, value in inputs.items()}
                 scores[batch] = self.model.scores(**inputs).cpu().numpy()
-        return (scores[: len(pairs)] + scores[len(pairs) :]) / np.float32(2)
+        found: NDArray[np.float32] = scores.reshape(2, -1).mean(axis=0)
+        return found
 
     def _tell_unknown(self, texts: list[list[int]]) -> None:
         unknown = self.vocabulary.ids["[UNK]"]
@@ -213,11 +269,14 @@ class PairMatcher(Timed):
         if n_unknown > MANY_UNKNOWN * n and not self._has_told:
             self._has_told = True
             message = f"{n_unknown / n:.0%} of the symbols were not seen in training (5 times)"
-            hint = "they are all read as one. Train with such texts as unlabelled pairs."
-            warnings.warn(f"{message}: {hint}", ShoestringWarning, stacklevel=3)
+            hint = "all are read as [UNK]. Train with such texts as unlabelled pairs."
+            warnings.warn(f"{message}: {hint}", ShoestringWarning, stacklevel=4)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Save it; the folder inside is a plain one of transformers."""
+        """Save it; the folder inside is a plain one of transformers.
+
+        ParameterError if ``folder`` is not new, empty or that of a matcher.
+        """
         with MATCHER.saving(checked_path("folder", folder, MATCHER.owner)) as writer:
             writer.library(INSIDE, partial(write_model, self.model, self.vocabulary))
             writer.config |= {"unit": self.vocabulary.unit, "max_length": self.max_length}
@@ -226,10 +285,8 @@ class PairMatcher(Timed):
     def load(cls, folder: str | Path) -> Self:
         """Open what :meth:`save_pretrained` wrote.
 
-        Raises
-        ------
-        ParameterError, FormatError, IntegrityError
-            If there is no matcher, of another version, or a file is damaged.
+        ParameterError, FormatError or IntegrityError if there is no matcher, one of another
+        version, or a file is damaged.
         """
         artifact = MATCHER.read(checked_path("folder", folder, "PairMatcher.load"))
         inside = artifact.verified(INSIDE)
@@ -237,8 +294,8 @@ class PairMatcher(Timed):
             unit, max_length = str(artifact.config["unit"]), int(artifact.config["max_length"])
         ids = load_tokenizer(inside).get_vocab(with_added_tokens=True)
         vocabulary = SymbolVocabulary(sorted(ids, key=ids.__getitem__), unit)
-        model, _ = load_masked(inside)
-        return cls(model.to("cuda" if torch.cuda.is_available() else "cpu"), vocabulary, max_length)
+        model = load_masked(inside)[0].to("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(model, vocabulary, max_length)
 
     def __repr__(self) -> str:
         return f"PairMatcher({self.name!r})"
@@ -248,142 +305,37 @@ def as_pairs(name: str, value: Any) -> Pairs:
     """Pairs, or tuples of two texts and maybe a label, checked."""
     if isinstance(value, Pairs):
         return value
-    want = "Pairs, or a list of (text, text) or (text, text, label)"
+    want = "Pairs, or tuples (text, text) or (text, text, label) with labels 0 and 1"
     rows = checked_items(name, value, OWNER, want)
-    is_row = [isinstance(row, Sequence) and len(row) in (2, 3) for row in rows]
-    if not all(is_row):
-        raise ParameterError.of(name, OWNER, want, rows[is_row.index(False)])
-    found = []
-    for text, other, *label in rows:
-        one = math.nan if not label or label[0] is None else label[0]
-        is_label = isinstance(one, int | float | np.number) and (one in (0, 1) or math.isnan(one))
-        if not is_label:
-            raise ParameterError.of(name, OWNER, "pairs with labels 0 and 1", one)
-        found.append((text, other, float(one)))
-    checked_pairs(name, [row[:2] for row in found], OWNER)
-    return Pairs.of(found)
-
-
-# ---- training
-
-
-def train_matcher(
-    pairs: Pairs,
-    out: str | Path,
-    unlabelled: Pairs | None = None,
-    *,
-    init: str | Path | None = None,
-    anonymous: bool = False,
-    public: Sequence[str] | None = None,
-    align: str = "both",
-    objective: str = "joint",
-    method: str = "full",
-    epochs: float = 10.0,
-    batch_size: int = 64,
-    learning_rate: float | None = None,
-    max_length: int = 32,
-    ngrams: bool = False,
-    seed: int = 0,
-    minutes: float | None = None,
-    clock: Clock | None = None,
-    resume: bool = False,
-    progress: bool = True,
-) -> dict[str, Any]:
-    """Train, save and report; the parameters are those of :meth:`PairMatcher.train`."""
-    out, clock = checked_path("out", out, OWNER).resolve(), clock or Clock(minutes)
-    checked_choice("objective", objective, OBJECTIVES, OWNER)
-    checked_choice("method", method, ("full", "ladder"), OWNER)
-    is_joint, max_length = (
-        objective == "joint",
-        checked_int("max_length", max_length, 8, 512, OWNER),
-    )
-    if is_joint and method != "full":
-        raise ParameterError.of("method", OWNER, "'full' where the objective is 'joint'", method)
-    rate = ALIGNED_RATE if init is not None else NEW_RATE
-    settings = TrainSettings(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=rate if learning_rate is None else learning_rate,
-        seed=checked_seed("seed", seed, OWNER),
-        bfloat16=multiplies_bfloat16(),
-    )
-    anonymous = checked_bool("anonymous", anonymous, OWNER)
-    unit = "integers" if anonymous else unit_of([*pairs.a, *pairs.b])
-    align = _checked_alignment(unit, init, anonymous, public, align)
-    known = ~np.isnan(pairs.labels)
-    if not can_be_told("score", pairs.labels[known]):
-        want, got = "pairs with the labels 0 and 1", f"{known.sum()} labels"
-        raise ParameterError.of("pairs", OWNER, want, got)
-    train, held_out = split_by_components(pairs[known], HELD_OUT, seed)
-    if not len(train) or not len(held_out):
-        raise ParameterError.of("pairs", OWNER, "pairs that do not all share a text", len(pairs))
-    more = pairs[~known] + (unlabelled or Pairs.of([]))
-    (MATCHER if is_joint else LADDER).check(out)
-    folder = None if init is None else transformer_folder(None if init in MINILM else init)
-    identity = {
-        "pairs": pairs.digest,
-        "unlabelled": more.digest,
-        "align": align,
-        "ngrams": ngrams,
-        "init": folder and weights_digest(folder),
-        "public": digest(*(public or ())),
-        "objective": objective,
-        "method": method,
-        "max_length": max_length,
-        **vars(settings),
-    }
-    with RunFolder.open(out, identity, resume=resume, what="training") as run:
-        clock.add_used(run.used_s)
-        texts = [*train.a, *train.b, *more.a, *more.b]  # what is held out is not counted
-        with clock.phase("vocabulary"):
-            model, vocabulary = start_model(
-                texts, unit, folder, align, public or (), max_length, seed
-            )
-        counted = {
-            "train_pairs": len(train),
-            "held_out_pairs": len(held_out),
-            "unlabelled_pairs": len(more),
-        }
-        if is_joint:
-            parts = (train, held_out, more)
-            found = _fit(
-                model, vocabulary, parts, max_length, ngrams, settings, clock, run, progress
-            )
-            PairMatcher(model, vocabulary, max_length).save_pretrained(out)
-        else:
-            start = run.path / "model"
-            if not start.exists():
-                write_model(model, vocabulary, start)
-            job = Job.of(
-                method, str(start), task="score", pairs="joint", max_length=max_length,
-                epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed,
-            )  # fmt: skip
-            found = _tuned(job, train, held_out, out, clock, run, progress)
-    seconds = {name: round(value, 2) for name, value in clock.phases.items()}
-    how = {"folder": str(out), "align": align if folder else None, "vocabulary": len(vocabulary)}
-    return {**how, **counted, **found, "seconds": seconds}
+    for row in rows:
+        if not isinstance(row, Sequence) or len(row) not in (2, 3):
+            raise ParameterError.of(name, OWNER, want, row)
+        label = row[2] if len(row) == 3 else None
+        is_number = isinstance(label, Real) and (label in (0, 1) or math.isnan(label))
+        if label is not None and not is_number:
+            raise ParameterError.of(name, OWNER, want, label)
+    texts = checked_pairs(name, [row[:2] for row in rows], OWNER)
+    labels = [math.nan if len(row) < 3 or row[2] is None else row[2] for row in rows]
+    return Pairs.of((*pair, label) for pair, label in zip(texts, labels, strict=True))
 
 
 def _checked_alignment(
-    unit: str, init: Any, anonymous: bool, public: Sequence[str] | None, align: str
-) -> str:
-    """How symbols get their rows: by name, where the text is plain."""
-    checked_choice("align", align, alignment.METHODS, OWNER)
-    if not anonymous:
-        if unit == "integers" and init is not None:
-            hint = "These texts are integers."
-            raise ParameterError.of("anonymous", OWNER, "True with init", anonymous, hint)
-        return "name"
-    texts = [] if public is None else checked_texts("public", public, OWNER)
-    if (
-        init is not None
-        and align not in alignment.WITHOUT_PUBLIC
-        and not any(map(str.strip, texts))
-    ):
-        hint = "Or align without it: 'resize' or 'random'."
+    unit: str, init: Any, anonymous: bool, public: Any, align: str
+) -> tuple[str, list[str]]:
+    """How symbols get their rows, by name where the text is plain; the public text for it."""
+    checked_choice("align", align, METHODS, OWNER)
+    if unit == "integers" and init is not None and not anonymous:
+        raise ParameterError.of("anonymous", OWNER, "True where texts are integers", anonymous)
+    if init is None or not anonymous or align in WITHOUT_PUBLIC:
+        return align if anonymous else "name", []
+    texts = [] if public is None else public
+    texts = read_public(texts) if isinstance(texts, str | Path) else texts
+    texts = checked_texts("public", texts, OWNER)
+    if not any(map(str.strip, texts)):
         want = f"plain text of the same language, to align by {align!r}"
-        raise ParameterError.of("public", OWNER, want, public and "no text", hint)
-    return align
+        hint = "Or align without it: 'resize' or 'random'."
+        raise ParameterError.of("public", OWNER, want, public, hint)
+    return align, texts
 
 
 def start_model(
@@ -393,47 +345,38 @@ def start_model(
     """A model that is to be trained, with the vocabulary of the texts.
 
     ShoestringWarning if the model of the folder has no masked-language head, or one that was never
-    trained.
+    trained; if it has fewer rows than tokens.
     """
-    if folder is None:
-        vocabulary = SymbolVocabulary.of(texts, unit)
-        config = new_config(None, None, None, max_length)
-        config.update({"vocab_size": len(vocabulary), **dict.fromkeys(DROPOUTS, 0.1)})
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return with_label_token(BertForMaskedLM(config)), vocabulary
-    most = own_length(folder, {})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if folder is None:
+            vocabulary = SymbolVocabulary.of(texts, unit)
+            config = new_config(None, None, None, max_length)
+            config.update({"vocab_size": len(vocabulary), **dict.fromkeys(DROPOUTS, 0.1)})
+            return with_label_token(BertForMaskedLM(config)), vocabulary
         model, is_new = load_masked(folder)
     tokenizer, n_rows = load_tokenizer(folder), model.get_input_embeddings().num_embeddings
-    most = min(most, own_length(folder, model.config.to_dict()))
+    name, most = shown_name(folder), own_length(folder, model.config.to_dict())
     if max_length > most:
-        raise ParameterError.of("max_length", OWNER, f"at most {most}, what init reads", max_length)
-    plain = texts if align == "name" else public
-    if is_new:
-        _tell(f"{shown_name(folder)} has no masked-language head: a new one is on its embeddings.")
-    elif plain:
-        loss, share = head_loss(model, tokenizer, plain, seed), math.log(n_rows)
-        if loss > RANDOM_LOSS * share:
-            _tell(
-                f"The masked-language head of {shown_name(folder)} predicts this text no better "
-                f"than chance (a loss of {loss:.2f} where guessing has {share:.2f}): it may never "
-                "have been trained. Name another base model, or expect longer training."
-            )
+        raise ParameterError.of("max_length", OWNER, f"at most {most}, as {name}", max_length)
+    notes, plain, chance = [], texts if align == "name" else public, math.log(n_rows)
     if n_rows < tokenizer.get_vocab_size():
-        _tell(
-            f"{shown_name(folder)} has {n_rows:,} rows for {tokenizer.get_vocab_size():,} tokens."
-        )
+        notes += [f"{name} has {n_rows:,} rows for {tokenizer.get_vocab_size():,} tokens."]
+    if is_new:
+        notes += [f"{name} has no masked-language head: it gets a new one on its embeddings."]
+    elif plain and (loss := head_loss(model, tokenizer, plain, seed)) > RANDOM_LOSS * chance:
+        notes += [
+            f"The masked-language head of {name} is little better than chance here (a loss of "
+            f"{loss:.2f}, guessing {chance:.2f}): it may never have been trained, or not on this "
+            "language. Name another base model, or train for longer."
+        ]
+    for note in notes:
+        warnings.warn(note, ShoestringWarning, stacklevel=3)
     pad = model.config.pad_token_id  # from which some families count positions
     vocabulary = SymbolVocabulary.of(texts, unit, pad if pad in range(5) else 0)
-    weights = alignment.alignment(vocabulary, tokenizer, n_rows, align, texts, public, seed)
-    alignment.give_vocabulary(model, weights, vocabulary, seed, random=align == "random")
+    weights = alignment(vocabulary, tokenizer, n_rows, align, texts, public, seed)
+    give_vocabulary(model, weights, vocabulary, seed, random=align == "random")
     return with_label_token(model), vocabulary
-
-
-def _tell(message: str) -> None:
-    warnings.warn(message, ShoestringWarning, stacklevel=4)
 
 
 def load_masked(folder: Path) -> tuple[Any, bool]:
@@ -442,73 +385,65 @@ def load_masked(folder: Path) -> tuple[Any, bool]:
     with reading_model(folder):
         model, info = AutoModelForMaskedLM.from_pretrained(folder, **options)
     prefix = model.base_model_prefix + "."
-    return model, any(not name.startswith(prefix) for name in info["missing_keys"])
+    return model.eval(), any(not name.startswith(prefix) for name in info["missing_keys"])
 
 
 @torch.no_grad()
 def head_loss(model: Any, tokenizer: Any, texts: Sequence[str], seed: int = 0) -> float:
-    """Mean loss (nats) of a model's own masked tokens in some sentences."""
-    rng, mask = np.random.default_rng(seed), tokenizer.token_to_id("[MASK]")
-    mask = tokenizer.token_to_id("<mask>") if mask is None else mask
+    """Mean loss (nats) of 15 % of the tokens of some sentences, masked; 0 if it masks none."""
+    rng = np.random.default_rng(seed)
+    masks = (tokenizer.token_to_id(token) for token in ("[MASK]", "<mask>"))
+    mask = next((token for token in masks if token is not None), None)
     chosen = rng.choice(len(texts), min(SENTENCES, len(texts)), replace=False)
-    losses, n = 0.0, 0
+    losses = [torch.zeros(0)]
     for encoding in tokenizer.encode_batch([texts[i][:1_000] for i in chosen]):
         ids = torch.tensor([encoding.ids[:SENTENCE_TOKENS]])
-        ordinary = 1 - np.array([encoding.special_tokens_mask[:SENTENCE_TOKENS]])
-        asked = torch.from_numpy((rng.random(ids.shape) < 0.15) & (ordinary > 0))
+        ordinary = torch.tensor([encoding.special_tokens_mask[:SENTENCE_TOKENS]]) == 0
+        asked = torch.from_numpy(rng.random(ids.shape) < 0.15) & ordinary
         if mask is not None and asked.any():
             logits = model(input_ids=ids.masked_fill(asked, mask)).logits[asked]
-            losses += float(functional.cross_entropy(logits, ids[asked], reduction="sum"))
-            n += len(logits)
-    return losses / max(1, n)
+            losses += [functional.cross_entropy(logits, ids[asked], reduction="none")]
+    return float(torch.cat(losses).sum()) / max(1, sum(map(len, losses)))
 
 
 def _fit(
-    model: Any, vocabulary: SymbolVocabulary, parts: tuple[Pairs, Pairs, Pairs], max_length: int,
-    ngrams: bool, settings: TrainSettings, clock: Clock, run: RunFolder, progress: bool,
+    model: Any, vocabulary: SymbolVocabulary, train: Pairs, held_out: Pairs, more: Pairs,
+    max_length: int, ngrams: bool, settings: TrainSettings, clock: Clock, run: RunFolder,
+    progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Train by the joint objective; the model has its best weights afterwards."""
-    train, held_out, more = parts
-    every = train + more + held_out
+    every, n = train + more + held_out, len(train) + len(more)
     a, b = vocabulary.encode(every.a), vocabulary.encode(every.b)
-    n = len(train) + len(more)
-    asked = range(n, len(every))
-    batches = JointBatches(
-        *(a, b, every.labels, vocabulary.ids, max_length),
-        held_out=asked, seed=settings.seed, ngrams=checked_bool("ngrams", ngrams, OWNER),
-    )  # fmt: skip
-    names, can_tell = (
-        ("auc", "average_precision", "accuracy"),
-        can_be_told("score", held_out.labels),
-    )
+    asked, told = range(n, len(every)), can_be_told("score", held_out.labels)
+    sizes = (vocabulary.ids, max_length)
+    ngrams = checked_bool("ngrams", ngrams, OWNER)
+    given = (a, b, every.labels, *sizes)
+    batches = JointBatches(*given, held_out=asked, seed=settings.seed, ngrams=ngrams)
     measure = Measure(
-        names[0] if can_tell else "loss",
-        can_tell,
+        *(FIGURES[0] if told else "loss", told),
         lambda found: quality("score", found.predictions, held_out.labels),
     )
-    lengths = [
-        len(joined(x, y, vocabulary.ids, max_length)) for x, y in zip(a[:n], b[:n], strict=True)
-    ]
     fitted = fit(
         *(model, list(range(n)), list(asked), batches, settings, clock, run, measure),
-        lengths=lengths, callbacks=[NewMasks(batches)], progress=progress,
-    )  # fmt: skip
-    return fitted.report(("loss", *names))
+        lengths=[len(joined(a[i], b[i], *sizes)) for i in range(n)],
+        callbacks=[NewMasks(batches)],
+        progress=progress,
+    )
+    return fitted.report(("loss", *FIGURES))
 
 
 def _tuned(
     job: Job, train: Pairs, held_out: Pairs, out: Path, clock: Clock, run: RunFolder, progress: bool
 ) -> dict[str, Any]:
     """Plain fine-tuning of the start, or a ladder beside it; what ``load_scorer`` takes."""
-    every, n = train + held_out, len(train)
-    backbone = load(job)
+    every, n, backbone = train + held_out, len(train), load(job)
     tuned = make_model(job.method, backbone, job.config)
-    data, labels = Labelled(every.a, [], every.b), every.labels.tolist()
-    examples = examples_of(data, n, labels, backbone, ladder_of(tuned).settings)
+    data, settings = Labelled(every.a, [], every.b), ladder_of(tuned).settings
+    examples = examples_of(data, n, every.labels.tolist(), backbone, settings)
     halves = split(examples, n, True, job.settings.seed)
     found = trained(job, tuned, examples, halves, clock, run, progress=progress)
     if isinstance(tuned, Ladder):
-        save_ladder(out, tuned, partial(shutil.copytree, backbone.folder))
+        save_ladder(out, tuned, partial(shutil.copytree, run.path / "model"))
     else:
         tuned.save_pretrained(out)
     return found

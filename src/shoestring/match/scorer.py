@@ -365,7 +365,7 @@ def _load_folder(folder: Path) -> PairScorer:
 
         return LadderScorer(folder)
     if config.get("format") == "shoestring-matcher":
-        from shoestring.match.matcher import PairMatcher
+        from shoestring.match import PairMatcher
 
         return PairMatcher.load(folder)
     if config.get("format") == "shoestring-match-baseline":
