@@ -1,20 +1,19 @@
 """What to try first on pairs of short texts, and the floor of every other matcher.
 
-"overlap": the Jaccard index of the symbols; "bm25": each text asked of the other, summed; both need
-no labels. "boosting": gradient boosted trees (LightGBM's histograms, in scikit-learn) on nine
+"overlap": the Jaccard index of the symbols; "bm25": each text asked of the other, summed; neither
+needs labels. "boosting": gradient boosted trees (LightGBM's histograms, in scikit-learn) on nine
 features of overlap. All ask only which symbols are equal and how rare they are, in an order that
-the symbols' names do not change: pseudonymised text has the scores of its plain text, to the bit.
+does not depend on what they are: pseudonymised text has the scores of its plain text, to the bit.
 
-Not covered: what is left of a text after its first 256 symbols.
+Not covered: a text after its first 256 symbols.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise, takewhile
 from pathlib import Path
@@ -31,32 +30,27 @@ from shoestring.models.throughput import Timed
 from shoestring.types import IntArray
 
 METHODS = ("overlap", "bm25", "boosting")
-KIND = ArtifactKind(
-    "shoestring-match-baseline", "a baseline of match", "match train", "Train it again."
-)
+OWNER = "match train"
+KIND = ArtifactKind("shoestring-match-baseline", "a baseline of match", OWNER, "Train it again.")
 K1, B = 1.2, 0.75  # of BM25
 N_SYMBOLS = 256
-LEAF = -1  # as the feature of a node
+LEAF = -1  # in place of a feature
 
 
 @dataclass
 class Baseline(Timed):
-    """A pair scorer of one of METHODS; made by :func:`train_baseline` or :func:`load_baseline`.
-
-    ``trees`` (T, nodes, 5): feature, threshold, left and right child, value.
-    """
+    """A pair scorer of one of METHODS; made by :func:`train_baseline` or :func:`load_baseline`."""
 
     method: str
     unit: str
-    idf: dict[str, float]  # inverse document frequency; of "" for symbols that are not there
     mean_length: float
-    trees: Doubles
+    idf: dict[str, float]  # inverse document frequency; of "" for symbols that are not there
+    trees: list[list[list[float]]]  # nodes: feature, threshold, left and right child, value
 
     @property
     def name(self) -> str:
         """By all that it has learnt."""
-        learnt = repr([self.unit, self.idf, self.mean_length]), self.trees.tobytes().hex()
-        return f"match-{self.method}:{digest(*learnt)}"
+        return f"match-{self.method}:{digest(repr(asdict(self)))}"
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> Doubles:
         """Score B pairs: (B,); of boosting the log-odds of a match."""
@@ -65,7 +59,7 @@ class Baseline(Timed):
             x = self.features(pairs)
             if self.method != "boosting":
                 return x[:, METHODS.index(self.method)]
-            return np.asarray(sum(_leaf_values(x, tree) for tree in self.trees))
+            return np.asarray(sum(_leaf_values(x, np.array(tree)) for tree in self.trees))
 
     def features(self, pairs: Sequence[tuple[str, str]]) -> Doubles:
         """Nine features of pairs: (B, 9)."""
@@ -111,31 +105,23 @@ def train_baseline(
 
     ParameterError if there is no such method, or boosting has no two labels of each kind.
     """
-    out, texts = checked_path("out", out, KIND.owner), pairs.a + pairs.b
-    KIND.check(out)
-    seed, unit = checked_seed("seed", seed, KIND.owner), unit_of(texts)
-    split = dict.fromkeys(tuple(split_symbols(text, unit)[:N_SYMBOLS]) for text in texts)
-    n_with = Counter(symbol for text in split for symbol in dict.fromkeys(text))
-    symbols = [*n_with, ""]  # the last for those that are not among them
-    idf = [math.log(1 + (len(split) - n_with[s] + 0.5) / (n_with[s] + 0.5)) for s in symbols]
-    length = sum(map(len, split)) / max(1, len(split)) or 1.0
-    checked_choice("method", method, METHODS, KIND.owner)
-    scorer = Baseline(
-        method, unit, dict(zip(symbols, idf, strict=True)), length, np.empty((0, 1, 5))
-    )
+    KIND.check(out := checked_path("out", out, OWNER))
+    checked_choice("method", method, METHODS, OWNER)
+    unit = unit_of(pairs.a + pairs.b)
+    texts = {tuple(split_symbols(t, unit)[:N_SYMBOLS]): None for t in pairs.a + pairs.b}
+    n_with = Counter(symbol for text in texts for symbol in dict.fromkeys(text))
+    idf = {s: math.log1p((len(texts) - n + 0.5) / (n + 0.5)) for s, n in [*n_with.items(), ("", 0)]}
+    scorer = Baseline(method, unit, sum(map(len, texts)) / len(texts), idf, [])
     known = pairs[~np.isnan(pairs.labels)]
     if method == "boosting":
-        y = checked_labels(known.labels, KIND.owner)
-        scorer.trees = _boosted(scorer.features(known.both), y, seed)
+        y = checked_labels(known.labels, OWNER)
+        scorer.trees = _boosted(scorer.features(known.both), y, checked_seed("seed", seed, OWNER))
     with KIND.saving(out) as writer:
-        writer.data("symbols.json", json.dumps(symbols).encode())
-        writer.array("idf.npy", np.array(idf))
-        writer.array("trees.npy", scorer.trees)
-        writer.config |= {"method": method, "unit": unit, "mean_length": length}
+        writer.config |= asdict(scorer)
     return {"folder": str(out), "method": method, "symbols": len(n_with), "train_pairs": len(known)}
 
 
-def _boosted(x: Doubles, y: IntArray, seed: int) -> Doubles:
+def _boosted(x: Doubles, y: IntArray, seed: int) -> list[list[list[float]]]:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     boosting = HistGradientBoostingClassifier(
@@ -144,25 +130,17 @@ def _boosted(x: Doubles, y: IntArray, seed: int) -> Doubles:
         early_stopping=bool(np.bincount(y).min() >= 10),
         random_state=seed % 2**32,
     ).fit(x, y)
-    trees = [[(LEAF, 0, 0, 0, boosting._baseline_prediction.item())]]
+    trees = [[[LEAF, 0, 0, 0, boosting._baseline_prediction.item()]]]
     for (tree,) in boosting._predictors:
         n = tree.nodes
         feature = np.where(n["is_leaf"], LEAF, n["feature_idx"])
         columns = feature, n["num_threshold"], n["left"], n["right"], n["value"]
         trees.append(np.column_stack(columns).tolist())
-    found = np.zeros((len(trees), max(map(len, trees)), 5))
-    for row, tree in zip(found, trees, strict=True):
-        row[: len(tree)] = tree
-    return found
+    return trees
 
 
 def load_baseline(folder: str | Path) -> Baseline:
     """Open what :func:`train_baseline` saved; FormatError or IntegrityError if it cannot be."""
-    saved = KIND.read(checked_path("folder", folder, KIND.owner))
-    symbols = saved.strings("symbols.json")
-    idf = saved.loaded_array("idf.npy", "<f8", (len(symbols),)).tolist()
+    saved = KIND.read(checked_path("folder", folder, "load_scorer"))
     with saved.decoding():
-        method, unit = (str(saved.config[name]) for name in ("method", "unit"))
-        length = float(saved.config["mean_length"])
-    trees = saved.loaded_array("trees.npy", "<f8")
-    return Baseline(method, unit, dict(zip(symbols, idf, strict=True)), length, trees)
+        return Baseline(*(saved.config[name] for name in Baseline.__dataclass_fields__))
