@@ -64,7 +64,9 @@ def train(
     objective: Annotated[
         str, typer.Option(help="joint: labels and text; classify: plain fine-tuning.")
     ] = "joint",
-    method: Annotated[str, typer.Option(help="full; with classify also ladder.")] = "full",
+    method: Annotated[
+        str, typer.Option(help="full, ladder (classify only), boosting, bm25, overlap.")
+    ] = "full",
     minutes: Minutes = None,
     epochs: Annotated[float, typer.Option(help="Maximum number of epochs.")] = 10.0,
     batch_size: Annotated[int, typer.Option(help="Pairs per step.")] = 64,
@@ -80,8 +82,14 @@ def train(
     """Train a matcher on pairs with labels 0 and 1."""
     options, began = locals(), time.monotonic()
     from shoestring.jobs import Clock
-    from shoestring.match import PairMatcher
+    from shoestring.match.baselines import METHODS, train_baseline
     from shoestring.match.pairs import read_pairs, read_public
+
+    if method in METHODS:
+        read = read_pairs(pairs, second=second, **reading)
+        emit(train_baseline(read, out, method, seed), json)
+        return
+    from shoestring.match import PairMatcher
 
     for name in ("json", "reading", "second"):
         del options[name]
@@ -96,7 +104,7 @@ def train(
 @app.command(example="match score matcher pairs.tsv")
 @reads("label")
 def score(
-    matcher: Annotated[str, typer.Argument(help="Folder of a matcher, or another pair scorer.")],
+    matcher: Matcher,
     pairs: PairFile,
     reading: dict[str, Any],
     second: Second = "b",

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from shoestring.checks import checked_number, checked_seed
 from shoestring.classify.calibration import calibration_error
-from shoestring.errors import ParameterError, ShapeError, ShoestringWarning
+from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.match.pairs import Pairs
 from shoestring.types import FloatArray, IntArray
 
@@ -119,7 +119,7 @@ def figures(scores: Doubles, labels: Doubles, groups: IntArray, seed: int = 0) -
     from sklearn.metrics import f1_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    y = _checked(scores, labels, "figures")
+    y = checked_labels(labels, "match eval")
     folds = StratifiedKFold(min(5, np.bincount(y).min()), shuffle=True, random_state=seed % 2**32)
     x = scores / max(np.abs(scores).max(), 1e-300)
     x = ((x - x.mean()) / (x.std() or 1.0))[:, None]
@@ -156,7 +156,7 @@ def threshold(
     """
     from scipy.special import betainc, betaincinv
 
-    y = _checked(scores, labels, "threshold")
+    y = checked_labels(labels, "match threshold")
     want = "a number in (0, 1)"
     target = checked_number("precision", precision, "threshold", want, above=0, most=1 - 1e-9)
 
@@ -220,10 +220,3 @@ def checked_labels(labels: FloatArray, owner: str) -> IntArray:
         got = f"{counts[0]} zeros, {counts[1]} ones, {len(labels) - sum(counts)} others"
         raise ParameterError.of("pairs", owner, "pairs labelled 0 and 1, at least two of each", got)
     return labels.astype(np.int64)
-
-
-def _checked(scores: Doubles, labels: Doubles, owner: str) -> IntArray:
-    if scores.shape != labels.shape or not np.isfinite(scores).all():
-        got = f"{scores.shape} and {labels.shape}, {np.isfinite(scores).sum()} of them finite"
-        raise ShapeError(f"{owner} needs a finite score for each label. Got {got}.")
-    return checked_labels(labels, owner)
