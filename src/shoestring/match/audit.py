@@ -143,3 +143,42 @@ def decipher_texts(
     secret = _counted("secret_texts", secret_texts, N_SECRET)
     public = _counted("public_texts", public_texts, N_PUBLIC)
     return secret.symbols, public.symbols, _deciphered(secret, public, known, seed)
+
+
+def audit(
+    secret_texts: Iterable[str],
+    public_texts: Iterable[str],
+    *,
+    key: Key | None = None,
+    known: Mapping[str, str] | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> Audit:
+    """Measure how much of pseudonymised texts anybody can read.
+
+    Parameters
+    ----------
+    secret_texts, public_texts : iterable of str
+        As for :func:`decipher_texts`.
+    key : Key, optional
+        With it shares are measured too, and some lines are shown as they are read.
+    known : mapping of str to str, optional
+        Numbers whose symbols anybody knows.
+    seed : int
+    progress : bool
+        Whether to show a bar.
+
+    Returns
+    -------
+    Audit
+    """
+    texts = list(dict.fromkeys(checked_texts("secret_texts", secret_texts, "match")))
+    open_texts = np.array(list(dict.fromkeys(public_texts)), object)
+    secret = _counted("secret_texts", texts, N_SECRET)
+    public = _counted("public_texts", open_texts, N_PUBLIC)
+    starts = [
+        _deciphered(secret, public, known, seed + i, PERTURBATION * (i > 0))
+        for i in range(N_STARTS)
+    ]
+    found = starts[0]
+    ...
