@@ -1,10 +1,9 @@
 """How much of pseudonymised text anybody can read who has public text and no key.
 
-Secret and public texts become symbols (:mod:`~shoestring.match.symbols`), each text counted once
-however often it is there, and :func:`~shoestring.match.decipher.decipher` finds which symbol each
-number stands for. Without the key the share read right is estimated from the confidences of several
-perturbed starts, and a slice of the public text, deciphered with the rest, says what this public
-text could do at best.
+Texts become symbols (:mod:`~shoestring.match.symbols`), each text counted once however often it is
+there, and :mod:`~shoestring.match.decipher` finds which symbol each number stands for. Without the
+key the share read right is estimated from the confidences of several perturbed starts; a slice of
+the public text, deciphered with the rest of it, says what this public text could do at best.
 
 Not covered: numbers that stand for other units than the public text's (pieces of words), and keys
 that give one number to several symbols or several numbers to one.
@@ -14,30 +13,37 @@ V different symbols of a side.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain, compress, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from shoestring.artifacts import written_aside
 from shoestring.checks import checked_path, checked_seed, checked_texts
 from shoestring.errors import FormatError, ParameterError
+from shoestring.match.decipher import (
+    PUBLIC_TOKENS,
+    SECRET_TOKENS,
+    Decipherment,
+    TokenCounts,
+    count_tokens,
+    decipher,
+)
 from shoestring.match.pseudonymise import Key
 from shoestring.match.symbols import split_symbols, unit_of
 from shoestring.text.files import read_rows
-from shoestring.types import FloatArray, IntArray
+from shoestring.types import FloatArray
 
-if TYPE_CHECKING:
-    from shoestring.match.decipher import Decipherment, TokenCounts
+Row = tuple[str, str, float]  # number, symbol, confidence
 
-N_SECRET, N_PUBLIC = 1_500, 2_500  # most frequent symbols of either side that are compared
 N_STARTS, PERTURBATION = 3, 0.3
 FAILED = 0.1  # agreement under which nothing was found
-KEPT = 500  # symbols that stay where rare ones are merged
-N_SHOWN = 10
+PARTS = (2, 4, 10)  # of the texts, each with a key of its own
+N_KEPT = 500  # numbers that stay where rare ones are merged
+N_LINES = 10
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,9 @@ class Audit:
     measured: float | None  # by the key
     at_best: float  # of a slice of the public text, by the rest of it
     agreement: float  # of both sides' contexts; under ``FAILED`` nothing was found
-    table: list[tuple[str, str, float]]  # number, symbol, confidence, by frequency
+    table: list[Row]  # by frequency
     lines: list[tuple[str, str]]  # some texts as read and, by the key, as they are
-    remedies: dict[str, float]  # share that is still read
+    remedies: dict[str, float]  # what would help, and the share that is still read
 
     @property
     def summary(self) -> str:
@@ -60,26 +66,22 @@ class Audit:
                 "Deciphering failed: nobody reads these texts with this public text alone, which "
                 f"reads {self.at_best:.0%} of a part of itself; other public text may do better."
             )
-        by_key = self.measured is not None
-        share = f"{self.measured if by_key else self.readable:.0%}"
-        how = "measured with the key" if by_key else "estimated without the key"
-        return (
-            f"Anybody with public text like this reads {share} of these texts ({how}), without "
-            "a key: treat them as plain text."
-        )
+        share, how = self.readable, "estimated without the key"
+        if self.measured is not None:
+            share, how = self.measured, "measured with the key"
+        return f"Anybody with public text like this reads {share:.0%} of these texts ({how})."
 
 
 @dataclass(frozen=True)
 class _Side:
+    n: int  # symbols of running text
     symbols: list[str]
-    shares: FloatArray  # (V,) of the running text
+    shares: FloatArray  # (V,)
     counts: TokenCounts
 
 
 def _counted(name: str, texts: Iterable[str], most: int) -> _Side:
     """Count the symbols of texts, numbered in the order in which they first come."""
-    from shoestring.match.decipher import count_tokens
-
     unique = list(dict.fromkeys(checked_texts(name, texts, "match")))
     split = list(map(split_symbols, unique, repeat(unit_of(unique))))
     index = {symbol: i for i, symbol in enumerate(dict.fromkeys(chain.from_iterable(split)))}
@@ -88,47 +90,41 @@ def _counted(name: str, texts: Iterable[str], most: int) -> _Side:
     starts = np.cumsum([0, *map(len, split)])
     ids = np.fromiter(map(index.__getitem__, chain.from_iterable(split)), np.int64, starts[-1])
     counts = count_tokens(ids, starts, len(index), most)
-    return _Side(list(index), np.bincount(ids) / len(ids), counts)
+    return _Side(len(ids), list(index), np.bincount(ids) / len(ids), counts)
+
+
+def _sides(texts: Iterable[str], public: Iterable[str]) -> tuple[_Side, _Side]:
+    return _counted("texts", texts, SECRET_TOKENS), _counted("public", public, PUBLIC_TOKENS)
 
 
 def _deciphered(
-    secret: _Side,
-    public: _Side,
-    known: Mapping[str, str] | None,
-    seed: int,
-    perturbation: float = 0.0,
+    secret: _Side, public: _Side, known: Mapping[str, str] | None, seed: int, noise: float = 0.0
 ) -> Decipherment:
-    from shoestring.match.decipher import decipher
-
     pairs = [*(known or {}).items()]
     for side, symbols in zip((secret, public), zip(*pairs, strict=True), strict=False):
         if strange := {*symbols} - {*side.symbols}:
             want = "a table of symbols that the texts have"
             raise ParameterError.of("known", "match", want, min(strange))
-    indices = [(secret.symbols.index(a), public.symbols.index(b)) for a, b in pairs]
-    return decipher(
-        secret.counts,
-        public.counts,
-        known=np.array(indices, np.int64) if pairs else None,
-        seed=checked_seed("seed", seed, "match"),
-        perturbation=perturbation,
-    )
+    found = [(secret.symbols.index(a), public.symbols.index(b)) for a, b in pairs]
+    array = np.array(found, np.int64) if found else None
+    seed = checked_seed("seed", seed, "match")
+    return decipher(secret.counts, public.counts, known=array, seed=seed, perturbation=noise)
 
 
 def decipher_texts(
-    secret_texts: Iterable[str],
-    public_texts: Iterable[str],
+    texts: Iterable[str],
+    public: Iterable[str],
     known: Mapping[str, str] | None = None,
     *,
     seed: int = 0,
 ) -> tuple[list[str], list[str], Decipherment]:
-    """Find which public symbol each symbol of the secret texts stands for.
+    """Find which public symbol each symbol of secret texts stands for.
 
     Parameters
     ----------
-    secret_texts : iterable of str
+    texts : iterable of str
         Numbers between blanks.
-    public_texts : iterable of str
+    public : iterable of str
         Plain text of the same language and, best, on the same matters.
     known : mapping of str to str, optional
         Numbers whose symbols are known.
@@ -140,45 +136,126 @@ def decipher_texts(
         Of either side: ``symbols[i]`` stands for ``public_symbols[decipherment.assignment[i]]``.
     decipherment : Decipherment
     """
-    secret = _counted("secret_texts", secret_texts, N_SECRET)
-    public = _counted("public_texts", public_texts, N_PUBLIC)
-    return secret.symbols, public.symbols, _deciphered(secret, public, known, seed)
+    sides = _sides(texts, public)
+    return sides[0].symbols, sides[1].symbols, _deciphered(*sides, known, seed)
+
+
+def align(
+    texts: Iterable[str],
+    public: Iterable[str],
+    known: Mapping[str, str] | None = None,
+    *,
+    seed: int = 0,
+) -> list[Row]:
+    """Make the table of numbers, symbols and confidences, the most frequent number first."""
+    sides = _sides(texts, public)
+    return _table(*sides, _deciphered(*sides, known, seed))
+
+
+def _table(secret: _Side, public: _Side, found: Decipherment) -> list[Row]:
+    by_count = np.argsort(-secret.shares, kind="stable")
+    rows = ((secret.symbols[i], found.assignment[i], found.confidence[i]) for i in by_count)
+    return [(number, public.symbols[j], round(float(p), 4)) for number, j, p in rows if j >= 0]
+
+
+def write_table(rows: Iterable[Row], path: str | Path) -> None:
+    """Write rows as number TAB symbol TAB confidence."""
+    with written_aside(checked_path("out", path, "match align")) as file:
+        file.write("".join("\t".join(map(str, row)) + "\n" for row in rows).encode())
+
+
+def read_table(path: str | Path) -> dict[str, str]:
+    """Read number TAB symbol, and whatever follows, of each line."""
+    names, table = ["number", "symbol", "confidence"], dict[str, str]()
+    for _, row in read_rows(checked_path("known", path, "match"), names, without_header=names):
+        if isinstance(row, FormatError):
+            raise row
+        table |= {row["number"]: row["symbol"]} if row else {}
+    return table
 
 
 def audit(
-    secret_texts: Iterable[str],
-    public_texts: Iterable[str],
+    texts: Iterable[str],
+    public: Iterable[str],
     *,
     key: Key | None = None,
     known: Mapping[str, str] | None = None,
+    remedies: bool = False,
     seed: int = 0,
-    progress: bool = False,
 ) -> Audit:
     """Measure how much of pseudonymised texts anybody can read.
 
     Parameters
     ----------
-    secret_texts, public_texts : iterable of str
+    texts, public, known, seed
         As for :func:`decipher_texts`.
     key : Key, optional
-        With it shares are measured too, and some lines are shown as they are read.
-    known : mapping of str to str, optional
-        Numbers whose symbols anybody knows.
-    seed : int
-    progress : bool
-        Whether to show a bar.
-
-    Returns
-    -------
-    Audit
+        With it the share is measured too, and some lines are shown as they are read.
+    remedies : bool
+        Whether to measure what would help.
     """
-    texts = list(dict.fromkeys(checked_texts("secret_texts", secret_texts, "match")))
-    open_texts = np.array(list(dict.fromkeys(public_texts)), object)
-    secret = _counted("secret_texts", texts, N_SECRET)
-    public = _counted("public_texts", open_texts, N_PUBLIC)
-    starts = [
-        _deciphered(secret, public, known, seed + i, PERTURBATION * (i > 0))
-        for i in range(N_STARTS)
+    texts = list(dict.fromkeys(checked_texts("texts", texts, "match")))
+    public = list(dict.fromkeys(checked_texts("public", public, "match")))
+    sides = _sides(texts, public)
+    true = {} if key is None else {str(number): symbol for symbol, number in key.numbers.items()}
+    if key and (strange := {*sides[0].symbols} - {*true}):
+        raise ParameterError.of("key", "match", "the key of these texts", min(strange))
+    noise = (PERTURBATION * (i > 0) for i in range(N_STARTS))
+    starts = [_deciphered(*sides, known, seed + i, p) for i, p in enumerate(noise)]
+    table = _table(*sides, starts[0])
+
+    rng = np.random.default_rng(seed)
+    is_planted = rng.random(len(public)) < min(0.5, sides[0].n / sides[1].n)
+    planted = _sides(*(compress(public, chosen) for chosen in (is_planted, ~is_planted)))
+    itself = {symbol: symbol for symbol in planted[0].symbols}
+    return Audit(
+        readable=_estimate(sides[0], starts),
+        measured=_share_right(*sides, starts[0], true) if key else None,
+        at_best=_share_right(*planted, _deciphered(*planted, None, seed), itself),
+        agreement=starts[0].agreement,
+        table=table,
+        lines=_lines([texts[i] for i in rng.permutation(len(texts))[:N_LINES]], table, key),
+        remedies=_remedies(texts, sides[1], true, seed) if remedies else {},
+    )
+
+
+def _estimate(secret: _Side, starts: list[Decipherment]) -> float:
+    """The share of the running text that is right by the confidences of several starts."""
+    return float(secret.shares @ np.mean([start.confidence for start in starts], axis=0))
+
+
+def _share_right(
+    secret: _Side, public: _Side, found: Decipherment, true: Mapping[str, str]
+) -> float:
+    read = [public.symbols[j] if j >= 0 else "" for j in found.assignment]
+    is_right = [true.get(number) == s for number, s in zip(secret.symbols, read, strict=True)]
+    return float(secret.shares @ np.array(is_right))
+
+
+def _lines(texts: list[str], table: list[Row], key: Key | None) -> list[tuple[str, str]]:
+    """Texts as they are read, with _ for what is unsure, and as they are."""
+    if key is None:
+        return []
+    read = {number: symbol for number, symbol, confidence in table if confidence >= 0.5}
+    between = "" if key.unit == "characters" else " "
+    shown = (between.join(read.get(number, "_") for number in text.split()) for text in texts)
+    return list(zip(shown, key.decode(texts), strict=True))
+
+
+def _remedies(
+    texts: list[str], public: _Side, true: Mapping[str, str], seed: int
+) -> dict[str, float]:
+    """The share that is still read after each change: measured, or else estimated."""
+    counts = Counter(chain.from_iterable(map(str.split, texts)))
+    kept = {number for number, _ in counts.most_common(N_KEPT)}
+    changed = {f"a key for each {1 / n:.0%} of the texts": texts[: len(texts) // n] for n in PARTS}
+    changed[f"one number for all but the {N_KEPT} most frequent"] = [
+        " ".join(number if number in kept else "0" for number in text.split()) for text in texts
     ]
-    found = starts[0]
-    ...
+    shares = {}
+    for name, some in changed.items():
+        secret = _counted("texts", some, SECRET_TOKENS)
+        found = _deciphered(secret, public, None, seed)
+        right = _share_right(secret, public, found, true) if true else _estimate(secret, [found])
+        shares[name] = right
+    return shares

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from shoestring.console import Json, Seed, Source, emit, reads, room_app
+from shoestring.console import Json, Seed, Source, echo, emit, emit_json, emit_rows, reads, room_app
 
 app = room_app("Match pairs of short texts, plain or pseudonymised, and audit what that is worth.")
 
+PublicText = Annotated[
+    list[Path], typer.Option(help="Plain text of the same language: files and folders.")
+]
+Known = Annotated[Path | None, typer.Option(help="Table of numbers known: number TAB symbol.")]
 OutFile = Annotated[Path, typer.Option(help="File to write.")]
 
 
@@ -31,3 +36,64 @@ def pseudonymise(
     from shoestring.match.pseudonymise import pseudonymise_file
 
     emit(pseudonymise_file(source, out, key, back=back, seed=seed, **reading), json)
+
+
+@app.command(example="match align ids.jsonl --public corpus.txt --out table.tsv")
+@reads("id", "label")
+def align(
+    source: Source,
+    public: PublicText,
+    out: OutFile,
+    reading: dict[str, Any],
+    known: Known = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Find which symbol each number stands for: number, symbol, confidence."""
+    from shoestring.match.audit import align, read_table, write_table
+    from shoestring.match.pairs import read_plain_texts, read_public
+
+    table = read_table(known) if known else None
+    rows = align(read_plain_texts(source, **reading), read_public(public), table, seed=seed)
+    write_table(rows, out)
+    sure = sum(confidence >= 0.9 for *_, confidence in rows)
+    emit({"numbers": len(rows), "at_least_90_%_sure": sure, "out": str(out)}, json)
+
+
+@app.command(example="match audit ids.jsonl --public corpus.txt")
+@reads("id", "label")
+def audit(
+    source: Source,
+    public: PublicText,
+    reading: dict[str, Any],
+    key: Annotated[Path | None, typer.Option(help="Key of the texts, to measure.")] = None,
+    known: Known = None,
+    remedies: Annotated[bool, typer.Option(help="Measure what would help (as long again).")] = True,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Tell how much of pseudonymised texts anybody can read."""
+    from shoestring.match.audit import N_LINES, audit, read_table
+    from shoestring.match.pairs import read_plain_texts, read_public
+    from shoestring.match.pseudonymise import Key
+
+    found = audit(
+        read_plain_texts(source, **reading),
+        read_public(public),
+        key=Key.load(key) if key else None,
+        known=read_table(known) if known else None,
+        remedies=remedies,
+        seed=seed,
+    )
+    if json:
+        emit_json({**asdict(found), "summary": found.summary})
+        return
+    shares = {"readable": found.readable, "measured": found.measured, "at_best": found.at_best}
+    emit({**shares, "agreement": found.agreement}, False)
+    names = ("number", "symbol", "confidence")
+    emit_rows([dict(zip(names, row, strict=True)) for row in found.table[:N_LINES]], False)
+    for read, true in found.lines:
+        echo(read, true)
+    for change, share in found.remedies.items():
+        echo(f"{share:.0%} would be read with {change}")
+    echo(found.summary)
