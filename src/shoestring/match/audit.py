@@ -59,9 +59,14 @@ class Audit:
     remedies: dict[str, float]  # what would help, and the share that is still read
 
     @property
+    def failed(self) -> bool:
+        """Whether nothing was found, as far as can be told without the key."""
+        return self.agreement < FAILED
+
+    @property
     def summary(self) -> str:
         """One sentence for those who decide."""
-        if self.agreement < FAILED:
+        if self.failed:
             return (
                 "Deciphering failed: nobody reads these texts with this public text alone, which "
                 f"reads {self.at_best:.0%} of a part of itself; other public text may do better."
@@ -148,8 +153,18 @@ def align(
     seed: int = 0,
 ) -> list[Row]:
     """Make the table of numbers, symbols and confidences, the most frequent number first."""
-    sides = _sides(texts, public)
+    sides = _sides(_numbers(texts), public)
     return _table(*sides, _deciphered(*sides, known, seed))
+
+
+def _numbers(texts: Iterable[str]) -> list[str]:
+    """The different texts, if they are numbers."""
+    found = list(dict.fromkeys(checked_texts("texts", texts, "match")))
+    for text in found[:1_000]:
+        if text.strip() and unit_of([text]) != "integers":
+            hint = "Write them with match pseudonymise first."
+            raise ParameterError.of("texts", "match", "numbers between blanks", text, hint)
+    return found
 
 
 def _table(secret: _Side, public: _Side, found: Decipherment) -> list[Row]:
@@ -194,12 +209,15 @@ def audit(
     remedies : bool
         Whether to measure what would help.
     """
-    texts = list(dict.fromkeys(checked_texts("texts", texts, "match")))
+    texts = _numbers(texts)
     public = list(dict.fromkeys(checked_texts("public", public, "match")))
     sides = _sides(texts, public)
     true = {} if key is None else {str(number): symbol for symbol, number in key.numbers.items()}
     if key and (strange := {*sides[0].symbols} - {*true}):
         raise ParameterError.of("key", "match", "the key of these texts", min(strange))
+    if key and not {*true.values()} & {*sides[1].symbols}:
+        got = public[0]
+        raise ParameterError.of("public", "match", f"text by {key.unit}, as the key is", got)
     noise = (PERTURBATION * (i > 0) for i in range(N_STARTS))
     starts = [_deciphered(*sides, known, seed + i, p) for i, p in enumerate(noise)]
     table = _table(*sides, starts[0])
