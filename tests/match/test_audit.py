@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from shoestring.cli import app
 from shoestring.errors import FormatError, ParameterError
-from shoestring.match.audit import align, audit, decipher_texts, read_table, write_table
+from shoestring.match.audit import Row, audit, decipher_texts, read_table, table_of, write_table
 from shoestring.match.pseudonymise import Key, pseudonymise
 
 N_SYMBOLS = 80
@@ -40,6 +40,10 @@ def shuffled(texts: list[str]) -> list[str]:
     np.random.default_rng(0).shuffle(symbols)
     ends = np.cumsum([0, *map(len, texts)])
     return ["".join(symbols[start:end]) for start, end in pairwise(ends)]
+
+
+def align(texts: list[str], public: list[str], known: dict[str, str] | None = None) -> list[Row]:
+    return table_of(*decipher_texts(texts, public, known))
 
 
 PLAIN, PUBLIC = language(2_000, 1), language(4_000, 2)

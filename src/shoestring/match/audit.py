@@ -33,7 +33,7 @@ from shoestring.match.decipher import (
     decipher,
 )
 from shoestring.match.pseudonymise import Key
-from shoestring.match.symbols import split_symbols, unit_of
+from shoestring.match.symbols import UNITS, split_symbols, unit_of
 from shoestring.text.files import read_rows
 from shoestring.types import FloatArray
 
@@ -80,22 +80,22 @@ class Audit:
 @dataclass(frozen=True)
 class _Side:
     n: int  # symbols of running text
-    symbols: list[str]
-    shares: FloatArray  # (V,)
+    index: dict[str, int]  # the most frequent symbol first
+    shares: FloatArray  # of each in the running text (V,)
     counts: TokenCounts
 
 
 def _counted(name: str, texts: Iterable[str], most: int) -> _Side:
-    """Count the symbols of texts, numbered in the order in which they first come."""
     unique = list(dict.fromkeys(checked_texts(name, texts, "match")))
     split = list(map(split_symbols, unique, repeat(unit_of(unique))))
-    index = {symbol: i for i, symbol in enumerate(dict.fromkeys(chain.from_iterable(split)))}
-    if not index:
+    frequencies = Counter(chain.from_iterable(split)).most_common()
+    if not frequencies:
         raise ParameterError.of(name, "match", "texts that are not all empty", unique)
+    index = {symbol: i for i, (symbol, _) in enumerate(frequencies)}
     starts = np.cumsum([0, *map(len, split)])
     ids = np.fromiter(map(index.__getitem__, chain.from_iterable(split)), np.int64, starts[-1])
     counts = count_tokens(ids, starts, len(index), most)
-    return _Side(len(ids), list(index), np.bincount(ids) / len(ids), counts)
+    return _Side(len(ids), index, np.bincount(ids) / len(ids), counts)
 
 
 def _sides(texts: Iterable[str], public: Iterable[str]) -> tuple[_Side, _Side]:
@@ -105,13 +105,12 @@ def _sides(texts: Iterable[str], public: Iterable[str]) -> tuple[_Side, _Side]:
 def _deciphered(
     secret: _Side, public: _Side, known: Mapping[str, str] | None, seed: int, noise: float = 0.0
 ) -> Decipherment:
-    pairs = [*(known or {}).items()]
-    for side, symbols in zip((secret, public), zip(*pairs, strict=True), strict=False):
-        if strange := {*symbols} - {*side.symbols}:
-            want = "a table of symbols that the texts have"
-            raise ParameterError.of("known", "match", want, min(strange))
-    found = [(secret.symbols.index(a), public.symbols.index(b)) for a, b in pairs]
-    array = np.array(found, np.int64) if found else None
+    try:
+        pairs = [(secret.index[a], public.index[b]) for a, b in (known or {}).items()]
+    except KeyError as error:
+        want = "a table of symbols that the texts have"
+        raise ParameterError.of("known", "match", want, error.args[0]) from None
+    array = np.array(pairs, np.int64) if pairs else None
     seed = checked_seed("seed", seed, "match")
     return decipher(secret.counts, public.counts, known=array, seed=seed, perturbation=noise)
 
@@ -138,39 +137,18 @@ def decipher_texts(
     Returns
     -------
     symbols, public_symbols : list of str
-        Of either side: ``symbols[i]`` stands for ``public_symbols[decipherment.assignment[i]]``.
+        Of either side, the most frequent first: ``symbols[i]`` stands for
+        ``public_symbols[decipherment.assignment[i]]``.
     decipherment : Decipherment
     """
-    sides = _sides(texts, public)
-    return sides[0].symbols, sides[1].symbols, _deciphered(*sides, known, seed)
+    secret, other = _sides(texts, public)
+    return [*secret.index], [*other.index], _deciphered(secret, other, known, seed)
 
 
-def align(
-    texts: Iterable[str],
-    public: Iterable[str],
-    known: Mapping[str, str] | None = None,
-    *,
-    seed: int = 0,
-) -> list[Row]:
-    """Make the table of numbers, symbols and confidences, the most frequent number first."""
-    sides = _sides(_numbers(texts), public)
-    return _table(*sides, _deciphered(*sides, known, seed))
-
-
-def _numbers(texts: Iterable[str]) -> list[str]:
-    """The different texts, if they are numbers."""
-    found = list(dict.fromkeys(checked_texts("texts", texts, "match")))
-    for text in found[:1_000]:
-        if text.strip() and unit_of([text]) != "integers":
-            hint = "Write them with match pseudonymise first."
-            raise ParameterError.of("texts", "match", "numbers between blanks", text, hint)
-    return found
-
-
-def _table(secret: _Side, public: _Side, found: Decipherment) -> list[Row]:
-    by_count = np.argsort(-secret.shares, kind="stable")
-    rows = ((secret.symbols[i], found.assignment[i], found.confidence[i]) for i in by_count)
-    return [(number, public.symbols[j], round(float(p), 4)) for number, j, p in rows if j >= 0]
+def table_of(symbols: list[str], public_symbols: list[str], found: Decipherment) -> list[Row]:
+    """The rows (number, symbol, confidence) of what :func:`decipher_texts` found."""
+    found_of = zip(symbols, found.assignment, found.confidence, strict=True)
+    return [(number, public_symbols[j], round(float(p), 4)) for number, j, p in found_of if j >= 0]
 
 
 def write_table(rows: Iterable[Row], path: str | Path) -> None:
@@ -207,37 +185,43 @@ def audit(
     key : Key, optional
         With it the share is measured too, and some lines are shown as they are read.
     remedies : bool
-        Whether to measure what would help.
+        Whether to find what would help.
     """
-    texts = _numbers(texts)
-    public = list(dict.fromkeys(checked_texts("public", public, "match")))
-    sides = _sides(texts, public)
+    texts, public = (
+        list(dict.fromkeys(checked_texts(name, given, "match")))
+        for name, given in (("texts", texts), ("public", public))
+    )
+    if strange := next((t for t in texts[:1_000] if t.strip() and unit_of([t]) != UNITS[2]), ""):
+        hint = "Write them with match pseudonymise first."
+        raise ParameterError.of("texts", "match", "numbers between blanks", strange, hint)
+    secret, other = _sides(texts, public)
     true = {} if key is None else {str(number): symbol for symbol, number in key.numbers.items()}
-    if key and (strange := {*sides[0].symbols} - {*true}):
-        raise ParameterError.of("key", "match", "the key of these texts", min(strange))
-    if key and not {*true.values()} & {*sides[1].symbols}:
-        got = public[0]
-        raise ParameterError.of("public", "match", f"text by {key.unit}, as the key is", got)
+    if key and not {*secret.index} <= {*true}:
+        got = min({*secret.index} - {*true})
+        raise ParameterError.of("key", "match", "the key of these texts", got)
+    if key and not {*true.values()} & {*other.index}:
+        want = f"text by {key.unit}, as the key is"
+        raise ParameterError.of("public", "match", want, public[0])
     noise = (PERTURBATION * (i > 0) for i in range(N_STARTS))
-    starts = [_deciphered(*sides, known, seed + i, p) for i, p in enumerate(noise)]
-    table = _table(*sides, starts[0])
+    starts = [_deciphered(secret, other, known, seed + i, p) for i, p in enumerate(noise)]
+    table = table_of([*secret.index], [*other.index], starts[0])
 
     rng = np.random.default_rng(seed)
-    is_planted = rng.random(len(public)) < min(0.5, sides[0].n / sides[1].n)
-    planted = _sides(*(compress(public, chosen) for chosen in (is_planted, ~is_planted)))
-    itself = {symbol: symbol for symbol in planted[0].symbols}
+    is_planted = rng.random(len(public)) < min(0.5, secret.n / other.n)
+    planted, rest = _sides(*(compress(public, chosen) for chosen in (is_planted, ~is_planted)))
+    by_rest = _deciphered(planted, rest, None, seed)
     return Audit(
-        readable=_estimate(sides[0], starts),
-        measured=_share_right(*sides, starts[0], true) if key else None,
-        at_best=_share_right(*planted, _deciphered(*planted, None, seed), itself),
+        readable=_estimate(secret, *starts),
+        measured=_share_right(secret, other, starts[0], true) if key else None,
+        at_best=_share_right(planted, rest, by_rest, {symbol: symbol for symbol in planted.index}),
         agreement=starts[0].agreement,
         table=table,
         lines=_lines([texts[i] for i in rng.permutation(len(texts))[:N_LINES]], table, key),
-        remedies=_remedies(texts, sides[1], true, seed) if remedies else {},
+        remedies=_remedies(texts, other, true, seed) if remedies else {},
     )
 
 
-def _estimate(secret: _Side, starts: list[Decipherment]) -> float:
+def _estimate(secret: _Side, *starts: Decipherment) -> float:
     """The share of the running text that is right by the confidences of several starts."""
     return float(secret.shares @ np.mean([start.confidence for start in starts], axis=0))
 
@@ -245,9 +229,9 @@ def _estimate(secret: _Side, starts: list[Decipherment]) -> float:
 def _share_right(
     secret: _Side, public: _Side, found: Decipherment, true: Mapping[str, str]
 ) -> float:
-    read = [public.symbols[j] if j >= 0 else "" for j in found.assignment]
-    is_right = [true.get(number) == s for number, s in zip(secret.symbols, read, strict=True)]
-    return float(secret.shares @ np.array(is_right))
+    names = [*public.index, ""]  # of -1 too
+    right = [true.get(s) == names[j] for s, j in zip(secret.index, found.assignment, strict=True)]
+    return float(secret.shares @ np.array(right))
 
 
 def _lines(texts: list[str], table: list[Row], key: Key | None) -> list[tuple[str, str]]:
@@ -264,8 +248,7 @@ def _remedies(
     texts: list[str], public: _Side, true: Mapping[str, str], seed: int
 ) -> dict[str, float]:
     """The share that is still read after each change: measured, or else estimated."""
-    counts = Counter(chain.from_iterable(map(str.split, texts)))
-    kept = {number for number, _ in counts.most_common(N_KEPT)}
+    kept = {*list(_counted("texts", texts, 1).index)[:N_KEPT]}
     changed = {f"a key for each {1 / n:.0%} of the texts": texts[: len(texts) // n] for n in PARTS}
     changed[f"one number for all but the {N_KEPT} most frequent"] = [
         " ".join(number if number in kept else "0" for number in text.split()) for text in texts
@@ -274,6 +257,6 @@ def _remedies(
     for name, some in changed.items():
         secret = _counted("texts", some, SECRET_TOKENS)
         found = _deciphered(secret, public, None, seed)
-        right = _share_right(secret, public, found, true) if true else _estimate(secret, [found])
+        right = _share_right(secret, public, found, true) if true else _estimate(secret, found)
         shares[name] = right
     return shares

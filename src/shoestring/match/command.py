@@ -50,11 +50,12 @@ def align(
     json: Json = False,
 ) -> None:
     """Find which symbol each number stands for: number, symbol, confidence."""
-    from shoestring.match.audit import align, read_table, write_table
+    from shoestring.match.audit import decipher_texts, read_table, table_of, write_table
     from shoestring.match.pairs import read_plain_texts, read_public
 
     table = read_table(known) if known else None
-    rows = align(read_plain_texts(source, **reading), read_public(public), table, seed=seed)
+    texts = read_plain_texts(source, **reading)
+    rows = table_of(*decipher_texts(texts, read_public(public), table, seed=seed))
     write_table(rows, out)
     sure = sum(confidence >= 0.9 for *_, confidence in rows)
     emit({"numbers": len(rows), "at_least_90_%_sure": sure, "out": str(out)}, json)
