@@ -12,8 +12,15 @@ from typer.testing import CliRunner
 
 from shoestring.cli import app
 from shoestring.errors import FormatError, ParameterError
-from shoestring.match.audit import Row, audit, decipher_texts, read_table, table_of, write_table
-from shoestring.match.pseudonymise import Key, pseudonymise
+from shoestring.match.audit import (
+    Row,
+    audit_texts,
+    decipher_texts,
+    read_table,
+    table_of,
+    write_table,
+)
+from shoestring.match.pseudonymise import Key, pseudonymise_texts
 
 N_SYMBOLS = 80
 
@@ -47,12 +54,12 @@ def align(texts: list[str], public: list[str], known: dict[str, str] | None = No
 
 
 PLAIN, PUBLIC = language(2_000, 1), language(4_000, 2)
-NUMBERS, KEY = pseudonymise(PLAIN, seed=0)
+NUMBERS, KEY = pseudonymise_texts(PLAIN, seed=0)
 NAMES = {str(number): symbol for symbol, number in KEY.numbers.items()}
 
 
 def test_the_audit_reads_text_by_text_of_the_same_language() -> None:
-    found = audit(NUMBERS, PUBLIC, key=KEY)
+    found = audit_texts(NUMBERS, PUBLIC, key=KEY)
     assert found.measured is not None and found.measured > 0.95
     assert abs(found.readable - found.measured) < 0.05
     assert found.at_best > 0.95
@@ -60,28 +67,28 @@ def test_the_audit_reads_text_by_text_of_the_same_language() -> None:
 
 
 def test_without_the_key_the_estimate_is_the_same_and_nothing_is_measured() -> None:
-    blind, seeing = audit(NUMBERS, PUBLIC), audit(NUMBERS, PUBLIC, key=KEY)
+    blind, seeing = audit_texts(NUMBERS, PUBLIC), audit_texts(NUMBERS, PUBLIC, key=KEY)
     assert blind.readable == seeing.readable and blind.table == seeing.table
     assert blind.measured is None and blind.lines == []
     assert "estimated without the key" in blind.summary
 
 
 def test_the_audit_fails_by_text_that_is_not_like_it() -> None:
-    found = audit(NUMBERS, shuffled(PUBLIC), key=KEY)
+    found = audit_texts(NUMBERS, shuffled(PUBLIC), key=KEY)
     assert found.failed and "failed" in found.summary
     assert found.measured is not None and found.measured < 0.1
     assert found.readable < 0.1
 
 
 def test_lines_show_what_is_read_beside_what_is_there() -> None:
-    found = audit(NUMBERS, PUBLIC, key=KEY)
+    found = audit_texts(NUMBERS, PUBLIC, key=KEY)
     assert len(found.lines) == 10
     assert {true for _, true in found.lines} <= {*PLAIN}
     assert sum(read == true for read, true in found.lines) >= 8
 
 
 def test_remedies_are_measured_on_the_changed_text() -> None:
-    found = audit(NUMBERS, PUBLIC, key=KEY, remedies=True)
+    found = audit_texts(NUMBERS, PUBLIC, key=KEY, remedies=True)
     assert list(found.remedies) == [
         "a key for each 50% of the texts",
         "a key for each 25% of the texts",
@@ -89,7 +96,7 @@ def test_remedies_are_measured_on_the_changed_text() -> None:
         "one number for all but the 500 most frequent",
     ]
     assert found.remedies["a key for each 50% of the texts"] > 0.9
-    few = audit(NUMBERS[:200], PUBLIC, key=KEY, remedies=True).remedies
+    few = audit_texts(NUMBERS[:200], PUBLIC, key=KEY, remedies=True).remedies
     assert few["a key for each 10% of the texts"] < found.remedies[list(few)[2]]
 
 
@@ -148,7 +155,7 @@ def test_a_table_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
 )
 def test_bad_input_is_told(texts, public, key, known, fault) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ParameterError, match=fault):
-        audit(texts, public, key=key, known=known)
+        audit_texts(texts, public, key=key, known=known)
 
 
 def test_the_commands_audit_and_align(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from shoestring.cli import app
 from shoestring.errors import FormatError, ParameterError, StorageError
 from shoestring.match.pairs import read_pairs
-from shoestring.match.pseudonymise import Key, pseudonymise, pseudonymise_file
+from shoestring.match.pseudonymise import Key, pseudonymise_texts, pseudonymise_file
 
 CHINESE = ["打开wifi", "打开 灯", "关灯!"]
 ENGLISH = ["How do I open it ?", "open the door", "it is the door"]
@@ -21,34 +21,34 @@ ENGLISH = ["How do I open it ?", "open the door", "it is the door"]
 
 @pytest.mark.parametrize("texts", [CHINESE, ENGLISH])
 def test_texts_come_back_in_small_letters(texts: list[str]) -> None:
-    numbers, key = pseudonymise(texts)
+    numbers, key = pseudonymise_texts(texts)
     assert all(number.isdecimal() for text in numbers for number in text.split())
     assert key.decode(numbers) == [text.lower() for text in texts]
 
 
 def test_equal_symbols_have_equal_numbers_and_others_have_others() -> None:
-    numbers, key = pseudonymise(["abba", "ba", "打开打开打开"])
+    numbers, key = pseudonymise_texts(["abba", "ba", "打开打开打开"])
     first, second = numbers[0].split(), numbers[1].split()
     assert first == [second[1], second[0], second[0], second[1]]
     assert len(set(key.numbers.values())) == len(key.numbers) == 4
 
 
 def test_without_a_seed_nobody_can_foresee_the_numbers() -> None:
-    assert pseudonymise(CHINESE)[0] != pseudonymise(CHINESE)[0]
-    assert pseudonymise(CHINESE, seed=3)[0] == pseudonymise(CHINESE, seed=3)[0]
-    assert pseudonymise(CHINESE, seed=3)[0] != pseudonymise(CHINESE, seed=4)[0]
+    assert pseudonymise_texts(CHINESE)[0] != pseudonymise_texts(CHINESE)[0]
+    assert pseudonymise_texts(CHINESE, seed=3)[0] == pseudonymise_texts(CHINESE, seed=3)[0]
+    assert pseudonymise_texts(CHINESE, seed=3)[0] != pseudonymise_texts(CHINESE, seed=4)[0]
 
 
 def test_the_order_of_the_numbers_tells_nothing_of_the_order_of_the_symbols() -> None:
-    _, key = pseudonymise([chr(0x4E00 + i) for i in range(500)], seed=0)
+    _, key = pseudonymise_texts([chr(0x4E00 + i) for i in range(500)], seed=0)
     numbers = list(key.numbers.values())
     rising = sum(a < b for a, b in pairwise(numbers))
     assert 200 < rising < 300
 
 
 def test_a_key_is_extended_without_touching_what_it_has() -> None:
-    old, key = pseudonymise(CHINESE, seed=0)
-    again, longer = pseudonymise([*CHINESE, "窗户也关上"], key, seed=0)
+    old, key = pseudonymise_texts(CHINESE, seed=0)
+    again, longer = pseudonymise_texts([*CHINESE, "窗户也关上"], key, seed=0)
     assert again[:3] == old
     assert longer.numbers.items() > key.numbers.items()
     assert len({*longer.numbers.values()}) == len(longer.numbers)
@@ -56,17 +56,17 @@ def test_a_key_is_extended_without_touching_what_it_has() -> None:
 
 def test_more_symbols_than_five_digits_have_numbers_of_their_own() -> None:
     words = [f"w{i}" for i in range(120_000)]
-    _, key = pseudonymise([" ".join(words)], seed=0)
+    _, key = pseudonymise_texts([" ".join(words)], seed=0)
     assert len({*key.numbers.values()}) == 120_000
 
 
 def test_numbers_are_refused_as_texts() -> None:
     with pytest.raises(ParameterError, match="not numbers"):
-        pseudonymise(["12 5", "7"])
+        pseudonymise_texts(["12 5", "7"])
 
 
 def test_the_wrong_key_and_mixed_texts_are_told() -> None:
-    _, key = pseudonymise(CHINESE, seed=0)
+    _, key = pseudonymise_texts(CHINESE, seed=0)
     with pytest.raises(ParameterError, match=r"key of these texts. Got '1'"):
         key.decode(["1 2"])
     with pytest.raises(ParameterError, match="all text or all integers"):

@@ -48,7 +48,7 @@ N_LINES = 10
 
 @dataclass(frozen=True)
 class Audit:
-    """What :func:`audit` found; shares are of the running text."""
+    """What :func:`audit_texts` found; shares are of the running text."""
 
     readable: float  # estimated without the key
     measured: float | None  # by the key
@@ -105,9 +105,11 @@ def _sides(texts: Iterable[str], public: Iterable[str]) -> tuple[_Side, _Side]:
 def _deciphered(
     secret: _Side, public: _Side, known: Mapping[str, str] | None, seed: int, noise: float = 0.0
 ) -> Decipherment:
+    if known is not None and not isinstance(known, Mapping):
+        raise ParameterError.of("known", "match", "a mapping of numbers to symbols", known)
     try:
         pairs = [(secret.index[a], public.index[b]) for a, b in (known or {}).items()]
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         want = "a table of symbols that the texts have"
         raise ParameterError.of("known", "match", want, error.args[0]) from None
     array = np.array(pairs, np.int64) if pairs else None
@@ -167,7 +169,7 @@ def read_table(path: str | Path) -> dict[str, str]:
     return table
 
 
-def audit(
+def audit_texts(
     texts: Iterable[str],
     public: Iterable[str],
     *,
@@ -195,6 +197,8 @@ def audit(
         hint = "Write them with match pseudonymise first."
         raise ParameterError.of("texts", "match", "numbers between blanks", strange, hint)
     secret, other = _sides(texts, public)
+    if not isinstance(key, Key | None):
+        raise ParameterError.of("key", "match", "a Key", key)
     true = {} if key is None else {str(number): symbol for symbol, number in key.numbers.items()}
     if key and not {*secret.index} <= {*true}:
         got = min({*secret.index} - {*true})

@@ -74,11 +74,11 @@ def audit(
     json: Json = False,
 ) -> None:
     """Tell how much of pseudonymised texts anybody can read."""
-    from shoestring.match.audit import N_LINES, audit, read_table
+    from shoestring.match.audit import N_LINES, audit_texts, read_table
     from shoestring.match.pairs import read_plain_texts, read_public
     from shoestring.match.pseudonymise import Key
 
-    found = audit(
+    found = audit_texts(
         read_plain_texts(source, **reading),
         read_public(public),
         key=Key.load(key) if key else None,

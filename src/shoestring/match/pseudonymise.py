@@ -61,7 +61,7 @@ class Key:
         raise ParameterError.of("key", "match", "a file that match pseudonymise has written", path)
 
 
-def pseudonymise(
+def pseudonymise_texts(
     texts: Iterable[str], key: Key | None = None, seed: int | None = None
 ) -> tuple[list[str], Key]:
     """Write texts as random numbers.
@@ -81,16 +81,18 @@ def pseudonymise(
 
     Examples
     --------
-    >>> numbers, key = pseudonymise(["打开wifi", "打开灯"], seed=0)
+    >>> numbers, key = pseudonymise_texts(["打开wifi", "打开灯"], seed=0)
     >>> numbers
     ['50495 99347 55126 5307 33937 5307', '50495 99347 67014']
     >>> key.decode(numbers)
     ['打开wifi', '打开灯']
     """
-    texts = checked_texts("texts", texts, "pseudonymise")
+    texts = checked_texts("texts", texts, "match")
+    if not isinstance(key, Key | None):
+        raise ParameterError.of("key", "match", "a Key", key)
     if (unit := unit_of(texts)) == "integers":
         got = next(filter(str.strip, texts))
-        raise ParameterError.of("texts", "pseudonymise", "text, not numbers", got)
+        raise ParameterError.of("texts", "match", "text, not numbers", got)
     key = key or Key(unit, {})
     split = [split_symbols(text, key.unit) for text in texts]
     new = [s for s in dict.fromkeys(chain.from_iterable(split)) if s not in key.numbers]
@@ -140,7 +142,7 @@ def pseudonymise_file(
     if known and back:
         texts = known.decode(texts)
     else:
-        texts, known = pseudonymise(texts, known, seed)
+        texts, known = pseudonymise_texts(texts, known, seed)
         with written_aside(key) as file:  # before the texts, which are lost without it
             Path(file.name).chmod(0o600)
             file.write(json.dumps(asdict(known), ensure_ascii=False, indent=0).encode())
