@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from shoestring.cli import app
 from shoestring.errors import FormatError, ParameterError, StorageError
 from shoestring.match.pairs import read_pairs
-from shoestring.match.pseudonymise import Key, pseudonymise_texts, pseudonymise_file
+from shoestring.match.pseudonymise import Key, pseudonymise_file, pseudonymise_texts
 
 CHINESE = ["打开wifi", "打开 灯", "关灯!"]
 ENGLISH = ["How do I open it ?", "open the door", "it is the door"]
