@@ -34,7 +34,7 @@ from shoestring.types import FloatArray, IntArray
 SECRET_TOKENS, PUBLIC_TOKENS = 1_500, 2_500  # kept, of the most frequent; rarer ones say too little
 
 # Chosen on public text against public text of another source (docs/log.md)
-_N_ITERATIONS, _N_FULL = 24, 8  # of which so many on all kept tokens
+_N_GROWING, _N_FULL = 16, 4  # iterations on a growing head, then on all kept tokens
 _FIRST_HEAD = 150
 _SMOOTHING = 5.0  # added to a bigram's count and to what chance expects
 _CONTEXT = 2.0  # weight of the context's similarity beside the start's
@@ -191,23 +191,26 @@ def decipher(
     noise = np.random.default_rng(seed).standard_normal(start.shape) if perturbation else 0.0
     start = (start / _deviation(start) + perturbation * noise).astype(np.float32)
     contexts = [[_ppmi(m) for m in _relations(side)] for side in (secret, public)]
-    score, n, m = start, len(secret.tokens), len(public.tokens)
-    growth = max(1.0, n / _FIRST_HEAD)
-    for i in range(_N_ITERATIONS):
-        progress = i / (_N_ITERATIONS - 1)
-        head = int(min(n, _FIRST_HEAD * growth ** min(1, i / (_N_ITERATIONS - 1 - _N_FULL))))
-        public_head = m if i >= _N_ITERATIONS - _N_FULL else min(m, max(400, int(1.7 * head)))
-        found, of, margin = _anchors(score, head, public_head, rows, columns)
-        weight = expit(margin / (_deviation(margin) / 2)).astype(np.float32)
-        left, right = (
-            _unit_rows(np.concatenate([m[:, at] * np.sqrt(weight) for m in side], axis=1))
-            for side, at in zip(contexts, (found, of), strict=True)
-        )
+    heads = _heads(*start.shape)
+    score = start[: heads[0][0], : heads[0][1]]
+    for i, (n, m) in enumerate(heads[1:]):
+        found, of, margin = _anchors(score, rows, columns)
+        root = np.sqrt(_weights(margin)).astype(np.float32)
+        left = _unit_rows(np.concatenate([at[:n, found] * root for at in contexts[0]], axis=1))
+        right = _unit_rows(np.concatenate([at[:m, of] * root for at in contexts[1]], axis=1))
         cosine = left @ right.T
-        agreement = float(np.average(cosine[found, of], weights=weight))
         context = _csls(cosine)
-        score = _CONTEXT / _deviation(context) * context + (1 - _FADING * progress) * start
-    return _answer(secret, public, score, *_anchors(score, n, m, rows, columns), agreement)
+        fading = 1 - _FADING * i / (len(heads) - 2)
+        score = _CONTEXT / _deviation(context) * context + fading * start[:n, :m]
+    found, of, margin = _anchors(score, rows, columns)
+    agreement = float(np.average(cosine[found, of], weights=_weights(margin)))
+    return _answer(secret, public, score, found, of, margin, agreement)
+
+
+def _heads(n: int, m: int) -> list[tuple[int, int]]:
+    """How many of the most frequent tokens of either side are compared, from first to last."""
+    heads = np.geomspace(min(n, _FIRST_HEAD), n, _N_GROWING).astype(int)
+    return [(h, min(m, max(400, int(1.7 * h)))) for h in heads.tolist()] + [(n, m)] * _N_FULL
 
 
 def _known_ranks(
@@ -280,13 +283,16 @@ def _csls(similarity: FloatArray) -> FloatArray:
 
 
 def _anchors(
-    score: FloatArray, head: int, public_head: int, rows: IntArray, columns: IntArray
+    score: FloatArray, rows: IntArray, columns: IntArray
 ) -> tuple[IntArray, IntArray, FloatArray]:
-    """The best one-to-one assignment of the heads with the known pairs, and the margins.
+    """The best one-to-one assignment, the known pairs among it, and the margins.
 
     A margin is the score less that of the best rival in the row and the column.
     """
-    among = [np.setdiff1d(np.arange(head), rows), np.setdiff1d(np.arange(public_head), columns)]
+    among = [
+        np.setdiff1d(np.arange(size), known)
+        for size, known in zip(score.shape, (rows, columns), strict=True)
+    ]
     part = score[np.ix_(*among)]
     left, right = linear_sum_assignment(part, maximize=True)
     rivals = part.copy()
@@ -294,6 +300,10 @@ def _anchors(
     best_rival = np.maximum(rivals.max(1, initial=-9.0)[left], rivals.max(0, initial=-9.0)[right])
     margin = np.concatenate([part[left, right] - best_rival, np.full(len(rows), 9.0)])
     return np.append(among[0][left], rows), np.append(among[1][right], columns), margin
+
+
+def _weights(margin: FloatArray) -> FloatArray:
+    return expit(margin / (_deviation(margin) / 2))  # type: ignore[no-any-return]
 
 
 def _deviation(values: FloatArray) -> float:
