@@ -206,12 +206,14 @@ def audit_texts(
     if key and not {*true.values()} & {*other.index}:
         want = f"text by {key.unit}, as the key is"
         raise ParameterError.of("public", "match", want, public[0])
+    seed = checked_seed("seed", seed, "match")
     noise = (PERTURBATION * (i > 0) for i in range(N_STARTS))
     starts = [_deciphered(secret, other, known, seed + i, p) for i, p in enumerate(noise)]
     table = table_of([*secret.index], [*other.index], starts[0])
 
     rng = np.random.default_rng(seed)
     is_planted = rng.random(len(public)) < min(0.5, secret.n / other.n)
+    is_planted[0], is_planted[-1] = True, False
     planted, rest = _sides(*(compress(public, chosen) for chosen in (is_planted, ~is_planted)))
     by_rest = _deciphered(planted, rest, None, seed)
     return Audit(
@@ -253,7 +255,9 @@ def _remedies(
 ) -> dict[str, float]:
     """The share that is still read after each change: measured, or else estimated."""
     kept = {*list(_counted("texts", texts, 1).index)[:N_KEPT]}
-    changed = {f"a key for each {1 / n:.0%} of the texts": texts[: len(texts) // n] for n in PARTS}
+    changed = {
+        f"a key for each {1 / n:.0%} of the texts": texts[: -(-len(texts) // n)] for n in PARTS
+    }
     changed[f"one number for all but the {N_KEPT} most frequent"] = [
         " ".join(number if number in kept else "0" for number in text.split()) for text in texts
     ]
