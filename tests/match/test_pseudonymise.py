@@ -178,6 +178,7 @@ def test_the_command_goes_there_and_back(tmp_path: Path) -> None:
     run = CliRunner().invoke
     there = ["match", "pseudonymise", str(source), "--out", numbers, "--key", key, "--json"]
     assert json.loads(run(app, there).stdout)["symbols"] == 3
+    assert "no key reads up to 0% of so much text" in json.loads(run(app, there).stdout)["risk"]
     again = ["match", "pseudonymise", numbers, "--out", back, "--key", key, "--back"]
     assert run(app, again).exit_code == 0
     assert Path(back).read_text("utf-8") == "开灯\t关灯\t0\n"

@@ -2,8 +2,8 @@
 
 Texts become symbols (:mod:`~shoestring.match.symbols`), each text counted once however often it is
 there, and :mod:`~shoestring.match.decipher` finds which symbol each number stands for. Without the
-key the share read right is estimated from the confidences of several perturbed starts; a slice of
-the public text, deciphered with the rest of it, says what this public text could do at best.
+key the share read right is estimated from what several perturbed starts read alike; a slice of the
+public text, deciphered with the rest of it, says what this public text could do at best.
 
 Not covered: numbers that stand for other units than the public text's (pieces of words), and keys
 that give one number to several symbols or several numbers to one.
@@ -40,8 +40,9 @@ from shoestring.types import FloatArray
 Row = tuple[str, str, float]  # number, symbol, confidence
 
 N_STARTS, PERTURBATION = 3, 0.3
-FAILED = 0.1  # agreement under which nothing was found
-PARTS = (2, 4, 10)  # of the texts, each with a key of its own
+FAILED = 0.1  # share readable under which nothing was found
+_RIGHT = 0.97  # of what two starts read alike; from public text against public text (docs/log.md)
+PARTS = (4, 16)  # of the texts, each with a key of its own
 N_KEPT = 500  # numbers that stay where rare ones are merged
 N_LINES = 10
 
@@ -53,7 +54,7 @@ class Audit:
     readable: float  # estimated without the key
     measured: float | None  # by the key
     at_best: float  # of a slice of the public text, by the rest of it
-    agreement: float  # of both sides' contexts; under ``FAILED`` nothing was found
+    agreement: float  # of both sides' contexts
     table: list[Row]  # by frequency
     lines: list[tuple[str, str]]  # some texts as read and, by the key, as they are
     remedies: dict[str, float]  # what would help, and the share that is still read
@@ -61,7 +62,7 @@ class Audit:
     @property
     def failed(self) -> bool:
         """Whether nothing was found, as far as can be told without the key."""
-        return self.agreement < FAILED
+        return self.readable < FAILED
 
     @property
     def summary(self) -> str:
@@ -206,18 +207,16 @@ def audit_texts(
     if key and not {*true.values()} & {*other.index}:
         want = f"text by {key.unit}, as the key is"
         raise ParameterError.of("public", "match", want, public[0])
-    seed = checked_seed("seed", seed, "match")
-    noise = (PERTURBATION * (i > 0) for i in range(N_STARTS))
-    starts = [_deciphered(secret, other, known, seed + i, p) for i, p in enumerate(noise)]
+    starts = _starts(secret, other, known, seed)
     table = table_of([*secret.index], [*other.index], starts[0])
 
     rng = np.random.default_rng(seed)
     is_planted = rng.random(len(public)) < min(0.5, secret.n / other.n)
     is_planted[0], is_planted[-1] = True, False
     planted, rest = _sides(*(compress(public, chosen) for chosen in (is_planted, ~is_planted)))
-    by_rest = _deciphered(planted, rest, None, seed)
+    by_rest = _starts(planted, rest, None, seed)[0]
     return Audit(
-        readable=_estimate(secret, *starts),
+        readable=_estimate(secret, starts),
         measured=_share_right(secret, other, starts[0], true) if key else None,
         at_best=_share_right(planted, rest, by_rest, {symbol: symbol for symbol in planted.index}),
         agreement=starts[0].agreement,
@@ -227,9 +226,21 @@ def audit_texts(
     )
 
 
-def _estimate(secret: _Side, *starts: Decipherment) -> float:
-    """The share of the running text that is right by the confidences of several starts."""
-    return float(secret.shares @ np.mean([start.confidence for start in starts], axis=0))
+def _starts(
+    secret: _Side, public: _Side, known: Mapping[str, str] | None, seed: int
+) -> list[Decipherment]:
+    """What several starts found, that with the best agreement first: a start may go astray."""
+    seed = checked_seed("seed", seed, "match")
+    noise = (PERTURBATION * (i > 0) for i in range(N_STARTS))
+    found = [_deciphered(secret, public, known, seed + i, x) for i, x in enumerate(noise)]
+    return sorted(found, key=lambda start: -start.agreement)
+
+
+def _estimate(secret: _Side, starts: list[Decipherment]) -> float:
+    """The share of the running text that the best start and another one read alike."""
+    best, *others = starts
+    alike = np.any([best.assignment == other.assignment for other in others], axis=0)
+    return _RIGHT * float(secret.shares @ (alike & (best.assignment >= 0)))
 
 
 def _share_right(
@@ -264,7 +275,7 @@ def _remedies(
     shares = {}
     for name, some in changed.items():
         secret = _counted("texts", some, SECRET_TOKENS)
-        found = _deciphered(secret, public, None, seed)
-        right = _share_right(secret, public, found, true) if true else _estimate(secret, found)
+        found = _starts(secret, public, None, seed)
+        right = _share_right(secret, public, found[0], true) if true else _estimate(secret, found)
         shares[name] = right
     return shares
