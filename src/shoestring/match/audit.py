@@ -173,9 +173,9 @@ def read_table(path: str | Path) -> dict[str, str]:
 def audit_texts(
     texts: Iterable[str],
     public: Iterable[str],
+    known: Mapping[str, str] | None = None,
     *,
     key: Key | None = None,
-    known: Mapping[str, str] | None = None,
     remedies: bool = False,
     seed: int = 0,
 ) -> Audit:

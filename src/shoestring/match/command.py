@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shoestring.console import Json, Seed, Source, echo, emit, emit_json, emit_rows, reads, room_app
+from shoestring.console import Json, Seed, Source, emit, reads, room_app
 
 app = room_app("Match pairs of short texts, plain or pseudonymised, and audit what that is worth.")
 
@@ -50,12 +50,9 @@ def align(
     json: Json = False,
 ) -> None:
     """Find which symbol each number stands for: number, symbol, confidence."""
-    from shoestring.match.audit import decipher_texts, read_table, table_of, write_table
-    from shoestring.match.pairs import read_plain_texts, read_public
+    from shoestring.match.audit import decipher_texts, table_of, write_table
 
-    table = read_table(known) if known else None
-    texts = read_plain_texts(source, **reading)
-    rows = table_of(*decipher_texts(texts, read_public(public), table, seed=seed))
+    rows = table_of(*decipher_texts(*_read(source, public, known, reading), seed=seed))
     write_table(rows, out)
     sure = sum(confidence >= 0.9 for *_, confidence in rows)
     emit({"numbers": len(rows), "at_least_90_%_sure": sure, "out": str(out)}, json)
@@ -74,27 +71,24 @@ def audit(
     json: Json = False,
 ) -> None:
     """Tell how much of pseudonymised texts anybody can read."""
-    from shoestring.match.audit import N_LINES, audit_texts, read_table
-    from shoestring.match.pairs import read_plain_texts, read_public
+    from shoestring.match.audit import N_LINES, audit_texts
     from shoestring.match.pseudonymise import Key
 
-    found = audit_texts(
-        read_plain_texts(source, **reading),
-        read_public(public),
-        key=Key.load(key) if key else None,
-        known=read_table(known) if known else None,
-        remedies=remedies,
-        seed=seed,
-    )
-    if json:
-        emit_json({**asdict(found), "summary": found.summary})
-        return
-    shares = {"readable": found.readable, "measured": found.measured, "at_best": found.at_best}
-    emit({**shares, "agreement": found.agreement}, False)
-    names = ("number", "symbol", "confidence")
-    emit_rows([dict(zip(names, row, strict=True)) for row in found.table[:N_LINES]], False)
-    for read, true in found.lines:
-        echo(read, true)
-    for change, share in found.remedies.items():
-        echo(f"{share:.0%} would be read with {change}")
-    echo(found.summary)
+    secret = Key.load(key) if key else None
+    sides = _read(source, public, known, reading)
+    found = audit_texts(*sides, key=secret, remedies=remedies, seed=seed)
+    said = {**asdict(found), "summary": found.summary}
+    if not json:
+        top = {number: f"{symbol} {p:.0%}" for number, symbol, p in found.table[:N_LINES]}
+        said |= {"table": top, "lines": dict(found.lines)}
+    emit(said, json)
+
+
+def _read(
+    source: str, public: list[Path], known: Path | None, reading: dict[str, Any]
+) -> tuple[list[str], list[str], dict[str, str] | None]:
+    from shoestring.match.audit import read_table
+    from shoestring.match.pairs import read_plain_texts, read_public
+
+    table = read_table(known) if known else None
+    return read_plain_texts(source, **reading), read_public([*public]), table

@@ -162,8 +162,8 @@ def pseudonymise_file(
     n = max(sum(len(text.split()) for text in {*texts}), 1)
     share = np.interp(np.log(n), np.log([*_READ]), [*_READ.values()])
     risk = (
-        f"A stranger with public text of the same kind and no key reads up to {share:.0%} of so much "
-        "text. A key for each field or period leaves less: match audit measures it."
+        "A stranger with public text of the same kind and no key reads up to "
+        f"{share:.0%} of so much text. A key for each field or period helps: see match audit."
     )
     found = {"texts": len(texts), "symbols": len(known.numbers), "out": str(out)}
     return found if back else {**found, "risk": risk}
