@@ -85,8 +85,8 @@ def test_the_audit_fails_by_text_that_is_not_like_it() -> None:
 def test_lines_show_what_is_read_beside_what_is_there() -> None:
     found = FOUND()
     assert len(found.lines) == 10
-    assert {true for _, true in found.lines} <= {*PLAIN}
-    assert sum(read == true for read, true in found.lines) >= 8
+    assert {true for true, _ in found.lines} <= {*PLAIN}
+    assert sum(read == true for true, read in found.lines) >= 8
 
 
 def test_remedies_are_measured_on_the_changed_text() -> None:
@@ -151,7 +151,7 @@ def test_a_table_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
         (NUMBERS, PUBLIC, None, {"0": "的"}, "'known' parameter .* Got '0'"),
         (NUMBERS, PUBLIC, None, {NUMBERS[0].split()[0]: "x"}, "'known' parameter .* Got 'x'"),
         (NUMBERS, PUBLIC, Key("characters", {"的": 1}), None, "the key of these texts"),
-        (NUMBERS, ["plain English"], KEY, None, "text by characters, as the key is"),
+        (NUMBERS, ["plain English"], KEY, None, "characters as the key's"),
     ],
 )
 def test_bad_input_is_told(texts, public, key, known, fault) -> None:  # type: ignore[no-untyped-def]

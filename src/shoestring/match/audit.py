@@ -56,7 +56,7 @@ class Audit:
     at_best: float  # of a slice of the public text, by the rest of it
     agreement: float  # of both sides' contexts
     table: list[Row]  # by frequency
-    lines: list[tuple[str, str]]  # some texts as read and, by the key, as they are
+    lines: list[tuple[str, str]]  # some texts by the key, and as they are read
     remedies: dict[str, float]  # what would help, and the share that is still read
 
     @property
@@ -103,9 +103,11 @@ def _sides(texts: Iterable[str], public: Iterable[str]) -> tuple[_Side, _Side]:
     return _counted("texts", texts, SECRET_TOKENS), _counted("public", public, PUBLIC_TOKENS)
 
 
-def _deciphered(
-    secret: _Side, public: _Side, known: Mapping[str, str] | None, seed: int, noise: float = 0.0
-) -> Decipherment:
+def _starts(
+    secret: _Side, public: _Side, known: Mapping[str, str] | None, seed: int, n: int = N_STARTS
+) -> list[Decipherment]:
+    """What n starts found, that with the best agreement first: a start may go astray."""
+    seed = checked_seed("seed", seed, "match")
     if known is not None and not isinstance(known, Mapping):
         raise ParameterError.of("known", "match", "a mapping of numbers to symbols", known)
     try:
@@ -113,9 +115,12 @@ def _deciphered(
     except (KeyError, TypeError) as error:
         want = "a table of symbols that the texts have"
         raise ParameterError.of("known", "match", want, error.args[0]) from None
-    array = np.array(pairs, np.int64) if pairs else None
-    seed = checked_seed("seed", seed, "match")
-    return decipher(secret.counts, public.counts, known=array, seed=seed, perturbation=noise)
+    given = {"known": np.array(pairs, np.int64) if pairs else None}
+    starts = [
+        decipher(secret.counts, public.counts, **given, seed=seed + i, perturbation=noise)
+        for i, noise in enumerate([0.0, *repeat(PERTURBATION, n - 1)])
+    ]
+    return sorted(starts, key=lambda found: -found.agreement)
 
 
 def decipher_texts(
@@ -145,7 +150,7 @@ def decipher_texts(
     decipherment : Decipherment
     """
     secret, other = _sides(texts, public)
-    return [*secret.index], [*other.index], _deciphered(secret, other, known, seed)
+    return [*secret.index], [*other.index], _starts(secret, other, known, seed, 1)[0]
 
 
 def table_of(symbols: list[str], public_symbols: list[str], found: Decipherment) -> list[Row]:
@@ -190,10 +195,8 @@ def audit_texts(
     remedies : bool
         Whether to find what would help.
     """
-    texts, public = (
-        list(dict.fromkeys(checked_texts(name, given, "match")))
-        for name, given in (("texts", texts), ("public", public))
-    )
+    texts = list(dict.fromkeys(checked_texts("texts", texts, "match")))
+    public = list(dict.fromkeys(checked_texts("public", public, "match")))
     if strange := next((t for t in texts[:1_000] if t.strip() and unit_of([t]) != UNITS[2]), ""):
         hint = "Write them with match pseudonymise first."
         raise ParameterError.of("texts", "match", "numbers between blanks", strange, hint)
@@ -201,12 +204,10 @@ def audit_texts(
     if not isinstance(key, Key | None):
         raise ParameterError.of("key", "match", "a Key", key)
     true = {} if key is None else {str(number): symbol for symbol, number in key.numbers.items()}
-    if key and not {*secret.index} <= {*true}:
-        got = min({*secret.index} - {*true})
-        raise ParameterError.of("key", "match", "the key of these texts", got)
+    if key and (strange := next((number for number in secret.index if number not in true), "")):
+        raise ParameterError.of("key", "match", "the key of these texts", strange)
     if key and not {*true.values()} & {*other.index}:
-        want = f"text by {key.unit}, as the key is"
-        raise ParameterError.of("public", "match", want, public[0])
+        raise ParameterError.of("public", "match", f"{key.unit} as the key's", public[0])
     starts = _starts(secret, other, known, seed)
     table = table_of([*secret.index], [*other.index], starts[0])
 
@@ -226,16 +227,6 @@ def audit_texts(
     )
 
 
-def _starts(
-    secret: _Side, public: _Side, known: Mapping[str, str] | None, seed: int
-) -> list[Decipherment]:
-    """What several starts found, that with the best agreement first: a start may go astray."""
-    seed = checked_seed("seed", seed, "match")
-    noise = (PERTURBATION * (i > 0) for i in range(N_STARTS))
-    found = [_deciphered(secret, public, known, seed + i, x) for i, x in enumerate(noise)]
-    return sorted(found, key=lambda start: -start.agreement)
-
-
 def _estimate(secret: _Side, starts: list[Decipherment]) -> float:
     """The share of the running text that the best start and another one read alike."""
     best, *others = starts
@@ -252,13 +243,13 @@ def _share_right(
 
 
 def _lines(texts: list[str], table: list[Row], key: Key | None) -> list[tuple[str, str]]:
-    """Texts as they are read, with _ for what is unsure, and as they are."""
+    """Texts as they are, and as they are read, with _ for what is unsure."""
     if key is None:
         return []
     read = {number: symbol for number, symbol, confidence in table if confidence >= 0.5}
     between = "" if key.unit == "characters" else " "
     shown = (between.join(read.get(number, "_") for number in text.split()) for text in texts)
-    return list(zip(shown, key.decode(texts), strict=True))
+    return list(zip(key.decode(texts), shown, strict=True))
 
 
 def _remedies(
