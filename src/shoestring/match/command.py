@@ -31,6 +31,9 @@ PairFile = Annotated[
         help="File of text TAB text [TAB 0 or 1], or with columns; - for standard input."
     ),
 ]
+Matcher = Annotated[
+    str, typer.Argument(help="Folder of a matcher, or another pair scorer such as minilm.")
+]
 Second = Annotated[str, typer.Option(help="Column of the second texts (the first: --text, a).")]
 Public = Annotated[
     list[Path] | None, typer.Option(help="File or folder of plain text of the same language.")
@@ -193,3 +196,56 @@ def _read(
 
     table = read_table(known) if known else None
     return read_plain_texts(source, **reading), read_public([*public]), table
+
+
+@app.command("eval", example="match eval matcher dev.tsv --train pairs.tsv")
+@reads()
+def evaluate(
+    matcher: Matcher,
+    pairs: PairFile,
+    reading: dict[str, Any],
+    second: Second = "b",
+    train: Annotated[
+        str | None, typer.Option(help="File of the training pairs, to look for them in these.")
+    ] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Measure a matcher on pairs with labels: AUC, accuracy, F1, calibration."""
+    from shoestring.match.evaluate import figures, leakage
+    from shoestring.match.pairs import read_pairs
+
+    trained = None if train is None else read_pairs(train, second=second, **reading)
+    read, scores, groups = _scored(matcher, pairs, second, reading)
+    found = {} if trained is None else {"leakage": leakage(trained, read)}
+    emit(figures(scores, read.labels, groups, seed) | found, json)
+
+
+@app.command(example="match threshold matcher dev.tsv --precision 0.95")
+@reads()
+def threshold(
+    matcher: Matcher,
+    pairs: PairFile,
+    reading: dict[str, Any],
+    second: Second = "b",
+    precision: Annotated[
+        float, typer.Option(help="Share of right pairs among those at or above it.")
+    ] = 0.95,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Find the lowest score that means a match, such that it holds on new pairs."""
+    from shoestring.match.evaluate import threshold as choose
+
+    read, scores, groups = _scored(matcher, pairs, second, reading)
+    emit(choose(scores, read.labels, groups, precision, seed), json)
+
+
+def _scored(matcher: str, pairs: str, second: str, reading: dict[str, Any]) -> tuple[Any, ...]:
+    """Pairs with labels, their scores and their components."""
+    from shoestring.match.evaluate import components
+    from shoestring.match.pairs import read_pairs
+    from shoestring.match.scorer import checked_scores, load_scorer
+
+    read = read_pairs(pairs, second=second, needs_label=True, **reading)
+    return read, checked_scores(load_scorer(matcher), read.both), components(read)
