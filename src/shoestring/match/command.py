@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from shoestring.console import (
     Out,
     Resume,
     Seed,
+    Source,
     echo_row,
     emit,
     emit_json,
@@ -36,6 +38,11 @@ Second = Annotated[str, typer.Option(help="Column of the second texts (the first
 Public = Annotated[
     list[Path] | None, typer.Option(help="File or folder of plain text of the same language.")
 ]
+PublicText = Annotated[
+    list[Path], typer.Option(help="Plain text of the same language: files and folders.")
+]
+Known = Annotated[Path | None, typer.Option(help="Table of numbers known: number TAB symbol.")]
+OutFile = Annotated[Path, typer.Option(help="File to write.")]
 
 
 @app.command(example="match train pairs.tsv --out matcher --init base --minutes 60")
@@ -122,6 +129,81 @@ def score(
         return
     for a, b, one in rows:
         echo_row(a, b, f"{one:.4f}")
+
+
+@app.command(example="match pseudonymise texts.jsonl --out ids.jsonl --key secret.json")
+@reads("id", "label", "on_empty", "on_bad")
+def pseudonymise(
+    source: Source,
+    out: OutFile,
+    key: Annotated[Path, typer.Option(help="File of the key: made if missing, extended if not.")],
+    reading: dict[str, Any],
+    back: Annotated[bool, typer.Option("--back", help="Turn numbers into text again.")] = False,
+    seed: Annotated[
+        int | None, typer.Option(help="For tests: by default numbers cannot be foreseen.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Replace every symbol of texts by a random number; other columns are kept."""
+    from shoestring.match.pseudonymise import pseudonymise_file
+
+    emit(pseudonymise_file(source, out, key, back=back, seed=seed, **reading), json)
+
+
+@app.command(example="match align ids.jsonl --public corpus.txt --out table.tsv")
+@reads("id", "label")
+def align(
+    source: Source,
+    public: PublicText,
+    out: OutFile,
+    reading: dict[str, Any],
+    known: Known = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Find which symbol each number stands for: number, symbol, confidence."""
+    from shoestring.match.audit import decipher_texts, table_of, write_table
+
+    rows = table_of(*decipher_texts(*_read(source, public, known, reading), seed=seed))
+    write_table(rows, out)
+    sure = sum(confidence >= 0.9 for *_, confidence in rows)
+    emit({"numbers": len(rows), "at_least_90_%_sure": sure, "out": str(out)}, json)
+
+
+@app.command(example="match audit ids.jsonl --public corpus.txt")
+@reads("id", "label")
+def audit(
+    source: Source,
+    public: PublicText,
+    reading: dict[str, Any],
+    key: Annotated[Path | None, typer.Option(help="Key of the texts, to measure.")] = None,
+    known: Known = None,
+    remedies: Annotated[bool, typer.Option(help="Measure what would help (as long again).")] = True,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Tell how much of pseudonymised texts anybody can read."""
+    from shoestring.match.audit import N_LINES, audit_texts
+    from shoestring.match.pseudonymise import Key
+
+    secret = Key.load(key) if key else None
+    sides = _read(source, public, known, reading)
+    found = audit_texts(*sides, key=secret, remedies=remedies, seed=seed)
+    said = {**asdict(found), "summary": found.summary}
+    if not json:
+        top = {number: f"{symbol} {p:.0%}" for number, symbol, p in found.table[:N_LINES]}
+        said |= {"table": top, "lines": dict(found.lines)}
+    emit(said, json)
+
+
+def _read(
+    source: str, public: list[Path], known: Path | None, reading: dict[str, Any]
+) -> tuple[list[str], list[str], dict[str, str] | None]:
+    from shoestring.match.audit import read_table
+    from shoestring.match.pairs import read_plain_texts, read_public
+
+    table = read_table(known) if known else None
+    return read_plain_texts(source, **reading), read_public([*public]), table
 
 
 @app.command("eval", example="match eval matcher dev.tsv --train pairs.tsv")
