@@ -5,9 +5,9 @@ white space aside). A split by pairs leaks: a text of the test half was read, wi
 training. Splits and the bootstrap go by components.
 
 A threshold is chosen by an exact bound of its precision (Clopper & Pearson 1934). The lowest score
-whose measured precision suffices is the luckiest of many: on new pairs it fell short in 48-67 % of
+whose measured precision suffices is the luckiest of many: on new pairs it fell short in 48-68 % of
 simulations. A bound at 0.05 fell short in 2-17 %, most where pairs share texts; at 0.01, which is
-used, in 0-7 %. Probabilities are Platt's (1999), by cross-validation.
+used, in 0-10 %. Probabilities are Platt's (1999), by cross-validation.
 
 Letters: N pairs.
 
