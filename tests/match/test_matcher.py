@@ -151,6 +151,13 @@ def test_symbols_that_only_held_out_pairs_have_are_unknown() -> None:
     assert {"own1", "own2", "own3", "more"} - own <= set(made.vocabulary.symbols)
 
 
+def test_words_of_the_base_are_known_without_being_seen(base: Path) -> None:
+    made = PairMatcher.train(rows_of(WORDS[:8], n=60), init=base, **QUICK)
+    assert set(WORDS) == set(made.vocabulary.symbols)
+    new = PairMatcher.train(rows_of(WORDS[:8], n=60), **QUICK)
+    assert set(WORDS[:8]) == set(new.vocabulary.symbols)
+
+
 def test_unlabelled_pairs_have_their_part(base: Path) -> None:
     rows = rows_of(n=60)
     made = PairMatcher.train(rows, unlabelled=both(rows_of(n=40, seed=1)), init=base, **QUICK)

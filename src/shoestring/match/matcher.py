@@ -56,7 +56,7 @@ from shoestring.models.backbone import (
     transformer_folder,
 )
 from shoestring.models.frozen import MINILM, digest_of, multiplies_bfloat16
-from shoestring.models.model_files import weights_digest
+from shoestring.models.model_files import read_model_config, weights_digest
 from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import batches_by_length
 from shoestring.text.labelled import Labelled
@@ -77,7 +77,7 @@ MATCHER = ArtifactKind(
 INSIDE, OWNER = "model", "PairMatcher.train"
 HELD_OUT = 0.1
 TOKENS_AT_ONCE = 8_192
-NEW_RATE, ALIGNED_RATE = 1e-3, 3e-4
+NEW_RATE, ALIGNED_RATE = 1e-3, 3e-4  # for a width of 256
 RANDOM_LOSS, SENTENCES, SENTENCE_TOKENS = 0.8, 200, 64  # of ln V; that are looked at
 MANY_UNKNOWN = 0.05
 FIGURES = ("auc", "average_precision", "accuracy")
@@ -167,7 +167,11 @@ class PairMatcher(Timed):
         if is_joint and method != "full":
             raise ParameterError.of("method", OWNER, "'full' with the joint objective", method)
         max_length = checked_int("max_length", max_length, 8, 512, OWNER)
-        rate = NEW_RATE if init is None else ALIGNED_RATE
+        folder, rate = None, NEW_RATE
+        if init is not None:
+            folder = transformer_folder(None if str(init) in MINILM else init)
+            width = read_model_config(folder).get("hidden_size")
+            rate = ALIGNED_RATE * 256 / (width if isinstance(width, int) and width > 0 else 768)
         settings = TrainSettings(
             *(epochs, batch_size, rate if learning_rate is None else learning_rate),
             seed=seed,
@@ -186,9 +190,6 @@ class PairMatcher(Timed):
         if not len(train) or not len(held_out):
             want = "pairs that do not all share a text"
             raise ParameterError.of("pairs", OWNER, want, len(labelled))
-        folder = None
-        if init is not None:
-            folder = transformer_folder(None if str(init) in MINILM else init)
         identity = {
             "pairs": every.digest,
             "unlabelled": more.digest,
@@ -373,7 +374,8 @@ def start_model(
     for note in notes:
         warnings.warn(note, ShoestringWarning, stacklevel=3)
     pad = model.config.pad_token_id  # from which some families count positions
-    vocabulary = SymbolVocabulary.of(texts, unit, pad if pad in range(5) else 0)
+    known = tokenizer if align == "name" else None
+    vocabulary = SymbolVocabulary.of(texts, unit, pad if pad in range(5) else 0, known)
     weights = alignment(vocabulary, tokenizer, n_rows, align, texts, public, seed)
     give_vocabulary(model, weights, vocabulary, seed, random=align == "random")
     return with_label_token(model), vocabulary
