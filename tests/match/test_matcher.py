@@ -90,7 +90,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_plain_and_pseudonymised_text_give_the_same_scores(
     words: list[str], glue: str, unit: str
 ) -> None:
-    rows = rows_of(words, glue=glue)
+    rows = rows_of(words, n=60, glue=glue)
     plain = PairMatcher.train(rows, **QUICK)
     hidden = secret(rows, unit)
     anonymous = PairMatcher.train(hidden, anonymous=True, **QUICK)
@@ -99,7 +99,7 @@ def test_plain_and_pseudonymised_text_give_the_same_scores(
 
 
 def test_another_seed_is_another_model_and_the_same_seed_the_same() -> None:
-    rows = rows_of(n=60)
+    rows = rows_of(n=30)
     names = [PairMatcher.train(rows, seed=seed, **QUICK).name for seed in (0, 0, 1)]
     assert names[0] == names[1] != names[2]
 
@@ -204,7 +204,7 @@ def test_deciphered_text_starts_from_the_rows_of_its_words(
 
     from shoestring.match import audit
 
-    rows = rows_of(n=200)
+    rows = rows_of(n=60)
     hidden = secret(rows, "words")
     texts = [" ".join(side[0] for side in part).split() for part in (hidden, rows)]
     of = dict(zip(*texts, strict=True))
@@ -302,12 +302,10 @@ def test_train_and_score_run_from_files(run_command: Any, base: Path, tmp_path: 
     assert code == 0 and answer.splitlines()[0].split("\t")[:2] == list(rows_of(n=60)[0][:2])
 
 
-def test_the_command_names_its_flags(run_command: Any, tmp_path: Path) -> None:
+def test_the_command_names_its_flags(run_command: Any, base: Path, tmp_path: Path) -> None:
     file = tmp_path / "pairs.tsv"
     file.write_text("1 2\t3 4\t1\n5 6\t7 8\t0\n")
     out = tmp_path / "matcher"
-    code, _, said = run_command(
-        "match", "train", file, "--out", out, "--init", tmp_path, "--anonymous"
-    )
+    code, _, said = run_command("match", "train", file, "--out", out, "--init", base, "--anonymous")
     assert code == 2 and "--public" in said and not out.exists()
     assert not out.with_name("matcher.run").exists()
