@@ -387,6 +387,21 @@ damaged(
     "PairMatcher", "matcher_folder",
     lambda folder, w: public("match.load_scorer")(folder).predict(pair), **TORCH,
 )  # fmt: skip
+NUMBERS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), max_size=6).map(
+    lambda texts: [" ".join(map(str, text)) for text in texts]
+)
+KNOWN = st.dictionaries(st.sampled_from(["1", "2", "的"]), st.sampled_from(["r", "red"]))
+function(
+    "match.pseudonymise_texts", then=lambda found: found[1].decode(found[0]),
+    texts=LIST_OF_TEXTS, key=maybe, seed=SEED, share=2,
+)  # fmt: skip
+SIDES = {
+    "texts": st.one_of(NUMBERS, LIST_OF_TEXTS), "public": LIST_OF_TEXTS,
+    "known": st.one_of(maybe, KNOWN), "seed": SEED,
+}  # fmt: skip
+function("match.decipher_texts", **SIDES, share=2)
+function("match.audit_texts", **SIDES, key=maybe, remedies=FLAG, share=2)
+function("match.Key.load", path=OUT)
 
 # ---------------------------------------------------------------- models
 

@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any
 from shoestring.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from shoestring.match.audit import Audit as Audit
+    from shoestring.match.audit import audit_texts as audit_texts
+    from shoestring.match.audit import decipher_texts as decipher_texts
     from shoestring.match.cross_encoder import CrossEncoderScorer as CrossEncoderScorer
     from shoestring.match.cross_encoder import FastCrossEncoder as FastCrossEncoder
     from shoestring.match.interaction import TokenInteraction as TokenInteraction
     from shoestring.match.matcher import PairMatcher as PairMatcher
+    from shoestring.match.pseudonymise import Key as Key
+    from shoestring.match.pseudonymise import pseudonymise_texts as pseudonymise_texts
     from shoestring.match.scorer import FunctionScorer as FunctionScorer
     from shoestring.match.scorer import checked_scores as checked_scores
     from shoestring.match.scorer import load_scorer as load_scorer
@@ -25,14 +30,19 @@ if TYPE_CHECKING:
 _load, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "Audit": "shoestring.match.audit",
         "CrossEncoderScorer": "shoestring.match.cross_encoder",
         "FastCrossEncoder": "shoestring.match.cross_encoder",
         "FunctionScorer": "shoestring.match.scorer",
         "PairMatcher": "shoestring.match.matcher",
+        "Key": "shoestring.match.pseudonymise",
         "TokenInteraction": "shoestring.match.interaction",
         "TokenTable": "shoestring.match.token_table",
+        "audit_texts": "shoestring.match.audit",
         "checked_scores": "shoestring.match.scorer",
+        "decipher_texts": "shoestring.match.audit",
         "load_scorer": "shoestring.match.scorer",
+        "pseudonymise_texts": "shoestring.match.pseudonymise",
         "score_with": "shoestring.match.scorer",
         "scorer_name": "shoestring.match.scorer",
     },

@@ -21,7 +21,7 @@ N kept secret tokens, M kept public tokens, n of them in the head, K candidates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -36,7 +36,8 @@ SECRET_TOKENS, PUBLIC_TOKENS = 1_500, 2_500  # kept, of the most frequent; rarer
 # Chosen on public text against public text of another source (docs/log.md)
 _N_GROWING, _N_FULL = 16, 4  # iterations on a growing head, then on all kept tokens
 _FIRST_HEAD = 150
-_SMOOTHING = 5.0  # added to a bigram's count and to what chance expects
+_SMOOTHING = 0.2  # added to a bigram's count and to what chance expects, on the smaller side
+_N_STARTS, _NOISE = 3, 0.3  # all but the first with noise of this deviation
 _CONTEXT = 2.0  # weight of the context's similarity beside the start's
 _FADING = 0.7  # of the start's weight, from the first iteration to the last
 _N_NEIGHBOURS = 10  # of CSLS
@@ -185,26 +186,45 @@ def decipher(
     """
     rows, columns = _known_ranks(known, secret, public)
     if not len(secret.tokens) or not len(public.tokens):
-        nothing = np.zeros((len(secret.tokens), 0))
-        return _answer(secret, public, nothing, rows, columns, np.zeros(0), 0.0)
-    start = _start(_signature(secret), _signature(public))
-    noise = np.random.default_rng(seed).standard_normal(start.shape) if perturbation else 0.0
-    start = (start / _deviation(start) + perturbation * noise).astype(np.float32)
-    contexts = [[_ppmi(m) for m in _relations(side)] for side in (secret, public)]
+        nothing = np.zeros((len(secret.tokens), 0)), rows, columns, np.zeros(0), 0.0
+        return _answer(secret, public, *nothing)
+    generator = np.random.default_rng(seed)
+    ratio = secret.counts.sum() / public.counts.sum()
+    sides = _thinned(secret, 1 / ratio, seed), _thinned(public, ratio, seed)
+    start = _csls(_similarity(*map(_signature, sides))).astype(np.float32)
+    start /= _deviation(start)
+    smoothing = _SMOOTHING * max(1, ratio), _SMOOTHING * max(1, 1 / ratio)  # alike in shares
+    contexts = [
+        [_ppmi(relation, smoothed) for relation in _relations(side)]
+        for side, smoothed in zip((secret, public), smoothing, strict=True)
+    ]
     heads = _heads(*start.shape)
-    score = start[: heads[0][0], : heads[0][1]]
-    for i, (n, m) in enumerate(heads[1:]):
+    scores = []
+    for i in range(1 if perturbation else _N_STARTS):
+        noise = perturbation or (_NOISE if i else 0.0)
+        perturbed = start + noise * generator.standard_normal(start.shape, np.float32)
+        scores.append(_refined(perturbed, perturbed, contexts, heads, rows, columns)[0])
+    score = np.mean([score / _deviation(score) for score in scores], axis=0)
+    score, found, of, margin, cosine = _refined(
+        score, start, contexts, heads[-_N_FULL:], rows, columns
+    )
+    agreement = float(np.average(cosine[found, of], weights=secret.counts[found]))
+    return _answer(secret, public, score, found, of, margin, agreement)
+
+
+def _refined(score, start, contexts, heads, rows, columns):
+    """Anchors from the score, a score from the anchors' contexts, and so on, on growing heads."""
+    score = score[: heads[0][0], : heads[0][1]]
+    for i, (n, m) in enumerate(heads[1:], start=_N_GROWING + _N_FULL - len(heads)):
         found, of, margin = _anchors(score, rows, columns)
-        root = np.sqrt(_weights(margin)).astype(np.float32)
+        root = np.sqrt(expit(2 * margin / _deviation(margin))).astype(np.float32)
         left = _unit_rows(np.concatenate([at[:n, found] * root for at in contexts[0]], axis=1))
         right = _unit_rows(np.concatenate([at[:m, of] * root for at in contexts[1]], axis=1))
         cosine = left @ right.T
         context = _csls(cosine)
-        fading = 1 - _FADING * i / (len(heads) - 2)
+        fading = 1 - _FADING * i / (_N_GROWING + _N_FULL - 2)
         score = _CONTEXT / _deviation(context) * context + fading * start[:n, :m]
-    found, of, margin = _anchors(score, rows, columns)
-    agreement = float(np.average(cosine[found, of], weights=_weights(margin)))
-    return _answer(secret, public, score, found, of, margin, agreement)
+    return score, *_anchors(score, rows, columns), cosine
 
 
 def _heads(n: int, m: int) -> list[tuple[int, int]]:
@@ -238,12 +258,12 @@ def _relations(side: TokenCounts) -> list[FloatArray]:
     return [relation for bigrams in side.bigrams for relation in (bigrams, bigrams.T)]
 
 
-def _ppmi(counts: FloatArray) -> FloatArray:
+def _ppmi(counts: FloatArray, smoothing: float) -> FloatArray:
     """Smoothed positive pointwise mutual information, float32."""
     total = counts.sum(dtype=np.float64)
     by_chance = np.outer(counts.sum(1, dtype=np.float64), counts.sum(0, dtype=np.float64))
     by_chance /= max(total, 1)
-    ratio = np.log((counts + _SMOOTHING) / (by_chance + _SMOOTHING))
+    ratio = np.log((counts + smoothing) / (by_chance + smoothing))
     return np.maximum(ratio, 0).astype(np.float32)
 
 
@@ -258,7 +278,7 @@ def _signature(side: TokenCounts) -> FloatArray:
     for relation in _relations(side):
         share = relation / side.counts[:, None]
         columns += [*np.log(-np.sort(-share, axis=1)[:, top] + 1e-4).T]
-        columns += [*-np.sort(-_ppmi(relation), axis=1)[:, top].T]
+        columns += [*-np.sort(-_ppmi(relation, 1.0), axis=1)[:, top].T]
         for low, high in pairwise(_BINS):
             columns.append(np.log(share[:, low:high].sum(1) + 1e-3))
         share /= np.maximum(share.sum(1, keepdims=True), 1e-12)
@@ -268,10 +288,19 @@ def _signature(side: TokenCounts) -> FloatArray:
     return np.clip((table - head.mean(0)) / (head.std(0) + 1e-9), -4, 4)  # type: ignore[no-any-return]
 
 
-def _start(secret: FloatArray, public: FloatArray) -> FloatArray:
-    """Minus half the squared distance of the signatures, by CSLS."""
-    squares = (secret**2).sum(1)[:, None] + (public**2).sum(1)
-    return _csls(secret @ public.T - squares / 2)
+def _similarity(secret: FloatArray, public: FloatArray) -> FloatArray:
+    """Minus half the squared distance of the rows."""
+    return secret @ public.T - ((secret**2).sum(1)[:, None] + (public**2).sum(1)) / 2
+
+
+def _thinned(side: TokenCounts, ratio: float, seed: int) -> TokenCounts:
+    """As if a part of the text had been counted: few counts look uneven by chance alone."""
+    if ratio >= 1:
+        return side
+    generator = np.random.default_rng(seed)
+    first, second = (generator.poisson(b * ratio).astype(np.float32) for b in side.bigrams)
+    positions = generator.poisson(side.positions * ratio).astype(float)
+    return replace(side, counts=side.counts * ratio, bigrams=(first, second), positions=positions)
 
 
 def _csls(similarity: FloatArray) -> FloatArray:
@@ -302,10 +331,6 @@ def _anchors(
     return np.append(among[0][left], rows), np.append(among[1][right], columns), margin
 
 
-def _weights(margin: FloatArray) -> FloatArray:
-    return expit(margin / (_deviation(margin) / 2))  # type: ignore[no-any-return]
-
-
 def _deviation(values: FloatArray) -> float:
     return float(values.std(dtype=np.float64)) + 1e-9
 
@@ -324,7 +349,7 @@ def _answer(
     score[found, of] = score.max(1)[found] + 1e-9
     best = np.argsort(-score, axis=1, kind="stable")[:, :n_candidates]
     constant, of_margin, of_agreement = _CONFIDENCE
-    logit = constant + of_margin * margin / _deviation(margin) + of_agreement * agreement
+    logit = constant + of_margin * margin + of_agreement * agreement
     assignment = np.full(secret.n_tokens, -1)
     assignment[secret.tokens[found]] = public.tokens[of]
     confidence = np.zeros(secret.n_tokens)
