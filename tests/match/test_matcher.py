@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,17 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_base(tmp_path_factory.mktemp("base"))
 
 
+@pytest.fixture(scope="module")
+def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a matcher; some of the pairs had no labels."""
+    folder = tmp_path_factory.mktemp("trained") / "matcher"
+    more = both(rows_of(n=40, seed=1))
+    with pytest.warns(ShoestringWarning, match="little better than chance"):
+        made = PairMatcher.train(rows_of(n=60), more, init=base, out=folder, **QUICK)
+    assert made.report["unlabelled_pairs"] == 40 and made.report["train_pairs"] == 54
+    return folder
+
+
 @pytest.mark.parametrize(
     ("words", "glue", "unit"),
     [(WORDS, " ", "words"), (list("打开关闭灯窗门户请把快点音乐放停"), "", "characters")],
@@ -115,17 +127,17 @@ def test_it_learns() -> None:
     assert found["auc"] > 0.9
 
 
-def test_saved_and_loaded_it_scores_the_same_in_either_order(base: Path, tmp_path: Path) -> None:
-    rows = rows_of(n=60)
-    made = PairMatcher.train(rows, init=base, out=tmp_path / "matcher", **QUICK)
-    scores = made.predict(both(rows))
-    again = load_scorer(tmp_path / "matcher")
-    assert isinstance(again, PairMatcher) and again.name == made.name
-    np.testing.assert_array_equal(again.predict(both(rows)), scores)
-    turned = again.predict([(b, a) for a, b, _ in rows])
+def test_saved_and_loaded_it_scores_the_same_in_either_order(trained: Path, tmp_path: Path) -> None:
+    pairs = both(rows_of(n=60))
+    first, again = PairMatcher.load(trained), load_scorer(trained)
+    assert isinstance(again, PairMatcher) and again.name == first.name
+    scores = first.predict(pairs)
+    turned = again.predict([(b, a) for a, b in pairs])
     np.testing.assert_allclose(turned, scores, atol=1e-5)
     assert again.predict([]).shape == (0,)
-    plain = AutoModelForMaskedLM.from_pretrained(tmp_path / "matcher" / "model-1")
+    again.save_pretrained(tmp_path / "copy")
+    np.testing.assert_array_equal(load_scorer(tmp_path / "copy").predict(pairs), scores)
+    plain = AutoModelForMaskedLM.from_pretrained(trained / "model-1")
     assert type(plain).__name__ == "BertForMaskedLM"
 
 
@@ -158,25 +170,17 @@ def test_words_of_the_base_are_known_without_being_seen(base: Path) -> None:
     assert set(WORDS[:8]) == set(new.vocabulary.symbols)
 
 
-def test_unlabelled_pairs_have_their_part(base: Path) -> None:
-    rows = rows_of(n=60)
-    made = PairMatcher.train(rows, unlabelled=both(rows_of(n=40, seed=1)), init=base, **QUICK)
-    assert made.report["unlabelled_pairs"] == 40 and made.report["train_pairs"] == 54
-
-
-def test_search_takes_a_matcher(base: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "matcher"
-    PairMatcher.train(rows_of(n=60), init=base, out=folder, **QUICK)
+def test_search_takes_a_matcher(trained: Path, tmp_path: Path) -> None:
     texts = [a for a, _, _ in rows_of(n=40, seed=2)]
-    options = {"encoder": "lsa", "scorer": folder, "progress": False}
+    options = {"encoder": "lsa", "scorer": trained, "progress": False}
     index = SearchIndex.build(tmp_path / "index", texts, **options)
     hits = list(index.query("open the file", k=3, calls=40))
-    want = PairMatcher.load(folder).predict([("open the file", text) for text in texts])
+    want = PairMatcher.load(trained).predict([("open the file", text) for text in texts])
     np.testing.assert_allclose([hit.score for hit in hits], np.sort(want)[::-1][:3], rtol=1e-4)
 
 
-def test_unknown_symbols_are_told_once(base: Path) -> None:
-    made = PairMatcher.train(rows_of(n=60), init=base, **QUICK)
+def test_unknown_symbols_are_told_once(trained: Path) -> None:
+    made = PairMatcher.load(trained)
     with pytest.warns(ShoestringWarning, match="not seen in training") as told:
         made.predict([("zebra crossing", "open")])
         made.predict([("zebra crossing", "open")])
@@ -232,11 +236,6 @@ def test_a_base_without_a_head_is_told(tmp_path: Path, base: Path) -> None:
         PairMatcher.train(rows_of(n=60), init=tmp_path, **QUICK)
 
 
-def test_a_base_whose_head_is_random_is_told(base: Path) -> None:
-    with pytest.warns(ShoestringWarning, match="little better than chance"):
-        PairMatcher.train(rows_of(n=60), init=base, **QUICK)
-
-
 @pytest.mark.parametrize(
     ("rows", "options", "fault"),
     [
@@ -277,8 +276,8 @@ def test_a_decoder_is_no_base(tmp_path: Path) -> None:
         PairMatcher.train(rows_of(n=20), init=tmp_path, **QUICK)
 
 
-def test_a_damaged_folder_is_told(tmp_path: Path) -> None:
-    PairMatcher.train(rows_of(n=60), out=tmp_path / "m", **QUICK)
+def test_a_damaged_folder_is_told(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "m")
     file = tmp_path / "m" / "model-1" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(IntegrityError, match=r"model\.safetensors"):

@@ -75,7 +75,7 @@ def alignment(
             by_name = _deciphered(symbols, numbers, method, texts, public, seed) @ names
             unknown = (by_name.sum(axis=1) == 0) & (method == "both")
             mixed = by_name + diags_array(unknown.astype(float)) @ mixed
-    special = {token: _special_id(tokenizer, token) for token in vocabulary.tokens[:7]}
+    special = {token: special_id(tokenizer, token) for token in vocabulary.tokens[:7]}
     new = special["[UNK]"]  # what [NO] and [YES] start as
     ids = [new if i is None else i for i in special.values()]
     first = _rows([[] if i is None else [(i, 1.0)] for i in ids], n_rows)
@@ -108,7 +108,8 @@ def _rows(rows: Sequence[Sequence[tuple[int, float]]], n_columns: int) -> csr_ar
     return csr_array((pairs[:, 1], pairs[:, 0].astype(int), ends), (len(rows), n_columns))
 
 
-def _special_id(tokenizer: Any, token: str) -> int | None:
+def special_id(tokenizer: Any, token: str) -> int | None:
+    """The id of BERT's special token or, by its place, RoBERTa's."""
     theirs = {"[CLS]": "<s>", "[SEP]": "</s>"}.get(token, f"<{token[1:-1].lower()}>")
     found: int | None = tokenizer.token_to_id(token)
     return found if found is not None else tokenizer.token_to_id(theirs)
