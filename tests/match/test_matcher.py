@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,26 @@ def test_the_folder_reads_text_as_the_matcher_does(base: Path, tmp_path: Path) -
         texts = [f"Open{glue}", "打 开了\t灯", "read the  FILE, please", "don't"]
         theirs = load_tokenizer(out / "m" / "model-1").encode_batch(texts, add_special_tokens=False)
         assert [one.ids for one in theirs] == made.vocabulary.encode(texts)
+
+
+def test_what_was_interrupted_ends_as_if_it_was_not(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, options = rows_of(n=60), {"init": base, "epochs": 2.0, "batch_size": 16}
+    whole = PairMatcher.train(rows, **options)
+
+    def on_step_end(_: Any, args: Any, state: Any, control: Any, **__: Any) -> None:
+        if state.global_step == 5:  # of 8, in the second epoch
+            signal.raise_signal(signal.SIGINT)
+
+    options["out"] = tmp_path / "matcher"
+    with monkeypatch.context() as patch:
+        patch.setattr(module.NewMasks, "on_step_end", on_step_end, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            PairMatcher.train(rows, **options)
+    with pytest.raises(ParameterError, match="--resume"):
+        PairMatcher.train(rows, **options)
+    assert PairMatcher.train(rows, resume=True, **options).name == whole.name
 
 
 def test_symbols_that_only_held_out_pairs_have_are_unknown() -> None:
