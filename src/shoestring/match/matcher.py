@@ -363,7 +363,7 @@ def start_model(
     tokenizer, n_rows = load_tokenizer(folder), model.get_input_embeddings().num_embeddings
     name, most = shown_name(folder), own_length(folder, model.config.to_dict())
     if max_length > most:
-        raise ParameterError.of("max_length", OWNER, f"at most {most}, as {name}", max_length)
+        raise ParameterError.of("max_length", OWNER, f"at most {most}, what init reads", max_length)
     notes, plain, chance = [], texts if align == "name" else public, math.log(n_rows)
     if n_rows < tokenizer.get_vocab_size():
         notes += [f"{name} has {n_rows:,} rows for {tokenizer.get_vocab_size():,} tokens."]
