@@ -104,13 +104,15 @@ def start(task: Task, method: str, seed: int, train: Any, texts: list[str], fold
     from shoestring.match.matcher import load_masked
     from shoestring.match.vocabulary import SymbolVocabulary
     from shoestring.models.backbone import load_tokenizer
+    from shoestring.models.model_files import weights_digest
 
     is_plain = method == "true"
     model, _ = load_masked(folder)
     sides = [*train.a, *train.b]
     vocabulary = SymbolVocabulary.of(sides, task.unit if is_plain else "integers")
     n_rows = model.get_input_embeddings().num_embeddings
-    kept = CACHE / "match" / f"alignment-{task.name}-{seed}-{len(texts)}-{len(vocabulary)}.npz"
+    of_base = f"{weights_digest(folder)}-{len(texts)}-{len(vocabulary)}"
+    kept = CACHE / "match" / f"alignment-{task.name}-{seed}-{of_base}.npz"
     if method == "both" and kept.exists():
         weights = load_npz(kept)
     else:

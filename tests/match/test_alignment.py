@@ -45,7 +45,7 @@ def test_a_renamed_vocabulary_computes_the_same(family: str, tmp_path: Path) -> 
     assert not is_new
     words = WORDS[::-1]
     theirs = [tokenizer.token_to_id(word) for word in words]
-    first = [module._special_id(tokenizer, name) for name in ("[CLS]", "[SEP]", "[PAD]")]
+    first = [module.special_id(tokenizer, name) for name in ("[CLS]", "[SEP]", "[PAD]")]
     ids = torch.tensor([[first[0], *theirs, first[1], first[2]]])
     mask = torch.ones_like(ids)
     mask[0, -1] = 0

@@ -119,6 +119,9 @@ def test_pairs_are_cut_where_they_are_longer() -> None:
     assert joined([8] * 2, [9] * 9, IDS, 10) == [cls, 8, 8, sep, *[9] * 5, sep]
     assert joined([8] * 9, [9] * 9, IDS, 11) == [cls, *[8] * 4, sep, *[9] * 4, sep]
     assert joined([], [], IDS, 8) == [cls, sep, sep]
+    made = batches()
+    sizes = [len(joined(a, b, IDS, 32)) for a, b in zip(made.a, made.b, strict=True)]
+    assert made.lengths == sizes
 
 
 @pytest.fixture(scope="module", params=["bert", "roberta", "distilbert", "modernbert"])
@@ -146,9 +149,7 @@ def test_the_loss_is_that_of_all_logits(model: Any) -> None:
 
 def test_scores_are_yes_less_no_at_cls(model: Any) -> None:
     batch = batches(held_out=range(N))([0, 1, 3, 5])
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     with torch.inference_mode():
         logits = all_logits(model, batch)[:, 0]
         want = logits[:, IDS["[YES]"]] - logits[:, IDS["[NO]"]]
-        np.testing.assert_allclose(model.scores(**inputs), want, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(model(**batch)["logits"], want, rtol=1e-4, atol=1e-5)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,17 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_base(tmp_path_factory.mktemp("base"))
 
 
+@pytest.fixture(scope="module")
+def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a matcher; some of the pairs had no labels."""
+    folder = tmp_path_factory.mktemp("trained") / "matcher"
+    more = both(rows_of(n=40, seed=1))
+    with pytest.warns(ShoestringWarning, match="little better than chance"):
+        made = PairMatcher.train(rows_of(n=60), more, init=base, out=folder, **QUICK)
+    assert made.report["unlabelled_pairs"] == 40 and made.report["train_pairs"] == 54
+    return folder
+
+
 @pytest.mark.parametrize(
     ("words", "glue", "unit"),
     [(WORDS, " ", "words"), (list("打开关闭灯窗门户请把快点音乐放停"), "", "characters")],
@@ -90,7 +103,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_plain_and_pseudonymised_text_give_the_same_scores(
     words: list[str], glue: str, unit: str
 ) -> None:
-    rows = rows_of(words, glue=glue)
+    rows = rows_of(words, n=60, glue=glue)
     plain = PairMatcher.train(rows, **QUICK)
     hidden = secret(rows, unit)
     anonymous = PairMatcher.train(hidden, anonymous=True, **QUICK)
@@ -99,7 +112,7 @@ def test_plain_and_pseudonymised_text_give_the_same_scores(
 
 
 def test_another_seed_is_another_model_and_the_same_seed_the_same() -> None:
-    rows = rows_of(n=60)
+    rows = rows_of(n=30)
     names = [PairMatcher.train(rows, seed=seed, **QUICK).name for seed in (0, 0, 1)]
     assert names[0] == names[1] != names[2]
 
@@ -115,17 +128,17 @@ def test_it_learns() -> None:
     assert found["auc"] > 0.9
 
 
-def test_saved_and_loaded_it_scores_the_same_in_either_order(base: Path, tmp_path: Path) -> None:
-    rows = rows_of(n=60)
-    made = PairMatcher.train(rows, init=base, out=tmp_path / "matcher", **QUICK)
-    scores = made.predict(both(rows))
-    again = load_scorer(tmp_path / "matcher")
-    assert isinstance(again, PairMatcher) and again.name == made.name
-    np.testing.assert_array_equal(again.predict(both(rows)), scores)
-    turned = again.predict([(b, a) for a, b, _ in rows])
+def test_saved_and_loaded_it_scores_the_same_in_either_order(trained: Path, tmp_path: Path) -> None:
+    pairs = both(rows_of(n=60))
+    first, again = PairMatcher.load(trained), load_scorer(trained)
+    assert isinstance(again, PairMatcher) and again.name == first.name
+    scores = first.predict(pairs)
+    turned = again.predict([(b, a) for a, b in pairs])
     np.testing.assert_allclose(turned, scores, atol=1e-5)
     assert again.predict([]).shape == (0,)
-    plain = AutoModelForMaskedLM.from_pretrained(tmp_path / "matcher" / "model-1")
+    again.save_pretrained(tmp_path / "copy")
+    np.testing.assert_array_equal(load_scorer(tmp_path / "copy").predict(pairs), scores)
+    plain = AutoModelForMaskedLM.from_pretrained(trained / "model-1")
     assert type(plain).__name__ == "BertForMaskedLM"
 
 
@@ -140,6 +153,26 @@ def test_the_folder_reads_text_as_the_matcher_does(base: Path, tmp_path: Path) -
         assert [one.ids for one in theirs] == made.vocabulary.encode(texts)
 
 
+def test_what_was_interrupted_ends_as_if_it_was_not(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, options = rows_of(n=60), {"init": base, "epochs": 2.0, "batch_size": 16}
+    whole = PairMatcher.train(rows, **options)
+
+    def on_step_end(_: Any, args: Any, state: Any, control: Any, **__: Any) -> None:
+        if state.global_step == 5:  # of 8, in the second epoch
+            signal.raise_signal(signal.SIGINT)
+
+    options["out"] = tmp_path / "matcher"
+    with monkeypatch.context() as patch:
+        patch.setattr(module.NewMasks, "on_step_end", on_step_end, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            PairMatcher.train(rows, **options)
+    with pytest.raises(ParameterError, match="--resume"):
+        PairMatcher.train(rows, **options)
+    assert PairMatcher.train(rows, resume=True, **options).name == whole.name
+
+
 def test_symbols_that_only_held_out_pairs_have_are_unknown() -> None:
     rows = [
         (f"own{i} own{i} own{i} {WORDS[i % 8]}", f"own{i} own{i} x{i}", i % 2) for i in range(60)
@@ -151,25 +184,24 @@ def test_symbols_that_only_held_out_pairs_have_are_unknown() -> None:
     assert {"own1", "own2", "own3", "more"} - own <= set(made.vocabulary.symbols)
 
 
-def test_unlabelled_pairs_have_their_part(base: Path) -> None:
-    rows = rows_of(n=60)
-    made = PairMatcher.train(rows, unlabelled=both(rows_of(n=40, seed=1)), init=base, **QUICK)
-    assert made.report["unlabelled_pairs"] == 40 and made.report["train_pairs"] == 54
+def test_words_of_the_base_are_known_without_being_seen(base: Path) -> None:
+    made = PairMatcher.train(rows_of(WORDS[:8], n=60), init=base, **QUICK)
+    assert set(WORDS) == set(made.vocabulary.symbols)
+    new = PairMatcher.train(rows_of(WORDS[:8], n=60), **QUICK)
+    assert set(WORDS[:8]) == set(new.vocabulary.symbols)
 
 
-def test_search_takes_a_matcher(base: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "matcher"
-    PairMatcher.train(rows_of(n=60), init=base, out=folder, **QUICK)
+def test_search_takes_a_matcher(trained: Path, tmp_path: Path) -> None:
     texts = [a for a, _, _ in rows_of(n=40, seed=2)]
-    options = {"encoder": "lsa", "scorer": folder, "progress": False}
+    options = {"encoder": "lsa", "scorer": trained, "progress": False}
     index = SearchIndex.build(tmp_path / "index", texts, **options)
     hits = list(index.query("open the file", k=3, calls=40))
-    want = PairMatcher.load(folder).predict([("open the file", text) for text in texts])
+    want = PairMatcher.load(trained).predict([("open the file", text) for text in texts])
     np.testing.assert_allclose([hit.score for hit in hits], np.sort(want)[::-1][:3], rtol=1e-4)
 
 
-def test_unknown_symbols_are_told_once(base: Path) -> None:
-    made = PairMatcher.train(rows_of(n=60), init=base, **QUICK)
+def test_unknown_symbols_are_told_once(trained: Path) -> None:
+    made = PairMatcher.load(trained)
     with pytest.warns(ShoestringWarning, match="not seen in training") as told:
         made.predict([("zebra crossing", "open")])
         made.predict([("zebra crossing", "open")])
@@ -197,7 +229,7 @@ def test_deciphered_text_starts_from_the_rows_of_its_words(
 
     from shoestring.match import audit
 
-    rows = rows_of(n=200)
+    rows = rows_of(n=60)
     hidden = secret(rows, "words")
     texts = [" ".join(side[0] for side in part).split() for part in (hidden, rows)]
     of = dict(zip(*texts, strict=True))
@@ -223,11 +255,6 @@ def test_a_base_without_a_head_is_told(tmp_path: Path, base: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes((base / "tokenizer.json").read_bytes())
     with pytest.warns(ShoestringWarning, match="no masked-language head"):
         PairMatcher.train(rows_of(n=60), init=tmp_path, **QUICK)
-
-
-def test_a_base_whose_head_is_random_is_told(base: Path) -> None:
-    with pytest.warns(ShoestringWarning, match="little better than chance"):
-        PairMatcher.train(rows_of(n=60), init=base, **QUICK)
 
 
 @pytest.mark.parametrize(
@@ -270,8 +297,8 @@ def test_a_decoder_is_no_base(tmp_path: Path) -> None:
         PairMatcher.train(rows_of(n=20), init=tmp_path, **QUICK)
 
 
-def test_a_damaged_folder_is_told(tmp_path: Path) -> None:
-    PairMatcher.train(rows_of(n=60), out=tmp_path / "m", **QUICK)
+def test_a_damaged_folder_is_told(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "m")
     file = tmp_path / "m" / "model-1" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(IntegrityError, match=r"model\.safetensors"):
@@ -295,12 +322,10 @@ def test_train_and_score_run_from_files(run_command: Any, base: Path, tmp_path: 
     assert code == 0 and answer.splitlines()[0].split("\t")[:2] == list(rows_of(n=60)[0][:2])
 
 
-def test_the_command_names_its_flags(run_command: Any, tmp_path: Path) -> None:
+def test_the_command_names_its_flags(run_command: Any, base: Path, tmp_path: Path) -> None:
     file = tmp_path / "pairs.tsv"
     file.write_text("1 2\t3 4\t1\n5 6\t7 8\t0\n")
     out = tmp_path / "matcher"
-    code, _, said = run_command(
-        "match", "train", file, "--out", out, "--init", tmp_path, "--anonymous"
-    )
+    code, _, said = run_command("match", "train", file, "--out", out, "--init", base, "--anonymous")
     assert code == 2 and "--public" in said and not out.exists()
     assert not out.with_name("matcher.run").exists()

@@ -45,30 +45,24 @@ def name_weights(symbols: Sequence[str], tokenizer: Any, n_rows: int, unit: str)
 
 
 def alignment(
-    vocabulary: SymbolVocabulary,
-    tokenizer: Any,
-    n_rows: int,
-    method: str,
-    secret: Sequence[str] = (),
-    public: Sequence[str] = (),
-    seed: int = 0,
-) -> csr_array:
-    """W (V, U) for a vocabulary, of ``secret`` texts if any, and a model's tokenizer.
+    vocabulary: SymbolVocabulary, tokenizer: Any, n_rows: int, method: str,
+    texts: Sequence[str] = (), public: Sequence[str] = (), seed: int = 0,
+) -> csr_array:  # fmt: skip
+    """W (V, U) for the vocabulary of texts and a model's tokenizer.
 
     ``public`` texts are needed but for the methods in :data:`WITHOUT_PUBLIC`. ShoestringWarning if
-    the model knows few of the symbols of the public texts, or by "name" of the vocabulary.
+    the model knows few of the symbols of the public texts, or by "name" of the texts.
     """
     symbols, rng = vocabulary.symbols, np.random.default_rng(seed)
     mixed = csr_array((len(symbols), n_rows))
     if method == "name":
         mixed = name_weights(symbols, tokenizer, n_rows, vocabulary.unit)
-        _check_known(np.ones(len(symbols)), mixed, "these texts")
+        counts = count_symbols(texts, vocabulary.unit)
+        _check_known(np.array([counts[s] for s in symbols]), mixed, "these texts")
     elif method not in WITHOUT_PUBLIC:
-        unit = unit_of(public)
-        counts = count_symbols(public, unit)
-        ties = rng.permutation(len(counts))
-        order = np.lexsort((ties, -np.array(list(counts.values()))))
-        ranked = [list(counts)[i] for i in order]
+        counts, unit = count_symbols(public, unit_of(public)), unit_of(public)
+        order = np.lexsort((rng.permutation(len(counts)), -np.array(list(counts.values()))))
+        ranked = np.array(list(counts), object)[order].tolist()  # ties by the seed
         names = name_weights(ranked, tokenizer, n_rows, unit)
         _check_known(np.array([counts[s] for s in ranked]), names, "the public text")
         known = names[np.flatnonzero(names.sum(axis=1))]
@@ -78,11 +72,10 @@ def alignment(
             mixed = mixed[rng.permutation(len(symbols))]
         elif method != "rank":
             numbers = {symbol: number for number, symbol in enumerate(ranked)}
-            identities = _deciphered(symbols, numbers, method, secret, public, seed)
-            by_name = identities @ names
+            by_name = _deciphered(symbols, numbers, method, texts, public, seed) @ names
             unknown = (by_name.sum(axis=1) == 0) & (method == "both")
             mixed = by_name + diags_array(unknown.astype(float)) @ mixed
-    special = {token: _special_id(tokenizer, token) for token in vocabulary.tokens[:7]}
+    special = {token: special_id(tokenizer, token) for token in vocabulary.tokens[:7]}
     new = special["[UNK]"]  # what [NO] and [YES] start as
     ids = [new if i is None else i for i in special.values()]
     first = _rows([[] if i is None else [(i, 1.0)] for i in ids], n_rows)
@@ -115,15 +108,16 @@ def _rows(rows: Sequence[Sequence[tuple[int, float]]], n_columns: int) -> csr_ar
     return csr_array((pairs[:, 1], pairs[:, 0].astype(int), ends), (len(rows), n_columns))
 
 
-def _special_id(tokenizer: Any, token: str) -> int | None:
+def special_id(tokenizer: Any, token: str) -> int | None:
+    """The id of BERT's special token or, by its place, RoBERTa's."""
     theirs = {"[CLS]": "<s>", "[SEP]": "</s>"}.get(token, f"<{token[1:-1].lower()}>")
     found: int | None = tokenizer.token_to_id(token)
     return found if found is not None else tokenizer.token_to_id(theirs)
 
 
 def _check_known(counts: FloatArray, names: csr_array, what: str) -> None:
-    known = float(counts[names.sum(axis=1) > 0].sum() / max(1.0, counts.sum()))
-    if known < MOSTLY:
+    known = counts[names.sum(axis=1) > 0].sum() / max(1, counts.sum())
+    if counts.any() and known < MOSTLY:
         message = (
             f"The base model knows {known:.0%} of the symbols of {what}: it is of another script "
             "or tokenizer, and aligning to it helps little. Name a base model that reads them."

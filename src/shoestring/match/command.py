@@ -76,9 +76,8 @@ def train(
     ] = "full",
     minutes: Minutes = None,
     epochs: Annotated[float, typer.Option(help="Maximum number of epochs.")] = 10.0,
-    batch_size: Annotated[int, typer.Option(help="Pairs per step.")] = 64,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Learning rate (default 1e-3, or 3e-4 with --init).")
+        float | None, typer.Option(help="Learning rate (default by the model's width).")
     ] = None,
     max_length: Annotated[int, typer.Option(help="Maximum number of tokens per pair.")] = 32,
     ngrams: Annotated[bool, typer.Option("--ngrams", help="Mask spans of symbols.")] = False,

@@ -20,7 +20,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -41,21 +40,14 @@ class LabelToken(LogitsOfSome):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Any]:
         """The loss of a batch, with scores (B,) in evaluation, where only [CLS] is predicted."""
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         predicted = labels != NOTHING  # (B, T)
-        logits = self.logits_at(predicted, **inputs)  # (M, V)
+        logits = self.logits_at(  # (M, V)
+            predicted, input_ids=input_ids, attention_mask=attention_mask
+        )
         each = functional.cross_entropy(logits, labels[predicted], reduction="sum")
         loss = {"loss": each / max(1, len(logits))}
         no, yes = self.answers
         return loss if self.training else loss | {"logits": logits[:, yes] - logits[:, no]}  # type: ignore[attr-defined]
-
-    def scores(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Scores (B,) of one order."""
-        first = torch.zeros_like(input_ids, dtype=torch.bool)
-        first[:, 0] = True
-        logits = self.logits_at(first, input_ids=input_ids, attention_mask=attention_mask)
-        no, yes = self.answers
-        return logits[:, yes] - logits[:, no]
 
 
 def with_label_token(model: Any) -> Any:
@@ -111,7 +103,13 @@ class JointBatches:
         ngrams: bool = False,
     ) -> None:  # fmt: skip
         self.a, self.b, self.labels, self.ids, self.max_length = a, b, labels, ids, max_length
-        self.held_out, self.seed, self.ngrams, self.epoch = frozenset(held_out), seed, ngrams, 0
+        self.held_out, self.seed, self.ngrams, self.epoch = held_out, seed, ngrams, 0
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each pair."""
+        pairs = zip(self.a, self.b, strict=True)
+        return [min(len(a) + len(b) + 3, self.max_length) for a, b in pairs]
 
     def __call__(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         """Ids and mask, and labels that are -100 where nothing is predicted (B, T)."""

@@ -40,9 +40,15 @@ from shoestring.checks import (
 )
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder
-from shoestring.match.alignment import METHODS, WITHOUT_PUBLIC, alignment, give_vocabulary
+from shoestring.match.alignment import (
+    METHODS,
+    WITHOUT_PUBLIC,
+    alignment,
+    give_vocabulary,
+    special_id,
+)
 from shoestring.match.evaluate import split_by_components
-from shoestring.match.label_token import JointBatches, batch_of, joined, with_label_token
+from shoestring.match.label_token import JointBatches, with_label_token
 from shoestring.match.pairs import Pairs, read_public
 from shoestring.match.symbols import unit_of
 from shoestring.match.vocabulary import SymbolVocabulary
@@ -56,7 +62,7 @@ from shoestring.models.backbone import (
     transformer_folder,
 )
 from shoestring.models.frozen import MINILM, digest_of, multiplies_bfloat16
-from shoestring.models.model_files import weights_digest
+from shoestring.models.model_files import read_model_config, weights_digest
 from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import batches_by_length
 from shoestring.text.labelled import Labelled
@@ -77,7 +83,7 @@ MATCHER = ArtifactKind(
 INSIDE, OWNER = "model", "PairMatcher.train"
 HELD_OUT = 0.1
 TOKENS_AT_ONCE = 8_192
-NEW_RATE, ALIGNED_RATE = 1e-3, 3e-4
+NEW_RATE, ALIGNED_RATE = 1e-3, 3e-4  # for a width of 256
 RANDOM_LOSS, SENTENCES, SENTENCE_TOKENS = 0.8, 200, 64  # of ln V; that are looked at
 MANY_UNKNOWN = 0.05
 FIGURES = ("auc", "average_precision", "accuracy")
@@ -167,7 +173,11 @@ class PairMatcher(Timed):
         if is_joint and method != "full":
             raise ParameterError.of("method", OWNER, "'full' with the joint objective", method)
         max_length = checked_int("max_length", max_length, 8, 512, OWNER)
-        rate = NEW_RATE if init is None else ALIGNED_RATE
+        folder, rate = None, NEW_RATE
+        if init is not None:
+            folder = transformer_folder(None if str(init) in MINILM else init)
+            width = read_model_config(folder).get("hidden_size")
+            rate = ALIGNED_RATE * 256 / (width if isinstance(width, int) and width > 0 else 768)
         settings = TrainSettings(
             *(epochs, batch_size, rate if learning_rate is None else learning_rate),
             seed=seed,
@@ -186,9 +196,6 @@ class PairMatcher(Timed):
         if not len(train) or not len(held_out):
             want = "pairs that do not all share a text"
             raise ParameterError.of("pairs", OWNER, want, len(labelled))
-        folder = None
-        if init is not None:
-            folder = transformer_folder(None if str(init) in MINILM else init)
         identity = {
             "pairs": every.digest,
             "unlabelled": more.digest,
@@ -249,28 +256,26 @@ class PairMatcher(Timed):
         Symbols that were not seen in training are read as [UNK], with one note.
         """
         pairs = checked_pairs("pairs", pairs, "PairMatcher.predict")
-        ids, device = self.vocabulary.ids, self.model.device
-        with self.timing(len(pairs)), self._one:
+        n, ids = len(pairs), self.vocabulary.ids
+        with self.timing(n), self._one:
             a, b = (self.vocabulary.encode(pair[side] for pair in pairs) for side in (0, 1))
-            self._tell_unknown([*a, *b])
-            both = [*zip(a, b, strict=True), *zip(b, a, strict=True)]
-            rows = [joined(x, y, ids, self.max_length) for x, y in both]
-            scores = np.empty(len(rows), np.float32)
-            for batch in batches_by_length(list(map(len, rows)), TOKENS_AT_ONCE):
-                inputs = batch_of([rows[i] for i in batch], ids["[PAD]"])
-                inputs = {name: value.to(device) for name, value in inputs.items()}
-                scores[batch] = self.model.scores(**inputs).cpu().numpy()
-        found: NDArray[np.float32] = scores.reshape(2, -1).mean(axis=0)
+            size = sum(map(len, a + b))
+            unknown = sum(text.count(ids["[UNK]"]) for text in a + b)
+            if unknown > MANY_UNKNOWN * size and not self._has_told:
+                self._has_told = True
+                message = f"{unknown / size:.0%} of the symbols were not seen in training (5 times)"
+                hint = "all are read as [UNK]. Train with such texts as unlabelled pairs."
+                warnings.warn(f"{message}: {hint}", ShoestringWarning, stacklevel=3)
+            asked = range(2 * n)  # both orders
+            batches = JointBatches(
+                *(a + b, b + a, np.ones(2 * n), ids, self.max_length), held_out=asked
+            )
+            scores = np.empty(2 * n, np.float32)
+            for batch in batches_by_length(batches.lengths, TOKENS_AT_ONCE):
+                inputs = {k: v.to(self.model.device) for k, v in batches(batch).items()}
+                scores[batch] = self.model(**inputs)["logits"].cpu().numpy()
+        found: NDArray[np.float32] = scores.reshape(2, n).mean(axis=0)
         return found
-
-    def _tell_unknown(self, texts: list[list[int]]) -> None:
-        unknown = self.vocabulary.ids["[UNK]"]
-        n, n_unknown = sum(map(len, texts)), sum(text.count(unknown) for text in texts)
-        if n_unknown > MANY_UNKNOWN * n and not self._has_told:
-            self._has_told = True
-            message = f"{n_unknown / n:.0%} of the symbols were not seen in training (5 times)"
-            hint = "all are read as [UNK]. Train with such texts as unlabelled pairs."
-            warnings.warn(f"{message}: {hint}", ShoestringWarning, stacklevel=4)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save it; the folder inside is a plain one of transformers.
@@ -358,7 +363,7 @@ def start_model(
     tokenizer, n_rows = load_tokenizer(folder), model.get_input_embeddings().num_embeddings
     name, most = shown_name(folder), own_length(folder, model.config.to_dict())
     if max_length > most:
-        raise ParameterError.of("max_length", OWNER, f"at most {most}, as {name}", max_length)
+        raise ParameterError.of("max_length", OWNER, f"at most {most}, what init reads", max_length)
     notes, plain, chance = [], texts if align == "name" else public, math.log(n_rows)
     if n_rows < tokenizer.get_vocab_size():
         notes += [f"{name} has {n_rows:,} rows for {tokenizer.get_vocab_size():,} tokens."]
@@ -373,7 +378,8 @@ def start_model(
     for note in notes:
         warnings.warn(note, ShoestringWarning, stacklevel=3)
     pad = model.config.pad_token_id  # from which some families count positions
-    vocabulary = SymbolVocabulary.of(texts, unit, pad if pad in range(5) else 0)
+    known = tokenizer if align == "name" else None
+    vocabulary = SymbolVocabulary.of(texts, unit, pad if pad in range(5) else 0, known)
     weights = alignment(vocabulary, tokenizer, n_rows, align, texts, public, seed)
     give_vocabulary(model, weights, vocabulary, seed, random=align == "random")
     return with_label_token(model), vocabulary
@@ -391,9 +397,7 @@ def load_masked(folder: Path) -> tuple[Any, bool]:
 @torch.no_grad()
 def head_loss(model: Any, tokenizer: Any, texts: Sequence[str], seed: int = 0) -> float:
     """Mean loss (nats) of 15 % of the tokens of some sentences, masked; 0 if it masks none."""
-    rng = np.random.default_rng(seed)
-    masks = (tokenizer.token_to_id(token) for token in ("[MASK]", "<mask>"))
-    mask = next((token for token in masks if token is not None), None)
+    rng, mask = np.random.default_rng(seed), special_id(tokenizer, "[MASK]")
     chosen = rng.choice(len(texts), min(SENTENCES, len(texts)), replace=False)
     losses = [torch.zeros(0)]
     for encoding in tokenizer.encode_batch([texts[i][:1_000] for i in chosen]):
@@ -415,9 +419,8 @@ def _fit(
     every, n = train + more + held_out, len(train) + len(more)
     a, b = vocabulary.encode(every.a), vocabulary.encode(every.b)
     asked, told = range(n, len(every)), can_be_told("score", held_out.labels)
-    sizes = (vocabulary.ids, max_length)
     ngrams = checked_bool("ngrams", ngrams, OWNER)
-    given = (a, b, every.labels, *sizes)
+    given = (a, b, every.labels, vocabulary.ids, max_length)
     batches = JointBatches(*given, held_out=asked, seed=settings.seed, ngrams=ngrams)
     measure = Measure(
         *(FIGURES[0] if told else "loss", told),
@@ -425,7 +428,7 @@ def _fit(
     )
     fitted = fit(
         *(model, list(range(n)), list(asked), batches, settings, clock, run, measure),
-        lengths=[len(joined(a[i], b[i], *sizes)) for i in range(n)],
+        lengths=batches.lengths[:n],
         callbacks=[NewMasks(batches)],
         progress=progress,
     )

@@ -1,7 +1,8 @@
 """The vocabulary of a matcher: special tokens, then symbols by descending count.
 
 Numbering by count, ties by first occurrence, makes text and its pseudonymised form the same ids.
-Rare symbols are [UNK]. [NO] and [YES] are what a model predicts at [CLS].
+Rare symbols are [UNK], unless a pretrained model knows them: those come last, whether the texts
+have them or not. [NO] and [YES] are what a model predicts at [CLS].
 
 Letters: V tokens.
 """
@@ -38,12 +39,17 @@ class SymbolVocabulary:
     unit: str
 
     @classmethod
-    def of(cls, texts: Iterable[str], unit: str, pad_id: int = 0) -> SymbolVocabulary:
-        """Those of texts; [PAD] has an id below 5 that a model wants, if it wants one."""
+    def of(
+        cls, texts: Iterable[str], unit: str, pad_id: int = 0, tokenizer: Any = None
+    ) -> SymbolVocabulary:
+        """Of texts, and of a model that reads them by name; [PAD] gets the id that it has there."""
         special = list(SPECIAL)
         special[0], special[pad_id] = special[pad_id], special[0]
         ranked = count_symbols(texts, unit).most_common()  # ties stay in their order
-        return cls([*special, *(symbol for symbol, n in ranked if n >= MIN_COUNT)], unit)
+        symbols = [symbol for symbol, n in ranked if n >= MIN_COUNT]
+        pieces = {} if tokenizer is None else tokenizer.get_vocab()
+        known = (p for p in sorted(pieces, key=pieces.__getitem__) if split_symbols(p, unit) == [p])
+        return cls(list(dict.fromkeys([*special, *symbols, *known])), unit)
 
     def __len__(self) -> int:
         return len(self.tokens)
