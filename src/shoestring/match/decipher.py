@@ -120,7 +120,7 @@ def count_tokens(
     Notes
     -----
     Cost: O(T + max_tokens²); some 2 s for ten million tokens. Pass each text once: a copy says
-    nothing new. Of tokens that are equally frequent those with more different neighbours are first,
+    nothing new. Of tokens that are equally frequent those that are more often near the end are first,
     so that a renaming changes nothing.
     """
     ids, starts = np.asarray(ids, np.int64), np.asarray(starts, np.int64)
@@ -186,8 +186,7 @@ def decipher(
     """
     rows, columns = _known_ranks(known, secret, public)
     if not len(secret.tokens) or not len(public.tokens):
-        nothing = np.zeros((len(secret.tokens), 0)), rows, columns, np.zeros(0), 0.0
-        return _answer(secret, public, *nothing)
+        return _nothing(secret.n_tokens)
     generator = np.random.default_rng(seed)
     ratio = secret.counts.sum() / public.counts.sum()
     sides = _thinned(secret, 1 / ratio, seed), _thinned(public, ratio, seed)
@@ -350,14 +349,16 @@ def _answer(
     best = np.argsort(-score, axis=1, kind="stable")[:, :n_candidates]
     constant, of_margin, of_agreement = _CONFIDENCE
     logit = constant + of_margin * margin + of_agreement * agreement
-    assignment = np.full(secret.n_tokens, -1)
-    assignment[secret.tokens[found]] = public.tokens[of]
-    confidence = np.zeros(secret.n_tokens)
-    confidence[secret.tokens[found]] = expit(logit)
-    candidates = np.full((secret.n_tokens, _N_CANDIDATES), -1)
-    weights = np.zeros(candidates.shape)
-    candidates[secret.tokens, :n_candidates] = public.tokens[best]
-    weights[secret.tokens, :n_candidates] = softmax(
+    answer = _nothing(secret.n_tokens)
+    answer.assignment[secret.tokens[found]] = public.tokens[of]
+    answer.confidence[secret.tokens[found]] = expit(logit)
+    answer.candidates[secret.tokens, :n_candidates] = public.tokens[best]
+    answer.weights[secret.tokens, :n_candidates] = softmax(
         _SHARPNESS * np.take_along_axis(score, best, axis=1), axis=1
     )
-    return Decipherment(assignment, confidence, candidates, weights, agreement)
+    return replace(answer, agreement=agreement)
+
+
+def _nothing(n: int) -> Decipherment:
+    ids, zeros = np.full((n, 1 + _N_CANDIDATES), -1), np.zeros((n, 1 + _N_CANDIDATES))
+    return Decipherment(ids[:, 0], zeros[:, 0], ids[:, 1:], zeros[:, 1:], 0.0)
