@@ -21,8 +21,11 @@ N kept secret tokens, M kept public tokens, n of them in the head, K candidates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -36,7 +39,8 @@ SECRET_TOKENS, PUBLIC_TOKENS = 1_500, 2_500  # kept, of the most frequent; rarer
 # Chosen on public text against public text of another source (docs/log.md)
 _N_GROWING, _N_FULL = 16, 4  # iterations on a growing head, then on all kept tokens
 _FIRST_HEAD = 150
-_SMOOTHING = 5.0  # added to a bigram's count and to what chance expects
+_SMOOTHING = 0.2  # added to a bigram's count and to what chance expects, on the smaller side
+_N_STARTS, _NOISE = 4, 0.3  # all but the first with noise of this deviation
 _CONTEXT = 2.0  # weight of the context's similarity beside the start's
 _FADING = 0.7  # of the start's weight, from the first iteration to the last
 _N_NEIGHBOURS = 10  # of CSLS
@@ -119,7 +123,7 @@ def count_tokens(
     Notes
     -----
     Cost: O(T + max_tokens²); some 2 s for ten million tokens. Pass each text once: a copy says
-    nothing new. Of tokens that are equally frequent those with more different neighbours are first,
+    nothing new. Equally frequent tokens are ordered by where in a text they are,
     so that a renaming changes nothing.
     """
     ids, starts = np.asarray(ids, np.int64), np.asarray(starts, np.int64)
@@ -185,26 +189,55 @@ def decipher(
     """
     rows, columns = _known_ranks(known, secret, public)
     if not len(secret.tokens) or not len(public.tokens):
-        nothing = np.zeros((len(secret.tokens), 0))
-        return _answer(secret, public, nothing, rows, columns, np.zeros(0), 0.0)
-    start = _start(_signature(secret), _signature(public))
-    noise = np.random.default_rng(seed).standard_normal(start.shape) if perturbation else 0.0
-    start = (start / _deviation(start) + perturbation * noise).astype(np.float32)
-    contexts = [[_ppmi(m) for m in _relations(side)] for side in (secret, public)]
+        return _nothing(secret.n_tokens)
+    generator = np.random.default_rng(seed)
+    ratio = secret.counts.sum() / public.counts.sum()
+    sides = _thinned(secret, 1 / ratio, seed), _thinned(public, ratio, seed)
+    start = _csls(_similarity(*map(_signature, sides))).astype(np.float32)
+    start /= _deviation(start)
+    smoothing = _SMOOTHING * max(1, ratio), _SMOOTHING * max(1, 1 / ratio)  # alike in shares
+    contexts = [
+        [_ppmi(relation, smoothed) for relation in _relations(side)]
+        for side, smoothed in zip((secret, public), smoothing, strict=True)
+    ]
     heads = _heads(*start.shape)
-    score = start[: heads[0][0], : heads[0][1]]
-    for i, (n, m) in enumerate(heads[1:]):
-        found, of, margin = _anchors(score, rows, columns)
-        root = np.sqrt(_weights(margin)).astype(np.float32)
+    refine = partial(_refined, contexts=contexts, known=(rows, columns), counts=secret.counts)
+    runs = []
+    for i in range(1 if perturbation else _N_STARTS):
+        noise = perturbation or (_NOISE if i else 0.0)
+        perturbed = start + noise * generator.standard_normal(start.shape, np.float32)
+        runs.append(refine(perturbed, perturbed, heads))
+    mean = np.mean([run.score / _deviation(run.score) for run in runs], axis=0)
+    runs.append(refine(mean, start, heads[-_N_FULL:]))
+    return _answer(secret, public, max(runs, key=attrgetter("agreement")))
+
+
+class _Run(NamedTuple):
+    score: FloatArray
+    found: IntArray  # assigned secret tokens, by rank
+    of: IntArray  # and their public tokens
+    margin: FloatArray
+    agreement: float
+
+
+def _refined(
+    score: FloatArray, start: FloatArray, heads: list[tuple[int, int]],
+    contexts: list[list[FloatArray]], known: tuple[IntArray, IntArray], counts: FloatArray,
+) -> _Run:  # fmt: skip
+    """Anchors from the score, a score from the anchors' contexts, and so on, on growing heads."""
+    score = score[: heads[0][0], : heads[0][1]]
+    for i, (n, m) in enumerate(heads[1:], start=_N_GROWING + _N_FULL - len(heads)):
+        found, of, margin = _anchors(score, *known)
+        root = np.sqrt(expit(2 * margin / _deviation(margin))).astype(np.float32)
         left = _unit_rows(np.concatenate([at[:n, found] * root for at in contexts[0]], axis=1))
         right = _unit_rows(np.concatenate([at[:m, of] * root for at in contexts[1]], axis=1))
         cosine = left @ right.T
         context = _csls(cosine)
-        fading = 1 - _FADING * i / (len(heads) - 2)
+        fading = 1 - _FADING * i / (_N_GROWING + _N_FULL - 2)
         score = _CONTEXT / _deviation(context) * context + fading * start[:n, :m]
-    found, of, margin = _anchors(score, rows, columns)
-    agreement = float(np.average(cosine[found, of], weights=_weights(margin)))
-    return _answer(secret, public, score, found, of, margin, agreement)
+    found, of, margin = _anchors(score, *known)
+    agreement = float(np.average(cosine[found, of], weights=counts[found]))
+    return _Run(score, found, of, margin, agreement)
 
 
 def _heads(n: int, m: int) -> list[tuple[int, int]]:
@@ -238,12 +271,12 @@ def _relations(side: TokenCounts) -> list[FloatArray]:
     return [relation for bigrams in side.bigrams for relation in (bigrams, bigrams.T)]
 
 
-def _ppmi(counts: FloatArray) -> FloatArray:
+def _ppmi(counts: FloatArray, smoothing: float) -> FloatArray:
     """Smoothed positive pointwise mutual information, float32."""
     total = counts.sum(dtype=np.float64)
     by_chance = np.outer(counts.sum(1, dtype=np.float64), counts.sum(0, dtype=np.float64))
     by_chance /= max(total, 1)
-    ratio = np.log((counts + _SMOOTHING) / (by_chance + _SMOOTHING))
+    ratio = np.log((counts + smoothing) / (by_chance + smoothing))
     return np.maximum(ratio, 0).astype(np.float32)
 
 
@@ -258,7 +291,7 @@ def _signature(side: TokenCounts) -> FloatArray:
     for relation in _relations(side):
         share = relation / side.counts[:, None]
         columns += [*np.log(-np.sort(-share, axis=1)[:, top] + 1e-4).T]
-        columns += [*-np.sort(-_ppmi(relation), axis=1)[:, top].T]
+        columns += [*-np.sort(-_ppmi(relation, 1.0), axis=1)[:, top].T]
         for low, high in pairwise(_BINS):
             columns.append(np.log(share[:, low:high].sum(1) + 1e-3))
         share /= np.maximum(share.sum(1, keepdims=True), 1e-12)
@@ -268,10 +301,19 @@ def _signature(side: TokenCounts) -> FloatArray:
     return np.clip((table - head.mean(0)) / (head.std(0) + 1e-9), -4, 4)  # type: ignore[no-any-return]
 
 
-def _start(secret: FloatArray, public: FloatArray) -> FloatArray:
-    """Minus half the squared distance of the signatures, by CSLS."""
-    squares = (secret**2).sum(1)[:, None] + (public**2).sum(1)
-    return _csls(secret @ public.T - squares / 2)
+def _similarity(secret: FloatArray, public: FloatArray) -> FloatArray:
+    """Minus half the squared distance of the rows."""
+    return secret @ public.T - ((secret**2).sum(1)[:, None] + (public**2).sum(1)) / 2
+
+
+def _thinned(side: TokenCounts, ratio: float, seed: int) -> TokenCounts:
+    """As if a part of the text had been counted: few counts look uneven by chance alone."""
+    if ratio >= 1:
+        return side
+    generator = np.random.default_rng(seed)
+    first, second = (generator.poisson(b * ratio).astype(np.float32) for b in side.bigrams)
+    positions = generator.poisson(side.positions * ratio).astype(float)
+    return replace(side, counts=side.counts * ratio, bigrams=(first, second), positions=positions)
 
 
 def _csls(similarity: FloatArray) -> FloatArray:
@@ -302,10 +344,6 @@ def _anchors(
     return np.append(among[0][left], rows), np.append(among[1][right], columns), margin
 
 
-def _weights(margin: FloatArray) -> FloatArray:
-    return expit(margin / (_deviation(margin) / 2))  # type: ignore[no-any-return]
-
-
 def _deviation(values: FloatArray) -> float:
     return float(values.std(dtype=np.float64)) + 1e-9
 
@@ -314,25 +352,25 @@ def _unit_rows(matrix: FloatArray) -> FloatArray:
     return matrix / (np.linalg.norm(matrix, axis=1, keepdims=True) + 1e-9)  # type: ignore[no-any-return]
 
 
-def _answer(
-    secret: TokenCounts, public: TokenCounts, score: FloatArray, found: IntArray, of: IntArray,
-    margin: FloatArray, agreement: float,
-) -> Decipherment:  # fmt: skip
+def _answer(secret: TokenCounts, public: TokenCounts, run: _Run) -> Decipherment:
     """What was found by rank, by token; the assigned token is the first candidate."""
+    score, found, of, margin, agreement = run
     n_candidates = min(_N_CANDIDATES, score.shape[1])
     score = score.astype(np.float64)
     score[found, of] = score.max(1)[found] + 1e-9
     best = np.argsort(-score, axis=1, kind="stable")[:, :n_candidates]
     constant, of_margin, of_agreement = _CONFIDENCE
-    logit = constant + of_margin * margin / _deviation(margin) + of_agreement * agreement
-    assignment = np.full(secret.n_tokens, -1)
-    assignment[secret.tokens[found]] = public.tokens[of]
-    confidence = np.zeros(secret.n_tokens)
-    confidence[secret.tokens[found]] = expit(logit)
-    candidates = np.full((secret.n_tokens, _N_CANDIDATES), -1)
-    weights = np.zeros(candidates.shape)
-    candidates[secret.tokens, :n_candidates] = public.tokens[best]
-    weights[secret.tokens, :n_candidates] = softmax(
+    logit = constant + of_margin * margin + of_agreement * agreement
+    answer = _nothing(secret.n_tokens)
+    answer.assignment[secret.tokens[found]] = public.tokens[of]
+    answer.confidence[secret.tokens[found]] = expit(logit)
+    answer.candidates[secret.tokens, :n_candidates] = public.tokens[best]
+    answer.weights[secret.tokens, :n_candidates] = softmax(
         _SHARPNESS * np.take_along_axis(score, best, axis=1), axis=1
     )
-    return Decipherment(assignment, confidence, candidates, weights, agreement)
+    return replace(answer, agreement=agreement)
+
+
+def _nothing(n: int) -> Decipherment:
+    ids, zeros = np.full((n, 1 + _N_CANDIDATES), -1), np.zeros((n, 1 + _N_CANDIDATES))
+    return Decipherment(ids[:, 0], zeros[:, 0], ids[:, 1:], zeros[:, 1:], 0.0)
