@@ -54,6 +54,12 @@ def test_a_key_is_extended_without_touching_what_it_has() -> None:
     assert len({*longer.numbers.values()}) == len(longer.numbers)
 
 
+def test_new_numbers_are_never_those_that_are_in_use() -> None:
+    key = Key("words", {f"old{i}": i + 1 for i in range(20_000)})
+    _, longer = pseudonymise_texts([" ".join(f"new{i}" for i in range(200))], key, seed=0)
+    assert len({*longer.numbers.values()}) == len(longer.numbers) == 20_200
+
+
 def test_more_symbols_than_five_digits_have_numbers_of_their_own() -> None:
     words = [f"w{i}" for i in range(120_000)]
     _, key = pseudonymise_texts([" ".join(words)], seed=0)

@@ -13,10 +13,10 @@ V different symbols of a side.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, compress, repeat
+from itertools import chain, compress, count, repeat
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +33,14 @@ from shoestring.match.decipher import (
     decipher,
 )
 from shoestring.match.pseudonymise import Key
-from shoestring.match.symbols import UNITS, split_symbols, unit_of
+from shoestring.match.symbols import UNITS, split_symbols, unit_of, with_parts
 from shoestring.text.files import read_rows
 from shoestring.types import FloatArray
 
 Row = tuple[str, str, float]  # number, symbol, confidence
 
 N_STARTS, PERTURBATION = 3, 0.3
+_ASTRAY = 0.8  # of the agreement
 FAILED = 0.1  # share readable under which nothing was found
 PARTS = (4, 16)  # of the texts, each with a key of its own
 N_KEPT = 500  # numbers that stay where rare ones are merged
@@ -89,26 +90,37 @@ class _Side:
 
 
 def _counted(name: str, texts: Iterable[str], most: int) -> _Side:
+    """Count the symbols of texts, in one pass that keeps only their numbers."""
+    lengths, number = list[int](), defaultdict[str, int](count().__next__)
+
+    def split() -> Iterator[list[str]]:
+        for text in unique:
+            symbols = split_symbols(text, unit)
+            lengths.append(len(symbols))
+            yield symbols
+
     unique = list(dict.fromkeys(checked_texts(name, texts, "match")))
-    split = list(map(split_symbols, unique, repeat(unit_of(unique))))
-    frequencies = Counter(chain.from_iterable(split)).most_common()
-    if not frequencies:
+    unit = unit_of(unique)
+    ids = np.fromiter(map(number.__getitem__, chain.from_iterable(split())), np.int64)
+    if not len(ids):
         raise ParameterError.of(name, "match", "texts that are not all empty", unique)
-    index = {symbol: i for i, (symbol, _) in enumerate(frequencies)}
-    starts = np.cumsum([0, *map(len, split)])
-    ids = np.fromiter(map(index.__getitem__, chain.from_iterable(split)), np.int64, starts[-1])
-    counts = count_tokens(ids, starts, len(index), most)
-    return _Side(len(ids), index, np.bincount(ids) / len(ids), counts)
+    symbols, frequencies = list(number), np.bincount(ids)
+    order = np.argsort(-frequencies, kind="stable")
+    ids = np.argsort(order)[ids]
+    counts = count_tokens(ids, np.cumsum([0, *lengths]), len(order), most)
+    index = {symbols[i]: rank for rank, i in enumerate(order)}
+    return _Side(len(ids), index, frequencies[order] / len(ids), counts)
 
 
 def _sides(texts: Iterable[str], public: Iterable[str]) -> tuple[_Side, _Side]:
-    return _counted("texts", texts, SECRET_TOKENS), _counted("public", public, PUBLIC_TOKENS)
+    parts = with_parts(checked_texts("public", public, "match"))
+    return _counted("texts", texts, SECRET_TOKENS), _counted("public", parts, PUBLIC_TOKENS)
 
 
 def _starts(
     secret: _Side, public: _Side, known: Mapping[str, str] | None, seed: int, n: int = N_STARTS
 ) -> list[Decipherment]:
-    """What n starts found, that with the best agreement first: a start may go astray."""
+    """What was found, then what was found from perturbed starts."""
     seed = checked_seed("seed", seed, "match")
     if known is not None and not isinstance(known, Mapping):
         raise ParameterError.of("known", "match", "a mapping of numbers to symbols", known)
@@ -118,11 +130,10 @@ def _starts(
         want = "a table of symbols that the texts have"
         raise ParameterError.of("known", "match", want, error.args[0]) from None
     given = {"known": np.array(pairs, np.int64) if pairs else None}
-    starts = [
+    return [
         decipher(secret.counts, public.counts, **given, seed=seed + i, perturbation=noise)
         for i, noise in enumerate([0.0, *repeat(PERTURBATION, n - 1)])
     ]
-    return sorted(starts, key=lambda found: -found.agreement)
 
 
 def decipher_texts(
@@ -217,7 +228,7 @@ def audit_texts(
     is_planted = rng.random(len(public)) < min(0.5, secret.n / other.n)
     is_planted[0], is_planted[-1] = True, False
     planted, rest = _sides(*(compress(public, chosen) for chosen in (is_planted, ~is_planted)))
-    by_rest = _starts(planted, rest, None, seed)[0]
+    by_rest = _starts(planted, rest, None, seed, 1)[0]
     return Audit(
         readable=_estimate(secret, starts),
         measured=_share_right(secret, other, starts[0], true) if key else None,
@@ -232,14 +243,15 @@ def audit_texts(
 
 
 def _estimate(secret: _Side, starts: list[Decipherment]) -> float:
-    """The share of the running text that is right in the best start.
+    """The share of the running text that is right in what was found first, by its confidence.
 
-    By its confidence where another start read the same; what they read otherwise is hardly ever
-    right (one in twenty on public text against public text, docs/log.md), and counts as wrong.
+    What no perturbed start read the same is hardly ever right and counts as wrong; perturbed starts
+    that went astray, to a much worse agreement, say nothing.
     """
-    best, *others = starts
-    alike = np.any([best.assignment == other.assignment for other in others], axis=0)
-    return float(secret.shares @ (best.confidence * alike))
+    found, *others = starts
+    witnesses = [o.assignment for o in others if o.agreement > _ASTRAY * found.agreement]
+    alike = np.any([found.assignment == other for other in witnesses or [found.assignment]], axis=0)
+    return float(secret.shares @ (found.confidence * alike))
 
 
 def _share_right(

@@ -22,7 +22,10 @@ N kept secret tokens, M kept public tokens, n of them in the head, K candidates.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -37,7 +40,7 @@ SECRET_TOKENS, PUBLIC_TOKENS = 1_500, 2_500  # kept, of the most frequent; rarer
 _N_GROWING, _N_FULL = 16, 4  # iterations on a growing head, then on all kept tokens
 _FIRST_HEAD = 150
 _SMOOTHING = 0.2  # added to a bigram's count and to what chance expects, on the smaller side
-_N_STARTS, _NOISE = 3, 0.3  # all but the first with noise of this deviation
+_N_STARTS, _NOISE = 4, 0.3  # all but the first with noise of this deviation
 _CONTEXT = 2.0  # weight of the context's similarity beside the start's
 _FADING = 0.7  # of the start's weight, from the first iteration to the last
 _N_NEIGHBOURS = 10  # of CSLS
@@ -120,7 +123,7 @@ def count_tokens(
     Notes
     -----
     Cost: O(T + max_tokens²); some 2 s for ten million tokens. Pass each text once: a copy says
-    nothing new. Of tokens that are equally frequent those with more different neighbours are first,
+    nothing new. Equally frequent tokens are ordered by where in a text they are,
     so that a renaming changes nothing.
     """
     ids, starts = np.asarray(ids, np.int64), np.asarray(starts, np.int64)
@@ -186,8 +189,7 @@ def decipher(
     """
     rows, columns = _known_ranks(known, secret, public)
     if not len(secret.tokens) or not len(public.tokens):
-        nothing = np.zeros((len(secret.tokens), 0)), rows, columns, np.zeros(0), 0.0
-        return _answer(secret, public, *nothing)
+        return _nothing(secret.n_tokens)
     generator = np.random.default_rng(seed)
     ratio = secret.counts.sum() / public.counts.sum()
     sides = _thinned(secret, 1 / ratio, seed), _thinned(public, ratio, seed)
@@ -199,24 +201,33 @@ def decipher(
         for side, smoothed in zip((secret, public), smoothing, strict=True)
     ]
     heads = _heads(*start.shape)
-    scores = []
+    refine = partial(_refined, contexts=contexts, known=(rows, columns), counts=secret.counts)
+    runs = []
     for i in range(1 if perturbation else _N_STARTS):
         noise = perturbation or (_NOISE if i else 0.0)
         perturbed = start + noise * generator.standard_normal(start.shape, np.float32)
-        scores.append(_refined(perturbed, perturbed, contexts, heads, rows, columns)[0])
-    score = np.mean([score / _deviation(score) for score in scores], axis=0)
-    score, found, of, margin, cosine = _refined(
-        score, start, contexts, heads[-_N_FULL:], rows, columns
-    )
-    agreement = float(np.average(cosine[found, of], weights=secret.counts[found]))
-    return _answer(secret, public, score, found, of, margin, agreement)
+        runs.append(refine(perturbed, perturbed, heads))
+    mean = np.mean([run.score / _deviation(run.score) for run in runs], axis=0)
+    runs.append(refine(mean, start, heads[-_N_FULL:]))
+    return _answer(secret, public, max(runs, key=attrgetter("agreement")))
 
 
-def _refined(score, start, contexts, heads, rows, columns):
+class _Run(NamedTuple):
+    score: FloatArray
+    found: IntArray  # assigned secret tokens, by rank
+    of: IntArray  # and their public tokens
+    margin: FloatArray
+    agreement: float
+
+
+def _refined(
+    score: FloatArray, start: FloatArray, heads: list[tuple[int, int]],
+    contexts: list[list[FloatArray]], known: tuple[IntArray, IntArray], counts: FloatArray,
+) -> _Run:  # fmt: skip
     """Anchors from the score, a score from the anchors' contexts, and so on, on growing heads."""
     score = score[: heads[0][0], : heads[0][1]]
     for i, (n, m) in enumerate(heads[1:], start=_N_GROWING + _N_FULL - len(heads)):
-        found, of, margin = _anchors(score, rows, columns)
+        found, of, margin = _anchors(score, *known)
         root = np.sqrt(expit(2 * margin / _deviation(margin))).astype(np.float32)
         left = _unit_rows(np.concatenate([at[:n, found] * root for at in contexts[0]], axis=1))
         right = _unit_rows(np.concatenate([at[:m, of] * root for at in contexts[1]], axis=1))
@@ -224,7 +235,9 @@ def _refined(score, start, contexts, heads, rows, columns):
         context = _csls(cosine)
         fading = 1 - _FADING * i / (_N_GROWING + _N_FULL - 2)
         score = _CONTEXT / _deviation(context) * context + fading * start[:n, :m]
-    return score, *_anchors(score, rows, columns), cosine
+    found, of, margin = _anchors(score, *known)
+    agreement = float(np.average(cosine[found, of], weights=counts[found]))
+    return _Run(score, found, of, margin, agreement)
 
 
 def _heads(n: int, m: int) -> list[tuple[int, int]]:
@@ -339,25 +352,25 @@ def _unit_rows(matrix: FloatArray) -> FloatArray:
     return matrix / (np.linalg.norm(matrix, axis=1, keepdims=True) + 1e-9)  # type: ignore[no-any-return]
 
 
-def _answer(
-    secret: TokenCounts, public: TokenCounts, score: FloatArray, found: IntArray, of: IntArray,
-    margin: FloatArray, agreement: float,
-) -> Decipherment:  # fmt: skip
+def _answer(secret: TokenCounts, public: TokenCounts, run: _Run) -> Decipherment:
     """What was found by rank, by token; the assigned token is the first candidate."""
+    score, found, of, margin, agreement = run
     n_candidates = min(_N_CANDIDATES, score.shape[1])
     score = score.astype(np.float64)
     score[found, of] = score.max(1)[found] + 1e-9
     best = np.argsort(-score, axis=1, kind="stable")[:, :n_candidates]
     constant, of_margin, of_agreement = _CONFIDENCE
     logit = constant + of_margin * margin + of_agreement * agreement
-    assignment = np.full(secret.n_tokens, -1)
-    assignment[secret.tokens[found]] = public.tokens[of]
-    confidence = np.zeros(secret.n_tokens)
-    confidence[secret.tokens[found]] = expit(logit)
-    candidates = np.full((secret.n_tokens, _N_CANDIDATES), -1)
-    weights = np.zeros(candidates.shape)
-    candidates[secret.tokens, :n_candidates] = public.tokens[best]
-    weights[secret.tokens, :n_candidates] = softmax(
+    answer = _nothing(secret.n_tokens)
+    answer.assignment[secret.tokens[found]] = public.tokens[of]
+    answer.confidence[secret.tokens[found]] = expit(logit)
+    answer.candidates[secret.tokens, :n_candidates] = public.tokens[best]
+    answer.weights[secret.tokens, :n_candidates] = softmax(
         _SHARPNESS * np.take_along_axis(score, best, axis=1), axis=1
     )
-    return Decipherment(assignment, confidence, candidates, weights, agreement)
+    return replace(answer, agreement=agreement)
+
+
+def _nothing(n: int) -> Decipherment:
+    ids, zeros = np.full((n, 1 + _N_CANDIDATES), -1), np.zeros((n, 1 + _N_CANDIDATES))
+    return Decipherment(ids[:, 0], zeros[:, 0], ids[:, 1:], zeros[:, 1:], 0.0)

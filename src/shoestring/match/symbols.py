@@ -10,7 +10,7 @@ Not covered: what the white space between words was, capital letters, accents ap
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from shoestring.checks import checked_choice, checked_str
@@ -21,6 +21,7 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 _INTEGERS = re.compile(r"\s*\d{1,18}(?:\s+\d{1,18})*\s*\Z", re.ASCII)
 _NO_INTEGER = re.compile(r"\S*[^\s\d]\S*", re.ASCII)
 _IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_PART = re.compile(r"\w+(?: +\w+)*")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _SAMPLE = 1_000  # texts by which the unit is chosen
 
@@ -61,6 +62,20 @@ def split_symbols(text: str, unit: str) -> list[str]:
         got = found[0] if found else text
         raise ParameterError.of("texts", "match", "all text or all integers", got, hint)
     return text.split()
+
+
+def with_parts(texts: Iterable[str]) -> list[str]:
+    """Public texts, each once, then their parts between punctuation marks, each once.
+
+    Long public text is compared with short secret ones, whose edges are like those of the parts.
+
+    Examples
+    --------
+    >>> with_parts(["Yes, of course.", "Yes, of course."])
+    ['Yes, of course.', 'Yes', 'of course']
+    """
+    whole = list(dict.fromkeys(texts))
+    return whole + list(dict.fromkeys(part for text in whole for part in _PART.findall(text)))
 
 
 def unit_of(texts: Sequence[str]) -> str:
