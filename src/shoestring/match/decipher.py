@@ -37,7 +37,7 @@ from shoestring.types import FloatArray, IntArray
 SECRET_TOKENS, PUBLIC_TOKENS = 1_500, 2_500  # kept, of the most frequent; rarer ones say too little
 
 # Chosen on public text against public text of another source (docs/log.md)
-_N_GROWING, _N_FULL = 16, 4  # iterations on a growing head, then on all kept tokens
+_N_GROWING, _N_FULL = 16, 3  # iterations on a growing head, then on all kept tokens
 _FIRST_HEAD = 150
 _SMOOTHING = 0.2  # added to a bigram's count and to what chance expects, on the smaller side
 _N_STARTS, _NOISE = 4, 0.3  # all but the first with noise of this deviation
