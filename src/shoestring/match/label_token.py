@@ -20,11 +20,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from shoestring.match.vocabulary import SPECIAL
-from shoestring.tune.examples import Tokens, padded
 from shoestring.tune.mlm import LogitsOfSome
 from shoestring.types import FloatArray
 
@@ -41,9 +42,8 @@ class LabelToken(LogitsOfSome):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Any]:
         """The loss of a batch, with scores (B,) in evaluation, where only [CLS] is predicted."""
         predicted = labels != NOTHING  # (B, T)
-        logits = self.logits_at(  # (M, V)
-            predicted, input_ids=input_ids, attention_mask=attention_mask
-        )
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        logits = self.logits_at(predicted, **inputs)  # (M, V)
         each = functional.cross_entropy(logits, labels[predicted], reduction="sum")
         loss = {"loss": each / max(1, len(logits))}
         no, yes = self.answers
@@ -64,12 +64,6 @@ def joined(a: list[int], b: list[int], ids: Mapping[str, int], max_length: int) 
     n_a = min(len(a), max(room // 2, room - len(b)))
     end = [ids["[SEP]"]]
     return [ids["[CLS]"], *a[:n_a], *end, *b[: room - n_a], *end]
-
-
-def batch_of(rows: Sequence[list[int]], padding_id: int) -> dict[str, Tensor]:
-    """Ids and mask (B, T)."""
-    ids, mask, _ = padded([Tokens(row, [], None) for row in rows], padding_id)
-    return {"input_ids": ids, "attention_mask": mask}
 
 
 def mask_draws(n: int, rng: np.random.Generator, ngrams: bool) -> FloatArray:
@@ -115,7 +109,7 @@ class JointBatches:
         """Ids and mask, and labels that are -100 where nothing is predicted (B, T)."""
         trains = numbers[0] not in self.held_out
         rng = np.random.default_rng([self.seed, self.epoch, *numbers])
-        rows, targets = [], []
+        rows, targets, padding = [], [], self.ids["[PAD]"]
         for number in numbers:
             a, b = self.a[number], self.b[number]
             if trains and rng.random() < 0.5:
@@ -124,10 +118,10 @@ class JointBatches:
             row, target = self._masked(row, rng) if trains else (row, [NOTHING] * len(row))
             if not np.isnan(self.labels[number]):
                 target[0] = LabelToken.answers[int(self.labels[number])]
-            rows.append(row)
-            targets.append(target)
-        batch = batch_of(rows, self.ids["[PAD]"])
-        return batch | {"labels": batch_of(targets, NOTHING)["input_ids"]}
+            rows.append(torch.tensor(row))
+            targets.append(torch.tensor(target))
+        ids, labels = pad_sequence(rows, True, padding), pad_sequence(targets, True, NOTHING)
+        return {"input_ids": ids, "attention_mask": (ids != padding).long(), "labels": labels}
 
     def _masked(self, row: list[int], rng: np.random.Generator) -> tuple[list[int], list[int]]:
         ids, end = np.array(row), row.index(self.ids["[SEP]"])

@@ -25,10 +25,7 @@ MIN_COUNT = 5
 
 def count_symbols(texts: Iterable[str], unit: str) -> Counter[str]:
     """How often each symbol occurs, in the order of first occurrence."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(split_symbols(text, unit))
-    return counts
+    return Counter(symbol for text in texts for symbol in split_symbols(text, unit))
 
 
 @dataclass(frozen=True)
@@ -72,11 +69,12 @@ class SymbolVocabulary:
     def tokenizer(self) -> Any:
         """The same as a ``tokenizers.Tokenizer``, for a folder of transformers."""
         blanks = [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
-        pattern = r"\w+|[^\w\s]" if self.unit == "words" else r"\S+"
-        pattern = "." if self.unit == "characters" else pattern
+        patterns = {"characters": ".", "words": r"\w+|[^\w\s]", "integers": r"\S+"}
         tokenizer = Tokenizer(models.WordLevel(self.ids, unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.Sequence([*blanks, normalizers.Lowercase()])
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(
+            Regex(patterns[self.unit]), "removed", invert=True
+        )
         tokenizer.add_special_tokens(sorted(SPECIAL, key=self.ids.__getitem__))
         tokenizer.post_processor = processors.TemplateProcessing(
             single="[CLS] $A [SEP]",
