@@ -2,11 +2,12 @@
 
 The new embedding rows and output biases (and output rows, where they are not tied to the embedding)
 are W times the old ones. W (V, U) is sparse, each row of sum 1, or of zeros for a token that
-nothing is known of, which gets the mean as ``resize_token_embeddings`` of transformers has it. By
-"name" a symbol has the row of the same symbol, or the mean of its pieces. Pseudonymised symbols
-have those of public symbols: of the same "rank" by count (Su, kexue.fm/archives/8213), of their
-decipherment ("decipher"), or "both": the identity where it is likely, else a mixture of its
-candidates, else by rank. Controls: "resize", "random", and "shuffled", the ranks in random order.
+nothing is known of, which gets the mean, as ``resize_token_embeddings`` of transformers has it but
+for noise. By "name" a symbol has the row of the same symbol, or the mean of its pieces.
+Pseudonymised symbols have those of public symbols: of the same "rank" by count (Su,
+kexue.fm/archives/8213), of their decipherment ("decipher"), or "both": the identity where it is
+likely, else a mixture of its candidates, else by rank. Controls: "resize", "random", and
+"shuffled", the ranks in random order.
 
 Left out of the post: counts of the public side are those of symbols, not of the model's pieces.
 
@@ -60,9 +61,11 @@ def alignment(
         counts = count_symbols(texts, vocabulary.unit)
         _check_known(np.array([counts[s] for s in symbols]), mixed, "these texts")
     elif method not in WITHOUT_PUBLIC:
-        counts, unit = count_symbols(public, unit_of(public)), unit_of(public)
-        order = np.lexsort((rng.permutation(len(counts)), -np.array(list(counts.values()))))
-        ranked = np.array(list(counts), object)[order].tolist()  # ties by the seed
+        unit = unit_of(public)
+        counts = count_symbols(public, unit)
+        ranked = list(counts)
+        rng.shuffle(ranked)
+        ranked.sort(key=counts.__getitem__, reverse=True)  # ties by the seed
         names = name_weights(ranked, tokenizer, n_rows, unit)
         _check_known(np.array([counts[s] for s in ranked]), names, "the public text")
         known = names[np.flatnonzero(names.sum(axis=1))]
@@ -90,16 +93,14 @@ def _deciphered(
     from shoestring.match.audit import decipher_texts
 
     theirs, publics, found = decipher_texts(secret, public, seed=seed)
-    place = {symbol: number for number, symbol in enumerate(theirs)}
-    rows: list[list[tuple[int, float]]] = []
-    for row in (place.get(symbol, -1) for symbol in symbols):
-        pairs: list[tuple[int, float]] = []
-        if row >= 0 and found.assignment[row] >= 0:
-            pairs = [(int(found.assignment[row]), 1.0)]
-            if method == "both" and found.confidence[row] < LIKELY and found.weights[row].any():
-                pairs = list(zip(found.candidates[row], found.weights[row], strict=True))
-        rows.append([(numbers[publics[i]], float(w)) for i, w in pairs if i >= 0])
-    return _rows(rows, len(numbers))
+    mixtures: dict[str, list[tuple[int, float]]] = {}
+    for row, symbol in enumerate(theirs):
+        pairs = [(found.assignment[row], 1.0)]
+        is_unsure = found.assignment[row] >= 0 and found.confidence[row] < LIKELY
+        if method == "both" and is_unsure and found.weights[row].any():
+            pairs = list(zip(found.candidates[row], found.weights[row], strict=True))
+        mixtures[symbol] = [(numbers[publics[i]], float(w)) for i, w in pairs if i >= 0]
+    return _rows([mixtures.get(symbol, []) for symbol in symbols], len(numbers))
 
 
 def _rows(rows: Sequence[Sequence[tuple[int, float]]], n_columns: int) -> csr_array:
@@ -130,20 +131,16 @@ def new_rows(
 ) -> FloatArray:
     """W times the rows of a model (V, D); rows that are not finite take no part.
 
-    Tokens without weights get the mean of the rows, with their covariance times 1e-9 around it
-    (transformers' ``mean_resizing``), or with a ``scale`` normal numbers of that deviation.
+    Tokens without weights get the mean of the rows, or normal numbers of the deviation ``scale``.
     """
     finite = np.asarray(np.isfinite(rows).all(axis=1))
     weights = weights @ diags_array(finite.astype(float))
-    sums = weights.sum(axis=1)
-    found: FloatArray = weights @ np.where(finite[:, None], rows, 0.0)
-    found /= np.where(sums > 0, sums, 1.0)[:, None]
-    rng, n_new = np.random.default_rng(seed), int((sums == 0).sum())
+    sums = weights.sum(axis=1)[:, None]
+    known = weights @ np.where(finite[:, None], rows, 0.0) / np.where(sums > 0, sums, 1.0)
+    unknown = rows[finite].mean(axis=0)
     if scale is not None:
-        found[sums == 0] = rng.normal(0.0, scale, (n_new, rows.shape[1]))
-    else:
-        mean, spread = rows[finite].mean(axis=0), np.cov(rows[finite].T, ddof=0)
-        found[sums == 0] = rng.multivariate_normal(mean, 1e-9 * spread, n_new, method="eigh")
+        unknown = np.random.default_rng(seed).normal(0.0, scale, known.shape)
+    found: FloatArray = np.where(sums > 0, known, unknown)
     return found
 
 
@@ -153,24 +150,20 @@ def give_vocabulary(
     """Replace the vocabulary of a masked-language model of transformers, as W says."""
     import torch
 
-    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
-    is_tied = outputs.weight is inputs.weight
-    scale = getattr(model.config, "initializer_range", 0.02) if random else None
-    old = [layer.weight.detach().double().numpy() for layer in (outputs, inputs)]
-    bias = outputs.bias if outputs.bias is not None else torch.zeros(len(old[0]))
-    old[0] = np.column_stack([old[0], bias.detach().double().numpy()])
-    new = [torch.from_numpy(new_rows(weights, rows, seed, scale)) for rows in old]
+    def parts() -> list[torch.Tensor]:
+        inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+        return [t.data for t in (inputs.weight, outputs.weight, outputs.bias) if t is not None]
+
+    is_tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    rows = [part.double().numpy().reshape(len(part), -1) for part in parts()]
     model.resize_token_embeddings(len(vocabulary), mean_resizing=False)
-    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    outputs = model.get_output_embeddings()
     if outputs.bias is not None and not is_tied:  # else save_pretrained leaves one of two out
         outputs.bias = torch.nn.Parameter(outputs.bias.detach().clone())
-    with torch.no_grad():
-        outputs.weight.copy_(new[0][:, :-1])
-        if outputs.bias is not None:
-            outputs.bias.copy_(new[0][:, -1] * (not random))
-        if not is_tied:
-            inputs.weight.copy_(new[1])
-    inputs.padding_idx = vocabulary.ids["[PAD]"]
+    scale = getattr(model.config, "initializer_range", 0.02) if random else None
+    for part, old in zip(parts(), rows, strict=True):
+        part.copy_(torch.from_numpy(new_rows(weights, old, seed, scale)).view_as(part))
+    model.get_input_embeddings().padding_idx = vocabulary.ids["[PAD]"]
     names = {"pad": "[PAD]", "cls": "[CLS]", "sep": "[SEP]", "bos": "[CLS]", "eos": "[SEP]"}
     for name, token in names.items():
         setattr(model.config, f"{name}_token_id", vocabulary.ids[token])
