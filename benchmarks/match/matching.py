@@ -227,7 +227,7 @@ def best(options: argparse.Namespace) -> dict[str, Any]:
     from shoestring.match import checked_scores, load_scorer
     from shoestring.match.baselines import load_baseline, train_baseline
     from shoestring.match.evaluate import components, figures
-    from shoestring.match.matcher import train_matcher
+    from shoestring.match.matcher import PairMatcher
     from shoestring.match.pairs import Pairs
 
     train, asked = halves("oppo")
@@ -243,11 +243,11 @@ def best(options: argparse.Namespace) -> dict[str, Any]:
     folder = CACHE / "match" / f"best-{minutes:g}-{options.seed}-{len(train)}-{len(more)}"
     report: dict[str, Any] = {}
     if not folder.exists() or options.quick:
-        report = train_matcher(
-            Pairs.of(train), folder, Pairs.of(more), init=base(options), seed=options.seed,
+        report = PairMatcher.train(
+            Pairs.of(train), Pairs.of(more), out=folder, init=base(options), seed=options.seed,
             minutes=minutes, epochs=100.0, ngrams=True,
             resume=folder.with_name(folder.name + ".run").exists(),
-        )  # fmt: skip
+        ).report  # fmt: skip
     pairs = Pairs.of(asked)
     scores = checked_scores(load_scorer(str(folder)), pairs.both)
     with TemporaryDirectory() as kept:

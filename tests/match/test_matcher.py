@@ -257,6 +257,12 @@ def test_a_base_without_a_head_is_told(tmp_path: Path, base: Path) -> None:
         PairMatcher.train(rows_of(n=60), init=tmp_path, **QUICK)
 
 
+def test_a_base_with_fewer_rows_than_tokens_is_read(tmp_path: Path) -> None:
+    few = save_base(tmp_path, n_rows=len(WORDS))
+    made = PairMatcher.train(rows_of(n=60), init=few, **QUICK)
+    assert set(WORDS) == set(made.vocabulary.symbols)
+
+
 @pytest.mark.parametrize(
     ("rows", "options", "fault"),
     [
@@ -329,3 +335,14 @@ def test_the_command_names_its_flags(run_command: Any, base: Path, tmp_path: Pat
     code, _, said = run_command("match", "train", file, "--out", out, "--init", base, "--anonymous")
     assert code == 2 and "--public" in said and not out.exists()
     assert not out.with_name("matcher.run").exists()
+
+
+@pytest.mark.parametrize("method", ["bm25", "boosting", "overlap"])
+@pytest.mark.parametrize("flags", [("--init", "minilm"), ("--unlabelled", "-"), ("--anonymous",)])
+def test_flags_that_a_baseline_has_no_use_for_are_refused(
+    method: str, flags: tuple[str, ...], run_command: Any, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "pairs.tsv", tmp_path / "floor"
+    file.write_text("open\tclose\t1\n")
+    code, _, said = run_command("match", "train", file, "--out", out, "--method", method, *flags)
+    assert code == 2 and flags[0] in said and method in said and not out.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -22,25 +23,16 @@ from shoestring.console import (
     reads,
     room_app,
 )
+from shoestring.errors import ParameterError
 
 app = room_app("Match pairs of short texts, plain or pseudonymised, and audit what that is worth.")
 
 PairFile = Annotated[
-    str,
-    typer.Argument(
-        help="File of text TAB text [TAB 0 or 1], or with columns; - for standard input."
-    ),
+    str, typer.Argument(help="text TAB text [TAB 0 or 1], or with columns; - for standard input.")
 ]
-Matcher = Annotated[
-    str, typer.Argument(help="Folder of a matcher, or another pair scorer such as minilm.")
-]
+Matcher = Annotated[str, typer.Argument(help="Folder of a matcher, or another scorer: minilm.")]
 Second = Annotated[str, typer.Option(help="Column of the second texts (the first: --text, a).")]
-Public = Annotated[
-    list[Path] | None, typer.Option(help="File or folder of plain text of the same language.")
-]
-PublicText = Annotated[
-    list[Path], typer.Option(help="Plain text of the same language: files and folders.")
-]
+Public = Annotated[list[Path], typer.Option(help="Plain text of the language: files, folders.")]
 Known = Annotated[Path | None, typer.Option(help="Table of numbers known: number TAB symbol.")]
 OutFile = Annotated[Path, typer.Option(help="File to write.")]
 
@@ -52,16 +44,10 @@ def train(
     out: Out,
     reading: dict[str, Any],
     second: Second = "b",
-    unlabelled: Annotated[
-        str | None, typer.Option(help="File of more pairs, without labels.")
-    ] = None,
-    init: Annotated[
-        str | None, typer.Option(help="Folder of a masked-language model to start from, or minilm.")
-    ] = None,
-    anonymous: Annotated[
-        bool, typer.Option("--anonymous", help="The texts are pseudonymised (numbers).")
-    ] = False,
-    public: Public = None,
+    unlabelled: Annotated[str | None, typer.Option(help="More pairs, without labels.")] = None,
+    init: Annotated[str | None, typer.Option(help="Folder of a base model, or minilm.")] = None,
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="Texts are numbers.")] = False,
+    public: Annotated[list[Path] | None, typer.Option(help="Plain text, to align by.")] = None,
     align: Annotated[
         str,
         typer.Option(
@@ -76,9 +62,7 @@ def train(
     ] = "full",
     minutes: Minutes = None,
     epochs: Annotated[float, typer.Option(help="Maximum number of epochs.")] = 10.0,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Learning rate (default by the model's width).")
-    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Default: by the width.")] = None,
     max_length: Annotated[int, typer.Option(help="Maximum number of tokens per pair.")] = 32,
     ngrams: Annotated[bool, typer.Option("--ngrams", help="Mask spans of symbols.")] = False,
     resume: Resume = False,
@@ -87,23 +71,27 @@ def train(
 ) -> None:
     """Train a matcher on pairs with labels 0 and 1."""
     options, began = locals(), time.monotonic()
-    from shoestring.jobs import Clock
     from shoestring.match.baselines import METHODS, train_baseline
     from shoestring.match.pairs import read_pairs, read_public
 
+    columns = {"second": second, **reading}
+    for name in ("reading", "second", "json"):
+        del options[name]
     if method in METHODS:
-        read = read_pairs(pairs, second=second, **reading)
-        emit(train_baseline(read, out, method, seed), json)
+        for name, value in options.items():
+            is_given = value != inspect.signature(train).parameters[name].default
+            if is_given and name not in ("pairs", "out", "method", "seed"):
+                want = f"left out with --method {method}"
+                raise ParameterError.of(name, "match train", want, value)
+        emit(train_baseline(read_pairs(pairs, **columns), out, method, seed), json)
         return
+    from shoestring.jobs import Clock
     from shoestring.match import PairMatcher
 
-    for name in ("json", "reading", "second"):
-        del options[name]
     clock = Clock(options.pop("minutes"), began=began)
     for name in ("pairs", "unlabelled"):
-        if options[name] is not None:
-            options[name] = read_pairs(options[name], second=second, **reading)
-    options["public"] = read_public(public) if public else None
+        options[name] = options[name] and read_pairs(options[name], **columns)
+    options["public"] = public and read_public(public)
     emit(PairMatcher.train(**options, clock=clock, progress=True).report, json)
 
 
@@ -125,9 +113,9 @@ def score(
     rows = zip(read.a, read.b, scores, strict=True)
     if json:
         emit_json([{"a": a, "b": b, "score": score} for a, b, score in rows])
-        return
-    for a, b, one in rows:
-        echo_row(a, b, f"{one:.4f}")
+    else:
+        for a, b, one in rows:
+            echo_row(a, b, f"{one:.4f}")
 
 
 @app.command(example="match pseudonymise texts.jsonl --out ids.jsonl --key secret.json")
@@ -138,9 +126,7 @@ def pseudonymise(
     key: Annotated[Path, typer.Option(help="File of the key: made if missing, extended if not.")],
     reading: dict[str, Any],
     back: Annotated[bool, typer.Option("--back", help="Turn numbers into text again.")] = False,
-    seed: Annotated[
-        int | None, typer.Option(help="For tests: by default numbers cannot be foreseen.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="For tests; none: a secret key.")] = None,
     json: Json = False,
 ) -> None:
     """Replace every symbol of texts by a random number; other columns are kept."""
@@ -153,7 +139,7 @@ def pseudonymise(
 @reads("id", "label")
 def align(
     source: Source,
-    public: PublicText,
+    public: Public,
     out: OutFile,
     reading: dict[str, Any],
     known: Known = None,
@@ -173,7 +159,7 @@ def align(
 @reads("id", "label")
 def audit(
     source: Source,
-    public: PublicText,
+    public: Public,
     reading: dict[str, Any],
     key: Annotated[Path | None, typer.Option(help="Key of the texts, to measure.")] = None,
     known: Known = None,
@@ -212,9 +198,7 @@ def evaluate(
     pairs: PairFile,
     reading: dict[str, Any],
     second: Second = "b",
-    train: Annotated[
-        str | None, typer.Option(help="File of the training pairs, to look for them in these.")
-    ] = None,
+    train: Annotated[str | None, typer.Option(help="Training pairs, to look for here.")] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -235,9 +219,7 @@ def threshold(
     pairs: PairFile,
     reading: dict[str, Any],
     second: Second = "b",
-    precision: Annotated[
-        float, typer.Option(help="Share of right pairs among those at or above it.")
-    ] = 0.95,
+    precision: Annotated[float, typer.Option(help="Share of right pairs from it on.")] = 0.95,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Unpack
+from typing import Any, Unpack
 
 from shoestring.artifacts import digest
 from shoestring.text.records import Reading, read_texts
@@ -30,7 +30,7 @@ class Labelled:
         return digest(*self.texts, "", *(self.seconds or ()), "", *self.labels)
 
 
-def read_labelled(source: str, second: str | None = None, **reading: Unpack[Reading]) -> Labelled:
+def read_labelled(source: Any, second: str | None = None, **reading: Unpack[Reading]) -> Labelled:
     """Read texts and labels, and the second texts of pairs, where their column is named.
 
     Settings and errors of :func:`~shoestring.text.read_records`; FormatError if a record lacks its

@@ -86,11 +86,11 @@ class Job:
 
 
 def tune(
-    job: Job, source: str, out: Path, held_out: str | None = None, *, second: str | None = None,
+    job: Job, source: Any, out: Path, held_out: Any = None, *, second: str | None = None,
     clock: Clock | None = None, resume: bool = False, progress: bool = True,
     **reading: Unpack[Reading],
 ) -> dict[str, Any]:  # fmt: skip
-    """Train on a file of labelled texts or pairs, save a folder, and report.
+    """Train on labelled texts or pairs, a file or records, save a folder, and report.
 
     ``out`` is new, empty, or a saved ladder, which is replaced. It is measured on ``held_out``, a
     file like the first, or on a tenth of the first, at random. ``second`` is the column of the
