@@ -216,13 +216,13 @@ class PairMatcher(Timed):
             if not is_joint:
                 assert scorer.ladder.backbone.tokenizer  # is read while the folder is there
         scorer.report = {
-            **found,
             "folder": str(out),
             "align": align if init else None,
             "vocabulary": len(matcher.vocabulary),
             "train_pairs": len(train),
             "held_out_pairs": len(held_out),
             "unlabelled_pairs": len(more),
+            **found,
             "seconds": {name: round(value, 2) for name, value in clock.phases.items()},
         }
         return scorer
