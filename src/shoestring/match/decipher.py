@@ -47,8 +47,8 @@ _N_NEIGHBOURS = 10  # of CSLS
 _N_CANDIDATES = 8
 _TOP = (1, 2, 3, 5, 8, 12, 20, 30, 50)  # ranks of the sorted statistics in the signature
 _BINS = (0, 10, 30, 100, 300, 1_000)  # frequency ranks between which a neighbour's mass is summed
-_SHARPNESS = 1.0  # of the softmax that makes the candidates' weights
-_CONFIDENCE = (-5.0, 0.5, 15.0)  # of a logistic: constant, margin in deviations, agreement
+_SHARPNESS = 0.7  # of the softmax that makes the candidates' weights
+_CONFIDENCE = (-10.0, 0.5, 23.5)  # of a logistic: constant, margin, agreement
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,9 @@ def decipher(
         runs.append(refine(perturbed, perturbed, heads))
     mean = np.mean([run.score / _deviation(run.score) for run in runs], axis=0)
     runs.append(refine(mean, start, heads[-_N_FULL:]))
-    return _answer(secret, public, max(runs, key=attrgetter("agreement")))
+    answer = _answer(secret, public, max(runs, key=attrgetter("agreement")))
+    answer.confidence[secret.tokens[rows]] = 1.0
+    return answer
 
 
 class _Run(NamedTuple):
@@ -373,7 +375,7 @@ def _answer(secret: TokenCounts, public: TokenCounts, run: _Run) -> Decipherment
     score[found, of] = score.max(1)[found] + 1e-9
     best = np.argsort(-score, axis=1, kind="stable")[:, :n_candidates]
     constant, of_margin, of_agreement = _CONFIDENCE
-    logit = constant + of_margin * margin + of_agreement * agreement
+    logit = constant + of_margin * np.clip(margin, -4, 8) + of_agreement * agreement
     answer = _nothing(secret.n_tokens)
     answer.assignment[secret.tokens[found]] = public.tokens[of]
     answer.confidence[secret.tokens[found]] = expit(logit)
