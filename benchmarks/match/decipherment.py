@@ -225,7 +225,8 @@ def main() -> None:
         runs = [
             measure(case, key, METHODS if case in PEERS and key == keys[0] else {}) for key in keys
         ]
-        beside |= {case: runs[0].pop(name) for name in ("peers",) if name in runs[0]}
+        if "peers" in runs[0]:
+            beside[case] = runs[0].pop("peers")
         means = {name: round(float(np.mean([run[name] for run in runs])), 3) for name in runs[0]}
         tops = [run["top 500"] for run in runs]
         figures[case] = {**means, "top 500 by key": tops, "bar": CASES[case][4]}
