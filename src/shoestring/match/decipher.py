@@ -37,7 +37,7 @@ from shoestring.types import FloatArray, IntArray
 SECRET_TOKENS, PUBLIC_TOKENS = 1_500, 2_500  # kept, of the most frequent; rarer ones say too little
 
 # Chosen on public text against public text of another source (docs/log.md)
-_N_GROWING, _N_FULL = 16, 4  # iterations on a growing head, then on all kept tokens
+_N_GROWING, _N_FULL = 16, 3  # iterations on a growing head, then on all kept tokens
 _FIRST_HEAD = 150
 _SMOOTHING = 0.2  # added to a bigram's count and to what chance expects, on the smaller side
 _N_STARTS, _NOISE = 4, 0.3  # all but the first with noise of this deviation
@@ -47,8 +47,8 @@ _N_NEIGHBOURS = 10  # of CSLS
 _N_CANDIDATES = 8
 _TOP = (1, 2, 3, 5, 8, 12, 20, 30, 50)  # ranks of the sorted statistics in the signature
 _BINS = (0, 10, 30, 100, 300, 1_000)  # frequency ranks between which a neighbour's mass is summed
-_SHARPNESS = 1.0  # of the softmax that makes the candidates' weights
-_CONFIDENCE = (-5.0, 0.5, 15.0)  # of a logistic: constant, margin in deviations, agreement
+_SHARPNESS = 0.7  # of the softmax that makes the candidates' weights
+_CONFIDENCE = (-10.0, 0.5, 23.5)  # of a logistic: constant, margin, agreement
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,9 @@ def decipher(
         runs.append(refine(perturbed, perturbed, heads))
     mean = np.mean([run.score / _deviation(run.score) for run in runs], axis=0)
     runs.append(refine(mean, start, heads[-_N_FULL:]))
-    return _answer(secret, public, max(runs, key=attrgetter("agreement")))
+    answer = _answer(secret, public, max(runs, key=attrgetter("agreement")))
+    answer.confidence[secret.tokens[rows]] = 1.0
+    return answer
 
 
 class _Run(NamedTuple):
@@ -281,21 +283,34 @@ def _ppmi(counts: FloatArray, smoothing: float) -> FloatArray:
 
 
 def _signature(side: TokenCounts) -> FloatArray:
-    """(N, some 110) columns that no renaming can change, standardised over the most frequent."""
+    """(N, some 150) columns that no renaming can change, weighted."""
     n = len(side.tokens)
-    rate = 1 / (side.counts + 1)
-    columns = [np.log(side.counts), np.log(np.arange(n) + 1)]
-    columns += [np.log((at + 0.5) * rate) for at in side.positions.T]
-    columns += [np.log((bigrams.diagonal() + 0.5) * rate) for bigrams in side.bigrams]  # doubled
+    shares = [relation / side.counts[:, None] for relation in _relations(side)]
+    mass = [s[:, low:high].sum(1) for s in shares for low, high in pairwise(_BINS)]
+    shares = [share / np.maximum(share.sum(1, keepdims=True), 1e-12) for share in shares]
+    entropy = _standard([-(share * np.log(share + 1e-12)).sum(1) for share in shares])
+    rates = [*side.positions.T, *(bigrams.diagonal() for bigrams in side.bigrams)]
+    edges = _standard([np.log((rate + 0.5) / (side.counts + 1)) for rate in rates])
+    own = np.concatenate([_standard([np.log(side.counts)]), edges, entropy], axis=1)
+    near = _standard([*np.concatenate([share @ own for share in shares], axis=1).T])
+    further = _standard([*np.concatenate([share @ near for share in shares[:2]], axis=1).T])
+    types = _standard([np.log((relation > 0).sum(1) + 1) for relation in _relations(side)])
     top = np.minimum(_TOP, n - 1)
-    for relation in _relations(side):
-        share = relation / side.counts[:, None]
-        columns += [*np.log(-np.sort(-share, axis=1)[:, top] + 1e-4).T]
-        columns += [*-np.sort(-_ppmi(relation, 1.0), axis=1)[:, top].T]
-        for low, high in pairwise(_BINS):
-            columns.append(np.log(share[:, low:high].sum(1) + 1e-3))
-        share /= np.maximum(share.sum(1, keepdims=True), 1e-12)
-        columns.append(-(share * np.log(share + 1e-12)).sum(1))  # entropy
+    ppmi = [np.sort(_ppmi(relation, 1.0), axis=1)[:, -1 - top] for relation in _relations(side)]
+    blocks = {
+        "edges and doubling": 1.5 * edges,
+        "entropy": 1.5 * entropy,
+        "different neighbours": 2 * types,
+        "highest PPMI": 0.5 * _standard([*np.concatenate(ppmi, axis=1).T]),
+        "mass by the neighbours' rank": 0.75 * _standard([np.log(m + 1e-3) for m in mass]),
+        "neighbours' own columns": near,
+        "and their neighbours'": 0.9 * further,
+    }
+    return np.concatenate([*blocks.values()], axis=1)
+
+
+def _standard(columns: list[FloatArray]) -> FloatArray:
+    """Standardised over the most frequent tokens and clipped."""
     table = np.stack(columns, axis=1)
     head = table[:1_000]
     return np.clip((table - head.mean(0)) / (head.std(0) + 1e-9), -4, 4)  # type: ignore[no-any-return]
@@ -360,7 +375,7 @@ def _answer(secret: TokenCounts, public: TokenCounts, run: _Run) -> Decipherment
     score[found, of] = score.max(1)[found] + 1e-9
     best = np.argsort(-score, axis=1, kind="stable")[:, :n_candidates]
     constant, of_margin, of_agreement = _CONFIDENCE
-    logit = constant + of_margin * margin + of_agreement * agreement
+    logit = constant + of_margin * np.clip(margin, -4, 8) + of_agreement * agreement
     answer = _nothing(secret.n_tokens)
     answer.assignment[secret.tokens[found]] = public.tokens[of]
     answer.confidence[secret.tokens[found]] = expit(logit)
