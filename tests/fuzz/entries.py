@@ -50,7 +50,7 @@ from tests.fuzz.values import (
     WORD,
     WORDS,
 )  # fmt: skip
-from tests.fuzz.world import DAMAGE, FileChoice, World
+from tests.fuzz.world import DAMAGE, LABELLED_PAIRS, FileChoice, World
 
 
 @dataclass
@@ -372,6 +372,21 @@ damaged(
     **TORCH,
 )  # fmt: skip
 
+labelled_pairs = st.just(LABELLED_PAIRS)
+entry(
+    "PairMatcher.train",
+    lambda w, **given: public("PairMatcher").train(**given, epochs=1).predict(pair),
+    pairs=labelled_pairs, unlabelled=st.one_of(maybe, st.just(pair)), init=maybe, anonymous=FLAG,
+    public=maybe, align=st.sampled_from(["both", "rank", "random"]), objective=st.just("joint"),
+    method=st.just("full"), out=st.one_of(maybe, OUT), batch_size=SMALL, seed=SEED,
+    learning_rate=st.sampled_from([None, 0.01]), max_length=st.integers(8, 40), ngrams=FLAG,
+    minutes=maybe, resume=FLAG, **TORCH,
+)  # fmt: skip
+method("PairMatcher.predict", lambda w: w.matcher, pairs=PAIRS, **TORCH)
+damaged(
+    "PairMatcher", "matcher_folder",
+    lambda folder, w: public("match.load_scorer")(folder).predict(pair), **TORCH,
+)  # fmt: skip
 NUMBERS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), max_size=6).map(
     lambda texts: [" ".join(map(str, text)) for text in texts]
 )

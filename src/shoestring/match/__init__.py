@@ -6,7 +6,7 @@ torch nor transformers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shoestring.lazy import lazy_names
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shoestring.match.cross_encoder import CrossEncoderScorer as CrossEncoderScorer
     from shoestring.match.cross_encoder import FastCrossEncoder as FastCrossEncoder
     from shoestring.match.interaction import TokenInteraction as TokenInteraction
+    from shoestring.match.matcher import PairMatcher as PairMatcher
     from shoestring.match.pseudonymise import Key as Key
     from shoestring.match.pseudonymise import pseudonymise_texts as pseudonymise_texts
     from shoestring.match.scorer import FunctionScorer as FunctionScorer
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
     from shoestring.match.scorer import scorer_name as scorer_name
     from shoestring.match.token_table import TokenTable as TokenTable
 
-__getattr__, __dir__, __all__ = lazy_names(
+_load, __dir__, __all__ = lazy_names(
     __name__,
     {
         "Audit": "shoestring.match.audit",
         "CrossEncoderScorer": "shoestring.match.cross_encoder",
         "FastCrossEncoder": "shoestring.match.cross_encoder",
         "FunctionScorer": "shoestring.match.scorer",
+        "PairMatcher": "shoestring.match.matcher",
         "Key": "shoestring.match.pseudonymise",
         "TokenInteraction": "shoestring.match.interaction",
         "TokenTable": "shoestring.match.token_table",
@@ -45,3 +47,11 @@ __getattr__, __dir__, __all__ = lazy_names(
         "scorer_name": "shoestring.match.scorer",
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "PairMatcher":
+        from shoestring.models.backbone import require_torch  # not for the other names
+
+        require_torch("a matcher")
+    return _load(name)
