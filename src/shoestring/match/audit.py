@@ -40,7 +40,7 @@ from shoestring.types import FloatArray
 Row = tuple[str, str, float]  # number, symbol, confidence
 
 N_STARTS, PERTURBATION = 3, 0.3
-_ASTRAY = 0.8  # of the agreement
+_ASTRAY = 0.9  # of the agreement of what was found first
 FAILED = 0.1  # share readable under which nothing was found
 PARTS = (4, 16)  # of the texts, each with a key of its own
 N_KEPT = 500  # numbers that stay where rare ones are merged
