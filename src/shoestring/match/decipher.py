@@ -67,7 +67,7 @@ class TokenCounts:
 class Decipherment:
     """Which public token each secret token stands for, as far as the texts tell.
 
-    The agreement is the mean cosine between the contexts of the assigned tokens, by frequency: above
+    The agreement is the mean cosine of the contexts of the assigned tokens, by frequency: above
     0.35 where it worked, 0.25 and less where the texts have nothing in common.
     """
 
