@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from array import array
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -55,11 +55,12 @@ class Side:
     """Texts as numbers: the symbols, the tokens of all texts, where each text begins."""
 
     def __init__(self, texts: Iterable[str], unit: str) -> None:
-        split = [split_symbols(text, unit) for text in texts]
         numbers: dict[str, int] = {}
-        flat = (numbers.setdefault(symbol, len(numbers)) for symbol in chain.from_iterable(split))
-        self.ids = np.fromiter(flat, np.int64)
-        self.starts = np.concatenate([[0], np.cumsum([len(symbols) for symbols in split])])
+        flat, ends = array("q"), [0]
+        for text in texts:
+            flat.extend(numbers.setdefault(s, len(numbers)) for s in split_symbols(text, unit))
+            ends.append(len(flat))
+        self.ids, self.starts = np.array(flat), np.array(ends)
         self.symbols = list(numbers)
 
     def counts(self, n: int, seed: int | None = None) -> TokenCounts:
