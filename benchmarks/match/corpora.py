@@ -51,7 +51,7 @@ def corpus_file(name: str, texts: Callable[[], list[str]]) -> Path:
 def oppo(part: str) -> list[Pair]:
     """OPPO's pairs: "train-100k", "dev", "dev-clean" or "test-unlabelled"."""
     zipped = part in ("train-100k", "test-unlabelled")
-    return _pairs(f"{OPPO}/{part}.txt{'.gz' if zipped else ''}")
+    return pairs(f"{OPPO}/{part}.txt{'.gz' if zipped else ''}")
 
 
 def quora(part: str) -> list[Pair]:
@@ -65,8 +65,10 @@ def quora(part: str) -> list[Pair]:
     return [(row[1], row[2], float(row[0])) for row in rows if len(row) >= 3]
 
 
-def _pairs(path: str) -> list[Pair]:
-    rows = (line.split("\t") for line in words_data.read(path).splitlines() if line.strip())
+def pairs(path: str, first: int = 0) -> list[Pair]:
+    """The pairs of a file: two columns and maybe a label, from the column ``first`` on."""
+    lines = words_data.read(path).splitlines()
+    rows = (line.split("\t")[first:] for line in lines if line.strip())
     return [(row[0], row[1], float(row[2]) if len(row) > 2 else float("nan")) for row in rows]
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shoestring.classify import TextClassifier as TextClassifier
     from shoestring.errors import ShoestringError as ShoestringError
     from shoestring.errors import ShoestringWarning as ShoestringWarning
+    from shoestring.match import PairMatcher as PairMatcher
     from shoestring.match import score_with as score_with
     from shoestring.overlap import OverlapIndex as OverlapIndex
     from shoestring.search import SearchIndex as SearchIndex
@@ -38,6 +39,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "Hits": "shoestring.types",
         "LadderClassifier": "shoestring.tune",
         "OverlapIndex": "shoestring.overlap",
+        "PairMatcher": "shoestring.match",
         "PairScorer": "shoestring.types",
         "Record": "shoestring.types",
         "SearchIndex": "shoestring.search",

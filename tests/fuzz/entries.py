@@ -50,7 +50,7 @@ from tests.fuzz.values import (
     WORD,
     WORDS,
 )  # fmt: skip
-from tests.fuzz.world import DAMAGE, FileChoice, World
+from tests.fuzz.world import DAMAGE, LABELLED_PAIRS, FileChoice, World
 
 
 @dataclass
@@ -371,6 +371,37 @@ damaged(
     w.interaction).scores_against_all("red"),
     **TORCH,
 )  # fmt: skip
+
+labelled_pairs = st.just(LABELLED_PAIRS)
+entry(
+    "PairMatcher.train",
+    lambda w, **given: public("PairMatcher").train(**given, epochs=1).predict(pair),
+    pairs=labelled_pairs, unlabelled=st.one_of(maybe, st.just(pair)), init=maybe, anonymous=FLAG,
+    public=maybe, align=st.sampled_from(["both", "rank", "random"]), objective=st.just("joint"),
+    method=st.just("full"), out=st.one_of(maybe, OUT), batch_size=SMALL, seed=SEED,
+    learning_rate=st.sampled_from([None, 0.01]), max_length=st.integers(8, 40), ngrams=FLAG,
+    minutes=maybe, resume=FLAG, **TORCH,
+)  # fmt: skip
+method("PairMatcher.predict", lambda w: w.matcher, pairs=PAIRS, **TORCH)
+damaged(
+    "PairMatcher", "matcher_folder",
+    lambda folder, w: public("match.load_scorer")(folder).predict(pair), **TORCH,
+)  # fmt: skip
+NUMBERS = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), max_size=6).map(
+    lambda texts: [" ".join(map(str, text)) for text in texts]
+)
+KNOWN = st.dictionaries(st.sampled_from(["1", "2", "的"]), st.sampled_from(["r", "red"]))
+function(
+    "match.pseudonymise_texts", then=lambda found: found[1].decode(found[0]),
+    texts=LIST_OF_TEXTS, key=maybe, seed=SEED, share=2,
+)  # fmt: skip
+SIDES = {
+    "texts": st.one_of(NUMBERS, LIST_OF_TEXTS), "public": LIST_OF_TEXTS,
+    "known": st.one_of(maybe, KNOWN), "seed": SEED,
+}  # fmt: skip
+function("match.decipher_texts", **SIDES, share=2)
+function("match.audit_texts", **SIDES, key=maybe, remedies=FLAG, share=2)
+function("match.Key.load", path=OUT)
 
 # ---------------------------------------------------------------- models
 

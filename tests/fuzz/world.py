@@ -18,6 +18,8 @@ import pandas as pd
 from hypothesis import strategies as st
 from tests.fuzz.values import LABELS, N_BITS, TEXTS
 
+LABELLED_PAIRS = [(f"{i} red", f"{i} hat", i % 2) for i in range(12)]
+
 
 @st.composite
 def changed_bytes(draw: Any, whole: bytes) -> bytes:
@@ -305,6 +307,16 @@ class World:
         from shoestring.match import CrossEncoderScorer
 
         return CrossEncoderScorer(self.cross_folder)
+
+    @cached_property
+    def matcher(self) -> Any:
+        from shoestring import PairMatcher
+
+        return PairMatcher.train(LABELLED_PAIRS, epochs=1)
+
+    @cached_property
+    def matcher_folder(self) -> Path:
+        return self.made("matcher", lambda folder: self.matcher.save_pretrained(folder))
 
     @cached_property
     def ladder(self) -> Any:

@@ -313,7 +313,7 @@ def test_what_was_interrupted_ends_as_if_it_was_not(at_step, corpus_file, tmp_pa
     file = corpus_file(ENGLISH, 200)
     run(file, tmp_path / "whole", epochs=3.0)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(mlm._NewMasks, "on_step_end", on_step_end, raising=False)
+        patch.setattr(mlm.NewMasks, "on_step_end", on_step_end, raising=False)
         run(file, tmp_path / "out", epochs=3.0)
     assert list((tmp_path / "out.run").glob("checkpoint-*"))
     assert not (tmp_path / "out").exists()

@@ -95,21 +95,11 @@ def test_many_small_shards_encode_as_one(monkeypatch, seed):
     assert any("_" in word for word in whole.words)
 
 
-def test_the_same_for_any_number_of_processes(tmp_path):
-    for name, texts in (("a.txt", ENGLISH), ("b.txt", CHINESE), ("c.txt", ENGLISH + CHINESE)):
-        (tmp_path / name).write_text("\n".join(texts), encoding="utf-8")
-    one = encode_corpus(tmp_path, min_count=2, lexicon=["北京"])
-    two = encode_corpus(tmp_path, min_count=2, lexicon=["北京"], n_jobs=2)
-    assert encoded_alike(one, two)
-    assert one.fingerprint == two.fingerprint
-    assert "北京" in one.words
-
-
-def test_a_fault_in_another_process_is_the_same_fault(tmp_path):
+def test_a_fault_in_one_of_the_files_leaves_nothing(tmp_path):
     (tmp_path / "a.txt").write_text("one two")
     (tmp_path / "b.txt").write_bytes(b"one\n\xff")
     with pytest.raises(FormatError, match=r"b\.txt:2:1: not UTF-8") as raised:
-        encode_corpus(tmp_path, tmp_path / "out", n_jobs=2)
+        encode_corpus(tmp_path, tmp_path / "out")
     assert raised.value.line == 2
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.txt", "b.txt"]
 
@@ -117,7 +107,7 @@ def test_a_fault_in_another_process_is_the_same_fault(tmp_path):
 def test_all_kinds_of_sources_encode_alike(tmp_path):
     pd = pytest.importorskip("pandas")
     texts = ENGLISH + CHINESE
-    records = [{"body": text} for text in texts]
+    records = [{"text": text} for text in texts]
     lines = "\n".join(json.dumps(record) for record in records)
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
     (tmp_path / "a.txt").write_text("\n".join(texts), encoding="utf-8")
@@ -133,7 +123,7 @@ def test_all_kinds_of_sources_encode_alike(tmp_path):
     expected = encode_corpus(texts, min_count=2)
     assert all(encoded_alike(encode_corpus(source, min_count=2), expected) for source in sources)
     for source in (records, pd.DataFrame(records), tmp_path / "a.jsonl.gz"):
-        assert encoded_alike(encode_corpus(source, min_count=2, text="body"), expected)
+        assert encoded_alike(encode_corpus(source, min_count=2), expected)
     by_user = encode_corpus(tmp_path / "tokens", min_count=2, segmented=True)
     assert encoded_alike(by_user, expected)
 
@@ -210,7 +200,7 @@ def test_the_fingerprint_tells_content_and_settings_apart():
     others = [
         encode_corpus(ENGLISH, min_count=1).fingerprint,
         encode_corpus(ENGLISH[::-1], min_count=2).fingerprint,
-        encode_corpus(ENGLISH, min_count=2, wrapped=True).fingerprint,
+        encode_corpus(ENGLISH, min_count=2, segmented=True).fingerprint,
         encode_corpus(ENGLISH, min_count=2, lexicon=["北京"]).fingerprint,
         encode_corpus(ENGLISH, min_count=2, lexicon=["北"]).fingerprint,
     ]
@@ -272,7 +262,6 @@ def test_a_window_longer_than_every_sentence_is_refused():
             "must be a number above 0 and at most 1. Got 0",
         ),
         (["a b"], {"phrase_threshold": 0}, ParameterError, "'phrase_threshold' .* above 0. Got 0"),
-        (["a b"], {"n_jobs": 0}, ParameterError, "'n_jobs' .* at least 1. Got 0"),
         (["a"], {"segmented": True, "lexicon": ["中国"]}, ParameterError, "must be None"),
         ([["a"]], {"lexicon": ["中国"]}, ParameterError, "the lexicon would do nothing"),
     ],

@@ -39,19 +39,12 @@ def pmi_by_definition(ids, offsets, radius, power=0.75):
     return np.where(together > 0, np.maximum(pmi, 0), 0)
 
 
-def dense(matrix):
-    out = np.zeros((len(matrix), len(matrix)))
-    for i, (start, stop) in enumerate(pairwise(matrix.starts)):
-        out[i, matrix.columns[start:stop]] = matrix.values[start:stop]
-    return out
-
-
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=20), st.integers(1, 4))
 def test_positive_pmi_equals_its_definition(lengths, radius):
     ids, offsets = corpus(lengths, seed=sum(lengths))
     matrix = positive_pmi(ids, offsets, N_WORDS, radius=radius)
     expected = pmi_by_definition(ids, offsets, radius)
-    assert np.allclose(dense(matrix), expected, atol=1e-6)
+    assert np.allclose(matrix.toarray(), expected, atol=1e-6)
 
 
 def test_blocks_and_threads_change_no_bit(monkeypatch):
@@ -60,15 +53,15 @@ def test_blocks_and_threads_change_no_bit(monkeypatch):
     monkeypatch.setattr(ppmi, "BLOCK_BYTES", 8 * N_WORDS * 2)  # two rows
     pool = KernelPool(3)
     parts = positive_pmi(ids, offsets, N_WORDS, pool=pool)
-    assert len(whole.values) > 20
-    for name in ("starts", "columns", "values"):
+    assert whole.nnz > 20
+    for name in ("indptr", "indices", "data"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))
 
 
 def test_of_too_many_contexts_the_largest_stay():
     ids, offsets = corpus([30] * 40)
-    whole = dense(positive_pmi(ids, offsets, N_WORDS))
-    few = dense(positive_pmi(ids, offsets, N_WORDS, max_contexts=3))
+    whole = positive_pmi(ids, offsets, N_WORDS).toarray()
+    few = positive_pmi(ids, offsets, N_WORDS, max_contexts=3).toarray()
     assert (np.count_nonzero(whole, axis=1) > 3).any()
     for all_of_row, kept in zip(whole, few, strict=True):
         assert np.array_equal(np.sort(kept)[-3:], np.sort(all_of_row)[-3:])
@@ -78,15 +71,15 @@ def test_of_too_many_contexts_the_largest_stay():
 def test_of_equal_contexts_no_more_stay_than_asked():
     ids = np.array([0, 1, 0, 2, 0, 3, 0, 4, 5, 6], dtype=np.int32)
     matrix = positive_pmi(ids, np.array([0, 2, 4, 6, 8, 10]), 7, max_contexts=2)
-    assert matrix.columns[: matrix.starts[1]].tolist() == [1, 2]
+    assert matrix[[0]].indices.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("ids", [[], [-1, -1], [3]])
 def test_a_corpus_without_pairs_gives_an_empty_matrix(ids):
     array = np.array(ids, dtype=np.int32)
     matrix = positive_pmi(array, np.array([0, len(ids)]), 5)
-    assert len(matrix) == 5
-    assert len(matrix.values) == 0
+    assert matrix.shape == (5, 5)
+    assert matrix.nnz == 0
 
 
 def test_a_fraction_is_a_random_sample_that_a_larger_fraction_contains():

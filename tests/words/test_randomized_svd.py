@@ -1,9 +1,9 @@
 """The randomised SVD against LAPACK's."""
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from shoestring.parallel import KernelPool
-from shoestring.words.ppmi import SparseRows
 from shoestring.words.randomized_svd import truncated_svd
 
 
@@ -13,10 +13,7 @@ def sparse_matrix(n=120, n_topics=6, seed=0):
     topics = rng.random((n, n_topics)) * (rng.random((n, n_topics)) < 0.3)
     array = topics * np.arange(1, n_topics + 1) @ topics[rng.permutation(n)].T
     array += 0.01 * rng.random((n, n)) * (rng.random((n, n)) < 0.1)
-    rows, columns = np.nonzero(array)
-    starts = np.searchsorted(rows, np.arange(n + 1))
-    values = array[rows, columns].astype(np.float32)
-    return SparseRows(starts.astype(np.int64), columns.astype(np.int32), values), array
+    return csr_array(array, dtype=np.float32), array
 
 
 def test_the_leading_factors_equal_lapacks():

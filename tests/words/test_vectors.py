@@ -405,7 +405,6 @@ def test_without_activations_the_codes_are_there_and_the_rest_says_what_is_missi
     v.save(tmp_path / "small", activations=False)
     small = BinaryVectors.load(tmp_path / "small")
     assert small.most_similar("bank") == v.most_similar("bank")
-    assert not small.knows_context
     for ask in (
         lambda: small.in_context(["bank"], 0),
         lambda: small.transform(["bank"]),

@@ -107,29 +107,17 @@ class ClosedForm(Classifier):
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Learn from more samples: the same as if all had come at once, in any order.
+        """Learn from more samples, of new classes too, as if all had come at once, in any order.
 
-        Parameters
-        ----------
-        X, y, sample_weight
-            As for :meth:`fit`. Classes may be new.
-        classes : array, optional
-            Not needed: classes are those that came.
-
-        Raises
-        ------
-        ParameterError, ShapeError
-            As :meth:`fit`; what was learned before stays.
+        Parameters and errors are those of :meth:`fit`; after one, what was learned before stays.
+        ``classes`` are not needed: they are those that came.
         """
         return self._learn(Block(X, y, sample_weight))
 
     def merge(self, other: ClosedForm) -> Self:
         """Learn what another classifier has learned from other samples.
 
-        Raises
-        ------
-        ShapeError, ParameterError
-            If it has other features, or keeps other things.
+        ShapeError if it has other features, ParameterError if it keeps other things.
         """
         if not isinstance(other, ClosedForm):
             raise ParameterError.of("other", f"{_OWNER}.merge", f"another {_OWNER}", other)
@@ -150,11 +138,8 @@ class ClosedForm(Classifier):
     def forget(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Take samples back, as they were learned: as if they had never been seen.
 
-        Raises
-        ------
-        ParameterError
-            If they cannot have been learned: a class would have fewer samples than none, or a
-            feature less scatter. Nothing is changed then.
+        ParameterError if they cannot have been learned: a class would have fewer samples than none,
+        or a feature less scatter. Nothing is changed then.
         """
         return self._forget(Block(X, y, sample_weight))
 
@@ -164,11 +149,7 @@ class ClosedForm(Classifier):
         Its samples leave the means, the frequencies and the kept sample. Without
         ``class_scatters`` the covariance that all classes share stays as it is, what these samples
         did to it included; a ShoestringWarning says so. ``forget`` with the samples is exact.
-
-        Raises
-        ------
-        ParameterError
-            If there is no such class, or only one other.
+        ParameterError if there is no such class, or only one other.
         """
         state = self._learnt()
         known = state.classes.tolist()
@@ -335,12 +316,8 @@ class ClosedForm(Classifier):
     def save(self, folder: str | Path) -> None:
         """Save to a folder: new, empty, or one that was saved before, which is replaced.
 
-        It can go on learning and forgetting after :meth:`load`.
-
-        Raises
-        ------
-        ParameterError, StorageError
-            If the folder holds other files; if it cannot be written: what was there stays.
+        It can go on learning and forgetting after :meth:`load`. ParameterError if the folder holds
+        other files, StorageError if it cannot be written: what was there stays.
         """
         self._save(folder)
 
@@ -348,10 +325,8 @@ class ClosedForm(Classifier):
     def load(cls, folder: str | Path) -> Self:
         """Open what :meth:`save` wrote.
 
-        Raises
-        ------
-        ParameterError, FormatError, IntegrityError
-            If there is none; if it is of another version; if a file is missing or damaged.
+        ParameterError if there is none, FormatError if it is of another version, IntegrityError if
+        a file is damaged.
         """
         return cls._opened(saving.KIND.read(checked_path("folder", folder, f"{_OWNER}.load")))
 

@@ -115,10 +115,8 @@ class TextClassifier(Classifier):
     def fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Learn from texts, and from nothing before.
 
-        Raises
-        ------
-        ParameterError, ShapeError
-            If there is no text, or not a label for each; and as :meth:`AnalyticSoftmax.fit`.
+        ParameterError if there is no text, ShapeError if there is not a label for each; and the
+        errors of :meth:`AnalyticSoftmax.fit`.
         """
         return self._learn(texts, labels, "fit")
 
@@ -164,10 +162,7 @@ class TextClassifier(Classifier):
     def merge(self, other: TextClassifier) -> TextClassifier:
         """Learn what another classifier has learned with the same encoder.
 
-        Raises
-        ------
-        ParameterError
-            If its encoder is another, or was fitted to other texts.
+        ParameterError if its encoder is another, or was fitted to other texts.
         """
         if not isinstance(other, TextClassifier):
             raise ParameterError.of("other", f"{_OWNER}.merge", f"another {_OWNER}", other)
@@ -199,14 +194,7 @@ class TextClassifier(Classifier):
         return float(np.mean(self.predict(texts) == np.asarray(labels)))
 
     def explain(self, text: str, n: int = 3) -> Explanation:
-        """Why a text gets its label: classes, the nearest mean, the nearest texts that were kept.
-
-        Parameters
-        ----------
-        text : str
-        n : int
-            Classes and examples to name.
-        """
+        """Why a text gets its label: the nearest mean, and ``n`` classes and kept texts."""
         n = checked_int("n", n, 1, None, f"{_OWNER}.explain")
         X, head = self.encode([checked_str("text", text, f"{_OWNER}.explain")]), self.head
         p = head.predict_proba(X)[0]
@@ -247,15 +235,7 @@ class TextClassifier(Classifier):
         return np.asarray(self.encoder_.encode(texts))
 
     def save(self, folder: str | Path) -> None:
-        """Save to a folder: new, empty, or one that was saved before, which is replaced.
-
-        :meth:`AnalyticSoftmax.load` opens it too.
-
-        Raises
-        ------
-        NotFittedError, ParameterError, StorageError
-            If nothing was learned; if the folder holds other files; if it cannot be written.
-        """
+        """Save to a folder, as :meth:`AnalyticSoftmax.save`, whose ``load`` opens it too."""
         self._save(folder)
 
     def _save(self, folder: str | Path, *, is_final: bool = True) -> None:
@@ -275,18 +255,9 @@ class TextClassifier(Classifier):
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> TextClassifier:
-        """Open what :meth:`save` wrote.
+        """Open what :meth:`save` wrote; the errors of :meth:`AnalyticSoftmax.load`.
 
-        Parameters
-        ----------
-        folder : str or Path
-        encoder : TextEncoder, optional
-            The one it was fitted with, if that was an object of your own.
-
-        Raises
-        ------
-        ParameterError, FormatError, IntegrityError
-            If there is none; if it is of another kind or version; if a file is damaged.
+        ``encoder`` is the one it was fitted with, if that was an object of your own.
         """
         saved = saving.KIND.read(checked_path("folder", folder, f"{_OWNER}.load"))
         if "texts" not in saved.config:

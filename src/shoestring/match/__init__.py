@@ -6,14 +6,20 @@ torch nor transformers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shoestring.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from shoestring.match.audit import Audit as Audit
+    from shoestring.match.audit import audit_texts as audit_texts
+    from shoestring.match.audit import decipher_texts as decipher_texts
     from shoestring.match.cross_encoder import CrossEncoderScorer as CrossEncoderScorer
     from shoestring.match.cross_encoder import FastCrossEncoder as FastCrossEncoder
     from shoestring.match.interaction import TokenInteraction as TokenInteraction
+    from shoestring.match.matcher import PairMatcher as PairMatcher
+    from shoestring.match.pseudonymise import Key as Key
+    from shoestring.match.pseudonymise import pseudonymise_texts as pseudonymise_texts
     from shoestring.match.scorer import FunctionScorer as FunctionScorer
     from shoestring.match.scorer import checked_scores as checked_scores
     from shoestring.match.scorer import load_scorer as load_scorer
@@ -21,17 +27,31 @@ if TYPE_CHECKING:
     from shoestring.match.scorer import scorer_name as scorer_name
     from shoestring.match.token_table import TokenTable as TokenTable
 
-__getattr__, __dir__, __all__ = lazy_names(
+_load, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "Audit": "shoestring.match.audit",
         "CrossEncoderScorer": "shoestring.match.cross_encoder",
         "FastCrossEncoder": "shoestring.match.cross_encoder",
         "FunctionScorer": "shoestring.match.scorer",
+        "PairMatcher": "shoestring.match.matcher",
+        "Key": "shoestring.match.pseudonymise",
         "TokenInteraction": "shoestring.match.interaction",
         "TokenTable": "shoestring.match.token_table",
+        "audit_texts": "shoestring.match.audit",
         "checked_scores": "shoestring.match.scorer",
+        "decipher_texts": "shoestring.match.audit",
         "load_scorer": "shoestring.match.scorer",
+        "pseudonymise_texts": "shoestring.match.pseudonymise",
         "score_with": "shoestring.match.scorer",
         "scorer_name": "shoestring.match.scorer",
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "PairMatcher":
+        from shoestring.models.backbone import require_torch  # not for the other names
+
+        require_torch("a matcher")
+    return _load(name)

@@ -364,6 +364,14 @@ def _load_folder(folder: Path) -> PairScorer:
         from shoestring.tune import LadderScorer
 
         return LadderScorer(folder)
+    if config.get("format") == "shoestring-matcher":
+        from shoestring.match import PairMatcher
+
+        return PairMatcher.load(folder)
+    if config.get("format") == "shoestring-match-baseline":
+        from shoestring.match.baselines import load_baseline
+
+        return load_baseline(folder)
     architectures = " ".join(config.get("architectures") or [])
     if "SequenceClassification" not in architectures:
         from shoestring.match.interaction import TokenInteraction

@@ -95,20 +95,14 @@ class OverlapIndex:
         self._next_id = 0
 
     def add(self, codes: CodesLike, ids: ArrayLike | None = None) -> IntArray:
-        """Add codes.
+        """Add N codes in one of the forms above, and return their ids, int64 (N,).
 
         Parameters
         ----------
         codes : array, list or sparse matrix
-            N codes in one of the forms above.
         ids : int array (N,), optional
             Distinct, 0 or more, none of them in the index; by default they go on from the largest
             that was ever in it.
-
-        Returns
-        -------
-        int64 array (N,)
-            The ids.
 
         Raises
         ------
@@ -157,12 +151,8 @@ class OverlapIndex:
         """Delete codes by their ids.
 
         They are no longer found, and their memory is given back when their segment is merged with
-        others or by :meth:`compact`. An id that was deleted may be added again.
-
-        Raises
-        ------
-        ParameterError
-            If an id is not in the index; nothing is deleted then.
+        others or by :meth:`compact`. An id that was deleted may be added again. ParameterError if
+        an id is not in the index; nothing is deleted then.
         """
         keys = np.unique(_read_ids(ids, "OverlapIndex.delete"))
         found = np.zeros(len(keys), np.bool_)
@@ -180,9 +170,7 @@ class OverlapIndex:
     def compact(self) -> None:
         """Make one segment of all, without what was deleted.
 
-        Notes
-        -----
-        Cost: that of building it anew, with the codes and both indexes in memory.
+        It costs as much as building it anew, with the codes and both indexes in memory.
         """
         if len(self._segments) == 1 and not self._segments[0].n_deleted:
             return
@@ -200,7 +188,7 @@ class OverlapIndex:
         Parameters
         ----------
         codes : array, list or sparse matrix
-            Q queries in one of the forms that :meth:`add` takes.
+            Q queries, as :meth:`add` takes them.
         n : int
             How many; where the index holds fewer, the rows end in -1, ids and scores.
         metric : {"overlap", "jaccard", "hamming"}
@@ -267,14 +255,8 @@ class OverlapIndex:
         """Save to a folder: new, empty, or one that an overlap index was saved to.
 
         What is in the folder already is not written again. A reader sees what was saved before or
-        what is saved now, even if this process is killed.
-
-        Raises
-        ------
-        ParameterError
-            If the folder holds other files.
-        StorageError
-            If the disk is full or cannot be written; what was saved before stays.
+        what is saved now, even if this process is killed. ParameterError if the folder holds other
+        files, StorageError if it cannot be written.
         """
         settings = {"n_bits": self.n_bits, "next_id": self._next_id}
         to = checked_path("folder", folder, "OverlapIndex.save")
@@ -284,16 +266,8 @@ class OverlapIndex:
     def open(cls, folder: str | Path, n_threads: int | None = None) -> OverlapIndex:
         """Open a saved index, memory-mapped: at once, and read from the disk as it is needed.
 
-        Changes stay in memory until they are saved.
-
-        Raises
-        ------
-        ParameterError
-            If the folder holds no index.
-        FormatError
-            If another version of shoestring wrote it in a way that this one cannot read.
-        IntegrityError
-            If a file is missing, cut short, or not what it should be.
+        Changes stay in memory until they are saved. ParameterError if the folder holds no index,
+        FormatError if it is of another version, IntegrityError if a file is damaged.
         """
         artifact = KIND.read(checked_path("folder", folder, "OverlapIndex.open"))
         index = cls(1, n_threads)

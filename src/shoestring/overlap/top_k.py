@@ -92,15 +92,8 @@ def _best_of_block(metric: int, q: int, fewest: int, most: int) -> Any:
 
 def order_blocks(metric: int, q: int, ranges: IntArray) -> IntArray:
     """All blocks of a segment, those first that could hold the best rows for q active bits."""
-    bounds = np.empty(len(ranges))
-    _bounds(metric, q, ranges, bounds)
-    return np.argsort(-bounds, kind="stable")  # of equal bounds the lower ids first
-
-
-@njit(**_fast)
-def _bounds(metric: int, q: int, ranges: Any, bounds: Any) -> None:
-    for block in range(len(ranges)):
-        bounds[block] = _best_of_block(metric, q, ranges[block, 0], ranges[block, 1])
+    bounds = [-_best_of_block(metric, q, fewest, most) for fewest, most, _ in ranges.tolist()]
+    return np.argsort(bounds, kind="stable")  # of equal bounds the lower ids first
 
 
 @njit(**_fast)

@@ -405,7 +405,7 @@ def _text_rows(lines: _Text) -> Iterator[Row]:
 def _has_no_header(first: str, columns: Sequence[str], ending: str) -> bool:
     fields = [name.strip() for name in first.split("\t")]
     is_table = ending in ("", ".tsv", ".txt") and not _JSON_START.match(first)
-    return is_table and len(fields) > 1 and columns[0] not in fields
+    return is_table and len(fields) > 1 and not {*columns[:2]} & {*fields}
 
 
 def _fields_rows(lines: _Text, names: Sequence[str]) -> Iterator[Row]:

@@ -111,7 +111,7 @@ def pretrain(
         if given is not None and value is not None:
             raise _wrong(name, f"left out where a {kind} is given", value)
     max_length = checked_int("max_length", max_length, MIN_LENGTH, MAX_LENGTH, OWNER)
-    config = _new_config(layers, hidden, heads, max_length) if backbone is None else None
+    config = new_config(layers, hidden, heads, max_length) if backbone is None else None
     if vocabulary is not None:
         vocabulary = checked_int("vocabulary", vocabulary, len(SPECIAL) + 1, MAX_PIECES, OWNER)
     rate = NEW_RATE if backbone is None else CONTINUED_RATE
@@ -196,13 +196,35 @@ def _blocks(
 # ---- the model
 
 
-class MaskedBert(BertForMaskedLM):  # type: ignore[misc]
+class LogitsOfSome:
+    """Mixed into a masked-language model of transformers, of any family."""
+
+    base_model: Any
+
+    def logits_at(self, chosen: Any, **inputs: Any) -> Any:
+        """Logits (M, V), float32, of the M tokens that are ``chosen`` (B, T): no others' are made.
+
+        Not for several threads at once.
+        """
+
+        def choose(_: Any, __: Any, output: Any) -> Any:
+            output.last_hidden_state = output.last_hidden_state[chosen][None]
+            return output
+
+        hook = self.base_model.register_forward_hook(choose)
+        try:
+            return super().forward(**inputs).logits[0].float()  # type: ignore[misc]
+        finally:
+            hook.remove()
+
+
+class MaskedBert(LogitsOfSome, BertForMaskedLM):  # type: ignore[misc]
     """BERT that computes the logits of masked tokens only."""
 
     def forward(self, input_ids: Any, labels: Any) -> dict[str, Any]:
         """The loss of a batch; in evaluation also loss, hits and number of each block (B, 3)."""
         masked = labels != -100  # (B, T)
-        logits = self.cls(self.bert(input_ids)[0][masked]).float()  # (M, V)
+        logits = self.logits_at(masked, input_ids=input_ids)  # (M, V)
         each = functional.cross_entropy(logits, labels[masked], reduction="none")
         loss = each.sum() / max(1, len(each))
         if self.training:
@@ -213,9 +235,10 @@ class MaskedBert(BertForMaskedLM):  # type: ignore[misc]
         return {"loss": loss, "logits": sums.index_add(0, masked.nonzero()[:, 0], found)}
 
 
-def _new_config(
+def new_config(
     layers: int | None, hidden: int | None, heads: int | None, max_length: int
 ) -> BertConfig:
+    """The config of a new BERT without dropout, 4 layers of 256 by default."""
     hidden = checked_int("hidden", 256 if hidden is None else hidden, 1, MAX_WIDTH, OWNER)
     heads = max(1, hidden // HEAD_WIDTH) if heads is None else heads
     heads = checked_int("heads", heads, 1, hidden, OWNER)
@@ -292,10 +315,10 @@ def _frequencies(blocks: Blocks, tokenizer: Tokenizer, special: dict[str, int]) 
     return {"unknown_share": round(unknown, 6), "frequency_loss": round(-float(p @ np.log(p)), 5)}
 
 
-class _NewMasks(TrainerCallback):  # type: ignore[misc]
+class NewMasks(TrainerCallback):  # type: ignore[misc]
     """Draws new masks at the start of every epoch."""
 
-    def __init__(self, collator: MaskingCollator) -> None:
+    def __init__(self, collator: Any) -> None:  # with an ``epoch``
         self.collator = collator
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -324,7 +347,7 @@ def _train(
     measure = Measure("masked_loss", False, held_out_figures)
     fitted = fit(
         *(model, data, eval_data, collator, settings, clock, run, measure),
-        callbacks=[_NewMasks(collator)],
+        callbacks=[NewMasks(collator)],
         progress=progress,
     )
     tokens_in_step = min(settings.batch_size, len(data)) * blocks.length

@@ -138,12 +138,13 @@ class BioWord:
         words were skipped: it changes nothing.
         """
         winners = self.winners(windows)
-        starts, order = _by_winner(winners, len(self._activity))
+        neurons, n_neurons = self.neurons, len(self._activity)
+        order = np.argsort(winners, kind="stable")  # the windows of each neuron together (B,)
+        starts = np.searchsorted(winners, np.arange(n_neurons + 1), sorter=order)
         entries = starts * windows.shape[1]  # where the entries of each neuron begin (K + 1,)
         if len(self._rows) < windows.size:
             self._rows = np.empty(windows.size, dtype=np.int32)
             self._changes = np.empty(windows.size)
-        neurons, n_neurons = self.neurons, len(self._activity)
         weights = neurons.factors, neurons.scales
         touched = self._touched, self._rows, self._changes
         batch = windows, self._inverse_counts, starts, order, self._seen
@@ -219,24 +220,6 @@ def _find_winners(
         for mu in range(n_neurons):  # a minimum over all is faster than stopping at the first
             winner = min(winner, np.int32(mu) if sums[mu] == largest else n_neurons)
         winners[a] = winner if n_words else np.int32(-1)
-
-
-@njit(**_exact)
-def _by_winner(winners: NDArray[np.int32], n_neurons: int) -> tuple[IntArray, IntArray]:
-    """Where the windows of each neuron begin (K + 1,), and the windows in that order (B,)."""
-    starts = np.zeros(n_neurons + 1, dtype=np.int64)
-    for winner in winners:
-        if winner >= 0:
-            starts[winner + 1] += 1
-    for mu in range(n_neurons):
-        starts[mu + 1] += starts[mu]
-    free = starts.copy()
-    order = np.empty(len(winners), dtype=np.int64)
-    for a in range(len(winners)):
-        if winners[a] >= 0:
-            order[free[winners[a]]] = a
-            free[winners[a]] += 1
-    return starts, order
 
 
 @njit(**_exact)

@@ -2,17 +2,16 @@
 
 :func:`encode_corpus` works in two steps. First each file is read and cut into words once, and its
 tokens are written to shards: pieces of about :data:`SHARD_TOKENS` tokens, as ids in the order of
-the shard's own first occurrences, with its words. A shard depends on nothing but its file, so any
-number of processes writes the same ones. Then the shards are read one at a time: to count words, to
-join phrases, to choose the vocabulary, to write the ids. What is not in the vocabulary keeps its
-place with the id -1, as stop words did in the published training of BioWord.
+the shard's own first occurrences, with its words. Then the shards are read one at a time: to count
+words, to join phrases, to choose the vocabulary, to write the ids. What is not in the vocabulary
+keeps its place with the id -1, as stop words did in the published training of BioWord.
 
 Memory: up to :data:`~shoestring.text.vocabulary.MAX_WORDS` different words are counted (250 MB)
 and, for phrases, :data:`~shoestring.words.phrases.MAX_PAIRS` pairs (some 400 MB while they are
 merged); with more, the rarest are forgotten first. The stored counts are exact all the same. Disk:
 4 bytes a token, and as much again while it works.
 
-Not covered: resuming an encoding that was interrupted; splitting one file between processes.
+Not covered: resuming an encoding that was interrupted; more than one process.
 """
 
 from __future__ import annotations
@@ -27,12 +26,10 @@ import warnings
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain, count
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -48,7 +45,6 @@ from shoestring.errors import (
     StorageError,
 )
 from shoestring.jobs import Clock
-from shoestring.parallel import n_cores
 from shoestring.progress import Progress
 from shoestring.text.corpus import Corpus, affordable_fraction, drawn
 from shoestring.text.records import read_records
@@ -191,49 +187,30 @@ def encode_corpus(
     phrase_threshold: float = 10.0,
     segmented: bool = False,
     lexicon: Iterable[str] | None = None,
-    wrapped: bool = False,
-    text: str = "text",
     sample_fraction: float = 1.0,
     seed: int = 0,
-    n_jobs: int = 1,
     progress: bool = False,
 ) -> EncodedCorpus:
     """Encode a corpus of any size as the ids of its most frequent words.
+
+    The parameters that are not named here are those of :class:`shoestring.words.BinaryVectors`.
 
     Parameters
     ----------
     source : path, iterable of Path, iterable of texts, iterable of lists of str, or data frame
         A str or Path is a file or folder (:mod:`shoestring.text.documents` says of what kinds); an
         iterable has Path objects, or what ``read_records`` takes (texts, mappings, records), or
-        sentences that are lists of tokens, which are taken as they are. It is read once.
+        sentences that are lists of tokens, which are taken as they are. It is read once. A record
+        or a row has its text in the column "text".
     folder : str or Path, optional
         New, empty, or of an encoded corpus, which is replaced; by default a temporary folder.
     vocab_size : int, optional
         The most frequent words that are kept; by default all.
-    min_count : int
-        Words that occur less often are left out; also the ``min_count`` of phrases.
     max_share : float
-        Words that are in more than this share of the documents are left out (gensim's
-        ``no_above``). A document is an article, a record, a line, an item of the iterable.
-    skip_top : int
-        So many of the most frequent words are left out.
-    phrases : int
-        Rounds of joining pairs (:mod:`shoestring.words.phrases`): with 1 ``new_york``, with 2 up to
-        four words. Characters join to words: 中国.
-    phrase_threshold : float
-        Above 0; a higher one gives fewer phrases.
-    segmented : bool
-        Texts have one sentence a line and their tokens between blanks, taken as they are.
-    lexicon : iterable of str, optional
-        Words to keep whole, for Chinese above all: see :class:`shoestring.text.Lexicon`.
-    text, wrapped
-        How files are read, as by :func:`shoestring.text.documents.read_documents`.
+        Of the documents (gensim's ``no_above``): articles, records, lines, items of the iterable.
     sample_fraction : float
         Of the documents that are read, drawn at random by the seed; a larger fraction has all
         documents of a smaller one.
-    n_jobs : int
-        Processes that read files; -1 for as many as there are cores. The result is the same. More
-        than one needs ``if __name__ == "__main__":`` in a script.
     progress : bool
         Show a progress bar on standard error.
 
@@ -267,8 +244,7 @@ def encode_corpus(
     )
     whole_words = None if lexicon is None else Lexicon(lexicon)
     tokenize = TokenizeOptions(segmented, whole_words, sample_fraction, seed)
-    n_jobs = n_cores() if n_jobs == -1 else checked_int("n_jobs", n_jobs, 1, None, _OWNER)
-    read = partial(_read_texts, source, Corpus((), text, wrapped), tokenize, n_jobs, progress)
+    read = partial(_read_texts, source, tokenize, progress)
     # A temporary folder lives as long as the corpus.
     target = Path(tempfile.mkdtemp(prefix="shoestring-corpus-") if folder is None else folder)
     try:
@@ -280,8 +256,7 @@ def encode_corpus(
                     f"There is no word in the {'text' if sample_fraction == 1 else drawn_only}. "
                     "Check that it is the right text, or give more of it."
                 )
-            reading = {"text": text, "wrapped": wrapped, **tokenize.settings()}
-            _encode(writer, shards, vocabulary, reading)
+            _encode(writer, shards, vocabulary, tokenize.settings())
             del writer.files["shards"]  # so that they go at the end of the block
         corpus = EncodedCorpus.open(target)
     except BaseException:
@@ -361,9 +336,7 @@ def _regular_files(texts: Any) -> Corpus | None:
 # ---- texts to shards
 
 
-def _read_texts(
-    source: Any, files: Corpus, tokenize: TokenizeOptions, n_jobs: int, progress: bool, folder: Path
-) -> None:
+def _read_texts(source: Any, tokenize: TokenizeOptions, progress: bool, folder: Path) -> None:
     """Write the shards of whatever the user gave to a new folder."""
     folder.mkdir()
     source, first = [Path(source)] if isinstance(source, str | Path) else source, None
@@ -374,8 +347,7 @@ def _read_texts(
             raise ParameterError("There are no texts to read. Give at least one.")
         source = chain([first], items)
     if isinstance(first, Path):
-        files = Corpus.of(source, files.text, wrapped=files.wrapped)
-        _read_files(files, tokenize, n_jobs, progress, folder)
+        _read_files(Corpus.of(source), tokenize, progress, folder)
         return
     if isinstance(first, str) and os.path.isfile(first):  # noqa: PTH113  # which any text may ask
         raise ParameterError(
@@ -388,7 +360,7 @@ def _read_texts(
             raise ParameterError("The tokens are given, so the lexicon would do nothing: leave it.")
         documents = tokenize.drawn(bar(_token_lists(source)))
     else:
-        records = tokenize.drawn(bar(read_records(source, files.text, on_empty="skip")))
+        records = tokenize.drawn(bar(read_records(source, on_empty="skip")))
         documents = (tokenize.sentences([record.text]) for record in records)
     _write_shards(documents, folder, 0)
 
@@ -407,27 +379,12 @@ def _token_lists(items: Iterable[Sequence[str]]) -> Iterator[Sentences]:
         yield [list(item)] if item else []
 
 
-def _read_files(
-    files: Corpus, tokenize: TokenizeOptions, n_jobs: int, progress: bool, folder: Path
-) -> None:
-    paths = files.files
-    read = partial(_read_file, files, tokenize, folder)
+def _read_files(files: Corpus, tokenize: TokenizeOptions, progress: bool, folder: Path) -> None:
     settings = {"desc": "text to tokens", "unit": "B", "unit_scale": True, "disable": not progress}
     with Progress(total=files.n_bytes, **settings) as bar:
-        if n_jobs == 1 or len(paths) == 1:
-            for number in range(len(paths)):
-                read(number, bar.update)
-            return
-        with ProcessPoolExecutor(min(n_jobs, len(paths)), get_context("spawn")) as pool:
-            for path, _ in zip(paths, pool.map(read, range(len(paths))), strict=True):
-                bar.update(path.stat().st_size)
-
-
-def _read_file(
-    files: Corpus, tokenize: TokenizeOptions, folder: Path, number: int, on_bytes: Any = int
-) -> None:
-    documents = tokenize.drawn(files.documents(files.files[number], on_bytes), number)
-    _write_shards(map(tokenize.sentences, documents), folder, number)
+        for number, file in enumerate(files.files):
+            documents = tokenize.drawn(files.documents(file, bar.update), number)
+            _write_shards(map(tokenize.sentences, documents), folder, number)
 
 
 def _write_shards(documents: Iterable[Sentences], folder: Path, number: int) -> None:

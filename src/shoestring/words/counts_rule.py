@@ -41,19 +41,11 @@ from shoestring.artifacts import Artifact
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder, say_cost, too_short
 from shoestring.models.token_encoder import unit_rows
-from shoestring.overlap.codes import empty_indices
 from shoestring.parallel import KernelPool, n_cores
 from shoestring.progress import Progress
 from shoestring.types import IntArray
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
-from shoestring.words.ppmi import (
-    MAX_CONTEXTS,
-    Block,
-    PmiBlocks,
-    SparseRows,
-    Vectors,
-    joined,
-)
+from shoestring.words.ppmi import MAX_CONTEXTS, Block, PmiBlocks, SparseMatrix, Vectors, joined
 from shoestring.words.randomized_svd import truncated_svd
 from shoestring.words.state import TrainingState
 from shoestring.words.windows import check_ids
@@ -69,7 +61,7 @@ SAFETY = 0.9  # of the time that is left: speed varies
 _PROBE_TOKENS, _PROBE_ROWS = 1 << 20, 1 << 10
 _ACTIVATION_S = 5e-8  # to standardise one and find the active ones
 _BLOCK_ARRAYS = ("sizes", "columns", "values")  # of ppmi.Block, in the run folder
-_BLOCKS_AT_A_TIME, _COLUMNS_AT_A_TIME, _ROWS_AT_A_TIME = 8, 1 << 20, 1 << 10
+_BLOCKS_AT_A_TIME, _ROWS_AT_A_TIME = 8, 1 << 10
 
 
 def train_on_counts(
@@ -183,7 +175,7 @@ def train_on_counts(
                 done = {"sample_fraction": fraction, "n_blocks": len(blocks)}
                 state.save(done, dict(zip(_BLOCK_ARRAYS, arrays, strict=True)))
         matrix = joined(blocks, len(counts))
-        if not len(matrix.values):
+        if not matrix.nnz:
             raise ParameterError(
                 f"There is nothing to learn from: in {len(ids)} tokens no two words of the "
                 "vocabulary stand beside each other more often than by chance. Pass more text."
@@ -230,15 +222,12 @@ def _saved_blocks(saved: Artifact, pmi: PmiBlocks) -> list[Block]:
     return blocks
 
 
-def _word_vectors(matrix: SparseRows, left: Vectors, values: Vectors, right: Vectors) -> Vectors:
+def _word_vectors(matrix: SparseMatrix, left: Vectors, values: Vectors, right: Vectors) -> Vectors:
     """Of each word the sum of its unit vectors as a word and as a context, as a unit vector."""
     kept = values > LEAST_SINGULAR_VALUE * values[0]
     left, right = left[:, kept], right[:, kept]
-    left[np.diff(matrix.starts) == 0] = 0  # what is there is rounding
-    is_context = np.zeros(len(matrix), dtype=bool)
-    for start in range(0, len(matrix.columns), _COLUMNS_AT_A_TIME):  # numpy makes int64 of them
-        is_context[matrix.columns[start : start + _COLUMNS_AT_A_TIME]] = True
-    right[~is_context] = 0
+    left[matrix.sum(axis=1) == 0] = 0  # what is there is rounding
+    right[matrix.sum(axis=0) == 0] = 0
     return unit_rows(unit_rows(left) + unit_rows(right))
 
 
@@ -260,6 +249,8 @@ def _probe(
     pmi: PmiBlocks, counts: IntArray, n_neurons: int, n_components: int, pool: KernelPool
 ) -> tuple[float, float]:
     """Seconds to count all sentences, and of all the rest; seen from small pieces in a second."""
+    from scipy.sparse import csr_array
+
     # counting: some blocks over the first sentences, and over none
     n_sentences = int(np.searchsorted(pmi.offsets, _PROBE_TOKENS, side="right")) - 1
     n_sentences = min(max(1, n_sentences), len(pmi.offsets) - 1)
@@ -274,10 +265,10 @@ def _probe(
     n_rows = min(pmi.n_words, _PROBE_ROWS)
     n_entries = int(np.minimum(MAX_CONTEXTS, 2 * pmi.radius * counts).mean() * n_rows)
     rng = np.random.default_rng(0)
-    columns = empty_indices(n_entries, pmi.n_words)
-    columns[:] = rng.integers(n_rows, size=n_entries)
-    starts = np.linspace(0, n_entries, n_rows + 1).astype(np.int64)
-    matrix = SparseRows(starts, columns, np.ones(n_entries, np.float32))
+    columns = rng.integers(n_rows, size=n_entries, dtype=np.int32)
+    starts = np.linspace(0, n_entries, n_rows + 1).astype(np.int32)
+    entries = np.ones(n_entries, np.float32), columns, starts
+    matrix = csr_array(entries, shape=(n_rows, n_rows))
     svd_s = _seconds(partial(truncated_svd, matrix, min(n_components, n_rows), 0, pool))
     vectors = unit_rows(rng.standard_normal((n_rows, n_components), dtype=np.float32))
     kmeans_s = _seconds(partial(spherical_kmeans, vectors, n_neurons, 0))

@@ -26,14 +26,12 @@ Letters: T tokens, S sentences, V words, R radius of the window, N entries of M,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.compiled import njit
-from shoestring.overlap.codes import Bits, empty_indices
 from shoestring.parallel import KernelPool
 from shoestring.splitmix import splitmix64
 from shoestring.types import IntArray
@@ -43,21 +41,11 @@ MAX_CONTEXTS = 1000  # of a word: 8 bytes each
 BLOCK_BYTES = 1 << 24  # of dense counts, for each thread
 
 Vectors = NDArray[np.float32]
-Block: TypeAlias = tuple[IntArray, Bits, Vectors]  # entries of each row; SparseRows'
+Columns = NDArray[np.int32]
+Block: TypeAlias = tuple[IntArray, Columns, Vectors]  # entries of each row; their columns, values
+SparseMatrix: TypeAlias = Any  # scipy.sparse.csr_array, which has no types
 
 _exact = {"nogil": True, "cache": True, "error_model": "numpy"}
-
-
-@dataclass(frozen=True, slots=True)
-class SparseRows:
-    """A matrix (V, V) of which only entries that are not 0 are kept, row by row."""
-
-    starts: IntArray  # (V + 1,): row i has the entries starts[i] to starts[i + 1] - 1
-    columns: Bits  # (N,): ascending in each row
-    values: Vectors  # (N,)
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
 
 
 class PmiBlocks:
@@ -76,8 +64,8 @@ class PmiBlocks:
     >>> ids, offsets = np.array([0, 1, 2, 0, 1, 2, 3, 2], dtype=np.int32), np.array([0, 3, 5, 8])
     >>> pmi = PmiBlocks(ids, offsets, n_words=4, radius=2)
     >>> matrix = joined(pmi.count_blocks(0, pmi.n_blocks, KernelPool()), n_words=4)
-    >>> matrix.columns[matrix.starts[0] : matrix.starts[1]]  # 0 with 1 more often than by chance
-    array([1], dtype=uint16)
+    >>> matrix[[0]].indices  # 0 with 1 more often than by chance
+    array([1], dtype=int32)
     """
 
     def __init__(
@@ -132,20 +120,22 @@ class PmiBlocks:
         with np.errstate(divide="ignore"):
             log_rows = np.log(together.sum(axis=1))
         sizes = _keep_positive(together, log_rows, self._log_columns, self.max_contexts)
-        columns = empty_indices(sizes.sum(), self.n_words)
+        columns = np.empty(sizes.sum(), dtype=np.int32)
         values = np.empty(sizes.sum(), dtype=np.float32)
         _gather(together, sizes, columns, values)
         return sizes, columns, values
 
 
-def joined(blocks: list[Block], n_words: int) -> SparseRows:
-    """All blocks' rows in the order of the words; the list is emptied."""
+def joined(blocks: list[Block], n_words: int) -> SparseMatrix:
+    """All blocks' rows in the order of the words, (V, V); the list is emptied."""
+    from scipy.sparse import csr_array
+
     n_blocks = len(blocks)
     sizes = np.zeros(n_words + 1, dtype=np.int64)
     for block, (of_rows, _, _) in enumerate(blocks):
         sizes[1 + block :: n_blocks] = of_rows
     starts = np.cumsum(sizes)
-    columns = empty_indices(starts[-1], n_words)
+    columns = np.empty(starts[-1], dtype=np.int32)
     values = np.empty(starts[-1], dtype=np.float32)
     for block in reversed(range(n_blocks)):
         of_rows, block_columns, block_values = blocks.pop()  # so that not all is in memory twice
@@ -155,7 +145,8 @@ def joined(blocks: list[Block], n_words: int) -> SparseRows:
             columns[part] = block_columns[begin : begin + size]
             values[part] = block_values[begin : begin + size]
             begin += size
-    return SparseRows(starts, columns, values)
+    index = np.int32 if starts[-1] < 1 << 31 else np.int64  # the columns become of the same type
+    return csr_array((values, columns, starts.astype(index)), shape=(n_words, n_words))
 
 
 @njit(inline="always", **_exact)
@@ -240,7 +231,7 @@ def _keep_positive(
 
 
 @njit(**_exact)
-def _gather(dense: NDArray[np.float64], sizes: IntArray, columns: Bits, values: Vectors) -> None:
+def _gather(dense: NDArray[np.float64], sizes: IntArray, columns: Columns, values: Vectors) -> None:
     end = 0
     for i in range(len(dense)):
         if sizes[i]:

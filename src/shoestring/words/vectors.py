@@ -193,11 +193,9 @@ class BinaryVectors(TextTransformer):
         return csr_array(self._codes.unpacked(self.encode(texts)), dtype=np.float32)
 
     def encode(self, texts: Iterable[Any]) -> PackedArray:
-        """Codes of texts: the top k of the weighted mean of their words' activations.
+        """Codes of texts, or lists of tokens: the top k of the mean of their words' activations.
 
-        Parameters
-        ----------
-        texts : iterable of str, or of lists of tokens
+        Words are weighted by one over the square root of their counts.
 
         Returns
         -------
@@ -347,11 +345,6 @@ class BinaryVectors(TextTransformer):
         targets = np.array(rows) + table.first_target
         return table.codes_of_sums(targets, np.array([0, len(rows)]), self.n_active, signs), rows
 
-    @property
-    def knows_context(self) -> bool:
-        """Whether there are activations, so that :meth:`in_context` works."""
-        return self._codes.activations is not None
-
     def sentences(self, text: str) -> list[list[str]]:
         """The sentences of a text as tokens, cut as the training text was."""
         return self._codes.sentences(checked_str("text", text, "BinaryVectors.sentences"))
@@ -418,17 +411,9 @@ class BinaryVectors(TextTransformer):
     def save(self, folder: str | Path, *, activations: bool = True) -> None:
         """Save to a folder: new, empty, or one that was saved before, which is replaced.
 
-        Parameters
-        ----------
-        folder : str or Path
-        activations : bool
-            False leaves out the activations, nearly all of the size: there are no codes in
-            context, of texts, or of another length then.
-
-        Raises
-        ------
-        ParameterError, StorageError
-            If the folder holds other files; if it cannot be written: what was there stays.
+        Without ``activations``, nearly all of the size, there are no codes in context, of texts, or
+        of another length. ParameterError if the folder holds other files, StorageError if it cannot
+        be written: what was there stays.
         """
         kept = checked_bool("activations", activations, "BinaryVectors.save")
         table = self._codes if kept else replace(self._codes, activations=None)
@@ -439,10 +424,8 @@ class BinaryVectors(TextTransformer):
     def load(cls, folder: str | Path) -> BinaryVectors:
         """Open saved vectors, memory-mapped.
 
-        Raises
-        ------
-        ParameterError, FormatError, IntegrityError
-            If there are none in the folder, or of another version; if a file is damaged.
+        ParameterError if there are none in the folder, FormatError if they are of another version,
+        IntegrityError if a file is damaged.
         """
         table, settings = load_table(checked_path("folder", folder, "BinaryVectors.load"))
         return cls._of(table, **settings)
@@ -466,12 +449,8 @@ class BinaryVectors(TextTransformer):
     ) -> BinaryVectors:
         """Make binary vectors of dense ones, such as GloVe's or word2vec's.
 
-        Parameters
-        ----------
-        words, vectors, **options
-            Of those, see :func:`shoestring.words.from_dense.dense_table`.
-        window, context_weight
-            For codes in context.
+        The words, vectors and options are those of
+        :func:`shoestring.words.from_dense.dense_table`, the others are for codes in context.
         """
         seed = checked_seed("random_state", options.get("random_state", 0), "from_dense")
         params = {
@@ -492,13 +471,8 @@ class BinaryVectors(TextTransformer):
     ) -> BinaryVectors:
         """Read word2vec text or binary, GloVe's text or npz; the options of :meth:`from_dense`.
 
-        Vectors of 0 and 1 alone are codes already: taken as they are, without options. Of bad words
-        a ShoestringWarning says how many were passed over.
-
-        Parameters
-        ----------
-        path, binary, limit
-            As :func:`shoestring.words.word2vec_io.read_vectors`: ``limit`` reads the first words.
+        Vectors of 0 and 1 alone are codes already: taken as they are, without options. ``binary``
+        and ``limit`` are those of :func:`shoestring.words.word2vec_io.read_vectors`, as the errors.
         """
         read = read_vectors(path, binary=binary, limit=limit)
         if read.is_binary:
@@ -513,10 +487,8 @@ class BinaryVectors(TextTransformer):
     ) -> None:
         """Write the vectors for other tools: codes as 0 and 1, or the neurons' activations.
 
-        Raises
-        ------
-        ParameterError, StorageError, NotFittedError
-            As :func:`shoestring.words.word2vec_io.write_vectors`; no activations.
+        The errors of :func:`shoestring.words.word2vec_io.write_vectors`; NotFittedError if the
+        activations were not saved.
         """
         table = self._codes
         if checked_bool("activations", activations, "BinaryVectors.export"):

@@ -45,7 +45,7 @@ FORMATS: tuple[Format, ...] = ("word2vec", "word2vec-binary", "npz")
 _MAX_LINE_BYTES = 1 << 22
 _MAX_WORD_BYTES = 1 << 16
 _MAX_DIMS = 1 << 16
-_MAX_PACKING = 1032  # what deflate packs at best: bounds what a header can promise
+_MAX_PACKING = 1032  # what gzip packs at best: bounds what a header can promise
 
 _Row: TypeAlias = tuple[bytes, Any, int | None]  # word, vector, number of the line
 _ZIP = b"PK\x03\x04"
@@ -196,18 +196,13 @@ def _read_word2vec(path: Path, binary: bool | None, limit: int | None) -> WordVe
         return _collected(path, read, header[1], header[0], limit)
 
 
-def _is_gzip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
-
-
 def _header(line: bytes, path: Path, limit: int | None) -> tuple[int, int] | None:
     """V and D of a word2vec file; None where the first line is a vector already."""
     fields = line.split()
     if len(fields) != 2 or not all(field.isdigit() for field in fields):
         return None
     n_words, n_dims = map(int, fields)
-    most = path.stat().st_size * (_MAX_PACKING if _is_gzip(path) else 1) // (2 * max(1, n_dims))
+    most = path.stat().st_size * _MAX_PACKING // (2 * max(1, n_dims))
     if not n_words or not 1 <= n_dims <= _MAX_DIMS or min(n_words, limit or n_words) > most:
         raise FormatError(
             f"the header promises {n_words} vectors of width {n_dims}, which "

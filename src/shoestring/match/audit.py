@@ -1,0 +1,288 @@
+"""How much of pseudonymised text anybody can read who has public text and no key.
+
+Texts become symbols (:mod:`~shoestring.match.symbols`), each text counted once however often it is
+there, and :mod:`~shoestring.match.decipher` finds which symbol each number stands for. Without the
+key the share read right is estimated from what several perturbed starts read alike; a slice of the
+public text, deciphered with the rest of it, says what this public text could do at best.
+
+Not covered: numbers that stand for other units than the public text's (pieces of words), and keys
+that give one number to several symbols or several numbers to one.
+
+V different symbols of a side.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, compress, count, repeat
+from pathlib import Path
+
+import numpy as np
+
+from shoestring.artifacts import written_aside
+from shoestring.checks import checked_path, checked_seed, checked_texts
+from shoestring.errors import FormatError, ParameterError
+from shoestring.match.decipher import (
+    PUBLIC_TOKENS,
+    SECRET_TOKENS,
+    Decipherment,
+    TokenCounts,
+    count_tokens,
+    decipher,
+)
+from shoestring.match.pseudonymise import Key
+from shoestring.match.symbols import UNITS, split_symbols, unit_of, with_parts
+from shoestring.text.files import read_rows
+from shoestring.types import FloatArray
+
+Row = tuple[str, str, float]  # number, symbol, confidence
+
+N_STARTS, PERTURBATION = 3, 0.3
+_ASTRAY = 0.8  # of the agreement
+FAILED = 0.1  # share readable under which nothing was found
+PARTS = (4, 16)  # of the texts, each with a key of its own
+N_KEPT = 500  # numbers that stay where rare ones are merged
+N_LINES = 10
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What :func:`audit_texts` found; shares are of the running text."""
+
+    readable: float  # estimated without the key
+    measured: float | None  # by the key
+    at_best: float  # of a slice of the public text, by the rest of it
+    agreement: float  # of both sides' contexts
+    table: list[Row]  # by frequency
+    lines: list[tuple[str, str]]  # some texts by the key, and as they are read
+    remedies: dict[str, float]  # what would help, and the share that is still read
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing was found, as far as can be told without the key."""
+        return self.readable < FAILED
+
+    @property
+    def summary(self) -> str:
+        """One sentence for those who decide."""
+        if self.failed:
+            return (
+                "Deciphering failed: nobody reads these texts with this public text alone, which "
+                f"reads {self.at_best:.0%} of a part of itself; other public text may do better."
+            )
+        share, how = self.readable, "estimated without the key"
+        if self.measured is not None:
+            share, how = self.measured, "measured with the key"
+        helps = "".join(f"; with {name} {left:.0%}" for name, left in self.remedies.items())
+        return (
+            f"Anybody with public text like this reads {share:.0%} of these texts ({how}){helps}."
+        )
+
+
+@dataclass(frozen=True)
+class _Side:
+    n: int  # symbols of running text
+    index: dict[str, int]  # the most frequent symbol first
+    shares: FloatArray  # of each in the running text (V,)
+    counts: TokenCounts
+
+
+def _counted(name: str, texts: Iterable[str], most: int) -> _Side:
+    """Count the symbols of texts, in one pass that keeps only their numbers."""
+    lengths, number = list[int](), defaultdict[str, int](count().__next__)
+
+    def split() -> Iterator[list[str]]:
+        for text in unique:
+            symbols = split_symbols(text, unit)
+            lengths.append(len(symbols))
+            yield symbols
+
+    unique = list(dict.fromkeys(checked_texts(name, texts, "match")))
+    unit = unit_of(unique)
+    ids = np.fromiter(map(number.__getitem__, chain.from_iterable(split())), np.int64)
+    if not len(ids):
+        raise ParameterError.of(name, "match", "texts that are not all empty", unique)
+    symbols, frequencies = list(number), np.bincount(ids)
+    order = np.argsort(-frequencies, kind="stable")
+    ids = np.argsort(order)[ids]
+    counts = count_tokens(ids, np.cumsum([0, *lengths]), len(order), most)
+    index = {symbols[i]: rank for rank, i in enumerate(order)}
+    return _Side(len(ids), index, frequencies[order] / len(ids), counts)
+
+
+def _sides(texts: Iterable[str], public: Iterable[str]) -> tuple[_Side, _Side]:
+    parts = with_parts(checked_texts("public", public, "match"))
+    return _counted("texts", texts, SECRET_TOKENS), _counted("public", parts, PUBLIC_TOKENS)
+
+
+def _starts(
+    secret: _Side, public: _Side, known: Mapping[str, str] | None, seed: int, n: int = N_STARTS
+) -> list[Decipherment]:
+    """What was found, then what was found from perturbed starts."""
+    seed = checked_seed("seed", seed, "match")
+    if known is not None and not isinstance(known, Mapping):
+        raise ParameterError.of("known", "match", "a mapping of numbers to symbols", known)
+    try:
+        pairs = [(secret.index[a], public.index[b]) for a, b in (known or {}).items()]
+    except (KeyError, TypeError) as error:
+        want = "a table of symbols that the texts have"
+        raise ParameterError.of("known", "match", want, error.args[0]) from None
+    given = {"known": np.array(pairs, np.int64) if pairs else None}
+    return [
+        decipher(secret.counts, public.counts, **given, seed=seed + i, perturbation=noise)
+        for i, noise in enumerate([0.0, *repeat(PERTURBATION, n - 1)])
+    ]
+
+
+def decipher_texts(
+    texts: Iterable[str],
+    public: Iterable[str],
+    known: Mapping[str, str] | None = None,
+    *,
+    seed: int = 0,
+) -> tuple[list[str], list[str], Decipherment]:
+    """Find which public symbol each symbol of secret texts stands for.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        Numbers between blanks.
+    public : iterable of str
+        Plain text of the same language and, best, on the same matters.
+    known : mapping of str to str, optional
+        Numbers whose symbols are known.
+    seed : int
+
+    Returns
+    -------
+    symbols, public_symbols : list of str
+        Of either side, the most frequent first: ``symbols[i]`` stands for
+        ``public_symbols[decipherment.assignment[i]]``.
+    decipherment : Decipherment
+    """
+    secret, other = _sides(texts, public)
+    return [*secret.index], [*other.index], _starts(secret, other, known, seed, 1)[0]
+
+
+def table_of(symbols: list[str], public_symbols: list[str], found: Decipherment) -> list[Row]:
+    """The rows (number, symbol, confidence) of what :func:`decipher_texts` found."""
+    found_of = zip(symbols, found.assignment, found.confidence, strict=True)
+    return [(number, public_symbols[j], round(float(p), 4)) for number, j, p in found_of if j >= 0]
+
+
+def write_table(rows: Iterable[Row], path: str | Path) -> None:
+    """Write rows as number TAB symbol TAB confidence."""
+    with written_aside(checked_path("out", path, "match align")) as file:
+        file.write("".join("\t".join(map(str, row)) + "\n" for row in rows).encode())
+
+
+def read_table(path: str | Path) -> dict[str, str]:
+    """Read number TAB symbol, and whatever follows, of each line."""
+    names, table = ["number", "symbol", "confidence"], dict[str, str]()
+    for _, row in read_rows(checked_path("known", path, "match"), names, without_header=names):
+        if isinstance(row, FormatError):
+            raise row
+        table |= {row["number"]: row["symbol"]} if row else {}
+    return table
+
+
+def audit_texts(
+    texts: Iterable[str],
+    public: Iterable[str],
+    known: Mapping[str, str] | None = None,
+    *,
+    key: Key | None = None,
+    remedies: bool = False,
+    seed: int = 0,
+) -> Audit:
+    """Measure how much of pseudonymised texts anybody can read.
+
+    Parameters
+    ----------
+    texts, public, known, seed
+        As for :func:`decipher_texts`.
+    key : Key, optional
+        With it the share is measured too, and some lines are shown as they are read.
+    remedies : bool
+        Whether to find what would help.
+    """
+    texts = list(dict.fromkeys(checked_texts("texts", texts, "match")))
+    public = list(dict.fromkeys(checked_texts("public", public, "match")))
+    if strange := next((t for t in texts[:1_000] if t.strip() and unit_of([t]) != UNITS[2]), ""):
+        hint = "Write them with match pseudonymise first."
+        raise ParameterError.of("texts", "match", "numbers between blanks", strange, hint)
+    secret, other = _sides(texts, public)
+    if not isinstance(key, Key | None):
+        raise ParameterError.of("key", "match", "a Key", key)
+    true = {} if key is None else {str(number): symbol for symbol, number in key.numbers.items()}
+    if key and (strange := next((number for number in secret.index if number not in true), "")):
+        raise ParameterError.of("key", "match", "the key of these texts", strange)
+    if key and not {*true.values()} & {*other.index}:
+        raise ParameterError.of("public", "match", f"{key.unit} as the key's", public[0])
+    starts = _starts(secret, other, known, seed)
+    table = table_of([*secret.index], [*other.index], starts[0])
+
+    rng = np.random.default_rng(seed)
+    is_planted = rng.random(len(public)) < min(0.5, secret.n / other.n)
+    is_planted[0], is_planted[-1] = True, False
+    planted, rest = _sides(*(compress(public, chosen) for chosen in (is_planted, ~is_planted)))
+    by_rest = _starts(planted, rest, None, seed, 1)[0]
+    return Audit(
+        readable=_estimate(secret, starts),
+        measured=_share_right(secret, other, starts[0], true) if key else None,
+        at_best=_share_right(planted, rest, by_rest, {symbol: symbol for symbol in planted.index}),
+        agreement=starts[0].agreement,
+        table=table,
+        lines=_lines([texts[i] for i in rng.permutation(len(texts))[:N_LINES]], table, key)
+        if key
+        else [],
+        remedies=_remedies(texts, other, true, seed) if remedies else {},
+    )
+
+
+def _estimate(secret: _Side, starts: list[Decipherment]) -> float:
+    """The share of the running text that is right in what was found first, by its confidence.
+
+    What no perturbed start read the same is hardly ever right and counts as wrong; perturbed starts
+    that went astray, to a much worse agreement, say nothing.
+    """
+    found, *others = starts
+    witnesses = [o.assignment for o in others if o.agreement > _ASTRAY * found.agreement]
+    alike = np.any([found.assignment == other for other in witnesses or [found.assignment]], axis=0)
+    return float(secret.shares @ (found.confidence * alike))
+
+
+def _share_right(
+    secret: _Side, public: _Side, found: Decipherment, true: Mapping[str, str]
+) -> float:
+    names = [*public.index, ""]  # of -1 too
+    right = [true.get(s) == names[j] for s, j in zip(secret.index, found.assignment, strict=True)]
+    return float(secret.shares @ np.array(right))
+
+
+def _lines(texts: list[str], table: list[Row], key: Key) -> list[tuple[str, str]]:
+    """Texts as they are, and as they are read, with _ for what is unsure."""
+    read = {number: symbol for number, symbol, confidence in table if confidence >= 0.5}
+    between = "" if key.unit == "characters" else " "
+    shown = (between.join(read.get(number, "_") for number in text.split()) for text in texts)
+    return list(zip(key.decode(texts), shown, strict=True))
+
+
+def _remedies(
+    texts: list[str], public: _Side, true: Mapping[str, str], seed: int
+) -> dict[str, float]:
+    """The share that is still read after each change: measured, or else estimated."""
+    kept = {*list(_counted("texts", texts, 1).index)[:N_KEPT]}
+    changed = {
+        f"a key for each {1 / n:.0%} of the texts": texts[: -(-len(texts) // n)] for n in PARTS
+    }
+    changed[f"one number for all but the {N_KEPT} most frequent"] = [
+        " ".join(number if number in kept else "0" for number in text.split()) for text in texts
+    ]
+    sides = {name: _counted("texts", some, SECRET_TOKENS) for name, some in changed.items()}
+    found = {name: _starts(side, public, None, seed) for name, side in sides.items()}
+    if true:
+        return {name: _share_right(sides[name], public, found[name][0], true) for name in changed}
+    return {name: _estimate(sides[name], found[name]) for name in changed}

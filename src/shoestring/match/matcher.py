@@ -1,0 +1,461 @@
+"""A matcher of pairs of short texts: trained from nothing, or from any masked-language model.
+
+Plain and pseudonymised text go the same way: symbols by count (:mod:`vocabulary`), a model that is
+given them (:mod:`alignment`), labels and text as one objective (:mod:`label_token`), or plain
+fine-tuning of the same start (:mod:`shoestring.tune`).
+
+Letters: B pairs.
+
+Not covered: several models of folds, other labels than 0 and 1.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import threading
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from numbers import Real
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+from transformers import AutoModelForMaskedLM, BertForMaskedLM
+
+from shoestring.artifacts import ArtifactKind, digest, write_json
+from shoestring.checks import (
+    checked_bool,
+    checked_choice,
+    checked_int,
+    checked_items,
+    checked_pairs,
+    checked_path,
+    checked_texts,
+)
+from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.jobs import Clock, RunFolder
+from shoestring.match.alignment import (
+    METHODS,
+    WITHOUT_PUBLIC,
+    alignment,
+    give_vocabulary,
+    special_id,
+)
+from shoestring.match.evaluate import split_by_components
+from shoestring.match.label_token import JointBatches, with_label_token
+from shoestring.match.pairs import Pairs, read_public
+from shoestring.match.symbols import unit_of
+from shoestring.match.vocabulary import SymbolVocabulary
+from shoestring.models.backbone import (
+    LOCAL,
+    load_tokenizer,
+    own_length,
+    quiet_loading,
+    reading_model,
+    shown_name,
+    transformer_folder,
+)
+from shoestring.models.frozen import MINILM, digest_of, multiplies_bfloat16
+from shoestring.models.model_files import read_model_config, weights_digest
+from shoestring.models.throughput import Timed
+from shoestring.models.token_encoder import batches_by_length
+from shoestring.text.labelled import Labelled
+from shoestring.tune.baselines import ladder_of, make_model
+from shoestring.tune.config import LADDER
+from shoestring.tune.data import examples_of, split
+from shoestring.tune.job import Job, load, trained
+from shoestring.tune.ladder import Ladder, save_ladder
+from shoestring.tune.metrics import can_be_told, quality
+from shoestring.tune.mlm import DROPOUTS, NewMasks, new_config
+from shoestring.tune.trainer import Measure, TrainSettings, fit
+from shoestring.tune.wordpiece import SPECIAL
+
+MATCHER = ArtifactKind(
+    *("shoestring-matcher", "a matcher", "PairMatcher.save_pretrained"),
+    "Train it again (shoestring match train).",
+)
+INSIDE, OWNER = "model", "PairMatcher.train"
+HELD_OUT = 0.1
+TOKENS_AT_ONCE = 8_192
+NEW_RATE, ALIGNED_RATE = 1e-3, 3e-4  # for a width of 256
+RANDOM_LOSS, SENTENCES, SENTENCE_TOKENS = 0.8, 200, 64  # of ln V; that are looked at
+MANY_UNKNOWN = 0.05
+FIGURES = ("auc", "average_precision", "accuracy")
+
+
+class PairMatcher(Timed):
+    """A pair scorer for short texts, plain or pseudonymised; made by :meth:`train` or :meth:`load`.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        A masked-language model with the vocabulary.
+    vocabulary : SymbolVocabulary
+    max_length : int
+        Tokens of a pair that are read.
+
+    Attributes
+    ----------
+    name : str
+        Kind, digest of weights and vocabulary, ``max_length``.
+    report : dict
+        Of its training: figures on the pairs that were held out, steps, seconds.
+
+    Examples
+    --------
+    >>> matcher = PairMatcher.train(pairs, init="minilm")  # doctest: +SKIP
+    >>> matcher.predict([("turn it on", "switch it on")])  # doctest: +SKIP
+    array([2.31], dtype=float32)
+    """
+
+    def __init__(self, model: Any, vocabulary: SymbolVocabulary, max_length: int = 32) -> None:
+        self.model = with_label_token(model).eval()
+        self.vocabulary, self.max_length = vocabulary, max_length
+        tokens = digest(*vocabulary.tokens)
+        self.name = f"matcher:{digest_of(self.model.state_dict(), tokens)}:{max_length}"
+        self.report: dict[str, Any] = {}
+        self._one, self._has_told = threading.Lock(), False
+
+    @classmethod
+    def train(
+        cls, pairs: Any, unlabelled: Any = None, *, init: str | Path | None = None,
+        anonymous: bool = False, public: Any = None, align: str = "both", objective: str = "joint",
+        method: str = "full", out: str | Path | None = None, epochs: float = 10.0,
+        batch_size: int = 64, learning_rate: float | None = None, max_length: int = 32,
+        ngrams: bool = False, seed: int = 0, minutes: float | None = None,
+        clock: Clock | None = None, resume: bool = False, progress: bool = False,
+    ) -> Any:  # fmt: skip
+        """Train on pairs with labels; a tenth, of other texts, says which epoch is the best.
+
+        Parameters
+        ----------
+        pairs : Pairs or sequence of tuples (text, text, label)
+            Labels 0 or 1, None for none.
+        unlabelled : Pairs or sequence of tuples (text, text), optional
+            More text of the same kind.
+        init : str or Path, optional
+            Folder of a masked-language model of transformers to start from, or "minilm"; without
+            it a new model of 4 layers, 256 wide.
+        anonymous : bool
+            Whether the texts are pseudonymised: numbers between blanks.
+        public : path, or sequence of str, optional
+            Plain text of the same language, for ``align``.
+        align : {"both", "decipher", "rank", "resize", "random", "shuffled"}
+            What a pseudonymised symbol begins as; see :mod:`shoestring.match.alignment`.
+        objective : {"joint", "classify"}
+            "classify": plain fine-tuning, for comparison.
+        method : {"full", "ladder"}
+            What of the model is trained; a ladder by "classify" only.
+        out : path, optional
+            Folder to save it in; a run that was interrupted can be resumed there.
+        epochs, batch_size, learning_rate, max_length, ngrams, seed, minutes, resume
+            As in ``shoestring match train``.
+
+        Returns
+        -------
+        PairMatcher, or LadderScorer of "classify"
+            With its ``report``.
+
+        Raises
+        ------
+        ParameterError, BudgetError, FormatError
+            If there are no labels of both kinds, options that do not go together, no such model.
+        """
+        clock = clock or Clock(minutes)
+        checked_choice("objective", objective, ("joint", "classify"), OWNER)
+        is_joint = objective == "joint"
+        if is_joint and method != "full":
+            raise ParameterError.of("method", OWNER, "'full' with the joint objective", method)
+        max_length = checked_int("max_length", max_length, 8, 512, OWNER)
+        folder, rate = None, NEW_RATE
+        if init is not None:
+            folder = transformer_folder(None if str(init) in MINILM else init)
+            width = read_model_config(folder).get("hidden_size")
+            rate = ALIGNED_RATE * 256 / (width if isinstance(width, int) and width > 0 else 768)
+        settings = TrainSettings(
+            *(epochs, batch_size, rate if learning_rate is None else learning_rate),
+            seed=seed,
+            bfloat16=multiplies_bfloat16(),
+        )
+        every = as_pairs("pairs", pairs)
+        more = as_pairs("unlabelled", () if unlabelled is None else unlabelled)
+        known = ~np.isnan(every.labels)
+        labelled, more = every[known], every[~known] + more
+        if not can_be_told("score", labelled.labels):
+            want, got = "pairs with the labels 0 and 1", f"{len(labelled)} labels"
+            raise ParameterError.of("pairs", OWNER, want, got)
+        unit = "integers" if checked_bool("anonymous", anonymous, OWNER) else unit_of(every.a)
+        align, public = _checked_alignment(unit, init, anonymous, public, align)
+        train, held_out = split_by_components(labelled, HELD_OUT, settings.seed)
+        if not len(train) or not len(held_out):
+            want = "pairs that do not all share a text"
+            raise ParameterError.of("pairs", OWNER, want, len(labelled))
+        identity = {
+            "pairs": every.digest,
+            "unlabelled": more.digest,
+            "public": digest(*public),
+            "init": folder and weights_digest(folder),
+            "align": align,
+            "ngrams": ngrams,
+            "objective": objective,
+            "method": method,
+            "max_length": max_length,
+            **vars(settings),
+        }
+        with TemporaryDirectory() as kept:
+            out = Path(kept) / "matcher" if out is None else checked_path("out", out, OWNER)
+            out = out.resolve()
+            (MATCHER if is_joint else LADDER).check(out)
+            with RunFolder.open(out, identity, resume=resume, what="training") as run:
+                clock.add_used(run.used_s)
+                texts = [*train.a, *train.b, *more.a, *more.b]  # what is held out is not counted
+                with clock.phase("vocabulary"):
+                    start = start_model(
+                        *(texts, unit, folder, align, public, max_length, settings.seed)
+                    )
+                if is_joint:
+                    given = (*start, train, held_out, more, max_length, ngrams)
+                    found = _fit(*given, settings, clock, run, progress)
+                    cls(*start, max_length).save_pretrained(out)
+                else:
+                    if not (run.path / "model").exists():
+                        write_model(*start, run.path / "model")
+                    job = Job.of(
+                        *(method, str(run.path / "model")), task="score", pairs="joint",
+                        max_length=max_length, epochs=epochs, batch_size=batch_size,
+                        learning_rate=learning_rate, seed=seed,
+                    )  # fmt: skip
+                    found = _tuned(job, train, held_out, out, clock, run, progress)
+            from shoestring.match.scorer import load_scorer
+
+            scorer: Any = load_scorer(out)
+            if not is_joint:
+                assert scorer.ladder.backbone.tokenizer  # is read while the folder is there
+        scorer.report = {
+            "folder": str(out),
+            "align": align if init else None,
+            "vocabulary": len(start[1]),
+            "train_pairs": len(train),
+            "held_out_pairs": len(held_out),
+            "unlabelled_pairs": len(more),
+            **found,
+            "seconds": {name: round(value, 2) for name, value in clock.phases.items()},
+        }
+        return scorer
+
+    @torch.inference_mode()
+    def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """Score B pairs: (B,) float32, the log-odds of a match, the same in either order.
+
+        Symbols that were not seen in training are read as [UNK], with one note.
+        """
+        pairs = checked_pairs("pairs", pairs, "PairMatcher.predict")
+        n, ids = len(pairs), self.vocabulary.ids
+        with self.timing(n), self._one:
+            a, b = (self.vocabulary.encode(pair[side] for pair in pairs) for side in (0, 1))
+            size = sum(map(len, a + b))
+            unknown = sum(text.count(ids["[UNK]"]) for text in a + b)
+            if unknown > MANY_UNKNOWN * size and not self._has_told:
+                self._has_told = True
+                message = f"{unknown / size:.0%} of the symbols were not seen in training (5 times)"
+                hint = "all are read as [UNK]. Train with such texts as unlabelled pairs."
+                warnings.warn(f"{message}: {hint}", ShoestringWarning, stacklevel=3)
+            asked = range(2 * n)  # both orders
+            batches = JointBatches(
+                *(a + b, b + a, np.ones(2 * n), ids, self.max_length), held_out=asked
+            )
+            scores = np.empty(2 * n, np.float32)
+            for batch in batches_by_length(batches.lengths, TOKENS_AT_ONCE):
+                inputs = {k: v.to(self.model.device) for k, v in batches(batch).items()}
+                scores[batch] = self.model(**inputs)["logits"].cpu().numpy()
+        found: NDArray[np.float32] = scores.reshape(2, n).mean(axis=0)
+        return found
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save it; the folder inside is a plain one of transformers.
+
+        ParameterError if ``folder`` is not new, empty or that of a matcher.
+        """
+        with MATCHER.saving(checked_path("folder", folder, MATCHER.owner)) as writer:
+            writer.library(INSIDE, partial(write_model, self.model, self.vocabulary))
+            writer.config |= {"unit": self.vocabulary.unit, "max_length": self.max_length}
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Open what :meth:`save_pretrained` wrote.
+
+        ParameterError, FormatError or IntegrityError if there is no matcher, one of another
+        version, or a file is damaged.
+        """
+        artifact = MATCHER.read(checked_path("folder", folder, "PairMatcher.load"))
+        inside = artifact.verified(INSIDE)
+        with artifact.decoding():
+            unit, max_length = str(artifact.config["unit"]), int(artifact.config["max_length"])
+        ids = load_tokenizer(inside).get_vocab(with_added_tokens=True)
+        vocabulary = SymbolVocabulary(sorted(ids, key=ids.__getitem__), unit)
+        model = load_masked(inside)[0].to("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(model, vocabulary, max_length)
+
+    def __repr__(self) -> str:
+        return f"PairMatcher({self.name!r})"
+
+
+def as_pairs(name: str, value: Any) -> Pairs:
+    """Pairs, or tuples of two texts and maybe a label, checked."""
+    if isinstance(value, Pairs):
+        return value
+    want = "Pairs, or tuples (text, text) or (text, text, label) with labels 0 and 1"
+    rows = checked_items(name, value, OWNER, want)
+    for row in rows:
+        if not isinstance(row, Sequence) or len(row) not in (2, 3):
+            raise ParameterError.of(name, OWNER, want, row)
+        label = row[2] if len(row) == 3 else None
+        is_number = isinstance(label, Real) and (label in (0, 1) or math.isnan(label))
+        if label is not None and not is_number:
+            raise ParameterError.of(name, OWNER, want, label)
+    texts = checked_pairs(name, [row[:2] for row in rows], OWNER)
+    labels = [math.nan if len(row) < 3 or row[2] is None else row[2] for row in rows]
+    return Pairs.of((*pair, label) for pair, label in zip(texts, labels, strict=True))
+
+
+def _checked_alignment(
+    unit: str, init: Any, anonymous: bool, public: Any, align: str
+) -> tuple[str, list[str]]:
+    """How symbols get their rows, by name where the text is plain; the public text for it."""
+    checked_choice("align", align, METHODS, OWNER)
+    if unit == "integers" and init is not None and not anonymous:
+        raise ParameterError.of("anonymous", OWNER, "True where texts are integers", anonymous)
+    if init is None or not anonymous or align in WITHOUT_PUBLIC:
+        return align if anonymous else "name", []
+    texts = [] if public is None else public
+    texts = read_public(texts) if isinstance(texts, str | Path) else texts
+    texts = checked_texts("public", texts, OWNER)
+    if not any(map(str.strip, texts)):
+        want = f"plain text of the same language, to align by {align!r}"
+        hint = "Or align without it: 'resize' or 'random'."
+        raise ParameterError.of("public", OWNER, want, public, hint)
+    return align, texts
+
+
+def start_model(
+    texts: Sequence[str], unit: str, folder: Path | None, align: str = "name",
+    public: Sequence[str] = (), max_length: int = 32, seed: int = 0,
+) -> tuple[Any, SymbolVocabulary]:  # fmt: skip
+    """A model that is to be trained, with the vocabulary of the texts.
+
+    ShoestringWarning if the model of the folder has no masked-language head, or one that was never
+    trained; if it has fewer rows than tokens.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if folder is None:
+            vocabulary = SymbolVocabulary.of(texts, unit)
+            config = new_config(None, None, None, max_length)
+            config.update({"vocab_size": len(vocabulary), **dict.fromkeys(DROPOUTS, 0.1)})
+            return with_label_token(BertForMaskedLM(config)), vocabulary
+        model, is_new = load_masked(folder)
+    tokenizer, n_rows = load_tokenizer(folder), model.get_input_embeddings().num_embeddings
+    name, most = shown_name(folder), own_length(folder, model.config.to_dict())
+    if max_length > most:
+        raise ParameterError.of("max_length", OWNER, f"at most {most}, what init reads", max_length)
+    notes, plain, chance = [], texts if align == "name" else public, math.log(n_rows)
+    if n_rows < tokenizer.get_vocab_size():
+        notes += [f"{name} has {n_rows:,} rows for {tokenizer.get_vocab_size():,} tokens."]
+    if is_new:
+        notes += [f"{name} has no masked-language head: it gets a new one on its embeddings."]
+    elif plain and (loss := head_loss(model, tokenizer, plain, seed)) > RANDOM_LOSS * chance:
+        notes += [
+            f"The masked-language head of {name} is little better than chance here (a loss of "
+            f"{loss:.2f}, guessing {chance:.2f}): it may never have been trained, or not on this "
+            "language. Name another base model, or train for longer."
+        ]
+    for note in notes:
+        warnings.warn(note, ShoestringWarning, stacklevel=3)
+    pad = model.config.pad_token_id  # from which some families count positions
+    known = tokenizer if align == "name" else None
+    vocabulary = SymbolVocabulary.of(texts, unit, pad if pad in range(5) else 0, known)
+    weights = alignment(vocabulary, tokenizer, n_rows, align, texts, public, seed)
+    give_vocabulary(model, weights, vocabulary, seed, random=align == "random")
+    return with_label_token(model), vocabulary
+
+
+def load_masked(folder: Path) -> tuple[Any, bool]:
+    """A masked-language model of any family, in float32, and whether its head is a new one."""
+    options = {"dtype": "float32", "weights_only": True, "output_loading_info": True, **LOCAL}
+    with reading_model(folder):
+        model, info = AutoModelForMaskedLM.from_pretrained(folder, **options)
+    prefix = model.base_model_prefix + "."
+    return model.eval(), any(not name.startswith(prefix) for name in info["missing_keys"])
+
+
+@torch.no_grad()
+def head_loss(model: Any, tokenizer: Any, texts: Sequence[str], seed: int = 0) -> float:
+    """Mean loss (nats) of 15 % of the tokens of some sentences, masked; 0 if it masks none."""
+    rng, mask = np.random.default_rng(seed), special_id(tokenizer, "[MASK]")
+    chosen = rng.choice(len(texts), min(SENTENCES, len(texts)), replace=False)
+    losses = [torch.zeros(0)]
+    for encoding in tokenizer.encode_batch([texts[i][:1_000] for i in chosen]):
+        ids = torch.tensor([encoding.ids[:SENTENCE_TOKENS]])
+        ordinary = torch.tensor([encoding.special_tokens_mask[:SENTENCE_TOKENS]]) == 0
+        asked = torch.from_numpy(rng.random(ids.shape) < 0.15) & ordinary
+        if mask is not None and asked.any():
+            logits = model(input_ids=ids.masked_fill(asked, mask)).logits[asked]
+            losses += [functional.cross_entropy(logits, ids[asked], reduction="none")]
+    return float(torch.cat(losses).sum()) / max(1, sum(map(len, losses)))
+
+
+def _fit(
+    model: Any, vocabulary: SymbolVocabulary, train: Pairs, held_out: Pairs, more: Pairs,
+    max_length: int, ngrams: bool, settings: TrainSettings, clock: Clock, run: RunFolder,
+    progress: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Train by the joint objective; the model has its best weights afterwards."""
+    every, n = train + more + held_out, len(train) + len(more)
+    a, b = vocabulary.encode(every.a), vocabulary.encode(every.b)
+    asked, told = range(n, len(every)), can_be_told("score", held_out.labels)
+    ngrams = checked_bool("ngrams", ngrams, OWNER)
+    given = (a, b, every.labels, vocabulary.ids, max_length)
+    batches = JointBatches(*given, held_out=asked, seed=settings.seed, ngrams=ngrams)
+    measure = Measure(
+        *(FIGURES[0] if told else "loss", told),
+        lambda found: quality("score", found.predictions, held_out.labels),
+    )
+    fitted = fit(
+        *(model, list(range(n)), list(asked), batches, settings, clock, run, measure),
+        lengths=batches.lengths[:n],
+        callbacks=[NewMasks(batches)],
+        progress=progress,
+    )
+    return fitted.report(("loss", *FIGURES))
+
+
+def _tuned(
+    job: Job, train: Pairs, held_out: Pairs, out: Path, clock: Clock, run: RunFolder, progress: bool
+) -> dict[str, Any]:
+    """Plain fine-tuning of the start, or a ladder beside it; what ``load_scorer`` takes."""
+    every, n, backbone = train + held_out, len(train), load(job)
+    tuned = make_model(job.method, backbone, job.config)
+    data, settings = Labelled(every.a, [], every.b), ladder_of(tuned).settings
+    examples = examples_of(data, n, every.labels.tolist(), backbone, settings)
+    halves = split(examples, n, True, job.settings.seed)
+    found = trained(job, tuned, examples, halves, clock, run, progress=progress)
+    if isinstance(tuned, Ladder):
+        save_ladder(out, tuned, partial(shutil.copytree, run.path / "model"))
+    else:
+        tuned.save_pretrained(out)
+    return found
+
+
+def write_model(model: Any, vocabulary: SymbolVocabulary, folder: Path) -> None:
+    """A plain folder of transformers: weights, config, tokenizer."""
+    with quiet_loading():
+        model.save_pretrained(folder)
+    vocabulary.tokenizer().save(str(folder / "tokenizer.json"))
+    about = {"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL}
+    write_json(folder / "tokenizer_config.json", about)
