@@ -216,15 +216,10 @@ def encode_corpus(
 
     Raises
     ------
-    ParameterError, StorageError
-        A parameter that cannot be; a file that is missing; a full disk.
-    FormatError
-        A file that is not text, a record without the column, a corpus without a word.
-
-    Warns
-    -----
-    ShoestringWarning
-        If the vocabulary is smaller than ``vocab_size``.
+    ParameterError, StorageError, FormatError
+        A parameter that cannot be; a file that is missing, a full disk; a file that is not text, a
+        record without the column, a corpus without a word. A ShoestringWarning says that the
+        vocabulary is smaller than ``vocab_size``.
 
     Notes
     -----

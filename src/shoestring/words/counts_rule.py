@@ -110,11 +110,11 @@ def train_on_counts(
     Raises
     ------
     ParameterError, ShapeError
-        If no two words stand beside each other, or the run was on another corpus; if ids, offsets
-        and counts do not fit together.
+        If no two words stand beside each other, or the run was on another corpus; as
+        :func:`~shoestring.words.windows.check_ids`.
     BudgetError
-        If the time is not enough for a hundredth of the sentences. A ShoestringWarning says which
-        fraction it was enough for, if not for all.
+        If the time is not enough for a hundredth of the sentences; for a larger fraction, a
+        ShoestringWarning says which.
 
     Notes
     -----
