@@ -3,11 +3,13 @@
 ``python -m benchmarks.match.curves``: OPPO's pairs by characters with the Chinese base model, 400
 steps of 64 pairs, and Quora's by words with MiniLM, 280 steps of 32. Only the label at [CLS] is
 learnt, as in plain fine-tuning: at so few steps the joint objective learns to guess masked words
-first (docs/log.md). The AUC is that of 1,000 pairs of other texts, at five points. "true" is the same text in the clear; the others see
-numbers, by a random key a seed, and give each the row of the base model that the decipherment says
-("both"), the rank, a rank at random ("shuffled"), the mean of all ("resize", as transformers does),
-or nothing ("random"). 10,000 pairs have labels; the decipherment reads all texts of the training
-file. What is closed is the share of the room from rank to true, at the end and of the area.
+first (docs/log.md). The AUC is that of 1,000 pairs of other texts, at five points.
+
+"true" is the same text in the clear; the others see numbers, by a random key a seed, and give each
+the row of the base model that the decipherment says ("both"), the rank, a rank at random
+("shuffled"), the mean of all ("resize", as transformers does), or nothing ("random"). 10,000 pairs
+have labels; the decipherment reads all texts of the training file. What is closed is the share of
+the room from rank to true, at the end and of the area.
 
 A curve is kept outside git when it is done: an interrupted benchmark goes on where it was.
 """
