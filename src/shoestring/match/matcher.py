@@ -334,7 +334,7 @@ def _checked_alignment(
     if init is None or not anonymous or align in WITHOUT_PUBLIC:
         return align if anonymous else "name", []
     texts = [] if public is None else public
-    texts = read_public(texts) if isinstance(texts, str | Path) else texts
+    texts = read_public([texts]) if isinstance(texts, str | Path) else texts
     texts = checked_texts("public", texts, OWNER)
     if not any(map(str.strip, texts)):
         want = f"plain text of the same language, to align by {align!r}"
