@@ -228,3 +228,9 @@ def test_a_folder_that_is_no_matcher_is_told(tmp_path: Path) -> None:
     file.write_text("x\ty\t1\n", encoding="utf-8")
     found = CliRunner().invoke(app, ["match", "eval", str(tmp_path), str(file)])
     assert isinstance(found.exception, ShoestringError)
+
+
+def test_the_smallest_component_is_held_out_where_all_are_large() -> None:
+    pairs = Pairs.of([("a", "b"), ("b", "c"), ("c", "d"), ("x", "y"), ("y", "z")])
+    train, held_out = split_by_components(pairs, share=0.1)
+    assert held_out.both == [("x", "y"), ("y", "z")] and len(train) == 3

@@ -39,7 +39,8 @@ Doubles = NDArray[np.float64]
 def split_by_components(pairs: Pairs, share: float = 0.1, seed: int = 0) -> tuple[Pairs, Pairs]:
     """Pairs to train on and a share that is held out, with no text on both sides.
 
-    A component larger than the held-out part may be is trained on; where little is left, a warning.
+    A component larger than the held-out part may be is trained on, but for the smallest one where
+    all are; where little is left, a warning.
     """
     groups = components(pairs)
     sizes = np.bincount(groups)
@@ -48,11 +49,13 @@ def split_by_components(pairs: Pairs, share: float = 0.1, seed: int = 0) -> tupl
     for group in np.random.default_rng(seed).permutation(len(sizes)):
         if sizes[group] <= room:
             chosen[group], room = True, room - sizes[group]
-    if room > n_wanted / 2:
-        largest = f"one component of texts has {sizes.max(initial=0):,} of all {len(pairs):,} pairs"
-        message = f"Only {n_wanted - room:,} pairs are held out of {n_wanted:,}: {largest}."
-        warnings.warn(message, ShoestringWarning, stacklevel=2)
+    if not chosen.any() and len(sizes) > 1:
+        chosen[sizes.argmin()] = True
     held_out = chosen[groups]
+    if 2 * (n := held_out.sum()) < n_wanted:
+        largest = f"one component of texts has {sizes.max(initial=0):,} of all {len(pairs):,} pairs"
+        message = f"Only {n:,} pairs are held out of {n_wanted:,}: {largest}."
+        warnings.warn(message, ShoestringWarning, stacklevel=2)
     return pairs[~held_out], pairs[held_out]
 
 
