@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.classify import page as classify
 from benchmarks.data import ROOT
+from benchmarks.match import page as match
 from benchmarks.neighbour import page as neighbour
 from benchmarks.reliability import page as reliability
 from benchmarks.search import page as search
@@ -23,6 +24,7 @@ ROOMS = {
     "search": search,
     "words": words,
     "classify": classify,
+    "match": match,
     "tune": tune,
     "neighbour": neighbour,
     "reliability": reliability,
@@ -51,7 +53,7 @@ def pages() -> dict[str, str]:
 
 def main() -> None:
     """Write the pages and the pictures."""
-    for room in (search, classify, tune):
+    for room in (search, classify, match, tune):
         room.pictures(read, ROOT / "docs")
     for name, text in pages().items():
         (PAGES / f"{name}.md").write_text(text, encoding="utf-8")

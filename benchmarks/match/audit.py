@@ -110,9 +110,7 @@ def competition() -> dict[str, Any]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    output.options(
-        parser, quick="one key, 5,000 texts, a tenth of the public text: a minute or two"
-    )
+    output.options(parser, quick="one key, 5,000 texts, a tenth of the public text: minutes")
     parser.add_argument("--only", nargs="+", choices=(*SECRET, "competition"), help="of the parts")
     given = parser.parse_args()
     result: dict[str, Any] = {}

@@ -89,7 +89,7 @@ def test_plain_texts_are_both_sides_of_pairs_or_the_texts_of_records(tmp_path: P
 
 
 def test_public_paragraphs_come_once(tmp_path: Path) -> None:
-    assert read_public(file_of(tmp_path, "开灯\n\n关灯\n开灯\n", "p.txt")) == ["开灯", "关灯"]
+    assert read_public([file_of(tmp_path, "开灯\n\n关灯\n开灯\n", "p.txt")]) == ["开灯", "关灯"]
 
 
 def test_pairs_are_chosen_and_joined() -> None:

@@ -105,7 +105,7 @@ def test_a_file_comes_back_as_it_was(tmp_path: Path, name: str, content: str) ->
 
 
 def test_a_table_with_a_header_becomes_json_lines(tmp_path: Path) -> None:
-    source = file_of(tmp_path, "a\tb\tlabel\n开灯\t关灯\t0\n", "pairs.tsv")
+    source = file_of(tmp_path, "id\ta\tb\tlabel\n7\t开灯\t关灯\t0\n", "pairs.tsv")
     out, key = tmp_path / "out.jsonl", tmp_path / "key"
     with pytest.raises(ParameterError, match=r"\.jsonl"):
         pseudonymise_file(source, tmp_path / "out.tsv", key)
@@ -113,6 +113,14 @@ def test_a_table_with_a_header_becomes_json_lines(tmp_path: Path) -> None:
     pseudonymise_file(source, out, key)
     assert Key.load(key).decode(read_pairs(out).a) == ["开灯"]
     assert json.loads(out.read_text("utf-8"))["label"] == "0"
+
+
+def test_a_header_that_says_what_a_table_without_one_is_may_go(tmp_path: Path) -> None:
+    source = file_of(tmp_path, "a,b,label\n开灯,关灯,0\n", "pairs.csv")
+    numbers, back = tmp_path / "numbers.tsv", tmp_path / "back.tsv"
+    pseudonymise_file(source, numbers, tmp_path / "key")
+    pseudonymise_file(numbers, back, tmp_path / "key", back=True)
+    assert back.read_text("utf-8") == "开灯\t关灯\t0\n"
 
 
 def test_named_columns_are_replaced_and_no_others(tmp_path: Path) -> None:
@@ -168,7 +176,7 @@ def test_what_is_no_key_is_refused_and_stays(tmp_path: Path, content: str) -> No
 
 def test_a_key_that_is_missing_is_told_on_the_way_back(tmp_path: Path) -> None:
     source = file_of(tmp_path, "1 2\n", "in.txt")
-    with pytest.raises(StorageError, match="no key"):
+    with pytest.raises(StorageError, match=r"no file .*key"):
         pseudonymise_file(source, tmp_path / "out.txt", tmp_path / "key", back=True)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.checks import checked_int, checked_labels, checked_texts, is_finite
+from shoestring.checks import checked_int, checked_labels, checked_number, checked_texts
 from shoestring.classify.expansion import KINDS
 from shoestring.classify.moments import Doubles
 from shoestring.classify.shrinkage import RULES
@@ -59,26 +59,22 @@ def settings(params: dict[str, Any]) -> None:
     shrinkage, n_jobs = params["shrinkage"], params["n_jobs"]
     temperature = params["temperature"]
     rules, kinds = ("auto", *RULES), (None, "auto", *KINDS)
-    named = shrinkage is None or (isinstance(shrinkage, str) and shrinkage in rules)
-    if not named and not (_is_number(shrinkage) and 0 <= shrinkage <= 1):
-        raise _wrong("shrinkage", shrinkage, f"one of {rules}, None or a float in [0, 1]")
-    if str(temperature) != "auto" and not (_is_number(temperature) and temperature > 0):
-        raise _wrong("temperature", temperature, '"auto" or a positive float')
+    if shrinkage is not None and not (isinstance(shrinkage, str) and shrinkage in rules):
+        want = f"one of {rules}, None or a float in [0, 1]"
+        checked_number("shrinkage", shrinkage, _OWNER, want, np.nextafter(0, -1), 1)
+    if str(temperature) != "auto":
+        checked_number("temperature", temperature, _OWNER, '"auto" or a positive float', 0)
     if not isinstance(params["expansion"], str | None) or params["expansion"] not in kinds:
         raise _wrong("expansion", params["expansion"], f"one of {', '.join(map(str, kinds))}")
     for name, most in ("n_random", MOST_RANDOM), ("sample_size", None), ("random_state", None):
         checked_int(name, params[name], 0, most, _OWNER)
-    is_int = isinstance(n_jobs, Integral) and _is_number(n_jobs)
+    is_int = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
     if n_jobs is not None and not (is_int and n_jobs and n_jobs <= MOST_JOBS):
         want = f"None, an int in [1, {MOST_JOBS}], or -1 for all cores"
         raise _wrong("n_jobs", n_jobs, want)
     if params["expansion"] is not None and params["class_scatters"]:
         hint = "They would take C (D + M)^2 numbers: pass expansion=None."
         raise _wrong("class_scatters", True, "False with an expansion", hint)
-
-
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and is_finite(value)
 
 
 def _wrong(name: str, got: object, want: str, hint: str = "") -> ParameterError:

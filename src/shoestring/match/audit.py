@@ -20,11 +20,13 @@ from itertools import chain, compress, count, repeat
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit, logit
 
 from shoestring.artifacts import written_aside
 from shoestring.checks import checked_path, checked_seed, checked_texts
 from shoestring.errors import FormatError, ParameterError
 from shoestring.match.decipher import (
+    CONFIDENCE,
     PUBLIC_TOKENS,
     SECRET_TOKENS,
     Decipherment,
@@ -40,7 +42,10 @@ from shoestring.types import FloatArray
 Row = tuple[str, str, float]  # number, symbol, confidence
 
 N_STARTS, PERTURBATION = 3, 0.3
-_ASTRAY = 0.8  # of the agreement
+# Chosen on public text against public text (docs/log.md)
+_ASTRAY = 0.9  # of the agreement of what was found first
+_RIGHT = 1.45, 1.01  # of a logistic: constant, margin
+_HALF, _SCALE = 0.315, 0.015  # agreement with which half is right; how steep that is
 FAILED = 0.1  # share readable under which nothing was found
 PARTS = (4, 16)  # of the texts, each with a key of its own
 N_KEPT = 500  # numbers that stay where rare ones are merged
@@ -243,15 +248,22 @@ def audit_texts(
 
 
 def _estimate(secret: _Side, starts: list[Decipherment]) -> float:
-    """The share of the running text that is right in what was found first, by its confidence.
+    """The share of the running text that is right in what was found first.
 
-    What no perturbed start read the same is hardly ever right and counts as wrong; perturbed starts
-    that went astray, to a much worse agreement, say nothing.
+    By the margins in its confidence, of what a perturbed start read the same: the rest is hardly
+    ever right. Perturbed starts that went astray, to a worse agreement, say nothing; where all did,
+    the agreement tells.
     """
     found, *others = starts
-    witnesses = [o.assignment for o in others if o.agreement > _ASTRAY * found.agreement]
-    alike = np.any([found.assignment == other for other in witnesses or [found.assignment]], axis=0)
-    return float(secret.shares @ (found.confidence * alike))
+    constant, of_margin, of_agreement = CONFIDENCE
+    margin = (logit(found.confidence) - constant - of_agreement * found.agreement) / of_margin
+    alike = [
+        other.assignment == found.assignment
+        for other in others
+        if other.agreement > _ASTRAY * found.agreement
+    ]
+    trust = np.any(alike, axis=0) if alike else expit((found.agreement - _HALF) / _SCALE)
+    return float(secret.shares @ (expit(_RIGHT[0] + _RIGHT[1] * margin) * trust))
 
 
 def _share_right(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise, takewhile
@@ -34,7 +34,7 @@ OWNER = "match train"
 KIND = ArtifactKind("shoestring-match-baseline", "a baseline of match", OWNER, "Train it again.")
 K1, B = 1.2, 0.75  # of BM25
 N_SYMBOLS = 256
-LEAF = -1  # in place of a feature
+NODE = ["feature_idx", "num_threshold", "left", "right", "is_leaf", "value"]  # of scikit-learn
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Baseline(Timed):
     unit: str
     mean_length: float
     idf: dict[str, float]  # inverse document frequency; of "" for symbols that are not there
-    trees: list[list[list[float]]]  # nodes: feature, threshold, left and right child, value
+    trees: list[list[Sequence[float]]]  # nodes, each with the fields of NODE
 
     @property
     def name(self) -> str:
@@ -59,16 +59,15 @@ class Baseline(Timed):
             x = self.features(pairs)
             if self.method != "boosting":
                 return x[:, METHODS.index(self.method)]
-            return np.asarray(sum(_leaf_values(x, np.array(tree)) for tree in self.trees))
+            return np.asarray(sum(_leaf_values(x, tree) for tree in self.trees))
 
     def features(self, pairs: Sequence[tuple[str, str]]) -> Doubles:
         """Nine features of pairs: (B, 9)."""
-        split = [[split_symbols(t, self.unit)[:N_SYMBOLS] for t in pair] for pair in pairs]
-        return np.array([self._features(a, b) for a, b in split]).reshape(-1, 9)
+        return np.array([self._features(*pair) for pair in pairs]).reshape(-1, 9)
 
-    def _features(self, a: list[str], b: list[str]) -> list[float]:
+    def _features(self, *pair: str) -> list[float]:
+        a, b = (split_symbols(text, self.unit)[:N_SYMBOLS] for text in pair)
         longest, symbols = max(len(a), len(b), 1), (Counter(a), Counter(b))
-        bigrams = [{*pairwise(text)} for text in (a, b)]
         bm25, rarest = 0.0, []
         for asked, found in (symbols, symbols[::-1]):
             size = K1 * (1 - B + B * found.total() / self.mean_length)
@@ -76,26 +75,30 @@ class Baseline(Timed):
             bm25 += sum(idf[s] * found[s] * (K1 + 1) / (found[s] + size) for s in asked)
             rarest.append(max((idf[s] for s in asked if s not in found), default=0.0))
         return [
-            *(_jaccard({*a}, {*b}), bm25, _jaccard(*bigrams), longest, max(rarest), min(rarest)),
+            *(_jaccard(a, b), bm25, _jaccard(pairwise(a), pairwise(b))),
+            *(longest, max(rarest), min(rarest)),
             SequenceMatcher(None, a, b, autojunk=False).ratio(),
             *(_n_equal(x, y) / longest for x, y in ((a, b), (a[::-1], b[::-1]))),
         ]
 
 
-def _jaccard(a: set[Any], b: set[Any]) -> float:
+def _jaccard(a: Iterable[Any], b: Iterable[Any]) -> float:
+    a, b = {*a}, {*b}
     return len(a & b) / max(1, len(a | b))
 
 
 def _n_equal(a: list[str], b: list[str]) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+    return sum(takewhile(bool, map(str.__eq__, a, b)))
 
 
-def _leaf_values(x: Doubles, tree: Doubles) -> Doubles:
-    node, rows = np.zeros(len(x), np.int64), np.arange(len(x))
-    while (feature := tree[node, 0].astype(np.int64)).max(initial=LEAF) != LEAF:
-        child = np.where(x[rows, feature] <= tree[node, 1], tree[node, 2], tree[node, 3])
-        node = np.where(feature == LEAF, node, child.astype(np.int64))
-    return np.asarray(tree[node, 4])
+def _leaf_values(x: Doubles, tree: list[Sequence[float]]) -> Doubles:
+    feature, threshold, left, right, is_leaf, value = np.array(tree).T
+    node = np.zeros(len(x), np.int64)
+    while not is_leaf[node].all():
+        asked = x[np.arange(len(x)), feature[node].astype(np.int64)]
+        child = np.where(asked <= threshold[node], left[node], right[node])
+        node = np.where(is_leaf[node], node, child).astype(np.int64)
+    return np.asarray(value[node])
 
 
 def train_baseline(
@@ -121,7 +124,7 @@ def train_baseline(
     return {"folder": str(out), "method": method, "symbols": len(n_with), "train_pairs": len(known)}
 
 
-def _boosted(x: Doubles, y: IntArray, seed: int) -> list[list[list[float]]]:
+def _boosted(x: Doubles, y: IntArray, seed: int) -> list[list[Sequence[float]]]:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     boosting = HistGradientBoostingClassifier(
@@ -130,13 +133,8 @@ def _boosted(x: Doubles, y: IntArray, seed: int) -> list[list[list[float]]]:
         early_stopping=bool(np.bincount(y).min() >= 10),
         random_state=seed % 2**32,
     ).fit(x, y)
-    trees = [[[LEAF, 0, 0, 0, boosting._baseline_prediction.item()]]]
-    for (tree,) in boosting._predictors:
-        n = tree.nodes
-        feature = np.where(n["is_leaf"], LEAF, n["feature_idx"])
-        columns = feature, n["num_threshold"], n["left"], n["right"], n["value"]
-        trees.append(np.column_stack(columns).tolist())
-    return trees
+    first = (0, 0, 0, 0, 1, boosting._baseline_prediction.item())  # a tree of one leaf
+    return [[first], *(tree.nodes[NODE].tolist() for (tree,) in boosting._predictors)]
 
 
 def load_baseline(folder: str | Path) -> Baseline:

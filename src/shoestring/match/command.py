@@ -188,7 +188,7 @@ def _read(
     from shoestring.match.pairs import read_plain_texts, read_public
 
     table = read_table(known) if known else None
-    return read_plain_texts(source, **reading), read_public([*public]), table
+    return read_plain_texts(source, **reading), read_public(public), table
 
 
 @app.command("eval", example="match eval matcher dev.tsv --train pairs.tsv")

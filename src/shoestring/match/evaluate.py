@@ -17,13 +17,15 @@ Not covered: texts that are nearly the same; isotonic calibration.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.checks import checked_number, checked_seed
+from shoestring.checks import checked_number
 from shoestring.classify.calibration import calibration_error
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.match.pairs import Pairs
@@ -37,29 +39,23 @@ Doubles = NDArray[np.float64]
 def split_by_components(pairs: Pairs, share: float = 0.1, seed: int = 0) -> tuple[Pairs, Pairs]:
     """Pairs to train on and a share that is held out, with no text on both sides.
 
-    A component larger than the held-out part may be is trained on; where little is left, a warning.
-
-    Examples
-    --------
-    >>> pairs = Pairs.of([("a", "b", 1), ("B", "c", 0), ("x", "y", 1), ("p", "q", 0)])
-    >>> train, held_out = split_by_components(pairs, share=0.5)
-    >>> len(held_out), leakage(train, held_out)["texts"]
-    (2, 0)
+    A component larger than the held-out part may be is trained on, but for the smallest one where
+    all are; where little is left, a warning.
     """
-    owner = "split_by_components"
-    share = checked_number("share", share, owner, "a number in (0, 1)", above=0, most=1 - 1e-9)
     groups = components(pairs)
     sizes = np.bincount(groups)
     room = n_wanted = max(1, round(share * len(pairs)))
     chosen = np.zeros(len(sizes), np.bool_)
-    for group in np.random.default_rng(checked_seed("seed", seed, owner)).permutation(len(sizes)):
-        if sizes[group] <= room and sizes[group] < len(pairs):
+    for group in np.random.default_rng(seed).permutation(len(sizes)):
+        if sizes[group] <= room:
             chosen[group], room = True, room - sizes[group]
-    if room > n_wanted / 2:
-        largest = f"one component of texts has {sizes.max(initial=0):,} of all {len(pairs):,} pairs"
-        message = f"Only {n_wanted - room:,} pairs are held out of {n_wanted:,}: {largest}."
-        warnings.warn(message, ShoestringWarning, stacklevel=2)
+    if not chosen.any() and len(sizes) > 1:
+        chosen[sizes.argmin()] = True
     held_out = chosen[groups]
+    if 2 * (n := held_out.sum()) < n_wanted:
+        largest = f"one component of texts has {sizes.max(initial=0):,} of all {len(pairs):,} pairs"
+        message = f"Only {n:,} pairs are held out of {n_wanted:,}: {largest}."
+        warnings.warn(message, ShoestringWarning, stacklevel=2)
     return pairs[~held_out], pairs[held_out]
 
 
@@ -68,34 +64,27 @@ def components(pairs: Pairs) -> IntArray:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    known: dict[str, int] = {}
-    a, b = ([known.setdefault(_key(t), len(known)) for t in side] for side in (pairs.a, pairs.b))
-    edges = coo_array((np.ones(len(a), np.bool_), (a, b)), shape=(len(known),) * 2)
-    of_text = connected_components(edges, directed=False)[1]
-    return np.unique(of_text[a], return_inverse=True)[1].astype(np.int64)
+    number = defaultdict[str, int](count().__next__)
+    a, b = ([number[_key(text)] for text in side] for side in (pairs.a, pairs.b))
+    edges = coo_array((np.ones(len(a), np.bool_), (a, b)), shape=(len(number),) * 2)
+    return np.asarray(connected_components(edges, directed=False)[1][a], np.int64)
 
 
 def leakage(train: Pairs, test: Pairs) -> dict[str, int]:
     """Texts and unordered pairs of the test half that are in training, and rows with such a text.
 
     ShoestringWarning if there are any.
-
-    Examples
-    --------
-    >>> leakage(Pairs.of([("a", "b")]), Pairs.of([("x", "y")]))
-    {'texts': 0, 'pairs': 0, 'rows': 0}
     """
-    seen, asked = ([frozenset((_key(a), _key(b))) for a, b in p.both] for p in (train, test))
-    texts = frozenset().union(*seen)
-    n_texts, n_pairs = len(texts & frozenset().union(*asked)), len({*seen} & {*asked})
-    n_rows = sum(not texts.isdisjoint(pair) for pair in asked)
+    seen, asked = ([frozenset(map(_key, pair)) for pair in half.both] for half in (train, test))
+    shared = frozenset().union(*seen) & frozenset().union(*asked)
+    n_rows, n_pairs = sum(not shared.isdisjoint(pair) for pair in asked), len({*seen} & {*asked})
     if n_rows:
-        message = f"{n_rows:,} of these {len(test):,} pairs have a text that was trained on, "
-        message += (
-            f"{n_pairs:,} as the same pair: new pairs will score worse than these figures say."
+        message = (
+            f"{n_rows:,} of these {len(test):,} pairs have a text that was trained on, {n_pairs:,} "
+            "as the same pair: new pairs will score worse than these figures say."
         )
         warnings.warn(message, ShoestringWarning, stacklevel=2)
-    return {"texts": n_texts, "pairs": n_pairs, "rows": n_rows}
+    return {"texts": len(shared), "pairs": n_pairs, "rows": n_rows}
 
 
 def _key(text: str) -> str:
@@ -103,20 +92,15 @@ def _key(text: str) -> str:
 
 
 def figures(scores: Doubles, labels: Doubles, groups: IntArray, seed: int = 0) -> dict[str, Any]:
-    """AUC, average precision (with intervals), accuracy, F1 and calibration of N scores.
+    """AUC with an interval, accuracy, F1 and calibration of N scores.
 
-    "accuracy" and "f1" are where the cross-validated probability is above 0.5, "best" where the
-    threshold is chosen on these labels; "calibration" is of that probability, and of the scores as
-    they are (of their logistic function, if they leave [0, 1]). ``groups`` are :func:`components`.
-
-    Examples
-    --------
-    >>> figures(np.array([0.1, 0.4, 0.35, 0.8]), np.array([0, 0, 1, 1]), np.arange(4))["auc"]
-    0.75
+    "accuracy" and "f1" are where the cross-validated probability is above 0.5; "calibration" is of
+    that probability, and of the scores as they are (of their logistic function, if they leave
+    [0, 1]). ``groups`` are :func:`components`.
     """
     from scipy.special import expit
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import f1_score
+    from sklearn.metrics import f1_score, roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     y = checked_labels(labels, "match eval")
@@ -125,13 +109,10 @@ def figures(scores: Doubles, labels: Doubles, groups: IntArray, seed: int = 0) -
     x = ((x - x.mean()) / (x.std() or 1.0))[:, None]
     p = cross_val_predict(LogisticRegression(), x, y, cv=folds, method="predict_proba")[:, 1]
     found: dict[str, Any] = {"pairs": len(y), "matches": int(y.sum())}
-    found |= (whole := _ranking(scores, y, np.ones(len(y))))
-    drawn = [_ranking(scores, y, w) for w in _bootstrap(groups, seed) if np.ptp(y[w > 0])]
-    found |= {f"{name}_interval": _interval([one[name] for one in drawn]) for name in whole}
+    found |= _with_intervals(
+        lambda weights: {"auc": roc_auc_score(y, scores, sample_weight=weights)}, y, groups, seed
+    )
     found |= {"accuracy": float(((p > 0.5) == y).mean()), "f1": float(f1_score(y, p > 0.5))}
-    _, hits, n = _curve(scores, y, np.ones(len(y)))
-    accuracy, f1 = 1 - (n - 2 * hits + y.sum()) / len(y), 2 * hits / (n + y.sum())
-    found["best"] = {"accuracy": float(accuracy.max()), "f1": float(f1.max())}
     as_is = scores if 0 <= scores.min() <= scores.max() <= 1 else expit(scores)
     for name, q in (("as_it_is", as_is), ("cross_validated", p)):
         error = calibration_error(np.column_stack([1 - q, q]), y)
@@ -156,61 +137,56 @@ def threshold(
     """
     from scipy.special import betainc, betaincinv
 
-    y = checked_labels(labels, "match threshold")
     want = "a number in (0, 1)"
     target = checked_number("precision", precision, "threshold", want, above=0, most=1 - 1e-9)
+    y, order = checked_labels(labels, "match threshold"), np.argsort(-scores)
+    scores, y, groups = scores[order], y[order], groups[order]
+    last = np.append(np.diff(scores) != 0, True)  # of equal scores
+    values = np.append(scores[last], np.inf)
 
-    def choose(weights: Doubles) -> float:
-        values, hits, n = _curve(scores, y, weights)
+    def choose(weights: Doubles) -> tuple[int, Doubles, Doubles]:
+        """The lowest sure value by number, or -1; the matches and pairs from each value up."""
+        hits, n = np.cumsum(weights * y)[last], np.cumsum(weights)[last]
         sure = np.flatnonzero(betainc(hits, n - hits + 1, target) <= RISK)
-        return float(values[sure[-1]]) if len(sure) else np.inf
+        return int(sure[-1]) if len(sure) else -1, hits, n
 
-    chosen, drawn = choose(np.ones(len(y))), list(_bootstrap(groups, seed))
-    above = scores >= chosen
-    if not above.any():
-        _, hits, n = _curve(scores, y, np.ones(len(y)))
+    chosen, hits, n = choose(np.ones(len(y)))
+    if chosen < 0:
         most = np.nanmax(betaincinv(hits, n - hits + 1, RISK))
         want = f"at most {most:.3f}, which is what these pairs can prove"
         hint = "Ask for less, label more pairs, or take a better matcher."
         raise ParameterError.of("precision", "threshold", want, target, hint)
-    found = {"threshold": chosen, "threshold_interval": _interval([choose(w) for w in drawn])}
-    for name, among in (("precision", above), ("recall", y > 0)):
-        found[name] = float(y[above].sum() / among.sum())
-        shares = [(w * y)[above].sum() / w[among].sum() for w in drawn if w[among].any()]
-        found[f"{name}_interval"] = _interval(shares)
-    return found
+
+    def measure(weights: Doubles) -> dict[str, float]:
+        again, hits, n = choose(weights)
+        precision, recall = hits[chosen] / (n[chosen] or np.nan), hits[chosen] / hits[-1]
+        return {"threshold": values[again], "precision": precision, "recall": recall}
+
+    return _with_intervals(measure, y, groups, seed)
 
 
-def _curve(scores: Doubles, y: IntArray, weights: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-    """The scores from the highest; the weights of matches and of pairs at or above each."""
-    order = np.argsort(-scores)
-    last = np.append(np.diff(scores[order]) != 0, True)
-    hits, n_above = np.cumsum(weights[order] * y[order]), np.cumsum(weights[order])
-    return scores[order][last], hits[last], n_above[last]
+def _with_intervals(
+    measure: Callable[[Doubles], dict[str, float]], y: IntArray, groups: IntArray, seed: int
+) -> dict[str, Any]:
+    """What is measured of weighted pairs; an interval of each figure by a bootstrap of groups.
 
-
-def _ranking(scores: Doubles, y: IntArray, weights: Doubles) -> dict[str, float]:
-    """What the order of the scores is worth; equal scores count as half in order for the AUC."""
-    _, hits, n = _curve(scores, y, weights)
-    gained, others = np.diff(hits, prepend=0), np.diff(n - hits, prepend=0)
-    auc = (hits - gained / 2) @ others / (hits[-1] * others.sum())
-    mean_precision = gained @ (hits / np.maximum(n, 1)) / hits[-1]
-    return {"auc": float(auc), "average_precision": float(mean_precision)}
-
-
-def _bootstrap(groups: IntArray, seed: int) -> Iterator[Doubles]:
-    """How often each pair is drawn in a sample of groups; of pairs, where most are in one group."""
+    Where most pairs are in one group, of pairs. Samples without a match, or with nothing else, are
+    left out.
+    """
     sizes = np.bincount(groups)
     if 2 * sizes.max() > len(groups):
         groups, sizes = np.arange(len(groups)), np.ones(len(groups), np.int64)
-    rng = np.random.default_rng(seed)
+    rng, drawn = np.random.default_rng(seed), []
     for _ in range(N_SAMPLES):
-        drawn = rng.integers(len(sizes), size=len(sizes))
-        yield np.bincount(drawn, minlength=len(sizes))[groups].astype(np.float64)
-
-
-def _interval(values: list[float]) -> list[float]:
-    return [float(f"{v:.4g}") for v in np.percentile(values, INTERVAL, method="nearest")]
+        sample = rng.integers(len(sizes), size=len(sizes))
+        weights = np.bincount(sample, minlength=len(sizes))[groups].astype(np.float64)
+        if np.ptp(y[weights > 0]):
+            drawn.append(measure(weights))
+    found = dict[str, Any]()
+    for name, value in measure(np.ones(len(groups))).items():
+        ends = np.nanpercentile([one[name] for one in drawn], INTERVAL, method="nearest")
+        found |= {name: float(value), f"{name}_interval": [float(f"{end:.4g}") for end in ends]}
+    return found
 
 
 def checked_labels(labels: FloatArray, owner: str) -> IntArray:

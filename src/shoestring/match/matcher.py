@@ -175,8 +175,9 @@ class PairMatcher(Timed):
         unit = "integers" if anonymous else unit_of(every.a)
         align, public = _checked_alignment(unit, init, anonymous, public, align)
         train, held_out = split_by_components(labelled, HELD_OUT, seed)
-        if not len(held_out) or not can_be_told("score", train.labels):
-            want = "pairs of both labels that do not all share a text"
+        is_learnable = is_joint or can_be_told("score", train.labels)  # as tune has it
+        if not len(train) or not len(held_out) or not is_learnable:
+            want = "more pairs of both labels, that do not all share a text"
             raise ParameterError.of("pairs", OWNER, want, len(labelled))
         with TemporaryDirectory() as kept:
             out = Path(kept) / "matcher" if out is None else checks.checked_path("out", out, OWNER)
@@ -331,7 +332,7 @@ def _checked_alignment(
         raise ParameterError.of("anonymous", OWNER, "True where texts are integers", anonymous)
     if init is None or not anonymous or align in WITHOUT_PUBLIC:
         return align if anonymous else "name", []
-    texts = read_public(public) if isinstance(public, str | Path) else public
+    texts = read_public([public]) if isinstance(public, str | Path) else public
     texts = checks.checked_texts("public", () if texts is None else texts, OWNER)
     if not any(map(str.strip, texts)):
         want = f"plain text of the same language, to align by {align!r}"

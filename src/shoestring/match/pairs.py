@@ -18,7 +18,6 @@ from typing import Any, Unpack
 import numpy as np
 
 from shoestring.artifacts import digest
-from shoestring.checks import checked_path
 from shoestring.errors import FormatError, short
 from shoestring.text.documents import read_documents, text_files
 from shoestring.text.records import Reading, read_texts
@@ -27,11 +26,11 @@ from shoestring.types import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """N pairs of texts; ``labels`` (N,) float64, NaN where a pair has none."""
+    """N pairs of texts."""
 
     a: list[str]
     b: list[str]
-    labels: FloatArray
+    labels: FloatArray  # (N,), NaN where a pair has none
 
     def __len__(self) -> int:
         return len(self.a)
@@ -53,47 +52,24 @@ class Pairs:
     @property
     def digest(self) -> str:
         """Of all of it."""
-        return digest(*self.a, "", *self.b, "", self.labels.tobytes().hex())
+        return digest(*self.a, "", *self.b, "", self.labels)
 
     @classmethod
     def of(cls, pairs: Iterable[Sequence[Any]]) -> Pairs:
         """Pairs of tuples (a, b) or (a, b, label)."""
-        found = list(pairs)
-        labels = [float(pair[2]) if len(pair) > 2 else math.nan for pair in found]
-        return cls([p[0] for p in found], [p[1] for p in found], np.array(labels, np.float64))
+        rows = [(*pair, math.nan)[:3] for pair in pairs]
+        labels = np.array([label for *_, label in rows], np.float64)
+        return cls([a for a, *_ in rows], [b for _, b, _ in rows], labels)
 
 
 def read_pairs(
-    source: str | Path,
-    *,
-    second: str = "b",
-    needs_label: bool = False,
-    **reading: Unpack[Reading],
+    source: str | Path, *, second: str = "b", needs_label: bool = False, **reading: Unpack[Reading]
 ) -> Pairs:
-    r"""Read pairs of texts.
+    """Read pairs from a file, or standard input ("-"), with the settings of ``read_records``.
 
-    Parameters
-    ----------
-    source : str or Path
-        A file; ``"-"`` for standard input.
-    second : str
-        Column of the second texts; that of the first is ``text``, "a" by default.
-    needs_label : bool
-        Whether a pair without a label is an error.
-    **reading
-        Settings of :func:`~shoestring.read_records`.
-
-    Raises
-    ------
-    FormatError
-        For a row of one column, a label other than 0 and 1, an empty side, no pair at all.
-
-    Examples
-    --------
-    >>> file = getfixture("tmp_path") / "pairs.tsv"
-    >>> _ = file.write_text("打开灯\t开灯\t1\n打开灯\t关灯\t0\n", encoding="utf-8")
-    >>> read_pairs(file).labels
-    array([1., 0.])
+    ``second`` is the column of the second texts; that of the first is ``text``, "a" by default.
+    FormatError for a row of one column, a label other than 0 and 1 (or none, where it is needed),
+    an empty side, no pair at all.
     """
     reading = {"text": "a", **reading}
     read = read_texts(source, second=second, needs_label=needs_label, header=False, **reading)
@@ -109,18 +85,15 @@ def read_plain_texts(source: str | Path, **reading: Unpack[Reading]) -> list[str
     return [text for record, _ in read for text in record.text.split("\t")]
 
 
-def read_public(paths: str | Path | Sequence[str | Path]) -> list[str]:
+def read_public(paths: Iterable[str | Path]) -> list[str]:
     """Read running text of files and folders: their paragraphs, each once."""
-    one_or_more = [paths] if isinstance(paths, str | Path) else paths
-    files = text_files([checked_path("public", path, "match") for path in one_or_more])
-    paragraphs = (text for file in files for document in read_documents(file) for text in document)
-    return list(dict.fromkeys(paragraphs))
+    documents = (document for file in text_files(paths) for document in read_documents(file))
+    return list(dict.fromkeys(paragraph for document in documents for paragraph in document))
 
 
 def _label(value: str | None, number: int, file: str) -> float:
-    if value is None or not value.strip():
-        return math.nan
-    if value.strip() not in ("0", "1", "0.0", "1.0"):
+    label = (value or "").strip()
+    if label not in ("", "0", "1", "0.0", "1.0"):
         want = "A label is 0 or 1; leave it out where there is none."
-        raise FormatError(f"the label {short(value)} of pair {number}. {want}", file=file)
-    return float(value)
+        raise FormatError(f"the label {short(label)} of pair {number}. {want}", file=file)
+    return float(label or "nan")

@@ -11,6 +11,7 @@ import json
 import os
 import random
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -18,15 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from shoestring.artifacts import unreadable, written_aside
+from shoestring.artifacts import written_aside
 from shoestring.checks import checked_path, checked_seed, checked_texts
-from shoestring.errors import FormatError, ParameterError, StorageError, short
+from shoestring.errors import FormatError, ParameterError, short
 from shoestring.match.symbols import UNITS, split_symbols, unit_of
-from shoestring.text.files import read_rows
+from shoestring.text.files import check_readable, read_rows
 
 _READ = {1_000: 0.0, 16_000: 0.4, 164_000: 0.83, 820_000: 0.91, 1_150_000: 0.94}
 """Share that public text alone reads of so many symbols: OPPO's questions (benchmarks.match)."""
-_NO_HEADER = {"1": "a", "2": "b", "3": "label"}  # columns of a table without one
+_NO_KEY = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+_PLAIN = {("text",), ("a", "b"), ("a", "b", "label")}  # columns that need no header
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,12 @@ class Key:
     @classmethod
     def load(cls, path: str | Path) -> Key:
         """Read a key that :func:`pseudonymise_file` has written."""
-        path = checked_path("key", path, "match")
-        try:
+        check_readable(path := checked_path("key", path, "match"))
+        with suppress(*_NO_KEY):
             found = json.loads(path.read_bytes())
-            key = cls(found["unit"], {str(s): int(n) for s, n in found["numbers"].items()})
+            key = cls(found["unit"], {symbol: int(n) for symbol, n in found["numbers"].items()})
             if key.unit in UNITS[:2] and len({*key.numbers.values()}) == len(key.numbers):
                 return key
-        except FileNotFoundError:
-            raise StorageError(f"There is no key {path}. Check the path.") from None
-        except OSError as error:
-            raise unreadable(path, error) from error
-        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
-            pass
         raise ParameterError.of("key", "match", "a file that match pseudonymise has written", path)
 
 
@@ -95,17 +91,15 @@ def pseudonymise_texts(
     if not isinstance(key, Key | None):
         raise ParameterError.of("key", "match", "a Key", key)
     if (unit := unit_of(texts)) == "integers":
-        got = next(filter(str.strip, texts))
-        raise ParameterError.of("texts", "match", "text, not numbers", got)
+        raise ParameterError.of("texts", "match", "text, not numbers", texts[0])
     key = key or Key(unit, {})
     split = [split_symbols(text, key.unit) for text in texts]
     new = [s for s in dict.fromkeys(chain.from_iterable(split)) if s not in key.numbers]
     used = {*key.numbers.values()}
+    free = [n for n in range(1, max(100_000, 10 * (len(new) + len(used)))) if n not in used]
     secret = seed is None
     chance = random.SystemRandom() if secret else random.Random(checked_seed("seed", seed, "match"))
-    most = max(99_999, 10 * (len(new) + len(used)))
-    drawn = chance.sample(range(1, most + 1), len(new) + len(used))
-    numbers = key.numbers | dict(zip(new, (n for n in drawn if n not in used), strict=False))
+    numbers = key.numbers | dict(zip(new, chance.sample(free, len(new)), strict=True))
     return [" ".join(str(numbers[s]) for s in text) for text in split], Key(key.unit, numbers)
 
 
@@ -125,19 +119,21 @@ def pseudonymise_file(
     out, key = checked_path("out", out, "match"), checked_path("key", key, "match")
     columns = reading.pop("text", ["text", "a", "b"])
     rows, cells = [], []
-    for line, row in read_rows(source, columns, without_header=[*_NO_HEADER], **reading):
+    for line, row in read_rows(source, columns, without_header=("a", "b", "label"), **reading):
         if isinstance(row, FormatError):
             raise row
-        rows.append(dict(row or {}))
-        for name in [name for name in (*columns, "1", "2") if name in rows[-1]]:
+        if not row:
+            continue
+        rows.append(dict(row))
+        for name in (name for name in columns if name in row):
             if not isinstance(rows[-1][name], str):
                 message = f"column {name!r} holds {short(rows[-1][name])}. It must be text."
                 raise FormatError(message, file=source, line=line)
             cells.append((rows[-1], name))
     if not cells:
         raise FormatError(f"no column {' or '.join(columns)}. Name the column.", file=source)
-    is_named = not {*chain.from_iterable(rows)} <= {*_NO_HEADER, "text"}
-    endings = (".jsonl",) if is_named else (".jsonl", ".tsv", ".txt")
+    is_plain = {*map(tuple, rows)} <= _PLAIN
+    endings = (".jsonl", ".tsv", ".txt") if is_plain else (".jsonl",)
     if out.suffix not in endings or out.resolve() == key.resolve():
         want = f"a file that ends in {' or '.join(endings)}, other than the key"
         raise ParameterError.of("out", "match", want, out)
@@ -152,11 +148,9 @@ def pseudonymise_file(
             file.write(json.dumps(asdict(known), ensure_ascii=False, indent=0).encode())
     for (row, name), text in zip(cells, texts, strict=True):
         row[name] = text
-    rows = [row for row in rows if row]
-    lines = ["\t".join(row.values()) for row in rows if not is_named]
+    lines = ["\t".join(map(str, row.values())) for row in rows]
     if out.suffix == ".jsonl":
-        named = [{_NO_HEADER.get(name, name): value for name, value in row.items()} for row in rows]
-        lines = [json.dumps(row, ensure_ascii=False) for row in named]
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     with written_aside(out) as file:
         file.write("".join(line + "\n" for line in lines).encode("utf-8", "surrogatepass"))
     n = max(sum(len(text.split()) for text in {*texts}), 1)

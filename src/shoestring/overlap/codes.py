@@ -295,14 +295,11 @@ def overlap_counts(a: PackedArray, b: PackedArray) -> NDArray[np.int32]:
     array([[3, 2, 0]], dtype=int32)
     """
     left, right = np.asarray(a), np.asarray(b)
-    if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[1]:
+    are_packed = left.dtype == right.dtype == np.uint8 and left.ndim == right.ndim == 2
+    if not are_packed or left.shape[1] != right.shape[1]:
         raise ShapeError(
-            f"Packed codes must be two arrays of the same width. Got {left.shape} and "
-            f"{right.shape}; pack both with the same n_bits."
-        )
-    if left.dtype != np.uint8 or right.dtype != np.uint8:
-        raise ShapeError(
-            f"Packed codes must be uint8. Got {left.dtype} and {right.dtype}; see pack_codes."
+            "Packed codes must be uint8 arrays (N, bytes) and (M, bytes) of the same width. Got "
+            f"{left.dtype} {left.shape} and {right.dtype} {right.shape}; see pack_codes."
         )
     counts = np.empty((len(left), len(right)), np.int32)
     _overlaps(_words(left), _words(right), counts)

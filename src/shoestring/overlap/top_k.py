@@ -45,7 +45,6 @@ OVERLAP, JACCARD, HAMMING = 0, 1, 2
 
 _TILE_VECTORS = 32  # rows looked at between two looks at the n-th best score: 8,192
 _ROOM = 64  # beyond 2 n, so that a small n is not selected all the time
-_CHUNK = 64  # counters whose largest is compared at once
 _fast = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
@@ -309,16 +308,10 @@ def _by_counters(postings: Any, view: Any, counters: Any, best: Any) -> None:
     first = block * postings.bitmaps.shape[1] * 64
     n_rows = min(postings.bitmaps.shape[1] * 64, len(postings.ids) - first)
     least = _least(postings, view, best)
-    for start in range(0, n_rows, _CHUNK):
-        largest = counters[start]
-        for i in range(start, start + _CHUNK):
-            largest = max(largest, counters[i])
-        if largest < least:
-            continue
-        if best.n_held[query] + _CHUNK > best.scores.shape[1]:
-            _raise_bar(best, query)
-            least = _least(postings, view, best)
-        for i in range(start, min(start + _CHUNK, n_rows)):
-            if counters[i] >= least and not deleted[first + i]:
-                value = score(metric, counters[i], q, postings.sizes[first + i])
-                _offer(best, query, value, postings.ids[first + i])
+    for i in range(n_rows):
+        if counters[i] >= least and not deleted[first + i]:
+            if best.n_held[query] == best.scores.shape[1]:
+                _raise_bar(best, query)
+                least = _least(postings, view, best)
+            value = score(metric, counters[i], q, postings.sizes[first + i])
+            _offer(best, query, value, postings.ids[first + i])

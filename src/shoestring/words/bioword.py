@@ -33,7 +33,7 @@ Letters: V vocabulary, K neurons, W window, B windows of a mini-batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +53,7 @@ _exact = {"nogil": True, "cache": True, "error_model": "numpy"}
 _no_nan = {**_exact, "fastmath": {"nnan", "nsz"}}  # lets maxima be taken 8 at a time
 
 
-@dataclass(slots=True)
-class Neurons:
+class Neurons(NamedTuple):
     """The weights W_mu,i = scales[mu] * factors[i, mu] of K neurons."""
 
     factors: Weights  # (2 V, K): token-major, so that a window's sum reads whole rows
@@ -75,6 +74,16 @@ class Neurons:
     def weights(self) -> Weights:
         """The weights, float32 (2 V, K): the published matrix transposed."""
         return self.factors * self.scales.astype(np.float32)
+
+
+class _Touched(NamedTuple):
+    """The entries of W that a mini-batch touches, one neuron's after the other's."""
+
+    activity: NDArray[np.float64]  # (K,): x
+    peaks: NDArray[np.float64]  # (K,): max |D| over the touched entries
+    sizes: IntArray  # (K,): how many entries
+    rows: NDArray[np.int32]  # (B W,): of the entries
+    changes: NDArray[np.float64]  # (B W,): their D
 
 
 def empty_weights(n_rows: int, n_neurons: int) -> Weights:
@@ -124,11 +133,8 @@ class BioWord:
         self._inverse_counts = np.concatenate([inverse, inverse])  # (2 V,)
         self._pool = pool or KernelPool()
         self._seen = np.zeros((self._pool.n_ranges, n_rows), dtype=np.int32)
-        self._activity = np.zeros(n_neurons)  # x (K,)
-        self._peaks = np.zeros(n_neurons)  # max |D| over the touched entries (K,)
-        self._touched = np.zeros(n_neurons, dtype=np.int64)  # how many entries (K,)
-        self._rows = np.empty(0, dtype=np.int32)  # of the touched entries (B W,)
-        self._changes = np.empty(0)  # their D (B W,)
+        per_neuron = np.zeros(n_neurons), np.zeros(n_neurons), np.zeros(n_neurons, np.int64)
+        self._touched = _Touched(*per_neuron, np.empty(0, np.int32), np.empty(0))
 
     def step(self, windows: NDArray[np.int32], rate: float) -> NDArray[np.int32]:
         """Change the weights by one mini-batch of windows (B, W), any of them by at most ``rate``.
@@ -138,21 +144,17 @@ class BioWord:
         words were skipped: it changes nothing.
         """
         winners = self.winners(windows)
-        neurons, n_neurons = self.neurons, len(self._activity)
+        n_neurons = len(self.neurons.scales)
         order = np.argsort(winners, kind="stable")  # the windows of each neuron together (B,)
         starts = np.searchsorted(winners, np.arange(n_neurons + 1), sorter=order)
         entries = starts * windows.shape[1]  # where the entries of each neuron begin (K + 1,)
-        if len(self._rows) < windows.size:
-            self._rows = np.empty(windows.size, dtype=np.int32)
-            self._changes = np.empty(windows.size)
-        weights = neurons.factors, neurons.scales
-        touched = self._touched, self._rows, self._changes
+        if len(self._touched.rows) < windows.size:
+            rows, changes = np.empty(windows.size, np.int32), np.empty(windows.size)
+            self._touched = self._touched._replace(rows=rows, changes=changes)
         batch = windows, self._inverse_counts, starts, order, self._seen
-        found = self._activity, self._peaks, *touched
-        self._pool.run(_collect_entries, n_neurons, *weights, *batch, *found)
+        self._pool.run(_collect_entries, n_neurons, self.neurons, *batch, self._touched)
         gain = rate / max(self._largest_change(entries), SMALLEST_NORM)
-        change = self._activity, gain, entries, *touched
-        self._pool.run(_apply_entries, n_neurons, *weights, neurons.bounds, *change)
+        self._pool.run(_apply_entries, n_neurons, self.neurons, gain, entries, self._touched)
         return winners
 
     def winners(self, windows: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -170,16 +172,17 @@ class BioWord:
 
     def _largest_change(self, entries: IntArray) -> float:
         """The largest |D| of the matrix; looks at untouched entries only where they may matter."""
-        neurons, largest = self.neurons, float(self._peaks.max())
-        at_most = np.abs(self._activity) * neurons.bounds
+        neurons, touched = self.neurons, self._touched
+        largest = float(touched.peaks.max())
+        at_most = np.abs(touched.activity) * neurons.bounds
         for mu in np.argsort(-at_most, kind="stable"):
             if at_most[mu] <= largest:
                 break
-            rows = self._rows[entries[mu] : entries[mu] + self._touched[mu]]
+            rows = touched.rows[entries[mu] : entries[mu] + touched.sizes[mu]]
             neurons.bounds[mu], untouched = _largest_weights(
                 neurons.factors, neurons.scales[mu], mu, rows, self._seen[0]
             )
-            largest = max(largest, abs(self._activity[mu]) * untouched)
+            largest = max(largest, abs(touched.activity[mu]) * untouched)
         return largest
 
 
@@ -227,20 +230,17 @@ def _collect_entries(
     part: int,
     first: int,
     last: int,
-    factors: Weights,
-    scales: NDArray[np.float64],
+    neurons: Any,
     windows: NDArray[np.int32],
     inverse_counts: NDArray[np.float64],
     starts: IntArray,
     order: IntArray,
     seen: NDArray[np.int32],
-    activity: NDArray[np.float64],
-    peaks: NDArray[np.float64],
-    touched: IntArray,
-    rows: NDArray[np.int32],
-    changes: NDArray[np.float64],
+    touched: Any,
 ) -> None:
     """For neurons [first, last): x, the rows that its windows touch, D there and max |D|."""
+    factors, scales, _ = neurons
+    activity, peaks, sizes, rows, changes = touched
     times = seen[part]  # n_i over the neuron's windows; all 0 before and after (2 V,)
     for mu in range(first, last):
         begin = end = starts[mu] * windows.shape[1]
@@ -261,7 +261,7 @@ def _collect_entries(
         for e in range(begin, end):
             changes[e] -= x * (scales[mu] * factors[rows[e], mu])
             peak = max(peak, abs(changes[e]))
-        activity[mu], peaks[mu], touched[mu] = x, peak, end - begin
+        activity[mu], peaks[mu], sizes[mu] = x, peak, end - begin
 
 
 @njit(**_exact)
@@ -284,22 +284,13 @@ def _largest_weights(
 
 @njit(**_exact)
 def _apply_entries(
-    part: int,
-    first: int,
-    last: int,
-    factors: Weights,
-    scales: NDArray[np.float64],
-    bounds: NDArray[np.float64],
-    activity: NDArray[np.float64],
-    gain: float,
-    entries: IntArray,
-    touched: IntArray,
-    rows: NDArray[np.int32],
-    changes: NDArray[np.float64],
+    part: int, first: int, last: int, neurons: Any, gain: float, entries: IntArray, touched: Any
 ) -> None:
     """W += g D for neurons [first, last); ``changes`` becomes the new weights of the entries."""
+    factors, scales, bounds = neurons
+    activity, _, sizes, rows, changes = touched
     for mu in range(first, last):
-        begin, end = entries[mu], entries[mu] + touched[mu]
+        begin, end = entries[mu], entries[mu] + sizes[mu]
         for e in range(begin, end):
             step = gain * changes[e]
             weight = scales[mu] * factors[rows[e], mu]

@@ -216,15 +216,10 @@ def encode_corpus(
 
     Raises
     ------
-    ParameterError, StorageError
-        A parameter that cannot be; a file that is missing; a full disk.
-    FormatError
-        A file that is not text, a record without the column, a corpus without a word.
-
-    Warns
-    -----
-    ShoestringWarning
-        If the vocabulary is smaller than ``vocab_size``.
+    ParameterError, StorageError, FormatError
+        A parameter that cannot be; a file that is missing, a full disk; a file that is not text, a
+        record without the column, a corpus without a word. A ShoestringWarning says that the
+        vocabulary is smaller than ``vocab_size``.
 
     Notes
     -----
@@ -244,12 +239,12 @@ def encode_corpus(
     )
     whole_words = None if lexicon is None else Lexicon(lexicon)
     tokenize = TokenizeOptions(segmented, whole_words, sample_fraction, seed)
-    read = partial(_read_texts, source, tokenize, progress)
+    write = partial(_write_shards, _documents(source, tokenize, progress))
     # A temporary folder lives as long as the corpus.
     target = Path(tempfile.mkdtemp(prefix="shoestring-corpus-") if folder is None else folder)
     try:
         with _ENCODED.saving(target) as writer:
-            shards = sorted(writer.library("shards", read).iterdir())
+            shards = sorted(writer.library("shards", write).iterdir())
             if not shards:
                 drawn_only = f"documents that were drawn, {sample_fraction:.2g} of all"
                 raise FormatError(
@@ -336,9 +331,8 @@ def _regular_files(texts: Any) -> Corpus | None:
 # ---- texts to shards
 
 
-def _read_texts(source: Any, tokenize: TokenizeOptions, progress: bool, folder: Path) -> None:
-    """Write the shards of whatever the user gave to a new folder."""
-    folder.mkdir()
+def _documents(source: Any, tokenize: TokenizeOptions, progress: bool) -> Iterator[Sentences]:
+    """The documents of whatever the user gave."""
     source, first = [Path(source)] if isinstance(source, str | Path) else source, None
     if isinstance(source, Iterable) and not hasattr(source, "columns"):  # no data frame
         items = iter(source)
@@ -346,23 +340,26 @@ def _read_texts(source: Any, tokenize: TokenizeOptions, progress: bool, folder: 
         if first is None:
             raise ParameterError("There are no texts to read. Give at least one.")
         source = chain([first], items)
+    show = partial(Progress, desc="texts to tokens", disable=not progress)
     if isinstance(first, Path):
-        _read_files(Corpus.of(source), tokenize, progress, folder)
+        files = Corpus.of(source)
+        with show(total=files.n_bytes, unit="B", unit_scale=True) as bar:
+            for number, file in enumerate(files.files):
+                found = tokenize.drawn(files.documents(file, bar.update), number)
+                yield from map(tokenize.sentences, found)
         return
     if isinstance(first, str) and os.path.isfile(first):  # noqa: PTH113  # which any text may ask
         raise ParameterError(
             f"The first text, {first!r}, is the name of a file. To read the files, give Path "
             "objects: [Path(name) for name in names]."
         )
-    bar = partial(Progress, desc="texts to tokens", unit="text", disable=not progress)
     if isinstance(first, list | tuple):
         if tokenize.lexicon is not None:
             raise ParameterError("The tokens are given, so the lexicon would do nothing: leave it.")
-        documents = tokenize.drawn(bar(_token_lists(source)))
+        yield from tokenize.drawn(show(_token_lists(source), unit="text"))
     else:
-        records = tokenize.drawn(bar(read_records(source, on_empty="skip")))
-        documents = (tokenize.sentences([record.text]) for record in records)
-    _write_shards(documents, folder, 0)
+        for record in tokenize.drawn(show(read_records(source, on_empty="skip"), unit="text")):
+            yield tokenize.sentences([record.text])
 
 
 def _token_lists(items: Iterable[Sequence[str]]) -> Iterator[Sentences]:
@@ -379,18 +376,11 @@ def _token_lists(items: Iterable[Sequence[str]]) -> Iterator[Sentences]:
         yield [list(item)] if item else []
 
 
-def _read_files(files: Corpus, tokenize: TokenizeOptions, progress: bool, folder: Path) -> None:
-    settings = {"desc": "text to tokens", "unit": "B", "unit_scale": True, "disable": not progress}
-    with Progress(total=files.n_bytes, **settings) as bar:
-        for number, file in enumerate(files.files):
-            documents = tokenize.drawn(files.documents(file, bar.update), number)
-            _write_shards(map(tokenize.sentences, documents), folder, number)
-
-
-def _write_shards(documents: Iterable[Sentences], folder: Path, number: int) -> None:
-    """Write the shards of file ``number``; a document without words is none."""
+def _write_shards(documents: Iterator[Sentences], folder: Path) -> None:
+    """Write shards to a new folder; a document without words is none."""
+    folder.mkdir()
     documents = filter(None, documents)
-    for n_before in count():
+    for number in count():
         id_of: defaultdict[str, int] = defaultdict()
         id_of.default_factory = id_of.__len__  # a new word gets the next id
         blocks: list[Ids] = []
@@ -410,7 +400,7 @@ def _write_shards(documents: Iterable[Sentences], folder: Path, number: int) -> 
         if not n_sentences:
             return
         np.savez(
-            folder / f"{number:08d}-{n_before:06d}.npz",
+            folder / f"{number:08d}.npz",
             ids=np.concatenate([*blocks, _ids_of(words, id_of)]),
             words=np.frombuffer(_json_of(list(id_of)), np.uint8),
             lengths=np.array(lengths, np.int32),

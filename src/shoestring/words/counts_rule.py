@@ -61,7 +61,7 @@ SAFETY = 0.9  # of the time that is left: speed varies
 _PROBE_TOKENS, _PROBE_ROWS = 1 << 20, 1 << 10
 _ACTIVATION_S = 5e-8  # to standardise one and find the active ones
 _BLOCK_ARRAYS = ("sizes", "columns", "values")  # of ppmi.Block, in the run folder
-_BLOCKS_AT_A_TIME, _ROWS_AT_A_TIME = 8, 1 << 10
+_BLOCKS_AT_A_TIME = 8
 
 
 def train_on_counts(
@@ -88,13 +88,10 @@ def train_on_counts(
         Where sentences begin, with a leading 0 and a trailing T; may be memory-mapped.
     counts : int64 array (V,)
         How often each word occurs.
-    n_neurons : int
-        K.
-    window : int
-        Tokens, odd; the word is in the middle.
+    n_neurons, window, seed : int
+        K; tokens of a window, odd, with the word in the middle.
     sample_fraction : float
         Fraction of the sentences that are counted, drawn at random by the seed.
-    seed : int
     clock : Clock, optional
         A time limit makes the fraction smaller.
     run : RunFolder, optional
@@ -113,11 +110,11 @@ def train_on_counts(
     Raises
     ------
     ParameterError, ShapeError
-        If no two words stand beside each other, or the run was on another corpus; if ids, offsets
-        and counts do not fit together.
+        If no two words stand beside each other, or the run was on another corpus; as
+        :func:`~shoestring.words.windows.check_ids`.
     BudgetError
-        If the time is not enough for a hundredth of the sentences. A ShoestringWarning says which
-        fraction it was enough for, if not for all.
+        If the time is not enough for a hundredth of the sentences; for a larger fraction, a
+        ShoestringWarning says which.
 
     Notes
     -----
@@ -236,10 +233,7 @@ def _weights(vectors: Vectors, centres: Vectors, counts: IntArray) -> Vectors:
     weights = np.empty((2 * len(vectors), len(centres)), dtype=np.float32)
     contexts, targets = weights[: len(vectors)], weights[len(vectors) :]
     standard_activations(vectors, centres, out=targets)
-    shares, mean = counts / max(int(counts.sum()), 1), np.zeros(len(centres))
-    for start in range(0, len(targets), _ROWS_AT_A_TIME):  # numpy makes float64 of them
-        part = slice(start, start + _ROWS_AT_A_TIME)
-        mean += shares[part] @ targets[part]
+    mean = np.einsum("v,vk->k", counts / max(int(counts.sum()), 1), targets)
     np.subtract(targets, mean.astype(np.float32), out=contexts)
     contexts[~np.asarray(vectors.any(axis=1))] = 0
     return weights

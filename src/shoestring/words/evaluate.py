@@ -132,10 +132,7 @@ class CosineWords:
 def read_similarity(path: str | Path) -> list[tuple[str, str, float]]:
     r"""Read pairs of words with a score.
 
-    Raises
-    ------
-    StorageError, FormatError
-        If the file is missing; if a line is not two words and a number, or there is none.
+    FormatError if a line is not two words and a number, or there is none.
 
     Examples
     --------

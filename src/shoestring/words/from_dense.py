@@ -58,14 +58,11 @@ def dense_table(
     random_state : int
         Seed of the centres.
 
-    Raises
-    ------
-    ShapeError, ParameterError
-        If the arrays do not have a row for each word; a word is there twice, a number not finite.
-
     Notes
     -----
-    Cost: that of k-means, some seconds for 20,000 words and 400 neurons; memory: 4 V K bytes.
+    ShapeError if the arrays do not have a row for each word; ParameterError if a word is there
+    twice or a number not finite. Cost: that of k-means, some seconds for 20,000 words and 400
+    neurons; memory: 4 V K bytes.
     """
     names = checked_texts("words", words, "from_dense")
     blocks = [_checked("vectors", vectors, len(names))]

@@ -159,16 +159,11 @@ def train_published(
     :func:`shoestring.words.counts_rule.train_on_counts`. With a time limit a new run shortens its
     epochs to what fits; any run stops in time. The state is kept in the run folder every minute,
     and when Ctrl-C interrupts, after the mini-batch in hand; it goes on from there to the same
-    bits.
+    bits. A ShoestringWarning says that the time was over before all epochs were.
 
-    Raises
-    ------
-    ParameterError, ShapeError
-        If the corpus has no window, or the run was on another corpus; if ids, offsets and counts do
-        not fit together.
-    BudgetError
-        If the time is not enough for a mini-batch an epoch. A ShoestringWarning says that it was
-        over before all epochs were.
+    ParameterError if the corpus has no window, or the run was on another corpus; the errors of
+    :func:`~shoestring.words.windows.check_ids`; BudgetError if the time is not enough for a
+    mini-batch an epoch.
 
     Notes
     -----

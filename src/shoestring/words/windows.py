@@ -31,16 +31,8 @@ class Windows:
     """The N windows of ``width`` tokens of a corpus, each with the target in its middle.
 
     Ids (T,) are words 0 to V - 1, -1 is skipped; offsets (S + 1,) are where sentences begin, with a
-    leading 0 and a trailing T; sentences of ``max_length`` tokens and more have no windows.
-
-    Raises
-    ------
-    ShapeError, ParameterError
-        If ids and offsets do not fit together, or a word is not -1 to V - 1; if there is no word.
-
-    Notes
-    -----
-    Cost: one reading of ``ids`` and two of ``offsets``; the anchors have 4 MB at most.
+    leading 0 and a trailing T; sentences of ``max_length`` tokens and more have no windows. The
+    errors of :func:`check_ids`. Cost: one reading of ``ids`` and two of ``offsets``.
 
     Examples
     --------
@@ -72,10 +64,7 @@ class Windows:
     ) -> NDArray[np.int32]:
         """The windows that have their turns from ``first`` to ``last`` in the order of ``keys``.
 
-        Returns
-        -------
-        int32 array (last - first, W)
-            w for a context word, V + w for the target, -1 for what is skipped.
+        int32 (last - first, W): w for a context word, V + w for the target, -1 for what is skipped.
         """
         rows = np.empty((last - first, self.width), dtype=np.int32)
         order = first, keys, self.n_windows
@@ -85,7 +74,10 @@ class Windows:
 
 
 def check_ids(ids: NDArray[np.int32], offsets: IntArray, n_words: int) -> None:
-    """Check that ids (T,), offsets (S + 1,) and the number of counts fit together."""
+    """ShapeError unless ids (T,), offsets (S + 1,) and the number of counts fit together.
+
+    ParameterError if there is no word.
+    """
     fits = ids.dtype == np.int32 and offsets.dtype == np.int64 and len(offsets) > 0
     if not fits or offsets[0] != 0 or offsets[-1] != len(ids) or (offsets[1:] < offsets[:-1]).any():
         raise ShapeError(
