@@ -143,17 +143,20 @@ def pictures(read: Read, folder: Path) -> None:
     from matplotlib import pyplot as plt
 
     mpl.rcParams.update({"svg.hashsalt": "shoestring", "font.size": 9})
-    if (document := read("match-decipherment")) and "OPPO, 100,000 texts" in document["cases"]:
+    if document := read("match-decipherment"):
         figure, axes = plt.subplots(figsize=(7, 3.2))
-        cases = {n: document["cases"][f"OPPO, {name}"] for n, name in BY_SIZE.items()}
+        there = document["cases"]
+        named = {n: f"OPPO, {name}" for n, name in BY_SIZE.items()}
+        cases = {n: there[name] for n, name in named.items() if name in there}
         for share, colour in (("running text", "#0f766e"), ("top 500", "#5eead4")):
             ours = [100 * case[share] for case in cases.values()]
             axes.plot(list(cases), ours, "o-", color=colour, label=f"deciphered: {share}")
         for peers in document["peers"].values():
             rank = 100 * peers["frequency rank"]["running text"]
             axes.axhline(rank, color="#b45309", label="by frequency rank (published): running text")
-        control = 100 * document["cases"]["OPPO, public side shuffled"]["running text"]
-        axes.axhline(control, color="#94a3b8", ls=":", label="control: public text shuffled")
+        if control := there.get("OPPO, public side shuffled"):
+            share = 100 * control["running text"]
+            axes.axhline(share, color="#94a3b8", ls=":", label="control: public text shuffled")
         axes.set_xscale("log")
         axes.set_xticks(list(cases), [f"{n:,}" for n in cases], minor=False)
         axes.minorticks_off()
