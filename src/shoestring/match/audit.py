@@ -42,7 +42,7 @@ from shoestring.types import FloatArray
 Row = tuple[str, str, float]  # number, symbol, confidence
 
 N_STARTS, PERTURBATION = 3, 0.3
-# Chosen on public text against public text (docs/log.md)
+# Fitted on public text against public text, _ASTRAY and _HALF with AFQMC in view (docs/log.md)
 _ASTRAY = 0.9  # of the agreement of what was found first
 _RIGHT = 1.45, 1.01  # of a logistic: constant, margin
 _HALF, _SCALE = 0.315, 0.015  # agreement with which half is right; how steep that is
@@ -74,8 +74,9 @@ class Audit:
         """One sentence for those who decide."""
         if self.failed:
             return (
-                "Deciphering failed: nobody reads these texts with this public text alone, which "
-                f"reads {self.at_best:.0%} of a part of itself; other public text may do better."
+                f"Deciphering failed: with this public text alone some {self.readable:.0%} can be "
+                f"read, where it reads {self.at_best:.0%} of a part of itself; other public text "
+                "may do better."
             )
         share, how = self.readable, "estimated without the key"
         if self.measured is not None:

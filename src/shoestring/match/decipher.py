@@ -8,7 +8,7 @@ CSLS (Conneau et al. 2018, arXiv 1710.04087, equation 3). Where we leave them:
 
 * no embeddings: the rows are positive pointwise mutual information (PPMI) with the neighbours on
   either side at distance 1 and 2, smoothed; a row is compared over the anchors' columns alone;
-* the start is not their sorted similarities (measured: they find nothing here) but a signature of
+* the start is not their sorted similarities (which find next to nothing here) but a signature of
   positions in the text, neighbour statistics and the neighbours' own (as Weisfeiler & Leman refine
   colours), standardised on each side, the larger side thinned to the size of the smaller;
 * the assignment is one to one (Hungarian), on a head that grows from the most frequent tokens; an
