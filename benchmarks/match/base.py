@@ -3,6 +3,9 @@
 A BERT of 4 layers, 256 wide, on the public Chinese text (17 M characters, OPPO not among it), made
 by ``shoestring tune mlm`` and kept in the cache of the benchmarks; ``--language en`` makes the
 English one, on 24.5 M words. Any checkpoint folder of a BERT takes its place.
+
+``--pairs`` goes on from the Chinese one: :func:`public_matcher` trains on public pairs with labels
+(LCQMC, AFQMC, ATEC) and without (PAWS-X), so that it has learnt to compare two texts.
 """
 
 from __future__ import annotations
@@ -43,9 +46,36 @@ def base_model(language: str, minutes: float | None = None) -> Path:
     return folder
 
 
+def public_matcher(minutes: float | None = None) -> Path:
+    """The folder of a base model that was trained on public pairs, made first if not there."""
+    from shoestring.match.matcher import PairMatcher
+
+    folder = CACHE / "match" / "public-matcher"
+    if not folder.exists():
+        named = [f"pairs/{name}.txt" for name in ("lcqmc/dev", "lcqmc/test")]
+        pairs = [pair for name in [*named, "pairs/afqmc/train.txt.gz"] for pair in corpora.pairs(name)]
+        pairs += corpora.pairs("pairs/atec/atec_nlp_sim_train.tsv.gz", 1)
+        others = corpora.pairs("pairs/paws-x-zh/all-minus-dev-test.tsv.gz")
+        matcher = PairMatcher.train(
+            pairs,
+            [pair[:2] for pair in others],
+            init=base_model("zh"),
+            out=folder,
+            epochs=10.0,
+            minutes=minutes,
+            resume=folder.with_name(folder.name + ".run").exists(),
+        )
+        folder.with_name("public-matcher.json").write_text(json.dumps(matcher.report, indent=1))
+    return folder / "model"
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--language", choices=tuple(TEXTS), default="zh")
+    parser.add_argument("--pairs", action="store_true", help="go on with public pairs")
     parser.add_argument("--minutes", type=float)
     given = parser.parse_args()
-    print(base_model(given.language, given.minutes))
+    if given.pairs:
+        print(public_matcher(given.minutes))
+    else:
+        print(base_model(given.language, given.minutes))
