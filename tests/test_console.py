@@ -424,7 +424,7 @@ def test_every_shared_option_has_its_help():
 
 
 @pytest.mark.parametrize("verb", ["search build", "search add", "search eval", "search negatives"])
-@pytest.mark.parametrize("option", ["--on-bad", "--on-empty", "--format", "--encoding", "--label"])
+@pytest.mark.parametrize("option", ["--text", "--on-empty", "--format", "--encoding", "--label"])
 def test_every_command_of_a_room_reads_with_the_same_options(verb, option):
     from typer.main import get_command
 
@@ -445,5 +445,5 @@ def test_options_of_reading_come_in_one_mapping():
 
     given = dict.fromkeys(set(console.READING) - {"label"})
     command(source="-", **given)
-    command(source="-", json=True, **(given | {"text": ["a", "b"], "delimiter": "tab"}))
-    assert found == [("-", {}, False), ("-", {"text": ["a", "b"], "delimiter": "\t"}, True)]
+    command(source="-", json=True, **(given | {"text": ["a", "b"], "encoding": "big5"}))
+    assert found == [("-", {}, False), ("-", {"text": ["a", "b"], "encoding": "big5"}, True)]

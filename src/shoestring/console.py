@@ -55,12 +55,8 @@ READING: dict[str, Any] = {
     "id": Annotated[str | None, typer.Option(help="Column of the id.")],
     "label": Annotated[str | None, typer.Option(help="Column of the label.")],
     "on_empty": Annotated[str | None, typer.Option(help="If a text is empty: error or skip.")],
-    "on_bad": Annotated[str | None, typer.Option(help="If a row cannot be read: error or skip.")],
     "format": Annotated[
         str | None, typer.Option(help="csv, tsv, jsonl, json or txt, if the name does not say it.")
-    ],
-    "delimiter": Annotated[
-        str | None, typer.Option(help="Of csv, if the header does not say it; tab for a tab.")
     ],
     "encoding": Annotated[
         str | None, typer.Option(help="If not UTF-8: gb18030, big5, utf-16, latin-1, ...")
@@ -77,8 +73,6 @@ def reads(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]
         def run(**arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in options}
             reading = {name: value for name, value in given.items() if value not in (None, [])}
-            if reading.get("delimiter") in ("tab", "\\t"):
-                reading["delimiter"] = "\t"
             command(**arguments, reading=reading)
 
         parameters = []

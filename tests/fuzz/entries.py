@@ -492,9 +492,7 @@ columns = {
     "id": MAYBE_COLUMN,
     "label": MAYBE_COLUMN,
     "on_empty": st.sampled_from(["error", "skip"]),
-    "on_bad": st.sampled_from(["error", "skip"]),
     "format": st.sampled_from([None, None, None, "csv", "jsonl", "txt"]),
-    "delimiter": st.sampled_from([None, None, ";"]),
     "encoding": st.sampled_from([None, None, None, "gb18030", "utf-16"]),
     "default_id": st.sampled_from(["position", "content"]),
 }
@@ -504,11 +502,11 @@ entry(
     lambda w, damage, **given: list(public("read_records")(damage.written(w), **given)),
     damage=FILE, **columns, share=5,
 )  # fmt: skip
-function("text.read_documents", path=OUT, text=COLUMN, wrapped=FLAG)
+function("text.read_documents", path=OUT, text=COLUMN)
 entry(
     "read_documents of a file",
     lambda w, damage, **given: list(public("text.read_documents")(damage.written(w), **given)),
-    damage=FILE, text=COLUMN, wrapped=FLAG, share=3,
+    damage=FILE, text=COLUMN, share=3,
 )  # fmt: skip
 for name in ("tokenize", "split_sentences", "first_sentence", "split_first_sentence"):
     function(f"text.{name}", text=TEXT)

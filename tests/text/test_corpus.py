@@ -57,7 +57,7 @@ def test_minutes_that_do_not_suffice_are_told_early_and_with_what_fits(corpus, t
         reading(corpus, 1, 61)
 
 
-@pytest.mark.parametrize("change", ["size", "time", "name", "column", "wrapped", "more"])
+@pytest.mark.parametrize("change", ["size", "time", "name", "column", "more"])
 def test_other_text_has_another_identity(corpus, tmp_path, change):
     before, file = corpus.identity(), tmp_path / "a.txt"
     assert Corpus.of([tmp_path]).identity() == before
@@ -69,7 +69,7 @@ def test_other_text_has_another_identity(corpus, tmp_path, change):
         file.rename(tmp_path / "c.txt")
     elif change == "more":
         (tmp_path / "c.txt").write_text("")
-    options = {"column": {"text": "body"}, "wrapped": {"wrapped": True}}.get(change, {})
+    options = {"column": {"text": "body"}}.get(change, {})
     assert Corpus.of([tmp_path], **options).identity() != before
 
 

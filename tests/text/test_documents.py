@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import zipfile
 
 import pytest
 
@@ -55,28 +54,12 @@ def test_a_line_is_a_document_and_an_empty_one_is_none(tmp_path):
     assert list(read_documents(file)) == [["One. Two."], ["第二行。"], ["last"]]
 
 
-def test_wrapped_lines_are_joined_up_to_an_empty_line(tmp_path):
-    file = tmp_path / "a.txt"
-    file.write_text("\nIt was\na dark\n \t\n\nnight.\n", encoding="utf-8")
-    assert list(read_documents(file, wrapped=True)) == [["It was a dark"], ["night."]]
-
-
 @pytest.mark.parametrize("name", ["wiki_00", "wiki.txt", "wiki.gz", "wiki.txt.gz"])
 def test_wikiextractors_articles_without_titles_stubs_and_categories(tmp_path, name):
     file = tmp_path / name
     data = WIKI.encode()
     file.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     assert list(read_documents(file)) == ARTICLES
-
-
-def test_the_members_of_a_zip_in_the_order_of_their_names(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("texts/b.txt", "second\n")
-        archive.writestr("texts/a/wiki_00", WIKI)
-        archive.writestr("__MACOSX/texts/b.txt", b"\0\0")
-        archive.writestr("texts/.hidden", b"\0\0")
-        archive.mkdir("texts/empty")
-    assert list(read_documents(tmp_path / "a.zip")) == [*ARTICLES, ["second"]]
 
 
 @pytest.mark.parametrize("column", ["text", "body"])
@@ -90,18 +73,18 @@ def test_records_are_documents_and_empty_ones_are_skipped(tmp_path, column):
 def test_a_record_without_the_column_is_named_with_its_line(tmp_path):
     file = tmp_path / "a.jsonl"
     file.write_text('{"text": "one"}\n{"body": "two"}\n', encoding="utf-8")
-    with pytest.raises(FormatError, match=r"a\.jsonl:2: no column 'text'. Name one of: 'body'"):
+    with pytest.raises(FormatError, match=r"a\.jsonl:2: no text in the column 'text'"):
         list(read_documents(file))
 
 
 @pytest.mark.parametrize("text", ["ab cd " * 40, "中文" * 60, "é" * 77, "x" * 130, "é中" * 16])
 def test_a_line_without_end_is_cut_between_words_or_characters(tmp_path, monkeypatch, text):
-    monkeypatch.setattr(documents_module, "MAX_LINE_BYTES", 16)
+    monkeypatch.setattr(documents_module, "MAX_LINE", 16)
     file = tmp_path / "text8"
     for end in ("", "\nend"):
         file.write_text(text + end, encoding="utf-8")
         pieces = [piece for (piece,) in read_documents(file)]
-        assert max(len(piece.encode()) for piece in pieces) <= 2 * 16
+        assert end or max(map(len, pieces)) <= 16
         if end:
             assert pieces.pop() == "end"
         words = " ".join(pieces).split() if " " in text else ["".join(pieces)]
@@ -157,14 +140,15 @@ def test_a_file_that_is_not_text_is_named_with_the_byte(tmp_path, name):
 def test_a_single_byte_that_is_not_utf8_is_named_with_line_and_column(tmp_path):
     file = tmp_path / "latin.txt"
     file.write_bytes("one\ncafé".encode("latin-1"))
-    with pytest.raises(FormatError, match=r"latin\.txt:2:4: not UTF-8 \(byte 0xe9\)\. Convert"):
+    with pytest.raises(
+        FormatError, match=r"latin\.txt:2:4: not UTF-8 \(byte 0xe9\)\. .*: convert it"
+    ):
         list(read_documents(file))
 
 
-def test_utf_16_is_told_apart_from_what_is_no_text(tmp_path):
+def test_utf_16_is_told_by_its_mark(tmp_path):
     (tmp_path / "a.txt").write_bytes("文".encode("utf-16"))
-    with pytest.raises(FormatError, match=r"not UTF-8 \(it starts like UTF-16\)"):
-        list(read_documents(tmp_path / "a.txt"))
+    assert list(read_documents(tmp_path / "a.txt")) == [["文"]]
 
 
 def test_a_gzip_file_that_was_cut_off_is_named(tmp_path):
@@ -173,75 +157,28 @@ def test_a_gzip_file_that_was_cut_off_is_named(tmp_path):
         list(read_documents(tmp_path / "a.gz"))
 
 
-def test_a_damaged_zip_is_named(tmp_path):
-    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 and nothing more")
-    with pytest.raises(FormatError, match=r"a\.zip: the zip is damaged"):
-        list(read_documents(tmp_path / "a.zip"))
-
-
-def test_a_zip_with_a_damaged_member_is_named(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a.txt", "one two three\n" * 9999)
-    data = bytearray((tmp_path / "a.zip").read_bytes())
-    data[60:90] = b"\xff" * 30
-    (tmp_path / "a.zip").write_bytes(data)
-    with pytest.raises(FormatError, match=r"a\.zip: the zip is damaged"):
-        list(read_documents(tmp_path / "a.zip"))
-
-
-def test_an_encrypted_zip_is_named(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("a.txt", "one")
-    data = bytearray((tmp_path / "a.zip").read_bytes())
-    data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag in the directory
-    (tmp_path / "a.zip").write_bytes(data)
-    with pytest.raises(FormatError, match=r"a\.zip: .*'a\.txt'.* is encrypted.*Unpack it first"):
-        list(read_documents(tmp_path / "a.zip"))
-
-
-def test_records_inside_a_zip_are_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("a.jsonl", '{"text": "one"}')
-    with pytest.raises(FormatError, match=r"a\.zip/a\.jsonl: records inside a zip. Unpack them"):
-        list(read_documents(tmp_path / "a.zip"))
-
-
 def test_records_say_what_was_read_of_them_as_they_come(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(f'{{"id": "{i}", "text": "text {i}"}}\n' for i in range(20)))
     told = []
     reading = read_documents(file, on_bytes=told.append)
-    for _ in range(10):
-        next(reading)
-    assert sum(told) >= 9 * len("text 0")
+    next(reading)
+    assert told
     list(reading)
     assert sum(told) == file.stat().st_size
 
 
-PAGE = """<!DOCTYPE html>
-<html><head><title>Shoes</title><style>p { color: red }</style>
-<script>var keys = "tags";</script></head>
-<body><h1>Red &amp; blue</h1><p>The <b>red</b>
-shoes.</p><ul><li>鞋很好看<li>帽子</ul></body></html>
-"""
-PARAGRAPHS = ["Shoes", "Red & blue", "The red shoes.", "鞋很好看", "帽子"]
 ROWS = [{"text": "The red shoes.", "id": 1}, {"text": "鞋很好看", "id": 2}]
 LINES = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)
 
 
 @pytest.mark.parametrize("name", ["a.html", "a.HTM", "a.php", "page", "a.html.gz"])
-def test_of_a_page_the_text_is_read_without_tags_and_scripts(tmp_path, name):
+@pytest.mark.parametrize("page", ["<!DOCTYPE html>\n<p>鞋", "\n<html><p>鞋", "\ufeff<html>"])
+def test_a_page_is_refused_as_its_tags_are_no_words(tmp_path, name, page):
     packed = gzip.compress if name.endswith(".gz") else bytes
-    (tmp_path / name).write_bytes(packed(PAGE.encode()))
-    assert list(read_documents(tmp_path / name)) == [PARAGRAPHS]
-
-
-def test_a_page_in_a_zip_and_one_with_a_mark_are_pages(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("x/a.html", PAGE)
-    (tmp_path / "marked").write_text("\ufeff" + PAGE, encoding="utf-8")
-    assert list(read_documents(tmp_path / "a.zip")) == [PARAGRAPHS]
-    assert list(read_documents(tmp_path / "marked")) == [PARAGRAPHS]
+    (tmp_path / name).write_bytes(packed(page.encode()))
+    with pytest.raises(FormatError, match=f"{name}:1: HTML or XML, whose tags would become words"):
+        list(read_documents(tmp_path / name))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +215,7 @@ def test_running_text_that_only_looks_like_records_stays_text_in_a_txt_file(tmp_
     [
         (
             "<?xml version='1.0'?>\n<page><text>a</text></page>",
-            "XML, whose tags would become words",
+            "HTML or XML, whose tags would become words",
         ),
         ('{"text": " "}\n{"body": "a"}\n', "2: no text in the column 'text': {'body': 'a'}"),
         ('{"text": ["a"]}\n', "1: no text in the column 'text'"),
@@ -292,9 +229,7 @@ def test_markup_and_records_that_cannot_be_read_are_refused_with_the_file(tmp_pa
     assert str(tmp_path / "a") in str(failure.value)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"path": None}, {"path": "a\0b"}, {"text": 3}, {"wrapped": "no"}]
-)
+@pytest.mark.parametrize("wrong", [{"path": None}, {"path": "a\0b"}, {"text": 3}])
 def test_what_no_file_or_column_can_be_is_one_sentence(tmp_path, wrong):
     with pytest.raises(ParameterError, match=f"'{next(iter(wrong))}' parameter of read_documents"):
         list(read_documents(**{"path": tmp_path / "none", **wrong}))

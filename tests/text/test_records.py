@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoestring.errors import FormatError, ParameterError, ShoestringError, StorageError
-from shoestring.text.files import stream_rows
+from shoestring.text.files import decoded, rows_of
 from shoestring.text.records import read_records
 from shoestring.types import Record
 
@@ -123,8 +123,8 @@ def test_what_json_can_write_comes_back(texts):
     texts = [text for text in texts if text.strip()] or ["x"]
     lines = "".join(json.dumps({"text": t}, ensure_ascii=False) + "\n" for t in texts)
     stream = io.BufferedReader(io.BytesIO(lines.encode()))
-    rows = stream_rows(stream, "x", ("text",))
-    assert [row["text"] for _, row in rows] == texts
+    with decoded(stream, "x") as text:
+        assert [row["text"] for _, row in rows_of(text, "", ("text",))] == texts
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "txt.gz", "parquet"])

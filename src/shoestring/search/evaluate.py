@@ -34,7 +34,7 @@ from shoestring.search.features import IndexRows
 from shoestring.search.query import search_rounds
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot
-from shoestring.text.files import check_readable, decoded_lines, open_unpacked
+from shoestring.text.files import read_lines
 from shoestring.types import IntArray, Record
 
 if TYPE_CHECKING:
@@ -75,20 +75,18 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     StorageError if the file cannot be read, FormatError with the line where one cannot.
     """
     path = checked_path("path", path, "read_qrels")
-    check_readable(path)
     qrels: dict[str, dict[str, int]] = {}
-    with open_unpacked(path) as stream:
-        for number, line in enumerate(decoded_lines(stream, str(path)), start=1):
-            parts = [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
-            is_row = len(parts) in (3, 4)
-            if not line.strip() or (number == 1 and is_row and parts[-1].casefold() in GRADES):
-                continue
-            if not is_row or not re.fullmatch(r"-?\d+", parts[-1]):
-                want = "query, text, grade (or query, 0, text, grade), the grade a whole number"
-                header = " If it is a header, remove it." * (number == 1)
-                message = f"a judgement must be {want}. Got {short(line.strip())}.{header}"
-                raise FormatError(message, file=path, line=number)
-            qrels.setdefault(parts[0], {})[parts[-2]] = int(parts[-1])
+    for number, line in enumerate(read_lines(path), start=1):
+        parts = [part.strip() for part in (line.split("\t") if "\t" in line else line.split())]
+        is_row = len(parts) in (3, 4)
+        if not line.strip() or (number == 1 and is_row and parts[-1].casefold() in GRADES):
+            continue
+        if not is_row or not re.fullmatch(r"-?\d+", parts[-1]):
+            want = "query, text, grade (or query, 0, text, grade), the grade a whole number"
+            header = " If it is a header, remove it." * (number == 1)
+            message = f"a judgement must be {want}. Got {short(line.strip())}.{header}"
+            raise FormatError(message, file=path, line=number)
+        qrels.setdefault(parts[0], {})[parts[-2]] = int(parts[-1])
     if not qrels:
         raise FormatError("there are no judgements in it.", file=path)
     return qrels

@@ -51,14 +51,11 @@ class Corpus:
 
     files: tuple[Path, ...]
     text: str = "text"  # column of the text, for records
-    wrapped: bool = False  # in plain text a paragraph ends at an empty line, not at every line
 
     @classmethod
-    def of(
-        cls, paths: Iterable[str | Path], text: str = "text", *, wrapped: bool = False
-    ) -> Corpus:
+    def of(cls, paths: Iterable[str | Path], text: str = "text") -> Corpus:
         """The corpus of files and folders; the errors of :func:`text_files`."""
-        return cls(tuple(text_files(paths)), text, wrapped)
+        return cls(tuple(text_files(paths)), text)
 
     @property
     def n_bytes(self) -> int:
@@ -68,20 +65,21 @@ class Corpus:
     @property
     def text_bytes(self) -> int:
         """Size of the text in them, estimated where they are compressed."""
-        return sum(file.stat().st_size * _expansion(file) for file in self.files)
+        packed = sum(file.stat().st_size for file in self.files if ending_of(file)[1])
+        return self.n_bytes + (COMPRESSION - 1) * packed
 
     def identity(self) -> dict[str, object]:
         """What tells this corpus from others, for the settings of a run: small, fit for JSON."""
         stats = [(str(file.resolve()), file.stat()) for file in self.files]
         found = digest(json.dumps([[name, s.st_size, s.st_mtime_ns] for name, s in stats]))
         files = f"{len(stats)} of {self.n_bytes:,} bytes in all ({found[:12]})"
-        return {"files": files, "text": self.text, "wrapped": self.wrapped}
+        return {"files": files, "text": self.text}
 
     def documents(
         self, file: Path, on_bytes: Callable[[int], object] = lambda n_bytes: None
     ) -> Iterator[Document]:
         """The documents of one of the files, as :func:`read_documents`."""
-        reading = read_documents(file, self.text, wrapped=self.wrapped, on_bytes=on_bytes)
+        reading = read_documents(file, self.text, on_bytes=on_bytes)
         with closing(reading) as documents:
             yield from documents
 
@@ -157,11 +155,6 @@ def _seconds_per_byte(
             if now - began > PROBE_S / len(probed):
                 break
     return read_s / n_bytes, process_s / n_bytes
-
-
-def _expansion(file: Path) -> int:
-    ending, packed = ending_of(file)
-    return COMPRESSION if packed or ending == ".zip" else 1
 
 
 def drawn(documents: Iterable[T], fraction: float, *seed: int) -> Iterator[T]:

@@ -1,16 +1,15 @@
 """Files and streams to rows: (line, row) pairs, one after the other, in bounded memory.
 
-A row maps column names to values as the format gives them. It is None for a blank line of text,
-and the ``FormatError`` of a bad row after which the next can be read; what makes the rest
-unreadable is raised. ``line`` counts from 1 and is where the row starts in the file (for parquet,
-which has no lines, the number of the row). ``records.py`` knows what the columns mean.
+A row maps column names to values as the format gives them; it is None for a blank line of text.
+``line`` counts from 1 and is where the row starts in the file (for parquet, which has no lines, the
+number of the row). ``records.py`` knows what the columns mean.
 
 What a file is, its name says, and its content where that is certain: gzip, parquet and UTF-16 by
 their first bytes, JSON by its first sign, the delimiter of a table by its header, and on standard
 input a table by a header that names the columns asked for.
 
 Only a line feed ends a line: U+2028, a vertical tab or a form feed inside a text does not cut it.
-A byte-order mark at the start is accepted.
+A byte-order mark at the start is accepted. JSON over several lines, as an array, is read whole.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -33,7 +32,7 @@ from typing import IO, Any, cast
 from shoestring.checks import checked_choice, is_storable
 from shoestring.errors import FormatError, ParameterError, StorageError
 
-Row = tuple[int, Mapping[str, Any] | FormatError | None]
+Row = tuple[int, Mapping[str, Any] | None]
 
 MAX_RECORD = 1 << 26
 """Longest line or record in characters, so that memory stays bounded whatever the file holds."""
@@ -48,7 +47,9 @@ ENCODINGS = ["gb18030", "big5", "cp1252", "cp1251", "shift_jis", "euc_jp", "euc_
 """Of those that are not UTF-8, the ones that a message may name."""
 
 SAMPLE = 1 << 14  # bytes that tell an encoding
-BROKEN = "broken JSON ({}). Mend it, or say what the file is: format='txt'."
+NAME_IT = "encoding={!r}"  # what to do about another encoding: records
+CONVERT_IT = "convert it, iconv -f {} -t UTF-8"  # all else
+_BROKEN = "broken JSON ({}). Mend it, or say what the file is: format='txt'."
 _DELIMITERS = ",\t;|"
 _PIECE = 1 << 20
 _HEAD, _BLANK_LINES = 1 << 16, 1_000  # of a line that tells the format, and before it
@@ -65,7 +66,6 @@ def read_rows(
     columns: Sequence[str] = ("text",),
     *,
     format: str | None = None,
-    delimiter: str | None = None,
     encoding: str | None = None,
     without_header: Sequence[str] = (),
 ) -> Iterator[Row]:
@@ -77,38 +77,34 @@ def read_rows(
     or may not be read, and FormatError if its format is unknown: at once. FormatError if the
     content is not what it says: when that is reached.
     """
-    _check_options(format, delimiter, encoding)
+    _check_options(format, encoding)
     ending = "" if format is None else f".{format}"
     if source == "-":
         if sys.stdin is None:
             raise StorageError("Standard input is closed. Name a file instead.")
         file, opened = "standard input", unpacked(sys.stdin.buffer, "standard input")
-        return _rows(opened, file, ending, columns, delimiter, encoding, without_header)
+        return _rows(opened, file, ending, columns, encoding, without_header)
     path = Path(source)
     check_readable(path)
     ending = ending or ending_of(path)[0]
     if ending == ".txt" and format is None:
         ending = ""  # people give tables this ending too
     elif ending not in FORMATS and path.is_file():  # not a pipe, which can be read only once
-        with open_unpacked(path) as start, _decoded(start, str(path), encoding) as text:
-            told = _told(text.head[-1], columns)
-        if told is None:
+        with open_unpacked(path) as start, decoded(start, str(path), encoding) as text:
+            is_known = told(text.head[-1], columns)
+        if not is_known:
             raise FormatError(
                 f"unknown ending {ending!r}. Known are {' '.join(FORMATS)}, each also with .gz. "
                 "Convert the file, or say what it is: format='txt'.",
                 file=path,
             )
-    opened = open_unpacked(path)
-    return _rows(opened, str(path), ending, columns, delimiter, encoding, without_header)
+    return _rows(open_unpacked(path), str(path), ending, columns, encoding, without_header)
 
 
-def _check_options(format: object, delimiter: object, encoding: object) -> None:
+def _check_options(format: object, encoding: object) -> None:
     owner = "read_records"
     if format is not None:
         checked_choice("format", format, [ending[1:] for ending in FORMATS], owner)
-    is_one = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n\0'
-    if delimiter is not None and not is_one:
-        raise ParameterError.of("delimiter", owner, "one character", delimiter)
     try:  # not all of Python's codecs are for text
         name: Any = "utf-8" if encoding is None else encoding
         ("a".encode(name) + b"\xff").decode(name, "ignore")
@@ -194,44 +190,45 @@ def unpacked(raw: Any, file: str) -> Iterator[IO[bytes]]:
         raise StorageError(f"{file} cannot be read: {error.strerror or error}.") from error
 
 
-def stream_rows(stream: IO[bytes], file: str, columns: Sequence[str]) -> Iterator[Row]:
-    """The rows of a stream that is open: of what its content tells, else one text a line."""
-    return _rows(nullcontext(stream), file, "", columns, None, None)
-
-
 def _rows(
     opened: AbstractContextManager[Any],
     file: str,
     ending: str,
     columns: Sequence[str],
-    delimiter: str | None,
     encoding: str | None,
-    without_header: Sequence[str] = (),
+    without_header: Sequence[str],
 ) -> Iterator[Row]:
     """The rows of what is opened here, when the first is asked for."""
-    with opened as stream, _decoded(stream, file, encoding) as text:
-        first = text.head[-1]
-        format = FORMATS.get(ending) or _told(first, columns, delimiter) or "txt"
-        if format == "parquet" or (first.startswith("PAR1") and format != "txt"):
-            yield from _parquet_rows(stream, file, columns)
-        elif without_header and _has_no_header(first, columns, ending):
-            yield from _fields_rows(text, without_header)
-        elif format == "csv":
-            usual = "\t" if ending == ".tsv" else ","
-            yield from _csv_rows(text, delimiter or _delimiter(first, columns, usual), columns)
-        elif format == "json" and _JSON_OVER_LINES.match(first):
-            yield from _json_values(text)
-        else:
-            yield from (_jsonl_rows if format == "json" else _text_rows)(text)
+    with opened as stream, decoded(stream, file, encoding) as text:
+        yield from rows_of(text, ending, columns, without_header)
 
 
-def _told(first: str, columns: Sequence[str], delimiter: str | None = None) -> str | None:
+def rows_of(
+    text: Text, ending: str, columns: Sequence[str], without_header: Sequence[str] = ()
+) -> Iterator[Row]:
+    """The rows of a text that is open, by its ending, or what its content tells."""
+    first = text.head[-1]
+    format = FORMATS.get(ending) or told(first, columns) or "txt"
+    if format == "parquet":
+        yield from _parquet_rows(text, columns)
+    elif without_header and _has_no_header(first, columns, ending):
+        yield from _fields_rows(text, without_header)
+    elif format == "csv":
+        usual = "\t" if ending == ".tsv" else ","
+        yield from _csv_rows(text, _delimiter(first, columns, usual), columns)
+    elif format == "json" and _JSON_OVER_LINES.match(first):
+        yield from _json_values(text)
+    else:
+        yield from (_jsonl_rows if format == "json" else _text_rows)(text)
+
+
+def told(first: str, columns: Sequence[str]) -> str | None:
     """The format that the first line tells for certain, if any."""
     if first.startswith("PAR1"):
         return "parquet"
     if _JSON_START.match(first):
         return "json"
-    used = delimiter or _delimiter(first, columns, ",")
+    used = _delimiter(first, columns, ",")
     is_prose = f"{used} " in first  # which may begin with the name of the column
     return "csv" if columns[0] in _fields(first, used) and not is_prose else None
 
@@ -254,70 +251,78 @@ def _delimiter(header: str, columns: Sequence[str], usual: str) -> str:
     return max(_DELIMITERS, key=fits)
 
 
-class _Text(Iterator[str]):
-    """A stream as text: the lines that follow ``head``, with what is wrong since :meth:`begin`.
+class Text(Iterator[str]):
+    """A stream as text: the lines that follow ``head``; FormatError for what cannot be decoded.
 
-    A record may take several lines; ``line`` is where it began. Bytes that cannot be decoded are
-    surrogates, and ``fault`` says which were the first. ``head`` has the lines up to the first that
-    is not blank, of which a long one is only begun.
+    A record may take several lines; ``line`` is where it began. ``head`` has the lines up to the
+    first that is not blank, of which a long one is only begun; ``start`` the first bytes.
     """
 
-    def __init__(self, stream: io.TextIOWrapper, file: str, start: bytes) -> None:
-        self._stream, self.file, self._start = stream, file, start
+    def __init__(self, stream: io.TextIOWrapper, file: str, start: bytes, remedy: str) -> None:
+        self.stream, self.file, self.start, self._remedy = stream, file, start, remedy
         self.head = [stream.readline(_HEAD).removeprefix("\ufeff")]
         while self.head[-1].isspace() and self.head[-1].endswith("\n"):
             if len(self.head) == _BLANK_LINES:
                 break
             self.head.append(stream.readline(_HEAD))
         self._number = self._length = 0
-        self.line, self.fault = 1, cast("FormatError | None", None)
+        self.line = 1
 
     def begin(self) -> None:
         """A new record begins with the next line."""
-        self.line, self._length, self.fault = self._number + 1, 0, None
+        self.line, self._length = self._number + 1, 0
 
     def __next__(self) -> str:
         line = self.head.pop(0) if self.head else ""
         if not line.endswith("\n"):
-            line += self._stream.readline(MAX_RECORD + 1)
+            line += self.stream.readline(MAX_RECORD + 1)
         if not line:
             raise StopIteration
         self._number, self._length = self._number + 1, self._length + len(line)
         if self._length > MAX_RECORD:
-            raise self.too_long()
-        if self.fault is None and not is_storable(line):
-            self.fault = self._undecodable(line, self._number)
+            raise self.wrong(
+                f"a line or record of more than {MAX_RECORD >> 20} MiB. Split it into records, or "
+                "check that this is the right file and that every quote is closed."
+            )
+        self._check(line, self._number)
         return line
+
+    def lines(self) -> Iterator[str]:
+        """The lines that follow, each a record of its own."""
+        for line in self:
+            yield line
+            self.begin()
 
     def pieces(self) -> Iterator[str]:
         """What follows in pieces that have nothing to do with lines."""
-        for piece in chain(["".join(self.head)], iter(lambda: self._stream.read(_PIECE), "")):
-            if not is_storable(piece):
-                raise self._undecodable(piece, self._number + 1)
+        for piece in chain(["".join(self.head)], iter(lambda: self.stream.read(_PIECE), "")):
+            self._check(piece, self._number + 1)
             self._number += piece.count("\n")
             yield piece
 
-    def _undecodable(self, text: str, line: int) -> FormatError:
-        encoding, likely = self._stream.encoding, None
+    def _check(self, text: str, line: int) -> None:
+        """FormatError for a text, from a line on, with bytes in it that could not be decoded."""
+        if is_storable(text):
+            return
+        encoding, likely = self.stream.encoding, None
         if encoding == "utf-8":
             raw = text.encode("utf-8", "surrogateescape")
-            ahead: bytes = self._stream.buffer.peek(SAMPLE)  # type: ignore[attr-defined]
-            follows = self._start.partition(raw)[2] or ahead.partition(b"\n")[2]
+            ahead: bytes = self.stream.buffer.peek(SAMPLE)  # type: ignore[attr-defined]
+            follows = self.start.partition(raw)[2] or ahead.partition(b"\n")[2]
             likely = likely_encoding(raw + follows)
-        advice = f"It looks like {likely}:" if likely else "Name the encoding, for example"
-        advice += f" encoding={likely or 'gb18030'!r}"
-        return _undecodable(text, self.file, line, encoding, advice)
+        advice = f"It looks like {likely}" if likely else "If it is in another encoding"
+        at = _SURROGATE.search(text).start()  # type: ignore[union-attr]
+        raise FormatError(
+            f"not {encoding.upper()} (byte 0x{ord(text[at]) & 0xFF:02x}). "
+            f"{advice}: {self._remedy.format(likely or 'gb18030')}.",
+            file=self.file,
+            line=line + text.count("\n", 0, at),
+            column=at - text.rfind("\n", 0, at),
+        )
 
     def wrong(self, message: str, column: int | None = None) -> FormatError:
         """The error for the current record."""
         return FormatError(message, file=self.file, line=self.line, column=column)
-
-    def too_long(self) -> FormatError:
-        """The error for a record that takes too much memory."""
-        return self.wrong(
-            f"a line or record of more than {MAX_RECORD >> 20} MiB. Split it into records, or "
-            "check that this is the right file and that every quote is closed."
-        )
 
 
 def _as_surrogates(error: UnicodeError) -> tuple[str, int]:
@@ -330,14 +335,16 @@ codecs.register_error("shoestring", _as_surrogates)
 
 
 @contextmanager
-def _decoded(stream: Any, file: str, encoding: str | None) -> Iterator[_Text]:
+def decoded(
+    stream: Any, file: str, encoding: str | None = None, remedy: str = NAME_IT
+) -> Iterator[Text]:
     """An open stream as text, of the encoding that is named or that its mark tells."""
     start = stream.peek(SAMPLE)
     marked = (name for mark, name in _MARKS.items() if start.startswith(mark))
     encoding = encoding or next(marked, "utf-8")
     decoder = io.TextIOWrapper(stream, encoding, "shoestring", newline="\n")
     try:
-        yield _Text(decoder, file, start)
+        yield Text(decoder, file, start, remedy)
     except UnicodeError as error:  # UTF-16 without a mark
         message = f"not {encoding.upper()} ({error}). Name the encoding, such as utf-16-le."
         raise FormatError(message, file=file, line=1) from None
@@ -346,29 +353,11 @@ def _decoded(stream: Any, file: str, encoding: str | None) -> Iterator[_Text]:
             decoder.detach()  # it would close the stream, maybe standard input
 
 
-def decoded_lines(stream: IO[bytes], file: str, longest: int = -1) -> Iterator[str]:
-    """The lines of UTF-8 as text, each with its line feed; those of more characters in parts."""
-    number = 1
-    with io.TextIOWrapper(stream, "utf-8", "surrogateescape", newline="\n") as decoder:
-        for line in iter(partial(decoder.readline, longest), ""):
-            if not is_storable(line):
-                likely = likely_encoding(line.encode("utf-8", "surrogateescape"))
-                then = "Convert the file to UTF-8" + (f"; it looks like {likely}" if likely else "")
-                raise _undecodable(line, file, number, "utf-8", then)
-            yield line.removeprefix("\ufeff") if number == 1 else line
-            number += line.endswith("\n")
-
-
-def _undecodable(text: str, file: str, line: int, encoding: str, advice: str) -> FormatError:
-    """The error for bytes in another encoding than was thought, which are surrogates in a text."""
-    at = _SURROGATE.search(text).start()  # type: ignore[union-attr]
-    start = text.rfind("\n", 0, at) + 1
-    what = f"byte 0x{ord(text[at]) & 0xFF:02x}"
-    if text.startswith(("\udcff\udcfe", "\udcfe\udcff")):
-        what = "it starts like UTF-16"
-    message = f"not {encoding.upper()} ({what}). {advice}."
-    where = {"line": line + text.count("\n", 0, at), "column": at - start + 1}
-    return FormatError(message, file=file, **where)
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a file, each with its line feed; StorageError, or FormatError if not UTF-8."""
+    check_readable(path)
+    with open_unpacked(path) as stream, decoded(stream, str(path), remedy=CONVERT_IT) as text:
+        yield from text.lines()
 
 
 def likely_encoding(sample: bytes) -> str | None:
@@ -394,12 +383,10 @@ def _half_width(text: str) -> float:
     return sum("\uff61" <= character <= "\uff9f" for character in text) / max(1, len(text))
 
 
-def _text_rows(lines: _Text) -> Iterator[Row]:
+def _text_rows(text: Text) -> Iterator[Row]:
     """One text a line, in the column "text"."""
-    for line in lines:
-        text = line.rstrip("\r\n")
-        yield lines.line, lines.fault or ({"text": text} if text.strip() else None)
-        lines.begin()
+    for line in text.lines():
+        yield text.line, {"text": line.rstrip("\r\n")} if line.strip() else None
 
 
 def _has_no_header(first: str, columns: Sequence[str], ending: str) -> bool:
@@ -408,123 +395,93 @@ def _has_no_header(first: str, columns: Sequence[str], ending: str) -> bool:
     return is_table and len(fields) > 1 and not {*columns[:2]} & {*fields}
 
 
-def _fields_rows(lines: _Text, names: Sequence[str]) -> Iterator[Row]:
+def _fields_rows(text: Text, names: Sequence[str]) -> Iterator[Row]:
     """Rows text TAB text TAB label without a header, of which the label may be left out.
 
     Quotes are characters like others. Where there is no name for a second text, it is put behind
     the first, with the tab between them.
     """
-    for line in lines:
+    for line in text.lines():
         fields = line.rstrip("\r\n").split("\t")
-        row: Mapping[str, Any] | FormatError | None = lines.fault
-        if row is None and line.strip():
-            if len(fields) in (2, 3):
-                is_one = len(names) < 3
-                fields = ["\t".join(fields[:2]), *fields[2:]] if is_one else fields
-                row = dict(zip(names, fields, strict=False))
-            else:
-                n = "one column" if len(fields) == 1 else f"{len(fields)} columns"
-                row = lines.wrong(f"{n}. A row without a header is text TAB text, or with TAB 0/1.")
-        yield lines.line, row
-        lines.begin()
+        if not line.strip():
+            yield text.line, None
+            continue
+        if len(fields) not in (2, 3):
+            n = "one column" if len(fields) == 1 else f"{len(fields)} columns"
+            raise text.wrong(f"{n}. A row without a header is text TAB text, or with TAB 0/1.")
+        if len(names) < 3:
+            fields = ["\t".join(fields[:2]), *fields[2:]]
+        yield text.line, dict(zip(names, fields, strict=False))
 
 
-def _jsonl_rows(lines: _Text) -> Iterator[Row]:
+def _jsonl_rows(text: Text) -> Iterator[Row]:
     """One JSON object a line; blank lines are passed over."""
-    for line in lines:
+    for line in text.lines():
         if line.strip():
-            yield lines.line, lines.fault or _json_line(line, lines.wrong)
-        lines.begin()
+            yield _json_row(text, _parsed(text, partial(json.loads, line.rstrip())))
 
 
-def _json_line(line: str, wrong: Callable[..., FormatError]) -> Mapping[str, Any] | FormatError:
+def _parsed(text: Text, parse: Callable[[], Any], at: int = 0) -> Any:
+    """What JSON says from a position on, which is in the line of the record."""
     try:
-        return _json_row(json.loads(line), wrong)
+        return parse()
     except json.JSONDecodeError as error:
-        return wrong(BROKEN.format(error.msg), error.colno)
+        text.line += error.doc.count("\n", at, error.pos)
+        raise text.wrong(_BROKEN.format(error.msg), error.colno) from None
     except (ValueError, RecursionError) as error:  # an integer too long, brackets too deep
-        return wrong(f"JSON beyond limits ({error}).")
+        raise text.wrong(f"JSON beyond limits ({error}).") from None
 
 
-def _json_row(value: Any, wrong: Callable[..., FormatError]) -> Mapping[str, Any] | FormatError:
-    if isinstance(value, dict):
-        return value
+def _json_row(text: Text, value: Any) -> Row:
+    if isinstance(value, dict | str):
+        return text.line, value if isinstance(value, dict) else {"text": value}
     kind = type(value).__name__
     message = f'a JSON {kind}, not an object. Each record must look like {{"text": "..."}}.'
-    return {"text": value} if isinstance(value, str) else wrong(message)
+    raise text.wrong(message)
 
 
-def _json_values(source: _Text) -> Iterator[Row]:
+def _json_values(text: Text) -> Iterator[Row]:
     """The objects or texts of an array, or objects one after the other, over any lines."""
-    decode = json.JSONDecoder().raw_decode
-    pieces = source.pieces()
-    text, counted = next(pieces), 0
-    in_array = text.lstrip().startswith("[")
-    at = text.index("[") + 1 if in_array else 0
+    parse, content = json.JSONDecoder().raw_decode, "".join(text.pieces())
+    is_array = content.lstrip().startswith("[")
+    at, before = content.index("[") + 1 if is_array else 0, 0
     while True:
-        at = _JSON_BETWEEN.match(text, at).end()  # type: ignore[union-attr]
-        source.line, counted = source.line + text.count("\n", counted, at), at
-        if in_array and text.startswith("]", at):
-            if any(part.strip() for part in chain([text[at + 1 :]], pieces)):
-                raise source.wrong("text after the end of the JSON array.")
+        at = _JSON_BETWEEN.match(content, at).end()  # type: ignore[union-attr]
+        text.line, before = text.line + content.count("\n", before, at), at
+        if at == len(content) and not is_array:
             return
-        fault = "it ends before the array does"
-        if at < len(text):
-            try:
-                value, at = decode(text, at)
-                yield source.line, _json_row(value, source.wrong)
-                continue
-            except json.JSONDecodeError as error:
-                fault = error.msg
-                # not because the rest is missing: that is found at the end of what is there
-                if error.pos < len(text) - 16 and not error.msg.startswith("Unterminated"):
-                    source.line += text.count("\n", counted, error.pos)
-                    raise source.wrong(BROKEN.format(fault), error.colno) from None
-            except (ValueError, RecursionError) as error:
-                raise source.wrong(f"JSON beyond limits ({error}).") from None
-        more = next(pieces, "")
-        if not more:
-            if at == len(text) and not in_array:
-                return
-            raise source.wrong(BROKEN.format(fault))
-        if len(text) - at > MAX_RECORD:
-            raise source.too_long()
-        text, at, counted = text[at:] + more, 0, 0
+        if is_array and content.startswith("]", at):
+            if content[at + 1 :].strip():
+                raise text.wrong("text after the end of the JSON array.")
+            return
+        if at == len(content):
+            raise text.wrong(_BROKEN.format("it ends before the array does"))
+        value, at = _parsed(text, partial(parse, content, at), at)
+        yield _json_row(text, value)
 
 
-def _csv_rows(lines: _Text, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
+def _csv_rows(text: Text, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
     """Rows under a header; quoted fields may span lines; blank lines are passed over."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD))  # one for the process
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    while True:
-        lines.begin()
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            fault = lines.wrong(
-                f"broken quoting or line ends ({error}). Quote the field and double the quotes "
-                "inside it."
-            )
-            if header is None or "end of data" in str(error):  # else the next line is a new row
-                raise fault from None
-            yield lines.line, fault
-            continue
-        if header is None and fields:
-            if lines.fault:
-                raise lines.fault
-            header = [name.strip() for name in fields]
-            check_names(header, columns, lines.file, lines.line)
-        elif header is not None and fields:
-            row: Mapping[str, Any] | FormatError | None = lines.fault
-            if row is None and len(fields) != len(header):
-                row = lines.wrong(
-                    f"{len(fields)} fields where the header has {len(header)}. Quote fields that "
-                    f"contain {delimiter!r}, quotes or line feeds, or pass on_bad='skip'."
-                )
-            yield lines.line, row or dict(zip(header, fields, strict=True))
+    header: list[str] = []
+    try:
+        for fields in csv.reader(text, delimiter=delimiter, strict=True):
+            if fields and not header:
+                header = [name.strip() for name in fields]
+                check_names(header, columns, text.file, text.line)
+            elif fields:
+                if len(fields) != len(header):
+                    raise text.wrong(
+                        f"{len(fields)} fields where the header has {len(header)}. Quote fields "
+                        f"that contain {delimiter!r}, quotes or line feeds."
+                    )
+                yield text.line, dict(zip(header, fields, strict=True))
+            text.begin()
+    except csv.Error as error:
+        raise text.wrong(
+            f"broken quoting or line ends ({error}). Quote the field and double the quotes inside "
+            "it."
+        ) from None
 
 
 def check_names(
@@ -536,11 +493,13 @@ def check_names(
         raise FormatError(f"the header names {there} twice. Rename one.", file=file, line=line)
 
 
-def _parquet_rows(stream: Any, file: str, columns: Sequence[str]) -> Iterator[Row]:
+def _parquet_rows(text: Text, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a parquet file, decoded a record batch at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    stream: Any = text.stream.buffer
+    file = text.file
     if not stream.seekable() or isinstance(stream, gzip.GzipFile):
         raise FormatError("parquet cannot be read from a pipe or gzip. Name the file.", file=file)
     n_rows = 0

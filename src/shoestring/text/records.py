@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import operator
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 from shoestring.checks import checked_choice, is_storable
-from shoestring.errors import FormatError, ParameterError, ShoestringWarning, short
+from shoestring.errors import FormatError, ParameterError, short
 from shoestring.text.files import Row, check_names, read_rows
 from shoestring.types import Record
 
@@ -36,9 +35,7 @@ class Reading(TypedDict, total=False):
     id: str | None
     label: str | None
     on_empty: str
-    on_bad: str
     format: str | None
-    delimiter: str | None
     encoding: str | None
 
 
@@ -49,9 +46,7 @@ def read_records(
     label: str | None = None,
     *,
     on_empty: str = "error",
-    on_bad: str = "error",
     format: str | None = None,
-    delimiter: str | None = None,
     encoding: str | None = None,
     default_id: str = "position",
 ) -> Iterator[Record]:
@@ -60,10 +55,11 @@ def read_records(
     Parameters
     ----------
     source : str, Path, data frame or iterable
-        A path ending in .jsonl, .ndjson, .json (an array of objects, or JSON lines), .csv, .tsv,
-        .txt (one text a line) or .parquet, the text formats also packed by gzip; ``"-"`` for
-        standard input; a pandas or polars ``DataFrame``; an iterable of mappings, of
-        :class:`~shoestring.types.Record` or of strings.
+        A path ending in .jsonl, .ndjson, .json (an array of objects, or JSON lines), .csv, .tsv
+        (separated by the comma, tab, semicolon or bar that fits the header), .txt (one text a line)
+        or .parquet, the text formats also packed by gzip; ``"-"`` for standard input; a pandas or
+        polars ``DataFrame``; an iterable of mappings, of :class:`~shoestring.types.Record` or of
+        strings.
     text : str or list of str
         Column of the text; several are joined by a blank. Where there are no columns (.txt,
         strings) it is called "text".
@@ -74,13 +70,9 @@ def read_records(
         Column of the label. By default the column "label" of those records that have one.
     on_empty : {"error", "skip"}
         What to do with a text that is missing or white space. Blank lines of .txt are none.
-    on_bad : {"error", "skip"}
-        What to do with a row that cannot be read; a warning counts those that were skipped.
     format : str, optional
         The ending that says what the source is, such as "csv". By default that of its name, or
         what its content tells for certain; standard input is else one text a line.
-    delimiter : str, optional
-        Of csv and tsv. By default the one of comma, tab, semicolon and bar that fits the header.
     encoding : str, optional
         Any that Python knows. By default UTF-8, or UTF-16 and UTF-32 by their mark.
     default_id : {"position", "content"}
@@ -98,11 +90,6 @@ def read_records(
         At the call: an unknown ending. While iterating: broken content, a missing column, a value
         that is not text, a line or record of more than 64 MiB, a source without any record.
 
-    Warns
-    -----
-    ShoestringWarning
-        At the end, if bad rows were skipped.
-
     Examples
     --------
     >>> list(read_records(["a first text", "第二个"]))
@@ -111,7 +98,7 @@ def read_records(
     Record(id='7', text='red shoes', label=None)
     """
     reading: Reading = {"text": text, "id": id, "label": label, "on_empty": on_empty}
-    reading |= {"on_bad": on_bad, "format": format, "delimiter": delimiter, "encoding": encoding}
+    reading |= {"format": format, "encoding": encoding}
     return (record for record, _ in read_texts(source, default_id=default_id, **reading))
 
 
@@ -139,29 +126,22 @@ def read_texts(
     for name, value in (("id", id), ("label", label), ("second", second)):
         if value is not None and not isinstance(value, str):
             raise ParameterError.of(name, _OWNER, "the name of a column", value)
-    skips = {
-        name: checked_choice(name, reading.get(name, "error"), ("error", "skip"), _OWNER) == "skip"
-        for name in ("on_empty", "on_bad")
-    }
+    on_empty = checked_choice(
+        "on_empty", reading.get("on_empty", "error"), ("error", "skip"), _OWNER
+    )
     by_content = checked_choice("default_id", default_id, ("position", "content"), _OWNER)
     used = [*columns, *(() if second is None else (second,)), id or "id", label or "label"]
     file = None
     if isinstance(source, str | Path):
         file = "standard input" if source == "-" else str(source)
-        names = ("format", "delimiter", "encoding")
         fields = () if header else [columns[0], *used[len(columns) : -2], used[-1]]
-        rows = read_rows(
-            source,
-            used,
-            without_header=fields,
-            **{name: reading.get(name) for name in names},  # type: ignore[arg-type]
-        )
+        format, encoding = reading.get("format"), reading.get("encoding")
+        rows = read_rows(source, used, format=format, encoding=encoding, without_header=fields)
     else:
         rows = _rows_of_object(source, used)
-    reader = _Reader(
-        columns, second, id, label, file, by_content == "content", needs_label, **skips
-    )
-    return reader.read(rows)
+    return _Reader(
+        columns, second, id, label, file, by_content == "content", needs_label, on_empty == "skip"
+    ).read(rows)
 
 
 def content_id(text: str) -> str:
@@ -205,7 +185,7 @@ def _iterable_rows(items: Iterable[Any], used: Sequence[str]) -> Iterator[Row]:
             yield number, dict.fromkeys(used, item.text) | {used[-2]: item.id, used[-1]: item.label}
         else:
             kind = f"item {number} is of type {type(item).__name__}"
-            yield number, FormatError(f"{kind}. It must be a mapping, a Record or a str.")
+            raise FormatError(f"{kind}. It must be a mapping, a Record or a str.")
 
 
 @dataclass
@@ -219,39 +199,23 @@ class _Reader:
     file: str | None
     by_content: bool
     needs_label: bool
-    on_empty: bool  # whether to skip
-    on_bad: bool
+    skips_empty: bool
 
     def read(self, rows: Iterator[Row]) -> Iterator[tuple[Record, str | None]]:
         """The records, and what their second columns hold."""
-        n_rows = n_records = n_bad = 0
-        first: FormatError | None = None
-        has_ids = self.id is not None
+        n_rows, is_empty, has_ids = 0, True, self.id is not None
         for n_rows, (line, row) in enumerate(rows, start=1):
             if row is None:  # a blank line
                 continue
-            try:
-                if isinstance(row, FormatError):
-                    raise row
-                if self.id is None:
-                    self.id, has_ids = "id", "id" in row
-                found = self._record(row, line, None if has_ids else n_rows)
-            except FormatError as error:
-                if not self.on_bad:
-                    raise
-                n_bad, first = n_bad + 1, first or error
-                continue
+            if self.id is None:
+                self.id, has_ids = "id", "id" in row
+            found = self._record(row, line, None if has_ids else n_rows)
             if found is not None:
-                n_records += 1
+                is_empty = False
                 yield found
-        if not n_records:
-            what = f"no records: all {n_rows} texts are empty or bad" if n_rows else "no records"
-            what += f" (the first: {first})" if first else ""
+        if is_empty:
+            what = f"no records: all {n_rows} texts are empty" if n_rows else "no records"
             raise FormatError(f"{what}. Check that this is the right source.", file=self.file)
-        if n_bad:
-            were = "bad row was" if n_bad == 1 else "bad rows were"
-            message = f"{n_bad:,} {were} skipped, the first: {first}"
-            warnings.warn(message, ShoestringWarning, stacklevel=2)
 
     def _record(
         self, row: Mapping[str, Any], line: int, position: int | None
@@ -262,7 +226,7 @@ class _Reader:
         text = self._text(row, self.columns, line)
         second = None if self.second is None else self._text(row, [self.second], line)
         if not text or second == "":
-            if self.on_empty:
+            if self.skips_empty:
                 return None
             names = " and ".join(map(repr, [self.second] if text else self.columns))
             advice = "Fill it in, or leave it out: on_empty='skip'."

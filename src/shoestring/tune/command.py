@@ -148,9 +148,7 @@ def _require_torch() -> None:
 def mlm(
     texts: Annotated[
         list[Path],
-        typer.Argument(
-            help="Files and folders: txt, html, WikiExtractor, json, csv, parquet, zip, .gz."
-        ),
+        typer.Argument(help="Files and folders: txt, WikiExtractor's, json, csv, parquet, .gz."),
     ],
     out: Out,
     layers: Annotated[
@@ -171,9 +169,6 @@ def mlm(
         str | None, typer.Option(help="minilm, or the folder of a BERT, to train further.")
     ] = None,
     text: Annotated[str, typer.Option(help="Column of the text, in files of records.")] = "text",
-    wrapped: Annotated[
-        bool, typer.Option("--wrapped", help="In txt files, paragraphs end at an empty line.")
-    ] = False,
     max_length: Annotated[int, typer.Option(help="Tokens per block.")] = 128,
     minutes: Minutes = None,
     epochs: Epochs = 10.0,

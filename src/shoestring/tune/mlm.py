@@ -74,7 +74,6 @@ def pretrain(
     out: Path,
     *,
     text: str = "text",
-    wrapped: bool = False,
     layers: int | None = None,
     hidden: int | None = None,
     heads: int | None = None,
@@ -126,7 +125,7 @@ def pretrain(
     folder = None if given is None else _bert_folder(given)
     # Files that a training into this folder wrote may lie beside the text.
     files = (f for f in text_files(paths) if not any(map(f.resolve().is_relative_to, (out, work))))
-    corpus = Corpus(tuple(files), text, wrapped)
+    corpus = Corpus(tuple(files), text)
     identity = {  # what a run to be resumed must have had
         **corpus.identity(),
         "vocabulary": vocabulary,

@@ -37,7 +37,7 @@ def train(
     texts: Annotated[
         list[Path],
         typer.Argument(
-            help="Files and folders: txt, html, WikiExtractor, json, csv, parquet, zip, .gz; or -."
+            help="Files and folders: txt, WikiExtractor's, json, csv, parquet, .gz; or -."
         ),
     ],
     out: Out,

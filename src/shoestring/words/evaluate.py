@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import FormatError, ParameterError
-from shoestring.text.files import check_readable, decoded_lines, open_unpacked
+from shoestring.text.files import read_lines
 from shoestring.text.segmentation import split_words
 from shoestring.words.vectors import BinaryVectors
 from shoestring.words.word2vec_io import WordVectors, read_vectors
@@ -142,23 +142,21 @@ def read_similarity(path: str | Path) -> list[tuple[str, str, float]]:
     [('tiger', 'cat', 7.35)]
     """
     path = Path(path)
-    check_readable(path)
     pairs = []
-    with open_unpacked(path) as stream:
-        for number, line in enumerate(decoded_lines(stream, str(path)), start=1):
-            if not line.strip() or line.startswith("#"):
-                continue
-            fields = line.split("\t") if "\t" in line else line.split()
-            words = [field.strip() for field in fields[:2]]
-            scores = list(filter(_NUMBER.fullmatch, fields[2:]))
-            if len(words) == 2 and all(words) and scores:
-                pairs.append((words[0], words[1], float(scores[0])))
-            elif number > 1:
-                raise FormatError(
-                    f"a judgement must be two words and a score. Got {line.rstrip()[:60]!r}.",
-                    file=path,
-                    line=number,
-                )
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        fields = line.split("\t") if "\t" in line else line.split()
+        words = [field.strip() for field in fields[:2]]
+        scores = list(filter(_NUMBER.fullmatch, fields[2:]))
+        if len(words) == 2 and all(words) and scores:
+            pairs.append((words[0], words[1], float(scores[0])))
+        elif number > 1:
+            raise FormatError(
+                f"a judgement must be two words and a score. Got {line.rstrip()[:60]!r}.",
+                file=path,
+                line=number,
+            )
     if not pairs:
         raise FormatError("there are no judgements in it.", file=path)
     return pairs

@@ -32,7 +32,7 @@ from shoestring.checks import (
 from shoestring.errors import FormatError, ParameterError
 from shoestring.jobs import Clock, RunFolder
 from shoestring.overlap.codes import MAX_BITS
-from shoestring.text.files import check_readable, decoded_lines, open_unpacked
+from shoestring.text.files import read_lines
 from shoestring.words.bioword import Weights
 from shoestring.words.corpus import EncodedCorpus, VocabularyOptions, corpus_of
 from shoestring.words.counts_rule import CONTEXT_WEIGHT, train_on_counts
@@ -149,9 +149,7 @@ def _words_of(lexicon: Iterable[str] | str | Path | None) -> Sequence[str] | Non
     if not isinstance(lexicon, str | Path):
         return checked_texts("lexicon", lexicon, _OWNER)
     path = checked_path("lexicon", lexicon, _OWNER)
-    check_readable(path)
-    with open_unpacked(path) as stream:
-        words = [line.split()[0] for line in decoded_lines(stream, str(path)) if line.strip()]
+    words = [line.split()[0] for line in read_lines(path) if line.strip()]
     if not words:
         raise FormatError("there is no word in the lexicon.", file=path)
     return words
