@@ -22,7 +22,6 @@ from shoestring.console import (
     emit,
     emit_json,
     emit_rows,
-    resume_hint,
     shown,
     told,
     visible,
@@ -243,26 +242,6 @@ def test_a_huge_value_does_not_fill_the_screen(running):
     assert len(told(of("seed", "x" * 1_000_000, "y" * 1_000_000))) < 2_000
     assert len(told(FormatError("bad.", file="z" * 1_000_000))) < 2_000
     assert "type int" in str(of("seed", 10**10_000))
-
-
-def test_the_advice_to_resume_is_given_where_something_waits(running, tmp_path, monkeypatch):
-    def hint(**given):
-        monkeypatch.setattr(Command.running, "params", given)
-        return resume_hint()
-
-    out = tmp_path / "out"
-    assert hint(out=out, resume=False) == hint(out=out) == hint() == ""
-    assert hint(out=None, resume=True) == ""
-    out.mkdir()
-    (out / "config.json").write_text("{}")  # of what is to be replaced
-    assert hint(out=out, resume=False) == ""
-    (tmp_path / "out.run").mkdir()
-    (tmp_path / "out.run" / "run.json").write_text("{}")
-    assert hint(out=out) == ""
-    assert hint(out=out, resume=False).endswith("run again with --resume")
-    (tmp_path / "index").mkdir()
-    (tmp_path / "index" / "records.sqlite").write_text("")
-    assert hint(out=tmp_path / "index", resume=True).endswith("run again with --resume")
 
 
 # ---- the help

@@ -43,6 +43,7 @@ from shoestring.errors import FormatError, IntegrityError, ParameterError, Stora
 CONFIG = "config.json"
 CHECKSUM = "crc32"
 ASIDE = ".part"
+LOCK = "lock"  # of a folder that jobs work in
 WRITING = CONFIG + ".writing"
 CHUNK = 1 << 24  # bytes that are copied or checked at a time
 CHECKED = 1 << 26  # bytes of a mapped array that is compared with its checksum on opening
@@ -225,8 +226,7 @@ def digest(*parts: bytes | str | NDArray[Any]) -> str:
     for part in parts:
         if isinstance(part, np.ndarray):
             found.update(f"{part.dtype.str}{part.shape};".encode())
-            for piece in pieces(part):
-                found.update(_bytes_of(piece))
+            found.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         else:
             data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
             found.update(f"{len(data)};".encode() + data)
@@ -239,10 +239,6 @@ def pieces(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     step = max(1, CHUNK // max(1, rows[:1].nbytes))
     for start in range(0, len(rows) if rows.size else 0, step):
         yield rows[start : start + step]
-
-
-def _bytes_of(array: NDArray[Any]) -> memoryview:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 # ---- folders
@@ -260,21 +256,23 @@ class ArtifactKind:
     what: str  # what people call it, such as "a saved AnalyticSoftmax"
     owner: str  # whose ``folder`` parameter it is, such as "AnalyticSoftmax.save"
     remedy: str  # what to do if it is damaged: a sentence
-    versions: tuple[int, ...] = (1,)  # that can be read; the last one is written
+    version: int = 1
+    config: str = CONFIG  # its name
 
     def read(self, folder: Path, missing: Exception | None = None) -> Artifact:
         """Read the config of a folder; without one, ``missing`` or a ParameterError is raised."""
         config = self._config(folder)
         if config is None:
             owner, want = self.owner.partition(".")[0], f"the folder of {self.what}"
-            hint = "There is no config.json; save one there first."
+            hint = f"There is no {self.config}; save one there first."
             raise missing or ParameterError.of("folder", owner, want, str(folder), hint)
         return Artifact(self, folder, config)
 
-    def is_saved(self, folder: Path, config: str = CONFIG) -> bool:
+    def is_saved(self, folder: Path, config: str | None = None) -> bool:
         """Whether a folder holds one, of any version."""
         with suppress(OSError, *_MALFORMED):
-            return bool(json.loads((folder / config).read_bytes())["format"] == self.format)
+            found = json.loads((folder / (config or self.config)).read_bytes())
+            return bool(found["format"] == self.format)
         return False
 
     def check(self, folder: Path) -> None:
@@ -289,7 +287,8 @@ class ArtifactKind:
             raise IntegrityError(f"{error} Remove that folder first, or choose another.") from error
         if config is not None or self.is_saved(folder, WRITING):
             return
-        names = [name for name in names if name not in (CONFIG + ASIDE, WRITING + ASIDE)]
+        unfinished = (self.config + ASIDE, WRITING + ASIDE, LOCK)
+        names = [name for name in names if name not in unfinished]
         if names or folder.is_file():
             got = f"It holds {names[0]!r}, for example; choose" if names else "Choose"
             want = f"a new or empty folder, or one of {self.what}"
@@ -331,7 +330,7 @@ class ArtifactKind:
 
     def _config(self, folder: Path) -> dict[str, Any] | None:
         """The checked config in force; None where there is none."""
-        path = folder / CONFIG
+        path = folder / self.config
         try:
             document = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
@@ -342,27 +341,27 @@ class ArtifactKind:
             raise IntegrityError(f"{path} is damaged: {error}. {self.remedy}") from error
         if not isinstance(document, dict) or document.get("format") != self.format:
             raise FormatError(
-                f"this is not the config.json of {self.what}. Name another folder.", file=path
+                f"this is not the {self.config} of {self.what}. Name another folder.", file=path
             )
         version = document.get("format_version")
-        if version not in self.versions:
-            readable = " and ".join(map(str, self.versions))
+        if version != self.version:
             raise FormatError(
                 f"{self.what} of format version {version!r}; this version of shoestring reads "
-                f"{readable}. Upgrade shoestring. {self.remedy}",
+                f"{self.version}. Upgrade shoestring. {self.remedy}",
                 file=path,
             )
         artifact = Artifact(self, folder, document)
         with artifact.decoding():
             _listed(document, self.format)
-        if not is_unchanged(document):
-            raise artifact.damaged(CONFIG, "its content has changed since it was saved")
+        if document.get(CHECKSUM, found := _checksum(document)) != found:
+            raise artifact.damaged(self.config, "its content has changed since it was saved")
         return document
 
     def write_config(self, folder: Path, config: dict[str, Any]) -> None:
         """Put a config in force, with its checksum."""
-        head = {"format": self.format, "format_version": self.versions[-1]}
-        write_json(folder / CONFIG, sealed(head | config))
+        head = {"format": self.format, "format_version": self.version}
+        document = json.loads(_json(head | config))  # as it will be read
+        write_json(folder / self.config, document | {CHECKSUM: _checksum(document)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +383,7 @@ class Artifact:
         except _MALFORMED as error:
             if isinstance(error, ParameterError | FormatError):  # of another file or argument
                 raise
-            raise self.damaged(CONFIG, repr(error)) from error
+            raise self.damaged(self.kind.config, repr(error)) from error
 
     def damaged(self, file: str, why: object) -> IntegrityError:
         """The error for a file that is not what was saved."""
@@ -499,11 +498,10 @@ class ArtifactWriter:
             file.write(data)
 
     def array(self, name: str, array: NDArray[Any]) -> None:
-        """Write a .npy file, piece by piece."""
+        """Write a .npy file."""
         with self.stream(name) as file:
-            write_npy_header(file, array.dtype, array.shape)
-            for piece in pieces(array):
-                file.write(_bytes_of(piece))
+            array = np.asarray(array, order="C")  # a mapped one is not copied
+            np.lib.format.write_array(file, array, allow_pickle=False)
 
     def library(self, name: str, write: Callable[[Path], object]) -> Path:
         """Let a library write a folder, as :func:`written_by`."""
@@ -538,26 +536,15 @@ def verify(folder: str | Path) -> None:
         "what shoestring saves",
         "verify",
         "Copy the folder again from where it is whole, or make it again.",
-        (found.get("format_version"),),  # type: ignore[arg-type]
+        found.get("format_version", 1),
     )
     artifact = kind.read(Path(folder))
     for name in artifact.config.get("files", {}):
         artifact.verified(name)
 
 
-def sealed(document: dict[str, Any]) -> dict[str, Any]:
-    """A document as JSON reads it, with its checksum."""
-    document = json.loads(_json(document))
-    return document | {CHECKSUM: _checksum(document)}
-
-
-def is_unchanged(document: dict[str, Any]) -> bool:
-    """Whether a document is as it was sealed, or never was."""
-    found = _checksum(document)
-    return bool(document.get(CHECKSUM, found) == found)
-
-
 def _checksum(document: dict[str, Any]) -> int:
+    """The checksum of a config that JSON has read, but for itself."""
     rest = {name: value for name, value in document.items() if name != CHECKSUM}
     return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
 

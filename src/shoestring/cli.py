@@ -14,7 +14,7 @@ from pathlib import Path
 import typer
 
 from shoestring.classify.command import app as classify_app
-from shoestring.console import echo, resume_hint, room_app, told
+from shoestring.console import echo, room_app, told
 from shoestring.errors import ShoestringError, ShoestringWarning
 from shoestring.match.command import app as match_app
 from shoestring.search.command import app as search_app
@@ -76,7 +76,7 @@ def main() -> None:
     except SystemExit as leaving:
         code = leaving.code
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
-            echo(f"interrupted{resume_hint()}", err=True)
+            echo("interrupted", err=True)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

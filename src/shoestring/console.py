@@ -286,17 +286,6 @@ def _parameter(name: str, got: str, flags: Mapping[str, str]) -> str:
     return next((n for n in ("out", "to") if n in texts), texts[0])
 
 
-def resume_hint() -> str:
-    """What to do about an interruption: nothing but where the command can go on with its work."""
-    given = getattr(Command.running, "params", {})
-    if out := given.get("out") if "resume" in given else None:
-        out = Path(out).absolute()
-        begun = out / "records.sqlite", out.with_name(out.name + ".run") / "run.json"
-        if any(path.exists() for path in begun):
-            return "; what was finished is kept: run again with --resume"
-    return ""
-
-
 def shown(value: Any) -> str:
     """A value for people: four digits of a float, thousands apart, a dash for nothing."""
     if value is None:

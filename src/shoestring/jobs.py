@@ -2,8 +2,8 @@
 
 What would take longer than ten minutes to do again keeps a run folder beside its output,
 ``out.run``: ``run.json`` with the settings, the progress and the seconds used, and the files of the
-job's state. It is locked while a process works in it, refused to other settings, and removed when
-the output is there.
+job's state. It is locked while a process works in it, refused to other settings, and removed with
+all in it when the output is there.
 
 Not covered: runs over several machines.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 import signal
 import sys
@@ -23,23 +22,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shoestring.artifacts import (
-    ASIDE,
-    is_unchanged,
-    make_folder,
-    refused,
-    sealed,
-    unreadable,
-    write_json,
-)
+from shoestring.artifacts import LOCK, ArtifactKind, make_folder, refused
 from shoestring.checks import checked_number
 from shoestring.errors import BudgetError, ParameterError, ShoestringError
 
-RUN = "run.json"
-_FORMAT, _LOCK = "shoestring-run", "lock"
-_STATE = re.compile(  # all that jobs keep in a run folder
-    r"(run\.json|ids\.npy|tokenizer\.json)(\.part)?|model|replaced|weights|runs|"
-    r"corpus-[0-9a-f]{12}|checkpoint-\d+"
+_KIND = ArtifactKind(
+    "shoestring-run", "an interrupted run", "a run", "What it kept is lost.", config="run.json"
 )
 LEAST_S = 20.0  # between checkpoints
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints
@@ -153,7 +141,7 @@ class RunFolder:
         out = out if out.name else out.resolve()
         path = out.with_name(out.name + ".run")
         settings = json.loads(json.dumps(settings, default=str))
-        with _locked(path, out, what):
+        with _locked(path, out):
             known = _known(path, what)
             if known.get("progress"):
                 _check(path, what, known.get("settings") or {}, settings, resume)
@@ -180,27 +168,23 @@ class RunFolder:
         self._write()
 
     def _clear(self) -> None:
-        """Remove what jobs keep here, by name; a file that somebody else put here stays."""
         for entry in self.path.iterdir():
-            if _STATE.fullmatch(entry.name):
-                if entry.is_dir() and not entry.is_symlink():
-                    shutil.rmtree(entry, ignore_errors=True)
-                else:
-                    entry.unlink(missing_ok=True)
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry.name != LOCK:
+                entry.unlink(missing_ok=True)
 
     def _write(self) -> None:
         known = {"settings": self._settings, "progress": self.progress, "used_s": self.used_s}
-        write_json(self.path / RUN, sealed({"format": _FORMAT, **known}))
+        _KIND.write_config(self.path, known)
 
 
 @contextmanager
-def _locked(path: Path, out: Path, what: str) -> Iterator[None]:
+def _locked(path: Path, out: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
-    if path.is_file():
-        raise ParameterError(f"{path} is where a {what} keeps its state, and is a file. Move it.")
     make_folder(path)
-    lock = FileLock(path / _LOCK)
+    lock = FileLock(path / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -215,34 +199,22 @@ def _locked(path: Path, out: Path, what: str) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):  # while it is ours: the next process makes its own
-            (path / _LOCK).unlink()
+            (path / LOCK).unlink()
         lock.release()
         with suppress(OSError):  # where nothing is kept
             path.rmdir()
 
 
 def _known(path: Path, what: str) -> dict[str, Any]:
-    """The run.json of a folder; empty where there is none yet."""
+    """What a run folder says of its run; empty where there is none yet."""
     try:
-        document = json.loads((path / RUN).read_bytes())
-        if isinstance(document, dict) and document.get("format") == _FORMAT:
-            if not is_unchanged(document):
-                raise ValueError("its content has changed since it was written")
-            return document
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise unreadable(path / RUN, error) from error
-    except ValueError as error:
+        _KIND.check(path)
+    except ParameterError as error:
         raise ParameterError(
-            f"{path / RUN} is damaged ({error}). Remove {path} to start again."
+            f"{path} is where a {what} keeps its state, and holds other files. Move them, or "
+            "choose another --out."
         ) from error
-    if others := sorted(p.name for p in path.iterdir() if p.name not in (_LOCK, RUN + ASIDE)):
-        raise ParameterError(
-            f"{path} is where a {what} keeps its state, and holds other files, {others[0]!r} for "
-            "example. Move them, or choose another --out."
-        )
-    return {}
+    return _KIND.read(path).config if _KIND.is_saved(path) else {}
 
 
 def _check(

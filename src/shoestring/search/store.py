@@ -81,7 +81,7 @@ ArraysOf: TypeAlias = Callable[[list[str]], Mapping[str, AnyArray]]
 LOCK_TIMEOUT_S = 30.0  # a writer waits this long for another
 FILL_BATCH = 1_024
 _KIND = ArtifactKind(
-    "shoestring-search-index", "a search index", "RecordStore.open", "Build the index again.", (2,)
+    "shoestring-search-index", "a search index", "RecordStore.open", "Build the index again.", 2
 )
 _DATABASES = ("records.sqlite", "scores.sqlite")
 _FOLDERS = ("arrays", "encoder", "token-table")

@@ -15,7 +15,7 @@ LADDER = ArtifactKind(
     "a ladder",
     "Ladder.save_pretrained",
     "Tune it again (shoestring tune).",
-    versions=(3,),
+    version=3,
 )
 SIDE, ADAPTER, INSIDE = "side.safetensors", "adapter", "backbone"  # its files and folders
 TASKS = ("classify", "regress", "score", "tokens")

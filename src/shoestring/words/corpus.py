@@ -59,7 +59,7 @@ SHARE_OF_BUDGET = 0.25  # for reading; to count words and write ids takes about 
 _BLOCK_TOKENS = 1 << 13  # few enough for the words to be still in the cache
 _OWNER = "encode_corpus"
 _ENCODED = ArtifactKind(
-    "shoestring-corpus", "an encoded corpus", _OWNER, "Encode the text again.", versions=(2,)
+    "shoestring-corpus", "an encoded corpus", _OWNER, "Encode the text again.", version=2
 )
 
 T = TypeVar("T")

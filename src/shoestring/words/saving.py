@@ -24,7 +24,7 @@ KIND = ArtifactKind(
     "saved word vectors",
     "BinaryVectors.save",
     "Copy the folder again from where it is whole, or save or train the vectors again.",
-    versions=(3,),
+    version=3,
 )
 """3: files are listed in the config."""
 
