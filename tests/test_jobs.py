@@ -273,25 +273,3 @@ def test_the_cost_goes_to_standard_error(capsys):
     say_cost("reading 3 files", 75)
     out, err = capsys.readouterr()
     assert (out, err) == ("", "reading 3 files: about 01:15" + os.linesep)
-
-
-FORK_AND_KILL = """
-import os, signal, time
-from shoestring.progress import Progress
-ready, told = os.pipe()
-if not (child := os.fork()):
-    Progress.get_lock().acquire()
-    os.write(told, b"x")
-    time.sleep(600)
-os.read(ready, 1)
-os.kill(child, signal.SIGKILL)
-os.waitpid(child, 0)
-print(sum(Progress(range(5), disable=True)))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_child_that_is_killed_in_a_bar_does_not_stop_its_parent():
-    command = [sys.executable, "-c", FORK_AND_KILL]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.stdout == "10\n", done.stderr

@@ -30,7 +30,7 @@ def texts_of(n_texts: int, seed: int) -> list[str]:
     """Docstrings of this Python, drawn at random."""
     from shoestring.text import python_docs
 
-    records = list(python_docs(()))
+    records = list(python_docs())
     order = np.random.default_rng(seed).permutation(len(records))[:n_texts]
     return [records[i].text for i in order]
 
@@ -39,7 +39,7 @@ def questions_of(n_questions: int, seed: int) -> list[str]:
     """First sentences of docstrings, as the demo asks them."""
     from shoestring.text import known_items, python_docs
 
-    items = list(known_items(list(python_docs(()))))
+    items = list(known_items(list(python_docs())))
     order = np.random.default_rng(seed + 1).permutation(len(items))[:n_questions]
     return [items[i].question for i in order]
 

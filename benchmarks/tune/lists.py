@@ -78,10 +78,13 @@ def first_places(questions: list[str], texts: list[str]) -> np.ndarray:
 
 def known_answers(packages: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Questions and their texts, of packages or (none) of the standard library."""
-    from shoestring.text.pydocs import known_items, python_docs
+    from importlib.util import find_spec
 
-    own = {record.id for record in python_docs()} if packages else set()
-    items = list(known_items(r for r in python_docs(packages) if r.id not in own))
+    from shoestring.text.pydocs import docstrings, known_items, python_docs
+
+    roots = ((Path(root), n) for n in packages for root in find_spec(n).submodule_search_locations)
+    found = (record for root, name in roots for record in docstrings(root, name))
+    items = list(known_items(found if packages else python_docs()))
     return [item.question for item in items], [item.record.text for item in items]
 
 

@@ -10,9 +10,8 @@ What is read whole, and arrays of up to 64 MB, are compared with their checksums
 some gigabytes a second); larger arrays by :func:`verify`. What a stranger sends has checksums that
 fit, so kernels do not rest on them.
 
-While a save runs, ``config.json.writing`` lists its files and those that it replaces. At its end,
-well or not, and before the next one, what is listed there and not in force goes, by exact name;
-what others put into the folder stays.
+At the end of a save, well or not, what it or the last one wrote and is not in force goes, by exact
+name; what others put into the folder stays, and so does what a process wrote that was killed.
 
 Not covered: two processes that save to one folder at once (:mod:`shoestring.jobs` has a lock); a
 file that is cut short while it is mapped.
@@ -44,7 +43,6 @@ CONFIG = "config.json"
 CHECKSUM = "crc32"
 ASIDE = ".part"
 LOCK = "lock"  # of a folder that jobs work in
-WRITING = CONFIG + ".writing"
 CHUNK = 1 << 24  # bytes that are copied or checked at a time
 CHECKED = 1 << 26  # bytes of a mapped array that is compared with its checksum on opening
 _NUMBERED = re.compile(r"\w[\w-]*-\d+(\.\w+)*")  # a name that a save gives, and leads nowhere else
@@ -80,11 +78,8 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def written_aside(path: Path, flush: bool = True) -> Iterator[BinaryIO]:
-    """Give a file to write that gets its name when the block has ended well; else StorageError.
-
-    Without ``flush`` it may be lost if the power fails soon.
-    """
+def written_aside(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write that gets its name when the block has ended well; else StorageError."""
     aside = path.with_name(path.name + ASIDE)
     try:
         with suppress(FileNotFoundError):
@@ -92,11 +87,9 @@ def written_aside(path: Path, flush: bool = True) -> Iterator[BinaryIO]:
         with aside.open("xb") as file:
             yield file
             file.flush()
-            if flush:
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())
         aside.replace(path)
-        if flush:
-            sync_folder(path.parent)
+        sync_folder(path.parent)
     except BaseException as error:
         with suppress(OSError):
             aside.unlink()
@@ -105,9 +98,9 @@ def written_aside(path: Path, flush: bool = True) -> Iterator[BinaryIO]:
         raise
 
 
-def write_json(path: Path, document: Any, flush: bool = True) -> None:
+def write_json(path: Path, document: Any) -> None:
     """Write readable JSON as :func:`written_aside`; NumPy's numbers as numbers."""
-    with written_aside(path, flush) as file:
+    with written_aside(path) as file:
         file.write((_json(document) + "\n").encode("utf-8", "surrogatepass"))
 
 
@@ -192,7 +185,7 @@ def map_array(
     for kernels that are compiled for arrays that can be written to; the file stays as it is.
     """
     try:
-        array = _mapped(path, mode)
+        array: NDArray[Any] = np.lib.format.open_memmap(path, mode=mode)
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} is missing. {remedy}") from error
     except OSError as error:
@@ -206,18 +199,6 @@ def map_array(
             f"{remedy}"
         )
     return array
-
-
-def _mapped(path: Path, mode: Literal["r", "c"]) -> NDArray[Any]:
-    try:
-        return np.lib.format.open_memmap(path, mode=mode)
-    except ValueError:  # an array without elements cannot be mapped
-        with path.open("rb") as file:
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            if 0 not in shape or file.read(1):
-                raise
-        return np.zeros(shape, dtype)
 
 
 def digest(*parts: bytes | str | NDArray[Any]) -> str:
@@ -268,10 +249,10 @@ class ArtifactKind:
             raise missing or ParameterError.of("folder", owner, want, str(folder), hint)
         return Artifact(self, folder, config)
 
-    def is_saved(self, folder: Path, config: str | None = None) -> bool:
+    def is_saved(self, folder: Path) -> bool:
         """Whether a folder holds one, of any version."""
         with suppress(OSError, *_MALFORMED):
-            found = json.loads((folder / (config or self.config)).read_bytes())
+            found = json.loads((folder / self.config).read_bytes())
             return bool(found["format"] == self.format)
         return False
 
@@ -285,11 +266,9 @@ class ArtifactKind:
             config = self._config(folder)
         except IntegrityError as error:
             raise IntegrityError(f"{error} Remove that folder first, or choose another.") from error
-        if config is not None or self.is_saved(folder, WRITING):
-            return
-        unfinished = (self.config + ASIDE, WRITING + ASIDE, LOCK)
-        names = [name for name in names if name not in unfinished]
-        if names or folder.is_file():
+        own = (self.config + ASIDE, LOCK)  # or files of a first save that was killed
+        names = [name for name in names if name not in own and not _NUMBERED.fullmatch(name)]
+        if config is None and (names or folder.is_file()):
             got = f"It holds {names[0]!r}, for example; choose" if names else "Choose"
             want = f"a new or empty folder, or one of {self.what}"
             raise ParameterError.of("folder", self.owner, want, str(folder), f"{got} another.")
@@ -300,33 +279,17 @@ class ArtifactKind:
         self.check(folder)
         is_new = not folder.exists()
         make_folder(folder)
-        left = self._sweep(folder)
+        writer = ArtifactWriter(self, folder, self._config(folder) or {})
         try:
-            writer = ArtifactWriter(self, folder, self._config(folder) or {}, left)
             yield writer
             writer.put_in_force()
         finally:
-            self._sweep(folder)
+            with suppress(OSError, IntegrityError, *_MALFORMED):
+                for name in writer.names - _listed(self._config(folder) or {}, self.format):
+                    _remove(folder / name)
             if is_new and not (folder / CONFIG).exists():
                 with suppress(OSError):
                     folder.rmdir()
-
-    def _sweep(self, folder: Path) -> set[str]:
-        """Remove what saves noted and the config in force does not list; return what is left."""
-        unused: set[str] = set()
-        with suppress(OSError, IntegrityError, *_MALFORMED):
-            noted = _listed(json.loads((folder / WRITING).read_bytes()), self.format)
-            unused = noted - _listed(self._config(folder) or {}, self.format)
-            for path in (folder / (name + end) for name in unused for end in ("", ASIDE)):
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    with suppress(OSError):
-                        path.unlink()
-            unused = {name for name in unused if os.path.lexists(folder / name)}
-            if not unused:  # else one is still mapped, on Windows: left to the next save
-                (folder / WRITING).unlink()
-        return unused
 
     def _config(self, folder: Path) -> dict[str, Any] | None:
         """The checked config in force; None where there is none."""
@@ -456,32 +419,21 @@ class Artifact:
 class ArtifactWriter:
     """Writes the files of one save; made by :meth:`ArtifactKind.saving`."""
 
-    def __init__(
-        self, kind: ArtifactKind, folder: Path, before: dict[str, Any], left: set[str]
-    ) -> None:
+    def __init__(self, kind: ArtifactKind, folder: Path, before: dict[str, Any]) -> None:
         self.kind, self.folder = kind, folder
         self.before = before  # the config that is in force until the next one is; empty at first
         self.config: dict[str, Any] = {}  # the next one: the caller fills it in
         self.files: dict[str, dict[str, Any]] = {}  # its entries
         number = before.get("save_number")
-        self._number = 1
-        if isinstance(number, int) and 0 <= number < 1 << 53:
-            self._number += number
-        self._noted = left | _listed(before, kind.format)
-        self._note()
-
-    def _note(self) -> None:
-        files = {name: {"file": name} for name in sorted(self._noted)}
-        document = {"format": self.kind.format, "files": files}
-        write_json(self.folder / WRITING, document, flush=False)
+        self._number = number + 1 if isinstance(number, int) and 0 <= number < 1 << 53 else 1
+        self.names = _listed(before, kind.format)  # of the files of this save and the last one
 
     def _begin(self, name: str) -> Path:
-        """A name that is free, noted first so that the next save knows of it."""
+        """Where a file of this save goes: nowhere where something is."""
         stem, dot, ending = name.partition(".")
         while os.path.lexists(self.folder / (file := f"{stem}-{self._number}{dot}{ending}")):
-            self._number += 1  # somebody else's file
-        self._noted.add(file)
-        self._note()
+            self._number += 1  # somebody else's file, or what a killed save left
+        self.names.add(file)
         return self.folder / file
 
     @contextmanager
@@ -558,6 +510,14 @@ def crc32_of(path: Path, n_bytes: int = 1 << 62) -> int:
         while data := file.read(min(CHUNK, n_bytes)):
             found, n_bytes = zlib.crc32(data, found), n_bytes - len(data)
     return found
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):  # still mapped, on Windows
+            path.unlink()
 
 
 def _listed(document: dict[str, Any], format: str) -> set[str]:

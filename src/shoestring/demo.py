@@ -38,10 +38,10 @@ BUDGETS = (30, 60, 130)
 SEED = 0
 
 
-def run(packages: Sequence[str] = (), *, as_json: bool = False) -> None:
+def run(*, as_json: bool = False) -> None:
     """Run the whole demo and print it."""
     began = time.perf_counter()
-    records, held_out = corpus(packages)
+    records, held_out = corpus()
     with tempfile.TemporaryDirectory(prefix="shoestring-demo-") as folder:
         index = SearchIndex.build(
             Path(folder) / "index", records, scorer=DEFAULT, calls=ANCHOR_CALLS, token_table=True
@@ -65,9 +65,9 @@ def run(packages: Sequence[str] = (), *, as_json: bool = False) -> None:
         show(found, report)
 
 
-def corpus(packages: Sequence[str]) -> tuple[list[Record], list[KnownItem]]:
+def corpus() -> tuple[list[Record], list[KnownItem]]:
     """All docstrings; those of the held-out questions without the sentence that asks for them."""
-    records = list(Progress(python_docs(packages), desc="docstrings", unit="text"))
+    records = list(Progress(python_docs(), desc="docstrings", unit="text"))
     items = list(known_items(records))
     chosen = np.random.default_rng(SEED).permutation(len(items))[:N_HELD_OUT]
     held_out = [items[i] for i in sorted(chosen)]

@@ -23,9 +23,9 @@ from tests.classify.topics import (
     topics,
 )
 
-from shoestring.artifacts import sealed
 from shoestring.classify import TextClassifier, job
 from shoestring.errors import BudgetError, ShoestringWarning
+from shoestring.jobs import _KIND as RUN
 from shoestring.jobs import Clock
 from shoestring.models import LsaEncoder
 
@@ -182,7 +182,7 @@ def test_time_that_an_interrupted_fit_has_used_counts(source, tmp_path, monkeypa
     with interrupted_at(monkeypatch, 2), pytest.raises(KeyboardInterrupt):
         fit(source, tmp_path / "m")
     noted = tmp_path / "m.run" / "run.json"
-    noted.write_text(json.dumps(sealed({**json.loads(noted.read_text()), "used_s": 298.0})))
+    RUN.write_config(noted.parent, {**json.loads(noted.read_text()), "used_s": 298.0})
     clock = in_minutes(5)  # of which two seconds are left, and one is kept to solve
     with pytest.warns(ShoestringWarning, match="--minutes was enough"):
         made = fit(source, tmp_path / "m", resume=True, clock=clock)
@@ -210,7 +210,6 @@ def test_classes_of_one_repeated_text_are_told_apart(tmp_path, texts, times):
 DRIVER = """
 import sys, time
 from shoestring import cli
-from shoestring.artifacts import sealed
 from shoestring.classify import job
 from shoestring.models import LsaEncoder
 job.WARM_UP = job.TIMED = job.BATCH = 64

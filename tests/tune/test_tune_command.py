@@ -23,8 +23,8 @@ import torch
 from filelock import FileLock
 from transformers import AutoModel
 
-from shoestring.artifacts import sealed
 from shoestring.errors import ParameterError
+from shoestring.jobs import _KIND as RUN
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer
 from shoestring.tune import job, trainer
@@ -497,7 +497,7 @@ def test_a_run_that_was_killed_goes_on(run, saved, source, tmp_path):
         _, err = process.communicate()
     assert kept(file), err.decode()
     document = json.loads(file.read_text())
-    file.write_text(json.dumps(sealed({**document, "used_s": 60.0 * 10 - 2})))  # of ten minutes
+    RUN.write_config(file.parent, {**document, "used_s": 60.0 * 10 - 2})  # of ten minutes
     code, out, err = run(*options, "--resume", "--json")
     assert code == 0, err
     assert json.loads(out)["steps"] >= document["progress"]["steps"]

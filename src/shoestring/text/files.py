@@ -74,11 +74,11 @@ def read_rows(
     ``columns`` are those that will be used, the text's first; ``without_header``: those of a table
     of pairs that has no header; the other parameters are those of
     :func:`~shoestring.read_records`. ParameterError, StorageError if the file is missing, a folder,
-    or may not be read, and FormatError if its format is unknown: at once. FormatError if the
-    content is not what it says: when that is reached.
+    or may not be read: at once. FormatError if its format is unknown, or the content is not what it
+    says: when that is reached.
     """
     _check_options(format, encoding)
-    ending = "" if format is None else f".{format}"
+    ending = None if format is None else f".{format}"
     if source == "-":
         if sys.stdin is None:
             raise StorageError("Standard input is closed. Name a file instead.")
@@ -86,18 +86,10 @@ def read_rows(
         return _rows(opened, file, ending, columns, encoding, without_header)
     path = Path(source)
     check_readable(path)
-    ending = ending or ending_of(path)[0]
-    if ending == ".txt" and format is None:
-        ending = ""  # people give tables this ending too
-    elif ending not in FORMATS and path.is_file():  # not a pipe, which can be read only once
-        with open_unpacked(path) as start, decoded(start, str(path), encoding) as text:
-            is_known = told(text.head[-1], columns)
-        if not is_known:
-            raise FormatError(
-                f"unknown ending {ending!r}. Known are {' '.join(FORMATS)}, each also with .gz. "
-                "Convert the file, or say what it is: format='txt'.",
-                file=path,
-            )
+    if ending is None:
+        ending = ending_of(path)[0]
+        if ending == ".txt" or (ending not in FORMATS and not path.is_file()):
+            ending = None  # people give tables this ending too, and pipes any
     return _rows(open_unpacked(path), str(path), ending, columns, encoding, without_header)
 
 
@@ -193,7 +185,7 @@ def unpacked(raw: Any, file: str) -> Iterator[IO[bytes]]:
 def _rows(
     opened: AbstractContextManager[Any],
     file: str,
-    ending: str,
+    ending: str | None,
     columns: Sequence[str],
     encoding: str | None,
     without_header: Sequence[str],
@@ -204,11 +196,20 @@ def _rows(
 
 
 def rows_of(
-    text: Text, ending: str, columns: Sequence[str], without_header: Sequence[str] = ()
+    text: Text, ending: str | None, columns: Sequence[str], without_header: Sequence[str] = ()
 ) -> Iterator[Row]:
-    """The rows of a text that is open, by its ending, or what its content tells."""
+    """The rows of a text that is open, by its ending, or what its content tells.
+
+    Without an ending it is else one text a line; FormatError for an ending that is not known.
+    """
     first = text.head[-1]
-    format = FORMATS.get(ending) or told(first, columns) or "txt"
+    format = FORMATS.get(ending or "") or told(first, columns)
+    if format is None and ending is not None:
+        raise FormatError(
+            f"unknown ending {ending!r}. Known are {' '.join(FORMATS)}, each also with .gz. "
+            "Convert the file, or say what it is: format='txt'.",
+            file=text.file,
+        )
     if format == "parquet":
         yield from _parquet_rows(text, columns)
     elif without_header and _has_no_header(first, columns, ending):
@@ -389,9 +390,9 @@ def _text_rows(text: Text) -> Iterator[Row]:
         yield text.line, {"text": line.rstrip("\r\n")} if line.strip() else None
 
 
-def _has_no_header(first: str, columns: Sequence[str], ending: str) -> bool:
+def _has_no_header(first: str, columns: Sequence[str], ending: str | None) -> bool:
     fields = [name.strip() for name in first.split("\t")]
-    is_table = ending in ("", ".tsv", ".txt") and not _JSON_START.match(first)
+    is_table = ending in (None, ".tsv", ".txt") and not _JSON_START.match(first)
     return is_table and len(fields) > 1 and not {*columns[:2]} & {*fields}
 
 

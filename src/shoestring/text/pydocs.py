@@ -9,13 +9,12 @@ functions, docstrings that are assigned at run time.
 from __future__ import annotations
 
 import ast
-import importlib.util
 import inspect
 import sysconfig
 import tokenize
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,13 +44,8 @@ class KnownItem:
     record: Record
 
 
-def python_docs(packages: Sequence[str] = ()) -> Iterator[Record]:
+def python_docs() -> Iterator[Record]:
     """The docstrings of the standard library's modules, classes, functions and methods.
-
-    Parameters
-    ----------
-    packages : sequence of str
-        Installed top-level packages to add, such as ``("numpy", "scipy")``; found, not imported.
 
     Yields
     ------
@@ -62,10 +56,8 @@ def python_docs(packages: Sequence[str] = ()) -> Iterator[Record]:
 
     Raises
     ------
-    ParameterError
-        At the call, if a package is not installed, has no Python source, or has a dot in its name.
     FormatError
-        While iterating, if this Python comes without the source of its library.
+        If this Python comes without the source of its library.
 
     Examples
     --------
@@ -73,10 +65,16 @@ def python_docs(packages: Sequence[str] = ()) -> Iterator[Record]:
     >>> record.text.splitlines()[0]
     'Object for parsing command line strings into Python objects.'
     """
-    packages = checked_items("packages", packages, "python_docs", "a sequence of names")
-    roots = [(Path(sysconfig.get_path("stdlib")), "")]
-    roots += [root for name in packages for root in _package_roots(name)]
-    return _records(roots)
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    records = docstrings(stdlib)
+    first = next(records, None)
+    if first is None:
+        raise FormatError(
+            "no docstrings: this Python comes without the source of its library. Use another one.",
+            file=stdlib,
+        )
+    yield first
+    yield from records
 
 
 def known_items(records: Iterable[Record]) -> Iterator[KnownItem]:
@@ -116,40 +114,18 @@ def _n_words(text: str) -> int:
     return len(text.split())
 
 
-def _package_roots(name: str) -> list[tuple[Path, str]]:
-    """The folders or the file of a top-level package, found without importing it."""
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    if spec is None:
-        want, hint = "names of installed top-level packages", "Install it here or leave it out."
-        raise ParameterError.of("packages", "python_docs", want, name, hint)
-    if spec.submodule_search_locations:
-        return [(Path(folder), name) for folder in spec.submodule_search_locations]
-    if spec.origin is None or not spec.origin.endswith(".py"):
-        want = "packages with Python source"
-        raise ParameterError.of("packages", "python_docs", want, name, "Leave it out.")
-    return [(Path(spec.origin), name)]
-
-
-def _records(roots: list[tuple[Path, str]]) -> Iterator[Record]:
+def docstrings(root: Path, package: str = "") -> Iterator[Record]:
+    """Those of the modules below a folder, which is that of a package if one is named."""
     seen: set[str] = set()
-    for root, package in roots:
-        for module, path in sorted(_modules(root, package)):
-            for name, text in _docstrings(module, path):
-                if name not in seen and _n_words(text) >= MIN_WORDS and "\0" not in text:
-                    seen.add(name)
-                    yield Record(name, text)
-    if not seen:
-        raise FormatError(
-            "no docstrings: this Python comes without the source of its library. Use another one.",
-            file=roots[0][0],
-        )
+    for module, path in sorted(_modules(root, package)):
+        for name, text in _docstrings(module, path):
+            if name not in seen and _n_words(text) >= MIN_WORDS and "\0" not in text:
+                seen.add(name)
+                yield Record(name, text)
 
 
 def _modules(root: Path, package: str) -> Iterator[tuple[str, Path]]:
-    """Dotted names and files of the public modules below a folder, or of one file."""
-    if root.is_file():
-        yield package, root
-        return
+    """Dotted names and files of the public modules below a folder."""
     for path in root.rglob("*.py"):
         parts = path.relative_to(root).with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts

@@ -87,8 +87,8 @@ def read_records(
     ParameterError, StorageError
         At the call: a parameter or source of the wrong kind; a file that cannot be opened.
     FormatError
-        At the call: an unknown ending. While iterating: broken content, a missing column, a value
-        that is not text, a line or record of more than 64 MiB, a source without any record.
+        While iterating: an unknown ending, broken content, a missing column, a value that is not
+        text, a line or record of more than 64 MiB, a source without any record.
 
     Examples
     --------
