@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import numba
@@ -88,29 +87,3 @@ def test_it_is_kept_in_the_folder_that_is_named_or_nowhere(nowhere, monkeypatch)
     assert kernel()(2) == 4 and not list(nowhere.iterdir())
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(nowhere))
     assert kernel()(2) == 4 and list(nowhere.rglob("*.nbi"))
-
-
-def test_without_a_home_no_folder_of_that_name_is_made(nowhere, monkeypatch):
-    import pwd
-
-    from numba.core import caching
-
-    from shoestring.tune.cache import default_folder
-
-    for name in ("HOME", "XDG_CACHE_HOME", "SHOESTRING_OUTPUTS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", lambda user: {}[user])
-    everywhere = [*caching.CacheImpl._locator_classes, caching.UserWideCacheLocator]
-    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", everywhere)
-    monkeypatch.setattr(tempfile, "tempdir", str(nowhere))
-    assert kernel()(2) == 4
-    assert not list(nowhere.iterdir())
-    assert default_folder().parent == nowhere
-
-
-def test_a_full_disk_keeps_nothing_and_stops_nothing(nowhere, monkeypatch, largest_file):
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(nowhere))
-    function = kernel()
-    with largest_file(0):
-        assert function(2) == 4
-    assert not list(nowhere.rglob("*.nbi"))

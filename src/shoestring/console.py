@@ -206,13 +206,8 @@ def emit_rows(rows: Iterable[Mapping[str, Any]], as_json: bool, *, numbered: boo
 
 def emit_json(value: Any) -> None:
     """Print one JSON document: a number that JSON cannot say is null."""
-    plain = _plain(value)
-    text = json_module.dumps(plain, ensure_ascii=False, indent=2)
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        text = json_module.dumps(plain, indent=2)
-    _print(text + "\n")
+    is_unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    _print(json_module.dumps(_plain(value), ensure_ascii=not is_unicode, indent=2) + "\n")
 
 
 # In a message of the library: its parameter; name=value; a name with underscores; and what stays as

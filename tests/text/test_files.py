@@ -209,10 +209,10 @@ def test_text_in_the_encoding_that_was_not_named_is_refused_with_its_line(write)
         list(read_records(path))
 
 
-def test_a_bad_unit_of_utf_16_is_named_with_its_column(write):
+def test_a_bad_unit_of_utf_16_is_told(write):
     content = "a\nb".encode("utf-16") + b"\x00\xdc" + "c\n红\n".encode("utf-16-le")
     path = write("x.txt", content)
-    with pytest.raises(FormatError, match=r":2:2: not UTF-16 \(byte 0x00\)"):
+    with pytest.raises(FormatError, match=r"x\.txt: not UTF-16 \(.* Name another"):
         list(read_records(path))
 
 

@@ -89,8 +89,7 @@ class Corpus:
         Whatever the caller does with a document counts as time of reading. The errors of
         :func:`read_documents`; BudgetError as soon as the rest cannot be read in the time left.
         """
-        total, began = self.n_bytes, clock.used_s
-        n_read = n_checked = 0
+        total, began, n_read = self.n_bytes, clock.used_s, 0
 
         def count(n_bytes: int) -> None:
             nonlocal n_read
@@ -102,18 +101,11 @@ class Corpus:
             for file in self.files:
                 for document in self.documents(file, count):
                     yield document
-                    if n_read > n_checked:  # once for each block of the file
-                        n_checked = n_read
-                        _check_time(clock, began, n_read, total)
-
-
-def _check_time(clock: Clock, began: float, n_read: int, total: int) -> None:
-    used_s = clock.used_s
-    left_s, spent = clock.seconds - used_s, used_s - began
-    needed = spent * max(0, total - n_read) / n_read
-    if left_s <= 0 or (spent > TIMED_S and needed > left_s):
-        reading = f"Reading {total / 1e6:,.1f} MB alone"
-        raise too_short(reading, spent + needed, 1.1 * (used_s + needed), "or less text")
+                    left_s, spent_s = clock.left_s, clock.used_s - began
+                    takes_s = spent_s * total / max(1, n_read)
+                    if left_s <= 0 or (spent_s > TIMED_S and takes_s - spent_s > left_s):
+                        what = f"Reading {total / 1e6:,.1f} MB alone"
+                        raise too_short(what, takes_s, began + 1.1 * takes_s, "or less text")
 
 
 def affordable_fraction(

@@ -23,7 +23,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -83,14 +83,20 @@ def read_rows(
         if sys.stdin is None:
             raise StorageError("Standard input is closed. Name a file instead.")
         file, opened = "standard input", unpacked(sys.stdin.buffer, "standard input")
-        return _rows(opened, file, ending, columns, encoding, without_header)
-    path = Path(source)
-    check_readable(path)
-    if ending is None:
-        ending = ending_of(path)[0]
-        if ending == ".txt" or (ending not in FORMATS and not path.is_file()):
-            ending = None  # people give tables this ending too, and pipes any
-    return _rows(open_unpacked(path), str(path), ending, columns, encoding, without_header)
+    else:
+        path, file = Path(source), str(source)
+        check_readable(path)
+        opened = open_unpacked(path)
+        told_by = ending_of(path)[0]
+        is_any = told_by == ".txt" or (told_by not in FORMATS and not path.is_file())
+        if ending is None and not is_any:  # people give tables .txt, and pipes any ending
+            ending = told_by
+
+    def rows() -> Iterator[Row]:
+        with opened as stream, decoded(stream, file, encoding) as text:
+            yield from rows_of(text, ending, columns, without_header)
+
+    return rows()
 
 
 def _check_options(format: object, encoding: object) -> None:
@@ -180,19 +186,6 @@ def unpacked(raw: Any, file: str) -> Iterator[IO[bytes]]:
         raise
     except OSError as error:
         raise StorageError(f"{file} cannot be read: {error.strerror or error}.") from error
-
-
-def _rows(
-    opened: AbstractContextManager[Any],
-    file: str,
-    ending: str | None,
-    columns: Sequence[str],
-    encoding: str | None,
-    without_header: Sequence[str],
-) -> Iterator[Row]:
-    """The rows of what is opened here, when the first is asked for."""
-    with opened as stream, decoded(stream, file, encoding) as text:
-        yield from rows_of(text, ending, columns, without_header)
 
 
 def rows_of(
@@ -326,15 +319,6 @@ class Text(Iterator[str]):
         return FormatError(message, file=self.file, line=self.line, column=column)
 
 
-def _as_surrogates(error: UnicodeError) -> tuple[str, int]:
-    """As Python's surrogateescape, but of UTF-16 too, where any byte may be wrong."""
-    assert isinstance(error, UnicodeDecodeError)
-    return "".join(chr(0xDC00 + b) for b in error.object[error.start : error.end]), error.end
-
-
-codecs.register_error("shoestring", _as_surrogates)
-
-
 @contextmanager
 def decoded(
     stream: Any, file: str, encoding: str | None = None, remedy: str = NAME_IT
@@ -343,12 +327,12 @@ def decoded(
     start = stream.peek(SAMPLE)
     marked = (name for mark, name in _MARKS.items() if start.startswith(mark))
     encoding = encoding or next(marked, "utf-8")
-    decoder = io.TextIOWrapper(stream, encoding, "shoestring", newline="\n")
+    decoder = io.TextIOWrapper(stream, encoding, "surrogateescape", newline="\n")
     try:
         yield Text(decoder, file, start, remedy)
-    except UnicodeError as error:  # UTF-16 without a mark
-        message = f"not {encoding.upper()} ({error}). Name the encoding, such as utf-16-le."
-        raise FormatError(message, file=file, line=1) from None
+    except UnicodeError as error:  # of bytes that no surrogate stands for, as in UTF-16
+        message = f"not {encoding.upper()} ({error}). Name another encoding, such as utf-16-le."
+        raise FormatError(message, file=file) from None
     finally:
         if not stream.closed:
             decoder.detach()  # it would close the stream, maybe standard input
@@ -371,12 +355,10 @@ def likely_encoding(sample: bytes) -> str | None:
     """
     from charset_normalizer import from_bytes
 
-    sample = sample[:SAMPLE]
-    found = from_bytes(sample, cp_isolation=ENCODINGS)
+    found = from_bytes(sample[:SAMPLE], cp_isolation=ENCODINGS)
     doubts = {m.encoding: m.chaos - m.coherence + _half_width(str(m)) for m in found}
-    few = 3 * sum(byte > 127 for byte in sample) < len(sample)  # letters with accents in between
     known = [name for name in ENCODINGS if name in doubts]
-    return min(known, key=doubts.__getitem__, default="cp1252" if few else None)
+    return min(known, key=doubts.__getitem__, default=None)
 
 
 def _half_width(text: str) -> float:
