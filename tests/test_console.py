@@ -199,7 +199,6 @@ IN_FLAGS = [
         ParameterError.of("seed", "a run", "a number above 0, or None", 0),
         "--seed must be a number above 0. Got 0 instead.",
     ),
-    (ParameterError.of("k", "a run", "None, or 1", 0), "-k must be 1. Got 0 instead."),
     ("The 'seed' parameter must be None where x.", "--seed must be None where x."),
     ("The 'min_count' parameter must let some pass.", "--min-count must let some pass."),
     ("Fill it in, or pass on_empty='skip'.", "Fill it in, or pass --on-empty skip."),

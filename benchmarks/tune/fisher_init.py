@@ -61,7 +61,7 @@ from shoestring.models.frozen import (
     read_with_gradients,
 )
 from shoestring.models.layer_layout import AxisKinds, LayerLayout, Sections, layout_of, rotary_pairs
-from shoestring.text.labelled import read_labelled
+from shoestring.text.records import read_labelled
 from shoestring.tune import side_network
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.data import examples_of, label_numbers, split

@@ -213,7 +213,7 @@ def emit_json(value: Any) -> None:
 # In a message of the library: its parameter; name=value; a name with underscores; and what stays as
 # it is, a quoted value (whose quote does not follow a letter) or a call in Python.
 _NAMED = re.compile(
-    r"The '(?P<parameter>\w+)' parameter(?: of .{1,60}?)? must(?P<none> be None(?:,(?: or)?| or) )?"
+    r"The '(?P<parameter>\w+)' parameter(?: of .{1,60}?)? must"
     r"|(?<![\w/.-])(?P<name>[a-z]\w*)=(?P<value>\.\.\.|\[\.\.\.\]|'[^']*'|\w+)(?![\w/]|\.\w)"
     r"|(?<![\w/.-])(?P<bare>[a-z]+(?:_[a-z]+)+)(?![\w/(]|\.\w)"
     r"|(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\"|\w\([^()]*\)"
@@ -240,7 +240,7 @@ def told(message: object) -> str:
         parameter, value = found["parameter"], found["value"] or "True"
         if parameter:
             name = _parameter(parameter, getattr(message, "got", ""), own)
-            return f"{own[name]} must{' be ' if found['none'] else ''}" if name else found[0]
+            return f"{own[name]} must" if name else found[0]
         value = value.strip("'").replace("None", "none")
         name = _known_as(found["name"] or found["bare"] or "", known)
         if not name or value == "False":

@@ -1,7 +1,7 @@
 """scikit-learn's contract for parameters, without importing scikit-learn.
 
 ``sklearn.base`` takes a second or two to import, longer than most commands here; ``clone``,
-pipelines and grid searches need no more than these methods (scikit-learn 1.4 to 1.9).
+pipelines and grid searches need no more than these methods (scikit-learn 1.6 to 1.9).
 """
 
 from __future__ import annotations
@@ -81,7 +81,6 @@ class Classifier(Estimator):
     """A subclass has ``fit``, ``predict`` and ``score``; ``reads_text`` where samples are texts."""
 
     reads_text = False
-    _estimator_type = "classifier"  # before scikit-learn 1.6
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags

@@ -508,7 +508,7 @@ entry(
     lambda w, damage, **given: list(public("text.read_documents")(damage.written(w), **given)),
     damage=FILE, text=COLUMN, share=3,
 )  # fmt: skip
-for name in ("tokenize", "split_sentences", "first_sentence", "split_first_sentence"):
+for name in ("tokenize", "split_sentences", "split_first_sentence"):
     function(f"text.{name}", text=TEXT)
 function("text.split_words", text=TEXT, segmented=FLAG, lexicon=maybe)
 entry(

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 from shoestring.errors import FormatError
-from shoestring.text.labelled import Labelled, read_labelled
-from shoestring.text.records import read_texts
+from shoestring.text.records import Labelled, read_labelled, read_texts
 
 
 def written(path, names, *rows):

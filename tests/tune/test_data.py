@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
-from shoestring.text.labelled import Labelled
+from shoestring.text.records import Labelled
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.data import examples_of, label_numbers, split
 from shoestring.tune.examples import Examples, Tokens

@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 from shoestring.errors import BudgetError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder
 from shoestring.models.frozen import FrozenBackbone
-from shoestring.text.labelled import Labelled
+from shoestring.text.records import Labelled
 from shoestring.tune import job as module
 from shoestring.tune.baselines import make_model
 from shoestring.tune.data import examples_of, split

@@ -18,7 +18,7 @@ from transformers import TrainerControl, TrainerState
 
 from shoestring.errors import BudgetError, ParameterError
 from shoestring.jobs import Clock, Interruptible, RunFolder
-from shoestring.text.labelled import Labelled
+from shoestring.text.records import Labelled
 from shoestring.tune import trainer as module
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.config import LadderConfig

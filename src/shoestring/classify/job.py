@@ -29,8 +29,7 @@ from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
 from shoestring.models.cut_texts import one_cut_note
 from shoestring.progress import Progress
-from shoestring.text.labelled import Labelled, read_labelled
-from shoestring.text.records import Reading, read_records
+from shoestring.text.records import Labelled, Reading, read_labelled, read_records
 
 BATCH = 1_024
 WARM_UP, TIMED, LEAST_BATCH = 32, 256, 16

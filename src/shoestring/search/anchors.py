@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shoestring.text import first_sentence, tokenize
+from shoestring.text import split_first_sentence, tokenize
 from shoestring.types import FloatArray
 
 MAX_ANCHORS = 32
@@ -101,5 +101,5 @@ def covering_order(nearness: FloatArray, n_begun: int, n_queries: int) -> list[i
 
 def queries_from_texts(texts: Sequence[str]) -> list[str]:
     """First sentences that could be queries: at least three tokens, at most 200 characters."""
-    sentences = (first_sentence(text)[:MAX_CHARACTERS].strip() for text in texts)
+    sentences = (split_first_sentence(text)[0][:MAX_CHARACTERS].strip() for text in texts)
     return [sentence for sentence in sentences if len(tokenize(sentence)) >= MIN_TOKENS]

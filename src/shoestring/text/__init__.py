@@ -9,14 +9,13 @@ from shoestring.text.documents import read_documents
 from shoestring.text.pydocs import KnownItem, known_items, python_docs
 from shoestring.text.records import read_records
 from shoestring.text.segmentation import Lexicon, split_words
-from shoestring.text.sentences import first_sentence, split_first_sentence, split_sentences
+from shoestring.text.sentences import split_first_sentence, split_sentences
 from shoestring.text.tokens import FTS5_TOKENIZER, tokenize
 
 __all__ = [
     "FTS5_TOKENIZER",
     "KnownItem",
     "Lexicon",
-    "first_sentence",
     "known_items",
     "python_docs",
     "read_documents",

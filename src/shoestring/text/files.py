@@ -57,8 +57,7 @@ _JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*["{\]]|[\[{]\s*$)')
 _JSON_OVER_LINES = re.compile(r"\s*(\[|\{\s*$)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _JSON_BETWEEN = re.compile(r"[\s,]*")
-_MARKS = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
-_MARKS |= {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}  # UTF-32 starts like it
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_rows(
@@ -204,7 +203,7 @@ def rows_of(
             file=text.file,
         )
     if format == "parquet":
-        yield from _parquet_rows(text, columns)
+        yield from _parquet_rows(text)
     elif without_header and _has_no_header(first, columns, ending):
         yield from _fields_rows(text, without_header)
     elif format == "csv":
@@ -325,8 +324,7 @@ def decoded(
 ) -> Iterator[Text]:
     """An open stream as text, of the encoding that is named or that its mark tells."""
     start = stream.peek(SAMPLE)
-    marked = (name for mark, name in _MARKS.items() if start.startswith(mark))
-    encoding = encoding or next(marked, "utf-8")
+    encoding = encoding or ("utf-16" if start.startswith(_UTF_16) else "utf-8")
     decoder = io.TextIOWrapper(stream, encoding, "surrogateescape", newline="\n")
     try:
         yield Text(decoder, file, start, remedy)
@@ -451,7 +449,8 @@ def _csv_rows(text: Text, delimiter: str, columns: Sequence[str]) -> Iterator[Ro
         for fields in csv.reader(text, delimiter=delimiter, strict=True):
             if fields and not header:
                 header = [name.strip() for name in fields]
-                check_names(header, columns, text.file, text.line)
+                if twice := {n for n in columns if header.count(n) > 1}:
+                    raise text.wrong(f"the header names {min(twice)!r} twice. Rename one.")
             elif fields:
                 if len(fields) != len(header):
                     raise text.wrong(
@@ -467,16 +466,7 @@ def _csv_rows(text: Text, delimiter: str, columns: Sequence[str]) -> Iterator[Ro
         ) from None
 
 
-def check_names(
-    names: Sequence[str], columns: Sequence[str], file: str | None, line: int | None
-) -> None:
-    """Refuse a column that is asked for and there twice."""
-    if twice := sorted({name for name in names if name in columns and names.count(name) > 1}):
-        there = ", ".join(map(repr, twice))
-        raise FormatError(f"the header names {there} twice. Rename one.", file=file, line=line)
-
-
-def _parquet_rows(text: Text, columns: Sequence[str]) -> Iterator[Row]:
+def _parquet_rows(text: Text) -> Iterator[Row]:
     """Rows of a parquet file, decoded a record batch at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -489,7 +479,6 @@ def _parquet_rows(text: Text, columns: Sequence[str]) -> Iterator[Row]:
     stream.seek(0)
     try:
         with pq.ParquetFile(stream) as parquet:
-            check_names(parquet.schema_arrow.names, columns, file, None)
             for batch in parquet.iter_batches(batch_size=PARQUET_BATCH_ROWS):
                 yield from enumerate(batch.to_pylist(), start=n_rows + 1)
                 n_rows += batch.num_rows

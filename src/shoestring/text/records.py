@@ -19,9 +19,10 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from shoestring.checks import checked_choice, is_storable
+from shoestring.artifacts import digest
+from shoestring.checks import checked_choice, checked_str, is_storable
 from shoestring.errors import FormatError, ParameterError, short
-from shoestring.text.files import Row, check_names, read_rows
+from shoestring.text.files import Row, read_rows
 from shoestring.types import Record
 
 _OWNER = "read_records"
@@ -74,7 +75,7 @@ def read_records(
         The ending that says what the source is, such as "csv". By default that of its name, or
         what its content tells for certain; standard input is else one text a line.
     encoding : str, optional
-        Any that Python knows. By default UTF-8, or UTF-16 and UTF-32 by their mark.
+        Any that Python knows. By default UTF-8, or UTF-16 by its mark.
     default_id : {"position", "content"}
         Ids where there are none: the number of the row, "1", "2", ..., or :func:`content_id`.
 
@@ -124,8 +125,7 @@ def read_texts(
         raise ParameterError.of("text", _OWNER, want, texts)
     label = reading.get("label")
     for name, value in (("id", id), ("label", label), ("second", second)):
-        if value is not None and not isinstance(value, str):
-            raise ParameterError.of(name, _OWNER, "the name of a column", value)
+        checked_str(name, value or "", _OWNER)
     on_empty = checked_choice(
         "on_empty", reading.get("on_empty", "error"), ("error", "skip"), _OWNER
     )
@@ -144,6 +144,38 @@ def read_texts(
     ).read(rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Texts or pairs, each with its label as it is written."""
+
+    texts: list[str]
+    labels: list[str]
+    seconds: list[str] | None = None  # the second text of each pair
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __add__(self, other: Labelled) -> Labelled:
+        seconds = None if self.seconds is None else self.seconds + (other.seconds or [])
+        return Labelled(self.texts + other.texts, self.labels + other.labels, seconds)
+
+    @property
+    def digest(self) -> str:
+        """Of all of it."""
+        return digest(*self.texts, "", *(self.seconds or ()), "", *self.labels)
+
+
+def read_labelled(source: Any, second: str | None = None, **reading: Unpack[Reading]) -> Labelled:
+    """Read texts and labels, and the second texts of pairs, where their column is named.
+
+    Settings and errors of :func:`read_records`; FormatError if a record lacks its label.
+    """
+    reading = {"label": "label", **reading}
+    read = list(read_texts(source, second=second, needs_label=True, **reading))
+    texts, labels = [record.text for record, _ in read], [str(record.label) for record, _ in read]
+    return Labelled(texts, labels, None if second is None else [str(other) for _, other in read])
+
+
 def content_id(text: str) -> str:
     """The id of a text that has none: 12 characters that the text alone decides.
 
@@ -152,8 +184,8 @@ def content_id(text: str) -> str:
     >>> content_id("red shoes"), content_id("红鞋")
     ('...', '...')
     """
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return base64.b32encode(digest).decode("ascii").lower()[:12]
+    found = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return base64.b32encode(found).decode("ascii").lower()[:12]
 
 
 def _rows_of_object(source: Any, used: Sequence[str]) -> Iterator[Row]:
@@ -162,7 +194,6 @@ def _rows_of_object(source: Any, used: Sequence[str]) -> Iterator[Row]:
         return enumerate(source.iter_rows(named=True), start=1)
     if hasattr(source, "itertuples") and hasattr(source, "columns"):  # pandas
         names = [str(name) for name in source.columns]
-        check_names(names, used, None, None)
         frame = source.itertuples(index=False, name=None)
         return enumerate((dict(zip(names, values, strict=True)) for values in frame), start=1)
     if isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):

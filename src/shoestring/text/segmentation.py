@@ -21,11 +21,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from itertools import pairwise
 
 from shoestring.checks import checked_bool, checked_items, checked_str
 from shoestring.errors import ParameterError
-from shoestring.text.sentences import sentence_ends, split_sentences
+from shoestring.text.sentences import split_sentences
 from shoestring.text.tokens import (
     CLUSTER,
     DOTTED_I,
@@ -178,9 +177,6 @@ def split_words(
                 "Leave one of the two out."
             )
         sentences = [line.split() for line in text.split("\n")]
-    elif text.isascii():
-        folded, cuts = _folded_ascii(text), [0, *sentence_ends(text), len(text)]
-        sentences = [_folded_words(folded[start:end]) for start, end in pairwise(cuts)]
     else:
         sentences = [_words(sentence, lexicon) for sentence in split_sentences(text)]
     if lexicon is not None:
@@ -188,18 +184,11 @@ def split_words(
     return [words for words in sentences if words]
 
 
-def _folded_ascii(text: str) -> str:
-    return text.encode("ascii").translate(_ASCII_WORDS).decode("ascii")
-
-
-def _folded_words(folded: str) -> list[str]:
-    words = folded.split()
-    return _with_numbers(words) if "0" in folded else words
-
-
 def _words(sentence: str, lexicon: Lexicon | None) -> list[str]:
     if sentence.isascii():
-        return _folded_words(_folded_ascii(sentence))
+        folded = sentence.encode("ascii").translate(_ASCII_WORDS).decode("ascii")
+        words = folded.split()
+        return _with_numbers(words) if "0" in folded else words
     folded = unicodedata.normalize("NFKC", _lower(sentence)).translate(_WORD_CHARACTERS)
     words = _WORD.findall(folded) if lexicon is None else _runs_to_words(folded, lexicon)
     return _with_numbers(words) if "0" in folded else words

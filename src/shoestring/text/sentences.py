@@ -29,26 +29,15 @@ _ABBREVIATIONS = frozenset(
 )
 
 
-def first_sentence(text: str) -> str:
-    """The first sentence of a text, with single blanks for white space; empty if that is all.
-
-    Examples
-    --------
-    >>> first_sentence("Use a mapping, e.g. a dict. It is fast.")
-    'Use a mapping, e.g. a dict.'
-    >>> first_sentence("怎样打开文件？先看文档。")
-    '怎样打开文件？'
-    """
-    return split_first_sentence(text)[0]
-
-
 def split_first_sentence(text: str) -> tuple[str, str]:
-    r"""The first sentence, as :func:`first_sentence`, and the rest of the text unchanged.
+    r"""The first sentence, with single blanks for white space, and the rest of the text unchanged.
 
     Examples
     --------
-    >>> split_first_sentence("Return the\n    count.  Raises nothing.")
-    ('Return the count.', 'Raises nothing.')
+    >>> split_first_sentence("Use a mapping, e.g.\n    a dict.  It is fast.")
+    ('Use a mapping, e.g. a dict.', 'It is fast.')
+    >>> split_first_sentence("怎样打开文件？先看文档。")
+    ('怎样打开文件？', '先看文档。')
     """
     text = checked_str("text", text, "split_first_sentence").strip()
     end = next(sentence_ends(text), len(text))

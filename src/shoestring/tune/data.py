@@ -14,7 +14,7 @@ from shoestring.models import unknown_share
 from shoestring.models.backbone import MAX_UNKNOWN
 from shoestring.models.cut_texts import one_cut_note
 from shoestring.models.frozen import FrozenBackbone
-from shoestring.text.labelled import Labelled
+from shoestring.text.records import Labelled
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.examples import Examples, tokenised
 

@@ -17,7 +17,7 @@ from shoestring.errors import ParameterError
 from shoestring.estimator import Classifier, unfitted
 from shoestring.jobs import Clock, RunFolder
 from shoestring.models.cut_texts import one_cut_note
-from shoestring.text.labelled import Labelled
+from shoestring.text.records import Labelled
 from shoestring.tune.baselines import make_model
 from shoestring.tune.data import examples_of, split
 from shoestring.tune.job import Job, load, trained

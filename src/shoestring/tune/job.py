@@ -23,8 +23,7 @@ from shoestring.models.frozen import (
     return_freed_memory,
 )
 from shoestring.progress import Progress
-from shoestring.text.labelled import read_labelled
-from shoestring.text.records import Reading
+from shoestring.text.records import Reading, read_labelled
 from shoestring.tune.baselines import BACKPROPAGATED, LEARNING_RATES, ladder_of, make_model
 from shoestring.tune.cache import OutputCache, default_folder
 from shoestring.tune.config import LADDER, LadderConfig
