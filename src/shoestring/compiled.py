@@ -1,4 +1,4 @@
-"""numba's ``njit`` where its cache may have no place: compiled code is kept, or is not, silently.
+"""What kernels are compiled with: numba's ``njit``, and a mixer of bits that all of them share.
 
 numba keeps it beside the source, in the user's cache folder, or in that of ``NUMBA_CACHE_DIR``, and
 raises where none can be written (a read-only image). Here each process compiles anew then.
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
+from numba.extending import register_jitable
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -22,3 +24,19 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
             return numba.njit(**{**options, "cache": False})(function)
 
     return compiled
+
+
+@register_jitable
+def splitmix64(z: Any) -> Any:
+    """Mix the bits of uint64 numbers, one to one; for numba's kernels, and NumPy's arrays.
+
+    The finaliser of splitmix64 (Steele, Lea & Flood, 2014).
+
+    Examples
+    --------
+    >>> splitmix64(np.arange(3, dtype=np.uint64)).tolist()
+    [0, 6238072747940578789, 15839785061582574730]
+    """
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -142,8 +142,6 @@ def are_same(a: TextEncoder, b: TextEncoder) -> bool:
     if isinstance(a, CodeEncoder) and isinstance(b, CodeEncoder):
         ours, theirs = a.codes.table, b.codes.table
         return ours.words == theirs.words and np.array_equal(ours.codes, theirs.codes)
-    if isinstance(a, SentenceEncoder) and isinstance(b, SentenceEncoder):
-        return a.folder.resolve() == b.folder.resolve()
     rows, others = (np.asarray(encoder.encode(_PROBES)) for encoder in (a, b))
     alike = rows.shape == others.shape and np.allclose(rows, others, atol=1e-6)
     return type(a) is type(b) and alike and bool(rows.any())

@@ -23,9 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.classify.moments import Doubles
-from shoestring.compiled import njit
+from shoestring.compiled import njit, splitmix64
 from shoestring.errors import ParameterError
-from shoestring.splitmix import splitmix64
 
 Hashes = NDArray[np.uint64]
 NO_LIMIT = (1 << 64) - 1

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -79,9 +78,7 @@ class Corpus:
         self, file: Path, on_bytes: Callable[[int], object] = lambda n_bytes: None
     ) -> Iterator[Document]:
         """The documents of one of the files, as :func:`read_documents`."""
-        reading = read_documents(file, self.text, on_bytes=on_bytes)
-        with closing(reading) as documents:
-            yield from documents
+        return read_documents(file, self.text, on_bytes=on_bytes)
 
     def read(self, clock: Clock, what: str, *, progress: bool = True) -> Iterator[Document]:
         """Read all documents within the time of a clock, with a bar that says ``what`` is made.

@@ -25,7 +25,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
-from shoestring.checks import checked_path
+from shoestring.checks import checked_path, checked_str
 from shoestring.errors import FormatError, ParameterError, StorageError, short
 from shoestring.text.files import (
     CONVERT_IT,
@@ -121,8 +121,7 @@ def read_documents(
     [['It falls.']]
     """
     path = checked_path("path", path, "read_documents")
-    if not isinstance(text, str):
-        raise ParameterError.of("text", "read_documents", "the name of a column", text)
+    checked_str("text", text, "read_documents")
     check_readable(path)
     ending = ending_of(path)[0]
     with (

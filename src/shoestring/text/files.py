@@ -76,7 +76,14 @@ def read_rows(
     or may not be read: at once. FormatError if its format is unknown, or the content is not what it
     says: when that is reached.
     """
-    _check_options(format, encoding)
+    if format is not None:
+        checked_choice("format", format, [ending[1:] for ending in FORMATS], "read_records")
+    try:  # not all of Python's codecs are for text
+        codec: Any = "utf-8" if encoding is None else encoding
+        ("a".encode(codec) + b"\xff").decode(codec, "ignore")
+    except (LookupError, TypeError, ValueError):
+        want = "the name of an encoding, such as gb18030, big5, utf-16 or latin-1"
+        raise ParameterError.of("encoding", "read_records", want, encoding) from None
     ending = None if format is None else f".{format}"
     if source == "-":
         if sys.stdin is None:
@@ -98,18 +105,6 @@ def read_rows(
     return rows()
 
 
-def _check_options(format: object, encoding: object) -> None:
-    owner = "read_records"
-    if format is not None:
-        checked_choice("format", format, [ending[1:] for ending in FORMATS], owner)
-    try:  # not all of Python's codecs are for text
-        name: Any = "utf-8" if encoding is None else encoding
-        ("a".encode(name) + b"\xff").decode(name, "ignore")
-    except (LookupError, TypeError, ValueError):
-        want = "the name of an encoding, such as gb18030, big5, utf-16 or latin-1"
-        raise ParameterError.of("encoding", owner, want, encoding) from None
-
-
 def ending_of(path: Path) -> tuple[str, bool]:
     """The ending of a file's name in lower case, before .gz; and whether .gz follows it.
 
@@ -126,14 +121,12 @@ def ending_of(path: Path) -> tuple[str, bool]:
 def check_readable(path: Path) -> None:
     """Raise a StorageError if the file is missing, a folder, or may not be read."""
     try:
-        if path.is_dir():
-            raise StorageError(f"{path} is a folder, not a file. Name one file in it.")
         if not path.is_fifo():  # whose writer would be gone when it is read
             path.open("rb").close()
+    except IsADirectoryError:
+        raise StorageError(f"{path} is a folder, not a file. Name one file in it.") from None
     except FileNotFoundError:
         raise StorageError(f"There is no file {path}. Check the path.") from None
-    except StorageError:
-        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL, or half a surrogate pair
         reason = getattr(error, "strerror", None) or error
         raise StorageError(
@@ -156,14 +149,13 @@ class _CountedFile(io.FileIO):
 
 @contextmanager
 def open_unpacked(
-    path: Path, on_bytes: Callable[[int], object] | None = None
+    path: Path, on_bytes: Callable[[int], object] = lambda n_bytes: None
 ) -> Iterator[IO[bytes]]:
     """Open a file, through gzip if its first bytes say so; errors of disk and gzip become ours.
 
     ``on_bytes`` is called with the number of bytes of each read from the disk.
     """
-    raw: Any = path.open("rb", 0) if on_bytes is None else _CountedFile(path, on_bytes)
-    with io.BufferedReader(raw) as file, unpacked(file, str(path)) as stream:
+    with _CountedFile(path, on_bytes) as file, unpacked(file, str(path)) as stream:
         yield stream
 
 
@@ -475,17 +467,11 @@ def _parquet_rows(text: Text) -> Iterator[Row]:
     file = text.file
     if not stream.seekable() or isinstance(stream, gzip.GzipFile):
         raise FormatError("parquet cannot be read from a pipe or gzip. Name the file.", file=file)
-    n_rows = 0
     stream.seek(0)
     try:
         with pq.ParquetFile(stream) as parquet:
-            for batch in parquet.iter_batches(batch_size=PARQUET_BATCH_ROWS):
-                yield from enumerate(batch.to_pylist(), start=n_rows + 1)
-                n_rows += batch.num_rows
+            batches = parquet.iter_batches(batch_size=PARQUET_BATCH_ROWS)
+            yield from enumerate(chain.from_iterable(b.to_pylist() for b in batches), start=1)
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise FormatError(
-            f"damaged or no parquet ({reason}). Write or copy the file again.",
-            file=file,
-            line=n_rows + 1 if n_rows else None,
-        ) from error
+        message = f"damaged or no parquet ({str(error).splitlines()[0]}). Write or copy it again."
+        raise FormatError(message, file=file) from error

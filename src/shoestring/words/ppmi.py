@@ -31,9 +31,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.compiled import njit
+from shoestring.compiled import njit, splitmix64
 from shoestring.parallel import KernelPool
-from shoestring.splitmix import splitmix64
 from shoestring.types import IntArray
 
 CONTEXT_POWER = 0.75  # a: below 1 takes rare contexts for more frequent than they are

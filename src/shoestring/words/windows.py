@@ -17,10 +17,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.compiled import njit
+from shoestring.compiled import njit, splitmix64
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.parallel import KernelPool
-from shoestring.splitmix import splitmix64
 from shoestring.types import IntArray
 
 MAX_ANCHORS = 1 << 18  # of 16 bytes
