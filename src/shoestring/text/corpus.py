@@ -86,7 +86,8 @@ class Corpus:
         Whatever the caller does with a document counts as time of reading. The errors of
         :func:`read_documents`; BudgetError as soon as the rest cannot be read in the time left.
         """
-        total, began, n_read = self.n_bytes, clock.used_s, 0
+        total, began = self.n_bytes, clock.used_s
+        n_read = n_checked = 0
 
         def count(n_bytes: int) -> None:
             nonlocal n_read
@@ -98,8 +99,10 @@ class Corpus:
             for file in self.files:
                 for document in self.documents(file, count):
                     yield document
-                    left_s, spent_s = clock.left_s, clock.used_s - began
-                    takes_s = spent_s * total / max(1, n_read)
+                    if n_read == n_checked:  # once for each block of the file
+                        continue
+                    n_checked, left_s, spent_s = n_read, clock.left_s, clock.used_s - began
+                    takes_s = spent_s * total / n_read
                     if left_s <= 0 or (spent_s > TIMED_S and takes_s - spent_s > left_s):
                         what = f"Reading {total / 1e6:,.1f} MB alone"
                         raise too_short(what, takes_s, began + 1.1 * takes_s, "or less text")

@@ -37,8 +37,6 @@ Row = tuple[int, Mapping[str, Any] | None]
 MAX_RECORD = 1 << 26
 """Longest line or record in characters, so that memory stays bounded whatever the file holds."""
 
-PARQUET_BATCH_ROWS = 1024
-
 FORMATS = dict.fromkeys((".jsonl", ".ndjson", ".json"), "json")
 FORMATS |= {".csv": "csv", ".tsv": "csv", ".txt": "txt", ".parquet": "parquet"}
 """Formats by ending."""
@@ -470,7 +468,7 @@ def _parquet_rows(text: Text) -> Iterator[Row]:
     stream.seek(0)
     try:
         with pq.ParquetFile(stream) as parquet:
-            batches = parquet.iter_batches(batch_size=PARQUET_BATCH_ROWS)
+            batches = parquet.iter_batches(batch_size=1024)
             yield from enumerate(chain.from_iterable(b.to_pylist() for b in batches), start=1)
     except (pa.ArrowException, OSError) as error:
         message = f"damaged or no parquet ({str(error).splitlines()[0]}). Write or copy it again."

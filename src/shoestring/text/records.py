@@ -26,7 +26,6 @@ from shoestring.text.files import Row, read_rows
 from shoestring.types import Record
 
 _OWNER = "read_records"
-_SHOWN_COLUMNS = 20
 
 
 class Reading(TypedDict, total=False):
@@ -283,7 +282,7 @@ class _Reader:
         try:
             return row[column]
         except KeyError:
-            there = ", ".join(repr(name) for name in islice(row, _SHOWN_COLUMNS)) or "none"
+            there = ", ".join(repr(name) for name in islice(row, 20)) or "none"
             raise self._fault(f"no column {column!r}. Name one of: {there}.", line) from None
 
     def _text(self, row: Mapping[str, Any], columns: Sequence[str], line: int) -> str:

@@ -86,8 +86,6 @@ _HUMP = re.compile(  # aB or ABcd, but not the plural of an acronym (URLs); look
 _ASCII_IDENTIFIER = re.compile(r"[A-Za-z0-9]+")
 _IDENTIFIER_PART = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+")
 
-_ZERO_WIDTH_SPACE = 0x200B  # a format character, but Thai and Khmer mean a word boundary by it
-
 
 class CharacterTable(dict[int, "str | None"]):
     """A table for ``str.translate`` that a function fills as characters are first seen."""
@@ -105,7 +103,7 @@ def token_character(code: int) -> str | None:
     """The character itself, a space if it separates words, None if it is removed."""
     character = chr(code)
     category = unicodedata.category(character)
-    if category == "Cf" and code != _ZERO_WIDTH_SPACE:
+    if category == "Cf" and code != 0x200B:  # by which Thai and Khmer mean a word boundary
         return None
     if 0xFE00 <= code <= 0xFE0F or 0xE0100 <= code <= 0xE01EF:  # variation selectors
         return None
