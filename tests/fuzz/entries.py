@@ -228,7 +228,7 @@ entry(
     shrinkage=st.sampled_from(["auto", 0.1, None, 0]), temperature=st.sampled_from(["auto", 1,
     0.5]),
     priors=st.sampled_from([None, [0.5, 0.5]]),
-    expansion=st.sampled_from([None, "random", "quadratic"]), n_random=SMALL, class_scatters=FLAG,
+    expansion=st.sampled_from([None, "random", "quadratic"]), n_random=SMALL,
     sample_size=st.sampled_from([4, 2048]), n_jobs=st.sampled_from([None, 1]), random_state=SEED,
 )  # fmt: skip
 method("AnalyticSoftmax.fit", World.softmax, X=ROWS, y=TARGETS, **weights, share=3)
@@ -269,7 +269,7 @@ def kept(world: World) -> Any:
 classifier = {"state": lambda model: (model.n_learnt, model.classes_.tolist())}
 entry(
     "TextClassifier", new_classifier, encoder=st.sampled_from(["lsa", "words"]), head=maybe,
-    keep_texts=FLAG, texts=N_TEXTS, labels=TARGETS, share=3,
+    texts=N_TEXTS, labels=TARGETS, share=3,
 )  # fmt: skip
 some_texts = st.one_of(N_TEXTS, LIST_OF_TEXTS)
 for name in ("fit", "partial_fit", "forget"):
@@ -283,7 +283,6 @@ method(
     "TextClassifier.predict", kept, texts=LIST_OF_TEXTS,
     reject_at=st.sampled_from([None, 0.1]), share=2,
 )  # fmt: skip
-method("TextClassifier.explain", kept, text=TEXT, n=SMALL, share=2)
 method("TextClassifier.forget_class", World.classifier, label=st.sampled_from(LABELS), **classifier)
 method("TextClassifier.merge", World.classifier, other=maybe, **classifier)
 method("TextClassifier.save", kept, folder=OUT)

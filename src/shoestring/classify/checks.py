@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from shoestring.checks import checked_int, checked_labels, checked_number, checked_texts
 from shoestring.classify.expansion import KINDS
 from shoestring.classify.moments import Doubles
-from shoestring.classify.shrinkage import RULES
 from shoestring.errors import ParameterError, ShapeError, ShoestringError
 
 MOST_JOBS = 1_024
@@ -58,9 +57,9 @@ def settings(params: dict[str, Any]) -> None:
     """Check the value of each parameter."""
     shrinkage, n_jobs = params["shrinkage"], params["n_jobs"]
     temperature = params["temperature"]
-    rules, kinds = ("auto", *RULES), (None, "auto", *KINDS)
-    if shrinkage is not None and not (isinstance(shrinkage, str) and shrinkage in rules):
-        want = f"one of {rules}, None or a float in [0, 1]"
+    kinds = (None, "auto", *KINDS)
+    if shrinkage is not None and str(shrinkage) != "auto":
+        want = '"auto", None or a float in [0, 1]'
         checked_number("shrinkage", shrinkage, _OWNER, want, np.nextafter(0, -1), 1)
     if str(temperature) != "auto":
         checked_number("temperature", temperature, _OWNER, '"auto" or a positive float', 0)
@@ -72,9 +71,6 @@ def settings(params: dict[str, Any]) -> None:
     if n_jobs is not None and not (is_int and n_jobs and n_jobs <= MOST_JOBS):
         want = f"None, an int in [1, {MOST_JOBS}], or -1 for all cores"
         raise _wrong("n_jobs", n_jobs, want)
-    if params["expansion"] is not None and params["class_scatters"]:
-        hint = "They would take C (D + M)^2 numbers: pass expansion=None."
-        raise _wrong("class_scatters", True, "False with an expansion", hint)
 
 
 def _wrong(name: str, got: object, want: str, hint: str = "") -> ParameterError:
