@@ -559,7 +559,6 @@ function(
     pooling=st.sampled_from(["auto", "mean"]), dropout=st.just(0.1), max_length=SMALL, seed=SEED,
     share=2, **TORCH,
 )  # fmt: skip
-function("tune.LadderConfig.from_dict", values=st.just({}), **TORCH)
 function("tune.Ladder.from_pretrained", folder=OUT, **TORCH)
 function("tune.LadderScorer", folder=OUT, **TORCH)
 
@@ -658,7 +657,7 @@ function("words.TextCodes.load", folder=OUT)
 # ---------------------------------------------------------------- the command line
 
 CHEAP = {  # what makes a command quick
-    "tune mlm": "--layers 1 --hidden 16 --heads 2 --epochs 1 --max-length 16",
+    "tune mlm": "--layers 1 --hidden 16 --epochs 1 --max-length 16",
     "tune classify": "--epochs 1 --layers 0 --reduction 2",
     "tune score": "--epochs 1 --layers 0 --a text --b text --label id",
     "words train": "--min-count 1 --epochs 1",

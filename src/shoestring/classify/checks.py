@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.checks import checked_int, checked_labels, checked_number, checked_texts
+from shoestring.checks import checked_int, checked_number
 from shoestring.classify.expansion import KINDS
 from shoestring.classify.moments import Doubles
 from shoestring.errors import ParameterError, ShapeError, ShoestringError
@@ -36,21 +36,6 @@ def as_ours() -> Iterator[None]:
         raise _TypedError(str(error)) from error
     except (ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise ParameterError(str(error)) from error
-
-
-def texts_and_labels(texts: object, labels: object, verb: str) -> tuple[list[str], list[Any]]:
-    """Texts, at least one, and a label of each."""
-    owner = f"TextClassifier.{verb}"
-    checked = checked_texts("texts", texts, owner)
-    if not checked:
-        raise ParameterError.of("texts", owner, "a sequence of texts, at least one", texts)
-    each = checked_labels("labels", labels, owner)
-    if len(checked) != len(each):
-        raise ShapeError(
-            f"There are {len(checked)} texts and {len(each)} labels; there must be a label for "
-            "each text."
-        )
-    return checked, each
 
 
 def settings(params: dict[str, Any]) -> None:
@@ -146,19 +131,14 @@ def weights(values: ArrayLike, n_samples: int) -> Doubles:
     """Weights of samples as float64 (N,)."""
     with as_ours():
         array = np.asarray(values, dtype=np.float64)
-    if array.ndim == 0:
-        array = np.full(n_samples, float(array))
     if array.shape != (n_samples,):
         raise ShapeError(
             f"There are {n_samples} samples and weights of shape {array.shape}; there must be one "
             "for each sample."
         )
-    if not np.isfinite(array).all() or (array < 0).any():
-        bad = array[~(np.isfinite(array) & (array >= 0))][0]
-        raise _wrong("sample_weight", float(bad), "finite and not below zero")
-    if not array.any():
-        hint = "Leave it out, or give some of them a weight."
-        raise _wrong("sample_weight", 0.0, "above zero for some samples", hint)
+    if not (np.isfinite(array) & (array >= 0)).all() or not array.any():
+        want = "finite, not below zero, and above zero for some samples"
+        raise _wrong("sample_weight", float(array.min()), want)
     return array
 
 

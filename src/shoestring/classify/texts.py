@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from shoestring import encoders
 from shoestring.artifacts import ArtifactWriter
-from shoestring.checks import checked_path, checked_texts
-from shoestring.classify import checks, saving
+from shoestring.checks import checked_labelled, checked_path, checked_texts
+from shoestring.classify import saving
 from shoestring.classify.moments import Doubles
 from shoestring.classify.sample import keys_of
 from shoestring.classify.softmax import ClosedForm
@@ -92,7 +92,7 @@ class TextClassifier(Classifier):
 
     def begin(self, texts: Sequence[str]) -> None:
         """Choose the encoder, by texts that will come, and forget all that was learned."""
-        texts, _ = checks.texts_and_labels(texts, texts, "begin")
+        texts, _ = checked_labelled(texts, texts, f"{_OWNER}.begin")
         self.encoder_name, self.encoder_ = self._new_encoder(texts)
         self.head._reset()
 
@@ -101,7 +101,7 @@ class TextClassifier(Classifier):
         return self._learn(texts, labels, "partial_fit")
 
     def _learn(self, texts: Sequence[str], labels: Sequence[Any], verb: str) -> TextClassifier:
-        texts, labels = checks.texts_and_labels(texts, labels, verb)
+        texts, labels = checked_labelled(texts, labels, f"{_OWNER}.{verb}")
         is_new = verb == "fit" or not hasattr(self, "encoder_")
         chosen = self._new_encoder(texts) if is_new else (self.encoder_name, self.encoder_)
         X = np.asarray(chosen[1].encode(texts))
@@ -112,7 +112,7 @@ class TextClassifier(Classifier):
 
     def forget(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Take texts back that were learned, with the labels they had."""
-        texts, labels = checks.texts_and_labels(texts, labels, "forget")
+        texts, labels = checked_labelled(texts, labels, f"{_OWNER}.forget")
         self.head._forget(Block(self.encode(texts), labels, keys=keys_of(texts)))
         return self
 
@@ -150,7 +150,7 @@ class TextClassifier(Classifier):
 
     def score(self, texts: Sequence[str], labels: Sequence[Any]) -> float:
         """Accuracy."""
-        texts, labels = checks.texts_and_labels(texts, labels, "score")
+        texts, labels = checked_labelled(texts, labels, f"{_OWNER}.score")
         return float(np.mean(self.predict(texts) == np.asarray(labels)))
 
     @property
@@ -231,10 +231,6 @@ class TextClassifier(Classifier):
             name, texts, owner=_OWNER, n_components=N_COMPONENTS, seed=seed
         )
         return encoders.checked_encoder(name, _OWNER), encoder
-
-    def _take(self, name: str, encoder: TextEncoder) -> None:
-        self.encoder_name, self.encoder_ = name, encoder
-        self._examples, self._blocks = [], []
 
 
 def _unfitted() -> NotFittedError:
