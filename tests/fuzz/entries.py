@@ -541,7 +541,7 @@ for name in ("predict", "predict_proba"):
     method(f"LadderClassifier.{name}", lambda w: w.ladder, texts=LIST_OF_TEXTS, **TORCH)
 entry(
     "LadderClassifier.score", lambda w, **given: w.ladder.score(**given), texts=N_TEXTS,
-    labels=TARGETS, sample_weight=maybe, **TORCH,
+    labels=TARGETS, **TORCH,
 )  # fmt: skip
 entry(
     "LadderClassifier not fitted", lambda w, texts: public("LadderClassifier")().predict(texts),

@@ -160,13 +160,7 @@ class LadderClassifier(Classifier):
         chosen: NDArray[Any] = self.classes_[best]
         return chosen
 
-    def score(self, texts: Sequence[str], labels: ArrayLike, sample_weight: Any = None) -> float:
+    def score(self, texts: Sequence[str], labels: ArrayLike) -> float:
         """The share of N texts whose label is predicted."""
         texts, truth = checked_labelled(texts, labels, "LadderClassifier.score")
-        pairs = zip(self.predict(texts).tolist(), np.asarray(truth).tolist(), strict=True)
-        try:
-            return float(np.average([a == b for a, b in pairs], weights=sample_weight))
-        except (TypeError, ValueError, ZeroDivisionError):
-            want = "a number for each text, not all 0"
-            owner = "LadderClassifier.score"
-            raise ParameterError.of("sample_weight", owner, want, sample_weight) from None
+        return float(np.mean(self.predict(texts) == np.asarray(truth)))
