@@ -95,17 +95,17 @@ def binary_vectors() -> Kind:
 
 
 def classifier() -> Kind:
-    """A TextClassifier with an encoder of its own and kept texts."""
+    """A TextClassifier with an encoder of its own."""
     from shoestring.classify import AnalyticSoftmax, TextClassifier
 
     def save(folder: Path) -> None:
         head = AnalyticSoftmax(0.1, 1.0, n_jobs=1, expansion="relu", n_random=8)
-        made = TextClassifier("lsa", head=head, keep_texts=True)
+        made = TextClassifier("lsa", head=head)
         made.fit(TEXTS * 3, list("abcabc" * 3)).save(folder)
 
     def ask(folder: Path) -> Any:
         opened = TextClassifier.load(folder)
-        answers = [opened.predict_proba(TEXTS).round(9).tolist(), str(opened.explain("blue hat"))]
+        answers = [opened.predict_proba(TEXTS).round(9).tolist()]
         opened.partial_fit(TEXTS, list("abcabc")).forget(TEXTS, list("abcabc"))
         return [*answers, opened.predict(TEXTS).tolist()]
 
@@ -113,7 +113,7 @@ def classifier() -> Kind:
 
 
 def softmax() -> Kind:
-    """An AnalyticSoftmax that keeps the scatter of each class."""
+    """An AnalyticSoftmax with priors by class."""
     from shoestring.classify import AnalyticSoftmax
 
     X = np.random.default_rng(0).normal(size=(60, 4))
@@ -122,7 +122,7 @@ def softmax() -> Kind:
 
     def save(folder: Path) -> None:
         priors = {0: 0.5, 1: 0.3, 2: 0.2}
-        AnalyticSoftmax(class_scatters=True, n_jobs=1, priors=priors).fit(X, y).save(folder)
+        AnalyticSoftmax(n_jobs=1, priors=priors).fit(X, y).save(folder)
 
     def ask(folder: Path) -> Any:
         opened = AnalyticSoftmax.load(folder)

@@ -228,7 +228,7 @@ entry(
     shrinkage=st.sampled_from(["auto", 0.1, None, 0]), temperature=st.sampled_from(["auto", 1,
     0.5]),
     priors=st.sampled_from([None, [0.5, 0.5]]),
-    expansion=st.sampled_from([None, "random", "quadratic"]), n_random=SMALL, class_scatters=FLAG,
+    expansion=st.sampled_from([None, "random", "quadratic"]), n_random=SMALL,
     sample_size=st.sampled_from([4, 2048]), n_jobs=st.sampled_from([None, 1]), random_state=SEED,
 )  # fmt: skip
 method("AnalyticSoftmax.fit", World.softmax, X=ROWS, y=TARGETS, **weights, share=3)
@@ -269,7 +269,7 @@ def kept(world: World) -> Any:
 classifier = {"state": lambda model: (model.n_learnt, model.classes_.tolist())}
 entry(
     "TextClassifier", new_classifier, encoder=st.sampled_from(["lsa", "words"]), head=maybe,
-    keep_texts=FLAG, texts=N_TEXTS, labels=TARGETS, share=3,
+    texts=N_TEXTS, labels=TARGETS, share=3,
 )  # fmt: skip
 some_texts = st.one_of(N_TEXTS, LIST_OF_TEXTS)
 for name in ("fit", "partial_fit", "forget"):
@@ -283,7 +283,6 @@ method(
     "TextClassifier.predict", kept, texts=LIST_OF_TEXTS,
     reject_at=st.sampled_from([None, 0.1]), share=2,
 )  # fmt: skip
-method("TextClassifier.explain", kept, text=TEXT, n=SMALL, share=2)
 method("TextClassifier.forget_class", World.classifier, label=st.sampled_from(LABELS), **classifier)
 method("TextClassifier.merge", World.classifier, other=maybe, **classifier)
 method("TextClassifier.save", kept, folder=OUT)
@@ -542,7 +541,7 @@ for name in ("predict", "predict_proba"):
     method(f"LadderClassifier.{name}", lambda w: w.ladder, texts=LIST_OF_TEXTS, **TORCH)
 entry(
     "LadderClassifier.score", lambda w, **given: w.ladder.score(**given), texts=N_TEXTS,
-    labels=TARGETS, sample_weight=maybe, **TORCH,
+    labels=TARGETS, **TORCH,
 )  # fmt: skip
 entry(
     "LadderClassifier not fitted", lambda w, texts: public("LadderClassifier")().predict(texts),
@@ -560,7 +559,6 @@ function(
     pooling=st.sampled_from(["auto", "mean"]), dropout=st.just(0.1), max_length=SMALL, seed=SEED,
     share=2, **TORCH,
 )  # fmt: skip
-function("tune.LadderConfig.from_dict", values=st.just({}), **TORCH)
 function("tune.Ladder.from_pretrained", folder=OUT, **TORCH)
 function("tune.LadderScorer", folder=OUT, **TORCH)
 
@@ -659,7 +657,7 @@ function("words.TextCodes.load", folder=OUT)
 # ---------------------------------------------------------------- the command line
 
 CHEAP = {  # what makes a command quick
-    "tune mlm": "--layers 1 --hidden 16 --heads 2 --epochs 1 --max-length 16",
+    "tune mlm": "--layers 1 --hidden 16 --epochs 1 --max-length 16",
     "tune classify": "--epochs 1 --layers 0 --reduction 2",
     "tune score": "--epochs 1 --layers 0 --a text --b text --label id",
     "words train": "--min-count 1 --epochs 1",

@@ -188,7 +188,7 @@ class World:
     def kept_classifier(self) -> Any:
         from shoestring import TextClassifier
 
-        return TextClassifier("lsa", keep_texts=True).fit(TEXTS, LABELS)
+        return TextClassifier("lsa").fit(TEXTS, LABELS)
 
     def classifier(self) -> Any:
         return copy.deepcopy(self.kept_classifier)

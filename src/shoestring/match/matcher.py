@@ -59,7 +59,6 @@ from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import batches_by_length
 from shoestring.tune.config import LADDER
 from shoestring.tune.job import Job, tune
-from shoestring.tune.ladder import Ladder, save_ladder
 from shoestring.tune.metrics import NAMES, can_be_told, quality
 from shoestring.tune.mlm import DROPOUTS, NewMasks, new_config
 from shoestring.tune.trainer import Measure, TrainSettings, fit
@@ -348,7 +347,7 @@ def start_model(
     """A new model with the vocabulary of texts, or the one of a folder, aligned to it."""
     if folder is None:
         vocabulary = SymbolVocabulary.of(texts, unit)
-        config = new_config(None, None, None, max_length)
+        config = new_config(max_length)
         config.update({"vocab_size": len(vocabulary), **dict.fromkeys(DROPOUTS, 0.1)})
         return BertForMaskedLM(config), vocabulary
     model, is_new = load_masked(folder)
@@ -408,9 +407,9 @@ def _tuned(
         for p in (train, held_out)
     ]
     options: Any = {"second": "b", "clock": clock, "resume": resume, "progress": progress}
-    found = tune(job, files[0], out, files[1], **options)
     if job.method == "ladder":
-        save_ladder(out, Ladder.from_pretrained(out), partial(shutil.copytree, job.backbone))
+        options["write"] = partial(shutil.copytree, job.backbone)
+    found = tune(job, files[0], out, files[1], **options)
     del found["backbone"]  # is the start that was made here
     return found
 

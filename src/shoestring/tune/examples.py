@@ -155,7 +155,4 @@ class Collate:
 
     def _labels(self, rows: list[int]) -> Tensor:
         labels = [self.examples.labels[row] for row in rows]
-        if self.task != "tokens":
-            return torch.tensor(labels, dtype=None if self.task == "classify" else torch.float32)
-        t = max(map(len, labels))
-        return torch.tensor([[*row, *[-100] * (t - len(row))] for row in labels])
+        return torch.tensor(labels, dtype=None if self.task == "classify" else torch.float32)
