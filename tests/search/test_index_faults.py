@@ -549,7 +549,6 @@ FOREIGN = [
     "encoder/deep/vocabulary-1.json",
     "encoder",
     "encoder-notes/today.txt",
-    "token-table/table.csv",
     "token-table.csv",
     "records.sqlite.bak",
     "index.json",

@@ -108,16 +108,11 @@ class TokenInteraction(Timed):
             if query in query_vectors:
                 positions.setdefault(text, []).append(position)
         texts = list(positions)
+        score = self.weighting.scores if self.weighting else interaction_scores
         for row, text_tokens in self.encoder.encode(texts):
             pairs_of = positions[texts[row]]
             query_tokens = [query_vectors[pairs[position][0]] for position in pairs_of]
-            scores[pairs_of] = self.scores(query_tokens, text_tokens)
-
-    def scores(self, query_tokens: Sequence[FloatMatrix], text_tokens: FloatMatrix) -> FloatMatrix:
-        """Score one text against several queries, as :func:`interaction_scores`."""
-        if self.weighting is None:
-            return interaction_scores(query_tokens, text_tokens)
-        return self.weighting.scores(query_tokens, text_tokens)
+            scores[pairs_of] = score(query_tokens, text_tokens)
 
     def token_vectors(self, texts: Sequence[str]) -> list[FloatMatrix]:
         """Encode texts: for each its unit token vectors (T, D) float32, special tokens left out."""

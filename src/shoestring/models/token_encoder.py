@@ -101,15 +101,6 @@ class TokenEncoder:
         for row, states, special in self.hidden(texts):
             yield row, unit_rows(states[~special])
 
-    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Count the tokens of each text, special tokens left out: (len(texts),) int64."""
-        counts = [
-            encoding.special_tokens_mask.count(0)
-            for start in range(0, len(texts), TEXTS_PER_BLOCK)
-            for encoding in self._tokenize(texts[start : start + TEXTS_PER_BLOCK])
-        ]
-        return np.array(counts, np.int64)
-
     def _tokenize(self, texts: Sequence[str]) -> list[Any]:
         n = self.max_length * CHARACTERS_PER_TOKEN
         encodings: list[Any] = self._tokenizer.encode_batch([text[:n] for text in texts])

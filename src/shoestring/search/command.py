@@ -44,9 +44,6 @@ Questions = Annotated[Path | None, typer.Option(help="File of typical questions 
 AnchorMinutes = Annotated[
     float | None, typer.Option("--minutes", help="Time limit in minutes for anchor queries.")
 ]
-TokenTable = Annotated[
-    bool, typer.Option("--token-table", help="Keep token vectors (27 kB a text): faster calls.")
-]
 OtherScorer = Annotated[str, typer.Option("--scorer", help="Use another scorer than the index's.")]
 CALLS = "Number of scorer calls to spend"
 
@@ -76,7 +73,6 @@ def build(
     queries: Questions = None,
     calls: Annotated[int, typer.Option(help=f"{CALLS} on anchor scores.")] = 0,
     minutes: AnchorMinutes = None,
-    token_table: TokenTable = False,
     on_duplicate: OnDuplicate = "error",
     resume: Resume = False,
     seed: Seed = 0,
@@ -97,7 +93,6 @@ def build(
         calls=calls,
         minutes=minutes,
         on_duplicate=on_duplicate,  # type: ignore[arg-type]
-        token_table=token_table,
         resume=resume,
         seed=seed,
         **reading,

@@ -122,7 +122,6 @@ class SearchIndex:
         calls: int = 0,
         minutes: float | None = None,
         on_duplicate: OnDuplicate = "error",
-        token_table: bool = False,
         resume: bool = False,
         seed: int = 0,
         progress: bool = True,
@@ -148,9 +147,6 @@ class SearchIndex:
         queries, calls, minutes
             As :meth:`calibrate`, which is the last stage.
         on_duplicate : {"error", "replace", "skip"}
-        token_table : bool
-            Keep every text's token vectors (int8, some 27 kB a text; the size is told before), so
-            that MiniLM's token interaction needs no model run for a text. For small indexes.
         resume : bool
             Continue an interrupted build; also with other models, more records or more calls.
         seed : int
@@ -183,9 +179,8 @@ class SearchIndex:
         seed = checked_seed("seed", seed, owner)
         queries = None if queries is None else checked_texts("queries", queries, owner)
         checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), owner)
-        flags = {"token_table": token_table, "resume": resume, "progress": progress}
-        for flag, value in flags.items():
-            checked_bool(flag, value, owner)
+        checked_bool("resume", resume, owner)
+        checked_bool("progress", progress, owner)
         # Wrong names of files and models stop here, before anything is read or written.
         name = _scorer_name(scorer)
         loaded = None if scorer is None or name in ("", AUTO) else load_scorer(scorer)
@@ -201,7 +196,7 @@ class SearchIndex:
             if source is None:
                 want = "a file, frame or list"
                 raise ParameterError.of("records", owner, want, None)
-            settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
+            settings: dict[str, Any] = {"encoder": encoder, "scorer": name or ""}
             columns = {name: reading.get(name) for name in COLUMNS}
             settings["columns"] = {
                 name: column if isinstance(column, str) else list(column)
@@ -223,7 +218,7 @@ class SearchIndex:
                         on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
                     if source is not None:
                         index._ingest(source, on_duplicate, progress)
-                    index._finish(rows, seed, progress, table=True)
+                    index._finish(rows, seed, progress)
             except Exception:
                 with suppress(OSError, ShoestringError):  # why it failed matters more
                     if is_new and not index._store.has_arrays:  # nothing of value: free the folder
@@ -233,7 +228,6 @@ class SearchIndex:
                 raise
             rows.note()
             if len(index):
-                index.models.build_token_table(progress=progress)
                 index.calibrate(
                     calls, minutes=minutes, queries=queries, seed=seed, progress=progress
                 )
@@ -264,12 +258,10 @@ class SearchIndex:
         """How to read more records: the columns of the first ones, unless others are named."""
         return {**self._store.settings.get("columns", {}), **reading}
 
-    def _finish(self, rows: NewRows, seed: int, progress: bool, table: bool = False) -> None:
+    def _finish(self, rows: NewRows, seed: int, progress: bool) -> None:
         """Do what a build does before it pays: choose and fit the models, make the arrays."""
         if len(self):
             self.models.prepare(seed)
-            if table:
-                self.models.token_table_scorer()  # a wrong one is refused before the work
             encode_pending(self._store, rows, progress=progress)
 
     def calibrate(

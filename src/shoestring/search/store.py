@@ -7,7 +7,6 @@ An index is a folder::
     scores.sqlite     every score that was paid for (:mod:`~.score_cache`)
     arrays/           append-only files of memory-mapped arrays (:mod:`~.arrays`)
     encoder/          an encoder that was fitted to the texts (:mod:`~.models`)
-    token-table/      the texts' token vectors, an option
     writer.lock       held by the one writer
 
 Rows are written first and put in force by the database afterwards, in one transaction, so that a
@@ -84,10 +83,10 @@ _KIND = ArtifactKind(
     "shoestring-search-index", "a search index", "RecordStore.open", "Build the index again.", (2,)
 )
 _DATABASES = ("records.sqlite", "scores.sqlite")
-_FOLDERS = ("arrays", "encoder", "token-table")
+_FOLDERS = ("arrays", "encoder")
 _LEFT = re.compile(  # our files in them
     r"\d{8}-[a-z_]+\.rows|(config\.json(\.writing)?|(vocabulary|idf|components|codes|counts|"
-    r"activations|tokens|scales|starts|digests)-\d+\.(json|npy))(\.part)?"
+    r"activations)-\d+\.(json|npy))(\.part)?"
 )
 _TABLE = re.compile("(records|deleted|state|sqlite_sequence|fulltext|fulltext_[a-z]+)$")
 _FILES = {CONFIG, CONFIG + ".part", "writer.lock", "writer.pid"} | {
@@ -215,12 +214,11 @@ class RecordStore:
         for array in state.arrays.values():
             rows = map_rows(self._arrays, array, state.n_rows)
             write_rows(folder / "arrays", array, 0, [rows])
-        for name in ("encoder", "token-table"):
-            for path in sorted((self.path / name).rglob("*")):
-                copied_to = folder / path.relative_to(self.path)
-                copied_to.parent.mkdir(parents=True, exist_ok=True)
-                if path.is_file():
-                    shutil.copyfile(path, copied_to)
+        for path in sorted((self.path / "encoder").rglob("*")):
+            copied_to = folder / path.relative_to(self.path)
+            copied_to.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_file():
+                shutil.copyfile(path, copied_to)
         shutil.copyfile(self.path / CONFIG, folder / CONFIG)
 
     def remove(self) -> None:
@@ -427,9 +425,8 @@ class RecordStore:
             view = read_view(connection, state, self._arrays)
             for file in state.arrays.values():
                 map_rows(self._arrays, file, state.n_rows, checked=1 << 62)
-            for name in ("encoder", "token-table"):
-                if (self.path / name / CONFIG).exists():
-                    verify(self.path / name)
+            if (self.path / "encoder" / CONFIG).exists():
+                verify(self.path / "encoder")
             sql = "SELECT key FROM records WHERE key <= (SELECT last_key FROM state) ORDER BY key"
             if not np.array_equal(view.keys, column(connection, sql)):
                 complaints.append("the live rows of the arrays are not those of the records")
