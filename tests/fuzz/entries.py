@@ -306,7 +306,7 @@ pair = [("red", "hat")]
 entry(
     "score_with", lambda w, pairs, **given: public("score_with")(**given).predict(pairs),
     fn=st.just(len), name=st.sampled_from([None, "letters"]), max_batch=SMALL, single=FLAG,
-    retries=st.just(0), threads=st.sampled_from([1, 2]), pairs=PAIRS, share=2,
+    threads=st.sampled_from([1, 2]), pairs=PAIRS, share=2,
 )  # fmt: skip
 entry(
     "a scorer's answer",

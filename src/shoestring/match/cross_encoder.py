@@ -35,7 +35,6 @@ from shoestring.models.model_files import (
     read_model_config,
     read_weights,
 )
-from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import (
     CHARACTERS_PER_TOKEN,
     TOKENS_PER_BATCH,
@@ -46,7 +45,7 @@ from shoestring.parallel import n_cores, one_blas_thread
 PAIRS_PER_BLOCK = 4096  # tokenised at a time: bounds the memory of a call
 
 
-class CrossEncoderScorer(Timed):
+class CrossEncoderScorer:
     """Any sentence-transformers ``CrossEncoder`` of one label, answering logits.
 
     Parameters
@@ -99,21 +98,20 @@ class CrossEncoderScorer(Timed):
         """Score B pairs: (B,) float32 logits. Texts are cut at 20 characters a token."""
         pairs = checked_pairs("pairs", pairs, "CrossEncoderScorer.predict")
         n = self.max_length * CHARACTERS_PER_TOKEN
-        with self.timing(len(pairs)):
-            cut = [(query[:n], text[:n]) for query, text in pairs]
-            logits = self._model.predict(
-                cut,
-                batch_size=self.batch_size,
-                show_progress_bar=False,
-                activation_fn=self._logits,
-            )
+        cut = [(query[:n], text[:n]) for query, text in pairs]
+        logits = self._model.predict(
+            cut,
+            batch_size=self.batch_size,
+            show_progress_bar=False,
+            activation_fn=self._logits,
+        )
         return np.asarray(logits, np.float32).reshape(len(cut))
 
     def __repr__(self) -> str:
         return f"CrossEncoderScorer({self.name!r})"
 
 
-class FastCrossEncoder(Timed):
+class FastCrossEncoder:
     """A BERT cross-encoder folder on the CPU, without torch.
 
     Parameters
@@ -171,7 +169,7 @@ class FastCrossEncoder(Timed):
         """Score B pairs: (B,) float32 logits. Equal pairs of a call are scored once."""
         pairs = checked_pairs("pairs", pairs, "FastCrossEncoder.predict")
         logits = np.empty(len(pairs), np.float32)
-        with self.timing(len(pairs)), one_blas_thread():
+        with one_blas_thread():
             unique = list(dict.fromkeys(pairs))
             scored: dict[tuple[str, str], float] = {}
             with ThreadPoolExecutor(self.n_threads) as pool:

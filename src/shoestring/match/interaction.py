@@ -28,7 +28,6 @@ from shoestring.errors import IntegrityError
 from shoestring.match.weighting import MINILM, SHIPPED, Weighting
 from shoestring.models.backbone import transformer_folder
 from shoestring.models.model_files import weights_digest
-from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import TokenEncoder
 from shoestring.parallel import one_blas_thread
 
@@ -37,7 +36,7 @@ FloatMatrix = NDArray[np.float32]
 QUERIES_PER_BLOCK = 1024  # bounds the memory of the query vectors in one call
 
 
-class TokenInteraction(Timed):
+class TokenInteraction:
     """MiniLM's token vectors compared one by one, with no training or with some.
 
     Parameters
@@ -93,7 +92,7 @@ class TokenInteraction(Timed):
         """
         pairs = checked_pairs("pairs", pairs, "TokenInteraction.predict")
         scores = np.zeros(len(pairs), np.float32)
-        with self.timing(len(pairs)), one_blas_thread():
+        with one_blas_thread():
             queries = list(dict.fromkeys(query for query, _ in pairs))
             for start in range(0, len(queries), QUERIES_PER_BLOCK):
                 self._score_block(queries[start : start + QUERIES_PER_BLOCK], pairs, scores)

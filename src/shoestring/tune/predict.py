@@ -23,7 +23,6 @@ from torch.nn.utils.rnn import pad_sequence
 from shoestring.checks import checked_pairs, checked_path
 from shoestring.errors import ParameterError
 from shoestring.models.cut_texts import one_cut_note
-from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import batches_by_length
 from shoestring.text.records import Reading, read_texts
 from shoestring.tune.cache import OutputCache
@@ -113,7 +112,7 @@ def _together(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return rows, torch.arange(rows.shape[1], device=lengths.device) < lengths.unsqueeze(1)
 
 
-class LadderScorer(Timed):
+class LadderScorer:
     """A pair scorer, from a folder of ``shoestring tune score`` or ``Ladder.save_pretrained``.
 
     Parameters
@@ -153,9 +152,7 @@ class LadderScorer(Timed):
         """
         pairs = checked_pairs("pairs", pairs, "LadderScorer.predict")
         queries, texts = [query for query, _ in pairs], [text for _, text in pairs]
-        with self.timing(len(pairs)):
-            scores: NDArray[np.float32] = self._predictor.logits(queries, texts)
-        return scores
+        return self._predictor.logits(queries, texts)
 
     def __repr__(self) -> str:
         return f"LadderScorer({self.folder.name!r}, max_length={self.max_length})"
