@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shoestring.errors import BusyError, ParameterError
+from shoestring.errors import BusyError, IntegrityError, ParameterError
 from shoestring.search import store as store_module
 from shoestring.search.store import AddReport, RecordStore
 from shoestring.text import tokenize
@@ -134,7 +134,7 @@ def test_look_ups_keep_the_order_and_the_repetitions(filled: RecordStore) -> Non
         assert snapshot.ids(keys) == ["zh", "en", "zh"]  # type: ignore[arg-type]
         assert snapshot.key_of("nobody") is None
         assert snapshot.key_of("\ud800") is None
-        with pytest.raises(ParameterError, match="must be keys of live records"):
+        with pytest.raises(IntegrityError, match="a record is not there"):
             snapshot.texts([999])
 
 

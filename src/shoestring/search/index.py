@@ -301,9 +301,6 @@ class SearchIndex:
         seed, spent = checked_seed("seed", seed, owner), 0
         queries = None if queries is None else checked_texts("queries", queries, owner)
         checked_bool("progress", progress, owner)
-        with self._score_cache() as cache:  # says so if it is another one; from now on that is its
-            if cache.id != self._store.settings.get("score_cache"):
-                self._store.update_settings(score_cache=cache.id)
         if calls and self._can_pay():
             chosen = choose_anchors(self._store, self.models, queries, seed)
             spent = score_anchors(self._store, self.models, chosen, calls, clock, progress=progress)
@@ -361,7 +358,7 @@ class SearchIndex:
         ShoestringWarning
             If the answer is partial, as the scorer failed; if there is no scorer to pay; if a text
             is searched for by its beginning, or has no word that is known; if scores that were paid
-            for cannot be kept, or are gone.
+            for cannot be kept.
         """
         began = time.perf_counter()
         owner = "SearchIndex.query"
@@ -380,7 +377,7 @@ class SearchIndex:
             rows, model, features, guess = self.first_look(snapshot, text)
             name, newest = self.models.scorer_name, int(rows.keys[-1])
             uid = str(self._store.settings.get("id", ""))
-            with self._score_cache(read_only=not can_pay) as cache:
+            with ScoreCache(self.path, read_only=not can_pay) as cache:
                 known = rows.known_scores(*cache.row(name, text))
                 answered, spent = cache.last_answer(name, text, uid)
                 if answered < newest:  # calls are for texts that were added since
@@ -415,22 +412,6 @@ class SearchIndex:
         error = str(score.error) if score.error else None
         seconds = time.perf_counter() - began
         return Hits(tuple(Hit(*hit) for hit in hits), score.calls, seconds, error)
-
-    def _score_cache(self, *, read_only: bool = False) -> ScoreCache:
-        cache = ScoreCache(self.path, read_only=read_only)
-        if complaint := self._are_gone(cache):
-            warnings.warn(complaint, ShoestringWarning, stacklevel=3)
-        return cache
-
-    def _are_gone(self, cache: ScoreCache) -> str:
-        """What to say if this is not the cache that the index was built with."""
-        if self._store.settings.get("score_cache", 0) in (0, cache.id):
-            return ""
-        return (
-            f"The scores that were paid for are gone: {cache.path} is missing, empty or of another "
-            "index. Put it back from a copy, or go on without them and pay again: "
-            f"shoestring search build --resume --out {self.path}"
-        )
 
     def snapshot(self) -> Snapshot:
         """A whole, consistent view of the records and arrays; close it soon."""
@@ -550,8 +531,6 @@ class SearchIndex:
         """
         self._store.verify()
         with ScoreCache(self.path, read_only=True) as cache:
-            if complaint := self._are_gone(cache):
-                raise IntegrityError(complaint)
             cache.verify()
         if len(self):
             _ = self.models.encoder
@@ -559,7 +538,7 @@ class SearchIndex:
     def info(self) -> dict[str, Any]:
         """What the index holds, what was paid for it, and how large it is."""
         settings = self._store.settings
-        with self._store.snapshot() as snapshot, self._score_cache(read_only=True) as cache:
+        with self._store.snapshot() as snapshot, ScoreCache(self.path, read_only=True) as cache:
             model = IndexModel.from_attrs(snapshot.view.attrs)
             return {
                 "path": str(self.path),

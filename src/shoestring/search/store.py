@@ -21,7 +21,6 @@ Letters: N records, R rows of the arrays.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sqlite3
 import threading
@@ -52,7 +51,6 @@ from shoestring.errors import (
     IntegrityError,
     ParameterError,
     ShapeError,
-    StorageError,
 )
 from shoestring.search import schema
 from shoestring.search.arrays import (
@@ -84,11 +82,6 @@ _KIND = ArtifactKind(
 )
 _DATABASES = ("records.sqlite", "scores.sqlite")
 _FOLDERS = ("arrays", "encoder")
-_LEFT = re.compile(  # our files in them
-    r"\d{8}-[a-z_]+\.rows|(config\.json(\.writing)?|(vocabulary|idf|components|codes|counts|"
-    r"activations)-\d+\.(json|npy))(\.part)?"
-)
-_TABLE = re.compile("(records|deleted|state|sqlite_sequence|fulltext|fulltext_[a-z]+)$")
 _FILES = {CONFIG, CONFIG + ".part", "writer.lock", "writer.pid"} | {
     name + suffix for name in _DATABASES for suffix in ("", "-wal", "-shm", "-journal")
 }
@@ -166,71 +159,44 @@ class RecordStore:
     def copy(self, to: Path) -> None:
         """Write a whole copy of the index as it is now to a folder that is new or empty.
 
-        Writers go on meanwhile; where one replaces files that are being copied, it starts again.
+        Queries go on meanwhile; other writers wait.
         """
         _check_free(to, is_taken=False)
         if self.path.resolve() in to.resolve().parents:
             raise ParameterError.of("to", "SearchIndex.copy", "a folder outside the index", str(to))
         make_folder(to.parent)
         aside = to.with_name(f"{to.name}-{os.urandom(4).hex()}{ASIDE}")
-        with libraries_writing(to):
-            while True:
-                before = self._files_in_force()
-                try:
-                    written_by(self._copy_into, aside)
-                except (StorageError, IntegrityError):
-                    if self._files_in_force() == before:
-                        raise
-                    continue
-                if self._files_in_force() == before:
-                    break
-                shutil.rmtree(aside)
+        with self.writing(), libraries_writing(to):
+            written_by(self._copy_into, aside)
             if to.exists():
                 to.rmdir()
             aside.replace(to)
             sync_folder(to.parent)
 
-    def _files_in_force(self) -> tuple[object, ...]:
-        """What changes before any file goes that a reader needs; appended rows change nothing."""
-        kept = self.path / "encoder" / CONFIG
-        with self._explained(), closing(connect(self._database, "ro")) as connection:
-            files = [array.file for array in schema.read_state(connection).arrays.values()]
-        return self.settings, kept.read_bytes() if kept.exists() else b"", files
-
     def _copy_into(self, folder: Path) -> None:
-        make_folder(folder / "arrays")
-        for name in _DATABASES:
-            source = self.path / name
-            if not source.exists():
-                continue
-            with ExitStack() as stack:
-                with explained(source, _AGAIN):
-                    live = stack.enter_context(closing(connect(source, "ro")))
-                stack.enter_context(explained(folder / name, _AGAIN))
-                copied = stack.enter_context(closing(connect(folder / name, "rwc")))
+        for name in filter(self._has, _FOLDERS):
+            shutil.copytree(self.path / name, folder / name)
+        for name in filter(self._has, _DATABASES):
+            with (
+                explained(self.path / name, _AGAIN),
+                closing(connect(self.path / name, "ro")) as live,
+                closing(connect(folder / name, "rwc")) as copied,
+            ):
                 live.backup(copied)
-                if source == self._database:
-                    state = schema.read_state(copied)
-        for array in state.arrays.values():
-            rows = map_rows(self._arrays, array, state.n_rows)
-            write_rows(folder / "arrays", array, 0, [rows])
-        for path in sorted((self.path / "encoder").rglob("*")):
-            copied_to = folder / path.relative_to(self.path)
-            copied_to.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_file():
-                shutil.copyfile(path, copied_to)
         shutil.copyfile(self.path / CONFIG, folder / CONFIG)
 
+    def _has(self, name: str) -> bool:
+        return (self.path / name).exists()
+
     def remove(self) -> None:
-        """Leave nothing of the index but scores that were paid for."""
-        (self.path / CONFIG).unlink(missing_ok=True)  # first: from here on it is no index
-        for folder in (self.path / name for name in _FOLDERS):
-            for path in folder.iterdir() if folder.is_dir() else ():
-                if _LEFT.fullmatch(path.name):
-                    path.unlink()
+        """Leave nothing of a new index but scores that were paid for."""
+        for pattern in ("arrays/*.rows", "encoder/*-1.*", "encoder/config.json*"):
+            for path in self.path.glob(pattern):
+                path.unlink()
+        for name in _FOLDERS:
             with suppress(OSError):  # where it is missing, or somebody else has put a file there
-                folder.rmdir()
-        for name in _FILES:
+                (self.path / name).rmdir()
+        for name in sorted(_FILES):  # the config first: from here on it is no index
             if not name.startswith(_DATABASES[1]):
                 (self.path / name).unlink(missing_ok=True)
 
@@ -458,24 +424,25 @@ def _check_free(folder: Path, is_taken: bool = True) -> None:
         strange = [name for name in names if not (is_taken and _is_left(folder / name))]
     except OSError as error:
         raise unreadable(folder, error) from error
-    if CONFIG in names or strange or folder.is_file():
-        hint = "It holds an index: go on with it (resume=True) or choose another folder."
-        if strange:
+    is_index = (folder / CONFIG).exists()  # last: another process may just be making it
+    if is_index or strange or folder.is_file():
+        hint = "It is a file; choose another name."
+        if is_index and is_taken:
+            hint = "It holds an index: go on with it (resume=True) or choose another folder."
+        elif strange:
             hint = f"It holds {strange[0]!r}, for example; choose another folder."
-        elif folder.is_file():
-            hint = "It is a file; choose another name."
         want = "a new or empty folder"
         raise ParameterError.of("path", "a search index", want, str(folder), hint)
 
 
 def _is_left(path: Path) -> bool:
     """Whether a killed build or :meth:`RecordStore.remove` may have left a file or folder."""
-    if path.name in _FOLDERS and path.is_dir():
-        return all(_LEFT.fullmatch(inside.name) for inside in path.iterdir())
+    if path.name == "arrays":
+        return path.is_dir() and not any(path.iterdir())
     if path.name == _DATABASES[0]:
         with suppress(sqlite3.Error), closing(connect(path, "ro")) as connection:
-            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            return all(_TABLE.match(name) for (name,) in found)
+            found = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
+            return not found or "fulltext" in found
     return path.name in _FILES
 
 

@@ -152,7 +152,8 @@ class LadderScorer:
         """
         pairs = checked_pairs("pairs", pairs, "LadderScorer.predict")
         queries, texts = [query for query, _ in pairs], [text for _, text in pairs]
-        return self._predictor.logits(queries, texts)
+        scores: NDArray[np.float32] = self._predictor.logits(queries, texts)
+        return scores
 
     def __repr__(self) -> str:
         return f"LadderScorer({self.folder.name!r}, max_length={self.max_length})"
