@@ -24,11 +24,8 @@ from shoestring.models.backbone import (
     load_tokenizer,
     own_length,
     reading_model,
-    shown_name,
 )
 from shoestring.models.bert import Bert, unfit
-from shoestring.models.cut_texts import are_cut, count_cut
-from shoestring.models.encoders import count_cut_by
 from shoestring.models.model_files import (
     arrays_digest,
     gpu_is_there,
@@ -81,7 +78,6 @@ class CrossEncoderScorer:
             folder = checked_path("model", model, owner)
             with reading_model(folder):
                 model = CrossEncoder(str(folder), **LOCAL)
-            count_cut_by(model, shown_name(folder), "pairs")
         elif not is_loaded:
             raise ParameterError.of("model", owner, "a folder or a CrossEncoder", model)
         if model.config.num_labels != 1:
@@ -182,8 +178,6 @@ class FastCrossEncoder:
     def _score_block(self, pairs: list[tuple[str, str]], pool: ThreadPoolExecutor) -> list[float]:
         n = self.max_length * CHARACTERS_PER_TOKEN
         encodings = self._tokenizer.encode_batch([(query[:n], text[:n]) for query, text in pairs])
-        cut = are_cut(encodings, (max(map(len, pair)) for pair in pairs), n)
-        count_cut(cut, shown_name(self.folder), self.max_length, "pairs")
         lengths = [len(encoding.ids) for encoding in encodings]
         batches = list(batches_by_length(lengths, TOKENS_PER_BATCH))[::-1]  # the longest first
         logits = np.empty(len(pairs), np.float32)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from shoestring.artifacts import digest
 from shoestring.checks import checked_bool, checked_int, checked_pairs, checked_text
-from shoestring.errors import ParameterError, ScorerError
+from shoestring.errors import ParameterError, ScorerError, short
 from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
 from shoestring.models.model_files import how_to_download, model_path
 from shoestring.tune.config import LADDER
@@ -335,7 +335,7 @@ def _as_numbers(answer: Any, name: str) -> NDArray[np.float64]:
         return array.astype(np.float64)
     except (TypeError, ValueError, RuntimeError):
         raise ScorerError(
-            f"The scorer {name} answered {_excerpt(answer)}; it must answer a list or an array of "
+            f"The scorer {name} answered {short(answer)}; it must answer a list or an array of "
             "numbers, one for each pair."
         ) from None
 
@@ -360,15 +360,10 @@ def _check(scores: NDArray[np.float64], pairs: list[Pair], name: str) -> None:
         query, text = pairs[bad[0]]
         error = ScorerError(
             f"The scorer {name} answered {scores[bad[0]]} for {len(bad)} of {n_pairs}, "
-            f"first for ({_excerpt(query)}, {_excerpt(text)}); a score must be a finite number."
+            f"first for ({short(query)}, {short(text)}); a score must be a finite number."
         )
         error.scores = np.where(np.isfinite(scores), scores, np.nan)
         raise error
-
-
-def _excerpt(value: object, n_characters: int = 60) -> str:
-    text = repr(value[:200]) if isinstance(value, str) else repr(value)
-    return text if len(text) <= n_characters else text[:n_characters] + "..."
 
 
 def _function_name(fn: Callable[..., Any]) -> str:

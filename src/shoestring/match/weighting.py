@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from shoestring.artifacts import digest
@@ -73,11 +72,9 @@ class Weighting:
         if backbone != MINILM:
             backbone = str(folder / backbone)  # it may be inside
         file, data = artifact.path(SIDE), artifact.data(SIDE)
-        try:
+        with artifact.decoding():
             weights = load(data)
             importance, scale = weights["head.importance.weight"][0], weights["head.scale"]
-        except (SafetensorError, KeyError) as error:
-            raise artifact.damaged(file.name, error) from error
         total = np.abs(scale).sum()
         if not (np.isfinite(importance).all() and np.isfinite(total) and total):
             raise artifact.damaged(file.name, "it has no finite numbers")

@@ -235,9 +235,9 @@ def negatives(
 ) -> None:
     """Write training pairs for ``tune score``: right texts and hard negatives."""
     from shoestring.search.evaluate import note_unknown, read_qrels
-    from shoestring.search.negatives import hard_negatives, write_negatives
+    from shoestring.search.negatives import write_negatives
 
-    judged, records = read_qrels(qrels), _records(queries, reading)
-    note_unknown(_open(index), records, judged)
-    pairs = hard_negatives(_open(index), records, judged, n=n, seed=seed)
-    emit({"pairs": write_negatives(pairs, out), "file": str(out)}, json)
+    judged, records, opened = read_qrels(qrels), _records(queries, reading), _open(index)
+    note_unknown(opened, records, judged)
+    count = write_negatives(opened, records, judged, out, n=n, seed=seed)
+    emit({"pairs": count, "file": str(out)}, json)

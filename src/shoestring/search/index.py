@@ -42,7 +42,6 @@ from shoestring.errors import (
 )
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
-from shoestring.models.cut_texts import one_cut_note
 from shoestring.models.model_files import model_path
 from shoestring.progress import Progress
 from shoestring.search.arrays import REBUILD
@@ -208,29 +207,26 @@ class SearchIndex:
             had_folder = os.path.lexists(path)
             index = cls(RecordStore.create(path, settings), given)
             index.models.hold(loaded)
-        with one_cut_note():
-            rows = NewRows(index.models)
-            try:
-                with index._store.writing():
-                    if not is_new:
-                        index.models.discard_damaged()
-                        index.models.change(encoder, AUTO if name is None else name)
-                        on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
-                    if source is not None:
-                        index._ingest(source, on_duplicate, progress)
-                    index._finish(rows, seed, progress)
-            except Exception:
-                with suppress(OSError, ShoestringError):  # why it failed matters more
-                    if is_new and not index._store.has_arrays:  # nothing of value: free the folder
-                        index._store.remove()
-                        if not had_folder:
-                            path.rmdir()
-                raise
-            rows.note()
-            if len(index):
-                index.calibrate(
-                    calls, minutes=minutes, queries=queries, seed=seed, progress=progress
-                )
+        rows = NewRows(index.models)
+        try:
+            with index._store.writing():
+                if not is_new:
+                    index.models.discard_damaged()
+                    index.models.change(encoder, AUTO if name is None else name)
+                    on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
+                if source is not None:
+                    index._ingest(source, on_duplicate, progress)
+                index._finish(rows, seed, progress)
+        except Exception:
+            with suppress(OSError, ShoestringError):  # why it failed matters more
+                if is_new and not index._store.has_arrays:  # nothing of value: free the folder
+                    index._store.remove()
+                    if not had_folder:
+                        path.rmdir()
+            raise
+        rows.note()
+        if len(index):
+            index.calibrate(calls, minutes=minutes, queries=queries, seed=seed, progress=progress)
         return index
 
     @classmethod
@@ -483,7 +479,7 @@ class SearchIndex:
         checked_bool("progress", progress, "SearchIndex.add")
         source = read_records(records, default_id="content", **self._reading(reading))
         rows = NewRows(self.models)
-        with one_cut_note(), self._store.writing():
+        with self._store.writing():
             self._finish(rows, 0, progress)  # what an interrupted build left
             chosen = rows if self.models.are_chosen else None
             report = self._ingest(source, on_duplicate, progress, chosen)

@@ -128,9 +128,9 @@ class ScoreCache:
                 if not has_no_room(error):
                     raise
             self.read_only = True
-        if self.path.exists() and self.path.stat().st_size:
+        if self.path.exists():
             found = connect(self.path, "ro")
-            if found.execute("SELECT 1 FROM sqlite_master WHERE name = 'scores'").fetchone():
+            if found.execute("SELECT 1 FROM sqlite_master WHERE name = 'answered'").fetchone():
                 return found
             found.close()  # another process is just making it
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)

@@ -29,7 +29,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -47,7 +47,6 @@ from shoestring.artifacts import (
 )
 from shoestring.checks import checked_choice, is_storable
 from shoestring.errors import (
-    BusyError,
     IntegrityError,
     ParameterError,
     ShapeError,
@@ -63,6 +62,7 @@ from shoestring.search.arrays import (
     write_rows,
 )
 from shoestring.search.database import (
+    busy,
     column,
     connect,
     connect_for_writing,
@@ -82,7 +82,7 @@ _KIND = ArtifactKind(
 )
 _DATABASES = ("records.sqlite", "scores.sqlite")
 _FOLDERS = ("arrays", "encoder")
-_FILES = {CONFIG, CONFIG + ".part", "writer.lock", "writer.pid"} | {
+_FILES = {CONFIG, CONFIG + ".part", "writer.lock"} | {
     name + suffix for name in _DATABASES for suffix in ("", "-wal", "-shm", "-journal")
 }
 _AGAIN = (
@@ -204,13 +204,10 @@ class RecordStore:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Be the only writer for the length of the block; every write does so for itself.
 
-        Another one waits for :data:`LOCK_TIMEOUT_S`; then BusyError says which process it is.
+        Another one waits for :data:`LOCK_TIMEOUT_S`; then it is a BusyError.
         """
         if not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_S):
-            raise BusyError(
-                f"{self.path} is being written by another thread of this process; waited "
-                f"{LOCK_TIMEOUT_S:g} s for it. Nothing was changed: run again when it has finished."
-            )
+            raise busy(self.path, LOCK_TIMEOUT_S)
         with ExitStack() as stack:
             stack.callback(self._thread_lock.release)
             if self._connection is None:
@@ -243,9 +240,8 @@ class RecordStore:
 
         With "error" all of them are one transaction; with "replace" and "skip" each batch is, and
         the same call again completes what was interrupted. A replaced record keeps its id and gets
-        a new key. ParameterError names the duplicates, or a record that is not made of strings.
+        a new key. ParameterError names the duplicates.
         """
-        checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), "SearchIndex.add")
         report = AddReport()
         with self._changing_arrays() as connection, ExitStack() as stack:
             if on_duplicate == "error":
