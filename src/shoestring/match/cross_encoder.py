@@ -29,7 +29,7 @@ from shoestring.models.bert import Bert, unfit
 from shoestring.models.model_files import (
     arrays_digest,
     gpu_is_there,
-    read_model_config,
+    read_json,
     read_weights,
 )
 from shoestring.models.token_encoder import (
@@ -143,7 +143,7 @@ class FastCrossEncoder:
             max_length = checked_int("max_length", max_length, 4, None, owner)
         if n_threads is not None:
             n_threads = checked_int("n_threads", n_threads, 1, 1024, owner)
-        config = read_model_config(self.folder)
+        config = read_json(self.folder / "config.json")
         reason = why_not_fast(self.folder, config)
         if reason:
             raise ParameterError(

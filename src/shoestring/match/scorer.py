@@ -270,9 +270,9 @@ def load_scorer(spec: Any) -> PairScorer:
 
 def _load_folder(folder: Path) -> PairScorer:
     from shoestring.models.bert import is_left_to_torch
-    from shoestring.models.model_files import read_model_config
+    from shoestring.models.model_files import read_json
 
-    config = read_model_config(folder)
+    config = read_json(folder / "config.json")
     if config.get("format") == LADDER.format:
         if is_weighting(config):  # as what it is, without torch where the model allows
             from shoestring.match.interaction import TokenInteraction

@@ -28,7 +28,7 @@ from shoestring.models.backbone import (
     transformer_folder,
 )
 from shoestring.models.bert import Bert, is_left_to_torch, unfit
-from shoestring.models.model_files import gpu_is_there, read_model_config
+from shoestring.models.model_files import gpu_is_there, read_json
 from shoestring.parallel import n_cores
 
 FloatMatrix = NDArray[np.float32]
@@ -60,7 +60,7 @@ class TokenEncoder:
         adapter: Adapter | None = None,
     ) -> None:
         self.folder = transformer_folder(folder)
-        config = read_model_config(self.folder)
+        config = read_json(self.folder / "config.json")
         self._tokenizer = load_tokenizer(self.folder)
         special = self._tokenizer.num_special_tokens_to_add(False)
         max_length = checked_int("max_length", max_length, special + 1, None, "TokenEncoder")

@@ -35,12 +35,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from shoestring.artifacts import (
-    ASIDE,
     CONFIG,
     ArtifactKind,
-    libraries_writing,
     make_folder,
-    sync_folder,
     unreadable,
     verify,
     written_by,
@@ -164,29 +161,23 @@ class RecordStore:
         _check_free(to, is_taken=False)
         if self.path.resolve() in to.resolve().parents:
             raise ParameterError.of("to", "SearchIndex.copy", "a folder outside the index", str(to))
-        make_folder(to.parent)
-        aside = to.with_name(f"{to.name}-{os.urandom(4).hex()}{ASIDE}")
-        with self.writing(), libraries_writing(to):
-            written_by(self._copy_into, aside)
-            if to.exists():
-                to.rmdir()
-            aside.replace(to)
-            sync_folder(to.parent)
+        with self.writing():
+            written_by(self._copy_into, to)
 
     def _copy_into(self, folder: Path) -> None:
-        for name in filter(self._has, _FOLDERS):
-            shutil.copytree(self.path / name, folder / name)
-        for name in filter(self._has, _DATABASES):
-            with (
-                explained(self.path / name, _AGAIN),
-                closing(connect(self.path / name, "ro")) as live,
-                closing(connect(folder / name, "rwc")) as copied,
-            ):
-                live.backup(copied)
-        shutil.copyfile(self.path / CONFIG, folder / CONFIG)
-
-    def _has(self, name: str) -> bool:
-        return (self.path / name).exists()
+        make_folder(folder)
+        for name in (*_FOLDERS, *_DATABASES):
+            source = self.path / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name)
+            elif source.exists():
+                with (
+                    explained(source, _AGAIN),
+                    closing(connect(source, "ro")) as live,
+                    closing(connect(folder / name, "rwc")) as copied,
+                ):
+                    live.backup(copied)
+        shutil.copyfile(self.path / CONFIG, folder / CONFIG)  # last: from here on it is an index
 
     def remove(self) -> None:
         """Leave nothing of a new index but scores that were paid for."""
@@ -380,21 +371,26 @@ class RecordStore:
             found = connection.execute("PRAGMA integrity_check(3)")
             complaints = [row[0] for row in found if row[0] != "ok"]
             connection.execute("INSERT INTO fulltext (fulltext) VALUES ('integrity-check')")
-            for sql, complaint in schema.CONTRADICTIONS:
-                if (key := connection.execute(sql).fetchone()) is not None:
-                    complaints.append(f"{complaint} (key {key[0]})")
             state = schema.read_state(connection)
             view = read_view(connection, state, self._arrays)
             for file in state.arrays.values():
                 map_rows(self._arrays, file, state.n_rows, checked=1 << 62)
             if (self.path / "encoder" / CONFIG).exists():
                 verify(self.path / "encoder")
-            sql = "SELECT key FROM records WHERE key <= (SELECT last_key FROM state) ORDER BY key"
-            if not np.array_equal(view.keys, column(connection, sql)):
-                complaints.append("the live rows of the arrays are not those of the records")
+            keys = column(connection, "SELECT key FROM records ORDER BY key")
+            words = column(connection, "SELECT rowid FROM fulltext ORDER BY rowid")
             deleted = column(connection, "SELECT key FROM deleted ORDER BY key")
-            if not np.array_equal(view.row_keys[view.deleted], deleted):
-                complaints.append("a key counts as deleted that has no row")
+            for one, other, complaint in (
+                (keys, words, "the words are not those of the records"),
+                (
+                    keys[keys <= state.last_key],
+                    view.keys,
+                    "the rows are not those of the records",
+                ),
+                (deleted, view.row_keys[view.deleted], "a key counts as deleted that has no row"),
+            ):
+                if not np.array_equal(one, other):
+                    complaints.append(complaint)
         if complaints:
             raise IntegrityError(f"{self.path} is damaged: {'; '.join(complaints)}. {_AGAIN}")
 

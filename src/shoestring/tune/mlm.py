@@ -47,7 +47,7 @@ from shoestring.models.backbone import (
     transformer_folder,
 )
 from shoestring.models.frozen import MINILM, multiplies_bfloat16
-from shoestring.models.model_files import read_model_config, weights_digest
+from shoestring.models.model_files import read_json, weights_digest
 from shoestring.progress import Progress
 from shoestring.text.corpus import Corpus
 from shoestring.text.documents import text_files
@@ -265,7 +265,7 @@ def _model(
         torch.manual_seed(seed)
         return MaskedBert(config), dict.fromkeys(DROPOUTS, 0.1)
     assert folder is not None
-    before = read_model_config(folder)
+    before = read_json(folder / "config.json")
     longest = own_length(folder, before)
     if max_length > longest:
         raise _wrong("max_length", f"at most {longest}, what the backbone reads", max_length)
@@ -282,7 +282,7 @@ def _bert_folder(name: str) -> Path:
     folder = transformer_folder(None if name in MINILM else name)
     if not (folder / "config.json").exists():
         raise FormatError("no model: there is no config.json. Name a BERT's folder.", file=folder)
-    family = read_model_config(folder).get("model_type")
+    family = read_json(folder / "config.json").get("model_type")
     if family != "bert":
         raise FormatError(
             f"a model of the family {family!r}; tune mlm trains BERTs. Name a BERT's folder.",
@@ -376,7 +376,7 @@ def _check_replaceable(out: Path) -> None:
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     ours = {"config.json", "model.safetensors"} <= names <= set(FILES)
     if out.is_file() or (
-        names and not (ours and read_model_config(out).get("made_by") == _made_by(out))
+        names and not (ours and read_json(out / "config.json").get("made_by") == _made_by(out))
     ):
         want = "a new or empty folder, or one that tune mlm made"
         raise _wrong("out", want, str(out), "Choose another.")
@@ -399,7 +399,7 @@ def _save(
         written_by(model.save_pretrained, new)
     (new / "generation_config.json").unlink(missing_ok=True)
     ours = {"architectures": ["BertForMaskedLM"], "made_by": _made_by(new)}
-    write_json(new / "config.json", {**read_model_config(new), **dropout, **ours})
+    write_json(new / "config.json", {**read_json(new / "config.json"), **dropout, **ours})
     with written_aside(new / "tokenizer.json") as file:
         file.write(tokenizer.to_str(pretty=True).encode())
     document = {
