@@ -502,7 +502,7 @@ class SearchIndex:
         Parameters
         ----------
         to : str or Path
-            A new or empty folder, which appears whole.
+            A new or empty folder, which is an index when all of it is there.
 
         Returns
         -------
