@@ -497,7 +497,7 @@ class SearchIndex:
         return self._store.delete(ids, missing=missing)
 
     def copy(self, to: str | Path) -> SearchIndex:
-        """Copy the index as it is now, while others may use and change it.
+        """Copy the index as it is now, while others may query it; writers wait.
 
         Parameters
         ----------
