@@ -30,7 +30,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,38 +141,6 @@ def lsa() -> Kind:
         LsaEncoder(3).fit(TEXTS).save(folder)
 
     return Kind(save, lambda folder: LsaEncoder.load(folder).encode(TEXTS).tolist())
-
-
-def token_table() -> Kind:
-    """A TokenTable of a scorer that runs no model."""
-    from shoestring.match import TokenInteraction, TokenTable
-
-    rng = np.random.default_rng(0)
-    rows = rng.normal(size=(64, 4)).astype(np.float32)
-
-    def vectors(texts: Any) -> list[Any]:
-        return [rows[[ord(c) % 64 for c in text]] for text in texts]
-
-    scorer: Any = TokenInteraction.__new__(TokenInteraction)  # without a model
-    vars(scorer).update(
-        name="fake",
-        n_dims=4,
-        weighting=None,
-        token_vectors=vectors,
-        scores=lambda query, text: [float((query[0] @ text.T).max(axis=1).mean())],
-        predict=lambda pairs: np.zeros(len(pairs), np.float32),
-        encoder=SimpleNamespace(
-            encode=lambda texts: enumerate(vectors(texts)),
-            count_tokens=lambda texts: np.array(list(map(len, texts))),
-        ),
-    )
-
-    def ask(folder: Path) -> Any:
-        table = TokenTable.load(folder, scorer)
-        scores = table.predict([("old red", text) for text in TEXTS])
-        return [len(table), table.scores_against_all("old red").tolist(), scores.tolist()]
-
-    return Kind(lambda folder: TokenTable.build(TEXTS, scorer, folder), ask)
 
 
 def corpus() -> Kind:
@@ -336,7 +303,6 @@ KINDS = {
     "classifier of texts": classifier,
     "classifier of vectors": softmax,
     "LSA encoder": lsa,
-    "token table": token_table,
     "encoded corpus": corpus,
     "ladder's head": weighting,
     "ladder": ladder,

@@ -170,7 +170,7 @@ function(
     "SearchIndex.build", lambda index: index.query("red shoes", calls=0), share=3, path=OUT,
     records=RECORDS, scorer=maybe, encoder=st.sampled_from(["lsa", "lsa", "words"]),
     queries=st.one_of(maybe, LIST_OF_TEXTS), calls=st.just(0), minutes=MAYBE_MINUTES,
-    text=st.just("text"), id=maybe, on_duplicate=DUPLICATE, token_table=st.just(False),
+    text=st.just("text"), id=maybe, on_duplicate=DUPLICATE,
     resume=FLAG, seed=SEED, progress=st.just(False),
 )  # fmt: skip
 function("SearchIndex.open", path=OUT, scorer=maybe)
@@ -305,7 +305,7 @@ pair = [("red", "hat")]
 entry(
     "score_with", lambda w, pairs, **given: public("score_with")(**given).predict(pairs),
     fn=st.just(len), name=st.sampled_from([None, "letters"]), max_batch=SMALL, single=FLAG,
-    retries=st.just(0), threads=st.sampled_from([1, 2]), pairs=PAIRS, share=2,
+    threads=st.sampled_from([1, 2]), pairs=PAIRS, share=2,
 )  # fmt: skip
 entry(
     "a scorer's answer",
@@ -324,7 +324,7 @@ entry(
 function("match.scorer_name", scorer=st.just(len))
 function("match.load_scorer", spec=st.just(len), share=2)
 entry("FunctionScorer.predict", lambda w, pairs: w.scorer.predict(pairs), pairs=PAIRS)
-for name in ("interaction", "fast_cross_encoder", "cross_encoder", "token_table"):
+for name in ("interaction", "fast_cross_encoder", "cross_encoder"):
     entry(
         f"{name}.predict", lambda w, pairs, name=name: getattr(w, name).predict(pairs),
         pairs=PAIRS, **TORCH,
@@ -350,26 +350,6 @@ entry(
     weighting=maybe, **TORCH,
 )  # fmt: skip
 method("TokenInteraction.token_vectors", lambda w: w.interaction, texts=LIST_OF_TEXTS, **TORCH)
-entry(
-    "TokenTable.build",
-    lambda w, texts, **rest: public("match.TokenTable.build")(texts, w.interaction, **rest),
-    texts=LIST_OF_TEXTS, folder=st.one_of(maybe, OUT), dtype=st.sampled_from(["int8", "float16"]),
-    **TORCH,
-)  # fmt: skip
-entry(
-    "TokenTable.build scorer",
-    lambda w, scorer: public("match.TokenTable.build")(
-        TEXTS, w.interaction if scorer is None else scorer
-    ),
-    scorer=maybe, **TORCH,
-)  # fmt: skip
-method("TokenTable.scores_against_all", lambda w: w.token_table, query=TEXT, **TORCH)
-damaged(
-    "TokenTable", "token_table_folder",
-    lambda folder, w: public("match.TokenTable.load")(folder,
-    w.interaction).scores_against_all("red"),
-    **TORCH,
-)  # fmt: skip
 
 labelled_pairs = st.just(LABELLED_PAIRS)
 entry(

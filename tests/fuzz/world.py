@@ -285,18 +285,6 @@ class World:
         return TokenInteraction(self.bert_folder)
 
     @cached_property
-    def token_table(self) -> Any:
-        from shoestring.match import TokenTable
-
-        return TokenTable.build(TEXTS, self.interaction)
-
-    @cached_property
-    def token_table_folder(self) -> Path:
-        from shoestring.match import TokenTable
-
-        return self.made("table", lambda folder: TokenTable.build(TEXTS, self.interaction, folder))
-
-    @cached_property
     def fast_cross_encoder(self) -> Any:
         from shoestring.match import FastCrossEncoder
 

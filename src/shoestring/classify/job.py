@@ -22,7 +22,6 @@ from shoestring.classify.saving import KIND
 from shoestring.classify.texts import TextClassifier
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
-from shoestring.models.cut_texts import one_cut_note
 from shoestring.progress import Progress
 from shoestring.text.labelled import Labelled, read_labelled
 from shoestring.text.records import Reading, read_records
@@ -30,7 +29,6 @@ from shoestring.text.records import Reading, read_records
 BATCH, AT_ONCE = 256, 1_024  # texts that are learned, that are answered
 
 
-@one_cut_note()
 def fit_to_folder(
     classifier: TextClassifier,
     source: str,
@@ -176,15 +174,14 @@ def predictions(
     """The label and the probability of each text of a file, as they are found, maybe the text."""
     classifier = TextClassifier.load(model)
     records = read_records(source, **reading)
-    with one_cut_note():
-        while batch := list(islice(records, AT_ONCE)):
-            texts = [record.text for record in batch]
-            X = classifier.encode(texts)
-            labels = classifier.head.predict(X, reject_at)
-            p = classifier.head.predict_proba(X).max(axis=1)
-            for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
-                row = {"id": record.id, "label": label, "probability": round(float(probability), 6)}
-                yield row | {"text": record.text} if with_text else row
+    while batch := list(islice(records, AT_ONCE)):
+        texts = [record.text for record in batch]
+        X = classifier.encode(texts)
+        labels = classifier.head.predict(X, reject_at)
+        p = classifier.head.predict_proba(X).max(axis=1)
+        for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
+            row = {"id": record.id, "label": label, "probability": round(float(probability), 6)}
+            yield row | {"text": record.text} if with_text else row
 
 
 def evaluate_on(

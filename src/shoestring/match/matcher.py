@@ -55,7 +55,6 @@ from shoestring.models.backbone import (
 )
 from shoestring.models.frozen import MINILM, digest_of
 from shoestring.models.model_files import weights_digest
-from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import batches_by_length
 from shoestring.tune.config import LADDER
 from shoestring.tune.job import Job, tune
@@ -76,7 +75,7 @@ RANDOM_LOSS, SENTENCES, SENTENCE_TOKENS = 0.8, 200, 64  # of ln V; that are look
 MANY_UNKNOWN = 0.05
 
 
-class PairMatcher(Timed):
+class PairMatcher:
     """A pair scorer for short texts, plain or pseudonymised; made by :meth:`train` or :meth:`load`.
 
     Parameters
@@ -257,7 +256,7 @@ class PairMatcher(Timed):
         """
         pairs = checks.checked_pairs("pairs", pairs, "PairMatcher.predict")
         n, ids = len(pairs), self.vocabulary.ids
-        with self.timing(n), self._one:
+        with self._one:
             a, b = (self.vocabulary.encode(pair[side] for pair in pairs) for side in (0, 1))
             size = sum(map(len, a + b))
             unknown = sum(text.count(ids["[UNK]"]) for text in a + b)

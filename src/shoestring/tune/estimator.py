@@ -16,7 +16,6 @@ from shoestring.checks import checked_choice, checked_labelled, checked_texts
 from shoestring.errors import ParameterError
 from shoestring.estimator import Classifier, unfitted
 from shoestring.jobs import Clock, RunFolder
-from shoestring.models.cut_texts import one_cut_note
 from shoestring.text.labelled import Labelled
 from shoestring.tune.baselines import make_model
 from shoestring.tune.data import examples_of, split
@@ -144,7 +143,6 @@ class LadderClassifier(Classifier):
         self.model_, self.classes_ = model.eval(), classes
         return self
 
-    @one_cut_note()
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Probabilities (N, C) of N texts, classes as in ``classes_``."""
         texts = checked_texts("texts", texts, "LadderClassifier.predict")
