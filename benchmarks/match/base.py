@@ -53,7 +53,9 @@ def public_matcher(minutes: float | None = None) -> Path:
     folder = CACHE / "match" / "public-matcher"
     if not folder.exists():
         named = [f"pairs/{name}.txt" for name in ("lcqmc/dev", "lcqmc/test")]
-        pairs = [pair for name in [*named, "pairs/afqmc/train.txt.gz"] for pair in corpora.pairs(name)]
+        pairs = [
+            pair for name in [*named, "pairs/afqmc/train.txt.gz"] for pair in corpora.pairs(name)
+        ]
         pairs += corpora.pairs("pairs/atec/atec_nlp_sim_train.tsv.gz", 1)
         others = corpora.pairs("pairs/paws-x-zh/all-minus-dev-test.tsv.gz")
         matcher = PairMatcher.train(

@@ -79,13 +79,6 @@ def test_segmented_chinese_and_a_lexicon_keep_words_whole(tmp_path):
     assert segmented.sentences("银行 股票") == [["银行", "股票"]]
 
 
-def test_phrases_are_words_and_are_found_in_texts(texts):
-    many = [" ".join(pair) for pair in product(ascii_lowercase, repeat=3)]  # so that pairs are rare
-    vectors = BinaryVectors(phrases=1, **SETTINGS).fit([*texts, *many, *["new york now"] * 60])
-    assert "new_york" in vectors
-    assert vectors.sentences("In New York.") == [["in", "new_york"]]
-
-
 # Words and codes
 
 

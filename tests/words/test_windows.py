@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from shoestring.errors import ShapeError
 from shoestring.parallel import KernelPool
-from shoestring.words import windows as windows_module
 from shoestring.words.windows import Windows, order_keys
 
 N_WORDS = 100
@@ -42,18 +41,6 @@ def test_an_epoch_has_every_window_once_and_none_across_sentences(lengths, epoch
     windows = Windows(ids, offsets, N_WORDS, width=5, max_length=20)
     rows = windows.rows(0, windows.n_windows, order_keys(0, epoch))
     assert sorted(map(tuple, rows.tolist())) == sorted(expected)
-
-
-def test_windows_are_found_from_few_anchors(monkeypatch):
-    """As in a corpus that has more windows than the table has room for."""
-    ids, offsets = corpus(np.random.default_rng(1).integers(0, 40, size=500))
-    keys = order_keys(3, 1)
-    known = Windows(ids, offsets, N_WORDS, width=5, max_length=30)
-    monkeypatch.setattr(windows_module, "MAX_ANCHORS", 7)
-    few = Windows(ids, offsets, N_WORDS, width=5, max_length=30)
-    assert len(few.anchors) <= 7 < len(known.anchors)
-    n = few.n_windows
-    assert np.array_equal(few.rows(0, n, keys), known.rows(0, n, keys))
 
 
 def test_any_range_of_turns_and_any_pool_gives_the_same_windows():

@@ -41,9 +41,7 @@ def train(
         ),
     ],
     out: Out,
-    vocab: Annotated[
-        int | None, typer.Option(help="Size of the vocabulary (default 20,000).")
-    ] = None,
+    vocab: Annotated[int, typer.Option(help="Maximum size of the vocabulary.")] = 20_000,
     neurons: Neurons = 400,
     active: ActiveBits = 50,
     window: Annotated[int, typer.Option(help="Tokens in a window, an odd number.")] = 11,
@@ -54,14 +52,7 @@ def train(
     ] = 0.002,
     minutes: Minutes = None,
     min_count: Annotated[int, typer.Option(help="Leave out words that occur less often.")] = 5,
-    max_share: Annotated[
-        float, typer.Option(help="Leave out words in more than this share of the documents.")
-    ] = 1.0,
     skip_top: Annotated[int, typer.Option(help="Leave out the N most frequent words.")] = 0,
-    phrases: Annotated[int, typer.Option(help="Rounds of joining words: new_york, 电影.")] = 0,
-    phrase_threshold: Annotated[
-        float, typer.Option(help="Lower values join more pairs; 3 suits Chinese characters.")
-    ] = 10.0,
     segmented: Annotated[bool, typer.Option(help="Spaces separate the tokens.")] = False,
     lexicon: Annotated[
         Path | None, typer.Option(help="File of words to keep whole, one per line.")
@@ -85,10 +76,7 @@ def train(
         rule=rule,
         vocab_size=vocab,
         min_count=min_count,
-        max_share=max_share,
         skip_top=skip_top,
-        phrases=phrases,
-        phrase_threshold=phrase_threshold,
         segmented=segmented,
         lexicon=lexicon,
         n_epochs=epochs,

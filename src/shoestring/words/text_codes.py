@@ -20,9 +20,8 @@ import numpy as np
 
 from shoestring.checks import checked_path, checked_seed, checked_texts
 from shoestring.errors import ParameterError, ShoestringWarning
-from shoestring.jobs import Clock
 from shoestring.overlap.codes import PackedArray
-from shoestring.words.corpus import corpus_of
+from shoestring.words.corpus import encode_corpus
 from shoestring.words.saving import load_table, save_table
 from shoestring.words.table import CodeTable
 from shoestring.words.train import train_table
@@ -59,7 +58,7 @@ class TextCodes:
         checked_seed("seed", seed, "TextCodes.fit")
         documents = ({"text": text} for text in texts)  # a text that is a file's name stays a text
         least = 1 if len(texts) < FEW_TEXTS else 2
-        corpus = corpus_of(documents, None, None, Clock(), min_count=least)
+        corpus = encode_corpus(documents, min_count=least)
         longest = corpus.longest_sentence - 1 + corpus.longest_sentence % 2  # odd
         window = max(3, min(WINDOW, longest))
         vectors = BinaryVectors(N_NEURONS, N_ACTIVE, window, random_state=seed)

@@ -64,18 +64,12 @@ class BinaryVectors(TextTransformer):
         Tokens of a window, odd; the word is in the middle.
     rule : {"counts", "published"}
         How they are trained; see :mod:`shoestring.words.train`.
-    vocab_size : int, optional
-        The most frequent words that get a vector; by default 20,000, or as many as there are.
+    vocab_size : int
+        At most so many words, the most frequent, get a vector.
     min_count : int
         Words that occur less often get none.
-    max_share : float
-        Nor do words that are in more than this share of the documents.
     skip_top : int
         Nor do so many of the most frequent ones: they drown out the others by the published rule.
-    phrases : int
-        Rounds in which pairs of words are joined: ``new_york``, 电影.
-    phrase_threshold : float
-        A lower one joins more pairs; 3 suits characters, which are frequent, better than gensim's.
     segmented : bool
         Texts have a sentence a line, its tokens between blanks; they are taken as they are.
     lexicon : iterable of str, or path, optional
@@ -107,12 +101,9 @@ class BinaryVectors(TextTransformer):
         window: int = 11,
         *,
         rule: str = "counts",
-        vocab_size: int | None = None,
+        vocab_size: int = 20_000,
         min_count: int = 5,
-        max_share: float = 1.0,
         skip_top: int = 0,
-        phrases: int = 0,
-        phrase_threshold: float = 10.0,
         segmented: bool = False,
         lexicon: Iterable[str] | str | Path | None = None,
         n_epochs: int = 15,
@@ -126,10 +117,7 @@ class BinaryVectors(TextTransformer):
         self.rule = rule
         self.vocab_size = vocab_size
         self.min_count = min_count
-        self.max_share = max_share
         self.skip_top = skip_top
-        self.phrases = phrases
-        self.phrase_threshold = phrase_threshold
         self.segmented = segmented
         self.lexicon = lexicon
         self.n_epochs = n_epochs
@@ -172,7 +160,7 @@ class BinaryVectors(TextTransformer):
         Warns
         -----
         ShoestringWarning
-            If there are fewer words than ``vocab_size``, or ``minutes`` for a part of the text.
+            If ``minutes`` are enough for a part of the text alone.
         """
         checked_bool("progress", progress, "BinaryVectors.fit")
         self._table = train_table(
