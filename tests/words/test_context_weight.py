@@ -76,13 +76,3 @@ def test_training_does_not_depend_on_the_weight(rule, texts):
     )
     assert (one.activations_ == other.activations_).all()
     assert (one.codes_ == other.codes_).all()
-
-
-def test_exported_neurons_have_the_same_codes_in_context_and_another_weight_is_taken(
-    trained, tmp_path
-):
-    trained.export(tmp_path / "x.npz", "npz", activations=True)
-    made = {"n_neurons": None, "n_active": trained.n_active, "window": 5}
-    for more, weight in (({}, CONTEXT_WEIGHTS[trained.rule]), ({"context_weight": 9.0}, 9.0)):
-        read = BinaryVectors.from_word2vec_format(tmp_path / "x.npz", **made, **more)
-        assert (read.in_context(SENTENCE, AT) == code_by_definition(trained, weight)).all()

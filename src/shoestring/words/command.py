@@ -96,7 +96,7 @@ def train(
 
 @app.command(example="words binarise glove.txt --out vectors")
 def binarise(
-    file: Annotated[Path, typer.Argument(help="File in word2vec, GloVe or npz format.")],
+    file: Annotated[Path, typer.Argument(help="File in word2vec or GloVe format.")],
     out: Out,
     neurons: Neurons = 400,
     active: ActiveBits = 50,
@@ -158,12 +158,14 @@ def context(
 @app.command("eval", example="words eval vectors wordsim.tsv --active 14,50")
 def evaluate(
     vectors: Annotated[
-        Path, typer.Argument(help="Folder of vectors, or a word2vec, GloVe or npz file.")
+        Path, typer.Argument(help="Folder of vectors, or a word2vec or GloVe file.")
     ],
     pairs: Annotated[
         list[Path] | None, typer.Argument(help="Files with two words and a score on each line.")
     ] = None,
-    active: Annotated[str, typer.Option(help="Numbers of active bits, such as 14,50.")] = "",
+    active: Annotated[
+        str, typer.Option(help="Numbers of active bits, such as 14,50 (folders).")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Compare similarities with human judgements."""
@@ -179,7 +181,7 @@ def evaluate(
 def export(
     vectors: Vectors,
     out: Annotated[Path, typer.Option(help="File to write.")],
-    format: Annotated[str, typer.Option(help="word2vec, word2vec-binary or npz.")] = "word2vec",
+    format: Annotated[str, typer.Option(help="word2vec or word2vec-binary.")] = "word2vec",
     activations: Annotated[
         bool, typer.Option(help="Write the neurons' activations instead of the codes.")
     ] = False,

@@ -41,7 +41,7 @@ from shoestring.parallel import KernelPool, n_cores
 from shoestring.progress import Progress
 from shoestring.types import IntArray
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
-from shoestring.words.ppmi import PmiBlocks, SparseMatrix, Vectors, joined
+from shoestring.words.ppmi import Block, PmiBlocks, SparseMatrix, Vectors, joined
 from shoestring.words.randomized_svd import truncated_svd
 from shoestring.words.windows import check_ids
 
@@ -124,7 +124,8 @@ def train_on_counts(
         bar.set_description("counting")
         if clock is not None and clock.left_s < np.inf:
             ids, offsets = _affordable(ids, offsets, len(counts), window // 2, seed, clock, pool)
-        pmi, blocks = PmiBlocks(ids, offsets, len(counts), radius=window // 2), []
+        pmi = PmiBlocks(ids, offsets, len(counts), radius=window // 2)
+        blocks: list[Block] = []
         while len(blocks) < pmi.n_blocks:
             first, last = len(blocks), min(len(blocks) + _BLOCKS_AT_A_TIME, pmi.n_blocks)
             blocks += pmi.count_blocks(first, last, pool)

@@ -32,12 +32,7 @@ from shoestring.overlap.codes import (
 )
 from shoestring.text.segmentation import Lexicon, split_words
 from shoestring.types import IntArray
-from shoestring.words.pooling import (
-    Activations,
-    sum_rows,
-    text_weights,
-    zipf_counts,
-)
+from shoestring.words.pooling import Activations, sum_rows
 
 _ROWS_AT_A_TIME = 1 << 12
 _TEXTS_AT_A_TIME = 1 << 10
@@ -55,9 +50,9 @@ class CodeTable:
 
     words: list[str]  # (V,): distinct, the most frequent first
     n_neurons: int  # K, the width of a code
-    n_active: int | None  # active bits; None where codes of another tool have different numbers
+    n_active: int  # active bits
     codes: PackedArray  # (V, ceil(K / 8))
-    counts: IntArray | None = None  # (V,): how often each word occurs in the corpus
+    counts: IntArray  # (V,): how often each word occurs in the corpus
     activations: Activations | None = None  # (R, K), for codes in context, of texts, other lengths
     segmented: bool = False  # texts come with blanks between their tokens, taken as they are
     context_weight: float = 1.0  # of the rows around a word, where nobody asks for another
@@ -68,7 +63,7 @@ class CodeTable:
         words: list[str],
         activations: Activations,
         n_active: int,
-        counts: IntArray | None = None,
+        counts: IntArray,
         **about: Any,
     ) -> CodeTable:
         """Make the static codes: the top k of each word's activations as a target, in O(V K)."""
@@ -107,7 +102,7 @@ class CodeTable:
             self,
             words=[self.words[row] for row in kept],
             codes=self.codes[kept],
-            counts=None if self.counts is None else self.counts[kept],
+            counts=self.counts[kept],
             activations=activations,
         )
 
@@ -204,7 +199,7 @@ class CodeTable:
 
     def codes_of_texts(self, texts: Iterable[Any], n_active: int) -> PackedArray:
         """Packed codes of texts, as :meth:`shoestring.words.BinaryVectors.encode`."""
-        weights = text_weights(zipf_counts(len(self.words)) if self.counts is None else self.counts)
+        weights = 1 / np.sqrt(np.maximum(self.counts, 1))
         packed, wordless = [self.codes[:0]], []
         remaining = iter(checked_items("texts", texts, "BinaryVectors.encode", "a list of texts"))
         while batch := list(islice(remaining, _TEXTS_AT_A_TIME)):

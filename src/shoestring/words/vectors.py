@@ -12,7 +12,6 @@ Letters: V words, K neurons, N texts.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,18 +32,17 @@ from shoestring.checks import (
 from shoestring.errors import (
     NotFittedError,
     ParameterError,
-    ShoestringWarning,
     UnknownWordError,
 )
 from shoestring.estimator import TextTransformer
 from shoestring.jobs import RunFolder
 from shoestring.overlap.codes import PackedArray
-from shoestring.words.from_dense import dense_table, table_of_codes
+from shoestring.words.from_dense import dense_table
 from shoestring.words.pooling import check_context_weight, rows_in_context
 from shoestring.words.saving import load_table, save_table
 from shoestring.words.table import CodeTable, check_active
 from shoestring.words.train import checked_window, train_table
-from shoestring.words.word2vec_io import Format, WordVectors, read_vectors, write_vectors
+from shoestring.words.word2vec_io import Format, read_vectors, write_vectors
 
 Code: TypeAlias = NDArray[np.bool_]  # (K,)
 
@@ -198,10 +196,9 @@ class BinaryVectors(TextTransformer):
         """Words and codes, those of ``n_active`` bits as it is now."""
         if "_table" not in vars(self):
             raise NotFittedError("These BinaryVectors are not trained yet: call fit(texts) first.")
-        if self._table.n_active is not None:
-            n_active = check_active(self.n_active, self._table.n_neurons)
-            if n_active != self._table.n_active:
-                self._table = self._table.with_active(n_active)
+        n_active = check_active(self.n_active, self._table.n_neurons)
+        if n_active != self._table.n_active:
+            self._table = self._table.with_active(n_active)
         return self._table
 
     @property
@@ -247,30 +244,9 @@ class BinaryVectors(TextTransformer):
         """All codes, bool (V, K), read-only: V K bytes, eight times :attr:`codes_`."""
         return self._codes.bits
 
-    def get_vector(self, word: str, norm: bool = False) -> NDArray[Any]:
-        """The code of a word, bool (K,); with ``norm`` its vector of length 1, float32."""
-        code = self[checked_text("word", word, "BinaryVectors.get_vector")]
-        if not checked_bool("norm", norm, "BinaryVectors.get_vector"):
-            return code
-        unit: NDArray[np.float32] = code / np.sqrt(max(1, code.sum()), dtype=np.float32)
-        return unit
-
-    def doesnt_match(self, words: Sequence[str]) -> str:
-        """The word that is least like the mean of all codes, as gensim's.
-
-        Words without a vector are left out, with a ShoestringWarning.
-        """
-        owner = "BinaryVectors.doesnt_match"
-        names = checked_texts("words", words, owner)
-        known = [word for word in names if word in self]
-        if not known:
-            raise ParameterError.of("words", owner, "a list with a word that has a vector", names)
-        if len(known) < len(names):
-            unknown = ", ".join(repr(word) for word in names if word not in self)
-            warnings.warn(f"There is no vector for {unknown}.", ShoestringWarning, stacklevel=2)
-        units = np.stack([self.get_vector(word, norm=True) for word in known])
-        nearness = np.round(units @ units.mean(axis=0), 5)  # of equals the first by name
-        return min(zip(nearness.tolist(), known, strict=True))[1]
+    def get_vector(self, word: str) -> Code:
+        """The code of a word, bool (K,)."""
+        return self[checked_text("word", word, "BinaryVectors.get_vector")]
 
     def similarity(self, a: str | Code, b: str | Code) -> float:
         """The share of bits in which two codes agree: words, or codes bool (K,)."""
@@ -303,35 +279,20 @@ class BinaryVectors(TextTransformer):
         table = self._codes
         if isinstance(positive, np.ndarray) and positive.dtype.kind == "b":
             return table.nearest(table.packed(positive), topn)
-        code, rows = self._code_of("positive", positive, "most_similar", negative)
-        return table.nearest(code, topn, rows)
-
-    def n_similarity(self, a: str | Sequence[str], b: str | Sequence[str]) -> float:
-        """The :meth:`similarity` of several words to several, as :meth:`most_similar` has them."""
-        code, other = (self._code_of(n, w, "n_similarity")[0] for n, w in (("a", a), ("b", b)))
-        return float(self._codes.similarities(code, other)[0])
-
-    def _code_of(
-        self,
-        name: str,
-        words: Any,
-        method: str,
-        negative: str | Sequence[str] = (),
-    ) -> tuple[PackedArray, list[int]]:
-        """The code of several words, less others, and their rows."""
-        table, owner = self._codes, f"BinaryVectors.{method}"
+        owner = "BinaryVectors.most_similar"
         plus, minus = (
-            checked_texts(n, [given] if isinstance(given, str) else given, owner)
-            for n, given in ((name, words), ("negative", negative))
+            checked_texts(name, [words] if isinstance(words, str) else words, owner)
+            for name, words in (("positive", positive), ("negative", negative))
         )
         if not plus:
-            raise ParameterError.of(name, owner, "a word or several", words)
+            raise ParameterError.of("positive", owner, "a word or several", positive)
         rows = [table.known_row(word) for word in [*plus, *minus]]
         if len(rows) == 1:
-            return table.codes[rows], rows
+            return table.nearest(table.codes[rows], topn, rows)
         signs = np.repeat([1.0, -1.0], [len(plus), len(minus)])
-        targets = np.array(rows) + table.first_target
-        return table.codes_of_sums(targets, np.array([0, len(rows)]), self.n_active, signs), rows
+        targets, starts = np.array(rows) + table.first_target, np.array([0, len(rows)])
+        code = table.codes_of_sums(targets, starts, self.n_active, signs)
+        return table.nearest(code, topn, rows)
 
     def sentences(self, text: str) -> list[list[str]]:
         """The sentences of a text as tokens, cut as the training text was."""
@@ -421,7 +382,7 @@ class BinaryVectors(TextTransformer):
     @classmethod
     def _of(cls, table: CodeTable, **params: Any) -> BinaryVectors:
         vectors = cls(**{**params, "n_neurons": table.n_neurons, "segmented": table.segmented})
-        vectors.n_active = table.n_active or vectors.n_active
+        vectors.n_active = table.n_active
         vectors._table = table
         return vectors
 
@@ -450,25 +411,14 @@ class BinaryVectors(TextTransformer):
 
     @classmethod
     def from_word2vec_format(
-        cls,
-        path: str | Path,
-        *,
-        binary: bool | None = None,
-        limit: int | None = None,
-        **options: Any,
+        cls, path: str | Path, *, limit: int | None = None, **options: Any
     ) -> BinaryVectors:
-        """Read word2vec text or binary, GloVe's text or npz; the options of :meth:`from_dense`.
+        """Make binary vectors of a file of word2vec text or binary, or GloVe's text.
 
-        Vectors of 0 and 1 alone are codes already: taken as they are, without options. ``binary``
-        and ``limit`` are those of :func:`shoestring.words.word2vec_io.read_vectors`, as the errors.
+        The options are those of :meth:`from_dense`, ``limit`` and the errors also those of
+        :func:`shoestring.words.word2vec_io.read_vectors`.
         """
-        read = read_vectors(path, binary=binary, limit=limit)
-        if read.is_binary:
-            return cls._of(table_of_codes(read.words, read.vectors, read.counts))
-        options |= {"context": read.context, "counts": read.counts}
-        if options.get("n_neurons", 0) is None:  # the same neurons, so their weight
-            options.setdefault("context_weight", read.context_weight)
-        return cls.from_dense(read.words, read.vectors, **options)
+        return cls.from_dense(*read_vectors(path, limit=limit), **options)
 
     def export(
         self, path: str | Path, format: Format = "word2vec", *, activations: bool = False
@@ -480,11 +430,8 @@ class BinaryVectors(TextTransformer):
         """
         table = self._codes
         if checked_bool("activations", activations, "BinaryVectors.export"):
-            rows = np.asarray(table.known_activations("Exporting them"))
-            context = rows[: table.first_target] if table.first_target else None
-            weights = context, table.context_weight
-            made = WordVectors(table.words, rows[table.first_target :], table.counts, *weights)
+            rows = table.known_activations("Exporting them")[table.first_target :]
+            write_vectors(path, table.words, rows, format)
         else:
-            bits = table.unpacked(np.asarray(table.codes)).view(np.uint8)
-            made = WordVectors(table.words, bits, table.counts)
-        write_vectors(path, made, format)
+            codes = table.unpacked(np.asarray(table.codes)).view(np.uint8)
+            write_vectors(path, table.words, codes, format)
