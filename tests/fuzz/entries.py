@@ -463,8 +463,7 @@ def use_overlap(folder: Path, world: World) -> None:
     index = public("OverlapIndex.open")(folder, 1)
     for metric in ("overlap", "jaccard", "hamming"):
         index.search([[1, 2, 3], [39]], n=4, metric=metric)
-    index.add([[4, 5]])
-    index.compact()
+    index.add([[4, 5]] * 9)  # merged with what was there
 
 
 overlap = {"state": lambda it: (len(it), it.search([[1, 2, 7]], n=6)[0].tolist())}

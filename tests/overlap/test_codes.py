@@ -12,7 +12,6 @@ from shoestring.errors import ParameterError, ShapeError
 from shoestring.overlap.codes import (
     MAX_ACTIVE,
     join_codes,
-    overlap_counts,
     pack_codes,
     packed_sizes,
     read_codes,
@@ -156,20 +155,3 @@ def test_what_is_no_code_is_named_in_a_sentence(codes, error, sentence):
 def test_a_code_of_too_many_bits_is_refused():
     with pytest.raises(ParameterError, match=f"at most {MAX_ACTIVE} active bits"):
         read_codes([[1], np.arange(MAX_ACTIVE + 1)], 1 << 20, "a test")
-
-
-@given(st.sampled_from([3, 64, 130]).flatmap(lambda n: st.tuples(*[code_lists(n)] * 2, st.just(n))))
-def test_overlaps_of_packed_codes_are_those_of_the_sets(case):
-    left, right, n_bits = case
-    expected = [[len(set(a) & set(b)) for b in right] for a in left]
-    counts = overlap_counts(pack_codes(left, n_bits), pack_codes(right, n_bits))
-    assert counts.shape == (len(left), len(right))
-    assert counts.tolist() == expected
-
-
-def test_packed_codes_of_two_widths_or_another_type_are_refused():
-    a = np.zeros((1, 2), np.uint8)
-    with pytest.raises(ShapeError, match="the same width"):
-        overlap_counts(a, np.zeros((1, 3), np.uint8))
-    with pytest.raises(ShapeError, match="must be uint8"):
-        overlap_counts(a, a.astype(np.int8))

@@ -6,7 +6,7 @@ from tests.words.two_topics import two_topics
 
 from shoestring.errors import BudgetError, ParameterError, ShapeError, ShoestringWarning
 from shoestring.jobs import Clock
-from shoestring.overlap.codes import overlap_counts, pack_codes, top_k_bits
+from shoestring.overlap.codes import top_k_bits
 from shoestring.words import ppmi
 from shoestring.words.corpus import encode_corpus
 from shoestring.words.counts_rule import CONTEXT_WEIGHT, train_on_counts
@@ -35,7 +35,9 @@ def trained(sentences, **options):
 
 
 def codes_of(rows):
-    return pack_codes(top_k_bits(np.ascontiguousarray(rows), N_ACTIVE), rows.shape[1])
+    codes = np.zeros(rows.shape, np.int64)
+    np.put_along_axis(codes, top_k_bits(np.ascontiguousarray(rows), N_ACTIVE), 1, axis=1)
+    return codes
 
 
 @pytest.mark.parametrize("topics", [(MONEY, RIVER), (钱, 河)], ids=["english", "chinese"])
@@ -43,7 +45,7 @@ def test_words_of_one_topic_share_more_bits(topics):
     ids, weights = trained(topical(*topics))
     codes = codes_of(weights[len(ids) :])
     first, second = ([ids[word] for word in topic.split()] for topic in topics)
-    shared = overlap_counts(codes, codes)
+    shared = codes @ codes.T
     within = shared[np.ix_(first, first)][~np.eye(len(first), dtype=bool)]
     assert within.mean() > 2 * shared[np.ix_(first, second)].mean()
 
@@ -60,7 +62,7 @@ def test_a_context_moves_a_word_of_two_meanings_to_one(word, topics):
     in_context = [
         targets[ids[word]] + CONTEXT_WEIGHT * weights[of[:6]].sum(axis=0) for of in (first, second)
     ]
-    shared = overlap_counts(codes_of(np.stack(in_context)), codes_of(targets))
+    shared = codes_of(np.stack(in_context)) @ codes_of(targets).T
     assert shared[0, first[6:]].mean() > shared[0, second[6:]].mean() + 0.5
     assert shared[1, second[6:]].mean() > shared[1, first[6:]].mean() + 0.5
 

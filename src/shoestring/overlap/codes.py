@@ -14,7 +14,7 @@ Letters: N, M codes, K neurons, k active bits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -24,7 +24,6 @@ from numpy.typing import ArrayLike, NDArray
 from shoestring.checks import checked_int
 from shoestring.compiled import njit
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.overlap.bit_planes import n_set_bits
 from shoestring.types import IntArray
 
 MAX_BITS = 1 << 20
@@ -43,7 +42,8 @@ _FORMS = (
     "(N, {n_bytes}), a bool array (N, {n_bits}) or a scipy.sparse matrix (N, {n_bits}) of 0 and 1"
 )
 _OUT_OF_RANGE, _TWICE, _TOO_MANY = 1, 2, 3
-_ROWS_AT_A_TIME, _BITS_AT_A_TIME = 1 << 14, 1 << 20
+_ROWS_AT_A_TIME, _BITS_AT_A_TIME, _TRUTHS_AT_A_TIME = 1 << 14, 1 << 20, 1 << 24
+_COUNTS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,7 +142,7 @@ def read_codes(codes: CodesLike, n_bits: int, owner: str) -> Codes:
         return _of_packed(codes, n_bits, owner)
     if codes.ndim == 2 and codes.dtype == np.bool_:
         _check_width(codes.shape[1], n_bits, owner, "A bool array has a column for each bit")
-        return _of_packed(np.packbits(codes, axis=1, bitorder="little"), n_bits, owner)
+        return _of_truths([codes], n_bits, owner)
     if codes.ndim == 2 and codes.dtype.kind in "iu":
         starts = np.arange(len(codes) + 1, dtype=np.int64) * codes.shape[1]
         return _checked(starts, codes.reshape(-1), n_bits, owner)
@@ -190,10 +190,17 @@ def _of_packed(packed: PackedArray, n_bits: int, owner: str) -> Codes:
     _check_width(
         packed.shape[1], n_bytes, owner, f"Packed codes of {n_bits} bits have a byte for eight"
     )
-    starts = starts_of(packed_sizes(packed))
-    bits = np.empty(starts[-1], np.int32)
-    _unpack(np.ascontiguousarray(packed), starts, bits)
-    return _checked(starts, bits, n_bits, owner)
+    rows = max(1, _TRUTHS_AT_A_TIME // n_bits)
+    parts = (packed[i : i + rows] for i in range(0, len(packed), rows))
+    unpacked = (np.unpackbits(part, axis=1, bitorder="little") for part in parts)
+    return _of_truths(unpacked, n_bits, owner)
+
+
+def _of_truths(parts: Iterable[NDArray[Any]], n_bits: int, owner: str) -> Codes:
+    found = [(np.count_nonzero(part, axis=1), np.nonzero(part)[1]) for part in parts]
+    sizes = np.concatenate([np.zeros(0, np.int64), *(sizes for sizes, _ in found)])
+    bits = np.concatenate([np.zeros(0, np.int32), *(bits.astype(np.int32) for _, bits in found)])
+    return _checked(starts_of(sizes), bits, n_bits, owner)
 
 
 def _checked(starts: IntArray, bits: NDArray[Any], n_bits: int, owner: str) -> Codes:
@@ -252,75 +259,17 @@ def pack_codes(codes: CodesLike, n_bits: int) -> PackedArray:
     """
     checked = read_codes(codes, n_bits, "pack_codes")
     packed = np.zeros((len(checked), -(-n_bits // 8)), np.uint8)
-    _pack(checked.starts, checked.bits, packed)
+    rows = max(1, _TRUTHS_AT_A_TIME // n_bits)
+    for first in range(0, len(checked), rows):
+        starts = checked.starts[first : first + rows + 1]
+        truths = np.zeros((len(starts) - 1, n_bits), np.bool_)
+        row = np.repeat(np.arange(len(truths)), np.diff(starts))
+        truths[row, checked.bits[starts[0] : starts[-1]]] = True
+        packed[first : first + rows] = np.packbits(truths, axis=1, bitorder="little")
     return packed
-
-
-@njit(nogil=True, cache=True)
-def _pack(starts: Any, bits: Any, packed: Any) -> None:
-    for row in range(len(starts) - 1):
-        for i in range(starts[row], starts[row + 1]):
-            packed[row, bits[i] >> 3] |= np.uint8(1 << (bits[i] & 7))
-
-
-@njit(nogil=True, cache=True)
-def _unpack(packed: Any, starts: Any, bits: Any) -> None:
-    for row in range(packed.shape[0]):
-        position = starts[row]
-        for column in range(packed.shape[1]):
-            byte = packed[row, column]
-            for bit in range(8):
-                if byte >> bit & 1:
-                    bits[position] = 8 * column + bit
-                    position += 1
 
 
 def packed_sizes(packed: PackedArray) -> IntArray:
     """Active bits of each packed code (N,)."""
-    all_bits = np.full((1, packed.shape[1]), 255, np.uint8)
-    sizes: IntArray = overlap_counts(all_bits, packed)[0].astype(np.int64)
+    sizes: IntArray = _COUNTS[packed].sum(axis=1, dtype=np.int64)
     return sizes
-
-
-def overlap_counts(a: PackedArray, b: PackedArray) -> NDArray[np.int32]:
-    """How many active bits packed codes ``a`` (N, bytes) share with ``b`` (M, bytes): int32 (N, M).
-
-    By counting bits, in N M ceil(bytes / 8) words. For the best of many codes :class:`OverlapIndex`
-    is faster.
-
-    Examples
-    --------
-    >>> codes = np.array([[0b0111], [0b1110], [0b1000]], np.uint8)
-    >>> overlap_counts(codes[:1], codes)
-    array([[3, 2, 0]], dtype=int32)
-    """
-    left, right = np.asarray(a), np.asarray(b)
-    are_packed = left.dtype == right.dtype == np.uint8 and left.ndim == right.ndim == 2
-    if not are_packed or left.shape[1] != right.shape[1]:
-        raise ShapeError(
-            "Packed codes must be uint8 arrays (N, bytes) and (M, bytes) of the same width. Got "
-            f"{left.dtype} {left.shape} and {right.dtype} {right.shape}; see pack_codes."
-        )
-    counts = np.empty((len(left), len(right)), np.int32)
-    _overlaps(_words(left), _words(right), counts)
-    return counts
-
-
-def _words(packed: PackedArray) -> NDArray[np.uint64]:
-    """The same bits in words of 64, copied where the width is not a multiple of eight bytes."""
-    n_words = -(-packed.shape[1] // 8)
-    if packed.shape[1] % 8:
-        wider = np.zeros((len(packed), 8 * n_words), np.uint8)
-        wider[:, : packed.shape[1]] = packed
-        packed = wider
-    return np.ascontiguousarray(packed).view("<u8").astype(np.uint64, copy=False)
-
-
-@njit(nogil=True, cache=True)
-def _overlaps(a: Any, b: Any, counts: Any) -> None:
-    for i in range(a.shape[0]):
-        for j in range(b.shape[0]):
-            total = 0
-            for w in range(a.shape[1]):
-                total += n_set_bits(a[i, w] & b[j, w])
-            counts[i, j] = total

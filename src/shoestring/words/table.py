@@ -24,7 +24,6 @@ from shoestring.checks import checked_int, checked_items
 from shoestring.errors import NotFittedError, ParameterError, ShoestringWarning, UnknownWordError
 from shoestring.overlap.codes import (
     PackedArray,
-    overlap_counts,
     pack_codes,
     packed_sizes,
     starts_of,
@@ -236,9 +235,7 @@ class CodeTable:
 
     def similarities(self, code: PackedArray, others: PackedArray) -> NDArray[np.float64]:
         """(n11 + n00) / K of one packed code and each of others (N,)."""
-        n_active = packed_sizes(code)[0] + packed_sizes(others)
-        n_different = n_active - 2 * overlap_counts(code, others)[0]
-        return np.asarray(1 - n_different / self.n_neurons, dtype=np.float64)
+        return np.asarray(1 - packed_sizes(code ^ others) / self.n_neurons)
 
     def nearest(
         self, code: PackedArray, n: int, left_out: Iterable[int] = ()
