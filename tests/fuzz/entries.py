@@ -613,8 +613,7 @@ method(
 )  # fmt: skip
 method("BinaryVectors.sentences", vectors, text=TEXT)
 method(
-    "BinaryVectors.in_context", vectors, tokens=TOKENS, position=place,
-    unknown=st.sampled_from(["error", "context"]), share=2,
+    "BinaryVectors.in_context", vectors, tokens=TOKENS, position=place, share=2,
 )  # fmt: skip
 method("BinaryVectors.most_similar_in_context", vectors, tokens=TOKENS, position=place, topn=SMALL)
 method("BinaryVectors.with_active", vectors, n_active=SMALL)

@@ -16,16 +16,17 @@ from shoestring.errors import (
     ShapeError,
 )
 from shoestring.overlap import postings
-from shoestring.overlap.codes import pack_codes
 from shoestring.overlap.index import OverlapIndex
 
 METRICS = ("overlap", "jaccard", "hamming")
 
 
 def truths(codes, n_bits):
-    """Codes in any form as a table of 0 and 1 (N, n_bits)."""
-    packed = pack_codes(codes, n_bits)
-    return np.unpackbits(packed, axis=1, bitorder="little", count=n_bits).astype(np.float32)
+    """Codes as a table of 0 and 1 (N, n_bits)."""
+    table = np.zeros((len(codes), n_bits), np.float32)
+    for row, bits in zip(table, codes, strict=True):
+        row[np.asarray(bits, np.int64)] = 1
+    return table
 
 
 def brute_force(queries, items, ids, n, metric, n_bits):

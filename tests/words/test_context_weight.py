@@ -5,7 +5,7 @@ import pytest
 
 from shoestring import BinaryVectors
 from shoestring.errors import ParameterError
-from shoestring.overlap.codes import top_k_bits
+from shoestring.overlap.codes import top_k_codes
 from shoestring.words.train import CONTEXT_WEIGHTS, RULES
 
 from .conftest import SETTINGS
@@ -20,9 +20,9 @@ def code_by_definition(v, weight):
     total = targets[rows[AT]] + weight * sum(
         contexts[row] for at, row in enumerate(rows) if at != AT
     )
-    code = np.zeros(v.n_neurons, bool)
-    code[top_k_bits(total[None], v.n_active)[0]] = True
-    return code
+    return np.unpackbits(
+        top_k_codes(total[None], v.n_active)[0], bitorder="little", count=v.n_neurons
+    ).astype(bool)
 
 
 @pytest.mark.parametrize("weight", [None, 0.0, 0.25, 0.5, 1, 3.0])

@@ -37,7 +37,7 @@ def interrupted(monkeypatch, rule, vectors, texts, **options):
 
     with monkeypatch.context() as patched:
         if rule == "counts":
-            patched.setattr(counts_rule, "truncated_svd", stop)
+            patched.setattr(counts_rule, "spherical_kmeans", stop)
         else:
             advance = PublishedTraining.advance
             left = [2]

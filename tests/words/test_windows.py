@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoestring.errors import ShapeError
 from shoestring.parallel import KernelPool
 from shoestring.words.windows import Windows, order_keys
 
@@ -88,16 +87,3 @@ def test_memory_maps_are_read_where_they_are(tmp_path):
     same = Windows(*mapped, N_WORDS, width=5, max_length=30)
     assert np.array_equal(same.rows(0, 99, keys), windows.rows(0, 99, keys))
     assert np.shares_memory(same.ids, mapped[0])
-
-
-def test_a_corpus_that_does_not_fit_together_is_refused():
-    ids, offsets = corpus([25] * 4)
-    for wrong in (offsets[1:], offsets[:-1], offsets[:0], offsets.astype(np.int32)):
-        with pytest.raises(ShapeError, match="rise from 0 to T"):
-            Windows(ids, wrong, N_WORDS, width=5, max_length=30)
-    with pytest.raises(ShapeError, match="rise from 0 to T"):
-        Windows(ids, offsets[[0, 2, 1, 3, 4]], N_WORDS, width=5, max_length=30)
-    with pytest.raises(ShapeError, match=r"must be -1 to 49.*Got -1 to 9\d"):
-        Windows(ids, offsets, 50, width=5, max_length=30)
-    with pytest.raises(ShapeError, match="Got -2 to"):
-        Windows(np.where(ids == -1, np.int32(-2), ids), offsets, N_WORDS, 5, 30)

@@ -189,7 +189,7 @@ def test_an_interrupted_training_waits_to_be_resumed_and_ends_as_an_uninterrupte
         patched.setattr(train_module, "SAVE_S", 0.0)
         patched.setattr(jobs, "SAVING_SHARE", 1e9)
         patched.setattr(PublishedTraining, "save", stop)
-        patched.setattr(counts_rule, "truncated_svd", stop)
+        patched.setattr(counts_rule, "spherical_kmeans", stop)
         code, out, err = run(*train)
     assert (code, out) == (130, "")
     assert err.splitlines()[-1].endswith("run again with --resume")

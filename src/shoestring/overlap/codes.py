@@ -4,7 +4,7 @@ A code is a set of active bits out of ``n_bits``. Here N codes are held one afte
 (:class:`Codes`), as scipy's CSR does without its data.
 
 - **top k**: the k largest activations of a row are active; of equal activations the lower neuron
-  wins (:func:`top_k_bits`), so a code has exactly k active bits, whatever the activations are.
+  wins (:func:`top_k_codes`), so a code has exactly k active bits, whatever the activations are.
 - **packed**: bit i of a code is bit i % 8, counted from the lowest, of byte i // 8: numpy's
   ``packbits(..., bitorder="little")``. A code takes ceil(n_bits / 8) bytes, the bits beyond
   ``n_bits`` are 0. Eight bytes read as a little-endian uint64 hold bit i at i % 64 of word i // 64.
@@ -21,7 +21,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.checks import checked_int
 from shoestring.compiled import njit
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.types import IntArray
@@ -42,7 +41,7 @@ _FORMS = (
     "(N, {n_bytes}), a bool array (N, {n_bits}) or a scipy.sparse matrix (N, {n_bits}) of 0 and 1"
 )
 _OUT_OF_RANGE, _TWICE, _TOO_MANY = 1, 2, 3
-_ROWS_AT_A_TIME, _BITS_AT_A_TIME, _TRUTHS_AT_A_TIME = 1 << 14, 1 << 20, 1 << 24
+_BITS_AT_A_TIME, _TRUTHS_AT_A_TIME = 1 << 20, 1 << 24
 _COUNTS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
 
 
@@ -79,44 +78,23 @@ def join_codes(parts: Sequence[Codes]) -> Codes:
     return Codes(starts, np.concatenate([part.bits for part in parts]), parts[0].n_bits)
 
 
-def top_k_bits(activations: ArrayLike, k: int) -> NDArray[np.int32]:
-    """The bits of the k largest of each row of activations (N, K), int32 (N, k), ascending.
+def top_k_codes(activations: NDArray[Any], k: int) -> PackedArray:
+    """The codes of the k largest of each row of activations (N, K), packed: uint8 (N, ceil(K / 8)).
 
     Of equal ones the lower neuron wins. Activations may be infinite, not NaN. Cost: O(N K), one
     partition and four passes over the row.
 
     Examples
     --------
-    >>> top_k_bits([[0.5, 2.0, 0.5, 0.5], [1.0, 3.0, 2.0, 0.0]], k=2)
-    array([[0, 1],
-           [1, 2]], dtype=int32)
+    >>> codes = top_k_codes(np.array([[0.5, 2.0, 0.5, 0.5], [1.0, 3.0, 2.0, 0.0]]), k=2)
+    >>> np.unpackbits(codes, axis=1, bitorder="little", count=4)
+    array([[1, 1, 0, 0],
+           [0, 1, 1, 0]], dtype=uint8)
     """
-    values = np.asarray(activations)
-    if values.ndim != 2 or values.dtype.kind not in "fiub":
-        raise ShapeError(
-            f"Activations must be numbers in an array (N, K). Got {values.dtype} {values.shape}; "
-            "for one text pass activations[None, :]."
-        )
-    hint = "Pass a smaller k or more neurons."
-    k = checked_int("k", k, 1, values.shape[1], "top_k_bits", hint)
-    bits = np.empty((len(values), k), np.int32)
-    for start in range(0, len(values), _ROWS_AT_A_TIME):
-        rows = slice(start, start + _ROWS_AT_A_TIME)
-        bits[rows] = _top_k_of(values[rows], k, start)
-    return bits
-
-
-def _top_k_of(values: NDArray[Any], k: int, first: int) -> IntArray:
-    least = np.partition(values, values.shape[1] - k, axis=1)[:, -k, None]  # NaN sorts last
-    if values.dtype.kind == "f" and (nan := np.isnan(values).any(axis=1)).any():
-        row = first + int(np.argmax(nan))
-        raise ParameterError.of(
-            "activations", "top_k_bits", "free of NaN", f"NaN in row {row}", "Look for its cause."
-        )
-    above, equal = values > least, values == least
-    room = k - above.sum(axis=1, keepdims=True)
-    equal &= np.cumsum(equal, axis=1) <= room
-    return np.nonzero(above | equal)[1].reshape(len(values), k)
+    least = np.partition(activations, -k, axis=1)[:, -k, None]
+    above, equal = activations > least, activations == least
+    equal &= np.cumsum(equal, axis=1) <= k - above.sum(axis=1, keepdims=True)
+    return np.packbits(above | equal, axis=1, bitorder="little")
 
 
 def read_codes(codes: CodesLike, n_bits: int, owner: str) -> Codes:
@@ -128,7 +106,7 @@ def read_codes(codes: CodesLike, n_bits: int, owner: str) -> Codes:
 
     Examples
     --------
-    >>> read_codes(pack_codes([[3, 9], [7, 0]], n_bits=10), 10, "pack_codes").bits
+    >>> read_codes(np.array([[8, 2], [129, 0]], np.uint8), 10, "search").bits
     array([3, 9, 0, 7], dtype=uint16)
     """
     if isinstance(codes, Codes):
@@ -192,7 +170,7 @@ def _of_packed(packed: PackedArray, n_bits: int, owner: str) -> Codes:
     )
     rows = max(1, _TRUTHS_AT_A_TIME // n_bits)
     parts = (packed[i : i + rows] for i in range(0, len(packed), rows))
-    unpacked = (np.unpackbits(part, axis=1, bitorder="little") for part in parts)
+    unpacked = (np.unpackbits(part, axis=1, bitorder="little").view(np.bool_) for part in parts)
     return _of_truths(unpacked, n_bits, owner)
 
 
@@ -246,27 +224,6 @@ def _check(first: int, starts: Any, bits: Any, seen: Any, narrow: Any) -> Any:
             seen[bit] = first + row
             narrow[i] = bit
     return 0, 0, 0
-
-
-def pack_codes(codes: CodesLike, n_bits: int) -> PackedArray:
-    """Pack codes, in any form that :func:`read_codes` takes, to bits: uint8 (N, ceil(n_bits / 8)).
-
-    Examples
-    --------
-    >>> pack_codes([[0, 9], [7]], n_bits=10)
-    array([[  1,   2],
-           [128,   0]], dtype=uint8)
-    """
-    checked = read_codes(codes, n_bits, "pack_codes")
-    packed = np.zeros((len(checked), -(-n_bits // 8)), np.uint8)
-    rows = max(1, _TRUTHS_AT_A_TIME // n_bits)
-    for first in range(0, len(checked), rows):
-        starts = checked.starts[first : first + rows + 1]
-        truths = np.zeros((len(starts) - 1, n_bits), np.bool_)
-        row = np.repeat(np.arange(len(truths)), np.diff(starts))
-        truths[row, checked.bits[starts[0] : starts[-1]]] = True
-        packed[first : first + rows] = np.packbits(truths, axis=1, bitorder="little")
-    return packed
 
 
 def packed_sizes(packed: PackedArray) -> IntArray:

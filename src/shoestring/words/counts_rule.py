@@ -1,10 +1,10 @@
 """Words' activations from counts, in a minute: the default rule of :class:`BinaryVectors`.
 
-Four steps, each in a file of its own: positive PMI of words in a window
-(:mod:`shoestring.words.ppmi`), truncated SVD (:mod:`shoestring.words.randomized_svd`), spherical
-k-means of the words' vectors, standardised nearness to its centres
-(:mod:`shoestring.words.kmeans`). The vector of a word is the sum of its unit vectors as a word and
-as a context ("w + c" of Levy, Goldberg & Dagan, TACL 2015). A neuron is a centre.
+Four steps: positive PMI of words in a window (:mod:`shoestring.words.ppmi`), truncated SVD
+(scikit-learn's: Halko, Martinsson & Tropp, SIAM Review 2011), spherical k-means of the words'
+vectors, standardised nearness to its centres (:mod:`shoestring.words.kmeans`). The vector of a word
+is the sum of its unit vectors as a word and as a context ("w + c" of Levy, Goldberg & Dagan, TACL
+2015). A neuron is a centre.
 
 Row V + w of the weights, a word as a target, are these activations T_w. As a context it has them
 too, less their mean over all tokens of the corpus:
@@ -37,13 +37,11 @@ from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, too_short
 from shoestring.models.token_encoder import unit_rows
 from shoestring.overlap.codes import starts_of
-from shoestring.parallel import KernelPool, n_cores
+from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 from shoestring.progress import Progress
 from shoestring.types import IntArray
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
 from shoestring.words.ppmi import Block, PmiBlocks, SparseMatrix, Vectors, joined
-from shoestring.words.randomized_svd import truncated_svd
-from shoestring.words.windows import check_ids
 
 CONTEXT_WEIGHT = 0.25  # of each context word beside the word itself
 COMPONENTS_PER_NEURON = 0.4  # more lie between the centres of that many neurons
@@ -95,8 +93,8 @@ def train_on_counts(
 
     Raises
     ------
-    ParameterError, ShapeError
-        If no two words stand beside each other; as :func:`~shoestring.words.windows.check_ids`.
+    ParameterError
+        If no two words stand beside each other.
     BudgetError
         If the time is not enough for a hundredth of the sentences; for a larger fraction, a
         ShoestringWarning says which.
@@ -115,7 +113,6 @@ def train_on_counts(
     >>> weights.shape, bool(np.allclose(weights[40:].mean(axis=0), 0, atol=1e-4))
     ((80, 8), True)
     """
-    check_ids(ids, offsets, len(counts))
     usual = min(MOST_COMPONENTS, max(2, int(COMPONENTS_PER_NEURON * n_neurons)))
     n_components = min(usual, max(2, len(counts) // WORDS_PER_COMPONENT), len(counts))
     pool, look = KernelPool(n_threads or n_cores()), "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
@@ -139,7 +136,7 @@ def train_on_counts(
 
         # 2. the vectors of the words
         bar.set_description("SVD")
-        vectors = _word_vectors(matrix, *truncated_svd(matrix, n_components, seed, pool))
+        vectors = _word_vectors(matrix, n_components, seed)
         bar.update(0.25)
 
         # 3. a neuron for each of their clusters
@@ -186,10 +183,17 @@ def _affordable(
     return ids[np.repeat(drawn, lengths)], starts_of(lengths[drawn])
 
 
-def _word_vectors(matrix: SparseMatrix, left: Vectors, values: Vectors, right: Vectors) -> Vectors:
+def _word_vectors(matrix: SparseMatrix, n_components: int, seed: int) -> Vectors:
     """Of each word the sum of its unit vectors as a word and as a context, as a unit vector."""
+    from sklearn.utils.extmath import randomized_svd
+
+    steps = {"n_oversamples": 16, "n_iter": 3, "power_iteration_normalizer": "QR"}
+    with one_blas_thread():  # the bits of a BLAS may depend on its threads
+        left, values, right = randomized_svd(
+            matrix, n_components, **steps, random_state=seed % (1 << 32)
+        )
     kept = values > LEAST_SINGULAR_VALUE * values[0]
-    left, right = left[:, kept], right[:, kept]
+    left, right = left[:, kept], right[kept].T
     left[matrix.sum(axis=1) == 0] = 0  # what is there is rounding
     right[matrix.sum(axis=0) == 0] = 0
     return unit_rows(unit_rows(left) + unit_rows(right))

@@ -47,8 +47,8 @@ def rows_in_context(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The rows of the weights that a word in its sentence is the sum of, and their weights.
 
-    The target is in the middle of the window; -1 is not in the vocabulary and adds nothing, so
-    there may be no row. ``first_target`` is V, or 0 where one block of rows serves for both.
+    The target is in the middle of the window; -1 is not in the vocabulary and adds nothing.
+    ``first_target`` is V, or 0 where one block of rows serves for both.
 
     Examples
     --------

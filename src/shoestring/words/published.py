@@ -131,8 +131,8 @@ def train_published(
     mini-batch in hand; it goes on from there to the same bits. It stops when the clock's time is
     over; a ShoestringWarning says that not all epochs were.
 
-    ParameterError if the corpus has no window, or the run was on another corpus; the errors of
-    :func:`~shoestring.words.windows.check_ids`; BudgetError if there is no time for a mini-batch.
+    ParameterError if the corpus has no window, or the run was on another corpus; BudgetError if
+    there is no time for a mini-batch.
 
     Notes
     -----

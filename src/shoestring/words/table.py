@@ -24,10 +24,9 @@ from shoestring.checks import checked_int, checked_items
 from shoestring.errors import NotFittedError, ParameterError, ShoestringWarning, UnknownWordError
 from shoestring.overlap.codes import (
     PackedArray,
-    pack_codes,
     packed_sizes,
     starts_of,
-    top_k_bits,
+    top_k_codes,
 )
 from shoestring.text.segmentation import Lexicon, split_words
 from shoestring.types import IntArray
@@ -79,7 +78,7 @@ class CodeTable:
         targets = activations[self.first_target :]
         for start in range(0, len(codes), _ROWS_AT_A_TIME):
             part = slice(start, start + _ROWS_AT_A_TIME)
-            codes[part] = pack_codes(top_k_bits(targets[part], n_active), self.n_neurons)
+            codes[part] = top_k_codes(targets[part], n_active)
         return replace(self, n_active=n_active, codes=codes)
 
     def known_activations(self, what: str) -> Activations:
@@ -192,7 +191,7 @@ class CodeTable:
         """Packed codes of :func:`~shoestring.words.pooling.sum_rows`; of no row no active bit."""
         activations = self.known_activations("A code of several words")
         sums = sum_rows(activations, rows, starts, weights)
-        codes = pack_codes(top_k_bits(sums, n_active), self.n_neurons)
+        codes = top_k_codes(sums, n_active)
         codes[np.diff(starts) == 0] = 0
         return codes
 
@@ -231,7 +230,7 @@ class CodeTable:
             want = f"a word, or a code: bool ({self.n_neurons},)"
             got = f"{code.dtype} {code.shape}"
             raise ParameterError.of("word", "BinaryVectors", want, got)
-        return pack_codes(code[None], self.n_neurons)
+        return np.packbits(code[None], axis=1, bitorder="little")
 
     def similarities(self, code: PackedArray, others: PackedArray) -> NDArray[np.float64]:
         """(n11 + n00) / K of one packed code and each of others (N,)."""

@@ -22,7 +22,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.checks import (
     checked_bool,
-    checked_choice,
     checked_path,
     checked_seed,
     checked_str,
@@ -32,7 +31,6 @@ from shoestring.checks import (
 from shoestring.errors import (
     NotFittedError,
     ParameterError,
-    UnknownWordError,
 )
 from shoestring.estimator import TextTransformer
 from shoestring.jobs import RunFolder
@@ -298,9 +296,7 @@ class BinaryVectors(TextTransformer):
         """The sentences of a text as tokens, cut as the training text was."""
         return self._codes.sentences(checked_str("text", text, "BinaryVectors.sentences"))
 
-    def in_context(
-        self, tokens: str | Sequence[str], position: int | str, *, unknown: str = "error"
-    ) -> Code:
+    def in_context(self, tokens: str | Sequence[str], position: int | str) -> Code:
         """The code of a word in its sentence.
 
         Parameters
@@ -309,8 +305,6 @@ class BinaryVectors(TextTransformer):
             A sentence; a text is cut into sentences and tokens.
         position : int or str
             Which token; or the word, the first of that kind.
-        unknown : {"error", "context"}
-            What to do with a word that has no vector: take the words around it alone, or not.
 
         Returns
         -------
@@ -321,23 +315,16 @@ class BinaryVectors(TextTransformer):
         Raises
         ------
         UnknownWordError, NotFittedError
-            If the word has no vector, or it and all around it have none; if the vectors were saved
-            without activations.
+            If the word has no vector; if the vectors were saved without activations.
         """
         table = self._codes
         sentence, at = table.located(tokens, position)
-        checked_choice("unknown", unknown, ("error", "context"), "BinaryVectors.in_context")
         window = checked_window(self.window)
         weight = check_context_weight(self.context_weight)
         weight = table.context_weight if weight is None else weight
         rows = [table.row(token) for token in sentence]
-        if rows[at] < 0 and unknown == "error":
-            table.known_row(sentence[at])  # raises, with the nearest spellings
+        table.known_row(sentence[at])
         summed, weights = rows_in_context(rows, at, window, table.first_target, weight)
-        if not len(summed):
-            raise UnknownWordError(
-                f"Neither {sentence[at]!r} nor a word of its window has a vector."
-            )
         starts = np.array([0, len(summed)])
         return table.unpacked(table.codes_of_sums(summed, starts, self.n_active, weights)[0])
 

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.compiled import njit
-from shoestring.errors import ParameterError, ShapeError
 from shoestring.overlap.codes import starts_of
 from shoestring.parallel import KernelPool
 from shoestring.splitmix import splitmix64
@@ -31,8 +30,8 @@ class Windows:
     """The N windows of ``width`` tokens of a corpus, each with the target in its middle.
 
     Ids (T,) are words 0 to V - 1, -1 is skipped; offsets (S + 1,) are where sentences begin, with a
-    leading 0 and a trailing T; sentences of ``max_length`` tokens and more have no windows. The
-    errors of :func:`check_ids`. Memory: 8 bytes a sentence.
+    leading 0 and a trailing T; sentences of ``max_length`` tokens and more have no windows.
+    None of it is checked. Memory: 8 bytes a sentence.
 
     Examples
     --------
@@ -48,7 +47,6 @@ class Windows:
         self, ids: NDArray[np.int32], offsets: IntArray, n_words: int, width: int, max_length: int
     ) -> None:
         ids, offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no memory map
-        check_ids(ids, offsets, n_words)
         self.ids, self.offsets, self.n_words = ids, offsets, n_words
         self.width = width
         lengths = np.diff(offsets)
@@ -67,27 +65,6 @@ class Windows:
         corpus = self.starts, self.ids, self.offsets, self.n_words
         (pool or KernelPool()).run(_fill, len(rows), first, keys, *corpus, rows)
         return rows
-
-
-def check_ids(ids: NDArray[np.int32], offsets: IntArray, n_words: int) -> None:
-    """ShapeError unless ids (T,), offsets (S + 1,) and the number of counts fit together.
-
-    ParameterError if there is no word.
-    """
-    fits = ids.dtype == np.int32 and offsets.dtype == np.int64 and len(offsets) > 0
-    if not fits or offsets[0] != 0 or offsets[-1] != len(ids) or (offsets[1:] < offsets[:-1]).any():
-        raise ShapeError(
-            "The corpus must be int32 ids (T,) and int64 offsets that rise from 0 to T. "
-            f"Got {ids.dtype} {ids.shape} and {offsets.dtype} {offsets.shape} from "
-            f"{offsets[:1].tolist()} to {offsets[-1:].tolist()}."
-        )
-    if not n_words:
-        raise ParameterError("There is nothing to learn from: no word has a count. Pass more text.")
-    if len(ids) and not -1 <= ids.min() <= ids.max() < n_words:
-        raise ShapeError(
-            f"The ids must be -1 to {n_words - 1}, one for each of {n_words} counts. "
-            f"Got {ids.min()} to {ids.max()} instead."
-        )
 
 
 def order_keys(seed: int, epoch: int) -> NDArray[np.uint64]:
