@@ -42,7 +42,6 @@ _FORMS = (
 )
 _OUT_OF_RANGE, _TWICE, _TOO_MANY = 1, 2, 3
 _BITS_AT_A_TIME, _TRUTHS_AT_A_TIME = 1 << 20, 1 << 24
-_COUNTS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1, dtype=np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,11 +173,13 @@ def _of_packed(packed: PackedArray, n_bits: int, owner: str) -> Codes:
     return _of_truths(unpacked, n_bits, owner)
 
 
-def _of_truths(parts: Iterable[NDArray[Any]], n_bits: int, owner: str) -> Codes:
-    found = [(np.count_nonzero(part, axis=1), np.nonzero(part)[1]) for part in parts]
-    sizes = np.concatenate([np.zeros(0, np.int64), *(sizes for sizes, _ in found)])
-    bits = np.concatenate([np.zeros(0, np.int32), *(bits.astype(np.int32) for _, bits in found)])
-    return _checked(starts_of(sizes), bits, n_bits, owner)
+def _of_truths(parts: Iterable[NDArray[np.bool_]], n_bits: int, owner: str) -> Codes:
+    sizes, bits = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    for part in parts:  # (n, n_bits or up to seven more)
+        sizes.append(np.count_nonzero(part, axis=1))
+        before = np.repeat(np.arange(len(part)) * part.shape[1], sizes[-1])
+        bits.append((np.flatnonzero(part) - before).astype(np.int32))
+    return _checked(starts_of(np.concatenate(sizes)), np.concatenate(bits), n_bits, owner)
 
 
 def _checked(starts: IntArray, bits: NDArray[Any], n_bits: int, owner: str) -> Codes:
@@ -228,5 +229,5 @@ def _check(first: int, starts: Any, bits: Any, seen: Any, narrow: Any) -> Any:
 
 def packed_sizes(packed: PackedArray) -> IntArray:
     """Active bits of each packed code (N,)."""
-    sizes: IntArray = _COUNTS[packed].sum(axis=1, dtype=np.int64)
+    sizes: IntArray = np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
     return sizes

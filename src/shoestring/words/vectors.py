@@ -141,12 +141,12 @@ class BinaryVectors(TextTransformer):
             As :func:`shoestring.words.corpus.encode_corpus` takes them.
         minutes : float, optional
             Time limit, reading included: ``counts`` uses a sample of the text, the published rule
-            shortens its epochs. Texts that are in memory are all read.
+            stops. Texts that are in memory are all read.
         checkpoint : path, optional
             Where an interrupted training keeps its state, ``<checkpoint>.run``: the same call goes
             on from there, to the same bits. It goes when the training is done.
         progress : bool
-            Show the cost beforehand and a progress bar.
+            Show a progress bar, and what the published rule will cost.
 
         Raises
         ------
