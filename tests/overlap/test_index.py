@@ -397,7 +397,7 @@ def test_a_file_of_another_shape_is_named(saved):
 
 def test_a_config_without_what_it_must_say_is_damaged(saved):
     config = json.loads((saved / "config.json").read_text())
-    for key in ("n_bits", "next_id"):
+    for key in ("n_bits", "next_id", "n_codes"):
         (saved / "config.json").write_text(
             json.dumps({k: v for k, v in config.items() if k != key})
         )

@@ -254,7 +254,7 @@ class OverlapIndex:
             for segment in self._segments:
                 for name, array in segment.postings._asdict().items():
                     writer.array(f"{name}.npy", array)
-            writer.config |= {"n_bits": self.n_bits, "next_id": self._next_id}
+            writer.config |= {"n_bits": self.n_bits, "next_id": self._next_id, "n_codes": len(self)}
 
     @classmethod
     def open(cls, folder: str | Path, n_threads: int | None = None) -> OverlapIndex:
@@ -270,7 +270,7 @@ class OverlapIndex:
             index._next_id = int(artifact.config["next_id"])
             if not (0 < index.n_bits <= MAX_BITS and 0 <= index._next_id <= _MAX_ID + 1):
                 raise ValueError(f"{index.n_bits} bits, and {index._next_id} is the next id")
-            if artifact.config["files"]:  # none for an empty index
+            if artifact.config["n_codes"]:  # else there are no arrays
                 index._segments = (open_segment(artifact, index.n_bits),)
         return index
 
