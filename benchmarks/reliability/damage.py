@@ -50,7 +50,7 @@ class Kind(NamedTuple):
 
 
 def overlap_index() -> Kind:
-    """Two segments, one of them with ids in no order and deleted codes; lists of both forms."""
+    """Ids in no order and codes that were deleted before; lists of both forms."""
     from shoestring.overlap import OverlapIndex
 
     rng = np.random.default_rng(0)
@@ -68,8 +68,7 @@ def overlap_index() -> Kind:
         index = OverlapIndex.open(folder, n_threads=1)
         found = [index.search(codes[:5], 4, metric) for metric in ("overlap", "jaccard", "hamming")]
         answers = [len(index), 7 in index, *(part.tolist() for pair in found for part in pair)]
-        index.add(codes[:300], np.arange(5000, 5300))
-        index.compact()
+        index.add(codes * 2, np.arange(5000, 6200))  # merged with what was there
         return [*answers, index.search(codes[:5], 4)[0].tolist()]
 
     return Kind(save, ask)

@@ -225,7 +225,7 @@ class World:
     def word2vec_files(self) -> dict[str, bytes]:
         """One of each format."""
         files = {}
-        for ending, format in (("txt", "word2vec"), ("bin", "word2vec-binary"), ("npz", "npz")):
+        for ending, format in (("txt", "word2vec"), ("bin", "word2vec-binary")):
             path = self.folder / f"exported.{ending}"
             self.vectors.export(path, format, activations=ending != "txt")
             files[ending] = path.read_bytes()
