@@ -128,7 +128,7 @@ def test_the_names_are_those_of_gensims_keyed_vectors():
     assert (v[["bank", "河"]] == np.stack([v["bank"], v["河"]])).all()
     gensim = pytest.importorskip("gensim.models", reason="the peer of these names")
     peer = gensim.KeyedVectors(vector_size=1)
-    names = "most_similar similarity get_vector vectors key_to_index"
+    names = "most_similar similarity n_similarity doesnt_match get_vector vectors key_to_index"
     for name in (*names.split(), "index_to_key", "__contains__", "__len__"):
         assert hasattr(peer, name)
         assert hasattr(v, name)
@@ -145,6 +145,30 @@ def test_the_matrix_of_codes_has_a_row_for_each_word_and_cannot_be_written_to():
     with pytest.raises(ValueError, match="read-only"):
         v.vectors[0] = False
     assert v.with_active(3).vectors.sum(axis=1).tolist() == [3] * 7
+
+
+def test_the_odd_word_out_is_that_of_gensim(tmp_path, trained):
+    gensim = pytest.importorskip("gensim.models", reason="the peer")
+    trained.export(tmp_path / "codes.txt")
+    peer = gensim.KeyedVectors.load_word2vec_format(str(tmp_path / "codes.txt"))
+    words, rng = trained.index_to_key, np.random.default_rng(0)
+    for _ in range(30):
+        few = [words[i] for i in rng.choice(len(words), 4, replace=False)]
+        assert trained.doesnt_match(few) == peer.doesnt_match(few)
+    np.testing.assert_array_equal(trained.vectors, peer.vectors)
+    assert trained.doesnt_match(["zzz", *few]) == peer.doesnt_match(few)
+    with pytest.raises(ParameterError, match="a list with a word that has a vector"):
+        trained.doesnt_match(["zzz"])
+
+
+def test_several_words_to_several_agree_as_their_codes_do():
+    v = neurons()
+    assert v.n_similarity(["bank"], ["river"]) == v.similarity("bank", "river")
+    code = np.zeros(20, bool)
+    code[np.argsort(-(DENSE[1] + DENSE[2]))[:4]] = True
+    assert v.n_similarity(["bank", "river"], "boat") == v.similarity(code, "boat")
+    with pytest.raises(ParameterError, match="'b' parameter"):
+        v.n_similarity(["bank"], [])
 
 
 @pytest.mark.parametrize(

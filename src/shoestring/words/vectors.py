@@ -246,6 +246,21 @@ class BinaryVectors(TextTransformer):
         """The code of a word, bool (K,)."""
         return self[checked_text("word", word, "BinaryVectors.get_vector")]
 
+    def doesnt_match(self, words: Sequence[str]) -> str:
+        """The word that is least like the mean of all codes; those without a vector are left out.
+
+        ParameterError if no word has one.
+        """
+        names = checked_texts("words", words, "BinaryVectors.doesnt_match")
+        known = [word for word in names if word in self]
+        if not known:
+            want = "a list with a word that has a vector"
+            raise ParameterError.of("words", "BinaryVectors.doesnt_match", want, names)
+        codes = np.stack([self[word] for word in known])
+        units = codes / np.sqrt(np.maximum(1, codes.sum(1, keepdims=True)))
+        nearness = np.round(units @ units.mean(axis=0), 5)  # of equals the first by name
+        return min(zip(nearness.tolist(), known, strict=True))[1]
+
     def similarity(self, a: str | Code, b: str | Code) -> float:
         """The share of bits in which two codes agree: words, or codes bool (K,)."""
         table = self._codes
@@ -277,20 +292,31 @@ class BinaryVectors(TextTransformer):
         table = self._codes
         if isinstance(positive, np.ndarray) and positive.dtype.kind == "b":
             return table.nearest(table.packed(positive), topn)
-        owner = "BinaryVectors.most_similar"
+        code, rows = self._code_of("positive", positive, "most_similar", negative)
+        return table.nearest(code, topn, rows)
+
+    def n_similarity(self, a: str | Sequence[str], b: str | Sequence[str]) -> float:
+        """The :meth:`similarity` of several words to several, as :meth:`most_similar` has them."""
+        code, other = (self._code_of(n, w, "n_similarity")[0] for n, w in (("a", a), ("b", b)))
+        return float(self._codes.similarities(code, other)[0])
+
+    def _code_of(
+        self, name: str, words: Any, method: str, negative: str | Sequence[str] = ()
+    ) -> tuple[PackedArray, list[int]]:
+        """The code of several words, less others, and their rows."""
+        table, owner = self._codes, f"BinaryVectors.{method}"
         plus, minus = (
-            checked_texts(name, [words] if isinstance(words, str) else words, owner)
-            for name, words in (("positive", positive), ("negative", negative))
+            checked_texts(n, [given] if isinstance(given, str) else given, owner)
+            for n, given in ((name, words), ("negative", negative))
         )
         if not plus:
-            raise ParameterError.of("positive", owner, "a word or several", positive)
+            raise ParameterError.of(name, owner, "a word or several", words)
         rows = [table.known_row(word) for word in [*plus, *minus]]
         if len(rows) == 1:
-            return table.nearest(table.codes[rows], topn, rows)
+            return table.codes[rows], rows
         signs = np.repeat([1.0, -1.0], [len(plus), len(minus)])
         targets, starts = np.array(rows) + table.first_target, np.array([0, len(rows)])
-        code = table.codes_of_sums(targets, starts, self.n_active, signs)
-        return table.nearest(code, topn, rows)
+        return table.codes_of_sums(targets, starts, self.n_active, signs), rows
 
     def sentences(self, text: str) -> list[list[str]]:
         """The sentences of a text as tokens, cut as the training text was."""
