@@ -22,6 +22,7 @@ from shoestring.console import (
     emit,
     emit_json,
     emit_rows,
+    resume_hint,
     shown,
     told,
     visible,
@@ -199,6 +200,7 @@ IN_FLAGS = [
         ParameterError.of("seed", "a run", "a number above 0, or None", 0),
         "--seed must be a number above 0. Got 0 instead.",
     ),
+    (ParameterError.of("k", "a run", "None, or 1", 0), "-k must be 1. Got 0 instead."),
     ("The 'seed' parameter must be None where x.", "--seed must be None where x."),
     ("The 'min_count' parameter must let some pass.", "--min-count must let some pass."),
     ("Fill it in, or pass on_empty='skip'.", "Fill it in, or pass --on-empty skip."),
@@ -241,6 +243,26 @@ def test_a_huge_value_does_not_fill_the_screen(running):
     assert len(told(of("seed", "x" * 1_000_000, "y" * 1_000_000))) < 2_000
     assert len(told(FormatError("bad.", file="z" * 1_000_000))) < 2_000
     assert "type int" in str(of("seed", 10**10_000))
+
+
+def test_the_advice_to_resume_is_given_where_something_waits(running, tmp_path, monkeypatch):
+    def hint(**given):
+        monkeypatch.setattr(Command.running, "params", given)
+        return resume_hint()
+
+    out = tmp_path / "out"
+    assert hint(out=out, resume=False) == hint(out=out) == hint() == ""
+    assert hint(out=None, resume=True) == ""
+    out.mkdir()
+    (out / "config.json").write_text("{}")  # of what is to be replaced
+    assert hint(out=out, resume=False) == ""
+    (tmp_path / "out.run").mkdir()
+    (tmp_path / "out.run" / "run.json").write_text("{}")
+    assert hint(out=out) == ""
+    assert hint(out=out, resume=False).endswith("run again with --resume")
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "records.sqlite").write_text("")
+    assert hint(out=tmp_path / "index", resume=True).endswith("run again with --resume")
 
 
 # ---- the help
@@ -402,7 +424,7 @@ def test_every_shared_option_has_its_help():
 
 
 @pytest.mark.parametrize("verb", ["search build", "search add", "search eval", "search negatives"])
-@pytest.mark.parametrize("option", ["--text", "--on-empty", "--format", "--encoding", "--label"])
+@pytest.mark.parametrize("option", ["--on-bad", "--on-empty", "--format", "--encoding", "--label"])
 def test_every_command_of_a_room_reads_with_the_same_options(verb, option):
     from typer.main import get_command
 
@@ -423,5 +445,5 @@ def test_options_of_reading_come_in_one_mapping():
 
     given = dict.fromkeys(set(console.READING) - {"label"})
     command(source="-", **given)
-    command(source="-", json=True, **(given | {"text": ["a", "b"], "encoding": "big5"}))
-    assert found == [("-", {}, False), ("-", {"text": ["a", "b"], "encoding": "big5"}, True)]
+    command(source="-", json=True, **(given | {"text": ["a", "b"], "delimiter": "tab"}))
+    assert found == [("-", {}, False), ("-", {"text": ["a", "b"], "delimiter": "\t"}, True)]

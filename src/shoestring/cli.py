@@ -14,7 +14,7 @@ from pathlib import Path
 import typer
 
 from shoestring.classify.command import app as classify_app
-from shoestring.console import echo, room_app, told
+from shoestring.console import echo, resume_hint, room_app, told
 from shoestring.errors import ShoestringError, ShoestringWarning
 from shoestring.match.command import app as match_app
 from shoestring.search.command import app as search_app
@@ -51,14 +51,15 @@ def root(
         os.environ["SHOESTRING_DEBUG"] = "1"
 
 
-@app.command(example="demo --json")
+@app.command(example="demo --packages numpy")
 def demo(
+    packages: str = typer.Option("", help="Installed packages to add, separated by commas."),
     json: bool = typer.Option(False, "--json", help="Print JSON instead of text."),
 ) -> None:
     """Index the documentation of your Python, ask it questions, and measure the answers."""
     from shoestring.demo import run
 
-    run(as_json=json)
+    run([name for name in packages.split(",") if name], as_json=json)
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ def main() -> None:
     except SystemExit as leaving:
         code = leaving.code
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
-            echo("interrupted", err=True)
+            echo(f"interrupted{resume_hint()}", err=True)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
