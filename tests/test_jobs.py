@@ -116,6 +116,18 @@ def test_a_run_that_ends_well_leaves_nothing(out, tmp_path):
         assert names(tmp_path) == []
 
 
+def test_what_somebody_else_put_into_a_run_folder_stays(out, tmp_path):
+    interrupt(out)
+    (tmp_path / "model.run" / "notes.txt").write_text("mine")
+    with opened(out, resume=True) as run:
+        run.restart()
+        (run.path / "model").mkdir()
+    assert names(tmp_path) == ["model.run"] and names(run.path) == ["notes.txt"]
+    with pytest.raises(ParameterError, match="holds other files"), opened(out):
+        pass
+    assert (run.path / "notes.txt").read_text() == "mine"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, IntegrityError, RuntimeError])
 def test_an_interrupted_run_is_continued_where_it_was(out, error):
     interrupt(out, error)
@@ -273,3 +285,25 @@ def test_the_cost_goes_to_standard_error(capsys):
     say_cost("reading 3 files", 75)
     out, err = capsys.readouterr()
     assert (out, err) == ("", "reading 3 files: about 01:15" + os.linesep)
+
+
+FORK_AND_KILL = """
+import os, signal, time
+from shoestring.progress import Progress
+ready, told = os.pipe()
+if not (child := os.fork()):
+    Progress.get_lock().acquire()
+    os.write(told, b"x")
+    time.sleep(600)
+os.read(ready, 1)
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+print(sum(Progress(range(5), disable=True)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_is_killed_in_a_bar_does_not_stop_its_parent():
+    command = [sys.executable, "-c", FORK_AND_KILL]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.stdout == "10\n", done.stderr

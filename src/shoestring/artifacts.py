@@ -10,8 +10,9 @@ What is read whole, and arrays of up to 64 MB, are compared with their checksums
 some gigabytes a second); larger arrays by :func:`verify`. What a stranger sends has checksums that
 fit, so kernels do not rest on them.
 
-At the end of a save, well or not, what it or the last one wrote and is not in force goes, by exact
-name; what others put into the folder stays, and so does what a process wrote that was killed.
+While a save runs, ``config.json.writing`` lists its files and those that it replaces. At its end,
+well or not, what is listed there and not in force goes, by exact name, also after one that was
+killed; what others put into the folder stays.
 
 Not covered: two processes that save to one folder at once (:mod:`shoestring.jobs` has a lock); a
 file that is cut short while it is mapped.
@@ -29,7 +30,7 @@ import stat
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -42,6 +43,7 @@ from shoestring.errors import FormatError, IntegrityError, ParameterError, Stora
 CONFIG = "config.json"
 CHECKSUM = "crc32"
 ASIDE = ".part"
+WRITING = CONFIG + ".writing"
 LOCK = "lock"  # of a folder that jobs work in
 CHUNK = 1 << 24  # bytes that are copied or checked at a time
 CHECKED = 1 << 26  # bytes of a mapped array that is compared with its checksum on opening
@@ -266,9 +268,9 @@ class ArtifactKind:
             config = self._config(folder)
         except IntegrityError as error:
             raise IntegrityError(f"{error} Remove that folder first, or choose another.") from error
-        own = (self.config + ASIDE, LOCK)  # or files of a first save that was killed
-        names = [name for name in names if name not in own and not _NUMBERED.fullmatch(name)]
-        if config is None and (names or folder.is_file()):
+        names = [name for name in names if name not in (self.config + ASIDE, WRITING + ASIDE, LOCK)]
+        is_begun = replace(self, config=WRITING).is_saved(folder)  # by a save that was killed
+        if config is None and not is_begun and (names or folder.is_file()):
             got = f"It holds {names[0]!r}, for example; choose" if names else "Choose"
             want = f"a new or empty folder, or one of {self.what}"
             raise ParameterError.of("folder", self.owner, want, str(folder), f"{got} another.")
@@ -285,8 +287,12 @@ class ArtifactKind:
             writer.put_in_force()
         finally:
             with suppress(OSError, IntegrityError, *_MALFORMED):
-                for name in writer.names - _listed(self._config(folder) or {}, self.format):
-                    _remove(folder / name)
+                unused = writer.names - _listed(self._config(folder) or {}, self.format)
+                for name in unused:
+                    remove(folder / name)
+                    remove(folder / (name + ASIDE))
+                if not any(os.path.lexists(folder / name) for name in unused):
+                    remove(folder / WRITING)
             if is_new and not (folder / CONFIG).exists():
                 with suppress(OSError):
                     folder.rmdir()
@@ -426,14 +432,18 @@ class ArtifactWriter:
         self.files: dict[str, dict[str, Any]] = {}  # its entries
         number = before.get("save_number")
         self._number = number + 1 if isinstance(number, int) and 0 <= number < 1 << 53 else 1
-        self.names = _listed(before, kind.format)  # of the files of this save and the last one
+        self.names = _listed(before, kind.format)  # of the files of this save and those before
+        with suppress(OSError, *_MALFORMED):
+            self.names |= _listed(json.loads((folder / WRITING).read_bytes()), kind.format)
 
     def _begin(self, name: str) -> Path:
-        """Where a file of this save goes: nowhere where something is."""
+        """Where a file of this save goes, noted first: nowhere where something is."""
         stem, dot, ending = name.partition(".")
         while os.path.lexists(self.folder / (file := f"{stem}-{self._number}{dot}{ending}")):
             self._number += 1  # somebody else's file, or what a killed save left
         self.names.add(file)
+        files = {name: {"file": name} for name in sorted(self.names)}
+        write_json(self.folder / WRITING, {"format": self.kind.format, "files": files})
         return self.folder / file
 
     @contextmanager
@@ -512,7 +522,8 @@ def crc32_of(path: Path, n_bytes: int = 1 << 62) -> int:
     return found
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all in it, where the system lets it go."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -2,8 +2,8 @@
 
 What would take longer than ten minutes to do again keeps a run folder beside its output,
 ``out.run``: ``run.json`` with the settings, the progress and the seconds used, and the files of the
-job's state. It is locked while a process works in it, refused to other settings, and removed with
-all in it when the output is there.
+job's state. It is locked while a process works in it, refused to other settings, and removed when
+the output is there.
 
 Not covered: runs over several machines.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+import re
 import signal
 import sys
 import threading
@@ -22,12 +22,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shoestring.artifacts import LOCK, ArtifactKind, make_folder, refused
+from shoestring.artifacts import LOCK, ArtifactKind, make_folder, refused, remove
 from shoestring.checks import checked_number
 from shoestring.errors import BudgetError, ParameterError, ShoestringError
 
 _KIND = ArtifactKind(
     "shoestring-run", "an interrupted run", "a run", "What it kept is lost.", config="run.json"
+)
+_STATE = re.compile(  # all that jobs keep in a run folder
+    r"(run\.json|ids\.npy|tokenizer\.json)(\.part)?|model|weights|runs|"
+    r"corpus-[0-9a-f]{12}|checkpoint-\d+"
 )
 LEAST_S = 20.0  # between checkpoints
 SAVING_SHARE = 0.05  # of the time, at most, goes into checkpoints
@@ -168,11 +172,10 @@ class RunFolder:
         self._write()
 
     def _clear(self) -> None:
+        """Remove what jobs keep here, by name; a file that somebody else put here stays."""
         for entry in self.path.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            elif entry.name != LOCK:
-                entry.unlink(missing_ok=True)
+            if _STATE.fullmatch(entry.name):
+                remove(entry)
 
     def _write(self) -> None:
         known = {"settings": self._settings, "progress": self.progress, "used_s": self.used_s}
