@@ -55,8 +55,12 @@ READING: dict[str, Any] = {
     "id": Annotated[str | None, typer.Option(help="Column of the id.")],
     "label": Annotated[str | None, typer.Option(help="Column of the label.")],
     "on_empty": Annotated[str | None, typer.Option(help="If a text is empty: error or skip.")],
+    "on_bad": Annotated[str | None, typer.Option(help="If a row cannot be read: error or skip.")],
     "format": Annotated[
         str | None, typer.Option(help="csv, tsv, jsonl, json or txt, if the name does not say it.")
+    ],
+    "delimiter": Annotated[
+        str | None, typer.Option(help="Of csv, if the header does not say it; tab for a tab.")
     ],
     "encoding": Annotated[
         str | None, typer.Option(help="If not UTF-8: gb18030, big5, utf-16, latin-1, ...")
@@ -73,6 +77,8 @@ def reads(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]
         def run(**arguments: Any) -> None:
             given = {name: arguments.pop(name) for name in options}
             reading = {name: value for name, value in given.items() if value not in (None, [])}
+            if reading.get("delimiter") in ("tab", "\\t"):
+                reading["delimiter"] = "\t"
             command(**arguments, reading=reading)
 
         parameters = []
@@ -213,7 +219,7 @@ def emit_json(value: Any) -> None:
 # In a message of the library: its parameter; name=value; a name with underscores; and what stays as
 # it is, a quoted value (whose quote does not follow a letter) or a call in Python.
 _NAMED = re.compile(
-    r"The '(?P<parameter>\w+)' parameter(?: of .{1,60}?)? must"
+    r"The '(?P<parameter>\w+)' parameter(?: of .{1,60}?)? must(?P<none> be None(?:,(?: or)?| or) )?"
     r"|(?<![\w/.-])(?P<name>[a-z]\w*)=(?P<value>\.\.\.|\[\.\.\.\]|'[^']*'|\w+)(?![\w/]|\.\w)"
     r"|(?<![\w/.-])(?P<bare>[a-z]+(?:_[a-z]+)+)(?![\w/(]|\.\w)"
     r"|(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\"|\w\([^()]*\)"
@@ -240,7 +246,7 @@ def told(message: object) -> str:
         parameter, value = found["parameter"], found["value"] or "True"
         if parameter:
             name = _parameter(parameter, getattr(message, "got", ""), own)
-            return f"{own[name]} must" if name else found[0]
+            return f"{own[name]} must{' be ' if found['none'] else ''}" if name else found[0]
         value = value.strip("'").replace("None", "none")
         name = _known_as(found["name"] or found["bare"] or "", known)
         if not name or value == "False":
@@ -279,6 +285,17 @@ def _parameter(name: str, got: str, flags: Mapping[str, str]) -> str:
     if not texts or (name and short(given[name]) == got):
         return name
     return next((n for n in ("out", "to") if n in texts), texts[0])
+
+
+def resume_hint() -> str:
+    """What to do about an interruption: nothing but where the command can go on with its work."""
+    given = getattr(Command.running, "params", {})
+    if out := given.get("out") if "resume" in given else None:
+        out = Path(out).absolute()
+        begun = out / "records.sqlite", out.with_name(out.name + ".run") / "run.json"
+        if any(path.exists() for path in begun):
+            return "; what was finished is kept: run again with --resume"
+    return ""
 
 
 def shown(value: Any) -> str:

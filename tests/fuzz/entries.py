@@ -470,7 +470,9 @@ columns = {
     "id": MAYBE_COLUMN,
     "label": MAYBE_COLUMN,
     "on_empty": st.sampled_from(["error", "skip"]),
+    "on_bad": st.sampled_from(["error", "skip"]),
     "format": st.sampled_from([None, None, None, "csv", "jsonl", "txt"]),
+    "delimiter": st.sampled_from([None, None, ";"]),
     "encoding": st.sampled_from([None, None, None, "gb18030", "utf-16"]),
     "default_id": st.sampled_from(["position", "content"]),
 }

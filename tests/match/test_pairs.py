@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shoestring.errors import FormatError
+from shoestring.errors import FormatError, ShoestringWarning
 from shoestring.match.pairs import Pairs, read_pairs, read_plain_texts, read_public
 
 
@@ -60,6 +60,12 @@ def test_a_bad_row_is_told_with_its_file(tmp_path: Path, content: str, fault: st
     with pytest.raises(FormatError, match=fault) as told:
         read_pairs(file)
     assert file.name in str(told.value)
+
+
+def test_bad_rows_can_be_skipped(tmp_path: Path) -> None:
+    file = file_of(tmp_path, "x\ty\t1\nonly one\n\nu\tv\t0\n")
+    with pytest.warns(ShoestringWarning, match=r"1 bad row.*one column"):
+        assert len(read_pairs(file, on_bad="skip")) == 2
 
 
 def test_a_label_can_be_needed(tmp_path: Path) -> None:

@@ -109,15 +109,16 @@ def test_several_columns_are_kept_too(tmp_path, write):
 
 def test_the_command_reads_with_the_same_options(tmp_path, write, run_command):
     docs = tmp_path / "docs.csv"
-    docs.write_bytes("nr;frage;antwort\n1;怎样;打开\n2;;\n4;a;b\n".encode("gb18030"))
+    docs.write_bytes("nr;frage;antwort\n1;怎样;打开\n2;;\n3;x\n4;a;b\n".encode("gb18030"))
     index = tmp_path / "index"
     columns = ("--text", "frage", "--text", "antwort", "--id", "nr")
-    reading = ("--encoding", "gb18030", "--on-empty", "skip")
+    bad = ("--encoding", "gb18030", "--on-empty", "skip", "--on-bad", "skip")
     call = ("search", "build", docs, "--out", index, "--encoder", "lsa", "--scorer", "")
-    code, out, err = run_command(*call, *columns, *reading, "--json")
+    code, out, err = run_command(*call, *columns, *bad, "--json")
     assert (code, json.loads(out)["records"], json.loads(out)["added"]) == (0, 2, 2)
-    more = write("more.dat", "nr|frage|antwort\n4|c|d\n5|e|f\n")
-    options = ("--format", "csv", "--on-duplicate", "skip")
+    assert "note: 1 bad row was skipped, the first: " in err and "docs.csv:4: 2 fields" in err
+    more = write("more.txt", "nr:frage:antwort\n4:c:d\n5:e:f\n")
+    options = ("--format", "csv", "--delimiter", ":", "--on-duplicate", "skip")
     code, out, err = run_command("search", "add", index, more, *options)
     assert (code, out.split()) == (0, ["added", "1", "replaced", "0", "skipped", "1"])
     assert "note: 1 skipped: already in the index" in err

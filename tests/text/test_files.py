@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoestring.errors import FormatError, ParameterError, StorageError
+from shoestring.errors import FormatError, ParameterError, ShoestringWarning, StorageError
 from shoestring.text import files
 from shoestring.text.files import likely_encoding
 from shoestring.text.records import read_records
@@ -143,6 +143,21 @@ def test_columns_that_nobody_asked_for_may_be_unnamed_or_twice_there(write, deli
         list(read_records(path, text="x"))
 
 
+def test_a_column_that_is_twice_there_is_refused_in_frames_and_parquet(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame([["a", "b", "c"]], columns=["text", "text", "other"])
+    with pytest.raises(FormatError, match="names 'text' twice"):
+        list(read_records(frame))
+    assert next(read_records(frame, text="other")).text == "c"
+
+
+def test_a_delimiter_that_is_named_wins(write):
+    path = write("x.csv", "text:n\nred, blue; green:1\n")
+    assert next(read_records(path, delimiter=":")).text == "red, blue; green"
+    with pytest.raises(ParameterError, match=r"'delimiter' .* one character. Got '::'"):
+        read_records(path, delimiter="::")
+
+
 def test_several_columns_are_joined_by_a_blank(write):
     path = write("x.csv", 'title,body\nRed,"shoes, new"\n,only body\n红,\n')
     found = [r.text for r in read_records(path, text=["title", "body"])]
@@ -237,10 +252,44 @@ def test_blank_lines_of_text_are_passed_over_and_keep_their_numbers(write, stdin
         assert list(read_records(source)) == [Record("2", "a"), Record("5", "乙")]
 
 
-def test_a_quote_that_is_never_closed_is_named_where_it_began(write):
+BAD = {
+    "x.jsonl": b'{"text": "a"}\n{"text": oops}\n[1]\n\xff\n{"text": 5}\n{"t": ""}\n{"text": "b"}\n',
+    "x.csv": b'text,n\na,1\nx\n"a"b",2\n\xff,3\nx,y,z\n,\nq\nb,2\n',
+    "x.json": b'[{"text": "a"}, 5, [], {"t": 1}, {"text": {}},{"text": "a\\u0000"}, {"text": "b"}]',
+    "x.txt": b"a\n\xff\xfe1\n\xe4\n\x00\na\x00\n\xf1\nb\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_rows_are_skipped_and_counted(write, name):
+    path = write(name, BAD[name])
+    with pytest.warns(
+        ShoestringWarning, match=r"^5 bad rows were skipped, the first: .*:\d"
+    ) as said:
+        found = [r.text for r in read_records(path, on_bad="skip", on_empty="skip")]
+    assert found == ["a", "b"] and len(said) == 1
+    with pytest.raises(FormatError):
+        list(read_records(path, on_empty="skip"))
+
+
+def test_where_all_rows_are_bad_the_first_is_named(write):
+    path = write("x.csv", "id,body\n1,a\n2,b\n")
+    with pytest.raises(FormatError, match=r"all 2 .* \(the first: .*:2: no column 'text'"):
+        list(read_records(path, on_bad="skip"))
+
+
+def test_a_quote_that_is_never_closed_is_no_bad_row(write):
     path = write("x.csv", 'text\na\n"b\n' + "c\n" * 9)
     with pytest.raises(FormatError, match=r"x\.csv:3: broken quoting"):
-        list(read_records(path))
+        list(read_records(path, on_bad="skip"))
+
+
+@pytest.mark.parametrize("options", [{}, {"on_bad": "error"}])
+def test_the_first_bad_row_stops_where_none_is_to_be_skipped(options):
+    reading = read_records([{"text": "a"}, 5], **options)
+    assert next(reading).text == "a"
+    with pytest.raises(FormatError, match="item 2 is of type int"):
+        next(reading)
 
 
 def test_what_is_missing_is_empty():

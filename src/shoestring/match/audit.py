@@ -24,7 +24,7 @@ import numpy as np
 
 from shoestring.artifacts import written_aside
 from shoestring.checks import checked_path, checked_seed, checked_texts
-from shoestring.errors import ParameterError
+from shoestring.errors import FormatError, ParameterError
 from shoestring.match.decipher import (
     PUBLIC_TOKENS,
     SECRET_TOKENS,
@@ -178,6 +178,8 @@ def read_table(path: str | Path) -> dict[str, str]:
     """Read number TAB symbol, and whatever follows, of each line."""
     names, table = ["number", "symbol", "confidence"], dict[str, str]()
     for _, row in read_rows(checked_path("known", path, "match"), names, without_header=names):
+        if isinstance(row, FormatError):
+            raise row
         table |= {row["number"]: row["symbol"]} if row else {}
     return table
 

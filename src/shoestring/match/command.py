@@ -119,7 +119,7 @@ def score(
 
 
 @app.command(example="match pseudonymise texts.jsonl --out ids.jsonl --key secret.json")
-@reads("id", "label", "on_empty")
+@reads("id", "label", "on_empty", "on_bad")
 def pseudonymise(
     source: Source,
     out: OutFile,

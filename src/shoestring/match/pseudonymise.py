@@ -120,6 +120,8 @@ def pseudonymise_file(
     columns = reading.pop("text", ["text", "a", "b"])
     rows, cells = [], []
     for line, row in read_rows(source, columns, without_header=("a", "b", "label"), **reading):
+        if isinstance(row, FormatError):
+            raise row
         if not row:
             continue
         rows.append(dict(row))

@@ -146,6 +146,8 @@ def read_documents(
 
 def _record_documents(content: Text, ending: str, text: str) -> Iterator[Document]:
     for line, row in rows_of(content, ending, (text,)):
+        if isinstance(row, FormatError):
+            raise row
         value = None if row is None else row.get(text, row)
         if isinstance(value, str) and value.strip():
             yield [value]

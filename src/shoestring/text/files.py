@@ -1,6 +1,7 @@
 """Files and streams to rows: (line, row) pairs, one after the other, in bounded memory.
 
-A row maps column names to values as the format gives them; it is None for a blank line of text.
+A row maps column names to values as the format gives them. It is None for a blank line of text, and
+the ``FormatError`` of a bad row after which the next can be read; all else that is wrong is raised.
 ``line`` counts from 1 and is where the row starts in the file (for parquet, which has no lines, the
 number of the row). ``records.py`` knows what the columns mean.
 
@@ -32,7 +33,7 @@ from typing import IO, Any, cast
 from shoestring.checks import checked_choice, is_storable
 from shoestring.errors import FormatError, ParameterError, StorageError
 
-Row = tuple[int, Mapping[str, Any] | None]
+Row = tuple[int, Mapping[str, Any] | FormatError | None]
 
 MAX_RECORD = 1 << 26
 """Longest line or record in characters, so that memory stays bounded whatever the file holds."""
@@ -63,6 +64,7 @@ def read_rows(
     columns: Sequence[str] = ("text",),
     *,
     format: str | None = None,
+    delimiter: str | None = None,
     encoding: str | None = None,
     without_header: Sequence[str] = (),
 ) -> Iterator[Row]:
@@ -76,6 +78,9 @@ def read_rows(
     """
     if format is not None:
         checked_choice("format", format, [ending[1:] for ending in FORMATS], "read_records")
+    is_one = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n\0'
+    if delimiter is not None and not is_one:
+        raise ParameterError.of("delimiter", "read_records", "one character", delimiter)
     try:  # not all of Python's codecs are for text
         codec: Any = "utf-8" if encoding is None else encoding
         ("a".encode(codec) + b"\xff").decode(codec, "ignore")
@@ -98,7 +103,7 @@ def read_rows(
 
     def rows() -> Iterator[Row]:
         with opened as stream, decoded(stream, file, encoding) as text:
-            yield from rows_of(text, ending, columns, without_header)
+            yield from rows_of(text, ending, columns, without_header, delimiter)
 
     return rows()
 
@@ -178,14 +183,18 @@ def unpacked(raw: Any, file: str) -> Iterator[IO[bytes]]:
 
 
 def rows_of(
-    text: Text, ending: str | None, columns: Sequence[str], without_header: Sequence[str] = ()
+    text: Text,
+    ending: str | None,
+    columns: Sequence[str],
+    without_header: Sequence[str] = (),
+    delimiter: str | None = None,
 ) -> Iterator[Row]:
     """The rows of a text that is open, by its ending, or what its content tells.
 
     Without an ending it is else one text a line; FormatError for an ending that is not known.
     """
     first = text.head[-1]
-    format = FORMATS.get(ending or "") or told(first, columns)
+    format = FORMATS.get(ending or "") or told(first, columns, delimiter)
     if format is None and ending is not None:
         raise FormatError(
             f"unknown ending {ending!r}. Known are {' '.join(FORMATS)}, each also with .gz. "
@@ -193,25 +202,25 @@ def rows_of(
             file=text.file,
         )
     if format == "parquet":
-        yield from _parquet_rows(text)
+        yield from _parquet_rows(text, columns)
     elif without_header and _has_no_header(first, columns, ending):
         yield from _fields_rows(text, without_header)
     elif format == "csv":
         usual = "\t" if ending == ".tsv" else ","
-        yield from _csv_rows(text, _delimiter(first, columns, usual), columns)
+        yield from _csv_rows(text, delimiter or _delimiter(first, columns, usual), columns)
     elif format == "json" and _JSON_OVER_LINES.match(first):
         yield from _json_values(text)
     else:
         yield from (_jsonl_rows if format == "json" else _text_rows)(text)
 
 
-def told(first: str, columns: Sequence[str]) -> str | None:
+def told(first: str, columns: Sequence[str], delimiter: str | None = None) -> str | None:
     """The format that the first line tells for certain, if any."""
     if first.startswith("PAR1"):
         return "parquet"
     if _JSON_START.match(first):
         return "json"
-    used = _delimiter(first, columns, ",")
+    used = delimiter or _delimiter(first, columns, ",")
     is_prose = f"{used} " in first  # which may begin with the name of the column
     return "csv" if columns[0] in _fields(first, used) and not is_prose else None
 
@@ -235,10 +244,11 @@ def _delimiter(header: str, columns: Sequence[str], usual: str) -> str:
 
 
 class Text(Iterator[str]):
-    """A stream as text: the lines that follow ``head``; FormatError for what cannot be decoded.
+    """A stream as text: the lines that follow ``head``.
 
-    A record may take several lines; ``line`` is where it began. ``head`` has the lines up to the
-    first that is not blank, of which a long one is only begun; ``start`` the first bytes.
+    A record may take several lines; ``line`` is where it began, and ``fault`` the error if bytes in
+    it could not be decoded. ``head`` has the lines up to the first that is not blank, of which a
+    long one is only begun; ``start`` the first bytes.
     """
 
     def __init__(self, stream: io.TextIOWrapper, file: str, start: bytes, remedy: str) -> None:
@@ -249,11 +259,11 @@ class Text(Iterator[str]):
                 break
             self.head.append(stream.readline(_HEAD))
         self._number = self._length = 0
-        self.line = 1
+        self.line, self.fault = 1, cast("FormatError | None", None)
 
     def begin(self) -> None:
         """A new record begins with the next line."""
-        self.line, self._length = self._number + 1, 0
+        self.line, self._length, self.fault = self._number + 1, 0, None
 
     def __next__(self) -> str:
         line = self.head.pop(0) if self.head else ""
@@ -267,7 +277,7 @@ class Text(Iterator[str]):
                 f"a line or record of more than {MAX_RECORD >> 20} MiB. Split it into records, or "
                 "check that this is the right file and that every quote is closed."
             )
-        self._check(line, self._number)
+        self.fault = self.fault or self._undecodable(line, self._number)
         return line
 
     def lines(self) -> Iterator[str]:
@@ -279,14 +289,15 @@ class Text(Iterator[str]):
     def pieces(self) -> Iterator[str]:
         """What follows in pieces that have nothing to do with lines."""
         for piece in chain(["".join(self.head)], iter(lambda: self.stream.read(_PIECE), "")):
-            self._check(piece, self._number + 1)
+            if fault := self._undecodable(piece, self._number + 1):
+                raise fault
             self._number += piece.count("\n")
             yield piece
 
-    def _check(self, text: str, line: int) -> None:
-        """FormatError for a text, from a line on, with bytes in it that could not be decoded."""
+    def _undecodable(self, text: str, line: int) -> FormatError | None:
+        """The error for a text, from a line on, if bytes in it could not be decoded."""
         if is_storable(text):
-            return
+            return None
         encoding, likely = self.stream.encoding, None
         if encoding == "utf-8":
             raw = text.encode("utf-8", "surrogateescape")
@@ -295,7 +306,7 @@ class Text(Iterator[str]):
             likely = likely_encoding(raw + follows)
         advice = f"It looks like {likely}" if likely else "If it is in another encoding"
         at = _SURROGATE.search(text).start()  # type: ignore[union-attr]
-        raise FormatError(
+        return FormatError(
             f"not {encoding.upper()} (byte 0x{ord(text[at]) & 0xFF:02x}). "
             f"{advice}: {self._remedy.format(likely or 'gb18030')}.",
             file=self.file,
@@ -330,7 +341,10 @@ def read_lines(path: Path) -> Iterator[str]:
     """The lines of a file, each with its line feed; StorageError, or FormatError if not UTF-8."""
     check_readable(path)
     with open_unpacked(path) as stream, decoded(stream, str(path), remedy=CONVERT_IT) as text:
-        yield from text.lines()
+        for line in text.lines():
+            if text.fault:
+                raise text.fault
+            yield line
 
 
 def likely_encoding(sample: bytes) -> str | None:
@@ -357,7 +371,7 @@ def _half_width(text: str) -> float:
 def _text_rows(text: Text) -> Iterator[Row]:
     """One text a line, in the column "text"."""
     for line in text.lines():
-        yield text.line, {"text": line.rstrip("\r\n")} if line.strip() else None
+        yield text.line, text.fault or ({"text": line.rstrip("\r\n")} if line.strip() else None)
 
 
 def _has_no_header(first: str, columns: Sequence[str], ending: str | None) -> bool:
@@ -374,22 +388,25 @@ def _fields_rows(text: Text, names: Sequence[str]) -> Iterator[Row]:
     """
     for line in text.lines():
         fields = line.rstrip("\r\n").split("\t")
-        if not line.strip():
-            yield text.line, None
-            continue
-        if len(fields) not in (2, 3):
+        row: Mapping[str, Any] | FormatError | None = text.fault
+        if row is None and line.strip():
             n = "one column" if len(fields) == 1 else f"{len(fields)} columns"
-            raise text.wrong(f"{n}. A row without a header is text TAB text, or with TAB 0/1.")
-        if len(names) < 3:
-            fields = ["\t".join(fields[:2]), *fields[2:]]
-        yield text.line, dict(zip(names, fields, strict=False))
+            row = text.wrong(f"{n}. A row without a header is text TAB text, or with TAB 0/1.")
+            if len(fields) in (2, 3):
+                values = fields if len(names) > 2 else ["\t".join(fields[:2]), *fields[2:]]
+                row = dict(zip(names, values, strict=False))
+        yield text.line, row
 
 
 def _jsonl_rows(text: Text) -> Iterator[Row]:
     """One JSON object a line; blank lines are passed over."""
     for line in text.lines():
         if line.strip():
-            yield _json_row(text, _parsed(text, partial(json.loads, line.rstrip())))
+            try:
+                row = _json_row(text, _parsed(text, partial(json.loads, line.rstrip())))
+            except FormatError as error:
+                row = error
+            yield text.line, text.fault or row
 
 
 def _parsed(text: Text, parse: Callable[[], Any], at: int = 0) -> Any:
@@ -403,12 +420,12 @@ def _parsed(text: Text, parse: Callable[[], Any], at: int = 0) -> Any:
         raise text.wrong(f"JSON beyond limits ({error}).") from None
 
 
-def _json_row(text: Text, value: Any) -> Row:
+def _json_row(text: Text, value: Any) -> Mapping[str, Any] | FormatError:
     if isinstance(value, dict | str):
-        return text.line, value if isinstance(value, dict) else {"text": value}
+        return value if isinstance(value, dict) else {"text": value}
     kind = type(value).__name__
     message = f'a JSON {kind}, not an object. Each record must look like {{"text": "..."}}.'
-    raise text.wrong(message)
+    return text.wrong(message)
 
 
 def _json_values(text: Text) -> Iterator[Row]:
@@ -428,35 +445,52 @@ def _json_values(text: Text) -> Iterator[Row]:
         if at == len(content):
             raise text.wrong(_BROKEN.format("it ends before the array does"))
         value, at = _parsed(text, partial(parse, content, at), at)
-        yield _json_row(text, value)
+        yield text.line, _json_row(text, value)
 
 
 def _csv_rows(text: Text, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
     """Rows under a header; quoted fields may span lines; blank lines are passed over."""
     csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD))  # one for the process
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
     header: list[str] = []
-    try:
-        for fields in csv.reader(text, delimiter=delimiter, strict=True):
-            if fields and not header:
-                header = [name.strip() for name in fields]
-                if twice := {n for n in columns if header.count(n) > 1}:
-                    raise text.wrong(f"the header names {min(twice)!r} twice. Rename one.")
-            elif fields:
-                if len(fields) != len(header):
-                    raise text.wrong(
-                        f"{len(fields)} fields where the header has {len(header)}. Quote fields "
-                        f"that contain {delimiter!r}, quotes or line feeds."
-                    )
-                yield text.line, dict(zip(header, fields, strict=True))
-            text.begin()
-    except csv.Error as error:
-        raise text.wrong(
-            f"broken quoting or line ends ({error}). Quote the field and double the quotes inside "
-            "it."
-        ) from None
+    fields: list[str] | None = []
+    while fields is not None:
+        text.begin()
+        fault = None
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            fault = text.wrong(
+                f"broken quoting or line ends ({error}). Quote the field and double the quotes "
+                "inside it."
+            )
+            if "end of data" in str(error):  # else the next line is a new row
+                raise fault from None
+        if header and fields and not fault and len(fields) != len(header):
+            fault = text.wrong(
+                f"{len(fields)} fields where the header has {len(header)}. Quote fields that "
+                f"contain {delimiter!r}, quotes or line feeds, or pass on_bad='skip'."
+            )
+        fault = text.fault or fault
+        if fault and not header:
+            raise fault
+        if fault or (header and fields):
+            yield text.line, fault or dict(zip(header, fields or (), strict=True))
+        elif fields:
+            header = [name.strip() for name in fields]
+            check_names(header, columns, text.file, text.line)
 
 
-def _parquet_rows(text: Text) -> Iterator[Row]:
+def check_names(
+    names: Sequence[str], columns: Sequence[str], file: str | None = None, line: int | None = None
+) -> None:
+    """Refuse a column that is asked for and there twice."""
+    if twice := sorted({name for name in names if name in columns and names.count(name) > 1}):
+        there = ", ".join(map(repr, twice))
+        raise FormatError(f"the header names {there} twice. Rename one.", file=file, line=line)
+
+
+def _parquet_rows(text: Text, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a parquet file, decoded a record batch at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -468,6 +502,7 @@ def _parquet_rows(text: Text) -> Iterator[Row]:
     stream.seek(0)
     try:
         with pq.ParquetFile(stream) as parquet:
+            check_names(parquet.schema_arrow.names, columns, file)
             batches = parquet.iter_batches(batch_size=1024)
             yield from enumerate(chain.from_iterable(b.to_pylist() for b in batches), start=1)
     except (pa.ArrowException, OSError) as error:

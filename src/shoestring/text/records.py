@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import operator
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,8 +22,8 @@ from typing import Any, TypedDict, Unpack
 
 from shoestring.artifacts import digest
 from shoestring.checks import checked_choice, checked_str, is_storable
-from shoestring.errors import FormatError, ParameterError, short
-from shoestring.text.files import Row, read_rows
+from shoestring.errors import FormatError, ParameterError, ShoestringWarning, short
+from shoestring.text.files import Row, check_names, read_rows
 from shoestring.types import Record
 
 _OWNER = "read_records"
@@ -35,7 +36,9 @@ class Reading(TypedDict, total=False):
     id: str | None
     label: str | None
     on_empty: str
+    on_bad: str
     format: str | None
+    delimiter: str | None
     encoding: str | None
 
 
@@ -46,7 +49,9 @@ def read_records(
     label: str | None = None,
     *,
     on_empty: str = "error",
+    on_bad: str = "error",
     format: str | None = None,
+    delimiter: str | None = None,
     encoding: str | None = None,
     default_id: str = "position",
 ) -> Iterator[Record]:
@@ -55,11 +60,10 @@ def read_records(
     Parameters
     ----------
     source : str, Path, data frame or iterable
-        A path ending in .jsonl, .ndjson, .json (an array of objects, or JSON lines), .csv, .tsv
-        (separated by the comma, tab, semicolon or bar that fits the header), .txt (one text a line)
-        or .parquet, the text formats also packed by gzip; ``"-"`` for standard input; a pandas or
-        polars ``DataFrame``; an iterable of mappings, of :class:`~shoestring.types.Record` or of
-        strings.
+        A path ending in .jsonl, .ndjson, .json (an array of objects, or JSON lines), .csv, .tsv,
+        .txt (one text a line) or .parquet, the text formats also packed by gzip; ``"-"`` for
+        standard input; a pandas or polars ``DataFrame``; an iterable of mappings, of
+        :class:`~shoestring.types.Record` or of strings.
     text : str or list of str
         Column of the text; several are joined by a blank. Where there are no columns (.txt,
         strings) it is called "text".
@@ -70,9 +74,13 @@ def read_records(
         Column of the label. By default the column "label" of those records that have one.
     on_empty : {"error", "skip"}
         What to do with a text that is missing or white space. Blank lines of .txt are none.
+    on_bad : {"error", "skip"}
+        What to do with a row that cannot be read; a warning counts those that were skipped.
     format : str, optional
         The ending that says what the source is, such as "csv". By default that of its name, or
         what its content tells for certain; standard input is else one text a line.
+    delimiter : str, optional
+        Of csv and tsv. By default the one of comma, tab, semicolon and bar that fits the header.
     encoding : str, optional
         Any that Python knows. By default UTF-8, or UTF-16 by its mark.
     default_id : {"position", "content"}
@@ -90,6 +98,11 @@ def read_records(
         While iterating: an unknown ending, broken content, a missing column, a value that is not
         text, a line or record of more than 64 MiB, a source without any record.
 
+    Warns
+    -----
+    ShoestringWarning
+        At the end, if bad rows were skipped.
+
     Examples
     --------
     >>> list(read_records(["a first text", "第二个"]))
@@ -98,7 +111,7 @@ def read_records(
     Record(id='7', text='red shoes', label=None)
     """
     reading: Reading = {"text": text, "id": id, "label": label, "on_empty": on_empty}
-    reading |= {"format": format, "encoding": encoding}
+    reading |= {"on_bad": on_bad, "format": format, "delimiter": delimiter, "encoding": encoding}
     return (record for record, _ in read_texts(source, default_id=default_id, **reading))
 
 
@@ -124,23 +137,31 @@ def read_texts(
         raise ParameterError.of("text", _OWNER, want, texts)
     label = reading.get("label")
     for name, value in (("id", id), ("label", label), ("second", second)):
-        checked_str(name, value or "", _OWNER)
-    on_empty = checked_choice(
-        "on_empty", reading.get("on_empty", "error"), ("error", "skip"), _OWNER
-    )
+        checked_str(name, "" if value is None else value, _OWNER)
+    skips = {
+        name: checked_choice(name, reading.get(name, "error"), ("error", "skip"), _OWNER) == "skip"
+        for name in ("on_empty", "on_bad")
+    }
     by_content = checked_choice("default_id", default_id, ("position", "content"), _OWNER)
     used = [*columns, *(() if second is None else (second,)), id or "id", label or "label"]
     file = None
     if isinstance(source, str | Path):
         file = "standard input" if source == "-" else str(source)
         fields = () if header else [columns[0], *used[len(columns) : -2], used[-1]]
-        format, encoding = reading.get("format"), reading.get("encoding")
-        rows = read_rows(source, used, format=format, encoding=encoding, without_header=fields)
+        rows = read_rows(
+            source,
+            used,
+            format=reading.get("format"),
+            delimiter=reading.get("delimiter"),
+            encoding=reading.get("encoding"),
+            without_header=fields,
+        )
     else:
         rows = _rows_of_object(source, used)
-    return _Reader(
-        columns, second, id, label, file, by_content == "content", needs_label, on_empty == "skip"
-    ).read(rows)
+    reader = _Reader(
+        columns, second, id, label, file, by_content == "content", needs_label, **skips
+    )
+    return reader.read(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +214,7 @@ def _rows_of_object(source: Any, used: Sequence[str]) -> Iterator[Row]:
         return enumerate(source.iter_rows(named=True), start=1)
     if hasattr(source, "itertuples") and hasattr(source, "columns"):  # pandas
         names = [str(name) for name in source.columns]
+        check_names(names, used)
         frame = source.itertuples(index=False, name=None)
         return enumerate((dict(zip(names, values, strict=True)) for values in frame), start=1)
     if isinstance(source, (bytes, Mapping)) or not isinstance(source, Iterable):
@@ -215,7 +237,7 @@ def _iterable_rows(items: Iterable[Any], used: Sequence[str]) -> Iterator[Row]:
             yield number, dict.fromkeys(used, item.text) | {used[-2]: item.id, used[-1]: item.label}
         else:
             kind = f"item {number} is of type {type(item).__name__}"
-            raise FormatError(f"{kind}. It must be a mapping, a Record or a str.")
+            yield number, FormatError(f"{kind}. It must be a mapping, a Record or a str.")
 
 
 @dataclass
@@ -229,23 +251,38 @@ class _Reader:
     file: str | None
     by_content: bool
     needs_label: bool
-    skips_empty: bool
+    on_empty: bool  # whether to skip
+    on_bad: bool
 
     def read(self, rows: Iterator[Row]) -> Iterator[tuple[Record, str | None]]:
         """The records, and what their second columns hold."""
-        n_rows, is_empty, has_ids = 0, True, self.id is not None
+        n_rows, n_bad, is_empty, has_ids = 0, 0, True, self.id is not None
+        first: FormatError | None = None
         for n_rows, (line, row) in enumerate(rows, start=1):
             if row is None:  # a blank line
                 continue
-            if self.id is None:
-                self.id, has_ids = "id", "id" in row
-            found = self._record(row, line, None if has_ids else n_rows)
+            try:
+                if isinstance(row, FormatError):
+                    raise row
+                if self.id is None:
+                    self.id, has_ids = "id", "id" in row
+                found = self._record(row, line, None if has_ids else n_rows)
+            except FormatError as error:
+                if not self.on_bad:
+                    raise
+                n_bad, first = n_bad + 1, first or error
+                continue
             if found is not None:
                 is_empty = False
                 yield found
         if is_empty:
-            what = f"no records: all {n_rows} texts are empty" if n_rows else "no records"
+            what = f"no records: all {n_rows} texts are empty or bad" if n_rows else "no records"
+            what += f" (the first: {first})" if first else ""
             raise FormatError(f"{what}. Check that this is the right source.", file=self.file)
+        if first:
+            were = "bad row was" if n_bad == 1 else "bad rows were"
+            message = f"{n_bad:,} {were} skipped, the first: {first}"
+            warnings.warn(message, ShoestringWarning, stacklevel=2)
 
     def _record(
         self, row: Mapping[str, Any], line: int, position: int | None
@@ -256,7 +293,7 @@ class _Reader:
         text = self._text(row, self.columns, line)
         second = None if self.second is None else self._text(row, [self.second], line)
         if not text or second == "":
-            if self.skips_empty:
+            if self.on_empty:
                 return None
             names = " and ".join(map(repr, [self.second] if text else self.columns))
             advice = "Fill it in, or leave it out: on_empty='skip'."
