@@ -51,15 +51,14 @@ def root(
         os.environ["SHOESTRING_DEBUG"] = "1"
 
 
-@app.command(example="demo --packages numpy")
+@app.command(example="demo --json")
 def demo(
-    packages: str = typer.Option("", help="Installed packages to add, separated by commas."),
     json: bool = typer.Option(False, "--json", help="Print JSON instead of text."),
 ) -> None:
     """Index the documentation of your Python, ask it questions, and measure the answers."""
     from shoestring.demo import run
 
-    run([name for name in packages.split(",") if name], as_json=json)
+    run(as_json=json)
 
 
 def main() -> None:
