@@ -49,7 +49,8 @@ _N_CANDIDATES = 8
 _TOP = (1, 2, 3, 5, 8, 12, 20, 30, 50)  # ranks of the sorted statistics in the signature
 _BINS = (0, 10, 30, 100, 300, 1_000)  # frequency ranks between which a neighbour's mass is summed
 _SHARPNESS = 0.7  # of the softmax that makes the candidates' weights
-_CONFIDENCE = (-10.0, 0.5, 23.5)  # of a logistic: constant, margin, agreement
+# Of a logistic: constant, margin, agreement, median margin of the most frequent tokens
+_CONFIDENCE, _FREQUENT = (-12.08, 0.54, 21.56, 0.715), 300
 
 
 @dataclass(frozen=True)
@@ -342,8 +343,10 @@ def _answer(secret: TokenCounts, public: TokenCounts, run: _Run) -> Decipherment
     score = score.astype(np.float64)
     score[found, of] = score.max(1)[found] + 1e-9
     best = np.argsort(-score, axis=1, kind="stable")[:, :n_candidates]
-    constant, of_margin, of_agreement = _CONFIDENCE
-    logit = constant + of_margin * np.clip(margin, -4, 8) + of_agreement * agreement
+    margin = np.clip(margin, -4, 8)
+    typical = float(np.median(margin[found < _FREQUENT]))
+    constant, of_margin, of_agreement, of_typical = _CONFIDENCE
+    logit = constant + of_margin * margin + of_agreement * agreement + of_typical * typical
     answer = _nothing(secret.n_tokens)
     answer.assignment[secret.tokens[found]] = public.tokens[of]
     answer.confidence[secret.tokens[found]] = expit(logit)
