@@ -145,7 +145,7 @@ def test_an_interrupted_fit_waits_and_ends_as_an_uninterrupted_one(
     with interrupted_at(monkeypatch, call):
         code, out, err = run(*asked)
     assert (code, out) == (130, "")
-    assert err.splitlines()[-1] == "interrupted"
+    assert err.splitlines()[-1].endswith("run again with --resume")
     assert names(tmp_path) == ["m.run", "texts.csv"]
     assert TextClassifier.load(tmp_path / "m.run" / "model").n_learnt == 64 * call
     fails(run(*asked), "An interrupted fit is in", "--resume")
