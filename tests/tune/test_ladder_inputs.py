@@ -116,6 +116,17 @@ def test_a_first_batch_without_a_token_spoils_nothing(make_ladder, inputs_of):
     assert torch.equal(ladder(**arrays)["logits"], other(**arrays)["logits"])
 
 
+def test_a_label_or_a_text_that_is_out_of_range_is_told(make_ladder):
+    ladder = make_ladder("bert", task="classify", n_labels=2)
+    ids = torch.tensor([[5, 6]])
+    with pytest.raises(ParameterError, match="classes from 0 to 1"):
+        ladder(ids, labels=torch.tensor([2]))
+    with pytest.raises(ParameterError, match="tokens a text.*truncation=True"):
+        ladder(ids.repeat(1, 2_000))
+    with pytest.raises(ParameterError, match="own tokenizer"):
+        ladder(ids + 10**6)
+
+
 def test_labels_may_be_a_column_or_small_integers():
     numbers = torch.tensor([0.5, 1.0, 2.0])
     for task in ("regress", "score"):

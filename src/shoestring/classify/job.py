@@ -159,7 +159,8 @@ def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, 
         "folder": str(folder),
     }
     classifier.save(folder)
-    return made
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return made | {"folder_mb": round(size / 1e6, 2)}
 
 
 def predictions(

@@ -143,6 +143,16 @@ class Ladder(nn.Module):  # type: ignore[misc]
     ) -> BackboneOutputs:
         """The backbone's outputs for texts (B, T); nothing is recorded for gradients."""
         backbone: FrozenBackbone = self.backbone
+        most, n_known = backbone.n_positions, getattr(backbone.config, "vocab_size", None)
+        if most is not None and ids.shape[-1] > most:
+            want = f"at most {most} tokens a text, as the backbone has no more positions"
+            hint = f"Cut the texts: tokenizer(texts, truncation=True, max_length={most})."
+            got = f"{ids.shape[-1]} tokens"
+            raise ParameterError.of("input_ids", "Ladder.forward", want, got, hint)
+        if n_known and ids.numel() and not 0 <= ids.min() <= ids.max() < n_known:
+            want, got = f"from 0 to {n_known - 1}", f"{int(ids.min())} to {int(ids.max())}"
+            hint = "Use the backbone's own tokenizer."
+            raise ParameterError.of("input_ids", "Ladder.forward", want, got, hint)
         ids = ids.to(backbone.device)
         mask = torch.ones_like(ids) if mask is None else mask.to(backbone.device)
         segments = None if segments is None else segments.to(backbone.device)

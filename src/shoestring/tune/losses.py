@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from shoestring.errors import ParameterError
+
 
 def loss_of(task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
     """The mean loss of logits (B, C) or (B,) against labels (B,).
@@ -23,7 +25,13 @@ def loss_of(task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = N
         if groups is None:
             return functional.binary_cross_entropy_with_logits(logits, labels.float())
         return listwise(logits, labels.float(), groups)
-    return functional.cross_entropy(logits, labels.long())
+    n = logits.shape[-1]
+    is_known = (labels >= 0) & (labels < n) | (labels == -100)
+    if labels.numel() != logits.numel() // n or not is_known.all():
+        want = f"classes from 0 to {n - 1}, one a text"
+        got = f"{tuple(labels.shape)}, {labels.min().item()} to {labels.max().item()}"
+        raise ParameterError.of("labels", "Ladder.forward", want, got)
+    return functional.cross_entropy(logits, labels.flatten().long())
 
 
 def listwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
