@@ -124,14 +124,12 @@ def plain(folder):
 def bert(folder):
     """What runs BERT without torch."""
     from shoestring import SearchIndex, TextClassifier
-    from shoestring.match import FastCrossEncoder, TokenInteraction, TokenTable
+    from shoestring.match import FastCrossEncoder, TokenInteraction
     from shoestring.models import SentenceEncoder
 
-    scorer = TokenInteraction()
     return {
         "SentenceEncoder": (SentenceEncoder(), encode),
-        "TokenInteraction": (scorer, predict_pairs),
-        "TokenTable": (TokenTable.build(TEXTS[:3], scorer, folder / "table"), predict_pairs),
+        "TokenInteraction": (TokenInteraction(), predict_pairs),
         "FastCrossEncoder": (FastCrossEncoder(cross_encoder(folder)), predict_pairs),
         "TextClassifier, minilm": (TextClassifier("minilm").fit(TEXTS, LABELS), predict_texts),
         "SearchIndex, minilm": (SearchIndex.build(folder / "minilm", TEXTS[:6]), query),

@@ -36,6 +36,13 @@ def outputs_of_backbones_stay_here(tmp_path_factory):
     os.environ["SHOESTRING_OUTPUTS"] = str(tmp_path_factory.mktemp("outputs"))
 
 
+@pytest.fixture(autouse=True)
+def notes_of_cut_texts_begin_anew():
+    """Each is said once in a process."""
+    if "shoestring.models.token_encoder" in sys.modules:
+        sys.modules["shoestring.models.token_encoder"]._TOLD.clear()
+
+
 @pytest.fixture
 def largest_file():
     """A function of bytes: within it no file grows beyond them, as on a full disk.

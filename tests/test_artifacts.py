@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -95,31 +94,6 @@ def lsa():
     return Kept(lambda: KIND, lambda f, i: LsaEncoder(2).fit(texts[i]).save(f), load)
 
 
-def token_table():
-    from shoestring.match import TokenInteraction
-    from shoestring.match.token_table import KIND, TokenTable
-
-    def encode(texts):
-        for row in reversed(range(len(texts))):  # not in the order of the texts, as encoders do
-            yield row, np.full((len(texts[row]), 4), 0.5, np.float32)
-
-    def count_tokens(texts):
-        return np.array([len(text) for text in texts])
-
-    scorer = TokenInteraction.__new__(TokenInteraction)  # without a model
-    scorer.name, scorer.n_dims = "fake", 4
-    scorer.encoder = SimpleNamespace(encode=encode, count_tokens=count_tokens)
-
-    def load(folder):
-        table = TokenTable.load(folder, scorer)
-        return len(table), [table._floats(0, len(table._tokens)).tolist()]
-
-    def save(folder, content):
-        TokenTable.build([["ab", ""], ["a", "", "bcd"]][content], scorer, folder)
-
-    return Kept(lambda: KIND, save, load)
-
-
 def overlap_index():
     from shoestring.overlap import OverlapIndex
     from shoestring.overlap.segments import KIND
@@ -142,9 +116,7 @@ def classifiers():
 
     texts, labels = ["red hat", "blue shoe", "红鞋 一双", "blue hat"] * 3, ["aabb" * 3, "cddc" * 3]
     return [
-        TextClassifier("lsa", head=AnalyticSoftmax(0.1, 1.0, n_jobs=1), keep_texts=True).fit(
-            texts, list(each)
-        )
+        TextClassifier("lsa", head=AnalyticSoftmax(0.1, 1.0, n_jobs=1)).fit(texts, list(each))
         for each in labels
     ]
 
@@ -155,7 +127,7 @@ def classifier():
 
     def load(folder):
         loaded = TextClassifier.load(folder)
-        return loaded.explain("blue").examples, loaded.predict_proba(["red shoe"]).tolist()
+        return loaded.predict_proba(["red shoe"]).tolist()
 
     return Kept(lambda: KIND, lambda folder, i: classifiers()[i].save(folder), load)
 
@@ -209,7 +181,6 @@ def weighting():
 KEPT = {
     "sample": lambda: Kept(lambda: SAMPLE, save_sample, load_sample),
     "lsa": lsa,
-    "token table": token_table,
     "overlap index": overlap_index,
     "classifier": classifier,
     "binary vectors": binary_vectors,

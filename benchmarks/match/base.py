@@ -48,12 +48,13 @@ def base_model(language: str, minutes: float | None = None) -> Path:
 
 def public_matcher(minutes: float | None = None) -> Path:
     """The folder of a base model that was trained on public pairs, made first if not there."""
-    from shoestring.match.matcher import PairMatcher
+    from shoestring.match.matcher import INSIDE, MATCHER, PairMatcher
 
     folder = CACHE / "match" / "public-matcher"
     if not folder.exists():
         named = [f"pairs/{name}.txt" for name in ("lcqmc/dev", "lcqmc/test")]
-        pairs = [pair for name in [*named, "pairs/afqmc/train.txt.gz"] for pair in corpora.pairs(name)]
+        named.append("pairs/afqmc/train.txt.gz")
+        pairs = [pair for name in named for pair in corpora.pairs(name)]
         pairs += corpora.pairs("pairs/atec/atec_nlp_sim_train.tsv.gz", 1)
         others = corpora.pairs("pairs/paws-x-zh/all-minus-dev-test.tsv.gz")
         matcher = PairMatcher.train(
@@ -66,7 +67,7 @@ def public_matcher(minutes: float | None = None) -> Path:
             resume=folder.with_name(folder.name + ".run").exists(),
         )
         folder.with_name("public-matcher.json").write_text(json.dumps(matcher.report, indent=1))
-    return folder / "model"
+    return MATCHER.read(folder).path(INSIDE)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from benchmarks.neighbour.__main__ import busy_loops
 from benchmarks.neighbour.jobs import texts_of
 from shoestring.models.backbone import LOCAL, load_tokenizer, transformer_folder
 from shoestring.models.bert import Bert
-from shoestring.models.model_files import read_model_config, read_weights
+from shoestring.models.model_files import read_json, read_weights
 from shoestring.models.token_encoder import batches_by_length, unit_rows
 from shoestring.parallel import n_cores, one_blas_thread
 
@@ -52,7 +52,7 @@ QUERY = "how do I flatten a list of lists"
 
 def ours(folder: Path) -> Forward:
     """What the product runs: ctranslate2 on a model file that it writes itself."""
-    bert = Bert(folder, read_model_config(folder))
+    bert = Bert(folder, read_json(folder / "config.json"))
 
     def forward(ids: list[list[int]]) -> list[Vectors]:
         return [rows[: len(text)] for rows, text in zip(bert.states(ids), ids, strict=True)]
@@ -144,7 +144,9 @@ def convert(model: Path, made: Path) -> dict[str, str]:
     except ImportError as error:
         missing["ctranslate2"] = str(error)
     try:
-        onnx_graph.write(read_weights(model), read_model_config(model), made / "float32.onnx")
+        onnx_graph.write(
+            read_weights(model), read_json(model / "config.json"), made / "float32.onnx"
+        )
         onnx_graph.quantized(made / "float32.onnx", made / "int8.onnx")
     except ImportError as error:
         missing["onnxruntime"] = str(error)

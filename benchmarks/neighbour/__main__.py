@@ -1,9 +1,8 @@
 """Time on cores that others want as well: jobs beside busy loops, and on one core of several.
 
 ``python -m benchmarks.neighbour`` runs questions of 60 calls (1,500 texts of the Python
-documentation with a token table), a classify fit, words training, encoding and
-``shoestring --help``; each quiet, beside 2 and 4 busy loops of equal priority, bound to one core,
-and in a control group of one core.
+documentation), a classify fit, words training, encoding and ``shoestring --help``; each quiet,
+beside 2 and 4 busy loops of equal priority, bound to one core, and in a control group of one core.
 
 A job that keeps p threads busy when quiet (CPU seconds over seconds), beside L loops on C cores,
 gets C / (p + L) of what it wants where p + L > C. So its time may grow by

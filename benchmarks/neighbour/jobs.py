@@ -45,10 +45,10 @@ def questions_of(n_questions: int, seed: int) -> list[str]:
 
 
 def build_index(folder: Path, n_texts: int, seed: int) -> None:
-    """The index that :func:`query` asks, with a token table."""
+    """The index that :func:`query` asks."""
     shoestring.SearchIndex.build(
         folder, texts_of(n_texts, seed), scorer="minilm-weighted", encoder="minilm",
-        calls=2 * n_texts, token_table=True, progress=False, seed=seed,
+        calls=2 * n_texts, progress=False, seed=seed,
     )  # fmt: skip
 
 

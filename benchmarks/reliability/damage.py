@@ -30,7 +30,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,7 +50,7 @@ class Kind(NamedTuple):
 
 
 def overlap_index() -> Kind:
-    """Two segments, one of them with ids in no order and deleted codes; lists of both forms."""
+    """Ids in no order and codes that were deleted before; lists of both forms."""
     from shoestring.overlap import OverlapIndex
 
     rng = np.random.default_rng(0)
@@ -69,8 +68,7 @@ def overlap_index() -> Kind:
         index = OverlapIndex.open(folder, n_threads=1)
         found = [index.search(codes[:5], 4, metric) for metric in ("overlap", "jaccard", "hamming")]
         answers = [len(index), 7 in index, *(part.tolist() for pair in found for part in pair)]
-        index.add(codes[:300], np.arange(5000, 5300))
-        index.compact()
+        index.add(codes * 2, np.arange(5000, 6200))  # merged with what was there
         return [*answers, index.search(codes[:5], 4)[0].tolist()]
 
     return Kind(save, ask)
@@ -95,17 +93,17 @@ def binary_vectors() -> Kind:
 
 
 def classifier() -> Kind:
-    """A TextClassifier with an encoder of its own and kept texts."""
+    """A TextClassifier with an encoder of its own."""
     from shoestring.classify import AnalyticSoftmax, TextClassifier
 
     def save(folder: Path) -> None:
         head = AnalyticSoftmax(0.1, 1.0, n_jobs=1, expansion="relu", n_random=8)
-        made = TextClassifier("lsa", head=head, keep_texts=True)
+        made = TextClassifier("lsa", head=head)
         made.fit(TEXTS * 3, list("abcabc" * 3)).save(folder)
 
     def ask(folder: Path) -> Any:
         opened = TextClassifier.load(folder)
-        answers = [opened.predict_proba(TEXTS).round(9).tolist(), str(opened.explain("blue hat"))]
+        answers = [opened.predict_proba(TEXTS).round(9).tolist()]
         opened.partial_fit(TEXTS, list("abcabc")).forget(TEXTS, list("abcabc"))
         return [*answers, opened.predict(TEXTS).tolist()]
 
@@ -113,7 +111,7 @@ def classifier() -> Kind:
 
 
 def softmax() -> Kind:
-    """An AnalyticSoftmax that keeps the scatter of each class."""
+    """An AnalyticSoftmax with priors by class."""
     from shoestring.classify import AnalyticSoftmax
 
     X = np.random.default_rng(0).normal(size=(60, 4))
@@ -122,7 +120,7 @@ def softmax() -> Kind:
 
     def save(folder: Path) -> None:
         priors = {0: 0.5, 1: 0.3, 2: 0.2}
-        AnalyticSoftmax(class_scatters=True, n_jobs=1, priors=priors).fit(X, y).save(folder)
+        AnalyticSoftmax(n_jobs=1, priors=priors).fit(X, y).save(folder)
 
     def ask(folder: Path) -> Any:
         opened = AnalyticSoftmax.load(folder)
@@ -142,38 +140,6 @@ def lsa() -> Kind:
         LsaEncoder(3).fit(TEXTS).save(folder)
 
     return Kind(save, lambda folder: LsaEncoder.load(folder).encode(TEXTS).tolist())
-
-
-def token_table() -> Kind:
-    """A TokenTable of a scorer that runs no model."""
-    from shoestring.match import TokenInteraction, TokenTable
-
-    rng = np.random.default_rng(0)
-    rows = rng.normal(size=(64, 4)).astype(np.float32)
-
-    def vectors(texts: Any) -> list[Any]:
-        return [rows[[ord(c) % 64 for c in text]] for text in texts]
-
-    scorer: Any = TokenInteraction.__new__(TokenInteraction)  # without a model
-    vars(scorer).update(
-        name="fake",
-        n_dims=4,
-        weighting=None,
-        token_vectors=vectors,
-        scores=lambda query, text: [float((query[0] @ text.T).max(axis=1).mean())],
-        predict=lambda pairs: np.zeros(len(pairs), np.float32),
-        encoder=SimpleNamespace(
-            encode=lambda texts: enumerate(vectors(texts)),
-            count_tokens=lambda texts: np.array(list(map(len, texts))),
-        ),
-    )
-
-    def ask(folder: Path) -> Any:
-        table = TokenTable.load(folder, scorer)
-        scores = table.predict([("old red", text) for text in TEXTS])
-        return [len(table), table.scores_against_all("old red").tolist(), scores.tolist()]
-
-    return Kind(lambda folder: TokenTable.build(TEXTS, scorer, folder), ask)
 
 
 def corpus() -> Kind:
@@ -336,7 +302,6 @@ KINDS = {
     "classifier of texts": classifier,
     "classifier of vectors": softmax,
     "LSA encoder": lsa,
-    "token table": token_table,
     "encoded corpus": corpus,
     "ladder's head": weighting,
     "ladder": ladder,

@@ -40,11 +40,9 @@ def open_matrix(collection: Collection, scorer: str) -> np.memmap:
 def row_scorer(scorer: str, collection: Collection) -> Callable[[str], np.ndarray]:
     """A function from a query to its exact scores with every text."""
     from shoestring.match.scorer import load_scorer
-    from shoestring.match.token_table import TokenTable
 
-    if scorer == "token-interaction":
-        return TokenTable.build(collection.texts, dtype="float32").scores_against_all
-    model = load_scorer(model_folder(collection.language))
+    is_plain = scorer == "token-interaction"
+    model = load_scorer("minilm" if is_plain else model_folder(collection.language))
     return lambda query: model.predict([(query, text) for text in collection.texts])
 
 

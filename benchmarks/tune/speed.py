@@ -47,13 +47,14 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
     import torch
     import transformers.trainer  # noqa: F401  # imported by a job anyway
 
+    from benchmarks.tune.memory import Memory, saved_bytes
     from shoestring.models.frozen import FrozenBackbone, keep_few_kernels, return_freed_memory
     from shoestring.tune.baselines import make_model
     from shoestring.tune.cache import OutputCache
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.examples import Collate, Examples, tokenised
     from shoestring.tune.ladder import Ladder
-    from shoestring.tune.metrics import Memory, saved_bytes, trained_parameters
+    from shoestring.tune.metrics import trained_parameters
 
     method, _, kind = way.partition(", ")
     rows = data.read(data.task("banking77").train)

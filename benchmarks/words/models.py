@@ -3,7 +3,8 @@
 Ours by either rule are :class:`shoestring.BinaryVectors`. The peers are gensim's word2vec with the
 same corpus, vocabulary and window, made binary in three ways: signs of Gaussian projections,
 medians of rotated dimensions, the largest k of the dimensions themselves. What is kept is named
-after the corpus' fingerprint and the settings; delete the folder ``.cache/words`` to train anew.
+after a digest of the corpus' words and counts and the settings; delete the folder ``.cache/words``
+to train anew.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from benchmarks.data import CACHE
 from benchmarks.words import data
 from shoestring import BinaryVectors
+from shoestring.artifacts import digest
 from shoestring.words.corpus import EncodedCorpus, encode_corpus
 
 VOCABULARY = 20_000
@@ -57,7 +59,11 @@ class Corpus:
 
     def place(self, *settings: object) -> Path:
         """Where something that was trained on it is kept."""
-        parts = [self.name, self.encoded.fingerprint[:8], *map(str, settings)]
+        parts = [
+            self.name,
+            digest(self.encoded.counts, *self.encoded.words)[:8],
+            *map(str, settings),
+        ]
         return CACHE / "words" / "-".join(parts)
 
 

@@ -22,14 +22,14 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from benchmarks import output
-from shoestring.overlap.codes import pack_codes, read_codes
+from shoestring.overlap.codes import read_codes
 from shoestring.overlap.index import OverlapIndex
 
 N_BEST = 10
@@ -73,6 +73,14 @@ class Engine:
     n_queries: int = 64  # of a batch
     times: dict[str, list[float]] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
+
+
+def pack_codes(codes: Sequence[np.ndarray], n_bits: int) -> np.ndarray:
+    """Active bits to packed ones."""
+    truths = np.zeros((len(codes), n_bits), bool)
+    for row, bits in zip(truths, codes, strict=True):
+        row[bits] = True
+    return np.packbits(truths, axis=1, bitorder="little")
 
 
 def draw(c: Collection, n: int, rng: np.random.Generator) -> np.ndarray:

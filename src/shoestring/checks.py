@@ -16,7 +16,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from shoestring.errors import ParameterError
+from shoestring.errors import ParameterError, ShapeError
 
 
 def checked_int(
@@ -123,6 +123,19 @@ def checked_labels(name: str, values: object, owner: str) -> list[Any]:
                 hint += " For several labels a text, see docs/classify.md."
             raise ParameterError.of(name, owner, want, label, hint)
     return labels
+
+
+def checked_labelled(texts: object, labels: object, owner: str) -> tuple[list[str], list[Any]]:
+    """Texts, at least one, and a label of each; ShapeError if there are not as many."""
+    read, each = checked_texts("texts", texts, owner), checked_labels("labels", labels, owner)
+    if not read:
+        raise ParameterError.of("texts", owner, "a sequence of texts, at least one", texts)
+    if len(read) != len(each):
+        raise ShapeError(
+            f"There are {len(read)} texts and {len(each)} labels; there must be a label for each "
+            "text."
+        )
+    return read, each
 
 
 def checked_pairs(name: str, values: object, owner: str) -> list[tuple[str, str]]:

@@ -2,8 +2,8 @@
 
 Builds an index of the standard library's docstrings, answers five questions, and measures a hundred
 held-out ones: a docstring's first sentence asks for the rest of it. The scorer is MiniLM's token
-interaction; the index keeps token vectors, so that the exact truth (every question with every text)
-can be had in seconds, while every call is counted as a call.
+interaction. Every question is scored with every text beforehand, for the exact truth; the scorer of
+the held-out questions looks its answers up there, while every call is counted as a call.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shoestring.console import echo, emit_json, emit_rows
-from shoestring.match.scorer import load_scorer
-from shoestring.match.token_table import TokenTable
+from shoestring.match.scorer import load_scorer, score_with
 from shoestring.match.weighting import DEFAULT
 from shoestring.progress import Progress
 from shoestring.search.evaluate import answers
@@ -44,7 +44,7 @@ def run(packages: Sequence[str] = (), *, as_json: bool = False) -> None:
     records, held_out = corpus(packages)
     with tempfile.TemporaryDirectory(prefix="shoestring-demo-") as folder:
         index = SearchIndex.build(
-            Path(folder) / "index", records, scorer=DEFAULT, calls=ANCHOR_CALLS, token_table=True
+            Path(folder) / "index", records, scorer=DEFAULT, calls=ANCHOR_CALLS
         )
         found = {question: index.query(question, k=3, calls=60) for question in QUESTIONS}
         pairs_per_second = black_box_speed(records)
@@ -90,15 +90,21 @@ def measure(
     index: SearchIndex, held_out: Sequence[KnownItem], pairs_per_second: float
 ) -> list[dict[str, Any]]:
     """Each way's means: recall of the scorer's own first ten, reciprocal rank, calls, ms."""
-    table = index.models.scorer
-    assert isinstance(table, TokenTable)
     with index.snapshot() as snapshot:
-        ids = snapshot.ids(snapshot.keys)
+        ids, texts = snapshot.ids(snapshot.keys), snapshot.texts(snapshot.keys)
+    questions = [item.question for item in held_out]
+    exact = all_scores(questions, texts)
+    row_of, column_of = ({text: i for i, text in enumerate(found)} for found in (questions, texts))
+
+    def look_up(pairs: list[tuple[str, str]]) -> list[float]:
+        return [float(exact[row_of[question], column_of[text]]) for question, text in pairs]
+
+    same = score_with(look_up, name=index.models.scorer_name)
+    opened = SearchIndex.open(index.path, scorer=same)
     sums: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
-    for item in Progress(held_out, desc="questions", unit="question"):
-        exact = table.scores_against_all(item.question)
-        truth = {ids[i] for i in np.argsort(-exact, kind="stable")[:K]}
-        for way, calls, ranking, seconds in answers(index, item.question, BUDGETS, K):
+    for row, item in enumerate(Progress(held_out, desc="questions", unit="question")):
+        truth = {ids[i] for i in np.argsort(-exact[row], kind="stable")[:K]}
+        for way, calls, ranking, seconds in answers(opened, item.question, BUDGETS, K):
             names = list(ranking)
             recall = len(truth & set(names)) / K
             found = item.record.id in ranking
@@ -108,9 +114,19 @@ def measure(
     rows = []
     for (way, calls), values in sorted(sums.items(), key=lambda entry: entry[0][1]):
         recall, mrr, seconds = np.mean(values, axis=0).tolist()
-        row = {"way": way, "calls": calls, "recall": round(recall, 3), "mrr": round(mrr, 3)}
-        rows.append({**row, "milliseconds": round(1000 * seconds)})
+        means = {"way": way, "calls": calls, "recall": round(recall, 3), "mrr": round(mrr, 3)}
+        rows.append({**means, "milliseconds": round(1000 * seconds)})
     return rows
+
+
+def all_scores(questions: Sequence[str], texts: Sequence[str]) -> NDArray[np.float32]:
+    """Scores of every question with every text; each text is read once."""
+    scorer, exact = load_scorer(DEFAULT), np.empty((len(questions), len(texts)), np.float32)
+    for start in Progress(range(0, len(texts), 512), desc="exact scores", unit=" x 512 texts"):
+        some = texts[start : start + 512]
+        pairs = [(question, text) for question in questions for text in some]
+        exact[:, start : start + 512] = np.reshape(scorer.predict(pairs), (-1, len(some)))
+    return exact
 
 
 def show(found: dict[str, Hits], report: dict[str, Any]) -> None:

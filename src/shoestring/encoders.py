@@ -55,7 +55,7 @@ class CodeEncoder:
         """Vectors (N, K) of unit length; zero where no word is known."""
         texts = checked_texts("texts", texts, "CodeEncoder.encode")
         bits = self.codes.table.unpacked(self.codes.encode(texts)).astype(np.float32)
-        return bits / np.float32(np.sqrt(self.codes.n_active))
+        return bits / np.float32(np.sqrt(self.codes.table.n_active))
 
     def save(self, folder: Path) -> None:
         """Save the word vectors."""

@@ -38,7 +38,7 @@ from shoestring.errors import BudgetError, ParameterError, ShoestringError
 RUN = "run.json"
 _FORMAT, _LOCK = "shoestring-run", "lock"
 _STATE = re.compile(  # all that jobs keep in a run folder
-    r"(run\.json|ids\.npy|tokenizer\.json)(\.part)?|model|replaced|weights|runs|"
+    r"(run\.json|ids\.npy|tokenizer\.json)(\.part)?|model|weights|runs|"
     r"corpus-[0-9a-f]{12}|checkpoint-\d+"
 )
 LEAST_S = 20.0  # between checkpoints

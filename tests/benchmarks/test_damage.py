@@ -3,7 +3,7 @@
 import pytest
 from benchmarks.reliability.damage import KINDS, run
 
-QUICK = ("overlap index", "token table", "ladder's head")
+QUICK = ("overlap index", "LSA encoder", "ladder's head")
 
 
 def assert_no_fault(rows):

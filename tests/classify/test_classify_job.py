@@ -19,7 +19,6 @@ from tests.classify.topics import (
     assert_same_bits,
     classifier,
     contents,
-    kept,
     topics,
 )
 
@@ -40,7 +39,7 @@ def source(tmp_path):
 
 
 def fit(source, out, resume=False, clock=None, **head):
-    made = classifier(keep_texts=True, n_jobs=1, **head)
+    made = classifier(n_jobs=1, **head)
     columns = {"text": "text", "label": "label"}
     return job.fit_to_folder(made, str(source), out, clock or Clock(), resume=resume, **columns)
 
@@ -77,8 +76,7 @@ def interrupted_at(monkeypatch, call):
 @pytest.fixture
 def in_64s(monkeypatch):
     """Batches of 64 texts."""
-    for name in ("WARM_UP", "TIMED", "BATCH"):
-        monkeypatch.setattr(job, name, 64)
+    monkeypatch.setattr(job, "BATCH", 64)
 
 
 # ---- minutes ----
@@ -91,12 +89,11 @@ def test_a_time_limit_leaves_a_random_share_learnt(tmp_path, in_minutes):
     clock = in_minutes(3 / 60)
     with pytest.warns(ShoestringWarning, match=r"--minutes was enough for .* of 3,000 texts, dr"):
         made = fit(path, tmp_path / "m", clock=clock)
-    assert 400 < made["texts"] <= 500  # a second is kept to solve
+    assert 400 < made["texts"] <= 750
     assert clock.left_s > 0
     loaded = TextClassifier.load(tmp_path / "m")
     share = loaded.head.moments_.sizes / made["texts"]
     np.testing.assert_allclose(share, 0.5, atol=0.12)
-    assert {text for text, _ in kept(loaded)} <= set(texts)
     assert names(tmp_path) == ["m", "t.csv"]
 
 
@@ -119,8 +116,10 @@ def test_minutes_that_are_enough_change_nothing(source, tmp_path, in_minutes):
 def test_minutes_that_end_at_once_leave_nothing_and_the_error_says_what_is_enough(
     source, tmp_path, in_minutes
 ):
-    with pytest.raises(BudgetError, match=r"Pass --minutes .*, or --random 0") as raised:
-        fit(source, tmp_path / "m", clock=in_minutes(0.001))
+    with pytest.raises(BudgetError, match=r"Pass --minutes .*, or fewer texts") as raised:
+        clock = in_minutes(0.001)
+        clock.add_used(1.0)  # before the first batch
+        fit(source, tmp_path / "m", clock=clock)
     assert names(tmp_path) == ["texts.csv"]
     enough = float(str(raised.value).split("--minutes ")[1].split()[0])
     with warnings.catch_warnings():
@@ -131,7 +130,7 @@ def test_minutes_that_end_at_once_leave_nothing_and_the_error_says_what_is_enoug
 def test_the_cost_is_said_once_it_is_known(run, source, tmp_path):
     code, out, err = run("fit", source, "--out", tmp_path / "m", *PLAIN, "--json")
     assert (code, json.loads(out)["texts"]) == (0, 600)
-    assert "312 texts to go at " in err
+    assert "88 texts to go: about " in err
 
 
 # ---- interrupted ----
@@ -142,7 +141,7 @@ def test_the_cost_is_said_once_it_is_known(run, source, tmp_path):
 def test_an_interrupted_fit_waits_and_ends_as_an_uninterrupted_one(
     run, source, tmp_path, monkeypatch, call
 ):
-    asked = ("fit", source, "--out", tmp_path / "m", *PLAIN, "--keep-texts", "--json")
+    asked = ("fit", source, "--out", tmp_path / "m", *PLAIN, "--json")
     with interrupted_at(monkeypatch, call):
         code, out, err = run(*asked)
     assert (code, out) == (130, "")
@@ -183,7 +182,7 @@ def test_time_that_an_interrupted_fit_has_used_counts(source, tmp_path, monkeypa
         fit(source, tmp_path / "m")
     noted = tmp_path / "m.run" / "run.json"
     noted.write_text(json.dumps(sealed({**json.loads(noted.read_text()), "used_s": 298.0})))
-    clock = in_minutes(5)  # of which two seconds are left, and one is kept to solve
+    clock = in_minutes(5)  # of which two seconds are left
     with pytest.warns(ShoestringWarning, match="--minutes was enough"):
         made = fit(source, tmp_path / "m", resume=True, clock=clock)
     assert 128 < made["texts"] < 600
@@ -213,7 +212,7 @@ from shoestring import cli
 from shoestring.artifacts import sealed
 from shoestring.classify import job
 from shoestring.models import LsaEncoder
-job.WARM_UP = job.TIMED = job.BATCH = 64
+job.BATCH = 64
 job.SaveEvery.is_due = True
 def encode(self, texts):
     time.sleep(0.2)
@@ -226,7 +225,7 @@ cli.main()
 
 @pytest.mark.usefixtures("in_64s")
 def test_a_fit_that_is_killed_continues_from_the_last_batch(run, source, tmp_path, monkeypatch):
-    asked = ["fit", source, "--out", tmp_path / "m", *PLAIN, "--keep-texts", "--jobs", 1]
+    asked = ["fit", source, "--out", tmp_path / "m", *PLAIN, "--jobs", 1]
     process = subprocess.Popen([sys.executable, "-c", DRIVER, *map(str, asked)], cwd=ROOT)
     noted, deadline = tmp_path / "m.run" / "run.json", time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:

@@ -29,10 +29,10 @@ def lowered(texts):
 
 
 def test_a_clone_has_the_parameters_and_nothing_learned():
-    made = TextClassifier("lsa", head=AnalyticSoftmax(0.1), keep_texts=True).fit(TEXTS, LABELS)
+    made = TextClassifier("lsa", head=AnalyticSoftmax(0.1)).fit(TEXTS, LABELS)
     copy = clone(made)
     assert repr(copy) == repr(made)
-    assert (copy.encoder, copy.head.shrinkage, copy.keep_texts) == ("lsa", 0.1, True)
+    assert (copy.encoder, copy.head.shrinkage) == ("lsa", 0.1)
     assert copy.head is not made.head
     with pytest.raises(TheirNotFittedError):
         copy.predict(TEXTS)
@@ -108,7 +108,7 @@ BAD_TEXTS = {
 
 @pytest.mark.parametrize("texts", BAD_TEXTS.values(), ids=BAD_TEXTS)
 def test_what_is_no_list_of_texts_is_refused_and_changes_nothing(texts):
-    made = classifier(keep_texts=True).fit(TEXTS, LABELS)
+    made = classifier().fit(TEXTS, LABELS)
     before = made.predict_proba(TEXTS)
     for do in (made.fit, made.partial_fit, made.forget, made.score):
         with pytest.raises(ParameterError, match="'texts' parameter of TextClassifier"):
@@ -199,7 +199,6 @@ def test_settings_that_no_machine_can_hold_are_refused(settings):
 def test_other_arguments_are_checked_too(tmp_path):
     made = classifier().fit(TEXTS, LABELS)
     for do in (
-        lambda: made.explain(None), lambda: made.explain("a", n="3"), lambda: made.explain("a", 0),
         lambda: made.predict(["a"], "x"), lambda: made.predict(["a"], 1),
         lambda: made.forget_class([1]), lambda: made.forget_class(np.array([1, 2])),
         lambda: made.save("\0"), lambda: TextClassifier.load(None), lambda: made.merge(3),
@@ -223,13 +222,12 @@ FOREIGN = ("sklearn", "scipy.stats", "pandas", "torch")
     "command",
     [
         ["classify", "predict", "m", "asked.csv"],
-        ["classify", "explain", "m", "cat fur"],
         ["search", "query", "ix", "cat fur", "--calls", "0"],
     ],
     ids=" ".join,
 )
 def test_a_saved_model_answers_without_scikit_learn(tmp_path, command):
-    classifier(keep_texts=True).fit(TEXTS, LABELS).save(tmp_path / "m")
+    classifier().fit(TEXTS, LABELS).save(tmp_path / "m")
     (tmp_path / "asked.csv").write_text("text\ncat fur\n")
     (tmp_path / "docs.csv").write_text("id,text\na,cat fur\nb,bank coin\n")
     main = "import sys\nfrom shoestring import cli\n"

@@ -71,9 +71,6 @@ SETTINGS = {
     "automatic": {},
     "expanded": {"expansion": "relu", "n_random": 20},
     "automatic expansion": {"expansion": "auto", "n_random": 16},
-    "class scatters": {"class_scatters": True},
-    "ledoit-wolf": {"class_scatters": True, "shrinkage": "ledoit-wolf"},
-    "gcv": {"shrinkage": "gcv"},
     "no sample": {"sample_size": 0},
 }
 EACH = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
@@ -155,10 +152,9 @@ NEVER_SEEN = {
 
 
 @pytest.mark.parametrize("rows", NEVER_SEEN.values(), ids=NEVER_SEEN)
-@pytest.mark.parametrize("per_class", [False, True])
-def test_what_cannot_have_been_seen_is_not_forgotten_and_nothing_changes(rows, per_class):
+def test_what_cannot_have_been_seen_is_not_forgotten_and_nothing_changes(rows):
     X, y = blobs(120)
-    clf = AnalyticSoftmax(class_scatters=per_class).fit(X, y)
+    clf = AnalyticSoftmax().fit(X, y)
     before = clf.predict_proba(X)
     with pytest.raises(ValueError, match=r"cannot have been learned|left|features|finite"):
         clf.forget(*rows(X, y))
@@ -166,21 +162,12 @@ def test_what_cannot_have_been_seen_is_not_forgotten_and_nothing_changes(rows, p
     assert clf.moments_.sizes.tolist() == [40, 40, 40]
 
 
-def test_a_class_forgotten_with_its_scatter_was_never_seen():
-    X, y = blobs(150)
-    rest = y != 1
-    for shrinkage in ("auto", "ledoit-wolf"):
-        clf = AnalyticSoftmax(shrinkage, class_scatters=True).fit(X, y).forget_class(1)
-        expected = AnalyticSoftmax(shrinkage, class_scatters=True).fit(X[rest], y[rest])
-        assert_same_answers(clf, expected, X)
-
-
-def test_a_class_forgotten_without_its_scatter_leaves_a_trace_and_a_warning():
+def test_a_class_forgotten_without_its_samples_leaves_a_trace_and_a_warning():
     X, y = blobs(150)
     names = np.array(["a", "b", "c"])
     clf = AnalyticSoftmax().fit(X, names[y])
     covariance, means = clf.covariance_, clf.means_
-    with pytest.warns(ShoestringWarning, match="Class 'b' is gone.*class_scatters=True"):
+    with pytest.warns(ShoestringWarning, match="Class 'b' is gone.*forget the samples"):
         clf.forget_class("b")
     assert clf.classes_.tolist() == ["a", "c"]
     assert set(clf.predict(X)) == {"a", "c"}
@@ -191,10 +178,10 @@ def test_a_class_forgotten_without_its_scatter_leaves_a_trace_and_a_warning():
 
 def test_classes_that_are_not_there_or_needed_are_not_forgotten():
     X, y = blobs(90)
-    clf = AnalyticSoftmax(class_scatters=True).fit(X, y)
+    clf = AnalyticSoftmax().fit(X, y)
     with pytest.raises(ParameterError, match="a class that was learned: 0, 1, 2"):
         clf.forget_class(7)
-    clf.forget_class(0)
+    clf.forget(X[y == 0], y[y == 0])
     with pytest.raises(ParameterError, match="one of two"):
         clf.forget_class(1)
     assert clf.classes_.tolist() == [1, 2]
@@ -238,7 +225,6 @@ def test_classifiers_of_other_features_are_not_merged():
         ({"expansion": "relu", "n_random": 8}, "n_random", 9),
         ({"expansion": "relu", "n_random": 8}, "expansion", "fourier"),
         ({}, "random_state", 1),  # nor could the other's kept samples be forgotten
-        ({}, "class_scatters", True),
     ],
 )
 def test_classifiers_that_keep_other_things_are_not_merged(settings, name, value):

@@ -12,8 +12,6 @@ from tests.classify.blobs import assert_alike, blobs, cuts, moments
 from shoestring.classify.moments import Moments, merged, moments_of, without
 from shoestring.errors import ParameterError, ShapeError
 
-BOTH = pytest.mark.parametrize("per_class", [False, True])
-
 
 def drawn(seed, n, c=3, d=3, *, weighted=True):
     rng = np.random.default_rng(seed)
@@ -21,15 +19,15 @@ def drawn(seed, n, c=3, d=3, *, weighted=True):
     return X, rng.integers(c, size=n), rng.uniform(0.1, 5.0, n) if weighted else None
 
 
-def of_rows(X, y, weights, rows, c=3, per_class=True):
+def of_rows(X, y, weights, rows, c=3):
     part = None if weights is None else weights[rows]
-    return moments_of(X[rows], y[rows], c, part, per_class=per_class)
+    return moments_of(X[rows], y[rows], c, part)
 
 
 def scalar_moments(X, y, weights, c):
     """The definitions, one sample at a time."""
     d = X.shape[1]
-    found = Moments.none(c, d, per_class=True)
+    found = Moments.none(c, d)
     for k in range(c):
         rows, w = X[y == k], weights[y == k]
         found.sizes[k], found.weights[k] = len(rows), w.sum()
@@ -37,10 +35,7 @@ def scalar_moments(X, y, weights, c):
             found.means[k] = w @ rows / w.sum()
         for x, weight in zip(rows, w, strict=True):
             z = x - found.means[k]
-            found.class_scatters[k] += weight * np.outer(z, z)
-            found.thirds[k] += weight * (z @ z) * z
-            found.fourths[k] += weight * (z @ z) ** 2
-    found.scatter[:] = found.class_scatters.sum(axis=0)
+            found.scatter[:] += weight * np.outer(z, z)
     return found
 
 
@@ -65,7 +60,7 @@ def test_merged_moments_equal_one_pass_for_any_order_and_partition(seed, n, n_pa
     assert_alike(reduce(merged, parts), whole, 1e-9, scale=spread)
     half = len(parts) // 2 or 1
     left = reduce(merged, parts[:half])
-    right = reduce(merged, parts[half:], Moments.none(3, 3, per_class=True))
+    right = reduce(merged, parts[half:], Moments.none(3, 3))
     assert_alike(merged(right, left), whole, 1e-9, scale=spread)
 
 
@@ -79,23 +74,21 @@ def test_without_is_the_inverse_of_merged(seed, n, weighted):
     assert_alike(without(merged(a, b), b), a, 1e-8, scale=spread)
 
 
-@BOTH
-def test_moments_merge_with_those_of_nothing(per_class):
+def test_moments_merge_with_those_of_nothing():
     X, y, weights = drawn(1, 40)
-    whole = of_rows(X, y, weights, np.arange(40), per_class=per_class)
-    nothing = of_rows(X, y, weights, np.arange(0), per_class=per_class)
-    assert_alike(nothing, Moments.none(3, 3, per_class=per_class))
+    whole = of_rows(X, y, weights, np.arange(40))
+    nothing = of_rows(X, y, weights, np.arange(0))
+    assert_alike(nothing, Moments.none(3, 3))
     assert_alike(merged(whole, nothing), whole, 0)
     assert_alike(merged(nothing, whole), whole, 1e-15)
     assert_alike(without(whole, nothing), whole, 0)
     assert_alike(without(whole, whole), nothing, 0)
 
 
-@BOTH
-def test_a_class_without_samples_has_zeros_and_does_no_harm(per_class):
+def test_a_class_without_samples_has_zeros_and_does_no_harm():
     X, y, _ = drawn(2, 50, c=2, weighted=False)
-    two = moments_of(X, y, 2, per_class=per_class)
-    four = moments_of(X, 2 * y, 4, per_class=per_class)
+    two = moments_of(X, y, 2)
+    four = moments_of(X, 2 * y, 4)
     assert four.sizes[[1, 3]].tolist() == [0, 0]
     assert not four.means[[1, 3]].any()
     assert_alike(four.of_classes(np.array([0, 2])), two, 0)
@@ -128,15 +121,12 @@ def test_far_from_zero_means_and_scatter_equal_two_passes_in_extended_precision(
 def test_moments_about_different_points_are_merged_and_taken_back():
     X, y = blobs(120, offset=1e6)
     shifts = [np.full(4, 1e6), None, X[0].astype(np.float32).astype(float)]
-    parts = [
-        moments_of(X[i::3], y[i::3], 3, per_class=True, shift=shift)
-        for i, shift in enumerate(shifts)
-    ]
+    parts = [moments_of(X[i::3], y[i::3], 3, shift=shift) for i, shift in enumerate(shifts)]
     rows = np.arange(120) % 3
     for first, second in ((0, 1), (1, 2), (2, 0)):
         both = merged(parts[first], parts[second])
         kept = (rows == first) | (rows == second)
-        expected = moments_of(X[kept], y[kept], 3, per_class=True, shift=shifts[first])
+        expected = moments_of(X[kept], y[kept], 3, shift=shifts[first])
         assert_alike(both, expected, 1e-8)
         assert_alike(without(both, parts[second]), parts[first], 1e-7)
 
@@ -166,36 +156,32 @@ CANNOT_BE_TAKEN_BACK = {
 }
 
 
-@BOTH
 @pytest.mark.parametrize(("why", "part"), CANNOT_BE_TAKEN_BACK.items(), ids=CANNOT_BE_TAKEN_BACK)
-def test_what_cannot_have_been_there_is_not_taken_back(why, part, per_class):
+def test_what_cannot_have_been_there_is_not_taken_back(why, part):
     X, y = drawn(4, 6)[0], np.array([0, 0, 1, 1, 1, 1])
     X, y, weights = part(X, y, np.ones(6))
-    whole = moments_of(drawn(4, 6)[0], np.array([0, 0, 1, 1, 1, 1]), 2, per_class=per_class)
-    assert_refused(whole, moments_of(X, y, 2, weights, per_class=per_class), why.split(",")[0])
+    whole = moments_of(drawn(4, 6)[0], np.array([0, 0, 1, 1, 1, 1]), 2)
+    assert_refused(whole, moments_of(X, y, 2, weights), why.split(",")[0])
 
 
 def test_moments_of_other_features_or_classes_are_refused():
     X, y = blobs(30)
     whole = moments(X, y)
-    for part in (moments(X[:, :3], y), moments_of(X, y, 5), moments(X, y, per_class=True)):
+    for part in (moments(X[:, :3], y), moments_of(X, y, 5)):
         assert_refused(whole, part, "cannot be combined", ShapeError)
         with pytest.raises(ShapeError, match="cannot be combined"):
             merged(whole, part)
 
 
-@BOTH
-def test_classes_that_moved_are_those_of_moved_labels(per_class):
+def test_classes_that_moved_are_those_of_moved_labels():
     X, y, _ = drawn(7, 40, weighted=False)
     places = np.array([4, 0, 2])
-    moved = of_rows(X, y, None, np.arange(40), per_class=per_class).with_classes(places, 5)
-    assert_alike(moved, moments_of(X, places[y], 5, per_class=per_class), 1e-12)
+    moved = of_rows(X, y, None, np.arange(40)).with_classes(places, 5)
+    assert_alike(moved, moments_of(X, places[y], 5), 1e-12)
     back = moved.of_classes(places)
-    assert_alike(back, of_rows(X, y, None, np.arange(40), per_class=per_class), 0)
+    assert_alike(back, of_rows(X, y, None, np.arange(40)), 0)
 
 
 def test_moments_of_the_first_features_are_those_of_fewer_columns():
     X, y = blobs(50, d=6)
     assert_alike(moments(X, y).of_features(2), moments(X[:, :2], y), 1e-12)
-    with pytest.raises(ParameterError, match="no scatters of the classes"):
-        moments(X, y, per_class=True).of_features(2)

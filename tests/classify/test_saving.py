@@ -16,7 +16,6 @@ SETTINGS = {
     "numpy": {"shrinkage": np.float64(0.1), "random_state": np.int64(3)},
     "expanded": {"expansion": "fourier", "n_random": 20, "random_state": 4},
     "automatic": {"expansion": "auto", "n_random": 20},
-    "per class": {"class_scatters": True, "shrinkage": "ledoit-wolf"},
     "no sample": {"sample_size": 0},
     "sample full": {"sample_size": 40},
 }
@@ -109,74 +108,7 @@ def test_a_config_that_does_not_fit_is_damaged(tmp_path, changes):
         AnalyticSoftmax.load(tmp_path)
 
 
-# ---- the size, and what need not be solved again ----
-
-
-def size(folder):
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def many(n, d=24, seed=0):
-    """Samples of two classes that random features do not tell apart better."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(2, size=n)
-    return (rng.normal(size=(n, d)) + y[:, None]).astype(np.float32), y
-
-
-@pytest.mark.parametrize(("n", "most"), [(24, 700_000), (6_000, 900_000)])
-def test_random_features_that_help_nothing_are_not_saved(n, most, tmp_path):
-    X, y = many(n)
-    clf = AnalyticSoftmax(expansion="auto").fit(X, y)  # sums of 2,000 are 32 MB
-    clf.save(tmp_path)
-    loaded = AnalyticSoftmax.load(tmp_path)
-    assert size(tmp_path) < most
-    assert (loaded.n_random, loaded.n_random_) == (2_000, 0)
-    assert_same_bits(loaded, clf, X)
-    assert loaded.report() == clf.report()
-    loaded.save(tmp_path)  # saving what was pruned
-    assert_same_bits(AnalyticSoftmax.load(tmp_path), clf, X)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_few_samples_bring_their_random_features_back(weighted, tmp_path):
-    """They are all kept, so that the sums of what was not saved can be made again."""
-    X, y = many(300)
-    X, y = np.r_[X, X[:50]], np.r_[y, y[:50]]  # some are equal
-    weights = np.random.default_rng(1).uniform(0.5, 2, 350) if weighted else None
-    more, labels = many(900, seed=1)
-    whole = AnalyticSoftmax(expansion="auto", n_random=600)
-    whole.fit(X, y, sample_weight=weights).save(tmp_path)
-    loaded = AnalyticSoftmax.load(tmp_path)
-    assert loaded.moments_.n_features < whole.moments_.n_features == 624
-    for each in (whole, loaded):
-        each.partial_fit(more, labels).forget(
-            X[:20], y[:20], None if weights is None else weights[:20]
-        )
-    ours, theirs = loaded.moments_, whole.moments_
-    np.testing.assert_array_equal(ours.sizes, theirs.sizes)
-    np.testing.assert_allclose(ours.centres, theirs.centres, atol=1e-9)
-    np.testing.assert_allclose(ours.scatter, theirs.scatter, atol=1e-7 * theirs.scatter.max())
-    np.testing.assert_allclose(loaded.predict_proba(X), whole.predict_proba(X), atol=1e-8)
-
-
-def test_what_was_pruned_learns_forgets_and_merges(tmp_path):
-    X, y = many(3_000)
-    more, labels = many(3_000, seed=1)
-    settings = {"expansion": "auto", "n_random": 600, "sample_size": 500}
-    AnalyticSoftmax(**settings).fit(X, y).save(tmp_path)
-    loaded, again = (AnalyticSoftmax.load(tmp_path) for _ in range(2))
-    loaded.partial_fit(more, labels).forget(X[:1_000], y[:1_000])
-    rest = np.r_[X[1_000:], more], np.r_[y[1_000:], labels]
-    expected = AnalyticSoftmax(**settings).fit(*rest)
-    ours, theirs = loaded.moments_, expected.moments_.of_features(24 + 256)
-    np.testing.assert_allclose(ours.centres, theirs.centres, atol=1e-9)
-    np.testing.assert_allclose(ours.scatter, theirs.scatter, atol=1e-7 * theirs.scatter.max())
-    assert loaded.score(X, y) > 0.9
-    other = AnalyticSoftmax(**settings).fit(more, labels)
-    for a, b in ((again, other), (other, AnalyticSoftmax.load(tmp_path))):
-        assert a.merge(b).moments_.sizes.sum() >= 6_000
-        assert a.moments_.n_features == 24 + 256
-        assert a.score(X, y) > 0.9
+# ---- what need not be solved again ----
 
 
 @EACH

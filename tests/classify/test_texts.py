@@ -1,7 +1,5 @@
-"""A classifier of texts: which encoders it takes, and that it learns, forgets and explains."""
+"""A classifier of texts: which encoders it takes, and that it learns, and forgets."""
 
-import dataclasses
-import json
 from importlib.util import find_spec
 
 import numpy as np
@@ -13,7 +11,6 @@ from tests.classify.topics import (
     HashedWords,
     assert_alike,
     classifier,
-    kept,
     topics,
 )
 
@@ -119,61 +116,43 @@ def test_partial_fit_begins_by_itself_and_learns_new_classes():
 
 
 def test_fit_forgets_what_was_learnt_before():
-    made = classifier(keep_texts=True).fit(*topics(90, of=THREE)).fit(TEXTS, LABELS)
+    made = classifier().fit(*topics(90, of=THREE)).fit(TEXTS, LABELS)
     assert_alike(made, classifier().fit(TEXTS, LABELS), NEW)
-    assert kept(made) == sorted(zip(TEXTS, LABELS, strict=True))
 
 
 def test_a_tenth_that_is_forgotten_was_never_seen(named):
     tenth = slice(0, None, 10)
     rest = [i for i in range(len(TEXTS)) if i % 10]
-    forgot = classifier(named, keep_texts=True).fit(TEXTS, LABELS)
+    forgot = classifier(named).fit(TEXTS, LABELS)
     before = forgot.predict_proba(NEW)
     forgot.forget(TEXTS[tenth], LABELS[tenth])
-    never = classifier(named, keep_texts=True)
+    never = classifier(named)
     never.begin(TEXTS)
     never.partial_fit([TEXTS[i] for i in rest], [LABELS[i] for i in rest])
     assert_alike(forgot, never, NEW)
     assert np.abs(before - forgot.predict_proba(NEW)).max() > 1e-4
-    assert kept(forgot) == kept(never)
 
 
 def test_forgetting_what_cannot_have_been_learnt_changes_nothing():
-    made = classifier(keep_texts=True).fit(TEXTS, LABELS)
-    before, texts = made.predict_proba(NEW), kept(made)
+    made = classifier().fit(TEXTS, LABELS)
+    before = made.predict_proba(NEW)
     for text, label in (("cat dog", "weather"), (TEXTS[0], "finance"), ("zzz", "animal")):
         with pytest.raises(ParameterError, match="cannot have been learned"):
             made.forget([text] * 9, [label] * 9)
     np.testing.assert_array_equal(made.predict_proba(NEW), before)
-    assert kept(made) == texts
-
-
-def test_a_class_that_is_forgotten_leaves_with_its_texts():
-    texts, labels = topics(150, of=THREE)
-    made = classifier(class_scatters=True, keep_texts=True).fit(texts, labels)
-    made.forget_class("weather")
-    others = [i for i, label in enumerate(labels) if label != "weather"]
-    never = classifier(class_scatters=True, keep_texts=True)
-    never.begin(texts)
-    never.partial_fit([texts[i] for i in others], [labels[i] for i in others])
-    assert_alike(made, never, NEW)
-    assert kept(made) == kept(never)
-    with pytest.raises(ParameterError, match="'weather'"):
-        made.forget_class("weather")
 
 
 def test_merged_classifiers_are_one_that_saw_all(named):
-    a = classifier(named, keep_texts=True).fit(TEXTS, LABELS)
-    b = classifier(named, keep_texts=True)
+    a = classifier(named).fit(TEXTS, LABELS)
+    b = classifier(named)
     if named == "lsa":  # started from one that was fitted
         b.begin(TEXTS)
     b.partial_fit(MORE, MORE_LABELS)
-    whole = classifier(named, keep_texts=True)
+    whole = classifier(named)
     whole.begin(TEXTS)
     whole.partial_fit(TEXTS + MORE, LABELS + MORE_LABELS)
     theirs = b.predict_proba(NEW)
     assert_alike(a.merge(b), whole, NEW)
-    assert kept(a) == kept(whole)
     np.testing.assert_array_equal(b.predict_proba(NEW), theirs)  # it stays as it was
 
 
@@ -189,14 +168,6 @@ def test_classifiers_of_other_encoders_are_not_merged():
         with pytest.raises(ParameterError, match="Both classifiers must have the same encoder"):
             ours.merge(other)
     np.testing.assert_array_equal(ours.predict_proba(NEW), before)
-
-
-def test_a_merge_that_the_head_refuses_leaves_the_kept_texts():
-    a = classifier(HashedWords(), keep_texts=True).fit(TEXTS, LABELS)
-    b = classifier(HashedWords(), keep_texts=True, class_scatters=True).fit(MORE, MORE_LABELS)
-    with pytest.raises(ParameterError, match="class_scatters"):
-        a.merge(b)
-    assert kept(a) == sorted(zip(TEXTS, LABELS, strict=True))
 
 
 # ---- using ----
@@ -223,45 +194,6 @@ def test_what_is_of_no_class_is_rejected():
     assert None not in made.predict(asked).tolist()
 
 
-def test_an_explanation_names_classes_and_the_nearest_texts_in_order():
-    made = classifier(HashedWords(), keep_texts=True).fit(TEXTS, LABELS)
-    said = made.explain("cat dog horse tail", n=2)
-    p = made.predict_proba(["cat dog horse tail"])[0]
-    assert said.label == said.nearest_mean == "animal"
-    assert [name for name, _ in said.probabilities] == ["animal", "finance"]
-    assert [value for _, value in said.probabilities] == sorted(p.tolist(), reverse=True)
-    (row,) = made.encode(["cat dog horse tail"])
-    likeness = [float(other @ row) for other in made.encode(TEXTS)]
-    of_class = [i for i, label in enumerate(LABELS) if label == "animal"]
-    nearest = sorted(of_class, key=lambda i: -likeness[i])[:2]
-    assert [near.text for near in said.examples] == [TEXTS[i] for i in nearest]
-    assert {near.label for near in said.examples} == {"animal"}
-    found = [near.likeness for near in said.examples]
-    np.testing.assert_allclose(found, [likeness[i] for i in nearest], atol=1e-5)
-
-
-def test_the_nearest_mean_is_told_where_a_class_is_only_more_frequent():
-    texts, labels = topics(400, stray=0.4)
-    kept_ones = [i for i in range(400) if labels[i] == "animal" or i % 40 == 1]
-    made = classifier(HashedWords(), temperature=1.0)
-    made.fit([texts[i] for i in kept_ones], [labels[i] for i in kept_ones])
-    even = classifier(HashedWords(), temperature=1.0, priors="uniform")
-    even.fit([texts[i] for i in kept_ones], [labels[i] for i in kept_ones])
-    said = [made.explain(text) for text in NEW]
-    assert [one.nearest_mean for one in said] == even.predict(NEW).tolist()
-    assert any(one.nearest_mean != one.label for one in said)
-
-
-def test_texts_are_kept_as_often_as_they_were_learnt():
-    made = classifier(HashedWords(), keep_texts=True).fit(TEXTS, LABELS)
-    made.partial_fit(TEXTS[:2], LABELS[:2])
-    assert kept(made).count((TEXTS[0], LABELS[0])) == 2
-    made.forget([TEXTS[0]] * 2, [LABELS[0]] * 2)
-    assert (TEXTS[0], LABELS[0]) not in kept(made)
-    assert kept(made).count((TEXTS[1], LABELS[1])) == 2
-    assert len(kept(made)) == made.n_learnt == len(TEXTS)
-
-
 FORMS = {
     "English": ("great phone {}", "bad battery {}", "great phone", "battery"),
     "Chinese": ("手机很好{}", "电池太差{}", "手机", "电池太差"),
@@ -284,7 +216,7 @@ def test_texts_of_one_form_tell_classes_apart_in_others_too(of, n):
 
 @pytest.mark.parametrize("verb", ["fit", "partial_fit", "forget"])
 def test_one_str_no_texts_or_too_few_labels_are_refused(verb):
-    made = classifier(HashedWords(), keep_texts=True).fit(TEXTS, LABELS)
+    made = classifier(HashedWords()).fit(TEXTS, LABELS)
     before = made.predict_proba(NEW)
     do = getattr(made, verb)
     with pytest.raises(ParameterError, match=r"a list of texts\. Got 'cat'"):
@@ -294,7 +226,6 @@ def test_one_str_no_texts_or_too_few_labels_are_refused(verb):
     with pytest.raises(ShapeError, match="There are 2 texts and 1 labels"):
         do(["cat", "dog"], ["animal"])
     np.testing.assert_array_equal(made.predict_proba(NEW), before)
-    assert len(kept(made)) == len(TEXTS)
 
 
 def test_one_str_cannot_be_predicted_and_nothing_can_before_fitting():
@@ -318,16 +249,6 @@ def test_a_fit_that_fails_leaves_what_was_learnt():
 
 
 def test_texts_that_were_never_learnt_cannot_be_forgotten():
-    made = classifier(keep_texts=True).fit(*topics(600))
+    made = classifier().fit(*topics(600))
     with pytest.raises(ParameterError):
         made.forget(["paw paw paw horse"], ["animal"])
-
-
-def test_an_explanation_of_nothing_is_refused():
-    with pytest.raises(ParameterError, match="'n'"):
-        classifier(HashedWords()).fit(TEXTS, LABELS).explain("cat", n=0)
-
-
-def test_an_explanation_can_be_written_as_json_whatever_the_labels():
-    made = classifier(HashedWords()).fit(TEXTS, [i % 2 for i in range(len(TEXTS))])
-    assert json.loads(json.dumps(dataclasses.asdict(made.explain("cat"))))["label"] in (0, 1)

@@ -1,4 +1,4 @@
-"""A classifier of texts that was saved is the same after loading, with its encoder and texts."""
+"""A classifier of texts that was saved is the same after loading with its encoder."""
 
 import json
 import shutil
@@ -12,7 +12,6 @@ from tests.classify.topics import (
     assert_same_bits,
     classifier,
     contents,
-    kept,
     topics,
 )
 
@@ -21,21 +20,12 @@ from shoestring.errors import FormatError, IntegrityError, ParameterError
 
 TEXTS, LABELS = topics()
 NEW, NEW_LABELS = topics(60, seed=9)
-ODD = [
-    "a\nb",
-    "c\r\nd",
-    "line\u2028and\u2029paragraph",
-    "🐈‍⬛ 👍🏽",
-    "\x85\x0b\x0c",
-    'a "quote" \\n',
-    "猫",
-]
 
 
 @pytest.fixture
 def saved(tmp_path):
-    """A folder with LSA and kept texts."""
-    classifier(keep_texts=True).fit(TEXTS, LABELS).save(tmp_path / "saved")
+    """A folder with LSA."""
+    classifier().fit(TEXTS, LABELS).save(tmp_path / "saved")
     return tmp_path / "saved"
 
 
@@ -43,31 +33,27 @@ def encoders(folder):
     return {name: data for name, data in contents(folder).items() if name.startswith("encoder")}
 
 
-@pytest.mark.parametrize("keep_texts", [True, False])
 @pytest.mark.parametrize("of", ["English", "Chinese"])
-def test_a_loaded_classifier_gives_the_same_bits(of, keep_texts, tmp_path):
+def test_a_loaded_classifier_gives_the_same_bits(of, tmp_path):
     texts, labels = topics(of=CHINESE) if of == "Chinese" else (TEXTS, LABELS)
-    made = classifier(keep_texts=keep_texts).fit(texts, labels)
+    made = classifier().fit(texts, labels)
     made.save(tmp_path)
     loaded = TextClassifier.load(tmp_path)
     assert_same_bits(loaded, made, texts)
-    assert (loaded.encoder_name, loaded.keep_texts) == ("lsa", keep_texts)
-    if keep_texts:
-        assert loaded.explain(texts[0]) == made.explain(texts[0])
-        assert loaded.explain(texts[0]).examples
+    assert loaded.encoder_name == "lsa"
 
 
 @NEEDS_MINILM
 def test_minilm_is_not_copied(tmp_path):
     made = classifier("minilm").fit(*READABLE)
     made.save(tmp_path)
-    assert sum(map(len, contents(tmp_path).values())) < 4_000_000  # its weights are 90 MB
+    assert sum(map(len, contents(tmp_path).values())) < 40_000_000  # its weights are 90 MB
     assert not encoders(tmp_path)
     assert_same_bits(TextClassifier.load(tmp_path), made, READABLE[0])
 
 
 def test_an_encoder_of_ones_own_must_be_passed_again(tmp_path):
-    made = classifier(HashedWords(), keep_texts=True).fit(TEXTS, LABELS)
+    made = classifier(HashedWords()).fit(TEXTS, LABELS)
     made.save(tmp_path)
     with pytest.raises(ParameterError, match=r"In Python: TextClassifier\.load\(folder, encoder="):
         TextClassifier.load(tmp_path)
@@ -75,12 +61,12 @@ def test_an_encoder_of_ones_own_must_be_passed_again(tmp_path):
 
 
 def test_a_loaded_classifier_goes_on_learning_forgetting_and_merging(saved):
-    made, loaded = classifier(keep_texts=True).fit(TEXTS, LABELS), TextClassifier.load(saved)
+    made, loaded = classifier().fit(TEXTS, LABELS), TextClassifier.load(saved)
     other = TextClassifier.load(saved)
     for each in (made, loaded):
         each.partial_fit(NEW, ["weather"] * len(NEW)).forget(TEXTS[:9], LABELS[:9]).merge(other)
     assert_same_bits(loaded, made, NEW)
-    assert len(kept(loaded)) == 2 * len(TEXTS) + len(NEW) - 9
+    assert loaded.n_learnt == 2 * len(TEXTS) + len(NEW) - 9
 
 
 @pytest.mark.parametrize("encoder", ["lsa", "words", "a folder"])
@@ -98,26 +84,14 @@ def test_a_save_elsewhere_copies_the_encoder(encoder, words, tmp_path):
     assert loaded.encoder_name == encoder
 
 
-def test_odd_characters_of_kept_texts_survive(tmp_path):
-    labels = ["odd\u2028label", "猫 🐈"] * 4
-    made = classifier(HashedWords(), keep_texts=True).fit([*ODD, "d c b a"], labels)
-    made.save(tmp_path)
-    loaded = TextClassifier.load(tmp_path, encoder=HashedWords())
-    assert [text for text, _ in loaded._examples] == [*ODD, "d c b a"]
-    assert_same_bits(loaded, made, ODD)
-    loaded.forget(ODD[:3], labels[:3])
-    assert [text for text, _ in loaded._examples] == [*ODD[3:], "d c b a"]
-
-
 def test_labels_that_are_numbers_stay_numbers(tmp_path):
     numbers = [i % 2 + 7 for i in range(len(TEXTS))]
-    made = classifier(HashedWords(), keep_texts=True).fit(TEXTS, numbers)
+    made = classifier(HashedWords()).fit(TEXTS, numbers)
     made.save(tmp_path)
     loaded = TextClassifier.load(tmp_path, encoder=HashedWords())
     assert_same_bits(loaded, made, NEW)
-    assert {type(label) for _, label in loaded._examples} == {int}
     loaded.forget(TEXTS[:2], numbers[:2])
-    assert len(kept(loaded)) == len(TEXTS) - 2
+    assert loaded.n_learnt == len(TEXTS) - 2
 
 
 def test_the_head_opens_from_the_folder_of_texts(saved):
@@ -151,22 +125,10 @@ def test_a_save_after_another_has_replaced_the_folder_has_its_encoder(tmp_path):
     assert TextClassifier.load(tmp_path).encoder_.vocabulary_ == loaded.encoder_.vocabulary_
 
 
-@pytest.mark.parametrize("texts", [{"encoder": "lsa"}, {"vectors": 3, "examples": 4}])
+@pytest.mark.parametrize("texts", [{}, {"vectors": 3, "examples": 4}])
 def test_a_config_whose_texts_are_damaged_is_refused(texts, tmp_path):
     classifier().fit(TEXTS, LABELS).save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text("utf-8"))
     (tmp_path / "config.json").write_text(json.dumps(config | {"texts": texts}))
     with pytest.raises(IntegrityError, match="config"):
         TextClassifier.load(tmp_path)
-
-
-@pytest.mark.parametrize(("keeps", "loads"), [("a", "ab"), ("b", "ab"), ("", "b"), ("a", "b")])
-def test_a_loaded_classifier_without_kept_texts_merges(keeps, loads, tmp_path):
-    both = []
-    for name in "ab":
-        made = classifier(HashedWords(), keep_texts=name in keeps).fit(TEXTS, LABELS)
-        if name in loads:
-            made.save(tmp_path / name)
-            made = TextClassifier.load(tmp_path / name, encoder=HashedWords())
-        both.append(made)
-    assert both[0].merge(both[1]).n_learnt == 2 * len(TEXTS)

@@ -13,9 +13,8 @@ from shoestring.classify.state import LEAST_ROWS
 SETTINGS = [
     {},
     {"expansion": "relu", "n_random": 30},
-    {"class_scatters": True, "shrinkage": "ledoit-wolf"},
 ]
-EACH = pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "expanded", "per class"])
+EACH = pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "expanded"])
 
 
 @pytest.fixture(autouse=True)

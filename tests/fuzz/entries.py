@@ -170,7 +170,7 @@ function(
     "SearchIndex.build", lambda index: index.query("red shoes", calls=0), share=3, path=OUT,
     records=RECORDS, scorer=maybe, encoder=st.sampled_from(["lsa", "lsa", "words"]),
     queries=st.one_of(maybe, LIST_OF_TEXTS), calls=st.just(0), minutes=MAYBE_MINUTES,
-    text=st.just("text"), id=maybe, on_duplicate=DUPLICATE, token_table=st.just(False),
+    text=st.just("text"), id=maybe, on_duplicate=DUPLICATE,
     resume=FLAG, seed=SEED, progress=st.just(False),
 )  # fmt: skip
 function("SearchIndex.open", path=OUT, scorer=maybe)
@@ -228,7 +228,7 @@ entry(
     shrinkage=st.sampled_from(["auto", 0.1, None, 0]), temperature=st.sampled_from(["auto", 1,
     0.5]),
     priors=st.sampled_from([None, [0.5, 0.5]]),
-    expansion=st.sampled_from([None, "random", "quadratic"]), n_random=SMALL, class_scatters=FLAG,
+    expansion=st.sampled_from([None, "random", "quadratic"]), n_random=SMALL,
     sample_size=st.sampled_from([4, 2048]), n_jobs=st.sampled_from([None, 1]), random_state=SEED,
 )  # fmt: skip
 method("AnalyticSoftmax.fit", World.softmax, X=ROWS, y=TARGETS, **weights, share=3)
@@ -269,7 +269,7 @@ def kept(world: World) -> Any:
 classifier = {"state": lambda model: (model.n_learnt, model.classes_.tolist())}
 entry(
     "TextClassifier", new_classifier, encoder=st.sampled_from(["lsa", "words"]), head=maybe,
-    keep_texts=FLAG, texts=N_TEXTS, labels=TARGETS, share=3,
+    texts=N_TEXTS, labels=TARGETS, share=3,
 )  # fmt: skip
 some_texts = st.one_of(N_TEXTS, LIST_OF_TEXTS)
 for name in ("fit", "partial_fit", "forget"):
@@ -283,7 +283,6 @@ method(
     "TextClassifier.predict", kept, texts=LIST_OF_TEXTS,
     reject_at=st.sampled_from([None, 0.1]), share=2,
 )  # fmt: skip
-method("TextClassifier.explain", kept, text=TEXT, n=SMALL, share=2)
 method("TextClassifier.forget_class", World.classifier, label=st.sampled_from(LABELS), **classifier)
 method("TextClassifier.merge", World.classifier, other=maybe, **classifier)
 method("TextClassifier.save", kept, folder=OUT)
@@ -306,7 +305,7 @@ pair = [("red", "hat")]
 entry(
     "score_with", lambda w, pairs, **given: public("score_with")(**given).predict(pairs),
     fn=st.just(len), name=st.sampled_from([None, "letters"]), max_batch=SMALL, single=FLAG,
-    retries=st.just(0), threads=st.sampled_from([1, 2]), pairs=PAIRS, share=2,
+    threads=st.sampled_from([1, 2]), pairs=PAIRS, share=2,
 )  # fmt: skip
 entry(
     "a scorer's answer",
@@ -325,7 +324,7 @@ entry(
 function("match.scorer_name", scorer=st.just(len))
 function("match.load_scorer", spec=st.just(len), share=2)
 entry("FunctionScorer.predict", lambda w, pairs: w.scorer.predict(pairs), pairs=PAIRS)
-for name in ("interaction", "fast_cross_encoder", "cross_encoder", "token_table"):
+for name in ("interaction", "fast_cross_encoder", "cross_encoder"):
     entry(
         f"{name}.predict", lambda w, pairs, name=name: getattr(w, name).predict(pairs),
         pairs=PAIRS, **TORCH,
@@ -351,26 +350,6 @@ entry(
     weighting=maybe, **TORCH,
 )  # fmt: skip
 method("TokenInteraction.token_vectors", lambda w: w.interaction, texts=LIST_OF_TEXTS, **TORCH)
-entry(
-    "TokenTable.build",
-    lambda w, texts, **rest: public("match.TokenTable.build")(texts, w.interaction, **rest),
-    texts=LIST_OF_TEXTS, folder=st.one_of(maybe, OUT), dtype=st.sampled_from(["int8", "float16"]),
-    **TORCH,
-)  # fmt: skip
-entry(
-    "TokenTable.build scorer",
-    lambda w, scorer: public("match.TokenTable.build")(
-        TEXTS, w.interaction if scorer is None else scorer
-    ),
-    scorer=maybe, **TORCH,
-)  # fmt: skip
-method("TokenTable.scores_against_all", lambda w: w.token_table, query=TEXT, **TORCH)
-damaged(
-    "TokenTable", "token_table_folder",
-    lambda folder, w: public("match.TokenTable.load")(folder,
-    w.interaction).scores_against_all("red"),
-    **TORCH,
-)  # fmt: skip
 
 labelled_pairs = st.just(LABELLED_PAIRS)
 entry(
@@ -463,8 +442,7 @@ def use_overlap(folder: Path, world: World) -> None:
     index = public("OverlapIndex.open")(folder, 1)
     for metric in ("overlap", "jaccard", "hamming"):
         index.search([[1, 2, 3], [39]], n=4, metric=metric)
-    index.add([[4, 5]])
-    index.compact()
+    index.add([[4, 5]] * 9)  # merged with what was there
 
 
 overlap = {"state": lambda it: (len(it), it.search([[1, 2, 7]], n=6)[0].tolist())}
@@ -542,7 +520,7 @@ for name in ("predict", "predict_proba"):
     method(f"LadderClassifier.{name}", lambda w: w.ladder, texts=LIST_OF_TEXTS, **TORCH)
 entry(
     "LadderClassifier.score", lambda w, **given: w.ladder.score(**given), texts=N_TEXTS,
-    labels=TARGETS, sample_weight=maybe, **TORCH,
+    labels=TARGETS, **TORCH,
 )  # fmt: skip
 entry(
     "LadderClassifier not fitted", lambda w, texts: public("LadderClassifier")().predict(texts),
@@ -560,7 +538,6 @@ function(
     pooling=st.sampled_from(["auto", "mean"]), dropout=st.just(0.1), max_length=SMALL, seed=SEED,
     share=2, **TORCH,
 )  # fmt: skip
-function("tune.LadderConfig.from_dict", values=st.just({}), **TORCH)
 function("tune.Ladder.from_pretrained", folder=OUT, **TORCH)
 function("tune.LadderScorer", folder=OUT, **TORCH)
 
@@ -584,10 +561,8 @@ entry(
     "BinaryVectors", lambda w, texts, **given: public("BinaryVectors")(**given).fit(texts), share=4,
     texts=st.one_of(N_TEXTS, LIST_OF_TEXTS, split), n_neurons=st.sampled_from([8, 40]),
     n_active=st.sampled_from([1, 5]), window=st.sampled_from([3, 5]),
-    rule=st.sampled_from(["counts", "published"]), vocab_size=st.sampled_from([None, 10]),
-    min_count=st.sampled_from([1, 2]), max_share=st.sampled_from([1.0, 0.5]),
-    skip_top=st.sampled_from([0, 1]), phrases=st.sampled_from([0, 1]),
-    phrase_threshold=st.just(3.0),
+    rule=st.sampled_from(["counts", "published"]), vocab_size=st.sampled_from([20_000, 10]),
+    min_count=st.sampled_from([1, 2]), skip_top=st.sampled_from([0, 1]),
     segmented=FLAG, lexicon=st.sampled_from([None, ["红色"]]), n_epochs=st.just(1),
     learning_rate=st.just(0.01), context_weight=st.sampled_from([None, 0.5]), random_state=SEED,
 )  # fmt: skip
@@ -609,17 +584,14 @@ place = st.one_of(st.integers(0, 3), WORD)
 entry("BinaryVectors[]", lambda it, words: it[words], it=vectors, words=several)
 entry("BinaryVectors in", lambda it, word: word in it, it=vectors, word=WORD)
 method("BinaryVectors.similarity", vectors, a=WORD, b=WORD)
-method("BinaryVectors.get_vector", vectors, word=WORD, norm=FLAG)
-method("BinaryVectors.n_similarity", vectors, a=several, b=several)
-method("BinaryVectors.doesnt_match", vectors, words=known)
+method("BinaryVectors.get_vector", vectors, word=WORD)
 method(
     "BinaryVectors.most_similar", vectors, positive=st.one_of(WORD, known, code), negative=known,
     topn=SMALL, share=2,
 )  # fmt: skip
 method("BinaryVectors.sentences", vectors, text=TEXT)
 method(
-    "BinaryVectors.in_context", vectors, tokens=TOKENS, position=place,
-    unknown=st.sampled_from(["error", "context"]), share=2,
+    "BinaryVectors.in_context", vectors, tokens=TOKENS, position=place, share=2,
 )  # fmt: skip
 method("BinaryVectors.most_similar_in_context", vectors, tokens=TOKENS, position=place, topn=SMALL)
 method("BinaryVectors.with_active", vectors, n_active=SMALL)
@@ -633,21 +605,19 @@ function("BinaryVectors.load", folder=OUT)
 damaged("BinaryVectors", "vectors_folder", use_vectors, share=3)
 method(
     "BinaryVectors.export", vectors, path=OUT, activations=FLAG,
-    format=st.sampled_from(["word2vec", "word2vec-binary", "npz"]),
+    format=st.sampled_from(["word2vec", "word2vec-binary"]),
 )  # fmt: skip
 dense = st.just(np.random.default_rng(0).normal(size=(7, 4)))
 function(
     "BinaryVectors.from_dense", words=st.just(WORDS), vectors=dense, window=st.just(3),
     context_weight=st.just(None), n_neurons=st.sampled_from([None, 8]), n_active=st.just(2),
-    context=maybe, counts=st.sampled_from([None, [7, 6, 5, 4, 3, 2, 1]]), random_state=SEED,
-    share=2,
+    context=maybe, random_state=SEED, share=2,
 )  # fmt: skip
 entry(
     "BinaryVectors.from_word2vec_format of a file",
     lambda w, damage, **given: public("BinaryVectors.from_word2vec_format")(damage.written(w),
     **given),
     damage=st.builds(FileChoice, st.just("word2vec_files"), st.integers(0, 40), st.data()),
-    binary=st.sampled_from([None, None, None, True, False]),
     limit=st.sampled_from([None, None, 2]), share=4,
 )  # fmt: skip
 function("BinaryVectors.from_word2vec_format", path=OUT)
@@ -659,7 +629,7 @@ function("words.TextCodes.load", folder=OUT)
 # ---------------------------------------------------------------- the command line
 
 CHEAP = {  # what makes a command quick
-    "tune mlm": "--layers 1 --hidden 16 --heads 2 --epochs 1 --max-length 16",
+    "tune mlm": "--layers 1 --hidden 16 --epochs 1 --max-length 16",
     "tune classify": "--epochs 1 --layers 0 --reduction 2",
     "tune score": "--epochs 1 --layers 0 --a text --b text --label id",
     "words train": "--min-count 1 --epochs 1",

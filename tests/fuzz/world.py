@@ -188,7 +188,7 @@ class World:
     def kept_classifier(self) -> Any:
         from shoestring import TextClassifier
 
-        return TextClassifier("lsa", keep_texts=True).fit(TEXTS, LABELS)
+        return TextClassifier("lsa").fit(TEXTS, LABELS)
 
     def classifier(self) -> Any:
         return copy.deepcopy(self.kept_classifier)
@@ -225,7 +225,7 @@ class World:
     def word2vec_files(self) -> dict[str, bytes]:
         """One of each format."""
         files = {}
-        for ending, format in (("txt", "word2vec"), ("bin", "word2vec-binary"), ("npz", "npz")):
+        for ending, format in (("txt", "word2vec"), ("bin", "word2vec-binary")):
             path = self.folder / f"exported.{ending}"
             self.vectors.export(path, format, activations=ending != "txt")
             files[ending] = path.read_bytes()
@@ -283,18 +283,6 @@ class World:
         from shoestring.match import TokenInteraction
 
         return TokenInteraction(self.bert_folder)
-
-    @cached_property
-    def token_table(self) -> Any:
-        from shoestring.match import TokenTable
-
-        return TokenTable.build(TEXTS, self.interaction)
-
-    @cached_property
-    def token_table_folder(self) -> Path:
-        from shoestring.match import TokenTable
-
-        return self.made("table", lambda folder: TokenTable.build(TEXTS, self.interaction, folder))
 
     @cached_property
     def fast_cross_encoder(self) -> Any:

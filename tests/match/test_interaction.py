@@ -116,13 +116,6 @@ def test_the_name_tells_max_length_and_weights_apart(scorer):
     assert scorer.name == TokenInteraction().name
 
 
-def test_the_scorer_says_what_it_does_per_second(scorer, pairs):
-    before = scorer.n_scored
-    scorer.predict(pairs)
-    assert scorer.n_scored == before + len(pairs)
-    assert scorer.pairs_per_second > 0
-
-
 def test_batches_hold_every_row_once_within_the_token_budget():
     lengths = np.random.default_rng(0).integers(1, 50, 200).tolist()
     batches = list(batches_by_length(lengths, 100))

@@ -1,6 +1,4 @@
-import asyncio
 import functools
-import os
 import subprocess
 import sys
 import threading
@@ -55,7 +53,6 @@ def test_the_function_never_gets_more_than_a_batch():
     scorer = score_with(lambda pairs: sizes.append(len(pairs)) or [0.0] * len(pairs), max_batch=4)
     assert len(scorer.predict([("a", "b")] * 10)) == 10
     assert sizes == [4, 4, 2]
-    assert scorer.n_scored == 10
 
 
 @pytest.mark.parametrize(
@@ -168,45 +165,6 @@ def test_load_scorer_refuses_what_is_no_scorer_in_one_sentence(spec):
 # --- a paid service
 
 
-class Service:
-    """Fails so often at each pair, and then answers."""
-
-    def __init__(self, n_failures=0, problem=None):
-        self.n_failures, self.problem, self.asked = n_failures, problem, []
-
-    def __call__(self, query, text):
-        self.asked.append((query, text))
-        if self.asked.count((query, text)) > self.n_failures:
-            return float(ord(text))
-        if isinstance(self.problem, Exception):
-            raise self.problem
-        return self.problem
-
-
-@pytest.fixture
-def pauses(monkeypatch):
-    found = []
-    monkeypatch.setattr("shoestring.match.scorer._sleep", found.append)
-    return found
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("problem", [ConnectionError("busy"), None, "high", float("nan")])
-def test_a_call_that_fails_is_made_again(problem, threads, pauses):
-    service = Service(2, problem)
-    scorer = score_with(service, name="s", single=True, retries=2, threads=threads)
-    assert scorer.predict(PAIRS).tolist() == [98.0, 99.0, 101.0]
-    assert sorted(pauses) == [1.0] * 3 + [2.0] * 3
-    with pytest.raises(ScorerError):
-        score_with(Service(3, problem), name="s", single=True, retries=2).predict(PAIRS)
-
-
-def test_pauses_grow_to_a_minute(pauses):
-    with pytest.raises(ScorerError, match="raised OSError on 1 pair: away"):
-        score_with(Service(99, OSError("away")), name="s", single=True, retries=8).predict(PAIRS)
-    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
-
-
 @pytest.mark.parametrize("threads", [1, 4])
 def test_what_came_before_an_error_is_there_and_nothing_is_asked_after_it(threads):
     pairs = [("q", chr(97 + i % 26)) for i in range(200)]
@@ -238,74 +196,9 @@ def test_threads_ask_at_once_and_keep_the_order():
     assert scorer.predict(pairs).tolist() == list(map(float, range(12)))
 
 
-async def later(query, text):
-    await asyncio.sleep(0)
-    return float(len(text))
-
-
-async def later_of_all(pairs):
-    return await asyncio.gather(*(later(*pair) for pair in pairs))
-
-
-@pytest.mark.parametrize("threads", [1, 4])
-@pytest.mark.parametrize(("fn", "single"), [(later, True), (later_of_all, False)])
-def test_async_functions_are_taken(fn, single, threads):
-    pairs = [("q", "x" * i) for i in range(10)]
-    scorer = score_with(fn, single=single, threads=threads, max_batch=3)
-    assert scorer.predict(pairs).tolist() == list(map(float, range(10)))
-
-    async def within_a_loop():  # as in a notebook
-        return scorer.predict(pairs).tolist()
-
-    assert asyncio.run(within_a_loop()) == list(map(float, range(10)))
-
-
-def test_all_calls_of_an_async_function_are_in_one_loop():
-    loops = set()
-
-    async def judge(query, text):
-        loops.add(id(asyncio.get_running_loop()))
-        return 1.0
-
-    scorer = score_with(judge, name="judge", single=True, threads=4)
-    scorer.predict(PAIRS * 5)
-    scorer.predict(PAIRS)
-    assert len(loops) == 1
-
-
-def test_an_async_function_that_fails_is_a_scorer_that_fails():
-    async def judge(query, text):
-        raise TimeoutError("too slow")
-
-    with pytest.raises(ScorerError, match="raised TimeoutError on 1 pair: too slow"):
-        score_with(judge, name="judge", single=True).predict(PAIRS)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-def test_a_forked_process_has_a_loop_of_its_own():
-    scorer = score_with(later, single=True)
-    scorer.predict(PAIRS)
-    code = (
-        "import asyncio, os, signal\n"
-        "from shoestring import score_with\n"
-        "async def f(q, t):\n    return 1.0\n"
-        "s = score_with(f, name='f', single=True, threads=2)\n"
-        "s.predict([('a', 'b')] * 3)\n"
-        "pid = os.fork()\n"
-        "if not pid:\n"
-        "    signal.alarm(20)\n"
-        "    os._exit(int(s.predict([('a', 'b')] * 3).sum()))\n"
-        "print(os.waitpid(pid, 0)[1] >> 8)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == "3", done.stderr
-
-
 @pytest.mark.parametrize(
     "options",
     [
-        {"retries": -1},
-        {"retries": True},
         {"threads": 0},
         {"threads": 2.5},
         {"name": ""},

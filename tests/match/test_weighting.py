@@ -12,7 +12,6 @@ from shoestring.errors import FormatError, IntegrityError, ParameterError
 from shoestring.match import TokenInteraction, load_scorer
 from shoestring.match.interaction import interaction_scores
 from shoestring.match.scorer import scorer_name
-from shoestring.match.token_table import TokenTable
 from shoestring.match.weighting import DEFAULT, SHIPPED, Weighting
 from shoestring.tune import Ladder, LadderConfig, LadderScorer
 
@@ -98,23 +97,6 @@ def test_with_no_numbers_learnt_it_is_plain_token_interaction(folder):
         interaction_scores([query, query[:2]], text),
         atol=1e-6,
     )
-
-
-@pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_a_table_gives_the_scores_of_the_black_box(scorer, dtype):
-    table = TokenTable.build(TEXTS, scorer, dtype=dtype)
-    for query in QUERIES:
-        pairs = [(query, text) for text in TEXTS]
-        want = scorer.predict(pairs)
-        tolerance = {"float32": 1e-5, "int8": 5e-3}[dtype]
-        np.testing.assert_allclose(table.scores_against_all(query), want, atol=tolerance)
-        np.testing.assert_allclose(table.predict(pairs), want, atol=tolerance)
-
-
-def test_a_table_of_another_weighting_is_refused(scorer, tmp_path):
-    TokenTable.build(TEXTS, scorer, tmp_path / "table")
-    with pytest.raises(ParameterError, match="the scorer that made the table"):
-        TokenTable.load(tmp_path / "table", TokenInteraction(max_length=32))
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -18,7 +18,7 @@ import transformers
 
 from shoestring.errors import FormatError, MissingExtraError
 from shoestring.models.bert import Bert, _forget_models, is_left_to_torch, unfit
-from shoestring.models.model_files import read_model_config
+from shoestring.models.model_files import read_json
 
 IDS = [[2, 5, 7, 9, 3], [2, 3], [], [2, *[4, 8] * 14, 3], [11]]
 TYPES = [[0, 0, 1, 1, 1], [0, 1], [], [0, *[1] * 29], [1]]
@@ -37,7 +37,7 @@ def save_model(folder, kind=transformers.BertModel, **changes):
 
 
 def load(folder):
-    return Bert(folder, read_model_config(folder))
+    return Bert(folder, read_json(folder / "config.json"))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import shutil
 import threading
 from collections import Counter
 from functools import partial
@@ -272,8 +273,9 @@ def test_of_many_new_texts_the_most_promising_are_looked_at(tmp_path: Path) -> N
 def test_an_index_that_is_built_again_has_no_old_texts(tmp_path: Path) -> None:
     path, scorer = tmp_path / "index", Counting()
     build(path, make_texts(100), scorer).query("red hat", calls=20)
-    for file in [*path.glob("records*"), path / "config.json"]:
-        file.unlink()
+    for file in path.iterdir():
+        if file.name != "scores.sqlite":
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
     index = build(path, make_texts(150, seed=3), scorer)
     assert index.query("red hat", calls=20).calls == 20
 

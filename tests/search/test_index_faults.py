@@ -3,7 +3,6 @@
 Run as a program this file is a build that a test kills; every pair it pays for goes to a log first.
 """
 
-import asyncio
 import json
 import os
 import random
@@ -334,77 +333,19 @@ def test_what_a_batch_answers_is_kept_where_it_fails_for_one_pair(
         assert cache.count() == hits.calls
 
 
-def test_only_what_failed_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoestring.match.scorer._sleep", lambda seconds: None)
-    asked: list[list[str]] = []
-
-    def judge(pairs: list[tuple[str, str]]) -> list[float | None]:
-        asked.append([text for _, text in pairs])
-        return [None if text == "b" and len(asked) < 3 else 1.0 for _, text in pairs]
-
-    scores = score_with(judge, name="judge", retries=2).predict([("q", text) for text in "abc"])
-    assert scores.tolist() == [1.0, 1.0, 1.0] and asked == [["a", "b", "c"], ["b"], ["b"]]
-
-
 @no_fsync
-def test_threads_and_async_functions_do_not_change_the_answer(tmp_path: Path) -> None:
-    async def later(query: str, text: str) -> float:
-        await asyncio.sleep(0.001 * (len(text) % 3))
-        return closeness(query, text)
-
-    async def batch(pairs: list[tuple[str, str]]) -> list[float]:
-        return list(await asyncio.gather(*(later(*pair) for pair in pairs)))
-
-    scorers = [
-        score_with(closeness, name="s", single=True),
-        score_with(closeness, name="s", single=True, threads=5),
-        score_with(later, name="s", single=True, threads=5),
-        score_with(batch, name="s", max_batch=3, threads=2),
-    ]
+def test_threads_do_not_change_the_answer(tmp_path: Path) -> None:
     answers = []
-    for number, scorer in enumerate(scorers):
-        index = build(tmp_path / str(number), scorer=scorer, calls=120)
+    for threads in (1, 5):
+        scorer = score_with(closeness, name="s", single=True, threads=threads)
+        index = build(tmp_path / str(threads), scorer=scorer, calls=120)
         hits = index.query("a white scarf", calls=30)
         assert hits.calls == 30
         answers.append([(hit.id, hit.score, hit.exact) for hit in hits])
-    assert answers[0] == answers[1] == answers[2] == answers[3]
+    assert answers[0] == answers[1]
 
 
-# --- what was paid for is gone, or cannot be kept
-
-
-@no_fsync
-@pytest.mark.parametrize("how", ["deleted", "emptied", "of another index"])
-def test_scores_that_are_gone_are_said_and_never_replaced_in_silence(
-    tmp_path: Path, how: str
-) -> None:
-    path, faulty = tmp_path / "index", Faulty()
-    build(path, scorer=faulty.scorer).query("a white scarf", calls=20)
-    build(tmp_path / "other", scorer=faulty.scorer).query("a white scarf", calls=20)
-    ledger, copy = path / "scores.sqlite", tmp_path / "copy"
-    copy.write_bytes(ledger.read_bytes())
-    if how == "deleted":
-        ledger.unlink()
-    else:
-        other = tmp_path / "other" / "scores.sqlite"
-        ledger.write_bytes(b"" if how == "emptied" else other.read_bytes())
-    said = r"paid for are gone: \S*scores.sqlite is missing, empty or .*search build --resume"
-    for calls in (0, 5, 5):
-        with pytest.warns(ShoestringWarning, match=said):
-            SearchIndex.open(path, scorer=faulty.scorer).query("a white scarf", calls=calls)
-    with pytest.warns(ShoestringWarning, match=said):
-        SearchIndex.open(path).info()
-    with pytest.raises(IntegrityError, match=said):
-        SearchIndex.open(path).check()
-    now = ledger.read_bytes()
-    ledger.write_bytes(copy.read_bytes())  # put back: all is as it was
-    SearchIndex.open(path).check()
-    assert sum(h.exact for h in SearchIndex.open(path).query("a white scarf", calls=0)) == 10
-    ledger.write_bytes(now)  # or go on without
-    with pytest.warns(ShoestringWarning, match=said):
-        build(path, None, faulty.scorer, resume=True)
-    SearchIndex.open(path).query("a white scarf", calls=0)
-    SearchIndex.open(path).check()
+# --- what was paid for cannot be kept
 
 
 @no_fsync
@@ -433,10 +374,8 @@ def test_a_query_that_costs_nothing_does_not_open_the_ledger_for_writing(
         raise AssertionError("opened for writing")
 
     monkeypatch.setattr("shoestring.search.score_cache.connect_for_writing", refused)
-    with pytest.warns(ShoestringWarning, match="are gone"):
-        assert len(index.query("a white scarf", calls=0)) == 10
-    with pytest.warns(ShoestringWarning, match="are gone"):
-        index.info()
+    assert len(index.query("a white scarf", calls=0)) == 10
+    index.info()
     assert not (tmp_path / "index" / "scores.sqlite").exists()
 
 
@@ -549,7 +488,6 @@ FOREIGN = [
     "encoder/deep/vocabulary-1.json",
     "encoder",
     "encoder-notes/today.txt",
-    "token-table/table.csv",
     "token-table.csv",
     "records.sqlite.bak",
     "index.json",

@@ -6,7 +6,7 @@ import pytest
 
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.search import SearchIndex
-from shoestring.search.negatives import hard_negatives, write_negatives
+from shoestring.search.negatives import write_negatives
 from shoestring.types import Record
 
 THINGS = ("card", "loan", "转账", "transfer", "fee")
@@ -22,8 +22,22 @@ def index(tmp_path, no_fsync):
     return SearchIndex.build(path, records, scorer=None, encoder="lsa", progress=False)
 
 
-def test_right_texts_come_with_wrong_ones_that_look_like_them(index):
-    pairs = list(hard_negatives(index, QUERIES, QRELS, n=3, depth=10))
+@pytest.fixture
+def write(index, tmp_path):
+    out = tmp_path / "pairs.jsonl"
+
+    def pairs(queries=QUERIES, **options):
+        count = write_negatives(index, queries, QRELS, out, **options)
+        lines = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+        assert len(lines) == count
+        return lines
+
+    return pairs
+
+
+def test_right_texts_come_with_wrong_ones_that_look_like_them(write, monkeypatch):
+    monkeypatch.setattr("shoestring.search.negatives.DEPTH", 10)
+    pairs = write(n=3)
     of_first = [pair for pair in pairs if pair["a"] == "card costs"]
     assert [pair["b"] for pair in of_first if pair["label"]] == [TEXTS[0], TEXTS[1]]
     wrong = [pair["b"] for pair in of_first if not pair["label"]]
@@ -34,29 +48,19 @@ def test_right_texts_come_with_wrong_ones_that_look_like_them(index):
     assert all(set(pair) == {"a", "b", "label"} for pair in pairs)
 
 
-def test_the_same_seed_draws_the_same(index):
-    drawn = [list(hard_negatives(index, QUERIES, QRELS, seed=seed)) for seed in (0, 0, 1)]
+def test_the_same_seed_draws_the_same(write):
+    drawn = [write(seed=seed) for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1]
     assert drawn[0] != drawn[2]
 
 
-def test_queries_without_right_texts_are_refused(index):
+def test_queries_without_right_texts_are_refused_and_what_was_there_stays(write):
+    before = write()
     with pytest.raises(ParameterError, match="right text that is in the index"):
-        list(hard_negatives(index, QUERIES[2:], QRELS))
-    for wrong in ({"n": 0}, {"depth": 0}):
-        with pytest.raises(ParameterError, match="at least 1"):
-            list(hard_negatives(index, QUERIES, QRELS, **wrong))
-
-
-def test_pairs_are_written_whole_or_not_at_all(index, tmp_path):
-    out = tmp_path / "pairs.jsonl"
-    count = write_negatives(hard_negatives(index, QUERIES, QRELS), out, progress=False)
-    lines = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
-    assert len(lines) == count == 12
-    before = out.read_bytes()
-    with pytest.raises(ParameterError):
-        write_negatives(hard_negatives(index, [], QRELS), out, progress=False)
-    assert out.read_bytes() == before
+        write(QUERIES[2:])
+    with pytest.raises(ParameterError, match="at least 1"):
+        write(n=0)
+    assert write() == before
 
 
 def test_the_command_writes_what_tuning_reads(index, tmp_path):

@@ -556,7 +556,6 @@ BAD = {
     "queries": ["abc", [1], [None], ["half \ud83d"], 5],
     "resume": ["x", None, 2],
     "progress": ["x", None],
-    "token_table": ["x", 1],
     "on_duplicate": [3, None, "merge", ["skip"]],
 }
 
@@ -604,7 +603,7 @@ def test_paths_that_cannot_be_are_errors_of_ours(tmp_path: Path, path: str) -> N
             act()
 
 
-@pytest.mark.parametrize("stage", ["records", "fit", "encode", "disk", "token table"])
+@pytest.mark.parametrize("stage", ["records", "fit", "encode", "disk"])
 def test_a_build_that_fails_before_its_first_vectors_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
@@ -624,8 +623,6 @@ def test_a_build_that_fails_before_its_first_vectors_leaves_nothing(
             patch.setattr(LsaEncoder, "encode", fails)
         elif stage == "disk":
             patch.setattr("shoestring.search.store.write_rows", fails)
-        elif stage == "token table":
-            options["token_table"] = True
         with pytest.raises((ShoestringError, ValueError)):
             build(tmp_path / "index", records(), **options)
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shoestring.errors import BusyError, ParameterError
+from shoestring.errors import BusyError, IntegrityError, ParameterError
 from shoestring.search import store as store_module
 from shoestring.search.store import AddReport, RecordStore
 from shoestring.text import tokenize
@@ -134,7 +134,7 @@ def test_look_ups_keep_the_order_and_the_repetitions(filled: RecordStore) -> Non
         assert snapshot.ids(keys) == ["zh", "en", "zh"]  # type: ignore[arg-type]
         assert snapshot.key_of("nobody") is None
         assert snapshot.key_of("\ud800") is None
-        with pytest.raises(ParameterError, match="must be keys of live records"):
+        with pytest.raises(IntegrityError, match="a record is not there"):
             snapshot.texts([999])
 
 
@@ -244,28 +244,7 @@ def test_deleting_what_is_not_there_deletes_nothing_or_skips(filled: RecordStore
         filled.delete("zh")
 
 
-@pytest.mark.parametrize(
-    ("record", "says"),
-    [
-        (Record("", "x"), "at least one character"),
-        (Record(7, "x"), "Got 7 instead"),  # type: ignore[arg-type]
-        (Record("a", None), "Got None instead"),  # type: ignore[arg-type]
-        (Record("a", "half a pair \ud83d"), "without lone surrogates"),
-        (Record("a", "x", label=3), "Got 3 instead"),  # type: ignore[arg-type]
-    ],
-)
-def test_a_bad_record_is_one_sentence_and_adds_nothing(
-    store: RecordStore, record: Record, says: str
-) -> None:
-    with pytest.raises(ParameterError, match=says):
-        store.add([Record("good", "x"), record], batch_size=1)
-    with store.snapshot() as snapshot:
-        assert len(snapshot) == 0
-
-
 def test_bad_options_are_refused(store: RecordStore) -> None:
-    with pytest.raises(ParameterError, match="on_duplicate"):
-        store.add([], on_duplicate="merge")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="missing"):
         store.delete([], missing="raise")  # type: ignore[arg-type]
 
@@ -343,7 +322,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_two_writers_in_threads_are_told_apart(filled: RecordStore) -> None:
+def test_one_of_two_writers_in_threads_is_refused(filled: RecordStore) -> None:
     said: list[str] = []
 
     def write(store: RecordStore) -> None:
@@ -359,7 +338,7 @@ def test_two_writers_in_threads_are_told_apart(filled: RecordStore) -> None:
             thread.join()
         assert found(filled, "flatten") == []  # readers go on
     assert len(said) == 2
-    assert all("being written by another thread of this process" in text for text in said)
+    assert all("being written by another process or thread" in text for text in said)
     filled.add([Record("x", "x")])
 
 
@@ -377,12 +356,11 @@ with RecordStore.open(sys.argv[1]).writing():
     command = [sys.executable, "-c", code, str(filled.path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None and child.stdout.readline() == "writing\n"
-        with pytest.raises(BusyError, match=rf"written by process {child.pid}; waited 0.2 s"):
+        with pytest.raises(BusyError, match=r"by another process or thread; waited 0\.2 s"):
             filled.delete(["en"])
         assert found(filled, "flatten") == ["en"]
         child.kill()
     assert filled.delete(["en"]) == 1
-    assert not (filled.path / "writer.pid").exists()
 
 
 def test_writers_in_threads_that_wait_for_each_other_all_succeed(store: RecordStore) -> None:

@@ -279,7 +279,8 @@ def test_verify_notices_tokens_that_do_not_belong_to_the_records(store: RecordSt
         connection.execute("DELETE FROM fulltext WHERE rowid = 3")
         connection.execute("INSERT INTO deleted VALUES (4)")
     with pytest.raises(
-        IntegrityError, match=r"a record has no tokens \(key 3\).*counts as deleted \(key 4\)"
+        IntegrityError,
+        match="the words are not those of the records; the rows are not those of the records",
     ):
         RecordStore.open(store.path).verify()
 

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import shoestring
-from shoestring.errors import ParameterError
+from shoestring.errors import ParameterError, ShapeError
 from shoestring.tune import Ladder, LadderClassifier
 from shoestring.tune.predict import Predictor
 
@@ -82,7 +82,7 @@ def test_a_head_alone_can_be_asked_for(settings):
         ({"epochs": 0}, TEXTS, LABELS, "'epochs'"),
         ({}, "open the file", LABELS, "'texts'.*a list of texts"),
         ({}, [*TEXTS[:-1], None], LABELS, "'texts'.*a list of texts"),
-        ({}, TEXTS, LABELS[:-1], "'labels'.*one label for each text"),
+        ({}, TEXTS, LABELS[:-1], "60 texts and 59 labels"),
         ({}, TEXTS, ["io"] * 60, "'labels'.*at least two classes"),
         ({}, None, LABELS, "'texts'.*a list of texts"),
         ({}, TEXTS, None, "'labels'.*a sequence of labels"),
@@ -91,7 +91,7 @@ def test_a_head_alone_can_be_asked_for(settings):
         ({}, TEXTS, [*LABELS[:-1], float("nan")], "'labels'.*Got nan instead. That is item 60"),
         ({}, TEXTS, [["io"]] * 60, "'labels'.*That is item 1"),
         ({}, TEXTS, ["\ud83d", *LABELS[1:]], "'labels'.*That is item 1"),
-        ({}, [], [], "'labels'.*at least two classes"),
+        ({}, [], [], "'texts'.*at least one"),
         ({"seed": -1}, TEXTS, LABELS, "'seed'.*-1"),
         ({"seed": 1 << 40}, TEXTS, LABELS, "'seed'"),
         ({"reduction": "8"}, TEXTS, LABELS, "'reduction'.*Got '8'"),
@@ -107,7 +107,7 @@ def test_a_head_alone_can_be_asked_for(settings):
     ],
 )
 def test_what_cannot_be_is_one_sentence(settings, changes, texts, labels, said):
-    with pytest.raises(ParameterError, match=said):
+    with pytest.raises((ParameterError, ShapeError), match=said):
         LadderClassifier(**{**settings, **changes}).fit(texts, labels)
 
 
@@ -129,7 +129,7 @@ def test_what_is_asked_is_checked(model):
     for texts in (None, "one text", 5, [None], [float("nan")], [["a"]], ["\ud83d"]):
         with pytest.raises(ParameterError, match="'texts'"):
             model.predict(texts)
-    with pytest.raises(ParameterError, match="one label for each text"):
+    with pytest.raises(ShapeError, match="a label for each text"):
         model.score(TEXTS, LABELS[:-1])
     with pytest.raises(ParameterError, match="'labels'"):
         model.score(TEXTS, None)

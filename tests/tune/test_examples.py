@@ -88,15 +88,6 @@ def test_labels_are_numbers_of_classes_or_numbers(task, labels, dtype):
     assert (found.tolist(), found.dtype) == (labels[::-1], dtype)
 
 
-def test_labels_of_tokens_are_as_long_as_the_longest():
-    examples = Examples([token(1, 2), token(3)], None, [[4, 5], [6]], alone(2))
-    batch = Collate(examples, "tokens", None, 9)([examples[0], examples[1]])
-    assert batch["labels"].tolist() == [[4, 5], [6, -100]]
-    assert batch["input_ids"].tolist() == [[1, 2], [3, 9]]
-    assert batch["attention_mask"].tolist() == [[1, 1], [1, 0]]
-    assert batch["special_tokens_mask"].tolist() == [[0, 0], [0, 1]]
-
-
 @pytest.mark.parametrize("pairs", ["none", "joint", "apart"])
 def test_a_batch_is_what_a_ladder_takes(backbone, make_ladder, stir, inputs_of, pairs):
     ladder = stir(make_ladder(n_labels=3, pairs=pairs))

@@ -193,7 +193,6 @@ def test_minilm_starts_in_the_order_of_its_token_interaction(inputs_of):
     [
         {"task": "classify", "n_labels": 3},
         {"task": "regress"},
-        {"task": "tokens", "n_labels": 4},
         {"task": "score", "pairs": "apart"},
         {"task": "score", "pairs": "late"},
         {"task": "score", "pairs": "joint"},

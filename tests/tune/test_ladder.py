@@ -2,6 +2,7 @@ import copy
 import json
 import random
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,6 @@ CASES = {
     "scores, joint": {"task": "score", "pairs": "joint"},
     "scores, apart": {"task": "score", "pairs": "apart"},
     "scores, late": {"task": "score", "pairs": "late"},
-    "tokens": {"task": "tokens", "n_labels": 4},
     "two of three layers": {"n_labels": 3, "layers": (0, 2)},
     "first token": {"n_labels": 3, "pooling": "first"},
 }
@@ -57,9 +57,6 @@ def examples_of(inputs_of):
         task, pairs = ladder.settings.task, ladder.settings.pairs
         arrays = inputs_of(ladder, FIRSTS, None if pairs == "none" else SECONDS)
         rows = torch.arange(len(FIRSTS))
-        if task == "tokens":
-            ids, special = arrays["input_ids"], arrays["special_tokens_mask"]
-            return arrays | {"labels": torch.where(special.bool(), -100, ids % 4)}
         labels = {"classify": rows % 3, "regress": rows.float() / 4, "score": rows % 2}[task]
         return arrays | {"labels": labels}
 
@@ -259,8 +256,7 @@ def test_answers_do_not_depend_on_padding_or_companions(
     assert together.std() > 0.05
     for i, text in enumerate(FIRSTS):
         alone = answers(ladder, inputs_of(ladder, [text], seconds and [seconds[i]]))[0]
-        want = together[i, : len(alone)] if ladder.settings.task == "tokens" else together[i]
-        torch.testing.assert_close(alone, want, atol=2e-4, rtol=2e-4)
+        torch.testing.assert_close(alone, together[i], atol=2e-4, rtol=2e-4)
 
 
 def test_two_texts_as_long_as_the_backbone_reads_make_a_pair(family, make_ladder, inputs_of):
@@ -316,7 +312,7 @@ def test_training_lowers_the_loss_of_groups(make_ladder, examples_of):
         assert loss_on(ladder, batch) < 0.7 * before
 
 
-@pytest.mark.parametrize("case", ["classes", "scores, apart", "scores, late", "tokens"])
+@pytest.mark.parametrize("case", ["classes", "scores, apart", "scores, late"])
 def test_every_parameter_that_is_trained_gets_a_gradient(
     family, case, make_ladder, examples_of, stir
 ):
@@ -355,11 +351,10 @@ def test_labels_are_optional(settings, make_ladder, examples_of):
     found = ladder(**batch)
     assert set(found) == {"loss", "logits"}
     assert found["loss"].shape == ()
-    labels = batch.pop("labels")
+    del batch["labels"]
     assert set(ladder(**batch)) == {"logits"}
     assert torch.equal(ladder(**batch)["logits"], found["logits"])
-    shape = {"classify": (8, 3), "tokens": (*labels.shape, 4)}.get(ladder.settings.task, (8,))
-    assert found["logits"].shape == shape
+    assert found["logits"].shape == {"classify": (8, 3)}.get(ladder.settings.task, (8,))
 
 
 def train(ladder, batch, folder, **arguments):
@@ -666,14 +661,6 @@ def test_a_config_that_lacks_an_entry_is_named(name, ladder, tmp_path):
         Ladder.from_pretrained(folder)
 
 
-def test_settings_of_a_later_version_that_are_not_known_are_left_out(ladder, examples_of, tmp_path):
-    folder = tmp_path / "ladder"
-    ladder.save_pretrained(folder)
-    change_config(folder, ladder={**ladder.settings.to_dict(), "colour": "green"})
-    again = Ladder.from_pretrained(folder, dtype="float32")
-    assert again.settings == ladder.settings
-
-
 def test_a_copy_is_a_ladder_of_its_own(ladder, examples_of, stir):
     batch = examples_of(ladder)
     want = answers(ladder, batch)
@@ -698,9 +685,7 @@ def test_a_copy_is_a_ladder_of_its_own(ladder, examples_of, stir):
 )
 def test_settings_come_back_from_json(settings):
     config = LadderConfig(**settings)
-    document = json.loads(json.dumps(config.to_dict()))
-    assert LadderConfig.from_dict(document) == config
-    assert LadderConfig.from_dict({**document, "colour": "green"}) == config
+    assert LadderConfig(**json.loads(json.dumps(asdict(config)))) == config
 
 
 @pytest.mark.parametrize(
@@ -729,11 +714,6 @@ def test_layers_that_cannot_be_are_refused(layers, make_ladder):
 )
 def test_every_third_layer_has_a_rung_by_default_and_the_last_one(n_layers, layers):
     assert LadderConfig().of_backbone(n_layers, causal=False).layers == layers
-
-
-def test_token_labels_are_not_for_pairs():
-    with pytest.raises(ParameterError, match="'pairs'"):
-        LadderConfig(task="tokens", pairs="joint")
 
 
 def test_a_number_is_one_label_and_a_score_is_of_pairs_read_apart():

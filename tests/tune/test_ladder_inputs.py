@@ -78,15 +78,6 @@ def test_padding_may_come_before_a_text(family, settings, make_ladder, stir, inp
     torch.testing.assert_close(found, want, atol=2e-5, rtol=1e-4)
 
 
-@torch.no_grad()
-def test_tokens_are_answered_where_they_stand(make_ladder, stir, inputs_of):
-    ladder = stir(make_ladder("gpt2", task="tokens", n_labels=4)).eval()
-    arrays = inputs_of(ladder, FIRSTS)
-    want, found = ladder(**arrays)["logits"], ladder(**turned(arrays))["logits"]
-    for i, n in enumerate(arrays["attention_mask"].sum(1).tolist()):
-        torch.testing.assert_close(found[i, -n:], want[i, :n], atol=2e-5, rtol=1e-4)
-
-
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "qwen2"])
 def test_a_model_in_bfloat16_may_be_given(family, tiny_model, settings, inputs_of, saved):
     model = tiny_model(family).bfloat16()

@@ -8,7 +8,7 @@ pytest.importorskip("transformers")
 import torch
 
 from shoestring.tune.ladder import Ladder
-from shoestring.tune.ladder_layers import DownProjections, inference_overhead
+from shoestring.tune.ladder_layers import DownProjections
 
 TEXTS = ["open the file", "sort a list of words in the text", "join"]
 
@@ -149,18 +149,3 @@ def test_bfloat16_outputs_come_down_as_float32_near_those_of_float32():
     assert lowered.dtype == torch.float32
     assert (lowered - exact).abs().max() < 0.03 * exact.std()
     assert not torch.equal(lowered, exact)
-
-
-def test_the_overhead_is_that_of_a_hand_count():
-    """2 layers of width 8 with a feed-forward of 32: 4 * 64 + 2 * 256 = 768 each, 1,536 in all.
-
-    Beside both, of width 2 and 8: 4 * 4 + 2 * 16 = 48 each, and 3 matrices 8 x 2: 96 + 48.
-    """
-    overhead = inference_overhead(4, n_blocks=2, n_layers=2, feed_forward=4.0)
-    # the product counts a matrix D x D as 1: D x d is 1 / r
-    assert overhead == pytest.approx((96 + 48) / 1536)
-
-
-def test_fewer_blocks_cost_less():
-    one = inference_overhead(8, n_blocks=1, n_layers=6, feed_forward=4.0)
-    assert 0 < one < inference_overhead(8, n_blocks=6, n_layers=6, feed_forward=4.0) / 2

@@ -6,7 +6,6 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
-from shoestring.errors import ParameterError  # noqa: E402
 
 TEXTS = ["open the file", "sort the list", "read a line of text", "join nested path"]
 
@@ -103,58 +102,3 @@ def test_a_pipeline_names_the_classes(make_ladder, tokenizer):
     found = pipe(["open the file", "sort"])
     assert {answer["label"] for answer in found} <= {"no", "yes"}
     assert all(0.5 <= answer["score"] <= 1 for answer in found)
-
-
-@pytest.mark.parametrize(
-    ("task", "labels", "want"),
-    [
-        ("classify", torch.tensor([0, 1, 2, 0]), "from 0 to 1, or -100.*int64 from 0 to 2"),
-        ("classify", torch.tensor([0, -1, 0, 0]), "from -1 to 0"),
-        ("classify", torch.tensor([0.0, 1.0, 0.0, 0.5]), "float32 from 0.0 to 1.0"),
-        ("classify", torch.zeros(4, 2, dtype=torch.long), r"shape \(4,\).*\(4, 2\)"),
-        ("classify", torch.tensor([0, 1]), r"shape \(4,\).*\(2,\)"),
-        ("classify", [0, 1, 0, 1], "a tensor"),
-        ("regress", torch.tensor([0.0, 1.0, float("nan"), 0.5]), "finite numbers"),
-        ("regress", torch.zeros(4, 3), r"shape \(4,\)"),
-        ("tokens", torch.zeros(4, dtype=torch.long), r"shape \(4, 7\)"),
-    ],
-)
-def test_labels_that_do_not_fit_are_said(task, labels, want, make_ladder, inputs_of):
-    model = make_ladder(task=task)
-    with pytest.raises(ParameterError, match=f"labels.*Ladder.forward.*{want}"):
-        model(**inputs_of(model, TEXTS), labels=labels)
-
-
-def test_scores_are_from_0_to_1(make_ladder, inputs_of):
-    model = make_ladder(task="score", pairs="apart")
-    arrays = inputs_of(model, TEXTS, TEXTS)
-    with pytest.raises(ParameterError, match=r"from 0 to 1.*from 0.0 to 5.0"):
-        model(**arrays, labels=torch.tensor([0.0, 1.0, 5.0, 0.0]))
-    with pytest.raises(ParameterError, match="groups"):
-        model(**arrays, labels=torch.tensor([0.0, 1.0, 1.0, 0.0]), groups=torch.tensor([0, 1]))
-    arrays["second_input_ids"] = arrays["second_input_ids"][:2]
-    for name in ("second_attention_mask", "second_special_tokens_mask"):
-        arrays[name] = arrays[name][:2]
-    with pytest.raises(ParameterError, match="as many as the first texts, 4"):
-        model(**arrays)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "want"),
-    [
-        ({"input_ids": torch.ones(1, 600, dtype=torch.long)}, "at most 40 tokens.*max_length=40"),
-        ({"input_ids": torch.ones(1, 4)}, "an int tensor"),
-        ({"input_ids": torch.ones(4, dtype=torch.long)}, "an int tensor"),
-        ({"input_ids": [[1, 2]]}, "an int tensor"),
-        ({"input_ids": torch.full((1, 4), 10**6)}, "from 0 to .*own tokenizer"),
-        ({"input_ids": torch.full((1, 4), -1)}, "from 0 to .*own tokenizer"),
-        (
-            {"input_ids": torch.ones(1, 4, dtype=torch.long), "attention_mask": torch.ones(1, 3)},
-            "shape of input_ids",
-        ),
-        ({}, "given, or first"),
-    ],
-)
-def test_ids_that_the_backbone_cannot_read_are_said(arrays, want, make_ladder):
-    with pytest.raises(ParameterError, match=want):
-        make_ladder()(**arrays)

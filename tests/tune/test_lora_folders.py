@@ -14,7 +14,6 @@ import torch
 
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.match import TokenInteraction, load_scorer
-from shoestring.match.token_table import TokenTable
 from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune import Ladder, LadderConfig, LadderScorer
 from shoestring.tune.baselines import ladder_of, make_model
@@ -155,8 +154,6 @@ def test_compared_token_vectors_are_scored_without_torch(saved, tmp_path, method
     plain = TokenInteraction(saved("bert"), scorer.max_length)
     assert np.abs(found - plain.predict(PAIRS))[known].max() > 0.05
     assert scorer.name != plain.name
-    table = TokenTable.build(TEXTS, scorer, dtype="float32")
-    np.testing.assert_allclose(table.predict(PAIRS), found, atol=1e-5)
 
 
 def test_torch_runs_the_adapted_model_where_the_fast_one_does_not(saved, tmp_path, monkeypatch):

@@ -1,8 +1,6 @@
-"""Figures of answers, counted by hand, and of what training takes."""
+"""Figures of answers, counted by hand."""
 
 import math
-import mmap
-import time
 
 import numpy as np
 import pytest
@@ -10,17 +8,12 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-import torch
 from torch import nn
 
 from shoestring.tune.metrics import (
     NAMES,
-    Memory,
     can_be_told,
-    folder_bytes,
     quality,
-    resident_bytes,
-    saved_bytes,
     trained_parameters,
 )
 
@@ -84,14 +77,6 @@ def test_scores_by_hand():
     assert found["accuracy"] == pytest.approx(4 / 5)
 
 
-def test_tokens_count_where_they_have_a_class():
-    logits = np.zeros((2, 3, 2))
-    logits[0, 0, 1] = logits[1, 1, 1] = 1.0
-    found = quality("tokens", logits, np.array([[1, 0, -100], [-100, 0, -100]]))
-    assert found["accuracy"] == pytest.approx(2 / 3)
-    assert found["macro_f1"] == pytest.approx(2 / 3)
-
-
 def test_figures_are_plain_floats():
     for task in ("regress", "score"):
         found = quality(task, np.float32([1, 2, 3]), np.float32([0, 1, 1]))
@@ -100,58 +85,7 @@ def test_figures_are_plain_floats():
     assert {type(value) for value in found.values()} == {float}
 
 
-def test_saved_bytes_are_those_of_the_activations_without_the_weights():
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b = nn.Linear(8, 16, bias=False), nn.Linear(16, 4, bias=False)
-
-        def forward(self, x):
-            return self.b(torch.tanh(self.a(x)))
-
-    x = torch.randn(5, 8)  # kept: the input (5, 8), and tanh's output (5, 16) once for two
-    assert saved_bytes(Model(), {"x": x}) == 4 * (5 * 8 + 5 * 16)
-    with torch.no_grad():
-        assert saved_bytes(Model(), {"x": x}) == 0
-
-
-def test_a_ladder_keeps_bytes_and_its_backbone_none(make_ladder, inputs_of):
-    ladder = make_ladder(n_labels=3).train()
-    inputs = inputs_of(ladder, ["open the file", "sort a list of words"])
-    inputs["labels"] = torch.tensor([0, 2])
-    whole = saved_bytes(ladder, inputs)
-
-    class Backbone(nn.Module):
-        def forward(self, input_ids, attention_mask, **_):
-            return ladder.backbone.outputs(input_ids, attention_mask, ladder.layers)
-
-    del inputs["special_tokens_mask"]
-    assert whole > 0
-    assert saved_bytes(Backbone(), inputs) == 0
-    read = ladder.read(inputs["input_ids"], inputs["attention_mask"])
-    read_before = saved_bytes(ladder, {"first": read, "labels": inputs["labels"]})
-    assert read_before == pytest.approx(whole, rel=0.2)
-
-
 def test_trained_parameters_are_those_with_gradients():
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     model[0].weight.requires_grad_(False)
     assert trained_parameters(model) == 4 + 8 + 2
-
-
-def test_memory_sees_what_was_there_for_a_while():
-    memory = Memory()
-    with memory.watched():
-        block = mmap.mmap(-1, 40 * 2**20)  # new pages, whatever was freed in this process before
-        block.write(b"x" * len(block))
-        while memory.peak - memory.at_first <= 30 * 2**20:  # whenever the watcher gets its turn
-            time.sleep(0.01)
-        block.close()
-    assert math.isclose(resident_bytes(), memory.at_first, rel_tol=0.5)
-
-
-def test_a_folder_is_as_large_as_its_files(tmp_path):
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "a").write_bytes(b"123")
-    (tmp_path / "deep" / "b").write_bytes(b"4567")
-    assert folder_bytes(tmp_path) == 7

@@ -72,13 +72,6 @@ def test_a_folder_is_a_pair_scorer(folder):
     assert repr(scorer) == "LadderScorer('s', max_length=128)"
 
 
-def test_a_scorer_says_how_many_pairs_a_second_it_did_as_all_of_ours_do(folder):
-    scorer = LadderScorer(folder)
-    assert scorer.pairs_per_second == 0
-    scorer.predict(PAIRS)
-    assert scorer.pairs_per_second > 0
-
-
 def test_scores_are_the_logits_of_the_ladder(folder, inputs_of):
     scorer = LadderScorer(folder)
     firsts, seconds = map(list, zip(*PAIRS, strict=True))

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from shoestring.errors import ShapeError
 from shoestring.parallel import KernelPool
 from shoestring.words.bioword import BioWord, Neurons, initial_weights
 
@@ -222,15 +221,3 @@ def test_a_word_that_the_corpus_never_has_has_the_factor_zero():
     windows = batches(windows, 50)
     expected = published(start(), counts, windows)
     assert relative(ours(start(), counts, windows), expected, n_batches=50) < 1e-5
-
-
-def test_rows_and_weights_that_do_not_fit_are_refused():
-    counts = np.ones(N_WORDS, dtype=np.int64)
-    rule = BioWord(Neurons.of(start()), counts)
-    for row in (-2, 2 * N_WORDS):
-        with pytest.raises(ShapeError, match=f"0 to {2 * N_WORDS - 1}, or -1. Got"):
-            rule.step(np.array([[row, 1, 1]], dtype=np.int32), RATE)
-    with pytest.raises(ShapeError, match="must have 78 rows"):
-        BioWord(Neurons.of(start()), counts[1:])
-    with pytest.raises(ShapeError, match="float32"):
-        Neurons.of(start().astype(np.float64))

@@ -5,7 +5,7 @@ import pytest
 
 from shoestring import BinaryVectors
 from shoestring.errors import ParameterError
-from shoestring.overlap.codes import top_k_bits
+from shoestring.overlap.codes import top_k_codes
 from shoestring.words.train import CONTEXT_WEIGHTS, RULES
 
 from .conftest import SETTINGS
@@ -20,9 +20,9 @@ def code_by_definition(v, weight):
     total = targets[rows[AT]] + weight * sum(
         contexts[row] for at, row in enumerate(rows) if at != AT
     )
-    code = np.zeros(v.n_neurons, bool)
-    code[top_k_bits(total[None], v.n_active)[0]] = True
-    return code
+    return np.unpackbits(
+        top_k_codes(total[None], v.n_active)[0], bitorder="little", count=v.n_neurons
+    ).astype(bool)
 
 
 @pytest.mark.parametrize("weight", [None, 0.0, 0.25, 0.5, 1, 3.0])
@@ -76,13 +76,3 @@ def test_training_does_not_depend_on_the_weight(rule, texts):
     )
     assert (one.activations_ == other.activations_).all()
     assert (one.codes_ == other.codes_).all()
-
-
-def test_exported_neurons_have_the_same_codes_in_context_and_another_weight_is_taken(
-    trained, tmp_path
-):
-    trained.export(tmp_path / "x.npz", "npz", activations=True)
-    made = {"n_neurons": None, "n_active": trained.n_active, "window": 5}
-    for more, weight in (({}, CONTEXT_WEIGHTS[trained.rule]), ({"context_weight": 9.0}, 9.0)):
-        read = BinaryVectors.from_word2vec_format(tmp_path / "x.npz", **made, **more)
-        assert (read.in_context(SENTENCE, AT) == code_by_definition(trained, weight)).all()

@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from functools import partial
 
 import numpy as np
 import pytest
@@ -24,9 +23,13 @@ from shoestring.errors import (
 )
 from shoestring.jobs import Clock
 from shoestring.text.segmentation import split_words
-from shoestring.text.vocabulary import WordCounts
 from shoestring.words import corpus as corpus_module
-from shoestring.words.corpus import EncodedCorpus, corpus_of, encode_corpus
+from shoestring.words.corpus import (
+    EncodedCorpus,
+    choose_vocabulary,
+    corpus_of,
+    encode_corpus,
+)
 
 ENGLISH = [
     "The cat sat on the mat. The dog sat, too!",
@@ -63,7 +66,6 @@ def test_ids_and_offsets_are_the_sentences_of_words(texts):
     assert (corpus.ids.dtype, corpus.offsets.dtype, corpus.counts.dtype) == ("i4", "i8", "i8")
     assert (corpus.offsets[0], corpus.offsets[-1]) == (0, corpus.n_tokens)
     assert len(corpus.offsets) == len(sentences) + 1
-    assert corpus.n_documents == len(texts)
     assert corpus.longest_sentence == max(map(len, sentences))
 
 
@@ -79,20 +81,15 @@ def test_rare_words_keep_their_place_as_minus_one(sentences, min_count):
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_many_small_shards_encode_as_one(monkeypatch, seed):
+def test_many_small_parts_encode_as_one(monkeypatch, seed):
     rng = np.random.default_rng(seed)
     texts = [
         " ".join(f"w{'x' * int(i)}" for i in rng.integers(0, 30, rng.integers(1, 40))) + ". 中国人"
         for _ in range(50)
     ]
-    parameters = {"min_count": 2, "max_share": 0.7, "phrases": 2, "phrase_threshold": 0.5}
-    whole = encode_corpus(texts, **parameters)
-    monkeypatch.setattr(corpus_module, "SHARD_TOKENS", 100)
-    monkeypatch.setattr(corpus_module, "_BLOCK_TOKENS", 10)
-    cut = encode_corpus(texts, **parameters)
-    assert encoded_alike(whole, cut)
-    assert whole.fingerprint == cut.fingerprint
-    assert any("_" in word for word in whole.words)
+    whole = encode_corpus(texts, min_count=2)
+    monkeypatch.setattr(corpus_module, "PART_TOKENS", 100)
+    assert encoded_alike(whole, encode_corpus(texts, min_count=2))
 
 
 def test_a_fault_in_one_of_the_files_leaves_nothing(tmp_path):
@@ -128,19 +125,6 @@ def test_all_kinds_of_sources_encode_alike(tmp_path):
     assert encoded_alike(by_user, expected)
 
 
-def test_a_vocabulary_smaller_than_asked_is_warned_of():
-    with pytest.warns(ShoestringWarning, match=r"has 2 words, not the 9 asked for: no more occur"):
-        corpus = encode_corpus([["b", "b", "a", "a", "c"]], vocab_size=9, min_count=2)
-    assert corpus.words == ["a", "b"]
-
-
-def test_words_of_too_many_documents_are_left_out():
-    corpus = encode_corpus(["of a. of b", "of a", "of of", "c a"], min_count=1, max_share=0.5)
-    assert corpus.words == ["b", "c"]
-    corpus = encode_corpus(["of a. of b", "of a", "of of", "c a"], min_count=1, max_share=0.75)
-    assert corpus.words == ["of", "a", "b", "c"]
-
-
 def test_the_most_frequent_words_are_skipped():
     corpus = encode_corpus(ENGLISH, min_count=2, skip_top=1)
     assert "new" in corpus.words
@@ -148,33 +132,14 @@ def test_the_most_frequent_words_are_skipped():
     assert sentences_of(corpus)[0] == [None, "cat", "sat", None, None, None]
 
 
-def test_phrases_are_words_and_characters_join_to_words():
-    corpus = encode_corpus(ENGLISH + CHINESE, min_count=2, phrases=1, phrase_threshold=4)
-    counts = dict(zip(corpus.words, corpus.counts.tolist(), strict=True))
-    assert counts["new_york"] == 3
-    assert counts["北京"] == 5
-    assert "京" not in counts
-    assert ["北京", None, None] in sentences_of(corpus)
-
-
-def test_two_rounds_make_longer_phrases():
-    sentences = [["x", "new", "york", "city"], ["new", "york", "city", "y"]] * 5
-    corpus = encode_corpus(sentences, min_count=1, phrases=2, phrase_threshold=0.5)
-    assert "new_york_city" in "+".join(corpus.words)
-
-
-@pytest.mark.parametrize("phrases", [0, 1])
-def test_words_that_a_full_table_forgot_are_unknown_and_the_other_counts_exact(
-    monkeypatch, phrases
-):
-    monkeypatch.setattr(corpus_module, "WordCounts", partial(WordCounts, max_words=3))
-    monkeypatch.setattr(corpus_module, "SHARD_TOKENS", 4)
-    monkeypatch.setattr(corpus_module, "_BLOCK_TOKENS", 1)
-    sentences = [["a", "b", "a", "b", "x", "y"], ["a", "u", "v"], ["b", "a", "w"]]
-    corpus = encode_corpus(sentences, min_count=2, phrases=phrases, phrase_threshold=99)
-    assert corpus.words == ["a", "b"]
-    assert corpus.counts.tolist() == [4, 3]
-    assert corpus.ids.tolist() == [0, 1, 0, 1, -1, -1, 0, -1, -1, 1, 0, -1]
+def test_words_that_a_full_table_forgot_are_counted_from_where_they_come_back(monkeypatch):
+    monkeypatch.setattr(corpus_module, "MAX_WORDS", 3)
+    monkeypatch.setattr(corpus_module, "PART_TOKENS", 4)
+    sentences = [["a", "b", "a", "b", "x", "y"], ["a", "u", "v", "x"], ["b", "x", "a", "w", "x"]]
+    corpus = encode_corpus(sentences, min_count=2)
+    assert corpus.words == ["a", "b", "x"]
+    assert corpus.counts.tolist() == [4, 3, 2]
+    assert corpus.ids.tolist() == [0, 1, 0, 1, -1, -1, 0, -1, -1, -1, 1, 2, 0, -1, 2]
 
 
 def test_a_corpus_opens_again_as_it_was(tmp_path):
@@ -182,7 +147,7 @@ def test_a_corpus_opens_again_as_it_was(tmp_path):
     opened = EncodedCorpus.open(str(tmp_path / "new" / "corpus"))
     assert encoded_alike(written, opened)
     assert isinstance(opened.ids, np.memmap)
-    for name in ("n_documents", "longest_sentence", "fingerprint", "settings", "folder"):
+    for name in ("longest_sentence", "segmented", "folder"):
         assert getattr(opened, name) == getattr(written, name)
     assert [path.name for path in tmp_path.rglob("*") if "part" in path.name] == []
     files = sorted(path.name for path in (tmp_path / "new" / "corpus").iterdir())
@@ -193,21 +158,6 @@ def test_a_corpus_opens_again_as_it_was(tmp_path):
         "offsets-1.npy",
         "vocabulary-1.json",
     ]
-
-
-def test_the_fingerprint_tells_content_and_settings_apart():
-    same = [encode_corpus(ENGLISH, min_count=2).fingerprint for _ in range(2)]
-    others = [
-        encode_corpus(ENGLISH, min_count=1).fingerprint,
-        encode_corpus(ENGLISH[::-1], min_count=2).fingerprint,
-        encode_corpus(ENGLISH, min_count=2, segmented=True).fingerprint,
-        encode_corpus(ENGLISH, min_count=2, lexicon=["北京"]).fingerprint,
-        encode_corpus(ENGLISH, min_count=2, lexicon=["北"]).fingerprint,
-    ]
-    assert same[0] == same[1]
-    assert len({*same, *others}) == 1 + len(others)
-    cut = [encode_corpus(c, min_count=1).fingerprint for c in ([["a", "b"]], [["a"], ["b"]])]
-    assert cut[0] != cut[1]
 
 
 def test_a_corpus_without_a_folder_is_removed_with_its_last_reference():
@@ -253,15 +203,6 @@ def test_a_window_longer_than_every_sentence_is_refused():
         ([{"body": "x"}], {}, FormatError, "item 1: no column 'text'. Name one of: 'body'"),
         (7, {}, ParameterError, "Got an object of type int instead"),
         (["a b"], {"min_count": 2}, ParameterError, "most frequent word, 'a', occurs 1 times"),
-        (["a b"], {"min_count": 0}, ParameterError, "must be an int of at least 1. Got 0"),
-        (["a b"], {"vocab_size": 1.5}, ParameterError, "'vocab_size' .* Got 1.5 instead"),
-        (
-            ["a b"],
-            {"max_share": 0},
-            ParameterError,
-            "must be a number above 0 and at most 1. Got 0",
-        ),
-        (["a b"], {"phrase_threshold": 0}, ParameterError, "'phrase_threshold' .* above 0. Got 0"),
         (["a"], {"segmented": True, "lexicon": ["中国"]}, ParameterError, "must be None"),
         ([["a"]], {"lexicon": ["中国"]}, ParameterError, "the lexicon would do nothing"),
     ],
@@ -284,7 +225,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(corpus_module.np, "savez", full)
+    monkeypatch.setattr(corpus_module, "write_npy_header", full)
     with pytest.raises(StorageError, match=r"cannot be written: No space left on device\. Free"):
         encode_corpus(ENGLISH, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
@@ -296,7 +237,7 @@ def test_a_corpus_of_many_words_needs_little_memory(tmp_path):
         "import sys, tracemalloc\nfrom shoestring import artifacts\n"
         "from shoestring.words import corpus as module\n"
         "from shoestring.words.corpus import encode_corpus\n"
-        "module.SHARD_TOKENS, artifacts.CHUNK = 1 << 14, 1 << 14\n"
+        "module.PART_TOKENS, artifacts.CHUNK = 1 << 14, 1 << 14\n"
         "texts = (f'{chr(97 + i % 26)} b c d. ' * 25 for i in range(2_500))\n"
         "encode_corpus(['warm up'], min_count=1)\n"
         "tracemalloc.start()\n"
@@ -317,17 +258,19 @@ def file(tmp_path):
     return path
 
 
-def of_run(file, folder, vocab_size=None, clock=None, **options):
-    return corpus_of([file], vocab_size, folder, clock or Clock(), **{"min_count": 1, **options})
+READING = {"min_count": 1, "segmented": False, "lexicon": None}
+
+
+def of_run(file, folder, clock=None, **options):
+    return corpus_of([file], folder, clock or Clock(), **{**READING, **options})
 
 
 def test_what_an_interrupted_run_read_is_not_read_again(file, tmp_path, monkeypatch):
-    first = of_run(file, tmp_path / "run", lexicon=["北京"], phrases=1)
+    first = of_run(file, tmp_path / "run", lexicon=["北京"])
     monkeypatch.setattr(corpus_module, "encode_corpus", None)
-    again = of_run(file, tmp_path / "run", lexicon=["北京"], phrases=1, progress=True)
+    again = of_run(file, tmp_path / "run", lexicon=["北京"], progress=True)
     assert encoded_alike(first, again)
-    assert again.fingerprint == first.fingerprint
-    assert corpus_of(again, 9, None, Clock()) is again
+    assert corpus_of(again, None, Clock()) is again
 
 
 @pytest.mark.parametrize("change", ["file", "option", "size", "damage", "cut short"])
@@ -351,9 +294,9 @@ def test_other_text_other_options_and_what_is_not_whole_are_read(file, tmp_path,
     assert (before == (want.words, want.ids.tolist())) == (change in ("damage", "cut short"))
 
 
-def test_texts_in_memory_are_encoded_each_time_and_told_by_their_fingerprint(tmp_path):
-    one, other = (corpus_of(t, None, tmp_path, Clock(), min_count=1) for t in (ENGLISH, CHINESE))
-    assert one.fingerprint != other.fingerprint
+def test_texts_in_memory_are_encoded_each_time(tmp_path):
+    one, other = (corpus_of(t, tmp_path, Clock(), **READING) for t in (ENGLISH, CHINESE))
+    assert one.words != other.words
     assert list(tmp_path.iterdir()) == []
 
 
@@ -368,12 +311,10 @@ def test_a_sample_of_the_documents_is_drawn_and_a_larger_one_contains_it(file, k
 
     few, more, every = (drawn(fraction) for fraction in (0.2, 0.5, 1.0))
     assert set(few.words) < set(more.words) < set(every.words)
-    assert every.n_documents == 300
-    assert few.n_documents == pytest.approx(60, rel=0.3)
-    assert more.n_documents == pytest.approx(150, rel=0.2)
-    assert drawn(0.2).fingerprint == few.fingerprint != drawn(0.2, seed=1).fingerprint
-    with pytest.raises(ParameterError, match="'sample_fraction' parameter of encode_corpus"):
-        drawn(0.0)
+    assert len(every.offsets) == 301
+    assert len(few.offsets) == pytest.approx(60, rel=0.3)
+    assert len(more.offsets) == pytest.approx(150, rel=0.2)
+    assert drawn(0.2).words == few.words != drawn(0.2, seed=1).words
 
 
 def test_a_sample_without_a_word_says_so(file):
@@ -390,9 +331,30 @@ def test_minutes_read_a_sample_that_is_kept_for_the_run(file, tmp_path):
 
     with pytest.warns(ShoestringWarning, match=r"of the documents were read, drawn at random"):
         some = of_run(file, tmp_path / "run", clock=clock(20), seed=1)
-    assert 0 < some.n_documents < 300
+    assert 0 < some.n_tokens < of_run(file, None).n_tokens
     resumed = of_run(file, tmp_path / "run", seed=1)  # without a limit, as it was begun
-    assert resumed.fingerprint == some.fingerprint
+    assert encoded_alike(resumed, some)
     with pytest.raises(BudgetError, match=r"Reading 1% of .* Pass --minutes .* or fewer files"):
         of_run(file, None, clock=clock(0.5))
-    assert of_run(file, None, clock=clock(10_000)).n_documents == 300
+    assert of_run(file, None, clock=clock(10_000)).n_tokens == of_run(file, None).n_tokens
+
+
+def test_the_most_frequent_words_come_first_and_ties_in_alphabetical_order():
+    counts = {"b": 3, "中": 3, "a": 3, "the": 9, "rare": 1, "Z": 3}
+    assert choose_vocabulary(counts, min_count=2) == ["the", "Z", "a", "b", "中"]
+    assert choose_vocabulary(counts, vocab_size=2) == ["the", "Z"]
+    assert choose_vocabulary(counts, skip_top=2, vocab_size=2) == ["a", "b"]
+
+
+def test_empty_and_endless_words_are_in_no_vocabulary():
+    assert choose_vocabulary({"": 9, "x" * 256: 9, "x" * 255: 1}) == ["x" * 255]
+
+
+def test_no_word_often_enough_names_the_most_frequent():
+    with pytest.raises(ParameterError, match=r"Got 5, but the most frequent word, 'b', occurs 4 t"):
+        choose_vocabulary({"a": 1, "b": 4}, min_count=5)
+
+
+def test_every_word_left_out_is_said():
+    with pytest.raises(ParameterError, match=r"every word that occurs often enough is left out"):
+        choose_vocabulary({"a": 1, "b": 4}, skip_top=2)

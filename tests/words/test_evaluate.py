@@ -11,12 +11,11 @@ from shoestring.words.evaluate import (
     evaluate,
     evaluate_at,
     known_form,
-    open_vectors,
     rank_correlations,
     read_similarity,
 )
 from shoestring.words.vectors import BinaryVectors
-from shoestring.words.word2vec_io import WordVectors, write_vectors
+from shoestring.words.word2vec_io import write_vectors
 
 RNG = np.random.default_rng(0)
 WORDS = ["the", "bank", "banks", "river", "money", "boat", "市场", "河"]
@@ -131,32 +130,25 @@ def test_nothing_to_score_on_is_refused(vectors):
         evaluate(vectors, [])
 
 
-def test_dense_files_are_scored_by_cosine_and_files_of_codes_by_their_bits(tmp_path, vectors):
+def test_files_are_scored_by_cosine_and_folders_by_their_codes(tmp_path, vectors):
     file = judged(tmp_path, random_pairs())
-    write_vectors(tmp_path / "dense.txt", WordVectors(WORDS, ACTIVATIONS))
-    vectors.export(tmp_path / "codes.npz", "npz")
+    write_vectors(tmp_path / "dense.txt", WORDS, ACTIVATIONS)
+    vectors.export(tmp_path / "codes.txt")
     vectors.save(tmp_path / "folder")
+    vectors.save(tmp_path / "small", activations=False)
     (dense,) = evaluate_at(tmp_path / "dense.txt", [file])
     gensim = pytest.importorskip("gensim.models", reason="the peer of this format")
     peer = gensim.KeyedVectors.load_word2vec_format(tmp_path / "dense.txt")
     (theirs,) = evaluate(peer, [file])
     assert dense.spearman == pytest.approx(theirs.spearman, abs=1e-6)
     (ours,) = evaluate(vectors, [file])
-    for path in ("codes.npz", "folder"):
-        (row,) = evaluate_at(tmp_path / path, [file])
-        assert (row.spearman, row.n_active) == (ours.spearman, 8)
-    assert evaluate_at(tmp_path / "codes.npz", [file], [8]) == [row]
+    (row,) = evaluate_at(tmp_path / "folder", [file])
+    assert (row.spearman, row.n_active) == (ours.spearman, 8)
+    (row,) = evaluate_at(tmp_path / "codes.txt", [file])
+    assert (row.spearman, row.n_active) == (ours.spearman, None)
+    assert [r.n_active for r in evaluate_at(tmp_path / "folder", [file], [8, 4])] == [8, 4]
     with pytest.raises(NotFittedError, match="Another length of the codes needs"):
-        evaluate_at(tmp_path / "codes.npz", [file], [4])
-    top, _ = evaluate_at(tmp_path / "dense.txt", [file], [8, 4])  # flyvec's activations
-    assert top.spearman == ours.spearman
-
-
-def test_codes_with_different_numbers_of_active_bits_are_compared_bit_by_bit(tmp_path):
-    codes = (ACTIVATIONS > 1).astype(np.uint8)  # as flyvec's, where equal activations fall out
-    write_vectors(tmp_path / "codes.txt", WordVectors(WORDS, codes))
-    opened = open_vectors(tmp_path / "codes.txt")
-    assert opened.similarity("bank", "河") == (codes[1] == codes[7]).mean()
+        evaluate_at(tmp_path / "small", [file], [4])
 
 
 def test_the_real_files_are_read_whole(data_dir):

@@ -18,16 +18,16 @@ PAGE = Path(__file__).parents[2] / "docs" / "words.md"
 
 @pytest.fixture
 def synapses(tmp_path, monkeypatch):
-    """The two files, and the npz that the page's lines make of them."""
+    """The two files, and the folder that the page's lines make of them."""
     dictionary = corpora.Dictionary(TEXTS)
     dictionary.patch_with_special_tokens({"<UNK>": 0, "<NUM>": 1})
     dictionary.save(str(tmp_path / "tokenizer.dict"))
     rng = np.random.default_rng(0)
     synapses = rng.normal(size=(K, 2 * len(dictionary))).astype(np.float32)
     np.save(tmp_path / "synapses.npy", synapses)
-    (block,) = re.findall(r"```python\n([^`]*flyvec\.npz[^`]*)```", PAGE.read_text("utf-8"))
+    (block,) = re.findall(r"```python\n([^`]*synapses\.npy[^`]*)```", PAGE.read_text("utf-8"))
     monkeypatch.chdir(tmp_path)
-    exec(block, {})
+    exec(block.replace("n_active=51", f"n_active={N_ACTIVE}"), {})
     return dictionary, synapses / np.linalg.norm(synapses, axis=1, keepdims=True)
 
 
@@ -39,7 +39,7 @@ def flyvec_code(activations):
 
 @pytest.fixture
 def vectors(synapses):
-    return BinaryVectors.from_word2vec_format("flyvec.npz", n_neurons=None, n_active=N_ACTIVE)
+    return BinaryVectors.load("flyvec")
 
 
 def test_static_codes_are_those_of_flyvec(synapses, vectors):
@@ -58,8 +58,8 @@ def test_codes_in_context_are_the_papers_plain_sum(synapses, vectors):
     assert (vectors.in_context(["money", "bank", "loan"], 1) == flyvec_code(total)).all()
 
 
-def test_eval_scores_the_npz(synapses, tmp_path):
+def test_eval_scores_the_folder(synapses, tmp_path):
     (tmp_path / "pairs.txt").write_text("bank\tmoney\t9\nbank\triver\t5\nboat\tloan\t1\n")
-    (row,) = evaluate_at("flyvec.npz", ["pairs.txt"], [N_ACTIVE])
+    (row,) = evaluate_at("flyvec", ["pairs.txt"])
     assert (row.n_covered, row.n_active) == (3, N_ACTIVE)
     assert row.spearman is not None

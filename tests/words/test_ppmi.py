@@ -80,32 +80,3 @@ def test_a_corpus_without_pairs_gives_an_empty_matrix(ids):
     matrix = positive_pmi(array, np.array([0, len(ids)]), 5)
     assert matrix.shape == (5, 5)
     assert matrix.nnz == 0
-
-
-def test_a_fraction_is_a_random_sample_that_a_larger_fraction_contains():
-    n = 4000
-    ids = np.repeat(np.arange(n, dtype=np.int32), 2)  # sentence s is the word s, twice
-    offsets = np.arange(0, 2 * n + 1, 2)
-
-    def drawn(fraction, seed):
-        pmi = PmiBlocks(ids, offsets, n, radius=2, sample_fraction=fraction, seed=seed)
-        return set(np.flatnonzero(pmi.context_sums).tolist())
-
-    few, more = drawn(0.1, 1), drawn(0.3, 1)
-    assert few < more < drawn(1.0, 1) == set(range(n))
-    assert len(few) == pytest.approx(0.1 * n, rel=0.15)
-    assert len(more) == pytest.approx(0.3 * n, rel=0.1)
-    assert np.mean([s < n / 2 for s in few]) == pytest.approx(0.5, abs=0.1)  # not a beginning
-    assert drawn(0.1, 2) != few
-
-
-def test_counting_a_fraction_is_counting_a_corpus_of_these_sentences():
-    ids, offsets = corpus([20] * 400)
-    pmi = PmiBlocks(ids, offsets, N_WORDS, radius=2, sample_fraction=0.4, seed=5)
-    sentences = enumerate(np.split(ids, offsets[1:-1]))
-    drawn = [s for number, s in sentences if ppmi._is_drawn(number, 0.4, pmi.key)]
-    assert 100 < len(drawn) < 220
-    starts = np.arange(0, 20 * len(drawn) + 1, 20)
-    alone = PmiBlocks(np.concatenate(drawn), starts, N_WORDS, radius=2)
-    (got,), (want,) = (each.count_blocks(0, 1, KernelPool()) for each in (pmi, alone))
-    assert [array.tobytes() for array in got] == [array.tobytes() for array in want]

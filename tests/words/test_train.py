@@ -6,7 +6,7 @@ import pytest
 
 from shoestring import BinaryVectors, jobs
 from shoestring.errors import BudgetError, ParameterError, ShoestringError
-from shoestring.words import counts_rule, state
+from shoestring.words import counts_rule, published
 from shoestring.words import train as train_module
 from shoestring.words.published import PublishedTraining
 from shoestring.words.train import RULES, run_settings
@@ -24,7 +24,7 @@ def file(tmp_path, texts):
 @pytest.fixture
 def eager(monkeypatch):
     """Everything is kept at once, not after a minute."""
-    monkeypatch.setattr(state, "SAVE_S", 0.0)
+    monkeypatch.setattr(published, "SAVE_S", 0.0)
     monkeypatch.setattr(train_module, "SAVE_S", 0.0)
     monkeypatch.setattr(jobs, "SAVING_SHARE", 1e9)
 
@@ -37,7 +37,7 @@ def interrupted(monkeypatch, rule, vectors, texts, **options):
 
     with monkeypatch.context() as patched:
         if rule == "counts":
-            patched.setattr(counts_rule, "truncated_svd", stop)
+            patched.setattr(counts_rule, "spherical_kmeans", stop)
         else:
             advance = PublishedTraining.advance
             left = [2]
@@ -64,7 +64,7 @@ def test_an_interrupted_training_goes_on_to_the_same_vectors(
     assert document["settings"] == run_settings(vectors.get_params())
     with pytest.raises(ParameterError, match="had random_state 0, not 1"):
         BinaryVectors(rule=rule, random_state=1, **SETTINGS).fit(source, checkpoint=tmp_path / "v")
-    if kind == "texts":
+    if kind == "texts" and rule == "published":
         with pytest.raises(ParameterError, match="was on other texts"):
             vectors.fit(source[::-1], checkpoint=tmp_path / "v")
     vectors.fit(source, checkpoint=tmp_path / "v")
@@ -96,7 +96,7 @@ def test_an_error_leaves_nothing_behind(tmp_path, file):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_minutes_that_do_not_suffice_say_what_would(rule, texts):
-    with pytest.raises(BudgetError, match=r"Pass --minutes .* or more"):
+    with pytest.raises(BudgetError, match=r"Pass (more )?--minutes"):
         BinaryVectors(rule=rule, **SETTINGS).fit(texts, minutes=1e-9)
     with pytest.raises(ParameterError, match="minutes"):
         BinaryVectors(rule=rule, **SETTINGS).fit(texts, minutes=-1)

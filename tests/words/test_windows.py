@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoestring.errors import ShapeError
 from shoestring.parallel import KernelPool
-from shoestring.words import windows as windows_module
 from shoestring.words.windows import Windows, order_keys
 
 N_WORDS = 100
@@ -42,18 +40,6 @@ def test_an_epoch_has_every_window_once_and_none_across_sentences(lengths, epoch
     windows = Windows(ids, offsets, N_WORDS, width=5, max_length=20)
     rows = windows.rows(0, windows.n_windows, order_keys(0, epoch))
     assert sorted(map(tuple, rows.tolist())) == sorted(expected)
-
-
-def test_windows_are_found_from_few_anchors(monkeypatch):
-    """As in a corpus that has more windows than the table has room for."""
-    ids, offsets = corpus(np.random.default_rng(1).integers(0, 40, size=500))
-    keys = order_keys(3, 1)
-    known = Windows(ids, offsets, N_WORDS, width=5, max_length=30)
-    monkeypatch.setattr(windows_module, "MAX_ANCHORS", 7)
-    few = Windows(ids, offsets, N_WORDS, width=5, max_length=30)
-    assert len(few.anchors) <= 7 < len(known.anchors)
-    n = few.n_windows
-    assert np.array_equal(few.rows(0, n, keys), known.rows(0, n, keys))
 
 
 def test_any_range_of_turns_and_any_pool_gives_the_same_windows():
@@ -101,16 +87,3 @@ def test_memory_maps_are_read_where_they_are(tmp_path):
     same = Windows(*mapped, N_WORDS, width=5, max_length=30)
     assert np.array_equal(same.rows(0, 99, keys), windows.rows(0, 99, keys))
     assert np.shares_memory(same.ids, mapped[0])
-
-
-def test_a_corpus_that_does_not_fit_together_is_refused():
-    ids, offsets = corpus([25] * 4)
-    for wrong in (offsets[1:], offsets[:-1], offsets[:0], offsets.astype(np.int32)):
-        with pytest.raises(ShapeError, match="rise from 0 to T"):
-            Windows(ids, wrong, N_WORDS, width=5, max_length=30)
-    with pytest.raises(ShapeError, match="rise from 0 to T"):
-        Windows(ids, offsets[[0, 2, 1, 3, 4]], N_WORDS, width=5, max_length=30)
-    with pytest.raises(ShapeError, match=r"must be -1 to 49.*Got -1 to 9\d"):
-        Windows(ids, offsets, 50, width=5, max_length=30)
-    with pytest.raises(ShapeError, match="Got -2 to"):
-        Windows(np.where(ids == -1, np.int32(-2), ids), offsets, N_WORDS, 5, 30)

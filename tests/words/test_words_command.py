@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from shoestring import BinaryVectors, jobs
-from shoestring.words import counts_rule, state
+from shoestring.words import counts_rule, published
 from shoestring.words import train as train_module
 from shoestring.words.published import PublishedTraining
 from shoestring.words.train import RULES
@@ -65,7 +65,7 @@ def test_train_says_the_cost_and_makes_the_same_vectors_as_the_class(run, corpus
         "words": 32, "neurons": 32, "active": 6, "bytes_a_word": 4, "codes_mb": 0.0,
         "folder": str(tmp_path / "v"),
     }  # fmt: skip
-    assert "MB" in err  # the cost
+    assert ("about" in err) == bool(rule)  # the cost of what may take hours
     named = {"rule": rule[1]} if rule else {}
     want = BinaryVectors(**SETTINGS, **named).fit([corpus])
     assert (BinaryVectors.load(tmp_path / "v").codes_ == want.codes_).all()
@@ -78,14 +78,6 @@ def test_the_same_seed_gives_the_same_bits(run, corpus, tmp_path, rule):
         run("train", corpus, "--out", tmp_path / name, *SMALL, "--rule", rule, "--seed", seed)
     a, b, c = (BinaryVectors.load(tmp_path / name) for name in "abc")
     assert a.activations_.tobytes() == b.activations_.tobytes() != c.activations_.tobytes()
-
-
-def test_a_vocabulary_smaller_than_asked_is_a_note(run, corpus, tmp_path):
-    asked = ("train", corpus, "--out", tmp_path / "v", *SMALL, "--json")
-    code, out, err = run(*asked, "--vocab", 500)
-    assert (code, json.loads(out)["words"]) == (0, 32)
-    assert "note: The vocabulary has 32 words, not the 500 asked for" in err
-    assert "note:" not in run(*asked)[2]
 
 
 def test_train_reads_chinese_with_a_lexicon_or_segmented(run, tmp_path):
@@ -144,15 +136,15 @@ def test_eval_scores_folders_and_files_at_several_lengths(run, folder, tmp_path)
     assert code == 0
     assert [row["n_active"] for row in rows] == [6, 6, 2, 2]
     assert (rows[0]["n_pairs"], rows[0]["n_covered"]) == (5, 4)
-    exported = tmp_path / "codes.npz"
-    run("export", folder, "--out", exported, "--format", "npz")
+    exported = tmp_path / "codes.txt"
+    run("export", folder, "--out", exported)
     _, out, _ = run("eval", exported, pairs, "--json")
-    assert json.loads(out)[0] == rows[0]
+    assert json.loads(out)[0] == rows[0] | {"n_active": None}
     _, out, _ = run("eval", folder, pairs)
     assert out.splitlines()[1].split()[:2] == ["pairs.txt", "6"]
 
 
-@pytest.mark.parametrize("format", ["word2vec", "word2vec-binary", "npz"])
+@pytest.mark.parametrize("format", ["word2vec", "word2vec-binary"])
 def test_export_writes_codes_or_activations(run, folder, tmp_path, format):
     v = BinaryVectors.load(folder)
     code, out, _ = run("export", folder, "--out", tmp_path / "x", "--format", format, "--json")
@@ -193,11 +185,11 @@ def test_an_interrupted_training_waits_to_be_resumed_and_ends_as_an_uninterrupte
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(state, "SAVE_S", 0.0)
+        patched.setattr(published, "SAVE_S", 0.0)
         patched.setattr(train_module, "SAVE_S", 0.0)
         patched.setattr(jobs, "SAVING_SHARE", 1e9)
         patched.setattr(PublishedTraining, "save", stop)
-        patched.setattr(counts_rule, "truncated_svd", stop)
+        patched.setattr(counts_rule, "spherical_kmeans", stop)
         code, out, err = run(*train)
     assert (code, out) == (130, "")
     assert err.splitlines()[-1].endswith("run again with --resume")
@@ -265,19 +257,6 @@ def test_standard_input_is_read_once_and_whole(corpus, tmp_path, more):
     assert (BinaryVectors.load(tmp_path / "v").activations_ == want.activations_).all()
 
 
-def test_pairs_are_joined_from_a_threshold(run, tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text(
-        "在中国的大学学习。大中有国。的学大习在。\n" * 9 + "中国大学\n" * 9, encoding="utf-8"
-    )
-    small = (*SMALL[:6], "--phrases", 1, "--json")
-    for threshold, known in ((0.4, True), (99, False)):
-        options = ("--out", tmp_path / "v", "--phrase-threshold", threshold)
-        assert run("train", path, *options, *small)[0] == 0
-        assert ("中国" in BinaryVectors.load(tmp_path / "v")) == known
-    fails(run("train", path, "--out", tmp_path / "w", *SMALL, "--phrase-threshold", 0), "above 0")
-
-
 def test_who_asks_for_a_number_is_told_which_word_it_is(run, tmp_path):
     (tmp_path / "text.txt").write_text("in 1984 it was 20 and 30 then\n" * 9)
     run("train", tmp_path / "text.txt", "--out", tmp_path / "v", *SMALL)
@@ -307,7 +286,7 @@ def test_unknown_words_and_folders_are_one_sentence(run, folder, tmp_path):
     fails(run("neighbours", folder, "cat", "--active", 99), "in [1, 32]")
     fails(
         run("export", folder, "--out", tmp_path / "x", "--format", "glove"),
-        "'word2vec-binary' or 'npz'",
+        "'word2vec' or 'word2vec-binary'",
     )
 
 

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.checks import checked_int, checked_labels, checked_number, checked_texts
+from shoestring.checks import checked_int, checked_number
 from shoestring.classify.expansion import KINDS
 from shoestring.classify.moments import Doubles
-from shoestring.classify.shrinkage import RULES
 from shoestring.errors import ParameterError, ShapeError, ShoestringError
 
 MOST_JOBS = 1_024
@@ -39,28 +38,13 @@ def as_ours() -> Iterator[None]:
         raise ParameterError(str(error)) from error
 
 
-def texts_and_labels(texts: object, labels: object, verb: str) -> tuple[list[str], list[Any]]:
-    """Texts, at least one, and a label of each."""
-    owner = f"TextClassifier.{verb}"
-    checked = checked_texts("texts", texts, owner)
-    if not checked:
-        raise ParameterError.of("texts", owner, "a sequence of texts, at least one", texts)
-    each = checked_labels("labels", labels, owner)
-    if len(checked) != len(each):
-        raise ShapeError(
-            f"There are {len(checked)} texts and {len(each)} labels; there must be a label for "
-            "each text."
-        )
-    return checked, each
-
-
 def settings(params: dict[str, Any]) -> None:
     """Check the value of each parameter."""
     shrinkage, n_jobs = params["shrinkage"], params["n_jobs"]
     temperature = params["temperature"]
-    rules, kinds = ("auto", *RULES), (None, "auto", *KINDS)
-    if shrinkage is not None and not (isinstance(shrinkage, str) and shrinkage in rules):
-        want = f"one of {rules}, None or a float in [0, 1]"
+    kinds = (None, "auto", *KINDS)
+    if shrinkage is not None and str(shrinkage) != "auto":
+        want = '"auto", None or a float in [0, 1]'
         checked_number("shrinkage", shrinkage, _OWNER, want, np.nextafter(0, -1), 1)
     if str(temperature) != "auto":
         checked_number("temperature", temperature, _OWNER, '"auto" or a positive float', 0)
@@ -72,9 +56,6 @@ def settings(params: dict[str, Any]) -> None:
     if n_jobs is not None and not (is_int and n_jobs and n_jobs <= MOST_JOBS):
         want = f"None, an int in [1, {MOST_JOBS}], or -1 for all cores"
         raise _wrong("n_jobs", n_jobs, want)
-    if params["expansion"] is not None and params["class_scatters"]:
-        hint = "They would take C (D + M)^2 numbers: pass expansion=None."
-        raise _wrong("class_scatters", True, "False with an expansion", hint)
 
 
 def _wrong(name: str, got: object, want: str, hint: str = "") -> ParameterError:
@@ -150,19 +131,14 @@ def weights(values: ArrayLike, n_samples: int) -> Doubles:
     """Weights of samples as float64 (N,)."""
     with as_ours():
         array = np.asarray(values, dtype=np.float64)
-    if array.ndim == 0:
-        array = np.full(n_samples, float(array))
     if array.shape != (n_samples,):
         raise ShapeError(
             f"There are {n_samples} samples and weights of shape {array.shape}; there must be one "
             "for each sample."
         )
-    if not np.isfinite(array).all() or (array < 0).any():
-        bad = array[~(np.isfinite(array) & (array >= 0))][0]
-        raise _wrong("sample_weight", float(bad), "finite and not below zero")
-    if not array.any():
-        hint = "Leave it out, or give some of them a weight."
-        raise _wrong("sample_weight", 0.0, "above zero for some samples", hint)
+    if not (np.isfinite(array) & (array >= 0)).all() or not array.any():
+        want = "finite, not below zero, and above zero for some samples"
+        raise _wrong("sample_weight", float(array.min()), want)
     return array
 
 

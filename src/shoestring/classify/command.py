@@ -16,7 +16,6 @@ from shoestring.console import (
     Resume,
     Seed,
     Source,
-    echo,
     echo_row,
     emit,
     emit_json,
@@ -45,13 +44,6 @@ def fit(
     ] = "auto",
     random: Annotated[int, typer.Option(help="Maximum number of random features.")] = 2_000,
     minutes: Minutes = None,
-    keep_texts: Annotated[
-        bool, typer.Option("--keep-texts", help="Keep the texts, to explain predictions.")
-    ] = False,
-    class_scatters: Annotated[
-        bool,
-        typer.Option("--class-scatters", help="Keep class scatters, to forget classes exactly."),
-    ] = False,
     jobs: Jobs = None,
     resume: Resume = False,
     seed: Seed = 0,
@@ -65,11 +57,10 @@ def fit(
     head = AnalyticSoftmax(
         expansion=None if expansion == "none" or random == 0 else expansion,
         n_random=random,
-        class_scatters=class_scatters,
         n_jobs=jobs,
         random_state=seed,
     )
-    classifier = TextClassifier(encoder, head=head, keep_texts=keep_texts)
+    classifier = TextClassifier(encoder, head=head)
     emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **reading), json)
 
 
@@ -123,18 +114,12 @@ def predict(
     with_text: Annotated[
         bool, typer.Option("--with-text", help="Add a column with the text.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="File to write instead: .csv, .tsv or .jsonl.")
-    ] = None,
     json: Json = False,
 ) -> None:
     """Classify texts: prints a header and rows of id, label and probability, with tabs between."""
-    from shoestring.classify.job import predictions, write_predictions
+    from shoestring.classify.job import predictions
 
     rows = predictions(model, source, reject_at=reject_at, with_text=with_text, **reading)
-    if out is not None:
-        emit({"texts": write_predictions(rows, out), "file": str(out)}, json)
-        return
     if json:
         emit_json(list(rows))
         return
@@ -143,30 +128,6 @@ def predict(
             echo_row(*row)
         label = "-" if row["label"] is None else row["label"]
         echo_row(*(row | {"label": label, "probability": f"{row['probability']:.3f}"}).values())
-
-
-@app.command(example="classify explain model 'Who wrote Hamlet?'")
-def explain(
-    model: Model,
-    text: str,
-    n: Annotated[int, typer.Option("-n", help="Number of classes and examples to show.")] = 3,
-    json: Json = False,
-) -> None:
-    """Explain why a text gets its label."""
-    from dataclasses import asdict
-
-    from shoestring.classify.texts import TextClassifier
-
-    explanation = TextClassifier.load(model).explain(text, n)
-    if json:
-        emit_json(asdict(explanation))
-        return
-    for label, probability in explanation.probabilities:
-        echo(f"{probability:.3f}  {label}")
-    if explanation.nearest_mean != explanation.label:
-        echo(f"the nearest mean is that of {explanation.nearest_mean}, which is rarer")
-    for near in explanation.examples:
-        echo(f"like ({near.likeness:.2f}) {near.label}: {near.text}")
 
 
 @app.command("eval", example="classify eval model test.csv --label topic")

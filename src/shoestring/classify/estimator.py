@@ -15,7 +15,7 @@ class AnalyticSoftmax(ClosedForm, ClassifierMixin, BaseEstimator):  # type: igno
 
     Parameters
     ----------
-    shrinkage : {"auto", "gcv", "oas", "ledoit-wolf"}, float or None
+    shrinkage : "auto", float or None
         Of the covariance towards a multiple of the identity, in [0, 1]; None is 0. ``auto`` takes
         what predicts samples best that it leaves out, in closed form.
     temperature : "auto" or float
@@ -29,12 +29,9 @@ class AnalyticSoftmax(ClosedForm, ClassifierMixin, BaseEstimator):  # type: igno
         features by the one at which two samples are alike.
     n_random : int
         M.
-    class_scatters : bool
-        Keep the scatter of each class, C D^2 numbers, so that ``forget_class`` is exact and
-        ``shrinkage="ledoit-wolf"`` can be had.
     sample_size : int
         Samples that are kept, whatever came, to choose and to calibrate with; 0 for none: no sample
-        stays in the model, shrinkage is that of ``oas`` and the temperature 1.
+        stays in the model, the shrinkage is OAS (Chen et al. 2010) and the temperature 1.
     n_jobs : int, optional
         Workers for blocks of samples: threads, or what ``joblib.parallel_config`` says, on other
         machines too. By default all cores. The result is the same for any number.

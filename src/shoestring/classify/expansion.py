@@ -36,10 +36,6 @@ class Expansion:
         phases = phase_rng.uniform(0, 2 * np.pi, n_random).astype(np.float32)
         return cls(kind, np.ascontiguousarray(directions), phases)
 
-    def first(self, n_random: int) -> Expansion:
-        """The first so many of them."""
-        return Expansion(self.kind, self.directions[:, :n_random], self.phases[:n_random])
-
     def of(self, X: NDArray[np.floating], n_random: int | None = None) -> NDArray[np.floating]:
         """Expand rows (N, D) to (N, D + M), or to so many random features."""
         directions = self.directions[:, :n_random]

@@ -8,36 +8,27 @@ again.
 
 from __future__ import annotations
 
-import codecs
-import csv
-import json
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
-from shoestring.artifacts import written_aside
 from shoestring.classify import checks
 from shoestring.classify.calibration import calibration_error
 from shoestring.classify.saving import KIND
-from shoestring.classify.softmax import ClosedForm
 from shoestring.classify.texts import TextClassifier
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
-from shoestring.models.cut_texts import one_cut_note
 from shoestring.progress import Progress
 from shoestring.text.labelled import Labelled, read_labelled
 from shoestring.text.records import Reading, read_records
 
-BATCH = 1_024
-WARM_UP, TIMED, LEAST_BATCH = 32, 256, 16
-FLOPS = 1e10  # multiplications a second in double precision, on a slow machine
+BATCH, AT_ONCE = 256, 1_024  # texts that are learned, that are answered
 
 
-@one_cut_note()
 def fit_to_folder(
     classifier: TextClassifier,
     source: str,
@@ -50,7 +41,7 @@ def fit_to_folder(
     """Fit a new classifier to a file, save it, and say how good it is on texts that are left out.
 
     ``reading`` are settings of :func:`~shoestring.read_records`. BudgetError if the minutes,
-    reading and solving included, end before anything is learned.
+    reading included, end before anything is learned; solving, some seconds, comes after them.
     """
     out = out.resolve()
     KIND.check(out)
@@ -60,7 +51,7 @@ def fit_to_folder(
     if len(set(data.labels)) < 2:
         want = "a column of at least two classes"
         raise ParameterError.of("label", "classify fit", want, sorted(set(data.labels)))
-    settings = {"encoder": classifier.encoder, "keep_texts": classifier.keep_texts, **params}
+    settings = {"encoder": classifier.encoder, **params}
     settings["texts"] = data.digest
     del settings["n_jobs"]  # the result is the same for any number
     with RunFolder.open(out, settings, resume=resume, what="fit") as run:
@@ -82,7 +73,7 @@ def fit_to_folder(
 def _learn_all(
     classifier: TextClassifier, data: Labelled, order: list[int], run: RunFolder, clock: Clock
 ) -> None:
-    """Learn the texts that are left, in this order, until all are learned or the time is over."""
+    """Learn the texts that are left, in this order, until there is no time for another batch."""
 
     def keep() -> None:
         with every.saving():
@@ -90,51 +81,31 @@ def _learn_all(
             run.keep(clock, texts=classifier.n_learnt)
 
     every, n = SaveEvery(clock), len(order)
-    reserve_s = seconds_to_solve(classifier.head, classifier.encoder_.n_dims)
-    done, rate = classifier.n_learnt, 0.0  # texts a second
-    sizes = [WARM_UP, TIMED]  # the first batch loads and compiles, the second is timed
+    done, batch_s = classifier.n_learnt, list[float]()
     bar = Progress(total=n, initial=done, desc="texts", unit="text", disable=None)
     with bar, Interruptible() as interrupted:
-        while done < n and not interrupted:
-            left_s = clock.left_s - reserve_s
-            size = sizes.pop(0) if sizes else BATCH
-            if rate and rate * left_s < size:
-                size = int(rate * left_s)
-            if left_s <= 0 or size < LEAST_BATCH:
-                break
-            # learn a batch
-            batch, began = order[done : done + size], clock.used_s
+        while done < n and clock.left_s > min(batch_s, default=0.0) and not interrupted:
+            batch, began = order[done : done + BATCH], clock.used_s
             classifier.partial_fit([data.texts[i] for i in batch], [data.labels[i] for i in batch])
             done += len(batch)
             bar.update(len(batch))
-            # time it, and write it down every so often
-            if not sizes:
-                is_first, rate = not rate, len(batch) / max(clock.used_s - began, 1e-9)
-                if is_first:
-                    what = f"{n - done:,} texts to go at {rate:,.0f} a second"
-                    say_cost(what, (n - done) / rate)
+            batch_s.append(clock.used_s - began)
+            if len(batch_s) == 2 and done < n:  # the first one loads and compiles
+                say_cost(f"{n - done:,} texts to go", (n - done) * batch_s[1] / len(batch))
             if every.is_due:
                 keep()
         if interrupted and done:
             keep()
     if done == n:
         return
-    if done < LEAST_BATCH or len(classifier.classes_) < 2:
-        needed_s = clock.used_s + reserve_s + max(reserve_s - clock.left_s, 1.0)
-        remedy = "or --random 0, which is solved faster"
-        raise too_short("Fitting to the first texts", needed_s, needed_s, remedy)
+    if not done or len(classifier.classes_) < 2:
+        needed_s = 2 * clock.used_s
+        raise too_short("Fitting to the first texts", needed_s, needed_s, "or fewer texts")
     message = f"--minutes was enough for {done:,} of {n:,} texts, drawn at random."
     if unseen := sorted(set(data.labels) - set(classifier.classes_.tolist())):
         more = f" and {len(unseen) - 3} more" if len(unseen) > 3 else ""
         message += f" None of them was of {', '.join(map(repr, unseen[:3]))}{more}."
     warnings.warn(message, ShoestringWarning, stacklevel=3)
-
-
-def seconds_to_solve(head: ClosedForm, n_dims: int) -> float:
-    """About how long the layer takes to be found from what was learned, on a slow machine."""
-    width = n_dims + (head.n_random if head.expansion is not None else 0)
-    tried = 7 if head.shrinkage == "auto" else 1
-    return 1.0 + tried * (width**3 / 3 + head.sample_size * width**2) / FLOPS
 
 
 def add(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
@@ -203,37 +174,14 @@ def predictions(
     """The label and the probability of each text of a file, as they are found, maybe the text."""
     classifier = TextClassifier.load(model)
     records = read_records(source, **reading)
-    with one_cut_note():
-        while batch := list(islice(records, BATCH)):
-            texts = [record.text for record in batch]
-            X = classifier.encode(texts)
-            labels = classifier.head.predict(X, reject_at)
-            p = classifier.head.predict_proba(X).max(axis=1)
-            for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
-                row = {"id": record.id, "label": label, "probability": round(float(probability), 6)}
-                yield row | {"text": record.text} if with_text else row
-
-
-def write_predictions(rows: Iterable[dict[str, Any]], out: Path) -> int:
-    """Write rows of :func:`predictions` to a csv, tsv or jsonl file, and count them.
-
-    The file is there when all is done, or stays as it was.
-    """
-    if out.suffix not in (".csv", ".tsv", ".jsonl"):
-        want = "a file that ends in .csv, .tsv or .jsonl"
-        raise ParameterError.of("out", "classify predict", want, str(out))
-    n = 0
-    with written_aside(out) as file:
-        lines: Any = codecs.getwriter("utf-8")(file)
-        table = csv.writer(lines, "excel-tab" if out.suffix == ".tsv" else "excel")
-        for n, row in enumerate(rows, start=1):
-            if out.suffix == ".jsonl":
-                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-                continue
-            if n == 1:
-                table.writerow(row)
-            table.writerow(row.values())
-    return n
+    while batch := list(islice(records, AT_ONCE)):
+        texts = [record.text for record in batch]
+        X = classifier.encode(texts)
+        labels = classifier.head.predict(X, reject_at)
+        p = classifier.head.predict_proba(X).max(axis=1)
+        for record, label, probability in zip(batch, labels.tolist(), p, strict=True):
+            row = {"id": record.id, "label": label, "probability": round(float(probability), 6)}
+            yield row | {"text": record.text} if with_text else row
 
 
 def evaluate_on(

@@ -14,17 +14,7 @@ the pairwise update (Chan, Golub & LeVeque 1979, eq. 2.1), class by class,
 and its inverse takes one of them back. All is float64, and about a fixed point near the samples,
 the shift, so that what lies far from zero is merged as exactly as what does not.
 
-With ``per_class`` the scatter G_c of each class is kept too, so that a whole class can be taken
-back without its samples, and what Ledoit & Wolf's shrinkage needs: of z = x - m_c,
-t_c = sum w |z|^2 z and f_c = sum w |z|^4. About another centre m_c + b these sums are, with the
-trace g of G_c and the weight w of the class,
-
-    G_c + w b b^T,   t_c - 2 G_c b - (g + w |b|^2) b,
-    f_c - 4 t_c.b + 4 b^T G_c b + 2 g |b|^2 + w |b|^4,
-
-and about one centre they add up: that is how they merge and are taken back.
-
-Not covered: weights below zero; features that are missing.
+Not covered: weights below zero; features that are missing; a scatter for each class.
 
 Letters: N samples, C classes, D features.
 """
@@ -41,8 +31,7 @@ from shoestring.compiled import njit
 from shoestring.errors import ParameterError, ShapeError
 
 Doubles = NDArray[np.float64]
-OPTIONAL = ("class_scatters", "thirds", "fourths")  # all of them are there, or none
-PER_CLASS = ("sizes", "weights", "means", *OPTIONAL)
+PER_CLASS = ("sizes", "weights", "means")
 RESIDUE = 1e-13  # of a feature's scatter: what is less is left by rounding
 FLOOR = 1e-6  # of the scatter between classes, for a feature that has none within them
 LEFT_OVER = 1e-7  # of a feature's scatter: what is less than minus that is no rounding
@@ -57,30 +46,14 @@ class Moments:
     means: Doubles  # (C, D): beyond the shift; zero where there is no sample
     scatter: Doubles  # (D, D): within the classes, pooled
     shift: Doubles  # (D,): two samples may have different ones
-    class_scatters: Doubles | None = None  # (C, D, D): G_c
-    thirds: Doubles | None = None  # (C, D): t_c
-    fourths: Doubles | None = None  # (C,): f_c
 
     @classmethod
-    def none(
-        cls,
-        n_classes: int,
-        n_features: int,
-        *,
-        per_class: bool = False,
-        shift: Doubles | None = None,
-    ) -> Moments:
+    def none(cls, n_classes: int, n_features: int, *, shift: Doubles | None = None) -> Moments:
         """Those of no sample; the shift is zero by default."""
         c, d = n_classes, n_features
-        optional = (np.zeros((c, d, d)), np.zeros((c, d)), np.zeros(c)) if per_class else ()
         shift = np.zeros(d) if shift is None else shift
         sizes, weights, means = np.zeros(c, np.int64), np.zeros(c), np.zeros((c, d))
-        return cls(sizes, weights, means, np.zeros((d, d)), shift, *optional)
-
-    @property
-    def per_class(self) -> bool:
-        """Whether the scatter of each class is there."""
-        return self.class_scatters is not None
+        return cls(sizes, weights, means, np.zeros((d, d)), shift)
 
     @property
     def centres(self) -> Doubles:
@@ -106,21 +79,17 @@ class Moments:
         wider = {}
         for name in PER_CLASS:
             array = getattr(self, name)
-            if array is not None:
-                wider[name] = np.zeros((n_classes, *array.shape[1:]), array.dtype)
-                wider[name][places] = array
+            wider[name] = np.zeros((n_classes, *array.shape[1:]), array.dtype)
+            wider[name][places] = array
         return replace(self, **wider)
 
     def of_classes(self, places: NDArray[np.integer]) -> Moments:
         """Those of some classes; the pooled scatter stays as it is."""
-        arrays = ((name, getattr(self, name)) for name in PER_CLASS)
-        return replace(self, **{n: array[places] for n, array in arrays if array is not None})
+        return replace(self, **{name: getattr(self, name)[places] for name in PER_CLASS})
 
     def of_features(self, n_features: int) -> Moments:
         """Those of the first so many features."""
         f = n_features
-        if self.class_scatters is not None:
-            raise ParameterError("Moments of some features have no scatters of the classes.")
         means, scatter, shift = self.means[:, :f], self.scatter[:f, :f], self.shift[:f]
         return replace(self, means=means, scatter=scatter, shift=shift)
 
@@ -131,7 +100,6 @@ def moments_of(
     n_classes: int,
     weights: Doubles | None = None,
     *,
-    per_class: bool = False,
     shift: Doubles | None = None,
 ) -> Moments:
     """The moments of one block of samples (N, D), whose weights (N,) are above zero.
@@ -140,7 +108,7 @@ def moments_of(
     one of them. It is one of the heaviest, so that its own distance from the mean, squared, is at
     least 1 / N of what is subtracted in the end: no more than log10 N digits can cancel.
     """
-    sums = Moments.none(n_classes, X.shape[1], per_class=per_class, shift=shift)
+    sums = Moments.none(n_classes, X.shape[1], shift=shift)
     if not len(X):
         return sums
     w = np.ones(len(X)) if weights is None else np.ascontiguousarray(weights)
@@ -153,8 +121,6 @@ def moments_of(
     Z = np.empty(X.shape)
     _sum_classes(rows, labels, w, near, Z, sums.means)
     sums.means[some] /= sums.weights[some, None]
-    if per_class:
-        _sum_each_class(sums, Z - sums.means[labels], labels, w)
     if weights is not None:
         Z *= np.sqrt(w)[:, None]
     beyond = np.sqrt(sums.weights)[:, None] * sums.means
@@ -171,17 +137,6 @@ def _heaviest(
     order = np.arange(len(labels)) if weights is None else np.argsort(weights, kind="stable")
     chosen[labels[order]] = order  # the last one stays
     return chosen
-
-
-def _sum_each_class(sums: Moments, Z: Doubles, labels: NDArray[np.int64], w: Doubles) -> None:
-    """G_c, t_c and f_c of centred samples."""
-    scatters, thirds, fourths = _optional(sums)
-    for c in np.flatnonzero(sums.sizes):
-        z, weight = Z[labels == c], w[labels == c]
-        squares = (z * z).sum(axis=1)
-        scatters[c] = (z.T * weight) @ z
-        thirds[c] = (weight * squares) @ z
-        fourths[c] = weight @ squares**2
 
 
 @njit(cache=True, nogil=True)
@@ -206,11 +161,7 @@ def merged(a: Moments, b: Moments) -> Moments:
     apart_root = apart * np.sqrt(a.weights * share)[:, None]
     means = a.means + share[:, None] * apart
     scatter = a.scatter + b.scatter + apart_root.T @ apart_root
-    optional = []
-    if a.per_class:
-        of_a, of_b = _about_centres(a, share, apart), _about_centres(b, share - 1, apart)
-        optional = [x + y for x, y in zip(of_a, of_b, strict=True)]
-    return Moments(a.sizes + b.sizes, weights, means, scatter, a.shift, *optional)
+    return Moments(a.sizes + b.sizes, weights, means, scatter, a.shift)
 
 
 def without(whole: Moments, part: Moments) -> Moments:
@@ -241,35 +192,7 @@ def without(whole: Moments, part: Moments) -> Moments:
         raise ParameterError("a feature would have less scatter than none")
     nothing = np.diag(scatter) < RESIDUE * np.diag(whole.scatter)  # of a feature but rounding
     scatter[nothing] = scatter[:, nothing] = 0.0
-    optional = []
-    if whole.per_class:
-        of_whole, of_part = _about_centres(whole, -share, apart), _about_centres(part, -1.0, apart)
-        optional = [x - y for x, y in zip(of_whole, of_part, strict=True)]
-        for sums in optional:
-            sums[sizes == 0] = 0.0
-    return Moments(sizes, weights, means, scatter, whole.shift, *optional)
-
-
-def _optional(sums: Moments) -> tuple[Doubles, Doubles, Doubles]:
-    assert sums.class_scatters is not None
-    assert sums.thirds is not None
-    assert sums.fourths is not None
-    return sums.class_scatters, sums.thirds, sums.fourths
-
-
-def _about_centres(sums: Moments, share: Doubles | float, apart: Doubles) -> list[Doubles]:
-    """G_c, t_c and f_c about centres that lie ``share`` (C,) of ``apart`` (C, D) off the means."""
-    scatters, thirds, fourths = _optional(sums)
-    b = apart * np.reshape(share, (-1, 1))
-    squares, trace = (b * b).sum(axis=1), np.einsum("cdd->c", scatters)
-    Gb = np.einsum("cde,ce->cd", scatters, b)
-    weighted = sums.weights * squares
-    products = 4 * ((Gb - thirds) * b).sum(axis=1)
-    return [
-        scatters + sums.weights[:, None, None] * b[:, :, None] * b[:, None, :],
-        thirds - 2 * Gb - (trace + weighted)[:, None] * b,
-        fourths + products + (2 * trace + weighted) * squares,
-    ]
+    return Moments(sizes, weights, means, scatter, whole.shift)
 
 
 def _check_whole_classes(whole: Moments, part: Moments, sizes: NDArray[np.int64]) -> None:
@@ -283,15 +206,9 @@ def _check_whole_classes(whole: Moments, part: Moments, sizes: NDArray[np.int64]
 
 
 def without_class(moments: Moments, c: int) -> Moments:
-    """Take a whole class back, by its own scatter; without one, by its share of the pooled scatter.
-
-    The second leaves the covariance as it is: what the class did to it stays in it.
-    """
+    """Take a whole class back by its share of the scatter; what it did to the covariance stays."""
     rest = np.delete(np.arange(len(moments.sizes)), c)
-    if moments.class_scatters is not None:
-        scatter = moments.scatter - moments.class_scatters[c]
-    else:
-        scatter = moments.scatter * (1 - moments.weights[c] / moments.total)
+    scatter = moments.scatter * (1 - moments.weights[c] / moments.total)
     return replace(moments, scatter=scatter).of_classes(rest)
 
 
@@ -327,8 +244,8 @@ def _about(moments: Moments, shift: Doubles) -> Moments:
 
 
 def _check_alike(a: Moments, b: Moments) -> None:
-    if a.means.shape != b.means.shape or a.per_class != b.per_class:
+    if a.means.shape != b.means.shape:
         raise ShapeError(
             f"Moments of {a.means.shape} classes and features cannot be combined with those of "
-            f"{b.means.shape}; both must be alike and keep the same. Fit both on the same features."
+            f"{b.means.shape}; both must be alike. Fit both on the same features."
         )

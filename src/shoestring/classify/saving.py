@@ -20,7 +20,7 @@ from safetensors.numpy import save as as_bytes
 from shoestring.artifacts import Artifact, ArtifactKind, ArtifactWriter
 from shoestring.classify.analytic import Layer
 from shoestring.classify.calibration import Calibration
-from shoestring.classify.moments import OPTIONAL, Moments
+from shoestring.classify.moments import Moments
 from shoestring.classify.sample import Sample
 from shoestring.classify.solving import Solution
 from shoestring.classify.state import BUILT_BY, State, drawn_expansion
@@ -54,13 +54,13 @@ def save(
         priors = {"of": [[c, float(p)] for c, p in priors.items()]}
     elif priors is not None and not isinstance(priors, str):
         priors = np.asarray(priors, float).tolist()
-    moments = {f"moments.{n}": getattr(state.moments, n) for n in (*_MOMENTS, *OPTIONAL)}
+    moments = {f"moments.{n}": getattr(state.moments, n) for n in _MOMENTS}
     arrays = moments | {f"sample.{n}": getattr(state.sample, n) for n in _SAMPLE}
     n_features = state.moments.n_features
     arrays["moments.scatter"] = state.moments.scatter[np.tri(n_features, dtype=bool)]
     if solution is not None:
         arrays |= {f"layer.{n}": getattr(solution.layer, n) for n in _LAYER}
-    there = {name: np.ascontiguousarray(x) for name, x in arrays.items() if x is not None}
+    there = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
     with KIND.saving(folder) as writer:
         if save_texts is None and "texts" in writer.before:
             want = "another folder than a TextClassifier's, whose encoder would be lost"
@@ -95,15 +95,13 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
         half = np.zeros((n_features, n_features))
         half[np.tri(n_features, dtype=bool)] = arrays["moments.scatter"]
         arrays["moments.scatter"] = half + np.tril(half, -1).T
-        names = (*_MOMENTS, *OPTIONAL) if params["class_scatters"] else _MOMENTS
-        moments = Moments(**{name: arrays[f"moments.{name}"] for name in names})
+        moments = Moments(**{name: arrays[f"moments.{name}"] for name in _MOMENTS})
         settings = {name: params[name] for name in BUILT_BY}
         (_, n_given), n_features = sample.X.shape, moments.n_features
-        is_given = params["expansion"] is not None or n_features == n_given
-        if not is_given or not _fit(moments, sample, len(classes)):
+        expansion = drawn_expansion(n_given, settings)
+        n_random = 0 if expansion is None else len(expansion.phases)
+        if n_features != n_given + n_random or not _fit(moments, sample, len(classes)):
             raise saved.damaged(saved.path(ARRAYS).name, f"it is not of {len(classes)} classes")
-        # Fewer random features than were drawn where they were pruned.
-        expansion = drawn_expansion(n_given, settings | {"n_random": n_features - n_given})
         solution = None
         if "solution" in config:
             numbers = dict(config["solution"])
@@ -123,10 +121,8 @@ def _fit(moments: Moments, sample: Sample, n_classes: int) -> bool:
     """Whether arrays have the types and shapes that kernels and settings count on."""
     (k, d), (c, width) = sample.X.shape, (n_classes, moments.means.shape[1])
     each = {"sizes": (c,), "weights": (c,), "means": (c, width), "shift": (width,)}
-    each |= {"scatter": (width, width), "class_scatters": (c, width, width)}
-    each |= {"thirds": (c, width), "fourths": (c,)}
-    found = {name: getattr(moments, name) for name in each}
-    fits = all(x is None or x.shape == each[name] for name, x in found.items())
+    each |= {"scatter": (width, width)}
+    fits = all(getattr(moments, name).shape == shape for name, shape in each.items())
     rows = (sample.hashes, sample.labels, sample.counts, sample.weights)
     types = ("uint64", "int64", "int64", "float64")
     fits &= all(x.shape == (k,) and x.dtype == t for x, t in zip(rows, types, strict=True))

@@ -35,7 +35,6 @@ from shoestring.classify.state import BUILT_BY, Block, Floats, State, updated
 from shoestring.errors import NotFittedError, ParameterError, ShapeError, ShoestringWarning
 from shoestring.estimator import Classifier, unfitted
 
-ROOM = 256  # random features that are saved though they did not help: more samples may ask for them
 PREDICTED = 1 << 22  # numbers that are predicted from at once
 SOLVED_BY = ("shrinkage", "temperature", "priors", "expansion")
 _OWNER = "AnalyticSoftmax"
@@ -58,7 +57,6 @@ class ClosedForm(Classifier):
         *,
         expansion: str | None = None,
         n_random: int = 2_000,
-        class_scatters: bool = False,
         sample_size: int = 2_048,
         n_jobs: int | None = None,
         random_state: int = 0,
@@ -68,7 +66,6 @@ class ClosedForm(Classifier):
         self.priors = priors
         self.expansion = expansion
         self.n_random = n_random
-        self.class_scatters = class_scatters
         self.sample_size = sample_size
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -121,14 +118,14 @@ class ClosedForm(Classifier):
         """
         if not isinstance(other, ClosedForm):
             raise ParameterError.of("other", f"{_OWNER}.merge", f"another {_OWNER}", other)
-        state, theirs = self._learnt().widened(), other._learnt().widened()
+        state, theirs = self._learnt(), other._learnt()
         if state.n_features != theirs.n_features:
             raise ShapeError(
                 f"A classifier of {theirs.n_features} features cannot be merged into one of "
                 f"{state.n_features}. Fit both on the same features."
             )
         expands = state.expansion is not None or theirs.expansion is not None
-        for name in BUILT_BY if expands else BUILT_BY[:2]:
+        for name in BUILT_BY if expands else BUILT_BY[:1]:
             ours, others = state.settings[name], theirs.settings[name]
             if ours != others and name != "sample_size":
                 want = f"{ours!r}, as in the classifier that it is merged into"
@@ -146,9 +143,9 @@ class ClosedForm(Classifier):
     def forget_class(self, label: Any) -> Self:
         """Take a class back.
 
-        Its samples leave the means, the frequencies and the kept sample. Without
-        ``class_scatters`` the covariance that all classes share stays as it is, what these samples
-        did to it included; a ShoestringWarning says so. ``forget`` with the samples is exact.
+        Its samples leave the means, the frequencies and the kept sample. The covariance that all
+        classes share stays as it is, what these samples did to it included; a ShoestringWarning
+        says so. ``forget`` with the samples is exact.
         ParameterError if there is no such class, or only one other.
         """
         state = self._learnt()
@@ -163,14 +160,12 @@ class ClosedForm(Classifier):
                 f"Class {label!r} is one of two: without it there is nothing to tell apart. Fit a "
                 "new classifier, or add a class first."
             )
-        if not state.moments.per_class:
-            warnings.warn(
-                f"Class {label!r} is gone, but the covariance that all classes share still has "
-                "what its samples did to it. To take that back too, forget the samples, or fit "
-                "with class_scatters=True.",
-                ShoestringWarning,
-                stacklevel=2,
-            )
+        warnings.warn(
+            f"Class {label!r} is gone, but the covariance that all classes share still has what "
+            "its samples did to it. To take that back too, forget the samples.",
+            ShoestringWarning,
+            stacklevel=2,
+        )
         return self._become(state.without_class(known.index(label)))
 
     # ---- what was learned, and what follows from it ----
@@ -344,15 +339,9 @@ class ClosedForm(Classifier):
     # ---- inside ----
 
     def _save(self, folder: str | Path, *texts: saving.SaveTexts, is_final: bool = True) -> None:
-        """Save; what is not final is neither solved nor rid of random features that help nothing.
-
-        ``texts`` saves what a TextClassifier has besides.
-        """
-        state, solution = self._learnt(), None
-        if is_final and len(state.classes) > 1:
-            solution = self._solution
-            if self.expansion == "auto":
-                state = state.pruned(max(solution.n_used, state.n_features + ROOM))
+        """Save, solved where it is final; ``texts`` saves what a TextClassifier has besides."""
+        state = self._learnt()
+        solution = self._solution if is_final and len(state.classes) > 1 else None
         path = checked_path("folder", folder, f"{_OWNER}.save")
         saving.save(path, state, self.get_params(), solution, *texts)
 
@@ -363,10 +352,7 @@ class ClosedForm(Classifier):
         is_new = anew or "_state" not in before
         try:
             block = self._checked(block, reset=is_new)
-            if is_new:
-                state = State.new(block.X.shape[1], block.X.dtype, params)
-            else:
-                state = self._state.widened()
+            state = State.new(block.X.shape[1], block.X.dtype, params) if is_new else self._state
             state = updated(state, block, self.n_jobs)
             if anew:
                 checks.two_classes(state.classes)
@@ -378,7 +364,7 @@ class ClosedForm(Classifier):
 
     def _forget(self, block: Block) -> Self:
         block = self._checked(block, reset=False)
-        return self._become(self._learnt().widened().without(block, self.n_jobs))
+        return self._become(self._learnt().without(block, self.n_jobs))
 
     def _reset(self) -> None:
         """Forget all that was learned."""

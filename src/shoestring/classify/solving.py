@@ -26,7 +26,6 @@ from shoestring.classify.calibration import (
 from shoestring.classify.leave_one_out import LeftOut, left_out
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.classify.sample import Sample
-from shoestring.classify.shrinkage import RULES
 from shoestring.parallel import n_cores, one_blas_thread
 
 GRID = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3)  # of shrinkage
@@ -206,9 +205,19 @@ def _shrinkages(moments: Moments, shrinkage: float | str, n_kept: int) -> tuple[
     """Shrinkages to try."""
     if not isinstance(shrinkage, str):
         return (float(shrinkage),)
-    if shrinkage != "auto":
-        return (RULES[shrinkage](moments),)
-    n_free = moments.sizes.sum() - (moments.sizes > 0).sum()
     if not n_kept:
-        return (RULES["oas"](moments),)
+        return (oas(moments),)
+    n_free = moments.sizes.sum() - (moments.sizes > 0).sum()
     return GRID if n_free > 1.2 * moments.n_features else (LEAST, *GRID[1:])
+
+
+def oas(moments: Moments) -> float:
+    """Oracle approximating shrinkage, in [0, 1], of the residuals x - m_c, from the moments alone.
+
+    Chen, Wiesel, Eldar & Hero (2010), eq. 23, in scikit-learn's form.
+    """
+    covariance = moments.covariance()
+    d, n = len(covariance), moments.total
+    mean_square, mu = float((covariance**2).mean()), float(np.trace(covariance)) / d
+    above, below = mean_square + mu**2, (n + 1) * (mean_square - mu**2 / d)
+    return 1.0 if below == 0 else float(min(above / below, 1.0))

@@ -30,7 +30,7 @@ NUMBERS = 1 << 21  # of a block, expanded: 16 MB
 LEAST_ROWS = 256
 AT_ONCE = 1 << 22  # numbers of the scatters that wait to be added up
 SHIFTED = 256  # samples whose mean is the shift
-BUILT_BY = ("class_scatters", "random_state", "expansion", "n_random", "sample_size")
+BUILT_BY = ("random_state", "expansion", "n_random", "sample_size")
 
 
 class Block(NamedTuple):
@@ -66,13 +66,13 @@ class State:
         settings = {name: params[name] for name in BUILT_BY}
         expansion = drawn_expansion(n_features, settings)
         width = n_features + (0 if expansion is None else expansion.directions.shape[1])
-        moments = Moments.none(0, width, per_class=bool(settings["class_scatters"]))
+        moments = Moments.none(0, width)
         sample = Sample.none(int(settings["sample_size"]), n_features, dtype)
         return cls(np.zeros(0, dtype=object), moments, sample, settings, expansion)
 
     def empty(self) -> State:
         """Nothing learned, of the same features; no sample will be kept."""
-        moments = Moments.none(0, self.moments.n_features, per_class=self.moments.per_class)
+        moments = Moments.none(0, self.moments.n_features)
         sample = Sample.none(0, self.n_features, self.sample.X.dtype)
         return self.changed(np.zeros(0, dtype=object), moments, sample)
 
@@ -86,26 +86,6 @@ class State:
         if self.expansion is None:
             return X
         return self.expansion.of(X, None if n_used is None else n_used - self.n_features)
-
-    def pruned(self, n_features: int) -> State:
-        """The same in the first so many features."""
-        if self.expansion is None or n_features >= self.moments.n_features:
-            return self
-        expansion = self.expansion.first(n_features - self.n_features)
-        return replace(self, moments=self.moments.of_features(n_features), expansion=expansion)
-
-    def widened(self) -> State:
-        """The same in all features again, where the kept samples are all that was seen."""
-        n_random = int(self.settings["n_random"])
-        is_all = self.sample.counts.sum() == self.moments.sizes.sum()
-        if self.expansion is None or len(self.expansion.phases) == n_random or not is_all:
-            return self
-        whole = replace(self, expansion=drawn_expansion(self.n_features, self.settings))
-        sample, n_classes = self.sample, len(self.classes)
-        X = whole.expanded(sample.X)
-        shift = np.r_[self.moments.shift, _shift_of(X)[self.moments.n_features :]]
-        moments = moments_of(X, sample.labels, n_classes, sample.weights, shift=shift)
-        return replace(whole, moments=replace(moments, sizes=self.moments.sizes))
 
     def changed(self, classes: NDArray[Any], moments: Moments, sample: Sample) -> State:
         """The same with something else learned."""
@@ -134,8 +114,6 @@ class State:
         """What both have learned."""
         if not self.moments.sizes.any():
             return replace(other, sample=self.sample.merged(other.sample))
-        width = min(self.moments.n_features, other.moments.n_features)
-        self, other = self.pruned(width), other.pruned(width)
         ours = self.with_classes(other.classes)
         theirs = other.with_classes(ours.classes)
         moments = merged(ours.moments, theirs.moments)
@@ -249,9 +227,7 @@ def _block_sums(parent: int, state: State, part: Block) -> tuple[Moments, Hashes
         np.errstate(over="ignore", invalid="ignore"),  # add() asks what came of it
     ):
         X = state.expanded(part.X)
-        moments = moments_of(
-            X, part.y, n_classes, part.weights, per_class=sums.per_class, shift=sums.shift
-        )
+        moments = moments_of(X, part.y, n_classes, part.weights, shift=sums.shift)
     return moments, state.hashes(part) if state.sample.size else np.zeros(0, np.uint64)
 
 

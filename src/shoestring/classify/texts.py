@@ -5,10 +5,7 @@ Letters: N texts, C classes, D the width of the vectors.
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +14,8 @@ from numpy.typing import NDArray
 
 from shoestring import encoders
 from shoestring.artifacts import ArtifactWriter
-from shoestring.checks import checked_int, checked_path, checked_str, checked_texts
-from shoestring.classify import checks, saving
+from shoestring.checks import checked_labelled, checked_path, checked_texts
+from shoestring.classify import saving
 from shoestring.classify.moments import Doubles
 from shoestring.classify.sample import keys_of
 from shoestring.classify.softmax import ClosedForm
@@ -29,27 +26,8 @@ from shoestring.types import TextEncoder
 
 N_COMPONENTS = 384  # of the encoder "lsa"
 GIVEN = "given"  # the name of an encoder that came as an object
-EXAMPLES, ROWS, ENCODER = "examples.jsonl", "examples.npy", "encoder"  # in a saved folder
+ENCODER = "encoder"  # in a saved folder
 _OWNER = "TextClassifier"
-
-
-@dataclass(frozen=True, slots=True)
-class Near:
-    """A text that was learned and lies near, its label, and how near: a cosine in [-1, 1]."""
-
-    text: str
-    label: Any
-    likeness: float
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """Why a text got its label."""
-
-    label: Any  # the most probable class
-    probabilities: list[tuple[Any, float]]  # of the first few classes, the most probable first
-    nearest_mean: Any  # the class of the nearest mean: not label where that is much more frequent
-    examples: list[Near]  # the nearest texts of these classes, if texts were kept
 
 
 class TextClassifier(Classifier):
@@ -63,8 +41,6 @@ class TextClassifier(Classifier):
         what fits the texts; or an object with ``encode``.
     head : AnalyticSoftmax, optional
         By default one with ``expansion="auto"``. It is learned from in place.
-    keep_texts : bool
-        Keep the texts that are learned, and their vectors, to explain predictions by them.
 
     Attributes
     ----------
@@ -77,11 +53,9 @@ class TextClassifier(Classifier):
     --------
     >>> texts = ["red shoes", "blue shoes", "an old hat", "a new hat"] * 5
     >>> labels = ["shoe", "shoe", "hat", "hat"] * 5
-    >>> classifier = TextClassifier("lsa", keep_texts=True).fit(texts, labels)
+    >>> classifier = TextClassifier("lsa").fit(texts, labels)
     >>> classifier.predict(["green shoes"]).tolist()
     ['shoe']
-    >>> classifier.explain("green shoes").examples[0].label
-    'shoe'
     """
 
     reads_text = True
@@ -91,13 +65,9 @@ class TextClassifier(Classifier):
         encoder: str | Path | TextEncoder = encoders.AUTO,
         *,
         head: ClosedForm | None = None,
-        keep_texts: bool = False,
     ) -> None:
         self.encoder = encoder
         self._head: ClosedForm | None = head
-        self.keep_texts = keep_texts
-        self._examples: list[tuple[str, Any]] = []
-        self._blocks: list[NDArray[np.float32]] = []
 
     @property
     def head(self) -> ClosedForm:
@@ -122,8 +92,8 @@ class TextClassifier(Classifier):
 
     def begin(self, texts: Sequence[str]) -> None:
         """Choose the encoder, by texts that will come, and forget all that was learned."""
-        texts, _ = checks.texts_and_labels(texts, texts, "begin")
-        self._take(*self._new_encoder(texts))
+        texts, _ = checked_labelled(texts, texts, f"{_OWNER}.begin")
+        self.encoder_name, self.encoder_ = self._new_encoder(texts)
         self.head._reset()
 
     def partial_fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
@@ -131,32 +101,24 @@ class TextClassifier(Classifier):
         return self._learn(texts, labels, "partial_fit")
 
     def _learn(self, texts: Sequence[str], labels: Sequence[Any], verb: str) -> TextClassifier:
-        texts, labels = checks.texts_and_labels(texts, labels, verb)
+        texts, labels = checked_labelled(texts, labels, f"{_OWNER}.{verb}")
         is_new = verb == "fit" or not hasattr(self, "encoder_")
         chosen = self._new_encoder(texts) if is_new else (self.encoder_name, self.encoder_)
         X = np.asarray(chosen[1].encode(texts))
         self.head._learn(Block(X, labels, keys=keys_of(texts)), anew=verb == "fit")
         if is_new:
-            self._take(*chosen)
-        self._keep(texts, labels, X)
+            self.encoder_name, self.encoder_ = chosen
         return self
 
     def forget(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Take texts back that were learned, with the labels they had."""
-        texts, labels = checks.texts_and_labels(texts, labels, "forget")
+        texts, labels = checked_labelled(texts, labels, f"{_OWNER}.forget")
         self.head._forget(Block(self.encode(texts), labels, keys=keys_of(texts)))
-        gone = Counter(zip(texts, np.asarray(labels).tolist(), strict=True))
-        kept = []
-        for example in self._examples:
-            kept.append(not gone[example])
-            gone[example] -= not kept[-1]
-        self._only(kept)
         return self
 
     def forget_class(self, label: Any) -> TextClassifier:
         """Take a class back: see :meth:`AnalyticSoftmax.forget_class`."""
         self.head.forget_class(label)
-        self._only([other != label for _, other in self._examples])
         return self
 
     def merge(self, other: TextClassifier) -> TextClassifier:
@@ -176,8 +138,6 @@ class TextClassifier(Classifier):
                 "saved first (--encoder FOLDER), or both with minilm."
             )
         self.head.merge(other.head)
-        self._examples = self._examples + other._examples
-        self._blocks = [*self._blocks, *other._blocks]
         return self
 
     def predict(self, texts: Sequence[str], reject_at: float | None = None) -> NDArray[Any]:
@@ -190,30 +150,8 @@ class TextClassifier(Classifier):
 
     def score(self, texts: Sequence[str], labels: Sequence[Any]) -> float:
         """Accuracy."""
-        texts, labels = checks.texts_and_labels(texts, labels, "score")
+        texts, labels = checked_labelled(texts, labels, f"{_OWNER}.score")
         return float(np.mean(self.predict(texts) == np.asarray(labels)))
-
-    def explain(self, text: str, n: int = 3) -> Explanation:
-        """Why a text gets its label: the nearest mean, and ``n`` classes and kept texts."""
-        n = checked_int("n", n, 1, None, f"{_OWNER}.explain")
-        X, head = self.encode([checked_str("text", text, f"{_OWNER}.explain")]), self.head
-        p = head.predict_proba(X)[0]
-        order = np.argsort(-p, kind="stable")[:n]
-        classes = self.classes_.tolist()
-        nearest = classes[int(np.argmax(head._logits(X)[0] - np.log(head.priors_)))]
-        label = classes[order[0]]
-        examples: list[Near] = []
-        if self._examples:
-            rows = self._rows
-            norms = np.linalg.norm(rows, axis=1) * max(float(np.linalg.norm(X)), 1e-12)
-            likeness = rows @ X[0] / np.maximum(norms, 1e-12)
-            of_these = np.array([other in (label, nearest) for _, other in self._examples])
-            nearest_first = np.argsort(-np.where(of_these, likeness, -2.0), kind="stable")
-            for i in nearest_first[: min(n, int(of_these.sum()))]:
-                near_text, near_label = self._examples[i]
-                examples.append(Near(near_text, near_label, float(likeness[i])))
-        shown = [(classes[i], float(p[i])) for i in order]
-        return Explanation(label, shown, nearest, examples)
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -245,13 +183,9 @@ class TextClassifier(Classifier):
 
     def _save_texts(self, writer: ArtifactWriter) -> None:
         encoder: Any = self.encoder_
-        writer.config["texts"] = {"encoder": self.encoder_name, "keep_texts": self.keep_texts}
+        writer.config["texts"] = {"encoder": self.encoder_name}
         if self.encoder_name != GIVEN and encoders.is_lexical(encoder):
             writer.library(ENCODER, encoder.save)
-        if self._examples:
-            lines = (json.dumps(example, ensure_ascii=False) + "\n" for example in self._examples)
-            writer.data(EXAMPLES, "".join(lines).encode("utf-8", "surrogatepass"))
-            writer.array(ROWS, self._rows)
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> TextClassifier:
@@ -267,8 +201,7 @@ class TextClassifier(Classifier):
                 file=saved.folder,
             )
         with saved.decoding():
-            settings = saved.config["texts"]
-            name, keep_texts = str(settings["encoder"]), bool(settings["keep_texts"])
+            name = str(saved.config["texts"]["encoder"])
         if encoder is not None:
             _check_encoder(encoder)
         elif name == GIVEN:
@@ -279,15 +212,9 @@ class TextClassifier(Classifier):
         else:
             is_kept = name in (encoders.LSA, encoders.WORDS) or ENCODER in saved
             encoder = encoders.open_encoder(name, saved.path(ENCODER) if is_kept else None)
-        classifier = cls(encoder if name == GIVEN else name, keep_texts=keep_texts)
+        classifier = cls(encoder if name == GIVEN else name)
         classifier._head = ClosedForm._opened(saved)
-        classifier._take(name, encoder)
-        if EXAMPLES in saved:
-            with saved.decoding():
-                lines = saved.data(EXAMPLES).decode("utf-8", "surrogatepass").split("\n")[:-1]
-                classifier._examples = [(str(t), label) for t, label in map(json.loads, lines)]
-                shape = len(lines), classifier._head.n_features_in_
-                classifier._blocks = [saved.loaded_array(ROWS, "<f4", shape)]
+        classifier.encoder_name, classifier.encoder_ = name, encoder
         return classifier
 
     def _new_encoder(self, texts: Sequence[str]) -> tuple[str, TextEncoder]:
@@ -304,28 +231,6 @@ class TextClassifier(Classifier):
             name, texts, owner=_OWNER, n_components=N_COMPONENTS, seed=seed
         )
         return encoders.checked_encoder(name, _OWNER), encoder
-
-    def _take(self, name: str, encoder: TextEncoder) -> None:
-        self.encoder_name, self.encoder_ = name, encoder
-        self._examples, self._blocks = [], []
-
-    def _keep(self, texts: Sequence[str], labels: Sequence[Any], X: NDArray[Any]) -> None:
-        if self.keep_texts:
-            plain = np.asarray(labels).tolist()
-            self._examples += zip(texts, plain, strict=True)
-            self._blocks.append(X.astype(np.float32))
-
-    def _only(self, kept: list[bool]) -> None:
-        if self._examples:
-            self._examples = [e for e, stays in zip(self._examples, kept, strict=True) if stays]
-            self._blocks = [self._rows[np.array(kept)]]
-
-    @property
-    def _rows(self) -> NDArray[np.float32]:
-        """The vectors of the kept texts, in one array."""
-        if len(self._blocks) > 1:
-            self._blocks = [np.concatenate(self._blocks)]
-        return self._blocks[0] if self._blocks else np.zeros((0, self.encoder_.n_dims), np.float32)
 
 
 def _unfitted() -> NotFittedError:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from shoestring.match.scorer import load_scorer as load_scorer
     from shoestring.match.scorer import score_with as score_with
     from shoestring.match.scorer import scorer_name as scorer_name
-    from shoestring.match.token_table import TokenTable as TokenTable
 
 _load, __dir__, __all__ = lazy_names(
     __name__,
@@ -37,7 +36,6 @@ _load, __dir__, __all__ = lazy_names(
         "PairMatcher": "shoestring.match.matcher",
         "Key": "shoestring.match.pseudonymise",
         "TokenInteraction": "shoestring.match.interaction",
-        "TokenTable": "shoestring.match.token_table",
         "audit_texts": "shoestring.match.audit",
         "checked_scores": "shoestring.match.scorer",
         "decipher_texts": "shoestring.match.audit",

@@ -2,8 +2,9 @@
 
 Texts become symbols (:mod:`~shoestring.match.symbols`), each text counted once however often it is
 there, and :mod:`~shoestring.match.decipher` finds which symbol each number stands for. Without the
-key the share read right is estimated from what several perturbed starts read alike; a slice of the
-public text, deciphered with the rest of it, says what this public text could do at best.
+key the share read right is estimated from the confidence of each symbol, which rests on how alike
+both sides' contexts are (perturbed starts say no more: docs/log.md); a slice of the public text,
+deciphered with the rest of it, says what this public text could do at best.
 
 Not covered: numbers that stand for other units than the public text's (pieces of words), and keys
 that give one number to several symbols or several numbers to one.
@@ -16,17 +17,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, compress, count, repeat
+from itertools import chain, compress, count
 from pathlib import Path
 
 import numpy as np
-from scipy.special import expit, logit
 
 from shoestring.artifacts import written_aside
 from shoestring.checks import checked_path, checked_seed, checked_texts
 from shoestring.errors import FormatError, ParameterError
 from shoestring.match.decipher import (
-    CONFIDENCE,
     PUBLIC_TOKENS,
     SECRET_TOKENS,
     Decipherment,
@@ -41,11 +40,6 @@ from shoestring.types import FloatArray
 
 Row = tuple[str, str, float]  # number, symbol, confidence
 
-N_STARTS, PERTURBATION = 3, 0.3
-# Fitted on public text against public text, _ASTRAY and _HALF with AFQMC in view (docs/log.md)
-_ASTRAY = 0.9  # of the agreement of what was found first
-_RIGHT = 1.45, 1.01  # of a logistic: constant, margin
-_HALF, _SCALE = 0.315, 0.015  # agreement with which half is right; how steep that is
 FAILED = 0.1  # share readable under which nothing was found
 PARTS = (4, 16)  # of the texts, each with a key of its own
 N_KEPT = 500  # numbers that stay where rare ones are merged
@@ -123,10 +117,9 @@ def _sides(texts: Iterable[str], public: Iterable[str]) -> tuple[_Side, _Side]:
     return _counted("texts", texts, SECRET_TOKENS), _counted("public", parts, PUBLIC_TOKENS)
 
 
-def _starts(
-    secret: _Side, public: _Side, known: Mapping[str, str] | None, seed: int, n: int = N_STARTS
-) -> list[Decipherment]:
-    """What was found, then what was found from perturbed starts."""
+def _deciphered(
+    secret: _Side, public: _Side, known: Mapping[str, str] | None, seed: int
+) -> Decipherment:
     seed = checked_seed("seed", seed, "match")
     if known is not None and not isinstance(known, Mapping):
         raise ParameterError.of("known", "match", "a mapping of numbers to symbols", known)
@@ -135,11 +128,8 @@ def _starts(
     except (KeyError, TypeError) as error:
         want = "a table of symbols that the texts have"
         raise ParameterError.of("known", "match", want, error.args[0]) from None
-    given = {"known": np.array(pairs, np.int64) if pairs else None}
-    return [
-        decipher(secret.counts, public.counts, **given, seed=seed + i, perturbation=noise)
-        for i, noise in enumerate([0.0, *repeat(PERTURBATION, n - 1)])
-    ]
+    known_ids = np.array(pairs, np.int64) if pairs else None
+    return decipher(secret.counts, public.counts, known=known_ids, seed=seed)
 
 
 def decipher_texts(
@@ -169,7 +159,7 @@ def decipher_texts(
     decipherment : Decipherment
     """
     secret, other = _sides(texts, public)
-    return [*secret.index], [*other.index], _starts(secret, other, known, seed, 1)[0]
+    return [*secret.index], [*other.index], _deciphered(secret, other, known, seed)
 
 
 def table_of(symbols: list[str], public_symbols: list[str], found: Decipherment) -> list[Row]:
@@ -227,19 +217,19 @@ def audit_texts(
         raise ParameterError.of("key", "match", "the key of these texts", strange)
     if key and not {*true.values()} & {*other.index}:
         raise ParameterError.of("public", "match", f"{key.unit} as the key's", public[0])
-    starts = _starts(secret, other, known, seed)
-    table = table_of([*secret.index], [*other.index], starts[0])
+    read = _deciphered(secret, other, known, seed)
+    table = table_of([*secret.index], [*other.index], read)
 
     rng = np.random.default_rng(seed)
     is_planted = rng.random(len(public)) < min(0.5, secret.n / other.n)
     is_planted[0], is_planted[-1] = True, False
     planted, rest = _sides(*(compress(public, chosen) for chosen in (is_planted, ~is_planted)))
-    by_rest = _starts(planted, rest, None, seed, 1)[0]
+    by_rest = _deciphered(planted, rest, None, seed)
     return Audit(
-        readable=_estimate(secret, starts),
-        measured=_share_right(secret, other, starts[0], true) if key else None,
+        readable=_estimate(secret, read),
+        measured=_share_right(secret, other, read, true) if key else None,
         at_best=_share_right(planted, rest, by_rest, {symbol: symbol for symbol in planted.index}),
-        agreement=starts[0].agreement,
+        agreement=read.agreement,
         table=table,
         lines=_lines([texts[i] for i in rng.permutation(len(texts))[:N_LINES]], table, key)
         if key
@@ -248,23 +238,9 @@ def audit_texts(
     )
 
 
-def _estimate(secret: _Side, starts: list[Decipherment]) -> float:
-    """The share of the running text that is right in what was found first.
-
-    By the margins in its confidence, of what a perturbed start read the same: the rest is hardly
-    ever right. Perturbed starts that went astray, to a worse agreement, say nothing; where all did,
-    the agreement tells.
-    """
-    found, *others = starts
-    constant, of_margin, of_agreement = CONFIDENCE
-    margin = (logit(found.confidence) - constant - of_agreement * found.agreement) / of_margin
-    alike = [
-        other.assignment == found.assignment
-        for other in others
-        if other.agreement > _ASTRAY * found.agreement
-    ]
-    trust = np.any(alike, axis=0) if alike else expit((found.agreement - _HALF) / _SCALE)
-    return float(secret.shares @ (expit(_RIGHT[0] + _RIGHT[1] * margin) * trust))
+def _estimate(secret: _Side, found: Decipherment) -> float:
+    """The share of the running text that is right, as far as the confidence knows."""
+    return float(secret.shares @ found.confidence)
 
 
 def _share_right(
@@ -295,7 +271,7 @@ def _remedies(
         " ".join(number if number in kept else "0" for number in text.split()) for text in texts
     ]
     sides = {name: _counted("texts", some, SECRET_TOKENS) for name, some in changed.items()}
-    found = {name: _starts(side, public, None, seed) for name, side in sides.items()}
+    found = {name: _deciphered(side, public, None, seed) for name, side in sides.items()}
     if true:
-        return {name: _share_right(sides[name], public, found[name][0], true) for name in changed}
+        return {name: _share_right(sides[name], public, found[name], true) for name in changed}
     return {name: _estimate(sides[name], found[name]) for name in changed}

@@ -26,7 +26,6 @@ from shoestring.checks import checked_choice, checked_pairs, checked_path, check
 from shoestring.match.evaluate import Doubles, checked_labels
 from shoestring.match.pairs import Pairs
 from shoestring.match.symbols import split_symbols, unit_of
-from shoestring.models.throughput import Timed
 from shoestring.types import IntArray
 
 METHODS = ("overlap", "bm25", "boosting")
@@ -38,7 +37,7 @@ NODE = ["feature_idx", "num_threshold", "left", "right", "is_leaf", "value"]  # 
 
 
 @dataclass
-class Baseline(Timed):
+class Baseline:
     """A pair scorer of one of METHODS; made by :func:`train_baseline` or :func:`load_baseline`."""
 
     method: str
@@ -55,11 +54,10 @@ class Baseline(Timed):
     def predict(self, pairs: Sequence[tuple[str, str]]) -> Doubles:
         """Score B pairs: (B,); of boosting the log-odds of a match."""
         pairs = checked_pairs("pairs", pairs, "Baseline.predict")
-        with self.timing(len(pairs)):
-            x = self.features(pairs)
-            if self.method != "boosting":
-                return x[:, METHODS.index(self.method)]
-            return np.asarray(sum(_leaf_values(x, tree) for tree in self.trees))
+        x = self.features(pairs)
+        if self.method != "boosting":
+            return x[:, METHODS.index(self.method)]
+        return np.asarray(sum(_leaf_values(x, tree) for tree in self.trees))
 
     def features(self, pairs: Sequence[tuple[str, str]]) -> Doubles:
         """Nine features of pairs: (B, 9)."""

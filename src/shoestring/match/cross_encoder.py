@@ -24,18 +24,14 @@ from shoestring.models.backbone import (
     load_tokenizer,
     own_length,
     reading_model,
-    shown_name,
 )
 from shoestring.models.bert import Bert, unfit
-from shoestring.models.cut_texts import are_cut, count_cut
-from shoestring.models.encoders import count_cut_by
 from shoestring.models.model_files import (
     arrays_digest,
     gpu_is_there,
-    read_model_config,
+    read_json,
     read_weights,
 )
-from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import (
     CHARACTERS_PER_TOKEN,
     TOKENS_PER_BATCH,
@@ -46,7 +42,7 @@ from shoestring.parallel import n_cores, one_blas_thread
 PAIRS_PER_BLOCK = 4096  # tokenised at a time: bounds the memory of a call
 
 
-class CrossEncoderScorer(Timed):
+class CrossEncoderScorer:
     """Any sentence-transformers ``CrossEncoder`` of one label, answering logits.
 
     Parameters
@@ -82,7 +78,6 @@ class CrossEncoderScorer(Timed):
             folder = checked_path("model", model, owner)
             with reading_model(folder):
                 model = CrossEncoder(str(folder), **LOCAL)
-            count_cut_by(model, shown_name(folder), "pairs")
         elif not is_loaded:
             raise ParameterError.of("model", owner, "a folder or a CrossEncoder", model)
         if model.config.num_labels != 1:
@@ -99,21 +94,20 @@ class CrossEncoderScorer(Timed):
         """Score B pairs: (B,) float32 logits. Texts are cut at 20 characters a token."""
         pairs = checked_pairs("pairs", pairs, "CrossEncoderScorer.predict")
         n = self.max_length * CHARACTERS_PER_TOKEN
-        with self.timing(len(pairs)):
-            cut = [(query[:n], text[:n]) for query, text in pairs]
-            logits = self._model.predict(
-                cut,
-                batch_size=self.batch_size,
-                show_progress_bar=False,
-                activation_fn=self._logits,
-            )
+        cut = [(query[:n], text[:n]) for query, text in pairs]
+        logits = self._model.predict(
+            cut,
+            batch_size=self.batch_size,
+            show_progress_bar=False,
+            activation_fn=self._logits,
+        )
         return np.asarray(logits, np.float32).reshape(len(cut))
 
     def __repr__(self) -> str:
         return f"CrossEncoderScorer({self.name!r})"
 
 
-class FastCrossEncoder(Timed):
+class FastCrossEncoder:
     """A BERT cross-encoder folder on the CPU, without torch.
 
     Parameters
@@ -149,7 +143,7 @@ class FastCrossEncoder(Timed):
             max_length = checked_int("max_length", max_length, 4, None, owner)
         if n_threads is not None:
             n_threads = checked_int("n_threads", n_threads, 1, 1024, owner)
-        config = read_model_config(self.folder)
+        config = read_json(self.folder / "config.json")
         reason = why_not_fast(self.folder, config)
         if reason:
             raise ParameterError(
@@ -171,7 +165,7 @@ class FastCrossEncoder(Timed):
         """Score B pairs: (B,) float32 logits. Equal pairs of a call are scored once."""
         pairs = checked_pairs("pairs", pairs, "FastCrossEncoder.predict")
         logits = np.empty(len(pairs), np.float32)
-        with self.timing(len(pairs)), one_blas_thread():
+        with one_blas_thread():
             unique = list(dict.fromkeys(pairs))
             scored: dict[tuple[str, str], float] = {}
             with ThreadPoolExecutor(self.n_threads) as pool:
@@ -184,8 +178,6 @@ class FastCrossEncoder(Timed):
     def _score_block(self, pairs: list[tuple[str, str]], pool: ThreadPoolExecutor) -> list[float]:
         n = self.max_length * CHARACTERS_PER_TOKEN
         encodings = self._tokenizer.encode_batch([(query[:n], text[:n]) for query, text in pairs])
-        cut = are_cut(encodings, (max(map(len, pair)) for pair in pairs), n)
-        count_cut(cut, shown_name(self.folder), self.max_length, "pairs")
         lengths = [len(encoding.ids) for encoding in encodings]
         batches = list(batches_by_length(lengths, TOKENS_PER_BATCH))[::-1]  # the longest first
         logits = np.empty(len(pairs), np.float32)

@@ -49,7 +49,7 @@ _N_CANDIDATES = 8
 _TOP = (1, 2, 3, 5, 8, 12, 20, 30, 50)  # ranks of the sorted statistics in the signature
 _BINS = (0, 10, 30, 100, 300, 1_000)  # frequency ranks between which a neighbour's mass is summed
 _SHARPNESS = 0.7  # of the softmax that makes the candidates' weights
-CONFIDENCE = (-10.0, 0.5, 23.5)  # of a logistic: constant, margin, agreement
+_CONFIDENCE = (-10.0, 0.5, 23.5)  # of a logistic: constant, margin, agreement
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,8 @@ def count_tokens(
 
 
 def decipher(
-    secret: TokenCounts, public: TokenCounts, *, known: IntArray | None = None, seed: int = 0,
-    perturbation: float = 0.0,
-) -> Decipherment:  # fmt: skip
+    secret: TokenCounts, public: TokenCounts, *, known: IntArray | None = None, seed: int = 0
+) -> Decipherment:
     """Assign a public token to each secret token, without a key.
 
     Parameters
@@ -143,9 +142,6 @@ def decipher(
     known : (n, 2) int64, optional
         Secret and public tokens of which the identity is known: kept, and anchors from the start.
     seed : int
-    perturbation : float
-        Standard deviation of noise on the one start (whose own is 1) that is then made, for what
-        several runs agree on; with 0 there are four, and the best agreement wins.
 
     Raises
     ------
@@ -154,8 +150,8 @@ def decipher(
 
     Notes
     -----
-    Cost: O(N M n) for each of 19 iterations from each of 4 starts (one where it is perturbed); some
-    20 s on one core for 1,500 against 2,500. The confidence is fitted on vocabularies of that size:
+    Cost: O(N M n) for each of 19 iterations from each of 4 starts; some 20 s on one core for 1,500
+    against 2,500. The confidence is fitted on vocabularies of that size:
     among some dozens of tokens chance alone finds likenesses, and it says too much.
 
     Examples
@@ -184,9 +180,10 @@ def decipher(
     heads = _heads(*start.shape)
     refine = partial(_refined, contexts=contexts, known=(rows, columns), counts=secret.counts)
     runs = []
-    for i in range(1 if perturbation else _N_STARTS):
-        noise = perturbation or (_NOISE if i else 0.0)
-        perturbed = start + noise * generator.standard_normal(start.shape, np.float32)
+    for i in range(_N_STARTS):
+        perturbed = start + (_NOISE if i else 0.0) * generator.standard_normal(
+            start.shape, np.float32
+        )
         runs.append(refine(perturbed, perturbed, heads))
     mean = np.mean([run.score / _deviation(run.score) for run in runs], axis=0)
     runs.append(refine(mean, start, heads[-_N_FULL:]))
@@ -345,7 +342,7 @@ def _answer(secret: TokenCounts, public: TokenCounts, run: _Run) -> Decipherment
     score = score.astype(np.float64)
     score[found, of] = score.max(1)[found] + 1e-9
     best = np.argsort(-score, axis=1, kind="stable")[:, :n_candidates]
-    constant, of_margin, of_agreement = CONFIDENCE
+    constant, of_margin, of_agreement = _CONFIDENCE
     logit = constant + of_margin * np.clip(margin, -4, 8) + of_agreement * agreement
     answer = _nothing(secret.n_tokens)
     answer.assignment[secret.tokens[found]] = public.tokens[of]

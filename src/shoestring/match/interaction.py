@@ -28,7 +28,6 @@ from shoestring.errors import IntegrityError
 from shoestring.match.weighting import MINILM, SHIPPED, Weighting
 from shoestring.models.backbone import transformer_folder
 from shoestring.models.model_files import weights_digest
-from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import TokenEncoder
 from shoestring.parallel import one_blas_thread
 
@@ -37,7 +36,7 @@ FloatMatrix = NDArray[np.float32]
 QUERIES_PER_BLOCK = 1024  # bounds the memory of the query vectors in one call
 
 
-class TokenInteraction(Timed):
+class TokenInteraction:
     """MiniLM's token vectors compared one by one, with no training or with some.
 
     Parameters
@@ -93,7 +92,7 @@ class TokenInteraction(Timed):
         """
         pairs = checked_pairs("pairs", pairs, "TokenInteraction.predict")
         scores = np.zeros(len(pairs), np.float32)
-        with self.timing(len(pairs)), one_blas_thread():
+        with one_blas_thread():
             queries = list(dict.fromkeys(query for query, _ in pairs))
             for start in range(0, len(queries), QUERIES_PER_BLOCK):
                 self._score_block(queries[start : start + QUERIES_PER_BLOCK], pairs, scores)
@@ -108,16 +107,11 @@ class TokenInteraction(Timed):
             if query in query_vectors:
                 positions.setdefault(text, []).append(position)
         texts = list(positions)
+        score = self.weighting.scores if self.weighting else interaction_scores
         for row, text_tokens in self.encoder.encode(texts):
             pairs_of = positions[texts[row]]
             query_tokens = [query_vectors[pairs[position][0]] for position in pairs_of]
-            scores[pairs_of] = self.scores(query_tokens, text_tokens)
-
-    def scores(self, query_tokens: Sequence[FloatMatrix], text_tokens: FloatMatrix) -> FloatMatrix:
-        """Score one text against several queries, as :func:`interaction_scores`."""
-        if self.weighting is None:
-            return interaction_scores(query_tokens, text_tokens)
-        return self.weighting.scores(query_tokens, text_tokens)
+            scores[pairs_of] = score(query_tokens, text_tokens)
 
     def token_vectors(self, texts: Sequence[str]) -> list[FloatMatrix]:
         """Encode texts: for each its unit token vectors (T, D) float32, special tokens left out."""

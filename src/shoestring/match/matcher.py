@@ -55,11 +55,9 @@ from shoestring.models.backbone import (
 )
 from shoestring.models.frozen import MINILM, digest_of
 from shoestring.models.model_files import weights_digest
-from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import batches_by_length
 from shoestring.tune.config import LADDER
 from shoestring.tune.job import Job, tune
-from shoestring.tune.ladder import Ladder, save_ladder
 from shoestring.tune.metrics import NAMES, can_be_told, quality
 from shoestring.tune.mlm import DROPOUTS, NewMasks, new_config
 from shoestring.tune.trainer import Measure, TrainSettings, fit
@@ -77,7 +75,7 @@ RANDOM_LOSS, SENTENCES, SENTENCE_TOKENS = 0.8, 200, 64  # of ln V; that are look
 MANY_UNKNOWN = 0.05
 
 
-class PairMatcher(Timed):
+class PairMatcher:
     """A pair scorer for short texts, plain or pseudonymised; made by :meth:`train` or :meth:`load`.
 
     Parameters
@@ -258,7 +256,7 @@ class PairMatcher(Timed):
         """
         pairs = checks.checked_pairs("pairs", pairs, "PairMatcher.predict")
         n, ids = len(pairs), self.vocabulary.ids
-        with self.timing(n), self._one:
+        with self._one:
             a, b = (self.vocabulary.encode(pair[side] for pair in pairs) for side in (0, 1))
             size = sum(map(len, a + b))
             unknown = sum(text.count(ids["[UNK]"]) for text in a + b)
@@ -348,7 +346,7 @@ def start_model(
     """A new model with the vocabulary of texts, or the one of a folder, aligned to it."""
     if folder is None:
         vocabulary = SymbolVocabulary.of(texts, unit)
-        config = new_config(None, None, None, max_length)
+        config = new_config(max_length)
         config.update({"vocab_size": len(vocabulary), **dict.fromkeys(DROPOUTS, 0.1)})
         return BertForMaskedLM(config), vocabulary
     model, is_new = load_masked(folder)
@@ -408,9 +406,9 @@ def _tuned(
         for p in (train, held_out)
     ]
     options: Any = {"second": "b", "clock": clock, "resume": resume, "progress": progress}
-    found = tune(job, files[0], out, files[1], **options)
     if job.method == "ladder":
-        save_ladder(out, Ladder.from_pretrained(out), partial(shutil.copytree, job.backbone))
+        options["write"] = partial(shutil.copytree, job.backbone)
+    found = tune(job, files[0], out, files[1], **options)
     del found["backbone"]  # is the start that was made here
     return found
 

@@ -1,24 +1,17 @@
 """Pair scorers: make one of any function, load one, name one, and check what it answers.
 
 A :class:`~shoestring.types.PairScorer` has ``predict(pairs) -> (B,)``, higher is more alike. Ours
-also have ``name`` (the key under which paid scores are kept) and ``pairs_per_second`` (the mean on
-this machine so far).
+also have ``name``, the key under which paid scores are kept.
 
 B pairs.
 
-Not covered: rate limits of a paid API (the function's task).
+Not covered: rate limits of a paid API, and asking it again when it fails (the function's task).
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import os
-import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,34 +20,23 @@ from numpy.typing import NDArray
 
 from shoestring.artifacts import digest
 from shoestring.checks import checked_bool, checked_int, checked_pairs, checked_text
-from shoestring.errors import ParameterError, ScorerError
+from shoestring.errors import ParameterError, ScorerError, short
 from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
 from shoestring.models.model_files import how_to_download, model_path
-from shoestring.models.throughput import Timed
 from shoestring.tune.config import LADDER
 from shoestring.types import IntArray, PairScorer
 
 Pair = tuple[str, str]
-LONGEST_PAUSE_S = 60.0  # between two attempts
-_LOOP_LOCK = threading.Lock()
-_sleep = time.sleep
 
 
-class FunctionScorer(Timed):
+class FunctionScorer:
     """A function as a pair scorer; made by :func:`score_with`."""
 
     def __init__(
-        self,
-        fn: Callable[..., Any],
-        name: str,
-        max_batch: int,
-        *,
-        single: bool,
-        retries: int,
-        threads: int,
+        self, fn: Callable[..., Any], name: str, max_batch: int, *, single: bool, threads: int
     ) -> None:
-        self.fn, self.name, self.max_batch, self.single = fn, name, max_batch, single
-        self.retries, self.threads = retries, threads
+        self.fn, self.name, self.max_batch = fn, name, max_batch
+        self.single, self.threads = single, threads
 
     def predict(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """Score B pairs, ``max_batch`` at a time: (B,) float64.
@@ -62,8 +44,7 @@ class FunctionScorer(Timed):
         Raises
         ------
         ScorerError
-            If the function raises, or does not answer one finite number for each pair, after
-            ``retries`` more attempts.
+            If the function raises, or does not answer one finite number for each pair.
         """
         pairs = checked_pairs("pairs", pairs, "FunctionScorer.predict")
         scores = np.empty(len(pairs))
@@ -80,56 +61,35 @@ class FunctionScorer(Timed):
         """
         step = 1 if self.single else self.max_batch
         spans = [slice(start, start + step) for start in range(0, len(pairs), step)]
-        if self.threads == 1 or len(spans) < 2:
-            for span in spans:
-                scores, error = self._ask(pairs[span])
-                yield from _answered(span, scores)
-                if error:
-                    raise error
-            return
-        stopped, errors = threading.Event(), list[ScorerError]()
+        errors: list[ScorerError] = []
 
-        def ask(span: slice) -> NDArray[np.float64]:
-            if stopped.is_set():
-                return np.empty(0)
-            scores, error = self._ask(pairs[span])
-            if error:
-                stopped.set()
+        def ask(span: slice) -> tuple[IntArray, NDArray[np.float64]]:
+            scores = np.empty(0)
+            try:
+                if not errors:
+                    scores = _checked(self._call, list(pairs[span]), self.name)
+            except ScorerError as error:
                 errors.append(error)
-            return scores
+                scores = scores if error.scores is None else error.scores
+            found = np.flatnonzero(~np.isnan(scores))
+            return span.start + found, scores[found]
 
         with ThreadPoolExecutor(self.threads) as pool:
-            asked = {pool.submit(ask, span): span for span in spans}
+            answers = map(ask, spans)
+            if self.threads > 1:
+                asked = [pool.submit(ask, span) for span in spans]
+                answers = map(Future.result, as_completed(asked))
             try:
-                for future in as_completed(asked):
-                    yield from _answered(asked[future], future.result())
+                for rows, scores in answers:
+                    if len(rows):
+                        yield rows, scores
             finally:  # also when the user interrupts it
-                stopped.set()
+                pool.shutdown(cancel_futures=True)
         if errors:
             raise errors[0]
 
-    def _ask(self, pairs: Sequence[Pair]) -> tuple[NDArray[np.float64], ScorerError | None]:
-        """Scores, asked for again where the function fails; NaN and an error if it always does."""
-        scores, error = np.full(len(pairs), np.nan), None
-        for attempt in range(self.retries + 1):
-            if attempt:
-                _sleep(min(2.0 ** (attempt - 1), LONGEST_PAUSE_S))
-            left = np.flatnonzero(np.isnan(scores))
-            try:
-                with self.timing(len(left)):
-                    scores[left] = _checked(self._call, [pairs[int(i)] for i in left], self.name)
-                return scores, None
-            except ScorerError as failed:
-                error = failed
-                if failed.scores is not None:
-                    scores[left] = failed.scores
-        return scores, error
-
     def _call(self, pairs: list[Pair]) -> Any:
-        answer = self.fn(*pairs[0]) if self.single else self.fn(pairs)
-        if inspect.isawaitable(answer):
-            answer = _wait_for(answer)
-        return [answer] if self.single else answer
+        return [self.fn(*pairs[0])] if self.single else self.fn(pairs)
 
     def __repr__(self) -> str:
         return f"FunctionScorer({self.name!r})"
@@ -141,7 +101,6 @@ def score_with(
     max_batch: int = 64,
     *,
     single: bool = False,
-    retries: int = 0,
     threads: int = 1,
 ) -> FunctionScorer:
     """Make a pair scorer from any function: a rule, an LLM judge, a paid API.
@@ -150,9 +109,8 @@ def score_with(
     ----------
     fn : callable
         ``fn(pairs) -> scores``: a list of (query, text) in, one number for each out, higher is more
-        alike. With ``single=True`` it is ``fn(query, text) -> score``. May be an async function.
-        Scores differ as far as they are below 1e15; a huge negative one, such as -1e9, rejects a
-        text.
+        alike. With ``single=True`` it is ``fn(query, text) -> score``. Scores differ as far
+        as they are below 1e15; a huge negative one, such as -1e9, rejects a text.
     name : str, optional
         The scorer's name. Paid scores are kept under it, so choose another name when the function
         changes its judgement (a new prompt, a new model). Default: the function's module and
@@ -162,11 +120,8 @@ def score_with(
         Maximum number of pairs in one call of ``fn``.
     single : bool
         Whether ``fn`` takes one query and one text instead of a list of pairs.
-    retries : int
-        How often a call is made again that raises, or answers None or something else that is no
-        finite number: after 1, 2, 4, ... seconds, :data:`LONGEST_PAUSE_S` at most.
     threads : int
-        How many calls of ``fn`` are made at once. Async functions all run in one event loop.
+        How many calls of ``fn`` are made at once.
 
     Returns
     -------
@@ -193,44 +148,8 @@ def score_with(
         _function_name(fn) if name is None else checked_text("name", name, "score_with"),
         checked_int("max_batch", max_batch, 1, None, "score_with"),
         single=checked_bool("single", single, "score_with"),
-        retries=checked_int("retries", retries, 0, None, "score_with"),
         threads=checked_int("threads", threads, 1, 1_000, "score_with"),
     )
-
-
-def _answered(
-    span: slice, scores: NDArray[np.float64]
-) -> Iterator[tuple[IntArray, NDArray[np.float64]]]:
-    found = np.flatnonzero(~np.isnan(scores))
-    if len(found):
-        yield span.start + found, scores[found]
-
-
-def _wait_for(answer: Awaitable[Any]) -> Any:
-    """The result of a coroutine, of an event loop that all scorers of this process share.
-
-    It has a thread of its own: the caller may be in a loop itself, as in a notebook, and what an
-    API's client keeps between calls belongs to one loop.
-    """
-    with _LOOP_LOCK:
-        loop = _loop_of(os.getpid())
-    future = asyncio.run_coroutine_threadsafe(_awaited(answer), loop)
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
-
-
-async def _awaited(answer: Awaitable[Any]) -> Any:
-    return await answer
-
-
-@cache
-def _loop_of(_: int) -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="shoestring-scorers", daemon=True).start()
-    return loop
 
 
 def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.float64]:
@@ -351,9 +270,9 @@ def load_scorer(spec: Any) -> PairScorer:
 
 def _load_folder(folder: Path) -> PairScorer:
     from shoestring.models.bert import is_left_to_torch
-    from shoestring.models.model_files import read_model_config
+    from shoestring.models.model_files import read_json
 
-    config = read_model_config(folder)
+    config = read_json(folder / "config.json")
     if config.get("format") == LADDER.format:
         if is_weighting(config):  # as what it is, without torch where the model allows
             from shoestring.match.interaction import TokenInteraction
@@ -416,7 +335,7 @@ def _as_numbers(answer: Any, name: str) -> NDArray[np.float64]:
         return array.astype(np.float64)
     except (TypeError, ValueError, RuntimeError):
         raise ScorerError(
-            f"The scorer {name} answered {_excerpt(answer)}; it must answer a list or an array of "
+            f"The scorer {name} answered {short(answer)}; it must answer a list or an array of "
             "numbers, one for each pair."
         ) from None
 
@@ -441,15 +360,10 @@ def _check(scores: NDArray[np.float64], pairs: list[Pair], name: str) -> None:
         query, text = pairs[bad[0]]
         error = ScorerError(
             f"The scorer {name} answered {scores[bad[0]]} for {len(bad)} of {n_pairs}, "
-            f"first for ({_excerpt(query)}, {_excerpt(text)}); a score must be a finite number."
+            f"first for ({short(query)}, {short(text)}); a score must be a finite number."
         )
         error.scores = np.where(np.isfinite(scores), scores, np.nan)
         raise error
-
-
-def _excerpt(value: object, n_characters: int = 60) -> str:
-    text = repr(value[:200]) if isinstance(value, str) else repr(value)
-    return text if len(text) <= n_characters else text[:n_characters] + "..."
 
 
 def _function_name(fn: Callable[..., Any]) -> str:

@@ -12,7 +12,7 @@ and the score is the mean, weighted by c, of three likenesses of unit token vect
 
 With v = 0 and c = (1, 0, 0) it is plain token interaction.
 
-D width, T tokens, Q queries, N texts.
+D width, T tokens, Q queries.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from shoestring.artifacts import digest
@@ -73,11 +72,9 @@ class Weighting:
         if backbone != MINILM:
             backbone = str(folder / backbone)  # it may be inside
         file, data = artifact.path(SIDE), artifact.data(SIDE)
-        try:
+        with artifact.decoding():
             weights = load(data)
             importance, scale = weights["head.importance.weight"][0], weights["head.scale"]
-        except (SafetensorError, KeyError) as error:
-            raise artifact.damaged(file.name, error) from error
         total = np.abs(scale).sum()
         if not (np.isfinite(importance).all() and np.isfinite(total) and total):
             raise artifact.damaged(file.name, "it has no finite numbers")
@@ -119,31 +116,6 @@ class Weighting:
             ]
         )
         scores[known] = self.shares @ likeness
-        return scores
-
-    def scores_of_all(
-        self,
-        query_tokens: FloatMatrix,
-        cosines: FloatMatrix,
-        starts: NDArray[np.int64],
-        norms: FloatMatrix,
-    ) -> FloatMatrix:
-        """Score a query's T tokens against N texts, by cosines (T, S) with all their tokens.
-
-        starts: where each text begins among the S tokens, none is empty; norms: of the sum of each
-        text's vectors.
-        """
-        counts = np.diff(np.r_[starts, cosines.shape[1]])
-        sums = np.add.reduceat(cosines.sum(axis=0), starts)
-        norm = np.linalg.norm(query_tokens.sum(axis=0))
-        likeness = np.stack(
-            [
-                self.of_tokens(query_tokens) @ np.maximum.reduceat(cosines, starts, axis=1),
-                np.add.reduceat(cosines.max(axis=0), starts) / counts,
-                sums / np.maximum(norm * norms, 1e-12),
-            ]
-        )
-        scores: FloatMatrix = (self.shares @ likeness).astype(np.float32)
         return scores
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,8 @@ from shoestring.models.backbone import (
     shown_name,
     transformer_folder,
 )
-from shoestring.models.cut_texts import count_cut, one_cut_note
 from shoestring.models.model_files import read_json
-from shoestring.models.token_encoder import TokenEncoder, unit_rows
+from shoestring.models.token_encoder import TokenEncoder, note_cut, unit_rows
 
 _PLAIN_MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
 
@@ -81,14 +79,13 @@ class SentenceEncoder:
         """The model's name: of its folder, or MiniLM's."""
         return shown_name(self.folder)
 
-    @one_cut_note()
     def encode(self, texts: Sequence[str], progress: bool = False) -> NDArray[np.float32]:
         """Encode texts.
 
         Parameters
         ----------
         texts : sequence of str (N,)
-            Cut at ``max_length`` tokens; ShoestringWarning with the share that is longer.
+            Cut at ``max_length`` tokens.
         progress : bool
             Show a progress bar on standard error.
 
@@ -101,6 +98,11 @@ class SentenceEncoder:
         ------
         ParameterError
             If they are no texts; the message names the first that is none.
+
+        Warns
+        -----
+        ShoestringWarning
+            With the share of longer texts, once for a model; not where sentence-transformers cuts.
         """
         texts = checked_texts("texts", texts, "SentenceEncoder.encode")
         progress = checked_bool("progress", progress, "SentenceEncoder.encode")
@@ -111,12 +113,14 @@ class SentenceEncoder:
             ).reshape(len(texts), self.n_dims)
         from shoestring.progress import Progress
 
-        vectors = np.zeros((len(texts), self.n_dims), dtype=np.float32)
+        vectors, n_full = np.zeros((len(texts), self.n_dims), dtype=np.float32), 0
         with Progress(total=len(texts), desc="vectors", unit="text", disable=not progress) as bar:
             for row, states, _ in self._tokens.hidden(texts):
                 # in float64, so that a long text's mean is as right as a short one's
                 vectors[row] = states.mean(0, np.float64) if self._pooling == "mean" else states[0]
+                n_full += len(states) == self.max_length
                 bar.update()
+        note_cut(n_full, len(texts), self.name, self.max_length)
         return unit_rows(vectors)
 
 
@@ -152,16 +156,4 @@ def _sentence_transformer(folder: Path, max_length: int) -> Any:
     model = SentenceTransformer(str(folder), **LOCAL)
     if model.max_seq_length is not None:
         model.max_seq_length = min(max_length, model.max_seq_length)
-    count_cut_by(model, shown_name(folder))
     return model
-
-
-def count_cut_by(model: Any, name: str, what: str = "texts") -> None:
-    """Count what a model of sentence-transformers reads as cut where it fills its length."""
-    model[0].register_forward_pre_hook(partial(_count, model, name, what))
-
-
-def _count(model: Any, name: str, what: str, _: Any, arguments: tuple[Any, ...]) -> None:
-    mask, length = arguments[0].get("attention_mask"), model.max_seq_length
-    if mask is not None and length is not None:
-        count_cut((mask.sum(1) >= length).tolist(), name, length, what)

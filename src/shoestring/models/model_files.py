@@ -22,14 +22,11 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _WEIGHT_FILES = ("*.safetensors", "*.bin", "tokenizer.json", "vocab.txt", "config.json")
 
 
-def read_model_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
-    """Read a model folder's config.json, or another such file; FormatError if it is no object."""
-    config: dict[str, Any] = read_json(folder / name)
-    return config
-
-
 def read_json(file: Path, default: Any = None) -> Any:
-    """An object, or what is of the default's type; the default where there is no file."""
+    """An object, or what is of the default's type; the default where there is no file.
+
+    FormatError if it cannot be read, or is something else.
+    """
     if default is not None and not file.exists():
         return default
     try:

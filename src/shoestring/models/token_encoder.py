@@ -8,6 +8,7 @@ GPU, through transformers.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,18 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.checks import checked_int
+from shoestring.errors import ShoestringWarning
 from shoestring.models.adapter import Adapter
 from shoestring.models.backbone import (
     load_backbone,
     load_tokenizer,
-    model_folder,
     own_length,
-    shown_name,
     transformer_folder,
 )
 from shoestring.models.bert import Bert, is_left_to_torch, unfit
-from shoestring.models.cut_texts import are_cut, count_cut
-from shoestring.models.model_files import gpu_is_there, read_model_config
+from shoestring.models.model_files import gpu_is_there, read_json
 from shoestring.parallel import n_cores
 
 FloatMatrix = NDArray[np.float32]
@@ -41,6 +40,9 @@ CHARACTERS_PER_TOKEN = 20
 TOKENS_PER_BATCH = 480  # one thread's work: its activations stay in the caches
 TEXTS_PER_BLOCK = 1_024  # whose vectors are held at a time: about 100 MB of MiniLM's
 TORCH_BATCH_TOKENS = 4_096  # more is no faster on a CPU
+LEAST_SHARE_CUT = 0.01  # of the texts; what is less is not worth a note
+SPLIT = "Split long texts into passages first, or name a model that reads more."
+_TOLD: set[tuple[str, int]] = set()  # models whose cuts were noted, in this process
 
 
 class TokenEncoder:
@@ -58,13 +60,12 @@ class TokenEncoder:
         adapter: Adapter | None = None,
     ) -> None:
         self.folder = transformer_folder(folder)
-        config = read_model_config(self.folder)
+        config = read_json(self.folder / "config.json")
         self._tokenizer = load_tokenizer(self.folder)
         special = self._tokenizer.num_special_tokens_to_add(False)
         max_length = checked_int("max_length", max_length, special + 1, None, "TokenEncoder")
         self.max_length = min(max_length, own_length(self.folder, config))
         self._tokenizer.enable_truncation(self.max_length)
-        self._name = shown_name(model_folder(folder))
         fits = not unfit(config) and (self.folder / "model.safetensors").is_file()
         self.uses_torch = not fits or is_left_to_torch()
         if not self.uses_torch:
@@ -84,10 +85,9 @@ class TokenEncoder:
         """
         n_tokens = TORCH_BATCH_TOKENS if self.uses_torch else TOKENS_PER_BATCH
         for start in range(0, len(texts), TEXTS_PER_BLOCK):
-            block = texts[start : start + TEXTS_PER_BLOCK]
-            encodings = self._tokenize(block)
             n = self.max_length * CHARACTERS_PER_TOKEN
-            count_cut(are_cut(encodings, map(len, block), n), self._name, self.max_length)
+            block = [text[:n] for text in texts[start : start + TEXTS_PER_BLOCK]]
+            encodings = self._tokenizer.encode_batch(block)
             batches = list(batches_by_length([len(e.ids) for e in encodings], n_tokens))
             batches.reverse()  # the longest first, so that no thread is left with one at the end
             ids = [[encodings[row].ids for row in rows] for rows in batches]
@@ -101,25 +101,27 @@ class TokenEncoder:
         for row, states, special in self.hidden(texts):
             yield row, unit_rows(states[~special])
 
-    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        """Count the tokens of each text, special tokens left out: (len(texts),) int64."""
-        counts = [
-            encoding.special_tokens_mask.count(0)
-            for start in range(0, len(texts), TEXTS_PER_BLOCK)
-            for encoding in self._tokenize(texts[start : start + TEXTS_PER_BLOCK])
-        ]
-        return np.array(counts, np.int64)
-
-    def _tokenize(self, texts: Sequence[str]) -> list[Any]:
-        n = self.max_length * CHARACTERS_PER_TOKEN
-        encodings: list[Any] = self._tokenizer.encode_batch([text[:n] for text in texts])
-        return encodings
-
     def _run(self, batches: list[list[list[int]]]) -> Iterator[NDArray[np.float32]]:
         if self.uses_torch or len(batches) < 2:
             return map(self._forward, batches)
         with ThreadPoolExecutor(n_cores()) as pool:
             return iter(list(pool.map(self._forward, batches)))
+
+
+def note_cut(n_cut: int, n_texts: int, model: str, max_length: int, hint: str = SPLIT) -> None:
+    """Say how many texts a model has just cut at ``max_length``: once in a process.
+
+    Nothing is said of a single text, such as a query, nor of a few among many.
+    """
+    if n_texts < 2 or n_cut <= LEAST_SHARE_CUT * n_texts or (model, max_length) in _TOLD:
+        return
+    _TOLD.add((model, max_length))
+    warnings.warn(
+        f"{n_cut:,} of {n_texts:,} texts ({100 * n_cut / n_texts:.0f} %) are longer than the "
+        f"{max_length} tokens that {model} reads: the rest of them is not seen. {hint}",
+        ShoestringWarning,
+        stacklevel=3,
+    )
 
 
 def batches_by_length(lengths: Sequence[int], n_tokens: int) -> Iterator[list[int]]:

@@ -154,16 +154,6 @@ def lowest_bit(typing_context: Any, word: Any) -> Any:
     return types.int64(types.uint64), codegen
 
 
-@intrinsic
-def n_set_bits(typing_context: Any, word: Any) -> Any:
-    """Count the set bits of a uint64."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.ctpop(args[0])
-
-    return types.int64(types.uint64), codegen
-
-
 @njit(nogil=True, cache=True, error_model="numpy")
 def bytes_of_planes(planes: Any, first: int, n_words: int, out: Any) -> None:
     """Write bits ``first`` to ``first + 7`` of each sum as a byte.

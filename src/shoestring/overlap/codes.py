@@ -4,7 +4,7 @@ A code is a set of active bits out of ``n_bits``. Here N codes are held one afte
 (:class:`Codes`), as scipy's CSR does without its data.
 
 - **top k**: the k largest activations of a row are active; of equal activations the lower neuron
-  wins (:func:`top_k_bits`), so a code has exactly k active bits, whatever the activations are.
+  wins (:func:`top_k_codes`), so a code has exactly k active bits, whatever the activations are.
 - **packed**: bit i of a code is bit i % 8, counted from the lowest, of byte i // 8: numpy's
   ``packbits(..., bitorder="little")``. A code takes ceil(n_bits / 8) bytes, the bits beyond
   ``n_bits`` are 0. Eight bytes read as a little-endian uint64 hold bit i at i % 64 of word i // 64.
@@ -14,17 +14,15 @@ Letters: N, M codes, K neurons, k active bits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.checks import checked_int
 from shoestring.compiled import njit
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.overlap.bit_planes import n_set_bits
 from shoestring.types import IntArray
 
 MAX_BITS = 1 << 20
@@ -43,7 +41,7 @@ _FORMS = (
     "(N, {n_bytes}), a bool array (N, {n_bits}) or a scipy.sparse matrix (N, {n_bits}) of 0 and 1"
 )
 _OUT_OF_RANGE, _TWICE, _TOO_MANY = 1, 2, 3
-_ROWS_AT_A_TIME, _BITS_AT_A_TIME = 1 << 14, 1 << 20
+_BITS_AT_A_TIME, _TRUTHS_AT_A_TIME = 1 << 20, 1 << 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,44 +77,23 @@ def join_codes(parts: Sequence[Codes]) -> Codes:
     return Codes(starts, np.concatenate([part.bits for part in parts]), parts[0].n_bits)
 
 
-def top_k_bits(activations: ArrayLike, k: int) -> NDArray[np.int32]:
-    """The bits of the k largest of each row of activations (N, K), int32 (N, k), ascending.
+def top_k_codes(activations: NDArray[Any], k: int) -> PackedArray:
+    """The codes of the k largest of each row of activations (N, K), packed: uint8 (N, ceil(K / 8)).
 
     Of equal ones the lower neuron wins. Activations may be infinite, not NaN. Cost: O(N K), one
     partition and four passes over the row.
 
     Examples
     --------
-    >>> top_k_bits([[0.5, 2.0, 0.5, 0.5], [1.0, 3.0, 2.0, 0.0]], k=2)
-    array([[0, 1],
-           [1, 2]], dtype=int32)
+    >>> codes = top_k_codes(np.array([[0.5, 2.0, 0.5, 0.5], [1.0, 3.0, 2.0, 0.0]]), k=2)
+    >>> np.unpackbits(codes, axis=1, bitorder="little", count=4)
+    array([[1, 1, 0, 0],
+           [0, 1, 1, 0]], dtype=uint8)
     """
-    values = np.asarray(activations)
-    if values.ndim != 2 or values.dtype.kind not in "fiub":
-        raise ShapeError(
-            f"Activations must be numbers in an array (N, K). Got {values.dtype} {values.shape}; "
-            "for one text pass activations[None, :]."
-        )
-    hint = "Pass a smaller k or more neurons."
-    k = checked_int("k", k, 1, values.shape[1], "top_k_bits", hint)
-    bits = np.empty((len(values), k), np.int32)
-    for start in range(0, len(values), _ROWS_AT_A_TIME):
-        rows = slice(start, start + _ROWS_AT_A_TIME)
-        bits[rows] = _top_k_of(values[rows], k, start)
-    return bits
-
-
-def _top_k_of(values: NDArray[Any], k: int, first: int) -> IntArray:
-    least = np.partition(values, values.shape[1] - k, axis=1)[:, -k, None]  # NaN sorts last
-    if values.dtype.kind == "f" and (nan := np.isnan(values).any(axis=1)).any():
-        row = first + int(np.argmax(nan))
-        raise ParameterError.of(
-            "activations", "top_k_bits", "free of NaN", f"NaN in row {row}", "Look for its cause."
-        )
-    above, equal = values > least, values == least
-    room = k - above.sum(axis=1, keepdims=True)
-    equal &= np.cumsum(equal, axis=1) <= room
-    return np.nonzero(above | equal)[1].reshape(len(values), k)
+    least = np.partition(activations, -k, axis=1)[:, -k, None]
+    above, equal = activations > least, activations == least
+    equal &= np.cumsum(equal, axis=1) <= k - above.sum(axis=1, keepdims=True)
+    return np.packbits(above | equal, axis=1, bitorder="little")
 
 
 def read_codes(codes: CodesLike, n_bits: int, owner: str) -> Codes:
@@ -128,7 +105,7 @@ def read_codes(codes: CodesLike, n_bits: int, owner: str) -> Codes:
 
     Examples
     --------
-    >>> read_codes(pack_codes([[3, 9], [7, 0]], n_bits=10), 10, "pack_codes").bits
+    >>> read_codes(np.array([[8, 2], [129, 0]], np.uint8), 10, "search").bits
     array([3, 9, 0, 7], dtype=uint16)
     """
     if isinstance(codes, Codes):
@@ -142,7 +119,7 @@ def read_codes(codes: CodesLike, n_bits: int, owner: str) -> Codes:
         return _of_packed(codes, n_bits, owner)
     if codes.ndim == 2 and codes.dtype == np.bool_:
         _check_width(codes.shape[1], n_bits, owner, "A bool array has a column for each bit")
-        return _of_packed(np.packbits(codes, axis=1, bitorder="little"), n_bits, owner)
+        return _of_truths([codes], n_bits, owner)
     if codes.ndim == 2 and codes.dtype.kind in "iu":
         starts = np.arange(len(codes) + 1, dtype=np.int64) * codes.shape[1]
         return _checked(starts, codes.reshape(-1), n_bits, owner)
@@ -190,10 +167,19 @@ def _of_packed(packed: PackedArray, n_bits: int, owner: str) -> Codes:
     _check_width(
         packed.shape[1], n_bytes, owner, f"Packed codes of {n_bits} bits have a byte for eight"
     )
-    starts = starts_of(packed_sizes(packed))
-    bits = np.empty(starts[-1], np.int32)
-    _unpack(np.ascontiguousarray(packed), starts, bits)
-    return _checked(starts, bits, n_bits, owner)
+    rows = max(1, _TRUTHS_AT_A_TIME // n_bits)
+    parts = (packed[i : i + rows] for i in range(0, len(packed), rows))
+    unpacked = (np.unpackbits(part, axis=1, bitorder="little").view(np.bool_) for part in parts)
+    return _of_truths(unpacked, n_bits, owner)
+
+
+def _of_truths(parts: Iterable[NDArray[np.bool_]], n_bits: int, owner: str) -> Codes:
+    sizes, bits = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    for part in parts:  # (n, n_bits or up to seven more)
+        sizes.append(np.count_nonzero(part, axis=1))
+        before = np.repeat(np.arange(len(part)) * part.shape[1], sizes[-1])
+        bits.append((np.flatnonzero(part) - before).astype(np.int32))
+    return _checked(starts_of(np.concatenate(sizes)), np.concatenate(bits), n_bits, owner)
 
 
 def _checked(starts: IntArray, bits: NDArray[Any], n_bits: int, owner: str) -> Codes:
@@ -241,86 +227,7 @@ def _check(first: int, starts: Any, bits: Any, seen: Any, narrow: Any) -> Any:
     return 0, 0, 0
 
 
-def pack_codes(codes: CodesLike, n_bits: int) -> PackedArray:
-    """Pack codes, in any form that :func:`read_codes` takes, to bits: uint8 (N, ceil(n_bits / 8)).
-
-    Examples
-    --------
-    >>> pack_codes([[0, 9], [7]], n_bits=10)
-    array([[  1,   2],
-           [128,   0]], dtype=uint8)
-    """
-    checked = read_codes(codes, n_bits, "pack_codes")
-    packed = np.zeros((len(checked), -(-n_bits // 8)), np.uint8)
-    _pack(checked.starts, checked.bits, packed)
-    return packed
-
-
-@njit(nogil=True, cache=True)
-def _pack(starts: Any, bits: Any, packed: Any) -> None:
-    for row in range(len(starts) - 1):
-        for i in range(starts[row], starts[row + 1]):
-            packed[row, bits[i] >> 3] |= np.uint8(1 << (bits[i] & 7))
-
-
-@njit(nogil=True, cache=True)
-def _unpack(packed: Any, starts: Any, bits: Any) -> None:
-    for row in range(packed.shape[0]):
-        position = starts[row]
-        for column in range(packed.shape[1]):
-            byte = packed[row, column]
-            for bit in range(8):
-                if byte >> bit & 1:
-                    bits[position] = 8 * column + bit
-                    position += 1
-
-
 def packed_sizes(packed: PackedArray) -> IntArray:
     """Active bits of each packed code (N,)."""
-    all_bits = np.full((1, packed.shape[1]), 255, np.uint8)
-    sizes: IntArray = overlap_counts(all_bits, packed)[0].astype(np.int64)
+    sizes: IntArray = np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
     return sizes
-
-
-def overlap_counts(a: PackedArray, b: PackedArray) -> NDArray[np.int32]:
-    """How many active bits packed codes ``a`` (N, bytes) share with ``b`` (M, bytes): int32 (N, M).
-
-    By counting bits, in N M ceil(bytes / 8) words. For the best of many codes :class:`OverlapIndex`
-    is faster.
-
-    Examples
-    --------
-    >>> codes = np.array([[0b0111], [0b1110], [0b1000]], np.uint8)
-    >>> overlap_counts(codes[:1], codes)
-    array([[3, 2, 0]], dtype=int32)
-    """
-    left, right = np.asarray(a), np.asarray(b)
-    are_packed = left.dtype == right.dtype == np.uint8 and left.ndim == right.ndim == 2
-    if not are_packed or left.shape[1] != right.shape[1]:
-        raise ShapeError(
-            "Packed codes must be uint8 arrays (N, bytes) and (M, bytes) of the same width. Got "
-            f"{left.dtype} {left.shape} and {right.dtype} {right.shape}; see pack_codes."
-        )
-    counts = np.empty((len(left), len(right)), np.int32)
-    _overlaps(_words(left), _words(right), counts)
-    return counts
-
-
-def _words(packed: PackedArray) -> NDArray[np.uint64]:
-    """The same bits in words of 64, copied where the width is not a multiple of eight bytes."""
-    n_words = -(-packed.shape[1] // 8)
-    if packed.shape[1] % 8:
-        wider = np.zeros((len(packed), 8 * n_words), np.uint8)
-        wider[:, : packed.shape[1]] = packed
-        packed = wider
-    return np.ascontiguousarray(packed).view("<u8").astype(np.uint64, copy=False)
-
-
-@njit(nogil=True, cache=True)
-def _overlaps(a: Any, b: Any, counts: Any) -> None:
-    for i in range(a.shape[0]):
-        for j in range(b.shape[0]):
-            total = 0
-            for w in range(a.shape[1]):
-                total += n_set_bits(a[i, w] & b[j, w])
-            counts[i, j] = total

@@ -28,7 +28,6 @@ from shoestring.overlap.segments import (
     live_codes,
     make_segment,
     open_segment,
-    save_segments,
 )
 from shoestring.overlap.top_k import (
     HAMMING,
@@ -73,8 +72,7 @@ class OverlapIndex:
     Searches are thread-safe; add and delete need exclusive access.
 
     Memory: 2 bytes for each active bit, or n_bits / 8 bytes for each code where bits are active in
-    more than one code of 16; 11 bytes for each code beside it (19 where
-    ids or numbers of active bits are in no order).
+    more than one code of 16; 11 bytes for each code beside it (19 after ids were looked up).
 
     Examples
     --------
@@ -151,8 +149,8 @@ class OverlapIndex:
         """Delete codes by their ids.
 
         They are no longer found, and their memory is given back when their segment is merged with
-        others or by :meth:`compact`. An id that was deleted may be added again. ParameterError if
-        an id is not in the index; nothing is deleted then.
+        others or saved. An id that was deleted may be added again. ParameterError if an id is not
+        in the index; nothing is deleted then.
         """
         keys = np.unique(_read_ids(ids, "OverlapIndex.delete"))
         found = np.zeros(len(keys), np.bool_)
@@ -166,19 +164,6 @@ class OverlapIndex:
             hint = "Nothing was deleted; leave it out (`id in index` tells)."
             raise ParameterError.of("ids", "OverlapIndex.delete", "in the index", unknown, hint)
         self._segments = tuple(segments)
-
-    def compact(self) -> None:
-        """Make one segment of all, without what was deleted.
-
-        It costs as much as building it anew, with the codes and both indexes in memory.
-        """
-        if len(self._segments) == 1 and not self._segments[0].n_deleted:
-            return
-        if len(self) == 0:
-            self._segments = ()
-            return
-        codes, ids = live_codes(self._segments, self.n_bits)
-        self._segments = (make_segment(join_codes(codes), np.concatenate(ids)),)
 
     def search(
         self, codes: CodesLike, n: int = 10, metric: Metric = "overlap"
@@ -254,13 +239,22 @@ class OverlapIndex:
     def save(self, folder: str | Path) -> None:
         """Save to a folder: new, empty, or one that an overlap index was saved to.
 
-        What is in the folder already is not written again. A reader sees what was saved before or
-        what is saved now, even if this process is killed. ParameterError if the folder holds other
-        files, StorageError if it cannot be written.
+        What was deleted is gone and all segments become one first, which costs as much as building
+        the index anew where there are several. A reader sees what was saved before or what is saved
+        now, even if this process is killed. ParameterError if the folder holds other files,
+        StorageError if it cannot be written.
         """
-        settings = {"n_bits": self.n_bits, "next_id": self._next_id}
         to = checked_path("folder", folder, "OverlapIndex.save")
-        self._segments = save_segments(self._segments, settings, to)
+        if len(self._segments) > 1 or any(segment.n_deleted for segment in self._segments):
+            codes, ids = live_codes(self._segments, self.n_bits)
+            self._segments = (make_segment(join_codes(codes), np.concatenate(ids)),) * bool(
+                len(self)
+            )
+        with KIND.saving(to) as writer:
+            for segment in self._segments:
+                for name, array in segment.postings._asdict().items():
+                    writer.array(f"{name}.npy", array)
+            writer.config |= {"n_bits": self.n_bits, "next_id": self._next_id, "n_codes": len(self)}
 
     @classmethod
     def open(cls, folder: str | Path, n_threads: int | None = None) -> OverlapIndex:
@@ -276,8 +270,8 @@ class OverlapIndex:
             index._next_id = int(artifact.config["next_id"])
             if not (0 < index.n_bits <= MAX_BITS and 0 <= index._next_id <= _MAX_ID + 1):
                 raise ValueError(f"{index.n_bits} bits, and {index._next_id} is the next id")
-            prefixes = artifact.config["segments"]
-            index._segments = tuple(open_segment(artifact, p, index.n_bits) for p in prefixes)
+            if artifact.config["n_codes"]:  # else there are no arrays
+                index._segments = (open_segment(artifact, index.n_bits),)
         return index
 
     @property

@@ -44,9 +44,6 @@ Questions = Annotated[Path | None, typer.Option(help="File of typical questions 
 AnchorMinutes = Annotated[
     float | None, typer.Option("--minutes", help="Time limit in minutes for anchor queries.")
 ]
-TokenTable = Annotated[
-    bool, typer.Option("--token-table", help="Keep token vectors (27 kB a text): faster calls.")
-]
 OtherScorer = Annotated[str, typer.Option("--scorer", help="Use another scorer than the index's.")]
 CALLS = "Number of scorer calls to spend"
 
@@ -76,7 +73,6 @@ def build(
     queries: Questions = None,
     calls: Annotated[int, typer.Option(help=f"{CALLS} on anchor scores.")] = 0,
     minutes: AnchorMinutes = None,
-    token_table: TokenTable = False,
     on_duplicate: OnDuplicate = "error",
     resume: Resume = False,
     seed: Seed = 0,
@@ -97,7 +93,6 @@ def build(
         calls=calls,
         minutes=minutes,
         on_duplicate=on_duplicate,  # type: ignore[arg-type]
-        token_table=token_table,
         resume=resume,
         seed=seed,
         **reading,
@@ -240,9 +235,9 @@ def negatives(
 ) -> None:
     """Write training pairs for ``tune score``: right texts and hard negatives."""
     from shoestring.search.evaluate import note_unknown, read_qrels
-    from shoestring.search.negatives import hard_negatives, write_negatives
+    from shoestring.search.negatives import write_negatives
 
-    judged, records = read_qrels(qrels), _records(queries, reading)
-    note_unknown(_open(index), records, judged)
-    pairs = hard_negatives(_open(index), records, judged, n=n, seed=seed)
-    emit({"pairs": write_negatives(pairs, out), "file": str(out)}, json)
+    judged, records, opened = read_qrels(qrels), _records(queries, reading), _open(index)
+    note_unknown(opened, records, judged)
+    count = write_negatives(opened, records, judged, out, n=n, seed=seed)
+    emit({"pairs": count, "file": str(out)}, json)

@@ -10,10 +10,9 @@ carried over a ``fork`` (open the index again in the child).
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,38 +163,30 @@ def _as_ours(error: sqlite3.Error, path: Path, repair: str) -> ShoestringError:
     return IntegrityError(f"{path} is damaged: {found}. {repair}")
 
 
+def busy(folder: Path, waited_s: float) -> BusyError:
+    """The error for an index that somebody else writes."""
+    return BusyError(
+        f"{folder} is being written by another process or thread; waited {waited_s:g} s for it. "
+        "Nothing was changed: run again when it has finished."
+    )
+
+
 @contextmanager
 def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
     """Be the only writer of an index folder, among all threads and processes.
 
-    Where another one writes for longer than ``timeout_s`` a BusyError names its process.
+    BusyError where another one writes for longer than ``timeout_s``.
     """
     lock = FileLock(
         folder / "writer.lock", timeout=timeout_s, thread_local=False, poll_interval=POLL_S
     )
-    pid_file = folder / "writer.pid"  # for the message alone
     try:
         lock.acquire()
     except Timeout:
-        raise BusyError(
-            f"{folder} is being written by {_holder(pid_file)}; waited {timeout_s:g} s for it. "
-            "Nothing was changed: run again when it has finished."
-        ) from None
+        raise busy(folder, timeout_s) from None
     except OSError as error:
         raise refused(folder, error) from error
     try:
-        with suppress(OSError):
-            pid_file.write_text(str(os.getpid()), encoding="ascii")
         yield
     finally:
-        with suppress(OSError):
-            pid_file.unlink()
         lock.release()
-
-
-def _holder(pid_file: Path) -> str:
-    try:
-        pid = int(pid_file.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return "another process"
-    return "another thread of this process" if pid == os.getpid() else f"process {pid}"

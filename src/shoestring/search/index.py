@@ -42,7 +42,6 @@ from shoestring.errors import (
 )
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
-from shoestring.models.cut_texts import one_cut_note
 from shoestring.models.model_files import model_path
 from shoestring.progress import Progress
 from shoestring.search.arrays import REBUILD
@@ -122,7 +121,6 @@ class SearchIndex:
         calls: int = 0,
         minutes: float | None = None,
         on_duplicate: OnDuplicate = "error",
-        token_table: bool = False,
         resume: bool = False,
         seed: int = 0,
         progress: bool = True,
@@ -148,9 +146,6 @@ class SearchIndex:
         queries, calls, minutes
             As :meth:`calibrate`, which is the last stage.
         on_duplicate : {"error", "replace", "skip"}
-        token_table : bool
-            Keep every text's token vectors (int8, some 27 kB a text; the size is told before), so
-            that MiniLM's token interaction needs no model run for a text. For small indexes.
         resume : bool
             Continue an interrupted build; also with other models, more records or more calls.
         seed : int
@@ -183,9 +178,8 @@ class SearchIndex:
         seed = checked_seed("seed", seed, owner)
         queries = None if queries is None else checked_texts("queries", queries, owner)
         checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), owner)
-        flags = {"token_table": token_table, "resume": resume, "progress": progress}
-        for flag, value in flags.items():
-            checked_bool(flag, value, owner)
+        checked_bool("resume", resume, owner)
+        checked_bool("progress", progress, owner)
         # Wrong names of files and models stop here, before anything is read or written.
         name = _scorer_name(scorer)
         loaded = None if scorer is None or name in ("", AUTO) else load_scorer(scorer)
@@ -201,7 +195,7 @@ class SearchIndex:
             if source is None:
                 want = "a file, frame or list"
                 raise ParameterError.of("records", owner, want, None)
-            settings = {"encoder": encoder, "scorer": name or "", "token_table": token_table}
+            settings: dict[str, Any] = {"encoder": encoder, "scorer": name or ""}
             columns = {name: reading.get(name) for name in COLUMNS}
             settings["columns"] = {
                 name: column if isinstance(column, str) else list(column)
@@ -213,30 +207,26 @@ class SearchIndex:
             had_folder = os.path.lexists(path)
             index = cls(RecordStore.create(path, settings), given)
             index.models.hold(loaded)
-        with one_cut_note():
-            rows = NewRows(index.models)
-            try:
-                with index._store.writing():
-                    if not is_new:
-                        index.models.discard_damaged()
-                        index.models.change(encoder, AUTO if name is None else name)
-                        on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
-                    if source is not None:
-                        index._ingest(source, on_duplicate, progress)
-                    index._finish(rows, seed, progress, table=True)
-            except Exception:
-                with suppress(OSError, ShoestringError):  # why it failed matters more
-                    if is_new and not index._store.has_arrays:  # nothing of value: free the folder
-                        index._store.remove()
-                        if not had_folder:
-                            path.rmdir()
-                raise
-            rows.note()
-            if len(index):
-                index.models.build_token_table(progress=progress)
-                index.calibrate(
-                    calls, minutes=minutes, queries=queries, seed=seed, progress=progress
-                )
+        rows = NewRows(index.models)
+        try:
+            with index._store.writing():
+                if not is_new:
+                    index.models.discard_damaged()
+                    index.models.change(encoder, AUTO if name is None else name)
+                    on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
+                if source is not None:
+                    index._ingest(source, on_duplicate, progress)
+                index._finish(rows, seed, progress)
+        except Exception:
+            with suppress(OSError, ShoestringError):  # why it failed matters more
+                if is_new and not index._store.has_arrays:  # nothing of value: free the folder
+                    index._store.remove()
+                    if not had_folder:
+                        path.rmdir()
+            raise
+        rows.note()
+        if len(index):
+            index.calibrate(calls, minutes=minutes, queries=queries, seed=seed, progress=progress)
         return index
 
     @classmethod
@@ -264,12 +254,10 @@ class SearchIndex:
         """How to read more records: the columns of the first ones, unless others are named."""
         return {**self._store.settings.get("columns", {}), **reading}
 
-    def _finish(self, rows: NewRows, seed: int, progress: bool, table: bool = False) -> None:
+    def _finish(self, rows: NewRows, seed: int, progress: bool) -> None:
         """Do what a build does before it pays: choose and fit the models, make the arrays."""
         if len(self):
             self.models.prepare(seed)
-            if table:
-                self.models.token_table_scorer()  # a wrong one is refused before the work
             encode_pending(self._store, rows, progress=progress)
 
     def calibrate(
@@ -309,9 +297,6 @@ class SearchIndex:
         seed, spent = checked_seed("seed", seed, owner), 0
         queries = None if queries is None else checked_texts("queries", queries, owner)
         checked_bool("progress", progress, owner)
-        with self._score_cache() as cache:  # says so if it is another one; from now on that is its
-            if cache.id != self._store.settings.get("score_cache"):
-                self._store.update_settings(score_cache=cache.id)
         if calls and self._can_pay():
             chosen = choose_anchors(self._store, self.models, queries, seed)
             spent = score_anchors(self._store, self.models, chosen, calls, clock, progress=progress)
@@ -369,7 +354,7 @@ class SearchIndex:
         ShoestringWarning
             If the answer is partial, as the scorer failed; if there is no scorer to pay; if a text
             is searched for by its beginning, or has no word that is known; if scores that were paid
-            for cannot be kept, or are gone.
+            for cannot be kept.
         """
         began = time.perf_counter()
         owner = "SearchIndex.query"
@@ -388,7 +373,7 @@ class SearchIndex:
             rows, model, features, guess = self.first_look(snapshot, text)
             name, newest = self.models.scorer_name, int(rows.keys[-1])
             uid = str(self._store.settings.get("id", ""))
-            with self._score_cache(read_only=not can_pay) as cache:
+            with ScoreCache(self.path, read_only=not can_pay) as cache:
                 known = rows.known_scores(*cache.row(name, text))
                 answered, spent = cache.last_answer(name, text, uid)
                 if answered < newest:  # calls are for texts that were added since
@@ -423,22 +408,6 @@ class SearchIndex:
         error = str(score.error) if score.error else None
         seconds = time.perf_counter() - began
         return Hits(tuple(Hit(*hit) for hit in hits), score.calls, seconds, error)
-
-    def _score_cache(self, *, read_only: bool = False) -> ScoreCache:
-        cache = ScoreCache(self.path, read_only=read_only)
-        if complaint := self._are_gone(cache):
-            warnings.warn(complaint, ShoestringWarning, stacklevel=3)
-        return cache
-
-    def _are_gone(self, cache: ScoreCache) -> str:
-        """What to say if this is not the cache that the index was built with."""
-        if self._store.settings.get("score_cache", 0) in (0, cache.id):
-            return ""
-        return (
-            f"The scores that were paid for are gone: {cache.path} is missing, empty or of another "
-            "index. Put it back from a copy, or go on without them and pay again: "
-            f"shoestring search build --resume --out {self.path}"
-        )
 
     def snapshot(self) -> Snapshot:
         """A whole, consistent view of the records and arrays; close it soon."""
@@ -510,7 +479,7 @@ class SearchIndex:
         checked_bool("progress", progress, "SearchIndex.add")
         source = read_records(records, default_id="content", **self._reading(reading))
         rows = NewRows(self.models)
-        with one_cut_note(), self._store.writing():
+        with self._store.writing():
             self._finish(rows, 0, progress)  # what an interrupted build left
             chosen = rows if self.models.are_chosen else None
             report = self._ingest(source, on_duplicate, progress, chosen)
@@ -528,12 +497,12 @@ class SearchIndex:
         return self._store.delete(ids, missing=missing)
 
     def copy(self, to: str | Path) -> SearchIndex:
-        """Copy the index as it is now, while others may use and change it.
+        """Copy the index as it is now, while others may query it; writers wait.
 
         Parameters
         ----------
         to : str or Path
-            A new or empty folder, which appears whole.
+            A new or empty folder, which is an index when all of it is there.
 
         Returns
         -------
@@ -558,8 +527,6 @@ class SearchIndex:
         """
         self._store.verify()
         with ScoreCache(self.path, read_only=True) as cache:
-            if complaint := self._are_gone(cache):
-                raise IntegrityError(complaint)
             cache.verify()
         if len(self):
             _ = self.models.encoder
@@ -567,7 +534,7 @@ class SearchIndex:
     def info(self) -> dict[str, Any]:
         """What the index holds, what was paid for it, and how large it is."""
         settings = self._store.settings
-        with self._store.snapshot() as snapshot, self._score_cache(read_only=True) as cache:
+        with self._store.snapshot() as snapshot, ScoreCache(self.path, read_only=True) as cache:
             model = IndexModel.from_attrs(snapshot.view.attrs)
             return {
                 "path": str(self.path),

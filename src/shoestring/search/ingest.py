@@ -1,6 +1,6 @@
-"""How records come in: in batches, checked, their duplicates resolved.
+"""How records come in: in batches, their duplicates resolved.
 
-The caller holds the writer lock.
+The caller holds the writer lock; :func:`~shoestring.read_records` has checked them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from shoestring.checks import is_storable
 from shoestring.errors import ParameterError
 from shoestring.search import schema
 from shoestring.search.database import transaction
@@ -38,11 +37,10 @@ class AddReport:
 
 
 def read_batches(records: Iterable[Record], batch_size: int) -> Iterator[list[Record]]:
-    """Check records, and cut them into batches that fit in memory whatever the texts' length."""
+    """Cut records into batches that fit in memory whatever the texts' length."""
     batch: list[Record] = []
     n_characters = 0
     for record in records:
-        _check(record)
         batch.append(record)
         n_characters += len(record.text)
         if len(batch) == batch_size or n_characters >= BATCH_CHARACTERS:
@@ -50,20 +48,6 @@ def read_batches(records: Iterable[Record], batch_size: int) -> Iterator[list[Re
             batch, n_characters = [], 0
     if batch:
         yield batch
-
-
-def _check(record: Record) -> None:
-    if not _is_text(record.id) or not record.id:
-        want = "a string of at least one character"
-        raise ParameterError.of("id", "Record", want, record.id)
-    for name, value in (("text", record.text), ("label", record.label)):
-        if not _is_text(value) and not (name == "label" and value is None):
-            want = "a string without lone surrogates"
-            raise ParameterError.of(name, f"the record {record.id!r}", want, value)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and is_storable(value)
 
 
 def add_batch(

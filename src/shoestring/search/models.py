@@ -3,8 +3,7 @@
 MiniLM reads English. Where it does not know the writing of the texts the index takes lexical
 vectors, and no scorer, until the user names models that fit; it says so. An encoder that was fitted
 to the texts, and a copy of word vectors that were trained elsewhere, lie in the folder of the
-index, and so does the table of the texts' token vectors where one was asked for. That table makes
-token interaction cheap; it is not what any figure of calls rests on: a call stays a call.
+index.
 
 Another process may give the index other models, or build another index in its place. So what is
 loaded is kept with what the folder said of it, and loaded again when the folder says something
@@ -19,7 +18,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -38,15 +36,11 @@ from shoestring.encoders import (
     is_lexical,
     open_encoder,
 )
-from shoestring.errors import IntegrityError, ParameterError, ShoestringWarning, StorageError
-from shoestring.match.interaction import TokenInteraction
+from shoestring.errors import IntegrityError, ShoestringWarning, StorageError
 from shoestring.match.scorer import FunctionScorer, checked_scores, load_scorer, scorer_name
-from shoestring.match.token_table import KIND as TOKEN_TABLE
-from shoestring.match.token_table import TokenTable, table_bytes
 from shoestring.match.weighting import DEFAULT
 from shoestring.models import why_not_minilm
 from shoestring.models.backbone import are_unread, minilm_reads_most
-from shoestring.progress import Progress
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.types import FloatArray, IntArray, PairScorer, TextEncoder
@@ -96,45 +90,46 @@ class Models:
         self._lock = threading.RLock()  # held while a model loads or works
         self._store, self.given = store, given
         self._loaded: dict[str, tuple[Said, Any]] = {}  # by the setting that names it
-        self._kept, self._table = store.path / "encoder", store.path / "token-table"
+        self._kept = store.path / "encoder"
 
-    def _said(self, name: str, folder: Path) -> Said:
-        """What the index says of a model: its name, and the config of what it keeps itself."""
-        with suppress(OSError):
-            return self._store.settings[name], (folder / CONFIG).read_bytes()
+    def _said(self, name: str) -> Said:
+        """What the index says of a model: its name, and the config of an encoder that it keeps."""
+        if name == "encoder":
+            with suppress(OSError):
+                return self._store.settings[name], (self._kept / CONFIG).read_bytes()
         return self._store.settings[name], b""
 
-    def _load(self, name: str, folder: Path, load: Callable[[str], Any]) -> Any:
+    def _load(self, name: str, load: Callable[[str], Any]) -> Any:
         """A model as it was loaded before, unless the index says something else of it now."""
         with self._lock:
-            said = self._said(name, folder)
+            said = self._said(name)
             loaded = self._loaded.get(name)
             if loaded is None or loaded[0] != said:
                 loaded = said, load(said[0])
-                if self._said(name, folder) == said:
+                if self._said(name) == said:
                     self._loaded[name] = loaded
             return loaded[1]
 
     @property
     def encoder(self) -> TextEncoder | TextCodes:
         """What makes the vectors."""
-        encoder: TextEncoder | TextCodes = self._load("encoder", self._kept, self._open_encoder)
+        encoder: TextEncoder | TextCodes = self._load("encoder", self._open_encoder)
         return encoder
 
     def snapshot(self) -> Snapshot:
         """A snapshot with the encoder of its vectors, whatever other processes do meanwhile."""
         while True:
-            before = self._said("encoder", self._kept)
+            before = self._said("encoder")
             with ExitStack() as stack:
                 try:
                     snapshot = stack.enter_context(self._store.snapshot())
                     if snapshot.view.arrays:
                         snapshot.encoder = self.encoder
                 except Exception:
-                    if self._said("encoder", self._kept) == before:
+                    if self._said("encoder") == before:
                         raise
                     continue
-                if self._said("encoder", self._kept) == before:
+                if self._said("encoder") == before:
                     stack.pop_all()
                     return snapshot
 
@@ -152,19 +147,15 @@ class Models:
         """What scores pairs, or None."""
         if self.given is not None:
             return self.given
-        scorer: PairScorer | None = self._load("scorer", self._table, self._open_scorer)
-        return scorer
-
-    def _open_scorer(self, name: str) -> PairScorer | None:
-        scorer = None if name in ("", AUTO) else load_scorer(name)
-        if isinstance(scorer, TokenInteraction) and TOKEN_TABLE.is_saved(self._table):
-            scorer = TokenTable.load(self._table, scorer)
+        scorer: PairScorer | None = self._load(
+            "scorer", lambda name: None if name in ("", AUTO) else load_scorer(name)
+        )
         return scorer
 
     def hold(self, scorer: PairScorer | None) -> None:
         """Keep the scorer of a new index, which is loaded already."""
         if scorer is not None:
-            self._loaded["scorer"] = self._said("scorer", self._table), scorer
+            self._loaded["scorer"] = self._said("scorer"), scorer
 
     @property
     def scorer_name(self) -> str:
@@ -257,27 +248,6 @@ class Models:
         if is_lexical(fitted):
             fitted.save(self._kept)  # type: ignore[attr-defined]
         self._store.update_settings(encoder=encoder, scorer=scorer)
-
-    def token_table_scorer(self) -> TokenInteraction | None:
-        """Whose token vectors to keep, where the index was asked to and does not have them."""
-        if not self._store.settings.get("token_table") or TOKEN_TABLE.is_saved(self._table):
-            return None
-        scorer = self.scorer
-        if not isinstance(scorer, TokenInteraction):
-            want = "left out unless the scorer is MiniLM's token interaction"
-            raise ParameterError.of("token_table", "SearchIndex.build", want, True)
-        return scorer
-
-    def build_token_table(self, *, progress: bool) -> None:
-        """Keep the texts' token vectors, if there is something to do."""
-        if (scorer := self.token_table_scorer()) is None:
-            return
-        with self._store.snapshot() as snapshot:
-            texts = snapshot.texts(snapshot.all_keys)
-        if progress:
-            megabytes = table_bytes(texts, scorer) / 1e6
-            Progress.write(f"token table: {megabytes:,.0f} MB for {len(texts):,} texts")
-        TokenTable.build(texts, scorer, self._table)
 
     def discard_damaged(self) -> None:
         """Throw damaged files away: they are made again from the records and the paid scores."""

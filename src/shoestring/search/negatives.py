@@ -8,9 +8,8 @@ drawn at random, as pairs for ``shoestring tune score``, which learns them as li
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,73 +21,42 @@ from shoestring.search.index import SearchIndex
 from shoestring.types import Record
 
 DEPTH = 30  # places of the first stage that wrong texts are drawn from
-_OWNER = "search negatives"
 
 
-def hard_negatives(
+def write_negatives(
     index: SearchIndex,
     queries: Iterable[Record],
     qrels: Mapping[str, Mapping[str, int]],
+    out: Path,
     *,
     n: int = 3,
-    depth: int = DEPTH,
     seed: int = 0,
-) -> Iterator[dict[str, Any]]:
-    """Pairs of each judged query: its right texts, and wrong ones that the first stage likes.
+) -> int:
+    """Write the right texts of each judged query, and wrong ones that the first stage likes.
 
-    Parameters
-    ----------
-    index : SearchIndex
-        Its scorer is never called.
-    queries : iterable of Record
-        Those without a right text in the index are left out.
-    qrels : mapping
-        Query id to text id to grade; above 0 is right, and nothing that was judged is drawn.
-    n : int
-        Wrong texts for each right one.
-    depth : int
-        Places that they are drawn from.
-    seed : int
-
-    Yields
-    ------
-    dict
-        ``a`` the query, ``b`` the text, ``label`` 1 or 0.
-
-    Raises
-    ------
-    ParameterError
-        If n or depth cannot be; if no query has a right text in the index.
+    The index's scorer is never called. A grade above 0 is right, and nothing that was judged is
+    drawn; queries without a right text in the index are left out. ``n`` is the number of wrong
+    texts for each right one. Each line is ``{"a": query, "b": text, "label": 1 or 0}``; returns how
+    many there are. ParameterError if n is below 1, or no query has a right text in the index.
     """
-    n, depth = checked_int("n", n, 1, None, _OWNER), checked_int("depth", depth, 1, None, _OWNER)
+    n, count = checked_int("n", n, 1, None, "search negatives"), 0
     rng = np.random.default_rng(seed)
-    found = 0
-    for query in queries:
-        judged = qrels.get(query.id, {})
-        right = [key for key, grade in judged.items() if grade > 0]
-        with index.snapshot() as snapshot:
-            keys = (snapshot.key_of(id) for id in right)
-            texts = snapshot.texts([key for key in keys if key is not None])
-        if not texts:
-            continue
-        hits = index.query(query.text, k=depth + len(judged), calls=0)
-        wrong = [hit.text for hit in hits if hit.id not in judged][:depth]
-        chosen = rng.permutation(len(wrong))[: n * len(texts)]
-        found += 1
-        for text in texts:
-            yield {"a": query.text, "b": text, "label": 1}
-        for rank in np.sort(chosen):
-            yield {"a": query.text, "b": wrong[rank], "label": 0}
-    if not found:
-        want = "queries with a right text that is in the index"
-        raise ParameterError.of("queries", _OWNER, want, "none such")
-
-
-def write_negatives(pairs: Iterable[dict[str, Any]], out: Path, *, progress: bool = True) -> int:
-    """Write pairs as lines of JSON; returns how many."""
-    count = 0
     with written_aside(out) as file:
-        for pair in Progress(pairs, desc="pairs", unit="pair", disable=None if progress else True):
-            file.write(json.dumps(pair, ensure_ascii=False).encode() + b"\n")
-            count += 1
+        for query in Progress(queries, desc="queries", unit="query", disable=None):
+            judged = qrels.get(query.id, {})
+            with index.snapshot() as snapshot:
+                keys = (snapshot.key_of(id) for id, grade in judged.items() if grade > 0)
+                right = snapshot.texts([key for key in keys if key is not None])
+            if not right:
+                continue
+            hits = index.query(query.text, k=DEPTH + len(judged), calls=0)
+            wrong = [hit.text for hit in hits if hit.id not in judged][:DEPTH]
+            chosen = np.sort(rng.permutation(len(wrong))[: n * len(right)])
+            for text, label in [*((t, 1) for t in right), *((wrong[i], 0) for i in chosen)]:
+                pair = {"a": query.text, "b": text, "label": label}
+                file.write(json.dumps(pair, ensure_ascii=False).encode() + b"\n")
+                count += 1
+        if not count:
+            want = "queries with a right text that is in the index"
+            raise ParameterError.of("queries", "search negatives", want, "none such")
     return count

@@ -37,16 +37,6 @@ _TABLES = (
         attrs TEXT NOT NULL)""",
 )
 
-CONTRADICTIONS = (
-    ("SELECT key FROM records EXCEPT SELECT rowid FROM fulltext", "a record has no tokens"),
-    ("SELECT rowid FROM fulltext EXCEPT SELECT key FROM records", "tokens have no record"),
-    (
-        "SELECT key FROM deleted INTERSECT SELECT key FROM records",
-        "a live record counts as deleted",
-    ),
-)
-"""Queries that answer nothing when the tables agree, and what it means when they do."""
-
 _PENDING = "SELECT {} FROM records WHERE key > (SELECT last_key FROM state) ORDER BY key LIMIT ?"
 
 

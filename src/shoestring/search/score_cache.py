@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import sqlite3
 import threading
 import time
@@ -86,11 +85,6 @@ class ScoreCache:
     read_only : bool
         Do not even try to write.
 
-    Attributes
-    ----------
-    id : int
-        Tells it from every other cache; 0 for one that does not exist and cannot be made.
-
     Examples
     --------
     >>> import tempfile
@@ -115,7 +109,7 @@ class ScoreCache:
         self._lock = threading.Lock()
         self._opened: dict[int, sqlite3.Connection] = {}  # by process: SQLite shares none
         with self._explained():
-            ((self.id,),) = self._connection.execute("PRAGMA application_id")
+            _ = self._connection
 
     @property
     def _connection(self) -> sqlite3.Connection:
@@ -134,13 +128,13 @@ class ScoreCache:
                 if not has_no_room(error):
                     raise
             self.read_only = True
-        if self.path.exists() and self.path.stat().st_size:
+        if self.path.exists():
             found = connect(self.path, "ro")
-            if found.execute("SELECT 1 FROM sqlite_master WHERE name = 'scores'").fetchone():
+            if found.execute("SELECT 1 FROM sqlite_master WHERE name = 'answered'").fetchone():
                 return found
             found.close()  # another process is just making it
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        return _with_tables(empty, id=0)
+        return _with_tables(empty)
 
     def __enter__(self) -> ScoreCache:
         return self
@@ -340,15 +334,11 @@ class CachedScorer:
             self.n_lost += 0 if is_kept else len(at)
 
 
-def _with_tables(connection: sqlite3.Connection, id: int | None = None) -> sqlite3.Connection:
-    """With its tables, and the id of a new one: by default a random number."""
+def _with_tables(connection: sqlite3.Connection) -> sqlite3.Connection:
     try:
         with transaction(connection):
             for table in _TABLES:
                 connection.execute(table)
-            if connection.execute("PRAGMA application_id").fetchone() == (0,):
-                id = 1 + secrets.randbelow((1 << 31) - 1) if id is None else id
-                connection.execute(f"PRAGMA application_id = {id}")
     except BaseException:
         connection.close()
         raise

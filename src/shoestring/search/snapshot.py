@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from shoestring.artifacts import CHECKED, pieces
 from shoestring.checks import is_storable
-from shoestring.errors import IntegrityError, ParameterError
+from shoestring.errors import IntegrityError
 from shoestring.search import schema
 from shoestring.search.arrays import KEYS, AnyArray, map_rows
 from shoestring.search.database import column, connect, in_chunks
@@ -132,27 +132,9 @@ class Snapshot:
         sql = f"SELECT key, {name} FROM records WHERE key IN ({{}})"
         with self._explained():
             found: dict[int, Any] = dict(in_chunks(self._connection, sql, wanted))
-        try:
-            return [found[key] for key in wanted]
-        except KeyError as error:
-            self._check(not self._are_live(np.array(error.args)), "a record is not there")
-            raise ParameterError.of(
-                "keys", f"Snapshot.{name}s", "keys of live records", error.args[0]
-            ) from None
-
-    def _are_live(self, keys: IntArray) -> bool:
-        """Whether all of some keys are those of live records."""
-        found = np.zeros(len(keys), dtype=bool)
-        for known in (self.keys, self.pending_keys):
-            at = np.searchsorted(known, keys)
-            found[at < len(known)] |= known[at[at < len(known)]] == keys[at < len(known)]
-        return bool(found.all())
-
-    def _check(self, is_sound: bool, complaint: str) -> None:
-        """Tables that contradict each other, as in a copy that was made while one wrote."""
-        with self._explained():
-            if not is_sound:
-                raise sqlite3.DatabaseError(complaint)
+            if not all(key in found for key in wanted):
+                raise sqlite3.DatabaseError("a record is not there")
+        return [found[key] for key in wanted]
 
     def key_of(self, id: str) -> int | None:
         """The key of the user's id, None when there is no such record."""
@@ -175,7 +157,9 @@ class Snapshot:
                 match = " OR ".join(quoted)
                 rows = self._connection.execute(_CANDIDATES, (match, limit)).fetchall()
         keys = np.array([key for key, _ in rows], dtype=np.int64)
-        self._check(self._are_live(keys), "it has words of a record that is not there")
+        if not np.isin(keys, self.all_keys).all():  # as in a copy that was made while one wrote
+            with self._explained():
+                raise sqlite3.DatabaseError("it has words of a record that is not there")
         return keys, np.array([score for _, score in rows], dtype=np.float64)
 
 

@@ -7,7 +7,6 @@ An index is a folder::
     scores.sqlite     every score that was paid for (:mod:`~.score_cache`)
     arrays/           append-only files of memory-mapped arrays (:mod:`~.arrays`)
     encoder/          an encoder that was fitted to the texts (:mod:`~.models`)
-    token-table/      the texts' token vectors, an option
     writer.lock       held by the one writer
 
 Rows are written first and put in force by the database afterwards, in one transaction, so that a
@@ -22,7 +21,6 @@ Letters: N records, R rows of the arrays.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sqlite3
 import threading
@@ -31,29 +29,24 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from shoestring.artifacts import (
-    ASIDE,
     CONFIG,
     ArtifactKind,
-    libraries_writing,
     make_folder,
-    sync_folder,
     unreadable,
     verify,
     written_by,
 )
 from shoestring.checks import checked_choice, is_storable
 from shoestring.errors import (
-    BusyError,
     IntegrityError,
     ParameterError,
     ShapeError,
-    StorageError,
 )
 from shoestring.search import schema
 from shoestring.search.arrays import (
@@ -66,6 +59,7 @@ from shoestring.search.arrays import (
     write_rows,
 )
 from shoestring.search.database import (
+    busy,
     column,
     connect,
     connect_for_writing,
@@ -84,13 +78,8 @@ _KIND = ArtifactKind(
     "shoestring-search-index", "a search index", "RecordStore.open", "Build the index again.", (2,)
 )
 _DATABASES = ("records.sqlite", "scores.sqlite")
-_FOLDERS = ("arrays", "encoder", "token-table")
-_LEFT = re.compile(  # our files in them
-    r"\d{8}-[a-z_]+\.rows|(config\.json(\.writing)?|(vocabulary|idf|components|codes|counts|"
-    r"activations|tokens|scales|starts|digests)-\d+\.(json|npy))(\.part)?"
-)
-_TABLE = re.compile("(records|deleted|state|sqlite_sequence|fulltext|fulltext_[a-z]+)$")
-_FILES = {CONFIG, CONFIG + ".part", "writer.lock", "writer.pid"} | {
+_FOLDERS = ("arrays", "encoder")
+_FILES = {CONFIG, CONFIG + ".part", "writer.lock"} | {
     name + suffix for name in _DATABASES for suffix in ("", "-wal", "-shm", "-journal")
 }
 _AGAIN = (
@@ -167,72 +156,38 @@ class RecordStore:
     def copy(self, to: Path) -> None:
         """Write a whole copy of the index as it is now to a folder that is new or empty.
 
-        Writers go on meanwhile; where one replaces files that are being copied, it starts again.
+        Queries go on meanwhile; other writers wait.
         """
         _check_free(to, is_taken=False)
         if self.path.resolve() in to.resolve().parents:
             raise ParameterError.of("to", "SearchIndex.copy", "a folder outside the index", str(to))
-        make_folder(to.parent)
-        aside = to.with_name(f"{to.name}-{os.urandom(4).hex()}{ASIDE}")
-        with libraries_writing(to):
-            while True:
-                before = self._files_in_force()
-                try:
-                    written_by(self._copy_into, aside)
-                except (StorageError, IntegrityError):
-                    if self._files_in_force() == before:
-                        raise
-                    continue
-                if self._files_in_force() == before:
-                    break
-                shutil.rmtree(aside)
-            if to.exists():
-                to.rmdir()
-            aside.replace(to)
-            sync_folder(to.parent)
-
-    def _files_in_force(self) -> tuple[object, ...]:
-        """What changes before any file goes that a reader needs; appended rows change nothing."""
-        kept = self.path / "encoder" / CONFIG
-        with self._explained(), closing(connect(self._database, "ro")) as connection:
-            files = [array.file for array in schema.read_state(connection).arrays.values()]
-        return self.settings, kept.read_bytes() if kept.exists() else b"", files
+        with self.writing():
+            written_by(self._copy_into, to)
 
     def _copy_into(self, folder: Path) -> None:
-        make_folder(folder / "arrays")
-        for name in _DATABASES:
+        make_folder(folder)
+        for name in (*_FOLDERS, *_DATABASES):
             source = self.path / name
-            if not source.exists():
-                continue
-            with ExitStack() as stack:
-                with explained(source, _AGAIN):
-                    live = stack.enter_context(closing(connect(source, "ro")))
-                stack.enter_context(explained(folder / name, _AGAIN))
-                copied = stack.enter_context(closing(connect(folder / name, "rwc")))
-                live.backup(copied)
-                if source == self._database:
-                    state = schema.read_state(copied)
-        for array in state.arrays.values():
-            rows = map_rows(self._arrays, array, state.n_rows)
-            write_rows(folder / "arrays", array, 0, [rows])
-        for name in ("encoder", "token-table"):
-            for path in sorted((self.path / name).rglob("*")):
-                copied_to = folder / path.relative_to(self.path)
-                copied_to.parent.mkdir(parents=True, exist_ok=True)
-                if path.is_file():
-                    shutil.copyfile(path, copied_to)
-        shutil.copyfile(self.path / CONFIG, folder / CONFIG)
+            if source.is_dir():
+                shutil.copytree(source, folder / name)
+            elif source.exists():
+                with (
+                    explained(source, _AGAIN),
+                    closing(connect(source, "ro")) as live,
+                    closing(connect(folder / name, "rwc")) as copied,
+                ):
+                    live.backup(copied)
+        shutil.copyfile(self.path / CONFIG, folder / CONFIG)  # last: from here on it is an index
 
     def remove(self) -> None:
-        """Leave nothing of the index but scores that were paid for."""
-        (self.path / CONFIG).unlink(missing_ok=True)  # first: from here on it is no index
-        for folder in (self.path / name for name in _FOLDERS):
-            for path in folder.iterdir() if folder.is_dir() else ():
-                if _LEFT.fullmatch(path.name):
-                    path.unlink()
+        """Leave nothing of a new index but scores that were paid for."""
+        for pattern in ("arrays/*.rows", "encoder/*-1.*", "encoder/config.json*"):
+            for path in self.path.glob(pattern):
+                path.unlink()
+        for name in _FOLDERS:
             with suppress(OSError):  # where it is missing, or somebody else has put a file there
-                folder.rmdir()
-        for name in _FILES:
+                (self.path / name).rmdir()
+        for name in sorted(_FILES):  # the config first: from here on it is no index
             if not name.startswith(_DATABASES[1]):
                 (self.path / name).unlink(missing_ok=True)
 
@@ -240,13 +195,10 @@ class RecordStore:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Be the only writer for the length of the block; every write does so for itself.
 
-        Another one waits for :data:`LOCK_TIMEOUT_S`; then BusyError says which process it is.
+        Another one waits for :data:`LOCK_TIMEOUT_S`; then it is a BusyError.
         """
         if not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_S):
-            raise BusyError(
-                f"{self.path} is being written by another thread of this process; waited "
-                f"{LOCK_TIMEOUT_S:g} s for it. Nothing was changed: run again when it has finished."
-            )
+            raise busy(self.path, LOCK_TIMEOUT_S)
         with ExitStack() as stack:
             stack.callback(self._thread_lock.release)
             if self._connection is None:
@@ -279,9 +231,8 @@ class RecordStore:
 
         With "error" all of them are one transaction; with "replace" and "skip" each batch is, and
         the same call again completes what was interrupted. A replaced record keeps its id and gets
-        a new key. ParameterError names the duplicates, or a record that is not made of strings.
+        a new key. ParameterError names the duplicates.
         """
-        checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), "SearchIndex.add")
         report = AddReport()
         with self._changing_arrays() as connection, ExitStack() as stack:
             if on_duplicate == "error":
@@ -420,22 +371,26 @@ class RecordStore:
             found = connection.execute("PRAGMA integrity_check(3)")
             complaints = [row[0] for row in found if row[0] != "ok"]
             connection.execute("INSERT INTO fulltext (fulltext) VALUES ('integrity-check')")
-            for sql, complaint in schema.CONTRADICTIONS:
-                if (key := connection.execute(sql).fetchone()) is not None:
-                    complaints.append(f"{complaint} (key {key[0]})")
             state = schema.read_state(connection)
             view = read_view(connection, state, self._arrays)
             for file in state.arrays.values():
                 map_rows(self._arrays, file, state.n_rows, checked=1 << 62)
-            for name in ("encoder", "token-table"):
-                if (self.path / name / CONFIG).exists():
-                    verify(self.path / name)
-            sql = "SELECT key FROM records WHERE key <= (SELECT last_key FROM state) ORDER BY key"
-            if not np.array_equal(view.keys, column(connection, sql)):
-                complaints.append("the live rows of the arrays are not those of the records")
+            if (self.path / "encoder" / CONFIG).exists():
+                verify(self.path / "encoder")
+            keys = column(connection, "SELECT key FROM records ORDER BY key")
+            words = column(connection, "SELECT rowid FROM fulltext ORDER BY rowid")
             deleted = column(connection, "SELECT key FROM deleted ORDER BY key")
-            if not np.array_equal(view.row_keys[view.deleted], deleted):
-                complaints.append("a key counts as deleted that has no row")
+            for one, other, complaint in (
+                (keys, words, "the words are not those of the records"),
+                (
+                    keys[keys <= state.last_key],
+                    view.keys,
+                    "the rows are not those of the records",
+                ),
+                (deleted, view.row_keys[view.deleted], "a key counts as deleted that has no row"),
+            ):
+                if not np.array_equal(one, other):
+                    complaints.append(complaint)
         if complaints:
             raise IntegrityError(f"{self.path} is damaged: {'; '.join(complaints)}. {_AGAIN}")
 
@@ -461,24 +416,25 @@ def _check_free(folder: Path, is_taken: bool = True) -> None:
         strange = [name for name in names if not (is_taken and _is_left(folder / name))]
     except OSError as error:
         raise unreadable(folder, error) from error
-    if CONFIG in names or strange or folder.is_file():
-        hint = "It holds an index: go on with it (resume=True) or choose another folder."
-        if strange:
+    is_index = (folder / CONFIG).exists()  # last: another process may just be making it
+    if is_index or strange or folder.is_file():
+        hint = "It is a file; choose another name."
+        if is_index and is_taken:
+            hint = "It holds an index: go on with it (resume=True) or choose another folder."
+        elif strange:
             hint = f"It holds {strange[0]!r}, for example; choose another folder."
-        elif folder.is_file():
-            hint = "It is a file; choose another name."
         want = "a new or empty folder"
         raise ParameterError.of("path", "a search index", want, str(folder), hint)
 
 
 def _is_left(path: Path) -> bool:
     """Whether a killed build or :meth:`RecordStore.remove` may have left a file or folder."""
-    if path.name in _FOLDERS and path.is_dir():
-        return all(_LEFT.fullmatch(inside.name) for inside in path.iterdir())
+    if path.name == "arrays":
+        return path.is_dir() and not any(path.iterdir())
     if path.name == _DATABASES[0]:
         with suppress(sqlite3.Error), closing(connect(path, "ro")) as connection:
-            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            return all(_TABLE.match(name) for (name,) in found)
+            found = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
+            return not found or "fulltext" in found
     return path.name in _FILES
 
 

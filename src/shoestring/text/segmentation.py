@@ -221,15 +221,3 @@ def _runs_to_words(folded: str, lexicon: Lexicon) -> list[str]:
         else:
             words.append(word)
     return words
-
-
-def join_words(first: str, second: str) -> str:
-    """The phrase of two words: ``new_york``, but 中国 without a sign in between.
-
-    Examples
-    --------
-    >>> join_words("new", "york"), join_words("中", "国")
-    ('new_york', '中国')
-    """
-    unspaced = _UNSPACED_RUN.match(second) and _UNSPACED_RUN.match(first[-1])
-    return f"{first}{'' if unspaced else PHRASE_SIGN}{second}"

@@ -47,7 +47,6 @@ Layers = Annotated[
     typer.Option(help="Layers that feed the ladder, from 0: 1,3,5 (default: every third)."),
 ]
 Length = Annotated[int, typer.Option(help="Maximum number of tokens per text.")]
-Cache = Annotated[str, typer.Option(help="Disk space for backbone outputs: 8GB, 500MB, 0.")]
 
 
 @app.command(example="tune classify questions.csv --out model --label topic --minutes 10")
@@ -70,7 +69,6 @@ def classify(
     reduction: Reduction = 4,
     layers: Layers = None,
     max_length: Length = 128,
-    cache: Cache = "8GB",
     resume: Resume = False,
     seed: Seed = 0,
     json: Json = False,
@@ -106,7 +104,6 @@ def score(
     reduction: Reduction = 4,
     layers: Layers = None,
     max_length: Length = 128,
-    cache: Cache = "8GB",
     resume: Resume = False,
     seed: Seed = 0,
     json: Json = False,
@@ -122,19 +119,19 @@ def score(
 
 
 def _tune(
-    source: str, out: Path, held_out: str | None, layers: str | None, cache: str, json: bool,
+    source: str, out: Path, held_out: str | None, layers: str | None, json: bool,
     reading: dict[str, Any], **options: Any,
 ) -> None:  # fmt: skip
     """Split the options between the job and its files, and run it."""
     began = time.monotonic()  # importing torch is part of the minutes
     _require_torch()
     from shoestring.jobs import Clock
-    from shoestring.tune.job import Job, checked_bytes, tune
+    from shoestring.tune.job import Job, tune
 
     clock = Clock(options.pop("minutes"), began=began)
     of_files = {name: options.pop(name) for name in ("second", "resume")} | reading
     numbers = None if layers is None else checked_ints("layers", layers, "tune")
-    job = Job.of(**options, layers=numbers, cache_bytes=checked_bytes(cache))
+    job = Job.of(**options, layers=numbers)
     emit(tune(job, source, out, held_out, **of_files, clock=clock), json)
 
 
@@ -153,23 +150,10 @@ def mlm(
         ),
     ],
     out: Out,
-    layers: Annotated[
-        int | None, typer.Option(help="Number of layers of a new model (default 4).")
-    ] = None,
-    hidden: Annotated[int | None, typer.Option(help="Width of a new model (default 256).")] = None,
-    heads: Annotated[
-        int | None, typer.Option(help="Attention heads (default: one per 64 of the width).")
-    ] = None,
-    vocabulary: Annotated[
-        int | None, typer.Option(help="Maximum number of word pieces (default 8,000).")
-    ] = None,
+    layers: Annotated[int, typer.Option(help="Number of layers.")] = 4,
+    hidden: Annotated[int, typer.Option(help="Width.")] = 256,
+    vocabulary: Annotated[int, typer.Option(help="Maximum number of word pieces.")] = 8_000,
     lower_case: Annotated[bool, typer.Option("--lower-case", help="Lower-case the text.")] = False,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="Folder of a BERT whose tokenizer to use.")
-    ] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="minilm, or the folder of a BERT, to train further.")
-    ] = None,
     text: Annotated[str, typer.Option(help="Column of the text, in files of records.")] = "text",
     wrapped: Annotated[
         bool, typer.Option("--wrapped", help="In txt files, paragraphs end at an empty line.")
@@ -178,9 +162,7 @@ def mlm(
     minutes: Minutes = None,
     epochs: Epochs = 10.0,
     batch_size: Annotated[int, typer.Option(help="Blocks per step.")] = 32,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Learning rate (default 1e-3, or 1e-4 with --backbone).")
-    ] = None,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate.")] = 1e-3,
     resume: Resume = False,
     seed: Seed = 0,
     json: Json = False,

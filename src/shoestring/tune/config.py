@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shoestring.artifacts import ArtifactKind
@@ -18,7 +17,7 @@ LADDER = ArtifactKind(
     versions=(3,),
 )
 SIDE, ADAPTER, INSIDE = "side.safetensors", "adapter", "backbone"  # its files and folders
-TASKS = ("classify", "regress", "score", "tokens")
+TASKS = ("classify", "regress", "score")
 PAIRS = ("none", "joint", "apart", "late")
 POOLINGS = ("auto", "mean", "first", "last")
 EVERY = 3  # one layer in three has a block
@@ -34,9 +33,8 @@ class LadderConfig:
     ----------
     reduction : int
         r: the side network is 1 / r as wide as the backbone.
-    task : {"classify", "regress", "score", "tokens"}
-        A class of a text (or pair), a number, how well a pair fits together (a pair scorer), or a
-        class of each token.
+    task : {"classify", "regress", "score"}
+        A class of a text (or pair), a number, or how well a pair fits together (a pair scorer).
     n_labels : int
         Classes; 1 where the answer is a number.
     labels : tuple of str
@@ -82,7 +80,7 @@ class LadderConfig:
             raise ParameterError.of("dropout", _OWNER, "in [0, 1)", self.dropout)
         if self.task in ("regress", "score") and self.n_labels != 1:
             object.__setattr__(self, "n_labels", 1)
-        elif self.task in ("classify", "tokens") and self.n_labels < 2:
+        elif self.task == "classify" and self.n_labels < 2:
             raise ParameterError.of("n_labels", _OWNER, "at least 2 classes", self.n_labels)
         if self.layers is not None:
             given: Any = self.layers
@@ -97,8 +95,6 @@ class LadderConfig:
             raise ParameterError.of("labels", _OWNER, want, self.labels)
         if self.task == "score" and self.pairs == "none":
             object.__setattr__(self, "pairs", "apart")
-        if self.task == "tokens" and self.pairs != "none":
-            raise ParameterError.of("pairs", _OWNER, "'none' for token labels", self.pairs)
         if self.pairs == "late" and self.task != "score":
             raise ParameterError.of("pairs", _OWNER, "'joint' or 'apart' but for scores", "late")
 
@@ -119,15 +115,3 @@ class LadderConfig:
         if pooling == "auto":
             pooling = "last" if causal else "mean"
         return replace(self, layers=layers, pooling=pooling)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> LadderConfig:
-        """From the result of :meth:`to_dict`; unknown names are left out."""
-        if not isinstance(values, Mapping):
-            raise ParameterError.of("values", f"{_OWNER}.from_dict", "a dict", values)
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})

@@ -11,14 +11,15 @@ import numpy as np
 
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
 from shoestring.models import unknown_share
-from shoestring.models.backbone import MAX_UNKNOWN
-from shoestring.models.cut_texts import one_cut_note
+from shoestring.models.backbone import MAX_UNKNOWN, shown_name
 from shoestring.models.frozen import FrozenBackbone
+from shoestring.models.token_encoder import SPLIT, note_cut
 from shoestring.text.labelled import Labelled
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.examples import Examples, tokenised
 
 HELD_OUT, MOST_HELD_OUT = 0.1, 2_000
+LONGER = "Tune with a larger max_length (--max-length) if what tells them apart comes later."
 TELLING = 5  # lists that are held out; the figures on fewer say little
 
 
@@ -80,7 +81,6 @@ def _numbers(task: str, column: str, name: str, data: Labelled) -> list[float]:
     return numbers
 
 
-@one_cut_note()
 def examples_of(
     data: Labelled, n_train: int, labels: Sequence[Any], backbone: FrozenBackbone,
     config: LadderConfig,
@@ -95,6 +95,11 @@ def examples_of(
     else:
         first = tokenised(backbone, data.texts, None, n)
         second = None if data.seconds is None else tokenised(backbone, data.seconds, None, n)
+    most = min(n, backbone.max_length)
+    n_full = sum(len(text.ids) == most for text in (*first, *(second or [])))
+    name = shown_name(backbone.folder) if backbone.folder else "the backbone"
+    hint = SPLIT if most == backbone.max_length else LONGER
+    note_cut(n_full, len(first) + len(second or []), name, most, hint)
     share = unknown_share([*data.texts, *(data.seconds or [])], backbone.folder)
     if share > MAX_UNKNOWN:
         _warn(

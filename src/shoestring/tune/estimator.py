@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
-from shoestring.checks import checked_choice, checked_labels, checked_texts
+from shoestring.checks import checked_choice, checked_labelled, checked_texts
 from shoestring.errors import ParameterError
 from shoestring.estimator import Classifier, unfitted
 from shoestring.jobs import Clock, RunFolder
-from shoestring.models.cut_texts import one_cut_note
 from shoestring.text.labelled import Labelled
 from shoestring.tune.baselines import make_model
 from shoestring.tune.data import examples_of, split
@@ -110,9 +109,9 @@ class LadderClassifier(Classifier):
 
         Raises
         ------
-        ParameterError, BudgetError
-            If a parameter is out of range, there are fewer than two classes, or the minutes are
-            too few for a model of some of the texts.
+        ParameterError, ShapeError, BudgetError
+            If a parameter is out of range, there are fewer than two classes, not a label for each
+            text, or the minutes are too few for a model of some of the texts.
 
         Warns
         -----
@@ -123,7 +122,7 @@ class LadderClassifier(Classifier):
         checked_choice("method", self.method, METHODS, "LadderClassifier")
         options = {**self.get_params(), "backbone": str(self.backbone)}
         job = Job.of(**options)
-        texts, truth = _checked(texts, labels, "fit")
+        texts, truth = checked_labelled(texts, labels, "LadderClassifier.fit")
         classes, targets = np.unique(truth, return_inverse=True)
         if len(classes) < 2:
             want, got = "labels of at least two classes", classes.tolist()
@@ -144,7 +143,6 @@ class LadderClassifier(Classifier):
         self.model_, self.classes_ = model.eval(), classes
         return self
 
-    @one_cut_note()
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Probabilities (N, C) of N texts, classes as in ``classes_``."""
         texts = checked_texts("texts", texts, "LadderClassifier.predict")
@@ -160,23 +158,7 @@ class LadderClassifier(Classifier):
         chosen: NDArray[Any] = self.classes_[best]
         return chosen
 
-    def score(self, texts: Sequence[str], labels: ArrayLike, sample_weight: Any = None) -> float:
+    def score(self, texts: Sequence[str], labels: ArrayLike) -> float:
         """The share of N texts whose label is predicted."""
-        texts, truth = _checked(texts, labels, "score")
-        pairs = zip(self.predict(texts).tolist(), truth.tolist(), strict=True)
-        try:
-            return float(np.average([a == b for a, b in pairs], weights=sample_weight))
-        except (TypeError, ValueError, ZeroDivisionError):
-            want = "a number for each text, not all 0"
-            owner = "LadderClassifier.score"
-            raise ParameterError.of("sample_weight", owner, want, sample_weight) from None
-
-
-def _checked(texts: object, labels: object, verb: str) -> tuple[list[str], NDArray[Any]]:
-    """Texts and their labels (N,)."""
-    owner = f"LadderClassifier.{verb}"
-    read, each = checked_texts("texts", texts, owner), checked_labels("labels", labels, owner)
-    if len(each) != len(read):
-        got = f"{len(each)} labels, {len(read)} texts"
-        raise ParameterError.of("labels", owner, "one label for each text", got)
-    return read, np.asarray(each)
+        texts, truth = checked_labelled(texts, labels, "LadderClassifier.score")
+        return float(np.mean(self.predict(texts) == np.asarray(truth)))

@@ -13,15 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from shoestring.models.backbone import shown_name
-from shoestring.models.cut_texts import SPLIT, are_cut, count_cut
 from shoestring.models.frozen import FrozenBackbone
 from shoestring.models.token_encoder import CHARACTERS_PER_TOKEN
 
 if TYPE_CHECKING:
     from shoestring.tune.cache import OutputCache
-
-LONGER = "Tune with a larger max_length (--max-length) if what tells them apart comes later."
 
 
 class Tokens(NamedTuple):
@@ -37,8 +33,7 @@ def tokenised(
 ) -> list[Tokens]:
     """Texts, or pairs as one text, cut at ``max_length`` tokens and at the backbone's own limit.
 
-    What is cut is counted. A text without any token becomes the padding id, so that there is
-    something to read.
+    A text without any token becomes the padding id, so that there is something to read.
     """
     n = min(max_length, backbone.max_length)
     tokenizer = backbone.tokenizer
@@ -52,12 +47,6 @@ def tokenised(
             encodings = tokenizer.encode_batch([(a[:cut], b[:cut]) for a, b in pairs])
     finally:
         tokenizer.no_truncation()
-    lengths = map(len, texts) if seconds is None else map(max, map(len, texts), map(len, seconds))
-    hint = SPLIT if n == backbone.max_length else LONGER
-    name = shown_name(backbone.folder) if backbone.folder else "the backbone"
-    count_cut(
-        are_cut(encodings, lengths, cut), name, n, "texts" if seconds is None else "pairs", hint
-    )
     found = []
     for encoding in encodings:
         ids, special = list(encoding.ids), list(encoding.special_tokens_mask)
@@ -155,7 +144,4 @@ class Collate:
 
     def _labels(self, rows: list[int]) -> Tensor:
         labels = [self.examples.labels[row] for row in rows]
-        if self.task != "tokens":
-            return torch.tensor(labels, dtype=None if self.task == "classify" else torch.float32)
-        t = max(map(len, labels))
-        return torch.tensor([[*row, *[-100] * (t - len(row))] for row in labels])
+        return torch.tensor(labels, dtype=None if self.task == "classify" else torch.float32)

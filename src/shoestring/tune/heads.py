@@ -70,7 +70,7 @@ def similarities(a: BackboneOutputs, b: BackboneOutputs, pooling: str) -> Tensor
 
 
 class TextHead(nn.Module):  # type: ignore[misc]
-    """C numbers of a text, or of each of its tokens, from the backbone's states and the side's."""
+    """C numbers of a text, from the backbone's state and the side's."""
 
     def __init__(self, width: int, side_width: int | None, n_out: int) -> None:
         super().__init__()

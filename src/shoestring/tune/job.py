@@ -6,9 +6,9 @@ While ``out`` is trained, ``out.run`` beside it keeps the checkpoints.
 from __future__ import annotations
 
 import math
-import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -26,16 +26,13 @@ from shoestring.progress import Progress
 from shoestring.text.labelled import read_labelled
 from shoestring.text.records import Reading
 from shoestring.tune.baselines import BACKPROPAGATED, LEARNING_RATES, ladder_of, make_model
-from shoestring.tune.cache import OutputCache, default_folder
+from shoestring.tune.cache import OutputCache
 from shoestring.tune.config import LADDER, LadderConfig
 from shoestring.tune.data import counts, drawn, examples_of, label_numbers, split
 from shoestring.tune.examples import Collate, Examples
-from shoestring.tune.ladder import Ladder, check_is_outside
-from shoestring.tune.ladder_layers import inference_overhead
-from shoestring.tune.metrics import Memory, folder_bytes
+from shoestring.tune.ladder import Ladder, check_is_outside, save_ladder
 from shoestring.tune.trainer import TrainSettings, note_share, train
 
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 CACHE_BYTES = 8 * 2**30
 FOR_OUTPUTS = 0.5  # of the time left: the rest is for training
 LEAST_TIMED = 20_000  # tokens; fewer are read at once
@@ -56,7 +53,7 @@ class Job:
         cls, method: str = "ladder", backbone: str = "minilm", *, task: str = "classify",
         pairs: str = "none", reduction: int = 4, layers: tuple[int, ...] | None = None,
         max_length: int = 128, epochs: float = 10.0, batch_size: int = 32,
-        learning_rate: float | None = None, seed: int = 0, cache_bytes: int = CACHE_BYTES,
+        learning_rate: float | None = None, seed: int = 0,
     ) -> Self:  # fmt: skip
         """A job from its options, with the defaults of its method filled in.
 
@@ -82,19 +79,20 @@ class Job:
             seed=seed,
             bfloat16=trained and multiplies_bfloat16(),
         )
-        return cls(method, backbone, config, settings, cache_bytes)
+        return cls(method, backbone, config, settings)
 
 
 def tune(
     job: Job, source: Any, out: Path, held_out: Any = None, *, second: str | None = None,
     clock: Clock | None = None, resume: bool = False, progress: bool = True,
-    **reading: Unpack[Reading],
+    write: Callable[[Path], object] | None = None, **reading: Unpack[Reading],
 ) -> dict[str, Any]:  # fmt: skip
     """Train on labelled texts or pairs, a file or records, save a folder, and report.
 
     ``out`` is new, empty, or a saved ladder, which is replaced. It is measured on ``held_out``, a
     file like the first, or on a tenth of the first, at random. ``second`` is the column of the
-    second texts of pairs; ``reading`` are settings of :func:`~shoestring.read_records`.
+    second texts of pairs; ``write`` puts the backbone of a ladder into a folder, to be kept in
+    ``out``; ``reading`` are settings of :func:`~shoestring.read_records`.
     """
     out, clock = checked_path("out", out, "tune").resolve(), clock or Clock()
     LADDER.check(out)
@@ -117,24 +115,21 @@ def tune(
         "method": job.method,
         "backbone": backbone.digest,
         "texts": [part.digest for part in parts],
-        **config.to_dict(),
+        **asdict(config),
         **vars(job.settings),
     }
     with RunFolder.open(out, settings, resume=resume, what="training") as run:
         clock.add_used(run.used_s)
-        memory = Memory()
-        with memory.watched():
-            found = trained(job, model, examples, halves, clock, run, progress=progress)
-        model.save_pretrained(out)
+        found = trained(job, model, examples, halves, clock, run, progress=progress)
+        if write is None:
+            model.save_pretrained(out)
+        else:
+            save_ladder(out, ladder_of(model), write)
     return {
         "folder": str(out),
         "method": job.method,
         "backbone": job.backbone,
         **found,
-        "peak_memory_mib": round((memory.peak - memory.at_first) / 2**20, 1),
-        "checkpoint_mib": round(folder_bytes(out) / 2**20, 2),
-        "kept_outputs_mib": round(folder_bytes(default_folder()) / 2**20, 2),
-        "inference_overhead": overhead_of(ladder_of(model)),
         "seconds": {name: round(value, 2) for name, value in clock.phases.items()},
     }
 
@@ -204,27 +199,3 @@ def _fill(cache: OutputCache, clock: Clock, progress: bool) -> None:
             if clock.left_s < 0.5 * FOR_OUTPUTS * left_s:  # slower than was foreseen
                 break
     return_freed_memory()
-
-
-def overhead_of(ladder: Ladder) -> float | None:
-    """Multiplications of the side network over those of the backbone; None without one."""
-    if ladder.side is None:
-        return None
-    backbone = ladder.backbone
-    feed = getattr(backbone.config, "intermediate_size", None) or 4 * backbone.width
-    n_blocks, n_layers = len(ladder.layers), backbone.n_layers
-    return inference_overhead(ladder.settings.reduction, n_blocks, n_layers, feed / backbone.width)
-
-
-def checked_bytes(size: str) -> int:
-    """Bytes of "8GB", "500 MB" or "0".
-
-    Examples
-    --------
-    >>> checked_bytes("8GB"), checked_bytes("0")
-    (8589934592, 0)
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)I?B?\s*", size.upper())
-    if match is None:
-        raise ParameterError.of("cache", "tune", "a size such as 8GB, 500MB or 0", size)
-    return int(float(match[1]) * UNITS[match[2]])

@@ -10,6 +10,7 @@ import copy
 import shutil
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -39,7 +40,7 @@ from shoestring.models.model_files import weights_digest
 from shoestring.tune.config import ADAPTER, INSIDE, LADDER, SIDE, LadderConfig
 from shoestring.tune.heads import LateHead, PairHead, TextHead, pooled, similarities
 from shoestring.tune.ladder_layers import DownProjections
-from shoestring.tune.losses import checked_labels, loss_of
+from shoestring.tune.losses import loss_of
 from shoestring.tune.side_network import side_network
 
 _LOWERED: ContextVar[Tensor] = ContextVar("lowered")  # (K - 1, B, T, d), of the climb in hand
@@ -140,12 +141,8 @@ class Ladder(nn.Module):  # type: ignore[misc]
         special: Tensor | None = None,
         segments: Tensor | None = None,
     ) -> BackboneOutputs:
-        """The backbone's outputs for texts (B, T); nothing is recorded for gradients.
-
-        ParameterError if they are no ids of the backbone's, or more than it has positions for.
-        """
+        """The backbone's outputs for texts (B, T); nothing is recorded for gradients."""
         backbone: FrozenBackbone = self.backbone
-        _check_ids(backbone, ids, mask, special, segments)
         ids = ids.to(backbone.device)
         mask = torch.ones_like(ids) if mask is None else mask.to(backbone.device)
         segments = None if segments is None else segments.to(backbone.device)
@@ -168,8 +165,8 @@ class Ladder(nn.Module):  # type: ignore[misc]
         ----------
         input_ids, attention_mask, token_type_ids, special_tokens_mask : int64 tensors (B, T)
             The texts, or both texts of a pair in one.
-        labels : tensor (B,) or (B, T), optional
-            Classes, numbers, or classes of tokens with -100 where there is none.
+        labels : tensor (B,), optional
+            Classes, or numbers.
         second_input_ids, ... : int64 tensors (B, T), optional
             The second texts, where both are read apart.
         first, second : BackboneOutputs, or its fields as a dict, optional
@@ -182,12 +179,12 @@ class Ladder(nn.Module):  # type: ignore[misc]
         Returns
         -------
         transformers.modeling_outputs.SequenceClassifierOutput
-            ``logits`` (B, C), (B,) for numbers, (B, T, C) for tokens; ``loss`` where labels came.
+            ``logits`` (B, C), (B,) for numbers; ``loss`` where labels came.
 
         Raises
         ------
         ParameterError
-            If ids, labels or groups are out of range, or of other types or shapes.
+            If there are no texts, or no second ones where both are read apart.
         """
         first, second = as_outputs(first), as_outputs(second)
         if first is None:
@@ -200,14 +197,10 @@ class Ladder(nn.Module):  # type: ignore[misc]
         if second is None and isinstance(self.head, PairHead | LateHead):
             want = "given, or second: the second texts, read apart"
             raise ParameterError.of("second_input_ids", "Ladder.forward", want, None)
-        if second is not None and len(second.mask) != len(first.mask):
-            want, got = f"as many as the first texts, {len(first.mask)}", len(second.mask)
-            raise ParameterError.of("second_input_ids", "Ladder.forward", want, got)
         logits, loss = self._answer(first, second), None
         if self.settings.n_labels == 1:
             logits = logits.squeeze(-1)
         if labels is not None:
-            labels = checked_labels(self.settings.task, logits, labels, groups)
             loss = loss_of(self.settings.task, logits, labels, groups)
         found = SequenceClassifierOutput(loss=loss, logits=logits)
         return found.to_tuple() if return_dict is False else found
@@ -228,8 +221,6 @@ class Ladder(nn.Module):  # type: ignore[misc]
                 side = pooled(states, mask, pooling)
             return self.head(similarities(first, second, pooling), u, v, side)
         states = self.side_states(first)
-        if self.settings.task == "tokens":
-            return self.head(first.last, states)
         side = None if states is None else pooled(states, first.mask, pooling)
         return self.head(pooled(first.last, first.mask, pooling), side)
 
@@ -366,14 +357,10 @@ class Ladder(nn.Module):  # type: ignore[misc]
             backbone is not the one that it was trained on.
         """
         path = checked_path("folder", folder, "Ladder.from_pretrained")
-        missing = ParameterError.of(
-            *("folder", "Ladder.from_pretrained", "a folder that Ladder.save_pretrained wrote"),
-            *(str(folder), "There is no config.json in it."),
-        )
-        artifact = LADDER.read(path, missing)
+        artifact = LADDER.read(path)
         with artifact.decoding():
             with_side = bool(artifact.config["with_side"])
-            config = LadderConfig.from_dict(artifact.config["ladder"])
+            config = LadderConfig(**artifact.config["ladder"])
         ladder = cls(config, _backbone_of(artifact, backbone, dtype), with_side)
         weights = artifact.data(SIDE)
         try:
@@ -393,26 +380,6 @@ def _public_config(of_backbone: Any, settings: LadderConfig) -> Any:
     config.label2id = {name: n for n, name in enumerate(names)}
     config.problem_type = kinds.get(settings.task)
     return config
-
-
-def _check_ids(backbone: FrozenBackbone, ids: Tensor, *others: Tensor | None) -> None:
-    """ParameterError where torch would say less."""
-    name, owner, most = "input_ids", "Ladder.forward", backbone.n_positions
-    if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.dtype not in (torch.int64, torch.int32):
-        got = f"{ids.dtype} {tuple(ids.shape)}" if isinstance(ids, Tensor) else ids
-        raise ParameterError.of(name, owner, "an int tensor (texts, tokens)", got)
-    if most is not None and ids.shape[1] > most:
-        want = f"at most {most} tokens a text, as the backbone has no more positions"
-        hint = f"Cut the texts: tokenizer(texts, truncation=True, max_length={most})."
-        raise ParameterError.of(name, owner, want, f"{ids.shape[1]} tokens", hint)
-    for other in others:
-        if other is not None and getattr(other, "shape", None) != ids.shape:
-            want = f"a tensor of the shape of input_ids, {tuple(ids.shape)}"
-            raise ParameterError.of("attention_mask", owner, want, getattr(other, "shape", other))
-    n_known = getattr(backbone.config, "vocab_size", None)
-    if n_known is not None and ids.numel() and not 0 <= ids.min() <= ids.max() < n_known:
-        got, hint = f"{int(ids.min())} to {int(ids.max())}", "Use the backbone's own tokenizer."
-        raise ParameterError.of(name, owner, f"from 0 to {n_known - 1}", got, hint)
 
 
 def save_ladder(
@@ -442,7 +409,7 @@ def save_ladder(
                 config = {"backbone": inside.name, "backbone_digest": weights_digest(inside)}
         writer.data(SIDE, serialised(weights))
         writer.config |= {**config, "with_side": ladder.side is not None}
-        writer.config["ladder"] = ladder.settings.to_dict()
+        writer.config["ladder"] = asdict(ladder.settings)
 
 
 def check_is_outside(folder: Path, backbone: FrozenBackbone) -> None:

@@ -61,18 +61,3 @@ class DownProjections(nn.Module):  # type: ignore[misc]
         """The input of block k, of the state (B, T, d) and the lowered output (B, T, d)."""
         gate = torch.sigmoid(self.gate_logits[k] / TEMPERATURE)
         return lowered + gate * (state - lowered)
-
-
-def inference_overhead(reduction: int, n_blocks: int, n_layers: int, feed_forward: float) -> float:
-    """Multiplications of the side network over those of the backbone, attention's own left out.
-
-    ``feed_forward`` is the width of the feed-forward layers over D.
-
-    Examples
-    --------
-    >>> round(inference_overhead(8, n_blocks=6, n_layers=6, feed_forward=4.0), 3)
-    0.028
-    """
-    of_layer = 4 + 2 * feed_forward
-    blocks = n_blocks * of_layer / reduction**2
-    return (blocks + (n_blocks + 1) / reduction) / (n_layers * of_layer)

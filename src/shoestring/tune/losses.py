@@ -5,47 +5,17 @@ B texts or pairs, C classes, G groups.
 
 from __future__ import annotations
 
-from math import inf, prod
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shoestring.errors import ParameterError
-
-
-def checked_labels(
-    task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = None
-) -> Tensor:
-    """Labels where the logits are; ParameterError if shape, type or range are not the task's."""
-    is_of_classes, n = task in ("classify", "tokens"), logits.shape[-1]
-    shape = tuple(logits.shape[:-1] if is_of_classes else logits.shape)
-    for name, values in (("labels", labels), ("groups", groups)):
-        if values is not None and (not isinstance(values, Tensor) or values.numel() != prod(shape)):
-            want = f"a tensor of shape {shape}, one number each"
-            got = tuple(values.shape) if isinstance(values, Tensor) else values
-            raise ParameterError.of(name, "Ladder.forward", want, got)
-    labels = labels.to(logits.device)
-    known = labels[labels != -100] if is_of_classes else labels
-    want, least, most = {
-        "regress": ("finite numbers", -inf, inf),
-        "score": ("numbers from 0 to 1", 0, 1),
-    }.get(task, (f"ints from 0 to {n - 1}, or -100 for none", 0, n - 1))
-    is_right = not (is_of_classes and labels.is_floating_point())
-    if known.numel() and not (
-        is_right and known.isfinite().all() and least <= known.min() <= known.max() <= most
-    ):
-        got = f"{known.dtype} from {known.min().item()} to {known.max().item()}"
-        raise ParameterError.of("labels", "Ladder.forward", want, got)
-    return labels
-
 
 def loss_of(task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
-    """The mean loss of logits (B, C), (B,) or (B, T, C) against labels (B,) or (B, T).
+    """The mean loss of logits (B, C) or (B,) against labels (B,).
 
     For scores, ``groups`` (B,) are the numbers of the pairs' queries.
     """
-    logits = logits.float()
+    logits, labels = logits.float(), labels.to(logits.device)
     if task == "regress":
         return functional.mse_loss(logits, labels.float().reshape(logits.shape))
     if task == "score":
@@ -53,10 +23,7 @@ def loss_of(task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = N
         if groups is None:
             return functional.binary_cross_entropy_with_logits(logits, labels.float())
         return listwise(logits, labels.float(), groups)
-    total = functional.cross_entropy(
-        logits.flatten(0, -2), labels.flatten().long(), ignore_index=-100, reduction="sum"
-    )
-    return total / (labels != -100).sum().clamp_min(1)
+    return functional.cross_entropy(logits, labels.long())
 
 
 def listwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ Not covered: sampling languages; dropping duplicates.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,11 @@ from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.text.corpus import Corpus, affordable_fraction, drawn
 from shoestring.text.documents import Document
-from shoestring.tune.wordpiece import SPECIAL, n_ids, special_ids
+from shoestring.tune.wordpiece import SPECIAL, SPECIAL_IDS
 
 SAMPLE_BYTES = 32 << 20  # of text that a tokenizer is trained on
 SAMPLE_CHARS = 1 << 20  # longest piece of a document in the sample
 BATCH_CHARS = 1 << 20  # tokenized at a time
-COUNTED_IDS = 1 << 24  # counted at a time
 FOR_READING = 0.5  # of the time left
 LEAST_TIMED = 1 << 21  # bytes; less text is read at once
 
@@ -70,7 +69,7 @@ def write_ids(
 
     Where a half of the time left is too short for that, those of a random share, with a note.
     """
-    separator = special_ids(tokenizer, path)["[SEP]"]
+    separator = SPECIAL_IDS["[SEP]"]
     tokenizer.encode_special_tokens = True  # a text with "[SEP]" in it has no separator there
     encode = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)  # without offsets
     fraction = 1.0
@@ -107,7 +106,7 @@ def _text(document: Document) -> str:
 
 
 def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
-    return np.dtype("<u2" if n_ids(tokenizer) <= 1 << 16 else "<i4")
+    return np.dtype("<u2" if tokenizer.get_vocab_size() <= 1 << 16 else "<i4")
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -126,9 +125,8 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
 class Blocks:
     """Blocks of T tokens out of a vector of ids (n_tokens,), between [CLS] and [SEP]."""
 
-    def __init__(self, ids: NDArray[Any], length: int, special: Mapping[str, int]) -> None:
+    def __init__(self, ids: NDArray[Any], length: int) -> None:
         self.ids, self.length = ids, length
-        self._ends = special["[CLS]"], special["[SEP]"]
 
     def __len__(self) -> int:
         return len(self.ids) // (self.length - 2)
@@ -137,17 +135,10 @@ class Blocks:
         """Some of the blocks (B, T); n blocks are numbered from 0, and again from n."""
         size = self.length - 2
         found = np.empty((len(numbers), self.length), np.int64)
-        found[:, 0], found[:, -1] = self._ends
+        found[:, 0], found[:, -1] = SPECIAL_IDS["[CLS]"], SPECIAL_IDS["[SEP]"]
         for row, number in zip(found, numbers, strict=True):
             start = number % len(self) * size
             row[1:-1] = self.ids[start : start + size]
-        return found
-
-    def counts(self, vocab_size: int) -> NDArray[np.int64]:
-        """How often each token occurs (V,)."""
-        found = np.zeros(vocab_size, np.int64)
-        for start in range(0, len(self.ids), COUNTED_IDS):
-            found += np.bincount(self.ids[start : start + COUNTED_IDS], minlength=vocab_size)
         return found
 
 
@@ -166,7 +157,6 @@ class MaskingCollator:
         wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)
         self.blocks, self.epoch = blocks, 0
         self._held_out, self._seed = set(held_out), seed
-        self._special = torch.tensor(wrapped.all_special_ids)
         self._masking = DataCollatorForLanguageModeling(wrapped, seed=seed)
         self._masking.create_rng()
 
@@ -176,6 +166,6 @@ class MaskingCollator:
         state = np.random.SeedSequence([self._seed, epoch, *numbers]).generate_state(1)
         self._masking.generator.manual_seed(int(state[0]))
         ids = torch.from_numpy(self.blocks.rows(numbers))
-        special = torch.isin(ids, self._special)
+        special = ids < len(SPECIAL_IDS)
         ids, labels = self._masking.torch_mask_tokens(ids, special_tokens_mask=special)
         return {"input_ids": ids, "labels": labels}

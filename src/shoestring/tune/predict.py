@@ -22,8 +22,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from shoestring.checks import checked_pairs, checked_path
 from shoestring.errors import ParameterError
-from shoestring.models.cut_texts import one_cut_note
-from shoestring.models.throughput import Timed
 from shoestring.models.token_encoder import batches_by_length
 from shoestring.text.records import Reading, read_texts
 from shoestring.tune.cache import OutputCache
@@ -113,7 +111,7 @@ def _together(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return rows, torch.arange(rows.shape[1], device=lengths.device) < lengths.unsqueeze(1)
 
 
-class LadderScorer(Timed):
+class LadderScorer:
     """A pair scorer, from a folder of ``shoestring tune score`` or ``Ladder.save_pretrained``.
 
     Parameters
@@ -153,8 +151,7 @@ class LadderScorer(Timed):
         """
         pairs = checked_pairs("pairs", pairs, "LadderScorer.predict")
         queries, texts = [query for query, _ in pairs], [text for _, text in pairs]
-        with self.timing(len(pairs)):
-            scores: NDArray[np.float32] = self._predictor.logits(queries, texts)
+        scores: NDArray[np.float32] = self._predictor.logits(queries, texts)
         return scores
 
     def __repr__(self) -> str:
@@ -172,15 +169,14 @@ def predictions(
         raise ParameterError.of("second", "tune predict", want, second)
     predictor = Predictor(ladder)
     records = read_texts(source, second=second, **reading)
-    with one_cut_note():
-        while batch := list(islice(records, RECORDS_AT_ONCE)):
-            others = None if second is None else [str(other) for _, other in batch]
-            logits = predictor.logits([record.text for record, _ in batch], others)
-            for (record, _), row in zip(batch, logits, strict=True):
-                if config.n_labels == 1:
-                    yield {"id": record.id, "score": float(row)}
-                    continue
-                p = softmax(row.astype(np.float64))
-                best = int(p.argmax())
-                label = config.labels[best] if config.labels else str(best)
-                yield {"id": record.id, "label": label, "probability": round(float(p[best]), 6)}
+    while batch := list(islice(records, RECORDS_AT_ONCE)):
+        others = None if second is None else [str(other) for _, other in batch]
+        logits = predictor.logits([record.text for record, _ in batch], others)
+        for (record, _), row in zip(batch, logits, strict=True):
+            if config.n_labels == 1:
+                yield {"id": record.id, "score": float(row)}
+                continue
+            p = softmax(row.astype(np.float64))
+            best = int(p.argmax())
+            label = config.labels[best] if config.labels else str(best)
+            yield {"id": record.id, "label": label, "probability": round(float(p[best]), 6)}

@@ -35,7 +35,7 @@ from shoestring.models.backbone import quiet_loading
 from shoestring.progress import Progress
 from shoestring.tune.config import MOST
 from shoestring.tune.examples import Examples
-from shoestring.tune.metrics import NAMES, can_be_told, quality, saved_bytes, trained_parameters
+from shoestring.tune.metrics import NAMES, can_be_told, quality, trained_parameters
 
 RESERVE_S = 1.0  # to save the model
 EVALUATION_OF_STEP = 1.25  # of a step's time, until it is known
@@ -164,8 +164,7 @@ def train(
 ) -> dict[str, Any]:  # fmt: skip
     """Train on a task as :func:`fit` does, and report.
 
-    The report has the quality on the held-out examples, of the best epoch; parameters, steps, and
-    the memory that autograd keeps.
+    The report has the quality on the held-out examples, of the best epoch, parameters and steps.
     """
 
     def figures(found: Any) -> dict[str, float]:
@@ -188,12 +187,8 @@ def train(
         share=share,
         progress=progress,
     )
-    saved = _saved(fitted.trainer, train_data, settings)
-    return {
-        **fitted.report(("loss", *NAMES[task])),
-        "trained_parameters": trained_parameters(model),
-        "saved_for_backward_mib": round(saved / 2**20, 1),
-    }
+    report = fitted.report(("loss", *NAMES[task]))
+    return {**report, "trained_parameters": trained_parameters(model)}
 
 
 def note_share(n_used: int, n: int) -> None:
@@ -242,17 +237,6 @@ def _arguments(measure: Measure, settings: TrainSettings, folder: Path) -> Any:
         dataloader_pin_memory=False, use_cpu=not torch.cuda.is_available(),
         bf16=settings.bfloat16, seed=settings.seed, data_seed=settings.seed,
     )  # fmt: skip
-
-
-def _saved(trainer: Any, data: Any, settings: TrainSettings) -> int:
-    """Bytes that autograd keeps of a batch."""
-    items = [data[i] for i in range(min(len(data), settings.batch_size))]
-    batch = trainer._prepare_inputs(trainer.data_collator(items))
-    trainer.model.train()
-    with trainer.compute_loss_context_manager():
-        kept = saved_bytes(trainer.model, batch)
-    trainer.model.eval()
-    return kept
 
 
 class ByLength(Sampler[int]):  # type: ignore[misc]

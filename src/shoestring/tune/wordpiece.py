@@ -13,14 +13,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from tokenizers.trainers import WordPieceTrainer
+from tokenizers import BertWordPieceTokenizer, Tokenizer
 
-from shoestring.errors import FormatError, ParameterError
+from shoestring.errors import ParameterError
 
 SPECIAL = {
     "pad_token": "[PAD]",
@@ -31,45 +29,31 @@ SPECIAL = {
 }
 """BERT's special tokens, under the names that transformers has for them."""
 
+SPECIAL_IDS = {name: number for number, name in enumerate(SPECIAL.values())}
+
 COVERAGE = 0.9995  # of the characters; rarer ones are unknown, as for SentencePiece
 
 
 def train_tokenizer(texts: Sequence[str], vocabulary: int, *, lower_case: bool) -> Tokenizer:
     """Train at most so many pieces, special ones included, with BERT's normaliser; accents stay."""
-    rules = normalizers.BertNormalizer(strip_accents=False, lowercase=lower_case)
-    alphabet, inner = _alphabet(texts, rules)
-    special = list(SPECIAL.values())
-    trainer = WordPieceTrainer(
+    rules = {"strip_accents": False, "lowercase": lower_case}
+    tokenizer = BertWordPieceTokenizer(**rules)
+    alphabet, inner = _alphabet(texts, tokenizer.normalizer)
+    tokenizer.train_from_iterator(
+        texts,
         vocab_size=vocabulary,
         min_frequency=2,
-        special_tokens=[*special, *(f"##{char}" for char in inner)],
+        special_tokens=[*SPECIAL.values(), *(f"##{char}" for char in inner)],
         show_progress=False,
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
     )
-    tokenizer = _bert(models.WordPiece({}, unk_token="[UNK]"), rules)
-    tokenizer.train_from_iterator(texts, trainer)
     pieces = tokenizer.get_vocab()
     if len(pieces) > vocabulary:
         want = f"at least {len(pieces):,}, the characters of this text"
         raise ParameterError.of("vocabulary", "tune mlm", want, vocabulary)
     # Build it again: the letters inside words are not special tokens.
-    tokenizer = _bert(models.WordPiece(pieces, unk_token="[UNK]"), rules)
-    tokenizer.add_special_tokens(special)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(name, pieces[name]) for name in ("[CLS]", "[SEP]")],
-    )
-    return tokenizer
-
-
-def _bert(model: Any, rules: Any) -> Tokenizer:
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = rules
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    return tokenizer
+    return Tokenizer.from_str(BertWordPieceTokenizer(pieces, **rules).to_str())
 
 
 def _alphabet(texts: Sequence[str], rules: Any) -> tuple[list[str], list[str]]:
@@ -93,21 +77,3 @@ def _alphabet(texts: Sequence[str], rules: Any) -> tuple[list[str], list[str]]:
     }
     inner = {b for a, b in pairs if a in in_words and b in in_words}
     return alphabet, sorted(inner & set(alphabet))
-
-
-def n_ids(tokenizer: Tokenizer) -> int:
-    """One more than the largest id: some vocabularies have gaps, or a piece twice."""
-    return 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
-
-
-def special_ids(tokenizer: Tokenizer, file: Path) -> dict[str, int]:
-    """The ids of BERT's special tokens; FormatError naming ``file`` if one is missing."""
-    pieces = tokenizer.get_vocab(with_added_tokens=True)
-    for name in SPECIAL.values():
-        if name not in pieces:
-            raise FormatError(
-                f"the tokenizer lacks {name}, which masked-language modelling of a BERT needs. "
-                "Name a BERT's folder.",
-                file=file,
-            )
-    return {name: pieces[name] for name in SPECIAL.values()}

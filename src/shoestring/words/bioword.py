@@ -39,7 +39,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.compiled import njit
-from shoestring.errors import ShapeError
 from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
 
@@ -62,12 +61,7 @@ class Neurons(NamedTuple):
 
     @classmethod
     def of(cls, weights: Weights) -> Neurons:
-        """Take weights (2 V, K) as they are; the array is used, not copied."""
-        if weights.dtype != np.float32 or weights.ndim != 2 or not weights.flags.c_contiguous:
-            raise ShapeError(
-                "The weights must be a C-contiguous float32 array (2 V, K). "
-                f"Got {weights.dtype} {weights.shape} instead."
-            )
+        """Take weights (2 V, K), C-contiguous, as they are; the array is used, not copied."""
         bounds = np.maximum(weights.max(axis=0), -weights.min(axis=0)).astype(np.float64)
         return cls(weights, np.ones(weights.shape[1]), bounds)
 
@@ -105,7 +99,7 @@ class BioWord:
     """The rule with its buffers: change the weights, in place, by one mini-batch after the other.
 
     ``counts`` (V,) says how often each word occurs in the corpus; a word that never does has the
-    factor 0. ShapeError if the weights have not two rows for each count.
+    factor 0.
 
     Examples
     --------
@@ -123,11 +117,6 @@ class BioWord:
 
     def __init__(self, neurons: Neurons, counts: IntArray, pool: KernelPool | None = None) -> None:
         n_rows, n_neurons = neurons.factors.shape
-        if n_rows != 2 * len(counts):
-            raise ShapeError(
-                f"The weights must have {2 * len(counts)} rows, a context and a target row for "
-                f"each of {len(counts)} counts. Got {n_rows} instead."
-            )
         self.neurons = neurons
         inverse = np.divide(1.0, counts, out=np.zeros(len(counts)), where=counts > 0)
         self._inverse_counts = np.concatenate([inverse, inverse])  # (2 V,)
@@ -140,7 +129,7 @@ class BioWord:
         """Change the weights by one mini-batch of windows (B, W), any of them by at most ``rate``.
 
         A window has rows of the weights: w for a context word, V + w for the target; -1 is skipped.
-        ShapeError for another. Returns the winner of each window, int32 (B,), -1 where all its
+        Returns the winner of each window, int32 (B,), -1 where all its
         words were skipped: it changes nothing.
         """
         winners = self.winners(windows)
@@ -159,12 +148,6 @@ class BioWord:
 
     def winners(self, windows: NDArray[np.int32]) -> NDArray[np.int32]:
         """The neuron with the largest raw sum of each window, int32 (B,); see :meth:`step`."""
-        n_rows = len(self._inverse_counts)
-        if windows.size and not -1 <= windows.min() <= windows.max() < n_rows:
-            raise ShapeError(
-                f"The windows must hold rows of the weights, 0 to {n_rows - 1}, or -1. "
-                f"Got {windows.min()} to {windows.max()} instead."
-            )
         winners = np.empty(len(windows), dtype=np.int32)
         scales = self.neurons.scales.astype(np.float32)
         self._pool.run(_find_winners, len(windows), self.neurons.factors, scales, windows, winners)

@@ -41,9 +41,7 @@ def train(
         ),
     ],
     out: Out,
-    vocab: Annotated[
-        int | None, typer.Option(help="Size of the vocabulary (default 20,000).")
-    ] = None,
+    vocab: Annotated[int, typer.Option(help="Maximum size of the vocabulary.")] = 20_000,
     neurons: Neurons = 400,
     active: ActiveBits = 50,
     window: Annotated[int, typer.Option(help="Tokens in a window, an odd number.")] = 11,
@@ -54,14 +52,7 @@ def train(
     ] = 0.002,
     minutes: Minutes = None,
     min_count: Annotated[int, typer.Option(help="Leave out words that occur less often.")] = 5,
-    max_share: Annotated[
-        float, typer.Option(help="Leave out words in more than this share of the documents.")
-    ] = 1.0,
     skip_top: Annotated[int, typer.Option(help="Leave out the N most frequent words.")] = 0,
-    phrases: Annotated[int, typer.Option(help="Rounds of joining words: new_york, 电影.")] = 0,
-    phrase_threshold: Annotated[
-        float, typer.Option(help="Lower values join more pairs; 3 suits Chinese characters.")
-    ] = 10.0,
     segmented: Annotated[bool, typer.Option(help="Spaces separate the tokens.")] = False,
     lexicon: Annotated[
         Path | None, typer.Option(help="File of words to keep whole, one per line.")
@@ -85,10 +76,7 @@ def train(
         rule=rule,
         vocab_size=vocab,
         min_count=min_count,
-        max_share=max_share,
         skip_top=skip_top,
-        phrases=phrases,
-        phrase_threshold=phrase_threshold,
         segmented=segmented,
         lexicon=lexicon,
         n_epochs=epochs,
@@ -108,7 +96,7 @@ def train(
 
 @app.command(example="words binarise glove.txt --out vectors")
 def binarise(
-    file: Annotated[Path, typer.Argument(help="File in word2vec, GloVe or npz format.")],
+    file: Annotated[Path, typer.Argument(help="File in word2vec or GloVe format.")],
     out: Out,
     neurons: Neurons = 400,
     active: ActiveBits = 50,
@@ -170,12 +158,14 @@ def context(
 @app.command("eval", example="words eval vectors wordsim.tsv --active 14,50")
 def evaluate(
     vectors: Annotated[
-        Path, typer.Argument(help="Folder of vectors, or a word2vec, GloVe or npz file.")
+        Path, typer.Argument(help="Folder of vectors, or a word2vec or GloVe file.")
     ],
     pairs: Annotated[
         list[Path] | None, typer.Argument(help="Files with two words and a score on each line.")
     ] = None,
-    active: Annotated[str, typer.Option(help="Numbers of active bits, such as 14,50.")] = "",
+    active: Annotated[
+        str, typer.Option(help="Numbers of active bits, such as 14,50 (folders).")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Compare similarities with human judgements."""
@@ -191,7 +181,7 @@ def evaluate(
 def export(
     vectors: Vectors,
     out: Annotated[Path, typer.Option(help="File to write.")],
-    format: Annotated[str, typer.Option(help="word2vec, word2vec-binary or npz.")] = "word2vec",
+    format: Annotated[str, typer.Option(help="word2vec or word2vec-binary.")] = "word2vec",
     activations: Annotated[
         bool, typer.Option(help="Write the neurons' activations instead of the codes.")
     ] = False,

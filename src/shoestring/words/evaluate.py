@@ -94,22 +94,15 @@ def evaluate_at(
 
 
 def open_vectors(path: str | Path, n_active: int | None = None) -> BinaryVectors | CosineWords:
-    """Open what can be scored: rows of 0 and 1 are codes, other rows are compared by their cosine.
+    """Open what can be scored.
 
-    It is a folder of saved vectors, or a file: word2vec text or binary, GloVe's text or npz. With
-    ``n_active`` the dimensions of a file are neurons, and a word's code the top k of its row.
+    It is a folder of saved vectors, with codes of another length if one is given, or a file of
+    word2vec text or binary or GloVe's text, whose rows are compared by their cosine.
     """
     path = Path(path)
-    if path.is_dir() or not path.exists():
-        opened = BinaryVectors.load(path)
-    else:
-        read = read_vectors(path)
-        if n_active is None and not read.is_binary:
-            return CosineWords(read)
-        options: dict[str, Any] = (
-            {} if read.is_binary else {"n_neurons": None, "n_active": n_active}
-        )
-        opened = BinaryVectors.from_word2vec_format(path, **options)
+    if path.is_file():
+        return CosineWords(read_vectors(path))
+    opened = BinaryVectors.load(path)
     return opened if n_active is None else opened.with_active(n_active)
 
 
@@ -117,8 +110,8 @@ class CosineWords:
     """Dense vectors, compared by their cosine."""
 
     def __init__(self, read: WordVectors) -> None:
-        norms = np.linalg.norm(read.vectors, axis=1, keepdims=True)
-        self._units = read.vectors / np.maximum(norms, 1e-12)
+        self._vectors = read.vectors
+        self._norms = np.maximum(np.linalg.norm(read.vectors, axis=1), 1e-12)
         self._rows = {word: row for row, word in enumerate(read.words)}
 
     def __contains__(self, word: object) -> bool:
@@ -126,7 +119,8 @@ class CosineWords:
 
     def similarity(self, a: str, b: str) -> float:
         """The cosine of two words' vectors."""
-        return float(self._units[self._rows[a]] @ self._units[self._rows[b]])
+        i, j = self._rows[a], self._rows[b]
+        return float(self._vectors[i] @ self._vectors[j] / (self._norms[i] * self._norms[j]))
 
 
 def read_similarity(path: str | Path) -> list[tuple[str, str, float]]:

@@ -15,13 +15,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from shoestring.checks import checked_int, checked_seed, checked_texts
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.models.token_encoder import unit_rows
-from shoestring.overlap.codes import MAX_BITS, pack_codes, packed_sizes
-from shoestring.types import IntArray
+from shoestring.overlap.codes import MAX_BITS
 from shoestring.words.counts_rule import CONTEXT_WEIGHT
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
 from shoestring.words.pooling import zipf_counts
@@ -36,7 +35,6 @@ def dense_table(
     n_neurons: int | None = 400,
     n_active: int = 50,
     context: ArrayLike | None = None,
-    counts: ArrayLike | None = None,
     random_state: int = 0,
 ) -> CodeTable:
     """Make codes of dense vectors.
@@ -44,7 +42,7 @@ def dense_table(
     Parameters
     ----------
     words : sequence of str (V,)
-        Distinct, the most frequent first.
+        Distinct, the most frequent first; their counts are taken to be as Zipf's law has them.
     vectors : array (V, D)
         Finite numbers.
     n_neurons : int or None
@@ -53,8 +51,6 @@ def dense_table(
         Active bits of a code.
     context : array (V, D), optional
         Vectors of the words as context of another; by default the same.
-    counts : int array (V,), optional
-        How often each word occurs; by default as Zipf's law has it, for the codes of texts.
     random_state : int
         Seed of the centres.
 
@@ -72,28 +68,17 @@ def dense_table(
             raise ShapeError(f"context and vectors differ: {blocks[0].shape}, {blocks[1].shape}.")
     if len(set(names)) < len(names):
         raise ParameterError("The 'words' parameter of from_dense must be distinct words.")
-    known = _checked_counts(counts, len(names))
+    counts = zipf_counts(len(names))
     if n_neurons is not None:
         checked_int("n_neurons", n_neurons, 1, MAX_BITS, "from_dense")
         units = [unit_rows(block) for block in blocks]
         seed = checked_seed("random_state", random_state, "from_dense")
         centres = spherical_kmeans(units[-1], n_neurons, seed)
         nearness = [standard_activations(unit, centres) for unit in units]
-        shares = zipf_counts(len(names)) if known is None else known
-        mean = shares / max(1, shares.sum()) @ nearness[0]
+        mean = counts / counts.sum() @ nearness[0]
         blocks = [nearness[0] - mean.astype(np.float32), nearness[-1]]
     rows, weight = np.concatenate(blocks), 1.0 if n_neurons is None else CONTEXT_WEIGHT
-    return CodeTable.of_activations(names, rows, n_active, known, context_weight=weight)
-
-
-def table_of_codes(
-    words: list[str], codes: NDArray[np.uint8], counts: IntArray | None
-) -> CodeTable:
-    """Take rows of 0 and 1 (V, K) as codes; there are no activations."""
-    packed = pack_codes(codes.view(np.bool_), codes.shape[1])
-    sizes = packed_sizes(packed)
-    n_active = int(sizes[0]) if len(sizes) and sizes.min() == sizes.max() else None
-    return CodeTable(words, codes.shape[1], n_active, packed, counts)
+    return CodeTable.of_activations(names, rows, n_active, counts, context_weight=weight)
 
 
 def _checked(name: str, array: ArrayLike, n_words: int) -> Vectors:
@@ -110,16 +95,3 @@ def _checked(name: str, array: ArrayLike, n_words: int) -> Vectors:
     if not np.isfinite(values).all():
         raise ParameterError.of(name, "from_dense", "finite numbers", "NaN or infinity")
     return values
-
-
-def _checked_counts(counts: ArrayLike | None, n_words: int) -> IntArray | None:
-    if counts is None:
-        return None
-    try:
-        values = np.asarray(counts)
-    except ValueError:  # lists of several lengths
-        values = np.empty(0)
-    if values.shape != (n_words,) or values.dtype.kind not in "iu" or (values < 0).any():
-        want = f"an int of at least 0 for each of {n_words} words"
-        raise ParameterError.of("counts", "from_dense", want, f"{values.dtype} {values.shape}")
-    return values.astype(np.int64)

@@ -14,10 +14,6 @@ is left of them in M is kept: at most ``MAX_CONTEXTS`` contexts of a word, those
 Rows are counted, and columns of products are summed, each in a fixed order and by one thread: the
 result has the same bits for any number of threads, and blocks can be counted in any order.
 
-A fraction of the sentences can be counted in place of all: each is drawn or not by a hash (the
-mixer of splitmix64) of its number and the seed, so that the sample is spread over the corpus and a
-larger fraction has all that is in a smaller one.
-
 Not covered: shifted PMI (k > 1 negative samples), sub-sampling of frequent words, deleting rare
 words before windows are made; docs/log.md says what they gave.
 
@@ -33,7 +29,6 @@ from numpy.typing import NDArray
 
 from shoestring.compiled import njit
 from shoestring.parallel import KernelPool
-from shoestring.splitmix import splitmix64
 from shoestring.types import IntArray
 
 CONTEXT_POWER = 0.75  # a: below 1 takes rare contexts for more frequent than they are
@@ -52,7 +47,7 @@ class PmiBlocks:
     """M in blocks of rows, each counted alone.
 
     Ids and offsets are as :func:`shoestring.words.counts_rule.train_on_counts` takes them; a row
-    has ``max_contexts`` entries at most; ``context_sums`` (V,) is r, where it is known already.
+    has ``max_contexts`` entries at most. ``context_sums`` (V,) is r.
 
     Notes
     -----
@@ -76,18 +71,12 @@ class PmiBlocks:
         *,
         radius: int,
         max_contexts: int = MAX_CONTEXTS,
-        sample_fraction: float = 1.0,
-        seed: int = 0,
-        context_sums: NDArray[np.float64] | None = None,
     ) -> None:
         self.ids, self.offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no
         self.n_words, self.radius, self.max_contexts = n_words, radius, max_contexts  # memory map
-        self.sample_fraction = sample_fraction
-        self.key = np.random.default_rng([seed, n_words]).integers(1 << 63, dtype=np.uint64)
         self.n_blocks = -(-8 * n_words * n_words // BLOCK_BYTES)
-        self.context_sums = np.zeros(n_words) if context_sums is None else context_sums
-        if context_sums is None:
-            _row_sums(self.ids, self.offsets, radius, sample_fraction, self.key, self.context_sums)
+        self.context_sums = np.zeros(n_words)
+        _row_sums(self.ids, self.offsets, radius, self.context_sums)
         powers = self.context_sums**CONTEXT_POWER * (self.context_sums > 0)
         with np.errstate(divide="ignore"):  # a word without a neighbour has no entry to use it for
             logs = np.log(self.context_sums)
@@ -97,26 +86,23 @@ class PmiBlocks:
         """The rows of a block: every ``n_blocks``-th word, so that each has frequent ones."""
         return range(block, self.n_words, self.n_blocks)
 
-    def count_blocks(
-        self, first: int, last: int, pool: KernelPool, n_sentences: int | None = None
-    ) -> list[Block]:
-        """Count blocks ``first`` to ``last - 1``, one in each thread, perhaps on few sentences."""
+    def count_blocks(self, first: int, last: int, pool: KernelPool) -> list[Block]:
+        """Count blocks ``first`` to ``last - 1``, one in each thread."""
         found: list[Any] = [None] * (last - first)
 
         def count(number: int, begin: int, end: int) -> None:
             for i in range(begin, end):
-                found[i] = self._count(first + i, n_sentences)
+                found[i] = self._count(first + i)
 
         pool.run(count, len(found))
         return found
 
-    def _count(self, block: int, n_sentences: int | None) -> Block:
+    def _count(self, block: int) -> Block:
         rows = np.array(self.rows(block))
         row_of = np.full(self.n_words, -1, dtype=np.int32)
         row_of[rows] = np.arange(len(rows), dtype=np.int32)
         together = np.zeros((len(rows), self.n_words))
-        offsets = self.offsets if n_sentences is None else self.offsets[: n_sentences + 1]
-        _count(self.ids, offsets, self.radius, self.sample_fraction, self.key, row_of, together)
+        _count(self.ids, self.offsets, self.radius, row_of, together)
         with np.errstate(divide="ignore"):
             log_rows = np.log(together.sum(axis=1))
         sizes = _keep_positive(together, log_rows, self._log_columns, self.max_contexts)
@@ -149,22 +135,9 @@ def joined(blocks: list[Block], n_words: int) -> SparseMatrix:
     return csr_array((values, columns, starts.astype(index)), shape=(n_words, n_words))
 
 
-@njit(inline="always", **_exact)
-def _is_drawn(sentence: int, fraction: float, key: np.uint64) -> bool:
-    """Whether a sentence is in the sample; with a fraction of 1 all are."""
-    if fraction >= 1.0:
-        return True
-    mixed = splitmix64(np.uint64(sentence) * np.uint64(0x9E3779B97F4A7C15) + key)
-    return bool(np.float64(mixed >> np.uint64(11)) * 2.0**-53 < fraction)
-
-
 @njit(**_exact)
-def _row_sums(
-    ids: NDArray[np.int32], offsets: IntArray, radius: int, fraction: float, key: Any, sums: Any
-) -> None:
+def _row_sums(ids: NDArray[np.int32], offsets: IntArray, radius: int, sums: Any) -> None:
     for s in range(len(offsets) - 1):
-        if not _is_drawn(s, fraction, key):
-            continue
         for t in range(offsets[s], offsets[s + 1]):
             if ids[t] < 0:
                 continue
@@ -179,16 +152,12 @@ def _count(
     ids: NDArray[np.int32],
     offsets: IntArray,
     radius: int,
-    fraction: float,
-    key: Any,
     row_of: NDArray[np.int32],
     together: NDArray[np.float64],
 ) -> None:
     """Add up c for the words that have a row."""
     weights = 1.0 / np.arange(1, radius + 1)
     for s in range(len(offsets) - 1):
-        if not _is_drawn(s, fraction, key):
-            continue
         begin, end = offsets[s], offsets[s + 1]
         for t in range(begin, end):
             if ids[t] < 0 or row_of[ids[t]] < 0:

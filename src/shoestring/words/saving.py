@@ -1,7 +1,7 @@
 """The folder that binary word vectors are saved in.
 
 ``config.json`` has the settings and names the files in force: ``vocabulary.json``, ``codes.npy``
-(packed bits), and, unless they were left out, ``counts.npy`` and ``activations.npy``
+(packed bits), ``counts.npy`` and, unless they were left out, ``activations.npy``
 (:mod:`shoestring.artifacts`). Arrays are memory-mapped when they are read; kernels look up rows of
 them by what the vocabulary says, so that their shapes are checked.
 """
@@ -24,9 +24,8 @@ KIND = ArtifactKind(
     "saved word vectors",
     "BinaryVectors.save",
     "Copy the folder again from where it is whole, or save or train the vectors again.",
-    versions=(3,),
+    versions=(4,),
 )
-"""3: files are listed in the config."""
 
 is_saved = KIND.is_saved  # whether a folder holds saved word vectors, of any version
 _ARRAYS = {"codes": "|u1", "counts": "<i8", "activations": "<f4"}
@@ -64,17 +63,13 @@ def load_table(folder: Path) -> tuple[CodeTable, dict[str, Any]]:
     with saved.decoding():
         config, n_words = saved.config, len(words)
         n_neurons, n_active = int(config["n_neurons"]), config["n_active"]
-        if n_active is not None and not 0 < n_active <= n_neurons:
+        if not 0 < n_active <= n_neurons:
             raise ValueError(f"{n_active} of {n_neurons} bits are active")
         shapes = {"codes": (n_words, -(-n_neurons // 8)), "counts": (n_words,)}
         if "activations.npy" in saved:
             n_rows = len(saved.array("activations.npy"))  # as targets, and perhaps in contexts
             shapes["activations"] = n_words * (1 + (n_rows > n_words)), n_neurons
-        arrays = {
-            name: saved.array(f"{name}.npy", _ARRAYS[name], shape)
-            for name, shape in shapes.items()
-            if name == "codes" or f"{name}.npy" in saved
-        }
+        arrays = {n: saved.array(f"{n}.npy", _ARRAYS[n], shape) for n, shape in shapes.items()}
         table = CodeTable(
             words,
             n_neurons,

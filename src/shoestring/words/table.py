@@ -24,20 +24,13 @@ from shoestring.checks import checked_int, checked_items
 from shoestring.errors import NotFittedError, ParameterError, ShoestringWarning, UnknownWordError
 from shoestring.overlap.codes import (
     PackedArray,
-    overlap_counts,
-    pack_codes,
     packed_sizes,
     starts_of,
-    top_k_bits,
+    top_k_codes,
 )
 from shoestring.text.segmentation import Lexicon, split_words
 from shoestring.types import IntArray
-from shoestring.words.pooling import (
-    Activations,
-    sum_rows,
-    text_weights,
-    zipf_counts,
-)
+from shoestring.words.pooling import Activations, sum_rows
 
 _ROWS_AT_A_TIME = 1 << 12
 _TEXTS_AT_A_TIME = 1 << 10
@@ -55,9 +48,9 @@ class CodeTable:
 
     words: list[str]  # (V,): distinct, the most frequent first
     n_neurons: int  # K, the width of a code
-    n_active: int | None  # active bits; None where codes of another tool have different numbers
+    n_active: int  # active bits
     codes: PackedArray  # (V, ceil(K / 8))
-    counts: IntArray | None = None  # (V,): how often each word occurs in the corpus
+    counts: IntArray  # (V,): how often each word occurs in the corpus
     activations: Activations | None = None  # (R, K), for codes in context, of texts, other lengths
     segmented: bool = False  # texts come with blanks between their tokens, taken as they are
     context_weight: float = 1.0  # of the rows around a word, where nobody asks for another
@@ -68,7 +61,7 @@ class CodeTable:
         words: list[str],
         activations: Activations,
         n_active: int,
-        counts: IntArray | None = None,
+        counts: IntArray,
         **about: Any,
     ) -> CodeTable:
         """Make the static codes: the top k of each word's activations as a target, in O(V K)."""
@@ -85,7 +78,7 @@ class CodeTable:
         targets = activations[self.first_target :]
         for start in range(0, len(codes), _ROWS_AT_A_TIME):
             part = slice(start, start + _ROWS_AT_A_TIME)
-            codes[part] = pack_codes(top_k_bits(targets[part], n_active), self.n_neurons)
+            codes[part] = top_k_codes(targets[part], n_active)
         return replace(self, n_active=n_active, codes=codes)
 
     def known_activations(self, what: str) -> Activations:
@@ -107,7 +100,7 @@ class CodeTable:
             self,
             words=[self.words[row] for row in kept],
             codes=self.codes[kept],
-            counts=None if self.counts is None else self.counts[kept],
+            counts=self.counts[kept],
             activations=activations,
         )
 
@@ -198,13 +191,13 @@ class CodeTable:
         """Packed codes of :func:`~shoestring.words.pooling.sum_rows`; of no row no active bit."""
         activations = self.known_activations("A code of several words")
         sums = sum_rows(activations, rows, starts, weights)
-        codes = pack_codes(top_k_bits(sums, n_active), self.n_neurons)
+        codes = top_k_codes(sums, n_active)
         codes[np.diff(starts) == 0] = 0
         return codes
 
     def codes_of_texts(self, texts: Iterable[Any], n_active: int) -> PackedArray:
         """Packed codes of texts, as :meth:`shoestring.words.BinaryVectors.encode`."""
-        weights = text_weights(zipf_counts(len(self.words)) if self.counts is None else self.counts)
+        weights = 1 / np.sqrt(np.maximum(self.counts, 1))
         packed, wordless = [self.codes[:0]], []
         remaining = iter(checked_items("texts", texts, "BinaryVectors.encode", "a list of texts"))
         while batch := list(islice(remaining, _TEXTS_AT_A_TIME)):
@@ -237,13 +230,11 @@ class CodeTable:
             want = f"a word, or a code: bool ({self.n_neurons},)"
             got = f"{code.dtype} {code.shape}"
             raise ParameterError.of("word", "BinaryVectors", want, got)
-        return pack_codes(code[None], self.n_neurons)
+        return np.packbits(code[None], axis=1, bitorder="little")
 
     def similarities(self, code: PackedArray, others: PackedArray) -> NDArray[np.float64]:
         """(n11 + n00) / K of one packed code and each of others (N,)."""
-        n_active = packed_sizes(code)[0] + packed_sizes(others)
-        n_different = n_active - 2 * overlap_counts(code, others)[0]
-        return np.asarray(1 - n_different / self.n_neurons, dtype=np.float64)
+        return np.asarray(1 - packed_sizes(code ^ others) / self.n_neurons)
 
     def nearest(
         self, code: PackedArray, n: int, left_out: Iterable[int] = ()

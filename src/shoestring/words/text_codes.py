@@ -16,13 +16,10 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from shoestring.checks import checked_path, checked_seed, checked_texts
 from shoestring.errors import ParameterError, ShoestringWarning
-from shoestring.jobs import Clock
 from shoestring.overlap.codes import PackedArray
-from shoestring.words.corpus import corpus_of
+from shoestring.words.corpus import encode_corpus
 from shoestring.words.saving import load_table, save_table
 from shoestring.words.table import CodeTable
 from shoestring.words.train import train_table
@@ -34,7 +31,7 @@ FEW_TEXTS = 1_000  # in fewer every word counts, else those that occur twice
 
 
 class TextCodes:
-    """Texts to packed codes, of words with their activations and ``n_active`` bits.
+    """Texts to packed codes, by words with their activations.
 
     Examples
     --------
@@ -44,8 +41,8 @@ class TextCodes:
     ((2, 50), 400)
     """
 
-    def __init__(self, table: CodeTable, n_active: int) -> None:
-        self.table, self.n_active = table, n_active
+    def __init__(self, table: CodeTable) -> None:
+        self.table = table
 
     @classmethod
     def fit(cls, texts: Sequence[str], seed: int = 0) -> TextCodes:
@@ -59,17 +56,17 @@ class TextCodes:
         checked_seed("seed", seed, "TextCodes.fit")
         documents = ({"text": text} for text in texts)  # a text that is a file's name stays a text
         least = 1 if len(texts) < FEW_TEXTS else 2
-        corpus = corpus_of(documents, None, None, Clock(), min_count=least)
+        corpus = encode_corpus(documents, min_count=least)
         longest = corpus.longest_sentence - 1 + corpus.longest_sentence % 2  # odd
         window = max(3, min(WINDOW, longest))
         vectors = BinaryVectors(N_NEURONS, N_ACTIVE, window, random_state=seed)
-        return cls(train_table(corpus, vectors.get_params()).for_texts(), N_ACTIVE)
+        return cls(train_table(corpus, vectors.get_params()).for_texts())
 
     def encode(self, texts: Sequence[str]) -> PackedArray:
         """Codes of texts (N,): uint8 (N, ceil(K / 8)); without a known word there is no bit."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ShoestringWarning)  # zeros say it
-            return self.table.codes_of_texts(texts, self.n_active)
+            return self.table.codes_of_texts(texts, self.table.n_active)
 
     @property
     def n_dims(self) -> int:
@@ -79,15 +76,14 @@ class TextCodes:
     def save(self, folder: str | Path) -> None:
         """Save what codes of texts need, as :meth:`shoestring.words.BinaryVectors.save` does."""
         folder = checked_path("folder", folder, "TextCodes.save")
-        save_table(folder, self.table.for_texts(), {"n_active": self.n_active})
+        save_table(folder, self.table.for_texts(), {})
 
     @classmethod
     def load(cls, folder: str | Path) -> TextCodes:
         """Open saved word vectors, as ``BinaryVectors.load``; they must have their activations."""
-        table, settings = load_table(checked_path("folder", folder, "TextCodes.load"))
+        table, _ = load_table(checked_path("folder", folder, "TextCodes.load"))
         if table.activations is None:
             hint = "Save them with activations=True, or train them again."
             want = "the folder of word vectors with their activations"
             raise ParameterError.of("folder", "TextCodes.load", want, str(folder), hint)
-        n_active = table.n_active or settings.get("n_active", N_ACTIVE)
-        return cls(table, int(np.clip(n_active, 1, table.n_neurons)))
+        return cls(table)

@@ -7,15 +7,14 @@ Two rules make the activations of the neurons, and all that follows is the same 
 - ``published``: the rule of the paper as its code has it (:mod:`shoestring.words.published`).
 
 Both keep a time limit, which the reading of the text is part of: ``counts`` uses a sample of the
-sentences then, ``published`` shorter epochs. What takes longer than a minute is kept in the run
-folder: the corpus as ids, the counted blocks or the weights.
+sentences then, ``published`` stops. What takes longer than a minute is kept in the run folder: the
+corpus as ids, the weights of ``published``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +33,17 @@ from shoestring.jobs import Clock, RunFolder
 from shoestring.overlap.codes import MAX_BITS
 from shoestring.text.files import check_readable, decoded_lines, open_unpacked
 from shoestring.words.bioword import Weights
-from shoestring.words.corpus import EncodedCorpus, VocabularyOptions, corpus_of
+from shoestring.words.corpus import EncodedCorpus, corpus_of
 from shoestring.words.counts_rule import CONTEXT_WEIGHT, train_on_counts
 from shoestring.words.pooling import check_context_weight
-from shoestring.words.published import PublishedSettings, train_published
-from shoestring.words.state import SAVE_S
+from shoestring.words.published import SAVE_S, PublishedSettings, train_published
 from shoestring.words.table import CodeTable, check_active
 
 RULES = ("counts", "published")
 CONTEXT_WEIGHTS = {"counts": CONTEXT_WEIGHT, "published": 1.0}  # the paper's is a plain sum
 MAX_WINDOW, MAX_EPOCHS = 1_001, 1_000_000
 
-_VOCABULARY = ("min_count", "max_share", "skip_top", "phrases", "phrase_threshold")
+_READING = ("vocab_size", "min_count", "skip_top", "segmented", "lexicon")
 _AFTERWARDS = ("n_active", "context_weight")  # of the parameters: do not change the training
 _OWNER = "BinaryVectors"
 
@@ -63,20 +61,19 @@ def train_table(
     clock = Clock(minutes)
     with _run_folder(checkpoint, params) as run:
         clock.add_used(run.used_s if run else 0.0)
-        reading = {name: params[name] for name in (*_VOCABULARY, "segmented", "lexicon")}
-        reading |= {"seed": params["random_state"], "progress": progress}
+        reading = {name: params[name] for name in _READING} | {"seed": params["random_state"]}
         folder = None if run is None else run.path
-        corpus = corpus_of(texts, params["vocab_size"], folder, clock, **reading)
+        corpus = corpus_of(texts, folder, clock, progress=progress, **reading)
         corpus.check_window(params["window"])
         if run is not None and clock.used_s - run.used_s > SAVE_S:
             run.keep(clock)  # reading it again would take as long
-        weights = _trained(corpus, params, clock=clock, run=run, progress=progress)
+        weights = _trained(corpus, params, run, clock=clock, progress=progress)
         return CodeTable.of_activations(
             corpus.words,
             weights,
             params["n_active"],
             corpus.counts,
-            segmented=bool(corpus.settings["reading"]["segmented"]),
+            segmented=corpus.segmented,
             context_weight=CONTEXT_WEIGHTS[params["rule"]],
         )
 
@@ -103,10 +100,10 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
     The lexicon becomes its words.
     """
-    vocabulary = VocabularyOptions(params["vocab_size"], *(params[name] for name in _VOCABULARY))
+    least = {"vocab_size": 1, "min_count": 1, "skip_top": 0}
     return {
         **params,
-        **asdict(vocabulary),
+        **{name: checked_int(name, params[name], n, None, _OWNER) for name, n in least.items()},
         "n_neurons": checked_int("n_neurons", params["n_neurons"], 1, MAX_BITS, _OWNER),
         "n_active": check_active(params["n_active"], params["n_neurons"]),
         "window": checked_window(params["window"]),
@@ -130,7 +127,9 @@ def checked_window(window: object) -> int:
     return width
 
 
-def _trained(corpus: EncodedCorpus, params: Mapping[str, Any], **options: Any) -> Weights:
+def _trained(
+    corpus: EncodedCorpus, params: Mapping[str, Any], run: RunFolder | None, **options: Any
+) -> Weights:
     arrays = corpus.ids, corpus.offsets, corpus.counts
     shared: dict[str, Any] = {"seed": params["random_state"]}
     shared |= {"n_neurons": params["n_neurons"], "window": params["window"]}
@@ -139,7 +138,7 @@ def _trained(corpus: EncodedCorpus, params: Mapping[str, Any], **options: Any) -
     settings = PublishedSettings(
         **shared, n_epochs=params["n_epochs"], learning_rate=params["learning_rate"]
     )
-    return train_published(*arrays, settings, **options).weights
+    return train_published(*arrays, settings, run=run, **options).weights
 
 
 def _words_of(lexicon: Iterable[str] | str | Path | None) -> Sequence[str] | None:

@@ -12,7 +12,6 @@ Letters: V words, K neurons, N texts.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.checks import (
     checked_bool,
-    checked_choice,
     checked_path,
     checked_seed,
     checked_str,
@@ -33,18 +31,16 @@ from shoestring.checks import (
 from shoestring.errors import (
     NotFittedError,
     ParameterError,
-    ShoestringWarning,
-    UnknownWordError,
 )
 from shoestring.estimator import TextTransformer
 from shoestring.jobs import RunFolder
 from shoestring.overlap.codes import PackedArray
-from shoestring.words.from_dense import dense_table, table_of_codes
+from shoestring.words.from_dense import dense_table
 from shoestring.words.pooling import check_context_weight, rows_in_context
 from shoestring.words.saving import load_table, save_table
 from shoestring.words.table import CodeTable, check_active
 from shoestring.words.train import checked_window, train_table
-from shoestring.words.word2vec_io import Format, WordVectors, read_vectors, write_vectors
+from shoestring.words.word2vec_io import Format, read_vectors, write_vectors
 
 Code: TypeAlias = NDArray[np.bool_]  # (K,)
 
@@ -64,18 +60,12 @@ class BinaryVectors(TextTransformer):
         Tokens of a window, odd; the word is in the middle.
     rule : {"counts", "published"}
         How they are trained; see :mod:`shoestring.words.train`.
-    vocab_size : int, optional
-        The most frequent words that get a vector; by default 20,000, or as many as there are.
+    vocab_size : int
+        At most so many words, the most frequent, get a vector.
     min_count : int
         Words that occur less often get none.
-    max_share : float
-        Nor do words that are in more than this share of the documents.
     skip_top : int
         Nor do so many of the most frequent ones: they drown out the others by the published rule.
-    phrases : int
-        Rounds in which pairs of words are joined: ``new_york``, 电影.
-    phrase_threshold : float
-        A lower one joins more pairs; 3 suits characters, which are frequent, better than gensim's.
     segmented : bool
         Texts have a sentence a line, its tokens between blanks; they are taken as they are.
     lexicon : iterable of str, or path, optional
@@ -107,12 +97,9 @@ class BinaryVectors(TextTransformer):
         window: int = 11,
         *,
         rule: str = "counts",
-        vocab_size: int | None = None,
+        vocab_size: int = 20_000,
         min_count: int = 5,
-        max_share: float = 1.0,
         skip_top: int = 0,
-        phrases: int = 0,
-        phrase_threshold: float = 10.0,
         segmented: bool = False,
         lexicon: Iterable[str] | str | Path | None = None,
         n_epochs: int = 15,
@@ -126,10 +113,7 @@ class BinaryVectors(TextTransformer):
         self.rule = rule
         self.vocab_size = vocab_size
         self.min_count = min_count
-        self.max_share = max_share
         self.skip_top = skip_top
-        self.phrases = phrases
-        self.phrase_threshold = phrase_threshold
         self.segmented = segmented
         self.lexicon = lexicon
         self.n_epochs = n_epochs
@@ -157,12 +141,12 @@ class BinaryVectors(TextTransformer):
             As :func:`shoestring.words.corpus.encode_corpus` takes them.
         minutes : float, optional
             Time limit, reading included: ``counts`` uses a sample of the text, the published rule
-            shortens its epochs. Texts that are in memory are all read.
+            stops. Texts that are in memory are all read.
         checkpoint : path, optional
             Where an interrupted training keeps its state, ``<checkpoint>.run``: the same call goes
             on from there, to the same bits. It goes when the training is done.
         progress : bool
-            Show the cost beforehand and a progress bar.
+            Show a progress bar, and what the published rule will cost.
 
         Raises
         ------
@@ -172,7 +156,7 @@ class BinaryVectors(TextTransformer):
         Warns
         -----
         ShoestringWarning
-            If there are fewer words than ``vocab_size``, or ``minutes`` for a part of the text.
+            If ``minutes`` are enough for a part of the text alone.
         """
         checked_bool("progress", progress, "BinaryVectors.fit")
         self._table = train_table(
@@ -210,10 +194,9 @@ class BinaryVectors(TextTransformer):
         """Words and codes, those of ``n_active`` bits as it is now."""
         if "_table" not in vars(self):
             raise NotFittedError("These BinaryVectors are not trained yet: call fit(texts) first.")
-        if self._table.n_active is not None:
-            n_active = check_active(self.n_active, self._table.n_neurons)
-            if n_active != self._table.n_active:
-                self._table = self._table.with_active(n_active)
+        n_active = check_active(self.n_active, self._table.n_neurons)
+        if n_active != self._table.n_active:
+            self._table = self._table.with_active(n_active)
         return self._table
 
     @property
@@ -259,28 +242,22 @@ class BinaryVectors(TextTransformer):
         """All codes, bool (V, K), read-only: V K bytes, eight times :attr:`codes_`."""
         return self._codes.bits
 
-    def get_vector(self, word: str, norm: bool = False) -> NDArray[Any]:
-        """The code of a word, bool (K,); with ``norm`` its vector of length 1, float32."""
-        code = self[checked_text("word", word, "BinaryVectors.get_vector")]
-        if not checked_bool("norm", norm, "BinaryVectors.get_vector"):
-            return code
-        unit: NDArray[np.float32] = code / np.sqrt(max(1, code.sum()), dtype=np.float32)
-        return unit
+    def get_vector(self, word: str) -> Code:
+        """The code of a word, bool (K,)."""
+        return self[checked_text("word", word, "BinaryVectors.get_vector")]
 
     def doesnt_match(self, words: Sequence[str]) -> str:
-        """The word that is least like the mean of all codes, as gensim's.
+        """The word that is least like the mean of all codes; those without a vector are left out.
 
-        Words without a vector are left out, with a ShoestringWarning.
+        ParameterError if no word has one.
         """
-        owner = "BinaryVectors.doesnt_match"
-        names = checked_texts("words", words, owner)
+        names = checked_texts("words", words, "BinaryVectors.doesnt_match")
         known = [word for word in names if word in self]
         if not known:
-            raise ParameterError.of("words", owner, "a list with a word that has a vector", names)
-        if len(known) < len(names):
-            unknown = ", ".join(repr(word) for word in names if word not in self)
-            warnings.warn(f"There is no vector for {unknown}.", ShoestringWarning, stacklevel=2)
-        units = np.stack([self.get_vector(word, norm=True) for word in known])
+            want = "a list with a word that has a vector"
+            raise ParameterError.of("words", "BinaryVectors.doesnt_match", want, names)
+        codes = np.stack([self[word] for word in known])
+        units = codes / np.sqrt(np.maximum(1, codes.sum(1, keepdims=True)))
         nearness = np.round(units @ units.mean(axis=0), 5)  # of equals the first by name
         return min(zip(nearness.tolist(), known, strict=True))[1]
 
@@ -324,11 +301,7 @@ class BinaryVectors(TextTransformer):
         return float(self._codes.similarities(code, other)[0])
 
     def _code_of(
-        self,
-        name: str,
-        words: Any,
-        method: str,
-        negative: str | Sequence[str] = (),
+        self, name: str, words: Any, method: str, negative: str | Sequence[str] = ()
     ) -> tuple[PackedArray, list[int]]:
         """The code of several words, less others, and their rows."""
         table, owner = self._codes, f"BinaryVectors.{method}"
@@ -342,16 +315,14 @@ class BinaryVectors(TextTransformer):
         if len(rows) == 1:
             return table.codes[rows], rows
         signs = np.repeat([1.0, -1.0], [len(plus), len(minus)])
-        targets = np.array(rows) + table.first_target
-        return table.codes_of_sums(targets, np.array([0, len(rows)]), self.n_active, signs), rows
+        targets, starts = np.array(rows) + table.first_target, np.array([0, len(rows)])
+        return table.codes_of_sums(targets, starts, self.n_active, signs), rows
 
     def sentences(self, text: str) -> list[list[str]]:
         """The sentences of a text as tokens, cut as the training text was."""
         return self._codes.sentences(checked_str("text", text, "BinaryVectors.sentences"))
 
-    def in_context(
-        self, tokens: str | Sequence[str], position: int | str, *, unknown: str = "error"
-    ) -> Code:
+    def in_context(self, tokens: str | Sequence[str], position: int | str) -> Code:
         """The code of a word in its sentence.
 
         Parameters
@@ -360,8 +331,6 @@ class BinaryVectors(TextTransformer):
             A sentence; a text is cut into sentences and tokens.
         position : int or str
             Which token; or the word, the first of that kind.
-        unknown : {"error", "context"}
-            What to do with a word that has no vector: take the words around it alone, or not.
 
         Returns
         -------
@@ -372,23 +341,16 @@ class BinaryVectors(TextTransformer):
         Raises
         ------
         UnknownWordError, NotFittedError
-            If the word has no vector, or it and all around it have none; if the vectors were saved
-            without activations.
+            If the word has no vector; if the vectors were saved without activations.
         """
         table = self._codes
         sentence, at = table.located(tokens, position)
-        checked_choice("unknown", unknown, ("error", "context"), "BinaryVectors.in_context")
         window = checked_window(self.window)
         weight = check_context_weight(self.context_weight)
         weight = table.context_weight if weight is None else weight
         rows = [table.row(token) for token in sentence]
-        if rows[at] < 0 and unknown == "error":
-            table.known_row(sentence[at])  # raises, with the nearest spellings
+        table.known_row(sentence[at])
         summed, weights = rows_in_context(rows, at, window, table.first_target, weight)
-        if not len(summed):
-            raise UnknownWordError(
-                f"Neither {sentence[at]!r} nor a word of its window has a vector."
-            )
         starts = np.array([0, len(summed)])
         return table.unpacked(table.codes_of_sums(summed, starts, self.n_active, weights)[0])
 
@@ -433,7 +395,7 @@ class BinaryVectors(TextTransformer):
     @classmethod
     def _of(cls, table: CodeTable, **params: Any) -> BinaryVectors:
         vectors = cls(**{**params, "n_neurons": table.n_neurons, "segmented": table.segmented})
-        vectors.n_active = table.n_active or vectors.n_active
+        vectors.n_active = table.n_active
         vectors._table = table
         return vectors
 
@@ -462,25 +424,14 @@ class BinaryVectors(TextTransformer):
 
     @classmethod
     def from_word2vec_format(
-        cls,
-        path: str | Path,
-        *,
-        binary: bool | None = None,
-        limit: int | None = None,
-        **options: Any,
+        cls, path: str | Path, *, limit: int | None = None, **options: Any
     ) -> BinaryVectors:
-        """Read word2vec text or binary, GloVe's text or npz; the options of :meth:`from_dense`.
+        """Make binary vectors of a file of word2vec text or binary, or GloVe's text.
 
-        Vectors of 0 and 1 alone are codes already: taken as they are, without options. ``binary``
-        and ``limit`` are those of :func:`shoestring.words.word2vec_io.read_vectors`, as the errors.
+        The options are those of :meth:`from_dense`, ``limit`` and the errors also those of
+        :func:`shoestring.words.word2vec_io.read_vectors`.
         """
-        read = read_vectors(path, binary=binary, limit=limit)
-        if read.is_binary:
-            return cls._of(table_of_codes(read.words, read.vectors, read.counts))
-        options |= {"context": read.context, "counts": read.counts}
-        if options.get("n_neurons", 0) is None:  # the same neurons, so their weight
-            options.setdefault("context_weight", read.context_weight)
-        return cls.from_dense(read.words, read.vectors, **options)
+        return cls.from_dense(*read_vectors(path, limit=limit), **options)
 
     def export(
         self, path: str | Path, format: Format = "word2vec", *, activations: bool = False
@@ -492,11 +443,8 @@ class BinaryVectors(TextTransformer):
         """
         table = self._codes
         if checked_bool("activations", activations, "BinaryVectors.export"):
-            rows = np.asarray(table.known_activations("Exporting them"))
-            context = rows[: table.first_target] if table.first_target else None
-            weights = context, table.context_weight
-            made = WordVectors(table.words, rows[table.first_target :], table.counts, *weights)
+            rows = table.known_activations("Exporting them")[table.first_target :]
+            write_vectors(path, table.words, rows, format)
         else:
-            bits = table.unpacked(np.asarray(table.codes)).view(np.uint8)
-            made = WordVectors(table.words, bits, table.counts)
-        write_vectors(path, made, format)
+            codes = table.unpacked(np.asarray(table.codes)).view(np.uint8)
+            write_vectors(path, table.words, codes, format)

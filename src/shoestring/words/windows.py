@@ -1,8 +1,8 @@
-"""The windows of a corpus in a new random order for each epoch, in memory that does not grow.
+"""The windows of a corpus in a new random order for each epoch.
 
 A window is W tokens of one sentence, stride 1; only sentences of W <= length < ``max_length`` have
-any (the published preprocessing). Window number n is found from the sentence offsets, which may be
-memory-mapped, and a table of anchors: where every 2^shift-th window is (``MAX_ANCHORS`` at most).
+any (the published preprocessing). Window number n is looked up among the numbers of windows before
+each sentence; sentence offsets and ids may be memory-mapped.
 
 The order is a permutation of [0, N) that is computed, not stored: a Feistel network of six rounds
 permutes the integers of as many bits as N - 1 has, and a number that comes out at N or above is
@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.compiled import njit
-from shoestring.errors import ParameterError, ShapeError
+from shoestring.overlap.codes import starts_of
 from shoestring.parallel import KernelPool
 from shoestring.splitmix import splitmix64
 from shoestring.types import IntArray
 
-MAX_ANCHORS = 1 << 18  # of 16 bytes
 N_ROUNDS = 6
 
 
@@ -31,8 +30,8 @@ class Windows:
     """The N windows of ``width`` tokens of a corpus, each with the target in its middle.
 
     Ids (T,) are words 0 to V - 1, -1 is skipped; offsets (S + 1,) are where sentences begin, with a
-    leading 0 and a trailing T; sentences of ``max_length`` tokens and more have no windows. The
-    errors of :func:`check_ids`. Cost: one reading of ``ids`` and two of ``offsets``.
+    leading 0 and a trailing T; sentences of ``max_length`` tokens and more have no windows.
+    None of it is checked. Memory: 8 bytes a sentence.
 
     Examples
     --------
@@ -48,16 +47,12 @@ class Windows:
         self, ids: NDArray[np.int32], offsets: IntArray, n_words: int, width: int, max_length: int
     ) -> None:
         ids, offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no memory map
-        check_ids(ids, offsets, n_words)
         self.ids, self.offsets, self.n_words = ids, offsets, n_words
-        self.width, self.max_length = width, max_length
-        self.n_windows: int = _count(offsets, width, max_length)
-        self.shift = 0
-        while self.n_windows > MAX_ANCHORS << self.shift:
-            self.shift += 1
-        # of every 2^shift-th window its sentence, and how many of the sentence's precede it
-        self.anchors: IntArray = np.empty((-(-self.n_windows >> self.shift), 2), np.int64)
-        _find_anchors(offsets, width, max_length, self.shift, self.anchors)
+        self.width = width
+        lengths = np.diff(offsets)
+        has_windows = (lengths >= width) & (lengths < max_length)
+        self.starts = starts_of(np.where(has_windows, lengths - width + 1, 0))  # (S + 1,)
+        self.n_windows = int(self.starts[-1])
 
     def rows(
         self, first: int, last: int, keys: NDArray[np.uint64], pool: KernelPool | None = None
@@ -67,64 +62,15 @@ class Windows:
         int32 (last - first, W): w for a context word, V + w for the target, -1 for what is skipped.
         """
         rows = np.empty((last - first, self.width), dtype=np.int32)
-        order = first, keys, self.n_windows
-        corpus = self.shift, self.anchors, self.ids, self.offsets, self.width, self.max_length
-        (pool or KernelPool()).run(_fill, len(rows), *order, *corpus, self.n_words, rows)
+        corpus = self.starts, self.ids, self.offsets, self.n_words
+        (pool or KernelPool()).run(_fill, len(rows), first, keys, *corpus, rows)
         return rows
-
-
-def check_ids(ids: NDArray[np.int32], offsets: IntArray, n_words: int) -> None:
-    """ShapeError unless ids (T,), offsets (S + 1,) and the number of counts fit together.
-
-    ParameterError if there is no word.
-    """
-    fits = ids.dtype == np.int32 and offsets.dtype == np.int64 and len(offsets) > 0
-    if not fits or offsets[0] != 0 or offsets[-1] != len(ids) or (offsets[1:] < offsets[:-1]).any():
-        raise ShapeError(
-            "The corpus must be int32 ids (T,) and int64 offsets that rise from 0 to T. "
-            f"Got {ids.dtype} {ids.shape} and {offsets.dtype} {offsets.shape} from "
-            f"{offsets[:1].tolist()} to {offsets[-1:].tolist()}."
-        )
-    if not n_words:
-        raise ParameterError("There is nothing to learn from: no word has a count. Pass more text.")
-    if len(ids) and not -1 <= ids.min() <= ids.max() < n_words:
-        raise ShapeError(
-            f"The ids must be -1 to {n_words - 1}, one for each of {n_words} counts. "
-            f"Got {ids.min()} to {ids.max()} instead."
-        )
 
 
 def order_keys(seed: int, epoch: int) -> NDArray[np.uint64]:
     """The keys of the order of an epoch, uint64 (6,)."""
     sequence = np.random.SeedSequence([seed, epoch])
     return sequence.generate_state(N_ROUNDS, np.uint64).astype(np.uint64, copy=False)
-
-
-@njit(nogil=True, cache=True)
-def _windows_of_sentence(length: int, width: int, max_length: int) -> int:
-    return length - width + 1 if width <= length < max_length else 0
-
-
-@njit(nogil=True, cache=True)
-def _count(offsets: IntArray, width: int, max_length: int) -> int:
-    total = 0  # N
-    for s in range(len(offsets) - 1):
-        total += _windows_of_sentence(offsets[s + 1] - offsets[s], width, max_length)
-    return total
-
-
-@njit(nogil=True, cache=True)
-def _find_anchors(
-    offsets: IntArray, width: int, max_length: int, shift: int, anchors: IntArray
-) -> None:
-    before = 0  # windows of earlier sentences
-    entry = 0
-    for s in range(len(offsets) - 1):
-        n = _windows_of_sentence(offsets[s + 1] - offsets[s], width, max_length)
-        while entry < len(anchors) and entry << shift < before + n:
-            anchors[entry, 0], anchors[entry, 1] = s, (entry << shift) - before
-            entry += 1
-        before += n
 
 
 @njit(nogil=True, cache=True)
@@ -156,36 +102,19 @@ def _fill(
     stop: int,
     first: int,
     keys: NDArray[np.uint64],
-    n_windows: int,
-    shift: int,
-    anchors: IntArray,
+    window_starts: IntArray,
     ids: NDArray[np.int32],
     offsets: IntArray,
-    width: int,
-    max_length: int,
     n_words: int,
     out: NDArray[np.int32],
 ) -> None:
     """Fill rows [begin, stop) of ``out``."""
+    width = out.shape[1]
     for a in range(begin, stop):
-        window = _window_in_turn(first + a, n_windows, keys)
-        entry = window >> shift
-        after = anchors[entry, 1] + window - (entry << shift)
-        start = _token_of(anchors[entry, 0], after, offsets, width, max_length)
+        window = _window_in_turn(first + a, window_starts[-1], keys)
+        sentence = np.searchsorted(window_starts, window, side="right") - 1
+        start = offsets[sentence] + window - window_starts[sentence]
         for p in range(width):
             out[a, p] = ids[start + p]
         if out[a, width // 2] >= 0:  # the target
             out[a, width // 2] += n_words
-
-
-@njit(nogil=True, cache=True)
-def _token_of(s: int, window: int, offsets: IntArray, width: int, max_length: int) -> int:
-    """Where a window begins that comes so many windows after the first of sentence s."""
-    start, end = offsets[s], offsets[s + 1]
-    n = _windows_of_sentence(end - start, width, max_length)
-    while window >= n:
-        window -= n
-        s += 1
-        start, end = end, offsets[s + 1]
-        n = _windows_of_sentence(end - start, width, max_length)
-    return int(start + window)

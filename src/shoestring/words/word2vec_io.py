@@ -1,17 +1,13 @@
-"""Word vectors of other tools, in and out: word2vec text and binary, GloVe's text, npz.
+"""Word vectors of other tools, in and out: word2vec text and binary, GloVe's text.
 
 - **word2vec text**: a line ``V D``, then a line for each word: the word, D numbers, one blank each.
 - **GloVe**: the same without the first line; words may have blanks in them.
 - **word2vec binary**: the line ``V D``, then for each word its bytes, a blank, D little-endian
   float32 numbers and perhaps a line feed (the C program writes one, gensim none).
-- **npz**: arrays ``words`` (V,) of str and ``vectors`` (V, D) of numbers, perhaps ``counts`` (V,)
-  and ``context`` (V, D), the vectors of the words where they are the context of another, and
-  ``context_weight`` (), with which they are added.
 
-All may be gzip'd but npz, which is packed as it is. Nothing is pickled. Which format a file has is
-seen from its first bytes; a byte-order mark there is passed over. So is a bad word: one that is not
-UTF-8 or blank, comes again, or whose vector is not finite; a note counts them. Memory: the vectors,
-once.
+All may be gzip'd. Which format a file has is seen from its first bytes; a byte-order mark there is
+passed over. So is a bad word: one that is not UTF-8 or blank, comes again, or whose vector is not
+finite; a note counts them. Memory: the vectors, once.
 
 Not covered: subword vectors (fastText's .bin), float16 binaries.
 
@@ -22,25 +18,22 @@ from __future__ import annotations
 
 import codecs
 import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice, takewhile
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.artifacts import pieces, written_aside
-from shoestring.checks import checked_bool, checked_choice, checked_int, checked_path
-from shoestring.errors import FormatError, ParameterError, ShapeError, ShoestringWarning
+from shoestring.artifacts import written_aside
+from shoestring.checks import checked_choice, checked_int, checked_path
+from shoestring.errors import FormatError, ParameterError, ShoestringWarning
 from shoestring.text.files import check_readable, open_unpacked
-from shoestring.types import IntArray
 
-Format = Literal["word2vec", "word2vec-binary", "npz"]
-FORMATS: tuple[Format, ...] = ("word2vec", "word2vec-binary", "npz")
+Format = Literal["word2vec", "word2vec-binary"]
+FORMATS: tuple[Format, ...] = ("word2vec", "word2vec-binary")
 
 _MAX_LINE_BYTES = 1 << 22
 _MAX_WORD_BYTES = 1 << 16
@@ -48,137 +41,29 @@ _MAX_DIMS = 1 << 16
 _MAX_PACKING = 1032  # what gzip packs at best: bounds what a header can promise
 
 _Row: TypeAlias = tuple[bytes, Any, int | None]  # word, vector, number of the line
-_ZIP = b"PK\x03\x04"
 _AGAIN = "that came before"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class WordVectors:
+class WordVectors(NamedTuple):
     """Words with a vector each, as a file has them."""
 
     words: list[str]  # (V,): distinct; by convention the most frequent first
-    vectors: NDArray[Any]  # (V, D): float32, or uint8 where all numbers are 0 or 1
-    counts: IntArray | None = None  # (V,): how often each word occurs
-    context: NDArray[np.float32] | None = None  # (V, D): the words as context of another
-    context_weight: float | None = None  # with which these are added
-
-    def __post_init__(self) -> None:
-        n_words, want = len(self.words), (len(self.words), *self.vectors.shape[1:2])
-        wanted = ((self.vectors, want), (self.context, want), (self.counts, (n_words,)))
-        for array, shape in wanted:
-            if array is not None and array.shape != shape:
-                raise ShapeError(
-                    f"There must be a vector and a count for each of {n_words} words, here "
-                    f"{shape}. Got {array.shape} instead."
-                )
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether the vectors are codes of 0 and 1."""
-        return self.vectors.dtype == np.uint8
+    vectors: NDArray[np.float32]  # (V, D)
 
 
-def read_vectors(
-    path: str | Path, *, binary: bool | None = None, limit: int | None = None
-) -> WordVectors:
+def read_vectors(path: str | Path, *, limit: int | None = None) -> WordVectors:
     """Read the word vectors of a file in any of the formats of this module.
 
-    ``binary`` says whether a word2vec file is binary; by default its bytes do. ``limit`` reads only
-    the first so many words, the most frequent ones in most files. About 30 microseconds for a
-    vector of 300 numbers in text, 1 in binary.
+    ``limit`` reads only the first so many words, the most frequent ones in most files. About 30
+    microseconds for a vector of 300 numbers in text, 1 in binary.
 
     StorageError or FormatError if the file is missing, is none of the formats or cut off, if a
     vector has another width or most of the words are bad. A ShoestringWarning says how many bad
     words were passed over.
     """
     path = checked_path("path", path, "read_vectors")
-    binary = None if binary is None else checked_bool("binary", binary, "read_vectors")
-    n_most = None if limit is None else checked_int("limit", limit, 1, 1 << 31, "read_vectors")
+    limit = None if limit is None else checked_int("limit", limit, 1, 1 << 31, "read_vectors")
     check_readable(path)
-    with path.open("rb") as file:
-        packed = file.read(len(_ZIP)) == _ZIP
-    if packed or zipfile.is_zipfile(path):  # the first where it is cut off
-        return _read_npz(path, n_most)
-    return _read_word2vec(path, binary, n_most)
-
-
-def _narrow(vectors: NDArray[Any]) -> NDArray[Any]:
-    """uint8 where all numbers are 0 or 1, else float32."""
-    if vectors.dtype.kind == "b":
-        return vectors.view(np.uint8)
-    if all(((part == 0) | (part == 1)).all() for part in pieces(vectors)):
-        return vectors.astype(np.uint8, copy=False)
-    return vectors.astype(np.float32, copy=False)
-
-
-def _read_npz(path: Path, limit: int | None) -> WordVectors:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in _NPZ if name in arrays}
-    except Exception as error:  # of zipfile, zlib, NumPy and its parser of headers: a dozen kinds
-        reason = "".join(str(error).splitlines()[:1])
-        raise FormatError(f"damaged, or no npz ({reason}). Write it again.", file=path) from error
-    for name, (what, kinds, n_axes) in _NPZ.items():
-        array = found.get(name)
-        if array is None and name not in ("words", "vectors"):
-            continue
-        if array is None or array.dtype.kind not in kinds or array.ndim != n_axes:
-            got = "none" if array is None else f"{array.dtype} {array.shape}"
-            raise FormatError(f"the array {name!r} must be {what}. Got {got}.", file=path)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise FormatError(f"the array {name!r} has numbers that are not finite.", file=path)
-    found = {name: array[:limit] if array.ndim else array for name, array in found.items()}
-    words = found.pop("words").tolist()
-    if len(set(words)) < len(words):
-        raise FormatError("the array 'words' names a word twice.", file=path)
-    given: dict[str, Any] = {"vectors": _narrow(found.pop("vectors"))}
-    for name, array in found.items():
-        given[name] = array.astype(np.int64 if name == "counts" else np.float32)
-    if "context_weight" in given:
-        given["context_weight"] = float(given["context_weight"])
-    try:
-        return WordVectors(words, **given)
-    except ShapeError as error:
-        raise FormatError(str(error), file=path) from None
-
-
-_NPZ = {  # what each array must be, the kinds of its dtype, how many axes it has
-    "words": ("str (V,)", "U", 1),
-    "vectors": ("numbers (V, D)", "biuf", 2),
-    "counts": ("int (V,)", "iu", 1),
-    "context": ("numbers (V, D)", "biuf", 2),
-    "context_weight": ("a number ()", "iuf", 0),
-}
-
-
-def write_vectors(path: str | Path, vectors: WordVectors, format: Format = "word2vec") -> None:
-    """Write word vectors for other tools; the file appears whole or not at all.
-
-    gensim's ``KeyedVectors.load_word2vec_format`` reads "word2vec" and "word2vec-binary". Counts
-    and context vectors go into "npz" alone, and so must words with a blank in them
-    (ParameterError).
-    """
-    checked_choice("format", format, FORMATS, "write_vectors")
-    with written_aside(checked_path("path", path, "write_vectors")) as file:
-        if format == "npz":
-            arrays = {name: getattr(vectors, name) for name in _NPZ if name != "words"}
-            arrays = {name: np.asarray(a) for name, a in arrays.items() if a is not None}
-            np.savez_compressed(file, words=np.array(vectors.words, np.str_), **arrays)
-            return
-        file.write("{} {}\n".format(*vectors.vectors.shape).encode())
-        for word, row in zip(vectors.words, vectors.vectors, strict=True):
-            if not word or any(blank in word for blank in " \t\r\n\v\f"):
-                want = f"made of words without blanks for {format}"
-                raise ParameterError.of("vectors", "write_vectors", want, word, "Choose npz.")
-            file.write(word.encode("utf-8", "surrogatepass") + b" ")
-            if format == "word2vec-binary":
-                file.write(row.astype("<f4").tobytes())
-            else:
-                numbers = row.tolist() if vectors.is_binary else row  # float32 prints 7 digits
-                file.write(" ".join(map(str, numbers)).encode() + b"\n")
-
-
-def _read_word2vec(path: Path, binary: bool | None, limit: int | None) -> WordVectors:
     with open_unpacked(path) as stream:
         lines = iter(stream.readline, b"")
         first = stream.readline(_MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8)
@@ -187,13 +72,37 @@ def _read_word2vec(path: Path, binary: bool | None, limit: int | None) -> WordVe
         header = _header(first, path, limit)
         if header is None:
             n_dims = _n_numbers(first)
-            rows = _text_rows(path, chain([first], lines), None, n_dims)
+            rows = _text_rows(path, chain([first], lines), 1, n_dims)
             return _collected(path, rows, n_dims, None, limit)
-        if binary is None:
-            start = stream.peek(1 << 13)  # type: ignore[attr-defined]  # both kinds have it
-            binary = _looks_binary(start, header[1])
-        read = _binary_rows(path, stream, *header) if binary else _text_rows(path, lines, *header)
-        return _collected(path, read, header[1], header[0], limit)
+        n_words, n_dims = header
+        start = stream.peek(1 << 13)  # type: ignore[attr-defined]  # both kinds have it
+        if _looks_binary(start, n_dims):
+            rows = _binary_rows(path, stream, n_words, n_dims)
+        else:
+            rows = _text_rows(path, lines, 2, n_dims)
+        return _collected(path, rows, n_dims, n_words, limit)
+
+
+def write_vectors(
+    path: str | Path, words: Sequence[str], vectors: NDArray[Any], format: Format = "word2vec"
+) -> None:
+    """Write word vectors (V, D) for other tools; the file appears whole or not at all.
+
+    gensim's ``KeyedVectors.load_word2vec_format`` reads both formats. ParameterError for a word
+    with a blank in it.
+    """
+    checked_choice("format", format, FORMATS, "write_vectors")
+    with written_aside(checked_path("path", path, "write_vectors")) as file:
+        file.write("{} {}\n".format(*vectors.shape).encode())
+        for word, row in zip(words, vectors, strict=True):
+            if not word or any(blank in word for blank in " \t\r\n\v\f"):
+                want = f"made of words without blanks for {format}"
+                raise ParameterError.of("words", "write_vectors", want, word)
+            file.write(word.encode("utf-8", "surrogatepass") + b" ")
+            if format == "word2vec-binary":
+                file.write(row.astype("<f4").tobytes())
+            else:  # a row of float32 prints 7 digits
+                file.write(" ".join(map(str, row)).encode() + b"\n")
 
 
 def _header(line: bytes, path: Path, limit: int | None) -> tuple[int, int] | None:
@@ -257,13 +166,13 @@ def _collected(
     if 2 * (bad.total() - bad[_AGAIN]) > n_read:
         raise FormatError(
             f"most of its {n_read} words are bad: {told}; first {first_bad}. Convert the file to "
-            "UTF-8, or say binary=True where it is binary.",
+            "UTF-8.",
             file=path,
         )
     if bad:
         message = f"{path}: {bad.total()} of {n_read} words are passed over: {told}"
         warnings.warn(f"{message}; first {first_bad}.", ShoestringWarning, stacklevel=4)
-    return WordVectors(list(index), _narrow(vectors[: len(index)]))
+    return WordVectors(list(index), vectors[: len(index)])
 
 
 def _read_word(word: bytes) -> tuple[str, str]:
@@ -275,18 +184,14 @@ def _read_word(word: bytes) -> tuple[str, str]:
     return key, "" if key else "blank"
 
 
-def _text_rows(
-    path: Path, lines: Iterable[bytes], n_words: int | None, n_dims: int
-) -> Iterator[_Row]:
-    """Lines of a word and its numbers; V is not known where there was no header."""
-    n_read = number = 0
-    line = b"\n"
-    for number, line in enumerate(lines, start=1 if n_words is None else 2):
+def _text_rows(path: Path, lines: Iterable[bytes], first_line: int, n_dims: int) -> Iterator[_Row]:
+    """Lines of a word and its numbers."""
+    for number, line in enumerate(lines, start=first_line):
         if not n_dims:
             raise FormatError(
                 "no word vectors: the first line must be 'V D', or a word and its numbers. Got "
                 f"{line[:40].decode('utf-8', 'replace').rstrip()!r}. Known formats: word2vec text "
-                "and binary, GloVe, npz.",
+                "and binary, GloVe.",
                 file=path,
                 line=1,
             )
@@ -304,13 +209,6 @@ def _text_rows(
                 line=number,
             )
         yield fields[0].strip(), vector, number
-        n_read += 1
-    if n_read == n_words and not line.endswith(b"\n"):  # whoever writes a header ends each line
-        warnings.warn(
-            f"{path}:{number}: the last line has no end, so its last number may be cut off.",
-            ShoestringWarning,
-            stacklevel=2,
-        )
 
 
 def _binary_rows(path: Path, stream: IO[bytes], n_words: int, n_dims: int) -> Iterator[_Row]:
@@ -323,7 +221,7 @@ def _binary_rows(path: Path, stream: IO[bytes], n_words: int, n_dims: int) -> It
     if stream.read(2).strip():
         raise FormatError(
             f"more than the {n_words} vectors of width {n_dims} that the header promises. It may "
-            "be text, or damaged: say binary=False, or write it again.",
+            "be damaged: write it again.",
             file=path,
         )
 
