@@ -80,14 +80,11 @@ def certify(
                 f"The large model is not the small one: its answers differ by {found[name]:.1e} in "
                 f"{name}, where {limit:.0e} is allowed. Nothing was written."
             )
+    tokens = sum(one["input_ids"].numel() for one in inputs)
+    float64, float32, saved = (found[name] / largest for name in runs)
+    seconds = round(time.monotonic() - began, 2)
     return Certificate(
-        found["float64"],
-        *(found[name] / largest for name in runs),
-        batches,
-        sum(one["input_ids"].numel() for one in inputs),
-        exact,
-        rules,
-        round(time.monotonic() - began, 2),
+        *(found["float64"], float64, float32, saved, batches, tokens, exact, rules, seconds)
     )
 
 
@@ -124,7 +121,7 @@ class _Asked:
         return [a[real] if a.ndim == 3 and a.shape[1] == length else a for a in answers]
 
 
-class _Wide(TorchFunctionMode):
+class _Wide(TorchFunctionMode):  # type: ignore[misc]
     """Computes in float64 what is asked for in float32."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

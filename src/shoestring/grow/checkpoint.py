@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -53,8 +53,8 @@ class Plan:
 
 
 def grow_checkpoint(
-    folder: str | Path, out: str | Path, *, dtype: str | None = None, stack: bool = False,
-    certify_batches: int = 4, seed: int = 0, **sizes: int | None,
+    folder: str | Path | None, out: str | Path, *, dtype: str | None = None, stack: bool = False,
+    batches: int = 4, seed: int = 0, sizes: Mapping[str, int | None],
 ) -> Certificate:  # fmt: skip
     """Grow the checkpoint in a folder into another; see :func:`shoestring.grow.grow`.
 
@@ -64,6 +64,8 @@ def grow_checkpoint(
         Of transformers or sentence-transformers, with safetensors.
     out : str or Path
         A folder that does not exist yet, or is empty.
+    sizes : mapping of str to int
+        As the arguments of ``grow``.
     dtype : {"float32", "float16", "bfloat16", "float64"}, optional
         Of the large model's tensors; that of the small one's by default.
 
@@ -80,7 +82,7 @@ def grow_checkpoint(
         make_folder(out.parent)
         if disk > (free := shutil.disk_usage(out.parent).free):
             raise refused(out, f"{disk:,} bytes are needed and {free:,} are free")
-        certificate = certify(growth, weights, kind, type_, rules, batches=certify_batches)
+        certificate = certify(growth, weights, kind, type_, rules, batches=batches)
         root = model_folder(folder)
         inside = transformer_folder(folder).relative_to(root)
         aside = out.with_name(out.name + ".part")
@@ -103,7 +105,11 @@ def grow_checkpoint(
 
 
 def plan_checkpoint(
-    folder: str | Path, *, dtype: str | None = None, stack: bool = False, **sizes: int | None
+    folder: str | Path | None,
+    *,
+    dtype: str | None = None,
+    stack: bool = False,
+    sizes: Mapping[str, int | None],
 ) -> Plan:
     """What :func:`grow_checkpoint` would do; errors alike."""
     with _opened(folder, dtype, sizes, stack, 0) as (growth, rules, _, kind, type_):
@@ -112,7 +118,11 @@ def plan_checkpoint(
 
 @contextmanager
 def _opened(
-    folder: str | Path, dtype: str | None, sizes: dict[str, int | None], stack: bool, seed: int
+    folder: str | Path | None,
+    dtype: str | None,
+    sizes: Mapping[str, int | None],
+    stack: bool,
+    seed: int,
 ) -> Iterator[tuple[Growth, dict[str, str], Weights, type, torch.dtype]]:
     """The growth of a folder, its rules, its tensors by name, its class and the type to write."""
     import transformers
@@ -136,10 +146,10 @@ def _opened(
         want = "has no safetensors, or not all of its shards"
         raise FormatError(f"{want}; save it again with transformers.", file=folder)
     weights: dict[str, Any] = {}
-    types = set()
+    types: set[Any] = set()
     try:
         for file in files:
-            opened = safe_open(file, "pt")
+            opened: Any = safe_open(file, "pt")
             for name in opened.keys():  # noqa: SIM118 (it is no mapping)
                 if not name.endswith(BUFFERS):
                     weights[name] = partial(opened.get_tensor, name)
@@ -151,7 +161,9 @@ def _opened(
     type_ = getattr(torch, dtype) if dtype else max(types, key=lambda t: t.itemsize)
     small = empty(kind, config)
     weights = _own(weights, small, config, folder)
-    is_tied = small.get_output_embeddings() is not None and not any(n.endswith(HEADS) for n in weights)
+    is_tied = small.get_output_embeddings() is not None and not any(
+        n.endswith(HEADS) for n in weights
+    )
     growth, rules = growth_of(
         config, list(weights), is_tied, sizes, stack=stack, seed=seed, file=str(folder)
     )
@@ -172,7 +184,9 @@ def _own(weights: dict[str, Any], small: Any, config: Any, folder: Path) -> dict
             has = f"{tuple(tensor.shape)}, not {tuple(shapes[name])} as its config has it"
             raise FormatError(f"{name} is {has}; save it again.", file=folder)
         if not bool(tensor.isfinite().all()):
-            raise FormatError(f"{name} has numbers that are not finite; train it anew.", file=folder)
+            raise FormatError(
+                f"{name} has numbers that are not finite; train it anew.", file=folder
+            )
     tied = small.get_expanded_tied_weights_keys(all_submodels=True)
     for copy, original in tied.items():
         if copy not in named or original not in named:
@@ -181,7 +195,9 @@ def _own(weights: dict[str, Any], small: Any, config: Any, folder: Path) -> dict
             del named[copy]
         elif config.model_type != "t5":  # which says "tied" of all
             hint = "Set tie_word_embeddings to false in its config.json."
-            raise FormatError(f"its config ties {copy} to {original}, which differ. {hint}", file=folder)
+            raise FormatError(
+                f"its config ties {copy} to {original}, which differ. {hint}", file=folder
+            )
     known = {*named} | {*tied} | {*tied.values()}
     if missing := [name for name in shapes if name not in known]:
         raise FormatError(f"has no tensor {missing[0]}; save the whole model.", file=folder)
@@ -224,11 +240,10 @@ def _write_tensors(
         if end + size > SHARD and shards[-1]:
             shards.append({})
             end = 0
-        shards[-1][name] = {
-            "dtype": TYPES[str(dtype)[6:]], "shape": shapes[name], "data_offsets": [end, end + size],
-        }  # fmt: skip
+        offsets, code = [end, end + size], TYPES[str(dtype)[6:]]
+        shards[-1][name] = {"dtype": code, "shape": shapes[name], "data_offsets": offsets}
         end += size
-    files, index = [], {}
+    files, index = list[Path](), dict[str, str]()
     for i, shard in enumerate(shards, start=1):
         several = f"-{i:05}-of-{len(shards):05}" if len(shards) > 1 else ""
         files.append(folder / f"model{several}.safetensors")

@@ -11,6 +11,7 @@ import typer
 from shoestring.console import Json, Seed, emit
 from shoestring.errors import ParameterError
 
+
 def grow(
     folder: Annotated[str, typer.Argument(help="Folder of a model, or minilm.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
@@ -28,7 +29,9 @@ def grow(
     stack: Annotated[
         bool, typer.Option("--stack", help="Copy layers where none is exact (changes answers).")
     ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, write nothing.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would be done, write nothing.")
+    ] = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -41,9 +44,9 @@ def grow(
         "intermediate": intermediate, "layers": layers, "vocab": vocab, "positions": positions,
     }  # fmt: skip
     if plan:
-        emit(asdict(plan_checkpoint(source, dtype=dtype, stack=stack, **sizes)), json)
+        emit(asdict(plan_checkpoint(source, dtype=dtype, stack=stack, sizes=sizes)), json)
         return
     if out is None:
         raise ParameterError.of("out", "grow", "a folder to write, or --plan", out)
-    found = grow_checkpoint(source, out, dtype=dtype, stack=stack, seed=seed, **sizes)
+    found = grow_checkpoint(source, out, dtype=dtype, stack=stack, seed=seed, sizes=sizes)
     emit(asdict(found), json)

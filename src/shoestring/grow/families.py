@@ -1,11 +1,13 @@
 """What the axes of each tensor of a family stand for: another family is a table of twenty lines.
 
-A line of a table is a pattern of names, without the number of the layer, and what each axis is:
+A line of a table is a pattern of names, without the number of the layer, and what each axis of the
+weight is; a bias has the one that is not read.
 
-    stream          is added to the residual stream (its bias too); embedding: that of tokens
+    stream          is added to the residual stream; embedding: that of tokens
     <normed         reads the normalised stream
-    query, key, value, <context, neurons, <neurons, heads, <head channels> of norms within a head
-    gamma, beta     of a norm of the stream; "last" ones come before a head that may be tied
+    query, key, value, <context, neurons, <neurons, heads
+    norm            of the stream; "last" where a head follows that may be the embedding
+    head_norm       of queries or keys, within a head
     vocabulary, positions, and _ for what does not grow
 
 ``+`` joins sections of a fused axis. What a whole family has in common is in :class:`Family`.
@@ -41,18 +43,21 @@ class Family:
     def axes(self, name: str) -> list[list[str]] | None:
         """For each axis the sections that it has; None for a tensor that is not in the table."""
         parts = ".".join(part for part in name.split(".") if not part.isdigit())
-        for line in filter(str.strip, self.table.splitlines()):
+        for line in filter(str.strip, (self.table + _HEADS).splitlines()):
             pattern, *axes = line.split()
             if fnmatchcase(parts, pattern):
+                if name.endswith(".bias"):
+                    written = next(axis for axis in axes if axis[0] != "<")
+                    axes = [written + "_bias" * written.endswith("norm")]
                 return [axis.split("+") for axis in axes]
         return None
 
 
 _HEADS = """
-    *classifier.weight                  _ <normed
-    *classifier.bias                    _
-    *qa_outputs.weight                  _ <normed
-    *qa_outputs.bias                    _
+    *classifier.out_proj.*              _ <normed
+    *classifier.dense.*                 stream <normed
+    *classifier.*                       _ <normed
+    *qa_outputs.*                       _ <normed
     *score.weight                       _ <normed
 """
 
@@ -61,38 +66,26 @@ _BERT = Family(
     *word_embeddings.weight             vocabulary embedding
     *position_embeddings.weight         positions stream
     *token_type_embeddings.weight       _ stream
-    *predictions.transform.LayerNorm.weight  last_gamma
-    *predictions.transform.LayerNorm.bias    last_beta
-    lm_head.layer_norm.weight           last_gamma
-    lm_head.layer_norm.bias             last_beta
-    *LayerNorm.weight                   gamma
-    *LayerNorm.bias                     beta
-    *query.weight                       query <normed
-    *query.bias                         query
-    *key.weight                         key <normed
-    *key.bias                           key
-    *value.weight                       value <normed
-    *value.bias                         value
-    *attention.output.dense.weight      stream <context
-    *attention.output.dense.bias        stream
-    *intermediate.dense.weight          neurons <normed
-    *intermediate.dense.bias            neurons
-    *output.dense.weight                stream <neurons
-    *output.dense.bias                  stream
-    *predictions.decoder.weight         vocabulary <last
-    *predictions.decoder.bias           vocabulary
+    *predictions.transform.LayerNorm.*  last_norm
+    lm_head.layer_norm.*                last_norm
+    *LayerNorm.*                        norm
+    *query.*                            query <normed
+    *key.*                              key <normed
+    *value.*                            value <normed
+    *attention.output.dense.*           stream <context
+    *intermediate.dense.*               neurons <normed
+    *output.dense.*                     stream <neurons
+    *predictions.decoder.*              vocabulary <normed
     *predictions.bias                   vocabulary
-    lm_head.decoder.weight              vocabulary <last
-    lm_head.decoder.bias                vocabulary
+    lm_head.decoder.*                   vocabulary <normed
     lm_head.bias                        vocabulary
-    cls.seq_relationship.weight         _ <normed
-    cls.seq_relationship.bias           _
-    classifier.out_proj.weight          _ <normed
-    classifier.out_proj.bias            _
-    *dense.weight                       stream <normed
-    *dense.bias                         stream
-"""
-    + _HEADS,
+    cls.seq_relationship.*              _ <normed
+    *pooler.dense.*                     stream <normed
+    *transform.dense.*                  stream <normed
+    lm_head.dense.*                     stream <normed
+    discriminator_predictions.dense.*   stream <normed
+    *dense_prediction.*                 _ <normed
+""",
     is_post_norm=True,
 )
 
@@ -100,18 +93,13 @@ _ELECTRA = replace(
     _BERT,
     table="""
     *embeddings.LayerNorm.*             _
-    *embeddings.word_embeddings.weight  vocabulary _
-    *embeddings.position_embeddings.weight   positions _
-    *embeddings.token_type_embeddings.weight _ _
-    *embeddings_project.weight          stream _
-    *embeddings_project.bias            stream
+    *word_embeddings.weight             vocabulary _
+    *position_embeddings.weight         positions _
+    *token_type_embeddings.weight       _ _
+    *embeddings_project.*               stream _
     generator_predictions.LayerNorm.*   _
-    generator_predictions.dense.weight  _ <normed
-    generator_predictions.dense.bias    _
-    generator_lm_head.weight            vocabulary _
-    generator_lm_head.bias              vocabulary
-    *dense_prediction.weight            _ <normed
-    *dense_prediction.bias              _
+    generator_predictions.dense.*       _ <normed
+    generator_lm_head.*                 vocabulary _
 """
     + _BERT.table,
 )
@@ -120,21 +108,14 @@ _GPT2 = Family(
     """
     *wte.weight                         vocabulary embedding
     *wpe.weight                         positions stream
-    *ln_f.weight                        last_gamma
-    *ln_f.bias                          last_beta
-    *ln_?.weight                        gamma
-    *ln_?.bias                          beta
-    *attn.c_attn.weight                 <normed query+key+value
-    *attn.c_attn.bias                   query+key+value
-    *attn.c_proj.weight                 <context stream
-    *attn.c_proj.bias                   stream
-    *mlp.c_fc.weight                    <normed neurons
-    *mlp.c_fc.bias                      neurons
-    *mlp.c_proj.weight                  <neurons stream
-    *mlp.c_proj.bias                    stream
-    lm_head.weight                      vocabulary <last
-"""
-    + _HEADS,
+    *ln_f.*                             last_norm
+    *ln_?.*                             norm
+    *attn.c_attn.*                      <normed query+key+value
+    *attn.c_proj.*                      <context stream
+    *mlp.c_fc.*                         <normed neurons
+    *mlp.c_proj.*                       <neurons stream
+    lm_head.weight                      vocabulary <normed
+""",
     layers="h",
     epsilon="layer_norm_epsilon",
     neurons="n_inner",
@@ -145,17 +126,16 @@ _T5 = Family(
     *shared.weight                      vocabulary embedding
     *embed_tokens.weight                vocabulary embedding
     *relative_attention_bias.weight     _ heads
-    decoder.final_layer_norm.weight     last_gamma
-    *layer_norm.weight                  gamma
+    decoder.final_layer_norm.weight     last_norm
+    *layer_norm.weight                  norm
     *q.weight                           query <normed
     *k.weight                           key <normed
     *v.weight                           value <normed
     *wi*.weight                         neurons <normed
     *wo.weight                          stream <neurons
     *o.weight                           stream <context
-    lm_head.weight                      vocabulary <last
-"""
-    + _HEADS,
+    lm_head.weight                      vocabulary <normed
+""",
     layers="block",
     norm="rms",
     epsilon="layer_norm_epsilon",
@@ -168,27 +148,19 @@ _T5 = Family(
 _LLAMA = Family(
     """
     *embed_tokens.weight                vocabulary embedding
-    *q_proj.weight                      query <normed
-    *q_proj.bias                        query
-    *k_proj.weight                      key <normed
-    *k_proj.bias                        key
-    *v_proj.weight                      value <normed
-    *v_proj.bias                        value
-    *q_norm.weight                      query_gamma
-    *k_norm.weight                      key_gamma
-    *o_proj.weight                      stream <context
-    *o_proj.bias                        stream
-    *gate_proj.weight                   neurons <normed
-    *gate_proj.bias                     neurons
-    *up_proj.weight                     neurons <normed
-    *up_proj.bias                       neurons
-    *down_proj.weight                   stream <neurons
-    *down_proj.bias                     stream
-    *layernorm.weight                   gamma
-    *norm.weight                        last_gamma
-    lm_head.weight                      vocabulary <last
-"""
-    + _HEADS,
+    *q_proj.*                           query <normed
+    *k_proj.*                           key <normed
+    *v_proj.*                           value <normed
+    *q_norm.weight                      query_head_norm
+    *k_norm.weight                      key_head_norm
+    *o_proj.*                           stream <context
+    *gate_proj.*                        neurons <normed
+    *up_proj.*                          neurons <normed
+    *down_proj.*                        stream <neurons
+    *layernorm.weight                   norm
+    *norm.weight                        last_norm
+    lm_head.weight                      vocabulary <normed
+""",
     layers="layers",
     norm="rms",
     epsilon="rms_norm_eps",
@@ -199,24 +171,15 @@ _LLAMA = Family(
 _MODERNBERT = Family(
     """
     *tok_embeddings.weight              vocabulary embedding
-    head.norm.weight                    last_gamma
-    head.norm.bias                      last_beta
-    *norm.weight                        gamma
-    *norm.bias                          beta
-    *Wqkv.weight                        query+key+value <normed
-    *Wqkv.bias                          query+key+value
-    *attn.Wo.weight                     stream <context
-    *attn.Wo.bias                       stream
-    *mlp.Wi.weight                      neurons+neurons <normed
-    *mlp.Wi.bias                        neurons+neurons
-    *mlp.Wo.weight                      stream <neurons
-    *mlp.Wo.bias                        stream
-    head.dense.weight                   stream <normed
-    head.dense.bias                     stream
-    decoder.weight                      vocabulary <last
-    decoder.bias                        vocabulary
-"""
-    + _HEADS,
+    head.norm.*                         last_norm
+    *norm.*                             norm
+    *Wqkv.*                             query+key+value <normed
+    *attn.Wo.*                          stream <context
+    *mlp.Wi.*                           neurons+neurons <normed
+    *mlp.Wo.*                           stream <neurons
+    head.dense.*                        stream <normed
+    decoder.*                           vocabulary <normed
+""",
     layers="layers",
     epsilon="norm_eps",
     is_rotary=True,
@@ -225,34 +188,27 @@ _MODERNBERT = Family(
 )
 
 FAMILIES = {
-    "bert": _BERT,
-    "roberta": _BERT,
-    "electra": _ELECTRA,
-    "gpt2": _GPT2,
-    "t5": _T5,
-    "llama": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
+    "bert": _BERT, "roberta": _BERT, "electra": _ELECTRA, "gpt2": _GPT2, "t5": _T5,
+    "llama": _LLAMA, "qwen2": _LLAMA, "qwen3": _LLAMA,
     "gemma": replace(_LLAMA, one_plus_gamma=True, scales_embedding=True),
     "modernbert": _MODERNBERT,
-}
+}  # fmt: skip
 
 
-def family_of(config: Any) -> Family:
-    """The family of a model's config; ParameterError for one that is not known."""
+def family_of(config: Any, names: list[str], file: str | None = None) -> Family:
+    """The family of a model, by its config and the names of its tensors.
+
+    ParameterError for a family, FormatError for tensors that no growth is known for.
+    """
     kind = getattr(config, "model_type", None)
     if kind not in FAMILIES:
         want = f"a model of one of the families {', '.join(FAMILIES)}"
         raise ParameterError.of("model", "grow", want, kind)
+    if getattr(config, "quantization_config", None):
+        raise FormatError("is quantised. Grow the model as it was before.", file=file)
+    if unknown := [name for name in names if FAMILIES[kind].axes(name) is None]:
+        shown = ", ".join(unknown[:3]) + " ..." * (len(unknown) > 3)
+        hint = "Remove what was added to the model, and grow it without."
+        message = f"{len(unknown)} tensors that no growth is known for: {shown}. {hint}"
+        raise FormatError(message, file=file)
     return FAMILIES[kind]
-
-
-def checked_names(family: Family, names: list[str], file: str = "") -> None:
-    """FormatError that names the tensors which the family's table does not have."""
-    if unknown := [name for name in names if family.axes(name) is None]:
-        shown = ", ".join(unknown[:3]) + (" ..." if len(unknown) > 3 else "")
-        raise FormatError(
-            f"{len(unknown)} tensors that no growth is known for: {shown}. "
-            "Remove them, or grow the model that they were added to.",
-            file=file,
-        )

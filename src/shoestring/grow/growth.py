@@ -23,10 +23,12 @@ from shoestring.grow.sizes import Sizes, layer_sources, root_of_share
 Weights = Mapping[str, Callable[[], Tensor]]  # by name, read when they are called
 
 KINDS = {  # of the sources of an axis, where they are not the axis's own
-    **dict.fromkeys(("embedding", "<normed", "<last", "gamma", "last_gamma"), "stream"),
-    **dict.fromkeys(("beta", "last_beta"), "stream"),
-    **{"<context": "context", "<neurons": "neurons"},
-    **{"query_gamma": "channels", "key_gamma": "copied channels"},
+    **dict.fromkeys(("embedding", "<normed", "norm", "last_norm"), "stream"),
+    **dict.fromkeys(("norm_bias", "last_norm_bias"), "stream"),
+    "<context": "context",
+    "<neurons": "neurons",
+    "query_head_norm": "channels",
+    "key_head_norm": "copied channels",
 }
 
 
@@ -131,7 +133,7 @@ class Growth:
             "value": old.key_heads * old.head_size,
             "neurons": old.intermediate,
         }
-        return sizes.get(kind, tensor.shape[axis])
+        return sizes.get(kind, int(tensor.shape[axis]))
 
     def _axis(self, kind: str, part: Tensor, axis: int, draws: Generator, power: int) -> Tensor:
         """A section of a tensor, grown along one axis."""
@@ -149,11 +151,11 @@ class Growth:
             pad = "zero" if kind == "<context" else "random"
             return rules.read(part, axis, source, pad, draws, power, even=self.is_symmetric)
         pad = "random" if kind in ("key", "value") else "zero"
-        if kind in ("gamma", "last_gamma") or (
+        if kind in ("norm", "last_norm") or (
             kind in ("stream", "embedding") and family.norm == "layer"
         ):
             pad = "mean"
-        shift = float(family.one_plus_gamma and kind.endswith("gamma") and not power)
+        shift = float(family.one_plus_gamma and kind.endswith("norm") and not power)
         grown = rules.write(part + shift, axis, source, pad, draws, power)
         return grown * factor ** (-power or 1) - shift
 
@@ -171,10 +173,10 @@ class Growth:
         inner = share if self.has_head_norms else 1.0  # their epsilon shrinks with the others'
         return {
             "embedding": 1 / width if self.family.scales_embedding else 1.0,
-            "gamma": share,
-            "last_gamma": share * last,
-            "last_beta": last,
-            "query_gamma": size,
+            "norm": share,
+            "last_norm": share * last,
+            "last_norm_bias": last,
+            "query_head_norm": size,
             "query": inner if self.has_head_norms else size,
             "key": inner,
         }.get(kind, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from shoestring import checks
 from shoestring.errors import FormatError, ParameterError
 from shoestring.grow.certificate import Certificate, built, certify
-from shoestring.grow.families import checked_names, family_of
+from shoestring.grow.families import family_of
 from shoestring.grow.growth import Growth
 from shoestring.grow.sizes import OWNER, Sizes, planned
 
@@ -19,14 +20,11 @@ MOMENTS = {"exp_avg": 1, "exp_avg_sq": 2}
 
 
 def growth_of(
-    config: Any, names: list[str], is_tied: bool, sizes: dict[str, int | None], *,
-    stack: bool = False, symmetric: bool = False, seed: int = 0, file: str = "",
+    config: Any, names: list[str], is_tied: bool, sizes: Mapping[str, int | None], *,
+    stack: bool = False, symmetric: bool = False, seed: int = 0, file: str | None = None,
 ) -> tuple[Growth, dict[str, str]]:  # fmt: skip
     """The growth of a model by its config and the names of its tensors, and its rules."""
-    family = family_of(config)
-    if getattr(config, "quantization_config", None):
-        raise FormatError("it is quantised. Grow the model as it was before.", file=file or None)
-    checked_names(family, names, file)
+    family = family_of(config, names, file)
     new, rules = planned(config, family, sizes, stack=stack)
     if not rules:
         raise ParameterError.of("hidden", OWNER, "larger, or another size", new.hidden)
@@ -83,14 +81,14 @@ def grow(
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     is_tied = head is not None and head.weight is embedding.weight
     growth, rules = growth_of(
-        *(model.config, list(tensors), is_tied, sizes),
-        **{"stack": stack, "symmetric": symmetric, "seed": seed},
+        model.config, list(tensors), is_tied, sizes, stack=stack, symmetric=symmetric, seed=seed
     )
     if broken := [name for name, value in tensors.items() if not bool(value.isfinite().all())]:
         raise FormatError(f"weights that are not finite: {', '.join(broken[:3])}.")
     small = {name: partial(_same, value) for name, value in tensors.items()}
     certificate = certify(growth, small, type(model), model.dtype, rules, batches=batches)
     large = built(type(model), growth.new_config(), growth.weights(small), model.dtype)
+    large.requires_grad_()
     if optimizer is not None:
         _move(optimizer, model, large, growth)
     return large.train(model.training), certificate

@@ -3,18 +3,18 @@
 An axis of n channels grows to n' by its sources: new channel i holds what old channel ``source[i]``
 held, or nothing (-1). A matrix that *writes* to a grown axis takes its rows by source. One that
 *reads* a grown axis must give the same sums: each weight goes whole to one of the copies of its
-channel, drawn at random, and the others get 0. That is exact in every number format, and breaks the
-symmetry of the copies, which otherwise learn the same for ever. A reader's weights for channels that
-hold nothing are free: they get random numbers, so that they learn at once.
+channel, drawn at random, and the others get 0. That is exact in every number format, and breaks
+the symmetry of the copies, which otherwise learn the same for ever. A reader's weights for channels
+that hold nothing are free: they get random numbers, so that they learn at once.
 
 Sources: Chen, Goodfellow & Shlens 2016 (arXiv 1511.05641: copies, split among the readers); Wang et
 al. 2023 (LEMON, arXiv 2310.07999: uneven widths in pre-norm models); Su (kexue.fm/archives/8444),
 whose table has three errors (docs/grow.md). Ours: rotary heads of k times the size, where old pair
 j becomes pair k j, of the same frequency.
 
-With ρ the share of the new channels that hold something: RMSNorm and LayerNorm of the grown stream
-have ρ times the mean square, so that γ' = √ρ γ and ε' = ρ ε are exact. LayerNorm also needs the mean
-unchanged: channels that hold nothing carry the mean of the others.
+Let ρ be the share of the new channels that hold something: RMSNorm and LayerNorm of the grown
+stream have ρ times the mean square, so that γ' = √ρ γ and ε' = ρ ε are exact. LayerNorm also needs
+the mean unchanged: channels that hold nothing carry the mean of the others.
 
 Moments of Adam (``power`` 1 and 2): a copy's gradient is the share of its readers, 1 / copies, of
 the old one's; a factor s on a weight is 1 / s on its gradient.

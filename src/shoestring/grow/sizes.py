@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,7 +73,7 @@ def layer_sources(n: int, new: int) -> list[int]:
 
 
 def planned(
-    config: Any, family: Family, wanted: dict[str, int | None], *, stack: bool = False
+    config: Any, family: Family, wanted: Mapping[str, int | None], *, stack: bool = False
 ) -> tuple[Sizes, dict[str, str]]:
     """The new sizes, and for each axis that grows the rule by which it does.
 
@@ -93,7 +94,9 @@ def planned(
         if sizes["hidden"] % sizes["heads"]:
             most = sizes["hidden"] // old.head_size
             fit = [n for n in range(old.heads, most + 1) if sizes["hidden"] % n == 0]
-            _refuse("heads", "a divisor of the width", sizes["heads"], _nearest(fit, sizes["heads"]))
+            _refuse(
+                "heads", "a divisor of the width", sizes["heads"], _nearest(fit, sizes["heads"])
+            )
         sizes["head_size"] = sizes["hidden"] // sizes["heads"]
         if sizes["head_size"] < old.head_size:
             want = f"at most {sizes['hidden'] // old.head_size} at this width: heads do not shrink"
