@@ -75,3 +75,10 @@ def model_of(family, dtype=torch.float32, **settings):
     if family == "t5 v1.1":
         model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight))
     return model
+
+
+@pytest.fixture(autouse=True)
+def short_texts(monkeypatch):
+    from shoestring.grow import certificate
+
+    monkeypatch.setattr(certificate, "MOST_TOKENS", 40)

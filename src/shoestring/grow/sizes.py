@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,8 +13,6 @@ from shoestring.errors import ParameterError
 from shoestring.grow.families import Family
 
 OWNER = "grow"
-EXACT, STACKED = "exact", "not exact: stacked"
-PLAIN_ROTARY = ("default", "linear")  # whose frequencies are those of the head size alone
 
 
 @dataclass(frozen=True)
@@ -77,118 +75,95 @@ def planned(
 ) -> tuple[Sizes, dict[str, str]]:
     """The new sizes, and for each axis that grows the rule by which it does.
 
-    ParameterError, with the nearest size that is exact, where none of the rules is.
+    ParameterError, with the nearest sizes that are exact, where none of the rules is.
     """
     old = Sizes.of(config, family)
     sizes = asdict(old)
     for axis, value in wanted.items():
         if value is not None:
-            sizes[axis] = checks.checked_int(axis, value, sizes[axis], 2**31, OWNER)
-    if wanted.get("key_heads") is not None and not hasattr(config, "num_key_value_heads"):
-        _refuse("key_heads", "left out: they are the heads here", wanted["key_heads"])
+            most = 4_096 if axis == "layers" else 2**24
+            sizes[axis] = checks.checked_int(axis, value, sizes[axis], most, OWNER)
+    if not hasattr(config, "num_key_value_heads") and wanted.get("key_heads") is not None:
+        _refuse("key_heads", "left out: they are the heads here", sizes)
     if wanted.get("key_heads") is None and old.key_heads == old.heads:
         sizes["key_heads"] = sizes["heads"]
     if not family.free_head_size:
         if wanted.get("head_size") is not None:
-            _refuse("head_size", "left out: it is hidden / heads here", wanted["head_size"])
-        if sizes["hidden"] % sizes["heads"]:
-            most = sizes["hidden"] // old.head_size
-            fit = [n for n in range(old.heads, most + 1) if sizes["hidden"] % n == 0]
-            _refuse(
-                "heads", "a divisor of the width", sizes["heads"], _nearest(fit, sizes["heads"])
-            )
-        sizes["head_size"] = sizes["hidden"] // sizes["heads"]
-        if sizes["head_size"] < old.head_size:
-            want = f"at most {sizes['hidden'] // old.head_size} at this width: heads do not shrink"
-            _refuse("heads", want, sizes["heads"], "Or grow the width (hidden) with them.")
+            _refuse("head_size", "left out: it is hidden / heads here", sizes)
+        _check_bound_heads(old, sizes)
     new = Sizes(**sizes)
-    rules = {
-        axis: _RULES[axis](old, new, config, family, stack)
-        for axis in sizes
-        if sizes[axis] > getattr(old, axis)
-    }
+    rules = {axis: _RULES[axis] for axis in sizes if sizes[axis] > getattr(old, axis)}
+    if "hidden" in rules:
+        _check_width(old, sizes, config, family)
+    if new.heads % new.key_heads:
+        axis, other = ("key_heads", "heads") if "key_heads" in rules else ("heads", "key_heads")
+        exact = [n for n in range(getattr(old, axis), 4 * new.heads)
+                 if max(n, sizes[other]) % min(n, sizes[other]) == 0]  # fmt: skip
+        want = (
+            f"{'a divisor' if axis == 'key_heads' else 'a multiple'} of the {sizes[other]} {other}"
+        )
+        _refuse(axis, want, sizes, exact)
+    kinds = rotary_kinds(config) - {"default", "linear"}  # of which frequencies depend on more
+    if "head_size" in rules and family.is_rotary:
+        if new.head_size % old.head_size:
+            want = f"a multiple of {old.head_size}, for rotary pairs of the same frequencies"
+            _refuse("head_size", want, sizes, range(old.head_size, 2**16, old.head_size))
+        if kinds:
+            want = f"{old.head_size} with rotary positions of type {min(kinds)}"
+            _refuse("head_size", want, sizes, hint="Grow the heads instead.")
+    if "positions" in rules and kinds:
+        want = f"{old.positions} with rotary positions of type {min(kinds)}"
+        _refuse("positions", want, sizes)
+    if "layers" in rules:
+        _check_depth(old, sizes, config, family, stack)
+        rules["layers"] = STACKED if stack else rules["layers"]
     return new, rules
 
 
-def _hidden(old: Sizes, new: Sizes, config: Any, family: Family, _: bool) -> str:
-    whole = new.hidden % old.hidden == 0
-    if getattr(config, "embedding_size", new.hidden) == old.hidden < new.hidden:
-        _refuse("hidden", f"{old.hidden}, the size of its embeddings", new.hidden)
-    if not whole and (family.is_post_norm or family.writes_first_norm):
-        times = new.hidden // old.hidden * old.hidden
+_RULES = {
+    "hidden": "copies of the stream, in the rest its mean or 0; gamma x sqrt(rho), epsilon x rho; "
+    "readers' weights go to one copy each",
+    "heads": "copies; the outputs' weights go to one copy each",
+    "key_heads": "copies; each query head keeps its keys",
+    "head_size": "queries x sqrt(new / old), new ones 0, new keys free; rotary pair j becomes k j",
+    "intermediate": "copies; the outputs' weights go to one copy each",
+    "layers": "copies that add nothing yet",
+    "vocab": "new tokens begin as the mean; the old logits stay",
+    "positions": "new ones begin as the mean; none where positions are rotary",
+}
+STACKED = "not exact: copies"
+
+
+def _check_bound_heads(old: Sizes, sizes: dict[str, int]) -> None:
+    """Set the head size of a family in which it is the width over the heads."""
+    most = sizes["hidden"] // old.head_size
+    exact = [n for n in range(old.heads, most + 1) if sizes["hidden"] % n == 0]
+    if sizes["hidden"] % sizes["heads"]:
+        _refuse("heads", "a divisor of the width", sizes, exact)
+    sizes["head_size"] = sizes["hidden"] // sizes["heads"]
+    if sizes["head_size"] < old.head_size:
+        want = f"at most {most} at this width: heads do not shrink"
+        _refuse("heads", want, sizes, hint="Or grow the width (hidden) with them.")
+
+
+def _check_width(old: Sizes, sizes: dict[str, int], config: Any, family: Family) -> None:
+    if getattr(config, "embedding_size", 0) == old.hidden:
+        _refuse("hidden", f"{old.hidden}, the size of its embeddings", sizes)
+    if sizes["hidden"] % old.hidden and (family.is_post_norm or family.writes_first_norm):
         want = f"a multiple of {old.hidden}: a norm's output is the residual stream here"
-        _refuse("hidden", want, new.hidden, _nearest([times, times + old.hidden], new.hidden))
-    if whole:
-        return "whole copies of the stream; its readers' weights go to one copy each"
-    pad = "their mean" if family.norm == "layer" else "zeros"
-    return f"copies of the stream and {pad}; gamma x sqrt(rho), epsilon x rho"
+        _refuse("hidden", want, sizes, range(old.hidden, 2**20, old.hidden))
 
 
-def _heads(old: Sizes, new: Sizes, *_: Any) -> str:
-    if new.heads % new.key_heads:
-        nearest = [n for n in range(old.heads, 4 * new.heads) if n % new.key_heads == 0]
-        want = f"a multiple of the {new.key_heads} heads of keys and values"
-        _refuse("heads", want, new.heads, _nearest(nearest, new.heads))
-    return "copies of heads; the outputs' weights go to one copy each"
-
-
-def _key_heads(old: Sizes, new: Sizes, *_: Any) -> str:
-    if new.heads % new.key_heads:
-        nearest = [n for n in range(old.key_heads, new.heads + 1) if new.heads % n == 0]
-        want = f"a divisor of the {new.heads} heads"
-        _refuse("key_heads", want, new.key_heads, _nearest(nearest, new.key_heads))
-    return "copies; each query head keeps its keys"
-
-
-def _head_size(old: Sizes, new: Sizes, config: Any, family: Family, _: bool) -> str:
-    if not family.is_rotary:
-        return "queries x sqrt(new / old), new ones 0; new keys and values free"
-    if new.head_size % old.head_size:
-        times = new.head_size // old.head_size * old.head_size
-        want = f"a multiple of {old.head_size}, for rotary pairs of the same frequencies"
-        nearest = _nearest([times, times + old.head_size], new.head_size)
-        _refuse("head_size", want, new.head_size, nearest)
-    kinds = rotary_kinds(config)
-    if not kinds <= {*PLAIN_ROTARY}:
-        want = f"{old.head_size} with rotary positions of type {min(kinds - {*PLAIN_ROTARY})}"
-        hint = "Their frequencies depend on the head size: grow the heads instead."
-        _refuse("head_size", want, new.head_size, hint)
-    return "rotary pair j becomes pair k j; queries x sqrt(k), new ones 0; new keys free"
-
-
-def _intermediate(*_: Any) -> str:
-    return "copies of neurons; the outputs' weights go to one copy each"
-
-
-def _layers(old: Sizes, new: Sizes, config: Any, family: Family, stack: bool) -> str:
+def _check_depth(
+    old: Sizes, sizes: dict[str, int], config: Any, family: Family, stack: bool
+) -> None:
     if family.is_post_norm and not stack:
         want = f"{old.layers}: no layer after a norm is the identity"
-        hint = "Or stack copies, which is not exact (stack)."
-        _refuse("layers", want, new.layers, hint)
+        _refuse("layers", want, sizes, hint="Or stack copies, which is not exact (stack).")
     if old.layers == 1 and family.first_layer_differs:
-        _refuse("layers", "1: its only layer is unlike the others", new.layers)
+        _refuse("layers", "1: its only layer is unlike the others", sizes)
     if getattr(config, "scale_attn_by_inverse_layer_idx", False):
-        _refuse("layers", f"{old.layers}: its attention is scaled by the layer", new.layers)
-    if stack:
-        return f"{STACKED} copies"
-    return "identity layers: copies that add nothing yet"
-
-
-def _vocab(*_: Any) -> str:
-    return "new tokens begin as the mean; old logits stay"
-
-
-def _positions(old: Sizes, new: Sizes, config: Any, family: Family, _: bool) -> str:
-    kinds = rotary_kinds(config)
-    if family.is_rotary and not kinds <= {*PLAIN_ROTARY}:
-        _refuse("positions", f"{old.positions} with rotary positions scaled by it", new.positions)
-    return "rotary: no weights" if family.is_rotary else "new positions begin as the mean"
-
-
-_RULES: dict[str, Any] = {
-    "hidden": _hidden, "heads": _heads, "key_heads": _key_heads, "head_size": _head_size,
-    "intermediate": _intermediate, "layers": _layers, "vocab": _vocab, "positions": _positions,
-}  # fmt: skip
+        _refuse("layers", f"{old.layers}: its attention is scaled by the layer", sizes)
 
 
 def rotary_kinds(config: Any) -> set[str]:
@@ -198,12 +173,12 @@ def rotary_kinds(config: Any) -> set[str]:
     return {one.get("rope_type", "default") for one in each}
 
 
-def _nearest(exact: list[int], wanted: int) -> str:
-    ranked = sorted({n for n in exact if n > 0}, key=lambda n: abs(n - wanted))[:3]
-    return f"The nearest that are exact: {', '.join(map(str, sorted(ranked)))}." if ranked else ""
-
-
-def _refuse(axis: str, want: str, got: object, hint: str = "") -> None:
+def _refuse(
+    axis: str, want: str, sizes: dict[str, int], exact: Iterable[int] = (), hint: str = ""
+) -> None:
+    got = sizes[axis]
+    if nearest := sorted(sorted(exact, key=lambda n: abs(n - got))[:2]):
+        hint = f"The nearest that are exact: {', '.join(map(str, nearest))}."
     raise ParameterError.of(axis, OWNER, want, got, hint)
 
 
