@@ -16,6 +16,7 @@ import typer
 from shoestring.classify.command import app as classify_app
 from shoestring.console import echo, resume_hint, room_app, told
 from shoestring.errors import ShoestringError, ShoestringWarning
+from shoestring.grow.command import grow
 from shoestring.match.command import app as match_app
 from shoestring.search.command import app as search_app
 from shoestring.tune.command import app as tune_app
@@ -29,6 +30,7 @@ app.add_typer(classify_app, name="classify")
 app.add_typer(tune_app, name="tune")
 app.add_typer(words_app, name="words")
 app.add_typer(match_app, name="match")
+app.command(example="grow base --out big --hidden 768 --heads 12")(grow)
 
 
 def _show_version(value: bool) -> None:

@@ -1,0 +1,124 @@
+"""Growing a model of transformers in memory, with the optimiser that trains it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from shoestring import checks
+from shoestring.errors import FormatError, ParameterError
+from shoestring.grow.certificate import Certificate, built, certify
+from shoestring.grow.families import family_of
+from shoestring.grow.growth import Growth
+from shoestring.grow.sizes import OWNER, Sizes, planned
+
+MOMENTS = {"exp_avg": 1, "exp_avg_sq": 2}
+
+
+def growth_of(
+    config: Any, names: list[str], is_tied: bool, sizes: Mapping[str, int | None], *,
+    stack: bool = False, symmetric: bool = False, seed: int = 0, file: str | None = None,
+) -> tuple[Growth, dict[str, str]]:  # fmt: skip
+    """The growth of a model by its config and the names of its tensors, and its rules."""
+    family = family_of(config, names, file)
+    new, rules = planned(config, family, sizes, stack=stack)
+    if not rules:
+        raise ParameterError.of("hidden", OWNER, "larger, or another size", new.hidden)
+    norms = any(name.endswith("q_norm.weight") for name in names)
+    old = Sizes.of(config, family)
+    return Growth(config, family, old, new, is_tied, norms, stack, symmetric, seed), rules
+
+
+def grow(
+    model: Any, *, hidden: int | None = None, heads: int | None = None,
+    key_heads: int | None = None, head_size: int | None = None, intermediate: int | None = None,
+    layers: int | None = None, vocab: int | None = None, positions: int | None = None,
+    stack: bool = False, symmetric: bool = False, optimizer: Any = None, batches: int = 4,
+    seed: int = 0,
+) -> tuple[Any, Certificate]:  # fmt: skip
+    """Make a larger model that computes what a model of transformers does.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        BERT, RoBERTa, ELECTRA, GPT-2, T5, Llama, Qwen2, Qwen3, Gemma or ModernBERT; not changed.
+    hidden, heads, key_heads, head_size, intermediate, layers, vocab, positions : int, optional
+        The new sizes; what is left out stays.
+    stack : bool
+        Whether layers may be copied where none can be the identity, which changes the function.
+    symmetric : bool
+        Whether copies share their readers' weights equally. They then learn the same for ever.
+    optimizer : torch.optim.Optimizer, optional
+        Adam or AdamW of the model: it goes on with the large one, its moments grown.
+    batches : int
+        Of random tokens that both models are asked.
+    seed : int
+
+    Returns
+    -------
+    large : the class of ``model``, of its type and mode
+    certificate : Certificate
+
+    Raises
+    ------
+    ParameterError
+        For sizes that shrink or have no exact growth; the message names the nearest that have.
+    FormatError
+        For tensors that no rule is known for, or weights that are not finite.
+    ShoestringError
+        If the large model's answers are not those of the small one.
+    """
+    sizes = {
+        "hidden": hidden, "heads": heads, "key_heads": key_heads, "head_size": head_size,
+        "intermediate": intermediate, "layers": layers, "vocab": vocab, "positions": positions,
+    }  # fmt: skip
+    seed = checks.checked_seed("seed", seed, OWNER)
+    tensors = {name: value.detach() for name, value in model.named_parameters()}  # tied ones once
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    is_tied = head is not None and head.weight is embedding.weight
+    growth, rules = growth_of(
+        model.config, list(tensors), is_tied, sizes, stack=stack, symmetric=symmetric, seed=seed
+    )
+    if broken := [name for name, value in tensors.items() if not bool(value.isfinite().all())]:
+        raise FormatError(f"weights that are not finite: {', '.join(broken[:3])}.")
+    small = {name: partial(_same, value) for name, value in tensors.items()}
+    certificate = certify(growth, small, type(model), model.dtype, rules, batches=batches)
+    large = built(type(model), growth.new_config(), growth.weights(small), model.dtype)
+    large.requires_grad_()
+    if optimizer is not None:
+        _move(optimizer, model, large, growth)
+    return large.train(model.training), certificate
+
+
+def _same(value: Tensor) -> Tensor:
+    return value
+
+
+def _move(optimizer: Any, model: Any, large: Any, growth: Growth) -> None:
+    """Let an optimiser go on with the large model: groups, steps and moments."""
+    names = {id(value): name for name, value in model.named_parameters()}
+    new, state = dict(large.named_parameters()), {}
+    for group in optimizer.param_groups:
+        moved = []
+        for old in group["params"]:
+            name = names.get(id(old))
+            if name is None:
+                want = "one of the model's parameters"
+                raise ParameterError.of("optimizer", OWNER, want, tuple(old.shape))
+            known = optimizer.state.get(old, {})
+            for new_name, is_added in growth.names(name):
+                moved.append(new[new_name])
+                if known:
+                    state[new[new_name]] = {
+                        key: growth.grown(name, new_name, value, is_added, MOMENTS[key])
+                        if key in MOMENTS
+                        else copy.deepcopy(value)
+                        for key, value in known.items()
+                    }
+        group["params"] = moved
+    optimizer.state.clear()
+    optimizer.state.update(state)
