@@ -123,7 +123,7 @@ def test_no_other_calibration_has_less_loss(seed, share, scale):
     best = noisy_loss(found, scale * logits, labels, weights)
     alone = Calibration(temperature_of(scale * logits, labels, weights))
     assert best <= noisy_loss(alone, scale * logits, labels, weights) + 1e-12
-    for temperature in found.temperature * np.geomspace(0.3, 3, 15):
+    for temperature in np.clip(found.temperature * np.geomspace(0.3, 3, 15), *BOUNDS):
         for noise in np.clip(found.label_noise + np.linspace(-0.1, 0.1, 11), 0, 0.5):
             other = Calibration(temperature, float(noise))
             assert best <= noisy_loss(other, scale * logits, labels, weights) + 1e-12

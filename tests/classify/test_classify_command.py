@@ -93,6 +93,7 @@ def test_fit_makes_the_same_classifier_as_the_class(run, tmp_path, ending):
     found = json.loads(said)
     left = {name: found.pop(name) for name in list(found) if name.startswith("left_out")}
     settled = tuple(found.pop(name) for name in ("shrinkage", "temperature", "label_noise"))
+    assert 0 < found.pop("folder_mb") < 1
     assert found == {
         "texts": 150, "classes": 3, "encoder": "lsa", "random_features": 0, "folder": str(out),
     }  # fmt: skip

@@ -9,8 +9,9 @@ import pytest
 
 pytest.importorskip("torch")
 
+from benchmarks.tune.memory import resident_bytes
+
 from shoestring.models.frozen import return_freed_memory
-from shoestring.tune.metrics import resident_bytes
 
 BLOCK, N_BLOCKS = 2**16, 1_000  # 62 MiB, each below what malloc asks the system for by itself
 

@@ -121,7 +121,7 @@ def test_a_label_or_a_text_that_is_out_of_range_is_told(make_ladder):
     ids = torch.tensor([[5, 6]])
     with pytest.raises(ParameterError, match="classes from 0 to 1"):
         ladder(ids, labels=torch.tensor([2]))
-    with pytest.raises(ParameterError, match="tokens a text.*truncation=True"):
+    with pytest.raises(ParameterError, match=r"tokens a text.*truncation=True"):
         ladder(ids.repeat(1, 2_000))
     with pytest.raises(ParameterError, match="own tokenizer"):
         ladder(ids + 10**6)
