@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.classify import page as classify
 from benchmarks.data import ROOT
+from benchmarks.grow import page as grow
 from benchmarks.match import page as match
 from benchmarks.neighbour import page as neighbour
 from benchmarks.reliability import page as reliability
@@ -26,6 +27,7 @@ ROOMS = {
     "classify": classify,
     "match": match,
     "tune": tune,
+    "grow": grow,
     "neighbour": neighbour,
     "reliability": reliability,
 }
@@ -53,7 +55,7 @@ def pages() -> dict[str, str]:
 
 def main() -> None:
     """Write the pages and the pictures."""
-    for room in (search, classify, match, tune):
+    for room in (search, classify, match, tune, grow):
         room.pictures(read, ROOT / "docs")
     for name, text in pages().items():
         (PAGES / f"{name}.md").write_text(text, encoding="utf-8")

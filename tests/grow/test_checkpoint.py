@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.grow.models import model_of
 from safetensors.torch import load_file, save_file
-from tests.grow.conftest import model_of
 from typer.testing import CliRunner
 
 from shoestring import grow

@@ -58,6 +58,8 @@ class Growth:
     @cached_property
     def layers(self) -> list[int]:
         """The old layer that each new one comes from."""
+        if self.is_stacked:  # one small model on the other
+            return [i % self.old.layers for i in range(self.new.layers)]
         return layer_sources(self.old.layers, self.new.layers)
 
     @cached_property

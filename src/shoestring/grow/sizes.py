@@ -160,8 +160,8 @@ def _check_depth(
     if family.is_post_norm and not stack:
         want = f"{old.layers}: no layer after a norm is the identity"
         _refuse("layers", want, sizes, hint="Or stack copies, which is not exact (stack).")
-    if old.layers == 1 and family.first_layer_differs:
-        _refuse("layers", "1: its only layer is unlike the others", sizes)
+    if family.first_layer_differs and (stack or old.layers == 1):
+        _refuse("layers", f"{old.layers}: its first layer is unlike the others", sizes)
     if getattr(config, "scale_attn_by_inverse_layer_idx", False):
         _refuse("layers", f"{old.layers}: its attention is scaled by the layer", sizes)
 
