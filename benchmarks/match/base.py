@@ -67,7 +67,7 @@ def public_matcher(minutes: float | None = None) -> Path:
             resume=folder.with_name(folder.name + ".run").exists(),
         )
         folder.with_name("public-matcher.json").write_text(json.dumps(matcher.report, indent=1))
-    return MATCHER.read(folder).path(INSIDE)
+    return MATCHER.read(folder).verified(INSIDE)
 
 
 if __name__ == "__main__":

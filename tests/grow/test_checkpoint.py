@@ -181,6 +181,8 @@ def test_a_place_that_is_taken_is_left_alone(folder, tmp_path):
     with pytest.raises(ParameterError, match="new folder"):
         grow_checkpoint(folder(), tmp_path / "mine", sizes={"hidden": 64})
     assert (tmp_path / "mine" / "photo.jpg").read_text() == "x"
+    with pytest.raises(ParameterError, match="outside of the small"):
+        grow_checkpoint(tmp_path / "small", tmp_path / "small" / "in", sizes={"hidden": 64})
 
 
 def test_a_disk_that_is_too_small_is_told_before(folder, tmp_path, monkeypatch):

@@ -191,6 +191,13 @@ def test_words_of_the_base_are_known_without_being_seen(base: Path) -> None:
     assert set(WORDS[:8]) == set(new.vocabulary.symbols)
 
 
+def test_a_matcher_is_a_base_model_too(trained: Path) -> None:
+    made = PairMatcher.train(rows_of(n=60, seed=3), init=trained, **QUICK)
+    assert set(made.vocabulary.symbols) == set(PairMatcher.load(trained).vocabulary.symbols)
+    new = PairMatcher.train(rows_of(n=60, seed=3), **QUICK)
+    assert made.name != new.name
+
+
 def test_search_takes_a_matcher(trained: Path, tmp_path: Path) -> None:
     texts = [a for a, _, _ in rows_of(n=40, seed=2)]
     options = {"encoder": "lsa", "scorer": trained, "progress": False}

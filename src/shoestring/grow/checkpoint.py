@@ -8,6 +8,7 @@ sentence-transformers learns the new width.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -74,19 +75,19 @@ def grow_checkpoint(
     ParameterError, FormatError, StorageError, ShoestringError
         As :func:`~shoestring.grow.grow`, for files that cannot be read, a disk that is too small.
     """
-    out = checks.checked_path("out", out, OWNER)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ParameterError.of("out", OWNER, "a new folder", out, "Name another one.")
+    out, root = checks.checked_path("out", out, OWNER).resolve(), model_folder(folder).resolve()
+    is_taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    if is_taken or root in (out, *out.parents):
+        want = "a new folder, outside of the small model's"
+        raise ParameterError.of("out", OWNER, want, out, "Name another one.")
     with _opened(folder, dtype, sizes, stack, seed) as (growth, rules, weights, kind, type_):
         disk = _plan(growth, rules, kind, type_).disk
         make_folder(out.parent)
         if disk > (free := shutil.disk_usage(out.parent).free):
             raise refused(out, f"{disk:,} bytes are needed and {free:,} are free")
         certificate = certify(growth, weights, kind, type_, rules, batches=batches)
-        root = model_folder(folder)
-        inside = transformer_folder(folder).relative_to(root)
-        aside = out.with_name(out.name + ".part")
-        shutil.rmtree(aside, ignore_errors=True)
+        inside = transformer_folder(folder).resolve().relative_to(root)
+        aside = out.with_name(f"{out.name}.{os.getpid()}.part")
 
         def write(place: Path) -> None:
             shutil.copytree(root, place, ignore=shutil.ignore_patterns(*NOT_COPIED))

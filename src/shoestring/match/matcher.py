@@ -130,8 +130,8 @@ class PairMatcher:
         pairs, unlabelled : Pairs or sequence of tuples (text, text, label)
             Labels 0 or 1, or None or left out for none.
         init : str or Path, optional
-            Folder of a masked-language model of transformers to start from, or "minilm"; without
-            it a new model of 4 layers, 256 wide.
+            Folder of a masked-language model of transformers or of a matcher to start from, or
+            "minilm"; without it a new model of 4 layers, 256 wide.
         anonymous : bool
             Whether the texts are pseudonymised: numbers between blanks.
         public : path, or sequence of str, optional
@@ -162,6 +162,8 @@ class PairMatcher:
         folder = None
         if init is not None:
             folder = transformer_folder(None if str(init) in MINILM else init)
+            if MATCHER.is_saved(folder):
+                folder = MATCHER.read(folder).verified(INSIDE)
         # the texts
         every, more = as_pairs("pairs", pairs), as_pairs("unlabelled", unlabelled)
         known = ~np.isnan(every.labels)
