@@ -185,10 +185,8 @@ def of_bias(growth, ending, times):
 
 @pytest.mark.parametrize("rule", WRONG)
 def test_the_certificate_catches_wrong_rules(rule, monkeypatch):
-    from shoestring.grow import model as module
-
     (family, sizes), spoil = WRONG[rule]
-    right = module.growth_of
+    right = Growth.of
 
     def wrong(*args, **options):
         growth, rules = right(*args, **options)
@@ -200,7 +198,7 @@ def test_the_certificate_catches_wrong_rules(rule, monkeypatch):
         with torch.no_grad():
             small.get_input_embeddings().weight *= 1e-3
     grow(small, batches=2, **sizes)
-    monkeypatch.setattr(module, "growth_of", wrong)
+    monkeypatch.setattr(Growth, "of", wrong)
     with pytest.raises(ShoestringError, match="not the small one"):
         grow(small, batches=2, **sizes)
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 from shoestring.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from shoestring.grow.callback import GrowAt as GrowAt
     from shoestring.grow.certificate import Certificate as Certificate
     from shoestring.grow.checkpoint import Plan as Plan
     from shoestring.grow.checkpoint import grow_checkpoint as grow_checkpoint
     from shoestring.grow.checkpoint import plan_checkpoint as plan_checkpoint
+    from shoestring.grow.model import GrowAt as GrowAt
     from shoestring.grow.model import grow as grow
 
 _load, __dir__, __all__ = lazy_names(
     __name__,
     {
         "Certificate": "shoestring.grow.certificate",
-        "GrowAt": "shoestring.grow.callback",
+        "GrowAt": "shoestring.grow.model",
         "Plan": "shoestring.grow.checkpoint",
         "grow": "shoestring.grow.model",
         "grow_checkpoint": "shoestring.grow.checkpoint",

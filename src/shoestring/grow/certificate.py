@@ -16,7 +16,7 @@ import math
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,10 +132,7 @@ def _computing_in(dtype: torch.dtype) -> Iterator[None]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        if dtype == torch.float64:
-            with _Wide():
-                yield
-        else:
+        with _Wide() if dtype == torch.float64 else nullcontext():
             yield
     finally:
         torch.set_default_dtype(before)

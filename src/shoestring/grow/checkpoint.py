@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,6 @@ from shoestring.artifacts import make_folder, refused, write_json, written_by
 from shoestring.errors import FormatError, ParameterError
 from shoestring.grow.certificate import MOST_TOKENS, TEXTS, Certificate, certify, empty
 from shoestring.grow.growth import Growth, Weights
-from shoestring.grow.model import growth_of
 from shoestring.grow.sizes import OWNER
 from shoestring.models.backbone import model_folder, reading_model, transformer_folder
 from shoestring.models.model_files import read_json
@@ -80,51 +78,44 @@ def grow_checkpoint(
     if is_taken or root in (out, *out.parents):
         want = "a new folder, outside of the small model's"
         raise ParameterError.of("out", OWNER, want, out, "Name another one.")
-    with _opened(folder, dtype, sizes, stack, seed) as (growth, rules, weights, kind, type_):
-        disk = _plan(growth, rules, kind, type_).disk
-        make_folder(out.parent)
-        if disk > (free := shutil.disk_usage(out.parent).free):
-            raise refused(out, f"{disk:,} bytes are needed and {free:,} are free")
-        certificate = certify(growth, weights, kind, type_, rules, batches=batches)
-        inside = transformer_folder(folder).resolve().relative_to(root)
-        aside = out.with_name(f"{out.name}.{os.getpid()}.part")
+    growth, rules, weights, kind, type_ = opened(folder, dtype, sizes, stack, seed)
+    disk = _plan(growth, rules, kind, type_).disk
+    make_folder(out.parent)
+    if disk > (free := shutil.disk_usage(out.parent).free):
+        raise refused(out, f"{disk:,} bytes are needed and {free:,} are free")
+    certificate = certify(growth, weights, kind, type_, rules, batches=batches)
+    inside = transformer_folder(folder).resolve().relative_to(root)
+    aside = out.with_name(f"{out.name}.{os.getpid()}.part")
 
-        def write(place: Path) -> None:
-            shutil.copytree(root, place, ignore=shutil.ignore_patterns(*NOT_COPIED))
-            _write_tensors(place / inside, growth.weights(weights), growth, kind, type_)
-            config = growth.new_config()
-            config.dtype = type_
-            config.save_pretrained(place / inside)
-            write_json(place / "certificate.json", asdict(certificate))
-            for file in place.glob("*_Pooling/config.json"):
-                pooling = read_json(file)
-                write_json(file, pooling | {"word_embedding_dimension": growth.new.hidden})
+    def write(place: Path) -> None:
+        shutil.copytree(root, place, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        _write_tensors(place / inside, growth.weights(weights), growth, kind, type_)
+        config = growth.new_config()
+        config.dtype = type_
+        config.save_pretrained(place / inside)
+        write_json(place / "certificate.json", asdict(certificate))
+        for file in place.glob("*_Pooling/config.json"):
+            pooling = read_json(file)
+            write_json(file, pooling | {"word_embedding_dimension": growth.new.hidden})
 
-        written_by(write, aside)
-        aside.rename(out)
+    written_by(write, aside)
+    aside.rename(out)
     return certificate
 
 
 def plan_checkpoint(
-    folder: str | Path | None,
-    *,
-    dtype: str | None = None,
-    stack: bool = False,
+    folder: str | Path | None, *, dtype: str | None = None, stack: bool = False,
     sizes: Mapping[str, int | None],
-) -> Plan:
+) -> Plan:  # fmt: skip
     """What :func:`grow_checkpoint` would do; errors alike."""
-    with _opened(folder, dtype, sizes, stack, 0) as (growth, rules, _, kind, type_):
-        return _plan(growth, rules, kind, type_)
+    growth, rules, _, kind, type_ = opened(folder, dtype, sizes, stack, 0)
+    return _plan(growth, rules, kind, type_)
 
 
-@contextmanager
-def _opened(
-    folder: str | Path | None,
-    dtype: str | None,
-    sizes: Mapping[str, int | None],
-    stack: bool,
+def opened(
+    folder: str | Path | None, dtype: str | None, sizes: Mapping[str, int | None], stack: bool,
     seed: int,
-) -> Iterator[tuple[Growth, dict[str, str], Weights, type, torch.dtype]]:
+) -> tuple[Growth, dict[str, str], Weights, type, torch.dtype]:  # fmt: skip
     """The growth of a folder, its rules, its tensors by name, its class and the type to write."""
     import transformers
 
@@ -150,11 +141,11 @@ def _opened(
     types: set[Any] = set()
     try:
         for file in files:
-            opened: Any = safe_open(file, "pt")
-            for name in opened.keys():  # noqa: SIM118 (it is no mapping)
+            tensors: Any = safe_open(file, "pt")
+            for name in tensors.keys():  # noqa: SIM118 (it is no mapping)
                 if not name.endswith(BUFFERS):
-                    weights[name] = partial(opened.get_tensor, name)
-                    types.add(OF_FILES.get(opened.get_slice(name).get_dtype()))
+                    weights[name] = partial(tensors.get_tensor, name)
+                    types.add(OF_FILES.get(tensors.get_slice(name).get_dtype()))
     except (SafetensorError, OSError) as error:
         raise FormatError(f"cannot be read ({error}); save it again.", file=file) from error
     if None in types:
@@ -165,10 +156,11 @@ def _opened(
     is_tied = small.get_output_embeddings() is not None and not any(
         n.endswith(HEADS) for n in weights
     )
-    growth, rules = growth_of(
-        config, list(weights), is_tied, sizes, stack=stack, seed=seed, file=str(folder)
+    names = list(weights)
+    growth, rules = Growth.of(
+        config, names, is_tied, sizes, is_stacked=stack, seed=seed, file=str(folder)
     )
-    yield growth, rules, weights, kind, type_
+    return growth, rules, weights, kind, type_
 
 
 def _own(weights: dict[str, Any], small: Any, config: Any, folder: Path) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from shoestring.errors import ParameterError
 from shoestring.grow import rules
-from shoestring.grow.families import Family
-from shoestring.grow.sizes import Sizes, layer_sources, root_of_share
+from shoestring.grow.families import Family, family_of
+from shoestring.grow.sizes import OWNER, Sizes, layer_sources, planned, root_of_share
 
 Weights = Mapping[str, Callable[[], Tensor]]  # by name, read when they are called
 
@@ -45,6 +46,20 @@ class Growth:
     is_stacked: bool = False
     is_symmetric: bool = False  # equal shares for the copies, for comparison
     seed: int = 0
+
+    @classmethod
+    def of(
+        cls, config: Any, names: list[str], is_tied: bool, sizes: Mapping[str, int | None], *,
+        is_stacked: bool = False, file: str | None = None, **options: Any,
+    ) -> tuple[Growth, dict[str, str]]:  # fmt: skip
+        """By a model's config and the names of its tensors; and the rules of its axes."""
+        family = family_of(config, names, file)
+        new, rules = planned(config, family, sizes, stack=is_stacked)
+        if not rules:
+            raise ParameterError.of("hidden", OWNER, "larger, or another size", new.hidden)
+        norms = any(name.endswith("q_norm.weight") for name in names)
+        old = Sizes.of(config, family)
+        return cls(config, family, old, new, is_tied, norms, is_stacked, **options), rules
 
     def new_config(self) -> Any:
         """The config of the large model."""

@@ -1,36 +1,21 @@
-"""Growing a model of transformers in memory, with the optimiser that trains it."""
+"""Growing a model of transformers in memory, with its optimiser, and under its Trainer."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 from torch import Tensor
+from transformers import TrainerCallback
 
 from shoestring import checks
 from shoestring.errors import FormatError, ParameterError
 from shoestring.grow.certificate import Certificate, built, certify
-from shoestring.grow.families import family_of
 from shoestring.grow.growth import Growth
-from shoestring.grow.sizes import OWNER, Sizes, planned
+from shoestring.grow.sizes import OWNER
 
 MOMENTS = {"exp_avg": 1, "exp_avg_sq": 2}
-
-
-def growth_of(
-    config: Any, names: list[str], is_tied: bool, sizes: Mapping[str, int | None], *,
-    stack: bool = False, symmetric: bool = False, seed: int = 0, file: str | None = None,
-) -> tuple[Growth, dict[str, str]]:  # fmt: skip
-    """The growth of a model by its config and the names of its tensors, and its rules."""
-    family = family_of(config, names, file)
-    new, rules = planned(config, family, sizes, stack=stack)
-    if not rules:
-        raise ParameterError.of("hidden", OWNER, "larger, or another size", new.hidden)
-    norms = any(name.endswith("q_norm.weight") for name in names)
-    old = Sizes.of(config, family)
-    return Growth(config, family, old, new, is_tied, norms, stack, symmetric, seed), rules
 
 
 def grow(
@@ -80,9 +65,10 @@ def grow(
     tensors = {name: value.detach() for name, value in model.named_parameters()}  # tied ones once
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     is_tied = head is not None and head.weight is embedding.weight
-    growth, rules = growth_of(
-        model.config, list(tensors), is_tied, sizes, stack=stack, symmetric=symmetric, seed=seed
-    )
+    growth, rules = Growth.of(
+        model.config, list(tensors), is_tied, sizes, is_stacked=stack, is_symmetric=symmetric,
+        seed=seed,
+    )  # fmt: skip
     if broken := [name for name, value in tensors.items() if not bool(value.isfinite().all())]:
         raise FormatError(f"weights that are not finite: {', '.join(broken[:3])}.")
     small = {name: partial(_same, value) for name, value in tensors.items()}
@@ -122,3 +108,34 @@ def _move(optimizer: Any, model: Any, large: Any, growth: Growth) -> None:
         group["params"] = moved
     optimizer.state.clear()
     optimizer.state.update(state)
+
+
+class GrowAt(TrainerCallback):  # type: ignore[misc]
+    """Grows the model that a Trainer trains, with its optimiser, when ``step`` is done.
+
+    Parameters
+    ----------
+    step : int
+        Optimiser step, from 1.
+    **sizes
+        As the arguments of :func:`shoestring.grow.grow`.
+
+    Attributes
+    ----------
+    certificate : Certificate or None
+        Of the growth, once it was.
+    """
+
+    def __init__(self, step: int, **sizes: Any) -> None:
+        self.step = checks.checked_int("step", step, 1, 2**31, "GrowAt")
+        self.sizes = sizes
+        self.certificate: Certificate | None = None
+
+    def on_step_end(
+        self, args: Any, state: Any, control: Any, model: Any, optimizer: Any, **_: Any
+    ) -> None:
+        """Grow in place: the Trainer goes on with the same object."""
+        if state.global_step == self.step:
+            large, self.certificate = grow(model, optimizer=optimizer, **self.sizes)
+            vars(model).clear()
+            vars(model).update(vars(large))
