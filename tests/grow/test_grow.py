@@ -80,6 +80,7 @@ def test_a_hundred_batches(family):
         ("llama", {"heads": 5}, "multiple of the 2 key_heads.*4, 6"),
         ("llama", {"key_heads": 3}, "divisor of the 4 heads.*2, 4"),
         ("llama", {}, "larger, or another size"),
+        ("t5", {"positions": 96}, "have no limit"),
         ("llama", {"hidden": 64.5}, "must be an int"),
     ],
     ids=str,

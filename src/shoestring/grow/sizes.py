@@ -87,6 +87,8 @@ def planned(
         _refuse("key_heads", "left out: they are the heads here", sizes)
     if wanted.get("key_heads") is None and old.key_heads == old.heads:
         sizes["key_heads"] = sizes["heads"]
+    if not old.positions and sizes["positions"]:
+        _refuse("positions", "left out: its positions have no limit", sizes)
     if not family.free_head_size:
         if wanted.get("head_size") is not None:
             _refuse("head_size", "left out: it is hidden / heads here", sizes)
