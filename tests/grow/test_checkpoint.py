@@ -175,6 +175,12 @@ def test_folders_that_cannot_be_grown_are_told_why(spoil, told, folder, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
+def test_masks_that_old_versions_saved_are_no_weights(folder, tmp_path):
+    small = folder("gpt2")
+    rewritten(small, lambda t: t.update({"transformer.h.0.attn.bias": torch.ones(1, 1, 4, 4)}))
+    assert grow_checkpoint(small, tmp_path / "large", sizes={"hidden": 64}, batches=1).exact
+
+
 def test_a_place_that_is_taken_is_left_alone(folder, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.jpg").write_text("x")

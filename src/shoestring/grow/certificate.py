@@ -99,10 +99,9 @@ class _Asked:
     ) -> None:
         config = copy.deepcopy(config)
         config._attn_implementation = "eager"
-        size = sum(p.numel() for p in empty(kind, config).parameters())
         self.dtype = dtype
         with _computing_in(dtype):
-            self.model = built(kind, config, weights, dtype, layers if size > LARGE else "")
+            self.model = built(kind, config, weights, dtype, layers)
 
     @torch.no_grad()
     def __call__(self, inputs: dict[str, Tensor]) -> list[Tensor]:
@@ -145,16 +144,15 @@ def empty(kind: type, config: Any) -> Any:
         return kind(config).eval()
 
 
-def built(
-    kind: type, config: Any, weights: Weights, dtype: torch.dtype, one_by_one: str = ""
-) -> Any:
-    """A model with these weights; of a list of layers named, each when it is reached."""
+def built(kind: type, config: Any, weights: Weights, dtype: torch.dtype, layers: str = "") -> Any:
+    """A model with these weights; of a large one's list of layers, when they are reached."""
     model = empty(kind, config)
     missing = {*model.state_dict()} - {*weights}
-    within = re.compile(rf"(.*\b{one_by_one}\.\d+)\..*" if one_by_one else "()$")
+    is_large = bool(layers) and sum(p.numel() for p in model.parameters()) > LARGE
+    within = re.compile(rf"(.*\b{layers}\.\d+)\..*")
     by_layer: dict[str, list[str]] = {}
     for name in weights:
-        if found := within.fullmatch(name):
+        if is_large and (found := within.fullmatch(name)):
             by_layer.setdefault(found[1], []).append(name)
         else:
             _set(model, name, _read(weights, name, dtype))
@@ -174,11 +172,8 @@ def _read(weights: Weights, name: str, dtype: torch.dtype) -> Tensor:
 
 def _set(model: nn.Module, name: str, value: Tensor) -> None:
     owner, _, leaf = name.rpartition(".")
-    module = model.get_submodule(owner)
-    if leaf in module._parameters:
-        module._parameters[leaf] = nn.Parameter(value, requires_grad=False)
-    else:
-        module._buffers[leaf] = value
+    parameter = nn.Parameter(value, requires_grad=False)
+    model.get_submodule(owner)._parameters[leaf] = parameter
 
 
 def _reading(model: nn.Module, names: list[str], weights: Weights, dtype: torch.dtype) -> Any:

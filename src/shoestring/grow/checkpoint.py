@@ -34,7 +34,7 @@ INDEX = "model.safetensors.index.json"
 NOT_COPIED = ("*.safetensors", "*.index.json", "*.bin", "*.h5", "*.msgpack", "onnx", "openvino")
 TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 OF_FILES = {theirs: getattr(torch, ours) for ours, theirs in TYPES.items()}
-BUFFERS = ("position_ids", "rotary_emb.inv_freq")  # that old versions saved
+BUFFERS = ("position_ids", "rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")  # once saved
 HEADS = ("lm_head.weight", "decoder.weight")  # names of matrices that may be the embedding
 
 
