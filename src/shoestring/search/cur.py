@@ -175,6 +175,11 @@ class Rounds:
         self._is_stale = False
 
     @property
+    def scored(self) -> IntArray:
+        """The rows whose scores are known, in the order in which they came."""
+        return self._rows
+
+    @property
     def strength_weights(self) -> Floats:
         """The posterior probability of each prior strength, (S,)."""
         evidence = np.array([posterior.log_evidence for posterior in self.posteriors])

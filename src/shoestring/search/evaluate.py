@@ -177,7 +177,7 @@ def answers(
         began = time.perf_counter()
         rows, model, features, guess = index.first_look(snapshot, text)
         looked = time.perf_counter() - began
-        score = CachedScorer(index.models, snapshot, rows.keys, text, cache)
+        score = CachedScorer(index.models, lambda at: snapshot.texts(rows.keys[at]), text, cache)
         stages = {
             name: np.where(rows.deleted, -np.inf, features[:, column])
             for name, column in (("BM25", LEXICAL), ("vectors", NEAR))

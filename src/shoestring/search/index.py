@@ -378,7 +378,13 @@ class SearchIndex:
                 answered, spent = cache.last_answer(name, text, uid)
                 if answered < newest:  # calls are for texts that were added since
                     spent = 0
-                score = CachedScorer(self.models, snapshot, rows.keys, text, cache, partial=True)
+                score = CachedScorer(
+                    self.models,
+                    lambda at: snapshot.texts(rows.keys[at]),
+                    text,
+                    cache,
+                    partial=True,
+                )
                 rounds = search_rounds(
                     rows,
                     model,

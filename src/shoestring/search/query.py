@@ -100,14 +100,16 @@ def first_guess(
 ) -> NDArray[np.float32]:
     """The first guess (N,): in the units of the scorer, or of unit variance."""
     if model.score_model is None:
-        return default_guess(features, lexical=lexical)
+        return default_guess(features, DEFAULT_WEIGHTS[lexical])
     item_bias = rows.column("item_bias", np.float32)
     return model.score_model.guess(features, item_bias).astype(np.float32)
 
 
-def default_guess(features: NDArray[np.float32], *, lexical: bool) -> NDArray[np.float32]:
+def default_guess(
+    features: NDArray[np.float32], weights: NDArray[np.float64]
+) -> NDArray[np.float32]:
     """A first guess while nothing is known of the scorer, of unit variance."""
-    mixed = features @ DEFAULT_WEIGHTS[lexical].astype(np.float32)
+    mixed = features @ weights.astype(np.float32)
     return np.asarray((mixed - mixed.mean()) / max(float(mixed.std()), 1e-9), dtype=np.float32)
 
 
