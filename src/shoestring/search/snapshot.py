@@ -5,6 +5,7 @@ Letters: R rows of the arrays, N of them of live records.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
@@ -21,6 +22,7 @@ from shoestring.errors import IntegrityError
 from shoestring.search import schema
 from shoestring.search.arrays import KEYS, AnyArray, map_rows
 from shoestring.search.database import column, connect, in_chunks
+from shoestring.search.where import Sql, add_functions
 from shoestring.text import tokenize
 from shoestring.types import IntArray, Record, TextEncoder
 from shoestring.words.text_codes import TextCodes
@@ -124,9 +126,18 @@ class Snapshot:
         """The user's id of each key, in the order asked for."""
         return self._look_up("id", keys)
 
-    def labels(self, keys: Sequence[int] | IntArray) -> list[str | None]:
-        """The label of each key, None where there is none, in the order asked for."""
-        return self._look_up("label", keys)
+    def records(self, keys: Sequence[int] | IntArray) -> list[Record]:
+        """The whole record of each key, in the order asked for."""
+        columns = zip(self.ids(keys), self.texts(keys), self._look_up("fields", keys), strict=True)
+        with self._explained():  # JSON that cannot be read
+            return [Record(id, text, fields=json.loads(fields)) for id, text, fields in columns]
+
+    def matching(self, where: Sql) -> IntArray:
+        """The keys of the records that meet a condition, ascending."""
+        with self._explained():
+            add_functions(self._connection)
+            sql = f"SELECT key FROM records WHERE {where[0]} ORDER BY key"
+            return column(self._connection, sql, where[1])
 
     def _look_up(self, name: str, keys: Sequence[int] | IntArray) -> list[Any]:
         wanted = [int(key) for key in keys]
