@@ -129,7 +129,7 @@ class Rounds:
     strengths : sequence of float
         The prior variance is tried times each of these; the evidence weighs them.
     deleted : bool array (N,), optional
-        Rows never to propose.
+        Rows never to propose or rank.
 
     Examples
     --------
@@ -169,10 +169,16 @@ class Rounds:
         self.guess = guess.astype(np.float32)
         self.estimate = _checked_numbers(self.guess.copy())
         self.posteriors = [GaussianWeights(prior_variance * s, noise) for s in strengths]
-        self._closed = np.zeros(n_items, dtype=bool) if deleted is None else deleted.copy()
+        self._never = np.zeros(n_items, dtype=bool) if deleted is None else deleted
+        self._closed = self._never.copy()
         self._rows = np.empty(0, dtype=np.int64)
         self._scores = np.empty(0, dtype=np.float64)
         self._is_stale = False
+
+    @property
+    def scored(self) -> IntArray:
+        """The rows whose scores are known, in the order in which they came."""
+        return self._rows
 
     @property
     def strength_weights(self) -> Floats:
@@ -229,7 +235,8 @@ class Rounds:
             Exact where the third array says so, else estimated.
         exact : bool array (k,)
         """
-        order = np.lexsort((self._rows, -self._scores))[:k]
+        order = np.lexsort((self._rows, -self._scores))
+        order = order[~self._never[self._rows[order]]][:k]
         rest = self.propose(k - len(order))
         rows = np.concatenate([self._rows[order], rest])
         scores = np.concatenate([self._scores[order], self.estimate[rest].astype(np.float64)])

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from shoestring.artifacts import written_aside
 from shoestring.checks import checked_path
 from shoestring.errors import (
     FormatError,
@@ -35,7 +36,7 @@ from shoestring.search.query import search_rounds
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot
 from shoestring.text.files import read_lines
-from shoestring.types import IntArray, Record
+from shoestring.types import Hits, IntArray, Record
 
 if TYPE_CHECKING:
     from shoestring.search.index import SearchIndex
@@ -151,6 +152,25 @@ def evaluate(
     return rows
 
 
+def write_run(answers: Iterable[tuple[Record, Hits]], path: Path) -> int:
+    """Write queries and their hits as a TREC run file; returns how many queries there were.
+
+    Scores fall with the rank, as estimates and exact scores do not compare; FormatError for an id
+    with white space, which the format cannot hold.
+    """
+    n = 0
+    with written_aside(path) as file:
+        for query, hits in answers:
+            n += 1
+            for rank, hit in enumerate(hits, start=1):
+                cells = (query.id, "Q0", hit.id, str(rank), str(len(hits) - rank + 1), "shoestring")
+                if strange := [cell for cell in cells if cell.split() != [cell]]:
+                    message = f"the id {short(strange[0])} has white space. Give it another id."
+                    raise FormatError(message, file=path)
+                file.write((" ".join(cells) + "\n").encode())
+    return n
+
+
 def note_unknown(
     index: SearchIndex, queries: Iterable[Record], qrels: Mapping[str, Mapping[str, int]]
 ) -> None:
@@ -177,7 +197,7 @@ def answers(
         began = time.perf_counter()
         rows, model, features, guess = index.first_look(snapshot, text)
         looked = time.perf_counter() - began
-        score = CachedScorer(index.models, snapshot, rows.keys, text, cache)
+        score = CachedScorer(index.models, lambda at: snapshot.texts(rows.keys[at]), text, cache)
         stages = {
             name: np.where(rows.deleted, -np.inf, features[:, column])
             for name, column in (("BM25", LEXICAL), ("vectors", NEAR))
