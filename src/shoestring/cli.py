@@ -19,6 +19,7 @@ from shoestring.errors import ShoestringError, ShoestringWarning
 from shoestring.grow.command import grow
 from shoestring.match.command import app as match_app
 from shoestring.search.command import app as search_app
+from shoestring.serve.command import serve
 from shoestring.tune.command import app as tune_app
 from shoestring.words.command import app as words_app
 
@@ -31,6 +32,7 @@ app.add_typer(tune_app, name="tune")
 app.add_typer(words_app, name="words")
 app.add_typer(match_app, name="match")
 app.command(example="grow base --out big --hidden 768 --heads 12")(grow)
+app.command(example="serve my-index --port 8321")(serve)
 
 
 def _show_version(value: bool) -> None:

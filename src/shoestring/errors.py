@@ -7,6 +7,7 @@
     ├── ShapeError (ValueError)            arrays do not fit together
     ├── FormatError (ValueError)           a file or record cannot be read: file, line, column
     ├── ScorerError (RuntimeError)         a pair scorer raised, or answered NaN or the wrong length
+    │   └── DeadlineError                  the time for an answer ended first: it is partial
     ├── NotFittedError (ValueError, AttributeError)
     ├── UnknownWordError (KeyError)        a word without a vector: the nearest spellings
     ├── MissingExtraError (ImportError)    an optional dependency is absent: prints the install line
@@ -116,6 +117,10 @@ class ScorerError(ShoestringError, RuntimeError):
     """A pair scorer raised, or answered NaN or the wrong number of scores."""
 
     scores: Any = None  # of its pairs where it answered for some of them; NaN for the others
+
+
+class DeadlineError(ScorerError):
+    """The time for an answer ended before the scorer had answered: what is known is ranked."""
 
 
 class NotFittedError(ShoestringError, ValueError, AttributeError):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -200,6 +201,11 @@ def answers_of(
         yield from scorer.parts(pairs)
     else:
         yield slice(None), checked_scores(scorer, pairs)
+
+
+def lock_of(scorer: PairScorer, lock: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
+    """What to hold while a scorer is asked: nothing where several threads may ask it at once."""
+    return nullcontext() if getattr(scorer, "is_thread_safe", False) else lock
 
 
 def batch_size_of(scorer: PairScorer | None) -> int:

@@ -35,6 +35,7 @@ from shoestring.checks import (
 )
 from shoestring.encoders import AUTO, checked_encoder
 from shoestring.errors import (
+    DeadlineError,
     IntegrityError,
     ParameterError,
     ShoestringError,
@@ -414,7 +415,7 @@ class SearchIndex:
                 )
                 if not chosen and score.calls and (answered < 0 or not score.error):
                     cache.set_answered(name, text, uid, newest, spent + score.calls)
-            if score.error and not score.calls:
+            if score.error and not score.calls and not isinstance(score.error, DeadlineError):
                 raise score.error
             notes = [*_notes(features, text, score, budget, n_open)]
             if is_unread:

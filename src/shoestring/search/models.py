@@ -37,7 +37,7 @@ from shoestring.encoders import (
     open_encoder,
 )
 from shoestring.errors import IntegrityError, ShoestringWarning, StorageError
-from shoestring.match.scorer import answers_of, batch_size_of, load_scorer, scorer_name
+from shoestring.match.scorer import answers_of, batch_size_of, load_scorer, lock_of, scorer_name
 from shoestring.match.weighting import DEFAULT
 from shoestring.models import why_not_minilm
 from shoestring.models.backbone import are_unread, minilm_reads_most
@@ -196,10 +196,10 @@ class Models:
     def scores_of(
         self, pairs: Sequence[tuple[str, str]]
     ) -> Iterator[tuple[slice | IntArray, FloatArray]]:
-        """See :func:`~shoestring.match.scorer.answers_of`; for one thread at a time."""
+        """See :func:`~shoestring.match.scorer.answers_of` and ``lock_of``."""
         scorer = self.scorer
         assert scorer is not None
-        with self._lock:
+        with lock_of(scorer, self._lock):
             yield from answers_of(scorer, pairs)
 
     def change(self, encoder: str, scorer: str) -> None:

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring import checks
-from shoestring.errors import ParameterError, ShoestringWarning
-from shoestring.match.scorer import answers_of, batch_size_of, load_scorer, scorer_name
+from shoestring.errors import DeadlineError, ParameterError, ShoestringWarning
+from shoestring.match.scorer import answers_of, batch_size_of, load_scorer, lock_of, scorer_name
 from shoestring.models.lsa import LsaEncoder
 from shoestring.search.features import IndexRows, cheap_features
 from shoestring.search.first_guess import ScoreModel, fit_lines
@@ -79,8 +79,8 @@ class Reranker:
     def scores_of(
         self, pairs: Sequence[tuple[str, str]]
     ) -> Iterator[tuple[slice | IntArray, FloatArray]]:
-        """See :func:`~shoestring.match.scorer.answers_of`; for one thread at a time."""
-        with self._one:
+        """See :func:`~shoestring.match.scorer.answers_of` and ``lock_of``."""
+        with lock_of(self.scorer, self._one):
             yield from answers_of(self.scorer, pairs)
 
     def rank(
@@ -110,7 +110,7 @@ class Reranker:
                 self, lambda at: [documents[i] for i in at], query, memory, partial=True
             )
             rounds = search_rounds(rows, model, features, guess, (at, scores[at]), calls, score)
-            if score.error and not score.calls:
+            if score.error and not score.calls and not isinstance(score.error, DeadlineError):
                 raise score.error
             if self.memory is not None:
                 at = rounds.scored

@@ -1,0 +1,168 @@
+"""What the server answers, without HTTP: for requests, the page and the tools of MCP alike."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from shoestring.classify.texts import TextClassifier
+from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.match.scorer import load_scorer
+from shoestring.search.index import SearchIndex
+from shoestring.search.reranking import Reranker
+from shoestring.serve.scorer_queue import Asked, QueuedScorer, asked
+from shoestring.text.records import content_id
+from shoestring.types import Hits
+from shoestring.words.text_codes import TextCodes
+
+Answer = dict[str, Any]
+
+
+class AbsentError(ParameterError):
+    """The server was started without what a request needs."""
+
+
+class Service:
+    """An index, a scorer (by default the index's own) and a classifier, for many threads.
+
+    ``until`` is when an answer is given at the latest, partial if need be: ``time.monotonic()``.
+
+    Examples
+    --------
+    >>> from shoestring import score_with
+    >>> service = Service(scorer=score_with(lambda q, t: len(t), name="length", single=True))
+    >>> service.rerank("red shoes", ["a hat", "red shoes"], calls=2)["results"][0]
+    {'corpus_id': 1, 'score': 9.0, 'exact': True}
+    """
+
+    def __init__(
+        self, index: SearchIndex | None = None, scorer: Any = None,
+        classifier: TextClassifier | None = None,
+    ) -> None:  # fmt: skip
+        self._index, self._classifier, self._classifying = index, classifier, threading.Lock()
+        own = index.models.scorer if index and scorer is None else scorer
+        self.scorer = None if own is None else QueuedScorer(load_scorer(own))
+        self._reranker = None if self.scorer is None else Reranker(self.scorer)
+        if index and scorer is None and index.models.given is None:
+            index.models.hold(self.scorer)  # what the index knows of its own scorer stays
+        elif index:
+            index.models.given = self.scorer
+
+    @property
+    def index(self) -> SearchIndex:
+        """The index; AbsentError where there is none."""
+        if self._index is None:
+            raise AbsentError("This server has no index: start it with the folder of one.")
+        return self._index
+
+    def warm(self) -> None:
+        """Load and compile what the first request would wait for; no call is spent."""
+        if self._index is not None:
+            self.search("warm", k=1, calls=0)
+
+    def ready(self) -> Answer:
+        """What there is; an error if the index cannot be read."""
+        n = None if self._index is None else len(self._index)
+        return {"records": n, "scorer": self.scorer.name if self.scorer else None}
+
+    def search(
+        self, query: str, k: int = 10, calls: int | None = None,
+        where: str | Mapping[str, Any] | None = None, until: float = inf, first_stage: bool = False,
+    ) -> Answer:  # fmt: skip
+        """Hits and what they cost; with ``first_stage`` their ranks in the first guess."""
+        with _asking(until) as request:
+            hits = self.index.query(query, k, calls if self.scorer else 0, where=where)
+            found = [asdict(hit) for hit in hits]
+            if first_stage and found:
+                for hit, rank in zip(found, self._first_ranks(query, hits), strict=True):
+                    hit["first_rank"] = rank
+        n, seconds = len(self.index), self.scorer.seconds_a_pair if self.scorer else 0.0
+        everything = {"calls": n, "milliseconds": round(1000 * n * seconds)}
+        cost = {"milliseconds": round(1000 * hits.seconds, 1), "everything": everything}
+        return {"hits": found, **cost, **_told(request, hits.calls)}
+
+    def _first_ranks(self, query: str, hits: Hits) -> list[int | None]:
+        with self.index.snapshot() as snapshot:
+            rows, _, _, guess = self.index.first_look(snapshot, query)
+            guess = np.where(rows.deleted, -inf, guess)
+            keys = [snapshot.key_of(hit.id) for hit in hits]  # None: deleted meanwhile
+            at = [None if key is None else rows.rows_of(np.array(key)) for key in keys]
+        return [None if i is None else 1 + int((guess > guess[i]).sum()) for i in at]
+
+    def rerank(
+        self, query: str, documents: Sequence[str], calls: int = 60, top_n: int | None = None,
+        until: float = inf,
+    ) -> Answer:  # fmt: skip
+        """As :meth:`Reranker.rank`, with what it cost."""
+        if self._reranker is None:
+            raise AbsentError("This server has no scorer: start it with --scorer.")
+        with _asking(until) as request:
+            results = self._reranker.rank(query, documents, calls, top_n)
+        return {"results": results, **_told(request, request.calls)}
+
+    def classify(self, texts: Sequence[str], top: int = 5) -> Answer:
+        """The most probable labels of each text."""
+        if self._classifier is None:
+            raise AbsentError("This server has no classifier: start it with --classifier.")
+        with self._classifying:
+            probabilities = self._classifier.predict_proba(texts)
+            labels = self._classifier.classes_.tolist()
+        results = []
+        for row in probabilities:
+            best = np.argsort(-row, kind="stable")[:top]
+            results.append([{"label": labels[i], "probability": float(row[i])} for i in best])
+        return {"results": results}
+
+    def similar_words(self, word: str, k: int = 10) -> Answer:
+        """The words most like one, in an index with the encoder words."""
+        encoder = self.index.models.encoder
+        if not isinstance(encoder, TextCodes):
+            raise AbsentError("This index has no word vectors: build it with --encoder words.")
+        row = encoder.table.known_row(word)
+        near = encoder.table.nearest(encoder.table.codes[[row]], k, [row])
+        return {"words": [{"word": other, "similarity": alike} for other, alike in near]}
+
+    def add(self, records: Sequence[Mapping[str, Any]], on_duplicate: Any = "error") -> Answer:
+        """Add records: mappings with ``text``, maybe ``id``, and any fields."""
+        rows = [{**row, "id": row.get("id") or content_id(row["text"])} for row in records]
+        return asdict(self.index.add(rows, on_duplicate=on_duplicate, id="id", text="text"))
+
+    def delete(self, ids: Sequence[str]) -> Answer:
+        """Delete records; those that are not there are no error."""
+        return {"deleted": self.index.delete(ids, missing="skip")}
+
+
+@contextmanager
+def _asking(until: float) -> Iterator[Asked]:
+    token = asked.set(request := Asked(until))
+    try:
+        yield request
+    finally:
+        asked.reset(token)
+
+
+def _told(request: Asked, calls: int) -> Answer:
+    return {"calls": calls, "complete": not request.is_partial, "notes": request.notes}
+
+
+@contextmanager
+def notes_to_requests() -> Iterator[None]:
+    """While a server runs, notes of the library go to the request that they are about."""
+
+    def keep(message: Any, category: type[Warning], *place: Any) -> None:
+        if issubclass(category, ShoestringWarning):
+            (asked.get() or Asked()).notes.append(str(message))
+        else:
+            show(message, category, *place)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ShoestringWarning)
+        show, warnings.showwarning = warnings.showwarning, keep  # type: ignore[assignment]
+        yield
