@@ -18,6 +18,24 @@ RECORDS = [
 ]
 
 
+def within(seconds):
+    """Give the requests that follow so much time; returns what becomes of the next."""
+    from shoestring.serve.scorer_queue import Asked, asked
+
+    request = Asked(time.monotonic() + seconds)
+    asked.set(request)
+    return request
+
+
+@pytest.fixture(autouse=True)
+def no_request_stays():
+    from shoestring.serve.scorer_queue import asked
+
+    token = asked.set(None)
+    yield
+    asked.reset(token)
+
+
 class Held:
     """A scorer that counts its pairs, and waits while it is told to hold."""
 

@@ -137,7 +137,7 @@ def test_another_name_of_the_host_is_refused(service):
 
 
 def test_one_request_too_many_is_429_and_health_answers_meanwhile(service, held):
-    with client_of(service, max_waiting=1) as client, ThreadPoolExecutor(1) as pool:
+    with client_of(service, most=1) as client, ThreadPoolExecutor(1) as pool:
         held.hold()
         first = pool.submit(client.post, "/v1/search", json={"query": "red shoes", "calls": 4})
         assert held.began.wait(60)

@@ -6,23 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from tests.serve.conftest import within
 
 from shoestring import score_with
 from shoestring.errors import DeadlineError, ScorerError
-from shoestring.serve.scorer_queue import Asked, QueuedScorer, asked
-
-
-def until(seconds):
-    request = Asked(time.monotonic() + seconds)
-    asked.set(request)
-    return request
-
-
-@pytest.fixture(autouse=True)
-def no_request_stays():
-    token = asked.set(None)
-    yield
-    asked.reset(token)
+from shoestring.serve.scorer_queue import QueuedScorer, asked
 
 
 def wait_for(condition):
@@ -67,7 +55,7 @@ def test_a_deadline_ends_the_waiting_and_tells_what_was_scored(held):
 
     scorer = QueuedScorer(score_with(last_waits, name="n", single=True))
     held.hold()
-    request, parts = until(0.3), []
+    request, parts = within(0.3), []
     with pytest.raises(DeadlineError):
         for part in scorer.parts([("a", "x"), ("a", "last"), ("a", "never")]):
             parts += [part]
@@ -78,7 +66,7 @@ def test_a_deadline_ends_the_waiting_and_tells_what_was_scored(held):
 def test_what_nobody_waits_for_is_not_scored(held):
     scorer = QueuedScorer(held.scorer)
     held.hold()
-    until(0.05)
+    within(0.05)
     with pytest.raises(DeadlineError):
         scorer.predict([("a", "first"), ("a", "second")])
     asked.set(None)
@@ -90,7 +78,7 @@ def test_what_nobody_waits_for_is_not_scored(held):
 def test_a_score_that_came_too_late_is_kept_for_who_asks_next(held):
     scorer = QueuedScorer(held.scorer)
     held.hold()
-    until(0.05)
+    within(0.05)
     with pytest.raises(DeadlineError):
         scorer.predict([("a", "a")])
     asked.set(None)
@@ -105,7 +93,7 @@ def test_late_scores_do_not_grow_without_end(held, monkeypatch):
     scorer = QueuedScorer(held.scorer)
     for n in range(10):
         held.hold()
-        until(0.02)
+        within(0.02)
         with pytest.raises(DeadlineError):
             scorer.predict([("a", str(n))])
         asked.set(None)

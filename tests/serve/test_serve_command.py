@@ -26,7 +26,7 @@ def folder(tmp_path):
         (["INDEX", "--host", "0.0.0.0"], "--api-key-file"),
         (["INDEX", "--host", "192.168.1.5"], "--insecure"),
         (["INDEX", "--host", "example.org"], "--insecure"),
-        (["INDEX", "--api-key-file", "nowhere"], "--api-key-file must be"),
+        (["INDEX", "--api-key-file", "nowhere"], "nowhere"),
         (["nowhere"], "nowhere"),
         (["INDEX", "--classifier", "nowhere"], "nowhere"),
     ],

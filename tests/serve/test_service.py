@@ -1,8 +1,7 @@
 """What the server answers, without HTTP."""
 
-import time
-
 import pytest
+from tests.serve.conftest import within
 
 from shoestring import BinaryVectors, SearchIndex, TextClassifier
 from shoestring.errors import ParameterError, UnknownWordError
@@ -19,7 +18,8 @@ def test_the_hits_are_those_of_the_index(service, index):
 def test_a_deadline_gives_a_partial_answer_that_says_so(service, held):
     held.hold()  # it would not answer before the test ends
     with notes_to_requests():
-        found = service.search("red shoes", calls=4, until=time.monotonic() + 0.1)
+        within(0.1)
+        found = service.search("red shoes", calls=4)
     assert not found["complete"] and found["calls"] == 0
     assert found["hits"][0]["id"] == "a" and not found["hits"][0]["exact"]
     assert any("time for the answer ended" in note for note in found["notes"])
@@ -28,17 +28,21 @@ def test_a_deadline_gives_a_partial_answer_that_says_so(service, held):
 @pytest.mark.filterwarnings("ignore:The time for")
 def test_another_query_is_answered_while_the_scorer_is_held(service, held):
     held.hold()
-    service.search("red shoes", calls=4, until=time.monotonic() + 0.05)
-    found = service.search("hat", calls=4, until=time.monotonic() + 0.05)
+    within(0.05)
+    service.search("red shoes", calls=4)
+    within(0.05)
+    found = service.search("hat", calls=4)
     assert found["hits"][0]["id"] == "c"
 
 
 @pytest.mark.filterwarnings("ignore:The time for")
 def test_what_was_scored_before_the_deadline_is_not_paid_for_again(service, held):
     held.hold()
-    service.search("red shoes", calls=1, until=time.monotonic() + 0.05)
+    within(0.05)
+    service.search("red shoes", calls=1)
     assert held.began.wait(60)
     held.is_free.set()
+    within(60)
     service.search("red shoes", calls=4)
     assert len(held.pairs) == len({*held.pairs}) == 4
 
@@ -46,7 +50,8 @@ def test_what_was_scored_before_the_deadline_is_not_paid_for_again(service, held
 @pytest.mark.filterwarnings("ignore:The time for")
 def test_rerank_with_a_deadline_is_partial_too(service, held):
     held.hold()
-    found = service.rerank("red shoes", ["a hat", "red shoes"], until=time.monotonic() + 0.1)
+    within(0.1)
+    found = service.rerank("red shoes", ["a hat", "red shoes"])
     assert not found["complete"] and found["results"][0]["corpus_id"] == 1
 
 

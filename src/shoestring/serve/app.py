@@ -10,22 +10,24 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
 
-from shoestring.errors import MissingExtraError, ScorerError, ShoestringError, UnknownWordError
+from shoestring.errors import ScorerError, ShoestringError, UnknownWordError
 from shoestring.serve import bodies
-from shoestring.serve.service import AbsentError, Service, notes_to_requests
+from shoestring.serve.scorer_queue import Asked, asked
+from shoestring.serve.service import AbsentError, Service, notes_to_requests, require
 
 MAX_BODY = 16 << 20  # bytes
-N_THREADS, MAX_WAITING = 32, 64
+N_THREADS = 32
 PAGE = Path(__file__).parent / "page"
 FILES = {
-    "/": ("index.html", "text/html"), "/docs": ("docs.html", "text/html"),
-    "/page.css": ("page.css", "text/css"), "/page.js": ("page.js", "text/javascript"),
-    "/docs.js": ("docs.js", "text/javascript"),
+    "/": ("index.html", "html"), "/page.js": ("page.js", "javascript"),
+    "/docs": ("docs.html", "html"), "/docs.js": ("docs.js", "javascript"),
+    "/page.css": ("page.css", "css"),
 }  # fmt: skip
 OPEN = {*FILES, "/health", "/ready", "/openapi.json"}  # without a key
 HEADERS = {
@@ -39,30 +41,21 @@ HIDDEN = {502: "The scorer failed.", 503: "The server cannot do that now; its lo
 
 
 def create_app(
-    service: Service, keys: Sequence[str] = (), hosts: Sequence[str] = ("*",),
-    max_waiting: int = MAX_WAITING,
-) -> Any:  # fmt: skip
+    service: Service, keys: Sequence[str] = (), hosts: Sequence[str] = ("*",), most: int = 64
+) -> Any:
     """The FastAPI application of a service.
 
-    Parameters
-    ----------
-    service : Service
-    keys : sequence of str
-        One of them must come with each request, as a bearer token; without, nothing is written.
-    hosts : sequence of str
-        Names under which the server is reached: against DNS rebinding.
-    max_waiting : int
-        Requests that work or wait at once; one more is answered 429.
+    With ``keys`` each request must bring one of them, as a bearer token; without, nothing is
+    written. ``hosts`` are the names under which the server is reached, against DNS rebinding.
+    ``most`` requests work or wait at once; one more is answered 429.
     """
-    try:
-        from anyio import CapacityLimiter, to_thread
-        from fastapi import FastAPI, HTTPException, Request, Response
-        from fastapi.exceptions import RequestValidationError
-        from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-        from starlette.exceptions import HTTPException as AnyHTTPException
-        from starlette.middleware.trustedhost import TrustedHostMiddleware
-    except ImportError as error:
-        raise MissingExtraError(str(error.name), extra="serve", purpose="the server") from None
+    require("fastapi", "prometheus_client", "uvicorn")
+    from anyio import CapacityLimiter, to_thread
+    from fastapi import FastAPI, HTTPException, Request, Response
+    from fastapi.exceptions import RequestValidationError
+    from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+    from starlette.exceptions import HTTPException as AnyHTTPException
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     registry, n_working, threads = CollectorRegistry(), 0, CapacityLimiter(N_THREADS)
     seconds = Histogram("shoestring_seconds", "Requests.", ["path", "status"], registry=registry)
@@ -76,13 +69,11 @@ def create_app(
     @asynccontextmanager
     async def running(app: Any) -> AsyncIterator[None]:
         with notes_to_requests():
-            await to_thread.run_sync(service.warm)
+            await to_thread.run_sync(service.ready)
             yield
 
-    app = FastAPI(
-        title="shoestring", lifespan=running, docs_url=None, redoc_url=None,
-        responses={"4XX": {"model": dict[str, Any]}},
-    )  # fmt: skip
+    app = FastAPI(title="shoestring", lifespan=running, docs_url=None, redoc_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
 
     def told(request: Request, status: int, message: str, headers: Any = None) -> Any:
         body = getattr(request.state, "body", None)
@@ -109,8 +100,6 @@ def create_app(
         seconds.labels(path, response.status_code).observe(time.perf_counter() - began)
         return response
 
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
-
     @app.exception_handler(AnyHTTPException)
     @app.exception_handler(RequestValidationError)
     @app.exception_handler(ShoestringError)
@@ -121,55 +110,57 @@ def create_app(
             request.state.body = error.body
             found = [f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors()[:3]]
             return told(request, 422, "; ".join(found))
-        status = 422 if isinstance(error, ValueError) else 503  # these are about what came
-        status = 404 if isinstance(error, AbsentError | UnknownWordError) else status
-        status = 502 if isinstance(error, ScorerError) else status
+        kinds = {404: AbsentError | UnknownWordError, 502: ScorerError, 422: ValueError}
+        status = next((n for n, kind in kinds.items() if isinstance(error, kind)), 503)
         if status in HIDDEN:  # what it says may name files, or what a paid scorer was asked with
             print(f"{request.url.path}: {type(error).__name__}: {error}", file=sys.stderr)
         headers = {"Retry-After": "1"} if status == 503 else None
         return told(request, status, HIDDEN.get(status, str(error)), headers)
 
-    async def work(call: Callable[..., Any], asked: dict[str, Any]) -> Any:
+    async def work(
+        call: Callable[..., Any], given: dict[str, Any], deadline_ms: float = inf
+    ) -> Any:
         """Call it in a thread, unless too many are at work."""
         nonlocal n_working
-        if n_working >= max_waiting:
+        if n_working >= most:
             raise HTTPException(429, "The server is busy: ask again.", {"Retry-After": "1"})
-        if "deadline_ms" in asked:
-            asked["until"] = time.monotonic() + asked.pop("deadline_ms") / 1000
+        asked.set(Asked(time.monotonic() + deadline_ms / 1000))
         n_working += 1
         try:
-            answer = await to_thread.run_sync(partial(call, **asked), limiter=threads)
+            answer = await to_thread.run_sync(partial(call, **given), limiter=threads)
         finally:
             n_working -= 1
         calls.inc(answer.get("calls", 0))
         cut.inc(not answer.get("complete", True))
         return answer
 
-    def route(method: str, path: str, body: Any, call: Callable[..., Any]) -> None:
-        async def endpoint(asked: body) -> Any:
+    def route(path: str, call: Callable[..., Any], method: str = "POST") -> None:
+        body: Any = bodies.body_of(call)
+
+        async def endpoint(given: body) -> Any:
             if path == "/v1/records" and not keys:
                 raise HTTPException(403, "Writing needs a key: start with --api-key-file.")
-            return said(await work(call, asked.model_dump()))
+            named = given.model_dump()
+            return said(await work(call, named, named.pop("deadline_ms", inf)))
 
         app.add_api_route(path, endpoint, methods=[method], name=call.__name__)
 
-    route("POST", "/v1/search", bodies.Search, service.search)
-    route("POST", "/v1/classify", bodies.Classify, service.classify)
-    route("POST", "/v1/similar-words", bodies.Word, service.similar_words)
-    route("POST", "/v1/records", bodies.Records, service.add)
-    route("DELETE", "/v1/records", bodies.Ids, service.delete)
+    route("/v1/search", service.search)
+    route("/v1/classify", service.classify)
+    route("/v1/similar-words", service.similar_words)
+    route("/v1/records", service.add)
+    route("/v1/records", service.delete, "DELETE")
 
     @app.post("/rerank")
     @app.post("/v1/rerank")
     @app.post("/v2/rerank")
-    async def rerank(asked: bodies.Rerank, request: Request) -> Any:
-        request.state.body = asked.model_dump(exclude_none=True)  # for the form of an error
-        given = {"query": asked.query, "documents": asked.all_texts(), "top_n": asked.top_n}
-        found = await work(
-            service.rerank, given | {"calls": asked.calls, "deadline_ms": asked.deadline_ms}
-        )
+    async def rerank(given: bodies.Rerank, request: Request) -> Any:
+        request.state.body = given.model_dump(exclude_none=True)  # for the form of an error
+        named = given.model_dump(include={"query", "calls", "top_n"})
+        named["documents"] = given.all_texts()
+        found = await work(service.rerank, named, given.deadline_ms)
         cost = {"x-calls": str(found["calls"]), "x-complete": str(found["complete"]).lower()}
-        return said(bodies.answered(asked, request.url.path, found), headers=cost)
+        return said(bodies.answered(given, request.url.path, found), headers=cost)
 
     @app.get("/health")
     async def health() -> Any:
@@ -183,21 +174,12 @@ def create_app(
     async def metrics() -> Any:
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
-    def show(path: str, content: bytes, kind: str) -> None:
-        async def file(request: Request) -> Any:
+    def page(content: bytes, kind: str) -> Any:
+        async def shown(request: Request) -> Any:
             return Response(content, media_type=kind)
 
-        app.add_route(path, file, include_in_schema=False)
+        return shown
 
     for path, (name, kind) in FILES.items():
-        show(path, (PAGE / name).read_bytes(), kind)
+        app.add_route(path, page((PAGE / name).read_bytes(), f"text/{kind}"))
     return app
-
-
-def run(app: Any, host: str, port: int) -> None:
-    """Serve the application until it is interrupted."""
-    try:
-        import uvicorn
-    except ImportError:
-        raise MissingExtraError("uvicorn", extra="serve", purpose="the server") from None
-    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)

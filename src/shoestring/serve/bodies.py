@@ -1,4 +1,4 @@
-"""Bodies of requests and their limits, and the forms of Text Embeddings Inference, Cohere and Jina.
+"""The limits of requests, and the forms of Text Embeddings Inference (TEI), Cohere and Jina.
 
 The body of a rerank request tells whose it is: ``texts`` is TEI's, ``documents`` with a model whose
 name begins with "jina" Jina's, other ``documents`` Cohere's. Scores are the logistic function of
@@ -10,50 +10,49 @@ Not covered: counts of tokens, ``max_tokens_per_doc`` and its like (a scorer cut
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
 
-MAX_TEXTS = 2_000
+Many = Field(min_length=1, max_length=2_000)
 Text = Annotated[str, StringConstraints(max_length=100_000)]
-FullText = Annotated[Text, StringConstraints(pattern=r"\S")]
 Query = Annotated[str, StringConstraints(max_length=10_000, pattern=r"\S")]
-Id = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 Number = Annotated[int, Field(ge=1, le=1_000)]
 Calls = Annotated[int, Field(ge=0, le=10_000, description="Scorer calls at most.")]
 Deadline = Annotated[int, Field(ge=0, le=600_000, description="Then answer what is known.")]
-Texts = Annotated[list[Text], Field(max_length=MAX_TEXTS)]
-Some = Field(min_length=1, max_length=MAX_TEXTS)
-Value = str | int | float | bool
+First = Annotated[bool, Field(description="Say each hit's rank in the first guess.")]
+Texts = Annotated[list[Text], Many]
+Ids = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=1_000)]], Many]
+Value: TypeAlias = str | int | float | bool
 Where = Annotated[str, Field(max_length=1_000)] | dict[str, Value | list[Value]] | None
 OnDuplicate = Literal["error", "replace", "skip"]
-First = Annotated[bool, Field(description="Say each hit's rank in the first guess.")]
-
-Document = create_model("Document", text=(Text, ...))
-Search = create_model(
-    "Search", query=(Query, ...), k=(Number, 10), calls=(Calls | None, None), where=(Where, None),
-    deadline_ms=(Deadline, 60_000), first_stage=(First, False),
-)  # fmt: skip
-Classify = create_model("Classify", texts=(Texts, ...), top=(Number, 5))
-Word = create_model("Word", word=(Query, ...), k=(Number, 10))
-Record = create_model(
-    "Record", __config__=ConfigDict(extra="allow"), text=(FullText, ...), id=(Id | None, None)
-)
-ManyRecords = Annotated[list[Record], Some]  # type: ignore[valid-type]
-Records = create_model(
-    "Records", records=(ManyRecords, ...), on_duplicate=(OnDuplicate, "error")
-)  # fmt: skip
-Ids = create_model("Ids", ids=(Annotated[list[Id], Some], ...))
 
 
-class Rerank(BaseModel):
-    query: Query
-    texts: Texts | None = None
-    documents: Annotated[list[Text | Document], Field(max_length=MAX_TEXTS)] | None = None  # type: ignore[valid-type]
-    calls: Calls = 60
+class Record(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    text: Annotated[Text, StringConstraints(pattern=r"\S")]
+    id: Annotated[str, StringConstraints(min_length=1, max_length=1_000)] | None = None
+
+
+class Document(BaseModel):
+    text: Text
+
+
+Records = Annotated[list[Record], Many]
+
+
+class Timed(BaseModel):
     deadline_ms: Deadline = 60_000
+
+
+class Rerank(Timed):
+    query: Query
+    texts: Annotated[list[Text], Field(max_length=2_000)] | None = None
+    documents: Annotated[list[Text | Document], Field(max_length=2_000)] | None = None
+    calls: Calls = 60
     model: str | None = None
     top_n: int | None = Field(None, ge=1)
     return_documents: bool | None = None
@@ -69,6 +68,17 @@ class Rerank(BaseModel):
     def all_texts(self) -> list[str]:
         given = self.texts if self.documents is None else self.documents
         return [one if isinstance(one, str) else one.text for one in given or ()]
+
+
+def body_of(call: Callable[..., Any]) -> type[BaseModel]:
+    """A body with the parameters of a method; with a deadline where it makes calls."""
+    hints, given = get_type_hints(call, include_extras=True), signature(call).parameters
+    fields: Any = {
+        name: (hints[name], ... if it.default is it.empty else it.default)
+        for name, it in given.items()
+    }
+    base = Timed if "calls" in given else BaseModel
+    return create_model(call.__name__.title(), __base__=base, __doc__=call.__doc__, **fields)
 
 
 def shape_of(path: str, body: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,8 @@ import typer
 
 from shoestring.console import echo
 from shoestring.errors import ParameterError
+
+LOOPBACK = ["127.0.0.1", "localhost", "::1"]
 
 
 def serve(
@@ -26,7 +27,7 @@ def serve(
 ) -> None:
     """Serve an index over HTTP with a page, or as tools of the Model Context Protocol."""
     keys = [] if api_key_file is None else _keys(api_key_file)
-    is_here = host == "localhost" or _is_loopback(host)
+    is_here = host in LOOPBACK
     if not (keys or insecure or mcp or is_here):
         raise ParameterError(
             f"--host {host} can be reached from other machines: pass --api-key-file FILE, or "
@@ -36,7 +37,7 @@ def serve(
         raise ParameterError("Name an index or --demo; or --scorer, to rerank without an index.")
     from shoestring.classify import TextClassifier
     from shoestring.search import SearchIndex
-    from shoestring.serve.app import create_app, run
+    from shoestring.serve.app import create_app
     from shoestring.serve.service import Service
     from shoestring.serve.tools import serve_tools
 
@@ -52,26 +53,18 @@ def serve(
         if mcp:
             serve_tools(service)
             return
-        app = create_app(service, keys, ["127.0.0.1", "localhost", "::1"] if is_here else ["*"])
+        app = create_app(service, keys, LOOPBACK if is_here else ["*"])
         echo(f"http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)", err=True)
-        run(app, host, port)
+        import uvicorn
+
+        uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)
 
 
 def _keys(file: Path) -> list[str]:
-    try:
-        keys = file.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError):
-        raise ParameterError.of("api_key_file", "serve", "a file of text", file) from None
+    keys = file.read_text(encoding="utf-8", errors="replace").split()
     if not keys or any(len(key) < 16 for key in keys):
         raise ParameterError(
             f"{file} must have keys of at least 16 characters. Make one: "
             "python -c 'import secrets; print(secrets.token_urlsafe())'"
         )
     return keys
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

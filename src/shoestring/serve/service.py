@@ -1,22 +1,38 @@
-"""What the server answers, without HTTP: for requests, the page and the tools of MCP alike."""
+"""What the server answers, without HTTP: for requests, the page and the tools of MCP alike.
+
+The types of the parameters say the limits of requests. The deadline is that of
+:data:`~shoestring.serve.scorer_queue.asked`.
+"""
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
 from math import inf
 from typing import Any
 
 import numpy as np
 
 from shoestring.classify.texts import TextClassifier
-from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.errors import MissingExtraError, ParameterError, ShoestringWarning
 from shoestring.match.scorer import load_scorer
 from shoestring.search.index import SearchIndex
 from shoestring.search.reranking import Reranker
+from shoestring.serve.bodies import (
+    Calls,
+    First,
+    Ids,
+    Number,
+    OnDuplicate,
+    Query,
+    Records,
+    Texts,
+    Where,
+)
 from shoestring.serve.scorer_queue import Asked, QueuedScorer, asked
 from shoestring.text.records import content_id
 from shoestring.types import Hits
@@ -31,8 +47,6 @@ class AbsentError(ParameterError):
 
 class Service:
     """An index, a scorer (by default the index's own) and a classifier, for many threads.
-
-    ``until`` is when an answer is given at the latest, partial if need be: ``time.monotonic()``.
 
     Examples
     --------
@@ -62,31 +76,31 @@ class Service:
             raise AbsentError("This server has no index: start it with the folder of one.")
         return self._index
 
-    def warm(self) -> None:
-        """Load and compile what the first request would wait for; no call is spent."""
-        if self._index is not None:
-            self.search("warm", k=1, calls=0)
-
     def ready(self) -> Answer:
-        """What there is; an error if the index cannot be read."""
-        n = None if self._index is None else len(self._index)
-        return {"records": n, "scorer": self.scorer.name if self.scorer else None}
+        """What there is, loaded; an error if the index cannot be read."""
+        if self._index:
+            self._index.query("warm", k=1, calls=0)
+        name, n = self.scorer and self.scorer.name, self._index and len(self._index)
+        return {"records": n, "scorer": name}
 
     def search(
-        self, query: str, k: int = 10, calls: int | None = None,
-        where: str | Mapping[str, Any] | None = None, until: float = inf, first_stage: bool = False,
+        self, query: Query, k: Number = 10, calls: Calls | None = None, where: Where = None,
+        first_stage: First = False,
     ) -> Answer:  # fmt: skip
-        """Hits and what they cost; with ``first_stage`` their ranks in the first guess."""
-        with _asking(until) as request:
-            hits = self.index.query(query, k, calls if self.scorer else 0, where=where)
-            found = [asdict(hit) for hit in hits]
-            if first_stage and found:
-                for hit, rank in zip(found, self._first_ranks(query, hits), strict=True):
-                    hit["first_rank"] = rank
+        """Search the index: the texts that an expensive scorer would rank first.
+
+        `calls` is how often the scorer is asked at most; `where` is a condition on the fields, such
+        as: lang = 'de' and year >= 2020
+        """
+        hits = self.index.query(query, k, calls if self.scorer else 0, where=where)
+        found = [asdict(hit) for hit in hits]
+        if first_stage and found:
+            for hit, rank in zip(found, self._first_ranks(query, hits), strict=True):
+                hit["first_rank"] = rank
         n, seconds = len(self.index), self.scorer.seconds_a_pair if self.scorer else 0.0
         everything = {"calls": n, "milliseconds": round(1000 * n * seconds)}
         cost = {"milliseconds": round(1000 * hits.seconds, 1), "everything": everything}
-        return {"hits": found, **cost, **_told(request, hits.calls)}
+        return {"hits": found, **cost, **_told(hits.calls)}
 
     def _first_ranks(self, query: str, hits: Hits) -> list[int | None]:
         with self.index.snapshot() as snapshot:
@@ -97,17 +111,15 @@ class Service:
         return [None if i is None else 1 + int((guess > guess[i]).sum()) for i in at]
 
     def rerank(
-        self, query: str, documents: Sequence[str], calls: int = 60, top_n: int | None = None,
-        until: float = inf,
-    ) -> Answer:  # fmt: skip
-        """As :meth:`Reranker.rank`, with what it cost."""
+        self, query: Query, documents: Texts, calls: Calls = 60, top_n: Number | None = None
+    ) -> Answer:
+        """Rank texts by how well they answer a query; `corpus_id` is a text's position."""
         if self._reranker is None:
             raise AbsentError("This server has no scorer: start it with --scorer.")
-        with _asking(until) as request:
-            results = self._reranker.rank(query, documents, calls, top_n)
-        return {"results": results, **_told(request, request.calls)}
+        results = self._reranker.rank(query, documents, calls, top_n)
+        return {"results": results, **_told(None)}
 
-    def classify(self, texts: Sequence[str], top: int = 5) -> Answer:
+    def classify(self, texts: Texts, top: Number = 5) -> Answer:
         """The most probable labels of each text."""
         if self._classifier is None:
             raise AbsentError("This server has no classifier: start it with --classifier.")
@@ -120,7 +132,7 @@ class Service:
             results.append([{"label": labels[i], "probability": float(row[i])} for i in best])
         return {"results": results}
 
-    def similar_words(self, word: str, k: int = 10) -> Answer:
+    def similar_words(self, word: Query, k: Number = 10) -> Answer:
         """The words most like one, in an index with the encoder words."""
         encoder = self.index.models.encoder
         if not isinstance(encoder, TextCodes):
@@ -129,26 +141,20 @@ class Service:
         near = encoder.table.nearest(encoder.table.codes[[row]], k, [row])
         return {"words": [{"word": other, "similarity": alike} for other, alike in near]}
 
-    def add(self, records: Sequence[Mapping[str, Any]], on_duplicate: Any = "error") -> Answer:
-        """Add records: mappings with ``text``, maybe ``id``, and any fields."""
-        rows = [{**row, "id": row.get("id") or content_id(row["text"])} for row in records]
+    def add(self, records: Records, on_duplicate: OnDuplicate = "error") -> Answer:
+        """Add records: `text`, maybe `id`, and any fields."""
+        given = [dict(record) for record in records]
+        rows = [{**row, "id": row.get("id") or content_id(row["text"])} for row in given]
         return asdict(self.index.add(rows, on_duplicate=on_duplicate, id="id", text="text"))
 
-    def delete(self, ids: Sequence[str]) -> Answer:
+    def delete(self, ids: Ids) -> Answer:
         """Delete records; those that are not there are no error."""
         return {"deleted": self.index.delete(ids, missing="skip")}
 
 
-@contextmanager
-def _asking(until: float) -> Iterator[Asked]:
-    token = asked.set(request := Asked(until))
-    try:
-        yield request
-    finally:
-        asked.reset(token)
-
-
-def _told(request: Asked, calls: int) -> Answer:
+def _told(calls: int | None) -> Answer:
+    request = asked.get() or Asked()
+    calls = request.calls if calls is None else calls
     return {"calls": calls, "complete": not request.is_partial, "notes": request.notes}
 
 
@@ -166,3 +172,10 @@ def notes_to_requests() -> Iterator[None]:
         warnings.simplefilter("always", ShoestringWarning)
         show, warnings.showwarning = warnings.showwarning, keep  # type: ignore[assignment]
         yield
+
+
+def require(*packages: str) -> None:
+    """MissingExtraError for a package that is absent."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise MissingExtraError(package, extra="serve", purpose="The server")
