@@ -114,6 +114,8 @@ def clients(port: int, n: int, requests: int, seconds: float, seed: int) -> list
             except OSError:
                 status, spent = 0, 0.0
             found.append((status, spent))
+            if status == 429:
+                time.sleep(1)  # as Retry-After says
 
     threads = [threading.Thread(target=client, args=(i,)) for i in range(n)]
     for thread in threads:
@@ -197,7 +199,7 @@ def main() -> None:
         serve(folder, int(port), float(seconds))
         return
     if options.load:
-        clients(int(options.load[0]), 100, 1 << 30, float(options.load[1]), options.seed)
+        clients(int(options.load[0]), 200, 1 << 30, float(options.load[1]), options.seed)
         return
     result = measure(options.seed, quick=options.quick)
     print(json.dumps(result, indent=1))

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from math import inf
@@ -34,9 +35,21 @@ class Asked:
     """What a request allows, and what became of it."""
 
     until: float = inf  # time.monotonic()
+    slot: threading.Semaphore | None = None  # held at work, not while it waits for the scorer
     notes: list[str] = field(default_factory=list)
     calls: int = 0
     is_partial: bool = False
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Let others work meanwhile."""
+        if self.slot:
+            self.slot.release()
+        try:
+            yield
+        finally:
+            if self.slot:
+                self.slot.acquire()
 
 
 asked: ContextVar[Asked | None] = ContextVar("asked", default=None)
@@ -77,7 +90,8 @@ class QueuedScorer(FunctionScorer):
         try:
             while left:
                 seconds = None if request.until == inf else request.until - time.monotonic()
-                done, left = wait(left, seconds and max(0.0, seconds), FIRST_COMPLETED)
+                with request.waiting():
+                    done, left = wait(left, seconds and max(0.0, seconds), FIRST_COMPLETED)
                 if not done:
                     raise DeadlineError("The time for the answer ended before the calls did.")
                 failed = [error for score in done if (error := score.exception())]
