@@ -81,6 +81,14 @@ def test_an_index_of_other_columns_takes_records_too(tmp_path):
     assert service.search("heavy", k=1)["hits"][0]["id"] == "3"
 
 
+def test_an_index_without_records_answers_and_takes_some(service, index):
+    index.delete([record.id for record in index.records()])
+    assert Service(index).ready() == {"records": 0, "scorer": "shared words"}
+    assert service.search("red shoes", calls=4)["hits"] == []
+    service.add([{"text": "red boots"}])
+    assert service.search("red", k=1, calls=4)["hits"][0]["exact"]
+
+
 def test_what_is_not_there_is_said(service):
     alone = Service()
     for ask in (

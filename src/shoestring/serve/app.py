@@ -57,8 +57,7 @@ def create_app(
     from starlette.exceptions import HTTPException as AnyHTTPException
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    registry, n_working, threads = CollectorRegistry(), 0, CapacityLimiter(most)
-    slot = Semaphore(N_AT_WORK)
+    registry, threads, slot = CollectorRegistry(), CapacityLimiter(most), Semaphore(N_AT_WORK)
     seconds = Histogram("shoestring_seconds", "Requests.", ["path", "status"], registry=registry)
     calls = Counter("shoestring_calls", "Scores that were paid for.", registry=registry)
     cut = Counter("shoestring_partial", "Answers that were cut short.", registry=registry)
@@ -71,7 +70,6 @@ def create_app(
     async def running(app: Any) -> AsyncIterator[None]:
         sys.setswitchinterval(0.001)  # /health waits for every busy thread once
         with notes_to_requests():
-            await to_thread.run_sync(service.ready)
             yield
 
     app = FastAPI(title="shoestring", lifespan=running, docs_url=None, redoc_url=None)
@@ -119,12 +117,9 @@ def create_app(
         headers = {"Retry-After": "1"} if status == 503 else None
         return told(request, status, HIDDEN.get(status, str(error)), headers)
 
-    async def work(
-        call: Callable[..., Any], given: dict[str, Any], deadline_ms: float = inf
-    ) -> Any:
+    async def work(call: Callable[..., Any], given: Any, deadline_ms: float = inf) -> Any:
         """Call it in a thread, unless too many are at work."""
-        nonlocal n_working
-        if n_working >= most:
+        if threads.borrowed_tokens >= most:
             raise HTTPException(429, "The server is busy: ask again.", {"Retry-After": "1"})
         asked.set(Asked(time.monotonic() + deadline_ms / 1000, slot))
 
@@ -132,11 +127,7 @@ def create_app(
             with slot:
                 return call(**given)
 
-        n_working += 1
-        try:
-            answer = await to_thread.run_sync(at_work, limiter=threads)
-        finally:
-            n_working -= 1
+        answer = await to_thread.run_sync(at_work, limiter=threads)
         calls.inc(answer.get("calls", 0))
         cut.inc(not answer.get("complete", True))
         return answer

@@ -61,13 +61,17 @@ class Service:
         classifier: TextClassifier | None = None,
     ) -> None:  # fmt: skip
         self._index, self._classifier, self._classifying = index, classifier, threading.Lock()
-        own = index.models.scorer if index and scorer is None else scorer
+        models = None if index is None else index.models
+        own = models.scorer if models and scorer is None else scorer
         self.scorer = None if own is None else QueuedScorer(load_scorer(own))
         self._reranker = None if self.scorer is None else Reranker(self.scorer)
-        if index and scorer is None and index.models.given is None:
-            index.models.hold(self.scorer)  # what the index knows of its own scorer stays
-        elif index:
-            index.models.given = self.scorer
+        if models and scorer is None and models.given is None:
+            models.hold(self.scorer)  # what the index knows of its own scorer stays
+        elif models:
+            models.given = self.scorer
+        if index is not None and len(index):  # what the first request would wait for
+            with notes_to_requests():
+                index.query("warm", k=1, calls=0)
 
     @property
     def index(self) -> SearchIndex:
@@ -77,11 +81,9 @@ class Service:
         return self._index
 
     def ready(self) -> Answer:
-        """What there is, loaded; an error if the index cannot be read."""
-        if self._index:
-            self._index.query("warm", k=1, calls=0)
-        name, n = self.scorer and self.scorer.name, self._index and len(self._index)
-        return {"records": n, "scorer": name}
+        """What there is; an error if the index cannot be read."""
+        n = None if self._index is None else len(self._index)
+        return {"records": n, "scorer": self.scorer and self.scorer.name}
 
     def search(
         self, query: Query, k: Number = 10, calls: Calls | None = None, where: Where = None,
