@@ -15,6 +15,7 @@ import typer
 
 from shoestring.classify.command import app as classify_app
 from shoestring.console import echo, resume_hint, room_app, told
+from shoestring.doctor.command import app as doctor_app
 from shoestring.errors import ShoestringError, ShoestringWarning
 from shoestring.grow.command import grow
 from shoestring.match.command import app as match_app
@@ -30,6 +31,7 @@ app.add_typer(classify_app, name="classify")
 app.add_typer(tune_app, name="tune")
 app.add_typer(words_app, name="words")
 app.add_typer(match_app, name="match")
+app.add_typer(doctor_app, name="doctor")
 app.command(example="grow base --out big --hidden 768 --heads 12")(grow)
 
 
