@@ -6,7 +6,7 @@ from shoestring.lazy import lazy_names
 
 if TYPE_CHECKING:
     from shoestring.doctor.curve import read_curve as read_curve
-    from shoestring.doctor.probe import probe as probe
+    from shoestring.doctor.probe import measure as measure
     from shoestring.doctor.remedy import Fault as Fault
     from shoestring.doctor.remedy import Prescription as Prescription
     from shoestring.doctor.report import Report as Report
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Fault": "remedy", "Prescription": "remedy", "Report": "report", "Signal": "signal",
     "Sublayer": "signal", "examine": "report", "predict": "report", "prescribe": "report",
-    "probe": "probe", "read_curve": "curve",
+    "measure": "probe", "read_curve": "curve",
 }  # fmt: skip
 _load, __dir__, __all__ = lazy_names(
     __name__, {name: f"shoestring.doctor.{file}" for name, file in _HOMES.items()}

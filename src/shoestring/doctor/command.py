@@ -29,15 +29,17 @@ app.info.cls = _Group
 Model = Annotated[
     str, typer.Argument(help="Folder of a model or of a config, a config.json, or minilm.")
 ]
-Rate = Annotated[float | None, typer.Option(help="Learning rate that is planned.")]
+LR = typer.Option("--lr", help="Learning rate that is planned.")
 
 
 @app.command(MODEL, example="doctor base --batch texts.txt --warmup 0 --lr 1e-4")
 def model(
     model: Model,
     batch: Annotated[str | None, typer.Option(help="File of texts to measure on.")] = None,
-    warmup: Annotated[int | None, typer.Option(help="Steps of warm-up that are planned.")] = None,
-    lr: Rate = None,
+    warmup_steps: Annotated[
+        int | None, typer.Option("--warmup", help="Steps of warm-up that are planned.")
+    ] = None,
+    learning_rate: Annotated[float | None, LR] = None,
     optimizer: Annotated[str, typer.Option(help="adam, adamw, lion, adafactor or sgd.")] = "adamw",
     plot: Annotated[Path | None, typer.Option(help="Picture to write, by depth.")] = None,
     seed: Seed = 0,
@@ -49,7 +51,12 @@ def model(
 
     texts = None if batch is None else [record.text for record in read_records(batch)]
     found = examine(
-        model, texts, warmup_steps=warmup, learning_rate=lr, optimizer=optimizer, seed=seed
+        model,
+        texts,
+        warmup_steps=warmup_steps,
+        learning_rate=learning_rate,
+        optimizer=optimizer,
+        seed=seed,
     )
     if plot is not None:
         found.plot(plot)
@@ -57,24 +64,34 @@ def model(
         rest = {n: v for n, v in asdict(found).items() if n not in ("predicted", "measured")}
         emit_json({**rest, "sublayers": found.rows()})
         return
-    emit_rows(found.rows(), False)
+    signals = [name for name in ("predicted", "measured") if getattr(found, name)]
+    echo(f"Each number: {', '.join(signals)}.")
+    emit_rows([_line(row, signals) for row in found.rows()], False)
     echo(found.verdict)
     for fault in found.faults:
         numbers = f"{shown(fault.number)} (threshold {shown(fault.threshold)})"
         echo(f"- {fault.name}, {fault.place}: {numbers}. {fault.prescription}")
 
 
+def _line(row: dict[str, Any], signals: list[str]) -> dict[str, str]:
+    """A sublayer for people: three digits of what is predicted and measured side by side."""
+    names = list(row[signals[0]])
+    cells = {n: [row[signal][n] for signal in signals] for n in names}
+    words = {n: ["-" if v is None else f"{v:.3g}" for v in values] for n, values in cells.items()}
+    return {"place": row["place"], **{n: "  ".join(f"{w:>7}" for w in words[n]) for n in names}}
+
+
 @app.command(example="doctor prescribe base --out mended")
 def prescribe(
     config: Model,
     out: Annotated[Path | None, typer.Option(help="Folder to write: the mended config.")] = None,
-    lr: Annotated[float, typer.Option(help="Learning rate that is planned.")] = 1e-4,
+    learning_rate: Annotated[float, LR] = 1e-4,
     json: Json = False,
 ) -> None:
     """Choose the deviation of the weights and the warm-up, and write the mended config."""
     from shoestring.doctor import prescribe
 
-    emit(asdict(prescribe(config, out, learning_rate=lr)), json)
+    emit(asdict(prescribe(config, out, learning_rate=learning_rate)), json)
 
 
 @app.command(example="doctor curve run/trainer_state.json")

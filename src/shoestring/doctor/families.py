@@ -61,8 +61,7 @@ def _post_norm(config: Any) -> list[Stack]:
 def _gpt2(config: Any) -> list[Stack]:
     w, heads, d = config.initializer_range, config.n_head, config.n_embd
     size, out = d // heads, w / math.sqrt(2 * config.n_layer)
-    scale = size**-0.5 if config.scale_attn_weights else 1.0
-    attention = Attention(w, w, w, out, heads, size, scale, is_causal=True)
+    attention = Attention(w, w, w, out, heads, size, size**-0.5, is_causal=True)
     ffn = FeedForward(config.n_inner or 4 * d, w, out, _activation(config.activation_function))
     return [
         Stack(d, config.n_layer, (attention, ffn), False, config.layer_norm_epsilon,

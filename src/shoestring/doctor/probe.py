@@ -54,7 +54,7 @@ class _Ran:
         return "decoder" in self.name
 
 
-def probe(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
+def measure(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
     """Measure every sublayer of a module on a batch.
 
     Parameters
@@ -86,7 +86,7 @@ def probe(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
         found = _sublayers(ran)
         if not found:
             want = "a Transformer whose attentions have matrices for queries, keys and values"
-            raise ParameterError.of("model", "probe", want, type(model).__name__)
+            raise ParameterError.of("model", "measure", want, type(model).__name__)
         if not torch.isfinite(last).all():
             raise ShoestringError("The last hidden state is not finite. Check the weights for NaN.")
         top = torch.randn(last.shape, generator=torch.Generator().manual_seed(seed)).to(last)
@@ -96,7 +96,9 @@ def probe(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
 
     def tokens(x: Tensor, part: _Ran) -> Tensor:
         x = x.detach().double()
-        return (x.transpose(0, 1) if turned else x) * _real(x, inputs, part)
+        x = x.view(*last.shape[:2], -1) if x.ndim == 2 else x  # flattened, as in OPT
+        x = x.transpose(0, 1) if turned else x
+        return x * _real(x, inputs, part)
 
     rows: list[Sublayer] = []
     first: dict[bool, Tensor] = {}
@@ -115,31 +117,39 @@ def probe(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
 
 def _checked(model: Any, inputs: Any) -> dict[str, Tensor]:
     if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
-        raise ParameterError.of("model", "probe", "a torch.nn.Module with weights", model)
+        raise ParameterError.of("model", "measure", "a torch.nn.Module with weights", model)
     is_batch = isinstance(inputs, Mapping) and bool(inputs)
     if not is_batch or not all(isinstance(v, Tensor) and v.numel() for v in inputs.values()):
         want = "a mapping of names to Tensors that are not empty"
-        raise ParameterError.of("inputs", "probe", want, inputs)
+        raise ParameterError.of("inputs", "measure", want, inputs)
     for name, value in inputs.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ParameterError.of("inputs", "probe", "finite numbers", f"NaN in {name}")
+            raise ParameterError.of("inputs", "measure", "finite numbers", f"NaN in {name}")
     device = next(model.parameters()).device
     return {str(name): value.to(device) for name, value in inputs.items()}
 
 
 def _called(model: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
     """The last hidden state and the logits."""
+    bodies = [getattr(model, "base_model", model)]
+    if hasattr(model, "get_decoder"):  # T5 has no body, and OPT passes its own by
+        bodies.append(model.get_decoder())
+    outputs: list[Any] = []
+    handles = [
+        body.register_forward_hook(lambda module, args, out: outputs.append(out))
+        for body in bodies
+        if body is not model and not isinstance(body, nn.Linear)  # which ModernBERT gives
+    ]
     try:
-        if not hasattr(model, "config"):
-            answer = model(**inputs)
-            return answer if isinstance(answer, Tensor) else answer[0], None
-        answer = model(**inputs, output_hidden_states=True, return_dict=True)
-        names = ("last_hidden_state", "decoder_hidden_states", "hidden_states")
-        last = next(answer[name] for name in names if name in answer)
-        return last if isinstance(last, Tensor) else last[-1], answer.get("logits")
+        answer = model(**inputs)
+        last = outputs[-1] if outputs else answer
+        return last if isinstance(last, Tensor) else last[0], getattr(answer, "logits", None)
     except (TypeError, ValueError, LookupError, RuntimeError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ShoestringError(f"The model does not run on the inputs: {reason}.") from error
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _sublayers(ran: list[_Ran]) -> list[tuple[str, _Ran]]:

@@ -153,7 +153,7 @@ def faults_of(
         "Scale the weights of the layers: shoestring doctor prescribe.",
     )
     if fresh and stacks and stacks[-1].is_post_norm:
-        gain, move = min(s.gain for s in fresh), moved(fresh[0])
+        gain, move = min(abs(s.gain) for s in fresh), moved(fresh[0])
         check("deviation too large", end, gain, GAIN, gain < GAIN, f"{scale} Or pre-norm layers.")
         check("deviation too small", end, move, SMALL, move < SMALL, scale)
         steps, given = warmup(stacks, fresh[0], learning_rate or LEARNING_RATE), warmup_steps

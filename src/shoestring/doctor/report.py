@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from shoestring import checks
 from shoestring.artifacts import make_folder, write_json
 from shoestring.doctor.families import FAMILIES, stacks_of, stacks_of_module
-from shoestring.doctor.probe import probe
+from shoestring.doctor.probe import measure
 from shoestring.doctor.remedy import (
     LEARNING_RATE,
     OPTIMIZERS,
@@ -53,13 +53,13 @@ class Report:
     faults: list[Fault]
 
     def rows(self) -> list[dict[str, Any]]:
-        """A line for each sublayer: each quantity as predicted, then as measured."""
+        """A line for each sublayer: its place, and what is predicted and measured."""
         found: dict[str, dict[str, Any]] = {}
         for said, signal in (("predicted", self.predicted), ("measured", self.measured)):
             for row in signal.sublayers if signal else ():
                 line = found.setdefault(row.place, {"place": row.place})
-                line |= {f"{name} {said}": v for name, v in asdict(row).items() if name != "place"}
-        return [dict(sorted(line.items(), key=_column)) for line in found.values()]
+                line[said] = {n: v for n, v in asdict(row).items() if n != "place"}
+        return list(found.values())
 
     def plot(self, path: str | Path) -> None:
         """Write a picture by depth: deviation, gradient, correlation, predicted over measured."""
@@ -83,11 +83,6 @@ class Report:
         axes.legend(fontsize=6)
         make_folder(path.parent)
         figure.savefig(path)
-
-
-def _column(entry: tuple[str, Any]) -> int:
-    names = ("place", "deviation", "gain", "gradient", "correlation", "scores")
-    return names.index(entry[0].partition(" ")[0])
 
 
 def predict(
@@ -172,7 +167,7 @@ def examine(
     predicted = through_stacks(stacks, ids) if stacks else None
     measured, trained, last_gain = None, False, None
     if module is not None:
-        measured = probe(module, _inputs(module, config, ids, seed), seed)
+        measured = measure(module, _inputs(module, config, ids, seed), seed)
         trained, last_gain = _norms(module)
         if predicted and len(predicted.sublayers) != len(measured.sublayers):
             stacks, predicted = [], None  # unlike its family

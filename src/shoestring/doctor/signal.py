@@ -182,11 +182,14 @@ class _Heads:
 
     def _drawn(self, gram: FloatArray) -> FloatArray:
         """Gaussian vectors of tokens (heads, N, d) that have this Gram matrix."""
-        n = len(gram)
         jitter = 1e-5 * gram.diagonal().mean() + 1e-30  # equal tokens make it singular
-        root = np.linalg.cholesky(gram + jitter * np.eye(n)).astype(np.float32)
-        shape = (HEADS, n, self.part.head_size)
-        return root @ self.draws.standard_normal(shape, dtype=np.float32)
+        try:
+            root = np.linalg.cholesky(gram + jitter * np.eye(len(gram)))
+        except np.linalg.LinAlgError:  # a little below 0, by interpolation
+            values, vectors = np.linalg.eigh(gram)
+            root = vectors * np.sqrt(np.maximum(values, 0.0))
+        shape = (HEADS, len(gram), self.part.head_size)
+        return root.astype(np.float32) @ self.draws.standard_normal(shape, dtype=np.float32)
 
     def _rotated(self, x: FloatArray) -> FloatArray:
         if not self.part.rotary_base:
