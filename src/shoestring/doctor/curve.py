@@ -5,7 +5,7 @@ On the losses, and on their medians over a fiftieth of the run:
     diverged        the last median is above the lowest by a tenth of all that was won, and by 2 %
     settled early   or it is less than 2 % below that after a tenth of the run
     spike           before its lowest median, a loss is above the median before it by half of what
-                    was won
+                    was won, and by 5 %
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def _faults(steps: list[Any], losses: FloatArray) -> list[Fault]:
     elif last > (bar := 0.98 * float(smooth[early])):
         advice = "Run shoestring doctor on the model: its layers may pass nothing on."
         found.append(Fault("settled early", f"step {steps[early]}", last, bar, advice))
-    bars = smooth[: max(1, low)] + 0.5 * won
+    before = smooth[: max(1, low)]
+    bars = before + np.maximum(0.5 * won, 0.05 * np.abs(before))
     jumps = losses[1 : len(bars) + 1] - bars
     if jumps.max() > 0:
         at = int(jumps.argmax())

@@ -30,7 +30,10 @@ def stacks_of(config: Any, truncated: bool = False) -> list[Stack]:
 
 def scaled(stack: Stack, factor: float) -> Stack:
     """A stack whose matrices deviate by so much more."""
-    names = {Attention: ("query", "key", "value", "output"), FeedForward: ("read", "write")}
+    names = {
+        Attention: ("query", "key", "value", "output"),
+        FeedForward: ("read", "write", "read_bias", "write_bias"),
+    }
     parts = tuple(
         replace(part, **{name: factor * getattr(part, name) for name in names[type(part)]})
         for part in stack.parts
@@ -110,17 +113,21 @@ def stacks_of_module(module: Any) -> list[Stack]:
 def _of_torch(stack: Any, prefix: str) -> list[Stack]:
     layer = stack.layers[0]
 
+    def rms(weight: Any) -> float:
+        return 0.0 if weight is None else float(weight.detach().square().mean().sqrt())
+
     def attention(module: Any, is_cross: bool = False) -> Attention:
-        query, key, value = (float(w.std()) for w in module.in_proj_weight.detach().chunk(3))
-        size, out = module.head_dim, float(module.out_proj.weight.detach().std())
+        query, key, value = map(rms, module.in_proj_weight.chunk(3))
+        size, out = module.head_dim, rms(module.out_proj.weight)
         name = "cross-attention" if is_cross else "attention"
         return Attention(query, key, value, out, module.num_heads, size, size**-0.5,
                          is_cross=is_cross, name=name)  # fmt: skip
 
     cross = [attention(layer.multihead_attn, True)] if hasattr(layer, "multihead_attn") else []
     function = getattr(layer.activation, "__name__", type(layer.activation).__name__).lower()
-    read, write = (float(m.weight.detach().std()) for m in (layer.linear1, layer.linear2))
-    ffn = FeedForward(layer.linear1.out_features, read, write, _activation(function))
+    read, write = layer.linear1, layer.linear2
+    ffn = FeedForward(read.out_features, rms(read.weight), rms(write.weight),
+                      _activation(function), False, rms(read.bias), rms(write.bias))  # fmt: skip
     parts: tuple[Attention | FeedForward, ...] = (attention(layer.self_attn), *cross, ffn)
     return [
         Stack(layer.linear1.in_features, len(stack.layers), parts, not layer.norm_first,

@@ -5,7 +5,9 @@
     deviation too small     all sublayers of a post-norm stack together move the last hidden state
                             by less than 1 %
     token collapse          the mean cosine of two last hidden states is above 0.95
-    double initialisation   a sublayer deviates 1.5 times as much as the config says, or 1 / 1.5
+    double initialisation   a feed-forward part deviates 1.5 times as much as the config says, or an
+                            attention, which one draw of weights tells less of, 2.5 times; or less
+                            by as much
     missing attention scale scores deviate twice as much as the config says; 3 where it says nothing
     untied scale            logits deviate by more than 2: the first loss is log V + 2 or more
     no warm-up              fewer steps than are prescribed for a post-norm stack
@@ -37,7 +39,7 @@ from shoestring.doctor.signal import Attention, Signal, Stack, through_stacks
 GAIN, WANTED_GAIN = 0.1, 0.9
 SMALL = 0.01
 COLLAPSE = 0.95
-RATIO = 1.5
+RATIO, RATIO_OF_ATTENTION = 1.5, 2.5
 SCORES, SCORES_ALONE = 2.0, 3.0
 LOGITS = 2.0
 FIRST_MOVE = 0.1  # of the last hidden state
@@ -72,12 +74,13 @@ class Prescription:
     residual_beta: float | None  # with the matrices of F times beta, but for queries and keys
 
     def apply(self, model: Any) -> None:
-        """Multiply the matrices of all layers of a fresh module, in place."""
+        """Multiply the matrices and biases of all layers of a fresh module, in place."""
         import torch
 
         with torch.no_grad():
             for name, weight in model.named_parameters():
-                if weight.ndim == 2 and re.search(r"\b\d+\.", name):
+                is_of_matrix = weight.ndim == 2 or name.endswith("bias")
+                if is_of_matrix and re.search(r"\b\d+\.", name):
                     weight *= self.factor
 
 
@@ -192,9 +195,13 @@ def _unlike(measured: Signal, predicted: Signal | None) -> list[Fault]:
         advice = "Divide the scores by the root of the head size, or initialise queries smaller."
         number, place = max(scores)
         found.append(Fault("missing attention scale", place, number, bar, advice))
-    ratios = [(a.deviation / b.deviation, a.place) for a, b in zip(rows, said, strict=True)]
-    number, place = max(ratios, key=lambda pair: abs(math.log(max(pair[0], 1e-9))))
-    if not 1 / RATIO < number < RATIO:
+    off = []  # how far beyond its bar, the number, the bar, the place
+    for a, b in zip(rows, said, strict=True):
+        bar = RATIO_OF_ATTENTION if a.place.endswith("attention") else RATIO
+        number = a.deviation / b.deviation
+        off.append((abs(math.log(max(number, 1e-9))) / math.log(bar), number, bar, a.place))
+    beyond, number, bar, place = max(off)
+    if beyond > 1:
         advice = "Initialise these weights once, as the config says."
-        found.append(Fault("double initialisation", place, number, RATIO, advice))
+        found.append(Fault("double initialisation", place, number, bar, advice))
     return found

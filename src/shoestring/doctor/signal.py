@@ -73,6 +73,8 @@ class FeedForward:
     write: float
     activation: str = "gelu"
     is_gated: bool = False
+    read_bias: float = 0.0  # deviations of biases, which all tokens share
+    write_bias: float = 0.0
     name: str = "feed-forward"
 
 
@@ -148,14 +150,16 @@ def _feed_forward(
     part: FeedForward, width: int, read: FloatArray, g: FloatArray | None = None
 ) -> FloatArray:
     """The output's Gram matrix, or with ``g`` of its gradient that of the gradient of ``read``."""
-    c = _cosines(read)
+    size = round(float(read.diagonal().mean()), 2)  # few tables
+    inner = width * part.read**2 * size + part.read_bias**2
+    c = (width * part.read**2 * size * _cosines(read) + part.read_bias**2) / inner
     angle = np.arccos(np.clip(c, -1, 1))
-    inner = width * part.read**2 * round(float(read.diagonal().mean()), 2)  # few tables
     value = np.interp(angle, _ANGLES, _moments(part.activation, inner, False))
     if g is None:
-        return part.neurons * part.write**2 * (value * inner * c if part.is_gated else value)
+        out: FloatArray = value * inner * c if part.is_gated else value
+        return part.neurons * part.write**2 * out + part.write_bias**2
     slope = np.interp(angle, _ANGLES, _moments(part.activation, inner, True))
-    back = slope * inner * c + value if part.is_gated else slope
+    back: FloatArray = slope * inner * c + value if part.is_gated else slope
     return part.neurons * part.read**2 * width * part.write**2 * g * back
 
 
