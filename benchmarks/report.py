@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.classify import page as classify
 from benchmarks.data import ROOT
+from benchmarks.doctor import page as doctor
 from benchmarks.grow import page as grow
 from benchmarks.match import page as match
 from benchmarks.neighbour import page as neighbour
@@ -28,6 +29,7 @@ ROOMS = {
     "match": match,
     "tune": tune,
     "grow": grow,
+    "doctor": doctor,
     "neighbour": neighbour,
     "reliability": reliability,
 }
@@ -55,7 +57,7 @@ def pages() -> dict[str, str]:
 
 def main() -> None:
     """Write the pages and the pictures."""
-    for room in (search, classify, match, tune, grow):
+    for room in (search, classify, match, tune, grow, doctor):
         room.pictures(read, ROOT / "docs")
     for name, text in pages().items():
         (PAGES / f"{name}.md").write_text(text, encoding="utf-8")

@@ -94,7 +94,7 @@ def prescription_of(
         low, high = -6.0, 6.0  # of its logarithm
         while high - low > 0.01:
             factor = math.exp((low + high) / 2)
-            now = through_stacks([scaled(s, factor) for s in stacks], texts[:1])
+            now = through_stacks([scaled(s, factor) for s in stacks], [texts[0][:64]])
             low, high = (
                 (math.log(factor), high) if now.gain > WANTED_GAIN else (low, math.log(factor))
             )
