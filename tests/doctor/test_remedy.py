@@ -16,7 +16,7 @@ from shoestring.doctor.families import stacks_of
 from shoestring.doctor.remedy import first_move
 from shoestring.errors import FormatError, ParameterError, StorageError
 
-DEEP = BertConfig(**sizes(64, 24, initializer_range=0.125))
+DEEP = BertConfig(**sizes(64, 12, initializer_range=0.125))
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -74,7 +74,7 @@ def test_a_prescription_keeps_the_input_and_the_tokens_apart():
     mended.initializer_range *= found.factor
     assert predict(mended).gain == pytest.approx(found.new_gain, abs=0.02)
     assert prescribe(mended).factor == pytest.approx(1.0, abs=0.05)
-    assert found.residual_alpha == pytest.approx(48**0.25)
+    assert found.residual_alpha == pytest.approx(24**0.25)
 
 
 def test_a_prescription_is_applied_to_a_fresh_module():

@@ -43,7 +43,7 @@ from shoestring.parallel import one_blas_thread
 from shoestring.types import FloatArray, IntArray
 
 TRUNCATED = 0.8796256610342398  # deviation of a normal that is cut at two deviations
-HEADS = 6  # drawn for the mean of a softmax
+HEADS = 4  # drawn for the mean of a softmax
 UNSEEN = -1e9  # score of a token that is not seen
 
 
