@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from benchmarks import parts
 
-PARTS = ("prediction", "faults", "deviation", "training")
+PARTS = ("prediction", "faults", "head", "deviation", "training")
 
 if __name__ == "__main__":
     parts.run("benchmarks.doctor", PARTS, __doc__.splitlines()[0], "some minutes for all parts")

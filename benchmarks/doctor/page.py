@@ -112,9 +112,26 @@ def training(document: Document) -> Lines:
     ]
 
 
+def head(document: Document) -> Lines:
+    """Where the scale of the logits goes."""
+    columns = ("gamma", "logits at first", "logits at last", "last loss")
+    rows = {name: [case[key] for key in columns] for name, case in document["heads"].items()}
+    return [
+        "## Doctor: what the dense layer and norm of BERT's head are for",
+        "",
+        "`python -m benchmarks.doctor.head`: gamma of the encoder's last norm over the median of "
+        f"those before it, and the logits' deviation; {document['layers']} layers, "
+        f"{document['steps']} steps, {document['seeds']} seeds. {ran(document)}",
+        "",
+        *markdown("head", columns, rows),
+        "",
+    ]
+
+
 SECTIONS = {
     "prediction": prediction,
     "faults": faults,
+    "head": head,
     "deviation": deviation,
     "training": training,
 }

@@ -173,3 +173,9 @@ def test_a_deep_stack_takes_about_a_second_and_gives_the_same_again():
 def test_what_cannot_be_predicted_is_told(config, texts, told):
     with pytest.raises(ParameterError, match=told):
         predict(config, texts)
+
+
+def test_a_config_with_sizes_that_no_model_has_is_told():
+    for wrong in ({"num_hidden_layers": -1}, {"num_attention_heads": 0}):
+        with pytest.raises(ParameterError, match="sizes that no model has"):
+            predict(BertConfig(**wrong))

@@ -23,7 +23,9 @@ def stacks_of(config: Any, truncated: bool = False) -> list[Stack]:
     make = {"gpt2": _gpt2, "t5": _t5}.get(kind, _rotary if kind in _ROTARY else _post_norm)
     try:
         stacks = make(config)
-    except (TypeError, ValueError, ArithmeticError) as error:
+        if (least := min(min(s.width, s.layers) for s in stacks)) < 1:
+            raise ValueError(f"{least} for a width or a number of layers")
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ParameterError(f"The config has sizes that no model has: {error}.") from error
     return [scaled(s, TRUNCATED) for s in stacks] if truncated else stacks
 

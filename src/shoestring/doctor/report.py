@@ -169,6 +169,7 @@ def examine(
     if module is not None:
         measured = measure(module, _inputs(module, config, ids, seed), seed)
         trained, last_gain = _norms(module)
+        trained |= folder is not None and (folder / "certificate.json").exists()  # grown
         if predicted and len(predicted.sublayers) != len(measured.sublayers):
             stacks, predicted = [], None  # unlike its family
     found = faults_of(
@@ -260,7 +261,7 @@ def _opened(model: Any, seed: int) -> tuple[nn.Module | None, Any, Path | None, 
     name = type(model).__name__ if folder is None else str(model)
     kind = getattr(transformers, (config.architectures or [""])[0], None)
     with reading_model(folder or Path(name)):
-        if folder and folder.is_dir() and any(folder.glob("*.safetensors")):
+        if folder and any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
             load = kind or transformers.AutoModel
             module = load.from_pretrained(folder, dtype="float32", weights_only=True, **LOCAL)
             return module, config, folder, name
@@ -315,7 +316,7 @@ def _ids(texts: Sequence[str] | None, folder: Path | None, config: Any) -> list[
         encoded = load_tokenizer(folder).encode_batch(read, add_special_tokens=False)
         flat = [i for one in encoded for i in one.ids]
     else:  # which are equal is all that matters to fresh weights
-        special = {v for name, v in known.items() if name.endswith("token_id")}
+        special = [v for name, v in known.items() if name.endswith("token_id")]
         free = [i for i in range(known.get("vocab_size") or WORDS) if i not in special]
         words = _texts(None) if read is None else [text.split() for text in read]
         numbers: dict[Any, int] = {}
