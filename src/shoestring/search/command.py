@@ -37,9 +37,8 @@ app = room_app("Find what a cross-encoder would rank first, with few of its call
 
 Index = Annotated[Path, typer.Argument(help="Folder of the index.")]
 Queries = Annotated[str, typer.Argument(help="File of queries with ids, as for build.")]
-Qrels = Annotated[
-    Path, typer.Argument(help="Judgements: query TAB text TAB grade, or TREC format.")
-]
+JUDGEMENTS = "Judgements: query TAB text TAB grade, or TREC format."
+Qrels = Annotated[Path, typer.Argument(help=JUDGEMENTS)]
 Scorer = Annotated[
     str, typer.Option(help="minilm-weighted, minilm-docs, minilm or a folder; auto: by the texts.")
 ]
@@ -268,8 +267,8 @@ def compact(index: Index, json: Json = False) -> None:
 def evaluate(
     index: Index,
     queries: Queries,
-    qrels: Qrels,
     reading: dict[str, Any],
+    qrels: Annotated[Path | None, typer.Argument(help=f"{JUDGEMENTS} Better with.")] = None,
     calls: Annotated[
         str, typer.Option(help="Numbers of calls to compare, separated by commas.")
     ] = "25,50,100,200",
@@ -277,17 +276,22 @@ def evaluate(
     scorer: OtherScorer = "",
     json: Json = False,
 ) -> None:
-    """Compare recall, nDCG and MRR with BM25, vectors and reranking."""
+    """Tell what calls are worth here, beside BM25, vectors and reranking."""
     from shoestring.search.evaluate import evaluate as compare
     from shoestring.search.evaluate import read_qrels
 
-    budgets, judged = checked_ints("calls", calls, "search eval"), read_qrels(qrels)
+    budgets = checked_ints("calls", calls, "search eval")
+    judged = None if qrels is None else read_qrels(qrels)
     found = compare(_open(index, scorer), _records(queries, reading), judged, calls=budgets, k=k)
-    rows: list[dict[str, Any]] = [asdict(row) for row in found]
-    if not json:
-        names = {"recall": f"recall@{k}", "ndcg": f"nDCG@{k}", "mrr": f"MRR@{k}"}
-        rows = [{names.get(name, name): value for name, value in row.items()} for row in rows]
-    emit_rows(rows, json)
+    if json:
+        emit_json(asdict(found))
+        return
+    names = {"recall": f"recall@{k}", "ndcg": f"nDCG@{k}", "mrr": f"MRR@{k}"}
+    names |= {"own": f"of the scorer's own {k}", "milliseconds": "ms"}
+    rows = [{names.get(n, n): v for n, v in asdict(row).items() if v is not None}
+            for row in found.rows]  # fmt: skip
+    emit_rows(rows, False)
+    echo(found.verdict)
 
 
 @app.command(example="search negatives index queries.jsonl judgements.tsv --out pairs.jsonl")
