@@ -18,14 +18,14 @@ RIGHT = {f"q{i}": {str(i + 31): 1} for i in range(20)}  # not what words would s
 NUMBER = {text: i for i, text in enumerate(TEXTS)}
 
 
-def found(tmp_path, scores, qrels=RIGHT, calls=(20, 60)):
+def found(tmp_path, scores, qrels=RIGHT, calls=(20, 60), mixes=()):
     def judge(query, text):
         return scores(int(query.split()[-1]), NUMBER[text])
 
     records = [Record(str(i), text) for i, text in enumerate(TEXTS)]
     scorer = score_with(judge, name="judge", single=True)
     index = SearchIndex.build(tmp_path / "i", records, scorer=scorer, encoder="lsa", progress=False)
-    return evaluate(index, QUERIES, qrels, calls=calls, progress=False)
+    return evaluate(index, QUERIES, qrels, calls=calls, mixes=mixes, progress=False)
 
 
 def test_a_scorer_that_knows_is_worth_its_calls(tmp_path):
@@ -63,6 +63,25 @@ def test_without_judgements_it_says_how_often_the_first_answer_changes(tmp_path)
     assert told.rows[-1].own == 1.0
     same = found(tmp_path / "j", lambda query, text: -abs(query - text), None)
     assert "for 0% of the queries" in same.verdict
+
+
+def test_the_first_guess_is_mixed_in_where_the_scorer_harms(tmp_path):
+    noise = np.random.default_rng(0).normal(size=(N, N))
+    right = {f"q{i}": {str(i): 1} for i in range(20)}
+    told = found(tmp_path, lambda query, text: noise[query, text], right, (60,), (0.5, 1.0))
+    rows = {(row.way, row.calls): row for row in told.rows}
+    assert told.mix > 0
+    assert rows["shoestring, mixed with the first guess", 60].gain == 0.0
+    assert rows["shoestring", 60].gain < -20
+    good = found(tmp_path / "j", lambda query, text: -abs(query - text), right, (60,), (0.5, 1.0))
+    assert good.mix == 0.0  # the scorer alone, as nothing is better
+    index = SearchIndex.open(
+        tmp_path / "i", scorer=score_with(lambda pairs: [0.0] * len(pairs), "0")
+    )
+    index.set_mix(1.0)
+    first = [hit.id for hit in index.query("thing number 3", calls=0)]
+    assert [hit.id for hit in index.query("thing number 3", calls=20)] == first
+    assert index.info()["mix"] == 1.0
 
 
 def test_numbers_of_calls_are_above_0(tmp_path):

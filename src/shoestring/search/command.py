@@ -50,6 +50,7 @@ Where = Annotated[
     str | None, typer.Option(help="Condition on fields: \"lang = 'de' and year >= 2020\".")
 ]
 OtherScorer = Annotated[str, typer.Option("--scorer", help="Use another scorer than the index's.")]
+MIXES = (0.25, 0.5, 0.75, 1.0)
 CALLS = "Number of scorer calls to spend"
 
 
@@ -273,6 +274,9 @@ def evaluate(
         str, typer.Option(help="Numbers of calls to compare, separated by commas.")
     ] = "25,50,100,200",
     k: Annotated[int, typer.Option("-k", help="Cut-off of the measures.")] = 10,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Mix the first guess in from now on, where it helps.")
+    ] = False,
     scorer: OtherScorer = "",
     json: Json = False,
 ) -> None:
@@ -282,7 +286,12 @@ def evaluate(
 
     budgets = checked_ints("calls", calls, "search eval")
     judged = None if qrels is None else read_qrels(qrels)
-    found = compare(_open(index, scorer), _records(queries, reading), judged, calls=budgets, k=k)
+    if keep and judged is None:
+        raise ParameterError.of("keep", "search eval", "left out without judgements", keep)
+    opened, asked = _open(index, scorer), _records(queries, reading)
+    found = compare(opened, asked, judged, calls=budgets, k=k, mixes=MIXES if keep else ())
+    if found.mix is not None:
+        opened.set_mix(found.mix)
     if json:
         emit_json(asdict(found))
         return
@@ -292,6 +301,8 @@ def evaluate(
             for row in found.rows]  # fmt: skip
     emit_rows(rows, False)
     echo(found.verdict)
+    if found.mix is not None:
+        echo(f"Kept: answers are ordered by {found.mix:.0%} of the first guess from now on.")
 
 
 @app.command(example="search negatives index queries.jsonl judgements.tsv --out pairs.jsonl")

@@ -88,6 +88,7 @@ class Evaluation:
     rows: list[Row]
     queries: list[dict[str, Any]]
     verdict: str
+    mix: float | None = None  # the best share of the first guess, for the most calls
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
@@ -121,6 +122,7 @@ def evaluate(
     *,
     calls: Sequence[int] = (25, 50, 100, 200),
     k: int = 10,
+    mixes: Sequence[float] = (),
     progress: bool = True,
 ) -> Evaluation:
     """Compare the ways to search an index, and say what calls of its scorer are worth.
@@ -135,6 +137,9 @@ def evaluate(
         Budgets.
     k : int
         Depth of every measure.
+    mixes : sequence of float
+        Shares of the first guess in the order, of which the best is found for each query from the
+        others: a way of its own.
 
     Raises
     ------
@@ -164,7 +169,7 @@ def evaluate(
         note_unknown(index, queries, qrels)
     figures: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for query in Progress(asked, desc="queries", unit="query", disable=not progress):
-        found, own = answers(index, query.text, calls, k)
+        found, own = answers(index, query.text, calls, k, mixes)
         firsts = {way: next(iter(ranking), "") for way, _, ranking, _ in found if way == "vectors"}
         for way, budget, ranking, seconds in found:
             one: dict[str, Any] = {"query": query.id, "way": way, "calls": budget}
@@ -176,10 +181,34 @@ def evaluate(
             one["changed"] = float(next(iter(ranking), "") != firsts["vectors"])
             one["milliseconds"] = 1000 * seconds
             figures.setdefault((way, budget), []).append(one)
+    mix = _choose_mix(figures, calls, mixes) if mixes and qrels is not None else None
     first = [one.get("ndcg", math.nan) for one in figures[OURS, 0]]
     rows = [_row(way, budget, each, first) for (way, budget), each in figures.items()]
     every = [one for each in figures.values() for one in each]
-    return Evaluation(rows, every, _verdict(rows, figures, k))
+    return Evaluation(rows, every, _verdict(rows, figures, k), mix)
+
+
+def _choose_mix(
+    figures: dict[tuple[str, int], list[dict[str, Any]]], calls: Sequence[int],
+    mixes: Sequence[float],
+) -> float:  # fmt: skip
+    """Put one way in place of those of all shares, and return the share that is best."""
+    shares, best = [0.0, *mixes], 0
+    for budget in calls:
+        each = [figures[OURS, budget], *(figures.pop((_mixed(m), budget)) for m in mixes)]
+        ndcg = np.array([[one["ndcg"] for one in of] for of in each])  # (shares, queries)
+        others = ndcg.sum(axis=1, keepdims=True) - ndcg
+        chosen = np.argmax(others.round(9), axis=0)
+        best = int(np.argmax(ndcg.mean(axis=1).round(9)))
+        name = "shoestring, mixed with the first guess"
+        figures[name, budget] = [
+            each[m][query] | {"way": name} for query, m in enumerate(chosen.tolist())
+        ]
+    return shares[best]
+
+
+def _mixed(mix: float) -> str:
+    return f"mixed {mix:g}"
 
 
 def _row(way: str, calls: int, figures: list[dict[str, Any]], first: list[float]) -> Row:
@@ -275,7 +304,7 @@ Answer = tuple[str, int, dict[str, float], float]
 
 
 def answers(
-    index: SearchIndex, text: str, budgets: Sequence[int], k: int
+    index: SearchIndex, text: str, budgets: Sequence[int], k: int, mixes: Sequence[float] = ()
 ) -> tuple[list[Answer], list[str]]:
     """Every way's answers to one query: way, calls, text ids to scores, seconds.
 
@@ -306,7 +335,9 @@ def answers(
             nothing = np.empty(0, dtype=np.int64), np.empty(0)
             rounds = search_rounds(rows, model, features, guess, nothing, budget, score)
             best, _, _ = rounds.ranking(min(k, rows.n_live))
-            add(OURS, budget, best, clock.seconds())
+            add(OURS, budget, best, spent := clock.seconds())
+            for mix in mixes:
+                add(_mixed(mix), budget, rounds.ranking(min(k, rows.n_live), mix)[0], spent)
         at, scores = rows.known_scores(*cache.row(index.models.scorer_name, text))
         own = snapshot.ids(rows.keys[at[np.argsort(-scores, kind="stable")[:k]]])
     return found, own

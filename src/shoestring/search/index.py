@@ -307,6 +307,15 @@ class SearchIndex:
         fit_index_model(self._store, self.models)
         return spent
 
+    def set_mix(self, mix: float) -> None:
+        """Rank from now on by that share of the first guess, and the rest of the scorer's scores.
+
+        0 is the scorer alone, 1 the first guess alone; see ``search eval --keep``.
+        """
+        want = "a number in [0, 1]"
+        mix = checked_number("mix", mix, "SearchIndex.set_mix", want, 0.0, 1.0)
+        self._store.update_settings(mix=mix)
+
     @property
     def path(self) -> Path:
         """The folder of the index."""
@@ -422,7 +431,8 @@ class SearchIndex:
                     "The scorer does not know the writing of the query, so no call was spent: the "
                     "answer goes by words alone. Name a scorer that reads it: scorer=..."
                 )
-            found, scores, exact = rounds.ranking(min(k, n_open))
+            mix = float(self._store.settings.get("mix", 0.0))
+            found, scores, exact = rounds.ranking(min(k, n_open), mix)
             if not features.any() and not exact.any():
                 found = found[:0]  # any text would do as well
             records = snapshot.records(rows.keys[found])
@@ -596,6 +606,7 @@ class SearchIndex:
                 "deleted_rows": int(np.count_nonzero(snapshot.view.deleted)),
                 "encoder": settings["encoder"],
                 "scorer": settings["scorer"] or settings.get("scorer_name") or None,
+                "mix": settings.get("mix", 0.0),
                 "anchor_queries": len(model.anchors),
                 "scores_paid": cache.count(),
                 "bytes": _size(self.path),
