@@ -114,6 +114,19 @@ def test_numbers_of_a_table_are_compared_as_numbers(tmp_path):
     assert [r.text for r in index.records("zip = '01067'")] == ["red shoes"]
 
 
+def test_few_candidates_are_the_most_promising(index, scorer):
+    whole = index.query("shoes number 8", k=5, calls=0)
+    few = index.query("shoes number 8", k=5, calls=0, candidates=5)
+    assert [hit.id for hit in few] == [hit.id for hit in whole]
+    hits = index.query("shoes number 8", k=3, calls=20, candidates=6)
+    assert len(scorer.asked) == 6
+    assert hits[0].id == "d8" and hits[0].exact
+    hits = index.query("shoes number 8", k=3, calls=20, candidates=6, where={"lang": "zh"})
+    assert {hit.fields["lang"] for hit in hits} == {"zh"}
+    index.add([{"id": "new", "text": "shoes number 8 8"}])
+    assert "new" in [hit.id for hit in index.query("shoes number 8", calls=20, candidates=3)]
+
+
 def test_many_queries_are_the_single_ones(index):
     many = list(index.query_many(["shoes", "hat"], k=3, calls=5))
     again = [index.query(text, k=3, calls=5) for text in ("shoes", "hat")]
