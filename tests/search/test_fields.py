@@ -102,7 +102,7 @@ def test_fields_that_json_cannot_say(tmp_path):
     ]  # fmt: skip
     index = SearchIndex.build(tmp_path / "i", rows, scorer=None, encoder="lsa", progress=False)
     found = [record.fields for record in index.records()]
-    assert found[0] == {"a": None, "b": 1.5, "c": "{1}", "d": "?"}
+    assert found[0] == {"b": 1.5, "c": "{1}", "d": "?"}
     assert found[1] == {"a": None, "b": [0, 1], "c": [1, 2], "d": "b'x'"}
 
 
