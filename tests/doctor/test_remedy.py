@@ -269,3 +269,10 @@ def test_texts_and_modules_that_cannot_be_examined_are_told():
         examine(nn.Linear(3, 3))
     with pytest.raises(ParameterError, match="one of bert"):
         prescribe(nn.Linear(3, 3))
+
+
+def test_what_cannot_be_drawn_or_mended_is_told(run_command, folder, tmp_path):
+    code, _, err = run_command("doctor", folder, "--plot", tmp_path / "out.txt")
+    assert (code, "--plot must be a .png, .svg or .pdf file" in err) == (2, True)
+    with pytest.raises(ParameterError, match=r"torch\.nn\.Module"):
+        prescribe(DEEP).apply("model")

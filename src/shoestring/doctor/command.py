@@ -51,13 +51,9 @@ def model(
 
     texts = None if batch is None else [record.text for record in read_records(batch)]
     found = examine(
-        model,
-        texts,
-        warmup_steps=warmup_steps,
-        learning_rate=learning_rate,
-        optimizer=optimizer,
-        seed=seed,
-    )
+        model, texts, warmup_steps=warmup_steps, learning_rate=learning_rate,
+        optimizer=optimizer, seed=seed,
+    )  # fmt: skip
     if plot is not None:
         found.plot(plot)
     if json:

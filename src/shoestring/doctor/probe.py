@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from shoestring.checks import checked_seed
 from shoestring.doctor.signal import Signal, Sublayer, spread
 from shoestring.errors import ParameterError, ShoestringError
 
@@ -79,7 +80,7 @@ def measure(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
     ShoestringError
         If the model does not run on the inputs, or gives NaN.
     """
-    inputs = _checked(model, inputs)
+    inputs, seed = _checked(model, inputs), checked_seed("seed", seed, "measure")
     ran: list[_Ran] = []
     with _watched(model, ran), torch.enable_grad():
         last, head = _called(model, inputs)

@@ -35,6 +35,7 @@ from typing import Any
 
 from shoestring.doctor.families import scaled
 from shoestring.doctor.signal import Attention, Signal, Stack, through_stacks
+from shoestring.errors import ParameterError
 
 GAIN, WANTED_GAIN = 0.1, 0.9
 SMALL = 0.01
@@ -75,13 +76,12 @@ class Prescription:
 
     def apply(self, model: Any) -> None:
         """Multiply the matrices and biases of all layers of a fresh module, in place."""
-        import torch
-
-        with torch.no_grad():
-            for name, weight in model.named_parameters():
-                is_of_matrix = weight.ndim == 2 or name.endswith("bias")
-                if is_of_matrix and re.search(r"\b\d+\.", name):
-                    weight *= self.factor
+        if not hasattr(model, "named_parameters"):
+            raise ParameterError.of("model", "Prescription.apply", "a torch.nn.Module", model)
+        for name, weight in model.named_parameters():
+            is_of_matrix = weight.ndim == 2 or name.endswith("bias")
+            if is_of_matrix and re.search(r"\b\d+\.", name):
+                weight.data *= self.factor
 
 
 def prescription_of(
@@ -95,9 +95,10 @@ def prescription_of(
         while high - low > 0.01:
             factor = math.exp((low + high) / 2)
             now = through_stacks([scaled(s, factor) for s in stacks], [texts[0][:64]])
-            low, high = (
-                (math.log(factor), high) if now.gain > WANTED_GAIN else (low, math.log(factor))
-            )
+            if now.gain > WANTED_GAIN:
+                low = math.log(factor)
+            else:
+                high = math.log(factor)
     steps = warmup([scaled(s, factor) for s in stacks], now, learning_rate)
     alpha, beta = ((2 * n) ** 0.25, (8 * n) ** -0.25) if is_post_norm else (None, None)
     return Prescription(

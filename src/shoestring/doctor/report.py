@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from shoestring import checks
-from shoestring.artifacts import make_folder, write_json
+from shoestring.artifacts import make_folder, write_json, written_aside
 from shoestring.doctor.families import FAMILIES, stacks_of, stacks_of_module
 from shoestring.doctor.probe import measure
 from shoestring.doctor.remedy import (
@@ -63,7 +63,10 @@ class Report:
 
     def plot(self, path: str | Path) -> None:
         """Write a picture by depth: deviation, gradient, correlation, predicted over measured."""
-        path = checks.checked_path("plot", path, "doctor")
+        path = checks.checked_path("plot", path, "Report.plot")
+        suffix = path.suffix.lower().removeprefix(".")
+        if suffix not in ("png", "svg", "pdf"):
+            raise ParameterError.of("plot", "Report.plot", "a .png, .svg or .pdf file", path)
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
@@ -82,7 +85,8 @@ class Report:
             axes.set(title=name, xlabel="sublayer")
         axes.legend(fontsize=6)
         make_folder(path.parent)
-        figure.savefig(path)
+        with written_aside(path) as file:
+            figure.savefig(file, format=suffix)
 
 
 def predict(

@@ -297,7 +297,7 @@ class _Pass:
         share = k.diagonal()  # variance of the first layer's input that is left
         for number in range(stack.layers * len(stack.parts)):
             read, scale = (k, k) if stack.is_post_norm else _normed(k, stack.epsilon)
-            gain, correlation, scores = self._left(share, k), _pairs(read), 0.0
+            gain, correlation, scores = _left(share, k), _pairs(read), 0.0
             part = self._part(number)
             if isinstance(part, Attention):
                 heads = self._heads(part, number, read)
@@ -317,7 +317,7 @@ class _Pass:
                 k = k + out
             self.reads.append(read)
             self.scales.append(scale)
-        self.end = self._left(share, k), _pairs(k)
+        self.end = _left(share, k), _pairs(k)
         normed, scale = _normed(k, stack.epsilon)
         has_norm = stack.has_last_norm
         self.last, self.last_scale = (normed, scale) if has_norm else (k, np.ones_like(k))
@@ -328,9 +328,6 @@ class _Pass:
     def _heads(self, part: Attention, number: int, read: FloatArray) -> _Heads:
         memory = self.memory if part.is_cross and self.memory is not None else read
         return _Heads(part, self.stack.width, read, memory, self.seed + number)  # backwards too
-
-    def _left(self, share: FloatArray, k: FloatArray) -> float:
-        return float(np.sqrt(share / k.diagonal()).mean())
 
     def backward(self, g: FloatArray) -> FloatArray:
         """Complete the rows; return the gradient of the memory (M, M)."""
@@ -343,9 +340,10 @@ class _Pass:
             self.rows[number][2] = float(g.diagonal().mean())
             if isinstance(part, Attention):
                 back, other = self._heads(part, number, read).backward(g)
-                back, to_memory = (
-                    (back, to_memory + other) if part.is_cross else (back + other, to_memory)
-                )
+                if part.is_cross:
+                    to_memory = to_memory + other
+                else:
+                    back = back + other
             else:
                 back = _feed_forward(part, stack.width, read, g)
             g = stack.residual**2 * g + (back if stack.is_post_norm else back / scale)
@@ -361,6 +359,10 @@ def _normed(k: FloatArray, epsilon: float) -> tuple[FloatArray, FloatArray]:
 
 def _cosines(k: FloatArray) -> FloatArray:
     return _normed(k, 0.0)[0]
+
+
+def _left(share: FloatArray, k: FloatArray) -> float:
+    return float(np.sqrt(share / k.diagonal()).mean())
 
 
 def _pairs(k: FloatArray) -> float:
