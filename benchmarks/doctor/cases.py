@@ -73,7 +73,7 @@ SOUND: dict[str, Callable[[int], Any]] = {
         RobertaConfig(**sizes(d, 6, type_vocab_size=1))
     ),
     "ELECTRA, 12 layers": lambda d: ElectraForMaskedLM(
-        ElectraConfig(**sizes(d, 12, embedding_size=d))
+        ElectraConfig(**sizes(d, 12, embedding_size=d // 2))
     ),
     "GPT-2, 12 layers": lambda d: gpt2(d, 12),
     "T5, 6 and 6 layers": lambda d: t5(d, 6),

@@ -7,7 +7,14 @@ import pytest
 import torch
 from benchmarks.doctor.cases import SOUND, bert, gpt2, llama, t5, torchs
 from torch import nn
-from transformers import AlbertConfig, AlbertModel, DebertaV2Config, DebertaV2Model
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    DebertaV2Config,
+    DebertaV2Model,
+    XLNetConfig,
+    XLNetModel,
+)
 
 from shoestring.doctor import measure
 from shoestring.errors import ParameterError, ShoestringError
@@ -159,6 +166,9 @@ def test_what_cannot_be_measured_is_told():
         measure(torchs(64, 1), {"src": torch.full((1, 3, 64), math.nan)})
     with pytest.raises(ParameterError, match="queries, keys and values"):
         measure(nn.Linear(4, 4), {"input": torch.randn(2, 3, 4)})
+    sizes = {"vocab_size": 40, "d_model": 32, "n_layer": 1, "n_head": 2}
+    with pytest.raises(ParameterError, match="queries, keys and values"):
+        measure(XLNetModel(XLNetConfig(**sizes)), {"input_ids": IDS})
     with pytest.raises(ShoestringError, match="does not run on the inputs"):
         measure(model, {"input_ids": torch.full((1, 3), 10**6)})
     with torch.no_grad():

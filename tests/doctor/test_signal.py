@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from shoestring.doctor import measure, predict
+from shoestring.doctor.families import stacks_of
 from shoestring.doctor.signal import (
     TRUNCATED,
     Attention,
@@ -179,3 +180,15 @@ def test_a_config_with_sizes_that_no_model_has_is_told():
     for wrong in ({"num_hidden_layers": -1}, {"num_attention_heads": 0}):
         with pytest.raises(ParameterError, match="sizes that no model has"):
             predict(BertConfig(**wrong))
+
+
+def test_tokens_that_are_all_alike_need_two_numbers_only():
+    from benchmarks.doctor.closed_forms import closed_forms
+
+    stacks = stacks_of(CONFIGS["BERT"])
+    found = through_stacks(stacks, [range(64)])
+    rows = closed_forms(stacks, 64, 0.0)
+    for row, (deviation, gradient, correlation) in zip(found.sublayers, rows, strict=True):
+        assert row.deviation == pytest.approx(deviation, rel=0.03)
+        assert row.gradient == pytest.approx(gradient, rel=0.05)
+        assert row.correlation == pytest.approx(correlation, abs=0.02)

@@ -57,6 +57,8 @@ def _post_norm(config: Any) -> list[Stack]:
     attention = Attention(w, w, w, w, heads, size, size**-0.5, getattr(config, "is_decoder", False))
     ffn = FeedForward(config.intermediate_size, w, w, _activation(config.hidden_act))
     embeddings = {"tokens": w, "positions": w, "types": w, "has_first_norm": True}
+    if (size := getattr(config, "embedding_size", d)) != d:
+        embeddings["projection"] = size * w**2
     return [
         Stack(d, config.num_hidden_layers, (attention, ffn), True, config.layer_norm_eps,
               **embeddings, head=w)

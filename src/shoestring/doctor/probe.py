@@ -85,7 +85,7 @@ def measure(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
     with _watched(model, ran), torch.enable_grad():
         last, head = _called(model, inputs)
         found = _sublayers(ran)
-        if not found:
+        if not any(place.endswith("attention") for place, _ in found):
             want = "a Transformer whose attentions have matrices for queries, keys and values"
             raise ParameterError.of("model", "measure", want, type(model).__name__)
         if not torch.isfinite(last).all():

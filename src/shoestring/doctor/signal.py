@@ -91,6 +91,7 @@ class Stack:
     positions: float = 0.0
     types: float = 0.0
     has_first_norm: bool = False
+    projection: float = 1.0  # by what a matrix after it multiplies the variance, as in ELECTRA
     has_last_norm: bool = False
     residual: float = 1.0  # alpha of DeepNorm
     head: float = 0.0  # deviation of the matrix that gives logits; 0 without one
@@ -150,7 +151,7 @@ def _feed_forward(
     part: FeedForward, width: int, read: FloatArray, g: FloatArray | None = None
 ) -> FloatArray:
     """The output's Gram matrix, or with ``g`` of its gradient that of the gradient of ``read``."""
-    size = round(float(read.diagonal().mean()), 2)  # few tables
+    size = float(f"{read.diagonal().mean():.2g}")  # few tables
     inner = width * part.read**2 * size + part.read_bias**2
     c = (width * part.read**2 * size * _cosines(read) + part.read_bias**2) / inner
     angle = np.arccos(np.clip(c, -1, 1))
@@ -293,7 +294,7 @@ class _Pass:
         k: FloatArray = stack.tokens**2 * (ids[:, None] == ids) + stack.types**2
         k = k + stack.positions**2 * np.eye(len(ids))
         if stack.has_first_norm:
-            k, _ = _normed(k, stack.epsilon)
+            k = stack.projection * _normed(k, stack.epsilon)[0]
         share = k.diagonal()  # variance of the first layer's input that is left
         for number in range(stack.layers * len(stack.parts)):
             read, scale = (k, k) if stack.is_post_norm else _normed(k, stack.epsilon)
