@@ -18,6 +18,7 @@ from shoestring.console import echo, resume_hint, room_app, told
 from shoestring.errors import ShoestringError, ShoestringWarning
 from shoestring.grow.command import grow
 from shoestring.match.command import app as match_app
+from shoestring.plan.command import app as plan_app
 from shoestring.search.command import app as search_app
 from shoestring.tune.command import app as tune_app
 from shoestring.words.command import app as words_app
@@ -30,6 +31,7 @@ app.add_typer(classify_app, name="classify")
 app.add_typer(tune_app, name="tune")
 app.add_typer(words_app, name="words")
 app.add_typer(match_app, name="match")
+app.add_typer(plan_app, name="plan")
 app.command(example="grow base --out big --hidden 768 --heads 12")(grow)
 
 

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 Sections = tuple[str, ...]  # kinds of channels along an axis, one after the other
 
-_NAMES: dict[str, Sections] = {
+PROJECTIONS: dict[str, Sections] = {
     **dict.fromkeys(("query", "query_proj", "q_proj", "q_lin", "q", "q_norm"), ("query",)),
     **dict.fromkeys(("key", "key_proj", "k_proj", "k_lin", "k", "k_norm"), ("key",)),
     **dict.fromkeys(("value", "value_proj", "v_proj", "v_lin", "v"), ("value",)),
@@ -76,7 +76,7 @@ def layout_of(layer: nn.Module, config: Any) -> LayerLayout:
         **dict.fromkeys(("key", "value"), key_heads * head_size),
     }
     matrices = _matrices(layer)
-    attentions = {_part(name) for name in matrices if _leaf(name) in _NAMES}
+    attentions = {_part(name) for name in matrices if _leaf(name) in PROJECTIONS}
     outside = [name for name in matrices if _part(name) not in attentions]
     if n_neurons := _neurons([matrices[name] for name in outside], sizes["hidden"]):
         sizes["neurons"] = n_neurons
@@ -130,7 +130,7 @@ def _outputs_and_inputs(
     matrices: dict[str, tuple[int, int]], outside: list[str], sizes: dict[str, int]
 ) -> dict[str, tuple[Sections, Sections]]:
     """Kinds of outputs and inputs of the matrices whose sizes fit."""
-    rest = [n for n in matrices if n not in outside and _leaf(n) not in _NAMES]
+    rest = [n for n in matrices if n not in outside and _leaf(n) not in PROJECTIONS]
     parts = [_part(name) for name in rest]
     sides: dict[str, tuple[Sections, Sections]] = {}
     for name, (n_out, n_in) in matrices.items():
@@ -141,7 +141,7 @@ def _outputs_and_inputs(
         elif name in rest:
             pair = (("hidden",), ("context",) if parts.count(_part(name)) == 1 else ("",))
         else:
-            pair = (_NAMES[_leaf(name)], ("hidden",))
+            pair = (PROJECTIONS[_leaf(name)], ("hidden",))
         if (_size(pair[0], sizes), _size(pair[1], sizes)) == (n_out, n_in):
             sides[name] = pair
     return sides
@@ -163,8 +163,8 @@ def _kinds(
             out, into = sides[owner]
             found[name] = AxisKinds((into, out), 0) if transposed else AxisKinds((out, into), 1)
         elif parameter.ndim == 1 and (owner in sides or owner not in matrices):
-            is_named = _part(owner) in attentions and _leaf(owner) in _NAMES
-            sections = _NAMES[_leaf(owner)] if is_named else ("hidden",)
+            is_named = _part(owner) in attentions and _leaf(owner) in PROJECTIONS
+            sections = PROJECTIONS[_leaf(owner)] if is_named else ("hidden",)
             sections = sides[owner][0] if owner in sides else sections
             if _size(sections, sizes) == len(parameter):
                 found[name] = AxisKinds((sections,))
