@@ -39,7 +39,7 @@ def config_of(family, **more):
     if "layer_types" in known:
         first = "sliding_attention" if family in SLIDING else "full_attention"
         sizes["layer_types"] = [first, "full_attention"]
-    return AutoConfig.for_model(family, **sizes, **more)
+    return AutoConfig.for_model(family, **sizes | more)
 
 
 def class_of(family, has_head):

@@ -16,7 +16,7 @@ those too moves the crossover further out. Not covered: other feature maps, and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -101,8 +101,10 @@ def _measured(kernel: Kernel, stack: Stack, n: int, is_causal: bool) -> float:
     return quickest_s(lambda: kernel[0](*inputs, is_causal).sum().backward(), ends=0.0)
 
 
-def crossover(ratio: Callable[[int], float]) -> int | None:
+def crossover(ratio: Callable[[int], float], within: float = 0.0) -> int | None:
     """The length from which a ratio that falls is below 1; None where that is beyond 65,536.
+
+    ``within``: how far above it the answer may be, as a share of it.
 
     Examples
     --------
@@ -112,7 +114,7 @@ def crossover(ratio: Callable[[int], float]) -> int | None:
     if ratio(LONGEST) >= 1:
         return None
     low, high = 1, LONGEST
-    while high - low > 1:
+    while high - low > max(1, within * low):
         middle = (low + high) // 2
         low, high = (low, middle) if ratio(middle) < 1 else (middle, high)
     return high
@@ -168,12 +170,14 @@ def compare_attention(
         "linear": (linear_attention, wider),
     }
 
+    def flops(name: str, n: int) -> int:
+        linear = linear_macs(n, wider * stack.head_size, is_causal)
+        return 2 * stack.heads * (linear if name == "linear" else 2 * n * n * stack.head_size)
+
     @cache
     def costs(name: str, n: int) -> dict[str, Any]:
         seconds, n_bytes = _predicted(kernels[name], stack, n, is_causal, on)
-        macs = linear_macs(n, wider * stack.head_size, is_causal)
-        macs = macs if name == "linear" else 2 * n * n * stack.head_size
-        return {"flops": 2 * stack.heads * macs, "bytes": n_bytes, "seconds": seconds}
+        return {"flops": flops(name, n), "bytes": n_bytes, "seconds": seconds}
 
     rows = []
     for n in lengths:
@@ -186,12 +190,17 @@ def compare_attention(
         attention = row["softmax"]["flops"]
         share = attention / (attention + 2 * n * _weights(stack))
         rows.append({"length": n, "share": share, "width": _as_quick(stack, n, saved, on), **row})
+
+    def ratio(what: str, other: str, n: int) -> float:
+        if what == "flops":
+            return flops("linear", n) / flops(other, n)
+        return float(costs("linear", n)[what] / costs(other, n)[what])
+
     crossovers = {
         what: {
-            name: crossover(lambda n: costs("linear", n)[what] / costs(name, n)[what])  # noqa: B023
-            for name in ("softmax", "eager")
+            other: crossover(partial(ratio, what, other), within) for other in ("softmax", "eager")
         }
-        for what in ("flops", "seconds", "bytes")
+        for what, within in (("flops", 0.0), ("seconds", 0.02), ("bytes", 0.02))
     }
     advice = _advice(rows[-1], stack, crossovers["seconds"]["softmax"])
     return {"lengths": rows, "crossovers": crossovers, "advice": advice}

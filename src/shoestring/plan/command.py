@@ -132,12 +132,24 @@ def attention(
             })  # fmt: skip
     emit_rows(rows, False)
     echo()
-    beyond = {what: dict(by) for what, by in found["crossovers"].items()}
-    for what, by in beyond.items():
-        words = (f"{name}: {n:,}" if n else f"{name}: never" for name, n in by.items())
-        echo(f"linear needs less {what} than", ", ".join(words))
+    names = {"flops": "FLOPs", "seconds": "seconds (predicted)", "bytes": "bytes"}
+    emit_rows(
+        [
+            {
+                "linear needs fewer": names[what],
+                "than softmax": _from(by["softmax"]),
+                "than eager softmax": _from(by["eager"]),
+            }
+            for what, by in found["crossovers"].items()
+        ],
+        False,
+    )
     echo()
     echo(found["advice"])
+
+
+def _from(length: int | None) -> str:
+    return f"from {length:,} tokens on" if length else "never"
 
 
 @app.command(example="plan machine --again")

@@ -227,7 +227,10 @@ def run_without_numbers(
             if cached:
                 before = inputs_of(config, batch, cached) | {"use_cache": True}
                 with torch.no_grad():
-                    inputs |= {"past_key_values": model(**before).past_key_values, "use_cache": True}
+                    inputs |= {
+                        "past_key_values": model(**before).past_key_values,
+                        "use_cache": True,
+                    }
             with Trace() as trace, nullcontext() if is_trained else torch.no_grad():
                 out = model(**inputs)
                 kept = trace.live
