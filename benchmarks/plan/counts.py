@@ -1,10 +1,10 @@
 """FLOPs in closed form against an operator-level count: ``python -m benchmarks.plan.counts``.
 
-Every described family, at the sizes of transformers' default config with two layers, base model and
-with the head that predicts tokens, eager and fused attention, forward and forward + backward, three
-lengths. The count is our own dispatch mode's, on tensors without numbers; ``tests/plan`` holds it
-against hand counts, against torch's own counter where that knows all kernels, and against a run with
-numbers. A difference of one FLOP is a failure.
+Every described family, at the sizes of transformers' default config with two layers, base model
+and with the head that predicts tokens, eager and fused attention, forward and forward + backward,
+three lengths. The count is our own dispatch mode's, on tensors without numbers; ``tests/plan``
+holds it against hand counts, against torch's own counter where that knows all kernels, and against
+a run with numbers. A difference of one FLOP is a failure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Configs and classes of the described families: the sizes of transformers' defaults, two layers."""
+"""Configs and classes of the described families: transformers' default sizes, two layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers.models.auto import modeling_auto as auto
 
 from shoestring.plan.families import FAMILIES
 
-LAYERS = {name: 2 for name in ("num_hidden_layers", "encoder_layers", "decoder_layers")}
+LAYERS = dict.fromkeys(("num_hidden_layers", "encoder_layers", "decoder_layers"), 2)
 TABLES = {"encoder": "MASKED_LM", "decoder": "CAUSAL_LM", "both": "SEQ_TO_SEQ_CAUSAL_LM"}
 
 
@@ -19,6 +19,8 @@ def config_of(family: str) -> Any:
     known = AutoConfig.for_model(family).to_dict()
     sizes: dict[str, Any] = {name: n for name, n in LAYERS.items() if name in known}
     sizes |= {"num_hidden_layers": 2, "num_decoder_layers": 2} if "num_layers" in known else {}
+    if known.get("vocab_size", 0) is None:  # ESM's
+        sizes["vocab_size"] = 33
     if kinds := known.get("layer_types"):
         sizes["layer_types"] = [kinds[0], kinds[-1]]
     if "attention_types" in known:
