@@ -19,8 +19,12 @@ def config_of(family: str) -> Any:
     known = AutoConfig.for_model(family).to_dict()
     sizes: dict[str, Any] = {name: n for name, n in LAYERS.items() if name in known}
     sizes |= {"num_hidden_layers": 2, "num_decoder_layers": 2} if "num_layers" in known else {}
-    if known.get("vocab_size", 0) is None:  # ESM's
-        sizes["vocab_size"] = 33
+    heads = known.get("num_attention_heads")
+    absent = {  # from the defaults of ESM, Ministral, Nemotron
+        "vocab_size": 33, "head_dim": heads and known["hidden_size"] // heads,
+        "num_key_value_heads": heads, "pad_token_id": 1,
+    }  # fmt: skip
+    sizes |= {name: value for name, value in absent.items() if known.get(name, 0) is None}
     if kinds := known.get("layer_types"):
         sizes["layer_types"] = [kinds[0], kinds[-1]]
     if "attention_types" in known:
