@@ -258,14 +258,16 @@ def _bytes(described: Description | None, job: cost.Job, found: Run, dtype: str)
         stack = described.stacks[0]
         cache = 2 * stack.layers * stack.key_heads * stack.head_size * job.batch * job.cached * size
     step = trained + 2 * size * found.largest if job.method else 0  # gradients, AdamW's own
-    peak = size * found.parameters + 2 * trained + cache + max(found.trace.peak, step)
-    pages = 0
+    comes_and_goes = max(found.trace.peak, step)
+    peak = size * found.parameters + 2 * trained + comes_and_goes
+    own = 0
     with suppress(OSError, ValueError):  # of this process, in which torch is loaded as in the job's
-        pages = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    own += min(64 << 20, comes_and_goes) + found.trace.peak // 4 + trained // 2  # kept by malloc
     return {
         "parameters": size * found.parameters, "gradients": trained, "optimizer": 2 * trained,
         "activations": found.kept if job.method else found.trace.peak, "cache": cache,
-        "peak": peak, "resident": peak + pages,
+        "peak": peak, "resident": peak + own,
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -37,7 +37,6 @@ class Operator(NamedTuple):
 
     name: str
     shape: Shape | None  # of a product; (heads, queries, size, keys) of an attention kernel
-    n_out: int  # elements written
     n_bytes: int  # read and written
     dtype: str
     is_causal: bool = False  # an attention kernel that leaves out blocks of the future
@@ -117,14 +116,12 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         is_view = not made and not func._schema.is_mutable
         if packet in LOOKUPS:  # which read as much as they write, not the table
             reads = results
-        n_bytes = 0 if is_view else sum(map(_n_bytes, [*reads, *results]))
-        n_out = 0 if is_view else sum(part.numel() for part in results)
+        sizes = [part.numel() * part.element_size() for part in (*reads, *results)]
         name = "view" if is_view else packet.__name__
         dtype = str(results[0].dtype).removeprefix("torch.")
-        is_causal = "attention" in name and any(
-            part is True for part in (*args, *(kwargs or {}).values())
-        )
-        found = Operator(name, shape, n_out, n_bytes, dtype, is_causal)
+        flags = (*args, *(kwargs or {}).values()) if "attention" in name else ()
+        is_causal = any(flag is True for flag in flags)
+        found = Operator(name, shape, 0 if is_view else sum(sizes), dtype, is_causal)
         self.operators.setdefault(self.phase, Counter())[found] += 1
         return out
 
@@ -145,10 +142,6 @@ def _flat(values: Any) -> list[Any]:
     """What an operator takes or returns, its lists of tensors spread out."""
     values = values if isinstance(values, tuple | list) else (values,)
     return [part for value in values for part in (value if isinstance(value, list) else (value,))]
-
-
-def _n_bytes(tensor: Tensor) -> int:
-    return int(tensor.numel() * tensor.element_size())
 
 
 class Run(NamedTuple):
@@ -192,17 +185,10 @@ def _one_text_a_row() -> Iterator[None]:
 
 
 def run_without_numbers(
-    kind: Any,
-    config: Any,
-    batch: int,
-    length: int,
-    *,
-    is_trained: bool,
-    dtype: str = "float32",
-    cached: int = 0,
-    prepare: Callable[[Any], Any] = lambda model: model,
+    kind: Any, config: Any, batch: int, length: int, *, is_trained: bool, dtype: str = "float32",
+    cached: int = 0, prepare: Callable[[Any], Any] = lambda model: model,
     checkpointing: bool = False,
-) -> Run:
+) -> Run:  # fmt: skip
     """Run a class of transformers on B x n tokens, forward or forward and backward.
 
     ``prepare`` may freeze or add parameters: it takes the model and returns it. Raises whatever
@@ -224,14 +210,12 @@ def run_without_numbers(
             if checkpointing:
                 model.gradient_checkpointing_enable()
             inputs = inputs_of(config, batch, length)
-            if cached:
-                before = inputs_of(config, batch, cached) | {"use_cache": True}
-                with torch.no_grad():
-                    inputs |= {
-                        "past_key_values": model(**before).past_key_values,
-                        "use_cache": True,
-                    }
-            with Trace() as trace, nullcontext() if is_trained else torch.no_grad():
+            with Trace() as trace, torch.set_grad_enabled(is_trained):
+                if cached:
+                    inputs["use_cache"], trace.phase = True, "before"
+                    before = inputs_of(config, batch, cached) | {"use_cache": True}
+                    inputs["past_key_values"] = model(**before).past_key_values
+                    trace.phase, trace.peak = "forward", trace.live
                 out = model(**inputs)
                 kept = trace.live
                 if is_trained:
@@ -240,11 +224,8 @@ def run_without_numbers(
                 del out
     parameters = list(model.parameters())
     trained = [value.numel() for value in parameters if value.requires_grad]
-    tables = {
-        id(part.weight): part.weight.numel()
-        for part in model.modules()
-        if isinstance(part, torch.nn.Embedding)
-    }
+    embeddings = [part for part in model.modules() if isinstance(part, torch.nn.Embedding)]
+    tables = {id(part.weight): part.weight.numel() for part in embeddings}
     return Run(
         trace, sum(value.numel() for value in parameters), sum(trained), max(trained, default=0),
         sum(tables.values()), kept, str(model.config._attn_implementation),
