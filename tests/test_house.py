@@ -57,7 +57,7 @@ for module in pkgutil.walk_packages(shoestring.__path__, "shoestring."):
         importlib.import_module(module.name)
     except ModuleNotFoundError as error:  # torch modules; the commands say what is absent
         models = "shoestring.models."
-        torchs_own = ("shoestring.tune.", f"{models}frozen", f"{models}layer_layout")
+        torchs_own = ("shoestring.tune.", f"{models}frozen")
         torchs_own += ("shoestring.match.matcher", "shoestring.match.label_token")
         torchs_own += ("shoestring.grow.", "shoestring.plan.")
         if not module.name.startswith(torchs_own) or error.name not in TORCH:

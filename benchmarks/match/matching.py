@@ -31,7 +31,7 @@ import numpy as np
 from benchmarks import output
 from benchmarks.data import CACHE
 from benchmarks.match import corpora
-from benchmarks.match.base import base_model
+from benchmarks.match.base import base_model, public_matcher
 from benchmarks.match.curves import hidden
 
 SEEDS = (0, 1, 2)
@@ -244,7 +244,8 @@ def best(options: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = {}
     if not folder.exists() or options.quick:
         report = PairMatcher.train(
-            Pairs.of(train), Pairs.of(more), out=folder, init=base(options), seed=options.seed,
+            Pairs.of(train), Pairs.of(more), out=folder, seed=options.seed,
+            init=base(options) if options.quick else public_matcher(),
             minutes=minutes, epochs=100.0, ngrams=True,
             resume=folder.with_name(folder.name + ".run").exists(),
         ).report  # fmt: skip

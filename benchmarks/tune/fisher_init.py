@@ -28,7 +28,7 @@ What differs from the published code: it ranks each output dimension of each mat
 importances of query, key and value, ignores heads (channels of one land in another), lets inputs
 follow the outputs of the matrix before, and rescales nothing.
 
-Not covered: what has no entry in :mod:`~shoestring.models.layer_layout` keeps its random start and
+Not covered: what has no entry in :mod:`~benchmarks.tune.layer_layout` keeps its random start and
 is named. A side head's rotary frequencies are its own: the kept pairs keep their order, not their
 frequency.
 
@@ -50,6 +50,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from benchmarks.tune.layer_layout import AxisKinds, LayerLayout, Sections, layout_of, rotary_pairs
 from shoestring.errors import ParameterError, ShapeError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder
 from shoestring.models.frozen import (
@@ -60,7 +61,6 @@ from shoestring.models.frozen import (
     layers_of,
     read_with_gradients,
 )
-from shoestring.models.layer_layout import AxisKinds, LayerLayout, Sections, layout_of, rotary_pairs
 from shoestring.text.records import read_labelled
 from shoestring.tune import side_network
 from shoestring.tune.cache import OutputCache

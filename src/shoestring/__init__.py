@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from shoestring.match import PairMatcher as PairMatcher
     from shoestring.match import score_with as score_with
     from shoestring.overlap import OverlapIndex as OverlapIndex
+    from shoestring.search import Reranker as Reranker
     from shoestring.search import SearchIndex as SearchIndex
+    from shoestring.search import rerank as rerank
     from shoestring.text import read_records as read_records
     from shoestring.tune import LadderClassifier as LadderClassifier
     from shoestring.types import Hit as Hit
@@ -42,12 +44,14 @@ __getattr__, __dir__, __all__ = lazy_names(
         "PairMatcher": "shoestring.match",
         "PairScorer": "shoestring.types",
         "Record": "shoestring.types",
+        "Reranker": "shoestring.search",
         "SearchIndex": "shoestring.search",
         "ShoestringError": "shoestring.errors",
         "ShoestringWarning": "shoestring.errors",
         "TextClassifier": "shoestring.classify",
         "TextEncoder": "shoestring.types",
         "read_records": "shoestring.text",
+        "rerank": "shoestring.search",
         "score_with": "shoestring.match",
     },
 )

@@ -210,10 +210,10 @@ def emit_rows(rows: Iterable[Mapping[str, Any]], as_json: bool, *, numbered: boo
     _print(printed.getvalue())
 
 
-def emit_json(value: Any) -> None:
-    """Print one JSON document: a number that JSON cannot say is null."""
+def emit_json(value: Any, indent: int | None = 2) -> None:
+    """Print one JSON document, or a line of it: a number that JSON cannot say is null."""
     is_unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
-    _print(json_module.dumps(_plain(value), ensure_ascii=not is_unicode, indent=2) + "\n")
+    _print(json_module.dumps(_plain(value), ensure_ascii=not is_unicode, indent=indent) + "\n")
 
 
 # In a message of the library: its parameter; name=value; a name with underscores; and what stays as

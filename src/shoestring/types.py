@@ -5,8 +5,8 @@ N items, B pairs, D width of a vector.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
@@ -45,24 +45,28 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One text with the user's own id and, where there is one, a label."""
+    """One text with the user's own id, a label where there is one, and its other columns."""
 
     id: str
     text: str
     label: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One answer: the record, its score, and whether the scorer itself gave it.
 
-    ``exact`` is False where the score is an estimate because the budget ended first.
+    ``exact`` is False where the score is an estimate because the budget ended first; ``fields`` are
+    the record's other columns, and ``words`` those of the query that the text has.
     """
 
     id: str
     text: str
     score: float
     exact: bool
+    fields: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

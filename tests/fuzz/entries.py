@@ -138,6 +138,9 @@ TORCH = {"needs": "torch"}
 # ---------------------------------------------------------------- search
 
 
+WHERE = st.one_of(TEXT, st.sampled_from(["label = 'x'", "id != '1'", "year > 2"]))
+
+
 def ids_of(index: Any) -> Any:
     with index.snapshot() as snapshot:
         live = snapshot.view.keys[~snapshot.view.deleted]
@@ -184,8 +187,18 @@ entry(
 index = {"state": ids_of}
 method(
     "SearchIndex.query", World.index, text=TEXT, k=SMALL, calls=st.one_of(maybe, COUNT),
-    max_rounds=SMALL, share=4,
+    max_rounds=SMALL, share=4, where=st.one_of(maybe, WHERE),
     **index,
+)  # fmt: skip
+method("SearchIndex.records", World.index, where=st.one_of(maybe, WHERE), **index)
+method("SearchIndex.get", World.index, ids=st.lists(st.sampled_from("0123")), **index)
+method("SearchIndex.query_many", World.index, texts=LIST_OF_TEXTS, k=SMALL, calls=COUNT)
+entry(
+    "rerank",
+    lambda w, **given: public("rerank")(scorer=w.scorer, **given),
+    query=TEXT, documents=LIST_OF_TEXTS, calls=COUNT, top_k=st.one_of(maybe, SMALL),
+    vectors=maybe, query_vector=maybe, first_scores=maybe,
+    return_documents=FLAG, share=2,
 )  # fmt: skip
 method(
     "SearchIndex.add", World.index, records=RECORDS, text=st.just("text"), id=maybe,
@@ -202,7 +215,7 @@ method(
 )  # fmt: skip
 method("SearchIndex.copy", World.index, to=OUT, **index)
 damaged("SearchIndex", "index_folder", use_index, share=3)
-function("search.ScoreCache", lambda cache: cache.close(), folder=OUT)
+function("search.ScoreCache", lambda cache: cache.close(), place=OUT)
 entry(
     "ScoreCache.put and get",
     lambda w, **given: use_cache(public("search.ScoreCache")("cache"), **given),

@@ -146,5 +146,5 @@ for i in range(1_000_000):
 
 def test_a_damaged_ledger_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "scores.sqlite").write_bytes(b"no database" * 1000)
-    with pytest.raises(IntegrityError, match=r"scores\.sqlite is damaged.*Move it out"):
+    with pytest.raises(IntegrityError, match=r"scores\.sqlite is damaged.*Move it elsewhere"):
         ScoreCache(tmp_path)

@@ -120,11 +120,11 @@ def test_a_query_of_thousands_of_tokens_is_answered(filled: RecordStore) -> None
 
 def test_a_text_of_a_megabyte_is_kept_whole(store: RecordStore) -> None:
     text = "word " * 200_000 + "\0 needle 针"
-    store.add([Record("long", text, label="x")])
+    store.add([Record("long", text, fields={"a": "x"})])
     with store.snapshot() as snapshot:
         key = snapshot.key_of("long")
         assert key is not None
-        assert snapshot.texts([key]) == [text] and snapshot.labels([key]) == ["x"]
+        assert snapshot.texts([key]) == [text] and snapshot.records([key])[0].fields == {"a": "x"}
     assert found(store, "needle") == ["long"]
 
 

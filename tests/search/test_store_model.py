@@ -20,7 +20,8 @@ pytestmark = pytest.mark.usefixtures("no_fsync")
 IDS = st.sampled_from(["a", "b", "c", "d", "é", "编号", "with space", "A"])
 WORDS = st.sampled_from(["list", "List", "sort", "12", "列表", "排序", "naïve", '"', "OR", "\0"])
 TEXTS = st.lists(WORDS, max_size=5).map(" ".join) | st.text(max_size=8)
-RECORDS = st.lists(st.builds(Record, IDS, TEXTS, st.none() | TEXTS), max_size=6)
+FIELDS = st.dictionaries(st.sampled_from(["a", "列"]), TEXTS | st.integers(-9, 9), max_size=2)
+RECORDS = st.lists(st.builds(Record, IDS, TEXTS, st.none(), FIELDS), max_size=6)
 
 
 def vectors(keys: IntArray) -> np.ndarray:
@@ -28,7 +29,7 @@ def vectors(keys: IntArray) -> np.ndarray:
 
 
 class StoreBesideADict(RuleBasedStateMachine):
-    """Records, labels and who has arrays, checked after every step."""
+    """Records, fields and who has arrays, checked after every step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,9 +127,7 @@ class StoreBesideADict(RuleBasedStateMachine):
             assert len(snapshot) == len(self.model)
             assert set(snapshot.ids(snapshot.keys)) == self.with_arrays
             keys = snapshot.all_keys
-            columns = (snapshot.ids(keys), snapshot.texts(keys), snapshot.labels(keys))
-            held = {id: Record(id, *rest) for id, *rest in zip(*columns, strict=True)}
-            assert held == self.model
+            assert {record.id: record for record in snapshot.records(keys)} == self.model
             rows = list(snapshot.view.live_rows("v")) if self.with_arrays else []
             if rows:
                 want = snapshot.view.attrs.get("scale", 1) * vectors(snapshot.keys)

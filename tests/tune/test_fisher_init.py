@@ -10,6 +10,7 @@ pytest.importorskip("transformers")
 import torch
 from benchmarks.tune import fisher_init
 from benchmarks.tune.fisher_init import all_heads, importances, pruned, tuned
+from benchmarks.tune.layer_layout import rotary_pairs
 
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.models.frozen import FrozenBackbone, layers_of
@@ -143,3 +144,8 @@ def test_a_ladder_that_starts_so_is_trained_and_has_the_backbones_heads(
     job = Job.of("ladder", str(saved("bert")), epochs=1, batch_size=4)
     model, report = tuned(job, tmp_path / "t.csv", {"text": "text", "label": "label"})
     assert (model.side.config.num_attention_heads, report["steps"]) == (2, 3)
+
+
+def test_partners_that_cannot_be_told_are_none(tiny_model):
+    model = tiny_model("roformer", rotary_value=False, embedding_size=32)
+    assert rotary_pairs(model, 16) is None

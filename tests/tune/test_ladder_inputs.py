@@ -13,7 +13,6 @@ import transformers
 from shoestring.errors import ParameterError
 from shoestring.models.backbone import own_length
 from shoestring.models.frozen import FrozenBackbone
-from shoestring.models.layer_layout import rotary_pairs
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.losses import loss_of
@@ -216,10 +215,3 @@ def test_heads_that_have_a_width_of_their_own_must_divide(tiny_model):
 )
 def test_positions_that_are_counted_from_padding_are_fewer(family, want, tmp_path):
     assert own_length(tmp_path, {"model_type": family, "max_position_embeddings": 40}) == want
-
-
-def test_partners_that_cannot_be_told_are_none():
-    config = transformers.AutoConfig.for_model(
-        "roformer", **SIZES, rotary_value=False, embedding_size=32
-    )
-    assert rotary_pairs(transformers.AutoModel.from_config(config), 16) is None

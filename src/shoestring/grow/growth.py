@@ -1,4 +1,4 @@
-"""One growth, tensor by tensor: by a family's table (:mod:`families`), each axis by its rule.
+"""One growth, tensor by tensor: by a family's table (:mod:`~shoestring.models.layer_layout`).
 
 A tensor of the small model becomes one of the large, or several: a layer's that is repeated. An
 added layer in a pre-norm model adds nothing to the stream yet: what writes to the stream is 0.
@@ -18,8 +18,8 @@ from torch import Generator, Tensor
 
 from shoestring.errors import ParameterError
 from shoestring.grow import rules
-from shoestring.grow.families import Family, family_of
-from shoestring.grow.sizes import OWNER, Sizes, layer_sources, planned, root_of_share
+from shoestring.grow.sizes import OWNER, Sizes, family_of, layer_sources, planned, root_of_share
+from shoestring.models.layer_layout import Family
 
 Weights = Mapping[str, Callable[[], Tensor]]  # by name, read when they are called
 

@@ -9,10 +9,29 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shoestring import checks
-from shoestring.errors import ParameterError
-from shoestring.grow.families import Family
+from shoestring.errors import FormatError, ParameterError
+from shoestring.models.layer_layout import FAMILIES, Family
 
 OWNER = "grow"
+
+
+def family_of(config: Any, names: list[str], file: str | None = None) -> Family:
+    """The family of a model, by its config and the names of its tensors.
+
+    ParameterError for a family, FormatError for tensors that no growth is known for.
+    """
+    kind = getattr(config, "model_type", None)
+    if kind not in FAMILIES:
+        want = f"a model of one of the families {', '.join(FAMILIES)}"
+        raise ParameterError.of("model", OWNER, want, kind)
+    if getattr(config, "quantization_config", None):
+        raise FormatError("is quantised. Grow the model as it was before.", file=file)
+    if unknown := [name for name in names if FAMILIES[kind].axes(name) is None]:
+        shown = ", ".join(unknown[:3]) + " ..." * (len(unknown) > 3)
+        hint = "Remove what was added to the model, and grow it without."
+        message = f"{len(unknown)} tensors that no growth is known for: {shown}. {hint}"
+        raise FormatError(message, file=file)
+    return FAMILIES[kind]
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,27 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
     return _checked(scorer.predict, pairs, name) if pairs else np.empty(0)
 
 
+def answers_of(
+    scorer: PairScorer, pairs: Sequence[Pair]
+) -> Iterator[tuple[slice | IntArray, NDArray[np.float64]]]:
+    """Scores of pairs as they come: which of them, and their scores, checked.
+
+    ScorerError if the scorer fails.
+    """
+    if isinstance(scorer, FunctionScorer):
+        yield from scorer.parts(pairs)
+    else:
+        yield slice(None), checked_scores(scorer, pairs)
+
+
+def batch_size_of(scorer: PairScorer | None) -> int:
+    """Pairs to score at once at most, so that what a function answered before it fails is kept.
+
+    A function is asked a batch at a time anyhow.
+    """
+    return scorer.max_batch if isinstance(scorer, FunctionScorer) else 1 << 62
+
+
 def scorer_name(scorer: PairScorer) -> str:
     """The name under which a scorer's paid scores are found again, and no other scorer's.
 

@@ -1,8 +1,7 @@
 """What runs or describes a Transformer, and LSA: models in, vectors out.
 
 Importing this package loads no heavy library: torch, transformers and scikit-learn come in where
-they are used. :mod:`~shoestring.models.frozen` and :mod:`~shoestring.models.layer_layout` are
-torch's own.
+they are used. :mod:`~shoestring.models.frozen` is torch's own.
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ from shoestring.models.backbone import (
     reading_model,
     transformer_folder,
 )
-from shoestring.models.layer_layout import PROJECTIONS
 from shoestring.plan import cost
 from shoestring.plan.families import Description, describe
 from shoestring.plan.machine import DTYPES, Machine, measure_machine
@@ -39,6 +38,10 @@ from shoestring.text import read_records
 OWNER = "plan"
 ATTENTIONS = ("sdpa", "eager")
 HEADS = ("CAUSAL_LM", "MASKED_LM", "SEQ_TO_SEQ_CAUSAL_LM")  # transformers' names of classes
+ADAPTED = {  # by LoRA: modules of queries and values, or of both and keys
+    *("query", "query_proj", "q_proj", "q_lin", "q", "value", "value_proj", "v_proj", "v_lin", "v"),
+    *("c_attn", "Wqkv"),
+}
 LENGTHS = 4  # at which a length distribution is priced, with a parabola between
 
 
@@ -216,8 +219,7 @@ def _with_lora(model: Any) -> Any:
         raise MissingExtraError("peft", extra="tune", purpose="the cost of LoRA")
     from peft import LoraConfig, get_peft_model
 
-    names = {n for n, kinds in PROJECTIONS.items() if kinds != ("key",) and "norm" not in n}
-    adapted = names & {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    adapted = ADAPTED & {name.rpartition(".")[2] for name, _ in model.named_modules()}
     if not adapted:
         raise ParameterError.of("train", OWNER, "full or head for this model", "lora")
     config = LoraConfig(r=cost.LORA_RANK, target_modules=sorted(adapted))

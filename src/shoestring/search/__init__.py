@@ -8,12 +8,16 @@ from shoestring.lazy import lazy_names
 
 if TYPE_CHECKING:
     from shoestring.search.index import SearchIndex as SearchIndex
+    from shoestring.search.reranking import Reranker as Reranker
+    from shoestring.search.reranking import rerank as rerank
     from shoestring.search.score_cache import ScoreCache as ScoreCache
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "Reranker": "shoestring.search.reranking",
         "ScoreCache": "shoestring.search.score_cache",
         "SearchIndex": "shoestring.search.index",
+        "rerank": "shoestring.search.reranking",
     },
 )

@@ -142,6 +142,10 @@ def score_anchors(
         with store.writing():  # else another process may change the encoder
             snapshot = stack.enter_context(models.snapshot())
             rows, model = IndexRows(snapshot.view), IndexModel.from_attrs(snapshot.view.attrs)
+
+            def texts(at: IntArray) -> list[str]:
+                return snapshot.texts(rows.keys[at])
+
             # How many calls each query gets, beside those it has been paid for before.
             paid = [rows.known_scores(*cache.row(name, query))[0] for query in queries]
             plan = anchor_plan(calls, rows.n_live, [len(known) for known in paid])
@@ -158,7 +162,7 @@ def score_anchors(
                 guess[rows.deleted] = -np.inf
                 guess[known] = -np.inf
                 chosen = top_rows(guess, share)
-                score, before = CachedScorer(models, snapshot, rows.keys, query, cache), spent
+                score, before = CachedScorer(models, texts, query, cache), spent
                 step = min(SCORE_BATCH, models.batch_size)
                 for start in range(0, len(chosen), step):
                     if clock.left_s <= 0:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json as json_module
 import warnings
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shoestring.checks import checked_ints
+from shoestring.artifacts import written_aside
+from shoestring.checks import checked_int, checked_ints
 from shoestring.console import (
     Encoder,
     Json,
@@ -28,15 +31,14 @@ from shoestring.errors import ParameterError, ShoestringWarning
 
 if TYPE_CHECKING:
     from shoestring.search.index import SearchIndex
-    from shoestring.types import Record
+    from shoestring.types import Hits, Record
 
 app = room_app("Find what a cross-encoder would rank first, with few of its calls.")
 
 Index = Annotated[Path, typer.Argument(help="Folder of the index.")]
 Queries = Annotated[str, typer.Argument(help="File of queries with ids, as for build.")]
-Qrels = Annotated[
-    Path, typer.Argument(help="Judgements: query TAB text TAB grade, or TREC format.")
-]
+JUDGEMENTS = "Judgements: query TAB text TAB grade, or TREC format."
+Qrels = Annotated[Path, typer.Argument(help=JUDGEMENTS)]
 Scorer = Annotated[
     str, typer.Option(help="minilm-weighted, minilm-docs, minilm or a folder; auto: by the texts.")
 ]
@@ -44,7 +46,11 @@ Questions = Annotated[Path | None, typer.Option(help="File of typical questions 
 AnchorMinutes = Annotated[
     float | None, typer.Option("--minutes", help="Time limit in minutes for anchor queries.")
 ]
+Where = Annotated[
+    str | None, typer.Option(help="Condition on fields: \"lang = 'de' and year >= 2020\".")
+]
 OtherScorer = Annotated[str, typer.Option("--scorer", help="Use another scorer than the index's.")]
+MIXES = (0.25, 0.5, 0.75, 1.0)
 CALLS = "Number of scorer calls to spend"
 
 
@@ -112,20 +118,39 @@ def _added(index: SearchIndex) -> dict[str, int]:
 @app.command(example="search query index 'I forgot my password' -k 3")
 def query(
     index: Index,
-    text: Annotated[str, typer.Argument(help="The query.")],
+    text: Annotated[str | None, typer.Argument(help="The query; or --queries FILE.")] = None,
     k: Annotated[int, typer.Option("-k", help="Number of hits.")] = 10,
     calls: Annotated[
         int | None, typer.Option(help=f"{CALLS} (default: 50, or -k if that is more).")
     ] = None,
+    where: Where = None,
+    queries: Annotated[
+        str | None, typer.Option(help="File of queries: prints a JSON line for each.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="TREC run file to write instead.")] = None,
     scorer: OtherScorer = "",
     json: Json = False,
 ) -> None:
     """Find what the scorer would rank first."""
-    hits = _open(index, scorer).query(text, k=k, calls=calls)
+    if (text is None) == (queries is None) or (run and not queries):
+        raise ParameterError("Pass a query, or --queries FILE, which may go with --run FILE.")
+    found = _open(index, scorer)
+    if queries is not None:
+        asked = _records(queries, {})
+        texts = [record.text for record in asked]
+        answers = found.query_many(texts, k, calls, where=where, progress=True)
+        if run is not None:
+            from shoestring.search.evaluate import write_run
+
+            n = write_run(zip(asked, answers, strict=True), run)
+            emit({"queries": n, "run": str(run)}, json)
+            return
+        for record, hits in zip(asked, answers, strict=True):
+            emit_json({"id": record.id, "query": record.text, **_told(hits)}, indent=None)
+        return
+    hits = found.query(str(text), k=k, calls=calls, where=where)
     if json:
-        found = [asdict(hit) for hit in hits]
-        told = {"calls": hits.calls, "seconds": round(hits.seconds, 4), "error": hits.error}
-        emit_json({"hits": found, **told})
+        emit_json(_told(hits))
         return
     rows = []
     for hit in hits:
@@ -133,6 +158,50 @@ def query(
         rows.append({"score": score, "id": hit.id, "text": " ".join(hit.text.split())[:100]})
     emit_rows(rows, False, numbered=True)
     echo(f"{hits.calls} calls, {1000 * hits.seconds:.0f} ms; ~ marks an estimate")
+
+
+def _told(hits: Hits) -> dict[str, Any]:
+    told = {"calls": hits.calls, "seconds": round(hits.seconds, 4), "error": hits.error}
+    return {"hits": [asdict(hit) for hit in hits], **told}
+
+
+@app.command(example="search get index faq-17")
+def get(index: Index, ids: Annotated[list[str], typer.Argument(help="Ids of the texts.")]) -> None:
+    """Print the records of some ids, a JSON line for each."""
+    for record in _open(index).get(ids):
+        emit_json(_columns(record), indent=None)
+
+
+@app.command("list", example="search list index --where \"lang = 'de'\" -n 20")
+def list_(
+    index: Index,
+    where: Where = None,
+    n: Annotated[int, typer.Option("-n", help="Number of records.")] = 20,
+) -> None:
+    """Print the first records, a JSON line for each."""
+    for record in islice(_open(index).records(where), checked_int("n", n, 1, None, "search list")):
+        emit_json(_columns(record), indent=None)
+
+
+@app.command(example="search export index --out all.jsonl")
+def export(
+    index: Index,
+    out: Annotated[Path, typer.Option(help="File to write, as JSON lines.")],
+    where: Where = None,
+    json: Json = False,
+) -> None:
+    """Write records to a file from which an index can be built again."""
+    n, records = 0, _open(index).records(where)
+    with written_aside(out) as file:
+        for record in records:
+            n += 1
+            line = json_module.dumps(_columns(record), ensure_ascii=False) + "\n"
+            file.write(line.encode("utf-8", "surrogatepass"))
+    emit({"records": n, "file": str(out)}, json)
+
+
+def _columns(record: Record) -> dict[str, Any]:
+    return {"id": record.id, "text": record.text, **record.fields}
 
 
 @app.command(example="search add index more.jsonl --id number")
@@ -199,26 +268,41 @@ def compact(index: Index, json: Json = False) -> None:
 def evaluate(
     index: Index,
     queries: Queries,
-    qrels: Qrels,
     reading: dict[str, Any],
+    qrels: Annotated[Path | None, typer.Argument(help=f"{JUDGEMENTS} Better with.")] = None,
     calls: Annotated[
         str, typer.Option(help="Numbers of calls to compare, separated by commas.")
     ] = "25,50,100,200",
     k: Annotated[int, typer.Option("-k", help="Cut-off of the measures.")] = 10,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Mix the first guess in from now on, where it helps.")
+    ] = False,
     scorer: OtherScorer = "",
     json: Json = False,
 ) -> None:
-    """Compare recall, nDCG and MRR with BM25, vectors and reranking."""
+    """Tell what calls are worth here, beside BM25, vectors and reranking."""
     from shoestring.search.evaluate import evaluate as compare
     from shoestring.search.evaluate import read_qrels
 
-    budgets, judged = checked_ints("calls", calls, "search eval"), read_qrels(qrels)
-    found = compare(_open(index, scorer), _records(queries, reading), judged, calls=budgets, k=k)
-    rows: list[dict[str, Any]] = [asdict(row) for row in found]
-    if not json:
-        names = {"recall": f"recall@{k}", "ndcg": f"nDCG@{k}", "mrr": f"MRR@{k}"}
-        rows = [{names.get(name, name): value for name, value in row.items()} for row in rows]
-    emit_rows(rows, json)
+    budgets = checked_ints("calls", calls, "search eval")
+    judged = None if qrels is None else read_qrels(qrels)
+    if keep and judged is None:
+        raise ParameterError.of("keep", "search eval", "left out without judgements", keep)
+    opened, asked = _open(index, scorer), _records(queries, reading)
+    found = compare(opened, asked, judged, calls=budgets, k=k, mixes=MIXES if keep else ())
+    if found.mix is not None:
+        opened.set_mix(found.mix)
+    if json:
+        emit_json(asdict(found))
+        return
+    names = {"recall": f"recall@{k}", "ndcg": f"nDCG@{k}", "mrr": f"MRR@{k}"}
+    names |= {"own": f"of the scorer's own {k}", "milliseconds": "ms"}
+    rows = [{names.get(n, n): v for n, v in asdict(row).items() if v is not None}
+            for row in found.rows]  # fmt: skip
+    emit_rows(rows, False)
+    echo(found.verdict)
+    if found.mix is not None:
+        echo(f"Kept: answers are ordered by {found.mix:.0%} of the first guess from now on.")
 
 
 @app.command(example="search negatives index queries.jsonl judgements.tsv --out pairs.jsonl")

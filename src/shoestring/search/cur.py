@@ -129,7 +129,7 @@ class Rounds:
     strengths : sequence of float
         The prior variance is tried times each of these; the evidence weighs them.
     deleted : bool array (N,), optional
-        Rows never to propose.
+        Rows never to propose or rank.
 
     Examples
     --------
@@ -169,10 +169,16 @@ class Rounds:
         self.guess = guess.astype(np.float32)
         self.estimate = _checked_numbers(self.guess.copy())
         self.posteriors = [GaussianWeights(prior_variance * s, noise) for s in strengths]
-        self._closed = np.zeros(n_items, dtype=bool) if deleted is None else deleted.copy()
+        self._never = np.zeros(n_items, dtype=bool) if deleted is None else deleted
+        self._closed = self._never.copy()
         self._rows = np.empty(0, dtype=np.int64)
         self._scores = np.empty(0, dtype=np.float64)
         self._is_stale = False
+
+    @property
+    def scored(self) -> IntArray:
+        """The rows whose scores are known, in the order in which they came."""
+        return self._rows
 
     @property
     def strength_weights(self) -> Floats:
@@ -219,8 +225,11 @@ class Rounds:
             _checked_numbers(self.estimate)
             self._is_stale = False
 
-    def ranking(self, k: int) -> tuple[IntArray, Floats, NDArray[np.bool_]]:
+    def ranking(self, k: int, mix: float = 0.0) -> tuple[IntArray, Floats, NDArray[np.bool_]]:
         """The k best: rows whose score was paid for first, by their own score; then estimates.
+
+        With a ``mix`` above 0 all rows together, by that share of the first guess and the rest of
+        the score or its estimate; 1 is the first guess alone.
 
         Returns
         -------
@@ -229,11 +238,19 @@ class Rounds:
             Exact where the third array says so, else estimated.
         exact : bool array (k,)
         """
-        order = np.lexsort((self._rows, -self._scores))[:k]
-        rest = self.propose(k - len(order))
-        rows = np.concatenate([self._rows[order], rest])
-        scores = np.concatenate([self._scores[order], self.estimate[rest].astype(np.float64)])
-        return rows, scores, np.arange(len(rows)) < len(order)
+        if not mix:
+            order = np.lexsort((self._rows, -self._scores))
+            order = order[~self._never[self._rows[order]]][:k]
+            rest = self.propose(k - len(order))
+            rows = np.concatenate([self._rows[order], rest])
+            scores = np.concatenate([self._scores[order], self.estimate[rest].astype(np.float64)])
+            return rows, scores, np.arange(len(rows)) < len(order)
+        self._refresh()
+        scores, exact = self.estimate.astype(np.float64), np.zeros(len(self.guess), bool)
+        scores[self._rows], exact[self._rows] = self._scores, True
+        mixed = (1 - mix) * without_rejects(scores) + mix * self.guess
+        rows = top_rows(np.where(self._never, -np.inf, mixed), k)
+        return rows, scores[rows], exact[rows]
 
 
 def without_rejects(scores: FloatArray, usual: Sequence[float] = ()) -> Floats:

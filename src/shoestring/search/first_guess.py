@@ -109,25 +109,44 @@ def fit_score_model(
     known_scores = [row[mask].astype(np.float64) for row, mask in zip(scores, known, strict=True)]
     start = np.append(direction, 0.0)
     plain = [np.hstack([z, np.zeros((len(z), 1), z.dtype)]) for z in features]
-    residuals = _fit(plain, known, known_scores, start)[1]
+    residuals = np.zeros(known.shape, dtype=np.float32)
+    residuals[known] = np.concatenate(_fit(plain, known, known_scores, start)[1])
     n_known, total = known.sum(axis=0), residuals.sum(axis=0, dtype=np.float64)
     shrink = _variance_ratio(residuals, known)
     with_bias = []
     for z, residual, is_known in zip(features, residuals, known, strict=True):
         others = (total - residual) / (n_known - is_known + shrink)
         with_bias.append(np.hstack([z, others[:, None].astype(z.dtype)]))
-    model, residuals = _fit(with_bias, known, known_scores, start)
+    model, own = _fit(with_bias, known, known_scores, start)
+    residuals[known] = np.concatenate(own)
     item_bias = (total / (n_known + shrink)).astype(np.float32)
     return model, item_bias, np.ascontiguousarray(residuals.T)
 
 
+def fit_lines(
+    scores: Sequence[FloatArray], features: Sequence[FloatArray], direction: Floats
+) -> ScoreModel:
+    """Fit a score model to queries that have items of their own: without the items' biases.
+
+    Parameters
+    ----------
+    scores : sequence of m arrays (n,)
+    features : sequence of m arrays (n, c)
+    direction : array (c,)
+        As :func:`fit_score_model`.
+    """
+    known = [np.ones(len(row), dtype=bool) for row in scores]
+    columns = [np.hstack([z, np.zeros((len(z), 1), z.dtype)]) for z in features]
+    return _fit(columns, known, [y.astype(np.float64) for y in scores], np.append(direction, 0))[0]
+
+
 def _fit(
     features: Sequence[FloatArray],
-    known: NDArray[np.bool_],
+    known: Sequence[NDArray[np.bool_]] | NDArray[np.bool_],
     scores: Sequence[Floats],
     direction: Floats,
-) -> tuple[ScoreModel, NDArray[np.float32]]:
-    """The model above, and the residuals (m, N) around each query's own line."""
+) -> tuple[ScoreModel, list[Floats]]:
+    """The model above, and the residuals of each query's known scores around its own line."""
     mean, spread = _mean_and_spread(features)
     lines = [
         _Line.of(z[mask], y, mean, spread)
@@ -143,12 +162,10 @@ def _fit(
         t = _spread_of_weights(lines, common, own, t)
         common, covariance = _common_weights(lines, usual, t)
         own = [line.weights_around(common, t) for line in lines]
-    residuals = np.zeros(known.shape, dtype=np.float32)
     constants = [line.constant(weights) for line, weights in zip(lines, own, strict=True)]
-    for j, (z, y) in enumerate(zip(features, scores, strict=True)):
-        x = (z[known[j]] - mean) / spread
-        residuals[j, known[j]] = y - constants[j] - x @ own[j]
-    variance = float(np.mean(np.square(residuals[known], dtype=np.float64)))
+    parts = zip(features, known, scores, constants, own, strict=True)
+    residuals = [y - a - (z[mask] - mean) / spread @ w for z, mask, y, a, w in parts]
+    variance = float(np.mean(np.square(np.concatenate(residuals))))
     loadings = np.linalg.cholesky(covariance + np.diag(t)) / spread[:, None]
     weights, constant = common / spread, float(np.mean(constants))
     model = ScoreModel(weights, constant - float(mean @ weights), max(variance, 1e-12), loadings)

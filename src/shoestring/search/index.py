@@ -4,7 +4,7 @@ An index is a folder (:mod:`~shoestring.search.store`). Building it costs vector
 and, where a budget is given, anchor scores; a query costs the calls it is given. Every score that
 was paid for is kept and never paid for twice, and every later build learns from all of them.
 
-Not covered: filters on labels, several scorers in one query, sharding.
+Not covered: several scorers in one query, sharding.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -63,14 +63,18 @@ from shoestring.search.query import (
     pair_features,
     search_rounds,
 )
+from shoestring.search.schema import named
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot
-from shoestring.search.store import RecordStore
+from shoestring.search.store import RecordStore, checked_ids
+from shoestring.search.where import condition
+from shoestring.text import tokenize
 from shoestring.text.records import Reading, read_records
 from shoestring.types import Hit, Hits, PairScorer, Record
 
 COLUMNS: tuple[Literal["text", "id", "label"], ...] = ("text", "id", "label")
 DEFAULT_CALLS = 50
+READ_BATCH = 1_000
 _UNBOUNDED = 1 << 62
 
 
@@ -303,6 +307,15 @@ class SearchIndex:
         fit_index_model(self._store, self.models)
         return spent
 
+    def set_mix(self, mix: float) -> None:
+        """Rank from now on by that share of the first guess, and the rest of the scorer's scores.
+
+        0 is the scorer alone, 1 the first guess alone; see ``search eval --keep``.
+        """
+        want = "a number in [0, 1]"
+        mix = checked_number("mix", mix, "SearchIndex.set_mix", want, 0.0, 1.0)
+        self._store.update_settings(mix=mix)
+
     @property
     def path(self) -> Path:
         """The folder of the index."""
@@ -318,6 +331,7 @@ class SearchIndex:
         k: int = 10,
         calls: int | None = None,
         *,
+        where: str | Mapping[str, Any] | None = None,
         max_rounds: int = N_ROUNDS,
     ) -> Hits:
         """Find what the scorer would rank first.
@@ -332,6 +346,9 @@ class SearchIndex:
             nothing, or what ``calls`` are more than before; after texts were added it is ``calls``
             again, and the new texts are looked at first. 0 answers from the scores that were paid
             for and from estimates. Default: 50, or k.
+        where : str or mapping, optional
+            Condition on the fields of the records, such as ``"lang = 'de' and year >= 2020"`` or
+            ``{"lang": "de"}`` (:mod:`shoestring.search.where`); no call is spent on others.
         max_rounds : int
             Into how many rounds the calls are divided at most. Each round learns from those before;
             fewer are quicker where a call has a fixed cost or the scorer has several threads.
@@ -364,6 +381,7 @@ class SearchIndex:
             "calls", max(k, DEFAULT_CALLS) if calls is None else calls, 0, None, owner
         )
         max_rounds = checked_int("max_rounds", max_rounds, 1, None, owner)
+        chosen = None if where is None else condition(where, owner)
         with self.snapshot() as snapshot:
             if not len(snapshot):
                 return Hits((), 0, time.perf_counter() - began)
@@ -371,6 +389,10 @@ class SearchIndex:
             is_unread = can_pay and not self.models.readable([text])
             can_pay = can_pay and not is_unread
             rows, model, features, guess = self.first_look(snapshot, text)
+            closed = rows.deleted
+            if chosen:
+                closed = closed | ~np.isin(rows.keys, snapshot.matching(chosen))
+            n_open = len(rows) - int(np.count_nonzero(closed))
             name, newest = self.models.scorer_name, int(rows.keys[-1])
             uid = str(self._store.settings.get("id", ""))
             with ScoreCache(self.path, read_only=not can_pay) as cache:
@@ -378,7 +400,15 @@ class SearchIndex:
                 answered, spent = cache.last_answer(name, text, uid)
                 if answered < newest:  # calls are for texts that were added since
                     spent = 0
-                score = CachedScorer(self.models, snapshot, rows.keys, text, cache, partial=True)
+                if chosen:  # or for what meets this condition
+                    spent = int(np.count_nonzero(~closed[known[0]]))
+                score = CachedScorer(
+                    self.models,
+                    lambda at: snapshot.texts(rows.keys[at]),
+                    text,
+                    cache,
+                    partial=True,
+                )
                 rounds = search_rounds(
                     rows,
                     model,
@@ -388,26 +418,59 @@ class SearchIndex:
                     max(0, budget - spent),
                     score if can_pay else None,
                     first=rows.keys > answered if 0 <= answered < newest else None,
+                    closed=closed,
                     max_rounds=max_rounds,
                 )
-                if score.calls and (answered < 0 or not score.error):
+                if not chosen and score.calls and (answered < 0 or not score.error):
                     cache.set_answered(name, text, uid, newest, spent + score.calls)
             if score.error and not score.calls:
                 raise score.error
-            notes = [*_notes(features, text, score, budget)]
+            notes = [*_notes(features, text, score, budget, n_open)]
             if is_unread:
                 notes.append(
                     "The scorer does not know the writing of the query, so no call was spent: the "
                     "answer goes by words alone. Name a scorer that reads it: scorer=..."
                 )
-            found, scores, exact = rounds.ranking(min(k, rows.n_live))
-            texts, ids = snapshot.texts(rows.keys[found]), snapshot.ids(rows.keys[found])
-        hits = zip(ids, texts, scores.tolist(), exact.tolist(), strict=True)
+            mix = float(self._store.settings.get("mix", 0.0))
+            found, scores, exact = rounds.ranking(min(k, n_open), mix)
+            if not features.any() and not exact.any():
+                found = found[:0]  # any text would do as well
+            records = snapshot.records(rows.keys[found])
+        words = dict.fromkeys(tokenize(text[:MAX_CHARACTERS]))
+        hits = [
+            Hit(r.id, r.text, float(score), bool(is_exact), r.fields, _shared(words, r.text))
+            for r, score, is_exact in zip(records, scores, exact, strict=False)
+        ]
         for note in notes:
             warnings.warn(note, ShoestringWarning, stacklevel=2)
         error = str(score.error) if score.error else None
         seconds = time.perf_counter() - began
-        return Hits(tuple(Hit(*hit) for hit in hits), score.calls, seconds, error)
+        return Hits(tuple(hits), score.calls, seconds, error)
+
+    def query_many(
+        self, texts: Iterable[str], k: int = 10, calls: int | None = None, *,
+        where: str | Mapping[str, Any] | None = None, progress: bool = False,
+    ) -> Iterator[Hits]:  # fmt: skip
+        """Answer one query after the other, each as :meth:`query`."""
+        texts = checked_texts("texts", texts, "SearchIndex.query_many")
+        for text in Progress(texts, desc="queries", unit="query", disable=not progress):
+            yield self.query(text, k, calls, where=where)
+
+    def get(self, ids: Iterable[str | int]) -> list[Record]:
+        """The records of some ids; ParameterError names those that are not in the index."""
+        with self.snapshot() as snapshot:
+            keys = [(id, snapshot.key_of(id)) for id in checked_ids(ids, "SearchIndex.get")]
+            if absent := named([id for id, key in keys if key is None]):
+                raise ParameterError.of("ids", "SearchIndex.get", "ids of the index", absent)
+            return snapshot.records([key for _, key in keys if key is not None])
+
+    def records(self, where: str | Mapping[str, Any] | None = None) -> Iterator[Record]:
+        """All records, or those that meet a condition, in the order in which they were added."""
+        chosen = None if where is None else condition(where, "SearchIndex.records")
+        with self.snapshot() as snapshot:
+            keys = snapshot.all_keys if chosen is None else snapshot.matching(chosen)
+            for start in range(0, len(keys), READ_BATCH):
+                yield from snapshot.records(keys[start : start + READ_BATCH])
 
     def snapshot(self) -> Snapshot:
         """A whole, consistent view of the records and arrays; close it soon."""
@@ -543,23 +606,34 @@ class SearchIndex:
                 "deleted_rows": int(np.count_nonzero(snapshot.view.deleted)),
                 "encoder": settings["encoder"],
                 "scorer": settings["scorer"] or settings.get("scorer_name") or None,
+                "mix": settings.get("mix", 0.0),
                 "anchor_queries": len(model.anchors),
                 "scores_paid": cache.count(),
                 "bytes": _size(self.path),
             }
 
 
+def _shared(words: Iterable[str], text: str) -> tuple[str, ...]:
+    """The words that a text has, without those that are within others."""
+    there = {*tokenize(text)}
+    found = [word for word in words if word in there]
+    return tuple(w for w in found if not any(w != other and w in other for other in found))
+
+
 def _notes(
-    features: NDArray[np.float32], text: str, score: CachedScorer, calls: int
+    features: NDArray[np.float32], text: str, score: CachedScorer, calls: int, n_open: int
 ) -> Iterator[str]:
     """What the user should know of an answer."""
+    if not n_open:
+        yield "No record meets the condition (where): see what fields they have in search list."
     if len(text) > MAX_CHARACTERS:
         yield (
             f"The query has {len(text):,} characters; it is searched for by the first "
             f"{MAX_CHARACTERS:,} of them, and the scorer gets all."
         )
     if not features.any():
-        yield "No word of the query is in the index; only the scorer can tell its texts apart."
+        found = "only the scorer can tell its texts apart" if score.calls else "nothing is found"
+        yield f"No word of the query is in the index; {found}."
     if score.error:
         yield (
             f"{score.error} The answer rests on the {score.calls} of {calls} calls that were "

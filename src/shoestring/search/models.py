@@ -37,7 +37,7 @@ from shoestring.encoders import (
     open_encoder,
 )
 from shoestring.errors import IntegrityError, ShoestringWarning, StorageError
-from shoestring.match.scorer import FunctionScorer, checked_scores, load_scorer, scorer_name
+from shoestring.match.scorer import answers_of, batch_size_of, load_scorer, scorer_name
 from shoestring.match.weighting import DEFAULT
 from shoestring.models import why_not_minilm
 from shoestring.models.backbone import are_unread, minilm_reads_most
@@ -167,11 +167,8 @@ class Models:
 
     @property
     def batch_size(self) -> int:
-        """Pairs to score at once at most, so that what a function answered before it fails is kept.
-
-        A function is asked a batch at a time anyhow.
-        """
-        return self.scorer.max_batch if isinstance(self.scorer, FunctionScorer) else 1 << 62
+        """See :func:`~shoestring.match.scorer.batch_size_of`."""
+        return batch_size_of(self.scorer)
 
     def encode(
         self, texts: Sequence[str], encoder: TextEncoder | TextCodes | None = None
@@ -199,17 +196,11 @@ class Models:
     def scores_of(
         self, pairs: Sequence[tuple[str, str]]
     ) -> Iterator[tuple[slice | IntArray, FloatArray]]:
-        """Scores of pairs as they come: which of them, and their scores, checked.
-
-        ScorerError if the scorer fails.
-        """
+        """See :func:`~shoestring.match.scorer.answers_of`; for one thread at a time."""
         scorer = self.scorer
         assert scorer is not None
         with self._lock:
-            if isinstance(scorer, FunctionScorer):
-                yield from scorer.parts(pairs)
-            else:
-                yield slice(None), checked_scores(scorer, pairs)
+            yield from answers_of(scorer, pairs)
 
     def change(self, encoder: str, scorer: str) -> None:
         """Take other models than before, "auto" for the same; vectors of another encoder go."""

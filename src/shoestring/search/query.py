@@ -100,14 +100,16 @@ def first_guess(
 ) -> NDArray[np.float32]:
     """The first guess (N,): in the units of the scorer, or of unit variance."""
     if model.score_model is None:
-        return default_guess(features, lexical=lexical)
+        return default_guess(features, DEFAULT_WEIGHTS[lexical])
     item_bias = rows.column("item_bias", np.float32)
     return model.score_model.guess(features, item_bias).astype(np.float32)
 
 
-def default_guess(features: NDArray[np.float32], *, lexical: bool) -> NDArray[np.float32]:
+def default_guess(
+    features: NDArray[np.float32], weights: NDArray[np.float64]
+) -> NDArray[np.float32]:
     """A first guess while nothing is known of the scorer, of unit variance."""
-    mixed = features @ DEFAULT_WEIGHTS[lexical].astype(np.float32)
+    mixed = features @ weights.astype(np.float32)
     return np.asarray((mixed - mixed.mean()) / max(float(mixed.std()), 1e-9), dtype=np.float32)
 
 
@@ -119,8 +121,12 @@ def begin_rounds(
     features: NDArray[np.float32],
     guess: NDArray[np.float32],
     known: tuple[IntArray, FloatArray, FloatArray],
+    closed: NDArray[np.bool_] | None = None,
 ) -> Rounds:
-    """The rounds of a query some of whose scores are known: rows, scores, and scores to fit to."""
+    """The rounds of a query some of whose scores are known: rows, scores, and scores to fit to.
+
+    Rows that are ``closed`` are neither proposed nor ranked; by default those that are deleted.
+    """
     at, scores, fitted = known
     residual_variance = model.score_model.residual_variance if model.score_model else 1.0
     if not model.score_model and len(at):
@@ -146,7 +152,7 @@ def begin_rounds(
         np.concatenate(variances) * residual_variance,
         NOISE * residual_variance,
         strengths=(1.0,) if model.score_model else DEFAULT_STRENGTHS,
-        deleted=rows.deleted,
+        deleted=rows.deleted if closed is None else closed,
     )
     for start in range(0, len(at), OBSERVE_BATCH):
         span = slice(start, start + OBSERVE_BATCH)
@@ -173,6 +179,7 @@ def search_rounds(
     score: Callable[[IntArray], FloatArray] | None,
     *,
     first: NDArray[np.bool_] | None = None,
+    closed: NDArray[np.bool_] | None = None,
     max_rounds: int = N_ROUNDS,
 ) -> Rounds:
     """Spend a budget of calls on one query, most promising rows first.
@@ -190,6 +197,8 @@ def search_rounds(
         when there is no scorer.
     first : bool array (N,), optional
         Rows to score before any other.
+    closed : bool array (N,), optional
+        Rows that are no answers; by default those that are deleted.
     max_rounds : int
         In how many batches the calls are spent at most, those of ``first`` one more.
     """
@@ -197,7 +206,7 @@ def search_rounds(
     # With a score model the units of the scorer are known; else the first batch gives them.
     usual = (guess.min(), guess.max()) if model.score_model is not None and len(guess) else ()
     fitted = without_rejects(scores, usual)
-    rounds = begin_rounds(rows, model, features, guess, (at, scores, fitted))
+    rounds = begin_rounds(rows, model, features, guess, (at, scores, fitted), closed)
     batch, spent = max(MIN_BATCH, -(-calls // max_rounds)), 0
     for among in (first, None) if first is not None else (None,):
         while score and spent < calls:
@@ -214,7 +223,7 @@ def search_rounds(
             if np.array_equal(before, fitted[:n]) and (n or model.score_model):
                 rounds.observe(at[n:], scores[n:], fitted[n:])
             else:  # only now is the scale of the scores known
-                rounds = begin_rounds(rows, model, features, guess, (at, scores, fitted))
+                rounds = begin_rounds(rows, model, features, guess, (at, scores, fitted), closed)
             if not is_answered.all():
                 return rounds
     return rounds

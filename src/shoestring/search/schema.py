@@ -27,7 +27,7 @@ from shoestring.types import IntArray, Record
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS records (
         key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
-        text TEXT NOT NULL, label TEXT)""",
+        text TEXT NOT NULL, fields TEXT NOT NULL)""",
     f"""CREATE VIRTUAL TABLE IF NOT EXISTS fulltext USING fts5(
         tokens, tokenize = "{FTS5_TOKENIZER}")""",
     "CREATE TABLE IF NOT EXISTS deleted (key INTEGER PRIMARY KEY)",
@@ -141,13 +141,26 @@ def insert_records(
     sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'records'"
     ((first_key,),) = connection.execute(sql)
     connection.executemany(
-        "INSERT INTO records (key, id, text, label) VALUES (?, ?, ?, ?)",
-        ((key, r.id, r.text, r.label) for key, r in enumerate(records, first_key)),
+        "INSERT INTO records (key, id, text, fields) VALUES (?, ?, ?, ?)",
+        ((key, r.id, r.text, _as_json(r)) for key, r in enumerate(records, first_key)),
     )
     connection.executemany(
         "INSERT INTO fulltext (rowid, tokens) VALUES (?, ?)", enumerate(tokens, first_key)
     )
     mark_changed(connection)
+
+
+def _as_json(record: Record) -> str:
+    """Fields and label as JSON for SQLite: NaN is null, what JSON cannot say is its text."""
+
+    def other(value: Any) -> Any:
+        return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
+
+    fields = {} if record.label is None else {"label": record.label}
+    text = json.dumps({**fields, **record.fields}, ensure_ascii=False, default=other, skipkeys=True)
+    if "NaN" in text or "Infinity" in text:
+        text = json.dumps(json.loads(text, parse_constant=lambda _: None), ensure_ascii=False)
+    return text.encode("utf-8", "replace").decode()
 
 
 def delete_keys(connection: sqlite3.Connection, keys: Iterable[int]) -> None:

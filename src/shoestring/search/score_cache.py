@@ -15,11 +15,13 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,8 +42,6 @@ from shoestring.search.database import (
     in_chunks,
     transaction,
 )
-from shoestring.search.models import Models
-from shoestring.search.snapshot import Snapshot
 from shoestring.types import FloatArray, IntArray
 
 _TABLES = (
@@ -55,10 +55,16 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS answered (
         asked INTEGER PRIMARY KEY, uid TEXT NOT NULL, last_key INTEGER NOT NULL,
         calls INTEGER NOT NULL)""",
+    # what was known of a pair before its score: of a reranker, which has no records to look at
+    """CREATE TABLE IF NOT EXISTS features (
+        asked INTEGER NOT NULL, digest INTEGER NOT NULL, numbers BLOB NOT NULL,
+        PRIMARY KEY (asked, digest)) WITHOUT ROWID""",
 )
 _NUMBER = "SELECT number FROM asked WHERE scorer = ? AND query = ?"
 _SCORES = f"SELECT digest, score FROM scores WHERE asked = ({_NUMBER})"
-_REPAIR = "Move it out of the index folder: a new one is begun, and scores are paid for again."
+_FEATURES = """SELECT asked, numbers, score FROM features JOIN scores USING (asked, digest)
+    JOIN asked ON number = asked WHERE scorer = ? ORDER BY asked, digest"""
+_REPAIR = "Move it elsewhere: a new one is begun, and scores are paid for again."
 KEEP_S = 0.05  # quick answers of a scorer are kept together, so many seconds of them
 
 
@@ -75,13 +81,13 @@ def text_digests(texts: Iterable[str]) -> IntArray:
 
 
 class ScoreCache:
-    """The paid scores of an index folder, for any number of threads and processes.
+    """Scores that were paid for, for any number of threads and processes.
 
     Parameters
     ----------
-    folder : str or Path
-        Of the index. Where it cannot be written the cache is read-only: what is known is
-        answered, and :meth:`put` says False.
+    place : str or Path, optional
+        The folder of an index, or a file that ends in .sqlite; none: in memory. Where it cannot be
+        written the cache is read-only: what is known is answered, and :meth:`put` says False.
     read_only : bool
         Do not even try to write.
 
@@ -96,16 +102,20 @@ class ScoreCache:
     array([0.5, nan])
     """
 
-    def __init__(self, folder: str | Path, *, read_only: bool = False) -> None:
-        try:
-            is_folder = checked_path("folder", folder, "ScoreCache").is_dir()
-        except OSError:  # a name that is too long
-            is_folder = False
-        if not is_folder:
-            raise ParameterError.of("folder", "ScoreCache", "the folder of an index", str(folder))
-        self.path = Path(folder) / "scores.sqlite"
+    def __init__(self, place: str | Path | None, *, read_only: bool = False) -> None:
+        self.path: Path | None = None
+        if place is not None:
+            path = checked_path("place", place, "ScoreCache")
+            self.path = path if path.suffix == ".sqlite" else path / "scores.sqlite"
+            try:
+                is_folder = self.path.parent.is_dir()
+            except OSError:  # a name that is too long
+                is_folder = False
+            if not is_folder:
+                want = "the folder of an index, or a file .sqlite in a folder"
+                raise ParameterError.of("place", "ScoreCache", want, str(place))
         self.read_only = read_only
-        self._explained = partial(explained, self.path, _REPAIR)
+        self._explained = partial(explained, self.path or Path(":memory:"), _REPAIR)
         self._lock = threading.Lock()
         self._opened: dict[int, sqlite3.Connection] = {}  # by process: SQLite shares none
         with self._explained():
@@ -118,17 +128,17 @@ class ScoreCache:
         return self._opened[os.getpid()]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ScoreCache, (self.path.parent.absolute(),)
+        return ScoreCache, (self.path and self.path.absolute(),)
 
     def _open(self) -> sqlite3.Connection:
-        if not self.read_only:
+        if self.path and not self.read_only:
             try:
                 return _with_tables(connect_for_writing(self.path, create=True))
             except sqlite3.OperationalError as error:
                 if not has_no_room(error):
                     raise
             self.read_only = True
-        if self.path.exists():
+        if self.path and self.path.exists():
             found = connect(self.path, "ro")
             if found.execute("SELECT 1 FROM sqlite_master WHERE name = 'answered'").fetchone():
                 return found
@@ -226,6 +236,33 @@ class ScoreCache:
             pairs = np.fromiter(cursor, dtype=[("digest", np.int64), ("score", np.float64)])
         return pairs["digest"].copy(), pairs["score"].copy()
 
+    def put_features(
+        self, scorer: str, query: str, digests: IntArray, features: NDArray[np.float32]
+    ) -> None:
+        """Keep what was known of pairs (n, c) before their scores, where it can be written."""
+        sql = f"INSERT OR REPLACE INTO features SELECT number, ?, ? FROM ({_NUMBER})"
+        if self.read_only:
+            return
+        rows = [
+            (digest, one.tobytes(), scorer, query)
+            for digest, one in zip(digests.tolist(), features, strict=True)
+        ]
+        with ExitStack() as stack:
+            for one in (suppress(StorageError), self._lock, self._explained()):
+                stack.enter_context(one)
+            stack.enter_context(transaction(self._connection)).executemany(sql, rows)
+
+    def features(self, scorer: str) -> list[tuple[NDArray[np.float32], NDArray[np.float64]]]:
+        """Of each query what :meth:`put_features` kept (n, c), and the scores (n,)."""
+        with self._lock, self._explained():
+            rows = self._connection.execute(_FEATURES, (scorer,)).fetchall()
+        found = []
+        for _, group in groupby(rows, key=itemgetter(0)):
+            _, numbers, scores = zip(*group, strict=True)
+            table = np.frombuffer(b"".join(numbers), np.float32).reshape(len(scores), -1)
+            found.append((table, np.array(scores)))
+        return found
+
     def verify(self) -> None:
         """Read everything; IntegrityError if the database is damaged."""
         with self._lock, self._explained():
@@ -239,16 +276,27 @@ class ScoreCache:
             return int(column(self._connection, "SELECT count(*) FROM scores")[0])
 
 
+class Payer(Protocol):
+    """Who asks the scorer: the models of an index, or a reranker."""
+
+    @property
+    def scorer_name(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+    def scores_of(
+        self, pairs: Sequence[tuple[str, str]]
+    ) -> Iterator[tuple[slice | IntArray, FloatArray]]: ...
+
+
 class CachedScorer:
-    """Exact scores of rows of a snapshot with a query; what was paid for before is free.
+    """Exact scores of rows with a query; what was paid for before is free.
 
     Parameters
     ----------
-    models : Models
-        Whose scorer is asked; one thread at a time.
-    snapshot : Snapshot
-    keys : int64 array (N,)
-        Of the rows.
+    payer : Payer
+        Whose scorer is asked.
+    texts : callable
+        Rows (n,) to their texts.
     query : str
     cache : ScoreCache
         Where every answer is kept as it comes.
@@ -269,9 +317,8 @@ class CachedScorer:
 
     def __init__(
         self,
-        models: Models,
-        snapshot: Snapshot,
-        keys: IntArray,
+        payer: Payer,
+        texts: Callable[[IntArray], list[str]],
         query: str,
         cache: ScoreCache,
         *,
@@ -279,13 +326,13 @@ class CachedScorer:
     ) -> None:
         self.calls, self.seconds, self.n_lost = 0, 0.0, 0
         self.error: ScorerError | None = None
-        self._models, self._snapshot, self._keys = models, snapshot, keys
+        self._payer, self._texts = payer, texts
         self._query, self._cache, self._partial = query, cache, partial
-        self._name = models.scorer_name
+        self._name = payer.scorer_name
 
     def __call__(self, rows: IntArray) -> FloatArray:
         """The scores (n,) of n rows; ScorerError if the scorer fails, unless ``partial``."""
-        texts = self._snapshot.texts(self._keys[rows])
+        texts = self._texts(rows)
         digests, first, which = np.unique(
             text_digests(texts), return_index=True, return_inverse=True
         )  # equal texts are paid for once
@@ -308,13 +355,13 @@ class CachedScorer:
         unkept: list[IntArray] = []
         began = kept_at = time.perf_counter()
         try:
-            for part, answer in self._models.scores_of([(self._query, text) for text in texts]):
+            for part, answer in self._payer.scores_of([(self._query, text) for text in texts]):
                 now = time.perf_counter()
                 self.seconds += now - began
                 scores[unpaid[part]] = answer
                 unkept.append(unpaid[part])
                 self.calls += len(answer)
-                if now - kept_at > KEEP_S or len(unkept) * len(answer) >= self._models.batch_size:
+                if now - kept_at > KEEP_S or len(unkept) * len(answer) >= self._payer.batch_size:
                     self._keep(unkept, digests, scores)
                     kept_at = time.perf_counter()
                 began = time.perf_counter()

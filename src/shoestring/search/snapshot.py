@@ -5,8 +5,9 @@ Letters: R rows of the arrays, N of them of live records.
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ from shoestring.errors import IntegrityError
 from shoestring.search import schema
 from shoestring.search.arrays import KEYS, AnyArray, map_rows
 from shoestring.search.database import column, connect, in_chunks
-from shoestring.types import IntArray, TextEncoder
+from shoestring.search.where import Sql, add_functions
+from shoestring.text import tokenize
+from shoestring.types import IntArray, Record, TextEncoder
 from shoestring.words.text_codes import TextCodes
 
 Explained = Callable[[], AbstractContextManager[None]]
@@ -123,9 +126,18 @@ class Snapshot:
         """The user's id of each key, in the order asked for."""
         return self._look_up("id", keys)
 
-    def labels(self, keys: Sequence[int] | IntArray) -> list[str | None]:
-        """The label of each key, None where there is none, in the order asked for."""
-        return self._look_up("label", keys)
+    def records(self, keys: Sequence[int] | IntArray) -> list[Record]:
+        """The whole record of each key, in the order asked for."""
+        columns = zip(self.ids(keys), self.texts(keys), self._look_up("fields", keys), strict=True)
+        with self._explained():  # JSON that cannot be read
+            return [Record(id, text, fields=json.loads(fields)) for id, text, fields in columns]
+
+    def matching(self, where: Sql) -> IntArray:
+        """The keys of the records that meet a condition, ascending."""
+        with self._explained():
+            add_functions(self._connection)
+            sql = f"SELECT key FROM records WHERE {where[0]} ORDER BY key"
+            return column(self._connection, sql, where[1])
 
     def _look_up(self, name: str, keys: Sequence[int] | IntArray) -> list[Any]:
         wanted = [int(key) for key in keys]
@@ -150,17 +162,34 @@ class Snapshot:
         At most ``limit``, best first, equal scores by key; also records without arrays. Every
         record that holds one of the tokens is looked at.
         """
-        quoted = ['"' + token.replace('"', '""') + '"' for token in dict.fromkeys(tokens)]
-        rows: list[tuple[int, float]] = []
-        if quoted and limit > 0:
-            with self._explained():
-                match = " OR ".join(quoted)
-                rows = self._connection.execute(_CANDIDATES, (match, limit)).fetchall()
+        with self._explained():
+            rows = _found(self._connection, tokens, limit)
         keys = np.array([key for key, _ in rows], dtype=np.int64)
         if not np.isin(keys, self.all_keys).all():  # as in a copy that was made while one wrote
             with self._explained():
                 raise sqlite3.DatabaseError("it has words of a record that is not there")
         return keys, np.array([score for _, score in rows], dtype=np.float64)
+
+
+def _found(
+    connection: sqlite3.Connection, tokens: Iterable[str], limit: int
+) -> list[tuple[int, float]]:
+    quoted = ['"' + token.replace('"', '""') + '"' for token in dict.fromkeys(tokens)]
+    if not quoted or limit <= 0:
+        return []
+    return connection.execute(_CANDIDATES, (" OR ".join(quoted), limit)).fetchall()
+
+
+def bm25(query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+    """The scores (N,) of texts that are in no index, 0 where no word is shared."""
+    scores = np.zeros(len(texts), np.float32)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        schema.create_tables(connection)
+        records = [Record(str(i), text) for i, text in enumerate(texts)]
+        schema.insert_records(connection, records, (" ".join(tokenize(text)) for text in texts))
+        for key, score in _found(connection, tokenize(query), len(texts)):
+            scores[key - 1] = max(score, 0.0)
+    return scores
 
 
 def open_snapshot(

@@ -75,7 +75,7 @@ ArraysOf: TypeAlias = Callable[[list[str]], Mapping[str, AnyArray]]
 LOCK_TIMEOUT_S = 30.0  # a writer waits this long for another
 FILL_BATCH = 1_024
 _KIND = ArtifactKind(
-    "shoestring-search-index", "a search index", "RecordStore.open", "Build the index again.", 2
+    "shoestring-search-index", "a search index", "RecordStore.open", "Build the index again.", 3
 )
 _DATABASES = ("records.sqlite", "scores.sqlite")
 _FOLDERS = ("arrays", "encoder")
@@ -251,7 +251,7 @@ class RecordStore:
     ) -> int:
         """Delete records by the user's ids, all or none; returns how many there were."""
         checked_choice("missing", missing, ("error", "skip"), "SearchIndex.delete")
-        wanted = list(dict.fromkeys(_checked_ids(ids)))
+        wanted = list(dict.fromkeys(checked_ids(ids, "SearchIndex.delete")))
         with self.writing() as connection, self._explained():
             keys = schema.keys_of(connection, [id for id in wanted if is_storable(id)])
             absent = schema.named([id for id in wanted if id not in keys])
@@ -395,14 +395,14 @@ class RecordStore:
             raise IntegrityError(f"{self.path} is damaged: {'; '.join(complaints)}. {_AGAIN}")
 
 
-def _checked_ids(ids: object) -> Iterator[str]:
+def checked_ids(ids: object, owner: str) -> Iterator[str]:
     """Ids as they are stored: integers, NumPy's too, as their digits."""
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-        raise ParameterError.of("ids", "SearchIndex.delete", "a list of ids", ids)
+        raise ParameterError.of("ids", owner, "a list of ids", ids)
     for id in ids:
         is_int = isinstance(id, Integral) and not isinstance(id, bool)
         if not is_int and not isinstance(id, str):
-            raise ParameterError.of("ids", "SearchIndex.delete", "a list of str or int", id)
+            raise ParameterError.of("ids", owner, "a list of str or int", id)
         yield str(id)
 
 

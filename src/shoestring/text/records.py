@@ -302,7 +302,10 @@ class _Reader:
             key = self._identifier(row, line)
         else:
             key = content_id(text) if self.by_content else str(position)
-        return Record(key, text, self._label(row, line)), second
+        used = {*self.columns, self.second, self.label or "label"}
+        used |= {self.id} if position is None else set()
+        fields = {str(name): value for name, value in row.items() if name not in used}
+        return Record(key, text, self._label(row, line), fields), second
 
     def _fault(self, message: str, line: int) -> FormatError:
         """The error for a row: with file and line, or the item's number for an iterable."""
