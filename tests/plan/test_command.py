@@ -12,7 +12,7 @@ def folder(tmp_path):
 
 
 def test_plan_prints_components_times_memory_and_one_sentence(run_command, folder):
-    code, out, err = run_command("plan", folder, "--train", "full", "--minutes", "1")
+    code, out, err = run_command("plan", folder, "--train", "--minutes", "1")
     assert code == 0, err
     for words in (
         "projections",
@@ -27,7 +27,7 @@ def test_plan_prints_components_times_memory_and_one_sentence(run_command, folde
 
 
 def test_json_has_flops_parameters_bytes_and_seconds(run_command, folder):
-    code, out, _ = run_command("plan", "model", folder, "--json", "--train", "full")
+    code, out, _ = run_command("plan", "model", folder, "--json", "--train")
     found = json.loads(out)
     assert code == 0
     assert isinstance(found["flops"]["forward"], int)

@@ -27,7 +27,7 @@ app = room_app("What a job with a model costs: FLOPs, memory, time, before it ru
 app.info.cls = _OrModel
 
 
-@app.command(example="plan minilm --length 128 --batch 32 --train full")
+@app.command(example="plan minilm --length 128 --batch 32 --train")
 @reads("id", "label")
 def model(
     model: Model,
@@ -36,9 +36,8 @@ def model(
         int | None, typer.Option(help="Tokens of a text (default: 128; with --texts, at most).")
     ] = None,
     batch: Annotated[int, typer.Option(help="Texts of a batch.")] = 32,
-    train: Annotated[
-        str | None, typer.Option(help="Price training: full, lora or head (AdamW).")
-    ] = None,
+    train: Annotated[bool, typer.Option("--train", help="A training step, with AdamW.")] = False,
+    method: Annotated[str, typer.Option(help="What is trained: full, lora or head.")] = "full",
     texts: Annotated[
         str | None, typer.Option(help="File of texts: their lengths, padding, and an epoch.")
     ] = None,
@@ -56,8 +55,8 @@ def model(
 
     _measure_first()
     job: dict[str, Any] = {
-        "batch": batch, "train": train, "decode": decode, "checkpointing": checkpointing,
-        "attention": attention, "dtype": dtype,
+        "batch": batch, "train": method if train or method != "full" else None, "decode": decode,
+        "checkpointing": checkpointing, "attention": attention, "dtype": dtype,
     }  # fmt: skip
     priced = None
     if texts is not None:
@@ -75,9 +74,11 @@ def model(
         return
     emit_rows(_rows(said), False)
     echo()
-    seconds = {name: f"{value:,.3g}" for name, value in said["seconds"].items() if name != "error"}
+    times = {**said["seconds"]}
+    error = times.pop("error", 0.0)
+    seconds = {name: f"{value:,.3g}" for name, value in times.items() if value}
     if seconds:
-        seconds["batch"] += f", within {said['seconds']['error']:.0%} in nine of ten checks"
+        seconds["batch"] += f", within {error:.0%} in nine of ten checks"
     gib = {name: f"{value / 2**30:,.3f}" for name, value in said["bytes"].items() if value}
     more: dict[str, Any] = {name: said[name] for name in ("texts", "minutes") if name in said}
     emit({"seconds": seconds, "GiB": gib, **more, "counted": said["counted"]}, False)

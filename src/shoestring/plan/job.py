@@ -53,8 +53,10 @@ class Estimate:
     ----------
     model, counted : str
         Class of transformers; how the products were counted.
-    flops, macs : dict
+    flops : dict
         "forward" and "backward", and both by name of component in "components"; int.
+    macs : dict
+        Multiply-adds, "forward" and "backward": half as many.
     parameters : dict
         "total", "trained", those of matrices by component, "lookup tables", "biases and norms".
     bytes : dict
@@ -71,7 +73,7 @@ class Estimate:
     model: str
     counted: str
     flops: dict[str, Any]
-    macs: dict[str, Any]
+    macs: dict[str, int]
     parameters: dict[str, int]
     bytes: dict[str, int]
     seconds: dict[str, float]
@@ -113,8 +115,8 @@ def estimate(
     --------
     >>> from transformers import BertConfig
     >>> found = estimate(BertConfig(), length=128, batch=1)  # doctest: +SKIP
-    >>> found.macs["components"]["feed-forward"]["forward"]  # doctest: +SKIP
-    7247757312
+    >>> found.macs["forward"]  # doctest: +SKIP
+    11174215680
     """
     kind, config = class_and_config(model)
     length = checks.checked_int("length", length, 1, n_positions(config.to_dict()), OWNER)
@@ -152,11 +154,12 @@ def estimate(
         if of_run != totals:
             why = "differs from its description here" if described else "has no description"
             counted, sums, totals = f"by operators: {kind.__name__} {why}", {}, of_run
-    components = {name: {"forward": a, "backward": b} for name, (a, b) in sums.items()}
-    macs = {"forward": totals[0], "backward": totals[1], "components": components}
+    components = {name: {"forward": 2 * a, "backward": 2 * b} for name, (a, b) in sums.items()}
+    both = dict(zip(("forward", "backward"), totals, strict=True))
+    flops = {phase: 2 * total for phase, total in both.items()} | {"components": components}
     of_bytes = _bytes(described, job, found, dtype) if found else {}
     return Estimate(
-        kind.__name__, counted, _doubled(macs), macs, _parameters(described, job, found), of_bytes,
+        kind.__name__, counted, flops, both, _parameters(described, job, found), of_bytes,
         _seconds(found, job, on or measure_machine()) if found else {},
         _advice(described, job, sums, of_bytes),
     )  # fmt: skip
@@ -232,13 +235,6 @@ def _but_the_head(model: Any) -> Any:
         hint = "It has no head, or one that is its embedding."
         raise ParameterError.of("train", OWNER, "full or lora for this model", "head", hint)
     return model
-
-
-def _doubled(counts: Any) -> Any:
-    """FLOPs of MACs, at every depth."""
-    if isinstance(counts, dict):
-        return {name: _doubled(value) for name, value in counts.items()}
-    return 2 * counts
 
 
 def _parameters(described: Description | None, job: cost.Job, found: Run | None) -> dict[str, int]:
