@@ -76,3 +76,9 @@ def test_bad_input_is_one_sentence():
         compare_attention(FNetConfig(), measure=False)
     with pytest.raises(ParameterError, match="lengths"):
         compare_attention(BertConfig(), lengths=(0,), measure=False)
+
+
+@pytest.mark.parametrize("wrong", [{"lengths": 7}, {"lengths": ()}, {"on": "cuda"}, {"wider": 0}])
+def test_wrong_arguments_are_refused(wrong):
+    with pytest.raises(ParameterError, match=next(iter(wrong))):
+        compare_attention(BertConfig(), **{"lengths": (4,), "measure": False} | wrong)

@@ -28,7 +28,14 @@ from shoestring import checks
 from shoestring.errors import ParameterError
 from shoestring.plan.families import FAMILIES, Stack, describe
 from shoestring.plan.job import OWNER, class_and_config
-from shoestring.plan.machine import Machine, measure_machine, operators_of, quickest_s, small_config
+from shoestring.plan.machine import (
+    Machine,
+    checked_machine,
+    measure_machine,
+    operators_of,
+    quickest_s,
+    small_config,
+)
 from shoestring.plan.trace import Trace
 
 CHUNK = 64
@@ -152,10 +159,14 @@ def compare_attention(
     if described is None:
         want = f"a model of one of the families {', '.join(FAMILIES)}"
         raise ParameterError.of("model", OWNER, want, config.model_type)
-    lengths = tuple(checks.checked_int("lengths", n, 1, LONGEST, OWNER) for n in lengths)
+    want = "tokens, at least one length"
+    given = checks.checked_items("lengths", lengths, OWNER, want)
+    lengths = tuple(checks.checked_int("lengths", n, 1, LONGEST, OWNER) for n in given)
+    if not lengths:
+        raise ParameterError.of("lengths", OWNER, want, lengths)
     wider = checks.checked_int("wider", wider, 1, 16, OWNER)
     measure = checks.checked_bool("measure", measure, OWNER)
-    stack, on = described.stacks[-1], on or measure_machine()
+    stack, on = described.stacks[-1], checked_machine(on, OWNER) or measure_machine()
     is_causal = FAMILIES[config.model_type]["kind"] != "encoder"
     kernels: dict[str, Kernel] = {
         "softmax": (softmax_attention, 1),

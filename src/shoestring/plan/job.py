@@ -31,7 +31,7 @@ from shoestring.models.backbone import (
 )
 from shoestring.plan import cost
 from shoestring.plan.families import Description, describe
-from shoestring.plan.machine import DTYPES, Machine, measure_machine
+from shoestring.plan.machine import DTYPES, Machine, checked_machine, measure_machine
 from shoestring.plan.trace import Run, run_without_numbers
 from shoestring.text import read_records
 
@@ -129,8 +129,7 @@ def estimate(
     cached = length if checks.checked_bool("decode", decode, OWNER) else 0
     if decode and (train or config.is_encoder_decoder or not hasattr(config, "use_cache")):
         raise ParameterError.of("decode", OWNER, "False, but for a decoder's answers", decode)
-    if on is not None and not isinstance(on, Machine):
-        raise ParameterError.of("on", OWNER, "a Machine, or None", on)
+    on = checked_machine(on, OWNER)
     job = cost.Job(batch, 1 if cached else length, train, True, cached, checkpointing)
     head = _has_head(kind)
     described = None if head is None else describe(config, head)

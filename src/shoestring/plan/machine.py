@@ -40,7 +40,7 @@ from torch.nn import functional as nnf
 
 from shoestring.artifacts import make_folder, write_json
 from shoestring.checks import checked_bool
-from shoestring.errors import StorageError
+from shoestring.errors import ParameterError, StorageError
 from shoestring.plan.trace import Operator, Trace, inputs_of, run_without_numbers, sum_of
 
 aten = torch.ops.aten
@@ -198,6 +198,13 @@ def measure_machine(*, again: bool = False) -> Machine:
         make_folder(path.parent)
         write_json(path, asdict(found))
     return found
+
+
+def checked_machine(on: object, owner: str) -> Machine | None:
+    """A machine that somebody passed; ParameterError for anything else but None."""
+    if on is not None and not isinstance(on, Machine):
+        raise ParameterError.of("on", owner, "a Machine, or None", on)
+    return on
 
 
 def is_remembered() -> bool:
