@@ -39,9 +39,9 @@ def check(family, has_head, attention, is_trained, length):
 
 @pytest.mark.parametrize("family", QUICK)
 def test_the_closed_form_equals_the_operators(family):
+    fuses = describe(config_of(family)).fuses
     check(family, True, "eager", True, 7)
-    check(family, False, "sdpa", True, 10)
-    check(family, True, "sdpa", False, 13)
+    check(family, False, "sdpa", fuses, 10)  # where training cannot fuse, forward does
 
 
 @pytest.mark.slow
@@ -54,7 +54,7 @@ def test_the_closed_form_equals_the_operators_of_every_family(family):
                     check(family, has_head, attention, is_trained, length)
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "t5", "qwen2_moe"])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "t5"])
 def test_lora_heads_checkpoints_and_caches_equal_the_operators(family):
     pytest.importorskip("peft")
     config = config_of(family, tie_word_embeddings=False)
