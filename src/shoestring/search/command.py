@@ -124,6 +124,9 @@ def query(
         int | None, typer.Option(help=f"{CALLS} (default: 50, or -k if that is more).")
     ] = None,
     where: Where = None,
+    candidates: Annotated[
+        int, typer.Option(help="Of how many promising texts the rounds choose.")
+    ] = 10_000,
     queries: Annotated[
         str | None, typer.Option(help="File of queries: prints a JSON line for each.")
     ] = None,
@@ -138,7 +141,9 @@ def query(
     if queries is not None:
         asked = _records(queries, {})
         texts = [record.text for record in asked]
-        answers = found.query_many(texts, k, calls, where=where, progress=True)
+        answers = found.query_many(
+            texts, k, calls, where=where, candidates=candidates, progress=True
+        )
         if run is not None:
             from shoestring.search.evaluate import write_run
 
@@ -148,7 +153,7 @@ def query(
         for record, hits in zip(asked, answers, strict=True):
             emit_json({"id": record.id, "query": record.text, **_told(hits)}, indent=None)
         return
-    hits = found.query(str(text), k=k, calls=calls, where=where)
+    hits = found.query(str(text), k=k, calls=calls, where=where, candidates=candidates)
     if json:
         emit_json(_told(hits))
         return
