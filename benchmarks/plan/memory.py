@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from typing import Any
@@ -81,7 +80,7 @@ def child(name: str, batch: int, length: int, train: str | None, is_profiled: bo
     step()
     if not is_profiled:
         step()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+        return output.peak_bytes()
     held = sum(value.numel() * 4 for value in model.parameters()) * (3 if train else 1)
     with torch.profiler.profile(profile_memory=True) as profiler:
         step()
