@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,15 @@ from typing import Any
 from benchmarks.data import ROOT
 
 Read = Callable[[str], dict[str, Any] | None]  # the document of a committed result, by its name
+
+
+def peak_bytes() -> int:
+    """The most resident memory that this process has had.
+
+    Not ``ru_maxrss``, which a child inherits from the process that started it.
+    """
+    status = Path("/proc/self/status").read_text()
+    return 1_024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
 
 
 def options(parser: argparse.ArgumentParser, *, quick: str) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 from benchmarks.classify import page as classify
 from benchmarks.data import ROOT
+from benchmarks.doctor import page as doctor
 from benchmarks.grow import page as grow
 from benchmarks.match import page as match
 from benchmarks.neighbour import page as neighbour
+from benchmarks.plan import page as plan
 from benchmarks.reliability import page as reliability
 from benchmarks.search import page as search
 from benchmarks.tune import page as tune
@@ -28,6 +30,8 @@ ROOMS = {
     "match": match,
     "tune": tune,
     "grow": grow,
+    "doctor": doctor,
+    "plan": plan,
     "neighbour": neighbour,
     "reliability": reliability,
 }
@@ -55,7 +59,7 @@ def pages() -> dict[str, str]:
 
 def main() -> None:
     """Write the pages and the pictures."""
-    for room in (search, classify, match, tune, grow):
+    for room in (search, classify, match, tune, grow, doctor, plan):
         room.pictures(read, ROOT / "docs")
     for name, text in pages().items():
         (PAGES / f"{name}.md").write_text(text, encoding="utf-8")

@@ -59,7 +59,8 @@ for module in pkgutil.walk_packages(shoestring.__path__, "shoestring."):
         models = "shoestring.models."
         torchs_own = ("shoestring.tune.", f"{models}frozen")
         torchs_own += ("shoestring.match.matcher", "shoestring.match.label_token")
-        torchs_own += ("shoestring.grow.",)
+        torchs_own += ("shoestring.grow.", "shoestring.doctor.probe", "shoestring.doctor.report")
+        torchs_own += ("shoestring.plan.",)
         if not module.name.startswith(torchs_own) or error.name not in TORCH:
             raise
 """

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -134,15 +133,12 @@ def only_write(folder: Path, sizes: dict[str, int]) -> None:
     """What :func:`written` measures."""
     from shoestring.grow import checkpoint
 
-    def peak() -> int:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024
-
     growth, _, weights, kind, dtype = checkpoint.opened(folder / "small", None, sizes, False, 0)
     (folder / "large").mkdir()
-    before, began = peak(), time.perf_counter()
+    before, began = output.peak_bytes(), time.perf_counter()
     grown = growth.weights(weights)
     checkpoint._write_tensors(folder / "large", grown, growth, kind, dtype)
-    seconds, after = time.perf_counter() - began, peak()
+    seconds, after = time.perf_counter() - began, output.peak_bytes()
     shapes = [p.shape.numel() for p in checkpoint.empty(kind, growth.new_config()).parameters()]
     files = {name: (folder / name).glob("*.safetensors") for name in ("small", "large")}
     size = {name: sum(file.stat().st_size for file in of) for name, of in files.items()}

@@ -7,7 +7,6 @@ from a vocabulary with Zipf's frequencies, so that posting lists are as skewed a
 from __future__ import annotations
 
 import argparse
-import resource
 import sqlite3
 import tempfile
 import time
@@ -44,7 +43,7 @@ def measure(n_records: int, n_queries: int, folder: Path, seed: int) -> dict[str
     begin, begin_cpu = time.perf_counter(), time.process_time()
     store.add(records)
     seconds, cpu_s = time.perf_counter() - begin, time.process_time() - begin_cpu
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = output.peak_bytes() / 2**20
     size_mb = sum(file.stat().st_size for file in store.path.rglob("*")) / 2**20
     queries = [record.text.split()[:6] for record in records[:: n_records // n_queries]]
     begin_cpu = time.process_time()

@@ -77,7 +77,7 @@ def one(way: str, n_steps: int, seed: int, n_layers: int, limit_gib: float) -> d
 
 def peak_gib() -> float:
     """The largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return output.peak_bytes() / 2**30
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

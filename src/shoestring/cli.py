@@ -15,9 +15,11 @@ import typer
 
 from shoestring.classify.command import app as classify_app
 from shoestring.console import echo, resume_hint, room_app, told
+from shoestring.doctor.command import app as doctor_app
 from shoestring.errors import ShoestringError, ShoestringWarning
 from shoestring.grow.command import grow
 from shoestring.match.command import app as match_app
+from shoestring.plan.command import app as plan_app
 from shoestring.search.command import app as search_app
 from shoestring.serve.command import serve
 from shoestring.tune.command import app as tune_app
@@ -31,6 +33,8 @@ app.add_typer(classify_app, name="classify")
 app.add_typer(tune_app, name="tune")
 app.add_typer(words_app, name="words")
 app.add_typer(match_app, name="match")
+app.add_typer(doctor_app, name="doctor")
+app.add_typer(plan_app, name="plan")
 app.command(example="grow base --out big --hidden 768 --heads 12")(grow)
 app.command(example="serve my-index --port 8321")(serve)
 

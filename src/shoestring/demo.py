@@ -104,7 +104,7 @@ def measure(
     sums: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
     for row, item in enumerate(Progress(held_out, desc="questions", unit="question")):
         truth = {ids[i] for i in np.argsort(-exact[row], kind="stable")[:K]}
-        for way, calls, ranking, seconds in answers(opened, item.question, BUDGETS, K):
+        for way, calls, ranking, seconds in answers(opened, item.question, BUDGETS, K)[0]:
             names = list(ranking)
             recall = len(truth & set(names)) / K
             found = item.record.id in ranking

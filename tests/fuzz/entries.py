@@ -554,6 +554,33 @@ function(
 function("tune.Ladder.from_pretrained", folder=OUT, **TORCH)
 function("tune.LadderScorer", folder=OUT, **TORCH)
 
+# ---------------------------------------------------------------- doctor
+
+STEPS, RATE = st.sampled_from([None, 0, 10]), st.sampled_from([None, 1e-4])
+IDS_OF_TEXTS = st.just([[1, 2, 1, 3], [4, 5]])
+
+
+def doctored(path: str, /, **rest: Any) -> None:
+    """Add a function that is given the folder of a small BERT for None."""
+
+    def call(world: World, **given: Any) -> Any:
+        first = next(iter(rest))
+        if given[first] is None:
+            given[first] = str(world.bert_folder)
+        return public(f"doctor.{path}")(**given)
+
+    entry(f"doctor.{path}", call, **rest, **TORCH)
+
+
+doctored(
+    "examine", model=maybe, texts=maybe | LIST_OF_TEXTS, warmup_steps=STEPS, learning_rate=RATE,
+    optimizer=st.sampled_from(["adamw", "sgd"]), seed=SEED,
+)  # fmt: skip
+doctored("prescribe", config=maybe, out=maybe | OUT, learning_rate=st.just(1e-3))
+function("doctor.predict", config=maybe, texts=maybe | IDS_OF_TEXTS, truncated=FLAG, **TORCH)
+function("doctor.measure", model=maybe, inputs=maybe, seed=SEED, **TORCH)
+function("doctor.read_curve", log=OUT, **TORCH)
+
 # ---------------------------------------------------------------- words
 
 
@@ -654,9 +681,9 @@ LIKELY = {  # what a path is, by the name of its parameter
     "source": SOURCES, "records": SOURCES, "texts": SOURCES, "queries": SOURCES,
     "held_out": SOURCES,
     "qrels": ["judged.tsv"], "index": ["index"], "out": ["out"], "vectors": ["vectors"],
-    "scorer": ["ladder"], "model": ["classifier", "ladder"], "models": ["classifier"],
+    "scorer": ["ladder"], "model": ["classifier", "ladder", "bert"], "models": ["classifier"],
     "backbone": ["bert"], "tokenizer": ["bert"], "file": ["exported.txt", "exported.bin"],
-    "pairs": ["judged.tsv"],
+    "pairs": ["judged.tsv"], "config": ["bert"], "batch": SOURCES,
 }  # fmt: skip
 NOT_RUN = {"demo"}  # minutes, on a corpus of its own
 
@@ -749,5 +776,5 @@ def command_line(draw: Any, name: str, command: Any) -> Line:
 for name, command in commands().items():
     entry(
         f"command {name}", lambda w, damage: damage.run(w), damage=command_line(name, command),
-        share=1.5, needs="torch" if name.startswith("tune") else "numpy",
+        share=1.5, needs="torch" if name.startswith(("tune", "doctor")) else "numpy",
     )  # fmt: skip

@@ -128,6 +128,14 @@ def test_it_learns() -> None:
     assert found["auc"] > 0.9
 
 
+def test_few_labelled_pairs_are_repeated_until_they_are_a_quarter_of_an_epoch() -> None:
+    rows, others = rows_of(n=40), both(rows_of(n=400, seed=1))
+    found = PairMatcher.train(rows, others, **QUICK).report
+    n, more = found["train_pairs"], found["unlabelled_pairs"]
+    assert found["steps"] == -(-(more + n * (more // (3 * n))) // 16)
+    assert PairMatcher.train(rows, **QUICK).report["steps"] == -(-n // 16)
+
+
 def test_saved_and_loaded_it_scores_the_same_in_either_order(trained: Path, tmp_path: Path) -> None:
     pairs = both(rows_of(n=60))
     first, again = PairMatcher.load(trained), load_scorer(trained)

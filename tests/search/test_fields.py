@@ -102,7 +102,7 @@ def test_fields_that_json_cannot_say(tmp_path):
     ]  # fmt: skip
     index = SearchIndex.build(tmp_path / "i", rows, scorer=None, encoder="lsa", progress=False)
     found = [record.fields for record in index.records()]
-    assert found[0] == {"a": None, "b": 1.5, "c": "{1}", "d": "?"}
+    assert found[0] == {"b": 1.5, "c": "{1}", "d": "?"}
     assert found[1] == {"a": None, "b": [0, 1], "c": [1, 2], "d": "b'x'"}
 
 
@@ -112,6 +112,19 @@ def test_numbers_of_a_table_are_compared_as_numbers(tmp_path):
     index = SearchIndex.build(tmp_path / "i", file, scorer=None, encoder="lsa", progress=False)
     assert [r.text for r in index.records("year > 2020")] == ["blue shoes"]
     assert [r.text for r in index.records("zip = '01067'")] == ["red shoes"]
+
+
+def test_few_candidates_are_the_most_promising(index, scorer):
+    whole = index.query("shoes number 8", k=5, calls=0)
+    few = index.query("shoes number 8", k=5, calls=0, candidates=5)
+    assert [hit.id for hit in few] == [hit.id for hit in whole]
+    hits = index.query("shoes number 8", k=3, calls=20, candidates=6)
+    assert len(scorer.asked) == 6
+    assert hits[0].id == "d8" and hits[0].exact
+    hits = index.query("shoes number 8", k=3, calls=20, candidates=6, where={"lang": "zh"})
+    assert {hit.fields["lang"] for hit in hits} == {"zh"}
+    index.add([{"id": "new", "text": "shoes number 8 8"}])
+    assert "new" in [hit.id for hit in index.query("shoes number 8", calls=20, candidates=3)]
 
 
 def test_many_queries_are_the_single_ones(index):

@@ -172,4 +172,4 @@ def test_judged_texts_that_are_not_in_the_index_are_noted(tmp_path):
         "1 of 2 judged texts, '7' for example, are not in the index. "
         "1 of 2 judged queries have no text."
     ]
-    assert evaluate(index, queries, {"1": {"007": 1}}, calls=[1], progress=False)
+    assert evaluate(index, queries, {"1": {"007": 1}}, calls=[1], progress=False).rows

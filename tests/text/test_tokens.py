@@ -122,3 +122,8 @@ def test_a_word_is_found_with_and_without_its_accents(written, asked):
 )
 def test_marks_that_are_no_accents_stay(text):
     assert [token for token in tokenize(text) if token not in text] == []
+
+
+def test_traditional_characters_find_simplified_ones():
+    assert tokenize("電腦壞了") == tokenize("电脑坏了")
+    assert tokenize("𠁞") and tokenize("the 圖 of") == tokenize("the 图 of")

@@ -73,6 +73,7 @@ TOKENS_AT_ONCE = 8_192
 NEW_RATE, ALIGNED_RATE = 1e-3, 3e-4  # for a width of 256
 RANDOM_LOSS, SENTENCES, SENTENCE_TOKENS = 0.8, 200, 64  # of ln V; that are looked at
 MANY_UNKNOWN = 0.05
+LABELLED = 3  # pairs without a label for one with: labelled ones are repeated up to that
 
 
 class PairMatcher:
@@ -234,6 +235,8 @@ class PairMatcher:
     ) -> dict[str, Any]:  # fmt: skip
         """Train by the joint objective; the model has its best weights afterwards."""
         every, n = train + more + held_out, len(train) + len(more)
+        times = max(1, len(more) // (LABELLED * len(train)))
+        items = [*range(len(train))] * times + [*range(len(train), n)]
         a, b = self.vocabulary.encode(every.a), self.vocabulary.encode(every.b)
         asked, told = range(n, len(every)), can_be_told("score", held_out.labels)
         given = (a, b, every.labels, self.vocabulary.ids, self.max_length)
@@ -243,8 +246,8 @@ class PairMatcher:
             lambda found: quality("score", found.predictions, held_out.labels),
         )
         fitted = fit(
-            *(self.model, list(range(n)), list(asked), batches, settings, clock, run, measure),
-            lengths=batches.lengths[:n],
+            *(self.model, items, list(asked), batches, settings, clock, run, measure),
+            lengths=[batches.lengths[i] for i in items],
             callbacks=[NewMasks(batches)],
             progress=progress,
         )

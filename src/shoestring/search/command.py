@@ -37,9 +37,8 @@ app = room_app("Find what a cross-encoder would rank first, with few of its call
 
 Index = Annotated[Path, typer.Argument(help="Folder of the index.")]
 Queries = Annotated[str, typer.Argument(help="File of queries with ids, as for build.")]
-Qrels = Annotated[
-    Path, typer.Argument(help="Judgements: query TAB text TAB grade, or TREC format.")
-]
+JUDGEMENTS = "Judgements: query TAB text TAB grade, or TREC format."
+Qrels = Annotated[Path, typer.Argument(help=JUDGEMENTS)]
 Scorer = Annotated[
     str, typer.Option(help="minilm-weighted, minilm-docs, minilm or a folder; auto: by the texts.")
 ]
@@ -51,6 +50,7 @@ Where = Annotated[
     str | None, typer.Option(help="Condition on fields: \"lang = 'de' and year >= 2020\".")
 ]
 OtherScorer = Annotated[str, typer.Option("--scorer", help="Use another scorer than the index's.")]
+MIXES = (0.25, 0.5, 0.75, 1.0)
 CALLS = "Number of scorer calls to spend"
 
 
@@ -124,6 +124,9 @@ def query(
         int | None, typer.Option(help=f"{CALLS} (default: 50, or -k if that is more).")
     ] = None,
     where: Where = None,
+    candidates: Annotated[
+        int, typer.Option(help="Of how many promising texts the rounds choose.")
+    ] = 10_000,
     queries: Annotated[
         str | None, typer.Option(help="File of queries: prints a JSON line for each.")
     ] = None,
@@ -138,7 +141,9 @@ def query(
     if queries is not None:
         asked = _records(queries, {})
         texts = [record.text for record in asked]
-        answers = found.query_many(texts, k, calls, where=where, progress=True)
+        answers = found.query_many(
+            texts, k, calls, where=where, candidates=candidates, progress=True
+        )
         if run is not None:
             from shoestring.search.evaluate import write_run
 
@@ -148,7 +153,7 @@ def query(
         for record, hits in zip(asked, answers, strict=True):
             emit_json({"id": record.id, "query": record.text, **_told(hits)}, indent=None)
         return
-    hits = found.query(str(text), k=k, calls=calls, where=where)
+    hits = found.query(str(text), k=k, calls=calls, where=where, candidates=candidates)
     if json:
         emit_json(_told(hits))
         return
@@ -268,26 +273,41 @@ def compact(index: Index, json: Json = False) -> None:
 def evaluate(
     index: Index,
     queries: Queries,
-    qrels: Qrels,
     reading: dict[str, Any],
+    qrels: Annotated[Path | None, typer.Argument(help=f"{JUDGEMENTS} Better with.")] = None,
     calls: Annotated[
         str, typer.Option(help="Numbers of calls to compare, separated by commas.")
     ] = "25,50,100,200",
     k: Annotated[int, typer.Option("-k", help="Cut-off of the measures.")] = 10,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Mix the first guess in from now on, where it helps.")
+    ] = False,
     scorer: OtherScorer = "",
     json: Json = False,
 ) -> None:
-    """Compare recall, nDCG and MRR with BM25, vectors and reranking."""
+    """Tell what calls are worth here, beside BM25, vectors and reranking."""
     from shoestring.search.evaluate import evaluate as compare
     from shoestring.search.evaluate import read_qrels
 
-    budgets, judged = checked_ints("calls", calls, "search eval"), read_qrels(qrels)
-    found = compare(_open(index, scorer), _records(queries, reading), judged, calls=budgets, k=k)
-    rows: list[dict[str, Any]] = [asdict(row) for row in found]
-    if not json:
-        names = {"recall": f"recall@{k}", "ndcg": f"nDCG@{k}", "mrr": f"MRR@{k}"}
-        rows = [{names.get(name, name): value for name, value in row.items()} for row in rows]
-    emit_rows(rows, json)
+    budgets = checked_ints("calls", calls, "search eval")
+    judged = None if qrels is None else read_qrels(qrels)
+    if keep and judged is None:
+        raise ParameterError.of("keep", "search eval", "left out without judgements", keep)
+    opened, asked = _open(index, scorer), _records(queries, reading)
+    found = compare(opened, asked, judged, calls=budgets, k=k, mixes=MIXES if keep else ())
+    if found.mix is not None:
+        opened.set_mix(found.mix)
+    if json:
+        emit_json(asdict(found))
+        return
+    names = {"recall": f"recall@{k}", "ndcg": f"nDCG@{k}", "mrr": f"MRR@{k}"}
+    names |= {"own": f"of the scorer's own {k}", "milliseconds": "ms"}
+    rows = [{names.get(n, n): v for n, v in asdict(row).items() if v is not None}
+            for row in found.rows]  # fmt: skip
+    emit_rows(rows, False)
+    echo(found.verdict)
+    if found.mix is not None:
+        echo(f"Kept: answers are ordered by {found.mix:.0%} of the first guess from now on.")
 
 
 @app.command(example="search negatives index queries.jsonl judgements.tsv --out pairs.jsonl")

@@ -225,8 +225,11 @@ class Rounds:
             _checked_numbers(self.estimate)
             self._is_stale = False
 
-    def ranking(self, k: int) -> tuple[IntArray, Floats, NDArray[np.bool_]]:
+    def ranking(self, k: int, mix: float = 0.0) -> tuple[IntArray, Floats, NDArray[np.bool_]]:
         """The k best: rows whose score was paid for first, by their own score; then estimates.
+
+        With a ``mix`` above 0 all rows together, by that share of the first guess and the rest of
+        the score or its estimate; 1 is the first guess alone.
 
         Returns
         -------
@@ -235,12 +238,19 @@ class Rounds:
             Exact where the third array says so, else estimated.
         exact : bool array (k,)
         """
-        order = np.lexsort((self._rows, -self._scores))
-        order = order[~self._never[self._rows[order]]][:k]
-        rest = self.propose(k - len(order))
-        rows = np.concatenate([self._rows[order], rest])
-        scores = np.concatenate([self._scores[order], self.estimate[rest].astype(np.float64)])
-        return rows, scores, np.arange(len(rows)) < len(order)
+        if not mix:
+            order = np.lexsort((self._rows, -self._scores))
+            order = order[~self._never[self._rows[order]]][:k]
+            rest = self.propose(k - len(order))
+            rows = np.concatenate([self._rows[order], rest])
+            scores = np.concatenate([self._scores[order], self.estimate[rest].astype(np.float64)])
+            return rows, scores, np.arange(len(rows)) < len(order)
+        self._refresh()
+        scores, exact = self.estimate.astype(np.float64), np.zeros(len(self.guess), bool)
+        scores[self._rows], exact[self._rows] = self._scores, True
+        mixed = (1 - mix) * without_rejects(scores) + mix * self.guess
+        rows = top_rows(np.where(self._never, -np.inf, mixed), k)
+        return rows, scores[rows], exact[rows]
 
 
 def without_rejects(scores: FloatArray, usual: Sequence[float] = ()) -> Floats:

@@ -9,15 +9,17 @@ Measures come from ir-measures: recall@k and nDCG@k of the judged texts, recipro
 
 from __future__ import annotations
 
+import math
 import re
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from shoestring.artifacts import written_aside
 from shoestring.checks import checked_path
@@ -36,7 +38,7 @@ from shoestring.search.query import search_rounds
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot
 from shoestring.text.files import read_lines
-from shoestring.types import Hits, IntArray, Record
+from shoestring.types import FloatArray, Hits, IntArray, Record
 
 if TYPE_CHECKING:
     from shoestring.search.index import SearchIndex
@@ -51,22 +53,42 @@ GRADES = frozenset(
 """Names of the last column of judgements, by which a first line is told to be a header."""
 
 NEAR, LEXICAL = 0, 1  # columns of the cheap features
+OURS = "shoestring"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One way of searching with one budget: means over the queries.
 
-    ``milliseconds`` is a query's wall-clock time; for a score that another way had paid for before,
-    the scorer's mean time for a pair is added.
+    ``own`` is the recall of the best k of all texts that any way had the scorer score, ``changed``
+    how often the first answer is another than the vectors'. ``gain`` is the nDCG above that of the
+    first guess, from which the rounds begin, in points, and ``low`` to ``high`` its 95 % interval
+    (paired, Student's). What rests on judgements is None without. ``milliseconds`` is a query's
+    wall-clock time; for a score that another way had paid for before, the scorer's mean time for a
+    pair is added.
     """
 
     way: str
-    calls: float
-    recall: float
-    ndcg: float
-    mrr: float
+    calls: int
+    recall: float | None
+    ndcg: float | None
+    mrr: float | None
+    own: float
+    changed: float
+    gain: float | None
+    low: float | None
+    high: float | None
     milliseconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What :func:`evaluate` found: means, the figures of each query, and what they say."""
+
+    rows: list[Row]
+    queries: list[dict[str, Any]]
+    verdict: str
+    mix: float | None = None  # the best share of the first guess, for the most calls
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
@@ -96,29 +118,33 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 def evaluate(
     index: SearchIndex,
     queries: Iterable[Record],
-    qrels: Mapping[str, Mapping[str, int]],
+    qrels: Mapping[str, Mapping[str, int]] | None = None,
     *,
     calls: Sequence[int] = (25, 50, 100, 200),
     k: int = 10,
+    mixes: Sequence[float] = (),
     progress: bool = True,
-) -> list[Row]:
-    """Compare the ways to search an index on judged queries.
+) -> Evaluation:
+    """Compare the ways to search an index, and say what calls of its scorer are worth.
 
     Parameters
     ----------
     queries : iterable of Record
-        Those without judgements are left out.
-    qrels : mapping
+        Those without judgements are left out, where there are any.
+    qrels : mapping, optional
         Query id to text id to grade; above 0 is relevant.
     calls : sequence of int
         Budgets.
     k : int
         Depth of every measure.
+    mixes : sequence of float
+        Shares of the first guess in the order, of which the best is found for each query from the
+        others: a way of its own.
 
     Raises
     ------
     ParameterError
-        If no query has a judgement.
+        If there is no query, or none has a judgement.
     NotFittedError
         If the index has no scorer.
     MissingExtraError
@@ -128,28 +154,113 @@ def evaluate(
         import ir_measures
     except ImportError as error:
         raise MissingExtraError("ir-measures", extra="eval", purpose="search eval") from error
-    measures = ir_measures.R @ k, ir_measures.nDCG @ k, ir_measures.RR @ k
-    judged = [query for query in queries if query.id in qrels]
-    if not judged:
-        want = "queries whose ids are in the judgements"
+    by_name = {"recall": ir_measures.R, "ndcg": ir_measures.nDCG, "mrr": ir_measures.RR}
+    measures = {name: measure @ k for name, measure in by_name.items()}
+    if not (calls := sorted({*calls} - {0})):
+        raise ParameterError.of("calls", "evaluate", "numbers above 0", calls)
+    queries = list(queries)
+    asked = [query for query in queries if qrels is None or query.id in qrels]
+    if not asked:
+        want = "queries" if qrels is None else "queries whose ids are in the judgements"
         raise ParameterError.of("queries", "evaluate", want, "none such")
     if index.models.scorer is None:
         raise NotFittedError("The index has no scorer to compare with; name one: scorer=...")
-    runs: dict[tuple[str, int], dict[str, dict[str, float]]] = {}
-    seconds: dict[tuple[str, int], float] = {}
-    note_unknown(index, judged, qrels)
-    for query in Progress(judged, desc="queries", unit="query", disable=not progress):
-        for way, budget, ranking, spent in answers(index, query.text, calls, k):
-            runs.setdefault((way, budget), {})[query.id] = ranking
-            seconds[way, budget] = seconds.get((way, budget), 0.0) + spent
-    rows = []
-    relevant = {query.id: dict(qrels[query.id]) for query in judged}
-    for (way, budget), run in runs.items():
-        found = ir_measures.calc_aggregate(measures, relevant, run)
-        recall, ndcg, mrr = (round(float(found[measure]), 4) for measure in measures)
-        milliseconds = round(1000 * seconds[way, budget] / len(judged), 1)
-        rows.append(Row(way, budget, recall, ndcg, mrr, milliseconds))
-    return rows
+    if qrels is not None:
+        note_unknown(index, queries, qrels)
+    figures: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for query in Progress(asked, desc="queries", unit="query", disable=not progress):
+        found, own = answers(index, query.text, calls, k, mixes)
+        firsts = {way: next(iter(ranking), "") for way, _, ranking, _ in found if way == "vectors"}
+        for way, budget, ranking, seconds in found:
+            one: dict[str, Any] = {"query": query.id, "way": way, "calls": budget}
+            if qrels is not None:
+                run, judged = {query.id: ranking}, {query.id: dict(qrels[query.id])}
+                scores = ir_measures.calc_aggregate([*measures.values()], judged, run)
+                one |= {name: float(scores[measure]) for name, measure in measures.items()}
+            one["own"] = len({*ranking} & {*own}) / max(1, len(own))
+            one["changed"] = float(next(iter(ranking), "") != firsts["vectors"])
+            one["milliseconds"] = 1000 * seconds
+            figures.setdefault((way, budget), []).append(one)
+    mix = _choose_mix(figures, calls, mixes) if mixes and qrels is not None else None
+    first = [one.get("ndcg", math.nan) for one in figures[OURS, 0]]
+    rows = [_row(way, budget, each, first) for (way, budget), each in figures.items()]
+    every = [one for each in figures.values() for one in each]
+    return Evaluation(rows, every, _verdict(rows, figures, k), mix)
+
+
+def _choose_mix(
+    figures: dict[tuple[str, int], list[dict[str, Any]]], calls: Sequence[int],
+    mixes: Sequence[float],
+) -> float:  # fmt: skip
+    """Put one way in place of those of all shares, and return the share that is best."""
+    shares, best = [0.0, *mixes], 0
+    for budget in calls:
+        each = [figures[OURS, budget], *(figures.pop((_mixed(m), budget)) for m in mixes)]
+        ndcg = np.array([[one["ndcg"] for one in of] for of in each])  # (shares, queries)
+        others = ndcg.sum(axis=1, keepdims=True) - ndcg
+        chosen = np.argmax(others.round(9), axis=0)
+        best = int(np.argmax(ndcg.mean(axis=1).round(9)))
+        name = "shoestring, mixed with the first guess"
+        figures[name, budget] = [
+            each[m][query] | {"way": name} for query, m in enumerate(chosen.tolist())
+        ]
+    return shares[best]
+
+
+def _mixed(mix: float) -> str:
+    return f"mixed {mix:g}"
+
+
+def _row(way: str, calls: int, figures: list[dict[str, Any]], first: list[float]) -> Row:
+    """The means of one way, and its gain over the first guess."""
+    means: dict[str, float | None] = dict.fromkeys(("recall", "ndcg", "mrr", "gain", "low", "high"))
+    for name in (name for name in figures[0] if name not in ("query", "way", "calls")):
+        means[name] = round(float(np.mean([one[name] for one in figures])), 4)
+    if "ndcg" in figures[0]:
+        gains = 100 * (np.array([one["ndcg"] for one in figures]) - first)
+        means |= dict(zip(("gain", "low", "high"), _interval(gains), strict=True))
+    return Row(way, calls, **means)  # type: ignore[arg-type]
+
+
+def _interval(values: FloatArray) -> tuple[float, float, float]:
+    """Mean and its 95 % interval (Student's); of one value the whole line."""
+    mean, n = float(values.mean()), len(values)
+    half = math.inf
+    if n > 1:
+        half = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n))
+    return round(mean, 2), round(mean - half, 2), round(mean + half, 2)
+
+
+def _verdict(
+    rows: list[Row], figures: Mapping[tuple[str, int], list[dict[str, Any]]], k: int
+) -> str:
+    """What calls are worth, in a sentence."""
+    ours = [row for row in rows if row.way == OURS and row.calls]
+    if ours[0].ndcg is None:
+        return (
+            f"With {ours[-1].calls} calls the scorer changes the vectors' first answer for "
+            f"{ours[-1].changed:.0%} of the queries. Only judgements can tell if that is better."
+        )
+
+    def points(row: Row) -> str:
+        return f"{row.gain:+.1f} points of nDCG@{k} ({row.low:+.1f} to {row.high:+.1f})"
+
+    enough = None
+    for row in ours:  # the least calls that more calls are not clearly better than
+        one, other = (
+            np.array([each["ndcg"] for each in figures[OURS, calls]])
+            for calls in (row.calls, enough.calls if enough else 0)
+        )
+        enough = row if _interval(one - other)[1] > 0 else enough
+    if enough:
+        more = "; more calls add nothing that can be told" * (enough is not ours[-1])
+        return f"{enough.calls} calls are worth {points(enough)} here{more}."
+    worst = min(ours, key=lambda row: row.high or 0.0)
+    if (worst.high or 0.0) < 0:
+        told = f"makes the answers worse: {worst.calls} calls cost {points(worst)}"
+    else:
+        told = f"adds nothing that can be told: {ours[-1].calls} calls are worth {points(ours[-1])}"
+    return f"This scorer {told}. Search with 0 calls, or take a better scorer."
 
 
 def write_run(answers: Iterable[tuple[Record, Hits]], path: Path) -> int:
@@ -189,34 +300,47 @@ def note_unknown(
         warnings.warn(" ".join(notes), ShoestringWarning, stacklevel=3)
 
 
+Answer = tuple[str, int, dict[str, float], float]
+
+
 def answers(
-    index: SearchIndex, text: str, budgets: Sequence[int], k: int
-) -> Iterable[tuple[str, int, dict[str, float], float]]:
-    """Every way's answers to one query: way, calls, text ids to scores, seconds."""
+    index: SearchIndex, text: str, budgets: Sequence[int], k: int, mixes: Sequence[float] = ()
+) -> tuple[list[Answer], list[str]]:
+    """Every way's answers to one query: way, calls, text ids to scores, seconds.
+
+    And the ids of the best k of all texts that were scored.
+    """
+    found: list[Answer] = []
     with index.snapshot() as snapshot, ScoreCache(index.path) as cache:
         began = time.perf_counter()
         rows, model, features, guess = index.first_look(snapshot, text)
         looked = time.perf_counter() - began
+
+        def add(way: str, calls: int, order: IntArray, seconds: float) -> None:
+            found.append((way, calls, _named(snapshot, rows, order[:k]), seconds))
+
         score = CachedScorer(index.models, lambda at: snapshot.texts(rows.keys[at]), text, cache)
-        stages = {
-            name: np.where(rows.deleted, -np.inf, features[:, column])
-            for name, column in (("BM25", LEXICAL), ("vectors", NEAR))
-        }
-        for name, values in stages.items():
-            yield name, 0, _named(snapshot, rows, top_rows(values, min(k, rows.n_live))), looked
+        stages = {"BM25": features[:, LEXICAL], "vectors": features[:, NEAR], OURS: guess}
+        for way, values in stages.items():
+            stages[way] = np.where(rows.deleted, -np.inf, values)
+            add(way, 0, top_rows(stages[way], min(k, rows.n_live)), looked)
+        del stages[OURS]
         for budget in budgets:
-            for name, values in stages.items():
+            for way, values in stages.items():
                 clock = _CallClock(score, budget, looked)
                 order = top_rows(values, min(budget, rows.n_live))
-                best = np.argsort(-score(order), kind="stable")[:k]
-                spent = clock.seconds()
-                yield f"{name}, then rerank", budget, _named(snapshot, rows, order[best]), spent
+                best = np.argsort(-score(order), kind="stable")
+                add(f"{way}, then rerank", budget, order[best], clock.seconds())
             clock = _CallClock(score, budget, looked)
             nothing = np.empty(0, dtype=np.int64), np.empty(0)
             rounds = search_rounds(rows, model, features, guess, nothing, budget, score)
             best, _, _ = rounds.ranking(min(k, rows.n_live))
-            spent = clock.seconds()
-            yield "shoestring", budget, _named(snapshot, rows, best), spent
+            add(OURS, budget, best, spent := clock.seconds())
+            for mix in mixes:
+                add(_mixed(mix), budget, rounds.ranking(min(k, rows.n_live), mix)[0], spent)
+        at, scores = rows.known_scores(*cache.row(index.models.scorer_name, text))
+        own = snapshot.ids(rows.keys[at[np.argsort(-scores, kind="stable")[:k]]])
+    return found, own
 
 
 class _CallClock:

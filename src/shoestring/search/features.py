@@ -14,6 +14,7 @@ queries, c cheap features of a pair.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,20 @@ class IndexRows:
         if is_stored.any():
             out[is_stored] = numbers(self.arrays[name][rows[is_stored]])
         return out
+
+
+def narrowed(rows: IndexRows, chosen: IntArray) -> IndexRows:
+    """Some rows, ascending, as if there were no others: their arrays are copied into memory."""
+    stored, view = chosen[chosen < rows.n_stored], rows.view
+    fewer = replace(
+        view,
+        row_keys=view.row_keys[stored],
+        deleted=view.deleted[stored],
+        keys=rows.keys[chosen],
+        arrays={name: np.asarray(array[stored]) for name, array in view.arrays.items()},
+        pending_keys=rows.keys[chosen[len(stored) :]],
+    )
+    return IndexRows(fewer)
 
 
 class JoinedFeatures:

@@ -53,7 +53,8 @@ from shoestring.search.build import (
     fit_index_model,
     score_anchors,
 )
-from shoestring.search.features import IndexRows
+from shoestring.search.cur import top_rows
+from shoestring.search.features import IndexRows, narrowed
 from shoestring.search.ingest import AddReport, OnDuplicate
 from shoestring.search.models import Models
 from shoestring.search.query import (
@@ -75,7 +76,7 @@ from shoestring.types import Hit, Hits, PairScorer, Record
 
 COLUMNS: tuple[Literal["text", "id", "label"], ...] = ("text", "id", "label")
 DEFAULT_CALLS = 50
-READ_BATCH = 1_000
+CANDIDATES, READ_BATCH = 10_000, 1_000
 _UNBOUNDED = 1 << 62
 
 
@@ -308,6 +309,15 @@ class SearchIndex:
         fit_index_model(self._store, self.models)
         return spent
 
+    def set_mix(self, mix: float) -> None:
+        """Rank from now on by that share of the first guess, and the rest of the scorer's scores.
+
+        0 is the scorer alone, 1 the first guess alone; see ``search eval --keep``.
+        """
+        want = "a number in [0, 1]"
+        mix = checked_number("mix", mix, "SearchIndex.set_mix", want, 0.0, 1.0)
+        self._store.update_settings(mix=mix)
+
     @property
     def path(self) -> Path:
         """The folder of the index."""
@@ -324,6 +334,7 @@ class SearchIndex:
         calls: int | None = None,
         *,
         where: str | Mapping[str, Any] | None = None,
+        candidates: int = CANDIDATES,
         max_rounds: int = N_ROUNDS,
     ) -> Hits:
         """Find what the scorer would rank first.
@@ -341,6 +352,9 @@ class SearchIndex:
         where : str or mapping, optional
             Condition on the fields of the records, such as ``"lang = 'de' and year >= 2020"`` or
             ``{"lang": "de"}`` (:mod:`shoestring.search.where`); no call is spent on others.
+        candidates : int
+            Of how many texts, the most promising by the first guess, the rounds choose: what a
+            query of a large index costs.
         max_rounds : int
             Into how many rounds the calls are divided at most. Each round learns from those before;
             fewer are quicker where a call has a fixed cost or the scorer has several threads.
@@ -373,6 +387,7 @@ class SearchIndex:
             "calls", max(k, DEFAULT_CALLS) if calls is None else calls, 0, None, owner
         )
         max_rounds = checked_int("max_rounds", max_rounds, 1, None, owner)
+        candidates = max(k, checked_int("candidates", candidates, 1, None, owner))
         chosen = None if where is None else condition(where, owner)
         with self.snapshot() as snapshot:
             if not len(snapshot):
@@ -389,6 +404,11 @@ class SearchIndex:
             uid = str(self._store.settings.get("id", ""))
             with ScoreCache(self.path, read_only=not can_pay) as cache:
                 known = rows.known_scores(*cache.row(name, text))
+                if len(rows) > candidates:
+                    near = top_rows(np.where(closed, -np.inf, guess), candidates)
+                    some = np.union1d(near, known[0])  # what was paid for teaches
+                    rows, features, guess = narrowed(rows, some), features[some], guess[some]
+                    closed, known = closed[some], (np.searchsorted(some, known[0]), known[1])
                 answered, spent = cache.last_answer(name, text, uid)
                 if answered < newest:  # calls are for texts that were added since
                     spent = 0
@@ -423,7 +443,9 @@ class SearchIndex:
                     "The scorer does not know the writing of the query, so no call was spent: the "
                     "answer goes by words alone. Name a scorer that reads it: scorer=..."
                 )
-            found, scores, exact = rounds.ranking(min(k, n_open))
+            mix = float(self._store.settings.get("mix", 0.0))
+            n_open = min(n_open, len(rows) - int(np.count_nonzero(closed)))
+            found, scores, exact = rounds.ranking(min(k, n_open), mix)
             if not features.any() and not exact.any():
                 found = found[:0]  # any text would do as well
             records = snapshot.records(rows.keys[found])
@@ -440,12 +462,12 @@ class SearchIndex:
 
     def query_many(
         self, texts: Iterable[str], k: int = 10, calls: int | None = None, *,
-        where: str | Mapping[str, Any] | None = None, progress: bool = False,
+        progress: bool = False, **settings: Any,
     ) -> Iterator[Hits]:  # fmt: skip
-        """Answer one query after the other, each as :meth:`query`."""
+        """Answer one query after the other, each as :meth:`query`, with its other settings."""
         texts = checked_texts("texts", texts, "SearchIndex.query_many")
         for text in Progress(texts, desc="queries", unit="query", disable=not progress):
-            yield self.query(text, k, calls, where=where)
+            yield self.query(text, k, calls, **settings)
 
     def get(self, ids: Iterable[str | int]) -> list[Record]:
         """The records of some ids; ParameterError names those that are not in the index."""
@@ -597,6 +619,7 @@ class SearchIndex:
                 "deleted_rows": int(np.count_nonzero(snapshot.view.deleted)),
                 "encoder": settings["encoder"],
                 "scorer": settings["scorer"] or settings.get("scorer_name") or None,
+                "mix": settings.get("mix", 0.0),
                 "anchor_queries": len(model.anchors),
                 "scores_paid": cache.count(),
                 "bytes": _size(self.path),

@@ -303,8 +303,9 @@ class _Reader:
         else:
             key = content_id(text) if self.by_content else str(position)
         used = {*self.columns, self.second, self.label or "label"}
-        used |= {self.id} if position is None else set()
-        fields = {str(name): value for name, value in row.items() if name not in used}
+        used |= {"", self.id} if position is None else {""}
+        others = ((str(name), value) for name, value in row.items() if name not in used)
+        fields = {name: value for name, value in others if not _is_blank(value)}
         return Record(key, text, self._label(row, line), fields), second
 
     def _fault(self, message: str, line: int) -> FormatError:
@@ -377,6 +378,10 @@ class _Reader:
             want = "A text has one label: choose one, or name another column."
             raise self._wrong_type(column, value, want, line)
         return self._storable(str(value), column, line)
+
+
+def _is_blank(value: Any) -> bool:
+    return value == "" if isinstance(value, str) else _is_missing(value)
 
 
 def _is_missing(value: Any) -> bool:

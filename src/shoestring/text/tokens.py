@@ -7,6 +7,8 @@
   character; bigrams are nearly as precise as words.
 - **Accents**: ``café`` gives the word as it is written and ``cafe``, so that both are found by
   either, in Latin, Greek and Cyrillic.
+- **Traditional characters** count as their simplified ones, character by character (the table of
+  OpenCC, Apache-2.0, in ``simplified.txt``), so that either finds the other.
 - **Identifiers**: ``snake_case`` and dotted names are split at their signs; ``CamelCase`` gives
   the whole and its parts, because prose says "ordered dict" where code says ``OrderedDict``.
 - **Integer ids** ("12 4031 77"): one token for each integer.
@@ -25,12 +27,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 
 from shoestring.checks import checked_str
 
 FTS5_TOKENIZER = "unicode61 remove_diacritics 0 categories 'L* M* N* Co'"
 """The FTS5 ``tokenize=`` option under which tokens joined by spaces come back as they are."""
+
+FIRST_HAN = 0x3400
 
 MAX_TOKEN_CHARS = 255
 """A longer run is cut into pieces of this length: FTS5 keeps no token above 32 KiB."""
@@ -110,7 +116,18 @@ def token_character(code: int) -> str | None:
     return character if category[0] in "LMN" or category == "Co" else " "
 
 
-_TOKEN_CHARACTERS = CharacterTable(token_character)
+@lru_cache(maxsize=1)
+def _simplified() -> dict[int, str]:
+    traditional, simple = Path(__file__).with_name("simplified.txt").read_text("utf-8").split()
+    return dict(zip(map(ord, traditional), simple, strict=True))
+
+
+def _folded_character(code: int) -> str | None:
+    """As :func:`token_character`, but traditional characters are simplified."""
+    return (_simplified().get(code) if code >= FIRST_HAN else None) or token_character(code)
+
+
+_FOLDED_CHARACTERS = CharacterTable(_folded_character)
 
 
 def tokenize(text: str) -> list[str]:
@@ -139,6 +156,8 @@ def tokenize(text: str) -> list[str]:
     ['怎', '样', '打', '印', '怎样', '样打', '打印', '3d', '模', '型', '模型']
     >>> tokenize("OrderedDict"), tokenize("Café")
     (['ordereddict', 'ordered', 'dict'], ['café', 'cafe'])
+    >>> tokenize("電腦")
+    ['电', '脑', '电脑']
     >>> tokenize("12 4031 77")
     ['12', '4031', '77']
     """
@@ -151,7 +170,7 @@ def tokenize(text: str) -> list[str]:
         # Folding can undo the normal form, hence the second time (NFKC_Casefold does the same).
         folded = unicodedata.normalize("NFKC", text.casefold().replace(DOTTED_I, "i"))
         tokens, plain = [], []
-        for unspaced, word in _RUN.findall(folded.translate(_TOKEN_CHARACTERS)):
+        for unspaced, word in _RUN.findall(folded.translate(_FOLDED_CHARACTERS)):
             if unspaced:
                 tokens += _characters_and_bigrams(unspaced)
             else:

@@ -1,0 +1,1 @@
+"""What the doctor predicts beside what is measured, and what its prescriptions train."""

