@@ -14,8 +14,11 @@ from shoestring.serve.scorer_queue import QueuedScorer, asked
 
 
 def wait_for(condition):
-    while not condition():
+    for _ in range(10_000):
+        if condition():
+            return
         time.sleep(0.002)
+    raise AssertionError("it does not happen")
 
 
 def n_waiters(scorer, pair):
