@@ -307,7 +307,7 @@ def test_an_example_is_of_its_command_and_has_its_options(name):
 
 @pytest.mark.parametrize(
     ("line", "completion"),
-    [("shoestring sea", "search"), ("shoestring search query --ca", "--calls")],
+    [("shoestring sea", "search"), ("shoestring search query --cal", "--calls")],
 )
 def test_a_shell_can_complete_commands_and_options(line, completion):
     program = "import sys; sys.argv[0] = 'shoestring'; from shoestring.cli import main; main()"

@@ -132,6 +132,10 @@ def matching(document: Document) -> Lines:
         bar = f"at least {document['bars']['best']}: {yes(best['holds'])}"
         auc = f"AUC {best['auc']:.4f}, with boosting {best['with boosting']:.4f}; {bar}."
         lines += [f"### OPPO dev-clean after {best['minutes']:g} minutes", "", auc, ""]
+    if peers := found.get("peers"):
+        columns = list(next(iter(peers.values())))
+        rows = {name: list(row.values()) for name, row in peers.items()}
+        lines += ["### peers: AUC", "", *markdown("", columns, rows), ""]
     return lines
 
 

@@ -39,7 +39,7 @@ from shoestring import BinaryVectors
 from shoestring.models import LsaEncoder, SentenceEncoder
 from shoestring.search.cur import top_rows
 from shoestring.search.features import cheap_features, nearness
-from shoestring.search.query import MIN_CANDIDATES, default_guess
+from shoestring.search.query import DEFAULT_WEIGHTS, MIN_CANDIDATES, default_guess
 from shoestring.search.store import RecordStore
 from shoestring.text import tokenize
 from shoestring.types import Record
@@ -145,7 +145,7 @@ def first_guess(near: Stage, words: Stage, *, lexical: bool) -> Stage:
 
     def scores(query: str) -> np.ndarray:
         features = cheap_features(near.scores(query), words.scores(query))
-        return default_guess(features, lexical=lexical)
+        return default_guess(features, DEFAULT_WEIGHTS[lexical])
 
     return Stage(scores)
 

@@ -191,7 +191,10 @@ def folder(tmp_path_factory):
     return path
 
 
-def test_the_command_prints_a_line_a_sublayer_and_the_verdict(run_command, folder, tmp_path):
+def test_the_command_prints_a_line_a_sublayer_and_the_verdict(
+    run_command, folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "200")  # of a table that is not cut
     batch = tmp_path / "texts.txt"
     batch.write_text("one text of some words\nand one more text\n")
     code, out, _ = run_command("doctor", folder, "--batch", batch)

@@ -169,7 +169,7 @@ def test_a_deep_stack_takes_about_a_second_and_gives_the_same_again():
         (BertConfig(), [[1, "a"]], "must be an int"),
         (BertConfig(), "words", "2 to 512 ids"),
     ],
-    ids=str,
+    ids=["no config", "activation", "no text", "one id", "no number", "no list"],
 )
 def test_what_cannot_be_predicted_is_told(config, texts, told):
     with pytest.raises(ParameterError, match=told):

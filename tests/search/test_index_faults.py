@@ -548,7 +548,7 @@ def test_texts_without_a_word_are_noted_and_found_where_the_scorer_is_asked(
         index.add([{"id": "a", "text": "…"}, {"id": "b", "text": "unheard-of"}])
     assert Path(noted[0].filename) == Path(__file__)  # the user's line
     with pytest.warns(ShoestringWarning, match="No word of the query is in the index"):
-        assert len(index.query("…", k=10, calls=0)) == 7
+        assert not len(index.query("…", k=10, calls=0))
 
 
 @no_fsync
@@ -577,7 +577,7 @@ def test_duplicate_ids_are_named_replaced_or_skipped(tmp_path: Path) -> None:
         index.add(again)
     assert_works(path)
     assert index.add(again, on_duplicate="skip").skipped == 1
-    assert not index.query("purple umbrella", k=1, calls=0)[0].text.startswith("purple")
+    assert not any("purple" in h.text for h in index.query("purple umbrella", k=1, calls=0))
     assert index.add(again, on_duplicate="replace").replaced == 1
     assert index.query("purple umbrella", k=1, calls=0)[0].id == "r3"
     build(tmp_path / "skip", ITEMS + again, on_duplicate="skip")

@@ -290,7 +290,7 @@ def test_an_index_of_another_version_says_which(store: RecordStore, version: obj
     path = store.path / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "format_version": version}))
-    with pytest.raises(FormatError, match=rf"format version {version}; .* reads 2\. Upgrade"):
+    with pytest.raises(FormatError, match=rf"format version {version}; .* reads 3\. Upgrade"):
         RecordStore.open(store.path)
 
 

@@ -32,7 +32,7 @@ Model = Annotated[
 LR = typer.Option("--lr", help="Learning rate that is planned.")
 
 
-@app.command(MODEL, example="doctor base --batch texts.txt --warmup 0 --lr 1e-4")
+@app.command(MODEL, example="doctor model base --batch texts.txt --warmup 0 --lr 1e-4")
 def model(
     model: Model,
     batch: Annotated[str | None, typer.Option(help="File of texts to measure on.")] = None,

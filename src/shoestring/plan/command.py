@@ -27,7 +27,7 @@ app = room_app("What a job with a model costs: FLOPs, memory, time, before it ru
 app.info.cls = _OrModel
 
 
-@app.command(example="plan minilm --length 128 --batch 32 --train")
+@app.command(example="plan model minilm --length 128 --batch 32 --train")
 @reads("id", "label")
 def model(
     model: Model,

@@ -397,7 +397,8 @@ class RecordStore:
 
 def checked_ids(ids: object, owner: str) -> Iterator[str]:
     """Ids as they are stored: integers, NumPy's too, as their digits."""
-    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+    is_one = isinstance(ids, str | bytes) or getattr(ids, "ndim", 1) == 0
+    if is_one or not isinstance(ids, Iterable):
         raise ParameterError.of("ids", owner, "a list of ids", ids)
     for id in ids:
         is_int = isinstance(id, Integral) and not isinstance(id, bool)
