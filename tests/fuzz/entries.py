@@ -685,8 +685,8 @@ LIKELY = {  # what a path is, by the name of its parameter
     "backbone": ["bert"], "tokenizer": ["bert"], "file": ["exported.txt", "exported.bin"],
     "pairs": ["judged.tsv"], "config": ["bert"], "batch": SOURCES,
 }  # fmt: skip
-# Minutes: on a corpus of its own, and of measuring the machine
-NOT_RUN = {"demo", "plan model", "plan attention", "plan machine"}
+# Minutes: on a corpus of its own, and of measuring the machine; and what ends with Ctrl-C alone
+NOT_RUN = {"demo", "plan model", "plan attention", "plan machine", "serve"}
 
 
 class RefusedError(Exception):
