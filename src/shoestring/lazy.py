@@ -9,16 +9,43 @@ Not covered: submodules as names; a name that its module makes only later.
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from typing import Any
 
+from shoestring.errors import MissingExtraError
+
+
+def require_torch(purpose: str, extra: str = "torch") -> None:
+    """Raise the install line if torch or transformers is absent; call it before they are imported.
+
+    Threads of torch that wait for each other then sleep: by default they spin, and beside a busy
+    neighbour a step takes twenty times as long. Whoever has set the variable is left alone.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for package in ("torch", "transformers"):
+        try:
+            found = importlib.util.find_spec(package)
+        except ValueError:  # a test blocked it in sys.modules
+            found = None
+        if found is None:
+            raise MissingExtraError(package, extra=extra, purpose=purpose)
+
 
 def lazy_names(
-    package: str, homes: Mapping[str, str]
+    package: str,
+    homes: Mapping[str, str],
+    *,
+    purpose: str = "",
+    extra: str = "torch",
+    needs_torch: Collection[str] | None = None,
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """``__getattr__``, ``__dir__`` and ``__all__`` of a package, from the home of each public name.
+
+    With a ``purpose``, names in ``needs_torch`` (all by default) call :func:`require_torch` first.
 
     Examples
     --------
@@ -35,6 +62,8 @@ def lazy_names(
     def getattr_(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if purpose and (needs_torch is None or name in needs_torch):
+            require_torch(purpose, extra)
         return getattr(import_module(homes[name]), name)
 
     def dir_() -> list[str]:

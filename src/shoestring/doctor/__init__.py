@@ -1,6 +1,6 @@
 """Will it learn? Signal and gradient at initialisation, predicted and measured, and what to do."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shoestring.lazy import lazy_names
 
@@ -21,14 +21,9 @@ _HOMES = {
     "Sublayer": "signal", "examine": "report", "predict": "report", "prescribe": "report",
     "measure": "probe", "read_curve": "curve",
 }  # fmt: skip
-_load, __dir__, __all__ = lazy_names(
-    __name__, {name: f"shoestring.doctor.{file}" for name, file in _HOMES.items()}
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {name: f"shoestring.doctor.{file}" for name, file in _HOMES.items()},
+    purpose="examining a model",
+    needs_torch=[name for name, file in _HOMES.items() if file in ("report", "probe")],
 )
-
-
-def __getattr__(name: str) -> Any:
-    if _HOMES.get(name) in ("report", "probe"):
-        from shoestring.models.backbone import require_torch
-
-        require_torch("examining a model")
-    return _load(name)

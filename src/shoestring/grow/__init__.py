@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shoestring.grow.model import GrowAt as GrowAt
     from shoestring.grow.model import grow as grow
 
-_load, __dir__, __all__ = lazy_names(
+__getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "Certificate": "shoestring.grow.certificate",
@@ -27,15 +27,8 @@ _load, __dir__, __all__ = lazy_names(
         "grow_checkpoint": "shoestring.grow.checkpoint",
         "plan_checkpoint": "shoestring.grow.checkpoint",
     },
+    purpose="growing a model",
 )
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from shoestring.models.backbone import require_torch
-
-        require_torch("growing a model")
-    return _load(name)
 
 
 class _Room(ModuleType):

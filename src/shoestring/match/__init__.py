@@ -6,7 +6,7 @@ torch nor transformers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shoestring.lazy import lazy_names
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from shoestring.match.scorer import score_with as score_with
     from shoestring.match.scorer import scorer_name as scorer_name
 
-_load, __dir__, __all__ = lazy_names(
+__getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "Audit": "shoestring.match.audit",
@@ -44,12 +44,6 @@ _load, __dir__, __all__ = lazy_names(
         "score_with": "shoestring.match.scorer",
         "scorer_name": "shoestring.match.scorer",
     },
+    purpose="a matcher",
+    needs_torch=("PairMatcher",),
 )
-
-
-def __getattr__(name: str) -> Any:
-    if name == "PairMatcher":
-        from shoestring.models.backbone import require_torch  # not for the other names
-
-        require_torch("a matcher")
-    return _load(name)

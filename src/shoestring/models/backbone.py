@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from shoestring.errors import (
     ShoestringError,
     StorageError,
 )
+from shoestring.lazy import require_torch
 from shoestring.models.model_files import how_to_download, model_path, read_json
 
 if TYPE_CHECKING:
@@ -119,22 +119,6 @@ def read_modules(root: Path) -> list[dict[str, str]]:
             message = "must list modules with path and type; save the model again."
             raise FormatError(message, file=file)
     return list(modules)
-
-
-def require_torch(purpose: str, extra: str = "torch") -> None:
-    """Raise the install line if torch or transformers is absent; call it before they are imported.
-
-    Threads of torch that wait for each other then sleep: by default they spin, and beside a busy
-    neighbour a step takes twenty times as long. Whoever has set the variable is left alone.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for package in ("torch", "transformers"):
-        try:
-            found = importlib.util.find_spec(package)
-        except ValueError:  # a test blocked it in sys.modules
-            found = None
-        if found is None:
-            raise MissingExtraError(package, extra=extra, purpose=purpose)
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:

@@ -1,6 +1,6 @@
 """What a job with a Transformer costs, before it runs: FLOPs, parameters, bytes, seconds."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shoestring.lazy import lazy_names
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from shoestring.plan.machine import Machine as Machine
     from shoestring.plan.machine import measure_machine as measure_machine
 
-_load, __dir__, __all__ = lazy_names(
+__getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "Estimate": "shoestring.plan.job",
@@ -22,12 +22,5 @@ _load, __dir__, __all__ = lazy_names(
         "measure_machine": "shoestring.plan.machine",
         "price_texts": "shoestring.plan.job",
     },
+    purpose="what a model costs",
 )
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from shoestring.models.backbone import require_torch
-
-        require_torch("what a model costs")
-    return _load(name)

@@ -170,7 +170,7 @@ def machine(
 def _measure_first() -> None:
     """Say so where the machine has not been measured yet."""
     from shoestring.jobs import say_cost
-    from shoestring.models.backbone import require_torch
+    from shoestring.lazy import require_torch
 
     require_torch("what a model costs")
     from shoestring.plan.machine import LIMIT_S, is_remembered

@@ -7,7 +7,7 @@ guide is docs/tune.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shoestring.lazy import lazy_names
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shoestring.tune.ladder import Ladder as Ladder
     from shoestring.tune.predict import LadderScorer as LadderScorer
 
-_load, __dir__, __all__ = lazy_names(
+__getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "Ladder": "shoestring.tune.ladder",
@@ -25,12 +25,6 @@ _load, __dir__, __all__ = lazy_names(
         "LadderConfig": "shoestring.tune.config",
         "LadderScorer": "shoestring.tune.predict",
     },
+    purpose="a ladder",
+    extra="tune",
 )
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from shoestring.models.backbone import require_torch  # not for the help of a command
-
-        require_torch("a ladder", extra="tune")
-    return _load(name)

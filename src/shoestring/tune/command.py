@@ -136,7 +136,7 @@ def _tune(
 
 
 def _require_torch() -> None:
-    from shoestring.models.backbone import require_torch
+    from shoestring.lazy import require_torch
 
     require_torch("shoestring tune", extra="tune")
 
