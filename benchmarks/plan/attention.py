@@ -66,24 +66,22 @@ def main() -> None:
     curves: dict[str, Any] = {}
     for kind, config in (("encoder", BertConfig()), ("decoder", LlamaConfig(**base))):
         for wider in (1, 4):
-            found = compare_attention(config, lengths=lengths, wider=wider, on=on)
+            found = compare_attention(config, lengths=lengths, wider=wider)
             name = f"{kind}, heads {wider} times as wide"
             curves[name] = [
-                {k: row[k] for k in ("length", "softmax", "eager", "linear", "width")}
+                {k: row[k] for k in ("length", "softmax", "linear", "width")}
                 for row in found["lengths"]
             ]
-            for other in ("softmax", "eager"):
-                ratios = [
-                    row["linear"]["measured"] / row[other]["measured"] for row in found["lengths"]
-                ]
-                measured = crossing(lengths, ratios)
-                said = found["crossovers"]["seconds"][other]
-                rows[f"{name}, {other}"] = {
-                    "FLOPs": found["crossovers"]["flops"][other], "predicted": said,
-                    "measured": measured, "bytes": found["crossovers"]["bytes"][other],
-                    "error": said / measured - 1 if said and measured else None,
-                }  # fmt: skip
-                output.show({f"{name}, {other}": rows[f"{name}, {other}"]})
+            ratios = [
+                row["linear"]["measured"] / row["softmax"]["measured"] for row in found["lengths"]
+            ]
+            measured, said = crossing(lengths, ratios), found["crossovers"]["seconds"]
+            rows[name] = {
+                "FLOPs": found["crossovers"]["flops"], "predicted": said, "measured": measured,
+                "bytes": found["crossovers"]["bytes"],
+                "error": said / measured - 1 if said and measured else None,
+            }  # fmt: skip
+            output.show({name: rows[name]})
     softmax = [row["softmax"]["measured"] for row in curves["encoder, heads 4 times as wide"]]
     width, neurons = base["hidden_size"], base["intermediate_size"]
     feed_forward = [(width, neurons), (neurons, width)]
@@ -96,7 +94,7 @@ def main() -> None:
     for name, (published, seconds) in against.items():
         ratios = [seconds(n) / s for n, s in zip(lengths, softmax, strict=True)]
         bounds[name] = {"published": published, "measured": crossing(lengths, ratios)}
-    linear = rows["encoder, heads 4 times as wide, softmax"]
+    linear = rows["encoder, heads 4 times as wide"]
     bounds["linear kernel, n > 16 d"] = {"published": 1024, "measured": linear["measured"]}
     output.show(bounds)
     result = {"crossovers": rows, "bounds": bounds, "bars": {"error": 0.2}, "curves": curves}

@@ -22,7 +22,7 @@ ATTENTIONS = ("eager", "sdpa")
 def differences(family: str, lengths: tuple[int, ...], heads: tuple[bool, ...]) -> dict[str, Any]:
     """Cases that were compared, those that differ, and whether parameters are exact."""
     from shoestring.models.backbone import quiet_loading
-    from shoestring.plan.cost import Job, macs, products, weights
+    from shoestring.plan.cost import macs, weights
     from shoestring.plan.families import describe
     from shoestring.plan.trace import run_without_numbers
 
@@ -30,6 +30,8 @@ def differences(family: str, lengths: tuple[int, ...], heads: tuple[bool, ...]) 
     for has_head in heads:
         kind = class_of(family, has_head)
         for attention in ATTENTIONS:
+            if attention == "sdpa" and not kind._supports_sdpa:
+                continue
             for is_trained in (False, True):
                 for length in lengths:
                     config = config_of(family)
@@ -38,12 +40,9 @@ def differences(family: str, lengths: tuple[int, ...], heads: tuple[bool, ...]) 
                         run = run_without_numbers(
                             kind, config, BATCH, length, is_trained=is_trained
                         )
-                    if run.attention != attention:
-                        continue  # this family has no such class
                     described = describe(config, has_head)
-                    fuses = attention == "sdpa" and (described.fuses or not is_trained)
-                    job = Job(BATCH, length, "full" if is_trained else None, fuses)
-                    sums = macs(products(described, job)).values()
+                    job = {"is_trained": is_trained, "is_fused": run.is_fused}
+                    sums = macs(described, BATCH, length, **job).values()
                     ours = [2 * sum(pair[i] for pair in sums) for i in (0, 1)]
                     counted = [run.trace.flops[phase] for phase in ("forward", "backward")]
                     found["cases"] += 1

@@ -24,7 +24,7 @@ CASES = [
         ("MiniLM", 32, 128), ("MiniLM", 8, 512), ("BERT-base", 4, 128), ("GPT-2", 4, 128),
         ("Llama", 4, 256), ("T5", 4, 128), ("ModernBERT", 4, 256), ("Mixtral", 4, 128),
     )
-    for train in (None, "full")
+    for train in (False, True)
 ]  # fmt: skip
 
 
@@ -57,19 +57,19 @@ def config_of(name: str) -> Any:
     }[name]()
 
 
-def child(name: str, batch: int, length: int, train: str | None, is_profiled: bool) -> int:
+def child(name: str, batch: int, length: int, train: bool, is_profiled: bool) -> int:
     """Bytes of one case in this process."""
     from transformers import AutoModel
 
     from shoestring.plan.trace import inputs_of, sum_of
 
     config = config_of(name)
-    model = AutoModel.from_config(config).train(train is not None)
+    model = AutoModel.from_config(config).train(train)
     inputs = inputs_of(config, batch, length)
     optimizer = torch.optim.AdamW(model.parameters()) if train else None
 
     def step() -> None:
-        with torch.set_grad_enabled(train is not None):
+        with torch.set_grad_enabled(train):
             out = model(**inputs)
             if optimizer:
                 sum_of(out).backward()
@@ -113,7 +113,7 @@ def main() -> None:
             said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
             measured.append(int(said.stdout.split()[-1]))
         live, resident = measured
-        rows[f"{name}, {batch} x {length}, {train or 'forward'}"] = {
+        rows[f"{name}, {batch} x {length}, {'training' if train else 'forward'}"] = {
             "live": live, "predicted": found["peak"], "error": found["peak"] / live - 1,
             "resident": resident, "predicted resident": found["resident"],
             "resident error": found["resident"] / resident - 1,

@@ -150,7 +150,7 @@ def pictures(read: Read, docs: Path) -> None:
     from matplotlib import pyplot as plt
     from transformers import BertConfig, LlamaConfig
 
-    from shoestring.plan.cost import Job, macs, products
+    from shoestring.plan.cost import macs
     from shoestring.plan.families import describe
 
     mpl.rcParams.update({"svg.hashsalt": "shoestring", "font.size": 9})
@@ -158,7 +158,7 @@ def pictures(read: Read, docs: Path) -> None:
     figure, places = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
     configs = {"BERT-base": BertConfig(), "Llama 2, 7 billion": LlamaConfig()}
     for place, (name, config) in zip(places, configs.items(), strict=True):
-        sums = [macs(products(describe(config), Job(1, n))) for n in lengths]
+        sums = [macs(describe(config), 1, n) for n in lengths]
         parts = ("feed-forward", "projections", "attention")
         shares = [
             [100 * found[part][0] / sum(pair[0] for pair in found.values()) for found in sums]

@@ -114,11 +114,11 @@ PEERS: dict[str, tuple[str, Callable[[Any, torch.Tensor], float]]] = {
 
 def ratio(call: Callable[[Any, torch.Tensor], float], name: str, attention: str, n: int) -> Any:
     """A peer's count over ours; its error in words."""
-    from shoestring.plan.cost import Job, macs, products
+    from shoestring.plan.cost import macs
     from shoestring.plan.families import describe
 
     model, ids = model_of(name, attention), torch.ones(1, n, dtype=torch.long)
-    sums = macs(products(describe(model.config), Job(1, n)))
+    sums = macs(describe(model.config), 1, n)
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")

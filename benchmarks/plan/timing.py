@@ -116,13 +116,13 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in names:
         for dtype in ("float32", "bfloat16"):
-            for train in (None, "full"):
+            for train in (False, True):
                 for length in lengths:
                     for batch in batches:
                         case = {"length": length, "batch": batch, "dtype": dtype, "train": train}
-                        found = estimate(known[name], on=on, **case)
+                        found = estimate(known[name], **case)
                         flops = found.flops["forward"] + found.flops["backward"]
-                        took = measured_s(known[name], batch, length, train is not None, dtype)
+                        took = measured_s(known[name], batch, length, train, dtype)
                         rows.append({
                             "model": name, **case, "measured": took,
                             "predicted": found.seconds["batch"], "FLOPs over peak": flops / peak,

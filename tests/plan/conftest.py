@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from shoestring.plan import job, machine
+from shoestring.plan import machine
 from shoestring.plan.machine import CALLS, DTYPES, GRIDS, Machine
 
 
@@ -17,7 +17,7 @@ def made_up(mac_s=1e-11, byte_s=1e-10, overhead_s=0.0):
         "made up",
         1,
         {f"{kind}/{dtype}": [mac_s] * n for kind, n in points.items() for dtype in DTYPES},
-        {f"{name}/{d}": [[1.0, 1e9], [byte_s, 1e9 * byte_s]] for name in CALLS for d in DTYPES},
+        {f"{name}/{d}": [[1, byte_s], [1e9, 1e9 * byte_s]] for name in CALLS for d in DTYPES},
         [1.0, 1.0],
         [overhead_s, overhead_s],
         1e-9,
@@ -34,5 +34,4 @@ def on():
 @pytest.fixture(autouse=True)
 def nothing_is_measured(monkeypatch, tmp_path, on):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(job, "measure_machine", lambda: on)
     monkeypatch.setattr(machine, "calibrate", lambda: on)

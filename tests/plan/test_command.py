@@ -49,13 +49,11 @@ def test_texts_are_priced_by_their_lengths(run_command, tmp_path):
 
 
 def test_attention_prints_kernels_and_crossovers(run_command, folder):
-    code, out, err = run_command("plan", "attention", folder, "--length", "16,32", "--no-measure")
+    code, out, err = run_command("plan", "attention", folder, "--length", "16,32")
     assert code == 0, err
     assert "linear" in out
     assert "from" in out.strip().splitlines()[-1]
-    code, out, _ = run_command(
-        "plan", "attention", folder, "--length", "16", "--no-measure", "--json"
-    )
+    code, out, _ = run_command("plan", "attention", folder, "--length", "16", "--json")
     assert set(json.loads(out)["crossovers"]) == {"flops", "seconds", "bytes"}
 
 

@@ -7,7 +7,6 @@ from transformers import BertConfig, BertModel, ConvBertConfig, ViTConfig, XLNet
 
 from shoestring.errors import FormatError, ParameterError, StorageError
 from shoestring.plan import estimate, price_texts
-from shoestring.plan import job as job_module
 from shoestring.plan.job import fits, token_lengths
 
 
@@ -16,7 +15,7 @@ def test_a_config_and_its_model_and_folder_cost_the_same(tmp_path):
     model = BertModel(config)
     model.save_pretrained(tmp_path)
     found = [
-        estimate(one, length=9, batch=2, train="full")
+        estimate(one, length=9, batch=2, train=True)
         for one in (config, model, tmp_path, tmp_path / "config.json")
     ]
     assert len({json.dumps({**asdict(one), "bytes": 0}) for one in found}) == 1
@@ -25,7 +24,7 @@ def test_a_config_and_its_model_and_folder_cost_the_same(tmp_path):
 
 
 def test_flops_are_integers_twice_the_macs_and_sum_over_components():
-    found = estimate(BertConfig(), length=128, batch=4, train="full")
+    found = estimate(BertConfig(), length=128, batch=4, train=True)
     for phase in ("forward", "backward"):
         assert isinstance(found.flops[phase], int)
         assert found.flops[phase] == 2 * found.macs[phase]
@@ -41,19 +40,12 @@ def test_components_of_the_parameters_sum_to_all():
     assert found["trained"] == 0
 
 
-def test_training_holds_gradients_and_two_moments_and_a_head_alone_few():
+def test_training_holds_gradients_and_two_moments():
     forward = estimate(BertConfig(), length=16, batch=2)
-    full = estimate(BertConfig(), length=16, batch=2, train="full")
+    full = estimate(BertConfig(), length=16, batch=2, train=True)
     assert (full.bytes["gradients"], forward.bytes["gradients"]) == (4 * 109_482_240, 0)
     assert full.bytes["optimizer"] == 2 * full.bytes["gradients"]
     assert full.bytes["peak"] >= 4 * full.bytes["parameters"]
-    config = config_of("gpt2", tie_word_embeddings=False, architectures=["GPT2LMHeadModel"])
-    head = estimate(config, length=8, batch=2, train="head")
-    assert head.parameters["trained"] == 64 * 101
-    assert (
-        head.seconds["backward"]
-        < estimate(config, length=8, batch=2, train="full").seconds["backward"]
-    )
 
 
 @pytest.mark.parametrize("family", ["bert", "llama"])
@@ -63,14 +55,14 @@ def test_checkpointing_keeps_less_and_computes_more(family):
             config_of(family, num_hidden_layers=6, layer_types=None),
             length=48,
             batch=8,
-            train="full",
+            train=True,
             checkpointing=value,
         )
         for value in (False, True)
     )
     assert again.bytes["activations"] < plain.bytes["activations"] / 2
     assert again.flops["backward"] > plain.flops["backward"]
-    assert "equal to the operators" in again.counted
+    assert "by operators" in again.counted
 
 
 def test_a_decoder_with_a_cache_reads_one_token_and_holds_the_others():
@@ -93,24 +85,31 @@ def test_half_the_bytes_in_bfloat16():
 @pytest.mark.parametrize("config", [XLNetConfig, ConvBertConfig])
 def test_what_has_no_description_is_counted_by_operators_and_says_so(config):
     small = config(num_hidden_layers=1)
-    found = estimate(small, length=16, batch=1, train="full")
-    assert "no description" in found.counted
+    found = estimate(small, length=16, batch=1, train=True)
+    assert "by operators" in found.counted
     assert found.flops["backward"] > found.flops["forward"] > 0
     assert found.flops["components"] == {}
 
 
 def test_a_config_that_leaves_its_familys_ways_is_counted_by_operators():
-    config = config_of("opt", architectures=["OPTForCausalLM"], tie_word_embeddings=False)
-    found = estimate(config, length=8, batch=1, train="head")  # a frozen matrix before the head
-    assert "differs from its description" in found.counted
+    config = config_of("deberta-v2", relative_attention=True, pos_att_type=["c2p", "p2c"])
+    found = estimate(config, length=8, batch=1)
+    assert "by operators" in found.counted
+    assert set(found.parameters) == {"total", "trained"}
 
 
-def test_a_model_that_needs_more_memory_is_told_what_fits(monkeypatch):
-    assert "changing it cannot help" in estimate(BertConfig(), length=64, batch=2).advice
-    monkeypatch.setattr(job_module, "_free_bytes", lambda: 600 << 20)
-    assert "a batch of " in estimate(BertConfig(), length=64, batch=512).advice
-    monkeypatch.setattr(job_module, "_free_bytes", lambda: 1 << 20)
-    assert "not even one text" in estimate(BertConfig(), length=64, batch=2).advice
+def test_shared_layers_have_no_parameters_by_component():
+    found = estimate(config_of("albert"), length=8, batch=1)
+    assert "equal to the operators" in found.counted
+    assert set(found.parameters) == {"total", "trained"}
+
+
+def test_the_model_of_half_the_width_has_the_work_that_its_closed_form_has():
+    said = estimate(BertConfig(), length=64, batch=2).advice
+    half = BertConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536)
+    share = estimate(half, length=64, batch=2).macs["forward"]
+    share /= estimate(BertConfig(), length=64, batch=2).macs["forward"]
+    assert f"changing it cannot help; a model of half the width has {share:.0%} of it." in said
 
 
 def test_long_texts_are_sent_to_the_comparison_of_attention():
@@ -120,12 +119,10 @@ def test_long_texts_are_sent_to_the_comparison_of_attention():
 
 def test_texts_of_one_length_cost_as_many_batches():
     config = config_of("bert")
-    one = estimate(config, length=20, batch=4, train="full")
-    found = price_texts(config, [20] * 12, batch=4, train="full")
+    one = estimate(config, length=20, batch=4, train=True)
+    found = price_texts(config, [20] * 12, batch=4, train=True)
     for name in ("as they come", "by length"):
         assert found[name]["padding"] == 0
-        total = 3 * (one.flops["forward"] + one.flops["backward"])
-        assert found[name]["flops"] == pytest.approx(total)
         assert found[name]["seconds"] == pytest.approx(3 * one.seconds["batch"])
 
 
@@ -134,8 +131,8 @@ def test_a_parabola_prices_any_length_exactly_and_sorting_saves_padding():
     lengths = [5, 40, 9, 31, 22, 17, 8, 39]
     found = price_texts(config, lengths, batch=2)
     pairs = [(40, 2), (31, 2), (22, 2), (39, 2)]
-    exact = sum(estimate(config, length=n, batch=b).flops["forward"] for n, b in pairs)
-    assert found["as they come"]["flops"] == pytest.approx(exact, rel=1e-6)
+    exact = sum(estimate(config, length=n, batch=b).seconds["batch"] for n, b in pairs)
+    assert found["as they come"]["seconds"] == pytest.approx(exact, rel=1e-6)
     assert found["by length"]["padding"] < found["as they come"]["padding"]
     assert (found["texts"], found["tokens"], found["longest"]) == (8, 171, 40)
     assert price_texts(config, lengths, length=10)["longest"] == 10
@@ -159,23 +156,20 @@ def test_bad_input_is_one_sentence(tmp_path):
         ({"length": 0}, "length"),
         ({"length": 513}, "512"),
         ({"batch": 0}, "batch"),
-        ({"train": "all"}, "lora"),
-        ({"attention": "flash"}, "eager"),
+        ({"train": "all"}, "True or False"),
         ({"dtype": "float8"}, "bfloat16"),
-        ({"decode": True, "train": "full"}, "decode"),
-        ({"on": "cuda"}, "Machine"),
-        ({"train": "head"}, "full or lora"),
+        ({"decode": True, "train": True}, "decode"),
     ):
         with pytest.raises(ParameterError, match=words):
             estimate(BertConfig(), **wrong)
-    with pytest.raises(ParameterError, match="a folder, a config"):
+    with pytest.raises(ParameterError, match="a path"):
         estimate(7)
     with pytest.raises(StorageError, match="no model folder"):
         estimate(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(FormatError, match="no readable model"):
         estimate(tmp_path)
-    with pytest.raises(FormatError, match="text model"):
+    with pytest.raises(FormatError, match="ViTModel"):
         estimate(ViTConfig())
     with pytest.raises(ParameterError, match="at least one text"):
         price_texts(BertConfig(), [])

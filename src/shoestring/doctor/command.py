@@ -7,24 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from shoestring.console import Json, Seed, echo, emit, emit_json, emit_rows, room_app, shown
 
 MODEL = "model"
 
 
-class _Group(TyperGroup):
-    """``doctor MODEL`` is ``doctor model MODEL``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in {*self.commands, "-h", "--help"}:
-            args = [MODEL, *args]
-        return super().parse_args(ctx, args)
-
-
 app = room_app("Say before training whether a Transformer will learn, and what to change.")
-app.info.cls = _Group
 
 Model = Annotated[
     str, typer.Argument(help="Folder of a model or of a config, a config.json, or minilm.")

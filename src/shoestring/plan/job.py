@@ -7,41 +7,32 @@ stand alone where there is no description or a config does what its family's doe
 from __future__ import annotations
 
 import copy
-import math
 import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shoestring import checks
-from shoestring.errors import FormatError, MissingExtraError, ParameterError, ShoestringError
+from shoestring.errors import ParameterError
 from shoestring.models.backbone import (
     LOCAL,
     load_tokenizer,
     n_positions,
-    quiet_loading,
     reading_model,
     transformer_folder,
 )
-from shoestring.plan import cost
+from shoestring.plan.cost import macs, weights
 from shoestring.plan.families import Description, describe
-from shoestring.plan.machine import DTYPES, Machine, checked_machine, measure_machine
+from shoestring.plan.machine import DTYPES, measure_machine
 from shoestring.plan.trace import Run, run_without_numbers
 from shoestring.text import read_records
 
 OWNER = "plan"
-ATTENTIONS = ("sdpa", "eager")
-HEADS = ("CAUSAL_LM", "MASKED_LM", "SEQ_TO_SEQ_CAUSAL_LM")  # transformers' names of classes
-ADAPTED = {  # by LoRA: modules of queries and values, or of both and keys
-    *("query", "query_proj", "q_proj", "q_lin", "q", "value", "value_proj", "v_proj", "v_lin", "v"),
-    *("c_attn", "Wqkv"),
-}
+PHASES = ("forward", "backward")
 LENGTHS = 4  # at which a length distribution is priced, with a parabola between
 
 
@@ -81,11 +72,12 @@ class Estimate:
 
 
 def estimate(
-    model: Any, *, length: int = 128, batch: int = 32, train: str | None = None,
-    decode: bool = False, checkpointing: bool = False, attention: str = "sdpa",
-    dtype: str = "float32", on: Machine | None = None,
+    model: Any, *, length: int = 128, batch: int = 32, train: bool = False, decode: bool = False,
+    checkpointing: bool = False, dtype: str = "float32",
 ) -> Estimate:  # fmt: skip
     """Say what one batch costs, from the config alone: no weights are read or made.
+
+    The first time the machine is measured, which takes 60 s at most.
 
     Parameters
     ----------
@@ -93,16 +85,13 @@ def estimate(
         A folder, a config.json or "minilm"; or an object.
     length, batch : int
         Tokens of a text, padding included, and texts.
-    train : {"full", "lora", "head"}, optional
-        What is trained, with AdamW; by default nothing: a forward pass.
+    train : bool
+        Whether all weights are trained, with AdamW, or there is a forward pass alone.
     decode : bool
         One more token after ``length``, whose keys and values are cached.
     checkpointing : bool
         Whether layers are computed again going backward, and not kept.
-    attention : {"sdpa", "eager"}
     dtype : {"float32", "bfloat16"}
-    on : Machine, optional
-        By default this one, which is measured the first time (60 s at most).
 
     Raises
     ------
@@ -110,58 +99,50 @@ def estimate(
         For a length beyond the positions, no such choice, or what is no model.
     StorageError, FormatError
         If there is no folder, no readable config in it, or no way to count the model.
-
-    Examples
-    --------
-    >>> from transformers import BertConfig
-    >>> found = estimate(BertConfig(), length=128, batch=1)  # doctest: +SKIP
-    >>> found.macs["forward"]  # doctest: +SKIP
-    11174215680
     """
     kind, config = class_and_config(model)
     length = checks.checked_int("length", length, 1, n_positions(config.to_dict()), OWNER)
     batch = checks.checked_int("batch", batch, 1, 1 << 20, OWNER)
-    if train is not None:
-        train = checks.checked_choice("train", train, cost.METHODS, OWNER)
-    config._attn_implementation = checks.checked_choice("attention", attention, ATTENTIONS, OWNER)
+    train = checks.checked_bool("train", train, OWNER)
     dtype = checks.checked_choice("dtype", dtype, DTYPES, OWNER)
-    checkpointing = checks.checked_bool("checkpointing", checkpointing, OWNER)
     cached = length if checks.checked_bool("decode", decode, OWNER) else 0
     if decode and (train or config.is_encoder_decoder or not hasattr(config, "use_cache")):
         raise ParameterError.of("decode", OWNER, "False, but for a decoder's answers", decode)
-    on = checked_machine(on, OWNER)
-    job = cost.Job(batch, 1 if cached else length, train, True, cached, checkpointing)
-    head = _has_head(kind)
-    described = None if head is None else describe(config, head)
-    found, problem = _run(kind, config, job, dtype)
-    if found is None and described is None:
-        hint = "Name the text model that it contains."
-        message = f"its operators cannot be counted: {problem}. {hint}"
-        raise FormatError(message, file=kind.__name__)
-    is_fused = (found.attention if found else attention) == "sdpa"
-    is_fused = is_fused and (not train or bool(described and described.fuses))
-    of_run = [found.trace.flops[phase] // 2 for phase in ("forward", "backward")] if found else []
-    for skips_last in (False, True):
-        job = replace(job, is_fused=is_fused, skips_last=skips_last)
-        sums = cost.macs(cost.products(described, job)) if described else {}
-        totals = [sum(pair[i] for pair in sums.values()) for i in (0, 1)]
-        if totals == of_run:
-            break
-    counted = "closed form"
-    if found is not None:
-        counted = "closed form, equal to the operators"
-        if of_run != totals:
-            why = "differs from its description here" if described else "has no description"
-            counted, sums, totals = f"by operators: {kind.__name__} {why}", {}, of_run
+    n_read = 1 if cached else length
+    with reading_model(Path(kind.__name__)):  # a model raises anything
+        run = run_without_numbers(
+            kind, config, batch, n_read, is_trained=train, dtype=dtype, cached=cached,
+            checkpointing=checks.checked_bool("checkpointing", checkpointing, OWNER),
+        )  # fmt: skip
+    totals = {phase: run.trace.flops[phase] // 2 for phase in PHASES}
+    counted = f"by operators: no closed form fits {kind.__name__} here"
+    parameters = {"total": run.parameters, "trained": run.trained if train else 0}
+    described, sums = _closed_form(config, run, batch, n_read, cached=cached, is_trained=train)
+    if described:
+        counted, known = "closed form, equal to the operators", weights(described)
+        rest = run.parameters - run.embedding - sum(known.values())
+        if rest >= 0:  # but in ALBERT, whose layers share their weights
+            parameters |= known | {"lookup tables": run.embedding, "biases and norms": rest}
     components = {name: {"forward": 2 * a, "backward": 2 * b} for name, (a, b) in sums.items()}
-    both = dict(zip(("forward", "backward"), totals, strict=True))
-    flops = {phase: 2 * total for phase, total in both.items()} | {"components": components}
-    of_bytes = _bytes(described, job, found, dtype) if found else {}
+    flops = {phase: 2 * total for phase, total in totals.items()} | {"components": components}
     return Estimate(
-        kind.__name__, counted, flops, both, _parameters(described, job, found), of_bytes,
-        _seconds(found, job, on or measure_machine()) if found else {},
-        _advice(described, job, sums, of_bytes),
+        kind.__name__, counted, flops, totals, parameters,
+        _bytes(run, described, batch * cached, dtype, train), _seconds(run, train),
+        _advice(sums, cached + n_read),
     )  # fmt: skip
+
+
+def _closed_form(
+    config: Any, run: Run, batch: int, length: int, **job: Any
+) -> tuple[Description | None, dict[str, tuple[int, int]]]:
+    """Sizes and multiply-adds, with or without a head, that equal the operators of a run."""
+    counted = [run.trace.flops[phase] // 2 for phase in PHASES]
+    for has_head in (False, True):
+        if described := describe(config, has_head):
+            sums = macs(described, batch, length, is_fused=run.is_fused, **job)
+            if [sum(phase) for phase in zip(*sums.values(), strict=True)] == counted:
+                return described, sums
+    return None, {}
 
 
 def class_and_config(model: Any) -> tuple[Any, Any]:
@@ -171,17 +152,14 @@ def class_and_config(model: Any) -> tuple[Any, Any]:
 
     if isinstance(model, transformers.PreTrainedModel):
         return type(model), copy.deepcopy(model.config)
-    if isinstance(model, str | Path):
+    if isinstance(model, transformers.PreTrainedConfig):
+        config = copy.deepcopy(model)
+    else:
         path = checks.checked_path("model", model, OWNER)
         if not path.is_file():
             path = transformer_folder(None if str(model) == "minilm" else model)
         with reading_model(path):
             config = AutoConfig.from_pretrained(path, **LOCAL)
-    elif isinstance(model, transformers.PreTrainedConfig):
-        config = copy.deepcopy(model)
-    else:
-        want = "a folder, a config.json, or a config or model of transformers"
-        raise ParameterError.of("model", OWNER, want, model)
     kind = getattr(transformers, (config.architectures or [""])[0], None)
     kind = kind or AutoModel._model_mapping.get(type(config), None)
     if kind is None:
@@ -190,122 +168,51 @@ def class_and_config(model: Any) -> tuple[Any, Any]:
     return (kind[0] if isinstance(kind, tuple) else kind), config
 
 
-def _has_head(kind: Any) -> bool | None:
-    """Whether a class predicts tokens; None for one that is neither that nor a base model."""
-    from transformers.models.auto import modeling_auto as auto
-
-    names = [getattr(auto, f"MODEL_FOR_{head}_MAPPING_NAMES").values() for head in HEADS]
-    if any(kind.__name__ in values for values in names):
-        return True
-    return False if kind.__name__ in auto.MODEL_MAPPING_NAMES.values() else None
-
-
-def _run(kind: Any, config: Any, job: cost.Job, dtype: str) -> tuple[Run | None, str]:
-    """The operators of a job, or why they cannot be had."""
-    prepare = {"lora": _with_lora, "head": _but_the_head}.get(job.method or "", lambda model: model)
-    try:
-        with quiet_loading():
-            found = run_without_numbers(
-                kind, config, job.batch, job.length, is_trained=job.method is not None, dtype=dtype,
-                cached=job.cached, prepare=prepare, checkpointing=job.checkpointing,
-            )  # fmt: skip
-    except ShoestringError:
-        raise
-    except Exception as error:  # a model raises anything
-        return None, (str(error).splitlines() or [type(error).__name__])[0]
-    return found, ""
-
-
-def _with_lora(model: Any) -> Any:
-    if find_spec("peft") is None:
-        raise MissingExtraError("peft", extra="tune", purpose="the cost of LoRA")
-    from peft import LoraConfig, get_peft_model
-
-    adapted = ADAPTED & {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    if not adapted:
-        raise ParameterError.of("train", OWNER, "full or head for this model", "lora")
-    config = LoraConfig(r=cost.LORA_RANK, target_modules=sorted(adapted))
-    return get_peft_model(model, config).base_model.model
-
-
-def _but_the_head(model: Any) -> Any:
-    model.base_model.requires_grad_(False)
-    if not any(value.requires_grad for value in model.parameters()):
-        hint = "It has no head, or one that is its embedding."
-        raise ParameterError.of("train", OWNER, "full or lora for this model", "head", hint)
-    return model
-
-
-def _parameters(described: Description | None, job: cost.Job, found: Run | None) -> dict[str, int]:
-    known = cost.weights(described) if described else {}
-    if found is None:
-        return known
-    counts = {"total": found.parameters, "trained": found.trained * bool(job.method), **known}
-    if known:
-        rest = found.parameters - sum(known.values()) - found.embedding
-        counts |= {"lookup tables": found.embedding, "biases and norms": rest}
-    return counts
-
-
-def _bytes(described: Description | None, job: cost.Job, found: Run, dtype: str) -> dict[str, int]:
+def _bytes(
+    run: Run, described: Description | None, n_cached: int, dtype: str, is_trained: bool
+) -> dict[str, int]:
     size = 4 if dtype == "float32" else 2
-    trained = size * found.trained * bool(job.method)
+    parameters, gradients = size * run.parameters, size * run.trained if is_trained else 0
+    step = gradients + 2 * size * run.largest if is_trained else 0  # AdamW's own
     cache = 0
-    if job.cached and described:
+    if n_cached and described:
         stack = described.stacks[0]
-        cache = 2 * stack.layers * stack.key_heads * stack.head_size * job.batch * job.cached * size
-    step = trained + 2 * size * found.largest if job.method else 0  # gradients, AdamW's own
-    comes_and_goes = max(found.trace.peak, step)
-    peak = size * found.parameters + 2 * trained + comes_and_goes
+        cache = 2 * stack.layers * stack.key_heads * stack.head_size * n_cached * size
+    comes_and_goes = max(run.trace.peak, step)
+    peak = parameters + 2 * gradients + comes_and_goes
     own = 0
     with suppress(OSError, ValueError):  # of this process, in which torch is loaded as in the job's
         own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    own += min(64 << 20, comes_and_goes) + found.trace.peak // 4 + trained // 2  # kept by malloc
+    own += min(64 << 20, comes_and_goes) + run.trace.peak // 4 + gradients // 2  # kept by malloc
     return {
-        "parameters": size * found.parameters, "gradients": trained, "optimizer": 2 * trained,
-        "activations": found.kept if job.method else found.trace.peak, "cache": cache,
+        "parameters": parameters, "gradients": gradients, "optimizer": 2 * gradients,
+        "activations": run.kept if is_trained else run.trace.peak, "cache": cache,
         "peak": peak, "resident": peak + own,
     }  # fmt: skip
 
 
-def _seconds(found: Run, job: cost.Job, on: Machine) -> dict[str, float]:
-    operators, is_trained = found.trace.operators, job.method is not None
-    parts = {p: on.seconds(operators.get(p, {}), is_trained) for p in ("forward", "backward")}
-    parts["optimizer"] = on.adamw_s * found.trained * is_trained
+def _seconds(run: Run, is_trained: bool) -> dict[str, float]:
+    on, operators = measure_machine(), run.trace.operators
+    parts = {phase: on.seconds(operators.get(phase, {}), is_trained) for phase in PHASES}
+    parts["optimizer"] = on.adamw_s * run.trained if is_trained else 0.0
     return {**parts, "batch": sum(parts.values()), "error": on.error}
 
 
-def _advice(
-    described: Description | None, job: cost.Job, sums: dict[str, Any], of_bytes: dict[str, int]
-) -> str:
+def _advice(sums: dict[str, tuple[int, int]], n: int) -> str:
     """What helps, or what cannot."""
-    free, peak = _free_bytes(), of_bytes.get("peak", 0)
-    if peak > free:
-        fixed = sum(of_bytes[name] for name in ("parameters", "gradients", "optimizer"))
-        n_texts = int(job.batch * max(0, free - fixed) / (peak - fixed))
-        what = f"a batch of {n_texts} would fit" if n_texts else "not even one text would fit"
-        return f"It needs {peak / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free: {what}."
-    total, n = sum(map(sum, sums.values())), job.cached + job.length
-    if described is None or not total:
+    if not sums:
         return "Its components are not known: compare the totals of models that you consider."
-    share = sum(sums["attention"]) / total
-    if share > 0.2:
-        return (
-            f"The attention matrix is {share:.1%} of the work at {n:,} tokens: shoestring plan "
-            "attention says what a linear one would save, and from which length."
+    work = {name: sum(phases) for name, phases in sums.items()}
+    total, attention = sum(work.values()), work["attention"]
+    says = f"The attention matrix is {attention / total:.1%} of the work at {n:,} tokens: "
+    if attention > 0.2 * total:
+        return says + (
+            "shoestring plan attention says what a linear one would save, and from which length."
         )
-    half = cost.macs(cost.products(described.of_half_width(), job))
-    return (
-        f"The attention matrix is {share:.1%} of the work at {n:,} tokens: changing it cannot "
-        f"help; a model of half the width has {sum(map(sum, half.values())) / total:.0%} of it."
-    )
-
-
-def _free_bytes() -> int:
-    with suppress(OSError):
-        if found := re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text()):
-            return int(found[1]) * 1024
-    return 1 << 62
+    # Of half as many heads half the scores; of matrices that are half as wide and high a quarter
+    linear = attention + work["embeddings"] + work["logits"]
+    half = (linear / 2 + (total - linear) / 4) / total
+    return says + f"changing it cannot help; a model of half the width has {half:.0%} of it."
 
 
 def token_lengths(model: str, texts: Any, **reading: Any) -> list[int]:
@@ -338,7 +245,7 @@ def price_texts(
     -------
     dict
         "texts", "tokens", "longest", and for "as they come" and "by length" (sorted, so that texts
-        of a batch are about as long): "padding", its share of what is read, "flops", "seconds".
+        of a batch are about as long): "padding", its share of what is read, and "seconds".
 
     Raises
     ------
@@ -349,24 +256,18 @@ def price_texts(
     most = n_positions(class_and_config(model)[1].to_dict()) or 1 << 20
     most = most if length is None else checks.checked_int("length", length, 1, most, OWNER)
     cut = [min(checks.checked_int("lengths", n, 1, None, OWNER), most) for n in given]
-    batch = checks.checked_int("batch", batch, 1, 1 << 20, OWNER)
     if not cut:
         raise ParameterError.of("lengths", OWNER, "tokens of at least one text", lengths)
     at = sorted({int(n) for n in np.linspace(min(cut), max(cut), LENGTHS)})
-    found = [estimate(model, length=n, batch=batch, **settings) for n in at]
-    costs = {
-        "flops": [one.flops["forward"] + one.flops["backward"] for one in found],
-        "seconds": [one.seconds.get("batch", math.nan) for one in found],
-    }
-    curves = {what: np.polyfit(at, values, min(2, len(at) - 1)) for what, values in costs.items()}
+    took = [estimate(model, length=n, batch=batch, **settings).seconds["batch"] for n in at]
+    curve = np.polyfit(at, took, min(2, len(at) - 1))
     priced: dict[str, Any] = {"texts": len(cut), "tokens": sum(cut), "longest": max(cut)}
     for name, order in (("as they come", cut), ("by length", sorted(cut))):
         parts = [order[first : first + batch] for first in range(0, len(order), batch)]
-        n_read = [(max(part), len(part)) for part in parts]
-        padding = 1 - sum(cut) / sum(longest * size for longest, size in n_read)
-        priced[name] = {"padding": padding} | {
-            what: float(sum(np.polyval(curve, longest) * size / batch for longest, size in n_read))
-            for what, curve in curves.items()
+        longest, sizes = [max(part) for part in parts], [len(part) for part in parts]
+        priced[name] = {
+            "padding": 1 - sum(cut) / int(np.dot(longest, sizes)),
+            "seconds": float(np.dot(np.polyval(curve, longest), sizes)) / batch,
         }
     return priced
 
@@ -374,7 +275,7 @@ def price_texts(
 def fits(minutes: float, found: Estimate, batch: int, priced: dict[str, Any] | None) -> Any:
     """Texts that some minutes are enough for, or epochs of texts that were priced."""
     seconds = 60 * checks.checked_number("minutes", minutes, OWNER, "a number above 0", 0.0)
-    if priced is not None:
-        names = ("as they come", "by length")
-        return {f"epochs, {name}": seconds / priced[name]["seconds"] for name in names}
-    return {"texts": int(batch * seconds / found.seconds["batch"]) if found.seconds else None}
+    if priced is None:
+        return {"texts": int(batch * seconds / found.seconds["batch"])}
+    names = ("as they come", "by length")
+    return {f"epochs, {name}": seconds / priced[name]["seconds"] for name in names}

@@ -16,23 +16,22 @@ Not covered: machines whose load changes; accelerators; time to read data.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-import platform
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import partial
 from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from llvmlite.binding import get_host_cpu_name
 from scipy.interpolate import RegularGridInterpolator
 from scipy.optimize import nnls
 from torch import Tensor
@@ -40,11 +39,12 @@ from torch.nn import functional as nnf
 
 from shoestring.artifacts import make_folder, write_json
 from shoestring.checks import checked_bool
-from shoestring.errors import ParameterError, StorageError
-from shoestring.plan.trace import Operator, Trace, inputs_of, run_without_numbers, sum_of
+from shoestring.errors import StorageError
+from shoestring.jobs import say_cost
+from shoestring.plan.trace import Operator, Trace, inputs_of, sum_of
 
 aten = torch.ops.aten
-VERSION = 3
+VERSION = 4
 DTYPES = ("float32", "bfloat16")
 LIMIT_S = 60.0
 LEAST_S, MOST_CALLS = 0.01, 50  # of timing one call: the quickest of those that fit
@@ -114,10 +114,10 @@ class Machine:
     """What was measured of a machine.
 
     Tables are named by kind and type, such as "mm/float32": ``mac_s`` has seconds per multiply-add
-    on the points of ``GRIDS``, ``byte_s`` bytes and seconds of ``CALLS``. Without and with
-    gradients, kernels are ``slowdown`` times slower within a model than alone, and a call takes
-    ``overhead_s`` more. ``adamw_s`` is a step's, per parameter; ``error`` the 90th percentile of
-    the relative error on models that nothing was fitted to; ``took_s`` the time of measuring.
+    on the points of ``GRIDS``, ``byte_s`` bytes and seconds of ``CALLS`` at ``SIZES``. Without and
+    with gradients, kernels are ``slowdown`` times slower within a model than alone, and a call
+    takes ``overhead_s`` more. ``adamw_s`` is a step's, per parameter; ``error`` the 90th percentile
+    of the relative error on models that nothing was fitted to; ``took_s`` the time of measuring.
     """
 
     processor: str
@@ -150,11 +150,10 @@ class Machine:
             share = 0.5 + 0.5 * min(1, 256 / found.shape[1]) if found.is_causal else 1.0
             return share * math.prod(found.shape) * self._rate(f"{kind}/{dtype}", point)
         name = found.name if found.name in CALLS else "add"
-        n_bytes, seconds = self.byte_s[f"{name}/{dtype}"]
-        if found.n_bytes > n_bytes[-1]:  # memory is as slow as it gets
-            return seconds[-1] * found.n_bytes / n_bytes[-1]
+        n_bytes, seconds = np.log(self.byte_s[f"{name}/{dtype}"]).T
         x = math.log(max(1, found.n_bytes))
-        return math.exp(np.interp(x, np.log(n_bytes), np.log(seconds)))
+        beyond = max(0.0, x - n_bytes[-1])  # where memory is as slow as it gets
+        return math.exp(np.interp(x, n_bytes, seconds) + beyond)
 
     def _rate(self, name: str, point: tuple[int, ...]) -> float:
         axes = [np.log(axis) for axis in GRIDS[name.partition("/")[0]]]
@@ -166,33 +165,26 @@ class Machine:
     @property
     def summary(self) -> dict[str, Any]:
         """For people: the best product in float32, an addition that no cache holds."""
-        n_bytes, seconds = self.byte_s["add/float32"]
+        n_bytes, seconds = self.byte_s["add/float32"][-1]
         return {
             "processor": self.processor, "threads": self.threads,
             "GFLOPs a second": 2e-9 / min(self.mac_s["mm/float32"]),
-            "GB a second": 1e-9 * n_bytes[-1] / seconds[-1],
+            "GB a second": 1e-9 * n_bytes / seconds,
             "microseconds a call": 1e6 * self.overhead_s[0], "error": f"{self.error:.0%}",
             "seconds it took": self.took_s,
         }  # fmt: skip
 
 
 def measure_machine(*, again: bool = False) -> Machine:
-    """What is remembered of this machine; where nothing is, it is measured, in 60 s at most.
+    """What is remembered of this machine; where nothing is, or ``again``, it is measured.
 
-    Parameters
-    ----------
-    again : bool
-        Whether to measure anew.
-
-    Raises
-    ------
-    ParameterError
-        If ``again`` is no bool.
+    That takes 60 s at most. ParameterError if ``again`` is no bool.
     """
     path = _path()
     if not checked_bool("again", again, "measure_machine"):
         with suppress(OSError, ValueError, TypeError):
             return Machine(**json.loads(path.read_text("utf-8")))
+    say_cost("Measuring this machine, once", LIMIT_S)
     found = calibrate()
     with suppress(StorageError):  # without a cache folder it is measured each time
         make_folder(path.parent)
@@ -200,38 +192,16 @@ def measure_machine(*, again: bool = False) -> Machine:
     return found
 
 
-def checked_machine(on: object, owner: str) -> Machine | None:
-    """A machine that somebody passed; ParameterError for anything else but None."""
-    if on is not None and not isinstance(on, Machine):
-        raise ParameterError.of("on", owner, "a Machine, or None", on)
-    return on
-
-
-def is_remembered() -> bool:
-    """Whether :func:`measure_machine` answers at once."""
-    return _path().exists()
-
-
 def _path() -> Path:
     folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111
-    key = f"{_processor()}, {torch.get_num_threads()}, {torch.__version__}, {VERSION}"
-    name = f"machine-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
-    return Path(folder) / "shoestring" / name
+    key = f"{get_host_cpu_name()}-{torch.get_num_threads()}-{torch.__version__}-{VERSION}"
+    return Path(folder) / "shoestring" / f"machine-{key}.json"
 
 
-@cache
-def _processor() -> str:
-    with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        if names := [line.partition(":")[2].strip() for line in lines if "model name" in line]:
-            return names[0]
-    return platform.processor() or platform.machine()
-
-
-def calibrate(limit_s: float = LIMIT_S) -> Machine:
+def calibrate() -> Machine:
     """Measure this machine with the threads that torch has now."""
     began = time.perf_counter()
-    ends = began + 0.5 * limit_s  # the rest is for models
+    ends = began + 0.5 * LIMIT_S  # the rest is for models
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         mac_s = {
@@ -240,13 +210,14 @@ def calibrate(limit_s: float = LIMIT_S) -> Machine:
             for kind, axes in GRIDS.items()
         }
         byte_s = {
-            f"{name}/{dtype}": _byte_s(call, dtype, ends)
+            f"{name}/{dtype}": [_byte_s(call, size, dtype, ends) for size in SIZES]
             for dtype in DTYPES
             for name, call in CALLS.items()
         }
     tables = Machine(
-        _processor(), torch.get_num_threads(), mac_s, byte_s, [1.0] * 2, [0.0] * 2, _adamw_s()
-    )
+        get_host_cpu_name(), torch.get_num_threads(), mac_s, byte_s, [1.0] * 2, [0.0] * 2,
+        _adamw_s(),
+    )  # fmt: skip
     known = _fitted(tables)
     errors = [abs(known.seconds(ops, is_trained) / s - 1) for is_trained, s, ops in _timed(CHECKS)]
     error = float(np.quantile(errors, 0.9))
@@ -272,42 +243,37 @@ def quickest_s(call: Callable[[], Any], ends: float = math.inf) -> float:
 
 
 def _mac_s(kind: str, point: tuple[int, ...], dtype: str, ends: float) -> float:
+    """Seconds per multiply-add of a kernel at a point of its grid."""
     made: dict[str, Any] = {"dtype": getattr(torch, dtype)}
     if "mm" in kind:
         m, k, n = point
         times = 1 if kind == "mm" else max(1, min(48, (1 << 24) // (m * k * n)))
         a, b = torch.randn(times, m, k, **made), torch.randn(times, n, k, **made)
-        weights = b.transpose(1, 2)  # as those of a layer are
-        took = quickest_s(
-            (lambda: a[0] @ weights[0]) if kind == "mm" else lambda: a @ weights, ends
-        )
-        return took / (times * math.prod(point))
+        b = b.transpose(1, 2)  # as weights of a layer are
+        if kind == "mm":
+            a, b = a[0], b[0]
+        return quickest_s(lambda: a @ b, ends) / (times * m * k * n)
     n, size = point
     heads = max(2, min(48, (1 << 24) // (n * n * size)))
     q = torch.randn(1, heads, n, size, **made)
-    out, sums = aten._scaled_dot_product_flash_attention_for_cpu(q, q, q)
-    back = aten._scaled_dot_product_flash_attention_for_cpu_backward
-    calls = {
-        "attention": lambda: aten._scaled_dot_product_flash_attention_for_cpu(q, q, q),
-        "attention_backward": lambda: back(q, q, q, q, out, sums, 0.0, False),
-    }
-    return quickest_s(calls[kind], ends) / (heads * n * n * size)
+    call = partial(aten._scaled_dot_product_flash_attention_for_cpu, q, q, q)
+    if kind == "attention_backward":
+        back = aten._scaled_dot_product_flash_attention_for_cpu_backward
+        call = partial(back, q, q, q, q, *call(), 0.0, False)
+    return quickest_s(call, ends) / (heads * n * n * size)
 
 
-def _byte_s(call: Callable[[Tensor, Tensor], Any], dtype: str, ends: float) -> list[list[float]]:
-    """Bytes, and seconds, of a call at ``SIZES``."""
-    n_bytes, seconds = [], []
-    for size in SIZES:
-        shape = max(2, min(16, SIZES[-1] // size)), size // WIDTH, WIDTH
-        rows = torch.randn(shape).to(getattr(torch, dtype)).unbind()  # more than a cache holds
-        with Trace() as trace:
-            call(rows[0], rows[1])
-        of_calls = trace.operators["forward"].items()
-        n_bytes.append(float(sum(found.n_bytes * times for found, times in of_calls)))
-        turns = cycle(range(len(rows)))
-        one = partial(lambda rows, turns: call(rows[i := next(turns)], rows[i - 1]), rows, turns)
-        seconds.append(quickest_s(one, ends))
-    return [n_bytes, seconds]
+def _byte_s(
+    call: Callable[[Tensor, Tensor], Any], size: int, dtype: str, ends: float
+) -> list[float]:
+    """Bytes that a call on so many elements reads and writes, and its seconds."""
+    shape = max(2, min(16, SIZES[-1] // size)), size // WIDTH, WIDTH
+    rows = torch.randn(shape).to(getattr(torch, dtype)).unbind()  # more than a cache holds
+    with Trace() as trace:
+        call(rows[0], rows[1])
+    n_bytes = sum(found.n_bytes * times for found, times in trace.operators["forward"].items())
+    pairs = cycle(zip(rows, rows[-1:] + rows[:-1], strict=True))
+    return [n_bytes, quickest_s(lambda: call(*next(pairs)), ends)]
 
 
 def _adamw_s() -> float:
@@ -317,30 +283,22 @@ def _adamw_s() -> float:
     return quickest_s(torch.optim.AdamW(parameters).step) / (8 * 512 * 512)
 
 
-def small_config(width: int, layers: int, gated: bool, head: int = 32, neurons: int = 0) -> Any:
-    """A BERT, or a Llama where it is gated, of any length."""
-    from transformers import BertConfig, LlamaConfig
+def _timed(cases: tuple[Case, ...]) -> Iterator[tuple[bool, float, Counter[Operator]]]:
+    """Models gated and not, trained and not: whether trained, seconds, operators."""
+    for case, gated, is_trained in product(cases, (False, True), (False, True)):
+        yield is_trained, *_timed_model(*case, gated, is_trained)
 
-    return (LlamaConfig if gated else BertConfig)(
-        hidden_size=width, num_attention_heads=width // head, num_hidden_layers=layers,
-        intermediate_size=neurons or 4 * width, vocab_size=1000, attn_implementation="sdpa",
-        max_position_embeddings=1 << 17, attention_probs_dropout_prob=0.0,
+
+def _timed_model(
+    width: int, layers: int, batch: int, length: int, gated: bool, is_trained: bool
+) -> tuple[float, Counter[Operator]]:
+    """Seconds and operators of a pass through a BERT, or a Llama where it is gated."""
+    from transformers import AutoModel, BertConfig, LlamaConfig
+
+    config = (LlamaConfig if gated else BertConfig)(
+        hidden_size=width, num_attention_heads=width // 32, num_hidden_layers=layers,
+        intermediate_size=4 * width, vocab_size=1000, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
-
-
-def operators_of(config: Any, batch: int, length: int, is_trained: bool) -> Counter[Operator]:
-    """What a pass through a config's base model consists of."""
-    from transformers import AutoModel
-
-    kind = AutoModel._model_mapping[type(config)]
-    trace = run_without_numbers(kind, config, batch, length, is_trained=is_trained).trace
-    return sum(trace.operators.values(), Counter())
-
-
-def timed_s(config: Any, batch: int, length: int, is_trained: bool) -> float:
-    """Seconds of a pass through a config's base model on this machine."""
-    from transformers import AutoModel
-
     model = AutoModel.from_config(config).train(is_trained)
     inputs = inputs_of(config, batch, length)
 
@@ -351,16 +309,9 @@ def timed_s(config: Any, batch: int, length: int, is_trained: bool) -> float:
             sum_of(out).backward()
 
     with torch.set_grad_enabled(is_trained):
-        return quickest_s(call)
-
-
-def _timed(cases: tuple[Case, ...]) -> Iterator[tuple[bool, float, Counter[Operator]]]:
-    """Models gated and not, trained and not: whether trained, seconds, operators."""
-    for (width, layers, batch, length), gated in product(cases, (False, True)):
-        config = small_config(width, layers, gated)
-        for is_trained in (False, True):
-            took = timed_s(config, batch, length, is_trained)
-            yield is_trained, took, operators_of(config, batch, length, is_trained)
+        with Trace() as trace:
+            call()
+        return quickest_s(call), trace.operators["forward"]
 
 
 def _fitted(tables: Machine) -> Machine:

@@ -18,15 +18,15 @@ import math
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib import import_module
+from collections.abc import Callable
 from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
 Shape = tuple[int, int, int, int]  # of products: how many, m, k, n
@@ -101,10 +101,10 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        results = [part for part in _flat(out) if isinstance(part, Tensor)]
+        results = [part for part in tree_leaves(out) if isinstance(part, Tensor)]
         if not results:
             return out
-        reads = [part for part in _flat(args) if isinstance(part, Tensor)]
+        reads = [part for part in tree_leaves(args) if isinstance(part, Tensor)]
         known = {part.untyped_storage()._cdata for part in reads}
         made = [part for part in results if part.untyped_storage()._cdata not in known]
         for tensor in made:
@@ -138,22 +138,16 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         self.live -= self._bytes.pop(key, 0)
 
 
-def _flat(values: Any) -> list[Any]:
-    """What an operator takes or returns, its lists of tensors spread out."""
-    values = values if isinstance(values, tuple | list) else (values,)
-    return [part for value in values for part in (value if isinstance(value, list) else (value,))]
-
-
 class Run(NamedTuple):
     """What a run without numbers found."""
 
     trace: Trace
-    parameters: int  # each tied one once
-    trained: int
-    largest: int  # elements of the largest parameter that is trained
+    parameters: int  # elements, of each tied one once
+    trained: int  # without fixed positions
+    largest: int  # elements of the largest parameter
     embedding: int  # of lookup tables, tied ones once
     kept: int  # bytes that backward needs, when forward has ended
-    attention: str  # "sdpa" or "eager", as the class can do it
+    is_fused: bool  # whether attention went backward by one kernel
 
 
 def inputs_of(config: Any, batch: int, length: int) -> dict[str, Any]:
@@ -172,38 +166,26 @@ def sum_of(outputs: Any) -> Tensor:
     return torch.stack([value.float().sum() for value in results if value.requires_grad]).sum()
 
 
-@contextmanager
-def _one_text_a_row() -> Iterator[None]:
-    """Without numbers transformers cannot see that no row holds several texts, and makes a mask."""
-    name, masks = "find_packed_sequence_indices", import_module("transformers.masking_utils")
-    kept = getattr(masks, name, None)
-    setattr(masks, name, lambda position_ids: None)
-    try:
-        yield
-    finally:
-        setattr(masks, name, kept)
-
-
 def run_without_numbers(
     kind: Any, config: Any, batch: int, length: int, *, is_trained: bool, dtype: str = "float32",
-    cached: int = 0, prepare: Callable[[Any], Any] = lambda model: model,
-    checkpointing: bool = False,
+    cached: int = 0, checkpointing: bool = False,
 ) -> Run:  # fmt: skip
     """Run a class of transformers on B x n tokens, forward or forward and backward.
 
-    ``prepare`` may freeze or add parameters: it takes the model and returns it. Raises whatever
-    the model raises.
+    Raises whatever the model raises.
     """
     for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
         if getattr(config, name, 0.0):
             setattr(config, name, 0.0)
     config._experts_implementation = "batched_mm"
-    if not getattr(kind, "_supports_sdpa", True):
-        config._attn_implementation = "eager"
-    with warnings.catch_warnings(), _one_text_a_row():
+    # Without numbers transformers cannot see that no row holds several texts, and makes a mask
+    one_text_a_row = mock.patch(
+        "transformers.masking_utils.find_packed_sequence_indices", lambda position_ids: None
+    )
+    with warnings.catch_warnings(), one_text_a_row:
         warnings.simplefilter("ignore")  # of the libraries, about their own ways
         with torch.device("meta"):
-            model = prepare(kind._from_config(config, dtype=getattr(torch, dtype)))
+            model = kind._from_config(config, dtype=getattr(torch, dtype))
         with FakeTensorMode(allow_non_fake_inputs=True):
             model = model.to_empty(device="cpu").train(is_trained)
             model.tie_weights()
@@ -222,11 +204,9 @@ def run_without_numbers(
                     trace.phase = "backward"
                     sum_of(out).backward()
                 del out
-    parameters = list(model.parameters())
-    trained = [value.numel() for value in parameters if value.requires_grad]
-    embeddings = [part for part in model.modules() if isinstance(part, torch.nn.Embedding)]
-    tables = {id(part.weight): part.weight.numel() for part in embeddings}
-    return Run(
-        trace, sum(value.numel() for value in parameters), sum(trained), max(trained, default=0),
-        sum(tables.values()), kept, str(model.config._attn_implementation),
-    )  # fmt: skip
+    sizes = [value.numel() for value in model.parameters()]
+    trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    tables = {part.weight for part in model.modules() if isinstance(part, torch.nn.Embedding)}
+    embedding = sum(table.numel() for table in tables)
+    is_fused = any("attention" in found.name for found in trace.operators.get("backward", ()))
+    return Run(trace, sum(sizes), trained, max(sizes), embedding, kept, is_fused)
