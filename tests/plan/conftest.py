@@ -22,7 +22,6 @@ def made_up(mac_s=1e-11, byte_s=1e-10, overhead_s=0.0):
         [overhead_s, overhead_s],
         1e-9,
         0.1,
-        1.0,
     )
 
 

@@ -127,8 +127,7 @@ def estimate(
     flops = {phase: 2 * total for phase, total in totals.items()} | {"components": components}
     return Estimate(
         kind.__name__, counted, flops, totals, parameters,
-        _bytes(run, described, batch * cached, dtype, train), _seconds(run, train),
-        _advice(sums, cached + n_read),
+        _bytes(run, dtype, train), _seconds(run, train), _advice(sums, cached + n_read),
     )  # fmt: skip
 
 
@@ -168,16 +167,10 @@ def class_and_config(model: Any) -> tuple[Any, Any]:
     return (kind[0] if isinstance(kind, tuple) else kind), config
 
 
-def _bytes(
-    run: Run, described: Description | None, n_cached: int, dtype: str, is_trained: bool
-) -> dict[str, int]:
+def _bytes(run: Run, dtype: str, is_trained: bool) -> dict[str, int]:
     size = 4 if dtype == "float32" else 2
     parameters, gradients = size * run.parameters, size * run.trained if is_trained else 0
     step = gradients + 2 * size * run.largest if is_trained else 0  # AdamW's own
-    cache = 0
-    if n_cached and described:
-        stack = described.stacks[0]
-        cache = 2 * stack.layers * stack.key_heads * stack.head_size * n_cached * size
     comes_and_goes = max(run.trace.peak, step)
     peak = parameters + 2 * gradients + comes_and_goes
     own = 0
@@ -186,7 +179,7 @@ def _bytes(
     own += min(64 << 20, comes_and_goes) + run.trace.peak // 4 + gradients // 2  # kept by malloc
     return {
         "parameters": parameters, "gradients": gradients, "optimizer": 2 * gradients,
-        "activations": run.kept if is_trained else run.trace.peak, "cache": cache,
+        "activations": run.kept if is_trained else run.trace.peak, "cache": run.cache,
         "peak": peak, "resident": peak + own,
     }  # fmt: skip
 

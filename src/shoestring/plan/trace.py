@@ -35,16 +35,19 @@ Shape = tuple[int, int, int, int]  # of products: how many, m, k, n
 class Operator(NamedTuple):
     """One kind of call, as the time model needs it."""
 
-    name: str
+    name: str  # "mm", "bmm", "attention" or "attention_backward" for products
     shape: Shape | None  # of a product; (heads, queries, size, keys) of an attention kernel
     n_bytes: int  # read and written
     dtype: str
     is_causal: bool = False  # an attention kernel that leaves out blocks of the future
 
 
-def _mm(a: Tensor, b: Tensor) -> Shape:
-    """Of (..., m, k) by (..., k, n)."""
-    return math.prod(a.shape[:-2]), a.shape[-2], a.shape[-1], b.shape[-1]
+def _product(*tensors: Tensor) -> tuple[str, Shape, int]:
+    """Of (..., m, k) by (..., k, n), the last two of the arguments, before the result."""
+    a, out = tensors[-3], tensors[-1]
+    many, m, k = math.prod(a.shape[:-2]), math.prod(a.shape[-2:-1]), a.shape[-1]
+    shape = many, m, k, out.numel() // max(1, many * m)
+    return "bmm" if a.ndim > 2 else "mm", shape, 1
 
 
 def _attention(queries: Tensor, keys: Tensor) -> Shape:
@@ -55,21 +58,18 @@ def _convolution(x: Tensor, weight: Tensor, out: Tensor) -> Shape:
     return 1, out.numel() // weight.shape[0], math.prod(weight.shape[1:]), weight.shape[0]
 
 
-# Products of one shape in each operator, and how many of them: from its arguments and its result
-PRODUCTS: dict[Any, Callable[..., tuple[Shape, int]]] = {
-    aten.mm: lambda a, b, out: (_mm(a, b), 1),
-    aten.bmm: lambda a, b, out: (_mm(a, b), 1),
-    aten.addmm: lambda c, a, b, out: (_mm(a, b), 1),
-    aten.baddbmm: lambda c, a, b, out: (_mm(a, b), 1),
-    aten.mv: lambda a, b, out: ((1, a.shape[0], a.shape[1], 1), 1),
-    aten.dot: lambda a, b, out: ((1, 1, a.shape[0], 1), 1),
-    aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, *_: (_attention(q, k), 2),
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        lambda grad, q, k, *_: (_attention(q, k), 5)
+# From arguments and result: the kind of the products, their shape, and how many of them there are
+PRODUCTS: dict[Any, Callable[..., tuple[str, Shape, int]]] = {
+    **dict.fromkeys((aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.mv, aten.dot), _product),
+    aten._scaled_dot_product_flash_attention_for_cpu: (
+        lambda q, k, *_: ("attention", _attention(q, k), 2)
     ),
-    aten.convolution: lambda x, weight, *rest: (_convolution(x, weight, rest[-1]), 1),
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, q, k, *_: ("attention_backward", _attention(q, k), 5)
+    ),
+    aten.convolution: lambda x, weight, *rest: ("mm", _convolution(x, weight, rest[-1]), 1),
     aten.convolution_backward: lambda grad, x, weight, *rest: (
-        (_convolution(x, weight, grad), sum(part is not None for part in rest[-1][:2]))
+        ("mm", _convolution(x, weight, grad), sum(part is not None for part in rest[-1][:2]))
     ),
 }  # values are as wide as queries: the kernel requires it
 
@@ -109,15 +109,15 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         made = [part for part in results if part.untyped_storage()._cdata not in known]
         for tensor in made:
             self._own(tensor)
-        packet, shape = func._overloadpacket, None
-        if packet in PRODUCTS:
-            shape, times = PRODUCTS[packet](*args, out)
-            self.flops[self.phase] += 2 * times * math.prod(shape)
         is_view = not made and not func._schema.is_mutable
+        packet = func._overloadpacket
+        name, shape = "view" if is_view else packet.__name__, None
+        if packet in PRODUCTS:
+            name, shape, times = PRODUCTS[packet](*args, out)
+            self.flops[self.phase] += 2 * times * math.prod(shape)
         if packet in LOOKUPS:  # which read as much as they write, not the table
             reads = results
         sizes = [part.numel() * part.element_size() for part in (*reads, *results)]
-        name = "view" if is_view else packet.__name__
         dtype = str(results[0].dtype).removeprefix("torch.")
         flags = (*args, *(kwargs or {}).values()) if "attention" in name else ()
         is_causal = any(flag is True for flag in flags)
@@ -146,6 +146,7 @@ class Run(NamedTuple):
     trained: int  # without fixed positions
     largest: int  # elements of the largest parameter
     embedding: int  # of lookup tables, tied ones once
+    cache: int  # bytes of keys and values from before
     kept: int  # bytes that backward needs, when forward has ended
     is_fused: bool  # whether attention went backward by one kernel
 
@@ -195,9 +196,11 @@ def run_without_numbers(
             with Trace() as trace, torch.set_grad_enabled(is_trained):
                 if cached:
                     inputs["use_cache"], trace.phase = True, "before"
-                    before = inputs_of(config, batch, cached) | {"use_cache": True}
-                    inputs["past_key_values"] = model(**before).past_key_values
+                    before = model(**inputs_of(config, batch, cached) | {"use_cache": True})
+                    inputs["past_key_values"] = before.past_key_values
+                    del before
                     trace.phase, trace.peak = "forward", trace.live
+                cache = trace.live
                 out = model(**inputs)
                 kept = trace.live
                 if is_trained:
@@ -209,4 +212,4 @@ def run_without_numbers(
     tables = {part.weight for part in model.modules() if isinstance(part, torch.nn.Embedding)}
     embedding = sum(table.numel() for table in tables)
     is_fused = any("attention" in found.name for found in trace.operators.get("backward", ()))
-    return Run(trace, sum(sizes), trained, max(sizes), embedding, kept, is_fused)
+    return Run(trace, sum(sizes), trained, max(sizes), embedding, cache, kept, is_fused)
