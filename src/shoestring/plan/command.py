@@ -109,7 +109,7 @@ def attention(
     )  # fmt: skip
     echo()
     for what, least in found["crossovers"].items():
-        words = f"from {least:,} tokens on" if least else "never"
+        words = f"from {least:,} tokens on" if least else "at no length"
         echo(f"Linear attention needs fewer {what} {words}.")
     echo()
     echo(found["advice"])
