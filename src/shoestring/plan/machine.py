@@ -152,7 +152,7 @@ class Machine:
             "processor": self.processor, "threads": self.threads,
             "GFLOPs a second": 2e-9 / min(self.mac_s["mm/float32"]),
             "GB a second": 1e-9 * n_bytes / seconds,
-            "microseconds a call": 1e6 * self.overhead_s[0], "error": f"{self.error:.0%}",
+            "microseconds a call": 1e6 * self.overhead_s[0], "error": self.error,
         }  # fmt: skip
 
 
