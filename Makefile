@@ -1,7 +1,7 @@
 # make help says what there is. Needed: python3 (3.11 or newer, with venv) and make.
 
 PYTHON ?= python3
-EXTRAS := torch,tune,minilm,plot,bench,docs,ray,dev
+EXTRAS := torch,tune,minilm,serve,serve-tests,adapters,plot,bench,docs,ray,dev
 
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
