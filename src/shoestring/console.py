@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from shoestring.errors import StorageError, short
 
@@ -121,10 +121,20 @@ class Room(typer.Typer):
         return super().command(name, cls=Command, epilog=epilog, **settings)
 
 
+class _OrModel(TyperGroup):
+    """What is no command of the room is a model: ``plan minilm`` is ``plan model minilm``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "model" in self.commands and args and args[0] not in {*self.commands, "-h", "--help"}:
+            args = ["model", *args]
+        return super().parse_args(ctx, args)
+
+
 def room_app(help: str) -> Room:
     """The commands of a room."""
     return Room(
         help=help,
+        cls=_OrModel,
         epilog=EXIT_CODES,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
