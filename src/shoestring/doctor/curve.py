@@ -42,7 +42,7 @@ def read_curve(log: str | Path) -> list[Fault]:
     """
     path = checked_path("log", log, "read_curve")
     rows: list[Any] = []
-    for _, row in read_rows(path, ("loss",)):
+    for _, row in read_rows(path, ("loss",), format="json"):
         if isinstance(row, FormatError):
             raise row
         history = (row or {}).get("log_history", [row])

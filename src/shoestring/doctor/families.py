@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from shoestring.doctor.signal import Attention, FeedForward, Part, Stack
 from shoestring.errors import ParameterError
+from shoestring.models.layer_layout import FAMILIES as LAYOUTS
+from shoestring.plan.families import describe
 
+FAMILIES = {name: name for name in ("bert", "roberta", "electra", "gpt2", "t5", "llama", "qwen2")}
+FAMILIES |= {"xlm-roberta": "roberta", "camembert": "roberta", "mistral": "llama"}  # laid out alike
 DEVIATIONS = ("query", "key", "value", "output", "read", "write")  # of the matrices of a part
 
 
@@ -18,13 +22,11 @@ def stacks_of(source: Any) -> list[Stack]:
     from torch import nn
     from transformers.activations import ACT2FN
 
-    make = FAMILIES.get(getattr(source, "model_type", ""))
-    if isinstance(source, nn.Transformer | nn.TransformerEncoder):
-        make = _torchs
-    if make is None:
+    is_torchs = isinstance(source, nn.Transformer | nn.TransformerEncoder)
+    if not is_torchs and getattr(source, "model_type", "") not in FAMILIES:
         return []
     try:
-        stacks = make(source)
+        stacks = _of_torch(source) if is_torchs else _of_config(source)
         if (least := min(min(s.width, s.layers) for s in stacks)) < 1:
             raise ValueError(f"{least} for a width or a number of layers")
         for part in stacks[0].parts:
@@ -45,63 +47,46 @@ def scaled(stacks: Sequence[Stack], factor: float) -> list[Stack]:
     return [replace(stack, parts=tuple(map(part_of, stack.parts))) for stack in stacks]
 
 
-def _post_norm(config: Any) -> list[Stack]:
-    w, heads, d = config.initializer_range, config.num_attention_heads, config.hidden_size
-    size = d // heads
-    attention = Attention(w, w, w, w, heads, size, size**-0.5, getattr(config, "is_decoder", False))
-    ffn = FeedForward(config.intermediate_size, w, w, config.hidden_act)
-    embeddings = {"tokens": w, "positions": w, "types": w, "has_first_norm": True}
-    if (size := getattr(config, "embedding_size", d)) != d:
-        embeddings["projection"] = size * w**2
-    return [
-        Stack(d, config.num_hidden_layers, (attention, ffn), True, config.layer_norm_eps,
-              **embeddings, head=w)
-    ]  # fmt: skip
+def _of_config(config: Any) -> list[Stack]:
+    kind, layout = config.model_type, LAYOUTS[FAMILIES[config.model_type]]
+    sizes, *decoder = describe(config).stacks  # type: ignore[union-attr]
+    d, size, is_post_norm = sizes.width, sizes.head_size, layout.is_post_norm
+    if kind == "t5":
+        tokens = config.initializer_factor
+        w = tokens * d**-0.5
+        query, output = w * size**-0.5, tokens * (sizes.heads * size) ** -0.5
+        write, head = tokens * sizes.neurons**-0.5, w if config.scale_decoder_outputs else tokens
+    else:
+        w = tokens = query = output = write = head = config.initializer_range
+    if kind == "gpt2":
+        output = write = w / math.sqrt(2 * sizes.layers)
+    names = ("hidden_act", "activation_function", "dense_act_fn")
+    activation = next(getattr(config, name) for name in names if hasattr(config, name))
+    attention = Attention(
+        query, w, w, output, sizes.heads, size, size**-0.5 if layout.scales_scores else 1.0,
+        is_causal=getattr(config, "is_decoder", False) if is_post_norm else not decoder,
+        rotary_base=config.rope_parameters.get("rope_theta", 1e4) if layout.is_rotary else 0.0,
+    )  # fmt: skip
+    feed_forward = FeedForward(sizes.neurons, w, write, activation, sizes.gated)
+    narrow = getattr(config, "embedding_size", d)
+    stack = Stack(
+        d, sizes.layers, (attention, feed_forward), is_post_norm, getattr(config, layout.epsilon),
+        tokens=tokens, positions=w * (is_post_norm or kind == "gpt2"), types=w * is_post_norm,
+        has_first_norm=is_post_norm, projection=1.0 if narrow == d else narrow * w**2,
+        has_last_norm=not is_post_norm, head=head,
+    )  # fmt: skip
+    if not decoder:
+        return [stack]
+    own, cross = replace(attention, is_causal=True), replace(attention, is_cross=True)
+    parts = (own, cross, feed_forward)
+    return [stack, replace(stack, layers=decoder[0].layers, parts=parts, prefix="decoder ")]
 
 
-def _gpt2(config: Any) -> list[Stack]:
-    w, heads, d = config.initializer_range, config.n_head, config.n_embd
-    size, out = d // heads, w / math.sqrt(2 * config.n_layer)
-    attention = Attention(w, w, w, out, heads, size, size**-0.5, is_causal=True)
-    ffn = FeedForward(config.n_inner or 4 * d, w, out, config.activation_function)
-    return [
-        Stack(d, config.n_layer, (attention, ffn), False, config.layer_norm_epsilon,
-              tokens=w, positions=w, has_last_norm=True, head=w)
-    ]  # fmt: skip
-
-
-def _t5(config: Any) -> list[Stack]:
-    f, d, size, heads = config.initializer_factor, config.d_model, config.d_kv, config.num_heads
-    w = f * d**-0.5
-    given = (w * size**-0.5, w, w, f * (heads * size) ** -0.5, heads, size, 1.0)
-    own, causal = Attention(*given), Attention(*given, is_causal=True)
-    cross = Attention(*given, is_cross=True)
-    ffn = FeedForward(config.d_ff, w, f * config.d_ff**-0.5, config.dense_act_fn,
-                      config.is_gated_act)  # fmt: skip
-    encoder = Stack(d, config.num_layers, (own, ffn), False, config.layer_norm_epsilon,
-                    tokens=f, has_last_norm=True)  # fmt: skip
-    head = f * (d**-0.5 if config.scale_decoder_outputs else 1.0)
-    decoder = replace(encoder, layers=config.num_decoder_layers, parts=(causal, cross, ffn),
-                      head=head, prefix="decoder ")  # fmt: skip
-    return [encoder, decoder]
-
-
-def _rotary(config: Any) -> list[Stack]:
-    w, heads, d = config.initializer_range, config.num_attention_heads, config.hidden_size
-    size = getattr(config, "head_dim", None) or d // heads
-    base = (config.rope_parameters or {}).get("rope_theta", 1e4)
-    attention = Attention(w, w, w, w, heads, size, size**-0.5, is_causal=True, rotary_base=base)
-    ffn = FeedForward(config.intermediate_size, w, w, config.hidden_act, is_gated=True)
-    return [
-        Stack(d, config.num_hidden_layers, (attention, ffn), False, config.rms_norm_eps,
-              tokens=w, has_last_norm=True, head=w)
-    ]  # fmt: skip
-
-
-def _torchs(module: Any) -> list[Stack]:
+def _of_torch(module: Any) -> list[Stack]:
     """Of nn.Transformer or its encoder: the deviations of their own weights."""
     if hasattr(module, "decoder"):
-        return [*_torchs(module.encoder), replace(_torchs(module.decoder)[0], prefix="decoder ")]
+        (decoder,) = _of_torch(module.decoder)
+        return [*_of_torch(module.encoder), replace(decoder, prefix="decoder ")]
     layer = module.layers[0]
 
     def rms(weight: Any) -> float:
@@ -121,11 +106,3 @@ def _torchs(module: Any) -> list[Stack]:
         Stack(read.in_features, len(module.layers), (attention(layer.self_attn), *cross, ffn),
               not layer.norm_first, layer.norm1.eps, has_last_norm=module.norm is not None)
     ]  # fmt: skip
-
-
-FAMILIES: dict[str, Callable[[Any], list[Stack]]] = {
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra"), _post_norm),
-    "gpt2": _gpt2,
-    "t5": _t5,
-    **dict.fromkeys(("llama", "mistral", "qwen2"), _rotary),
-}

@@ -20,7 +20,6 @@ from typing import Any
 
 from shoestring.doctor.families import scaled
 from shoestring.doctor.signal import Attention, Signal, Stack, through_stacks
-from shoestring.errors import ParameterError
 
 WANTED_GAIN = 0.9
 LEARNING_RATE = 1e-4
@@ -64,11 +63,9 @@ class Prescription:
 
     def apply(self, model: Any) -> None:
         """Multiply the matrices and biases of all layers of a fresh module, in place."""
-        if not hasattr(model, "named_parameters"):
-            raise ParameterError.of("model", "Prescription.apply", "a torch.nn.Module", model)
         for name, weight in model.named_parameters():
             is_of_matrix = weight.ndim == 2 or name.endswith("bias")
-            if is_of_matrix and re.search(r"\b\d+\.", name):
+            if is_of_matrix and re.search(r"\b\d+\.", name):  # the number of a layer
                 weight.data *= self.factor
 
 
@@ -130,14 +127,14 @@ def faults_of(
     found: list[Fault] = []
     fresh = [s for s in (predicted, None if is_trained else measured) if s is not None]
     end, scale = "last hidden state", "Scale the weights: shoestring doctor prescribe."
-    if fresh and stacks and stacks[-1].is_post_norm:
-        gain, move = min(abs(s.gain) for s in fresh), moved(fresh[0])
+    if predicted and stacks[-1].is_post_norm:
+        gain, move = min(abs(s.gain) for s in fresh), moved(predicted)
         if gain < GAIN:
             advice = f"{scale} Or pre-norm layers."
             found.append(Fault("deviation too large", end, gain, GAIN, advice))
         if move < SMALL:
             found.append(Fault("deviation too small", end, move, SMALL, scale))
-        steps = warmup(stacks, fresh[0], learning_rate or LEARNING_RATE)
+        steps = warmup(stacks, predicted, learning_rate or LEARNING_RATE)
         if warmup_steps is not None and warmup_steps < steps:
             advice = f"Warm up for {steps} steps. Or scale the weights, and for fewer."
             found.append(Fault("no warm-up", "training", warmup_steps, steps, advice))

@@ -22,7 +22,6 @@ from shoestring.doctor.remedy import (
     Prescription,
     faults_of,
     prescription_of,
-    warmup,
 )
 from shoestring.doctor.signal import TRUNCATED, Signal, Stack, through_stacks
 from shoestring.errors import MissingExtraError, ParameterError
@@ -49,7 +48,6 @@ class Report:
     verdict: str
     predicted: Signal | None  # at initialisation; None for a family without a description
     measured: Signal | None  # None for a config that is too large to be built
-    warmup_steps: int | None  # prescribed for these weights; None without a description
     faults: list[Fault]
 
     def rows(self) -> list[dict[str, Any]]:
@@ -183,12 +181,10 @@ def examine(
         stacks, predicted, measured, is_trained=trained, last_gain=last_gain,
         warmup_steps=warmup_steps, learning_rate=learning_rate, optimizer=optimizer,
     )  # fmt: skip
-    rate = learning_rate or LEARNING_RATE
-    steps = warmup(stacks, predicted, rate) if predicted else None
-    names, end = ", ".join(fault.name for fault in found) or "sound", measured or predicted
-    numbers = f"gain {end.gain:.2g}, correlation {end.correlation:.2g}" if end else ""
-    verdict = f"{names}: last hidden state with {numbers}" + " (trained)" * trained
-    return Report(trained, verdict, predicted, measured, steps, found)
+    end = next(signal for signal in (measured, predicted) if signal)
+    verdict = f"{', '.join(fault.name for fault in found) or 'sound'}: last hidden state with gain "
+    verdict += f"{end.gain:.2g}, correlation {end.correlation:.2g}{' (trained)' * trained}"
+    return Report(trained, verdict, predicted, measured, found)
 
 
 def prescribe(
