@@ -56,7 +56,7 @@ def model(
 def _line(row: dict[str, Any], signals: list[str]) -> dict[str, str]:
     """A sublayer for people: three digits of what is predicted and measured side by side."""
     cells = {"place": row["place"]}
-    for name in list(row[signals[0]])[1:]:
+    for name in row[signals[0]]:
         numbers = [row[signal][name] for signal in signals]
         cells[name] = "  ".join("      -" if n is None else f"{n:7.3g}" for n in numbers)
     return cells

@@ -167,11 +167,11 @@ def _unlike(measured: Signal, predicted: Signal | None) -> list[Fault]:
     sharp = []  # of scores: the number, the place
     for row, of_config in zip(measured.sublayers, said, strict=True):
         bar = RATIO if row.scores is None else RATIO_OF_ATTENTION
-        number = row.deviation / of_config.deviation
+        number = row.deviation / of_config.deviation if predicted else 1.0
         off.append((abs(math.log(max(number, 1e-9))) / math.log(bar), number, bar, row.place))
         if row.scores and of_config.scores:
             sharp.append((row.scores / (of_config.scores if predicted else 1.0), row.place))
-    number, place = max(sharp)
+    number, place = max(sharp, default=(0.0, ""))
     bar = SCORES if predicted else SCORES_ALONE
     if number > bar:
         advice = "Divide the scores by the root of the head size, or initialise queries smaller."

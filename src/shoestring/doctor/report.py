@@ -53,11 +53,11 @@ class Report:
     def rows(self) -> list[dict[str, Any]]:
         """A line for each sublayer: its place, and what is predicted and measured."""
         said = [name for name in ("predicted", "measured") if getattr(self, name)]
-        signals = [getattr(self, name).sublayers for name in said]
-        return [
-            {"place": rows[0].place, **dict(zip(said, map(asdict, rows), strict=True))}
-            for rows in zip(*signals, strict=True)
-        ]
+        lines = []
+        for rows in zip(*(getattr(self, name).sublayers for name in said), strict=True):
+            numbers = [{n: v for n, v in vars(row).items() if n != "place"} for row in rows]
+            lines.append({"place": rows[0].place, **dict(zip(said, numbers, strict=True))})
+        return lines
 
     def plot(self, path: str | Path) -> None:
         """Write a picture by depth: deviation, gradient, correlation, predicted over measured."""

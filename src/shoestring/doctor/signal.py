@@ -136,12 +136,9 @@ def _moments(activation: str, variance: float, is_slope: bool) -> FloatArray:
     import torch
     from transformers.activations import ACT2FN
 
-    def f(x: FloatArray) -> FloatArray:
-        found: FloatArray = ACT2FN[activation](torch.from_numpy(x)).numpy()
-        return found
-
-    def function(x: FloatArray) -> FloatArray:
-        return (f(x + 1e-4) - f(x - 1e-4)) / 2e-4 if is_slope else f(x)
+    def function(numbers: FloatArray) -> Any:
+        f, x = ACT2FN[activation], torch.from_numpy(numbers)
+        return ((f(x + 1e-4) - f(x - 1e-4)) / 2e-4 if is_slope else f(x)).numpy()
 
     a = math.sqrt(variance) * _Z
     cosine, sine = np.cos(_ANGLES)[:, None, None], np.sin(_ANGLES)[:, None, None]
