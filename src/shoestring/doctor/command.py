@@ -24,7 +24,7 @@ def model(
     warmup_steps: Annotated[
         int | None, typer.Option("--warmup", help="Steps of warm-up that are planned.")
     ] = None,
-    learning_rate: Annotated[float | None, LR] = None,
+    learning_rate: Annotated[float, LR] = 1e-4,
     optimizer: Annotated[str, typer.Option(help="adam, adamw, lion, adafactor or sgd.")] = "adamw",
     plot: Annotated[Path | None, typer.Option(help="Picture to write, by depth.")] = None,
     seed: Seed = 0,

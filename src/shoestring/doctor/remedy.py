@@ -117,11 +117,11 @@ def faults_of(
     predicted: Signal | None,
     measured: Signal | None,
     *,
-    is_trained: bool = False,
-    last_gain: float = 0.0,
-    warmup_steps: int | None = None,
-    learning_rate: float | None = None,
-    optimizer: str = "adamw",
+    is_trained: bool,
+    last_gain: float,
+    warmup_steps: int | None,
+    learning_rate: float,
+    optimizer: str,
 ) -> list[Fault]:
     """All that is wrong with what is predicted and measured, and with how it is to be trained."""
     found: list[Fault] = []
@@ -134,7 +134,7 @@ def faults_of(
             found.append(Fault("deviation too large", end, gain, GAIN, advice))
         if move < SMALL:
             found.append(Fault("deviation too small", end, move, SMALL, scale))
-        steps = warmup(stacks, predicted, learning_rate or LEARNING_RATE)
+        steps = warmup(stacks, predicted, learning_rate)
         if warmup_steps is not None and warmup_steps < steps:
             advice = f"Warm up for {steps} steps. Or scale the weights, and for fewer."
             found.append(Fault("no warm-up", "training", warmup_steps, steps, advice))
@@ -150,7 +150,7 @@ def faults_of(
     if last_gain > LAST_GAIN:
         advice = "Give the head a dense layer and a norm of its own, as BERT's has."
         found.append(Fault("last gain", "last norm", last_gain, LAST_GAIN, advice))
-    if stacks and learning_rate is not None:
+    if stacks:
         part = stacks[-1].parts[0]
         weight = part.value if isinstance(part, Attention) else part.read
         step = learning_rate * OPTIMIZERS[optimizer] / weight

@@ -127,7 +127,7 @@ def examine(
     texts: Sequence[str] | None = None,
     *,
     warmup_steps: int | None = None,
-    learning_rate: float | None = None,
+    learning_rate: float = LEARNING_RATE,
     optimizer: str = "adamw",
     seed: int = 0,
 ) -> Report:
@@ -139,10 +139,10 @@ def examine(
         A folder, a config.json, "minilm", or a model; a config is built where it is small.
     texts : sequence of str, optional
         What is measured on; by default words that repeat as in prose.
-    warmup_steps, learning_rate : int and float, optional
-        How it is to be trained; judged where given.
-    optimizer : str
-        adamw, adam, lion, adafactor or sgd.
+    warmup_steps : int, optional
+        Of the training that is planned; judged where given.
+    learning_rate, optimizer : float and str
+        Of that training; adamw, adam, lion, adafactor or sgd.
     seed : int
         Of the weights of a config, and of the gradient.
 
@@ -161,8 +161,7 @@ def examine(
     optimizer = checks.checked_choice("optimizer", optimizer, list(OPTIMIZERS), owner)
     if warmup_steps is not None:
         warmup_steps = checks.checked_int("warmup_steps", warmup_steps, 0, None, owner)
-    if learning_rate is not None:
-        learning_rate = _rate(learning_rate, owner)
+    learning_rate = _rate(learning_rate, owner)
     module, config, folder = _opened(model, seed)
     stacks = stacks_of(module if config is None else config)
     if module is None and not stacks:
