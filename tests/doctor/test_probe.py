@@ -150,10 +150,11 @@ def test_layers_that_share_their_weights_and_unusual_names_are_found():
     assert places == [f"{i}.{kind}" for i in range(3) for kind in ("attention", "feed-forward")]
     config = DebertaV2Config(
         vocab_size=40, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64,
+        intermediate_size=64, relative_attention=True, pos_att_type=["p2c", "c2p"],
+        share_att_key=True,
     )  # fmt: skip
     rows = measure(DebertaV2Model(config), {"input_ids": IDS}).sublayers
-    assert [row.place for row in rows][-1] == "1.feed-forward"
+    assert [row.place for row in rows] == places[:4]
 
 
 def test_what_cannot_be_measured_is_told():

@@ -39,7 +39,8 @@ def test_a_sound_model_has_no_fault(name):
 
 def test_a_training_without_warm_up_is_judged_by_what_is_prescribed():
     config = BertConfig(**sizes(128, 12, initializer_range=0.05))
-    steps = examine(config, learning_rate=1e-3).warmup_steps
+    (fault,) = examine(config, learning_rate=1e-3, warmup_steps=0).faults
+    steps = fault.threshold
     assert 10 < steps < 1_000
     (fault,) = examine(config, learning_rate=1e-3, warmup_steps=steps - 1).faults
     assert (fault.name, fault.number, fault.threshold) == ("no warm-up", steps - 1, steps)
@@ -74,7 +75,6 @@ def test_a_prescription_keeps_the_input_and_the_tokens_apart():
     mended.initializer_range *= found.factor
     assert predict(mended).gain == pytest.approx(found.new_gain, abs=0.02)
     assert prescribe(mended).factor == pytest.approx(1.0, abs=0.05)
-    assert found.residual_alpha == pytest.approx(24**0.25)
 
 
 def test_a_prescription_is_applied_to_a_fresh_module():
@@ -90,7 +90,7 @@ def test_a_prescription_is_applied_to_a_fresh_module():
 
 def test_pre_norm_models_keep_their_weights():
     found = prescribe(LlamaConfig(**sizes(64, 4)))
-    assert (found.factor, found.warmup_steps, found.residual_alpha) == (1.0, 0, None)
+    assert (found.factor, found.warmup_steps) == (1.0, 0)
 
 
 def test_trained_weights_are_not_judged_by_their_initialisation():
@@ -155,7 +155,8 @@ def test_losses_say_what_went_wrong(tmp_path, losses, told):
 def test_the_places_of_a_curve_are_steps_and_a_trainer_state_is_read(tmp_path):
     (fault,) = read_curve(curve(tmp_path, [*FALLING[:200], 4.5, *FALLING[200:]]))
     assert (fault.place, fault.number) == ("step 2000", 4.5)
-    rows = [{"step": i, "loss": x} for i, x in enumerate(FALLING)] + [{"eval_loss": 9.0}]
+    rows = [{"step": i, "loss": x} for i, x in enumerate(FALLING[::20])]
+    rows += [{"eval_loss": 9.0}, {"train_loss": 2.0}]  # the mean of the run
     state = tmp_path / "trainer_state.json"
     state.write_text(json.dumps({"log_history": rows, "epoch": 1.0}, indent=1))
     assert read_curve(state) == []
@@ -166,8 +167,8 @@ def test_the_places_of_a_curve_are_steps_and_a_trainer_state_is_read(tmp_path):
     [
         ("", "has 0 losses"),
         ('{"loss": 1.0}\n' * 9, "has 9 losses"),
-        ("step loss\n1 2\n", ":1: must be JSON lines"),
-        ('{"log_history": 3}', "must be JSON lines"),
+        ("step loss\n1 2\n", ":1:1: broken JSON"),
+        ('{"log_history": 3}', "has 0 losses"),
         ('{"loss": "1.0"}\n' * 20, "has 0 losses"),
     ],
 )
@@ -176,7 +177,7 @@ def test_a_log_without_losses_is_told(tmp_path, text, told):
     path.write_text(text)
     with pytest.raises(FormatError, match=told):
         read_curve(path)
-    with pytest.raises(StorageError, match="cannot be read"):
+    with pytest.raises(StorageError, match="no file"):
         read_curve(tmp_path / "none.jsonl")
 
 
@@ -248,7 +249,7 @@ def test_a_curve_is_read_by_the_command(run_command, tmp_path):
         (["BASE", "--lr", "0"], "--lr must be a number above 0"),
         (["BASE", "--warmup", "-1"], "--warmup must be an int of at least 0"),
         (["prescribe", "nowhere"], "no model folder nowhere"),
-        (["curve", "nowhere"], "cannot be read"),
+        (["curve", "nowhere"], "no file nowhere"),
     ],
     ids=str,
 )
@@ -274,8 +275,6 @@ def test_texts_and_modules_that_cannot_be_examined_are_told():
         prescribe(nn.Linear(3, 3))
 
 
-def test_what_cannot_be_drawn_or_mended_is_told(run_command, folder, tmp_path):
+def test_what_cannot_be_drawn_is_told(run_command, folder, tmp_path):
     code, _, err = run_command("doctor", folder, "--plot", tmp_path / "out.txt")
     assert (code, "--plot must be a .png, .svg or .pdf file" in err) == (2, True)
-    with pytest.raises(ParameterError, match=r"torch\.nn\.Module"):
-        prescribe(DEEP).apply("model")

@@ -117,14 +117,12 @@ def test_a_causal_token_sees_those_before_it():
     assert row.deviation == pytest.approx(math.sqrt(16 * 0.01 * 64 * 0.01 * mean), rel=1e-3)
 
 
-def test_the_gain_of_post_norm_is_a_product_and_a_large_alpha_keeps_it():
+def test_the_gain_of_post_norm_is_a_product():
     part = FeedForward(256, 0.1, 0.1)
     stack = Stack(64, 6, (part,), True, 0.0)
     found = through_stacks([stack], [range(16)])
     product = math.prod((1 + row.deviation**2) ** -0.5 for row in found.sublayers)
     assert found.gain == pytest.approx(product, rel=0.02)
-    deep = Stack(64, 6, (part,), True, 0.0, residual=3.0)
-    assert through_stacks([deep], [range(16)]).gain > found.gain
 
 
 def test_types_make_tokens_alike_from_the_start():
@@ -163,7 +161,7 @@ def test_a_deep_stack_takes_about_a_second_and_gives_the_same_again():
     ("config", "texts", "told"),
     [
         (object(), None, "one of bert"),
-        (BertConfig(hidden_act="mish"), None, "one of gelu, silu, relu"),
+        (BertConfig(hidden_act="wish"), None, "wish for an activation"),
         (BertConfig(), [], "2 to 512 ids"),
         (BertConfig(), [[1]], "2 to 512 ids"),
         (BertConfig(), [[1, "a"]], "must be an int"),

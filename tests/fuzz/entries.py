@@ -556,7 +556,7 @@ function("tune.LadderScorer", folder=OUT, **TORCH)
 
 # ---------------------------------------------------------------- doctor
 
-STEPS, RATE = st.sampled_from([None, 0, 10]), st.sampled_from([None, 1e-4])
+STEPS, RATE = st.sampled_from([None, 0, 10]), st.sampled_from([1e-3, 1e-4])
 IDS_OF_TEXTS = st.just([[1, 2, 1, 3], [4, 5]])
 
 

@@ -8,27 +8,23 @@ from typing import Annotated, Any
 
 import typer
 
-from shoestring.console import Json, Seed, echo, emit, emit_json, emit_rows, room_app, shown
-
-MODEL = "model"
-
+from shoestring.console import Json, Seed, echo, emit, emit_json, emit_rows, room_app
 
 app = room_app("Say before training whether a Transformer will learn, and what to change.")
-
 Model = Annotated[
     str, typer.Argument(help="Folder of a model or of a config, a config.json, or minilm.")
 ]
 LR = typer.Option("--lr", help="Learning rate that is planned.")
 
 
-@app.command(MODEL, example="doctor model base --batch texts.txt --warmup 0 --lr 1e-4")
+@app.command(example="doctor model base --batch texts.txt --warmup 0 --lr 1e-4")
 def model(
     model: Model,
     batch: Annotated[str | None, typer.Option(help="File of texts to measure on.")] = None,
     warmup_steps: Annotated[
         int | None, typer.Option("--warmup", help="Steps of warm-up that are planned.")
     ] = None,
-    learning_rate: Annotated[float | None, LR] = None,
+    learning_rate: Annotated[float, LR] = 1e-4,
     optimizer: Annotated[str, typer.Option(help="adam, adamw, lion, adafactor or sgd.")] = "adamw",
     plot: Annotated[Path | None, typer.Option(help="Picture to write, by depth.")] = None,
     seed: Seed = 0,
@@ -53,17 +49,17 @@ def model(
     echo(f"Each number: {', '.join(signals)}.")
     emit_rows([_line(row, signals) for row in found.rows()], False)
     echo(found.verdict)
-    for fault in found.faults:
-        numbers = f"{shown(fault.number)} (threshold {shown(fault.threshold)})"
-        echo(f"- {fault.name}, {fault.place}: {numbers}. {fault.prescription}")
+    if found.faults:
+        emit_rows(map(asdict, found.faults), False)
 
 
 def _line(row: dict[str, Any], signals: list[str]) -> dict[str, str]:
     """A sublayer for people: three digits of what is predicted and measured side by side."""
-    names = list(row[signals[0]])
-    cells = {n: [row[signal][n] for signal in signals] for n in names}
-    words = {n: ["-" if v is None else f"{v:.3g}" for v in values] for n, values in cells.items()}
-    return {"place": row["place"], **{n: "  ".join(f"{w:>7}" for w in words[n]) for n in names}}
+    cells = {"place": row["place"]}
+    for name in row[signals[0]]:
+        numbers = [row[signal][name] for signal in signals]
+        cells[name] = "  ".join("      -" if n is None else f"{n:7.3g}" for n in numbers)
+    return cells
 
 
 @app.command(example="doctor prescribe base --out mended")
@@ -87,10 +83,10 @@ def curve(
     """Say what the losses of a run tell: settled early, diverged, a spike."""
     from shoestring.doctor import read_curve
 
-    faults = read_curve(log)
+    faults = [asdict(fault) for fault in read_curve(log)]
     if json:
-        emit_json({"faults": list(map(asdict, faults))})
+        emit_json({"faults": faults})
     elif faults:
-        emit_rows(map(asdict, faults), False)
+        emit_rows(faults, False)
     else:
         echo("sound: the loss falls to its end without a jump")

@@ -10,20 +10,18 @@ On the losses, and on their medians over a fiftieth of the run:
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shoestring.artifacts import unreadable
 from shoestring.checks import checked_path
 from shoestring.doctor.remedy import Fault
 from shoestring.errors import FormatError
+from shoestring.text.files import read_rows
 from shoestring.types import FloatArray
 
-NAMES = ("loss", "train_loss", "training_loss")
 LEAST = 10
 
 
@@ -43,37 +41,21 @@ def read_curve(log: str | Path) -> list[Fault]:
         If it cannot be read.
     """
     path = checked_path("log", log, "read_curve")
-    try:
-        text = path.read_text("utf-8", errors="replace")
-    except OSError as error:
-        raise unreadable(path, error) from error
-    pairs: list[tuple[Any, float]] = []
-    for row in _rows(text, path):
-        loss = next((row[name] for name in NAMES if name in row), None)
-        if isinstance(loss, int | float) and not isinstance(loss, bool):
-            pairs.append((row.get("step", len(pairs)), float(loss)))
-    if len(pairs) < LEAST:
+    rows: list[Any] = []
+    for _, row in read_rows(path, ("loss",), format="json"):
+        if isinstance(row, FormatError):
+            raise row
+        history = (row or {}).get("log_history", [row])
+        rows += history if isinstance(history, list) else []
+    given = [row for row in rows if isinstance(row, dict) and type(row.get("loss")) in (int, float)]
+    if len(given) < LEAST:
         raise FormatError(
-            f"has {len(pairs)} losses; there must be at least {LEAST}, as 'loss' in JSON lines or "
+            f"has {len(given)} losses; there must be at least {LEAST}, as 'loss' in JSON lines or "
             "in a trainer_state.json.",
             file=path,
         )
-    return _faults([step for step, _ in pairs], np.array([loss for _, loss in pairs]))
-
-
-def _rows(text: str, path: Path) -> list[dict[str, Any]]:
-    number = 0
-    try:
-        if '"log_history"' in text:
-            rows = json.loads(text)["log_history"]
-        else:
-            rows = []
-            for number, line in enumerate(text.splitlines(), start=1):  # noqa: B007
-                rows += [json.loads(line)] if line.strip() else []
-        return [row for row in rows if isinstance(row, dict)]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        message = f"must be JSON lines or a trainer_state.json ({error})."
-        raise FormatError(message, file=path, line=number or None) from error
+    steps = [row.get("step", number) for number, row in enumerate(given)]
+    return _faults(steps, np.array([row["loss"] for row in given], dtype=float))
 
 
 def _faults(steps: list[Any], losses: FloatArray) -> list[Fault]:
@@ -94,8 +76,8 @@ def _faults(steps: list[Any], losses: FloatArray) -> list[Fault]:
     before = smooth[: max(1, low)]
     bars = before + np.maximum(0.5 * won, 0.05 * np.abs(before))
     jumps = losses[1 : len(bars) + 1] - bars
-    if jumps.max() > 0:
-        at = int(jumps.argmax())
+    at = int(jumps.argmax())
+    if jumps[at] > 0:
         advice = "Warm up again where batch, length or model change; carry Adam's moments along."
         place = f"step {steps[at + 1]}"
         found.append(Fault("spike", place, float(losses[at + 1]), float(bars[at]), advice))

@@ -3,137 +3,106 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from shoestring.doctor.signal import ACTIVATIONS, TRUNCATED, Attention, FeedForward, Stack
+from shoestring.doctor.signal import Attention, FeedForward, Part, Stack
 from shoestring.errors import ParameterError
+from shoestring.models.layer_layout import FAMILIES as LAYOUTS
+from shoestring.plan.families import describe
 
-_POST_NORM = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
-_ROTARY = ("llama", "mistral", "qwen2")
-FAMILIES = (*_POST_NORM, "gpt2", "t5", *_ROTARY)
-_SAME = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu_fast": "gelu", "swish": "silu"}
+FAMILIES = {name: name for name in ("bert", "roberta", "electra", "gpt2", "t5", "llama", "qwen2")}
+FAMILIES |= {"xlm-roberta": "roberta", "camembert": "roberta", "mistral": "llama"}  # laid out alike
+DEVIATIONS = ("query", "key", "value", "output", "read", "write")  # of the matrices of a part
 
 
-def stacks_of(config: Any, truncated: bool = False) -> list[Stack]:
-    """The stack of a config of transformers, or encoder and decoder; empty for another family."""
-    kind = getattr(config, "model_type", None)
-    if kind not in FAMILIES:
+def stacks_of(source: Any) -> list[Stack]:
+    """The stack of a config or of torch's own layers, or encoder and decoder; else empty."""
+    from torch import nn
+    from transformers.activations import ACT2FN
+
+    is_torchs = isinstance(source, nn.Transformer | nn.TransformerEncoder)
+    if not is_torchs and getattr(source, "model_type", "") not in FAMILIES:
         return []
-    make = {"gpt2": _gpt2, "t5": _t5}.get(kind, _rotary if kind in _ROTARY else _post_norm)
     try:
-        stacks = make(config)
+        stacks = _of_torch(source) if is_torchs else _of_config(source)
         if (least := min(min(s.width, s.layers) for s in stacks)) < 1:
             raise ValueError(f"{least} for a width or a number of layers")
+        for part in stacks[0].parts:
+            if isinstance(part, FeedForward) and part.activation not in ACT2FN:
+                raise ValueError(f"{part.activation} for an activation")
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ParameterError(f"The config has sizes that no model has: {error}.") from error
-    return [scaled(s, TRUNCATED) for s in stacks] if truncated else stacks
+    return stacks
 
 
-def scaled(stack: Stack, factor: float) -> Stack:
-    """A stack whose matrices deviate by so much more."""
-    names = {
-        Attention: ("query", "key", "value", "output"),
-        FeedForward: ("read", "write", "read_bias", "write_bias"),
-    }
-    parts = tuple(
-        replace(part, **{name: factor * getattr(part, name) for name in names[type(part)]})
-        for part in stack.parts
-    )
-    return replace(stack, parts=parts)
+def scaled(stacks: Sequence[Stack], factor: float) -> list[Stack]:
+    """Stacks whose matrices deviate by so much more."""
+
+    def part_of(part: Part) -> Part:
+        deviations = {n: factor * v for n, v in vars(part).items() if n in DEVIATIONS}
+        return replace(part, **deviations)
+
+    return [replace(stack, parts=tuple(map(part_of, stack.parts))) for stack in stacks]
 
 
-def _activation(name: str) -> str:
-    name = _SAME.get(name, name)
-    if name not in ACTIVATIONS:
-        want = f"one of {', '.join(ACTIVATIONS)}"
-        raise ParameterError.of("activation", "a config", want, name)
-    return name
+def _of_config(config: Any) -> list[Stack]:
+    kind, layout = config.model_type, LAYOUTS[FAMILIES[config.model_type]]
+    sizes, *decoder = describe(config).stacks  # type: ignore[union-attr]
+    d, size, is_post_norm = sizes.width, sizes.head_size, layout.is_post_norm
+    if kind == "t5":
+        tokens = config.initializer_factor
+        w = tokens * d**-0.5
+        query, output = w * size**-0.5, tokens * (sizes.heads * size) ** -0.5
+        write, head = tokens * sizes.neurons**-0.5, w if config.scale_decoder_outputs else tokens
+    else:
+        w = tokens = query = output = write = head = config.initializer_range
+    if kind == "gpt2":
+        output = write = w / math.sqrt(2 * sizes.layers)
+    names = ("hidden_act", "activation_function", "dense_act_fn")
+    activation = next(getattr(config, name) for name in names if hasattr(config, name))
+    attention = Attention(
+        query, w, w, output, sizes.heads, size, size**-0.5 if layout.scales_scores else 1.0,
+        is_causal=getattr(config, "is_decoder", False) if is_post_norm else not decoder,
+        rotary_base=config.rope_parameters.get("rope_theta", 1e4) if layout.is_rotary else 0.0,
+    )  # fmt: skip
+    feed_forward = FeedForward(sizes.neurons, w, write, activation, sizes.gated)
+    narrow = getattr(config, "embedding_size", d)
+    stack = Stack(
+        d, sizes.layers, (attention, feed_forward), is_post_norm, getattr(config, layout.epsilon),
+        tokens=tokens, positions=w * (is_post_norm or kind == "gpt2"), types=w * is_post_norm,
+        has_first_norm=is_post_norm, projection=1.0 if narrow == d else narrow * w**2,
+        has_last_norm=not is_post_norm, head=head,
+    )  # fmt: skip
+    if not decoder:
+        return [stack]
+    own, cross = replace(attention, is_causal=True), replace(attention, is_cross=True)
+    parts = (own, cross, feed_forward)
+    return [stack, replace(stack, layers=decoder[0].layers, parts=parts, prefix="decoder ")]
 
 
-def _post_norm(config: Any) -> list[Stack]:
-    w, heads, d = config.initializer_range, config.num_attention_heads, config.hidden_size
-    size = d // heads
-    attention = Attention(w, w, w, w, heads, size, size**-0.5, getattr(config, "is_decoder", False))
-    ffn = FeedForward(config.intermediate_size, w, w, _activation(config.hidden_act))
-    embeddings = {"tokens": w, "positions": w, "types": w, "has_first_norm": True}
-    if (size := getattr(config, "embedding_size", d)) != d:
-        embeddings["projection"] = size * w**2
-    return [
-        Stack(d, config.num_hidden_layers, (attention, ffn), True, config.layer_norm_eps,
-              **embeddings, head=w)
-    ]  # fmt: skip
-
-
-def _gpt2(config: Any) -> list[Stack]:
-    w, heads, d = config.initializer_range, config.n_head, config.n_embd
-    size, out = d // heads, w / math.sqrt(2 * config.n_layer)
-    attention = Attention(w, w, w, out, heads, size, size**-0.5, is_causal=True)
-    ffn = FeedForward(config.n_inner or 4 * d, w, out, _activation(config.activation_function))
-    return [
-        Stack(d, config.n_layer, (attention, ffn), False, config.layer_norm_epsilon,
-              tokens=w, positions=w, has_last_norm=True, head=w)
-    ]  # fmt: skip
-
-
-def _t5(config: Any) -> list[Stack]:
-    f, d, size, heads = config.initializer_factor, config.d_model, config.d_kv, config.num_heads
-    w = f * d**-0.5
-    given = (w * size**-0.5, w, w, f * (heads * size) ** -0.5, heads, size, 1.0)
-    own, causal = Attention(*given), Attention(*given, is_causal=True)
-    cross = Attention(*given, is_cross=True, name="cross-attention")
-    ffn = FeedForward(
-        config.d_ff, w, f * config.d_ff**-0.5, _activation(config.dense_act_fn), config.is_gated_act
-    )
-    encoder = Stack(d, config.num_layers, (own, ffn), False, config.layer_norm_epsilon,
-                    tokens=f, has_last_norm=True)  # fmt: skip
-    head = f * (d**-0.5 if config.scale_decoder_outputs else 1.0)
-    decoder = replace(encoder, layers=config.num_decoder_layers, parts=(causal, cross, ffn),
-                      head=head, prefix="decoder ")  # fmt: skip
-    return [encoder, decoder]
-
-
-def _rotary(config: Any) -> list[Stack]:
-    w, heads, d = config.initializer_range, config.num_attention_heads, config.hidden_size
-    size = getattr(config, "head_dim", None) or d // heads
-    base = (config.rope_parameters or {}).get("rope_theta", 1e4)
-    attention = Attention(w, w, w, w, heads, size, size**-0.5, is_causal=True, rotary_base=base)
-    ffn = FeedForward(config.intermediate_size, w, w, _activation(config.hidden_act), is_gated=True)
-    return [
-        Stack(d, config.num_hidden_layers, (attention, ffn), False, config.rms_norm_eps,
-              tokens=w, has_last_norm=True, head=w)
-    ]  # fmt: skip
-
-
-def stacks_of_module(module: Any) -> list[Stack]:
-    """The same of ``nn.Transformer`` or its encoder, from its own weights; empty for another."""
-    from torch import nn
-
-    if isinstance(module, nn.Transformer):
-        return _of_torch(module.encoder, "") + _of_torch(module.decoder, "decoder ")
-    return _of_torch(module, "") if isinstance(module, nn.TransformerEncoder) else []
-
-
-def _of_torch(stack: Any, prefix: str) -> list[Stack]:
-    layer = stack.layers[0]
+def _of_torch(module: Any) -> list[Stack]:
+    """Of nn.Transformer or its encoder: the deviations of their own weights."""
+    if hasattr(module, "decoder"):
+        (decoder,) = _of_torch(module.decoder)
+        return [*_of_torch(module.encoder), replace(decoder, prefix="decoder ")]
+    layer = module.layers[0]
 
     def rms(weight: Any) -> float:
-        return 0.0 if weight is None else float(weight.detach().square().mean().sqrt())
+        return float(weight.detach().square().mean().sqrt())
 
     def attention(module: Any, is_cross: bool = False) -> Attention:
         query, key, value = map(rms, module.in_proj_weight.chunk(3))
         size, out = module.head_dim, rms(module.out_proj.weight)
-        name = "cross-attention" if is_cross else "attention"
         return Attention(query, key, value, out, module.num_heads, size, size**-0.5,
-                         is_cross=is_cross, name=name)  # fmt: skip
+                         is_cross=is_cross)  # fmt: skip
 
     cross = [attention(layer.multihead_attn, True)] if hasattr(layer, "multihead_attn") else []
     function = getattr(layer.activation, "__name__", type(layer.activation).__name__).lower()
     read, write = layer.linear1, layer.linear2
-    ffn = FeedForward(read.out_features, rms(read.weight), rms(write.weight),
-                      _activation(function), False, rms(read.bias), rms(write.bias))  # fmt: skip
-    parts: tuple[Attention | FeedForward, ...] = (attention(layer.self_attn), *cross, ffn)
+    ffn = FeedForward(read.out_features, rms(read.weight), rms(write.weight), function)
     return [
-        Stack(layer.linear1.in_features, len(stack.layers), parts, not layer.norm_first,
-              layer.norm1.eps, has_last_norm=stack.norm is not None, prefix=prefix)
+        Stack(read.in_features, len(module.layers), (attention(layer.self_attn), *cross, ffn),
+              not layer.norm_first, layer.norm1.eps, has_last_norm=module.norm is not None)
     ]  # fmt: skip

@@ -1,54 +1,47 @@
 """The same quantities measured on a real module: one forward and one backward, with hooks.
 
-A sublayer is found by what runs. Matrices called query, key or value, and the first after them that
-is not, are an attention; the matrices of the layer that follow are its feed-forward part, of which
-the first reads and the last writes. So models of transformers with such names are measured, and
-torch's own layers. Scores are seen where softmax or fused attention gets them. The gradient begins
-at the last hidden state, as standard normal numbers, independent for each token and channel.
+A sublayer is found by what runs. The matrices of a layer before a softmax and the first after it
+are an attention, and those that follow are its feed-forward part, of which the first reads and the
+last writes. So models of transformers are measured, and torch's own layers. Fused attention is
+computed in steps, so that its softmax is seen. The gradient begins at the last hidden state, as
+standard normal numbers, independent for each token and channel.
 
-Nothing is left in the model: hooks go, weights get no gradients, modes are restored.
+What runs is a copy over the same weights, so nothing is left in the model.
 
-Not covered: experts, attention without matrices of such names.
+Not covered: experts, attention without matrices, a feed-forward part before its attention.
 
-Letters: B texts, N tokens, M tokens that are attended to, D width, H heads.
+Letters: B texts, N tokens, D width.
 """
 
 from __future__ import annotations
 
-import math
+import copy
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shoestring.checks import checked_seed
 from shoestring.doctor.signal import Signal, Sublayer, spread
 from shoestring.errors import ParameterError, ShoestringError
 
-READS = {
-    *("query", "key", "value", "query_proj", "key_proj", "value_proj", "q_proj", "k_proj"),
-    *("v_proj", "q_lin", "k_lin", "v_lin", "q", "k", "v", "c_attn", "Wqkv", "qkv_proj"),
-    *("query_key_value", "qkv"),
-}
 UNSEEN = -1e4  # scores below it are masked
 _LAYER = re.compile(r"(.*?)\b\d+\.")  # a list of layers, and the number of one
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Ran:
-    """A matrix that ran, or a whole attention of torch: what it read and wrote (B, N, D)."""
+    """A matrix that ran: what it read and wrote (B, N, D)."""
 
     name: str
     read: Tensor
     wrote: Tensor
-    scores: float | None  # of the last softmax before its end
-    is_whole: bool = False
-    is_cross: bool = False
+    scores: float | None  # of a softmax since the matrix before it
 
     @property
     def in_decoder(self) -> bool:
@@ -61,8 +54,7 @@ def measure(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
     Parameters
     ----------
     model : torch.nn.Module
-        Any model of transformers whose attentions have matrices of the usual names, or
-        ``nn.Transformer``, its encoder or its decoder.
+        Any model of transformers, ``nn.Transformer``, its encoder or its decoder.
     inputs : mapping of str to Tensor
         What the module is called with; tokens where ``attention_mask`` is 0 do not count.
     seed : int
@@ -81,39 +73,54 @@ def measure(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
         If the model does not run on the inputs, or gives NaN.
     """
     inputs, seed = _checked(model, inputs), checked_seed("seed", seed, "measure")
-    ran: list[_Ran] = []
-    with _watched(model, ran), torch.enable_grad():
-        last, head = _called(model, inputs)
-        found = _sublayers(ran)
-        if not any(place.endswith("attention") for place, _ in found):
-            want = "a Transformer whose attentions have matrices for queries, keys and values"
-            raise ParameterError.of("model", "measure", want, type(model).__name__)
-        if not torch.isfinite(last).all():
-            raise ShoestringError("The last hidden state is not finite. Check the weights for NaN.")
-        top = torch.randn(last.shape, generator=torch.Generator().manual_seed(seed)).to(last)
-        top = top * _real(last, inputs, found[-1][1])
-        back = torch.autograd.grad(last, [part.wrote for _, part in found], top)
-    turned = any(not getattr(module, "batch_first", True) for module in model.modules())
+    # Without their weights copied: those of the copy share their numbers, and all take gradients
+    weights = {
+        id(weight): nn.Parameter(weight.detach(), requires_grad=weight.is_floating_point())
+        for weight in model.parameters()
+    }
+    twin, ran = copy.deepcopy(model, weights).eval(), list[_Ran]()
+    is_turned = any(not getattr(module, "batch_first", True) for module in model.modules())
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _Scores() as scores:
+        _watch(twin, ran, scores)
+        last, logits = _called(twin, inputs)
+    found = _sublayers(ran)
+    if not any(place.endswith("attention") for place, _ in found):
+        want = "a Transformer whose attentions have matrices for queries, keys and values"
+        raise ParameterError.of("model", "measure", want, type(model).__name__)
+    if not torch.isfinite(last).all():
+        raise ShoestringError("The last hidden state is not finite. Check the weights for NaN.")
 
-    def tokens(x: Tensor, part: _Ran) -> Tensor:
+    def counts(x: Tensor, in_decoder: bool) -> Tensor:
+        """Which tokens are no padding (B, N)."""
+        is_own = in_decoder and "decoder_input_ids" in inputs
+        mask = inputs.get("decoder_attention_mask" if is_own else "attention_mask")
+        if mask is None or mask.shape != x.shape[:2]:
+            return torch.ones_like(x[..., 0], dtype=torch.bool)
+        return mask.bool()
+
+    def texts(x: Tensor, in_decoder: bool) -> list[Tensor]:
+        """The tokens of each text (N, D)."""
         x = x.detach().double()
         x = x.view(*last.shape[:2], -1) if x.ndim == 2 else x  # flattened, as in OPT
-        x = x.transpose(0, 1) if turned else x
-        return x * _real(x, inputs, part)
+        x = x.transpose(0, 1) if is_turned else x
+        return [text[keep] for text, keep in zip(x, counts(x, in_decoder), strict=True)]
 
+    in_decoder = found[-1][1].in_decoder
+    top = torch.randn(last.shape, generator=torch.Generator().manual_seed(seed)).to(last)
+    top = top * counts(last, in_decoder)[..., None]
+    back = torch.autograd.grad(last, [part.wrote for _, part in found], top)
     rows: list[Sublayer] = []
-    first: dict[bool, Tensor] = {}
+    first: dict[bool, list[Tensor]] = {}
     for (place, part), gradient in zip(found, back, strict=True):
-        read = tokens(part.read, part)
+        read = texts(part.read, part.in_decoder)
         start = first.setdefault(part.in_decoder, read)
-        sizes = _rms(tokens(part.wrote, part)), _rms(tokens(gradient, part))
-        rows.append(Sublayer(place, sizes[0], _cosine(start, read), sizes[1], _pairs(read),
-                             part.scores))  # fmt: skip
-    end, start = tokens(last, found[-1][1]), first[found[-1][1].in_decoder]
-    logits = None
-    if head is not None and head.ndim == 3 and head.shape[-1] == model.config.vocab_size:
-        logits = float(head.detach().double().std(-1).mean())
-    return Signal(tuple(rows), _cosine(start, end), _pairs(end), logits)
+        wrote, went_back = (_rms(texts(x, part.in_decoder)) for x in (part.wrote, gradient))
+        rows.append(
+            Sublayer(place, wrote, _cosine(start, read), went_back, _pairs(read), part.scores)
+        )
+    end = texts(last, in_decoder)
+    spread_of_logits = None if logits is None else float(logits.detach().double().std(-1).mean())
+    return Signal(tuple(rows), _cosine(first[in_decoder], end), _pairs(end), spread_of_logits)
 
 
 def _checked(model: Any, inputs: Any) -> dict[str, Tensor]:
@@ -130,163 +137,99 @@ def _checked(model: Any, inputs: Any) -> dict[str, Tensor]:
     return {str(name): value.to(device) for name, value in inputs.items()}
 
 
-def _called(model: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-    """The last hidden state and the logits."""
-    bodies = [getattr(model, "base_model", model)]
-    if hasattr(model, "get_decoder"):  # T5 has no body, and OPT passes its own by
-        bodies.append(model.get_decoder())
-    outputs: list[Any] = []
-    handles = [
-        body.register_forward_hook(lambda module, args, out: outputs.append(out))
-        for body in bodies
-        if body is not model and not isinstance(body, nn.Linear)  # which ModernBERT gives
-    ]
-    try:
-        answer = model(**inputs)
-        last = outputs[-1] if outputs else answer
-        return last if isinstance(last, Tensor) else last[0], getattr(answer, "logits", None)
-    except (TypeError, ValueError, LookupError, RuntimeError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ShoestringError(f"The model does not run on the inputs: {reason}.") from error
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _sublayers(ran: list[_Ran]) -> list[tuple[str, _Ran]]:
-    """The sublayers in the order in which they ran, and the place of each."""
-    found: list[tuple[str, _Ran]] = []
-    reading: list[_Ran] = []  # of an attention that began
-    inner: list[_Ran] = []  # of a feed-forward part
-    at, stack, number, seen = "", "", -1, set[str]()
-    has_both = {one.in_decoder for one in ran if _LAYER.match(one.name)} == {False, True}
-
-    def add(kind: str, first: _Ran, last: _Ran, scores: float | None) -> None:
-        prefix = "decoder " if has_both and first.in_decoder else ""
-        found.append((f"{prefix}{number}.{kind}", _Ran(last.name, first.read, last.wrote, scores)))
-
-    def close() -> None:
-        if inner:
-            add("feed-forward", inner[0], inner[-1], None)
-        inner.clear()
-
-    for one in ran:
-        if not (layer := _LAYER.match(one.name)):
-            continue
-        if layer[0] != at or one.name in seen:  # the next layer, or a shared one again
-            close()
-            number = number + 1 if layer[1] == stack else 0
-            at, stack, seen = layer[0], layer[1], set()
-        seen.add(one.name)
-        if one.name.rpartition(".")[2] in READS:
-            close()
-            reading.append(one)
-        elif reading or one.is_whole:
-            close()
-            is_cross = one.is_cross or any(r.read is not reading[0].read for r in reading)
-            first = reading[0] if reading else one
-            add("cross-attention" if is_cross else "attention", first, one, one.scores)
-            reading.clear()
-        else:
-            inner.append(one)
-    close()
-    return found
-
-
 class _Scores(TorchDispatchMode):  # type: ignore[misc]
-    """Sees the scores of each attention."""
+    """Sees the scores of each attention where softmax gets them."""
 
     last: float | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._schema.name.partition("::")[2]
-        given = dict(zip((a.name for a in func._schema.arguments), args, strict=False))
-        given |= kwargs or {}
-        if name in ("_softmax", "_safe_softmax") and given["self"].ndim >= 3:
-            self.last = _spread(given["self"])
-        elif name.startswith("_scaled_dot_product") and "backward" not in name:
-            self.last = _spread(_scores_of(given))
+        if func._schema.name in ("aten::_softmax", "aten::_safe_softmax") and args[0].ndim >= 3:
+            seen = args[0] > UNSEEN
+            scores = torch.where(seen, args[0], 0.0).double()
+            self.last = spread(scores.cpu().numpy(), seen.cpu().numpy())
         return func(*args, **(kwargs or {}))
 
 
-def _scores_of(given: Mapping[str, Any]) -> Tensor:
-    """The scores of a fused attention (B, H, N, M)."""
-    q, k, scale = given["query"], given["key"], given.get("scale")
-    k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
-    scores = q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    mask = given.get("attn_mask", given.get("attn_bias"))
-    if given.get("is_causal"):
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
-    if mask is None:
-        return scores
-    return scores.masked_fill(~mask if mask.dtype == torch.bool else mask < UNSEEN, -math.inf)
-
-
-def _spread(scores: Tensor) -> float:
-    seen = scores > UNSEEN
-    return spread(torch.where(seen, scores, 0.0).double().cpu().numpy(), seen.cpu().numpy())
-
-
-@contextmanager
-def _watched(model: nn.Module, ran: list[_Ran]) -> Iterator[None]:
-    """Note every matrix that runs, in evaluation mode and without torch's fast path."""
-    scores, handles, modes = _Scores(), [], [(m, m.training) for m in model.modules()]
+def _watch(model: nn.Module, ran: list[_Ran], scores: _Scores) -> None:
+    """Note every matrix that runs."""
 
     def watch(name: str, module: nn.Module) -> None:
-        is_whole = isinstance(module, nn.MultiheadAttention)
-
-        def hook(_: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
+        def hook(_: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
             given = [*args, *kwargs.values()]
-            wrote = out[0] if is_whole else out
-            if not wrote.requires_grad:  # weights are frozen
-                wrote = wrote.detach().requires_grad_()
-            is_cross = is_whole and given[1] is not given[0]
-            ran.append(_Ran(name, given[0], wrote, scores.last, is_whole, is_cross))
-            return (wrote, *out[1:]) if is_whole else wrote
+            if isinstance(module, nn.MultiheadAttention):  # whose matrices are no modules
+                ran.extend(_Ran(f"{name}.{i}", x, x, None) for i, x in enumerate(given[:2]))
+                out = out[0]
+            ran.append(_Ran(name, given[0], out, scores.last))
+            scores.last = None
 
-        handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        module.register_forward_hook(hook, with_kwargs=True)
 
     for name, module in model.named_modules():
         is_matrix = isinstance(module, nn.Linear | nn.MultiheadAttention)
         if is_matrix or type(module).__name__ == "Conv1D":
             watch(name, module)
-    fast = torch.backends.mha.get_fastpath_enabled()
+
+
+def _called(model: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    """The last hidden state and the logits."""
+    is_of_transformers = hasattr(model, "config")
+    more = {"output_hidden_states": True, "return_dict": True} if is_of_transformers else {}
     try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        model.eval()
-        with scores:
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for handle in handles:
-            handle.remove()
-        for module, mode in modes:
-            module.training = mode
+        answer = model(**inputs, **more)
+        if isinstance(answer, Tensor):
+            return answer, None
+        states = getattr(answer, "decoder_hidden_states", None) or answer.hidden_states
+        logits = getattr(answer, "logits", None)
+        is_of_tokens = logits is not None and logits.shape[-1] == model.config.vocab_size
+        return states[-1], logits if is_of_tokens else None
+    except (TypeError, ValueError, LookupError, RuntimeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ShoestringError(f"The model does not run on the inputs: {reason}.") from error
 
 
-def _real(x: Tensor, inputs: Mapping[str, Tensor], part: _Ran) -> Tensor:
-    """1 for tokens and 0 for padding (B, N, 1)."""
-    mask = inputs.get("attention_mask")
-    if part.in_decoder and "decoder_input_ids" in inputs:
-        mask = inputs.get("decoder_attention_mask")
-    if mask is None or mask.shape != x.shape[:2]:
-        return torch.ones_like(x[..., :1])
-    return mask[..., None].to(x)
+def _sublayers(ran: list[_Ran]) -> list[tuple[str, _Ran]]:
+    """The sublayers in the order in which they ran, and the place of each."""
+    found: list[tuple[str, _Ran]] = []
+    begun: list[_Ran] = []  # matrices of the sublayer that began
+    at, stack, number, seen = "", "", -1, set[str]()
+    in_layers = [(layer, one) for one in ran if (layer := _LAYER.match(one.name))]
+    has_both = {one.in_decoder for _, one in in_layers} == {False, True}
+
+    def close(kind: str) -> None:
+        first, last = begun[0], begun[-1]
+        prefix = "decoder " if has_both and first.in_decoder else ""
+        found.append((f"{prefix}{number}.{kind}", replace(last, read=first.read)))
+        begun.clear()
+
+    for layer, one in in_layers:
+        if any(one.name == other.name for other in begun):  # which reads positions too
+            continue
+        if layer[0] != at or one.name in seen:  # the next layer, or a shared one again
+            if begun:
+                close("feed-forward")
+            number = number + 1 if layer[1] == stack else 0
+            at, stack, seen = layer[0], layer[1], set()
+        seen.add(one.name)
+        begun.append(one)
+        if one.scores is not None and len(begun) > 1:
+            is_cross = any(other.read is not begun[0].read for other in begun[:-1])
+            close("cross-attention" if is_cross else "attention")
+    if begun:
+        close("feed-forward")
+    return found
 
 
-def _rms(x: Tensor) -> float:
-    n = int((x != 0).any(-1).sum()) * x.shape[-1]
-    return math.sqrt(float(x.square().sum()) / max(1, n))
+def _rms(texts: list[Tensor]) -> float:
+    return float(torch.cat(texts).square().mean().sqrt())
 
 
-def _cosine(x: Tensor, y: Tensor) -> float:
-    real = (x != 0).any(-1) & (y != 0).any(-1)
-    return float(torch.cosine_similarity(x[real], y[real], dim=-1).mean())
+def _cosine(xs: list[Tensor], ys: list[Tensor]) -> float:
+    return float(torch.cosine_similarity(torch.cat(xs), torch.cat(ys), dim=-1).mean())
 
 
-def _pairs(x: Tensor) -> float:
+def _pairs(texts: list[Tensor]) -> float:
     """Mean cosine of two different tokens of a text."""
-    unit = nn.functional.normalize(x, dim=-1)
-    n = (unit != 0).any(-1).sum(-1)
-    counted = float((n * (n - 1)).sum())
-    return float((unit.sum(1).square().sum(-1) - n).sum()) / counted if counted else 1.0
+    units = [nn.functional.normalize(text, dim=-1) for text in texts]
+    summed = sum(float(unit.sum(0).square().sum()) - len(unit) for unit in units)
+    counted = sum(len(unit) * (len(unit) - 1) for unit in units)
+    return summed / counted if counted else 1.0

@@ -1,20 +1,5 @@
 """Named faults, their thresholds, and the prescription that mends them.
 
-    deviation too large     the gain of a post-norm stack is below 0.1: less than 1 % of the
-                            variance of the last hidden state is the input's
-    deviation too small     all sublayers of a post-norm stack together move the last hidden state
-                            by less than 1 %
-    token collapse          the mean cosine of two last hidden states is above 0.95
-    double initialisation   a feed-forward part deviates 1.5 times as much as the config says, or an
-                            attention, which one draw of weights tells less of, 2.5 times; or less
-                            by as much
-    missing attention scale scores deviate twice as much as the config says; 3 where it says nothing
-    untied scale            logits deviate by more than 2: the first loss is log V + 2 or more
-    no warm-up              fewer steps than are prescribed for a post-norm stack
-    learning rate           a step of Adam moves a weight by more than a tenth of its deviation
-    last gain               the last norm's gamma is twice the median of the others: it carries the
-                            scale of the logits, as there is no dense layer and norm before them
-
 The first step of Adam moves every weight by the learning rate, all along the gradient,
 so a matrix of deviation w that reads n channels moves its output by 0.8 lr sqrt(n) / w of its size.
 Weighed by the sublayers' deviations and gradients this sums up to the move of the last hidden state
@@ -35,18 +20,22 @@ from typing import Any
 
 from shoestring.doctor.families import scaled
 from shoestring.doctor.signal import Attention, Signal, Stack, through_stacks
-from shoestring.errors import ParameterError
 
-GAIN, WANTED_GAIN = 0.1, 0.9
-SMALL = 0.01
-COLLAPSE = 0.95
-RATIO, RATIO_OF_ATTENTION = 1.5, 2.5
-SCORES, SCORES_ALONE = 2.0, 3.0
-LOGITS = 2.0
-FIRST_MOVE = 0.1  # of the last hidden state
-RELATIVE_STEP = 0.1  # of a weight
-LAST_GAIN = 2.0
+WANTED_GAIN = 0.9
 LEARNING_RATE = 1e-4
+FIRST_MOVE = 0.1  # of the last hidden state, by a step of Adam that needs no warm-up
+
+# Of the last hidden state of a post-norm stack
+GAIN = 0.1  # below it less than 1 % of its variance is the input's: deviation too large
+SMALL = 0.01  # all sublayers together move it by less: deviation too small
+COLLAPSE = 0.95  # the mean cosine of two tokens, also of a pre-norm stack: token collapse
+# Over what the config says
+SCORES, SCORES_ALONE = 2.0, 3.0  # deviation of scores, and where it says nothing: missing scale
+RATIO, RATIO_OF_ATTENTION = 1.5, 2.5  # of outputs, or less by as much: double initialisation;
+# one draw of weights tells less of an attention
+LOGITS = 2.0  # their deviation, a first loss of log V + 2 or more: untied scale
+LAST_GAIN = 2.0  # last norm's gamma over the median: it carries the scale of logits without a head
+RELATIVE_STEP = 0.1  # a step of Adam over a weight's deviation: learning rate
 OPTIMIZERS = {"adamw": 1.0, "adam": 1.0, "lion": 1.0, "adafactor": 0.0, "sgd": 0.0}  # lr a step
 
 
@@ -71,16 +60,12 @@ class Prescription:
     correlation: float  # of tokens in the last hidden state: as it is, and with the factor
     new_correlation: float
     warmup_steps: int  # with the factor
-    residual_alpha: float | None  # instead, of post-norm layers: DeepNorm's norm(alpha x + F(x)),
-    residual_beta: float | None  # with the matrices of F times beta, but for queries and keys
 
     def apply(self, model: Any) -> None:
         """Multiply the matrices and biases of all layers of a fresh module, in place."""
-        if not hasattr(model, "named_parameters"):
-            raise ParameterError.of("model", "Prescription.apply", "a torch.nn.Module", model)
         for name, weight in model.named_parameters():
             is_of_matrix = weight.ndim == 2 or name.endswith("bias")
-            if is_of_matrix and re.search(r"\b\d+\.", name):
+            if is_of_matrix and re.search(r"\b\d+\.", name):  # the number of a layer
                 weight.data *= self.factor
 
 
@@ -89,21 +74,16 @@ def prescription_of(
 ) -> Prescription:
     """The factor with the wanted gain, by bisection."""
     before = now = through_stacks(stacks, texts)
-    factor, is_post_norm, n = 1.0, stacks[-1].is_post_norm, stacks[-1].layers
-    if is_post_norm and (now.gain < WANTED_GAIN or moved(now) < SMALL):
+    factor = 1.0
+    if stacks[-1].is_post_norm and (now.gain < WANTED_GAIN or moved(now) < SMALL):
         low, high = -6.0, 6.0  # of its logarithm
         while high - low > 0.01:
-            factor = math.exp((low + high) / 2)
-            now = through_stacks([scaled(s, factor) for s in stacks], [texts[0][:64]])
-            if now.gain > WANTED_GAIN:
-                low = math.log(factor)
-            else:
-                high = math.log(factor)
-    steps = warmup([scaled(s, factor) for s in stacks], now, learning_rate)
-    alpha, beta = ((2 * n) ** 0.25, (8 * n) ** -0.25) if is_post_norm else (None, None)
-    return Prescription(
-        factor, before.gain, now.gain, before.correlation, now.correlation, steps, alpha, beta
-    )
+            middle = (low + high) / 2
+            factor = math.exp(middle)
+            now = through_stacks(scaled(stacks, factor), [texts[0][:64]])
+            low, high = (middle, high) if now.gain > WANTED_GAIN else (low, middle)
+    steps = warmup(scaled(stacks, factor), now, learning_rate)
+    return Prescription(factor, before.gain, now.gain, before.correlation, now.correlation, steps)
 
 
 def moved(signal: Signal) -> float:
@@ -137,70 +117,65 @@ def faults_of(
     predicted: Signal | None,
     measured: Signal | None,
     *,
-    is_trained: bool = False,
-    last_gain: float | None = None,
-    warmup_steps: int | None = None,
-    learning_rate: float | None = None,
-    optimizer: str = "adamw",
+    is_trained: bool,
+    last_gain: float,
+    warmup_steps: int | None,
+    learning_rate: float,
+    optimizer: str,
 ) -> list[Fault]:
     """All that is wrong with what is predicted and measured, and with how it is to be trained."""
     found: list[Fault] = []
-
-    def check(name: str, place: str, number: float, bar: float, wrong: bool, advice: str) -> None:
-        if wrong:
-            found.append(Fault(name, place, number, bar, advice))
-
     fresh = [s for s in (predicted, None if is_trained else measured) if s is not None]
-    all_signals = [s for s in (predicted, measured) if s is not None]
-    end, scale = (
-        "last hidden state",
-        "Scale the weights of the layers: shoestring doctor prescribe.",
-    )
-    if fresh and stacks and stacks[-1].is_post_norm:
-        gain, move = min(abs(s.gain) for s in fresh), moved(fresh[0])
-        check("deviation too large", end, gain, GAIN, gain < GAIN, f"{scale} Or pre-norm layers.")
-        check("deviation too small", end, move, SMALL, move < SMALL, scale)
-        steps, given = warmup(stacks, fresh[0], learning_rate or LEARNING_RATE), warmup_steps
-        advice = f"Warm up for {steps} steps. Or scale the weights of the layers, and for fewer."
-        check(
-            "no warm-up", "training", given or 0, steps, given is not None and given < steps, advice
-        )
-    alike = max(s.correlation for s in all_signals)
-    check("token collapse", end, alike, COLLAPSE, alike > COLLAPSE, f"Tokens become equal. {scale}")
+    end, scale = "last hidden state", "Scale the weights: shoestring doctor prescribe."
+    if predicted and stacks[-1].is_post_norm:
+        gain, move = min(abs(s.gain) for s in fresh), moved(predicted)
+        if gain < GAIN:
+            advice = f"{scale} Or pre-norm layers."
+            found.append(Fault("deviation too large", end, gain, GAIN, advice))
+        if move < SMALL:
+            found.append(Fault("deviation too small", end, move, SMALL, scale))
+        steps = warmup(stacks, predicted, learning_rate)
+        if warmup_steps is not None and warmup_steps < steps:
+            advice = f"Warm up for {steps} steps. Or scale the weights, and for fewer."
+            found.append(Fault("no warm-up", "training", warmup_steps, steps, advice))
+    alike = max(s.correlation for s in (predicted, measured) if s is not None)
+    if alike > COLLAPSE:
+        found.append(Fault("token collapse", end, alike, COLLAPSE, f"Tokens become equal. {scale}"))
     if measured and not is_trained:
         found += _unlike(measured, predicted)
     logits = max((s.logits or 0.0 for s in fresh), default=0.0)
-    advice = f"Multiply the logits by {1 / max(logits, 1.0):.2g}, or the head's weights."
-    check("untied scale", "logits", logits, LOGITS, logits > LOGITS, advice)
-    gamma = last_gain or 0.0
-    advice = "Give the head a dense layer and a norm of its own, as BERT's has."
-    check("last gain", "last norm", gamma, LAST_GAIN, gamma > LAST_GAIN, advice)
-    if stacks and learning_rate is not None:
+    if logits > LOGITS:
+        advice = f"Multiply the logits by {1 / logits:.2g}, or the head's weights."
+        found.append(Fault("untied scale", "logits", logits, LOGITS, advice))
+    if last_gain > LAST_GAIN:
+        advice = "Give the head a dense layer and a norm of its own, as BERT's has."
+        found.append(Fault("last gain", "last norm", last_gain, LAST_GAIN, advice))
+    if stacks:
         part = stacks[-1].parts[0]
         weight = part.value if isinstance(part, Attention) else part.read
-        step, bar = learning_rate * OPTIMIZERS[optimizer] / weight, RELATIVE_STEP
-        check(
-            "learning rate", "training", step, bar, step > bar, f"Pass at most {bar * weight:.1g}."
-        )
+        step = learning_rate * OPTIMIZERS[optimizer] / weight
+        if step > RELATIVE_STEP:
+            advice = f"Pass at most {RELATIVE_STEP * weight:.1g}."
+            found.append(Fault("learning rate", "training", step, RELATIVE_STEP, advice))
     return found
 
 
 def _unlike(measured: Signal, predicted: Signal | None) -> list[Fault]:
     """Where fresh weights do not do what the config says: the worst sublayer of each kind."""
-    rows, found = measured.sublayers, []
-    said = predicted.sublayers if predicted else rows
+    said, found = (predicted or measured).sublayers, []
+    off = []  # of deviations: how far beyond its bar, the number, the bar, the place
+    sharp = []  # of scores: the number, the place
+    for row, of_config in zip(measured.sublayers, said, strict=True):
+        bar = RATIO if row.scores is None else RATIO_OF_ATTENTION
+        number = row.deviation / of_config.deviation if predicted else 1.0
+        off.append((abs(math.log(max(number, 1e-9))) / math.log(bar), number, bar, row.place))
+        if row.scores and of_config.scores:
+            sharp.append((row.scores / (of_config.scores if predicted else 1.0), row.place))
+    number, place = max(sharp, default=(0.0, ""))
     bar = SCORES if predicted else SCORES_ALONE
-    scores = [(a.scores / (b.scores if predicted else 1.0), a.place)
-              for a, b in zip(rows, said, strict=True) if a.scores and b.scores]  # fmt: skip
-    if scores and max(scores)[0] > bar:
+    if number > bar:
         advice = "Divide the scores by the root of the head size, or initialise queries smaller."
-        number, place = max(scores)
         found.append(Fault("missing attention scale", place, number, bar, advice))
-    off = []  # how far beyond its bar, the number, the bar, the place
-    for a, b in zip(rows, said, strict=True):
-        bar = RATIO_OF_ATTENTION if a.place.endswith("attention") else RATIO
-        number = a.deviation / b.deviation
-        off.append((abs(math.log(max(number, 1e-9))) / math.log(bar), number, bar, a.place))
     beyond, number, bar, place = max(off)
     if beyond > 1:
         advice = "Initialise these weights once, as the config says."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from shoestring import checks
 from shoestring.artifacts import make_folder, write_json, written_aside
-from shoestring.doctor.families import FAMILIES, stacks_of, stacks_of_module
+from shoestring.doctor.families import FAMILIES, scaled, stacks_of
 from shoestring.doctor.probe import measure
 from shoestring.doctor.remedy import (
     LEARNING_RATE,
@@ -23,9 +22,8 @@ from shoestring.doctor.remedy import (
     Prescription,
     faults_of,
     prescription_of,
-    warmup,
 )
-from shoestring.doctor.signal import Signal, Stack, through_stacks
+from shoestring.doctor.signal import TRUNCATED, Signal, Stack, through_stacks
 from shoestring.errors import MissingExtraError, ParameterError
 from shoestring.models.backbone import (
     LOCAL,
@@ -34,6 +32,8 @@ from shoestring.models.backbone import (
     reading_model,
     transformer_folder,
 )
+from shoestring.plan.job import class_and_config
+from shoestring.text import tokenize
 
 LARGEST = 150_000_000  # parameters of a config that is built, to be measured
 TEXTS, TOKENS, MOST_TOKENS = 2, 128, 512
@@ -44,22 +44,20 @@ WORDS = 5_000  # of the usual texts
 class Report:
     """What :func:`examine` found."""
 
-    model: str
     is_trained: bool
     verdict: str
     predicted: Signal | None  # at initialisation; None for a family without a description
     measured: Signal | None  # None for a config that is too large to be built
-    warmup_steps: int | None  # prescribed for these weights; None without a description
     faults: list[Fault]
 
     def rows(self) -> list[dict[str, Any]]:
         """A line for each sublayer: its place, and what is predicted and measured."""
-        found: dict[str, dict[str, Any]] = {}
-        for said, signal in (("predicted", self.predicted), ("measured", self.measured)):
-            for row in signal.sublayers if signal else ():
-                line = found.setdefault(row.place, {"place": row.place})
-                line[said] = {n: v for n, v in asdict(row).items() if n != "place"}
-        return list(found.values())
+        said = [name for name in ("predicted", "measured") if getattr(self, name)]
+        lines = []
+        for rows in zip(*(getattr(self, name).sublayers for name in said), strict=True):
+            numbers = [{n: v for n, v in vars(row).items() if n != "place"} for row in rows]
+            lines.append({"place": rows[0].place, **dict(zip(said, numbers, strict=True))})
+        return lines
 
     def plot(self, path: str | Path) -> None:
         """Write a picture by depth: deviation, gradient, correlation, predicted over measured."""
@@ -74,16 +72,12 @@ class Report:
         figure = Figure(figsize=(9, 3), layout="constrained")
         names = ("deviation", "gradient", "correlation")
         for axes, name in zip(figure.subplots(1, 3), names, strict=True):
-            for said, signal in (("measured", self.measured), ("predicted", self.predicted)):
-                for kind, line in (("attention", "o-"), ("feed-forward", "s--")):
-                    rows = signal.sublayers if signal else ()
-                    points = [(i, getattr(row, name)) for i, row in enumerate(rows)
-                              if row.place.endswith(kind)]  # fmt: skip
-                    color = "0.6" if said == "measured" else "C0"
-                    axes.plot(*zip(*points, strict=True) if points else ((), ()), line, ms=3,
-                              color=color, label=f"{said}, {kind}")  # fmt: skip
+            for said, mark in (("measured", "o"), ("predicted", "x")):
+                if signal := getattr(self, said):
+                    values = [getattr(row, name) for row in signal.sublayers]
+                    axes.plot(values, mark, markersize=3, label=said)
             axes.set(title=name, xlabel="sublayer")
-        axes.legend(fontsize=6)
+        axes.legend()
         make_folder(path.parent)
         with written_aside(path) as file:
             figure.savefig(file, format=suffix)
@@ -116,9 +110,16 @@ def predict(
     >>> found.sublayers[-1].place, round(found.gain, 1), round(found.correlation, 1)
     ('11.feed-forward', 0.4, 0.6)
     """
-    texts = _texts(texts)
-    is_cut = checks.checked_bool("truncated", truncated, "predict")
-    return through_stacks(_stacks(config, "predict", is_cut), texts)
+    want, owner = f"texts of 2 to {MOST_TOKENS} ids each", "predict"
+    given = [_usual()] if texts is None else checks.checked_items("texts", texts, owner, want)
+    read = [checks.checked_items("texts", text, owner, want) for text in given]
+    if not read or not all(2 <= len(text) <= MOST_TOKENS for text in read):
+        raise ParameterError.of("texts", owner, want, texts)
+    ids = [[checks.checked_int("texts", i, 0, None, owner) for i in text] for text in read]
+    stacks = _stacks(config, owner)
+    if checks.checked_bool("truncated", truncated, owner):
+        stacks = scaled(stacks, TRUNCATED)
+    return through_stacks(stacks, ids)
 
 
 def examine(
@@ -126,7 +127,7 @@ def examine(
     texts: Sequence[str] | None = None,
     *,
     warmup_steps: int | None = None,
-    learning_rate: float | None = None,
+    learning_rate: float = LEARNING_RATE,
     optimizer: str = "adamw",
     seed: int = 0,
 ) -> Report:
@@ -138,10 +139,10 @@ def examine(
         A folder, a config.json, "minilm", or a model; a config is built where it is small.
     texts : sequence of str, optional
         What is measured on; by default words that repeat as in prose.
-    warmup_steps, learning_rate : int and float, optional
-        How it is to be trained; judged where given.
-    optimizer : str
-        adamw, adam, lion, adafactor or sgd.
+    warmup_steps : int, optional
+        Of the training that is planned; judged where given.
+    learning_rate, optimizer : float and str
+        Of that training; adamw, adam, lion, adafactor or sgd.
     seed : int
         Of the weights of a config, and of the gradient.
 
@@ -160,16 +161,15 @@ def examine(
     optimizer = checks.checked_choice("optimizer", optimizer, list(OPTIMIZERS), owner)
     if warmup_steps is not None:
         warmup_steps = checks.checked_int("warmup_steps", warmup_steps, 0, None, owner)
-    if learning_rate is not None:
-        learning_rate = _rate(learning_rate, owner)
-    module, config, folder, name = _opened(model, seed)
-    stacks = stacks_of(config) or stacks_of_module(module)
+    learning_rate = _rate(learning_rate, owner)
+    module, config, folder = _opened(model, seed)
+    stacks = stacks_of(module if config is None else config)
     if module is None and not stacks:
         want = f"of at most {LARGEST:,} parameters, or of {', '.join(FAMILIES)}"
-        raise ParameterError.of("model", owner, want, name)
+        raise ParameterError.of("model", owner, want, config.model_type)
     ids = _ids(texts, folder, config)
     predicted = through_stacks(stacks, ids) if stacks else None
-    measured, trained, last_gain = None, False, None
+    measured, trained, last_gain = None, False, 0.0
     if module is not None:
         measured = measure(module, _inputs(module, config, ids, seed), seed)
         trained, last_gain = _norms(module)
@@ -180,19 +180,16 @@ def examine(
         stacks, predicted, measured, is_trained=trained, last_gain=last_gain,
         warmup_steps=warmup_steps, learning_rate=learning_rate, optimizer=optimizer,
     )  # fmt: skip
-    rate = learning_rate or LEARNING_RATE
-    steps = warmup(stacks, predicted, rate) if predicted else None
-    names = ", ".join(dict.fromkeys(fault.name for fault in found)) or "sound"
-    shown = measured or predicted
-    numbers = f"gain {shown.gain:.2g}, correlation {shown.correlation:.2g}" if shown else ""
-    verdict = f"{names}: last hidden state with {numbers}" + " (trained)" * trained
-    return Report(name, trained, verdict, predicted, measured, steps, found)
+    end = next(signal for signal in (measured, predicted) if signal)
+    verdict = f"{', '.join(fault.name for fault in found) or 'sound'}: last hidden state with gain "
+    verdict += f"{end.gain:.2g}, correlation {end.correlation:.2g}{' (trained)' * trained}"
+    return Report(trained, verdict, predicted, measured, found)
 
 
 def prescribe(
     config: Any, out: str | Path | None = None, *, learning_rate: float = LEARNING_RATE
 ) -> Prescription:
-    """What makes a stack learn: deviation of the weights, warm-up, DeepNorm's factors.
+    """What makes a stack learn: deviation of the weights, and warm-up.
 
     Parameters
     ----------
@@ -209,20 +206,19 @@ def prescribe(
         If there is no such config or no description of its family, or something is at ``out``.
     """
     rate = _rate(learning_rate, "prescribe")
-    if not isinstance(config, nn.Module) and not hasattr(config, "model_type"):
-        config = _config(_path(config))
-    found = prescription_of(_stacks(config, "prescribe"), _texts(None), rate)
+    if not isinstance(config, nn.Module):
+        config = class_and_config(config)[1]
+    found = prescription_of(_stacks(config, "prescribe"), [_usual()], rate)
     if out is not None:
         folder = checks.checked_path("out", out, "prescribe")
         if isinstance(config, nn.Module) or folder.exists():
             want = "a folder that is not there yet, for a config"
             raise ParameterError.of("out", "prescribe", want, folder)
-        mended = copy.deepcopy(config)
         if found.factor != 1.0:
-            mended.initializer_range *= found.factor
+            config.initializer_range *= found.factor
         make_folder(folder)
         write_json(folder / "prescription.json", asdict(found))
-        write_json(folder / "config.json", mended.to_dict())
+        write_json(folder / "config.json", config.to_dict())
     return found
 
 
@@ -230,64 +226,40 @@ def _rate(value: object, owner: str) -> float:
     return checks.checked_number("learning_rate", value, owner, "a number above 0", above=0.0)
 
 
-def _stacks(config: Any, owner: str, truncated: bool = False) -> list[Stack]:
-    if found := stacks_of(config, truncated) or stacks_of_module(config):
+def _stacks(config: Any, owner: str) -> list[Stack]:
+    if found := stacks_of(config):
         return found
     got = getattr(config, "model_type", type(config).__name__)
     raise ParameterError.of("config", owner, f"one of {', '.join(FAMILIES)}", got)
 
 
-# ---- models
-
-
-def _path(source: Any) -> Path:
-    if source is None or source == "minilm":
-        return transformer_folder(None)
-    path = checks.checked_path("model", source, "doctor")
-    return path if path.is_file() else transformer_folder(path)
-
-
-def _config(path: Path) -> Any:
-    from transformers import AutoConfig
-
-    with reading_model(path):
-        return AutoConfig.from_pretrained(path, **LOCAL)
-
-
-def _opened(model: Any, seed: int) -> tuple[nn.Module | None, Any, Path | None, str]:
-    """The module, its config and its folder, None for what there is not; and a name."""
+def _opened(model: Any, seed: int) -> tuple[nn.Module | None, Any, Path | None]:
+    """The module, its config and its folder; None for what there is not."""
     if isinstance(model, nn.Module):
-        return model, getattr(model, "config", None), None, type(model).__name__
-    import transformers
-
-    folder = None if hasattr(model, "model_type") else _path(model)
-    config = model if folder is None else _config(folder)
-    name = type(model).__name__ if folder is None else str(model)
-    kind = getattr(transformers, (config.architectures or [""])[0], None)
-    with reading_model(folder or Path(name)):
+        return model, getattr(model, "config", None), None
+    kind, config = class_and_config(model)
+    folder = None
+    if isinstance(model, str | Path) and not Path(model).is_file():
+        folder = transformer_folder(None if str(model) == "minilm" else model)
+    with reading_model(folder or Path(kind.__name__)):
         if folder and any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
-            load = kind or transformers.AutoModel
-            module = load.from_pretrained(folder, dtype="float32", weights_only=True, **LOCAL)
-            return module, config, folder, name
-
-        def build() -> Any:
-            return kind(config) if kind else transformers.AutoModel.from_config(config)
-
+            module = kind.from_pretrained(folder, dtype="float32", weights_only=True, **LOCAL)
+            return module, config, folder
         with torch.device("meta"):
-            size = sum(p.numel() for p in build().parameters())
+            size = sum(weight.numel() for weight in kind(config).parameters())
         if size > LARGEST:
-            return None, config, folder, name
+            return None, config, folder
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build(), config, folder, name
+            return kind(config), config, folder
 
 
-def _norms(module: nn.Module) -> tuple[bool, float | None]:
+def _norms(module: nn.Module) -> tuple[bool, float]:
     """Whether a model's norms are trained, and the last one's gamma over that of the others."""
     norms = [m for m in module.modules() if "Norm" in type(m).__name__]
     gammas = [m.weight.detach().double() for m in norms if getattr(m, "weight", None) is not None]
     if len(gammas) < 3:
-        return False, None
+        return False, 0.0
     *others, last = (float(g.square().mean().sqrt()) for g in gammas)
     is_trained = any(float(g.std()) > 1e-6 for g in gammas)
     return is_trained, last / max(float(np.median(others)), 1e-30)
@@ -296,25 +268,19 @@ def _norms(module: nn.Module) -> tuple[bool, float | None]:
 # ---- texts
 
 
-def _texts(texts: Sequence[Sequence[int]] | None) -> list[list[int]]:
-    """Ids of each text; by default ranks of words by Zipf's law, of which 1.5 % of pairs agree."""
-    if texts is None:
-        share = 1 / (np.arange(WORDS) + 1.3)
-        draws = np.random.default_rng(0)
-        return [draws.choice(WORDS, TOKENS, p=share / share.sum()).tolist()]
-    want = f"texts of 2 to {MOST_TOKENS} ids each"
-    found = [checks.checked_items("texts", text, "predict", want)
-             for text in checks.checked_items("texts", texts, "predict", want)]  # fmt: skip
-    if not found or not all(2 <= len(text) <= MOST_TOKENS for text in found):
-        raise ParameterError.of("texts", "predict", want, texts)
-    return [[checks.checked_int("texts", i, 0, None, "predict") for i in text] for text in found]
+def _usual() -> list[int]:
+    """Ranks of the words of a text by Zipf's law, of which 1.5 % of pairs agree."""
+    share = 1 / (np.arange(WORDS) + 1.3)
+    draws = np.random.default_rng(0)
+    ranks: list[int] = draws.choice(WORDS, TOKENS, p=share / share.sum()).tolist()
+    return ranks
 
 
 def _ids(texts: Sequence[str] | None, folder: Path | None, config: Any) -> list[list[int]]:
     """Ids of a model's own tokens, of equal length."""
     known = config.to_dict() if config is not None else {}
     length = min(TOKENS, n_positions(known) or TOKENS)
-    read = None if texts is None else checks.checked_texts("texts", texts, "examine")
+    read = [] if texts is None else checks.checked_texts("texts", texts, "examine")
     files = ("tokenizer.json", "vocab.txt")
     if read and folder and any((folder / file).exists() for file in files):
         encoded = load_tokenizer(folder).encode_batch(read, add_special_tokens=False)
@@ -322,9 +288,10 @@ def _ids(texts: Sequence[str] | None, folder: Path | None, config: Any) -> list[
     else:  # which are equal is all that matters to fresh weights
         special = [v for name, v in known.items() if name.endswith("token_id")]
         free = [i for i in range(known.get("vocab_size") or WORDS) if i not in special]
-        words = _texts(None) if read is None else [text.split() for text in read]
-        numbers: dict[Any, int] = {}
-        flat = [free[numbers.setdefault(w, len(numbers)) % len(free)] for t in words for w in t]
+        words: list[Any] = [word for text in read for word in tokenize(text)]
+        words = _usual() if texts is None else words
+        numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
+        flat = [free[numbers[word] % len(free)] for word in words]
     if len(flat) < 2:
         raise ParameterError.of("texts", "examine", "texts of two tokens or more", texts)
     n = max(1, min(TEXTS, len(flat) // length))
