@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,22 +23,24 @@ from numpy.typing import NDArray
 from shoestring.artifacts import digest
 from shoestring.checks import checked_bool, checked_int, checked_pairs, checked_text
 from shoestring.errors import ParameterError, ScorerError, short
-from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
-from shoestring.models.model_files import how_to_download, model_path
+from shoestring.match.cross_encoder import CrossEncoderScorer, FastCrossEncoder, why_not_fast
+from shoestring.match.interaction import MINILM, SHIPPED, TokenInteraction, is_weighting
+from shoestring.models.model_files import how_to_download, model_path, read_json
 from shoestring.tune.config import LADDER
 from shoestring.types import IntArray, PairScorer
 
 Pair = tuple[str, str]
 
 
+@dataclass(eq=False)
 class FunctionScorer:
     """A function as a pair scorer; made by :func:`score_with`."""
 
-    def __init__(
-        self, fn: Callable[..., Any], name: str, max_batch: int, *, single: bool, threads: int
-    ) -> None:
-        self.fn, self.name, self.max_batch = fn, name, max_batch
-        self.single, self.threads = single, threads
+    fn: Callable[..., Any]
+    name: str
+    max_batch: int = 64
+    single: bool = False
+    threads: int = 1
 
     def predict(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """Score B pairs, ``max_batch`` at a time: (B,) float64.
@@ -62,13 +65,14 @@ class FunctionScorer:
         """
         step = 1 if self.single else self.max_batch
         spans = [slice(start, start + step) for start in range(0, len(pairs), step)]
+        call = (lambda part: [self.fn(*part[0])]) if self.single else self.fn
         errors: list[ScorerError] = []
 
         def ask(span: slice) -> tuple[IntArray, NDArray[np.float64]]:
             scores = np.empty(0)
             try:
                 if not errors:
-                    scores = _checked(self._call, list(pairs[span]), self.name)
+                    scores = _checked(call, list(pairs[span]), self.name)
             except ScorerError as error:
                 errors.append(error)
                 scores = scores if error.scores is None else error.scores
@@ -88,12 +92,6 @@ class FunctionScorer:
                 pool.shutdown(cancel_futures=True)
         if errors:
             raise errors[0]
-
-    def _call(self, pairs: list[Pair]) -> Any:
-        return [self.fn(*pairs[0])] if self.single else self.fn(pairs)
-
-    def __repr__(self) -> str:
-        return f"FunctionScorer({self.name!r})"
 
 
 def score_with(
@@ -186,7 +184,7 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
     if not callable(getattr(scorer, "predict", None)):
         want = "an object with predict(pairs)"
         raise ParameterError.of("scorer", "checked_scores", want, scorer)
-    name = _own_name(scorer) or type(scorer).__name__
+    name = getattr(scorer, "name", type(scorer).__name__)
     return _checked(scorer.predict, pairs, name) if pairs else np.empty(0)
 
 
@@ -235,7 +233,8 @@ def scorer_name(scorer: PairScorer) -> str:
     -----
     Cost: the digest reads the weights once, about a second per gigabyte.
     """
-    if name := _own_name(_answering_logits(scorer)):
+    name = getattr(_answering_logits(scorer), "name", None)
+    if isinstance(name, str) and name:
         return name
     return f"class:{type(scorer).__module__}.{type(scorer).__qualname__}"
 
@@ -277,9 +276,7 @@ def load_scorer(spec: Any) -> PairScorer:
     predict(pairs) or a function. Got 'no-such-folder' instead.
     """
     if isinstance(spec, str) and spec in (MINILM, *SHIPPED):
-        from shoestring.match.interaction import TokenInteraction
-
-        return TokenInteraction(weighting=spec if spec in SHIPPED else None)
+        return TokenInteraction(weighting=None if spec == MINILM else spec)
     if (folder := model_path(spec)) is not None:
         return _load_folder(folder)
     if not isinstance(spec, type):
@@ -296,80 +293,53 @@ def load_scorer(spec: Any) -> PairScorer:
 
 
 def _load_folder(folder: Path) -> PairScorer:
-    from shoestring.models.bert import is_left_to_torch
-    from shoestring.models.model_files import read_json
-
     config = read_json(folder / "config.json")
-    if config.get("format") == LADDER.format:
-        if is_weighting(config):  # as what it is, without torch where the model allows
-            from shoestring.match.interaction import TokenInteraction
-
-            backbone, length = config.get("backbone", MINILM), config["ladder"].get("max_length")
-            model = None if backbone == MINILM else folder / str(backbone)  # it may be inside
-            return TokenInteraction(model, length or 96, weighting=folder)
+    kind = config.get("format")
+    if kind == LADDER.format and is_weighting(config):  # without torch where the model allows
+        return TokenInteraction(weighting=folder)
+    if kind == LADDER.format:
         from shoestring.tune import LadderScorer
 
         return LadderScorer(folder)
-    if config.get("format") == "shoestring-matcher":
+    if kind == "shoestring-matcher":
         from shoestring.match import PairMatcher
 
         return PairMatcher.load(folder)
-    if config.get("format") == "shoestring-match-baseline":
+    if kind == "shoestring-match-baseline":
         from shoestring.match.baselines import load_baseline
 
         return load_baseline(folder)
-    architectures = " ".join(config.get("architectures") or [])
-    if "SequenceClassification" not in architectures:
-        from shoestring.match.interaction import TokenInteraction
-
+    if "SequenceClassification" not in " ".join(config.get("architectures") or []):
         return TokenInteraction(folder)
-    from shoestring.match.cross_encoder import CrossEncoderScorer, FastCrossEncoder, why_not_fast
-
-    if why_not_fast(folder, config) or is_left_to_torch():
-        return CrossEncoderScorer(folder)
-    return FastCrossEncoder(folder)
+    return CrossEncoderScorer(folder) if why_not_fast(folder, config) else FastCrossEncoder(folder)
 
 
 def _checked(
     predict: Callable[[list[Pair]], Any], pairs: list[Pair], name: str
 ) -> NDArray[np.float64]:
+    """One finite number for each pair, or a ScorerError."""
+    n_pairs = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
     try:
         answer = predict(pairs)
     except ScorerError:
         raise
-    except Exception as error:
-        raise ScorerError(
-            f"The scorer {name} raised {type(error).__name__} on {_counted(pairs)}: {error}"
-        ) from error
-    scores = _as_numbers(answer, name)
-    if scores.ndim == 2 and scores.shape[1] == 1:
-        scores = scores[:, 0]
-    _check(scores, pairs, name)
-    return scores
-
-
-def _counted(pairs: Sequence[Pair]) -> str:
-    return "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
-
-
-def _as_numbers(answer: Any, name: str) -> NDArray[np.float64]:
+    except Exception as fault:
+        said = f"The scorer {name} raised {type(fault).__name__} on {n_pairs}: {fault}"
+        raise ScorerError(said) from fault
     if hasattr(answer, "detach"):  # a torch tensor: on any device, of any float type
         answer = answer.detach().double().cpu().numpy()
     try:
-        array = np.asarray(answer)
-        if array.dtype.kind not in "fiubO" or array.ndim == 0:
+        scores = np.asarray(answer)
+        if scores.dtype.kind not in "fiubO" or scores.ndim == 0:
             raise TypeError
-        return array.astype(np.float64)
+        scores = scores.astype(np.float64)
     except (TypeError, ValueError, RuntimeError):
         raise ScorerError(
             f"The scorer {name} answered {short(answer)}; it must answer a list or an array of "
             "numbers, one for each pair."
         ) from None
-
-
-def _check(scores: NDArray[np.float64], pairs: list[Pair], name: str) -> None:
-    """One finite number for each pair."""
-    n_pairs = _counted(pairs)
+    if scores.ndim == 2 and scores.shape[1] == 1:
+        scores = scores[:, 0]
     if scores.ndim != 1:
         raise ScorerError(
             f"The scorer {name} answered an array of shape {scores.shape} for {n_pairs}; it "
@@ -391,6 +361,7 @@ def _check(scores: NDArray[np.float64], pairs: list[Pair], name: str) -> None:
         )
         error.scores = np.where(np.isfinite(scores), scores, np.nan)
         raise error
+    return scores
 
 
 def _function_name(fn: Callable[..., Any]) -> str:
@@ -412,12 +383,5 @@ def _answering_logits(scorer: Any) -> PairScorer:
     kinds: list[Any] = [kind for kind in type(scorer).__mro__ if kind.__name__ == "CrossEncoder"]
     is_own = any(scorer.predict.__func__ is kind.predict for kind in kinds)  # not of a subclass
     if is_own and scorer.config.num_labels == 1:
-        from shoestring.match.cross_encoder import CrossEncoderScorer
-
         return CrossEncoderScorer(scorer)
     return cast(PairScorer, scorer)
-
-
-def _own_name(scorer: PairScorer) -> str:
-    name = getattr(scorer, "name", None)
-    return name if isinstance(name, str) else ""
