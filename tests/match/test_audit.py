@@ -144,13 +144,14 @@ def test_a_table_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "public", "key", "known", "fault"),
     [
-        (PLAIN, PUBLIC, None, None, "numbers between blanks"),
+        (PLAIN, PUBLIC, None, None, "all integers"),
         ([*NUMBERS, *PLAIN[:3]], PUBLIC, None, None, "all text or all integers"),
-        ([NUMBERS[0], PLAIN[0]], PUBLIC, None, None, f"numbers between blanks. Got '{PLAIN[0]}'"),
+        ([NUMBERS[0], PLAIN[0]], PUBLIC, None, None, f"all integers. Got '{PLAIN[0]}'"),
         ([], PUBLIC, None, None, "'texts' parameter .* not all empty"),
         (NUMBERS, ["", " "], None, None, "'public' parameter .* not all empty"),
-        (NUMBERS, PUBLIC, None, {"0": "的"}, "'known' parameter .* Got '0'"),
-        (NUMBERS, PUBLIC, None, {NUMBERS[0].split()[0]: "x"}, "'known' parameter .* Got 'x'"),
+        (NUMBERS, PUBLIC, None, {"0": PUBLIC[0][0]}, "'known' parameter .* Got .'0'"),
+        (NUMBERS, PUBLIC, None, {NUMBERS[0].split()[0]: "x"}, "'known' parameter .* 'x'"),
+        (NUMBERS, PUBLIC, None, dict.fromkeys(NUMBERS[0].split(), PUBLIC[0][0]), "each once"),
         (NUMBERS, PUBLIC, Key("characters", {"的": 1}), None, "the key of these texts"),
         (NUMBERS, ["plain English"], KEY, None, "characters as the key's"),
     ],
