@@ -162,7 +162,7 @@ def test_bad_input_is_told(texts, public, key, known, fault) -> None:  # type: i
 
 
 def test_the_commands_audit_and_align(tmp_path: Path) -> None:
-    ids, public, key = tmp_path / "ids.tsv", tmp_path / "public.txt", tmp_path / "key"
+    ids, public, key = tmp_path / "ids.jsonl", tmp_path / "public.txt", tmp_path / "key"
     plain, table = tmp_path / "plain.tsv", str(tmp_path / "table.tsv")
     plain.write_text("".join(f"{a}\t{b}\n" for a, b in pairwise(PLAIN)), encoding="utf-8")
     public.write_text("\n".join(PUBLIC), encoding="utf-8")
