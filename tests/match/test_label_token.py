@@ -21,7 +21,7 @@ from shoestring.match.label_token import (  # noqa: E402
     with_label_token,
 )
 from shoestring.match.matcher import load_masked  # noqa: E402
-from shoestring.match.vocabulary import SPECIAL, SymbolVocabulary  # noqa: E402
+from shoestring.match.symbols import SPECIAL, SymbolVocabulary  # noqa: E402
 
 VOCABULARY = SymbolVocabulary([*SPECIAL, *map(chr, range(97, 117))], "characters")
 IDS = VOCABULARY.ids

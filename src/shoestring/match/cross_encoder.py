@@ -80,9 +80,6 @@ class CrossEncoderScorer:
         logits = self._model.predict(cut, show_progress_bar=False, activation_fn=Identity())
         return np.asarray(logits, np.float32).reshape(len(cut))
 
-    def __repr__(self) -> str:
-        return f"CrossEncoderScorer({self.name!r})"
-
 
 class FastCrossEncoder:
     """A BERT cross-encoder folder on the CPU, without torch.
@@ -140,22 +137,16 @@ class FastCrossEncoder:
         encodings = self._tokenizer.encode_batch(_cut(pairs, self.max_length))
         lengths = [len(encoding.ids) for encoding in encodings]
         batches = list(batches_by_length(lengths, TOKENS_PER_BATCH))[::-1]  # the longest first
+        w = self._bert.head
 
         def score(rows: list[int]) -> None:
             ids = [encodings[row].ids for row in rows]
             segments = [encodings[row].type_ids for row in rows]
-            logits[rows] = self._head(self._bert.states(ids, segments)[:, 0])
+            first = self._bert.states(ids, segments)[:, 0]
+            pooled = np.tanh(first @ w["pooler.dense.weight"].T + w["pooler.dense.bias"])
+            logits[rows] = pooled @ w["classifier.weight"][0] + w["classifier.bias"][0]
 
         list(pool.map(score, batches))
-
-    def _head(self, first: NDArray[np.float32]) -> NDArray[np.float32]:
-        w = self._bert.head
-        pooled = np.tanh(first @ w["pooler.dense.weight"].T + w["pooler.dense.bias"])
-        logits: NDArray[np.float32] = pooled @ w["classifier.weight"][0] + w["classifier.bias"][0]
-        return logits
-
-    def __repr__(self) -> str:
-        return f"FastCrossEncoder({self.name!r})"
 
 
 def _name(digest: str, max_length: int) -> str:

@@ -216,9 +216,6 @@ class TokenInteraction:
             vectors[row] = tokens
         return vectors
 
-    def __repr__(self) -> str:
-        return f"TokenInteraction({self.name!r})"
-
 
 def interaction_scores(
     query_tokens: Sequence[FloatMatrix],

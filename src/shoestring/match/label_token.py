@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from shoestring.match.vocabulary import SPECIAL
+from shoestring.match.symbols import SPECIAL
 from shoestring.tune.mlm import LogitsOfSome
 from shoestring.types import FloatArray
 

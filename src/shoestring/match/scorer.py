@@ -20,7 +20,6 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.artifacts import digest
 from shoestring.checks import checked_bool, checked_int, checked_pairs, checked_text
 from shoestring.errors import ParameterError, ScorerError, short
 from shoestring.match.cross_encoder import CrossEncoderScorer, FastCrossEncoder, why_not_fast
@@ -113,8 +112,7 @@ def score_with(
     name : str, optional
         The scorer's name. Paid scores are kept under it, so choose another name when the function
         changes its judgement (a new prompt, a new model). Default: the function's module and
-        qualified name; for a lambda, with a digest of its code, which does not cover the variables
-        that it closes over.
+        qualified name.
     max_batch : int
         Maximum number of pairs in one call of ``fn``.
     single : bool
@@ -122,15 +120,11 @@ def score_with(
     threads : int
         How many calls of ``fn`` are made at once.
 
-    Returns
-    -------
-    FunctionScorer
-
     Raises
     ------
     ParameterError
-        If ``fn`` cannot be called, has no name of its own (pass ``name``), or a number is out of
-        range.
+        If ``fn`` cannot be called, has no name of its own, as a lambda has none, or a number is out
+        of range.
 
     Examples
     --------
@@ -152,19 +146,9 @@ def score_with(
 
 
 def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.float64]:
-    """Score the pairs and check the answer.
+    """Score B pairs with anything that has ``predict``: (B,) float64, all finite.
 
-    Parameters
-    ----------
-    scorer : PairScorer
-        Anything with ``predict``.
-    pairs : sequence of tuple[str, str]
-        B pairs (query, text).
-
-    Returns
-    -------
-    ndarray of shape (B,), float64
-        All finite. The scorer is not called for no pairs.
+    The scorer is not called for no pairs.
 
     Raises
     ------
@@ -174,10 +158,10 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
 
     Examples
     --------
-    >>> checked_scores(score_with(lambda pairs: [1.0]), [("a", "b"), ("a", "c")])
+    >>> checked_scores(score_with(lambda pairs: [1.0], "one"), [("a", "b"), ("a", "c")])
     Traceback (most recent call last):
         ...
-    shoestring.errors.ScorerError: The scorer ... answered 1 scores for 2 pairs; it must answer one
+    shoestring.errors.ScorerError: The scorer one answered 1 scores for 2 pairs; it must answer one
     for each pair, in their order.
     """
     pairs = checked_pairs("pairs", pairs, "checked_scores")
@@ -189,21 +173,20 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
 
 
 def answers_of(
-    scorer: PairScorer, pairs: Sequence[Pair]
+    scorer: PairScorer, pairs: Sequence[Pair], lock: AbstractContextManager[Any] | None = None
 ) -> Iterator[tuple[slice | IntArray, NDArray[np.float64]]]:
     """Scores of pairs as they come: which of them, and their scores, checked.
 
-    ScorerError if the scorer fails.
+    The lock is held meanwhile, unless several threads may ask the scorer at once. ScorerError if
+    the scorer fails.
     """
-    if isinstance(scorer, FunctionScorer):
-        yield from scorer.parts(pairs)
-    else:
-        yield slice(None), checked_scores(scorer, pairs)
-
-
-def lock_of(scorer: PairScorer, lock: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
-    """What to hold while a scorer is asked: nothing where several threads may ask it at once."""
-    return nullcontext() if getattr(scorer, "is_thread_safe", False) else lock
+    if lock is None or getattr(scorer, "is_thread_safe", False):
+        lock = nullcontext()
+    with lock:
+        if isinstance(scorer, FunctionScorer):
+            yield from scorer.parts(pairs)
+        else:
+            yield slice(None), checked_scores(scorer, pairs)
 
 
 def batch_size_of(scorer: PairScorer | None) -> int:
@@ -217,21 +200,9 @@ def batch_size_of(scorer: PairScorer | None) -> int:
 def scorer_name(scorer: PairScorer) -> str:
     """The name under which a scorer's paid scores are found again, and no other scorer's.
 
-    Parameters
-    ----------
-    scorer : PairScorer
-        Anything with ``predict``.
-
-    Returns
-    -------
-    str
-        The scorer's own ``name`` where it has one (all of ours: kind, digest of the weights,
-        max_length). A sentence-transformers ``CrossEncoder`` has that of its folder. Otherwise its
-        class.
-
-    Notes
-    -----
-    Cost: the digest reads the weights once, about a second per gigabyte.
+    That is its own ``name`` where it has one (all of ours: kind, digest of the weights,
+    max_length). A sentence-transformers ``CrossEncoder`` has that of its folder. Otherwise its
+    class. The digest reads the weights once, about a second per gigabyte.
     """
     name = getattr(_answering_logits(scorer), "name", None)
     if isinstance(name, str) and name:
@@ -256,10 +227,6 @@ def load_scorer(spec: Any) -> PairScorer:
         on it. An object with ``predict`` is returned as it is, but for a ``CrossEncoder`` of one
         label, which becomes a :class:`CrossEncoderScorer`: the same scores as from its folder. A
         function goes through :func:`score_with`.
-
-    Returns
-    -------
-    PairScorer
 
     Raises
     ------
@@ -365,17 +332,11 @@ def _checked(
 
 
 def _function_name(fn: Callable[..., Any]) -> str:
-    qualname, module = getattr(fn, "__qualname__", None), getattr(fn, "__module__", None)
-    if qualname is None:
+    qualname = getattr(fn, "__qualname__", "<lambda>")
+    if "<lambda>" in qualname:
         hint = "It has no name of its own: pass name='...', under which its scores are kept."
         raise ParameterError.of("fn", "score_with", "a function with a name", fn, hint)
-    code = getattr(fn, "__code__", None)
-    if "<lambda>" not in qualname or code is None:
-        return f"function:{module}.{qualname}"
-    body = repr(
-        (code.co_code, [c for c in code.co_consts if not hasattr(c, "co_code")], code.co_names)
-    )
-    return f"function:{module}.{qualname}:{digest(body)[:12]}"
+    return f"function:{getattr(fn, '__module__', None)}.{qualname}"
 
 
 def _answering_logits(scorer: Any) -> PairScorer:
