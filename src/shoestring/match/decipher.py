@@ -58,7 +58,7 @@ class TokenCounts:
 
     tokens: IntArray  # (N,) the kept ones, most frequent first
     counts: FloatArray  # (N,)
-    bigrams: tuple[FloatArray, FloatArray]  # (N, N): column after row, next to it and one further
+    bigrams: FloatArray  # (2, N, N): column after row, next to it and one further
     positions: FloatArray  # (N, 4): how often first, second, last, second last of a text
     n_running: int  # tokens of all texts, kept or not
 
@@ -108,14 +108,14 @@ def count_tokens(ids: IntArray, starts: IntArray, max_tokens: int = PUBLIC_TOKEN
     rank = np.full(len(counts), n)
     rank[tokens] = np.arange(n)
     ranks, text = rank[ids], np.repeat(np.arange(len(lengths)), lengths)
-    bigrams = []
+    bigrams = np.zeros((2, n, n), np.float32)
     for distance in (1, 2):
         left, right = ranks[:-distance], ranks[distance:]
         kept = (text[:-distance] == text[distance:]) & (left < n) & (right < n)
         pairs = np.bincount(left[kept] * n + right[kept], minlength=n * n)
-        bigrams.append(pairs.reshape(n, n).astype(np.float32))
-    kept_counts, kept_positions = counts[tokens].astype(float), positions[tokens].astype(float)
-    return TokenCounts(tokens, kept_counts, (bigrams[0], bigrams[1]), kept_positions, len(ids))
+        bigrams[distance - 1] = pairs.reshape(n, n)
+    counts, positions = counts[tokens].astype(float), positions[tokens].astype(float)
+    return TokenCounts(tokens, counts, bigrams, positions, len(ids))
 
 
 def decipher(
@@ -258,9 +258,9 @@ def _thinned(side: TokenCounts, ratio: float, seed: int) -> TokenCounts:
     if ratio >= 1:
         return side
     generator = np.random.default_rng(seed)
-    first, second = (generator.poisson(b * ratio).astype(np.float32) for b in side.bigrams)
+    bigrams = generator.poisson(side.bigrams * ratio).astype(np.float32)
     positions = generator.poisson(side.positions * ratio).astype(float)
-    return replace(side, counts=side.counts * ratio, bigrams=(first, second), positions=positions)
+    return replace(side, counts=side.counts * ratio, bigrams=bigrams, positions=positions)
 
 
 def _csls(similarity: FloatArray) -> FloatArray:

@@ -78,12 +78,11 @@ class Weighting:
         ladder with a side network, which is a scorer of its own.
         """
         folder = checked_path("weighting", folder, OWNER)
-        want = f"{', '.join(map(repr, SHIPPED))}, or a folder of shoestring tune score"
-        artifact = LADDER.read(folder, ParameterError.of("weighting", OWNER, want, str(folder)))
+        want = f"{', '.join(map(repr, SHIPPED))} or a folder of shoestring tune score --pairs late"
+        wrong = ParameterError.of("weighting", OWNER, want, str(folder))
+        artifact = LADDER.read(folder, wrong)
         if not is_weighting(artifact.config):
-            want = "a late ladder's head without a side network"
-            hint = "Open any other ladder with load_scorer."
-            raise ParameterError.of("weighting", OWNER, want, str(folder), hint)
+            raise wrong
         with artifact.decoding():
             name, trained_on = (artifact.config[key] for key in ("backbone", "backbone_digest"))
             backbone = None if name == MINILM else folder / name  # it may be inside

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -162,7 +162,7 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
     Traceback (most recent call last):
         ...
     shoestring.errors.ScorerError: The scorer one answered 1 scores for 2 pairs; it must answer one
-    for each pair, in their order.
+    number for each, in their order. Of several labels keep one: ...
     """
     pairs = checked_pairs("pairs", pairs, "checked_scores")
     if not callable(getattr(scorer, "predict", None)):
@@ -295,30 +295,19 @@ def _checked(
         raise ScorerError(said) from fault
     if hasattr(answer, "detach"):  # a torch tensor: on any device, of any float type
         answer = answer.detach().double().cpu().numpy()
-    try:
-        scores = np.asarray(answer)
-        if scores.dtype.kind not in "fiubO" or scores.ndim == 0:
-            raise TypeError
-        scores = scores.astype(np.float64)
-    except (TypeError, ValueError, RuntimeError):
+    got, scores = short(answer), np.empty(0)
+    with suppress(TypeError, ValueError, RuntimeError):
+        array = np.asarray(answer)
+        if array.dtype.kind in "fiubO" and array.ndim:
+            scores = array.astype(np.float64)
+            got = f"{len(scores)} scores" if array.ndim == 1 else f"scores of shape {array.shape}"
+    if scores.shape not in ((len(pairs),), (len(pairs), 1)):
         raise ScorerError(
-            f"The scorer {name} answered {short(answer)}; it must answer a list or an array of "
-            "numbers, one for each pair."
-        ) from None
-    if scores.ndim == 2 and scores.shape[1] == 1:
-        scores = scores[:, 0]
-    if scores.ndim != 1:
-        raise ScorerError(
-            f"The scorer {name} answered an array of shape {scores.shape} for {n_pairs}; it "
-            "must answer one score for each pair. For a classifier of several labels load it with "
-            "num_labels=1, or wrap it and keep one column: "
-            "score_with(lambda pairs: model.predict(pairs)[:, 1])."
+            f"The scorer {name} answered {got} for {n_pairs}; it must answer one number for each, "
+            "in their order. Of several labels keep one: "
+            "score_with(lambda pairs: model.predict(pairs)[:, 1], name=...)."
         )
-    if len(scores) != len(pairs):
-        raise ScorerError(
-            f"The scorer {name} answered {len(scores)} scores for {n_pairs}; it must answer "
-            "one for each pair, in their order."
-        )
+    scores = scores.reshape(len(pairs))
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
         query, text = pairs[bad[0]]
