@@ -114,8 +114,8 @@ def count_tokens(ids: IntArray, starts: IntArray, max_tokens: int = PUBLIC_TOKEN
         kept = (text[:-distance] == text[distance:]) & (left < n) & (right < n)
         pairs = np.bincount(left[kept] * n + right[kept], minlength=n * n)
         bigrams[distance - 1] = pairs.reshape(n, n)
-    counts, positions = counts[tokens].astype(float), positions[tokens].astype(float)
-    return TokenCounts(tokens, counts, bigrams, positions, len(ids))
+    kept_counts, kept_positions = counts[tokens].astype(float), positions[tokens].astype(float)
+    return TokenCounts(tokens, kept_counts, bigrams, kept_positions, len(ids))
 
 
 def decipher(

@@ -38,7 +38,7 @@ from shoestring.encoders import (
 )
 from shoestring.errors import IntegrityError, ShoestringWarning, StorageError
 from shoestring.match.interaction import DEFAULT
-from shoestring.match.scorer import answers_of, batch_size_of, load_scorer, scorer_name
+from shoestring.match.scorer import answers_of, batch_size_of, load_scorer, lock_of, scorer_name
 from shoestring.models import why_not_minilm
 from shoestring.models.backbone import are_unread, minilm_reads_most
 from shoestring.search.snapshot import Snapshot
@@ -196,10 +196,11 @@ class Models:
     def scores_of(
         self, pairs: Sequence[tuple[str, str]]
     ) -> Iterator[tuple[slice | IntArray, FloatArray]]:
-        """See :func:`~shoestring.match.scorer.answers_of`."""
+        """See :func:`~shoestring.match.scorer.answers_of` and ``lock_of``."""
         scorer = self.scorer
         assert scorer is not None
-        return answers_of(scorer, pairs, self._lock)
+        with lock_of(scorer, self._lock):
+            yield from answers_of(scorer, pairs)
 
     def change(self, encoder: str, scorer: str) -> None:
         """Take other models than before, "auto" for the same; vectors of another encoder go."""

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from shoestring import checks
 from shoestring.errors import DeadlineError, ParameterError, ShoestringWarning
-from shoestring.match.scorer import answers_of, batch_size_of, load_scorer, scorer_name
+from shoestring.match.scorer import answers_of, batch_size_of, load_scorer, lock_of, scorer_name
 from shoestring.models.lsa import LsaEncoder
 from shoestring.search.features import IndexRows, cheap_features
 from shoestring.search.first_guess import ScoreModel, fit_lines
@@ -79,8 +79,9 @@ class Reranker:
     def scores_of(
         self, pairs: Sequence[tuple[str, str]]
     ) -> Iterator[tuple[slice | IntArray, FloatArray]]:
-        """See :func:`~shoestring.match.scorer.answers_of`."""
-        return answers_of(self.scorer, pairs, self._one)
+        """See :func:`~shoestring.match.scorer.answers_of` and ``lock_of``."""
+        with lock_of(self.scorer, self._one):
+            yield from answers_of(self.scorer, pairs)
 
     def rank(
         self, query: str, documents: Sequence[str], calls: int = 60, top_k: int | None = None, *,
