@@ -164,7 +164,7 @@ def encoded_corpus():
 def weighting():
     from safetensors.numpy import save as serialised
 
-    from shoestring.match.weighting import Weighting
+    from shoestring.match.interaction import Weighting
     from shoestring.tune.config import LADDER, SIDE
 
     def save(folder, content):

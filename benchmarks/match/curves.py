@@ -108,7 +108,7 @@ def start(task: Task, method: str, seed: int, train: Any, texts: list[str], quic
     from shoestring.match import alignment
     from shoestring.match.label_token import with_label_token
     from shoestring.match.matcher import load_masked
-    from shoestring.match.vocabulary import SymbolVocabulary
+    from shoestring.match.symbols import SymbolVocabulary
     from shoestring.models.backbone import load_tokenizer
     from shoestring.models.model_files import weights_digest
 

@@ -66,7 +66,7 @@ class Side:
     def counts(self, n: int, seed: int | None = None) -> TokenCounts:
         """The counts; with a seed, of the tokens in a random order."""
         ids = self.ids if seed is None else np.random.default_rng(seed).permutation(self.ids)
-        return count_tokens(ids, self.starts, len(self.symbols), n)
+        return count_tokens(ids, self.starts, n)
 
 
 def secret_texts(name: str) -> list[str]:
@@ -109,7 +109,10 @@ def measure(case: str, seed: int, peers: Mapping[str, Method]) -> dict[str, Any]
     known = None
     if n_known:
         chosen = generator.choice(sides[0].tokens[:500], n_known, replace=False)
-        known = np.stack([chosen, truth[chosen]], axis=1)[truth[chosen] >= 0]
+        both = zip(sides, (len(secret.symbols), len(public.symbols)), strict=True)
+        places = [_places(side, n) for side, n in both]
+        known = np.stack([places[0][chosen], places[1][truth[chosen]]], axis=1)
+        known = known[(truth[chosen] >= 0) & (known >= 0).all(1)]
     start = time.process_time()
     found = decipher(*sides, known=known, seed=seed)
     seconds = time.process_time() - start
@@ -117,8 +120,10 @@ def measure(case: str, seed: int, peers: Mapping[str, Method]) -> dict[str, Any]
     place = {symbol: i for i, symbol in enumerate(secret.symbols)}
     np.add.at(shares, [place[symbol] for symbol in running.symbols], np.bincount(running.ids))
     shares /= shares.sum()
-    right = _right(found.assignment, sides[0], truth, shares)
-    estimate = float(shares @ found.confidence)
+    answer = np.full(len(secret.symbols), -1)
+    answer[sides[0].tokens] = np.append(sides[1].tokens, -1)[found.assignment]
+    right = _right(answer, sides[0], truth, shares)
+    estimate = float(shares[sides[0].tokens] @ found.confidence)
     cap = (truth[sides[0].tokens[:500]] >= 0).mean()
     result = {
         **right, "readable by its confidence": round(estimate, 3),
@@ -137,6 +142,13 @@ def measure(case: str, seed: int, peers: Mapping[str, Method]) -> dict[str, Any]
             "CPU seconds": spent,
         }
     return result
+
+
+def _places(side: TokenCounts, n_tokens: int) -> IntArray:
+    """The place of each token among those that are kept, or -1."""
+    places = np.full(n_tokens, -1)
+    places[side.tokens] = np.arange(len(side.tokens))
+    return places
 
 
 def _right(

@@ -200,7 +200,7 @@ def weighting() -> Kind:
     from safetensors.numpy import save as serialised
     from safetensors.numpy import save_file
 
-    from shoestring.match.weighting import Weighting
+    from shoestring.match.interaction import Weighting
     from shoestring.tune.config import ADAPTER, LADDER, SIDE
 
     rng = np.random.default_rng(0)

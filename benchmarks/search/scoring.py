@@ -14,6 +14,7 @@ neighbours among them stand in the same order in ours.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -76,10 +77,13 @@ def measure(
     peer.predict(some[:64], show_progress_bar=False)
     ours.predict(some[:64])
     wall = turns(peer, ours, some, n_turns, time.perf_counter)
-    n_threads = torch.get_num_threads()
+    n_threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
     torch.set_num_threads(1)
-    alone = FastCrossEncoder(folder, n_threads=1)
+    os.sched_setaffinity(0, {min(cores)})
+    alone = FastCrossEncoder(folder)
     cpu = turns(peer, alone, some, n_turns, time.process_time)
+    shares = contributions(alone, some)
+    os.sched_setaffinity(0, cores)
     torch.set_num_threads(n_threads)
     logits = ours.predict(pairs)
     truth = peer.predict(pairs, activation_fn=torch.nn.Identity(), show_progress_bar=False)
@@ -90,7 +94,7 @@ def measure(
         **summary("wall", wall, len(some)),
         **summary("one thread, CPU seconds", cpu, len(some)),
         **agreement(truth.reshape(n_queries, n_texts), logits.reshape(n_queries, n_texts)),
-        **contributions(alone, some),
+        **shares,
         **sentence_vectors([text for _, text in some], n_turns),
         "threads": n_threads,
     }

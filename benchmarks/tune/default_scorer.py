@@ -93,14 +93,14 @@ def trained(name: str, seed: int) -> Path:
 
 def ship(seed: int) -> list[Path]:
     """Train what is in the package, and put it there."""
-    from shoestring.match import weighting
+    from shoestring.match import interaction
 
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, folder in weighting.SHIPPED.items():
+    for name, folder in interaction.SHIPPED.items():
         made = trained(SHIPPED[name], seed)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(made, folder)
-    return list(weighting.SHIPPED.values())
+    return list(interaction.SHIPPED.values())
 
 
 def shuffled(name: str, seed: int) -> Path:

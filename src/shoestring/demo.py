@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.console import echo, emit_json, emit_rows
+from shoestring.match.interaction import DEFAULT
 from shoestring.match.scorer import load_scorer, score_with
-from shoestring.match.weighting import DEFAULT
 from shoestring.progress import Progress
 from shoestring.search.evaluate import answers
 from shoestring.search.index import SearchIndex

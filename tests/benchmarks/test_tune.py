@@ -314,9 +314,9 @@ def test_what_may_be_shipped_is_better_here_and_no_worse_there(library, scifact,
 
 
 def test_what_is_shipped_can_be_made_again(monkeypatch, tmp_path):
-    from shoestring.match import weighting
+    from shoestring.match import interaction
 
-    for name, folder in weighting.SHIPPED.items():
+    for name, folder in interaction.SHIPPED.items():
         way = default_scorer.WAYS[default_scorer.SHIPPED[name]]
         assert (way.pairs, way.limit) == ("late", None)
         assert any(folder.glob("adapter-*")) == (way.method == "lora")
@@ -327,10 +327,10 @@ def test_what_is_shipped_can_be_made_again(monkeypatch, tmp_path):
         (folder / "config.json").write_text(name, "utf-8")
         return folder
 
-    shipped = {name: tmp_path / name for name in weighting.SHIPPED}
+    shipped = {name: tmp_path / name for name in interaction.SHIPPED}
     monkeypatch.setattr(default_scorer, "FOLDER", tmp_path)
     monkeypatch.setattr(default_scorer, "trained", trained)
-    monkeypatch.setattr(weighting, "SHIPPED", shipped)
+    monkeypatch.setattr(interaction, "SHIPPED", shipped)
     assert default_scorer.ship(0) == list(shipped.values())
     for name, folder in shipped.items():
         assert (folder / "config.json").read_text("utf-8") == default_scorer.SHIPPED[name]

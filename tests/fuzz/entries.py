@@ -345,13 +345,8 @@ for name in ("interaction", "fast_cross_encoder", "cross_encoder"):
 for name in ("TokenInteraction", "FastCrossEncoder", "CrossEncoderScorer"):
     entry(
         f"match.{name}",
-        lambda w, folder, length, name=name: public(f"match.{name}")(folder, length).predict(pair),
-        folder=OUT, length=SMALL, **TORCH,
-    )  # fmt: skip
-    entry(
-        f"{name} length",
-        lambda w, length, name=name: public(f"match.{name}")(w.cross_folder, length).predict(pair),
-        length=SMALL, **TORCH,
+        lambda w, folder, name=name: public(f"match.{name}")(folder).predict(pair),
+        folder=OUT, **TORCH,
     )  # fmt: skip
     damaged(
         name, "cross_folder",
@@ -359,8 +354,8 @@ for name in ("TokenInteraction", "FastCrossEncoder", "CrossEncoderScorer"):
     )  # fmt: skip
 entry(
     "TokenInteraction weighting",
-    lambda w, weighting: public("match.TokenInteraction")(w.bert_folder, weighting=weighting),
-    weighting=maybe, **TORCH,
+    lambda w, **given: public("match.TokenInteraction")(w.bert_folder, **given).predict(pair),
+    max_length=SMALL, weighting=maybe, **TORCH,
 )  # fmt: skip
 method("TokenInteraction.token_vectors", lambda w: w.interaction, texts=LIST_OF_TEXTS, **TORCH)
 

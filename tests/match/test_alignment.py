@@ -19,7 +19,7 @@ from shoestring.errors import ShoestringWarning  # noqa: E402
 from shoestring.match import alignment as module  # noqa: E402
 from shoestring.match.alignment import alignment, give_vocabulary, new_rows  # noqa: E402
 from shoestring.match.matcher import load_masked  # noqa: E402
-from shoestring.match.vocabulary import SPECIAL, SymbolVocabulary  # noqa: E402
+from shoestring.match.symbols import SPECIAL, SymbolVocabulary  # noqa: E402
 from shoestring.models.backbone import load_tokenizer  # noqa: E402
 
 N_ROWS = len(THEIRS) + len(WORDS)

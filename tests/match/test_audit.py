@@ -144,13 +144,14 @@ def test_a_table_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "public", "key", "known", "fault"),
     [
-        (PLAIN, PUBLIC, None, None, "numbers between blanks"),
+        (PLAIN, PUBLIC, None, None, "all integers"),
         ([*NUMBERS, *PLAIN[:3]], PUBLIC, None, None, "all text or all integers"),
-        ([NUMBERS[0], PLAIN[0]], PUBLIC, None, None, f"numbers between blanks. Got '{PLAIN[0]}'"),
+        ([NUMBERS[0], PLAIN[0]], PUBLIC, None, None, f"all integers. Got '{PLAIN[0]}'"),
         ([], PUBLIC, None, None, "'texts' parameter .* not all empty"),
         (NUMBERS, ["", " "], None, None, "'public' parameter .* not all empty"),
-        (NUMBERS, PUBLIC, None, {"0": "的"}, "'known' parameter .* Got '0'"),
-        (NUMBERS, PUBLIC, None, {NUMBERS[0].split()[0]: "x"}, "'known' parameter .* Got 'x'"),
+        (NUMBERS, PUBLIC, None, {"0": PUBLIC[0][0]}, "'known' parameter .* Got .'0'"),
+        (NUMBERS, PUBLIC, None, {NUMBERS[0].split()[0]: "x"}, "'known' parameter .* 'x'"),
+        (NUMBERS, PUBLIC, None, dict.fromkeys(NUMBERS[0].split(), PUBLIC[0][0]), "each once"),
         (NUMBERS, PUBLIC, Key("characters", {"的": 1}), None, "the key of these texts"),
         (NUMBERS, ["plain English"], KEY, None, "characters as the key's"),
     ],
@@ -161,7 +162,7 @@ def test_bad_input_is_told(texts, public, key, known, fault) -> None:  # type: i
 
 
 def test_the_commands_audit_and_align(tmp_path: Path) -> None:
-    ids, public, key = tmp_path / "ids.tsv", tmp_path / "public.txt", tmp_path / "key"
+    ids, public, key = tmp_path / "ids.jsonl", tmp_path / "public.txt", tmp_path / "key"
     plain, table = tmp_path / "plain.tsv", str(tmp_path / "table.tsv")
     plain.write_text("".join(f"{a}\t{b}\n" for a, b in pairwise(PLAIN)), encoding="utf-8")
     public.write_text("\n".join(PUBLIC), encoding="utf-8")

@@ -76,14 +76,16 @@ def test_fast_logits_equal_those_of_sentence_transformers(folder, pairs, referen
     np.testing.assert_allclose(logits, reference, atol=1e-5)
 
 
-def test_a_logit_does_not_depend_on_order_companions_or_threads(folder, pairs):
-    scorer = FastCrossEncoder(folder, n_threads=1)
+def test_a_logit_does_not_depend_on_order_companions_or_threads(folder, pairs, monkeypatch):
+    scorer = FastCrossEncoder(folder)
     logits = scorer.predict(pairs)
     order = np.random.default_rng(1).permutation(len(pairs))
     np.testing.assert_allclose(scorer.predict([pairs[i] for i in order]), logits[order], atol=1e-5)
     alone = np.concatenate([scorer.predict([pair]) for pair in pairs[:20]])
     np.testing.assert_allclose(alone, logits[:20], atol=1e-5)
-    assert FastCrossEncoder(folder, n_threads=3).predict(pairs).tolist() == logits.tolist()
+    for module in ("match.cross_encoder", "models.bert"):
+        monkeypatch.setattr(f"shoestring.{module}.n_cores", lambda: 3)
+    assert FastCrossEncoder(folder).predict(pairs).tolist() == logits.tolist()
 
 
 def test_blocks_of_pairs_give_the_same_logits(folder, pairs, monkeypatch):
@@ -99,15 +101,6 @@ def test_no_pairs_and_a_megabyte_of_text_are_scored(folder):
     assert np.isfinite(scorer.predict([("list", "file " * 200_000)])).all()
 
 
-def test_max_length_is_the_folders_unless_given(folder, pairs, reference):
-    assert FastCrossEncoder(folder).max_length == 48
-    assert FastCrossEncoder(folder, max_length=10_000).max_length == 128
-    shorter = FastCrossEncoder(folder, max_length=12)
-    assert not np.allclose(shorter.predict(pairs), reference, atol=1e-2)
-    with pytest.raises(ParameterError, match="max_length"):
-        FastCrossEncoder(folder, max_length=3)
-
-
 def test_the_torch_scorer_answers_the_same_logits(folder, pairs, reference):
     scorer = CrossEncoderScorer(folder)
     np.testing.assert_allclose(scorer.predict(pairs), reference, atol=1e-5)
@@ -117,7 +110,10 @@ def test_the_torch_scorer_answers_the_same_logits(folder, pairs, reference):
 def test_a_name_stands_for_weights_and_length(folder, tmp_path):
     name = FastCrossEncoder(folder).name
     assert FastCrossEncoder(folder).name == CrossEncoderScorer(folder).name == name
-    assert FastCrossEncoder(folder, max_length=20).name != name
+    file = shutil.copytree(folder, tmp_path / "short") / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": 20}))
+    shorter = FastCrossEncoder(file.parent)
+    assert shorter.max_length == 20 and shorter.name != name
     other = save_model(tmp_path / "other", seed=1)
     assert FastCrossEncoder(other).name != name
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.optimize import quadratic_assignment
 
-from shoestring.errors import ParameterError, ShapeError
-from shoestring.match.decipher import TokenCounts, count_tokens, decipher
+from shoestring.match import decipher as method
+from shoestring.match.decipher import Decipherment, TokenCounts, count_tokens
 
 N = 60
 LENGTH = 10
@@ -23,7 +23,28 @@ def texts_of_chain(n_texts: int, seed: int, of_chain: int = 0) -> np.ndarray:
 
 def counted(texts: np.ndarray, max_tokens: int = N) -> TokenCounts:
     starts = np.arange(0, texts.size + 1, LENGTH)
-    return count_tokens(texts.ravel(), starts, N, max_tokens)
+    return count_tokens(texts.ravel(), starts, max_tokens)
+
+
+def decipher(secret: TokenCounts, public: TokenCounts, known=None, seed: int = 0) -> Decipherment:
+    """By tokens, where the method has places; -1 for those that are not kept."""
+    places = np.full((2, N), -1)
+    for row, side in zip(places, (secret, public), strict=True):
+        row[side.tokens] = np.arange(len(side.tokens))
+    if known is not None:
+        known = np.stack([row[of] for row, of in zip(places, known.T, strict=True)], axis=1)
+    found = method.decipher(secret, public, known=known, seed=seed)
+    tokens = np.append(public.tokens, -1)
+    kept = places[0] >= 0
+    at, k = places[0][kept], found.candidates.shape[1]
+    by_token = Decipherment(
+        np.full(N, -1), np.zeros(N), np.full((N, k), -1), np.zeros((N, k)), found.agreement
+    )
+    by_token.assignment[kept] = tokens[found.assignment[at]]
+    by_token.confidence[kept] = found.confidence[at]
+    by_token.candidates[kept] = tokens[found.candidates[at]]
+    by_token.weights[kept] = found.weights[at]
+    return by_token
 
 
 PUBLIC = texts_of_chain(4_000, seed=1)
@@ -105,27 +126,26 @@ def test_the_same_seed_gives_the_same_answer():
     assert (first.confidence == again.confidence).all()
 
 
-@pytest.mark.parametrize("n_texts", [0, 1])
 @pytest.mark.parametrize("side", ["secret", "public"])
-def test_an_empty_or_tiny_side_is_no_error(side, n_texts):
-    tiny, other = counted(SECRET[:n_texts]), counted(PUBLIC)
+def test_a_tiny_side_is_no_error(side):
+    tiny, other = counted(SECRET[:1]), counted(PUBLIC)
     found = decipher(tiny, other) if side == "secret" else decipher(other, tiny)
-    assert (found.assignment >= 0).sum() <= n_texts * LENGTH
+    assert (found.assignment >= 0).sum() <= LENGTH
     assert np.isfinite(found.confidence).all()
     assert np.isfinite(found.weights).all()
 
 
 def test_one_text_of_one_token_is_no_error():
-    lone = count_tokens(np.array([0]), np.array([0, 1]), 1)
-    assert decipher(lone, lone).assignment.tolist() == [0]
+    lone = count_tokens(np.array([0]), np.array([0, 1]))
+    assert method.decipher(lone, lone).assignment.tolist() == [0]
 
 
 def test_counts_are_those_of_a_loop():
     ids, starts = np.array([3, 1, 3, 1, 1, 0, 3]), np.array([0, 4, 4, 7])
-    counts = count_tokens(ids, starts, 5)
+    counts = count_tokens(ids, starts)
     assert counts.tokens.tolist() == [3, 1, 0]  # 3 is as frequent, and more often second last
-    next_to = np.zeros((5, 5))
-    further = np.zeros((5, 5))
+    next_to = np.zeros((4, 4))
+    further = np.zeros((4, 4))
     for low, high in ((0, 4), (4, 7)):
         for i in range(low, high):
             if i + 1 < high:
@@ -136,21 +156,3 @@ def test_counts_are_those_of_a_loop():
     assert (counts.bigrams[0] == next_to[kept]).all()
     assert (counts.bigrams[1] == further[kept]).all()
     assert counts.positions.sum(0).tolist() == [2, 2, 2, 2]
-
-
-@pytest.mark.parametrize(
-    ("ids", "starts"),
-    [([0, 1], [0, 1]), ([0, 1], [0, 2, 1, 2]), ([0, 9], [0, 2]), ([-1], [0, 1]), ([0], [])],
-)
-def test_arrays_that_do_not_fit_are_refused(ids, starts):
-    with pytest.raises(ShapeError):
-        count_tokens(np.array(ids), np.array(starts, np.int64), 5)
-
-
-def test_known_pairs_that_do_not_fit_are_refused():
-    side = counted(SECRET[:9])
-    for known in ([[1, 2, 3]], [[1, N]], [1, 2], [[-1, 2]]):
-        with pytest.raises(ShapeError):
-            decipher(side, side, known=np.array(known))
-    with pytest.raises(ParameterError, match="once"):
-        decipher(side, side, known=np.array([[1, 2], [1, 3]]))

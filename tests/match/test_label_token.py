@@ -21,7 +21,7 @@ from shoestring.match.label_token import (  # noqa: E402
     with_label_token,
 )
 from shoestring.match.matcher import load_masked  # noqa: E402
-from shoestring.match.vocabulary import SPECIAL, SymbolVocabulary  # noqa: E402
+from shoestring.match.symbols import SPECIAL, SymbolVocabulary  # noqa: E402
 
 VOCABULARY = SymbolVocabulary([*SPECIAL, *map(chr, range(97, 117))], "characters")
 IDS = VOCABULARY.ids
@@ -122,6 +122,7 @@ def test_pairs_are_cut_where_they_are_longer() -> None:
     made = batches()
     sizes = [len(joined(a, b, IDS, 32)) for a, b in zip(made.a, made.b, strict=True)]
     assert made.lengths == sizes
+    assert made.lengths is made.lengths  # counted once: it is asked for each pair
 
 
 @pytest.fixture(scope="module", params=["bert", "roberta", "distilbert", "modernbert"])

@@ -350,14 +350,3 @@ def test_the_command_names_its_flags(run_command: Any, base: Path, tmp_path: Pat
     code, _, said = run_command("match", "train", file, "--out", out, "--init", base, "--anonymous")
     assert code == 2 and "--public" in said and not out.exists()
     assert not out.with_name("matcher.run").exists()
-
-
-@pytest.mark.parametrize("method", ["bm25", "boosting", "overlap"])
-@pytest.mark.parametrize("flags", [("--init", "minilm"), ("--unlabelled", "-"), ("--anonymous",)])
-def test_flags_that_a_baseline_has_no_use_for_are_refused(
-    method: str, flags: tuple[str, ...], run_command: Any, tmp_path: Path
-) -> None:
-    file, out = tmp_path / "pairs.tsv", tmp_path / "floor"
-    file.write_text("open\tclose\t1\n")
-    code, _, said = run_command("match", "train", file, "--out", out, "--method", method, *flags)
-    assert code == 2 and flags[0] in said and method in said and not out.exists()

@@ -84,8 +84,8 @@ def test_standard_input_is_read_as_a_file_is(monkeypatch: pytest.MonkeyPatch) ->
 def test_plain_texts_are_both_sides_of_pairs_or_the_texts_of_records(tmp_path: Path) -> None:
     assert read_plain_texts(file_of(tmp_path, "1 2\t3 4\n5\t6\t0\n")) == ["1 2", "3 4", "5", "6"]
     assert read_plain_texts(file_of(tmp_path, "开灯\n关灯\n", "t.txt")) == ["开灯", "关灯"]
-    jsonl = file_of(tmp_path, '{"text": "1 2"}\n', "t.jsonl")
-    assert read_plain_texts(jsonl) == ["1 2"]
+    jsonl = file_of(tmp_path, '{"text": "1 2"}\n{"a": "3", "b": "4"}\n', "t.jsonl")
+    assert read_plain_texts(jsonl) == ["1 2", "3", "4"]
 
 
 def test_public_paragraphs_come_once(tmp_path: Path) -> None:

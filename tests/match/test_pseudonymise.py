@@ -86,22 +86,25 @@ def file_of(folder: Path, content: str, name: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "rows"),
     [
-        ("pairs.tsv", '开灯\t打开"灯\t1\n关灯\t关了灯\t0\n'),
-        ("pairs.txt", "开灯\t打开灯\n关灯\t关了灯\n"),
-        ("texts.txt", "开灯\n关灯\n"),
-        ("records.jsonl", '{"id": "x", "text": "开灯", "label": "1", "n": [1, 2]}\n'),
-        ("pairs.jsonl", '{"a": "开灯", "b": "关灯", "label": 1}\n'),
+        ("pairs.tsv", '开灯\t打开"灯\t1\n', [{"a": "开灯", "b": '打开"灯', "label": "1"}]),
+        ("pairs.txt", "开灯\t打开灯\n", [{"a": "开灯", "b": "打开灯"}]),
+        ("texts.txt", "开灯\n关灯\n", [{"text": "开灯"}, {"text": "关灯"}]),
+        ("r.jsonl", '{"id": "x", "text": "灯", "n": [1]}\n', [{"id": "x", "text": "灯", "n": [1]}]),
+        ("p.jsonl", '{"a": "开", "b": "灯", "label": 1}\n', [{"a": "开", "b": "灯", "label": 1}]),
+        ("pairs.csv", "id,a,b\n7,开灯,关灯\n", [{"id": "7", "a": "开灯", "b": "关灯"}]),
     ],
 )
-def test_a_file_comes_back_as_it_was(tmp_path: Path, name: str, content: str) -> None:
+def test_the_records_of_a_file_come_back_as_they_were(
+    tmp_path: Path, name: str, content: str, rows: list[dict[str, object]]
+) -> None:
     source, key = file_of(tmp_path, content, name), tmp_path / "key"
-    numbers, back = tmp_path / f"numbers{source.suffix}", tmp_path / f"back{source.suffix}"
+    numbers, back = tmp_path / "numbers.jsonl", tmp_path / "back.jsonl"
     pseudonymise_file(source, numbers, key)
     assert "灯" not in numbers.read_text("utf-8")
     pseudonymise_file(numbers, back, key, back=True)
-    assert back.read_text("utf-8") == content
+    assert [json.loads(line) for line in back.read_text("utf-8").splitlines()] == rows
 
 
 def test_a_table_with_a_header_becomes_json_lines(tmp_path: Path) -> None:
@@ -111,16 +114,8 @@ def test_a_table_with_a_header_becomes_json_lines(tmp_path: Path) -> None:
         pseudonymise_file(source, tmp_path / "out.tsv", key)
     assert not key.exists()
     pseudonymise_file(source, out, key)
-    assert Key.load(key).decode(read_pairs(out).a) == ["开灯"]
-    assert json.loads(out.read_text("utf-8"))["label"] == "0"
-
-
-def test_a_header_that_says_what_a_table_without_one_is_may_go(tmp_path: Path) -> None:
-    source = file_of(tmp_path, "a,b,label\n开灯,关灯,0\n", "pairs.csv")
-    numbers, back = tmp_path / "numbers.tsv", tmp_path / "back.tsv"
-    pseudonymise_file(source, numbers, tmp_path / "key")
-    pseudonymise_file(numbers, back, tmp_path / "key", back=True)
-    assert back.read_text("utf-8") == "开灯\t关灯\t0\n"
+    read = read_pairs(out)
+    assert Key.load(key).decode(read.a) == ["开灯"] and read.labels.tolist() == [0.0]
 
 
 def test_named_columns_are_replaced_and_no_others(tmp_path: Path) -> None:
@@ -133,7 +128,7 @@ def test_named_columns_are_replaced_and_no_others(tmp_path: Path) -> None:
 
 def test_only_the_owner_may_read_the_key(tmp_path: Path) -> None:
     source, key = file_of(tmp_path, "开灯\n", "in.txt"), tmp_path / "key"
-    pseudonymise_file(source, tmp_path / "out.txt", key)
+    pseudonymise_file(source, tmp_path / "out.jsonl", key)
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
@@ -170,29 +165,30 @@ def test_bad_records_are_told_and_nothing_is_written(
 def test_what_is_no_key_is_refused_and_stays(tmp_path: Path, content: str) -> None:
     source, key = file_of(tmp_path, "open it\n", "in.txt"), file_of(tmp_path, content, "key")
     with pytest.raises(ParameterError, match="a file that match pseudonymise has written"):
-        pseudonymise_file(source, tmp_path / "out.txt", key)
-    assert key.read_text("utf-8") == content and not (tmp_path / "out.txt").exists()
+        pseudonymise_file(source, tmp_path / "out.jsonl", key)
+    assert key.read_text("utf-8") == content and not (tmp_path / "out.jsonl").exists()
 
 
 def test_a_key_that_is_missing_is_told_on_the_way_back(tmp_path: Path) -> None:
     source = file_of(tmp_path, "1 2\n", "in.txt")
     with pytest.raises(StorageError, match=r"no file .*key"):
-        pseudonymise_file(source, tmp_path / "out.txt", tmp_path / "key", back=True)
+        pseudonymise_file(source, tmp_path / "out.jsonl", tmp_path / "key", back=True)
 
 
 def test_the_key_is_never_overwritten_by_the_texts(tmp_path: Path) -> None:
     source = file_of(tmp_path, "开灯\n", "in.txt")
     with pytest.raises(ParameterError, match="other than the key"):
-        pseudonymise_file(source, tmp_path / "k.txt", tmp_path / "k.txt")
+        pseudonymise_file(source, tmp_path / "k.jsonl", tmp_path / "k.jsonl")
 
 
 def test_the_command_goes_there_and_back(tmp_path: Path) -> None:
     source, key = file_of(tmp_path, "开灯\t关灯\t0\n", "pairs.tsv"), str(tmp_path / "key")
-    numbers, back = str(tmp_path / "n.tsv"), str(tmp_path / "b.tsv")
+    numbers, back = str(tmp_path / "n.jsonl"), str(tmp_path / "b.jsonl")
     run = CliRunner().invoke
     there = ["match", "pseudonymise", str(source), "--out", numbers, "--key", key, "--json"]
     assert json.loads(run(app, there).stdout)["symbols"] == 3
     assert "no key reads up to 0% of so much text" in json.loads(run(app, there).stdout)["risk"]
     again = ["match", "pseudonymise", numbers, "--out", back, "--key", key, "--back"]
     assert run(app, again).exit_code == 0
-    assert Path(back).read_text("utf-8") == "开灯\t关灯\t0\n"
+    found = json.loads(Path(back).read_text("utf-8"))
+    assert found == {"a": "开灯", "b": "关灯", "label": "0"}

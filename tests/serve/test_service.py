@@ -3,7 +3,7 @@
 import pytest
 from tests.serve.conftest import within
 
-from shoestring import BinaryVectors, SearchIndex, TextClassifier
+from shoestring import BinaryVectors, SearchIndex, TextClassifier, score_with
 from shoestring.errors import ParameterError, UnknownWordError
 from shoestring.serve.service import AbsentError, Service, notes_to_requests
 
@@ -128,7 +128,8 @@ def test_similar_words_are_those_of_the_vectors(tmp_path):
 
 
 def test_another_scorer_may_be_given(index):
-    service = Service(index, scorer=lambda pairs: [float(len(text)) for _, text in pairs])
+    scorer = score_with(lambda query, text: len(text), name="length", single=True)
+    service = Service(index, scorer=scorer)
     assert service.search("red shoes", k=1, calls=4)["hits"][0]["id"] == "b"
 
 

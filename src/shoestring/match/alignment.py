@@ -26,8 +26,7 @@ import numpy as np
 from scipy.sparse import csr_array, diags_array, vstack
 
 from shoestring.errors import ShoestringWarning
-from shoestring.match.symbols import unit_of
-from shoestring.match.vocabulary import SymbolVocabulary, count_symbols
+from shoestring.match.symbols import SymbolVocabulary, count_symbols, unit_of
 from shoestring.types import FloatArray
 
 METHODS = ("both", "decipher", "rank", "name", "resize", "random", "shuffled")
@@ -97,7 +96,7 @@ def _deciphered(
     for row, symbol in enumerate(theirs):
         pairs = [(found.assignment[row], 1.0)]
         is_unsure = found.assignment[row] >= 0 and found.confidence[row] < LIKELY
-        if method == "both" and is_unsure and found.weights[row].any():
+        if method == "both" and is_unsure:
             pairs = list(zip(found.candidates[row], found.weights[row], strict=True))
         mixtures[symbol] = [(numbers[publics[i]], float(w)) for i, w in pairs if i >= 0]
     return _rows([mixtures.get(symbol, []) for symbol in symbols], len(numbers))

@@ -14,10 +14,11 @@ V different symbols of a side.
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain, compress, count
+from itertools import compress, count
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from shoestring.match.decipher import (
     decipher,
 )
 from shoestring.match.pseudonymise import Key
-from shoestring.match.symbols import UNITS, split_symbols, unit_of, with_parts
+from shoestring.match.symbols import split_symbols, unit_of, with_parts
 from shoestring.text.files import read_rows
 from shoestring.types import FloatArray
 
@@ -83,51 +84,49 @@ class Audit:
 
 @dataclass(frozen=True)
 class _Side:
-    n: int  # symbols of running text
-    index: dict[str, int]  # the most frequent symbol first
-    shares: FloatArray  # of each in the running text (V,)
+    symbols: list[str]  # that are kept, the most frequent first
     counts: TokenCounts
 
+    @property
+    def shares(self) -> FloatArray:
+        """Of each symbol in the running text."""
+        return self.counts.counts / self.counts.n_running
 
-def _counted(name: str, texts: Iterable[str], most: int) -> _Side:
+
+def _counted(name: str, texts: Iterable[str], most: int, unit: str = "") -> _Side:
     """Count the symbols of texts, in one pass that keeps only their numbers."""
-    lengths, number = list[int](), defaultdict[str, int](count().__next__)
-
-    def split() -> Iterator[list[str]]:
-        for text in unique:
-            symbols = split_symbols(text, unit)
-            lengths.append(len(symbols))
-            yield symbols
-
     unique = list(dict.fromkeys(checked_texts(name, texts, "match")))
-    unit = unit_of(unique)
-    ids = np.fromiter(map(number.__getitem__, chain.from_iterable(split())), np.int64)
-    if not len(ids):
+    unit, number = unit or unit_of(unique), defaultdict[str, int](count().__next__)
+    ids, ends = array("q"), [0]
+    for text in unique:
+        ids.extend(map(number.__getitem__, split_symbols(text, unit)))
+        ends.append(len(ids))
+    if not ids:
         raise ParameterError.of(name, "match", "texts that are not all empty", unique)
-    symbols, frequencies = list(number), np.bincount(ids)
-    order = np.argsort(-frequencies, kind="stable")
-    ids = np.argsort(order)[ids]
-    counts = count_tokens(ids, np.cumsum([0, *lengths]), len(order), most)
-    index = {symbols[i]: rank for rank, i in enumerate(order)}
-    return _Side(len(ids), index, frequencies[order] / len(ids), counts)
+    counts, symbols = count_tokens(np.array(ids), np.array(ends), most), list(number)
+    return _Side([symbols[i] for i in counts.tokens], counts)
 
 
-def _sides(texts: Iterable[str], public: Iterable[str]) -> tuple[_Side, _Side]:
-    parts = with_parts(checked_texts("public", public, "match"))
-    return _counted("texts", texts, SECRET_TOKENS), _counted("public", parts, PUBLIC_TOKENS)
+def _secret(texts: Iterable[str]) -> _Side:
+    return _counted("texts", texts, SECRET_TOKENS, "integers")
+
+
+def _public(texts: Iterable[str]) -> _Side:
+    return _counted("public", with_parts(checked_texts("public", texts, "match")), PUBLIC_TOKENS)
 
 
 def _deciphered(
     secret: _Side, public: _Side, known: Mapping[str, str] | None, seed: int
 ) -> Decipherment:
     seed = checked_seed("seed", seed, "match")
-    if known is not None and not isinstance(known, Mapping):
+    if not isinstance(known, Mapping | None):
         raise ParameterError.of("known", "match", "a mapping of numbers to symbols", known)
-    try:
-        pairs = [(secret.index[a], public.index[b]) for a, b in (known or {}).items()]
-    except (KeyError, TypeError) as error:
-        want = "a table of symbols that the texts have"
-        raise ParameterError.of("known", "match", want, error.args[0]) from None
+    rows, columns = ({s: i for i, s in enumerate(side.symbols)} for side in (secret, public))
+    named = [(str(a), str(b)) for a, b in (known or {}).items()]
+    pairs = [(rows[a], columns[b]) for a, b in named if a in rows and b in columns]
+    if known and len({column for _, column in pairs}) < max(1, len(pairs)):
+        want = "a table of symbols that the texts have, each once"
+        raise ParameterError.of("known", "match", want, named[0])
     known_ids = np.array(pairs, np.int64) if pairs else None
     return decipher(secret.counts, public.counts, known=known_ids, seed=seed)
 
@@ -154,12 +153,12 @@ def decipher_texts(
     Returns
     -------
     symbols, public_symbols : list of str
-        Of either side, the most frequent first: ``symbols[i]`` stands for
+        The most frequent ones of either side, in that order: ``symbols[i]`` stands for
         ``public_symbols[decipherment.assignment[i]]``.
     decipherment : Decipherment
     """
-    secret, other = _sides(texts, public)
-    return [*secret.index], [*other.index], _deciphered(secret, other, known, seed)
+    secret, other = _secret(texts), _public(public)
+    return secret.symbols, other.symbols, _deciphered(secret, other, known, seed)
 
 
 def table_of(symbols: list[str], public_symbols: list[str], found: Decipherment) -> list[Row]:
@@ -206,49 +205,46 @@ def audit_texts(
     """
     texts = list(dict.fromkeys(checked_texts("texts", texts, "match")))
     public = list(dict.fromkeys(checked_texts("public", public, "match")))
-    if strange := next((t for t in texts[:1_000] if t.strip() and unit_of([t]) != UNITS[2]), ""):
-        hint = "Write them with match pseudonymise first."
-        raise ParameterError.of("texts", "match", "numbers between blanks", strange, hint)
-    secret, other = _sides(texts, public)
+    secret, other = _secret(texts), _public(public)
     if not isinstance(key, Key | None):
         raise ParameterError.of("key", "match", "a Key", key)
     true = {} if key is None else {str(number): symbol for symbol, number in key.numbers.items()}
-    if key and (strange := next((number for number in secret.index if number not in true), "")):
+    if key and (strange := next((number for number in secret.symbols if number not in true), "")):
         raise ParameterError.of("key", "match", "the key of these texts", strange)
-    if key and not {*true.values()} & {*other.index}:
+    if key and not {*true.values()} & {*other.symbols}:
         raise ParameterError.of("public", "match", f"{key.unit} as the key's", public[0])
     read = _deciphered(secret, other, known, seed)
-    table = table_of([*secret.index], [*other.index], read)
-
+    table = table_of(secret.symbols, other.symbols, read)
+    # a slice of the public text as the secret side, and what it can be read by
     rng = np.random.default_rng(seed)
-    is_planted = rng.random(len(public)) < min(0.5, secret.n / other.n)
+    share = min(0.5, secret.counts.n_running / other.counts.n_running)
+    is_planted = rng.random(len(public)) < share
     is_planted[0], is_planted[-1] = True, False
-    planted, rest = _sides(*(compress(public, chosen) for chosen in (is_planted, ~is_planted)))
-    by_rest = _deciphered(planted, rest, None, seed)
+    planted = _counted("public", compress(public, is_planted), SECRET_TOKENS)
+    rest = _public(compress(public, ~is_planted))
+    of_rest = _deciphered(planted, rest, None, seed)
+    shown = [texts[i] for i in rng.permutation(len(texts))[:N_LINES]]
     return Audit(
-        readable=_estimate(secret, read),
-        measured=_share_right(secret, other, read, true) if key else None,
-        at_best=_share_right(planted, rest, by_rest, {symbol: symbol for symbol in planted.index}),
+        readable=_share_read(secret, other, read, {}),
+        measured=_share_read(secret, other, read, true) if key else None,
+        at_best=_share_read(planted, rest, of_rest, {s: s for s in planted.symbols}),
         agreement=read.agreement,
         table=table,
-        lines=_lines([texts[i] for i in rng.permutation(len(texts))[:N_LINES]], table, key)
-        if key
-        else [],
-        remedies=_remedies(texts, other, true, seed) if remedies else {},
+        lines=_lines(shown, table, key) if key else [],
+        remedies=_remedies(texts, secret, other, true, seed) if remedies else {},
     )
 
 
-def _estimate(secret: _Side, found: Decipherment) -> float:
-    """The share of the running text that is right, as far as the confidence knows."""
-    return float(secret.shares @ found.confidence)
-
-
-def _share_right(
+def _share_read(
     secret: _Side, public: _Side, found: Decipherment, true: Mapping[str, str]
 ) -> float:
-    names = [*public.index, ""]  # of -1 too
-    right = [true.get(s) == names[j] for s, j in zip(secret.index, found.assignment, strict=True)]
-    return float(secret.shares @ np.array(right))
+    """The share of the running text that is right: by the key, or else as the confidence has it."""
+    right = found.confidence
+    if true:
+        names = [*public.symbols, ""]  # of -1 too
+        answers = zip(secret.symbols, found.assignment, strict=True)
+        right = np.array([true.get(number) == names[j] for number, j in answers])
+    return float(secret.shares @ right)
 
 
 def _lines(texts: list[str], table: list[Row], key: Key) -> list[tuple[str, str]]:
@@ -260,18 +256,18 @@ def _lines(texts: list[str], table: list[Row], key: Key) -> list[tuple[str, str]
 
 
 def _remedies(
-    texts: list[str], public: _Side, true: Mapping[str, str], seed: int
+    texts: list[str], secret: _Side, public: _Side, true: Mapping[str, str], seed: int
 ) -> dict[str, float]:
     """The share that is still read after each change: measured, or else estimated."""
-    kept = {*list(_counted("texts", texts, 1).index)[:N_KEPT]}
+    kept = {*secret.symbols[:N_KEPT]}
     changed = {
         f"a key for each {1 / n:.0%} of the texts": texts[: -(-len(texts) // n)] for n in PARTS
     }
     changed[f"one number for all but the {N_KEPT} most frequent"] = [
         " ".join(number if number in kept else "0" for number in text.split()) for text in texts
     ]
-    sides = {name: _counted("texts", some, SECRET_TOKENS) for name, some in changed.items()}
-    found = {name: _deciphered(side, public, None, seed) for name, side in sides.items()}
-    if true:
-        return {name: _share_right(sides[name], public, found[name], true) for name in changed}
-    return {name: _estimate(sides[name], found[name]) for name in changed}
+    shares = {}
+    for name, some in changed.items():
+        side = _secret(some)
+        shares[name] = _share_read(side, public, _deciphered(side, public, None, seed), true)
+    return shares

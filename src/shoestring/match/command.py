@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +22,6 @@ from shoestring.console import (
     reads,
     room_app,
 )
-from shoestring.errors import ParameterError
 
 app = room_app("Match pairs of short texts, plain or pseudonymised, and audit what that is worth.")
 
@@ -58,7 +56,8 @@ def train(
         str, typer.Option(help="joint: labels and text; classify: plain fine-tuning.")
     ] = "joint",
     method: Annotated[
-        str, typer.Option(help="full, ladder (classify only), boosting, bm25, overlap.")
+        str,
+        typer.Option(help="full, ladder (classify only); of PAIRS alone: boosting, bm25, overlap."),
     ] = "full",
     minutes: Minutes = None,
     epochs: Annotated[float, typer.Option(help="Maximum number of epochs.")] = 10.0,
@@ -78,11 +77,6 @@ def train(
     for name in ("reading", "second", "json"):
         del options[name]
     if method in METHODS:
-        for name, value in options.items():
-            is_given = value != inspect.signature(train).parameters[name].default
-            if is_given and name not in ("pairs", "out", "method", "seed"):
-                want = f"left out with --method {method}"
-                raise ParameterError.of(name, "match train", want, value)
         emit(train_baseline(read_pairs(pairs, **columns), out, method, seed), json)
         return
     from shoestring.jobs import Clock
@@ -126,17 +120,16 @@ def pseudonymise(
     key: Annotated[Path, typer.Option(help="File of the key: made if missing, extended if not.")],
     reading: dict[str, Any],
     back: Annotated[bool, typer.Option("--back", help="Turn numbers into text again.")] = False,
-    seed: Annotated[int | None, typer.Option(help="For tests; none: a secret key.")] = None,
     json: Json = False,
 ) -> None:
-    """Replace every symbol of texts by a random number; other columns are kept."""
+    """Replace every symbol of texts by a random number, in JSON lines with all other columns."""
     from shoestring.match.pseudonymise import pseudonymise_file
 
-    emit(pseudonymise_file(source, out, key, back=back, seed=seed, **reading), json)
+    emit(pseudonymise_file(source, out, key, back=back, **reading), json)
 
 
 @app.command(example="match align ids.jsonl --public corpus.txt --out table.tsv")
-@reads("id", "label")
+@reads("id", "label", "on_empty", "on_bad")
 def align(
     source: Source,
     public: Public,
@@ -156,7 +149,7 @@ def align(
 
 
 @app.command(example="match audit ids.jsonl --public corpus.txt")
-@reads("id", "label")
+@reads("id", "label", "on_empty", "on_bad")
 def audit(
     source: Source,
     public: Public,
@@ -199,7 +192,6 @@ def evaluate(
     reading: dict[str, Any],
     second: Second = "b",
     train: Annotated[str | None, typer.Option(help="Training pairs, to look for here.")] = None,
-    seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Measure a matcher on pairs with labels: AUC, accuracy, F1, calibration."""
@@ -209,7 +201,7 @@ def evaluate(
     trained = None if train is None else read_pairs(train, second=second, **reading)
     read, scores, groups = _scored(matcher, pairs, second, reading)
     found = {} if trained is None else {"leakage": leakage(trained, read)}
-    emit(figures(scores, read.labels, groups, seed) | found, json)
+    emit(figures(scores, read.labels, groups) | found, json)
 
 
 @app.command(example="match threshold matcher dev.tsv --precision 0.95")
@@ -220,14 +212,13 @@ def threshold(
     reading: dict[str, Any],
     second: Second = "b",
     precision: Annotated[float, typer.Option(help="Share of right pairs from it on.")] = 0.95,
-    seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Find the lowest score that means a match, such that it holds on new pairs."""
     from shoestring.match.evaluate import threshold as choose
 
     read, scores, groups = _scored(matcher, pairs, second, reading)
-    emit(choose(scores, read.labels, groups, precision, seed), json)
+    emit(choose(scores, read.labels, groups, precision), json)
 
 
 def _scored(matcher: str, pairs: str, second: str, reading: dict[str, Any]) -> tuple[Any, ...]:

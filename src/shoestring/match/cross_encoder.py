@@ -17,21 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.checks import checked_int, checked_pairs, checked_path
+from shoestring.checks import checked_pairs, checked_path
 from shoestring.errors import MissingExtraError, ParameterError
-from shoestring.models.backbone import (
-    LOCAL,
-    load_tokenizer,
-    own_length,
-    reading_model,
-)
-from shoestring.models.bert import Bert, unfit
-from shoestring.models.model_files import (
-    arrays_digest,
-    gpu_is_there,
-    read_json,
-    read_weights,
-)
+from shoestring.models.backbone import LOCAL, load_tokenizer, own_length, reading_model
+from shoestring.models.bert import Bert, is_left_to_torch, unfit
+from shoestring.models.model_files import arrays_digest, gpu_is_there, read_json, read_weights
 from shoestring.models.token_encoder import (
     CHARACTERS_PER_TOKEN,
     TOKENS_PER_BATCH,
@@ -49,10 +39,6 @@ class CrossEncoderScorer:
     ----------
     model : str, Path or CrossEncoder
         A folder that ``CrossEncoder`` loads, or one that is loaded.
-    max_length : int, optional
-        Tokens of a pair that are read. Default: the model's own.
-    batch_size : int
-        Pairs in one forward.
 
     Raises
     ------
@@ -60,10 +46,9 @@ class CrossEncoderScorer:
         If the model has several labels.
     """
 
-    def __init__(self, model: Any, max_length: int | None = None, batch_size: int = 32) -> None:
+    def __init__(self, model: Any) -> None:
         try:
             from sentence_transformers import CrossEncoder
-            from torch.nn import Identity
 
             from shoestring.models.frozen import digest_of
         except ImportError:
@@ -71,40 +56,29 @@ class CrossEncoderScorer:
                 "sentence-transformers", extra="torch", purpose="the cross-encoder"
             ) from None
         owner = "CrossEncoderScorer"
-        self.batch_size = checked_int("batch_size", batch_size, 1, None, owner)
-        self._logits = Identity()
-        is_loaded = isinstance(model, CrossEncoder)
-        if isinstance(model, str | Path):
+        is_folder = isinstance(model, str | Path)
+        if is_folder:
             folder = checked_path("model", model, owner)
             with reading_model(folder):
                 model = CrossEncoder(str(folder), **LOCAL)
-        elif not is_loaded:
+        elif not isinstance(model, CrossEncoder):
             raise ParameterError.of("model", owner, "a folder or a CrossEncoder", model)
         if model.config.num_labels != 1:
             hint = "Train it with num_labels=1, or wrap one column of it with score_with(fn)."
             want, got = "a cross-encoder of one label", f"{model.config.num_labels} labels"
             raise ParameterError.of("model", owner, want, got, hint)
-        if max_length is not None:
-            model.max_seq_length = checked_int("max_length", max_length, 4, 1 << 20, owner)
         self.max_length: int = min(model.max_seq_length or 512, 2**20)
         self.name = _name(digest_of(model.model.state_dict()), self.max_length)
-        self._model: Any = model.half() if gpu_is_there() and not is_loaded else model
+        self._model: Any = model.half() if is_folder and gpu_is_there() else model
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs: (B,) float32 logits. Texts are cut at 20 characters a token."""
-        pairs = checked_pairs("pairs", pairs, "CrossEncoderScorer.predict")
-        n = self.max_length * CHARACTERS_PER_TOKEN
-        cut = [(query[:n], text[:n]) for query, text in pairs]
-        logits = self._model.predict(
-            cut,
-            batch_size=self.batch_size,
-            show_progress_bar=False,
-            activation_fn=self._logits,
-        )
-        return np.asarray(logits, np.float32).reshape(len(cut))
+        from torch.nn import Identity
 
-    def __repr__(self) -> str:
-        return f"CrossEncoderScorer({self.name!r})"
+        pairs = checked_pairs("pairs", pairs, "CrossEncoderScorer.predict")
+        cut = _cut(pairs, self.max_length)
+        logits = self._model.predict(cut, show_progress_bar=False, activation_fn=Identity())
+        return np.asarray(logits, np.float32).reshape(len(cut))
 
 
 class FastCrossEncoder:
@@ -115,10 +89,6 @@ class FastCrossEncoder:
     folder : str or Path
         As ``CrossEncoder.save_pretrained`` wrote it: config.json of a
         ``BertForSequenceClassification`` of one label, model.safetensors, tokenizer.json.
-    max_length : int, optional
-        Tokens of a pair that are read. Default: the folder's own.
-    n_threads : int, optional
-        Default: the CPUs this process may use.
 
     Raises
     ------
@@ -134,76 +104,59 @@ class FastCrossEncoder:
     call change of a logit: pairs of like length are run together, with nothing spent on padding.
     """
 
-    def __init__(
-        self, folder: str | Path, max_length: int | None = None, n_threads: int | None = None
-    ) -> None:
-        owner = "FastCrossEncoder"
-        self.folder = checked_path("folder", folder, owner)
-        if max_length is not None:
-            max_length = checked_int("max_length", max_length, 4, None, owner)
-        if n_threads is not None:
-            n_threads = checked_int("n_threads", n_threads, 1, 1024, owner)
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = checked_path("folder", folder, "FastCrossEncoder")
         config = read_json(self.folder / "config.json")
-        reason = why_not_fast(self.folder, config)
-        if reason:
+        if reason := why_not_fast(self.folder, config):
             raise ParameterError(
                 "The 'folder' parameter of FastCrossEncoder must be a BERT cross-encoder of one "
                 f"label. Got {self.folder}, but {reason}. Pass CrossEncoderScorer(folder), or the "
                 "CrossEncoder itself."
             )
-        most = own_length(self.folder, config)
-        self.max_length = min(max_length or most, config["max_position_embeddings"])
-        self.n_threads = n_threads or n_cores()
+        self.max_length = own_length(self.folder, config)
         weights = sorted(read_weights(self.folder).items())
         digest = arrays_digest((n, array) for n, array in weights if not n.endswith("position_ids"))
         self.name = _name(digest, self.max_length)
-        self._bert = Bert(self.folder, config, n_threads=self.n_threads)
+        self._bert = Bert(self.folder, config)
         self._tokenizer = load_tokenizer(self.folder)
         self._tokenizer.enable_truncation(self.max_length)
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """Score B pairs: (B,) float32 logits. Equal pairs of a call are scored once."""
+        """Score B pairs: (B,) float32 logits."""
         pairs = checked_pairs("pairs", pairs, "FastCrossEncoder.predict")
         logits = np.empty(len(pairs), np.float32)
-        with one_blas_thread():
-            unique = list(dict.fromkeys(pairs))
-            scored: dict[tuple[str, str], float] = {}
-            with ThreadPoolExecutor(self.n_threads) as pool:
-                for start in range(0, len(unique), PAIRS_PER_BLOCK):
-                    block = unique[start : start + PAIRS_PER_BLOCK]
-                    scored.update(zip(block, self._score_block(block, pool), strict=True))
-            logits[:] = [scored[pair] for pair in pairs]
+        with one_blas_thread(), ThreadPoolExecutor(n_cores()) as pool:
+            for start in range(0, len(pairs), PAIRS_PER_BLOCK):
+                block = slice(start, start + PAIRS_PER_BLOCK)
+                self._score(pairs[block], logits[block], pool)
         return logits
 
-    def _score_block(self, pairs: list[tuple[str, str]], pool: ThreadPoolExecutor) -> list[float]:
-        n = self.max_length * CHARACTERS_PER_TOKEN
-        encodings = self._tokenizer.encode_batch([(query[:n], text[:n]) for query, text in pairs])
+    def _score(
+        self, pairs: list[tuple[str, str]], logits: NDArray[np.float32], pool: ThreadPoolExecutor
+    ) -> None:
+        encodings = self._tokenizer.encode_batch(_cut(pairs, self.max_length))
         lengths = [len(encoding.ids) for encoding in encodings]
         batches = list(batches_by_length(lengths, TOKENS_PER_BATCH))[::-1]  # the longest first
-        logits = np.empty(len(pairs), np.float32)
+        w = self._bert.head
 
         def score(rows: list[int]) -> None:
             ids = [encodings[row].ids for row in rows]
             segments = [encodings[row].type_ids for row in rows]
-            logits[rows] = self._head(self._bert.states(ids, segments)[:, 0])
+            first = self._bert.states(ids, segments)[:, 0]
+            pooled = np.tanh(first @ w["pooler.dense.weight"].T + w["pooler.dense.bias"])
+            logits[rows] = pooled @ w["classifier.weight"][0] + w["classifier.bias"][0]
 
         list(pool.map(score, batches))
-        scores: list[float] = logits.tolist()
-        return scores
-
-    def _head(self, first: NDArray[np.float32]) -> NDArray[np.float32]:
-        w = self._bert.head
-        pooled = np.tanh(first @ w["pooler.dense.weight"].T + w["pooler.dense.bias"])
-        logits: NDArray[np.float32] = pooled @ w["classifier.weight"][0] + w["classifier.bias"][0]
-        return logits
-
-    def __repr__(self) -> str:
-        return f"FastCrossEncoder({self.folder.name!r}, max_length={self.max_length})"
 
 
 def _name(digest: str, max_length: int) -> str:
     """The same for a model as a folder and as an object, with torch and without."""
     return f"cross-encoder:{digest}:{max_length}"
+
+
+def _cut(pairs: list[tuple[str, str]], max_length: int) -> list[tuple[str, str]]:
+    n = max_length * CHARACTERS_PER_TOKEN
+    return [(query[:n], text[:n]) for query, text in pairs]
 
 
 def why_not_fast(folder: Path, config: Mapping[str, Any]) -> str:
@@ -216,6 +169,8 @@ def why_not_fast(folder: Path, config: Mapping[str, Any]) -> str:
         return f"it has {n_labels} labels"
     if missing:
         return f"it has no {' and no '.join(missing)}"
-    if config.get("dtype") == "bfloat16" or config.get("torch_dtype") == "bfloat16":
+    if "bfloat16" in (config.get("dtype"), config.get("torch_dtype")):
         return "its weights are bfloat16"
+    if is_left_to_torch():
+        return "torch runs it here"
     return unfit(config)

@@ -32,7 +32,6 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.special import expit, softmax
 
-from shoestring.errors import ParameterError, ShapeError
 from shoestring.types import FloatArray, IntArray
 
 SECRET_TOKENS, PUBLIC_TOKENS = 1_500, 2_500  # kept, of the most frequent; rarer ones say too little
@@ -59,44 +58,38 @@ class TokenCounts:
 
     tokens: IntArray  # (N,) the kept ones, most frequent first
     counts: FloatArray  # (N,)
-    bigrams: tuple[FloatArray, FloatArray]  # (N, N): column after row, next to it and one further
+    bigrams: FloatArray  # (2, N, N): column after row, next to it and one further
     positions: FloatArray  # (N, 4): how often first, second, last, second last of a text
-    n_tokens: int  # of the vocabulary, kept or not
+    n_running: int  # tokens of all texts, kept or not
 
 
 @dataclass(frozen=True)
 class Decipherment:
     """Which public token each secret token stands for, as far as the texts tell.
 
-    The agreement is the mean cosine of the contexts of the assigned tokens, by frequency: above
-    0.35 where it worked, 0.25 and less where the texts have nothing in common.
+    Both are places among the kept tokens of their side. The agreement is the mean cosine of the
+    contexts of the assigned tokens, by frequency: above 0.35 where it worked, 0.25 and less where
+    the texts have nothing in common.
     """
 
-    assignment: IntArray  # (n_secret,) public tokens; -1 where none (too rare)
-    confidence: FloatArray  # (n_secret,) estimated probability that it is right
-    candidates: IntArray  # (n_secret, K) the best, the assigned one first; -1 where there is none
-    weights: FloatArray  # (n_secret, K) of the candidates; they sum to 1, or to 0 without any
+    assignment: IntArray  # (N,) -1 where the public side has fewer tokens
+    confidence: FloatArray  # (N,) estimated probability that it is right
+    candidates: IntArray  # (N, K) the best, the assigned one first
+    weights: FloatArray  # (N, K) of the candidates; they sum to 1
     agreement: float
 
 
-def count_tokens(
-    ids: IntArray, starts: IntArray, n_tokens: int, max_tokens: int = PUBLIC_TOKENS
-) -> TokenCounts:
+def count_tokens(ids: IntArray, starts: IntArray, max_tokens: int = PUBLIC_TOKENS) -> TokenCounts:
     """Count the tokens, bigrams and positions of one side.
 
     Parameters
     ----------
     ids : (T,) int64
-        The tokens of all texts, one text after the other, numbered in any order below n_tokens.
+        The tokens of all texts, one text after the other, numbered in any order.
     starts : (S + 1,) int64
         Where each text begins, and T.
-    n_tokens, max_tokens : int
-        Of the vocabulary; of the most frequent ones that are kept.
-
-    Raises
-    ------
-    ShapeError
-        If the starts do not rise from 0 to T, or an id is not below n_tokens.
+    max_tokens : int
+        How many are kept, of the most frequent.
 
     Notes
     -----
@@ -104,31 +97,25 @@ def count_tokens(
     nothing new. Equally frequent tokens are ordered by where in a text they are,
     so that a renaming changes nothing.
     """
-    ids, starts = np.asarray(ids, np.int64), np.asarray(starts, np.int64)
     lengths = np.diff(starts)
-    rising = starts.ndim == 1 and len(starts) and starts[0] == 0 and (lengths >= 0).all()
-    if ids.ndim != 1 or not rising or starts[-1] != len(ids):
-        raise ShapeError(f"starts must rise from 0 to the number of ids, {ids.size}.")
-    if len(ids) and not 0 <= ids.min() <= ids.max() < n_tokens:
-        raise ShapeError(f"ids must lie in [0, {n_tokens}). They span {ids.min()} to {ids.max()}.")
-    counts = np.bincount(ids, minlength=n_tokens)
+    counts = np.bincount(ids)
     edges = (starts[:-1][lengths > 0], starts[:-1][lengths > 1] + 1,
              starts[1:][lengths > 0] - 1, starts[1:][lengths > 1] - 2)  # fmt: skip
-    positions = np.stack([np.bincount(ids[at], minlength=n_tokens) for at in edges], axis=1)
+    positions = np.stack([np.bincount(ids[at], minlength=len(counts)) for at in edges], axis=1)
     tokens = np.lexsort((*-positions.T, -counts))[:max_tokens]
     tokens = tokens[counts[tokens] > 0]
     n = len(tokens)
-    rank = np.full(n_tokens, n)
+    rank = np.full(len(counts), n)
     rank[tokens] = np.arange(n)
     ranks, text = rank[ids], np.repeat(np.arange(len(lengths)), lengths)
-    bigrams = []
+    bigrams = np.zeros((2, n, n), np.float32)
     for distance in (1, 2):
         left, right = ranks[:-distance], ranks[distance:]
         kept = (text[:-distance] == text[distance:]) & (left < n) & (right < n)
         pairs = np.bincount(left[kept] * n + right[kept], minlength=n * n)
-        bigrams.append(pairs.reshape(n, n).astype(np.float32))
+        bigrams[distance - 1] = pairs.reshape(n, n)
     kept_counts, kept_positions = counts[tokens].astype(float), positions[tokens].astype(float)
-    return TokenCounts(tokens, kept_counts, (bigrams[0], bigrams[1]), kept_positions, n_tokens)
+    return TokenCounts(tokens, kept_counts, bigrams, kept_positions, len(ids))
 
 
 def decipher(
@@ -139,15 +126,12 @@ def decipher(
     Parameters
     ----------
     secret, public : TokenCounts
-        Of texts, each once; the closer the public text is to the secret one, the better.
+        Of texts, each once; the closer the public text is to the secret one, the better. Neither is
+        empty.
     known : (n, 2) int64, optional
-        Secret and public tokens of which the identity is known: kept, and anchors from the start.
+        Secret and public tokens, by their places, of which the identity is known: kept, and anchors
+        from the start. None is there twice.
     seed : int
-
-    Raises
-    ------
-    ShapeError, ParameterError
-        If the known pairs are not two columns of tokens, or name a token twice.
 
     Notes
     -----
@@ -159,13 +143,12 @@ def decipher(
     --------
     >>> text = np.random.default_rng(0).zipf(1.5, 9_000) % 40
     >>> starts = np.arange(0, 9_001, 9)
-    >>> plain, secret = count_tokens(text, starts, 40), count_tokens(39 - text, starts, 40)
-    >>> [int(token) for token in decipher(secret, plain).assignment[-5:]]
-    [4, 3, 2, 1, 0]
+    >>> plain, secret = count_tokens(text, starts), count_tokens(39 - text, starts)
+    >>> found = plain.tokens[decipher(secret, plain).assignment]
+    >>> (secret.tokens + found)[:10].tolist()
+    [39, 39, 39, 39, 39, 39, 39, 39, 39, 39]
     """
-    rows, columns = _known_ranks(known, secret, public)
-    if not len(secret.tokens) or not len(public.tokens):
-        return _nothing(secret.n_tokens)
+    rows, columns = np.zeros((2, 0), np.int64) if known is None else known.T
     generator = np.random.default_rng(seed)
     ratio = secret.counts.sum() / public.counts.sum()
     sides = _thinned(secret, 1 / ratio, seed), _thinned(public, ratio, seed)
@@ -188,8 +171,8 @@ def decipher(
         runs.append(refine(perturbed, perturbed, heads))
     mean = np.mean([run.score / _deviation(run.score) for run in runs], axis=0)
     runs.append(refine(mean, start, heads[-_N_FULL:]))
-    answer = _answer(secret, public, max(runs, key=attrgetter("agreement")))
-    answer.confidence[secret.tokens[rows]] = 1.0
+    answer = _answer(max(runs, key=attrgetter("agreement")))
+    answer.confidence[rows] = 1.0
     return answer
 
 
@@ -225,26 +208,6 @@ def _heads(n: int, m: int) -> list[tuple[int, int]]:
     """How many of the most frequent tokens of either side are compared, from first to last."""
     heads = np.geomspace(min(n, _FIRST_HEAD), n, _N_GROWING).astype(int)
     return [(h, min(m, max(400, int(1.7 * h)))) for h in heads.tolist()] + [(n, m)] * _N_FULL
-
-
-def _known_ranks(
-    known: IntArray | None, secret: TokenCounts, public: TokenCounts
-) -> tuple[IntArray, IntArray]:
-    """The known pairs that both sides keep, as ranks."""
-    pairs = np.zeros((0, 2), np.int64) if known is None else np.asarray(known, np.int64)
-    limits = np.array([secret.n_tokens, public.n_tokens])
-    if pairs.ndim != 2 or pairs.shape[1] != 2 or (pairs < 0).any() or (pairs >= limits).any():
-        raise ShapeError(f"known must be (n, 2) tokens of both sides, not {pairs.shape}.")
-    ranks = []
-    for side, tokens in zip((secret, public), pairs.T, strict=True):
-        if len(np.unique(tokens)) < len(tokens):
-            want = "pairs that name each token once"
-            raise ParameterError.of("known", "decipher", want, pairs.tolist())
-        rank = np.full(side.n_tokens, -1)
-        rank[side.tokens] = np.arange(len(side.tokens))
-        ranks.append(rank[tokens])
-    kept = (ranks[0] >= 0) & (ranks[1] >= 0)
-    return ranks[0][kept], ranks[1][kept]
 
 
 def _relations(side: TokenCounts) -> list[FloatArray]:
@@ -295,9 +258,9 @@ def _thinned(side: TokenCounts, ratio: float, seed: int) -> TokenCounts:
     if ratio >= 1:
         return side
     generator = np.random.default_rng(seed)
-    first, second = (generator.poisson(b * ratio).astype(np.float32) for b in side.bigrams)
+    bigrams = generator.poisson(side.bigrams * ratio).astype(np.float32)
     positions = generator.poisson(side.positions * ratio).astype(float)
-    return replace(side, counts=side.counts * ratio, bigrams=(first, second), positions=positions)
+    return replace(side, counts=side.counts * ratio, bigrams=bigrams, positions=positions)
 
 
 def _csls(similarity: FloatArray) -> FloatArray:
@@ -336,27 +299,17 @@ def _unit_rows(matrix: FloatArray) -> FloatArray:
     return matrix / (np.linalg.norm(matrix, axis=1, keepdims=True) + 1e-9)  # type: ignore[no-any-return]
 
 
-def _answer(secret: TokenCounts, public: TokenCounts, run: _Run) -> Decipherment:
-    """What was found by rank, by token; the assigned token is the first candidate."""
+def _answer(run: _Run) -> Decipherment:
+    """What was found; the assigned token is the first candidate."""
     score, found, of, margin, agreement = run
-    n_candidates = min(_N_CANDIDATES, score.shape[1])
     score = score.astype(np.float64)
     score[found, of] = score.max(1)[found] + 1e-9
-    best = np.argsort(-score, axis=1, kind="stable")[:, :n_candidates]
+    candidates = np.argsort(-score, axis=1, kind="stable")[:, :_N_CANDIDATES]
+    weights = softmax(_SHARPNESS * np.take_along_axis(score, candidates, axis=1), axis=1)
     margin = np.clip(margin, -4, 8)
     typical = float(np.median(margin[found < _FREQUENT]))
     constant, of_margin, of_agreement, of_typical = _CONFIDENCE
     logit = constant + of_margin * margin + of_agreement * agreement + of_typical * typical
-    answer = _nothing(secret.n_tokens)
-    answer.assignment[secret.tokens[found]] = public.tokens[of]
-    answer.confidence[secret.tokens[found]] = expit(logit)
-    answer.candidates[secret.tokens, :n_candidates] = public.tokens[best]
-    answer.weights[secret.tokens, :n_candidates] = softmax(
-        _SHARPNESS * np.take_along_axis(score, best, axis=1), axis=1
-    )
-    return replace(answer, agreement=agreement)
-
-
-def _nothing(n: int) -> Decipherment:
-    ids, zeros = np.full((n, 1 + _N_CANDIDATES), -1), np.zeros((n, 1 + _N_CANDIDATES))
-    return Decipherment(ids[:, 0], zeros[:, 0], ids[:, 1:], zeros[:, 1:], 0.0)
+    assignment, confidence = np.full(len(score), -1), np.zeros(len(score))
+    assignment[found], confidence[found] = of, expit(logit)
+    return Decipherment(assignment, confidence, candidates, weights, agreement)

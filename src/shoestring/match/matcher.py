@@ -1,6 +1,6 @@
 """A matcher of pairs of short texts: trained from nothing, or from any masked-language model.
 
-Plain and pseudonymised text go the same way: symbols by count (:mod:`vocabulary`), a model that is
+Plain and pseudonymised text go the same way: symbols by count (:mod:`symbols`), a model that is
 given them (:mod:`alignment`), labels and text as one objective (:mod:`label_token`), or plain
 fine-tuning of the same start (:mod:`shoestring.tune`).
 
@@ -26,10 +26,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForMaskedLM, BertForMaskedLM
+from transformers import AutoModelForMaskedLM, BertForMaskedLM, PreTrainedTokenizerFast
 
 from shoestring import checks
-from shoestring.artifacts import ArtifactKind, digest, write_json
+from shoestring.artifacts import ArtifactKind, digest
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder
 from shoestring.match.alignment import (
@@ -42,8 +42,7 @@ from shoestring.match.alignment import (
 from shoestring.match.evaluate import split_by_components
 from shoestring.match.label_token import JointBatches, with_label_token
 from shoestring.match.pairs import Pairs, read_public
-from shoestring.match.symbols import unit_of
-from shoestring.match.vocabulary import SymbolVocabulary
+from shoestring.match.symbols import SymbolVocabulary, unit_of
 from shoestring.models.backbone import (
     LOCAL,
     load_tokenizer,
@@ -176,8 +175,7 @@ class PairMatcher:
         unit = "integers" if anonymous else unit_of(every.a)
         align, public = _checked_alignment(unit, init, anonymous, public, align)
         train, held_out = split_by_components(labelled, HELD_OUT, seed)
-        is_learnable = is_joint or can_be_told("score", train.labels)  # as tune has it
-        if not len(train) or not len(held_out) or not is_learnable:
+        if not can_be_told("score", train.labels) or not len(held_out):
             want = "more pairs of both labels, that do not all share a text"
             raise ParameterError.of("pairs", OWNER, want, len(labelled))
         with TemporaryDirectory() as kept:
@@ -305,25 +303,21 @@ class PairMatcher:
         model = load_masked(inside)[0].to("cuda" if torch.cuda.is_available() else "cpu")
         return cls(model, vocabulary, max_length)
 
-    def __repr__(self) -> str:
-        return f"PairMatcher({self.name!r})"
-
 
 def as_pairs(name: str, value: Any) -> Pairs:
     """Pairs, or tuples of two texts and maybe a label, checked; of None no pairs."""
     if isinstance(value, Pairs):
         return value
     want = "Pairs, or tuples (text, text) or (text, text, label) with labels 0 and 1"
-    rows, labels = checks.checked_items(name, () if value is None else value, OWNER, want), []
+    rows = checks.checked_items(name, () if value is None else value, OWNER, want)
     for row in rows:
-        if not isinstance(row, Sequence) or len(row) not in (2, 3):
+        is_row = isinstance(row, Sequence) and len(row) in (2, 3)
+        label = row[2] if is_row and len(row) == 3 and row[2] is not None else math.nan
+        is_label = isinstance(label, Real) and (label in (0, 1) or math.isnan(label))
+        if not is_row or not is_label:
             raise ParameterError.of(name, OWNER, want, row)
-        label = math.nan if len(row) == 2 or row[2] is None else row[2]
-        if not isinstance(label, Real) or not (label in (0, 1) or math.isnan(label)):
-            raise ParameterError.of(name, OWNER, want, label)
-        labels.append(label)
-    texts = checks.checked_pairs(name, [row[:2] for row in rows], OWNER)
-    return Pairs.of((*pair, label) for pair, label in zip(texts, labels, strict=True))
+    checks.checked_pairs(name, [row[:2] for row in rows], OWNER)
+    return Pairs.of(rows)
 
 
 def _checked_alignment(
@@ -422,6 +416,5 @@ def write_model(model: Any, vocabulary: SymbolVocabulary, folder: Path) -> None:
     """A plain folder of transformers: weights, config, tokenizer."""
     with quiet_loading():
         model.save_pretrained(folder)
-    vocabulary.tokenizer().save(str(folder / "tokenizer.json"))
-    about = {"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL}
-    write_json(folder / "tokenizer_config.json", about)
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=vocabulary.tokenizer(), **SPECIAL)
+        tokenizer.save_pretrained(folder)

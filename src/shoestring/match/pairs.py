@@ -20,6 +20,7 @@ import numpy as np
 from shoestring.artifacts import digest
 from shoestring.errors import FormatError, short
 from shoestring.text.documents import read_documents, text_files
+from shoestring.text.files import read_rows
 from shoestring.text.records import Reading, read_texts
 from shoestring.types import FloatArray
 
@@ -79,10 +80,34 @@ def read_pairs(
     )
 
 
-def read_plain_texts(source: str | Path, **reading: Unpack[Reading]) -> list[str]:
-    """Read texts: those of records, or both sides of pairs in a table without a header."""
-    read = read_texts(source, header=False, **reading)
-    return [text for record, _ in read for text in record.text.split("\t")]
+def read_cells(
+    source: str | Path, text: Sequence[str] = ("text", "a", "b"), **reading: Any
+) -> tuple[list[dict[str, Any]], list[tuple[dict[str, Any], str]]]:
+    """Read records or pairs as rows, and where their texts are: a row and its column each.
+
+    ``reading`` are the settings of ``read_rows``; FormatError for a bad row, a column of something
+    else than text, no text at all.
+    """
+    rows, cells = [], []
+    for line, row in read_rows(source, text, without_header=("a", "b", "label"), **reading):
+        if isinstance(row, FormatError):
+            raise row
+        if not row:
+            continue
+        rows.append(dict(row))
+        for name in (name for name in text if name in row):
+            if not isinstance(row[name], str):
+                message = f"column {name!r} holds {short(row[name])}. It must be text."
+                raise FormatError(message, file=source, line=line)
+            cells.append((rows[-1], name))
+    if not cells:
+        raise FormatError(f"no column {' or '.join(text)}. Name the column.", file=source)
+    return rows, cells
+
+
+def read_plain_texts(source: str | Path, **reading: Any) -> list[str]:
+    """Read the texts of records, or both sides of pairs."""
+    return [row[name] for row, name in read_cells(source, **reading)[1]]
 
 
 def read_public(paths: Iterable[str | Path]) -> list[str]:

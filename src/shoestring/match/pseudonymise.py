@@ -21,14 +21,14 @@ import numpy as np
 
 from shoestring.artifacts import written_aside
 from shoestring.checks import checked_path, checked_seed, checked_texts
-from shoestring.errors import FormatError, ParameterError, short
+from shoestring.errors import ParameterError
+from shoestring.match.pairs import read_cells
 from shoestring.match.symbols import UNITS, split_symbols, unit_of
-from shoestring.text.files import check_readable, read_rows
+from shoestring.text.files import check_readable
 
 _READ = {1_000: 0.0, 16_000: 0.4, 164_000: 0.83, 820_000: 0.91, 1_150_000: 0.94}
 """Share that public text alone reads of so many symbols: OPPO's questions (benchmarks.match)."""
 _NO_KEY = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-_PLAIN = {("text",), ("a", "b"), ("a", "b", "label")}  # columns that need no header
 
 
 @dataclass(frozen=True)
@@ -104,60 +104,38 @@ def pseudonymise_texts(
 
 
 def pseudonymise_file(
-    source: str | Path,
-    out: str | Path,
-    key: str | Path,
-    *,
-    back: bool = False,
-    seed: int | None = None,
-    **reading: Any,
+    source: str | Path, out: str | Path, key: str | Path, *, back: bool = False, **reading: Any
 ) -> dict[str, Any]:
-    """Write a file of records or pairs with numbers for its texts, or the other way round.
+    """Write records or pairs with numbers for their texts, or the other way round, as JSON lines.
 
     Other columns are kept. A key file that is missing is made, for its owner's eyes only.
     """
     out, key = checked_path("out", out, "match"), checked_path("key", key, "match")
-    columns = reading.pop("text", ["text", "a", "b"])
-    rows, cells = [], []
-    for line, row in read_rows(source, columns, without_header=("a", "b", "label"), **reading):
-        if isinstance(row, FormatError):
-            raise row
-        if not row:
-            continue
-        rows.append(dict(row))
-        for name in (name for name in columns if name in row):
-            if not isinstance(rows[-1][name], str):
-                message = f"column {name!r} holds {short(rows[-1][name])}. It must be text."
-                raise FormatError(message, file=source, line=line)
-            cells.append((rows[-1], name))
-    if not cells:
-        raise FormatError(f"no column {' or '.join(columns)}. Name the column.", file=source)
-    is_plain = {*map(tuple, rows)} <= _PLAIN
-    endings = (".jsonl", ".tsv", ".txt") if is_plain else (".jsonl",)
-    if out.suffix not in endings or out.resolve() == key.resolve():
-        want = f"a file that ends in {' or '.join(endings)}, other than the key"
+    if out.suffix != ".jsonl" or out.resolve() == key.resolve():
+        want = "a file that ends in .jsonl, other than the key"
         raise ParameterError.of("out", "match", want, out)
+    rows, cells = read_cells(source, **reading)
     texts = [row[name] for row, name in cells]
     known = Key.load(key) if back or os.path.lexists(key) else None
     if known and back:
         texts = known.decode(texts)
     else:
-        texts, known = pseudonymise_texts(texts, known, seed)
+        texts, known = pseudonymise_texts(texts, known)
         with written_aside(key) as file:  # before the texts, which are lost without it
             Path(file.name).chmod(0o600)
             file.write(json.dumps(asdict(known), ensure_ascii=False, indent=0).encode())
     for (row, name), text in zip(cells, texts, strict=True):
         row[name] = text
-    lines = ["\t".join(map(str, row.values())) for row in rows]
-    if out.suffix == ".jsonl":
-        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     with written_aside(out) as file:
-        file.write("".join(line + "\n" for line in lines).encode("utf-8", "surrogatepass"))
+        file.write("".join(lines).encode("utf-8", "surrogatepass"))
+    found = {"texts": len(texts), "symbols": len(known.numbers), "out": str(out)}
+    if back:
+        return found
     n = max(sum(len(text.split()) for text in {*texts}), 1)
     share = np.interp(np.log(n), np.log([*_READ]), [*_READ.values()])
     risk = (
         "A stranger with public text of the same kind and no key reads up to "
         f"{share:.0%} of so much text. A key for each field or period helps: see match audit."
     )
-    found = {"texts": len(texts), "symbols": len(known.numbers), "out": str(out)}
-    return found if back else {**found, "risk": risk}
+    return {**found, "risk": risk}

@@ -12,32 +12,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.artifacts import digest
 from shoestring.checks import checked_bool, checked_int, checked_pairs, checked_text
 from shoestring.errors import ParameterError, ScorerError, short
-from shoestring.match.weighting import MINILM, SHIPPED, is_weighting
-from shoestring.models.model_files import how_to_download, model_path
+from shoestring.match.cross_encoder import CrossEncoderScorer, FastCrossEncoder, why_not_fast
+from shoestring.match.interaction import MINILM, SHIPPED, TokenInteraction, is_weighting
+from shoestring.models.model_files import how_to_download, model_path, read_json
 from shoestring.tune.config import LADDER
 from shoestring.types import IntArray, PairScorer
 
 Pair = tuple[str, str]
 
 
+@dataclass(eq=False)
 class FunctionScorer:
     """A function as a pair scorer; made by :func:`score_with`."""
 
-    def __init__(
-        self, fn: Callable[..., Any], name: str, max_batch: int, *, single: bool, threads: int
-    ) -> None:
-        self.fn, self.name, self.max_batch = fn, name, max_batch
-        self.single, self.threads = single, threads
+    fn: Callable[..., Any]
+    name: str
+    max_batch: int = 64
+    single: bool = False
+    threads: int = 1
 
     def predict(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """Score B pairs, ``max_batch`` at a time: (B,) float64.
@@ -62,13 +64,14 @@ class FunctionScorer:
         """
         step = 1 if self.single else self.max_batch
         spans = [slice(start, start + step) for start in range(0, len(pairs), step)]
+        call = (lambda part: [self.fn(*part[0])]) if self.single else self.fn
         errors: list[ScorerError] = []
 
         def ask(span: slice) -> tuple[IntArray, NDArray[np.float64]]:
             scores = np.empty(0)
             try:
                 if not errors:
-                    scores = _checked(self._call, list(pairs[span]), self.name)
+                    scores = _checked(call, list(pairs[span]), self.name)
             except ScorerError as error:
                 errors.append(error)
                 scores = scores if error.scores is None else error.scores
@@ -88,12 +91,6 @@ class FunctionScorer:
                 pool.shutdown(cancel_futures=True)
         if errors:
             raise errors[0]
-
-    def _call(self, pairs: list[Pair]) -> Any:
-        return [self.fn(*pairs[0])] if self.single else self.fn(pairs)
-
-    def __repr__(self) -> str:
-        return f"FunctionScorer({self.name!r})"
 
 
 def score_with(
@@ -115,8 +112,7 @@ def score_with(
     name : str, optional
         The scorer's name. Paid scores are kept under it, so choose another name when the function
         changes its judgement (a new prompt, a new model). Default: the function's module and
-        qualified name; for a lambda, with a digest of its code, which does not cover the variables
-        that it closes over.
+        qualified name.
     max_batch : int
         Maximum number of pairs in one call of ``fn``.
     single : bool
@@ -124,15 +120,11 @@ def score_with(
     threads : int
         How many calls of ``fn`` are made at once.
 
-    Returns
-    -------
-    FunctionScorer
-
     Raises
     ------
     ParameterError
-        If ``fn`` cannot be called, has no name of its own (pass ``name``), or a number is out of
-        range.
+        If ``fn`` cannot be called, has no name of its own, as a lambda has none, or a number is out
+        of range.
 
     Examples
     --------
@@ -154,19 +146,9 @@ def score_with(
 
 
 def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.float64]:
-    """Score the pairs and check the answer.
+    """Score B pairs with anything that has ``predict``: (B,) float64, all finite.
 
-    Parameters
-    ----------
-    scorer : PairScorer
-        Anything with ``predict``.
-    pairs : sequence of tuple[str, str]
-        B pairs (query, text).
-
-    Returns
-    -------
-    ndarray of shape (B,), float64
-        All finite. The scorer is not called for no pairs.
+    The scorer is not called for no pairs.
 
     Raises
     ------
@@ -176,17 +158,17 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
 
     Examples
     --------
-    >>> checked_scores(score_with(lambda pairs: [1.0]), [("a", "b"), ("a", "c")])
+    >>> checked_scores(score_with(lambda pairs: [1.0], "one"), [("a", "b"), ("a", "c")])
     Traceback (most recent call last):
         ...
-    shoestring.errors.ScorerError: The scorer ... answered 1 scores for 2 pairs; it must answer one
-    for each pair, in their order.
+    shoestring.errors.ScorerError: The scorer one answered 1 scores for 2 pairs; it must answer one
+    number for each, in their order. Of several labels keep one: ...
     """
     pairs = checked_pairs("pairs", pairs, "checked_scores")
     if not callable(getattr(scorer, "predict", None)):
         want = "an object with predict(pairs)"
         raise ParameterError.of("scorer", "checked_scores", want, scorer)
-    name = _own_name(scorer) or type(scorer).__name__
+    name = getattr(scorer, "name", type(scorer).__name__)
     return _checked(scorer.predict, pairs, name) if pairs else np.empty(0)
 
 
@@ -219,23 +201,12 @@ def batch_size_of(scorer: PairScorer | None) -> int:
 def scorer_name(scorer: PairScorer) -> str:
     """The name under which a scorer's paid scores are found again, and no other scorer's.
 
-    Parameters
-    ----------
-    scorer : PairScorer
-        Anything with ``predict``.
-
-    Returns
-    -------
-    str
-        The scorer's own ``name`` where it has one (all of ours: kind, digest of the weights,
-        max_length). A sentence-transformers ``CrossEncoder`` has that of its folder. Otherwise its
-        class.
-
-    Notes
-    -----
-    Cost: the digest reads the weights once, about a second per gigabyte.
+    That is its own ``name`` where it has one (all of ours: kind, digest of the weights,
+    max_length). A sentence-transformers ``CrossEncoder`` has that of its folder. Otherwise its
+    class. The digest reads the weights once, about a second per gigabyte.
     """
-    if name := _own_name(_answering_logits(scorer)):
+    name = getattr(_answering_logits(scorer), "name", None)
+    if isinstance(name, str) and name:
         return name
     return f"class:{type(scorer).__module__}.{type(scorer).__qualname__}"
 
@@ -258,10 +229,6 @@ def load_scorer(spec: Any) -> PairScorer:
         label, which becomes a :class:`CrossEncoderScorer`: the same scores as from its folder. A
         function goes through :func:`score_with`.
 
-    Returns
-    -------
-    PairScorer
-
     Raises
     ------
     ParameterError
@@ -277,9 +244,7 @@ def load_scorer(spec: Any) -> PairScorer:
     predict(pairs) or a function. Got 'no-such-folder' instead.
     """
     if isinstance(spec, str) and spec in (MINILM, *SHIPPED):
-        from shoestring.match.interaction import TokenInteraction
-
-        return TokenInteraction(weighting=spec if spec in SHIPPED else None)
+        return TokenInteraction(weighting=None if spec == MINILM else spec)
     if (folder := model_path(spec)) is not None:
         return _load_folder(folder)
     if not isinstance(spec, type):
@@ -296,92 +261,54 @@ def load_scorer(spec: Any) -> PairScorer:
 
 
 def _load_folder(folder: Path) -> PairScorer:
-    from shoestring.models.bert import is_left_to_torch
-    from shoestring.models.model_files import read_json
-
     config = read_json(folder / "config.json")
-    if config.get("format") == LADDER.format:
-        if is_weighting(config):  # as what it is, without torch where the model allows
-            from shoestring.match.interaction import TokenInteraction
-
-            backbone, length = config.get("backbone", MINILM), config["ladder"].get("max_length")
-            model = None if backbone == MINILM else folder / str(backbone)  # it may be inside
-            return TokenInteraction(model, length or 96, weighting=folder)
+    kind = config.get("format")
+    if kind == LADDER.format and is_weighting(config):  # without torch where the model allows
+        return TokenInteraction(weighting=folder)
+    if kind == LADDER.format:
         from shoestring.tune import LadderScorer
 
         return LadderScorer(folder)
-    if config.get("format") == "shoestring-matcher":
+    if kind == "shoestring-matcher":
         from shoestring.match import PairMatcher
 
         return PairMatcher.load(folder)
-    if config.get("format") == "shoestring-match-baseline":
+    if kind == "shoestring-match-baseline":
         from shoestring.match.baselines import load_baseline
 
         return load_baseline(folder)
-    architectures = " ".join(config.get("architectures") or [])
-    if "SequenceClassification" not in architectures:
-        from shoestring.match.interaction import TokenInteraction
-
+    if "SequenceClassification" not in " ".join(config.get("architectures") or []):
         return TokenInteraction(folder)
-    from shoestring.match.cross_encoder import CrossEncoderScorer, FastCrossEncoder, why_not_fast
-
-    if why_not_fast(folder, config) or is_left_to_torch():
-        return CrossEncoderScorer(folder)
-    return FastCrossEncoder(folder)
+    return CrossEncoderScorer(folder) if why_not_fast(folder, config) else FastCrossEncoder(folder)
 
 
 def _checked(
     predict: Callable[[list[Pair]], Any], pairs: list[Pair], name: str
 ) -> NDArray[np.float64]:
+    """One finite number for each pair, or a ScorerError."""
+    n_pairs = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
     try:
         answer = predict(pairs)
     except ScorerError:
         raise
-    except Exception as error:
-        raise ScorerError(
-            f"The scorer {name} raised {type(error).__name__} on {_counted(pairs)}: {error}"
-        ) from error
-    scores = _as_numbers(answer, name)
-    if scores.ndim == 2 and scores.shape[1] == 1:
-        scores = scores[:, 0]
-    _check(scores, pairs, name)
-    return scores
-
-
-def _counted(pairs: Sequence[Pair]) -> str:
-    return "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
-
-
-def _as_numbers(answer: Any, name: str) -> NDArray[np.float64]:
+    except Exception as fault:
+        said = f"The scorer {name} raised {type(fault).__name__} on {n_pairs}: {fault}"
+        raise ScorerError(said) from fault
     if hasattr(answer, "detach"):  # a torch tensor: on any device, of any float type
         answer = answer.detach().double().cpu().numpy()
-    try:
+    got, scores = short(answer), np.empty(0)
+    with suppress(TypeError, ValueError, RuntimeError):
         array = np.asarray(answer)
-        if array.dtype.kind not in "fiubO" or array.ndim == 0:
-            raise TypeError
-        return array.astype(np.float64)
-    except (TypeError, ValueError, RuntimeError):
+        if array.dtype.kind in "fiubO" and array.ndim:
+            scores = array.astype(np.float64)
+            got = f"{len(scores)} scores" if array.ndim == 1 else f"scores of shape {array.shape}"
+    if scores.shape not in ((len(pairs),), (len(pairs), 1)):
         raise ScorerError(
-            f"The scorer {name} answered {short(answer)}; it must answer a list or an array of "
-            "numbers, one for each pair."
-        ) from None
-
-
-def _check(scores: NDArray[np.float64], pairs: list[Pair], name: str) -> None:
-    """One finite number for each pair."""
-    n_pairs = _counted(pairs)
-    if scores.ndim != 1:
-        raise ScorerError(
-            f"The scorer {name} answered an array of shape {scores.shape} for {n_pairs}; it "
-            "must answer one score for each pair. For a classifier of several labels load it with "
-            "num_labels=1, or wrap it and keep one column: "
-            "score_with(lambda pairs: model.predict(pairs)[:, 1])."
+            f"The scorer {name} answered {got} for {n_pairs}; it must answer one number for each, "
+            "in their order. Of several labels keep one: "
+            "score_with(lambda pairs: model.predict(pairs)[:, 1], name=...)."
         )
-    if len(scores) != len(pairs):
-        raise ScorerError(
-            f"The scorer {name} answered {len(scores)} scores for {n_pairs}; it must answer "
-            "one for each pair, in their order."
-        )
+    scores = scores.reshape(len(pairs))
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
         query, text = pairs[bad[0]]
@@ -391,20 +318,15 @@ def _check(scores: NDArray[np.float64], pairs: list[Pair], name: str) -> None:
         )
         error.scores = np.where(np.isfinite(scores), scores, np.nan)
         raise error
+    return scores
 
 
 def _function_name(fn: Callable[..., Any]) -> str:
-    qualname, module = getattr(fn, "__qualname__", None), getattr(fn, "__module__", None)
-    if qualname is None:
+    qualname = getattr(fn, "__qualname__", "<lambda>")
+    if "<lambda>" in qualname:
         hint = "It has no name of its own: pass name='...', under which its scores are kept."
         raise ParameterError.of("fn", "score_with", "a function with a name", fn, hint)
-    code = getattr(fn, "__code__", None)
-    if "<lambda>" not in qualname or code is None:
-        return f"function:{module}.{qualname}"
-    body = repr(
-        (code.co_code, [c for c in code.co_consts if not hasattr(c, "co_code")], code.co_names)
-    )
-    return f"function:{module}.{qualname}:{digest(body)[:12]}"
+    return f"function:{getattr(fn, '__module__', None)}.{qualname}"
 
 
 def _answering_logits(scorer: Any) -> PairScorer:
@@ -412,12 +334,5 @@ def _answering_logits(scorer: Any) -> PairScorer:
     kinds: list[Any] = [kind for kind in type(scorer).__mro__ if kind.__name__ == "CrossEncoder"]
     is_own = any(scorer.predict.__func__ is kind.predict for kind in kinds)  # not of a subclass
     if is_own and scorer.config.num_labels == 1:
-        from shoestring.match.cross_encoder import CrossEncoderScorer
-
         return CrossEncoderScorer(scorer)
     return cast(PairScorer, scorer)
-
-
-def _own_name(scorer: PairScorer) -> str:
-    name = getattr(scorer, "name", None)
-    return name if isinstance(name, str) else ""

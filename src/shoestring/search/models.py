@@ -37,8 +37,8 @@ from shoestring.encoders import (
     open_encoder,
 )
 from shoestring.errors import IntegrityError, ShoestringWarning, StorageError
+from shoestring.match.interaction import DEFAULT
 from shoestring.match.scorer import answers_of, batch_size_of, load_scorer, lock_of, scorer_name
-from shoestring.match.weighting import DEFAULT
 from shoestring.models import why_not_minilm
 from shoestring.models.backbone import are_unread, minilm_reads_most
 from shoestring.search.snapshot import Snapshot
