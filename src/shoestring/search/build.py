@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from shoestring.errors import ShoestringWarning
 from shoestring.jobs import Clock
+from shoestring.match.scorer import batch_size_of
 from shoestring.models import LsaEncoder
 from shoestring.parallel import one_blas_thread
 from shoestring.progress import Progress
@@ -162,8 +163,8 @@ def score_anchors(
                 guess[rows.deleted] = -np.inf
                 guess[known] = -np.inf
                 chosen = top_rows(guess, share)
-                score, before = CachedScorer(models, texts, query, cache), spent
-                step = min(SCORE_BATCH, models.batch_size)
+                score = CachedScorer(models.scorer, name, models.lock, texts, query, cache)
+                before, step = spent, min(SCORE_BATCH, batch_size_of(models.scorer))
                 for start in range(0, len(chosen), step):
                     if clock.left_s <= 0:
                         return spent

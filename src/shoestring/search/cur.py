@@ -40,36 +40,12 @@ LARGEST = 1e15  # of a score that is fitted: its square is well within float32
 
 
 class ItemFeatures(Protocol):
-    """A matrix (N, D) that need not be in memory: all that the rounds ask of it."""
+    """A matrix (N, D) that need not be in memory, as far as the rounds ask of it; or an array."""
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(N, D)."""
-        ...
-
-    def dot(self, weights: Floats) -> FloatArray:
-        """The product with D weights: (N,)."""
-        ...
-
-    def take(self, rows: IntArray) -> Floats:
-        """Some rows: (len(rows), D)."""
-        ...
-
-
-class DenseFeatures:
-    """Item features that are one array in memory (N, D); takes no copy."""
-
-    def __init__(self, matrix: FloatArray) -> None:
-        self.matrix = matrix
-        self.shape = (matrix.shape[0], matrix.shape[1])
-
-    def dot(self, weights: Floats) -> FloatArray:
-        """The product with D weights: (N,)."""
-        return np.asarray(self.matrix @ weights.astype(self.matrix.dtype))
-
-    def take(self, rows: IntArray) -> Floats:
-        """Some rows: (len(rows), D)."""
-        return self.matrix[rows].astype(np.float64)
+    def shape(self) -> tuple[int, ...]: ...
+    def dot(self, weights: Floats, /) -> FloatArray: ...
+    def __getitem__(self, rows: IntArray, /) -> FloatArray: ...
 
 
 class GaussianWeights:
@@ -118,8 +94,8 @@ class Rounds:
 
     Parameters
     ----------
-    features : ItemFeatures
-        (N, D), see :class:`ItemFeatures`.
+    features : array or ItemFeatures
+        (N, D)
     guess : array (N,)
         The first guess f, in the units of the scores.
     prior_variance : array (D,)
@@ -134,7 +110,7 @@ class Rounds:
     Examples
     --------
     >>> truth = np.array([0.1, 0.9, 0.3, 0.8])
-    >>> rounds = Rounds(DenseFeatures(np.eye(4)), np.zeros(4), np.ones(4), noise=0.01)
+    >>> rounds = Rounds(np.eye(4), np.zeros(4), np.ones(4), noise=0.01)
     >>> for _ in range(2):
     ...     rows = rounds.propose(2)
     ...     rounds.observe(rows, truth[rows])
@@ -202,7 +178,7 @@ class Rounds:
     def observe(self, rows: IntArray, scores: FloatArray, fitted: FloatArray | None = None) -> None:
         """Take in what the scorer said of some rows; the model is fitted to ``fitted`` instead."""
         batch = np.asarray(scores, dtype=np.float64)
-        features = self.features.take(rows)
+        features = np.asarray(self.features[rows], dtype=np.float64)
         target = batch if fitted is None else np.asarray(fitted, dtype=np.float64)
         residuals = target - self.guess[rows]
         try:

@@ -163,14 +163,6 @@ def _as_ours(error: sqlite3.Error, path: Path, repair: str) -> ShoestringError:
     return IntegrityError(f"{path} is damaged: {found}. {repair}")
 
 
-def busy(folder: Path, waited_s: float) -> BusyError:
-    """The error for an index that somebody else writes."""
-    return BusyError(
-        f"{folder} is being written by another process or thread; waited {waited_s:g} s for it. "
-        "Nothing was changed: run again when it has finished."
-    )
-
-
 @contextmanager
 def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
     """Be the only writer of an index folder, among all threads and processes.
@@ -183,7 +175,10 @@ def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise busy(folder, timeout_s) from None
+        raise BusyError(
+            f"{folder} is being written by another process or thread; waited {timeout_s:g} s for "
+            "it. Nothing was changed: run again when it has finished."
+        ) from None
     except OSError as error:
         raise refused(folder, error) from error
     try:

@@ -316,10 +316,14 @@ def answers(
         rows, model, features, guess = index.first_look(snapshot, text)
         looked = time.perf_counter() - began
 
+        def texts(at: IntArray) -> list[str]:
+            return snapshot.texts(rows.keys[at])
+
         def add(way: str, calls: int, order: IntArray, seconds: float) -> None:
             found.append((way, calls, _named(snapshot, rows, order[:k]), seconds))
 
-        score = CachedScorer(index.models, lambda at: snapshot.texts(rows.keys[at]), text, cache)
+        models, name = index.models, index.models.scorer_name
+        score = CachedScorer(models.scorer, name, models.lock, texts, text, cache)
         stages = {"BM25": features[:, LEXICAL], "vectors": features[:, NEAR], OURS: guess}
         for way, values in stages.items():
             stages[way] = np.where(rows.deleted, -np.inf, values)
@@ -338,7 +342,7 @@ def answers(
             add(OURS, budget, best, spent := clock.seconds())
             for mix in mixes:
                 add(_mixed(mix), budget, rounds.ranking(min(k, rows.n_live), mix)[0], spent)
-        at, scores = rows.known_scores(*cache.row(index.models.scorer_name, text))
+        at, scores = rows.known_scores(*cache.row(name, text))
         own = snapshot.ids(rows.keys[at[np.argsort(-scores, kind="stable")[:k]]])
     return found, own
 

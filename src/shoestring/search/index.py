@@ -72,7 +72,7 @@ from shoestring.search.store import RecordStore, checked_ids
 from shoestring.search.where import condition
 from shoestring.text import tokenize
 from shoestring.text.records import Reading, read_records
-from shoestring.types import Hit, Hits, PairScorer, Record
+from shoestring.types import Hit, Hits, IntArray, PairScorer, Record
 
 COLUMNS: tuple[Literal["text", "id", "label"], ...] = ("text", "id", "label")
 DEFAULT_CALLS = 50
@@ -389,6 +389,10 @@ class SearchIndex:
         max_rounds = checked_int("max_rounds", max_rounds, 1, None, owner)
         candidates = max(k, checked_int("candidates", candidates, 1, None, owner))
         chosen = None if where is None else condition(where, owner)
+
+        def texts(at: IntArray) -> list[str]:
+            return snapshot.texts(rows.keys[at])
+
         with self.snapshot() as snapshot:
             if not len(snapshot):
                 return Hits((), 0, time.perf_counter() - began)
@@ -415,11 +419,7 @@ class SearchIndex:
                 if chosen:  # or for what meets this condition
                     spent = int(np.count_nonzero(~closed[known[0]]))
                 score = CachedScorer(
-                    self.models,
-                    lambda at: snapshot.texts(rows.keys[at]),
-                    text,
-                    cache,
-                    partial=True,
+                    self.models.scorer, name, self.models.lock, texts, text, cache, partial=True
                 )
                 rounds = search_rounds(
                     rows,

@@ -16,7 +16,7 @@ from shoestring.errors import IntegrityError
 from shoestring.parallel import one_blas_thread
 from shoestring.search.arrays import REBUILD
 from shoestring.search.cur import Rounds, without_rejects
-from shoestring.search.features import IndexRows, JoinedFeatures, cheap_features
+from shoestring.search.features import IndexRows, JoinedFeatures, cheap_features, nearness
 from shoestring.search.first_guess import ScoreModel
 from shoestring.search.snapshot import Snapshot
 from shoestring.text import tokenize
@@ -81,7 +81,7 @@ def pair_features(
     snapshot: Snapshot, rows: IndexRows, text: str, vector: NDArray[Any]
 ) -> NDArray[np.float32]:
     """The cheap features of a query, and its row of the encoder, with every row: float32 (N, 4)."""
-    near = rows.nearness("vectors", vector)
+    near = rows.whole(nearness, "vectors", vector)
     if not np.abs(near).max(initial=0.0) <= MAX_NEARNESS:  # nor is NaN
         file = getattr(snapshot.view.arrays["vectors"], "filename", "an array")
         raise IntegrityError(f"{file} is damaged: a vector is not of unit length. {REBUILD}")

@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from shoestring.artifacts import (
+    CHECKED,
     CONFIG,
     ArtifactKind,
     make_folder,
@@ -43,11 +44,7 @@ from shoestring.artifacts import (
     written_by,
 )
 from shoestring.checks import checked_choice, is_storable
-from shoestring.errors import (
-    IntegrityError,
-    ParameterError,
-    ShapeError,
-)
+from shoestring.errors import IntegrityError, ParameterError, ShapeError
 from shoestring.search import schema
 from shoestring.search.arrays import (
     COPIED,
@@ -59,7 +56,6 @@ from shoestring.search.arrays import (
     write_rows,
 )
 from shoestring.search.database import (
-    busy,
     column,
     connect,
     connect_for_writing,
@@ -68,7 +64,7 @@ from shoestring.search.database import (
     writer_lock,
 )
 from shoestring.search.ingest import AddReport, OnDuplicate, add_batch, read_batches
-from shoestring.search.snapshot import Snapshot, View, open_snapshot, read_view
+from shoestring.search.snapshot import Snapshot, View, read_view
 from shoestring.types import Record
 
 ArraysOf: TypeAlias = Callable[[list[str]], Mapping[str, AnyArray]]
@@ -99,8 +95,7 @@ class RecordStore:
         self.path = Path(path)
         self._database, self._arrays = self.path / _DATABASES[0], self.path / "arrays"
         self._explained = partial(explained, self._database, _AGAIN)
-        self._thread_lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None  # of the thread that is writing
+        self._writer = threading.local()  # its connection, while a thread is writing
         self._remembered: View | None = None
 
     # ---- the folder
@@ -197,18 +192,18 @@ class RecordStore:
 
         Another one waits for :data:`LOCK_TIMEOUT_S`; then it is a BusyError.
         """
-        if not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_S):
-            raise busy(self.path, LOCK_TIMEOUT_S)
-        with ExitStack() as stack:
-            stack.callback(self._thread_lock.release)
-            if self._connection is None:
-                stack.enter_context(writer_lock(self.path, timeout_s=LOCK_TIMEOUT_S))
-                with self._explained():
-                    connection = connect_for_writing(self._database)
-                stack.enter_context(closing(connection))
-                self._connection = connection
-                stack.callback(setattr, self, "_connection", None)
-            yield self._connection
+        if hasattr(self._writer, "connection"):
+            yield self._writer.connection
+            return
+        with writer_lock(self.path, timeout_s=LOCK_TIMEOUT_S):
+            with self._explained():
+                connection = connect_for_writing(self._database)
+            with closing(connection):
+                self._writer.connection = connection
+                try:
+                    yield connection
+                finally:
+                    del self._writer.connection
 
     @property
     def has_arrays(self) -> bool:
@@ -268,9 +263,24 @@ class RecordStore:
 
         IntegrityError names the file if the database or an array is damaged or missing.
         """
-        snapshot = open_snapshot(self._database, self._arrays, self._remembered, self._explained)
-        self._remembered = snapshot.view
-        return snapshot
+        seen = ""  # the state in which a file was missing: arrays are replaced meanwhile
+        while True:
+            with ExitStack() as stack, self._explained():
+                connection = stack.enter_context(closing(connect(self._database, "ro")))
+                connection.execute("BEGIN")
+                state, view = schema.read_state(connection), self._remembered
+                if view is None or view.uid != state.uid:
+                    checked = 0 if view else CHECKED  # once in a process, not after each change
+                    try:
+                        view = read_view(connection, state, self._arrays, checked)
+                    except IntegrityError:
+                        if state.uid == seen:
+                            raise
+                        seen = state.uid
+                        continue
+                self._remembered = view
+                stack.pop_all()
+                return Snapshot(connection, view, self._explained)
 
     # ---- arrays
 
@@ -295,16 +305,12 @@ class RecordStore:
         n_new = len(rows[KEYS])
         with self._changing_arrays() as connection:
             state = schema.read_state(connection)
-            if not np.array_equal(rows[KEYS], schema.pending_keys(connection, n_new)):
-                want = "keys of the first records without arrays, ascending"
-                raise ParameterError.of("keys", "RecordStore.append", want, rows[KEYS])
-            if not n_new:
-                return
             number = state.revision + 1
             files = state.arrays or {name: ArrayFile.new(name, number, rows[name]) for name in rows}
-            _check_like(files, rows)
             for name, file in files.items():
                 part = rows[name] if name in rows else file.zeros(n_new)
+                if not file.fits(part) or len(part) != n_new:
+                    raise ShapeError(f"Array {name!r} of {part.dtype} {part.shape} is no {file}.")
                 files[name] = write_rows(self._arrays, file, state.n_rows, [part])
             n_rows, last_key = state.n_rows + n_new, int(rows[KEYS][-1])
             with transaction(connection):
@@ -437,13 +443,3 @@ def _is_left(path: Path) -> bool:
             found = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
             return not found or "fulltext" in found
     return path.name in _FILES
-
-
-def _check_like(files: Mapping[str, ArrayFile], rows: Mapping[str, AnyArray]) -> None:
-    """Rows must fit the files of arrays in force."""
-    for name, part in rows.items():
-        if name not in files or not files[name].fits(part) or len(part) != len(rows[KEYS]):
-            raise ShapeError(
-                f"Array {name!r} of {part.dtype.str} {part.shape} does not fit {len(rows[KEYS])} "
-                f"records and the arrays in force, {list(files.values())}."
-            )
