@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shoestring.artifacts import LOCK, ArtifactKind, make_folder, refused, remove
+from shoestring.artifacts import LOCK, ArtifactKind, locked, make_folder, remove
 from shoestring.checks import checked_number
 from shoestring.errors import BudgetError, ParameterError, ShoestringError
 
@@ -145,7 +145,7 @@ class RunFolder:
         out = out if out.name else out.resolve()
         path = out.with_name(out.name + ".run")
         settings = json.loads(json.dumps(settings, default=str))
-        with _locked(path, out):
+        with _working_in(path, out):
             known = _known(path, what)
             if known.get("progress"):
                 _check(path, what, known.get("settings") or {}, settings, resume)
@@ -183,28 +183,19 @@ class RunFolder:
 
 
 @contextmanager
-def _locked(path: Path, out: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
+def _working_in(path: Path, out: Path) -> Iterator[None]:
+    """Hold the lock of a run folder; afterwards an empty one goes."""
     make_folder(path)
-    lock = FileLock(path / LOCK)
+    told = f"Another process is working on {out}. Wait for it, or choose another --out."
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ParameterError(
-            f"Another process is working on {out}. Wait for it, or choose another --out."
-        ) from None
-    except OSError as error:
-        with suppress(OSError):  # where it is new
-            path.rmdir()
-        raise refused(path, error) from error
-    try:
-        yield
+        with locked(path / LOCK, ParameterError(told)):
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # while it is ours: the next process makes its own
+                    (path / LOCK).unlink()
     finally:
-        with suppress(OSError):  # while it is ours: the next process makes its own
-            (path / LOCK).unlink()
-        lock.release()
-        with suppress(OSError):  # where nothing is kept
+        with suppress(OSError):  # where something is kept
             path.rmdir()
 
 

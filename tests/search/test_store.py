@@ -265,7 +265,7 @@ def test_progress_counts_every_record_once(store: RecordStore) -> None:
 
 
 def test_long_texts_make_small_batches(store: RecordStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoestring.search.ingest.BATCH_CHARACTERS", 100)
+    monkeypatch.setattr("shoestring.search.store.BATCH_CHARACTERS", 100)
     steps: list[int] = []
     store.add((Record(str(i), "x" * 40) for i in range(7)), progress=steps.append)
     assert steps == [3, 3, 1]

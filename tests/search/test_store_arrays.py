@@ -273,7 +273,8 @@ def test_readers_see_arrays_and_attributes_of_one_moment(filled: RecordStore) ->
         with filled.snapshot() as snapshot:
             keys = snapshot.pending_keys
             by = snapshot.view.attrs.get("scale", 1.0)
-        filled.append(keys, {"v": (by * vectors(keys)).astype(np.float32)})
+        if len(keys):
+            filled.append(keys, {"v": (by * vectors(keys)).astype(np.float32)})
     stop.set()
     for thread in threads:
         thread.join()

@@ -147,14 +147,9 @@ class Rounds:
         self.posteriors = [GaussianWeights(prior_variance * s, noise) for s in strengths]
         self._never = np.zeros(n_items, dtype=bool) if deleted is None else deleted
         self._closed = self._never.copy()
-        self._rows = np.empty(0, dtype=np.int64)
+        self.scored = np.empty(0, dtype=np.int64)  # rows, in the order in which their scores came
         self._scores = np.empty(0, dtype=np.float64)
         self._is_stale = False
-
-    @property
-    def scored(self) -> IntArray:
-        """The rows whose scores are known, in the order in which they came."""
-        return self._rows
 
     @property
     def strength_weights(self) -> Floats:
@@ -187,7 +182,7 @@ class Rounds:
         except np.linalg.LinAlgError as error:
             raise IntegrityError(_DAMAGED) from error
         self._closed[rows] = True
-        self._rows = np.concatenate([self._rows, rows])
+        self.scored = np.concatenate([self.scored, rows])
         self._scores = np.concatenate([self._scores, batch])
         self._is_stale = True
 
@@ -215,15 +210,15 @@ class Rounds:
         exact : bool array (k,)
         """
         if not mix:
-            order = np.lexsort((self._rows, -self._scores))
-            order = order[~self._never[self._rows[order]]][:k]
+            order = np.lexsort((self.scored, -self._scores))
+            order = order[~self._never[self.scored[order]]][:k]
             rest = self.propose(k - len(order))
-            rows = np.concatenate([self._rows[order], rest])
+            rows = np.concatenate([self.scored[order], rest])
             scores = np.concatenate([self._scores[order], self.estimate[rest].astype(np.float64)])
             return rows, scores, np.arange(len(rows)) < len(order)
         self._refresh()
         scores, exact = self.estimate.astype(np.float64), np.zeros(len(self.guess), bool)
-        scores[self._rows], exact[self._rows] = self._scores, True
+        scores[self.scored], exact[self.scored] = self._scores, True
         mixed = (1 - mix) * without_rejects(scores) + mix * self.guess
         rows = top_rows(np.where(self._never, -np.inf, mixed), k)
         return rows, scores[rows], exact[rows]

@@ -1,4 +1,4 @@
-"""SQLite connections, transactions and the writer lock of an index folder.
+"""SQLite connections and transactions of an index folder.
 
 Everything that knows how SQLite behaves is here; what is stored is in :mod:`~.store` and
 :mod:`~.score_cache`. Writers use write-ahead logging and fsync at every commit, so that readers go
@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from shoestring.artifacts import refused
 from shoestring.errors import (
     BusyError,
     IntegrityError,
@@ -30,7 +28,6 @@ from shoestring.errors import (
 from shoestring.types import IntArray
 
 PATIENCE_S = 10.0  # a reader or a short transaction waits this long for SQLite's own locks
-POLL_S = 0.01  # between looks at the lock: adds of many writers are short
 SYNCHRONOUS = "FULL"  # fsync at every commit
 MAX_VARIABLES = 900  # every SQLite takes 999 variables in one statement
 
@@ -161,27 +158,3 @@ def _as_ours(error: sqlite3.Error, path: Path, repair: str) -> ShoestringError:
         return ParameterError("A text has more bytes than SQLite can hold, 1e9. Cut it into parts.")
     found = str(error) if path.exists() else "the file is missing"
     return IntegrityError(f"{path} is damaged: {found}. {repair}")
-
-
-@contextmanager
-def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
-    """Be the only writer of an index folder, among all threads and processes.
-
-    BusyError where another one writes for longer than ``timeout_s``.
-    """
-    lock = FileLock(
-        folder / "writer.lock", timeout=timeout_s, thread_local=False, poll_interval=POLL_S
-    )
-    try:
-        lock.acquire()
-    except Timeout:
-        raise BusyError(
-            f"{folder} is being written by another process or thread; waited {timeout_s:g} s for "
-            "it. Nothing was changed: run again when it has finished."
-        ) from None
-    except OSError as error:
-        raise refused(folder, error) from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -55,7 +55,6 @@ from shoestring.search.build import (
 )
 from shoestring.search.cur import top_rows
 from shoestring.search.features import IndexRows, narrowed
-from shoestring.search.ingest import AddReport, OnDuplicate
 from shoestring.search.models import Models
 from shoestring.search.query import (
     MAX_CHARACTERS,
@@ -68,7 +67,7 @@ from shoestring.search.query import (
 from shoestring.search.schema import named
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot
-from shoestring.search.store import RecordStore, checked_ids
+from shoestring.search.store import AddReport, OnDuplicate, RecordStore, checked_ids
 from shoestring.search.where import condition
 from shoestring.text import tokenize
 from shoestring.text.records import Reading, read_records
@@ -191,26 +190,24 @@ class SearchIndex:
         loaded = None if scorer is None or name in ("", AUTO) else load_scorer(scorer)
         given = loaded if name is None else None
         is_new = not (resume and os.path.lexists(path / CONFIG))
+        if is_new and records is None:
+            raise ParameterError.of("records", owner, "a file, frame or list", None)
         index = None if is_new else cls(RecordStore.open(path), given)
         if index is not None:
             reading = index._reading(reading)
         source = None
         if records is not None:
             source = read_records(records, default_id="content", **reading)
+        had_folder = os.path.lexists(path)
         if index is None:
-            if source is None:
-                want = "a file, frame or list"
-                raise ParameterError.of("records", owner, want, None)
-            settings: dict[str, Any] = {"encoder": encoder, "scorer": name or ""}
-            columns = {name: reading.get(name) for name in COLUMNS}
-            settings["columns"] = {
-                name: column if isinstance(column, str) else list(column)
-                for name, column in columns.items()
-                if column is not None
+            columns = {
+                column: names if isinstance(names, str) else list(names)
+                for column in COLUMNS
+                if (names := reading.get(column)) is not None
             }
+            settings = {"encoder": encoder, "scorer": name or "", "columns": columns}
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
-            had_folder = os.path.lexists(path)
             index = cls(RecordStore.create(path, settings), given)
             index.models.hold(loaded)
         rows = NewRows(index.models)
@@ -403,7 +400,6 @@ class SearchIndex:
             closed = rows.deleted
             if chosen:
                 closed = closed | ~np.isin(rows.keys, snapshot.matching(chosen))
-            n_open = len(rows) - int(np.count_nonzero(closed))
             name, newest = self.models.scorer_name, int(rows.keys[-1])
             uid = str(self._store.settings.get("id", ""))
             with ScoreCache(self.path, read_only=not can_pay) as cache:
@@ -437,6 +433,7 @@ class SearchIndex:
                     cache.set_answered(name, text, uid, newest, spent + score.calls)
             if score.error and not score.calls and not isinstance(score.error, DeadlineError):
                 raise score.error
+            n_open = int(np.count_nonzero(~closed))
             notes = [*_notes(features, text, score, budget, n_open)]
             if is_unread:
                 notes.append(
@@ -444,7 +441,6 @@ class SearchIndex:
                     "answer goes by words alone. Name a scorer that reads it: scorer=..."
                 )
             mix = float(self._store.settings.get("mix", 0.0))
-            n_open = min(n_open, len(rows) - int(np.count_nonzero(closed)))
             found, scores, exact = rounds.ranking(min(k, n_open), mix)
             if not features.any() and not exact.any():
                 found = found[:0]  # any text would do as well
@@ -662,8 +658,6 @@ def _notes(
 def _budget(calls: int, minutes: float | None, owner: str) -> tuple[int, Clock]:
     """Calls to spend at most, and until when."""
     calls = checked_int("calls", calls, 0, None, owner)
-    if minutes is not None:
-        minutes = checked_number("minutes", minutes, owner, "a number above 0, or None", above=0.0)
     return calls if calls or minutes is None else _UNBOUNDED, Clock(minutes)
 
 

@@ -24,8 +24,9 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -38,13 +39,14 @@ from shoestring.artifacts import (
     CHECKED,
     CONFIG,
     ArtifactKind,
+    locked,
     make_folder,
     unreadable,
     verify,
     written_by,
 )
 from shoestring.checks import checked_choice, is_storable
-from shoestring.errors import IntegrityError, ParameterError, ShapeError
+from shoestring.errors import BusyError, IntegrityError, ParameterError, ShapeError
 from shoestring.search import schema
 from shoestring.search.arrays import (
     COPIED,
@@ -61,10 +63,10 @@ from shoestring.search.database import (
     connect_for_writing,
     explained,
     transaction,
-    writer_lock,
 )
-from shoestring.search.ingest import AddReport, OnDuplicate, add_batch, read_batches
 from shoestring.search.snapshot import Snapshot, View, read_view
+from shoestring.text.records import content_id
+from shoestring.text.tokens import tokenize
 from shoestring.types import Record
 
 ArraysOf: TypeAlias = Callable[[list[str]], Mapping[str, AnyArray]]
@@ -82,6 +84,24 @@ _AGAIN = (
     "Build the index again from your texts: shoestring search build ...; "
     f"keep scores.sqlite, so that no score is paid for twice. {COPIED}"
 )
+
+OnDuplicate = Literal["error", "replace", "skip"]
+
+BATCH_CHARACTERS = 1 << 24  # a batch of very long texts ends before its number of records
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """How many records an add added, replaced and skipped."""
+
+    added: int = 0
+    replaced: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: AddReport) -> AddReport:
+        return AddReport(
+            self.added + other.added, self.replaced + other.replaced, self.skipped + other.skipped
+        )
 
 
 class RecordStore:
@@ -106,7 +126,7 @@ class RecordStore:
         store = cls(path)
         _check_free(store.path)
         make_folder(store._arrays)
-        with writer_lock(store.path, timeout_s=LOCK_TIMEOUT_S), store._explained():
+        with store._locked(), store._explained():
             _check_free(store.path)  # another one may have made it in the meantime
             with closing(connect_for_writing(store._database, create=True)) as connection:
                 with transaction(connection):
@@ -195,7 +215,7 @@ class RecordStore:
         if hasattr(self._writer, "connection"):
             yield self._writer.connection
             return
-        with writer_lock(self.path, timeout_s=LOCK_TIMEOUT_S):
+        with self._locked():
             with self._explained():
                 connection = connect_for_writing(self._database)
             with closing(connection):
@@ -204,6 +224,13 @@ class RecordStore:
                     yield connection
                 finally:
                     del self._writer.connection
+
+    def _locked(self) -> AbstractContextManager[None]:
+        busy = BusyError(
+            f"{self.path} is being written by another process or thread; waited "
+            f"{LOCK_TIMEOUT_S:g} s for it. Nothing was changed: run again when it has finished."
+        )
+        return locked(self.path / "writer.lock", busy, LOCK_TIMEOUT_S)
 
     @property
     def has_arrays(self) -> bool:
@@ -232,9 +259,9 @@ class RecordStore:
         with self._changing_arrays() as connection, ExitStack() as stack:
             if on_duplicate == "error":
                 stack.enter_context(transaction(connection))
-            for batch in read_batches(records, batch_size):
+            for batch in _batches(records, batch_size):
                 with transaction(connection):
-                    report += add_batch(connection, batch, on_duplicate)
+                    report += _add_batch(connection, batch, on_duplicate)
                     if arrays_of is not None:
                         self.fill(arrays_of)
                 if progress is not None:
@@ -443,3 +470,59 @@ def _is_left(path: Path) -> bool:
             found = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
             return not found or "fulltext" in found
     return path.name in _FILES
+
+
+def _batches(records: Iterable[Record], batch_size: int) -> Iterator[list[Record]]:
+    """Cut records into batches that fit in memory whatever the texts' length."""
+    batch: list[Record] = []
+    n_characters = 0
+    for record in records:
+        batch.append(record)
+        n_characters += len(record.text)
+        if len(batch) == batch_size or n_characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, n_characters = [], 0
+    if batch:
+        yield batch
+
+
+def _add_batch(
+    connection: sqlite3.Connection, batch: Sequence[Record], on_duplicate: OnDuplicate
+) -> AddReport:
+    """Store a batch in one transaction."""
+    known = schema.keys_of(connection, [record.id for record in batch])
+    chosen, report = _resolve_duplicates(batch, known, on_duplicate)
+    tokens = [" ".join(tokenize(record.text)) for record in chosen]
+    with transaction(connection):
+        schema.delete_keys(connection, [known[r.id] for r in chosen if r.id in known])
+        schema.insert_records(connection, chosen, tokens)
+    return report
+
+
+def _resolve_duplicates(
+    batch: Sequence[Record], known: Container[str], on_duplicate: OnDuplicate
+) -> tuple[list[Record], AddReport]:
+    """The records of a batch to store, as if they came one by one: the last or first of an id.
+
+    A text whose id is its own content is there already, whatever is done with duplicates.
+    """
+    chosen: dict[str, Record] = {}
+    repeated: list[str] = []
+    n_same = 0
+    for record in batch:
+        if record.id in chosen or record.id in known:
+            if record.id == content_id(record.text):
+                n_same += 1
+                continue
+            repeated.append(record.id)
+            if on_duplicate == "skip":
+                continue
+        chosen[record.id] = record
+    if repeated and on_duplicate == "error":
+        want = "records whose ids are new"
+        hint = "Nothing was added; pass on_duplicate='skip', or on_duplicate='replace'."
+        raise ParameterError.of("records", "SearchIndex.add", want, schema.named(repeated), hint)
+    n_added, counted = len(batch) - len(repeated) - n_same, len(repeated)
+    if on_duplicate == "replace":
+        return list(chosen.values()), AddReport(n_added, replaced=counted, skipped=n_same)
+    return list(chosen.values()), AddReport(n_added, skipped=counted + n_same)
