@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -193,7 +194,7 @@ def fit_index_model(store: RecordStore, models: Models) -> None:
                 arrays[name] = np.zeros((len(view.deleted), *values.shape[1:]), values.dtype)
                 arrays[name][live] = values
         model = IndexModel(score_model, tuple(queries), *_moments(view))
-        store.replace(arrays, keep=("vectors", "digest"), attrs=model.to_attrs())
+        store.replace(arrays, keep=("vectors", "digest"), attrs=asdict(model))
 
 
 def _moments(view: View) -> tuple[NDArray[np.float64], float]:

@@ -18,13 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from shoestring.errors import (
-    BusyError,
-    IntegrityError,
-    ParameterError,
-    ShoestringError,
-    StorageError,
-)
+from shoestring.errors import BusyError, IntegrityError, ParameterError, StorageError
 from shoestring.types import IntArray
 
 PATIENCE_S = 10.0  # a reader or a short transaction waits this long for SQLite's own locks
@@ -142,19 +136,17 @@ def explained(path: Path, repair: str) -> Iterator[None]:
     except (sqlite3.ProgrammingError, sqlite3.InterfaceError):  # such as: closed already
         raise
     except sqlite3.Error as error:
-        raise _as_ours(error, path, repair) from error
-
-
-def _as_ours(error: sqlite3.Error, path: Path, repair: str) -> ShoestringError:
-    code = _primary_code(error)
-    if code in _BUSY:
-        return BusyError(f"{path} is locked by another process. Wait until it has finished.")
-    if code in _STORAGE and path.exists():
-        return StorageError(
-            f"{path} cannot be read or written: {error}. Free some space or check its permissions, "
-            "and run again; what was stored before is safe."
-        )
-    if code == sqlite3.SQLITE_TOOBIG:
-        return ParameterError("A text has more bytes than SQLite can hold, 1e9. Cut it into parts.")
-    found = str(error) if path.exists() else "the file is missing"
-    return IntegrityError(f"{path} is damaged: {found}. {repair}")
+        code, is_there = _primary_code(error), path.exists()
+        if code in _BUSY:
+            told = f"{path} is locked by another process. Wait until it has finished."
+            raise BusyError(told) from error
+        if code in _STORAGE and is_there:
+            raise StorageError(
+                f"{path} cannot be read or written: {error}. Free some space or check its "
+                "permissions, and run again; what was stored before is safe."
+            ) from error
+        if code == sqlite3.SQLITE_TOOBIG:
+            told = "A text has more bytes than SQLite can hold, 1e9. Cut it into parts."
+            raise ParameterError(told) from error
+        found = str(error) if is_there else "the file is missing"
+        raise IntegrityError(f"{path} is damaged: {found}. {repair}") from error

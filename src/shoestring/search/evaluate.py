@@ -33,10 +33,8 @@ from shoestring.errors import (
 )
 from shoestring.progress import Progress
 from shoestring.search.cur import top_rows
-from shoestring.search.features import IndexRows
 from shoestring.search.query import search_rounds
 from shoestring.search.score_cache import CachedScorer, ScoreCache
-from shoestring.search.snapshot import Snapshot
 from shoestring.text.files import read_lines
 from shoestring.types import FloatArray, Hits, IntArray, Record
 
@@ -320,7 +318,8 @@ def answers(
             return snapshot.texts(rows.keys[at])
 
         def add(way: str, calls: int, order: IntArray, seconds: float) -> None:
-            found.append((way, calls, _named(snapshot, rows, order[:k]), seconds))
+            ids = snapshot.ids(rows.keys[order[:k]])  # scores keep the order: ties go by id
+            found.append((way, calls, {id: float(-n) for n, id in enumerate(ids)}, seconds))
 
         models, name = index.models, index.models.scorer_name
         score = CachedScorer(models.scorer, name, models.lock, texts, text, cache)
@@ -358,9 +357,3 @@ class _CallClock:
         n_saved = self.calls - (self.score.calls - self.paid)
         saved = n_saved * self.score.seconds / max(1, self.score.calls)
         return self.before + time.perf_counter() - self.began + saved
-
-
-def _named(snapshot: Snapshot, rows: IndexRows, order: IntArray) -> dict[str, float]:
-    """Text ids to scores that keep the order (ties would be broken by id)."""
-    ids = snapshot.ids(rows.keys[order])
-    return {id: float(-rank) for rank, id in enumerate(ids)}

@@ -530,22 +530,10 @@ class SearchIndex:
         progress: bool = False,
         **reading: Unpack[Reading],
     ) -> AddReport:
-        """Add records: they are found from now on.
+        """Add records, as :meth:`build` takes them: they are found from now on.
 
         They are ranked by their vectors and words until :meth:`calibrate` scores them with the
-        anchor queries.
-
-        Parameters
-        ----------
-        records, on_duplicate
-            As :meth:`build`.
-        **reading
-            As :meth:`build`; its columns are the default.
-
-        Returns
-        -------
-        AddReport
-            How many were added, replaced, skipped.
+        anchor queries. The columns are those of the build unless others are named.
         """
         checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), "SearchIndex.add")
         checked_bool("progress", progress, "SearchIndex.add")
@@ -569,17 +557,9 @@ class SearchIndex:
         return self._store.delete(ids, missing=missing)
 
     def copy(self, to: str | Path) -> SearchIndex:
-        """Copy the index as it is now, while others may query it; writers wait.
+        """Copy the index as it is now to a new or empty folder, and open the copy.
 
-        Parameters
-        ----------
-        to : str or Path
-            A new or empty folder, which is an index when all of it is there.
-
-        Returns
-        -------
-        SearchIndex
-            The copy.
+        Others may query it meanwhile; writers wait.
         """
         path = checked_path("to", to, "SearchIndex.copy")
         self._store.copy(path)
@@ -592,10 +572,7 @@ class SearchIndex:
     def check(self) -> None:
         """Check that records, words, arrays and scores are sound and agree; reads all of them.
 
-        Raises
-        ------
-        IntegrityError
-            If they do not: which file, and how to repair it.
+        IntegrityError says which file is damaged, and how to repair it.
         """
         self._store.verify()
         with ScoreCache(self.path, read_only=True) as cache:

@@ -6,7 +6,7 @@ Letters: N rows, m anchor queries, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class IndexModel:
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> IndexModel:
-        """Read what :meth:`to_attrs` wrote; of an index that was never finished, nothing."""
+        """Read what the store has kept; of an index that was never finished, nothing."""
         fitted = attrs.get("score_model")
         if fitted:
             arrays = {name: np.asarray(fitted[name]) for name in ("weights", "loadings")}
@@ -69,10 +69,6 @@ class IndexModel:
             np.asarray(attrs.get("vector_mean", ()), dtype=np.float64),
             float(attrs.get("vector_power", 1.0)),
         )
-
-    def to_attrs(self) -> dict[str, Any]:
-        """As the store keeps it."""
-        return asdict(self)
 
 
 @one_blas_thread()

@@ -179,8 +179,8 @@ def _checked(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArray
         array = np.asarray(value, dtype=np.float32)
     except (TypeError, ValueError, OverflowError):
         raise ParameterError.of(name, OWNER, want, value) from None
-    sizes = array.shape if len(shape) == array.ndim else [-1] * len(shape)
-    if any(n not in (None, size) for n, size in zip(shape, sizes, strict=True)) or -1 in sizes:
+    sizes = zip(shape, array.shape, strict=False)
+    if array.ndim != len(shape) or any(n not in (None, size) for n, size in sizes):
         raise ParameterError.of(name, OWNER, want, array.shape)
     if not np.isfinite(array).all():
         raise ParameterError.of(name, OWNER, want, "NaN or infinity")

@@ -154,13 +154,7 @@ class ScoreCache:
             self._connection.close()
 
     def get(self, scorer: str, query: str, digests: ArrayLike) -> NDArray[np.float64]:
-        """The scores that are known.
-
-        Returns
-        -------
-        float64 array (n,)
-            For the n ``digests`` of texts (:func:`text_digests`), NaN where none has been paid for.
-        """
+        """The scores (n,) of n texts by their :func:`text_digests`, NaN where none is known."""
         wanted = np.asarray(digests, dtype=np.int64).tolist()
         with self._lock, self._explained():
             sql = f"{_SCORES} AND digest IN ({{}})"
@@ -170,16 +164,7 @@ class ScoreCache:
     def put(self, scorer: str, query: str, digests: ArrayLike, scores: ArrayLike) -> bool:
         """Keep scores, in one short transaction that is on the disk when this returns.
 
-        Returns
-        -------
-        bool
-            False if the cache is read-only and they were not kept.
-
-        Raises
-        ------
-        ParameterError
-            If a score is not finite.
-        BusyError, StorageError
+        False if the cache is read-only and they were not kept. ParameterError if one is not finite.
         """
         keys, values = np.asarray(digests, np.int64), np.asarray(scores, np.float64)
         if keys.shape != values.shape or keys.ndim != 1:

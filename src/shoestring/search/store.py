@@ -413,17 +413,12 @@ class RecordStore:
             keys = column(connection, "SELECT key FROM records ORDER BY key")
             words = column(connection, "SELECT rowid FROM fulltext ORDER BY rowid")
             deleted = column(connection, "SELECT key FROM deleted ORDER BY key")
-            for one, other, complaint in (
-                (keys, words, "the words are not those of the records"),
-                (
-                    keys[keys <= state.last_key],
-                    view.keys,
-                    "the rows are not those of the records",
-                ),
-                (deleted, view.row_keys[view.deleted], "a key counts as deleted that has no row"),
-            ):
-                if not np.array_equal(one, other):
-                    complaints.append(complaint)
+            agree = {
+                "the words are not those of the records": (keys, words),
+                "the rows are not those of the records": (keys[keys <= state.last_key], view.keys),
+                "a key counts as deleted that has no row": (deleted, view.row_keys[view.deleted]),
+            }
+            complaints += [told for told, pair in agree.items() if not np.array_equal(*pair)]
         if complaints:
             raise IntegrityError(f"{self.path} is damaged: {'; '.join(complaints)}. {_AGAIN}")
 
