@@ -1,9 +1,9 @@
-"""One way to run long: a clock, a run folder that can be resumed, checkpoints, Ctrl-C, the cost.
+"""One way to run long: a clock, a run folder that can be resumed, checkpoints, the cost.
 
 What would take longer than ten minutes to do again keeps a run folder beside its output,
 ``out.run``: ``run.json`` with the settings, the progress and the seconds used, and the files of the
 job's state. It is locked while a process works in it, refused to other settings, and removed when
-the output is there.
+the output is there. Ctrl-C ends a run as a kill does: it goes on from the last checkpoint.
 
 Not covered: runs over several machines.
 """
@@ -13,9 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -226,37 +224,6 @@ def _check(
                 f"{settings.get(name)!r}. Pass the same texts and settings, or remove that folder "
                 "to start again."
             )
-
-
-class Interruptible:
-    """Lets Ctrl-C finish the current step: ``with Interruptible() as stop: ... if stop: break``.
-
-    KeyboardInterrupt is raised at the end of the block; a second Ctrl-C raises it at once. Outside
-    of the main thread it does nothing.
-    """
-
-    def __init__(self) -> None:
-        self._stop = False
-        self._before: Any = None
-
-    def __bool__(self) -> bool:
-        return self._stop
-
-    def __enter__(self) -> Interruptible:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._on_signal)
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-        if self._stop and kind is None:
-            raise KeyboardInterrupt
-
-    def _on_signal(self, *_: object) -> None:
-        if self._stop:
-            raise KeyboardInterrupt
-        self._stop = True
 
 
 def say_cost(what: str, seconds: float) -> None:
