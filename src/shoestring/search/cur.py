@@ -27,7 +27,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import IntegrityError, ShapeError
+from shoestring.errors import IntegrityError
 from shoestring.parallel import one_blas_thread
 from shoestring.search.arrays import REBUILD
 from shoestring.types import FloatArray, IntArray
@@ -42,8 +42,6 @@ LARGEST = 1e15  # of a score that is fitted: its square is well within float32
 class ItemFeatures(Protocol):
     """A matrix (N, D) that need not be in memory, as far as the rounds ask of it; or an array."""
 
-    @property
-    def shape(self) -> tuple[int, ...]: ...
     def dot(self, weights: Floats, /) -> FloatArray: ...
     def __getitem__(self, rows: IntArray, /) -> FloatArray: ...
 
@@ -134,13 +132,7 @@ class Rounds:
         strengths: Sequence[float] = (1.0,),
         deleted: NDArray[np.bool_] | None = None,
     ) -> None:
-        n_items, n_dims = features.shape
-        if guess.shape != (n_items,) or prior_variance.shape != (n_dims,):
-            raise ShapeError(
-                f"A guess of shape {guess.shape} and prior variances of shape "
-                f"{prior_variance.shape} do not fit features of shape {(n_items, n_dims)}; "
-                "give one guess for each row and one variance for each column."
-            )
+        n_items = len(guess)
         self.features = features
         self.guess = guess.astype(np.float32)
         self.estimate = _checked_numbers(self.guess.copy())

@@ -14,7 +14,7 @@ queries, c cheap features of a pair.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,23 +107,13 @@ def narrowed(rows: IndexRows, chosen: IntArray) -> IndexRows:
     return IndexRows(fewer)
 
 
+@dataclass(frozen=True)
 class JoinedFeatures:
-    """Mapped matrices side by side with dense columns, as :class:`~.cur.ItemFeatures`.
+    """Mapped matrices side by side with dense columns, as :class:`~.cur.ItemFeatures`."""
 
-    Parameters
-    ----------
-    rows : IndexRows
-    blocks : sequence of (name, mean)
-        Names of mapped matrices and the mean row (width,) that is taken off each.
-    dense : float32 array (N, n)
-        Further columns.
-    """
-
-    def __init__(
-        self, rows: IndexRows, blocks: Sequence[tuple[str, Floats]], dense: NDArray[np.float32]
-    ) -> None:
-        self.rows, self.blocks, self.dense = rows, blocks, dense
-        self.shape = (len(rows), sum(len(mean) for _, mean in blocks) + dense.shape[1])
+    rows: IndexRows
+    blocks: Sequence[tuple[str, Floats]]  # names of matrices, and the mean row taken off each
+    dense: NDArray[np.float32]  # (N, n), further columns
 
     def dot(self, weights: Floats) -> FloatArray:
         """The product with D weights: float32 (N,)."""

@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -228,10 +228,10 @@ class ScoreCache:
             (digest, one.tobytes(), scorer, query)
             for digest, one in zip(digests.tolist(), features, strict=True)
         ]
-        with ExitStack() as stack:
-            for one in (suppress(StorageError), self._lock, self._explained()):
-                stack.enter_context(one)
-            stack.enter_context(transaction(self._connection)).executemany(sql, rows)
+        with suppress(StorageError), self._lock, self._explained():
+            connection = self._connection
+            with transaction(connection):
+                connection.executemany(sql, rows)
 
     def features(self, scorer: str) -> list[tuple[NDArray[np.float32], NDArray[np.float64]]]:
         """Of each query what :meth:`put_features` kept (n, c), and the scores (n,)."""

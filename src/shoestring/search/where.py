@@ -46,7 +46,7 @@ def condition(where: object, owner: str) -> Sql:
     Examples
     --------
     >>> condition({"lang": "de", "year": [2020, 2021]}, "query")
-    ('(as_text(json_extract(fields, ?)) = ?) AND (as_number(...)) = ? OR as_number(...)) = ?)',
+    ('(CAST(... AS TEXT) = ?) AND (as_number(...)) = ? OR as_number(...)) = ?)',
      ['$."lang"', 'de', '$."year"', 2020.0, '$."year"', 2021.0])
     >>> condition("not (year < 2020 or lang is null)", "query")
     ('NOT ( as_number(json_extract(fields, ?)) < ? OR json_extract(fields, ?) IS NULL )',
@@ -75,7 +75,7 @@ def _column(name: str) -> Sql:
 def _compared(name: str, sign: str, value: Any) -> Sql:
     sql, given = _column(name)
     if isinstance(value, str):
-        return f"as_text({sql}) {sign} ?", [*given, value]
+        return f"CAST({sql} AS TEXT) {sign} ?", [*given, value]
     return f"as_number({sql}) {sign} ?", [*given, _as_number(value)]
 
 
@@ -86,12 +86,7 @@ def _among(name: str, values: list[Any]) -> Sql:
 
 def add_functions(connection: sqlite3.Connection) -> None:
     """Add what :func:`condition` calls."""
-    connection.create_function("as_text", 1, _as_text, deterministic=True)
     connection.create_function("as_number", 1, _as_number, deterministic=True)
-
-
-def _as_text(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 def _as_number(value: Any) -> float | None:
