@@ -635,6 +635,8 @@ def _notes(
 def _budget(calls: int, minutes: float | None, owner: str) -> tuple[int, Clock]:
     """Calls to spend at most, and until when."""
     calls = checked_int("calls", calls, 0, None, owner)
+    if minutes is not None:
+        minutes = checked_number("minutes", minutes, owner, "a number above 0, or None", above=0.0)
     return calls if calls or minutes is None else _UNBOUNDED, Clock(minutes)
 
 

@@ -20,12 +20,13 @@ from typing import Any
 from shoestring.errors import ParameterError
 
 WANT = "a condition such as lang = 'de' and year >= 2020, or a dict such as {'lang': 'de'}"
-_VALUE = r"""(?:-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)|'(?:[^']|'')*'|(?:true|false)\b)"""
+_TEXT = r"'(?:[^']|'')*'"
+_VALUE = rf"(?:-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)|{_TEXT}|(?:true|false)\b)"
 _COMPARISON = re.compile(
     rf"""\s*(?P<name>[^\W\d]\w*\b|"(?:[^"]|"")+")\s*(?:
     is\b\s*(?P<is_not>not\b)?\s*null\b
     |(?P<sign><=|>=|!=|<>|==|[=<>])\s*(?P<value>{_VALUE})
-    |(?P<not>not\b)?\s*like\b\s*(?P<like>{_VALUE})
+    |(?P<not>not\b)?\s*like\b\s*(?P<like>{_TEXT})
     |(?P<not_in>not\b)?\s*in\s*\(\s*(?P<values>{_VALUE}(?:\s*,\s*{_VALUE})*)\s*\)
     )""",
     re.VERBOSE | re.IGNORECASE,
@@ -100,10 +101,10 @@ def _as_number(value: Any) -> float | None:
 
 def _read(where: str, owner: str) -> Sql:
     """One comparison after the other, and what stands between them."""
-    at, shape = 0, ""  # the shape: a letter for each part
+    at, end, shape = 0, len(where.rstrip()), ""  # the shape: a letter for each part
     parts: list[str] = []
     given: list[Any] = []
-    while where[at:].strip():
+    while at < end:
         if found := _BETWEEN.match(where, at):
             parts.append(found[1].upper())
             shape += _LETTERS[found[1].lower()]
@@ -131,7 +132,7 @@ def _comparison(found: re.Match[str]) -> Sql:
     if found["sign"]:
         return _compared(name, _SIGNS.get(found["sign"], found["sign"]), _value(found["value"]))
     if found["like"]:
-        sql, given = _compared(name, "LIKE", str(_value(found["like"])))
+        sql, given = _compared(name, "LIKE", _value(found["like"]))
     elif found["values"]:
         values = re.findall(_VALUE, found["values"], re.IGNORECASE)
         sql, given = _among(name, [_value(value) for value in values])
