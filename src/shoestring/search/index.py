@@ -246,12 +246,9 @@ class SearchIndex:
         progress: bool,
         arrays_of: NewRows | None = None,
     ) -> AddReport:
-        with Progress(desc="records", unit="text", disable=not progress) as bar:
-            report = self._store.add(
-                records, on_duplicate=on_duplicate, arrays_of=arrays_of, progress=bar.update
-            )
-        self.last_add = report
-        return report
+        records = Progress(records, desc="records", unit="text", disable=not progress)
+        self.last_add = self._store.add(records, on_duplicate=on_duplicate, arrays_of=arrays_of)
+        return self.last_add
 
     def _reading(self, reading: Reading) -> Reading:
         """How to read more records: the columns of the first ones, unless others are named."""

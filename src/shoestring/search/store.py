@@ -247,7 +247,6 @@ class RecordStore:
         on_duplicate: OnDuplicate = "error",
         batch_size: int = 2_000,
         arrays_of: ArraysOf | None = None,
-        progress: Callable[[int], object] | None = None,
     ) -> AddReport:
         """Add records in batches; with ``arrays_of`` they, and all that wait, get their arrays.
 
@@ -264,8 +263,6 @@ class RecordStore:
                     report += _add_batch(connection, batch, on_duplicate)
                     if arrays_of is not None:
                         self.fill(arrays_of)
-                if progress is not None:
-                    progress(len(batch))
         return report
 
     def delete(
