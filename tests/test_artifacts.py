@@ -595,17 +595,6 @@ def sample(tmp_path):
     return tmp_path / "it"
 
 
-def test_a_file_is_kept_from_one_save_to_the_next(sample):
-    before = (sample / "rows-1.npy").stat().st_mtime_ns
-    for _ in range(2):
-        with SAMPLE.saving(sample) as writer:
-            writer.keep("rows.npy")
-            writer.config["more"] = True
-    assert names_in(sample) == {CONFIG, "rows-1.npy"}
-    assert (sample / "rows-1.npy").stat().st_mtime_ns == before
-    assert SAMPLE.read(sample).loaded_array("rows.npy").shape == (3, 2)
-
-
 def test_an_error_of_the_caller_leaves_what_was_there(sample):
     before = files_in(sample)
     with pytest.raises(RuntimeError), SAMPLE.saving(sample) as writer:

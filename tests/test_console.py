@@ -423,7 +423,7 @@ def test_every_shared_option_has_its_help():
     assert console.room_app("Helps.").info.help == "Helps."
 
 
-@pytest.mark.parametrize("verb", ["search build", "search add", "search eval", "search negatives"])
+@pytest.mark.parametrize("verb", ["search build", "search add", "search eval"])
 @pytest.mark.parametrize("option", ["--on-bad", "--on-empty", "--format", "--encoding", "--label"])
 def test_every_command_of_a_room_reads_with_the_same_options(verb, option):
     from typer.main import get_command

@@ -3,16 +3,14 @@
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 from filelock import FileLock
 
 from shoestring.errors import IntegrityError, ParameterError, StorageError
-from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost
+from shoestring.jobs import Clock, RunFolder, SaveEvery, say_cost
 
 
 class Time:
@@ -244,41 +242,7 @@ def test_the_folder_that_we_are_in_can_be_the_output(tmp_path, monkeypatch):
         assert settings == {**SETTINGS, "n_bits": [400, 20]}
 
 
-# ---- Ctrl-C and the cost
-
-
-def test_ctrl_c_ends_the_step_in_hand_and_is_raised_then():
-    before, steps = signal.getsignal(signal.SIGINT), []
-    with pytest.raises(KeyboardInterrupt), Interruptible() as asked:
-        for step in range(5):
-            signal.raise_signal(signal.SIGINT)
-            steps.append(step)
-            if asked:
-                break
-    assert steps == [0] and signal.getsignal(signal.SIGINT) is before
-
-
-def test_a_second_ctrl_c_does_not_wait_and_an_error_goes_first():
-    with pytest.raises(KeyboardInterrupt), Interruptible():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        pytest.fail("the second one did not end the block")
-    with pytest.raises(KeyError), Interruptible():
-        signal.raise_signal(signal.SIGINT)
-        raise KeyError
-
-
-def test_outside_of_the_main_thread_signals_are_left_alone():
-    found = []
-
-    def work():
-        with Interruptible() as asked:
-            found.append(bool(asked))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert found == [False]
+# ---- the cost
 
 
 def test_the_cost_goes_to_standard_error(capsys):

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import output
-from shoestring.search.cur import DenseFeatures, Rounds
-from shoestring.search.features import product
+from shoestring.search.cur import Rounds
+from shoestring.search.features import JoinedFeatures, product
 from shoestring.search.store import RecordStore
 from shoestring.types import Record
 
@@ -66,7 +66,8 @@ def measure(n_records: int, n_queries: int, folder: Path, seed: int) -> dict[str
 def of_a_round(seed: int, n_items: int = 10_000, n_dims: int = 512, n_rows: int = 42) -> float:
     """CPU milliseconds of a round: of the quickest, when nobody empties the caches."""
     rng = np.random.default_rng(seed)
-    features = DenseFeatures(rng.standard_normal((n_items, n_dims), dtype=np.float32))
+    table = rng.standard_normal((n_items, n_dims), dtype=np.float32)
+    features = JoinedFeatures(None, (), table)
     truth, guess = rng.standard_normal(n_items, dtype=np.float32), np.zeros(n_items, np.float32)
     rounds = Rounds(features, guess, np.ones(n_dims), 0.3, strengths=(0.3, 1.0, 3.0))
 

@@ -100,6 +100,24 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+@contextmanager
+def locked(file: Path, busy: Exception, timeout_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, among all threads and processes; ``busy`` where others hold it for long."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(file, thread_local=False, poll_interval=0.01)
+    try:
+        lock.acquire(timeout=timeout_s)
+    except Timeout:
+        raise busy from None
+    except OSError as error:
+        raise refused(file.parent, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def write_json(path: Path, document: Any) -> None:
     """Write readable JSON as :func:`written_aside`; NumPy's numbers as numbers."""
     with written_aside(path) as file:
@@ -473,10 +491,6 @@ class ArtifactWriter:
         parts = {file.relative_to(path).as_posix(): crc32_of(file) for file in files}
         self.files[name] = {"file": path.name, "parts": parts}
         return path
-
-    def keep(self, name: str) -> None:
-        """Keep what was saved before under a name."""
-        self.files[name] = self.before["files"][name]
 
     def put_in_force(self) -> None:
         """Write the config: from here on a reader sees this save."""

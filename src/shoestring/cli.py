@@ -14,7 +14,7 @@ from pathlib import Path
 import typer
 
 from shoestring.classify.command import app as classify_app
-from shoestring.console import echo, resume_hint, room_app, told
+from shoestring.console import Json, echo, resume_hint, room_app, told
 from shoestring.doctor.command import app as doctor_app
 from shoestring.errors import ShoestringError, ShoestringWarning
 from shoestring.grow.command import grow
@@ -60,9 +60,7 @@ def root(
 
 
 @app.command(example="demo --json")
-def demo(
-    json: bool = typer.Option(False, "--json", help="Print JSON instead of text."),
-) -> None:
+def demo(json: Json = False) -> None:
     """Index the documentation of your Python, ask it questions, and measure the answers."""
     from shoestring.demo import run
 

@@ -2,8 +2,8 @@
 
 Builds an index of the standard library's docstrings, answers five questions, and measures a hundred
 held-out ones: a docstring's first sentence asks for the rest of it. The scorer is MiniLM's token
-interaction. Every question is scored with every text beforehand, for the exact truth; the scorer of
-the held-out questions looks its answers up there, while every call is counted as a call.
+interaction. Every question is scored with every text beforehand, for the exact truth, and kept; a
+call is counted as one all the same.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from shoestring.console import echo, emit_json, emit_rows
 from shoestring.match.interaction import DEFAULT
-from shoestring.match.scorer import load_scorer, score_with
+from shoestring.match.scorer import load_scorer
 from shoestring.progress import Progress
 from shoestring.search.evaluate import answers
 from shoestring.search.index import SearchIndex
+from shoestring.search.score_cache import ScoreCache, text_digests
 from shoestring.text import KnownItem, known_items, python_docs
 from shoestring.types import Hits, Record
 
@@ -47,15 +48,15 @@ def run(*, as_json: bool = False) -> None:
             Path(folder) / "index", records, scorer=DEFAULT, calls=ANCHOR_CALLS
         )
         found = {question: index.query(question, k=3, calls=60) for question in QUESTIONS}
+        scores_paid = index.info()["scores_paid"]
         pairs_per_second = black_box_speed(records)
         rows = measure(index, held_out, pairs_per_second)
-        info = index.info()
     report = {
         "texts": len(records),
         "held_out_questions": len(held_out),
         "anchor_calls": ANCHOR_CALLS,
         "scorer_pairs_per_second": round(pairs_per_second, 1),
-        "scores_paid": info["scores_paid"],
+        "scores_paid": scores_paid,
         "rows": rows,
         "seconds": round(time.perf_counter() - began, 1),
     }
@@ -90,25 +91,15 @@ def measure(
     index: SearchIndex, held_out: Sequence[KnownItem], pairs_per_second: float
 ) -> list[dict[str, Any]]:
     """Each way's means: recall of the scorer's own first ten, reciprocal rank, calls, ms."""
-    with index.snapshot() as snapshot:
-        ids, texts = snapshot.ids(snapshot.keys), snapshot.texts(snapshot.keys)
-    questions = [item.question for item in held_out]
-    exact = all_scores(questions, texts)
-    row_of, column_of = ({text: i for i, text in enumerate(found)} for found in (questions, texts))
-
-    def look_up(pairs: list[tuple[str, str]]) -> list[float]:
-        return [float(exact[row_of[question], column_of[text]]) for question, text in pairs]
-
-    same = score_with(look_up, name=index.models.scorer_name)
-    opened = SearchIndex.open(index.path, scorer=same)
+    score_all(index, [item.question for item in held_out])
     sums: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
-    for row, item in enumerate(Progress(held_out, desc="questions", unit="question")):
-        truth = {ids[i] for i in np.argsort(-exact[row], kind="stable")[:K]}
-        for way, calls, ranking, seconds in answers(opened, item.question, BUDGETS, K)[0]:
+    for item in Progress(held_out, desc="questions", unit="question"):
+        found, truth = answers(index, item.question, BUDGETS, K)
+        for way, calls, ranking, seconds in found:
             names = list(ranking)
-            recall = len(truth & set(names)) / K
-            found = item.record.id in ranking
-            reciprocal_rank = 1 / (names.index(item.record.id) + 1) if found else 0.0
+            recall = len({*truth} & {*names}) / K
+            is_found = item.record.id in names
+            reciprocal_rank = 1 / (names.index(item.record.id) + 1) if is_found else 0.0
             figures = (recall, reciprocal_rank, seconds + calls / pairs_per_second)
             sums.setdefault((way, calls), []).append(figures)
     rows = []
@@ -119,14 +110,19 @@ def measure(
     return rows
 
 
-def all_scores(questions: Sequence[str], texts: Sequence[str]) -> NDArray[np.float32]:
-    """Scores of every question with every text; each text is read once."""
-    scorer, exact = load_scorer(DEFAULT), np.empty((len(questions), len(texts)), np.float32)
+def score_all(index: SearchIndex, questions: Sequence[str]) -> None:
+    """Keep the scores of every question with every text in the index; each text is read once."""
+    scorer, parts = load_scorer(DEFAULT), list[NDArray[np.float64]]()
+    with index.snapshot() as snapshot:
+        texts = snapshot.texts(snapshot.keys)
     for start in Progress(range(0, len(texts), 512), desc="exact scores", unit=" x 512 texts"):
         some = texts[start : start + 512]
         pairs = [(question, text) for question in questions for text in some]
-        exact[:, start : start + 512] = np.reshape(scorer.predict(pairs), (-1, len(some)))
-    return exact
+        parts.append(np.reshape(scorer.predict(pairs), (-1, len(some))))
+    digests = text_digests(texts)
+    with ScoreCache(index.path) as cache:
+        for question, scores in zip(questions, np.hstack(parts), strict=True):
+            cache.put(index.models.scorer_name, question, digests, scores)
 
 
 def show(found: dict[str, Hits], report: dict[str, Any]) -> None:

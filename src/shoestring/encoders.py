@@ -99,10 +99,18 @@ def fit_encoder(
     fitted to, or word vectors were saved without activations.
     """
     texts, name = checked_texts("texts", texts, owner), checked_encoder(name, owner)
-    if name in (LSA, WORDS):
+    if name == LSA:
         sample = _sample(texts, seed)
-        fit = _fit_words if name == WORDS else _fit_lsa
-        return fit(sample, owner, n_components, seed)
+        if any(map(tokenize, sample)):
+            return LsaEncoder(n_components, random_state=seed).fit(sample)
+        raise _nothing_to_fit(LSA, sample, owner, "texts with a letter or digit in one of them")
+    if name == WORDS:
+        sample = _sample(texts, seed)
+        try:
+            return CodeEncoder(TextCodes.fit(sample, seed))
+        except (ParameterError, FormatError) as error:
+            want = "some dozen texts with sentences of three words or more"
+            raise _nothing_to_fit(WORDS, sample, owner, want) from error
     if name == MINILM:
         return SentenceEncoder()
     folder = Path(name)
@@ -152,20 +160,6 @@ def _sample(texts: Sequence[str], seed: int) -> list[str]:
         return list(texts)
     chosen = np.random.default_rng(seed).permutation(len(texts))[:FIT_SAMPLE]
     return [texts[i] for i in np.sort(chosen)]
-
-
-def _fit_lsa(texts: list[str], owner: str, n_components: int, seed: int) -> LsaEncoder:
-    if not any(map(tokenize, texts)):
-        raise _nothing_to_fit(LSA, texts, owner, "texts with a letter or digit in one of them")
-    return LsaEncoder(n_components, random_state=seed).fit(texts)
-
-
-def _fit_words(texts: list[str], owner: str, n_components: int, seed: int) -> CodeEncoder:
-    try:
-        return CodeEncoder(TextCodes.fit(texts, seed))
-    except (ParameterError, FormatError) as error:
-        want = "some dozen texts with sentences of three words or more"
-        raise _nothing_to_fit(WORDS, texts, owner, want) from error
 
 
 def _nothing_to_fit(name: str, texts: Sequence[Any], owner: str, want: str) -> ParameterError:

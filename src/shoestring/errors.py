@@ -42,9 +42,9 @@ class ParameterError(ShoestringError, ValueError):
 
     Attributes
     ----------
-    name, owner, want, got, hint : str
-        The parts of the sentence, from which the command line makes its own, with its flags; empty
-        where the error was not made by :meth:`of`.
+    got : str
+        The value as the sentence shows it, by which the command line finds its flag; empty where
+        the error was not made by :meth:`of`.
 
     Examples
     --------
@@ -55,14 +55,13 @@ class ParameterError(ShoestringError, ValueError):
     least 1. Got 0 instead.
     """
 
-    name = owner = want = got = hint = ""
+    got = ""
 
     @classmethod
     def of(cls, name: str, owner: str, want: str, got: object, hint: str = "") -> ParameterError:
         """Build the one sentence that every parameter error uses."""
         sentence = f"must be {want}. Got {short(got)} instead. {hint}".rstrip()
         error = cls(f"The {name!r} parameter of {owner} {sentence}")
-        error.name, error.owner, error.want, error.hint = name, owner, want, hint
         error.got = short(got)  # not the value: it may be large, or not to be pickled
         return error
 

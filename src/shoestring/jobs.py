@@ -1,9 +1,9 @@
-"""One way to run long: a clock, a run folder that can be resumed, checkpoints, Ctrl-C, the cost.
+"""One way to run long: a clock, a run folder that can be resumed, checkpoints, the cost.
 
 What would take longer than ten minutes to do again keeps a run folder beside its output,
 ``out.run``: ``run.json`` with the settings, the progress and the seconds used, and the files of the
 job's state. It is locked while a process works in it, refused to other settings, and removed when
-the output is there.
+the output is there. Ctrl-C ends a run as a kill does: it goes on from the last checkpoint.
 
 Not covered: runs over several machines.
 """
@@ -13,16 +13,14 @@ from __future__ import annotations
 import json
 import math
 import re
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shoestring.artifacts import LOCK, ArtifactKind, make_folder, refused, remove
+from shoestring.artifacts import LOCK, ArtifactKind, locked, make_folder, remove
 from shoestring.checks import checked_number
 from shoestring.errors import BudgetError, ParameterError, ShoestringError
 
@@ -145,7 +143,7 @@ class RunFolder:
         out = out if out.name else out.resolve()
         path = out.with_name(out.name + ".run")
         settings = json.loads(json.dumps(settings, default=str))
-        with _locked(path, out):
+        with _working_in(path, out):
             known = _known(path, what)
             if known.get("progress"):
                 _check(path, what, known.get("settings") or {}, settings, resume)
@@ -183,28 +181,19 @@ class RunFolder:
 
 
 @contextmanager
-def _locked(path: Path, out: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
+def _working_in(path: Path, out: Path) -> Iterator[None]:
+    """Hold the lock of a run folder; afterwards an empty one goes."""
     make_folder(path)
-    lock = FileLock(path / LOCK)
+    told = f"Another process is working on {out}. Wait for it, or choose another --out."
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ParameterError(
-            f"Another process is working on {out}. Wait for it, or choose another --out."
-        ) from None
-    except OSError as error:
-        with suppress(OSError):  # where it is new
-            path.rmdir()
-        raise refused(path, error) from error
-    try:
-        yield
+        with locked(path / LOCK, ParameterError(told)):
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # while it is ours: the next process makes its own
+                    (path / LOCK).unlink()
     finally:
-        with suppress(OSError):  # while it is ours: the next process makes its own
-            (path / LOCK).unlink()
-        lock.release()
-        with suppress(OSError):  # where nothing is kept
+        with suppress(OSError):  # where something is kept
             path.rmdir()
 
 
@@ -235,37 +224,6 @@ def _check(
                 f"{settings.get(name)!r}. Pass the same texts and settings, or remove that folder "
                 "to start again."
             )
-
-
-class Interruptible:
-    """Lets Ctrl-C finish the current step: ``with Interruptible() as stop: ... if stop: break``.
-
-    KeyboardInterrupt is raised at the end of the block; a second Ctrl-C raises it at once. Outside
-    of the main thread it does nothing.
-    """
-
-    def __init__(self) -> None:
-        self._stop = False
-        self._before: Any = None
-
-    def __bool__(self) -> bool:
-        return self._stop
-
-    def __enter__(self) -> Interruptible:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._on_signal)
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-        if self._stop and kind is None:
-            raise KeyboardInterrupt
-
-    def _on_signal(self, *_: object) -> None:
-        if self._stop:
-            raise KeyboardInterrupt
-        self._stop = True
 
 
 def say_cost(what: str, seconds: float) -> None:

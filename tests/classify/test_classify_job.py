@@ -25,7 +25,7 @@ from tests.classify.topics import (
 from shoestring.classify import TextClassifier, job
 from shoestring.errors import BudgetError, ShoestringWarning
 from shoestring.jobs import _KIND as RUN
-from shoestring.jobs import Clock
+from shoestring.jobs import Clock, SaveEvery
 from shoestring.models import LsaEncoder
 
 TEXTS, LABELS = topics(600)
@@ -59,17 +59,18 @@ def in_minutes(monkeypatch):
 
 @contextlib.contextmanager
 def interrupted_at(monkeypatch, call):
-    """Ctrl-C comes in this call of the encoder, from 1."""
+    """Ctrl-C comes in the call of the encoder after this one, of which the state is kept."""
     calls = []
 
     def encode(self, texts):
-        calls.append(len(texts))
         if len(calls) == call:
             signal.raise_signal(signal.SIGINT)
+        calls.append(len(texts))
         return self.transform(texts)
 
     with monkeypatch.context() as patched:
         patched.setattr(LsaEncoder, "encode", encode)
+        patched.setattr(SaveEvery, "is_due", True)
         yield calls
 
 

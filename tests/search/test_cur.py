@@ -9,7 +9,6 @@ from scipy.stats import multivariate_normal
 
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.search.cur import (
-    DenseFeatures,
     GaussianWeights,
     Rounds,
     top_rows,
@@ -88,8 +87,6 @@ def test_wrong_shapes_and_methods_are_named() -> None:
         anncur_estimate([1.0, 2.0], np.eye(3), [0, 1, 2])
     with pytest.raises(ParameterError, match=r"'pinv', 'ridge' or 'svd'\. Got 'qr'"):
         anncur_estimate([1.0], np.eye(3), [0], method="qr")  # type: ignore[arg-type]
-    with pytest.raises(ShapeError, match="one guess for each row"):
-        Rounds(DenseFeatures(np.eye(3)), np.zeros(2), np.ones(3), 0.1)
 
 
 # --- the posterior
@@ -149,7 +146,7 @@ def test_evidence_picks_the_strength_that_made_the_scores() -> None:
     for place, strength in enumerate((0.01, 1.0, 100.0)):
         truth = features @ (np.sqrt(strength) * rng.normal(size=20)) + 0.3 * rng.normal(size=400)
         rounds = Rounds(
-            DenseFeatures(features),
+            features,
             np.zeros(400),
             np.ones(20),
             noise=0.09,
@@ -183,7 +180,7 @@ def test_rounds_never_propose_a_scored_or_deleted_row_and_end_with_the_exact_top
     deleted = rng.random(n_items) < dead_share
     truth = rng.integers(0, 4, size=n_items).astype(np.float64)  # many ties
     rounds = Rounds(
-        DenseFeatures(rng.normal(size=(n_items, 3)).astype(np.float32)),
+        rng.normal(size=(n_items, 3)).astype(np.float32),
         np.zeros(n_items, np.float32),
         np.ones(3),
         noise=0.1,
@@ -206,14 +203,14 @@ def test_rounds_never_propose_a_scored_or_deleted_row_and_end_with_the_exact_top
 
 def test_the_deleted_rows_are_the_callers_own() -> None:
     deleted = np.zeros(4, dtype=bool)
-    rounds = Rounds(DenseFeatures(np.eye(4)), np.zeros(4), np.ones(4), 0.1, deleted=deleted)
+    rounds = Rounds(np.eye(4), np.zeros(4), np.ones(4), 0.1, deleted=deleted)
     rounds.observe(np.array([1]), np.array([1.0]))
     assert not deleted.any()
 
 
 def test_scores_paid_for_replace_estimates_and_stand_before_them() -> None:
     guess = np.array([5.0, 4.0, 3.0, 2.0])
-    rounds = Rounds(DenseFeatures(np.eye(4)), guess, np.full(4, 1e-9), noise=1.0)
+    rounds = Rounds(np.eye(4), guess, np.full(4, 1e-9), noise=1.0)
     rows, scores, exact = rounds.ranking(3)
     assert rows.tolist() == [0, 1, 2] and scores.tolist() == [5, 4, 3] and not exact.any()
     rounds.observe(np.array([0, 3]), np.array([-7.5, -9.25]))
@@ -225,7 +222,7 @@ def test_scores_paid_for_replace_estimates_and_stand_before_them() -> None:
 
 
 def test_an_equal_estimate_leaves_the_lower_row_first() -> None:
-    rounds = Rounds(DenseFeatures(np.ones((6, 1))), np.zeros(6), np.ones(1), noise=0.1)
+    rounds = Rounds(np.ones((6, 1)), np.zeros(6), np.ones(1), noise=0.1)
     assert rounds.propose(4).tolist() == [0, 1, 2, 3]
     rounds.observe(np.array([4]), np.array([1.0]))
     assert rounds.propose(3).tolist() == [0, 1, 2]
@@ -233,7 +230,7 @@ def test_an_equal_estimate_leaves_the_lower_row_first() -> None:
 
 def test_what_was_observed_moves_the_estimates_of_alike_items() -> None:
     features = np.repeat(np.eye(2), 5, axis=0)  # five items of a kind, five of another
-    rounds = Rounds(DenseFeatures(features), np.zeros(10), np.ones(2), noise=0.01)
+    rounds = Rounds(features, np.zeros(10), np.ones(2), noise=0.01)
     rounds.observe(np.array([0, 9]), np.array([-2.0, 3.0]))
     assert set(rounds.propose(4).tolist()) == {5, 6, 7, 8}
     np.testing.assert_allclose(rounds.estimate[[1, 5]], [-2, 3], atol=0.05)
@@ -255,9 +252,7 @@ def one_shot(R: np.ndarray, truth: np.ndarray, n_asked: int, budget: int, seed: 
 def in_rounds(R: np.ndarray, truth: np.ndarray, n_rounds: int, budget: int) -> float:
     features, level = R.T - R.mean(), R.mean(axis=0)
     variance = np.full(len(R), 1 / np.square(features).sum(axis=1).mean())
-    rounds = Rounds(
-        DenseFeatures(features), level, variance * R.var(), R.var() / 3, strengths=(0.3, 1, 3)
-    )
+    rounds = Rounds(features, level, variance * R.var(), R.var() / 3, strengths=(0.3, 1, 3))
     for _ in range(n_rounds):
         rows = rounds.propose(budget // n_rounds)
         rounds.observe(rows, truth[rows])

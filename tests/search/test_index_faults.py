@@ -264,7 +264,7 @@ NO_NUMBERS = (np.nan, np.inf)
 def test_numbers_that_cannot_be_are_named_as_damage(
     tmp_path: Path, name: str, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shoestring.search.snapshot.CHECKED", 0)  # as of an array of gigabytes
+    monkeypatch.setattr("shoestring.search.store.CHECKED", 0)  # as of an array of gigabytes
     path, faulty = tmp_path / "index", Faulty()
     build(path, scorer=faulty.scorer, calls=400)
     file = next((path / "arrays").glob(f"*{name}*"))

@@ -7,7 +7,7 @@ import pytest
 from shoestring import SearchIndex, score_with
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
 from shoestring.search.evaluate import evaluate, read_qrels
-from shoestring.search.ingest import AddReport
+from shoestring.search.store import AddReport
 from shoestring.text.records import content_id
 from shoestring.types import Record
 

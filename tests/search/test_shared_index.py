@@ -493,7 +493,7 @@ def test_children_answer_with_an_index_that_was_used(tmp_path: Path, how: str) -
         pytest.skip("no fork")
     index = build(tmp_path / "index")
     want = ask(index)
-    with index.models._lock, index._store.writing():  # another thread's, for the child
+    with index.models.lock, index._store.writing():  # another thread's, for the child
         pool = get_context(how).Pool(1)
         try:
             assert pool.apply_async(ask, (index,)).get(timeout=60) == want
@@ -508,7 +508,7 @@ def test_a_forked_child_uses_the_index_that_it_inherited(tmp_path: Path) -> None
     locked, forked = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with index.models._lock, index._store._thread_lock:
+        with index.models.lock, index._store.writing():
             locked.set()
             forked.wait()
 

@@ -12,7 +12,7 @@ import pytest
 
 from shoestring.errors import BusyError, IntegrityError, ParameterError
 from shoestring.search import store as store_module
-from shoestring.search.store import AddReport, RecordStore
+from shoestring.search.store import AddReport, RecordStore, _batches
 from shoestring.text import tokenize
 from shoestring.types import Record
 
@@ -258,17 +258,12 @@ def test_zero_records_and_empty_texts_are_fine(store: RecordStore) -> None:
     store.verify()
 
 
-def test_progress_counts_every_record_once(store: RecordStore) -> None:
-    steps: list[int] = []
-    store.add((Record(str(i), "x") for i in range(25)), batch_size=10, progress=steps.append)
-    assert steps == [10, 10, 5]
-
-
-def test_long_texts_make_small_batches(store: RecordStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shoestring.search.ingest.BATCH_CHARACTERS", 100)
-    steps: list[int] = []
-    store.add((Record(str(i), "x" * 40) for i in range(7)), progress=steps.append)
-    assert steps == [3, 3, 1]
+def test_long_texts_make_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoestring.search.store.BATCH_CHARACTERS", 100)
+    records = [Record(str(i), "x" * 40) for i in range(7)]
+    assert [len(batch) for batch in _batches(records, 2_000)] == [3, 3, 1]
+    records = [Record(str(i), "x") for i in range(25)]
+    assert [len(batch) for batch in _batches(records, 10)] == [10, 10, 5]
 
 
 # --- one writer, many readers

@@ -95,7 +95,8 @@ class StoreBesideADict(RuleBasedStateMachine):
             keys = snapshot.pending_keys[:n]
             self.with_arrays |= set(snapshot.ids(keys))
             scale = snapshot.view.attrs.get("scale", 1)
-        self.store.append(keys, {"v": scale * vectors(keys)})
+        if len(keys):
+            self.store.append(keys, {"v": scale * vectors(keys)})
 
     @rule()
     def discard_arrays(self) -> None:

@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from shoestring.errors import BudgetError, ShoestringWarning
-from shoestring.jobs import Clock, RunFolder
+from shoestring.jobs import Clock, RunFolder, SaveEvery
 from shoestring.models.frozen import FrozenBackbone
 from shoestring.text.records import Labelled
 from shoestring.tune import job as module
@@ -111,15 +111,17 @@ def test_a_reading_that_becomes_slower_ends_and_training_goes_on(tuned, time, mo
 
 
 def test_an_interrupted_run_goes_on_with_the_same_share(tuned, time, monkeypatch):
-    real, stops = Checkpoints.on_step_end, [7]
+    real = Checkpoints.on_save
 
     def stopping(self, args, state, control, **more):
-        self.interrupted._stop = state.global_step in stops
-        return real(self, args, state, control, **more)
+        real(self, args, state, control, **more)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Checkpoints, "on_step_end", stopping)
-    with pytest.warns(ShoestringWarning), pytest.raises(KeyboardInterrupt):
-        tuned(0.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "on_save", stopping)
+        patch.setattr(SaveEvery, "is_due", True)
+        with pytest.warns(ShoestringWarning), pytest.raises(KeyboardInterrupt):
+            tuned(0.5)
     time.s = 0.0
     monkeypatch.setattr(module, "FOR_OUTPUTS", 0.2)  # another share, were it asked for again
     with pytest.warns(ShoestringWarning):

@@ -19,7 +19,7 @@ from shoestring.errors import (  # noqa: E402
     ShoestringWarning,
 )
 from shoestring.jobs import _KIND as RUN  # noqa: E402
-from shoestring.jobs import Clock  # noqa: E402
+from shoestring.jobs import Clock, SaveEvery  # noqa: E402
 from shoestring.models.frozen import FrozenBackbone  # noqa: E402
 from shoestring.text.corpus import Corpus  # noqa: E402
 from shoestring.tune import mlm, mlm_data  # noqa: E402
@@ -296,16 +296,17 @@ def test_the_same_seed_gives_the_same_bits(sentences, corpus_file, tmp_path):
 
 @pytest.mark.parametrize("at_step", [3, 12])
 def test_what_was_interrupted_ends_as_if_it_was_not(at_step, corpus_file, tmp_path, monkeypatch):
-    """Interrupted at a step, as Ctrl-C there would."""
+    """Interrupted after the checkpoint of a step, as Ctrl-C there would."""
 
-    def on_step_end(self, args, state, control, **_):
+    def on_save(self, args, state, control, **_):
         if state.global_step == at_step:
             signal.raise_signal(signal.SIGINT)
 
     file = corpus_file(ENGLISH, 200)
     run(file, tmp_path / "whole", epochs=3.0)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(mlm.NewMasks, "on_step_end", on_step_end, raising=False)
+        patch.setattr(mlm.NewMasks, "on_save", on_save, raising=False)
+        patch.setattr(SaveEvery, "is_due", True)
         run(file, tmp_path / "out", epochs=3.0)
     assert list((tmp_path / "out.run").glob("checkpoint-*"))
     assert not (tmp_path / "out").exists()

@@ -17,7 +17,7 @@ import torch
 from transformers import TrainerControl, TrainerState
 
 from shoestring.errors import BudgetError, ParameterError
-from shoestring.jobs import Clock, Interruptible, RunFolder
+from shoestring.jobs import Clock, RunFolder
 from shoestring.text.records import Labelled
 from shoestring.tune import trainer as module
 from shoestring.tune.cache import OutputCache
@@ -108,18 +108,29 @@ def snapshots(monkeypatch):
 
 @pytest.fixture
 def interrupted_at(monkeypatch):
-    """A function: Ctrl-C in that step."""
+    """A function: Ctrl-C after the checkpoint of that step."""
 
     def at(step):
-        real = Checkpoints.on_step_end
+        step_end, on_save = Checkpoints.on_step_end, Checkpoints.on_save
 
         def on_step_end(self, args, state, control, **more):
+            step_end(self, args, state, control, **more)
+            if state.global_step == step and step % self.per_epoch:
+                control.should_save = True
+            return control
+
+        def saved(self, args, state, control, **more):
+            on_save(self, args, state, control, **more)
             if state.global_step == step:
                 os.kill(os.getpid(), signal.SIGINT)
-            return real(self, args, state, control, **more)
+
+        def restore():
+            monkeypatch.setattr(Checkpoints, "on_step_end", step_end)
+            monkeypatch.setattr(Checkpoints, "on_save", on_save)
 
         monkeypatch.setattr(Checkpoints, "on_step_end", on_step_end)
-        return lambda: monkeypatch.setattr(Checkpoints, "on_step_end", real)
+        monkeypatch.setattr(Checkpoints, "on_save", saved)
+        return restore
 
     return at
 
@@ -503,7 +514,7 @@ def test_a_resumed_run_counts_its_whole_time(now):
 @pytest.fixture
 def checkpoints(now, tmp_path):
     with RunFolder.open(tmp_path / "m", {}, resume=False) as run:
-        yield Checkpoints(run, now.clock(), 10, Interruptible())
+        yield Checkpoints(run, now.clock(), 10)
 
 
 def step(checkpoints, now, global_step, step_s=1.0, saving_s=0.0):
@@ -527,20 +538,6 @@ def test_checkpoints_take_a_twentieth_of_the_time(now, checkpoints):
 def test_no_checkpoint_is_written_twice_where_an_epoch_ends(now, checkpoints):
     assert not step(checkpoints, now, 20, 30.0).should_save
     assert step(checkpoints, now, 21, 30.0).should_save
-
-
-def test_ctrl_c_ends_the_step_in_hand_with_a_checkpoint(now, checkpoints):
-    with pytest.raises(KeyboardInterrupt), checkpoints.interrupted:
-        assert not step(checkpoints, now, 3).should_training_stop
-        os.kill(os.getpid(), signal.SIGINT)
-        control = step(checkpoints, now, 4)
-        assert (control.should_training_stop, control.should_save) == (True, True)
-        assert not control.should_evaluate
-        ending = TrainerControl(should_evaluate=True)  # an epoch's end, all steps made
-        checkpoints.on_epoch_end(None, TrainerState(global_step=20), ending)
-        assert ending.should_evaluate
-        checkpoints.on_epoch_end(None, TrainerState(global_step=4), ending)
-        assert not ending.should_evaluate
 
 
 # ---- the bar ----

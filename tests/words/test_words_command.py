@@ -205,7 +205,7 @@ def test_an_interrupted_training_waits_to_be_resumed_and_ends_as_an_uninterrupte
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
+def test_ctrl_c_ends_a_training_with_130_and_its_run_folder(tmp_path, corpus):
     program = [sys.executable, "-m", "shoestring.cli", "words", "train", corpus]
     long = ("--out", tmp_path / "v", *SMALL, "--epochs", 40_000, "--rule", "published")
     process = subprocess.Popen(
@@ -219,7 +219,7 @@ def test_ctrl_c_ends_a_training_with_130_and_its_checkpoint(tmp_path, corpus):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert err.splitlines()[-1].endswith("run again with --resume")
-    assert (tmp_path / "v.run" / "weights" / "config.json").exists()
+    assert (tmp_path / "v.run" / "run.json").exists()
 
 
 @pytest.mark.parametrize(

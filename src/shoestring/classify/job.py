@@ -2,8 +2,7 @@
 
 Texts come in a random order, drawn by the seed, so that a time limit that ends before them leaves a
 random share of them learned. Encoding a million texts takes hours, so ``model.run`` keeps what was
-learned so far: every so often, and when Ctrl-C interrupts. Adding, forgetting and merging start
-again.
+learned so far, every so often. Adding, forgetting and merging start again.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from shoestring.classify.calibration import calibration_error
 from shoestring.classify.saving import KIND
 from shoestring.classify.texts import TextClassifier
 from shoestring.errors import ParameterError, ShoestringWarning
-from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
+from shoestring.jobs import Clock, RunFolder, SaveEvery, say_cost, too_short
 from shoestring.progress import Progress
 from shoestring.text.records import Labelled, Reading, read_labelled, read_records
 
@@ -73,17 +72,11 @@ def _learn_all(
     classifier: TextClassifier, data: Labelled, order: list[int], run: RunFolder, clock: Clock
 ) -> None:
     """Learn the texts that are left, in this order, until there is no time for another batch."""
-
-    def keep() -> None:
-        with every.saving():
-            classifier._save(run.path / "model", is_final=False)
-            run.keep(clock, texts=classifier.n_learnt)
-
     every, n = SaveEvery(clock), len(order)
     done, batch_s = classifier.n_learnt, list[float]()
     bar = Progress(total=n, initial=done, desc="texts", unit="text", disable=None)
-    with bar, Interruptible() as interrupted:
-        while done < n and clock.left_s > min(batch_s, default=0.0) and not interrupted:
+    with bar:
+        while done < n and clock.left_s > min(batch_s, default=0.0):
             batch, began = order[done : done + BATCH], clock.used_s
             classifier.partial_fit([data.texts[i] for i in batch], [data.labels[i] for i in batch])
             done += len(batch)
@@ -92,9 +85,9 @@ def _learn_all(
             if len(batch_s) == 2 and done < n:  # the first one loads and compiles
                 say_cost(f"{n - done:,} texts to go", (n - done) * batch_s[1] / len(batch))
             if every.is_due:
-                keep()
-        if interrupted and done:
-            keep()
+                with every.saving():
+                    classifier._save(run.path / "model", is_final=False)
+                    run.keep(clock, texts=classifier.n_learnt)
     if done == n:
         return
     if not done or len(classifier.classes_) < 2:

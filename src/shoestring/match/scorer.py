@@ -173,21 +173,19 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
 
 
 def answers_of(
-    scorer: PairScorer, pairs: Sequence[Pair]
+    scorer: PairScorer, pairs: Sequence[Pair], lock: AbstractContextManager[Any] | None = None
 ) -> Iterator[tuple[slice | IntArray, NDArray[np.float64]]]:
     """Scores of pairs as they come: which of them, and their scores, checked.
 
-    ScorerError if the scorer fails.
+    The ``lock`` is held unless several threads may ask the scorer at once. ScorerError if it fails.
     """
-    if isinstance(scorer, FunctionScorer):
-        yield from scorer.parts(pairs)
-    else:
-        yield slice(None), checked_scores(scorer, pairs)
-
-
-def lock_of(scorer: PairScorer, lock: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
-    """What to hold while a scorer is asked: nothing where several threads may ask it at once."""
-    return nullcontext() if getattr(scorer, "is_thread_safe", False) else lock
+    if lock is None or getattr(scorer, "is_thread_safe", False):
+        lock = nullcontext()
+    with lock:
+        if isinstance(scorer, FunctionScorer):
+            yield from scorer.parts(pairs)
+        else:
+            yield slice(None), checked_scores(scorer, pairs)
 
 
 def batch_size_of(scorer: PairScorer | None) -> int:

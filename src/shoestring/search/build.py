@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from shoestring.errors import ShoestringWarning
 from shoestring.jobs import Clock
+from shoestring.match.scorer import batch_size_of
 from shoestring.models import LsaEncoder
 from shoestring.parallel import one_blas_thread
 from shoestring.progress import Progress
@@ -162,8 +164,8 @@ def score_anchors(
                 guess[rows.deleted] = -np.inf
                 guess[known] = -np.inf
                 chosen = top_rows(guess, share)
-                score, before = CachedScorer(models, texts, query, cache), spent
-                step = min(SCORE_BATCH, models.batch_size)
+                score = CachedScorer(models.scorer, name, models.lock, texts, query, cache)
+                before, step = spent, min(SCORE_BATCH, batch_size_of(models.scorer))
                 for start in range(0, len(chosen), step):
                     if clock.left_s <= 0:
                         return spent
@@ -192,7 +194,7 @@ def fit_index_model(store: RecordStore, models: Models) -> None:
                 arrays[name] = np.zeros((len(view.deleted), *values.shape[1:]), values.dtype)
                 arrays[name][live] = values
         model = IndexModel(score_model, tuple(queries), *_moments(view))
-        store.replace(arrays, keep=("vectors", "digest"), attrs=model.to_attrs())
+        store.replace(arrays, keep=("vectors", "digest"), attrs=asdict(model))
 
 
 def _moments(view: View) -> tuple[NDArray[np.float64], float]:

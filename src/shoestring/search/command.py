@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 app = room_app("Find what a cross-encoder would rank first, with few of its calls.")
 
 Index = Annotated[Path, typer.Argument(help="Folder of the index.")]
-Queries = Annotated[str, typer.Argument(help="File of queries with ids, as for build.")]
-JUDGEMENTS = "Judgements: query TAB text TAB grade, or TREC format."
-Qrels = Annotated[Path, typer.Argument(help=JUDGEMENTS)]
+Qrels = Annotated[
+    Path | None,
+    typer.Argument(help="Judgements: query TAB text TAB grade, or TREC format. Better with."),
+]
 Scorer = Annotated[
     str, typer.Option(help="minilm-weighted, minilm-docs, minilm or a folder; auto: by the texts.")
 ]
@@ -272,9 +273,9 @@ def compact(index: Index, json: Json = False) -> None:
 @reads()
 def evaluate(
     index: Index,
-    queries: Queries,
+    queries: Annotated[str, typer.Argument(help="File of queries with ids, as for build.")],
     reading: dict[str, Any],
-    qrels: Annotated[Path | None, typer.Argument(help=f"{JUDGEMENTS} Better with.")] = None,
+    qrels: Qrels = None,
     calls: Annotated[
         str, typer.Option(help="Numbers of calls to compare, separated by commas.")
     ] = "25,50,100,200",
@@ -308,25 +309,3 @@ def evaluate(
     echo(found.verdict)
     if found.mix is not None:
         echo(f"Kept: answers are ordered by {found.mix:.0%} of the first guess from now on.")
-
-
-@app.command(example="search negatives index queries.jsonl judgements.tsv --out pairs.jsonl")
-@reads()
-def negatives(
-    index: Index,
-    queries: Queries,
-    qrels: Qrels,
-    reading: dict[str, Any],
-    out: Annotated[Path, typer.Option(help="File of pairs to write, as JSON lines.")],
-    n: Annotated[int, typer.Option("-n", help="Number of wrong texts for each right one.")] = 3,
-    seed: Seed = 0,
-    json: Json = False,
-) -> None:
-    """Write training pairs for ``tune score``: right texts and hard negatives."""
-    from shoestring.search.evaluate import note_unknown, read_qrels
-    from shoestring.search.negatives import write_negatives
-
-    judged, records, opened = read_qrels(qrels), _records(queries, reading), _open(index)
-    note_unknown(opened, records, judged)
-    count = write_negatives(opened, records, judged, out, n=n, seed=seed)
-    emit({"pairs": count, "file": str(out)}, json)

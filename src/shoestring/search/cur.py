@@ -27,7 +27,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import IntegrityError, ShapeError
+from shoestring.errors import IntegrityError
 from shoestring.parallel import one_blas_thread
 from shoestring.search.arrays import REBUILD
 from shoestring.types import FloatArray, IntArray
@@ -40,36 +40,10 @@ LARGEST = 1e15  # of a score that is fitted: its square is well within float32
 
 
 class ItemFeatures(Protocol):
-    """A matrix (N, D) that need not be in memory: all that the rounds ask of it."""
+    """A matrix (N, D) that need not be in memory, as far as the rounds ask of it; or an array."""
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, D)."""
-        ...
-
-    def dot(self, weights: Floats) -> FloatArray:
-        """The product with D weights: (N,)."""
-        ...
-
-    def take(self, rows: IntArray) -> Floats:
-        """Some rows: (len(rows), D)."""
-        ...
-
-
-class DenseFeatures:
-    """Item features that are one array in memory (N, D); takes no copy."""
-
-    def __init__(self, matrix: FloatArray) -> None:
-        self.matrix = matrix
-        self.shape = (matrix.shape[0], matrix.shape[1])
-
-    def dot(self, weights: Floats) -> FloatArray:
-        """The product with D weights: (N,)."""
-        return np.asarray(self.matrix @ weights.astype(self.matrix.dtype))
-
-    def take(self, rows: IntArray) -> Floats:
-        """Some rows: (len(rows), D)."""
-        return self.matrix[rows].astype(np.float64)
+    def dot(self, weights: Floats, /) -> FloatArray: ...
+    def __getitem__(self, rows: IntArray, /) -> FloatArray: ...
 
 
 class GaussianWeights:
@@ -118,8 +92,8 @@ class Rounds:
 
     Parameters
     ----------
-    features : ItemFeatures
-        (N, D), see :class:`ItemFeatures`.
+    features : array or ItemFeatures
+        (N, D)
     guess : array (N,)
         The first guess f, in the units of the scores.
     prior_variance : array (D,)
@@ -134,7 +108,7 @@ class Rounds:
     Examples
     --------
     >>> truth = np.array([0.1, 0.9, 0.3, 0.8])
-    >>> rounds = Rounds(DenseFeatures(np.eye(4)), np.zeros(4), np.ones(4), noise=0.01)
+    >>> rounds = Rounds(np.eye(4), np.zeros(4), np.ones(4), noise=0.01)
     >>> for _ in range(2):
     ...     rows = rounds.propose(2)
     ...     rounds.observe(rows, truth[rows])
@@ -158,27 +132,16 @@ class Rounds:
         strengths: Sequence[float] = (1.0,),
         deleted: NDArray[np.bool_] | None = None,
     ) -> None:
-        n_items, n_dims = features.shape
-        if guess.shape != (n_items,) or prior_variance.shape != (n_dims,):
-            raise ShapeError(
-                f"A guess of shape {guess.shape} and prior variances of shape "
-                f"{prior_variance.shape} do not fit features of shape {(n_items, n_dims)}; "
-                "give one guess for each row and one variance for each column."
-            )
+        n_items = len(guess)
         self.features = features
         self.guess = guess.astype(np.float32)
         self.estimate = _checked_numbers(self.guess.copy())
         self.posteriors = [GaussianWeights(prior_variance * s, noise) for s in strengths]
         self._never = np.zeros(n_items, dtype=bool) if deleted is None else deleted
         self._closed = self._never.copy()
-        self._rows = np.empty(0, dtype=np.int64)
+        self.scored = np.empty(0, dtype=np.int64)  # rows, in the order in which their scores came
         self._scores = np.empty(0, dtype=np.float64)
         self._is_stale = False
-
-    @property
-    def scored(self) -> IntArray:
-        """The rows whose scores are known, in the order in which they came."""
-        return self._rows
 
     @property
     def strength_weights(self) -> Floats:
@@ -202,7 +165,7 @@ class Rounds:
     def observe(self, rows: IntArray, scores: FloatArray, fitted: FloatArray | None = None) -> None:
         """Take in what the scorer said of some rows; the model is fitted to ``fitted`` instead."""
         batch = np.asarray(scores, dtype=np.float64)
-        features = self.features.take(rows)
+        features = np.asarray(self.features[rows], dtype=np.float64)
         target = batch if fitted is None else np.asarray(fitted, dtype=np.float64)
         residuals = target - self.guess[rows]
         try:
@@ -211,7 +174,7 @@ class Rounds:
         except np.linalg.LinAlgError as error:
             raise IntegrityError(_DAMAGED) from error
         self._closed[rows] = True
-        self._rows = np.concatenate([self._rows, rows])
+        self.scored = np.concatenate([self.scored, rows])
         self._scores = np.concatenate([self._scores, batch])
         self._is_stale = True
 
@@ -239,15 +202,15 @@ class Rounds:
         exact : bool array (k,)
         """
         if not mix:
-            order = np.lexsort((self._rows, -self._scores))
-            order = order[~self._never[self._rows[order]]][:k]
+            order = np.lexsort((self.scored, -self._scores))
+            order = order[~self._never[self.scored[order]]][:k]
             rest = self.propose(k - len(order))
-            rows = np.concatenate([self._rows[order], rest])
+            rows = np.concatenate([self.scored[order], rest])
             scores = np.concatenate([self._scores[order], self.estimate[rest].astype(np.float64)])
             return rows, scores, np.arange(len(rows)) < len(order)
         self._refresh()
         scores, exact = self.estimate.astype(np.float64), np.zeros(len(self.guess), bool)
-        scores[self._rows], exact[self._rows] = self._scores, True
+        scores[self.scored], exact[self.scored] = self._scores, True
         mixed = (1 - mix) * without_rejects(scores) + mix * self.guess
         rows = top_rows(np.where(self._never, -np.inf, mixed), k)
         return rows, scores[rows], exact[rows]

@@ -1,4 +1,4 @@
-"""SQLite connections, transactions and the writer lock of an index folder.
+"""SQLite connections and transactions of an index folder.
 
 Everything that knows how SQLite behaves is here; what is stored is in :mod:`~.store` and
 :mod:`~.score_cache`. Writers use write-ahead logging and fsync at every commit, so that readers go
@@ -17,20 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from shoestring.artifacts import refused
-from shoestring.errors import (
-    BusyError,
-    IntegrityError,
-    ParameterError,
-    ShoestringError,
-    StorageError,
-)
+from shoestring.errors import BusyError, IntegrityError, ParameterError, StorageError
 from shoestring.types import IntArray
 
 PATIENCE_S = 10.0  # a reader or a short transaction waits this long for SQLite's own locks
-POLL_S = 0.01  # between looks at the lock: adds of many writers are short
 SYNCHRONOUS = "FULL"  # fsync at every commit
 MAX_VARIABLES = 900  # every SQLite takes 999 variables in one statement
 
@@ -145,48 +136,17 @@ def explained(path: Path, repair: str) -> Iterator[None]:
     except (sqlite3.ProgrammingError, sqlite3.InterfaceError):  # such as: closed already
         raise
     except sqlite3.Error as error:
-        raise _as_ours(error, path, repair) from error
-
-
-def _as_ours(error: sqlite3.Error, path: Path, repair: str) -> ShoestringError:
-    code = _primary_code(error)
-    if code in _BUSY:
-        return BusyError(f"{path} is locked by another process. Wait until it has finished.")
-    if code in _STORAGE and path.exists():
-        return StorageError(
-            f"{path} cannot be read or written: {error}. Free some space or check its permissions, "
-            "and run again; what was stored before is safe."
-        )
-    if code == sqlite3.SQLITE_TOOBIG:
-        return ParameterError("A text has more bytes than SQLite can hold, 1e9. Cut it into parts.")
-    found = str(error) if path.exists() else "the file is missing"
-    return IntegrityError(f"{path} is damaged: {found}. {repair}")
-
-
-def busy(folder: Path, waited_s: float) -> BusyError:
-    """The error for an index that somebody else writes."""
-    return BusyError(
-        f"{folder} is being written by another process or thread; waited {waited_s:g} s for it. "
-        "Nothing was changed: run again when it has finished."
-    )
-
-
-@contextmanager
-def writer_lock(folder: Path, *, timeout_s: float) -> Iterator[None]:
-    """Be the only writer of an index folder, among all threads and processes.
-
-    BusyError where another one writes for longer than ``timeout_s``.
-    """
-    lock = FileLock(
-        folder / "writer.lock", timeout=timeout_s, thread_local=False, poll_interval=POLL_S
-    )
-    try:
-        lock.acquire()
-    except Timeout:
-        raise busy(folder, timeout_s) from None
-    except OSError as error:
-        raise refused(folder, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
+        code, is_there = _primary_code(error), path.exists()
+        if code in _BUSY:
+            told = f"{path} is locked by another process. Wait until it has finished."
+            raise BusyError(told) from error
+        if code in _STORAGE and is_there:
+            raise StorageError(
+                f"{path} cannot be read or written: {error}. Free some space or check its "
+                "permissions, and run again; what was stored before is safe."
+            ) from error
+        if code == sqlite3.SQLITE_TOOBIG:
+            told = "A text has more bytes than SQLite can hold, 1e9. Cut it into parts."
+            raise ParameterError(told) from error
+        found = str(error) if is_there else "the file is missing"
+        raise IntegrityError(f"{path} is damaged: {found}. {repair}") from error

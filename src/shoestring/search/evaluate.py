@@ -33,10 +33,8 @@ from shoestring.errors import (
 )
 from shoestring.progress import Progress
 from shoestring.search.cur import top_rows
-from shoestring.search.features import IndexRows
 from shoestring.search.query import search_rounds
 from shoestring.search.score_cache import CachedScorer, ScoreCache
-from shoestring.search.snapshot import Snapshot
 from shoestring.text.files import read_lines
 from shoestring.types import FloatArray, Hits, IntArray, Record
 
@@ -316,10 +314,15 @@ def answers(
         rows, model, features, guess = index.first_look(snapshot, text)
         looked = time.perf_counter() - began
 
-        def add(way: str, calls: int, order: IntArray, seconds: float) -> None:
-            found.append((way, calls, _named(snapshot, rows, order[:k]), seconds))
+        def texts(at: IntArray) -> list[str]:
+            return snapshot.texts(rows.keys[at])
 
-        score = CachedScorer(index.models, lambda at: snapshot.texts(rows.keys[at]), text, cache)
+        def add(way: str, calls: int, order: IntArray, seconds: float) -> None:
+            ids = snapshot.ids(rows.keys[order[:k]])  # scores keep the order: ties go by id
+            found.append((way, calls, {id: float(-n) for n, id in enumerate(ids)}, seconds))
+
+        models, name = index.models, index.models.scorer_name
+        score = CachedScorer(models.scorer, name, models.lock, texts, text, cache)
         stages = {"BM25": features[:, LEXICAL], "vectors": features[:, NEAR], OURS: guess}
         for way, values in stages.items():
             stages[way] = np.where(rows.deleted, -np.inf, values)
@@ -338,7 +341,7 @@ def answers(
             add(OURS, budget, best, spent := clock.seconds())
             for mix in mixes:
                 add(_mixed(mix), budget, rounds.ranking(min(k, rows.n_live), mix)[0], spent)
-        at, scores = rows.known_scores(*cache.row(index.models.scorer_name, text))
+        at, scores = rows.known_scores(*cache.row(name, text))
         own = snapshot.ids(rows.keys[at[np.argsort(-scores, kind="stable")[:k]]])
     return found, own
 
@@ -354,9 +357,3 @@ class _CallClock:
         n_saved = self.calls - (self.score.calls - self.paid)
         saved = n_saved * self.score.seconds / max(1, self.score.calls)
         return self.before + time.perf_counter() - self.began + saved
-
-
-def _named(snapshot: Snapshot, rows: IndexRows, order: IntArray) -> dict[str, float]:
-    """Text ids to scores that keep the order (ties would be broken by id)."""
-    ids = snapshot.ids(rows.keys[order])
-    return {id: float(-rank) for rank, id in enumerate(ids)}

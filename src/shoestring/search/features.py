@@ -13,8 +13,8 @@ queries, c cheap features of a pair.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,18 +72,16 @@ class IndexRows:
             out[: self.n_stored] = self.arrays[name]
         return out
 
-    def product(self, name: str, weights: FloatArray) -> NDArray[np.float32]:
-        """A mapped matrix (N, D) times D weights: float32 (N,), 0 where there are no arrays."""
-        out = np.zeros(len(self), dtype=np.float32)
-        if name in self.arrays:
-            product(self.arrays[name], weights, out[: self.n_stored])
-        return out
+    def whole(
+        self, compute: Callable[..., None], name: str, other: NDArray[Any]
+    ) -> NDArray[np.float32]:
+        """:func:`product` or :func:`nearness` of a mapped matrix (N, D) with another array.
 
-    def nearness(self, name: str, row: NDArray[Any]) -> NDArray[np.float32]:
-        """The cosine of a mapped matrix with a row of its kind: float32 (N,), as a product."""
+        float32 (N,), 0 where there are no arrays.
+        """
         out = np.zeros(len(self), dtype=np.float32)
         if name in self.arrays:
-            nearness(self.arrays[name], row, out[: self.n_stored])
+            compute(self.arrays[name], other, out[: self.n_stored])
         return out
 
     def take(self, name: str, rows: IntArray, width: int) -> Floats:
@@ -109,23 +107,13 @@ def narrowed(rows: IndexRows, chosen: IntArray) -> IndexRows:
     return IndexRows(fewer)
 
 
+@dataclass(frozen=True)
 class JoinedFeatures:
-    """Mapped matrices side by side with dense columns, as :class:`~.cur.ItemFeatures`.
+    """Mapped matrices side by side with dense columns, as :class:`~.cur.ItemFeatures`."""
 
-    Parameters
-    ----------
-    rows : IndexRows
-    blocks : sequence of (name, mean)
-        Names of mapped matrices and the mean row (width,) that is taken off each.
-    dense : float32 array (N, n)
-        Further columns.
-    """
-
-    def __init__(
-        self, rows: IndexRows, blocks: Sequence[tuple[str, Floats]], dense: NDArray[np.float32]
-    ) -> None:
-        self.rows, self.blocks, self.dense = rows, blocks, dense
-        self.shape = (len(rows), sum(len(mean) for _, mean in blocks) + dense.shape[1])
+    rows: IndexRows
+    blocks: Sequence[tuple[str, Floats]]  # names of matrices, and the mean row taken off each
+    dense: NDArray[np.float32]  # (N, n), further columns
 
     def dot(self, weights: Floats) -> FloatArray:
         """The product with D weights: float32 (N,)."""
@@ -134,11 +122,11 @@ class JoinedFeatures:
         start = 0
         for name, mean in self.blocks:
             part = weights[start : start + len(mean)]
-            out += self.rows.product(name, part) - np.float32(part @ mean)
+            out += self.rows.whole(product, name, part) - np.float32(part @ mean)
             start += len(mean)
         return np.asarray(out)
 
-    def take(self, rows: IntArray) -> Floats:
+    def __getitem__(self, rows: IntArray) -> Floats:
         """Some rows: float64 (len(rows), D)."""
         blocks = [self.rows.take(name, rows, len(mean)) - mean for name, mean in self.blocks]
         return np.hstack([*blocks, self.dense[rows]])
@@ -196,13 +184,11 @@ def numbers(rows: NDArray[Any]) -> NDArray[Any]:
 
 def sums(matrix: NDArray[Any]) -> tuple[Floats, float]:
     """The sum of each column (D,), and that of all squares."""
-    if matrix.dtype != np.uint8:
-        total = matrix.sum(axis=0, dtype=np.float64)
-        return np.asarray(total), float(np.square(matrix, dtype=np.float64).sum())
-    counts = np.zeros((matrix.shape[1], 256), np.int64)
-    _count_bytes(matrix.view(np.ndarray), counts)
-    total = (counts @ _BITS.astype(np.int64)).reshape(-1).astype(np.float64)
-    return total, float(total.sum())
+    rows = numbers(matrix)
+    total = np.asarray(rows.sum(axis=0, dtype=np.float64))
+    if matrix.dtype == np.uint8:  # a bit is its own square
+        return total, float(total.sum())
+    return total, float(np.square(rows, dtype=np.float64).sum())
 
 
 def _dot(_: int, first: int, last: int, rows: Any, weights: Any, out: Any) -> None:
@@ -216,10 +202,3 @@ def _sum_of_bytes(_: int, first: int, last: int, packed: Any, tables: Any, out: 
         for byte in range(packed.shape[1]):
             total += tables[byte, packed[i, byte]]
         out[i] = total
-
-
-@njit(nogil=True, cache=True)
-def _count_bytes(packed: Any, counts: Any) -> None:
-    for i in range(packed.shape[0]):
-        for byte in range(packed.shape[1]):
-            counts[byte, packed[i, byte]] += 1

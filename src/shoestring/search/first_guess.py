@@ -126,14 +126,9 @@ def fit_score_model(
 def fit_lines(
     scores: Sequence[FloatArray], features: Sequence[FloatArray], direction: Floats
 ) -> ScoreModel:
-    """Fit a score model to queries that have items of their own: without the items' biases.
+    """Fit a score model to m queries that have items of their own, without the items' biases.
 
-    Parameters
-    ----------
-    scores : sequence of m arrays (n,)
-    features : sequence of m arrays (n, c)
-    direction : array (c,)
-        As :func:`fit_score_model`.
+    ``scores`` are arrays (n,), ``features`` (n, c); ``direction`` is as in :func:`fit_score_model`.
     """
     known = [np.ones(len(row), dtype=bool) for row in scores]
     columns = [np.hstack([z, np.zeros((len(z), 1), z.dtype)]) for z in features]

@@ -55,7 +55,6 @@ from shoestring.search.build import (
 )
 from shoestring.search.cur import top_rows
 from shoestring.search.features import IndexRows, narrowed
-from shoestring.search.ingest import AddReport, OnDuplicate
 from shoestring.search.models import Models
 from shoestring.search.query import (
     MAX_CHARACTERS,
@@ -68,11 +67,11 @@ from shoestring.search.query import (
 from shoestring.search.schema import named
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot
-from shoestring.search.store import RecordStore, checked_ids
+from shoestring.search.store import AddReport, OnDuplicate, RecordStore, checked_ids
 from shoestring.search.where import condition
 from shoestring.text import tokenize
 from shoestring.text.records import Reading, read_records
-from shoestring.types import Hit, Hits, PairScorer, Record
+from shoestring.types import Hit, Hits, IntArray, PairScorer, Record
 
 COLUMNS: tuple[Literal["text", "id", "label"], ...] = ("text", "id", "label")
 DEFAULT_CALLS = 50
@@ -191,26 +190,24 @@ class SearchIndex:
         loaded = None if scorer is None or name in ("", AUTO) else load_scorer(scorer)
         given = loaded if name is None else None
         is_new = not (resume and os.path.lexists(path / CONFIG))
+        if is_new and records is None:
+            raise ParameterError.of("records", owner, "a file, frame or list", None)
         index = None if is_new else cls(RecordStore.open(path), given)
         if index is not None:
             reading = index._reading(reading)
         source = None
         if records is not None:
             source = read_records(records, default_id="content", **reading)
+        had_folder = os.path.lexists(path)
         if index is None:
-            if source is None:
-                want = "a file, frame or list"
-                raise ParameterError.of("records", owner, want, None)
-            settings: dict[str, Any] = {"encoder": encoder, "scorer": name or ""}
-            columns = {name: reading.get(name) for name in COLUMNS}
-            settings["columns"] = {
-                name: column if isinstance(column, str) else list(column)
-                for name, column in columns.items()
-                if column is not None
+            columns = {
+                column: names if isinstance(names, str) else list(names)
+                for column in COLUMNS
+                if (names := reading.get(column)) is not None
             }
+            settings = {"encoder": encoder, "scorer": name or "", "columns": columns}
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
-            had_folder = os.path.lexists(path)
             index = cls(RecordStore.create(path, settings), given)
             index.models.hold(loaded)
         rows = NewRows(index.models)
@@ -249,12 +246,9 @@ class SearchIndex:
         progress: bool,
         arrays_of: NewRows | None = None,
     ) -> AddReport:
-        with Progress(desc="records", unit="text", disable=not progress) as bar:
-            report = self._store.add(
-                records, on_duplicate=on_duplicate, arrays_of=arrays_of, progress=bar.update
-            )
-        self.last_add = report
-        return report
+        records = Progress(records, desc="records", unit="text", disable=not progress)
+        self.last_add = self._store.add(records, on_duplicate=on_duplicate, arrays_of=arrays_of)
+        return self.last_add
 
     def _reading(self, reading: Reading) -> Reading:
         """How to read more records: the columns of the first ones, unless others are named."""
@@ -389,6 +383,10 @@ class SearchIndex:
         max_rounds = checked_int("max_rounds", max_rounds, 1, None, owner)
         candidates = max(k, checked_int("candidates", candidates, 1, None, owner))
         chosen = None if where is None else condition(where, owner)
+
+        def texts(at: IntArray) -> list[str]:
+            return snapshot.texts(rows.keys[at])
+
         with self.snapshot() as snapshot:
             if not len(snapshot):
                 return Hits((), 0, time.perf_counter() - began)
@@ -399,7 +397,6 @@ class SearchIndex:
             closed = rows.deleted
             if chosen:
                 closed = closed | ~np.isin(rows.keys, snapshot.matching(chosen))
-            n_open = len(rows) - int(np.count_nonzero(closed))
             name, newest = self.models.scorer_name, int(rows.keys[-1])
             uid = str(self._store.settings.get("id", ""))
             with ScoreCache(self.path, read_only=not can_pay) as cache:
@@ -415,11 +412,7 @@ class SearchIndex:
                 if chosen:  # or for what meets this condition
                     spent = int(np.count_nonzero(~closed[known[0]]))
                 score = CachedScorer(
-                    self.models,
-                    lambda at: snapshot.texts(rows.keys[at]),
-                    text,
-                    cache,
-                    partial=True,
+                    self.models.scorer, name, self.models.lock, texts, text, cache, partial=True
                 )
                 rounds = search_rounds(
                     rows,
@@ -437,6 +430,7 @@ class SearchIndex:
                     cache.set_answered(name, text, uid, newest, spent + score.calls)
             if score.error and not score.calls and not isinstance(score.error, DeadlineError):
                 raise score.error
+            n_open = int(np.count_nonzero(~closed))
             notes = [*_notes(features, text, score, budget, n_open)]
             if is_unread:
                 notes.append(
@@ -444,7 +438,6 @@ class SearchIndex:
                     "answer goes by words alone. Name a scorer that reads it: scorer=..."
                 )
             mix = float(self._store.settings.get("mix", 0.0))
-            n_open = min(n_open, len(rows) - int(np.count_nonzero(closed)))
             found, scores, exact = rounds.ranking(min(k, n_open), mix)
             if not features.any() and not exact.any():
                 found = found[:0]  # any text would do as well
@@ -534,22 +527,10 @@ class SearchIndex:
         progress: bool = False,
         **reading: Unpack[Reading],
     ) -> AddReport:
-        """Add records: they are found from now on.
+        """Add records, as :meth:`build` takes them: they are found from now on.
 
         They are ranked by their vectors and words until :meth:`calibrate` scores them with the
-        anchor queries.
-
-        Parameters
-        ----------
-        records, on_duplicate
-            As :meth:`build`.
-        **reading
-            As :meth:`build`; its columns are the default.
-
-        Returns
-        -------
-        AddReport
-            How many were added, replaced, skipped.
+        anchor queries. The columns are those of the build unless others are named.
         """
         checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), "SearchIndex.add")
         checked_bool("progress", progress, "SearchIndex.add")
@@ -573,17 +554,9 @@ class SearchIndex:
         return self._store.delete(ids, missing=missing)
 
     def copy(self, to: str | Path) -> SearchIndex:
-        """Copy the index as it is now, while others may query it; writers wait.
+        """Copy the index as it is now to a new or empty folder, and open the copy.
 
-        Parameters
-        ----------
-        to : str or Path
-            A new or empty folder, which is an index when all of it is there.
-
-        Returns
-        -------
-        SearchIndex
-            The copy.
+        Others may query it meanwhile; writers wait.
         """
         path = checked_path("to", to, "SearchIndex.copy")
         self._store.copy(path)
@@ -596,10 +569,7 @@ class SearchIndex:
     def check(self) -> None:
         """Check that records, words, arrays and scores are sound and agree; reads all of them.
 
-        Raises
-        ------
-        IntegrityError
-            If they do not: which file, and how to repair it.
+        IntegrityError says which file is damaged, and how to repair it.
         """
         self._store.verify()
         with ScoreCache(self.path, read_only=True) as cache:

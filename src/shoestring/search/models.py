@@ -16,7 +16,7 @@ from __future__ import annotations
 import shutil
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, TypeAlias
 
@@ -38,12 +38,12 @@ from shoestring.encoders import (
 )
 from shoestring.errors import IntegrityError, ShoestringWarning, StorageError
 from shoestring.match.interaction import DEFAULT
-from shoestring.match.scorer import answers_of, batch_size_of, load_scorer, lock_of, scorer_name
+from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models import why_not_minilm
 from shoestring.models.backbone import are_unread, minilm_reads_most
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
-from shoestring.types import FloatArray, IntArray, PairScorer, TextEncoder
+from shoestring.types import PairScorer, TextEncoder
 from shoestring.words.text_codes import TextCodes
 
 Said: TypeAlias = tuple[str, bytes]
@@ -87,7 +87,7 @@ class Models:
     """
 
     def __init__(self, store: RecordStore, given: PairScorer | None) -> None:
-        self._lock = threading.RLock()  # held while a model loads or works
+        self.lock = threading.RLock()  # held while a model loads or works
         self._store, self.given = store, given
         self._loaded: dict[str, tuple[Said, Any]] = {}  # by the setting that names it
         self._kept = store.path / "encoder"
@@ -101,7 +101,7 @@ class Models:
 
     def _load(self, name: str, load: Callable[[str], Any]) -> Any:
         """A model as it was loaded before, unless the index says something else of it now."""
-        with self._lock:
+        with self.lock:
             said = self._said(name)
             loaded = self._loaded.get(name)
             if loaded is None or loaded[0] != said:
@@ -165,11 +165,6 @@ class Models:
             return scorer_name(scorer)
         return str(self._store.settings.get("scorer_name", ""))
 
-    @property
-    def batch_size(self) -> int:
-        """See :func:`~shoestring.match.scorer.batch_size_of`."""
-        return batch_size_of(self.scorer)
-
     def encode(
         self, texts: Sequence[str], encoder: TextEncoder | TextCodes | None = None
     ) -> NDArray[Any]:
@@ -179,7 +174,7 @@ class Models:
         """
         parts, encoder = [], self.encoder if encoder is None else encoder
         for start in range(0, max(1, len(texts)), ENCODE_STEP):
-            with self._lock:  # let go in between: a query waits for one part of a build at most
+            with self.lock:  # let go in between: a query waits for one part of a build at most
                 parts.append(encoder.encode(texts[start : start + ENCODE_STEP]))
         vectors = np.concatenate(parts)
         if self._store.settings["encoder"] == MINILM and len(texts):
@@ -192,15 +187,6 @@ class Models:
             return list(queries)
         unread = are_unread(queries)
         return [query for query, no in zip(queries, unread, strict=True) if not no]
-
-    def scores_of(
-        self, pairs: Sequence[tuple[str, str]]
-    ) -> Iterator[tuple[slice | IntArray, FloatArray]]:
-        """See :func:`~shoestring.match.scorer.answers_of` and ``lock_of``."""
-        scorer = self.scorer
-        assert scorer is not None
-        with lock_of(scorer, self._lock):
-            yield from answers_of(scorer, pairs)
 
     def change(self, encoder: str, scorer: str) -> None:
         """Take other models than before, "auto" for the same; vectors of another encoder go."""

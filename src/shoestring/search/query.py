@@ -6,7 +6,7 @@ Letters: N rows, m anchor queries, D features.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from shoestring.errors import IntegrityError
 from shoestring.parallel import one_blas_thread
 from shoestring.search.arrays import REBUILD
 from shoestring.search.cur import Rounds, without_rejects
-from shoestring.search.features import IndexRows, JoinedFeatures, cheap_features
+from shoestring.search.features import IndexRows, JoinedFeatures, cheap_features, nearness
 from shoestring.search.first_guess import ScoreModel
 from shoestring.search.snapshot import Snapshot
 from shoestring.text import tokenize
@@ -58,7 +58,7 @@ class IndexModel:
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> IndexModel:
-        """Read what :meth:`to_attrs` wrote; of an index that was never finished, nothing."""
+        """Read what the store has kept; of an index that was never finished, nothing."""
         fitted = attrs.get("score_model")
         if fitted:
             arrays = {name: np.asarray(fitted[name]) for name in ("weights", "loadings")}
@@ -70,10 +70,6 @@ class IndexModel:
             float(attrs.get("vector_power", 1.0)),
         )
 
-    def to_attrs(self) -> dict[str, Any]:
-        """As the store keeps it."""
-        return asdict(self)
-
 
 @one_blas_thread()
 @np.errstate(over="ignore", invalid="ignore")  # what comes of damage is told
@@ -81,7 +77,7 @@ def pair_features(
     snapshot: Snapshot, rows: IndexRows, text: str, vector: NDArray[Any]
 ) -> NDArray[np.float32]:
     """The cheap features of a query, and its row of the encoder, with every row: float32 (N, 4)."""
-    near = rows.nearness("vectors", vector)
+    near = rows.whole(nearness, "vectors", vector)
     if not np.abs(near).max(initial=0.0) <= MAX_NEARNESS:  # nor is NaN
         file = getattr(snapshot.view.arrays["vectors"], "filename", "an array")
         raise IntegrityError(f"{file} is damaged: a vector is not of unit length. {REBUILD}")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from shoestring import checks
 from shoestring.errors import DeadlineError, ParameterError, ShoestringWarning
-from shoestring.match.scorer import answers_of, batch_size_of, load_scorer, lock_of, scorer_name
+from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models.lsa import LsaEncoder
 from shoestring.search.features import IndexRows, cheap_features
 from shoestring.search.first_guess import ScoreModel, fit_lines
@@ -70,18 +70,11 @@ class Reranker:
 
     def __init__(self, scorer: Any, memory: str | Path | None = None) -> None:
         self.scorer: PairScorer = load_scorer(scorer)
-        self.scorer_name, self.batch_size = scorer_name(self.scorer), batch_size_of(self.scorer)
+        self.scorer_name = scorer_name(self.scorer)
         self.memory = None if memory is None else checks.checked_path("memory", memory, "Reranker")
         if self.memory is not None and self.memory.suffix != ".sqlite":
             raise ParameterError.of("memory", "Reranker", "a file that ends in .sqlite", memory)
-        self._one = threading.Lock()
-
-    def scores_of(
-        self, pairs: Sequence[tuple[str, str]]
-    ) -> Iterator[tuple[slice | IntArray, FloatArray]]:
-        """See :func:`~shoestring.match.scorer.answers_of` and ``lock_of``."""
-        with lock_of(self.scorer, self._one):
-            yield from answers_of(self.scorer, pairs)
+        self._lock = threading.Lock()
 
     def rank(
         self, query: str, documents: Sequence[str], calls: int = 60, top_k: int | None = None, *,
@@ -100,6 +93,10 @@ class Reranker:
         looked = _looked(query, documents, vectors, query_vector, first_scores)
         rows, model, features, guess = looked
         digests = text_digests(documents)
+
+        def texts(at: IntArray) -> list[str]:
+            return [documents[i] for i in at]
+
         with ScoreCache(self.memory) as memory:
             if taste := _taste(memory.features(self.scorer_name)):
                 model = replace(model, score_model=taste)
@@ -107,7 +104,7 @@ class Reranker:
             scores = memory.get(self.scorer_name, query, digests)
             at = np.flatnonzero(~np.isnan(scores))
             score = CachedScorer(
-                self, lambda at: [documents[i] for i in at], query, memory, partial=True
+                self.scorer, self.scorer_name, self._lock, texts, query, memory, partial=True
             )
             rounds = search_rounds(rows, model, features, guess, (at, scores[at]), calls, score)
             if score.error and not score.calls and not isinstance(score.error, DeadlineError):
@@ -182,8 +179,8 @@ def _checked(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArray
         array = np.asarray(value, dtype=np.float32)
     except (TypeError, ValueError, OverflowError):
         raise ParameterError.of(name, OWNER, want, value) from None
-    sizes = array.shape if len(shape) == array.ndim else [-1] * len(shape)
-    if any(n not in (None, size) for n, size in zip(shape, sizes, strict=True)) or -1 in sizes:
+    sizes = zip(shape, array.shape, strict=False)
+    if array.ndim != len(shape) or any(n not in (None, size) for n, size in sizes):
         raise ParameterError.of(name, OWNER, want, array.shape)
     if not np.isfinite(array).all():
         raise ParameterError.of(name, OWNER, want, "NaN or infinity")

@@ -15,24 +15,20 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.checks import checked_path
-from shoestring.errors import (
-    ParameterError,
-    ScorerError,
-    ShapeError,
-    StorageError,
-)
+from shoestring.errors import ParameterError, ScorerError, ShapeError, StorageError
+from shoestring.match.scorer import answers_of, batch_size_of
 from shoestring.search.database import (
     column,
     connect,
@@ -42,7 +38,7 @@ from shoestring.search.database import (
     in_chunks,
     transaction,
 )
-from shoestring.types import FloatArray, IntArray
+from shoestring.types import FloatArray, IntArray, PairScorer
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS asked (
@@ -158,13 +154,7 @@ class ScoreCache:
             self._connection.close()
 
     def get(self, scorer: str, query: str, digests: ArrayLike) -> NDArray[np.float64]:
-        """The scores that are known.
-
-        Returns
-        -------
-        float64 array (n,)
-            For the n ``digests`` of texts (:func:`text_digests`), NaN where none has been paid for.
-        """
+        """The scores (n,) of n texts by their :func:`text_digests`, NaN where none is known."""
         wanted = np.asarray(digests, dtype=np.int64).tolist()
         with self._lock, self._explained():
             sql = f"{_SCORES} AND digest IN ({{}})"
@@ -174,16 +164,7 @@ class ScoreCache:
     def put(self, scorer: str, query: str, digests: ArrayLike, scores: ArrayLike) -> bool:
         """Keep scores, in one short transaction that is on the disk when this returns.
 
-        Returns
-        -------
-        bool
-            False if the cache is read-only and they were not kept.
-
-        Raises
-        ------
-        ParameterError
-            If a score is not finite.
-        BusyError, StorageError
+        False if the cache is read-only and they were not kept. ParameterError if one is not finite.
         """
         keys, values = np.asarray(digests, np.int64), np.asarray(scores, np.float64)
         if keys.shape != values.shape or keys.ndim != 1:
@@ -247,10 +228,10 @@ class ScoreCache:
             (digest, one.tobytes(), scorer, query)
             for digest, one in zip(digests.tolist(), features, strict=True)
         ]
-        with ExitStack() as stack:
-            for one in (suppress(StorageError), self._lock, self._explained()):
-                stack.enter_context(one)
-            stack.enter_context(transaction(self._connection)).executemany(sql, rows)
+        with suppress(StorageError), self._lock, self._explained():
+            connection = self._connection
+            with transaction(connection):
+                connection.executemany(sql, rows)
 
     def features(self, scorer: str) -> list[tuple[NDArray[np.float32], NDArray[np.float64]]]:
         """Of each query what :meth:`put_features` kept (n, c), and the scores (n,)."""
@@ -276,25 +257,17 @@ class ScoreCache:
             return int(column(self._connection, "SELECT count(*) FROM scores")[0])
 
 
-class Payer(Protocol):
-    """Who asks the scorer: the models of an index, or a reranker."""
-
-    @property
-    def scorer_name(self) -> str: ...
-    @property
-    def batch_size(self) -> int: ...
-    def scores_of(
-        self, pairs: Sequence[tuple[str, str]]
-    ) -> Iterator[tuple[slice | IntArray, FloatArray]]: ...
-
-
 class CachedScorer:
     """Exact scores of rows with a query; what was paid for before is free.
 
     Parameters
     ----------
-    payer : Payer
-        Whose scorer is asked.
+    scorer : PairScorer or None
+        None where nothing will be asked.
+    name : str
+        Under which its scores are kept.
+    lock : context manager
+        Held while the scorer is asked, as :func:`~shoestring.match.scorer.answers_of` says.
     texts : callable
         Rows (n,) to their texts.
     query : str
@@ -317,7 +290,9 @@ class CachedScorer:
 
     def __init__(
         self,
-        payer: Payer,
+        scorer: PairScorer | None,
+        name: str,
+        lock: AbstractContextManager[Any],
         texts: Callable[[IntArray], list[str]],
         query: str,
         cache: ScoreCache,
@@ -326,9 +301,8 @@ class CachedScorer:
     ) -> None:
         self.calls, self.seconds, self.n_lost = 0, 0.0, 0
         self.error: ScorerError | None = None
-        self._payer, self._texts = payer, texts
-        self._query, self._cache, self._partial = query, cache, partial
-        self._name = payer.scorer_name
+        self._scorer, self._name, self._lock = scorer, name, lock
+        self._texts, self._query, self._cache, self._partial = texts, query, cache, partial
 
     def __call__(self, rows: IntArray) -> FloatArray:
         """The scores (n,) of n rows; ScorerError if the scorer fails, unless ``partial``."""
@@ -352,16 +326,18 @@ class CachedScorer:
         self, texts: list[str], unpaid: IntArray, digests: IntArray, scores: FloatArray
     ) -> None:
         """Fill in the scores of texts, and keep them as they come, also of a scorer that fails."""
+        assert self._scorer is not None
         unkept: list[IntArray] = []
+        pairs, size = [(self._query, text) for text in texts], batch_size_of(self._scorer)
         began = kept_at = time.perf_counter()
         try:
-            for part, answer in self._payer.scores_of([(self._query, text) for text in texts]):
+            for part, answer in answers_of(self._scorer, pairs, self._lock):
                 now = time.perf_counter()
                 self.seconds += now - began
                 scores[unpaid[part]] = answer
                 unkept.append(unpaid[part])
                 self.calls += len(answer)
-                if now - kept_at > KEEP_S or len(unkept) * len(answer) >= self._payer.batch_size:
+                if now - kept_at > KEEP_S or len(unkept) * len(answer) >= size:
                     self._keep(unkept, digests, scores)
                     kept_at = time.perf_counter()
                 began = time.perf_counter()

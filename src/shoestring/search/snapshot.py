@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from shoestring.artifacts import CHECKED, pieces
 from shoestring.checks import is_storable
-from shoestring.errors import IntegrityError
 from shoestring.search import schema
 from shoestring.search.arrays import KEYS, AnyArray, map_rows
-from shoestring.search.database import column, connect, in_chunks
+from shoestring.search.database import column, in_chunks
 from shoestring.search.where import Sql, add_functions
 from shoestring.text import tokenize
 from shoestring.types import IntArray, Record, TextEncoder
@@ -190,26 +189,3 @@ def bm25(query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         for key, score in _found(connection, tokenize(query), len(texts)):
             scores[key - 1] = max(score, 0.0)
     return scores
-
-
-def open_snapshot(
-    database: Path, folder: Path, remembered: View | None, explained: Explained
-) -> Snapshot:
-    """Open a snapshot; again where arrays are replaced while it looks for them."""
-    seen = ""  # the state in which a file was missing
-    while True:
-        with ExitStack() as stack, explained():
-            connection = stack.enter_context(closing(connect(database, "ro")))
-            connection.execute("BEGIN")
-            state, view = schema.read_state(connection), remembered
-            if view is None or view.uid != state.uid:
-                checked = 0 if view else CHECKED  # once in a process, and not after each change
-                try:
-                    view = read_view(connection, state, folder, checked)
-                except IntegrityError:
-                    if state.uid == seen:
-                        raise
-                    seen = state.uid
-                    continue
-            stack.pop_all()
-            return Snapshot(connection, view, explained)

@@ -24,8 +24,9 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -35,19 +36,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from shoestring.artifacts import (
+    CHECKED,
     CONFIG,
     ArtifactKind,
+    locked,
     make_folder,
     unreadable,
     verify,
     written_by,
 )
 from shoestring.checks import checked_choice, is_storable
-from shoestring.errors import (
-    IntegrityError,
-    ParameterError,
-    ShapeError,
-)
+from shoestring.errors import BusyError, IntegrityError, ParameterError, ShapeError
 from shoestring.search import schema
 from shoestring.search.arrays import (
     COPIED,
@@ -59,16 +58,15 @@ from shoestring.search.arrays import (
     write_rows,
 )
 from shoestring.search.database import (
-    busy,
     column,
     connect,
     connect_for_writing,
     explained,
     transaction,
-    writer_lock,
 )
-from shoestring.search.ingest import AddReport, OnDuplicate, add_batch, read_batches
-from shoestring.search.snapshot import Snapshot, View, open_snapshot, read_view
+from shoestring.search.snapshot import Snapshot, View, read_view
+from shoestring.text.records import content_id
+from shoestring.text.tokens import tokenize
 from shoestring.types import Record
 
 ArraysOf: TypeAlias = Callable[[list[str]], Mapping[str, AnyArray]]
@@ -87,6 +85,24 @@ _AGAIN = (
     f"keep scores.sqlite, so that no score is paid for twice. {COPIED}"
 )
 
+OnDuplicate = Literal["error", "replace", "skip"]
+
+BATCH_CHARACTERS = 1 << 24  # a batch of very long texts ends before its number of records
+
+
+@dataclass(frozen=True, slots=True)
+class AddReport:
+    """How many records an add added, replaced and skipped."""
+
+    added: int = 0
+    replaced: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: AddReport) -> AddReport:
+        return AddReport(
+            self.added + other.added, self.replaced + other.replaced, self.skipped + other.skipped
+        )
+
 
 class RecordStore:
     """The records and arrays of one index folder; see :meth:`create` and :meth:`open`.
@@ -99,8 +115,7 @@ class RecordStore:
         self.path = Path(path)
         self._database, self._arrays = self.path / _DATABASES[0], self.path / "arrays"
         self._explained = partial(explained, self._database, _AGAIN)
-        self._thread_lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None  # of the thread that is writing
+        self._writer = threading.local()  # its connection, while a thread is writing
         self._remembered: View | None = None
 
     # ---- the folder
@@ -111,7 +126,7 @@ class RecordStore:
         store = cls(path)
         _check_free(store.path)
         make_folder(store._arrays)
-        with writer_lock(store.path, timeout_s=LOCK_TIMEOUT_S), store._explained():
+        with store._locked(), store._explained():
             _check_free(store.path)  # another one may have made it in the meantime
             with closing(connect_for_writing(store._database, create=True)) as connection:
                 with transaction(connection):
@@ -197,18 +212,25 @@ class RecordStore:
 
         Another one waits for :data:`LOCK_TIMEOUT_S`; then it is a BusyError.
         """
-        if not self._thread_lock.acquire(timeout=LOCK_TIMEOUT_S):
-            raise busy(self.path, LOCK_TIMEOUT_S)
-        with ExitStack() as stack:
-            stack.callback(self._thread_lock.release)
-            if self._connection is None:
-                stack.enter_context(writer_lock(self.path, timeout_s=LOCK_TIMEOUT_S))
-                with self._explained():
-                    connection = connect_for_writing(self._database)
-                stack.enter_context(closing(connection))
-                self._connection = connection
-                stack.callback(setattr, self, "_connection", None)
-            yield self._connection
+        if hasattr(self._writer, "connection"):
+            yield self._writer.connection
+            return
+        with self._locked():
+            with self._explained():
+                connection = connect_for_writing(self._database)
+            with closing(connection):
+                self._writer.connection = connection
+                try:
+                    yield connection
+                finally:
+                    del self._writer.connection
+
+    def _locked(self) -> AbstractContextManager[None]:
+        busy = BusyError(
+            f"{self.path} is being written by another process or thread; waited "
+            f"{LOCK_TIMEOUT_S:g} s for it. Nothing was changed: run again when it has finished."
+        )
+        return locked(self.path / "writer.lock", busy, LOCK_TIMEOUT_S)
 
     @property
     def has_arrays(self) -> bool:
@@ -225,7 +247,6 @@ class RecordStore:
         on_duplicate: OnDuplicate = "error",
         batch_size: int = 2_000,
         arrays_of: ArraysOf | None = None,
-        progress: Callable[[int], object] | None = None,
     ) -> AddReport:
         """Add records in batches; with ``arrays_of`` they, and all that wait, get their arrays.
 
@@ -237,13 +258,11 @@ class RecordStore:
         with self._changing_arrays() as connection, ExitStack() as stack:
             if on_duplicate == "error":
                 stack.enter_context(transaction(connection))
-            for batch in read_batches(records, batch_size):
+            for batch in _batches(records, batch_size):
                 with transaction(connection):
-                    report += add_batch(connection, batch, on_duplicate)
+                    report += _add_batch(connection, batch, on_duplicate)
                     if arrays_of is not None:
                         self.fill(arrays_of)
-                if progress is not None:
-                    progress(len(batch))
         return report
 
     def delete(
@@ -268,9 +287,24 @@ class RecordStore:
 
         IntegrityError names the file if the database or an array is damaged or missing.
         """
-        snapshot = open_snapshot(self._database, self._arrays, self._remembered, self._explained)
-        self._remembered = snapshot.view
-        return snapshot
+        seen = ""  # the state in which a file was missing: arrays are replaced meanwhile
+        while True:
+            with ExitStack() as stack, self._explained():
+                connection = stack.enter_context(closing(connect(self._database, "ro")))
+                connection.execute("BEGIN")
+                state, view = schema.read_state(connection), self._remembered
+                if view is None or view.uid != state.uid:
+                    checked = 0 if view else CHECKED  # once in a process, not after each change
+                    try:
+                        view = read_view(connection, state, self._arrays, checked)
+                    except IntegrityError:
+                        if state.uid == seen:
+                            raise
+                        seen = state.uid
+                        continue
+                self._remembered = view
+                stack.pop_all()
+                return Snapshot(connection, view, self._explained)
 
     # ---- arrays
 
@@ -295,16 +329,12 @@ class RecordStore:
         n_new = len(rows[KEYS])
         with self._changing_arrays() as connection:
             state = schema.read_state(connection)
-            if not np.array_equal(rows[KEYS], schema.pending_keys(connection, n_new)):
-                want = "keys of the first records without arrays, ascending"
-                raise ParameterError.of("keys", "RecordStore.append", want, rows[KEYS])
-            if not n_new:
-                return
             number = state.revision + 1
             files = state.arrays or {name: ArrayFile.new(name, number, rows[name]) for name in rows}
-            _check_like(files, rows)
             for name, file in files.items():
                 part = rows[name] if name in rows else file.zeros(n_new)
+                if not file.fits(part) or len(part) != n_new:
+                    raise ShapeError(f"Array {name!r} of {part.dtype} {part.shape} is no {file}.")
                 files[name] = write_rows(self._arrays, file, state.n_rows, [part])
             n_rows, last_key = state.n_rows + n_new, int(rows[KEYS][-1])
             with transaction(connection):
@@ -380,17 +410,12 @@ class RecordStore:
             keys = column(connection, "SELECT key FROM records ORDER BY key")
             words = column(connection, "SELECT rowid FROM fulltext ORDER BY rowid")
             deleted = column(connection, "SELECT key FROM deleted ORDER BY key")
-            for one, other, complaint in (
-                (keys, words, "the words are not those of the records"),
-                (
-                    keys[keys <= state.last_key],
-                    view.keys,
-                    "the rows are not those of the records",
-                ),
-                (deleted, view.row_keys[view.deleted], "a key counts as deleted that has no row"),
-            ):
-                if not np.array_equal(one, other):
-                    complaints.append(complaint)
+            agree = {
+                "the words are not those of the records": (keys, words),
+                "the rows are not those of the records": (keys[keys <= state.last_key], view.keys),
+                "a key counts as deleted that has no row": (deleted, view.row_keys[view.deleted]),
+            }
+            complaints += [told for told, pair in agree.items() if not np.array_equal(*pair)]
         if complaints:
             raise IntegrityError(f"{self.path} is damaged: {'; '.join(complaints)}. {_AGAIN}")
 
@@ -439,11 +464,57 @@ def _is_left(path: Path) -> bool:
     return path.name in _FILES
 
 
-def _check_like(files: Mapping[str, ArrayFile], rows: Mapping[str, AnyArray]) -> None:
-    """Rows must fit the files of arrays in force."""
-    for name, part in rows.items():
-        if name not in files or not files[name].fits(part) or len(part) != len(rows[KEYS]):
-            raise ShapeError(
-                f"Array {name!r} of {part.dtype.str} {part.shape} does not fit {len(rows[KEYS])} "
-                f"records and the arrays in force, {list(files.values())}."
-            )
+def _batches(records: Iterable[Record], batch_size: int) -> Iterator[list[Record]]:
+    """Cut records into batches that fit in memory whatever the texts' length."""
+    batch: list[Record] = []
+    n_characters = 0
+    for record in records:
+        batch.append(record)
+        n_characters += len(record.text)
+        if len(batch) == batch_size or n_characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, n_characters = [], 0
+    if batch:
+        yield batch
+
+
+def _add_batch(
+    connection: sqlite3.Connection, batch: Sequence[Record], on_duplicate: OnDuplicate
+) -> AddReport:
+    """Store a batch in one transaction."""
+    known = schema.keys_of(connection, [record.id for record in batch])
+    chosen, report = _resolve_duplicates(batch, known, on_duplicate)
+    tokens = [" ".join(tokenize(record.text)) for record in chosen]
+    with transaction(connection):
+        schema.delete_keys(connection, [known[r.id] for r in chosen if r.id in known])
+        schema.insert_records(connection, chosen, tokens)
+    return report
+
+
+def _resolve_duplicates(
+    batch: Sequence[Record], known: Container[str], on_duplicate: OnDuplicate
+) -> tuple[list[Record], AddReport]:
+    """The records of a batch to store, as if they came one by one: the last or first of an id.
+
+    A text whose id is its own content is there already, whatever is done with duplicates.
+    """
+    chosen: dict[str, Record] = {}
+    repeated: list[str] = []
+    n_same = 0
+    for record in batch:
+        if record.id in chosen or record.id in known:
+            if record.id == content_id(record.text):
+                n_same += 1
+                continue
+            repeated.append(record.id)
+            if on_duplicate == "skip":
+                continue
+        chosen[record.id] = record
+    if repeated and on_duplicate == "error":
+        want = "records whose ids are new"
+        hint = "Nothing was added; pass on_duplicate='skip', or on_duplicate='replace'."
+        raise ParameterError.of("records", "SearchIndex.add", want, schema.named(repeated), hint)
+    n_added, counted = len(batch) - len(repeated) - n_same, len(repeated)
+    if on_duplicate == "replace":
+        return list(chosen.values()), AddReport(n_added, replaced=counted, skipped=n_same)
+    return list(chosen.values()), AddReport(n_added, skipped=counted + n_same)

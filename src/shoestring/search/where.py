@@ -20,12 +20,22 @@ from typing import Any
 from shoestring.errors import ParameterError
 
 WANT = "a condition such as lang = 'de' and year >= 2020, or a dict such as {'lang': 'de'}"
-_TOKEN = re.compile(
-    r"""\s*(?:(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?!\w)|'(?P<text>(?:[^']|'')*)'"""
-    r"""|"(?P<quoted>(?:[^"]|"")+)"|(?P<sign><=|>=|!=|<>|==|[=<>(),])|(?P<word>[^\W\d]\w*))"""
+_TEXT = r"'(?:[^']|'')*'"
+_VALUE = rf"(?:-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)|{_TEXT}|(?:true|false)\b)"
+_COMPARISON = re.compile(
+    rf"""\s*(?P<name>[^\W\d]\w*\b|"(?:[^"]|"")+")\s*(?:
+    is\b\s*(?P<is_not>not\b)?\s*null\b
+    |(?P<sign><=|>=|!=|<>|==|[=<>])\s*(?P<value>{_VALUE})
+    |(?P<not>not\b)?\s*like\b\s*(?P<like>{_TEXT})
+    |(?P<not_in>not\b)?\s*in\s*\(\s*(?P<values>{_VALUE}(?:\s*,\s*{_VALUE})*)\s*\)
+    )""",
+    re.VERBOSE | re.IGNORECASE,
 )
-_SIGNS = {"==": "=", "<>": "!="} | {sign: sign for sign in ("=", "!=", "<", "<=", ">", ">=")}
-_CONSTANTS = {"true": True, "false": False}
+_BETWEEN = re.compile(r"\s*(and\b|or\b|not\b|[()])", re.IGNORECASE)
+_LETTERS = {"and": "&", "or": "&", "not": "!", "(": "(", ")": ")"}
+_WHOLE = re.compile(r"!c|\(c\)|c&c")  # that is a condition again
+_SIGNS = {"==": "=", "<>": "!="}
+_CONSTANTS = {"true": 1.0, "false": 0.0}
 _OWN = ("id", "text")
 
 Sql = tuple[str, list[Any]]
@@ -37,14 +47,14 @@ def condition(where: object, owner: str) -> Sql:
     Examples
     --------
     >>> condition({"lang": "de", "year": [2020, 2021]}, "query")
-    ('(as_text(json_extract(fields, ?)) = ?) AND (as_number(...)) = ? OR as_number(...)) = ?)',
-     ['$."lang"', 'de', '$."year"', 2020, '$."year"', 2021])
+    ('(CAST(... AS TEXT) = ?) AND (as_number(...)) = ? OR as_number(...)) = ?)',
+     ['$."lang"', 'de', '$."year"', 2020.0, '$."year"', 2021.0])
     >>> condition("not (year < 2020 or lang is null)", "query")
-    ('NOT (as_number(json_extract(fields, ?)) < ? OR json_extract(fields, ?) IS NULL)',
-     ['$."year"', 2020, '$."lang"'])
+    ('NOT ( as_number(json_extract(fields, ?)) < ? OR json_extract(fields, ?) IS NULL )',
+     ['$."year"', 2020.0, '$."lang"'])
     """
     if isinstance(where, str) and where.strip():
-        return _Parser(where, owner).whole()
+        return _read(where, owner)
     if not isinstance(where, Mapping) or not where:
         raise ParameterError.of("where", owner, WANT, where)
     parts: list[Sql] = []
@@ -65,8 +75,9 @@ def _column(name: str) -> Sql:
 
 def _compared(name: str, sign: str, value: Any) -> Sql:
     sql, given = _column(name)
-    kind = "as_text" if isinstance(value, str) else "as_number"
-    return f"{kind}({sql}) {sign} ?", [*given, value]
+    if isinstance(value, str):
+        return f"CAST({sql} AS TEXT) {sign} ?", [*given, value]
+    return f"as_number({sql}) {sign} ?", [*given, _as_number(value)]
 
 
 def _among(name: str, values: list[Any]) -> Sql:
@@ -76,123 +87,60 @@ def _among(name: str, values: list[Any]) -> Sql:
 
 def add_functions(connection: sqlite3.Connection) -> None:
     """Add what :func:`condition` calls."""
-    connection.create_function("as_text", 1, _as_text, deterministic=True)
     connection.create_function("as_number", 1, _as_number, deterministic=True)
-
-
-def _as_text(value: Any) -> str | None:
-    return None if value is None else str(value)
 
 
 def _as_number(value: Any) -> float | None:
     if isinstance(value, str) and value.lower() in _CONSTANTS:
-        return float(_CONSTANTS[value.lower()])
+        return _CONSTANTS[value.lower()]
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
-class _Parser:
-    """Reads one condition, from left to right."""
-
-    def __init__(self, where: str, owner: str) -> None:
-        self.where, self.owner, self.at = where, owner, 0
-        self.tokens: list[tuple[str, str, int]] = []
-        end = len(where.rstrip())
-        while self.at < end:
-            found = _TOKEN.match(where, self.at)
-            if not found or found.end() == self.at:
-                raise self._wrong(self.at)
-            self.tokens.append((str(found.lastgroup), found[str(found.lastgroup)], self.at))
-            self.at = found.end()
-        self.tokens.append(("end", "", end))
-        self.next = 0
-
-    def _wrong(self, at: int) -> ParameterError:
-        hint = f"It cannot be read from {self.where[at:].strip()[:30]!r} on."
-        if not self.where[at:].strip():
-            hint = "Its end is missing."
-        return ParameterError.of("where", self.owner, WANT, self.where, hint)
-
-    def _is(self, *words: str) -> bool:
-        """Go on if the next token is one of these signs or words."""
-        kind, value, _ = self.tokens[self.next]
-        if kind in ("sign", "word") and value.lower() in words:
-            self.next += 1
-            return True
-        return False
-
-    def _need(self, *words: str) -> None:
-        if not self._is(*words):
-            raise self._wrong(self.tokens[self.next][2])
-
-    def whole(self) -> Sql:
-        found = self._any()
-        if self.tokens[self.next][0] != "end":
-            raise self._wrong(self.tokens[self.next][2])
-        return found
-
-    def _any(self) -> Sql:
-        sql, given = self._all()
-        while self._is("or"):
-            more, others = self._all()
-            sql, given = f"{sql} OR {more}", given + others
-        return sql, given
-
-    def _all(self) -> Sql:
-        sql, given = self._one()
-        while self._is("and"):
-            more, others = self._one()
-            sql, given = f"{sql} AND {more}", given + others
-        return sql, given
-
-    def _one(self) -> Sql:
-        if self._is("not"):
-            sql, given = self._one()
-            return f"NOT {sql}", given
-        if self._is("("):
-            sql, given = self._any()
-            self._need(")")
-            return f"({sql})", given
-        return self._comparison()
-
-    def _comparison(self) -> Sql:
-        kind, name, at = self.tokens[self.next]
-        if kind not in ("word", "quoted"):
-            raise self._wrong(at)
-        self.next += 1
-        name = name.replace('""', '"') if kind == "quoted" else name
-        sql, given = _column(name)
-        if self._is("is"):
-            negated = self._is("not")
-            self._need("null")
-            return f"{sql} IS {'NOT ' * negated}NULL", given
-        negated = self._is("not")
-        if self._is("in"):
-            self._need("(")
-            values = [self._value()]
-            while self._is(","):
-                values.append(self._value())
-            self._need(")")
-            sql, given = _among(name, values)
-        elif self._is("like"):
-            sql, given = _compared(name, "LIKE", str(self._value()))
+def _read(where: str, owner: str) -> Sql:
+    """One comparison after the other, and what stands between them."""
+    at, end, shape = 0, len(where.rstrip()), ""  # the shape: a letter for each part
+    parts: list[str] = []
+    given: list[Any] = []
+    while at < end:
+        if found := _BETWEEN.match(where, at):
+            parts.append(found[1].upper())
+            shape += _LETTERS[found[1].lower()]
+        elif found := _COMPARISON.match(where, at):
+            sql, values = _comparison(found)
+            parts.append(sql)
+            given += values
+            shape += "c"
         else:
-            _, sign, at = self.tokens[self.next]
-            if negated or sign not in _SIGNS or self.tokens[self.next][0] != "sign":
-                raise self._wrong(at)
-            self.next += 1
-            sql, given = _compared(name, _SIGNS[sign], self._value())
-        return f"NOT {sql}" if negated else sql, given
+            hint = f"It cannot be read from {where[at:].strip()[:30]!r} on."
+            raise ParameterError.of("where", owner, WANT, where, hint)
+        at = found.end()
+    while (shorter := _WHOLE.sub("c", shape)) != shape:
+        shape = shorter
+    if shape != "c":
+        hint = "Its comparisons, brackets, and, or, not do not fit together."
+        raise ParameterError.of("where", owner, WANT, where, hint)
+    return " ".join(parts), given
 
-    def _value(self) -> Any:
-        kind, value, at = self.tokens[self.next]
-        self.next += 1
-        if kind == "number":
-            return float(value) if re.search("[.eE]", value) else int(value)
-        if kind == "text":
-            return value.replace("''", "'")
-        if kind == "word" and value.lower() in _CONSTANTS:
-            return _CONSTANTS[value.lower()]
-        raise self._wrong(at)
+
+def _comparison(found: re.Match[str]) -> Sql:
+    name = found["name"]
+    if name.startswith('"'):
+        name = name[1:-1].replace('""', '"')
+    if found["sign"]:
+        return _compared(name, _SIGNS.get(found["sign"], found["sign"]), _value(found["value"]))
+    if found["like"]:
+        sql, given = _compared(name, "LIKE", _value(found["like"]))
+    elif found["values"]:
+        values = re.findall(_VALUE, found["values"], re.IGNORECASE)
+        sql, given = _among(name, [_value(value) for value in values])
+    else:
+        sql, given = _column(name)
+        return f"{sql} IS {'NOT ' * bool(found['is_not'])}NULL", given
+    return f"NOT {sql}" if found["not"] or found["not_in"] else sql, given
+
+
+def _value(text: str) -> str | float | None:
+    return text[1:-1].replace("''", "'") if text.startswith("'") else _as_number(text)

@@ -30,7 +30,7 @@ from transformers import TrainerCallback
 from shoestring.artifacts import libraries_writing
 from shoestring.checks import checked_int, checked_number
 from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
-from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost, too_short
+from shoestring.jobs import Clock, RunFolder, SaveEvery, say_cost, too_short
 from shoestring.models.backbone import quiet_loading
 from shoestring.progress import Progress
 from shoestring.tune.config import MOST
@@ -110,8 +110,7 @@ def fit(
     ``train_data`` is, for a run that goes on with this one.
 
     BudgetError if the minutes are too few for some steps, ParameterError if the loss became
-    infinite or NaN, StorageError without room for a checkpoint; at Ctrl-C KeyboardInterrupt, after
-    a checkpoint.
+    infinite or NaN, StorageError without room for a checkpoint.
     """
     from transformers import PrinterCallback, Trainer
 
@@ -120,8 +119,7 @@ def fit(
     n_steps = max(1, round(settings.epochs * per_epoch))
     evaluation_steps = len(eval_data) / settings.batch_size * EVALUATION_OF_STEP
     in_time = InTime(clock, len(train_data), per_epoch, evaluation_steps, progress=progress)
-    interrupted = Interruptible()
-    checkpoints = Checkpoints(run, clock, per_epoch, interrupted, share)
+    checkpoints = Checkpoints(run, clock, per_epoch, share)
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -140,7 +138,7 @@ def fit(
     if lengths is not None:
         order = ByLength(lengths, settings.batch_size, settings.seed)
         trainer._get_train_sampler = lambda *_: order
-    with interrupted, clock.phase("training"), quiet_loading(), libraries_writing(run.path):
+    with clock.phase("training"), quiet_loading(), libraries_writing(run.path):
         trainer.train(resume_from_checkpoint=last_checkpoint(run.path))
     n_seen = trainer.state.global_step * settings.batch_size
     if in_time.is_over and n_seen < len(train_data):
@@ -376,35 +374,20 @@ class InTime(TrainerCallback):  # type: ignore[misc]
 
 
 class Checkpoints(TrainerCallback):  # type: ignore[misc]
-    """Checkpoints as often as they take little of the time, and one at Ctrl-C.
+    """Checkpoints as often as they take little of the time.
 
     At the end of an epoch, after ``per_epoch`` steps, the Trainer evaluates and saves by itself.
     """
 
-    def __init__(
-        self, run: RunFolder, clock: Clock, per_epoch: int, interrupted: Interruptible,
-        share: float = 1.0,
-    ) -> None:  # fmt: skip
+    def __init__(self, run: RunFolder, clock: Clock, per_epoch: int, share: float = 1.0) -> None:
         self.run, self.clock, self.per_epoch, self.share = run, clock, per_epoch, share
-        self.interrupted, self.save_every = interrupted, SaveEvery(clock)
-        self._asked_s = clock.used_s
+        self.save_every, self._asked_s = SaveEvery(clock), clock.used_s
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
         """Ask for a checkpoint where it is due."""
-        if state.global_step % self.per_epoch == 0:  # one is written after the evaluation
-            control.should_training_stop = bool(self.interrupted) or control.should_training_stop
-        elif self.interrupted:
-            control.should_training_stop = control.should_save = True
-            control.should_evaluate = False
-        elif self.save_every.is_due:
+        if state.global_step % self.per_epoch and self.save_every.is_due:
             control.should_save = True
         self._asked_s = self.clock.used_s
-        return control
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Neither evaluate nor save again where Ctrl-C ended the epoch before its last step."""
-        if self.interrupted and state.global_step % self.per_epoch:
-            control.should_evaluate = control.should_save = False
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from shoestring.artifacts import ArtifactKind, digest
 from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
-from shoestring.jobs import Clock, Interruptible, RunFolder, SaveEvery, say_cost
+from shoestring.jobs import Clock, RunFolder, SaveEvery, say_cost
 from shoestring.parallel import KernelPool, n_cores
 from shoestring.progress import Progress
 from shoestring.types import IntArray
@@ -127,9 +127,8 @@ def train_published(
 
     The corpus and ``n_threads`` are as of
     :func:`shoestring.words.counts_rule.train_on_counts`; ``progress`` says what it will cost too.
-    The state is kept in the run folder every minute, and when Ctrl-C interrupts, after the
-    mini-batch in hand; it goes on from there to the same bits. It stops when the clock's time is
-    over; a ShoestringWarning says that not all epochs were.
+    The state is kept in the run folder every minute; it goes on from there to the same bits. It
+    stops when the clock's time is over; a ShoestringWarning says that not all epochs were.
 
     ParameterError if the corpus has no window, or the run was on another corpus; BudgetError if
     there is no time for a mini-batch.
@@ -164,13 +163,9 @@ def train_published(
 
     every, first, is_said = SaveEvery(clock, SAVE_S), training.windows_seen, not progress
     look: dict[str, Any] = {"unit": "window", "unit_scale": True, "disable": not progress}
-    with (
-        Interruptible() as interrupted,
-        Progress(
-            desc="training", total=first + training.windows_left, initial=first, **look
-        ) as bar,
-    ):
-        while training.windows_left and clock.left_s > 0 and not interrupted:
+    total = first + training.windows_left
+    with Progress(desc="training", total=total, initial=first, **look) as bar:
+        while training.windows_left and clock.left_s > 0:
             seen, began = training.windows_seen, clock.used_s
             training.advance()
             n_windows = training.windows_seen - seen
@@ -178,7 +173,7 @@ def train_published(
                 is_said = True
                 what = f"{windows.n_windows:,} windows in each of {settings.n_epochs} epochs"
                 say_cost(what, training.windows_left / n_windows * (clock.used_s - began))
-            if run is not None and (every.is_due or interrupted):
+            if run is not None and every.is_due:
                 with every.saving():
                     training.save(run.path / "weights", corpus)
                     run.keep(clock)
