@@ -50,27 +50,24 @@ class Certificate:
     seconds: float
 
 
-def certify(
-    growth: Growth, small: Weights, kind: type, dtype: torch.dtype, rules: dict[str, str],
-    *, batches: int = 4,
-) -> Certificate:  # fmt: skip
-    """Compare the answers of a model, by its weights, with those of the large one of ``dtype``.
+def certify(growth: Growth, dtype: torch.dtype, batches: int = 4) -> Certificate:
+    """Compare the answers of the small model with those of the large one of ``dtype``.
 
     ShoestringError if they differ by more than :data:`LIMITS` where the growth is exact.
     """
     began, wide, narrow = time.monotonic(), torch.float64, torch.float32
-    layers, inputs = growth.family.layers, list(_batches(growth.config, batches, growth.seed))
-    asked = {d: _Asked(kind, growth.config, small, layers, d) for d in (wide, narrow)}
+    config = growth.model.config
+    inputs = list(_batches(config, batches, growth.seed))
+    asked = {each: _asked(growth, config, growth.small, each) for each in (wide, narrow)}
     own, largest = _difference(asked[wide], asked[narrow], inputs)  # what float32 costs by itself
-    exact, config = not (growth.is_stacked and "layers" in rules), growth.new_config()
     found = {}
     for grown in dict.fromkeys((wide, narrow, dtype)):
         computed = wide if grown == wide else narrow
-        large = _Asked(kind, config, growth.weights(small, grown), layers, computed)
+        large = _asked(growth, growth.new_config(), growth.weights(grown), computed)
         found[grown], _ = _difference(asked[computed], large, inputs)
         relative, rounding = LIMITS.get(grown, (math.inf, 1.0))
         limit = max(relative * largest, MANY * own * rounding)
-        if exact and not found[grown] <= limit:  # NaN too
+        if growth.is_exact and not found[grown] <= limit:  # NaN too
             raise ShoestringError(
                 f"The large model is not the small one: its answers differ by {found[grown]:.1e} "
                 f"in {str(grown)[6:]}, where {limit:.0e} is allowed. Nothing was written."
@@ -78,39 +75,38 @@ def certify(
     float64, float32, saved = (found[of] / largest for of in (wide, narrow, dtype))
     tokens = sum(one["input_ids"].numel() for one in inputs)
     seconds = round(time.monotonic() - began, 2)
-    return Certificate(found[wide], float64, float32, saved, batches, tokens, exact, rules, seconds)
+    return Certificate(
+        found[wide], float64, float32, saved, batches, tokens, growth.is_exact, growth.rules,
+        seconds,
+    )  # fmt: skip
 
 
-def _difference(one: _Asked, other: _Asked, inputs: list[dict[str, Tensor]]) -> tuple[float, float]:
-    """The largest difference of the answers, and the largest answer."""
+def _difference(one: Any, other: Any, inputs: list[dict[str, Tensor]]) -> tuple[float, float]:
+    """The largest difference of two models' answers, and the largest answer."""
     difference = largest = 0.0
     for batch in inputs:
-        for a, b in zip(one(batch), other(batch), strict=True):
+        for a, b in zip(_answers(one, batch), _answers(other, batch), strict=True):
             largest = max(largest, float(a.abs().max()))
             difference = max(difference, float((a - b[..., : a.shape[-1]]).abs().max()))
     return difference, largest
 
 
-class _Asked:
-    """A model as it answers in float32, or in float64 wherever transformers computes in float32."""
+def _asked(growth: Growth, config: Any, weights: Weights, dtype: torch.dtype) -> Any:
+    """A model that answers in a type, also where transformers would compute in float32."""
+    config = copy.deepcopy(config)
+    config._attn_implementation = "eager"
+    with _computing_in(dtype):
+        return built(type(growth.model), config, weights, dtype, growth.family.layers)
 
-    def __init__(
-        self, kind: type, config: Any, weights: Weights, layers: str, dtype: torch.dtype
-    ) -> None:
-        config = copy.deepcopy(config)
-        config._attn_implementation = "eager"
-        self.dtype = dtype
-        with _computing_in(dtype):
-            self.model = built(kind, config, weights, dtype, layers)
 
-    @torch.no_grad()
-    def __call__(self, inputs: dict[str, Tensor]) -> list[Tensor]:
-        """Every tensor of numbers that it returns, for the tokens that are no padding."""
-        with _computing_in(self.dtype):
-            found = self.model(**inputs, return_dict=True).values()
-        answers = [a for a in found if isinstance(a, Tensor) and a.is_floating_point()]
-        real, length = inputs["attention_mask"].bool(), inputs["input_ids"].shape[1]
-        return [a[real] if a.ndim == 3 and a.shape[1] == length else a for a in answers]
+@torch.no_grad()
+def _answers(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """Every tensor of numbers that a model returns, for the tokens that are no padding."""
+    with _computing_in(model.dtype):
+        found = model(**inputs, return_dict=True).values()
+    answers = [a for a in found if isinstance(a, Tensor) and a.is_floating_point()]
+    real, length = inputs["attention_mask"].bool(), inputs["input_ids"].shape[1]
+    return [a[real] if a.ndim == 3 and a.shape[1] == length else a for a in answers]
 
 
 class _Wide(TorchFunctionMode):  # type: ignore[misc]
@@ -148,6 +144,16 @@ def built(kind: type, config: Any, weights: Weights, dtype: torch.dtype, layers:
     """A model with these weights; of a large one's list of layers, when they are reached."""
     model = empty(kind, config)
     missing = {*model.state_dict()} - {*weights}
+
+    def read(*names: str) -> None:
+        for name in names:
+            with torch._C.DisableTorchFunction():  # weights are read as what they are
+                _set(model, name, weights[name]().to(dtype))
+
+    def drop(*names: str) -> None:
+        for name in names:
+            _set(model, name, torch.empty(0))
+
     is_large = bool(layers) and sum(p.numel() for p in model.parameters()) > LARGE
     within = re.compile(rf"(.*\b{layers}\.\d+)\..*")
     by_layer: dict[str, list[str]] = {}
@@ -155,41 +161,20 @@ def built(kind: type, config: Any, weights: Weights, dtype: torch.dtype, layers:
         if is_large and (found := within.fullmatch(name)):
             by_layer.setdefault(found[1], []).append(name)
         else:
-            _set(model, name, _read(weights, name, dtype))
+            read(name)
     for layer, names in by_layer.items():
         module = model.get_submodule(layer)
-        module.register_forward_pre_hook(_reading(model, names, weights, dtype))
-        module.register_forward_hook(_dropping(model, names))
+        module.register_forward_pre_hook(lambda *_, names=names: read(*names))
+        module.register_forward_hook(lambda *_, names=names: drop(*names))
     with quiet_loading():
         model.tie_weights(missing_keys=missing)
     return model
-
-
-def _read(weights: Weights, name: str, dtype: torch.dtype) -> Tensor:
-    with torch._C.DisableTorchFunction():  # a file is read as what it is
-        return weights[name]().to(dtype)
 
 
 def _set(model: nn.Module, name: str, value: Tensor) -> None:
     owner, _, leaf = name.rpartition(".")
     parameter = nn.Parameter(value, requires_grad=False)
     model.get_submodule(owner)._parameters[leaf] = parameter
-
-
-def _reading(model: nn.Module, names: list[str], weights: Weights, dtype: torch.dtype) -> Any:
-    def read(*_: Any) -> None:
-        for name in names:
-            _set(model, name, _read(weights, name, dtype))
-
-    return read
-
-
-def _dropping(model: nn.Module, names: list[str]) -> Any:
-    def drop(*_: Any) -> None:
-        for name in names:
-            _set(model, name, torch.empty(0))
-
-    return drop
 
 
 def _batches(config: Any, n: int, seed: int) -> Iterator[dict[str, Tensor]]:

@@ -44,9 +44,9 @@ def grow(
         "intermediate": intermediate, "layers": layers, "vocab": vocab, "positions": positions,
     }  # fmt: skip
     if plan:
-        emit(asdict(plan_checkpoint(source, dtype=dtype, stack=stack, sizes=sizes)), json)
+        emit(asdict(plan_checkpoint(source, dtype=dtype, stack=stack, **sizes)), json)
         return
     if out is None:
         raise ParameterError.of("out", "grow", "a folder to write, or --plan", out)
-    found = grow_checkpoint(source, out, dtype=dtype, stack=stack, seed=seed, sizes=sizes)
+    found = grow_checkpoint(source, out, dtype=dtype, stack=stack, seed=seed, **sizes)
     emit(asdict(found), json)

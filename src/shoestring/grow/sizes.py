@@ -13,24 +13,25 @@ from shoestring.errors import FormatError, ParameterError
 from shoestring.models.layer_layout import FAMILIES, Family
 
 OWNER = "grow"
+FIELDS = {  # of configs; the family says that of "intermediate"
+    "hidden": "hidden_size",
+    "heads": "num_attention_heads",
+    "key_heads": "num_key_value_heads",
+    "head_size": "head_dim",
+    "layers": "num_hidden_layers",
+    "vocab": "vocab_size",
+    "positions": "max_position_embeddings",
+}
 
 
-def family_of(config: Any, names: list[str], file: str | None = None) -> Family:
-    """The family of a model, by its config and the names of its tensors.
-
-    ParameterError for a family, FormatError for tensors that no growth is known for.
-    """
+def family_of(config: Any) -> Family:
+    """The family of a model; ParameterError for another one, FormatError for a quantised model."""
     kind = getattr(config, "model_type", None)
     if kind not in FAMILIES:
         want = f"a model of one of the families {', '.join(FAMILIES)}"
         raise ParameterError.of("model", OWNER, want, kind)
     if getattr(config, "quantization_config", None):
-        raise FormatError("is quantised. Grow the model as it was before.", file=file)
-    if unknown := [name for name in names if FAMILIES[kind].axes(name) is None]:
-        shown = ", ".join(unknown[:3]) + " ..." * (len(unknown) > 3)
-        hint = "Remove what was added to the model, and grow it without."
-        message = f"{len(unknown)} tensors that no growth is known for: {shown}. {hint}"
-        raise FormatError(message, file=file)
+        raise FormatError("The model is quantised. Grow it as it was before.")
     return FAMILIES[kind]
 
 
@@ -50,31 +51,20 @@ class Sizes:
     @classmethod
     def of(cls, config: Any, family: Family) -> Sizes:
         """Of a model's config."""
-        heads, width = config.num_attention_heads, config.hidden_size
-        return cls(
-            width,
-            heads,
-            getattr(config, "num_key_value_heads", None) or heads,
-            getattr(config, "head_dim", None) or width // heads,
-            getattr(config, family.neurons) or 4 * width,
-            config.num_hidden_layers,
-            config.vocab_size,
-            getattr(config, "max_position_embeddings", None) or 0,
-        )
+        fields = FIELDS | {"intermediate": family.neurons}
+        found = {axis: getattr(config, name, None) or 0 for axis, name in fields.items()}
+        found["key_heads"] = found["key_heads"] or found["heads"]
+        found["head_size"] = found["head_size"] or found["hidden"] // found["heads"]
+        found["intermediate"] = found["intermediate"] or 4 * found["hidden"]
+        return cls(**found)
 
     def set_in(self, config: Any, family: Family) -> Any:
         """A copy of the config with these sizes."""
         new = copy.deepcopy(config)
-        new.hidden_size, new.num_attention_heads = self.hidden, self.heads
-        new.num_hidden_layers, new.vocab_size = self.layers, self.vocab
-        setattr(new, family.neurons, self.intermediate)
-        if hasattr(config, "num_key_value_heads"):
-            new.num_key_value_heads = self.key_heads
-        if family.free_head_size:
-            new.head_dim = self.head_size
-        if self.positions:
-            new.max_position_embeddings = self.positions
-        if getattr(config, "num_decoder_layers", None):
+        for axis, name in (FIELDS | {"intermediate": family.neurons}).items():
+            if hasattr(config, name) or (axis == "head_size" and family.free_head_size):
+                setattr(new, name, getattr(self, axis))
+        if hasattr(config, "num_decoder_layers"):
             new.num_decoder_layers = self.layers
         return new
 
@@ -97,19 +87,19 @@ def planned(
     ParameterError, with the nearest sizes that are exact, where none of the rules is.
     """
     old = Sizes.of(config, family)
-    sizes = asdict(old)
-    for axis, value in wanted.items():
-        if value is not None:
-            most = 4_096 if axis == "layers" else 2**24
-            sizes[axis] = checks.checked_int(axis, value, sizes[axis], most, OWNER)
-    if not hasattr(config, "num_key_value_heads") and wanted.get("key_heads") is not None:
+    given = {axis: value for axis, value in wanted.items() if value is not None}
+    for axis, value in given.items():
+        most = 4_096 if axis == "layers" else 2**24
+        given[axis] = checks.checked_int(axis, value, getattr(old, axis, 1), most, OWNER)
+    sizes = asdict(Sizes(**{**asdict(old), **given}))
+    if not hasattr(config, "num_key_value_heads") and "key_heads" in given:
         _refuse("key_heads", "left out: they are the heads here", sizes)
-    if wanted.get("key_heads") is None and old.key_heads == old.heads:
+    if "key_heads" not in given and old.key_heads == old.heads:
         sizes["key_heads"] = sizes["heads"]
     if not old.positions and sizes["positions"]:
         _refuse("positions", "left out: its positions have no limit", sizes)
     if not family.free_head_size:
-        if wanted.get("head_size") is not None:
+        if "head_size" in given:
             _refuse("head_size", "left out: it is hidden / heads here", sizes)
         _check_bound_heads(old, sizes)
     new = Sizes(**sizes)
