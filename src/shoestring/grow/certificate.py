@@ -5,34 +5,32 @@ in float64 and in float32, without dropout. transformers computes norms, softmax
 frequencies in float32 even where all weights are float64; here they are computed in float64 too,
 as else the difference would be that of float32.
 
-A large checkpoint is asked layer by layer: a layer's weights are read when it is reached, and
-dropped after it.
+The weights of a large checkpoint are made when the module that holds them is reached, and dropped
+after it.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from shoestring.errors import ShoestringError
 from shoestring.grow.growth import Growth, Weights
-from shoestring.models.backbone import quiet_loading
 
 # Relative to the largest answer, and to what float32 costs the small model by itself
 LIMITS = {torch.float64: (1e-12, 2.0**-29), torch.float32: (1e-5, 1.0)}
 MANY = 10
 MOST_TOKENS, TEXTS = 512, 2  # of a text; of a batch
-LARGE = 200_000_000  # parameters from which layers are asked one by one
+LARGE = 200_000_000  # parameters from which weights are made each time
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,8 @@ def certify(growth: Growth, dtype: torch.dtype, batches: int = 4) -> Certificate
     began, wide, narrow = time.monotonic(), torch.float64, torch.float32
     config = growth.model.config
     inputs = list(_batches(config, batches, growth.seed))
-    asked = {each: _asked(growth, config, growth.small, each) for each in (wide, narrow)}
+    small = {name: value.detach for name, value in growth.small.items()}
+    asked = {each: _asked(growth, config, small, each) for each in (wide, narrow)}
     own, largest = _difference(asked[wide], asked[narrow], inputs)  # what float32 costs by itself
     found = {}
     for grown in dict.fromkeys((wide, narrow, dtype)):
@@ -67,7 +66,7 @@ def certify(growth: Growth, dtype: torch.dtype, batches: int = 4) -> Certificate
         found[grown], _ = _difference(asked[computed], large, inputs)
         relative, rounding = LIMITS.get(grown, (math.inf, 1.0))
         limit = max(relative * largest, MANY * own * rounding)
-        if growth.is_exact and not found[grown] <= limit:  # NaN too
+        if not growth.is_stacked and not found[grown] <= limit:  # NaN too
             raise ShoestringError(
                 f"The large model is not the small one: its answers differ by {found[grown]:.1e} "
                 f"in {str(grown)[6:]}, where {limit:.0e} is allowed. Nothing was written."
@@ -76,7 +75,7 @@ def certify(growth: Growth, dtype: torch.dtype, batches: int = 4) -> Certificate
     tokens = sum(one["input_ids"].numel() for one in inputs)
     seconds = round(time.monotonic() - began, 2)
     return Certificate(
-        found[wide], float64, float32, saved, batches, tokens, growth.is_exact, growth.rules,
+        found[wide], float64, float32, saved, batches, tokens, not growth.is_stacked, growth.rules,
         seconds,
     )  # fmt: skip
 
@@ -92,89 +91,63 @@ def _difference(one: Any, other: Any, inputs: list[dict[str, Tensor]]) -> tuple[
 
 
 def _asked(growth: Growth, config: Any, weights: Weights, dtype: torch.dtype) -> Any:
-    """A model that answers in a type, also where transformers would compute in float32."""
-    config = copy.deepcopy(config)
-    config._attn_implementation = "eager"
-    with _computing_in(dtype):
-        return built(type(growth.model), config, weights, dtype, growth.family.layers)
+    """A model that answers in a type, also where transformers would compute in float32.
+
+    A module's weights are there while it works; those of a large model are made each time.
+    """
+    from accelerate.hooks import attach_align_device_hook
+
+    with _Computing(dtype):
+        model = empty(type(growth.model), config, dtype=dtype, attn_implementation="eager")
+    if model.num_parameters() < LARGE:
+        weights = {name: cache(read) for name, read in weights.items()}
+    tied = model.get_expanded_tied_weights_keys(all_submodels=True)
+    read = _Read({name: weights[own] for name, own in tied.items() if own in weights} | weights)
+    attach_align_device_hook(model, execution_device="cpu", offload=True, weights_map=read)
+    return model
 
 
 @torch.no_grad()
 def _answers(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
     """Every tensor of numbers that a model returns, for the tokens that are no padding."""
-    with _computing_in(model.dtype):
+    with _Computing(model.dtype):
         found = model(**inputs, return_dict=True).values()
     answers = [a for a in found if isinstance(a, Tensor) and a.is_floating_point()]
     real, length = inputs["attention_mask"].bool(), inputs["input_ids"].shape[1]
     return [a[real] if a.ndim == 3 and a.shape[1] == length else a for a in answers]
 
 
-class _Wide(TorchFunctionMode):  # type: ignore[misc]
-    """Computes in float64 what is asked for in float32."""
+class _Computing(TorchFunctionMode):  # type: ignore[misc]
+    """Computes in a type what is asked for in float32."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        func = torch.Tensor.double if func is torch.Tensor.float else func
-        given = {name: _widened(value) for name, value in (kwargs or {}).items()}
-        return func(*map(_widened, args), **given)
+        if func is Tensor.float:
+            func, kwargs = Tensor.to, {"dtype": self.dtype}
+        given = {name: self._meant(value) for name, value in (kwargs or {}).items()}
+        return func(*map(self._meant, args), **given)
+
+    def _meant(self, value: Any) -> Any:
+        return self.dtype if value is torch.float32 else value
 
 
-def _widened(value: Any) -> Any:
-    return torch.float64 if value is torch.float32 else value
-
-
-@contextmanager
-def _computing_in(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with _Wide() if dtype == torch.float64 else nullcontext():
-            yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def empty(kind: type, config: Any) -> Any:
+def empty(kind: Any, config: Any, **settings: Any) -> Any:
+    """A model without numbers."""
     from accelerate import init_empty_weights
 
     with init_empty_weights(include_buffers=False):
-        return kind(config).eval()
+        return kind._from_config(copy.deepcopy(config), **settings).eval()
 
 
-def built(kind: type, config: Any, weights: Weights, dtype: torch.dtype, layers: str = "") -> Any:
-    """A model with these weights; of a large one's list of layers, when they are reached."""
-    model = empty(kind, config)
-    missing = {*model.state_dict()} - {*weights}
+class _Read(dict[str, Callable[[], Tensor]]):
+    """Weights that are read when they are asked for, as what they are."""
 
-    def read(*names: str) -> None:
-        for name in names:
-            with torch._C.DisableTorchFunction():  # weights are read as what they are
-                _set(model, name, weights[name]().to(dtype))
-
-    def drop(*names: str) -> None:
-        for name in names:
-            _set(model, name, torch.empty(0))
-
-    is_large = bool(layers) and sum(p.numel() for p in model.parameters()) > LARGE
-    within = re.compile(rf"(.*\b{layers}\.\d+)\..*")
-    by_layer: dict[str, list[str]] = {}
-    for name in weights:
-        if is_large and (found := within.fullmatch(name)):
-            by_layer.setdefault(found[1], []).append(name)
-        else:
-            read(name)
-    for layer, names in by_layer.items():
-        module = model.get_submodule(layer)
-        module.register_forward_pre_hook(lambda *_, names=names: read(*names))
-        module.register_forward_hook(lambda *_, names=names: drop(*names))
-    with quiet_loading():
-        model.tie_weights(missing_keys=missing)
-    return model
-
-
-def _set(model: nn.Module, name: str, value: Tensor) -> None:
-    owner, _, leaf = name.rpartition(".")
-    parameter = nn.Parameter(value, requires_grad=False)
-    model.get_submodule(owner)._parameters[leaf] = parameter
+    def __getitem__(self, name: str) -> Any:
+        with torch._C.DisableTorchFunction():
+            return super().__getitem__(name)()
 
 
 def _batches(config: Any, n: int, seed: int) -> Iterator[dict[str, Tensor]]:

@@ -21,15 +21,15 @@ from shoestring import checks
 from shoestring.artifacts import make_folder, refused, write_json, written_by
 from shoestring.errors import FormatError, ParameterError
 from shoestring.grow.certificate import MOST_TOKENS, TEXTS, Certificate, certify, empty
-from shoestring.grow.growth import Growth, Weights
+from shoestring.grow.growth import Growth
 from shoestring.grow.sizes import OWNER, family_of
 from shoestring.models.backbone import LOCAL, model_folder, reading_model, transformer_folder
 from shoestring.models.model_files import read_json
 from shoestring.plan.cost import weights as weights_of
 from shoestring.plan.families import describe
+from shoestring.plan.job import class_and_config
 
 SHARD = 4_000_000_000  # bytes
-INDEX = "model.safetensors.index.json"
 NOT_COPIED = ("*.safetensors", "*.index.json", "*.bin", "*.h5", "*.msgpack", "onnx", "openvino")
 TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "float64": "F64"}
 
@@ -121,18 +121,11 @@ def opened(
 
 def _loaded(root: Path, folder: Path) -> Any:
     """The model of a folder, all of whose tensors are its own and no others there."""
-    import transformers
-
     if others := [p.name for p in root.glob("*_Dense")]:
         hint = "Grow the Transformer inside alone."
         raise FormatError(f"has a module after pooling ({others[0]}). {hint}", file=root)
-    with reading_model(folder):
-        config = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
+    kind, config = class_and_config(folder)
     family_of(config)
-    kind = getattr(transformers, (config.architectures or [""])[0], None)
-    if kind is None:
-        want = "its config.json must name the model's class (architectures)"
-        raise FormatError(f"{want}; save it again with transformers.", file=folder)
     with reading_model(folder):
         model, found = kind.from_pretrained(
             folder, dtype="auto", weights_only=True, ignore_mismatched_sizes=True,
@@ -158,8 +151,8 @@ def _plan(growth: Growth, dtype: torch.dtype) -> Plan:
     parameters, flops = [], []
     for config in (growth.model.config, growth.new_config()):
         parameters.append(empty(type(growth.model), config).num_parameters())
-        if described := describe(config, has_head):
-            flops.append(2 * sum(weights_of(described).values()))
+        described = describe(config, has_head)
+        flops.append(2 * sum(weights_of(described).values()) if described else 0)
     old, new = asdict(growth.old), asdict(growth.new)
     disk = parameters[1] * dtype.itemsize
     activations = 40 * MOST_TOKENS * TEXTS * max(new["hidden"], new["vocab"])
@@ -180,31 +173,26 @@ def write_tensors(folder: Path, growth: Growth, dtype: torch.dtype) -> None:
     from huggingface_hub import split_torch_state_dict_into_shards
 
     weights = growth.weights(dtype)
-    large = empty(type(growth.model), growth.new_config()).to(dtype).state_dict()
+    large = empty(type(growth.model), growth.new_config(), dtype=dtype).state_dict()
     split = split_torch_state_dict_into_shards(
         {name: large[name] for name in weights}, max_shard_size=SHARD,
         filename_pattern="model{suffix}.safetensors",
     )  # fmt: skip
-    for file, names in split.filename_to_tensors.items():
-        _write_shard(folder / file, {name: large[name] for name in names}, weights)
     if split.is_sharded:
         index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-        write_json(folder / INDEX, index)
-
-
-def _write_shard(file: Path, shapes: Mapping[str, torch.Tensor], weights: Weights) -> None:
-    """Write tensors of these shapes one by one, as safetensors writes them all."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, like in shapes.items():
-        begin, end = end, end + like.nbytes
-        code = TYPES[str(like.dtype)[6:]]
-        header[name] = {"dtype": code, "shape": [*like.shape], "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with file.open("wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for name, like in shapes.items():
-            tensor = weights[name]().contiguous()
-            assert tensor.shape == like.shape, name
-            stream.write(tensor.view(torch.uint8).numpy().data)
+        write_json(folder / "model.safetensors.index.json", index)
+    for file, names in split.filename_to_tensors.items():
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        end = 0
+        for name in names:
+            begin, end = end, end + large[name].nbytes
+            kind, shape = TYPES[str(dtype)[6:]], [*large[name].shape]
+            header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        with (folder / file).open("wb") as stream:
+            stream.write(len(text).to_bytes(8, "little") + text)
+            for name in names:
+                tensor = weights[name]().contiguous()
+                assert tensor.shape == large[name].shape, name
+                stream.write(tensor.view(torch.uint8).numpy().data)

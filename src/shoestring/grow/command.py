@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,7 +39,7 @@ def grow(
     from shoestring.grow.checkpoint import grow_checkpoint, plan_checkpoint
 
     source = None if folder == "minilm" else folder
-    sizes = {
+    sizes: dict[str, Any] = {
         "hidden": hidden, "heads": heads, "key_heads": key_heads, "head_size": head_size,
         "intermediate": intermediate, "layers": layers, "vocab": vocab, "positions": positions,
     }  # fmt: skip

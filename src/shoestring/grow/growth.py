@@ -6,7 +6,9 @@ added layer in a pre-norm model adds nothing to the stream yet: what writes to t
 
 from __future__ import annotations
 
+import copy
 import math
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,11 +21,12 @@ from torch import Generator, Tensor
 from shoestring import checks
 from shoestring.errors import FormatError, ParameterError
 from shoestring.grow import rules
-from shoestring.grow.sizes import OWNER, Sizes, family_of, layer_sources, planned, root_of_share
+from shoestring.grow.sizes import OWNER, Sizes, family_of, fields_of, planned
 from shoestring.models.layer_layout import Family
 
-Weights = Mapping[str, Callable[[], Tensor]]  # by name, read when they are called
+Weights = dict[str, Callable[[], Tensor]]  # by name, read when they are called
 
+LAYER = re.compile(r"(.*?\b)(\d+)(\..+)")  # the first number in a tensor's name
 PADS = {  # what is written to channels that hold nothing; 0 where it is not said
     **dict.fromkeys(("key", "value"), "random"),
     **dict.fromkeys(("norm", "last_norm", "vocabulary", "positions"), "mean"),
@@ -35,11 +38,12 @@ class Growth:
     """Of a model of transformers, from old sizes to new ones."""
 
     model: Any
+    small: dict[str, Tensor]  # its tensors, tied ones once
     family: Family
     old: Sizes
     new: Sizes
     rules: dict[str, str]  # of each axis that grows
-    is_stacked: bool
+    is_stacked: bool  # copies of layers, which change the function
     seed: int
 
     @classmethod
@@ -48,27 +52,18 @@ class Growth:
     ) -> Growth:
         """Check a model, and the sizes that it shall have."""
         family, seed = family_of(model.config), checks.checked_seed("seed", seed, OWNER)
-        tensors = dict(model.named_parameters())  # tied ones once
-        if unknown := [name for name in tensors if family.axes(name) is None]:
+        small = {name: value.detach() for name, value in model.named_parameters()}
+        if unknown := [name for name in small if family.axes(name) is None]:
             hint = "Remove what was added to the model, and grow it without."
             message = f"{len(unknown)} tensors that no growth is known for: "
             raise FormatError(f"{message}{', '.join(unknown[:3])}. {hint}")
-        if broken := [name for name, value in tensors.items() if not bool(value.isfinite().all())]:
+        if broken := [name for name, value in small.items() if not bool(value.isfinite().all())]:
             raise FormatError(f"Weights that are not finite: {', '.join(broken[:3])}.")
-        new, found = planned(model.config, family, sizes, stack=stack)
+        old = Sizes.of(model.config, family)
+        new, found = planned(old, model.config, family, sizes, stack=stack)
         if not found:
             raise ParameterError.of("hidden", OWNER, "larger, or another size", new.hidden)
-        return cls(model, family, Sizes.of(model.config, family), new, found, stack, seed)
-
-    @cached_property
-    def small(self) -> Weights:
-        """The small model's tensors, each once."""
-        return {name: value.detach for name, value in self.model.named_parameters()}
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether no copies of layers are stacked, which changes the function."""
-        return not (self.is_stacked and "layers" in self.rules)
+        return cls(model, small, family, old, new, found, stack and "layers" in found, seed)
 
     @cached_property
     def is_tied(self) -> bool:
@@ -81,21 +76,34 @@ class Growth:
         """Whether queries and keys are normalised within each head."""
         return any(name.endswith("q_norm.weight") for name in self.small)
 
+    @property
+    def share(self) -> float:
+        """The share of the stream's channels that hold something: rho."""
+        return self.new.hidden // self.old.hidden * self.old.hidden / self.new.hidden
+
     def new_config(self) -> Any:
         """The config of the large model."""
-        config = self.new.set_in(self.model.config, self.family)
-        name = self.family.epsilon
-        setattr(config, name, getattr(config, name) * root_of_share(self.old, self.new) ** 2)
+        config, family = copy.deepcopy(self.model.config), self.family
+        for axis, name in fields_of(family).items():
+            if hasattr(config, name) or (axis == "head_size" and family.free_head_size):
+                setattr(config, name, getattr(self.new, axis))
+        if hasattr(config, "num_decoder_layers"):
+            config.num_decoder_layers = self.new.layers
+        setattr(config, family.epsilon, getattr(config, family.epsilon) * self.share)
         if kinds := getattr(config, "layer_types", None):
             config.layer_types = [kinds[i] for i in self.layers]
         return config
 
     @cached_property
     def layers(self) -> list[int]:
-        """The old layer that each new one comes from."""
+        """The old layer that each new one comes from, of which the first is the old one itself.
+
+        The first layer is never repeated where there is another: some families have it different.
+        """
+        n, new = self.old.layers, self.new.layers
         if self.is_stacked:  # one small model on the other
-            return [i % self.old.layers for i in range(self.new.layers)]
-        return layer_sources(self.old.layers, self.new.layers)
+            return [i % n for i in range(new)]
+        return [0, *(min(n - 1, 1 + (i - 1) * (n - 1) // (new - 1)) for i in range(1, new))]
 
     @cached_property
     def sources(self) -> dict[str, Tensor]:
@@ -110,7 +118,7 @@ class Growth:
             copied = torch.cat([pair, pair + old.head_size // 2])
         norms = ("norm", "norm_bias", "last_norm", "last_norm_bias")
         stream = rules.repeated(old.hidden, new.hidden)
-        neurons = rules.copied(old.intermediate, new.intermediate)
+        neurons = torch.arange(new.intermediate) % old.intermediate  # each is a copy
         return {
             **dict.fromkeys(("stream", "embedding", "<normed", *norms), stream),
             **dict.fromkeys(("neurons", "<neurons"), neurons),
@@ -127,18 +135,17 @@ class Growth:
 
     def names(self, name: str) -> list[str]:
         """The names of a tensor in the large model; all but the first are of added layers."""
-        before, found, after = name.partition(f"{self.family.layers}.")
-        number, dot, rest = after.partition(".")
-        if not found or not number.isdigit() or not dot:
+        found = LAYER.fullmatch(name)
+        if not found:
             return [name]
-        at = [i for i, layer in enumerate(self.layers) if layer == int(number)]
-        return [f"{before}{found}{i}.{rest}" for i in at]
+        stack, number, rest = found.groups()
+        return [f"{stack}{i}{rest}" for i, old in enumerate(self.layers) if old == int(number)]
 
     def weights(self, dtype: torch.dtype) -> Weights:
         """The large model's tensors by name, each grown when it is asked for, in a type."""
 
         def grown(name: str, new: str) -> Callable[[], Tensor]:
-            return lambda: self.grown(name, new, self.small[name]().to(dtype))
+            return lambda: self.grown(name, new, self.small[name].to(dtype))
 
         return {new: grown(name, new) for name in self.small for new in self.names(name)}
 
@@ -172,7 +179,7 @@ class Growth:
     def _factor(self, kind: str) -> float:
         """What weights of a kind are multiplied by."""
         old, new = self.old, self.new
-        share = root_of_share(old, new)
+        share = math.sqrt(self.share)
         size = math.sqrt(new.head_size / old.head_size) if self.family.scales_scores else 1.0
         width = math.sqrt(new.hidden / old.hidden)
         last = 1 / (new.hidden // old.hidden) if self.is_tied else 1.0

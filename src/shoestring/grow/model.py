@@ -9,9 +9,10 @@ from transformers import TrainerCallback
 
 from shoestring import checks
 from shoestring.errors import ParameterError
-from shoestring.grow.certificate import Certificate, built, certify
+from shoestring.grow.certificate import Certificate, certify
 from shoestring.grow.growth import Growth
 from shoestring.grow.sizes import OWNER
+from shoestring.models.backbone import quiet_loading
 
 MOMENTS = {"exp_avg": 1, "exp_avg_sq": 2}
 
@@ -53,8 +54,11 @@ def grow(
     """
     growth = Growth.of(model, sizes, stack=stack, seed=seed)
     certificate = certify(growth, model.dtype, batches)
-    weights = growth.weights(model.dtype)
-    large = built(type(model), growth.new_config(), weights, model.dtype).requires_grad_()
+    weights = {name: read() for name, read in growth.weights(model.dtype).items()}
+    with quiet_loading():
+        large = type(model).from_pretrained(
+            None, config=growth.new_config(), state_dict=weights, dtype=model.dtype
+        )
     if optimizer is not None:
         _move(optimizer, model, large, growth)
     return large.train(model.training), certificate

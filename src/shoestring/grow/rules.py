@@ -37,11 +37,6 @@ def repeated(n: int, new: int) -> Tensor:
     return source
 
 
-def copied(n: int, new: int) -> Tensor:
-    """Sources of neurons: each new one is a copy."""
-    return torch.arange(new) % n
-
-
 def grouped_heads(heads: int, key_heads: int, new: int, new_key: int) -> tuple[Tensor, Tensor]:
     """Sources of H' query heads and G' heads of keys, each query with the keys that it had."""
     key_source = torch.arange(new_key) * key_heads // new_key
@@ -138,4 +133,3 @@ def shared(weight: Tensor, source: Tensor, generator: Generator) -> Tensor:
         chosen = (torch.rand(part.shape, generator=generator) * n_copies).int()
         grown[first : first + step] = part[:, index] * (chosen[:, index] == rank)
     return grown.view(*weight.shape[:-1], len(source))
-
