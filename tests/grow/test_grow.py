@@ -57,6 +57,13 @@ def test_the_large_model_computes_what_the_small_one_does(family, sizes):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_no_tensor_shares_its_memory():
+    small = model_of("llama")
+    large, _ = grow(small, layers=5, batches=1)
+    tensors = [*small.parameters(), *large.parameters()]
+    assert len({value.data_ptr() for value in tensors}) == len(tensors)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("family", MODELS)
 def test_a_hundred_batches(family):

@@ -157,15 +157,19 @@ class Growth:
         grown = tensor
         for axis, sections in enumerate(axes):
             each = zip(sections, grown.chunk(len(sections), axis), strict=True)  # as large
-            grown = torch.cat([self._axis(s, p, axis, generator, power) for s, p in each], axis)
+            parts = [self._axis(s, p, axis, generator, power) for s, p in each]
+            grown = torch.cat(parts, axis) if len(parts) > 1 else parts[0]
         is_added = new != self.names(name)[0] and not self.is_stacked
         writes = any("stream" in axis for axis in axes)
         is_silent = is_added and (power == 1 or (writes and power == 0))
-        return torch.zeros_like(grown) if is_silent else grown.contiguous()
+        if is_silent:
+            return torch.zeros_like(grown)
+        return grown.clone() if grown.data_ptr() == tensor.data_ptr() else grown.contiguous()
 
     def _axis(self, kind: str, part: Tensor, axis: int, draws: Generator, power: int) -> Tensor:
         """A section of a tensor, grown along one axis."""
-        if kind == "_":
+        factor = self._factor(kind)
+        if kind == "_" or (factor == 1 and len(self.sources[kind]) == part.shape[axis]):
             return part
         if kind.startswith("<"):
             pad = "zero" if kind == "<context" else "random"
@@ -173,8 +177,9 @@ class Growth:
         is_stream = kind in ("stream", "embedding")
         pad = "mean" if is_stream and self.family.norm == "layer" else PADS.get(kind, "zero")
         shift = float(self.family.one_plus_gamma and kind.endswith("norm") and not power)
-        grown = rules.write(part + shift, axis, self.sources[kind], pad, draws, power)
-        return grown * self._factor(kind) ** (-power or 1) - shift
+        part = part + shift if shift else part
+        grown = rules.write(part, axis, self.sources[kind], pad, draws, power)
+        return grown.mul_(factor ** (-power or 1)).sub_(shift)
 
     def _factor(self, kind: str) -> float:
         """What weights of a kind are multiplied by."""
