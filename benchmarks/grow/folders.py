@@ -37,7 +37,7 @@ def minilm(_: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from shoestring.encoders import open_encoder
     from shoestring.grow import grow_checkpoint
 
-    certificate = grow_checkpoint(None, folder / "large", sizes=MINILM)
+    certificate = grow_checkpoint(None, folder / "large", **MINILM)
     lines = require("pairs/stsb-multi-mt/stsb-en-test.csv").read_text("utf-8")
     import csv
     import io
@@ -106,7 +106,7 @@ def llama(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     (small / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
     found = written(folder, LLAMA)
     began = time.perf_counter()
-    certificate = grow_checkpoint(small, folder / "certified", sizes=LLAMA, batches=1)
+    certificate = grow_checkpoint(small, folder / "certified", batches=1, **LLAMA)
     return {
         **found,
         "certified in seconds": round(time.perf_counter() - began, 1),
@@ -131,15 +131,18 @@ def written(folder: Path, sizes: dict[str, int]) -> dict[str, Any]:
 
 def only_write(folder: Path, sizes: dict[str, int]) -> None:
     """What :func:`written` measures."""
+    import transformers.models.bert.modeling_bert
+    import transformers.models.llama.modeling_llama  # noqa: F401 (what is measured is the growth)
+
     from shoestring.grow import checkpoint
 
-    growth, _, weights, kind, dtype = checkpoint.opened(folder / "small", None, sizes, False, 0)
     (folder / "large").mkdir()
     before, began = output.peak_bytes(), time.perf_counter()
-    grown = growth.weights(weights)
-    checkpoint._write_tensors(folder / "large", grown, growth, kind, dtype)
+    growth, dtype = checkpoint.opened(folder / "small", sizes)
+    checkpoint.write_tensors(folder / "large", growth, dtype)
     seconds, after = time.perf_counter() - began, output.peak_bytes()
-    shapes = [p.shape.numel() for p in checkpoint.empty(kind, growth.new_config()).parameters()]
+    large = checkpoint.empty(type(growth.model), growth.new_config())
+    shapes = [p.shape.numel() for p in large.parameters()]
     files = {name: (folder / name).glob("*.safetensors") for name in ("small", "large")}
     size = {name: sum(file.stat().st_size for file in of) for name, of in files.items()}
     found = {

@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import nullcontext
 from functools import lru_cache
 from itertools import islice
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,11 +132,20 @@ class Run:
             self.curve.append((self.spent, float(model(input_ids=ids, labels=ids).loss)))
 
 
+def equally_shared(weight: Any, source: Any, generator: Any) -> Any:
+    """Equal shares for the copies of a channel: a symmetric clone."""
+    from shoestring.grow import rules
+
+    shares = 1.0 / rules.copies(source, weight.shape[-1])[source.clamp(min=0)]
+    return weight.index_select(-1, source.clamp(min=0)) * (shares * (source >= 0)).to(weight.dtype)
+
+
 def curve(axis: str, arm: str, seed: int, budget: float) -> list[tuple[float, float]]:
     """One arm."""
     import torch
 
     from shoestring import grow
+    from shoestring.grow import rules
 
     sizes, run = AXES[axis], Run(seed)
     small, large = sizes["small"], sizes["large"]
@@ -149,10 +160,11 @@ def curve(axis: str, arm: str, seed: int, budget: float) -> list[tuple[float, fl
         return run.curve
     run.train(model, optimizer, SMALL_SHARE * budget)
     keeps = arm != "ours, fresh moments"
-    model, _ = grow(
-        model, symmetric=arm == "symmetric", stack=arm == "stacked", seed=seed, batches=1,
-        optimizer=optimizer if keeps else None, **large,
-    )  # fmt: skip
+    with patch.object(rules, "shared", equally_shared) if arm == "symmetric" else nullcontext():
+        model, _ = grow(
+            model, stack=arm == "stacked", seed=seed, batches=1,
+            optimizer=optimizer if keeps else None, **large,
+        )  # fmt: skip
     run.train(model.train(), optimizer if keeps else adamw(model), budget, rewarm=not keeps)
     return run.curve
 

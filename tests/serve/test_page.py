@@ -26,7 +26,7 @@ def test_nothing_comes_from_another_host_and_no_text_becomes_markup(file):
 
 def test_every_file_of_the_page_is_served_and_no_other():
     there = {file.name for file in serve_app.PAGE.iterdir()}
-    assert there == {name for name, _ in serve_app.FILES.values()}
+    assert there == {*serve_app.FILES.values()}
 
 
 def test_both_languages_say_the_same_things():

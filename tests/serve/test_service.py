@@ -38,7 +38,7 @@ def test_another_query_is_answered_while_the_scorer_is_held(service, held):
 @pytest.mark.filterwarnings("ignore:The time for")
 def test_what_was_scored_before_the_deadline_is_not_paid_for_again(service, held):
     held.hold()
-    within(0.05)
+    within(2)  # in which the scorer has begun
     service.search("red shoes", calls=1)
     assert held.began.wait(60)
     held.is_free.set()
@@ -53,14 +53,6 @@ def test_rerank_with_a_deadline_is_partial_too(service, held):
     within(0.1)
     found = service.rerank("red shoes", ["a hat", "red shoes"])
     assert not found["complete"] and found["results"][0]["corpus_id"] == 1
-
-
-def test_the_first_rank_is_that_of_the_first_guess(service, index):
-    hits = service.search("hat", calls=4, first_stage=True)["hits"]
-    guessed = [hit.id for hit in index.query("hat", k=4, calls=0)]
-    assert hits[0]["first_rank"] == 1 and hits[0]["id"] == guessed[0] == "c"
-    assert sorted(hit["first_rank"] for hit in hits)[0] == 1
-    assert all(1 <= hit["first_rank"] <= 4 for hit in hits)
 
 
 def test_records_are_found_when_they_were_added_and_gone_when_deleted(service):

@@ -5,34 +5,32 @@ in float64 and in float32, without dropout. transformers computes norms, softmax
 frequencies in float32 even where all weights are float64; here they are computed in float64 too,
 as else the difference would be that of float32.
 
-A large checkpoint is asked layer by layer: a layer's weights are read when it is reached, and
-dropped after it.
+The weights of a large checkpoint are made when the module that holds them is reached, and dropped
+after it.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from shoestring.errors import ShoestringError
 from shoestring.grow.growth import Growth, Weights
-from shoestring.models.backbone import quiet_loading
 
 # Relative to the largest answer, and to what float32 costs the small model by itself
 LIMITS = {torch.float64: (1e-12, 2.0**-29), torch.float32: (1e-5, 1.0)}
 MANY = 10
 MOST_TOKENS, TEXTS = 512, 2  # of a text; of a batch
-LARGE = 200_000_000  # parameters from which layers are asked one by one
+LARGE = 200_000_000  # parameters from which weights are made each time
 
 
 @dataclass(frozen=True)
@@ -50,27 +48,25 @@ class Certificate:
     seconds: float
 
 
-def certify(
-    growth: Growth, small: Weights, kind: type, dtype: torch.dtype, rules: dict[str, str],
-    *, batches: int = 4,
-) -> Certificate:  # fmt: skip
-    """Compare the answers of a model, by its weights, with those of the large one of ``dtype``.
+def certify(growth: Growth, dtype: torch.dtype, batches: int = 4) -> Certificate:
+    """Compare the answers of the small model with those of the large one of ``dtype``.
 
     ShoestringError if they differ by more than :data:`LIMITS` where the growth is exact.
     """
     began, wide, narrow = time.monotonic(), torch.float64, torch.float32
-    layers, inputs = growth.family.layers, list(_batches(growth.config, batches, growth.seed))
-    asked = {d: _Asked(kind, growth.config, small, layers, d) for d in (wide, narrow)}
+    config = growth.model.config
+    inputs = list(_batches(config, batches, growth.seed))
+    small = {name: value.detach for name, value in growth.small.items()}
+    asked = {each: _asked(growth, config, small, each) for each in (wide, narrow)}
     own, largest = _difference(asked[wide], asked[narrow], inputs)  # what float32 costs by itself
-    exact, config = not (growth.is_stacked and "layers" in rules), growth.new_config()
     found = {}
     for grown in dict.fromkeys((wide, narrow, dtype)):
         computed = wide if grown == wide else narrow
-        large = _Asked(kind, config, growth.weights(small, grown), layers, computed)
+        large = _asked(growth, growth.new_config(), growth.weights(grown), computed)
         found[grown], _ = _difference(asked[computed], large, inputs)
         relative, rounding = LIMITS.get(grown, (math.inf, 1.0))
         limit = max(relative * largest, MANY * own * rounding)
-        if exact and not found[grown] <= limit:  # NaN too
+        if not growth.is_stacked and not found[grown] <= limit:  # NaN too
             raise ShoestringError(
                 f"The large model is not the small one: its answers differ by {found[grown]:.1e} "
                 f"in {str(grown)[6:]}, where {limit:.0e} is allowed. Nothing was written."
@@ -78,118 +74,80 @@ def certify(
     float64, float32, saved = (found[of] / largest for of in (wide, narrow, dtype))
     tokens = sum(one["input_ids"].numel() for one in inputs)
     seconds = round(time.monotonic() - began, 2)
-    return Certificate(found[wide], float64, float32, saved, batches, tokens, exact, rules, seconds)
+    return Certificate(
+        found[wide], float64, float32, saved, batches, tokens, not growth.is_stacked, growth.rules,
+        seconds,
+    )  # fmt: skip
 
 
-def _difference(one: _Asked, other: _Asked, inputs: list[dict[str, Tensor]]) -> tuple[float, float]:
-    """The largest difference of the answers, and the largest answer."""
+def _difference(one: Any, other: Any, inputs: list[dict[str, Tensor]]) -> tuple[float, float]:
+    """The largest difference of two models' answers, and the largest answer."""
     difference = largest = 0.0
     for batch in inputs:
-        for a, b in zip(one(batch), other(batch), strict=True):
+        for a, b in zip(_answers(one, batch), _answers(other, batch), strict=True):
             largest = max(largest, float(a.abs().max()))
             difference = max(difference, float((a - b[..., : a.shape[-1]]).abs().max()))
     return difference, largest
 
 
-class _Asked:
-    """A model as it answers in float32, or in float64 wherever transformers computes in float32."""
+def _asked(growth: Growth, config: Any, weights: Weights, dtype: torch.dtype) -> Any:
+    """A model that answers in a type, also where transformers would compute in float32.
 
-    def __init__(
-        self, kind: type, config: Any, weights: Weights, layers: str, dtype: torch.dtype
-    ) -> None:
-        config = copy.deepcopy(config)
-        config._attn_implementation = "eager"
-        self.dtype = dtype
-        with _computing_in(dtype):
-            self.model = built(kind, config, weights, dtype, layers)
+    A module's weights are there while it works; those of a large model are made each time.
+    """
+    from accelerate.hooks import attach_align_device_hook
 
-    @torch.no_grad()
-    def __call__(self, inputs: dict[str, Tensor]) -> list[Tensor]:
-        """Every tensor of numbers that it returns, for the tokens that are no padding."""
-        with _computing_in(self.dtype):
-            found = self.model(**inputs, return_dict=True).values()
-        answers = [a for a in found if isinstance(a, Tensor) and a.is_floating_point()]
-        real, length = inputs["attention_mask"].bool(), inputs["input_ids"].shape[1]
-        return [a[real] if a.ndim == 3 and a.shape[1] == length else a for a in answers]
-
-
-class _Wide(TorchFunctionMode):  # type: ignore[misc]
-    """Computes in float64 what is asked for in float32."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        func = torch.Tensor.double if func is torch.Tensor.float else func
-        given = {name: _widened(value) for name, value in (kwargs or {}).items()}
-        return func(*map(_widened, args), **given)
-
-
-def _widened(value: Any) -> Any:
-    return torch.float64 if value is torch.float32 else value
-
-
-@contextmanager
-def _computing_in(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with _Wide() if dtype == torch.float64 else nullcontext():
-            yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def empty(kind: type, config: Any) -> Any:
-    from accelerate import init_empty_weights
-
-    with init_empty_weights(include_buffers=False):
-        return kind(config).eval()
-
-
-def built(kind: type, config: Any, weights: Weights, dtype: torch.dtype, layers: str = "") -> Any:
-    """A model with these weights; of a large one's list of layers, when they are reached."""
-    model = empty(kind, config)
-    missing = {*model.state_dict()} - {*weights}
-    is_large = bool(layers) and sum(p.numel() for p in model.parameters()) > LARGE
-    within = re.compile(rf"(.*\b{layers}\.\d+)\..*")
-    by_layer: dict[str, list[str]] = {}
-    for name in weights:
-        if is_large and (found := within.fullmatch(name)):
-            by_layer.setdefault(found[1], []).append(name)
-        else:
-            _set(model, name, _read(weights, name, dtype))
-    for layer, names in by_layer.items():
-        module = model.get_submodule(layer)
-        module.register_forward_pre_hook(_reading(model, names, weights, dtype))
-        module.register_forward_hook(_dropping(model, names))
-    with quiet_loading():
-        model.tie_weights(missing_keys=missing)
+    with _Computing(dtype):
+        model = empty(type(growth.model), config, dtype=dtype, attn_implementation="eager")
+    if model.num_parameters() < LARGE:
+        weights = {name: cache(read) for name, read in weights.items()}
+    tied = model.get_expanded_tied_weights_keys(all_submodels=True)
+    read = _Read({name: weights[own] for name, own in tied.items() if own in weights} | weights)
+    attach_align_device_hook(model, execution_device="cpu", offload=True, weights_map=read)
     return model
 
 
-def _read(weights: Weights, name: str, dtype: torch.dtype) -> Tensor:
-    with torch._C.DisableTorchFunction():  # a file is read as what it is
-        return weights[name]().to(dtype)
+@torch.no_grad()
+def _answers(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
+    """Every tensor of numbers that a model returns, for the tokens that are no padding."""
+    with _Computing(model.dtype):
+        found = model(**inputs, return_dict=True).values()
+    answers = [a for a in found if isinstance(a, Tensor) and a.is_floating_point()]
+    real, length = inputs["attention_mask"].bool(), inputs["input_ids"].shape[1]
+    return [a[real] if a.ndim == 3 and a.shape[1] == length else a for a in answers]
 
 
-def _set(model: nn.Module, name: str, value: Tensor) -> None:
-    owner, _, leaf = name.rpartition(".")
-    parameter = nn.Parameter(value, requires_grad=False)
-    model.get_submodule(owner)._parameters[leaf] = parameter
+class _Computing(TorchFunctionMode):  # type: ignore[misc]
+    """Computes in a type what is asked for in float32."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.float:
+            func, kwargs = Tensor.to, {"dtype": self.dtype}
+        given = {name: self._meant(value) for name, value in (kwargs or {}).items()}
+        return func(*map(self._meant, args), **given)
+
+    def _meant(self, value: Any) -> Any:
+        return self.dtype if value is torch.float32 else value
 
 
-def _reading(model: nn.Module, names: list[str], weights: Weights, dtype: torch.dtype) -> Any:
-    def read(*_: Any) -> None:
-        for name in names:
-            _set(model, name, _read(weights, name, dtype))
+def empty(kind: Any, config: Any, **settings: Any) -> Any:
+    """A model without numbers."""
+    from accelerate import init_empty_weights
 
-    return read
+    with init_empty_weights(include_buffers=False):
+        return kind._from_config(copy.deepcopy(config), **settings).eval()
 
 
-def _dropping(model: nn.Module, names: list[str]) -> Any:
-    def drop(*_: Any) -> None:
-        for name in names:
-            _set(model, name, torch.empty(0))
+class _Read(dict[str, Callable[[], Tensor]]):
+    """Weights that are read when they are asked for, as what they are."""
 
-    return drop
+    def __getitem__(self, name: str) -> Any:
+        with torch._C.DisableTorchFunction():
+            return super().__getitem__(name)()
 
 
 def _batches(config: Any, n: int, seed: int) -> Iterator[dict[str, Tensor]]:

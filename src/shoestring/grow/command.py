@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,14 +39,14 @@ def grow(
     from shoestring.grow.checkpoint import grow_checkpoint, plan_checkpoint
 
     source = None if folder == "minilm" else folder
-    sizes = {
+    sizes: dict[str, Any] = {
         "hidden": hidden, "heads": heads, "key_heads": key_heads, "head_size": head_size,
         "intermediate": intermediate, "layers": layers, "vocab": vocab, "positions": positions,
     }  # fmt: skip
     if plan:
-        emit(asdict(plan_checkpoint(source, dtype=dtype, stack=stack, sizes=sizes)), json)
+        emit(asdict(plan_checkpoint(source, dtype=dtype, stack=stack, **sizes)), json)
         return
     if out is None:
         raise ParameterError.of("out", "grow", "a folder to write, or --plan", out)
-    found = grow_checkpoint(source, out, dtype=dtype, stack=stack, seed=seed, sizes=sizes)
+    found = grow_checkpoint(source, out, dtype=dtype, stack=stack, seed=seed, **sizes)
     emit(asdict(found), json)

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import Any
 
-from torch import Tensor
 from transformers import TrainerCallback
 
 from shoestring import checks
-from shoestring.errors import FormatError, ParameterError
-from shoestring.grow.certificate import Certificate, built, certify
+from shoestring.errors import ParameterError
+from shoestring.grow.certificate import Certificate, certify
 from shoestring.grow.growth import Growth
 from shoestring.grow.sizes import OWNER
+from shoestring.models.backbone import quiet_loading
 
 MOMENTS = {"exp_avg": 1, "exp_avg_sq": 2}
 
 
 def grow(
-    model: Any, *, hidden: int | None = None, heads: int | None = None,
-    key_heads: int | None = None, head_size: int | None = None, intermediate: int | None = None,
-    layers: int | None = None, vocab: int | None = None, positions: int | None = None,
-    stack: bool = False, symmetric: bool = False, optimizer: Any = None, batches: int = 4,
-    seed: int = 0,
+    model: Any, *, stack: bool = False, optimizer: Any = None, batches: int = 4, seed: int = 0,
+    **sizes: int | None,
 ) -> tuple[Any, Certificate]:  # fmt: skip
     """Make a larger model that computes what a model of transformers does.
 
@@ -31,17 +27,16 @@ def grow(
     ----------
     model : transformers.PreTrainedModel
         BERT, RoBERTa, ELECTRA, GPT-2, T5, Llama, Qwen2, Qwen3, Gemma or ModernBERT; not changed.
-    hidden, heads, key_heads, head_size, intermediate, layers, vocab, positions : int, optional
-        The new sizes; what is left out stays.
     stack : bool
         Whether layers may be copied where none can be the identity, which changes the function.
-    symmetric : bool
-        Whether copies share their readers' weights equally. They then learn the same for ever.
     optimizer : torch.optim.Optimizer, optional
         Adam or AdamW of the model: it goes on with the large one, its moments grown.
     batches : int
         Of random tokens that both models are asked.
     seed : int
+    **sizes : int, optional
+        ``hidden``, ``heads``, ``key_heads``, ``head_size``, ``intermediate``, ``layers``,
+        ``vocab``, ``positions``: the new sizes; what is left out stays.
 
     Returns
     -------
@@ -57,31 +52,16 @@ def grow(
     ShoestringError
         If the large model's answers are not those of the small one.
     """
-    sizes = {
-        "hidden": hidden, "heads": heads, "key_heads": key_heads, "head_size": head_size,
-        "intermediate": intermediate, "layers": layers, "vocab": vocab, "positions": positions,
-    }  # fmt: skip
-    seed = checks.checked_seed("seed", seed, OWNER)
-    tensors = {name: value.detach() for name, value in model.named_parameters()}  # tied ones once
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    is_tied = head is not None and head.weight is embedding.weight
-    growth, rules = Growth.of(
-        model.config, list(tensors), is_tied, sizes, is_stacked=stack, is_symmetric=symmetric,
-        seed=seed,
-    )  # fmt: skip
-    if broken := [name for name, value in tensors.items() if not bool(value.isfinite().all())]:
-        raise FormatError(f"weights that are not finite: {', '.join(broken[:3])}.")
-    small = {name: partial(_same, value) for name, value in tensors.items()}
-    certificate = certify(growth, small, type(model), model.dtype, rules, batches=batches)
-    large = built(type(model), growth.new_config(), growth.weights(small), model.dtype)
-    large.requires_grad_()
+    growth = Growth.of(model, sizes, stack=stack, seed=seed)
+    certificate = certify(growth, model.dtype, batches)
+    weights = {name: read() for name, read in growth.weights(model.dtype).items()}
+    with quiet_loading():
+        large = type(model).from_pretrained(
+            None, config=growth.new_config(), state_dict=weights, dtype=model.dtype
+        )
     if optimizer is not None:
         _move(optimizer, model, large, growth)
     return large.train(model.training), certificate
-
-
-def _same(value: Tensor) -> Tensor:
-    return value
 
 
 def _move(optimizer: Any, model: Any, large: Any, growth: Growth) -> None:
@@ -96,11 +76,11 @@ def _move(optimizer: Any, model: Any, large: Any, growth: Growth) -> None:
                 want = "one of the model's parameters"
                 raise ParameterError.of("optimizer", OWNER, want, tuple(old.shape))
             known = optimizer.state.get(old, {})
-            for new_name, is_added in growth.names(name):
+            for new_name in growth.names(name):
                 moved.append(new[new_name])
                 if known:
                     state[new[new_name]] = {
-                        key: growth.grown(name, new_name, value, is_added, MOMENTS[key])
+                        key: growth.grown(name, new_name, value, MOMENTS[key])
                         if key in MOMENTS
                         else copy.deepcopy(value)
                         for key, value in known.items()

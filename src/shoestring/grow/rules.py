@@ -37,11 +37,6 @@ def repeated(n: int, new: int) -> Tensor:
     return source
 
 
-def copied(n: int, new: int) -> Tensor:
-    """Sources of neurons: each new one is a copy."""
-    return torch.arange(new) % n
-
-
 def grouped_heads(heads: int, key_heads: int, new: int, new_key: int) -> tuple[Tensor, Tensor]:
     """Sources of H' query heads and G' heads of keys, each query with the keys that it had."""
     key_source = torch.arange(new_key) * key_heads // new_key
@@ -79,16 +74,38 @@ def write(
     weight: Tensor, axis: int, source: Tensor, pad: str, generator: Generator, power: int = 0
 ) -> Tensor:
     """Grow the axis of what is computed; ``pad`` is "zero", "mean" or "random"."""
-    n, held = weight.shape[axis], source >= 0
-    grown = weight.index_select(axis, source.clamp(min=0))
-    view = [-1 if i == axis % weight.ndim else 1 for i in range(weight.ndim)]
+    index, view = source.clamp(min=0), [1] * weight.ndim
+    grown = weight.index_select(axis, index)
     if power:
-        shares = 1.0 / copies(source, n)[source.clamp(min=0)] ** power
+        view[axis] = -1
+        shares = 1.0 / copies(source, weight.shape[axis])[index] ** power
         grown = grown * shares.to(grown.dtype).view(view)
-        pad = {1: "zero", 2: "mean"}[power]
-    if bool(held.all()):
+    return _filled(grown, weight, axis, source, pad, generator, power)
+
+
+def read(
+    weight: Tensor, axis: int, source: Tensor, pad: str, generator: Generator, power: int = 0
+) -> Tensor:
+    """Grow the axis that is summed over."""
+    weight = weight.movedim(axis, -1)
+    if power:
+        grown = weight.index_select(-1, source.clamp(min=0))
+    else:
+        grown = shared(weight, source, generator)
+    grown = _filled(grown, weight, -1, source, pad, generator, power)
+    return grown.movedim(-1, axis).contiguous()
+
+
+def _filled(
+    grown: Tensor, weight: Tensor, axis: int, source: Tensor, pad: str, generator: Generator,
+    power: int,
+) -> Tensor:  # fmt: skip
+    """Set the channels that hold nothing: of first moments to 0, of second ones to the mean."""
+    where = (source < 0).nonzero().flatten()
+    if not len(where):
         return grown
-    where = (~held).nonzero().flatten()
+    if power:
+        pad = {1: "zero", 2: "mean"}[power]
     shape = list(grown.shape)
     shape[axis] = len(where)
     if pad == "zero" or (pad == "random" and weight.ndim == 1):
@@ -96,38 +113,15 @@ def write(
     elif pad == "mean":
         filling = weight.double().mean(axis, keepdim=True).to(weight.dtype).expand(shape)
     else:
-        filling = _normal_like(weight, shape, generator)
+        scale = float(weight.double().std()) if weight.numel() > 1 else 0.0
+        filling = (torch.randn(shape, generator=generator) * scale).to(weight.dtype)
     return grown.index_copy_(axis, where, filling.contiguous())
 
 
-def read(
-    weight: Tensor, axis: int, source: Tensor, pad: str, generator: Generator,
-    power: int = 0, even: bool = False,
-) -> Tensor:  # fmt: skip
-    """Grow the axis that is summed over; ``even`` shares each weight equally among the copies."""
-    weight = weight.movedim(axis, -1)
-    n, held = weight.shape[-1], source >= 0
-    index, n_copies = source.clamp(min=0), copies(source, n)
-    if power:
-        grown = weight.index_select(-1, index)
-        filling = weight.mean(-1, keepdim=True) if power == 2 else torch.zeros(())
-        grown = torch.where(held, grown, filling.to(grown.dtype))
-    elif even:
-        grown = weight.index_select(-1, index) * (held / n_copies[index]).to(weight.dtype)
-    else:
-        grown = _drawn(weight, source, index, n_copies, generator)
-    if pad == "random" and not power and not bool(held.all()):
-        where = (~held).nonzero().flatten()
-        shape = [*grown.shape[:-1], len(where)]
-        grown[..., where] = _normal_like(weight, shape, generator)
-    return grown.movedim(-1, axis).contiguous()
-
-
-def _drawn(
-    weight: Tensor, source: Tensor, index: Tensor, n_copies: Tensor, generator: Generator
-) -> Tensor:
-    """Each weight at one of the copies of its channel."""
+def shared(weight: Tensor, source: Tensor, generator: Generator) -> Tensor:
+    """Each weight of the last axis at one of the copies of its channel."""
     n = weight.shape[-1]
+    index, n_copies = source.clamp(min=0), copies(source, n)
     order = torch.argsort(source, stable=True)
     rank = torch.empty_like(source)  # which of the copies of its channel a new channel is
     rank[order] = torch.arange(len(source)) - torch.searchsorted(source[order], source[order])
@@ -139,9 +133,3 @@ def _drawn(
         chosen = (torch.rand(part.shape, generator=generator) * n_copies).int()
         grown[first : first + step] = part[:, index] * (chosen[:, index] == rank)
     return grown.view(*weight.shape[:-1], len(source))
-
-
-def _normal_like(weight: Tensor, shape: list[int], generator: Generator) -> Tensor:
-    """Normal numbers of the deviation of the weight."""
-    scale = float(weight.double().std()) if weight.numel() > 1 else 0.0
-    return (torch.randn(shape, generator=generator) * scale).to(weight.dtype)

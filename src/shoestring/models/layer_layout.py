@@ -24,7 +24,6 @@ class Family:
     """A table, and what its models have in common."""
 
     table: str
-    layers: str = "layer"  # name of the list of layers
     norm: str = "layer"  # or "rms"
     epsilon: str = "layer_norm_eps"  # field of the config
     neurons: str = "intermediate_size"  # field of the config
@@ -113,7 +112,6 @@ _GPT2 = Family(
     *mlp.c_proj.*                       <neurons stream
     lm_head.weight                      vocabulary <normed
 """,
-    layers="h",
     epsilon="layer_norm_epsilon",
     neurons="n_inner",
 )
@@ -133,7 +131,6 @@ _T5 = Family(
     *o.weight                           stream <context
     lm_head.weight                      vocabulary <normed
 """,
-    layers="block",
     norm="rms",
     epsilon="layer_norm_epsilon",
     neurons="d_ff",
@@ -158,7 +155,6 @@ _LLAMA = Family(
     *norm.weight                        last_norm
     lm_head.weight                      vocabulary <normed
 """,
-    layers="layers",
     norm="rms",
     epsilon="rms_norm_eps",
     is_rotary=True,
@@ -177,7 +173,6 @@ _MODERNBERT = Family(
     head.dense.*                        stream <normed
     decoder.*                           vocabulary <normed
 """,
-    layers="layers",
     epsilon="norm_eps",
     is_rotary=True,
     first_layer_differs=True,

@@ -24,11 +24,9 @@ from shoestring.serve.service import AbsentError, Service, notes_to_requests, re
 MAX_BODY = 16 << 20  # bytes
 N_AT_WORK = 4  # more take turns at Python's lock: half the requests a second at 50 clients
 PAGE = Path(__file__).parent / "page"
-FILES = {
-    "/": ("index.html", "html"), "/page.js": ("page.js", "javascript"),
-    "/docs": ("docs.html", "html"), "/docs.js": ("docs.js", "javascript"),
-    "/page.css": ("page.css", "css"),
-}  # fmt: skip
+FILES = {"/": "index.html", "/docs": "docs.html"} | {
+    f"/{n}": n for n in ("page.js", "docs.js", "page.css")
+}
 OPEN = {*FILES, "/health", "/ready", "/openapi.json"}  # without a key
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -172,12 +170,7 @@ def create_app(
     async def metrics() -> Any:
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
-    def page(content: bytes, kind: str) -> Any:
-        async def shown(request: Request) -> Any:
-            return Response(content, media_type=kind)
-
-        return shown
-
-    for path, (name, kind) in FILES.items():
-        app.add_route(path, page((PAGE / name).read_bytes(), f"text/{kind}"))
+    for path, name in FILES.items():
+        kind = "text/" + name.rpartition(".")[2].replace("js", "javascript")
+        app.add_route(path, Response((PAGE / name).read_bytes(), media_type=kind))
     return app

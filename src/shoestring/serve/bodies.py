@@ -23,7 +23,6 @@ Query = Annotated[str, StringConstraints(max_length=10_000, pattern=r"\S")]
 Number = Annotated[int, Field(ge=1, le=1_000)]
 Calls = Annotated[int, Field(ge=0, le=10_000, description="Scorer calls at most.")]
 Deadline = Annotated[int, Field(ge=0, le=600_000, description="Then answer what is known.")]
-First = Annotated[bool, Field(description="Say each hit's rank in the first guess.")]
 Texts = Annotated[list[Text], Many]
 Ids = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=1_000)]], Many]
 Value: TypeAlias = str | int | float | bool
@@ -44,15 +43,12 @@ class Document(BaseModel):
 Records = Annotated[list[Record], Many]
 
 
-class Timed(BaseModel):
-    deadline_ms: Deadline = 60_000
-
-
-class Rerank(Timed):
+class Rerank(BaseModel):
     query: Query
     texts: Annotated[list[Text], Field(max_length=2_000)] | None = None
     documents: Annotated[list[Text | Document], Field(max_length=2_000)] | None = None
     calls: Calls = 60
+    deadline_ms: Deadline = 60_000
     model: str | None = None
     top_n: int | None = Field(None, ge=1)
     return_documents: bool | None = None
@@ -77,8 +73,9 @@ def body_of(call: Callable[..., Any]) -> type[BaseModel]:
         name: (hints[name], ... if it.default is it.empty else it.default)
         for name, it in given.items()
     }
-    base = Timed if "calls" in given else BaseModel
-    return create_model(call.__name__.title(), __base__=base, __doc__=call.__doc__, **fields)
+    if "calls" in given:
+        fields["deadline_ms"] = (Deadline, 60_000)
+    return create_model(call.__name__.title(), __doc__=call.__doc__, **fields)
 
 
 def shape_of(path: str, body: object) -> str:

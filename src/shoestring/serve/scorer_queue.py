@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from math import inf
@@ -39,17 +38,6 @@ class Asked:
     notes: list[str] = field(default_factory=list)
     calls: int = 0
     is_partial: bool = False
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Let others work meanwhile."""
-        if self.slot:
-            self.slot.release()
-        try:
-            yield
-        finally:
-            if self.slot:
-                self.slot.acquire()
 
 
 asked: ContextVar[Asked | None] = ContextVar("asked", default=None)
@@ -80,18 +68,27 @@ class QueuedScorer(FunctionScorer):
 
     def parts(self, pairs: Sequence[Pair]) -> Iterator[tuple[IntArray, NDArray[np.float64]]]:
         """Scores as they come; DeadlineError when the time of the request is over."""
-        request, new = asked.get() or Asked(), list[_Score]()
+        request, scores, new = asked.get() or Asked(), list[_Score](), list[_Score]()
         with self._lock:
             if len(self._scores) > MAX_KEPT:
                 self._scores = {p: s for p, s in self._scores.items() if not s.done()}
-            scores = [self._join(pair, new) for pair in pairs]
+            for pair in pairs:
+                score = self._scores.get(pair)
+                if score is None or (score.done() and score.exception()):
+                    score = self._scores[pair] = _Score(pair)
+                    new.append(score)
+                score.n_waiting += 1
+                scores.append(score)
         self._jobs.put(new)
         left: set[Future[float]] = set(scores)
         try:
             while left:
                 seconds = None if request.until == inf else request.until - time.monotonic()
-                with request.waiting():
-                    done, left = wait(left, seconds and max(0.0, seconds), FIRST_COMPLETED)
+                if request.slot:  # let others work meanwhile
+                    request.slot.release()
+                done, left = wait(left, seconds and max(0.0, seconds), FIRST_COMPLETED)
+                if request.slot:
+                    request.slot.acquire()
                 if not done:
                     raise DeadlineError("The time for the answer ended before the calls did.")
                 failed = [error for score in done if (error := score.exception())]
@@ -109,14 +106,6 @@ class QueuedScorer(FunctionScorer):
                     score.n_waiting -= 1
                     if not score.n_waiting and (score.done() or score.cancel()):
                         self._scores.pop(score.pair, None)
-
-    def _join(self, pair: Pair, new: list[_Score]) -> _Score:
-        score = self._scores.get(pair)
-        if score is None or (score.done() and score.exception()):
-            score = self._scores[pair] = _Score(pair)
-            new.append(score)
-        score.n_waiting += 1
-        return score
 
     def _work(self) -> None:
         while True:

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -22,20 +21,9 @@ from shoestring.errors import MissingExtraError, ParameterError, ShoestringWarni
 from shoestring.match.scorer import load_scorer
 from shoestring.search.index import SearchIndex
 from shoestring.search.reranking import Reranker
-from shoestring.serve.bodies import (
-    Calls,
-    First,
-    Ids,
-    Number,
-    OnDuplicate,
-    Query,
-    Records,
-    Texts,
-    Where,
-)
+from shoestring.serve.bodies import Calls, Ids, Number, OnDuplicate, Query, Records, Texts, Where
 from shoestring.serve.scorer_queue import Asked, QueuedScorer, asked
 from shoestring.text.records import content_id
-from shoestring.types import Hits
 from shoestring.words.text_codes import TextCodes
 
 Answer = dict[str, Any]
@@ -86,31 +74,18 @@ class Service:
         return {"records": n, "scorer": self.scorer and self.scorer.name}
 
     def search(
-        self, query: Query, k: Number = 10, calls: Calls | None = None, where: Where = None,
-        first_stage: First = False,
-    ) -> Answer:  # fmt: skip
+        self, query: Query, k: Number = 10, calls: Calls | None = None, where: Where = None
+    ) -> Answer:
         """Search the index: the texts that an expensive scorer would rank first.
 
         `calls` is how often the scorer is asked at most; `where` is a condition on the fields, such
         as: lang = 'de' and year >= 2020
         """
         hits = self.index.query(query, k, calls if self.scorer else 0, where=where)
-        found = [asdict(hit) for hit in hits]
-        if first_stage and found:
-            for hit, rank in zip(found, self._first_ranks(query, hits), strict=True):
-                hit["first_rank"] = rank
         n, seconds = len(self.index), self.scorer.seconds_a_pair if self.scorer else 0.0
         everything = {"calls": n, "milliseconds": round(1000 * n * seconds)}
         cost = {"milliseconds": round(1000 * hits.seconds, 1), "everything": everything}
-        return {"hits": found, **cost, **_told(hits.calls)}
-
-    def _first_ranks(self, query: str, hits: Hits) -> list[int | None]:
-        with self.index.snapshot() as snapshot:
-            rows, _, _, guess = self.index.first_look(snapshot, query)
-            guess = np.where(rows.deleted, -inf, guess)
-            keys = [snapshot.key_of(hit.id) for hit in hits]  # None: deleted meanwhile
-            at = [None if key is None else rows.rows_of(np.array(key)) for key in keys]
-        return [None if i is None else 1 + int((guess > guess[i]).sum()) for i in at]
+        return {"hits": [asdict(hit) for hit in hits], **cost, **_told(hits.calls)}
 
     def rerank(
         self, query: Query, documents: Texts, calls: Calls = 60, top_n: Number | None = None

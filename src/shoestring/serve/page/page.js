@@ -18,6 +18,7 @@ const WORDS = {
       (a.everything.milliseconds ? `，约 ${a.everything.milliseconds} 毫秒。` : "。"),
   },
 };
+const FIRST = 200; // of the first guess are asked for, to say which rank a hit has there
 const at = (id) => document.getElementById(id);
 let language = navigator.language.startsWith("zh") ? "zh" : "en";
 let shown = null; // the last answer, to say it again in the other language
@@ -66,7 +67,7 @@ function show() {
     const item = element("li");
     const facts = element("div", undefined, "facts");
     facts.append(element("strong", `${say.rank} ${i + 1}`));
-    if (hit.first_rank) facts.append(element("span", `${say.first} ${hit.first_rank}`));
+    facts.append(element("span", `${say.first} ${hit.first_rank}`));
     facts.append(element("span", `${hit.exact ? "" : "~"}${hit.score.toFixed(3)} ${hit.exact ? say.exact : say.estimate}`));
     facts.append(element("span", hit.id));
     for (const [name, value] of Object.entries(hit.fields)) {
@@ -90,15 +91,18 @@ async function search(event) {
   const turn = ++newest;
   const key = at("key").value.trim();
   const headers = { "Content-Type": "application/json", ...(key && { Authorization: `Bearer ${key}` }) };
-  const body = { query: at("query").value, calls: +at("calls").value, deadline_ms: +at("deadline").value, first_stage: true };
+  const body = { query: at("query").value, calls: +at("calls").value, deadline_ms: +at("deadline").value };
   if (at("where").value.trim()) body.where = at("where").value;
   at("error").hidden = true;
   at("status").textContent = WORDS[language].busy;
   try {
-    const answer = await fetch("v1/search", { method: "POST", headers, body: JSON.stringify(body) });
-    const found = await answer.json();
+    const ask = (asked) => fetch("v1/search", { method: "POST", headers, body: JSON.stringify({ ...body, ...asked }) });
+    const [answer, guess] = await Promise.all([ask({}), ask({ calls: 0, k: FIRST })]);
+    const [found, first] = [await answer.json(), await guess.json()];
     if (turn !== newest) return; // a later question was asked meanwhile
     if (!answer.ok) return fail(found.detail);
+    const ranks = new Map((first.hits || []).map((hit, i) => [hit.id, i + 1]));
+    for (const hit of found.hits) hit.first_rank = ranks.get(hit.id) || `> ${FIRST}`;
     shown = found;
     show();
   } catch {
