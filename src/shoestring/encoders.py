@@ -20,7 +20,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,9 @@ from shoestring.models.lsa import KIND as LSA_KIND
 from shoestring.models.model_files import how_to_download, model_path
 from shoestring.text import tokenize
 from shoestring.types import TextEncoder
-from shoestring.words.saving import is_saved
-from shoestring.words.text_codes import TextCodes
+
+if TYPE_CHECKING:
+    from shoestring.words.text_codes import TextCodes
 
 AUTO, MINILM, LSA, WORDS = "auto", "minilm", "lsa", "words"
 FIT_SAMPLE = 100_000  # texts that an encoder is fitted to at most
@@ -105,6 +106,8 @@ def fit_encoder(
             return LsaEncoder(n_components, random_state=seed).fit(sample)
         raise _nothing_to_fit(LSA, sample, owner, "texts with a letter or digit in one of them")
     if name == WORDS:
+        from shoestring.words.text_codes import TextCodes  # with numba, half a second
+
         sample = _sample(texts, seed)
         try:
             return CodeEncoder(TextCodes.fit(sample, seed))
@@ -113,8 +116,7 @@ def fit_encoder(
             raise _nothing_to_fit(WORDS, sample, owner, want) from error
     if name == MINILM:
         return SentenceEncoder()
-    folder = Path(name)
-    return CodeEncoder(TextCodes.load(folder)) if is_saved(folder) else SentenceEncoder(folder)
+    return _load_codes(Path(name)) if _holds_codes(Path(name)) else SentenceEncoder(name)
 
 
 def open_encoder(name: str, kept: Path | None) -> TextEncoder:
@@ -124,14 +126,14 @@ def open_encoder(name: str, kept: Path | None) -> TextEncoder:
     """
     if kept is None:
         return SentenceEncoder(None if name == MINILM else name)
-    if not (LSA_KIND.is_saved(kept) if name == LSA else is_saved(kept)):
+    if not (LSA_KIND.is_saved(kept) if name == LSA else _holds_codes(kept)):
         raise IntegrityError(f"{kept} is missing or damaged. Fit and save again.")
-    return LsaEncoder.load(kept) if name == LSA else CodeEncoder(TextCodes.load(kept))
+    return LsaEncoder.load(kept) if name == LSA else _load_codes(kept)
 
 
 def is_kept(name: str) -> bool:
     """Whether the encoder of this name is saved with the index or classifier: see the table."""
-    return name in (LSA, WORDS) or is_saved(Path(name))
+    return name in (LSA, WORDS) or (name not in (AUTO, MINILM) and _holds_codes(Path(name)))
 
 
 def is_lexical(encoder: TextEncoder) -> bool:
@@ -153,6 +155,18 @@ def are_same(a: TextEncoder, b: TextEncoder) -> bool:
     rows, others = (np.asarray(encoder.encode(_PROBES)) for encoder in (a, b))
     alike = rows.shape == others.shape and np.allclose(rows, others, atol=1e-6)
     return type(a) is type(b) and alike and bool(rows.any())
+
+
+def _holds_codes(folder: Path) -> bool:
+    from shoestring.words.saving import is_saved
+
+    return is_saved(folder)
+
+
+def _load_codes(folder: Path) -> CodeEncoder:
+    from shoestring.words.text_codes import TextCodes
+
+    return CodeEncoder(TextCodes.load(folder))
 
 
 def _sample(texts: Sequence[str], seed: int) -> list[str]:

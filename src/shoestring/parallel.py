@@ -59,7 +59,7 @@ def _quota(group: Path) -> int:
 
 _NO_LIMIT = 1 << 30
 _pools: dict[int, ThreadPoolExecutor] = {}  # by number of threads
-_lock, _inside, _n_threads = Lock(), 0, list[int]()  # of one_blas_thread
+_lock, _inside, _before = Lock(), 0, dict[str, tuple[Any, int]]()  # of one_blas_thread
 
 
 @contextmanager
@@ -69,22 +69,23 @@ def one_blas_thread() -> Iterator[None]:
     The number of BLAS threads belongs to the whole process: it is 1 while any of our threads is in
     such a block, and what it was before once all have left. Entering costs some 10 microseconds.
     """
-    global _inside, _n_threads
+    global _inside
     libraries = _libraries()
     with _lock:
-        if not _inside:
-            _n_threads = [library.num_threads for library in libraries]
-            for library in libraries:
-                _set_threads(library, 1)
         _inside += 1
+        for library in libraries:  # those that were loaded since another block was entered, too
+            if library.filepath not in _before:
+                _before[library.filepath] = library, library.num_threads
+                _set_threads(library, 1)
     try:
         yield
     finally:
         with _lock:
             _inside -= 1
             if not _inside:
-                for library, n_threads in zip(libraries, _n_threads, strict=True):
+                for library, n_threads in _before.values():
                     _set_threads(library, n_threads)
+                _before.clear()
 
 
 def _set_threads(library: Any, n_threads: int) -> None:
@@ -94,11 +95,13 @@ def _set_threads(library: Any, n_threads: int) -> None:
     release(force=True)
 
 
-@cache
 def _libraries() -> list[Any]:
-    """Those of NumPy and SciPy: finding them takes longer than fitting a small batch."""
-    import scipy.linalg  # noqa: F401  # so that it is there to be found
+    """NumPy's, and SciPy's once it is loaded, which takes longer than most commands here."""
+    return _found("scipy.linalg" in sys.modules)
 
+
+@cache
+def _found(with_scipy: bool) -> list[Any]:
     found = ThreadpoolController().lib_controllers
     return [library for library in found if library.user_api == "blas"]
 

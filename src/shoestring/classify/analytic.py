@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.errors import ParameterError
+from shoestring.parallel import one_blas_thread
 
 RANK_TOLERANCE = 1e-12  # of the largest eigenvalue of the correlations: what is less is none
 
@@ -95,9 +96,10 @@ class Metric:
             if lower is not None:
                 from scipy.linalg import lapack
 
-                reciprocal, _ = lapack.dpocon(
-                    lower, np.abs(correlations).sum(axis=0).max(), uplo="L"
-                )
+                with one_blas_thread():  # SciPy's too, which may have been loaded only now
+                    reciprocal, _ = lapack.dpocon(
+                        lower, np.abs(correlations).sum(axis=0).max(), uplo="L"
+                    )
                 if reciprocal > RANK_TOLERANCE:
                     return cls(scale, lower, None)
         values, vectors = np.linalg.eigh(correlations)
@@ -141,7 +143,8 @@ class Metric:
 def _solve_triangular(lower: Doubles, columns: Doubles, trans: str = "N") -> Doubles:
     from scipy.linalg import solve_triangular  # half the time that a prediction takes to start
 
-    solved = solve_triangular(lower, columns, lower=True, trans=trans, check_finite=False)
+    with one_blas_thread():
+        solved = solve_triangular(lower, columns, lower=True, trans=trans, check_finite=False)
     return np.asarray(solved)
 
 

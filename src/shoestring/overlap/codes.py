@@ -231,3 +231,13 @@ def packed_sizes(packed: PackedArray) -> IntArray:
     """Active bits of each packed code (N,)."""
     sizes: IntArray = np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
     return sizes
+
+
+@njit(nogil=True, cache=True)
+def sum_of_bytes(_: int, first: int, last: int, packed: Any, tables: Any, out: Any) -> None:
+    """Of packed rows [first, last) the sum of what their bytes stand for, tables (bytes, 256)."""
+    for i in range(first, last):
+        total = np.float32(0)
+        for byte in range(packed.shape[1]):
+            total += tables[byte, packed[i, byte]]
+        out[i] = total

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.compiled import njit
 from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 from shoestring.search.snapshot import View
 from shoestring.types import FloatArray, IntArray
@@ -157,7 +156,9 @@ def product(matrix: NDArray[Any], weights: FloatArray, out: NDArray[np.float32])
     """
     kernel = _dot
     if matrix.dtype == np.uint8:
-        kernel, weights = _sum_of_bytes, weights.reshape(-1, 8) @ _BITS.T  # (D / 8, 256)
+        from shoestring.overlap.codes import sum_of_bytes  # with numba, half a second
+
+        kernel, weights = sum_of_bytes, weights.reshape(-1, 8) @ _BITS.T  # (D / 8, 256)
     rows = matrix.view(np.ndarray)  # numba knows no memory map
     n_threads = n_cores() if rows.size >= MANY_NUMBERS else 1
     with one_blas_thread():
@@ -193,12 +194,3 @@ def sums(matrix: NDArray[Any]) -> tuple[Floats, float]:
 
 def _dot(_: int, first: int, last: int, rows: Any, weights: Any, out: Any) -> None:
     np.dot(rows[first:last], weights, out=out[first:last])
-
-
-@njit(nogil=True, cache=True)
-def _sum_of_bytes(_: int, first: int, last: int, packed: Any, tables: Any, out: Any) -> None:
-    for i in range(first, last):
-        total = np.float32(0)
-        for byte in range(packed.shape[1]):
-            total += tables[byte, packed[i, byte]]
-        out[i] = total

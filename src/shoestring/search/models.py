@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,9 @@ from shoestring.models.backbone import are_unread, minilm_reads_most
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.types import PairScorer, TextEncoder
-from shoestring.words.text_codes import TextCodes
+
+if TYPE_CHECKING:
+    from shoestring.words.text_codes import TextCodes
 
 Said: TypeAlias = tuple[str, bytes]
 N_COMPONENTS = 128  # of LSA

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,9 @@ from shoestring.search.database import column, in_chunks
 from shoestring.search.where import Sql, add_functions
 from shoestring.text import tokenize
 from shoestring.types import IntArray, Record, TextEncoder
-from shoestring.words.text_codes import TextCodes
+
+if TYPE_CHECKING:
+    from shoestring.words.text_codes import TextCodes
 
 Explained = Callable[[], AbstractContextManager[None]]
 
