@@ -145,10 +145,9 @@ def _solve_triangular(lower: Doubles, columns: Doubles, trans: str = "N") -> Dou
     return np.asarray(solved)
 
 
-def shrunk(covariance: Doubles, shrinkage: float, level: float | None = None) -> Doubles:
-    """(1 - a) S + a (tr S / D) I, as scikit-learn's ``shrunk_covariance``, or to another level."""
-    if level is None:
-        level = float(np.trace(covariance)) / len(covariance)
+def shrunk(covariance: Doubles, shrinkage: float) -> Doubles:
+    """(1 - a) S + a (tr S / D) I, as scikit-learn's ``shrunk_covariance``."""
+    level = float(np.trace(covariance)) / len(covariance)
     result = (1 - shrinkage) * covariance
     result.flat[:: len(covariance) + 1] += shrinkage * level
     return result

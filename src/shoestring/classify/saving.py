@@ -32,12 +32,13 @@ KIND = ArtifactKind(
     "a saved AnalyticSoftmax",
     "AnalyticSoftmax.save",
     "Copy the folder again from where it is whole, or fit and save again.",
+    version=2,
 )
 ARRAYS = "learnt.safetensors"
 _MOMENTS = ("sizes", "weights", "means", "scatter", "shift")
 _SAMPLE = ("hashes", "X", "labels", "counts", "weights")
 _LAYER = ("near", "at_origin", "origin", "common")
-_SOLUTION = ("shrinkage", "level", "n_used")
+_SOLUTION = ("shrinkage", "n_used")
 _PARAMS = ("shrinkage", "temperature", "priors", *BUILT_BY)
 
 
@@ -106,14 +107,14 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
         if "solution" in config:
             numbers = dict(config["solution"])
             layer = Layer(*(arrays[f"layer.{name}"] for name in _LAYER))
-            shrinkage, level, n_used = (numbers.pop(name) for name in _SOLUTION)
+            shrinkage, n_used = (numbers.pop(name) for name in _SOLUTION)
             if not n_given <= n_used <= n_features:
                 raise ValueError(f"{n_used} of {n_features} features are used")
             shapes = [getattr(layer, name).shape for name in _LAYER]
             if shapes != [(len(classes), n_used), (len(classes),), (n_used,), (n_used,)]:
                 raise saved.damaged(saved.path(ARRAYS).name, "its layer is of other features")
             calibration = Calibration(**{name: float(x) for name, x in numbers.items()})
-            solution = Solution(layer, calibration, float(shrinkage), float(level), int(n_used))
+            solution = Solution(layer, calibration, float(shrinkage), int(n_used))
     return params, State(classes, moments, sample, settings, expansion), solution
 
 

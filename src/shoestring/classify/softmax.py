@@ -404,14 +404,12 @@ class ClosedForm(Classifier):
 
     def _solve(self, state: State) -> Solution:
         checks.two_classes(state.classes)
+        return solve(*self._to_solve(state))
+
+    def _to_solve(self, state: State) -> tuple[Moments, Sample, SolveOptions]:
         sizes: tuple[int, ...] = (state.moments.n_features,)
         if self.expansion == "auto":
             sizes = sizes_to_try(state.n_features, state.moments)
-        return solve(*self._to_solve(state, sizes))
-
-    def _to_solve(
-        self, state: State, sizes: tuple[int, ...]
-    ) -> tuple[Moments, Sample, SolveOptions]:
         moments = with_floor(state.moments, float(np.finfo(state.sample.X.dtype).eps))
         if sizes[-1] < moments.n_features:
             moments = moments.of_features(sizes[-1])
@@ -424,7 +422,7 @@ class ClosedForm(Classifier):
     @property
     def _evidence(self) -> tuple[Metric, LeftOut | None]:
         def measured(state: State) -> tuple[Metric, LeftOut | None]:
-            return evidence(*self._to_solve(state, (self._solution.n_used,)), self._solution)
+            return evidence(*self._to_solve(state), self._solution)
 
         return self._once("evidence", measured)
 

@@ -57,7 +57,6 @@ class Solution:
     layer: Layer  # of the first n_used features
     calibration: Calibration
     shrinkage: float
-    level: float  # towards so much of the identity
     n_used: int  # features, random ones included
 
 
@@ -98,8 +97,7 @@ def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
         calibration = Calibration(float(options.temperature))
     part = moments if size == moments.n_features else moments.of_features(size)
     layer = layer_of(part, best.metric.of_features(size), options.priors)
-    level = float(np.trace(moments.covariance())) / moments.n_features
-    return Solution(layer, calibration, best.shrinkage, level, size)
+    return Solution(layer, calibration, best.shrinkage, size)
 
 
 @one_blas_thread()
@@ -112,8 +110,9 @@ def evidence(
     """
     sample = _to_leave_out(moments, sample)
     options = replace(options, sizes=(solution.n_used,))
-    shrunk_to = solution.shrinkage, solution.level
-    ((_, found),) = _candidates(moments, moments.covariance(), sample, options, *shrunk_to)
+    ((_, found),) = _candidates(
+        moments, moments.covariance(), sample, options, solution.shrinkage
+    )
     return found.metric, found.seen if len(sample) else None
 
 
@@ -163,16 +162,12 @@ def _tried(
 
 
 def _candidates(
-    moments: Moments,
-    covariance: Doubles,
-    sample: Sample,
-    options: SolveOptions,
-    shrinkage: float,
-    level: float | None = None,
+    moments: Moments, covariance: Doubles, sample: Sample, options: SolveOptions, shrinkage: float
 ) -> list[tuple[int, _Candidate]]:
     """A candidate for each number of features."""
-    metric = Metric.of(shrunk(covariance, shrinkage, level))
-    white, centres = metric.whiten(sample.X), metric.whiten(moments.means)
+    most = options.sizes[-1]
+    metric = Metric.of(shrunk(covariance, shrinkage)[:most, :most])
+    white, centres = metric.whiten(sample.X[:, :most]), metric.whiten(moments.means[:, :most])
     sizes = ends = options.sizes
     if metric.lower is None:  # whitened features are no longer in the order of the given ones
         sizes, ends = options.sizes[-1:], white.shape[1:]
