@@ -25,7 +25,7 @@ def assert_same_answers(clf, expected, X):
     np.testing.assert_array_equal(clf.classes_, expected.classes_)
     assert clf.shrinkage_ == pytest.approx(expected.shrinkage_, rel=1e-9)
     assert_same_layer(clf, expected)
-    assert clf.temperature_ == pytest.approx(expected.temperature_, rel=1e-7)
+    assert clf.temperature_ == pytest.approx(expected.temperature_, rel=1e-9)
     np.testing.assert_allclose(clf.predict_proba(X), expected.predict_proba(X), atol=1e-9)
 
 

@@ -19,7 +19,9 @@ Letters: N samples, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +29,13 @@ from numpy.typing import NDArray
 from shoestring.classify.moments import Doubles
 
 Labels = NDArray[np.int64]
+Loss = tuple[float, Doubles, Doubles]  # of a point, its slope (2,) and its curvature (2, 2)
 N_BINS = 15  # of the expected calibration error, as published
+STEPS = 50
 BOUNDS = 1e-4, 1e4  # of the inverse temperature
 NOISES_AT_FIRST, MOST_NOISE = (0.01, 0.3), 0.5  # the loss may have two minima
+ROUNDING = 1e-14  # of a loss
 LEAST = 1e-100  # of a probability
-EXACTLY = {"ftol": 0.0, "gtol": 1e-13, "maxcor": 20}
 
 
 def _log_softmax(logits: Doubles) -> Doubles:
@@ -101,36 +105,65 @@ class Calibration:
 def calibrated(logits: Doubles, labels: Labels, weights: Doubles) -> Calibration:
     """The temperature and the noise of the least log-loss, one sample more being mistaken.
 
-    L-BFGS-B in (log 1 / T, e), from the best temperature alone.
+    Newton's method in (1 / T, e), from the best temperature alone; steps that would not lessen the
+    loss are halved, or taken down the slope where the loss is not convex. The loss may be flat, and
+    quasi-Newton methods then end where rounding leads them.
     """
     temperature = temperature_of(logits, labels, weights)
     if not len(labels):
         return Calibration(temperature)
-    from scipy.optimize import minimize
-
     logits = logits - logits.max(axis=1, keepdims=True)
-    z, shares = _own_and_next(logits, labels, weights)
+    loss = partial(_loss, logits, *_own_and_next(logits, labels, weights))
+    starts = (np.array([1.0 / temperature, noise]) for noise in NOISES_AT_FIRST)
+    (beta, noise), _ = min((_lowest(loss, start) for start in starts), key=lambda found: found[1])
+    return Calibration(float(1.0 / beta), float(noise))
+
+
+def _lowest(loss: Callable[[Doubles], Loss], start: Doubles) -> tuple[Doubles, float]:
+    """The minimum that Newton's method finds from a point, and the loss there."""
+    at = start
+    value, slope, curvature = loss(at)
+    for _ in range(STEPS):
+        inside = at[1] > 0 if slope[1] >= 0 else at[1] < MOST_NOISE
+        free = np.array([True, inside])
+        step = np.zeros(2)
+        values, vectors = np.linalg.eigh(curvature[np.ix_(free, free)])
+        values = np.maximum(np.abs(values), 1e-12 * np.abs(values).max(initial=1e-300))
+        step[free] = -vectors @ ((vectors.T @ slope[free]) / values)
+        for _ in range(STEPS):
+            after = np.clip(at + step, (1 / BOUNDS[1], 0.0), (BOUNDS[1], MOST_NOISE))
+            found = loss(after)
+            if found[0] <= value + ROUNDING:
+                break
+            step /= 2
+        else:
+            break
+        moved = np.abs(after - at)
+        at, (value, slope, curvature) = after, found
+        if (moved <= 1e-12 * np.array([at[0], 1.0])).all():
+            break
+    return at, value
+
+
+def _loss(logits: Doubles, z: Doubles, shares: Doubles, point: Doubles) -> Loss:
+    """Loss, slope (2,), curvature (2, 2)."""
+    beta, noise = point
+    p = np.exp(beta * logits)
+    sums = p.sum(axis=1)
+    means = np.einsum("nc,nc->n", p, logits) / sums
+    spreads = np.einsum("nc,nc,nc->n", p, logits, logits) / sums - means**2
+    p_z = np.exp(beta * z) / sums
+    by_beta = p_z * (z - means)
     any_class = 1 / logits.shape[1]
-
-    def loss(point: Doubles) -> tuple[float, Doubles]:
-        """The log-loss and its slope (2,)."""
-        beta, noise = np.exp(point[0]), point[1]
-        p = np.exp(beta * logits)
-        sums = p.sum(axis=1)
-        means = np.einsum("nc,nc->n", p, logits) / sums
-        p_z = np.exp(beta * z) / sums
-        q = np.maximum((1 - noise) * p_z + noise * any_class, LEAST)
-        by_beta, by_noise = (1 - noise) * p_z * (z - means), any_class - p_z
-        slope = [-beta * np.sum(shares / q * by_beta), -np.sum(shares / q * by_noise)]
-        return -float(np.sum(shares * np.log(q))), np.array(slope)
-
-    bounds = tuple(np.log(BOUNDS)), (0.0, MOST_NOISE)
-    found = [
-        minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=EXACTLY)
-        for start in ((-np.log(temperature), noise) for noise in NOISES_AT_FIRST)
-    ]
-    log_beta, noise = min(found, key=lambda result: float(result.fun)).x
-    return Calibration(float(np.exp(-log_beta)), float(noise))
+    q = np.maximum((1 - noise) * p_z + noise * any_class, LEAST)
+    s_q = shares / q
+    first = np.stack([(1 - noise) * by_beta, any_class - p_z])
+    slope = -np.einsum("kn,akn->a", s_q, first)
+    curvature = np.einsum("kn,akn,bkn->ab", s_q / q, first, first)
+    by_beta_twice = p_z * ((z - means) ** 2 - spreads)
+    curvature[0, 0] -= (1 - noise) * np.sum(s_q * by_beta_twice)
+    curvature[[0, 1], [1, 0]] += np.sum(s_q * by_beta)
+    return float(-np.sum(shares * np.log(q))), slope, curvature
 
 
 def calibration_error(

@@ -110,9 +110,7 @@ def evidence(
     """
     sample = _to_leave_out(moments, sample)
     options = replace(options, sizes=(solution.n_used,))
-    ((_, found),) = _candidates(
-        moments, moments.covariance(), sample, options, solution.shrinkage
-    )
+    ((_, found),) = _candidates(moments, moments.covariance(), sample, options, solution.shrinkage)
     return found.metric, found.seen if len(sample) else None
 
 

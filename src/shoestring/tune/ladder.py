@@ -219,8 +219,8 @@ class Ladder(nn.Module):  # type: ignore[misc]
         pooling = self.settings.pooling
         if isinstance(self.head, LateHead):
             assert second is not None
-            a, importance = self.late_vectors(first)
-            b, _ = self.late_vectors(second)
+            a, importance = self.head.vectors(first.last, self.side_states(first))
+            b, _ = self.head.vectors(second.last, self.side_states(second))
             return self.head(a, b, first.content, second.content, importance)
         if isinstance(self.head, PairHead):
             assert second is not None
@@ -241,11 +241,6 @@ class Ladder(nn.Module):  # type: ignore[misc]
         if self.side is None:
             return None
         return self._climb(self.down(read.outputs, read.mask), read.mask)
-
-    def late_vectors(self, read: BackboneOutputs) -> tuple[Tensor, Tensor]:
-        """Of a late ladder: token vectors (B, T, D) to compare, logits of their weights (B, T)."""
-        found: tuple[Tensor, Tensor] = self.head.vectors(read.last, self.side_states(read))
-        return found
 
     def _side_of_pair(
         self, first: BackboneOutputs, second: BackboneOutputs

@@ -17,7 +17,7 @@ Not covered: sampling languages; dropping duplicates.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,6 @@ from shoestring.tune.wordpiece import SPECIAL, SPECIAL_IDS
 
 SAMPLE_BYTES = 32 << 20  # of text that a tokenizer is trained on
 SAMPLE_CHARS = 1 << 20  # longest piece of a document in the sample
-BATCH_CHARS = 1 << 20  # tokenized at a time
 FOR_READING = 0.5  # of the time left
 LEAST_TIMED = 1 << 21  # bytes; less text is read at once
 
@@ -45,7 +44,8 @@ def sample_texts(corpus: Corpus, seed: int, clock: Clock, *, progress: bool = Tr
     """Draw documents, or pieces of long ones, at random: about :data:`SAMPLE_BYTES` of text."""
     pieces = (
         text[start : start + SAMPLE_CHARS]
-        for text in map(_text, corpus.read(clock, "vocabulary", progress=progress))
+        for document in corpus.read(clock, "vocabulary", progress=progress)
+        for text in ["\n".join(_paragraphs(document))]
         for start in range(0, len(text), SAMPLE_CHARS)
     )
     first = next(pieces, None)
@@ -74,7 +74,7 @@ def write_ids(
     encode = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)  # without offsets
     fraction = 1.0
     if corpus.text_bytes > LEAST_TIMED:
-        fraction = affordable_fraction(corpus, lambda d: encode([_text(d)]), clock, FOR_READING)
+        fraction = affordable_fraction(corpus, lambda d: encode(_paragraphs(d)), clock, FOR_READING)
     if fraction < 1:
         message = (
             f"The minutes were enough to read {fraction:.2g} of the documents, drawn at random."
@@ -84,13 +84,12 @@ def write_ids(
     with written_aside(path) as file:
         write_npy_header(file, dtype, (0,))
         documents = drawn(corpus.read(clock, "tokens", progress=progress), fraction, seed)
-        for texts in _batches(map(_text, documents)):
-            found: list[int] = []
-            for encoding in encode(texts, add_special_tokens=False):
-                if encoding.ids:
-                    found += [*encoding.ids, separator]
-            file.write(np.asarray(found, dtype).data)
-            n_tokens += len(found)
+        for document in documents:
+            encodings = encode(_paragraphs(document), add_special_tokens=False)
+            found = [number for encoding in encodings for number in encoding.ids]
+            if found:
+                file.write(np.asarray([*found, separator], dtype).data)
+                n_tokens += len(found) + 1
         file.seek(0)
         write_npy_header(file, dtype, (n_tokens,))
 
@@ -100,26 +99,13 @@ def map_ids(path: Path, tokenizer: Tokenizer) -> NDArray[Any]:
     return map_array(path, _dtype(tokenizer).str, None, "Remove that folder and train again.")
 
 
-def _text(document: Document) -> str:
-    """Paragraphs on lines of their own; lone surrogates of JSON, which are no Unicode, replaced."""
-    return "\n".join(document).encode("utf-8", "replace").decode("utf-8")
+def _paragraphs(document: Document) -> list[str]:
+    """Lone surrogates of JSON, which are no Unicode, are replaced."""
+    return [text.encode("utf-8", "replace").decode("utf-8") for text in document]
 
 
 def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
     return np.dtype("<u2" if tokenizer.get_vocab_size() <= 1 << 16 else "<i4")
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    n_chars = 0
-    for text in texts:
-        batch.append(text)
-        n_chars += len(text)
-        if n_chars >= BATCH_CHARS:
-            yield batch
-            batch, n_chars = [], 0
-    if batch:
-        yield batch
 
 
 class Blocks:

@@ -1,7 +1,7 @@
 """Answers of a ladder to any number of texts or pairs, and a ladder as a pair scorer for search.
 
 Where two texts are read apart, the backbone reads each different text of a call once, and a pair
-costs the side network alone; a pair of a late ladder costs a product of its tokens' vectors.
+costs the side network alone.
 
 B texts or pairs, C classes.
 """
@@ -17,8 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from shoestring.checks import checked_pairs, checked_path
 from shoestring.errors import ParameterError
@@ -48,11 +46,7 @@ class Predictor:
         parts = []
         for start in range(0, len(first), TEXTS_AT_ONCE):
             chosen = slice(start, start + TEXTS_AT_ONCE)
-            others = None if second is None else second[chosen]
-            if others is not None and self.ladder.settings.pairs == "late":
-                parts.append(self._late(first[chosen], others))
-            else:
-                parts.append(self._block(first[chosen], others))
+            parts.append(self._block(first[chosen], None if second is None else second[chosen]))
         n = self.ladder.settings.n_labels
         return np.concatenate(parts) if parts else np.empty((0, n)[: 1 + (n > 1)], np.float32)
 
@@ -77,38 +71,6 @@ class Predictor:
             for row, answer in zip(rows, found.logits.float().cpu().numpy(), strict=True):
                 logits[row] = answer
         return np.stack(logits)
-
-    def _late(self, first: Sequence[str], second: Sequence[str]) -> NDArray[np.float32]:
-        """Scores of pairs, from token vectors that are computed once for each different text."""
-        ladder = self.ladder
-        texts = list(dict.fromkeys([*first, *second]))
-        tokens = tokenised(ladder.backbone, texts, None, ladder.settings.max_length)
-        held: dict[str, tuple[Tensor, Tensor]] = {}
-        for rows in batches_by_length([len(text.ids) for text in tokens], TOKENS_AT_ONCE):
-            read = self._uncached.read([tokens[row] for row in rows])
-            vectors, importance = ladder.late_vectors(read)
-            for i, row in enumerate(rows):
-                content = read.content[i]
-                held[texts[row]] = vectors[i, content], importance[i, content]
-        scores = np.empty(len(first), np.float32)
-        lengths = [len(held[a][0]) + len(held[b][0]) for a, b in zip(first, second, strict=True)]
-        for rows in batches_by_length(lengths, TOKENS_AT_ONCE):
-            sides = [[held[texts[row]] for row in rows] for texts in (first, second)]
-            (a, b), (content_a, content_b) = zip(
-                *(_together([vectors for vectors, _ in side]) for side in sides), strict=True
-            )
-            importance, _ = _together([logits for _, logits in sides[0]])
-            scores[rows] = ladder.head(a, b, content_a, content_b, importance)[:, 0].cpu()
-        return scores
-
-
-def _together(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Rows of several texts, padded, and the mask of those that are not padding."""
-    lengths = torch.tensor([len(part) for part in parts], device=parts[0].device)
-    rows = pad_sequence(parts, batch_first=True)
-    if not rows.shape[1]:  # texts without tokens
-        rows = rows.new_zeros((len(parts), 1, *rows.shape[2:]))
-    return rows, torch.arange(rows.shape[1], device=lengths.device) < lengths.unsqueeze(1)
 
 
 class LadderScorer:
