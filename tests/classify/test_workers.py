@@ -48,7 +48,6 @@ def test_shrinkages_tried_on_any_number_of_cores_give_the_same_bits(settings, mo
     X, y = drawn()
     clf = AnalyticSoftmax(**settings).fit(X, y)
     expected = bits(clf, X)
-    monkeypatch.setattr(solving, "LEAST_THREADED", 1)
     for n_cores in (1, 2, 3, 50):
         monkeypatch.setattr(solving, "n_cores", lambda n=n_cores: n)
         clf._cached.clear()

@@ -523,8 +523,8 @@ def new_ladder(
 
 layers = st.sampled_from([None, [0], [0, 1]])
 entry(
-    "LadderClassifier", new_ladder, backbone=maybe, method=st.sampled_from(["ladder", "head"]),
-    reduction=st.sampled_from([1, 4]), layers=layers, max_length=st.integers(4, 30),
+    "LadderClassifier", new_ladder, backbone=maybe, reduction=st.sampled_from([1, 4]),
+    layers=layers, max_length=st.integers(4, 30),
     epochs=st.sampled_from([0.5, 1]), batch_size=SMALL, learning_rate=st.sampled_from([None, 0.01]),
     seed=SEED, texts=N_TEXTS, labels=TARGETS, minutes=maybe, progress=st.just(False), share=1.5,
     **TORCH,
@@ -548,7 +548,7 @@ function(
     n_labels=SMALL,
     labels=st.just(()), layers=st.sampled_from([None, (0,)]), pairs=st.sampled_from(["none",
     "apart"]),
-    pooling=st.sampled_from(["auto", "mean"]), dropout=st.just(0.1), max_length=SMALL, seed=SEED,
+    dropout=st.just(0.1), max_length=SMALL, seed=SEED,
     share=2, **TORCH,
 )  # fmt: skip
 function("tune.Ladder.from_pretrained", folder=OUT, **TORCH)

@@ -33,7 +33,6 @@ UNSOUND = 1e3  # added to the loss where a direction is made up by one sample, o
 MOST_T = 0.999 / BOUNDS[0]  # what needs a higher temperature has classes apart by rounding
 TIE = 1e-3  # losses so near each other are equal: more shrinkage is taken
 PATIENCE = 2  # shrinkages in a row that are no better
-LEAST_THREADED = 300  # features: with fewer, threads gain nothing
 WAVE = 2  # shrinkages tried at once: each holds some D^2 numbers, and SciPy solves one at a time
 LEAST = 1e-6  # where the covariance has not full rank
 PARTS = (0.0, 0.125, 0.25, 0.5, 1.0)  # of the random features, tried by "auto"
@@ -150,10 +149,7 @@ def _tried(
     """The candidates of each shrinkage, in order; some are tried at once, a core for each."""
     shrinkages = _shrinkages(moments, options.shrinkage, len(sample))
     candidates_of = partial(_candidates, moments, moments.covariance(), sample, options)
-    n_threads = min(n_cores(), WAVE, len(shrinkages))
-    if n_threads == 1 or moments.n_features < LEAST_THREADED:
-        yield from map(candidates_of, shrinkages)
-        return
+    n_threads = min(n_cores(), WAVE)
     with ThreadPoolExecutor(n_threads) as pool:
         for start in range(0, len(shrinkages), n_threads):
             yield from pool.map(candidates_of, shrinkages[start : start + n_threads])

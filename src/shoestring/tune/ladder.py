@@ -77,7 +77,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         self, config: LadderConfig, backbone: FrozenBackbone, with_side: bool = True
     ) -> None:
         super().__init__()
-        config = config.of_backbone(backbone.n_layers, causal=backbone.is_causal)
+        config = config.of_backbone(backbone.n_layers)
         assert config.layers is not None
         object.__setattr__(self, "backbone", backbone)  # no submodule, nothing to train or save
         self.settings = config
@@ -216,7 +216,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         return found.to_tuple() if return_dict is False else found
 
     def _answer(self, first: BackboneOutputs, second: BackboneOutputs | None) -> Tensor:
-        pooling = self.settings.pooling
+        is_causal = self.backbone.is_causal
         if isinstance(self.head, LateHead):
             assert second is not None
             a, importance = self.head.vectors(first.last, self.side_states(first))
@@ -224,15 +224,15 @@ class Ladder(nn.Module):  # type: ignore[misc]
             return self.head(a, b, first.content, second.content, importance)
         if isinstance(self.head, PairHead):
             assert second is not None
-            u, v = (pooled(text.last, text.mask, pooling) for text in (first, second))
+            u, v = (pooled(text.last, text.mask, is_causal) for text in (first, second))
             side = None
             if self.side is not None:
                 states, mask = self._side_of_pair(first, second)
-                side = pooled(states, mask, pooling)
-            return self.head(similarities(first, second, pooling), u, v, side)
+                side = pooled(states, mask, is_causal)
+            return self.head(similarities(first, second, is_causal), u, v, side)
         states = self.side_states(first)
-        side = None if states is None else pooled(states, first.mask, pooling)
-        return self.head(pooled(first.last, first.mask, pooling), side)
+        side = None if states is None else pooled(states, first.mask, is_causal)
+        return self.head(pooled(first.last, first.mask, is_causal), side)
 
     # ---- the side network ----
 
