@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 import shoestring
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.tune import Ladder, LadderClassifier
-from shoestring.tune.predict import Predictor
+from shoestring.tune.predict import logits_of
 
 WORDS = {"io": "open close read write file", "lists": "sort list join split chain"}
 RNG = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def test_its_model_is_saved_as_any_ladder(model, tmp_path):
     model.model_.save_pretrained(tmp_path / "ladder")
     ladder = Ladder.from_pretrained(tmp_path / "ladder")
     assert ladder.settings.labels == ("io", "lists")
-    logits = Predictor(ladder).logits(TEXTS)
+    logits = logits_of(ladder, TEXTS)
     assert (logits.argmax(axis=1) == model.predict_proba(TEXTS).argmax(axis=1)).all()
 
 

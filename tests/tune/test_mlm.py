@@ -25,13 +25,14 @@ from shoestring.text.corpus import Corpus  # noqa: E402
 from shoestring.tune import mlm, mlm_data  # noqa: E402
 from shoestring.tune.mlm import pretrain  # noqa: E402
 from shoestring.tune.mlm_data import (  # noqa: E402
+    SPECIAL,
     Blocks,
     MaskingCollator,
     map_ids,
     sample_texts,
+    train_tokenizer,
     write_ids,
 )
-from shoestring.tune.wordpiece import SPECIAL, train_tokenizer  # noqa: E402
 
 ENGLISH = (
     ("green rain", "falls on the hill", "in the grey morning"),

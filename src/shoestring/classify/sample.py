@@ -39,14 +39,13 @@ class Sample:
     hashes: Hashes  # (k,)
     X: NDArray[np.floating]  # (k, D)
     labels: NDArray[np.int64]  # (k,)
-    counts: NDArray[np.int64]  # (k,): how many rows are equal to it
-    weights: Doubles  # (k,), of all of these
+    weights: Doubles  # (k,), of all rows that are equal to it
 
     @classmethod
     def none(cls, size: int, n_features: int, dtype: np.dtype[np.floating]) -> Sample:
         """No row."""
-        empty = np.zeros((0, n_features), dtype), np.zeros(0, np.int64), np.zeros(0, np.int64)
-        return cls(size, NO_LIMIT if size else 0, np.zeros(0, np.uint64), *empty, np.zeros(0))
+        empty = np.zeros((0, n_features), dtype), np.zeros(0, np.int64), np.zeros(0)
+        return cls(size, NO_LIMIT if size else 0, np.zeros(0, np.uint64), *empty)
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -60,10 +59,7 @@ class Sample:
             return self
         if np.count_nonzero(near) > self.size:  # of so many no more than the smallest can stay
             near &= hashes <= np.unique(hashes[near])[: self.size + 1][-1]
-        counts = np.ones(int(near.sum()), np.int64)
-        new = Sample(
-            self.size, self.limit, hashes[near], X[near], labels[near], counts, weights[near]
-        )
+        new = Sample(self.size, self.limit, hashes[near], X[near], labels[near], weights[near])
         return self._joined(new)
 
     def merged(self, other: Sample) -> Sample:
@@ -77,7 +73,6 @@ class Sample:
         hashes = np.concatenate([self.hashes, other.hashes])
         different, first, places = np.unique(hashes, return_index=True, return_inverse=True)
         n, chosen = len(different), first[: self.size]
-        counts = np.bincount(places, np.concatenate([self.counts, other.counts]), n)
         weights = np.bincount(places, np.concatenate([self.weights, other.weights]), n)
         dtype = np.result_type(self.X, other.X) if len(self) else other.X.dtype
         return Sample(
@@ -86,7 +81,6 @@ class Sample:
             hashes[chosen],
             np.concatenate([self.X, other.X])[chosen].astype(dtype, copy=False),
             np.concatenate([self.labels, other.labels])[chosen],
-            counts[: self.size].astype(np.int64),
             weights[: self.size].astype(np.float64),
         )
 
@@ -97,11 +91,11 @@ class Sample:
         places = np.searchsorted(self.hashes, hashes)
         there = places < len(self)
         there[there] = self.hashes[places[there]] == hashes[there]
-        counts = self.counts - np.bincount(places[there], minlength=len(self))
-        if not there.all() or (counts < 0).any():
-            raise ParameterError("one of them was never seen with that label, or not so often")
         left = self.weights - np.bincount(places[there], weights[there], len(self))
-        return replace(self, counts=counts, weights=left).rows(counts > 0)
+        rounding = 1e-9 * self.weights
+        if not there.all() or (left < -rounding).any():
+            raise ParameterError("one of them was never seen with that label, or not so often")
+        return replace(self, weights=left).rows(left > rounding)
 
     def relabelled(self, places: NDArray[np.int64]) -> Sample:
         """Class c is now ``places[c]``."""
@@ -109,7 +103,7 @@ class Sample:
 
     def rows(self, chosen: NDArray[np.bool_]) -> Sample:
         """Some of the rows."""
-        names = ("hashes", "X", "labels", "counts", "weights")
+        names = ("hashes", "X", "labels", "weights")
         return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
 

@@ -36,7 +36,7 @@ KIND = ArtifactKind(
 )
 ARRAYS = "learnt.safetensors"
 _MOMENTS = ("sizes", "weights", "means", "scatter", "shift")
-_SAMPLE = ("hashes", "X", "labels", "counts", "weights")
+_SAMPLE = ("hashes", "X", "labels", "weights")
 _LAYER = ("near", "at_origin", "origin", "common")
 _SOLUTION = ("shrinkage", "n_used")
 _PARAMS = ("shrinkage", "temperature", "priors", *BUILT_BY)
@@ -124,8 +124,8 @@ def _fit(moments: Moments, sample: Sample, n_classes: int) -> bool:
     each = {"sizes": (c,), "weights": (c,), "means": (c, width), "shift": (width,)}
     each |= {"scatter": (width, width)}
     fits = all(getattr(moments, name).shape == shape for name, shape in each.items())
-    rows = (sample.hashes, sample.labels, sample.counts, sample.weights)
-    types = ("uint64", "int64", "int64", "float64")
+    rows = (sample.hashes, sample.labels, sample.weights)
+    types = ("uint64", "int64", "float64")
     fits &= all(x.shape == (k,) and x.dtype == t for x, t in zip(rows, types, strict=True))
     fits &= sample.labels.min(initial=0) >= 0 and sample.labels.max(initial=0) < max(c, 1)
     return bool(fits and d <= width and k <= sample.size and 0 <= sample.limit < 1 << 64)

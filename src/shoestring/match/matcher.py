@@ -60,8 +60,8 @@ from shoestring.tune.config import LADDER
 from shoestring.tune.job import Job, tune
 from shoestring.tune.metrics import NAMES, can_be_told, quality
 from shoestring.tune.mlm import DROPOUTS, NewMasks, new_config
+from shoestring.tune.mlm_data import SPECIAL
 from shoestring.tune.trainer import Measure, TrainSettings, fit
-from shoestring.tune.wordpiece import SPECIAL
 
 MATCHER = ArtifactKind(
     *("shoestring-matcher", "a matcher", "PairMatcher.save_pretrained"),

@@ -17,10 +17,10 @@ from shoestring.errors import ParameterError
 from shoestring.estimator import Classifier, unfitted
 from shoestring.jobs import Clock, RunFolder
 from shoestring.text.records import Labelled
-from shoestring.tune.data import examples_of, split
+from shoestring.tune.examples import examples_of, split
 from shoestring.tune.job import Job, load, trained
 from shoestring.tune.ladder import Ladder
-from shoestring.tune.predict import Predictor
+from shoestring.tune.predict import logits_of
 
 
 class LadderClassifier(Classifier):
@@ -139,7 +139,7 @@ class LadderClassifier(Classifier):
         texts = checked_texts("texts", texts, "LadderClassifier.predict")
         if not hasattr(self, "model_"):
             raise unfitted("This LadderClassifier is not fitted yet. Call fit(texts, labels).")
-        logits = Predictor(self.model_).logits(texts)
+        logits = logits_of(self.model_, texts)
         found: NDArray[np.float64] = softmax(logits.astype(np.float64), axis=1)
         return found
 

@@ -40,7 +40,7 @@ from shoestring.models.model_files import weights_digest
 from shoestring.tune.config import ADAPTER, INSIDE, LADDER, SIDE, LadderConfig
 from shoestring.tune.heads import LateHead, PairHead, TextHead, pooled, similarities
 from shoestring.tune.ladder_layers import DownProjections
-from shoestring.tune.losses import loss_of
+from shoestring.tune.metrics import loss_of
 from shoestring.tune.side_network import side_network
 
 _LOWERED: ContextVar[Tensor] = ContextVar("lowered")  # (K - 1, B, T, d), of the climb in hand

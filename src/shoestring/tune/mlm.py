@@ -47,9 +47,17 @@ from shoestring.progress import Progress
 from shoestring.text.corpus import Corpus
 from shoestring.text.documents import text_files
 from shoestring.tune.metrics import trained_parameters
-from shoestring.tune.mlm_data import Blocks, MaskingCollator, map_ids, sample_texts, write_ids
+from shoestring.tune.mlm_data import (
+    SPECIAL,
+    SPECIAL_IDS,
+    Blocks,
+    MaskingCollator,
+    map_ids,
+    sample_texts,
+    train_tokenizer,
+    write_ids,
+)
 from shoestring.tune.trainer import Measure, TrainSettings, fit
-from shoestring.tune.wordpiece import SPECIAL, SPECIAL_IDS, train_tokenizer
 
 HELD_OUT, MAX_HELD_OUT = 0.01, 200  # blocks
 MIN_MASKINGS = 64  # held-out blocks; fewer are masked several times over
