@@ -166,13 +166,13 @@ def test_a_class_forgotten_without_its_samples_leaves_a_trace_and_a_warning():
     X, y = blobs(150)
     names = np.array(["a", "b", "c"])
     clf = AnalyticSoftmax().fit(X, names[y])
-    covariance, means = clf.covariance_, clf.means_
+    covariance, means = clf.moments_.covariance(), clf.moments_.centres
     with pytest.warns(ShoestringWarning, match="Class 'b' is gone.*forget the samples"):
         clf.forget_class("b")
     assert clf.classes_.tolist() == ["a", "c"]
     assert set(clf.predict(X)) == {"a", "c"}
-    np.testing.assert_allclose(clf.covariance_, covariance, rtol=1e-12)
-    np.testing.assert_array_equal(clf.means_, means[[0, 2]])
+    np.testing.assert_allclose(clf.moments_.covariance(), covariance, rtol=1e-12)
+    np.testing.assert_array_equal(clf.moments_.centres, means[[0, 2]])
     assert clf._state.sample.labels.max() == 1
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.classify.blobs import assert_alike, blobs, cuts, moments
 
 from shoestring.classify.moments import Moments, merged, moments_of, without
-from shoestring.errors import ParameterError, ShapeError
+from shoestring.errors import ParameterError
 
 
 def drawn(seed, n, c=3, d=3, *, weighted=True):
@@ -162,15 +162,6 @@ def test_what_cannot_have_been_there_is_not_taken_back(why, part):
     X, y, weights = part(X, y, np.ones(6))
     whole = moments_of(drawn(4, 6)[0], np.array([0, 0, 1, 1, 1, 1]), 2)
     assert_refused(whole, moments_of(X, y, 2, weights), why.split(",")[0])
-
-
-def test_moments_of_other_features_or_classes_are_refused():
-    X, y = blobs(30)
-    whole = moments(X, y)
-    for part in (moments(X[:, :3], y), moments_of(X, y, 5)):
-        assert_refused(whole, part, "cannot be combined", ShapeError)
-        with pytest.raises(ShapeError, match="cannot be combined"):
-            merged(whole, part)
 
 
 def test_classes_that_moved_are_those_of_moved_labels():

@@ -24,8 +24,9 @@ def small_blocks(monkeypatch):
 
 
 def bits(clf, X):
-    return [getattr(clf, name).tobytes() for name in ("coef_", "intercept_", "covariance_")] + [
-        clf.predict_proba(X).tobytes()
+    return [getattr(clf, name).tobytes() for name in ("coef_", "intercept_")] + [
+        clf.moments_.scatter.tobytes(),
+        clf.predict_proba(X).tobytes(),
     ]
 
 

@@ -116,11 +116,6 @@ class Metric:
         f = n_features
         return Metric(self.scale[:f], np.ascontiguousarray(self.lower[:f, :f]), None)
 
-    @property
-    def rank(self) -> int:
-        """R."""
-        return len(self.scale) if self.root is None else int(self.root.shape[1])
-
     def whiten(self, X: NDArray[np.floating]) -> Doubles:
         """Rows (N, D) as rows (N, R) whose squared length is x^T S^-1 x."""
         scaled = X / self.scale

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.compiled import njit
-from shoestring.errors import ParameterError, ShapeError
+from shoestring.errors import ParameterError
 
 Doubles = NDArray[np.float64]
 PER_CLASS = ("sizes", "weights", "means")
@@ -153,7 +153,6 @@ def _sum_classes(X: Any, labels: Any, w: Any, near: Any, Z: Any, sums: Any) -> N
 
 def merged(a: Moments, b: Moments) -> Moments:
     """Merge the moments of two samples, as if both had been seen in one pass; O(C D^2)."""
-    _check_alike(a, b)
     b = _about(b, a.shift)
     weights = a.weights + b.weights
     share = np.divide(b.weights, weights, out=np.zeros_like(weights), where=weights > 0)
@@ -170,7 +169,6 @@ def without(whole: Moments, part: Moments) -> Moments:
     ParameterError if the part cannot have been in the whole: a class has fewer samples or less
     weight, or a feature would be left with a negative scatter.
     """
-    _check_alike(whole, part)
     part = _about(part, whole.shift)
     sizes = whole.sizes - part.sizes
     weights = np.where(sizes > 0, whole.weights - part.weights, 0.0)
@@ -241,11 +239,3 @@ def _about(moments: Moments, shift: Doubles) -> Moments:
     there = (moments.sizes > 0)[:, None]
     means = np.where(there, moments.means + (moments.shift - shift), 0.0)
     return replace(moments, means=means, shift=shift)
-
-
-def _check_alike(a: Moments, b: Moments) -> None:
-    if a.means.shape != b.means.shape:
-        raise ShapeError(
-            f"Moments of {a.means.shape} classes and features cannot be combined with those of "
-            f"{b.means.shape}; both must be alike. Fit both on the same features."
-        )

@@ -65,8 +65,11 @@ class Sample:
     def merged(self, other: Sample) -> Sample:
         """The sample of both."""
         limit = min(self.limit, other.limit)
-        ours = replace(self.rows(self.hashes < np.uint64(limit)), limit=limit)
-        return ours._joined(other.rows(other.hashes < np.uint64(limit)))
+        return self.below(limit)._joined(other.below(limit))
+
+    def below(self, limit: int) -> Sample:
+        """The rows below a lower limit."""
+        return replace(self.rows(self.hashes < np.uint64(limit)), limit=limit)
 
     def _joined(self, other: Sample) -> Sample:
         """Rows of both below this limit; equal ones become one, and the largest hashes go."""
@@ -84,16 +87,13 @@ class Sample:
             weights[: self.size].astype(np.float64),
         )
 
-    def without(self, hashes: Hashes, weights: Doubles) -> Sample:
-        """Rows taken back that were seen; ParameterError if one would be here, and is not."""
-        near = hashes < np.uint64(self.limit)
-        hashes, weights = hashes[near], weights[near]
-        places = np.searchsorted(self.hashes, hashes)
-        there = places < len(self)
-        there[there] = self.hashes[places[there]] == hashes[there]
-        left = self.weights - np.bincount(places[there], weights[there], len(self))
-        rounding = 1e-9 * self.weights
-        if not there.all() or (left < -rounding).any():
+    def without(self, part: Sample) -> Sample:
+        """Rows below this limit taken back; ParameterError if one would be here, and is not."""
+        places = np.searchsorted(self.hashes, part.hashes)
+        left, rounding = self.weights.copy(), 1e-9 * self.weights
+        is_here = np.isin(part.hashes, self.hashes)
+        left[places[is_here]] -= part.weights[is_here]
+        if not is_here.all() or (left < -rounding).any():
             raise ParameterError("one of them was never seen with that label, or not so often")
         return replace(self, weights=left).rows(left > rounding)
 

@@ -180,18 +180,8 @@ class ClosedForm(Classifier):
 
     @property
     def moments_(self) -> Moments:
-        """The sums over the samples."""
+        """The sums over the samples: ``sizes``, ``centres`` (C, D + M), ``covariance()``."""
         return self._learnt().moments
-
-    @property
-    def means_(self) -> Doubles:
-        """(C, D + M)."""
-        return self._learnt().moments.centres
-
-    @property
-    def covariance_(self) -> Doubles:
-        """Within the classes (D + M, D + M), before shrinkage."""
-        return self._learnt().moments.covariance()
 
     @property
     def priors_(self) -> Doubles:
@@ -268,12 +258,13 @@ class ClosedForm(Classifier):
         if reject_at is None:
             return labels
         answers = labels.astype(object)
-        answers[self._novelty_scores(rows) > self.novelty_threshold(reject_at)] = None
+        answers[self.novelty_score(rows) > self.novelty_threshold(reject_at)] = None
         return answers
 
     def novelty_score(self, X: ArrayLike) -> Doubles:
         """How far samples are from every class (N,): :mod:`~shoestring.classify.novelty`."""
-        return self._novelty_scores(self._finite(X))
+        rows = self._finite(X)
+        return self._in_parts(rows, lambda part: self._novelty.scores(self._near(part)))
 
     def novelty_threshold(self, reject_at: float) -> float:
         """The novelty score above which ``predict(X, reject_at)`` says None."""
@@ -438,9 +429,6 @@ class ClosedForm(Classifier):
         """Of samples (N, D): (N, C); ``common`` adds what is the same for all classes."""
         layer = self._solution.layer
         return self._in_parts(X, lambda part: layer.logits(self._used(part), common=common))
-
-    def _novelty_scores(self, X: Floats) -> Doubles:
-        return self._in_parts(X, lambda part: self._novelty.scores(self._near(part)))
 
     def _in_parts(self, X: Floats, compute: Callable[[Floats], Doubles]) -> Doubles:
         step = max(1, PREDICTED // self._solution.n_used)

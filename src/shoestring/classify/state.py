@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shoestring.classify import checks
 from shoestring.classify.expansion import Expansion
 from shoestring.classify.moments import Moments, merged, moments_of, without, without_class
-from shoestring.classify.sample import Hashes, Sample, key_hashes, keys_of, row_hashes
+from shoestring.classify.sample import NO_LIMIT, Hashes, Sample, key_hashes, keys_of, row_hashes
 from shoestring.errors import ParameterError
 from shoestring.parallel import n_cores, one_blas_thread
 
@@ -71,10 +71,10 @@ class State:
         return cls(np.zeros(0, dtype=object), moments, sample, settings, expansion)
 
     def empty(self) -> State:
-        """Nothing learned, of the same features; no sample will be kept."""
+        """Nothing learned, of the same features; it keeps all rows that are kept here."""
         moments = Moments.none(0, self.moments.n_features)
-        sample = Sample.none(0, self.n_features, self.sample.X.dtype)
-        return self.changed(np.zeros(0, dtype=object), moments, sample)
+        sample = Sample.none(NO_LIMIT, self.n_features, self.sample.X.dtype)
+        return self.changed(np.zeros(0, dtype=object), moments, sample.below(self.sample.limit))
 
     @property
     def n_features(self) -> int:
@@ -112,8 +112,6 @@ class State:
 
     def merged(self, other: State) -> State:
         """What both have learned."""
-        if not self.moments.sizes.any():
-            return replace(other, sample=self.sample.merged(other.sample))
         ours = self.with_classes(other.classes)
         theirs = other.with_classes(ours.classes)
         moments = merged(ours.moments, theirs.moments)
@@ -125,12 +123,9 @@ class State:
         if unknown.any():
             raise _never_learnt(f"there is no class {block.y[unknown].tolist()[0]!r}")
         gone = updated(self.empty(), block, n_jobs).with_classes(self.classes)
-        weights = np.ones(len(block.X)) if block.weights is None else block.weights
         try:
             moments = without(self.moments, gone.moments)
-            parts = self.numbered(block).cut(max(LEAST_ROWS, NUMBERS // self.n_features))
-            hashes = np.concatenate([self.hashes(part) for part in parts])
-            sample = self.sample.without(hashes, weights)
+            sample = self.sample.without(gone.sample)
         except ParameterError as error:
             raise _never_learnt(str(error)) from None
         kept = np.flatnonzero(moments.sizes)
@@ -173,7 +168,7 @@ class State:
             checks.finite(block.X)
             raise checks.too_large()
         sample = self.sample
-        if sample.size:
+        if sample.limit:
             weights = np.ones(len(block.X)) if block.weights is None else block.weights
             hashes = np.concatenate([of_part for _, of_part in sums])
             sample = sample.with_rows(hashes, block.X, block.y, weights)
@@ -228,7 +223,7 @@ def _block_sums(parent: int, state: State, part: Block) -> tuple[Moments, Hashes
     ):
         X = state.expanded(part.X)
         moments = moments_of(X, part.y, n_classes, part.weights, shift=sums.shift)
-    return moments, state.hashes(part) if state.sample.size else np.zeros(0, np.uint64)
+    return moments, state.hashes(part) if state.sample.limit else np.zeros(0, np.uint64)
 
 
 def _never_learnt(why: str) -> ParameterError:
