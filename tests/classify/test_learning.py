@@ -223,7 +223,7 @@ def test_classifiers_of_other_features_are_not_merged():
     ("settings", "name", "value"),
     [
         ({"expansion": "relu", "n_random": 8}, "n_random", 9),
-        ({"expansion": "relu", "n_random": 8}, "expansion", "fourier"),
+        ({"expansion": "relu", "n_random": 8}, "expansion", None),
         ({}, "random_state", 1),  # nor could the other's kept samples be forgotten
     ],
 )

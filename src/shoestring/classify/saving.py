@@ -23,7 +23,7 @@ from shoestring.classify.calibration import Calibration
 from shoestring.classify.moments import Moments
 from shoestring.classify.sample import Sample
 from shoestring.classify.solving import Solution
-from shoestring.classify.state import BUILT_BY, State, drawn_expansion
+from shoestring.classify.state import BUILT_BY, State, directions_of
 from shoestring.errors import ParameterError
 
 SaveTexts = Callable[[ArtifactWriter], None]
@@ -99,9 +99,8 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
         moments = Moments(**{name: arrays[f"moments.{name}"] for name in _MOMENTS})
         settings = {name: params[name] for name in BUILT_BY}
         (_, n_given), n_features = sample.X.shape, moments.n_features
-        expansion = drawn_expansion(n_given, settings)
-        n_random = 0 if expansion is None else len(expansion.phases)
-        if n_features != n_given + n_random or not _fit(moments, sample, len(classes)):
+        directions = directions_of(n_given, settings)
+        if n_features != n_given + directions.shape[1] or not _fit(moments, sample, len(classes)):
             raise saved.damaged(saved.path(ARRAYS).name, f"it is not of {len(classes)} classes")
         solution = None
         if "solution" in config:
@@ -115,7 +114,7 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
                 raise saved.damaged(saved.path(ARRAYS).name, "its layer is of other features")
             calibration = Calibration(**{name: float(x) for name, x in numbers.items()})
             solution = Solution(layer, calibration, float(shrinkage), int(n_used))
-    return params, State(classes, moments, sample, settings, expansion), solution
+    return params, State(classes, moments, sample, settings, directions), solution
 
 
 def _fit(moments: Moments, sample: Sample, n_classes: int) -> bool:

@@ -124,7 +124,7 @@ class ClosedForm(Classifier):
                 f"A classifier of {theirs.n_features} features cannot be merged into one of "
                 f"{state.n_features}. Fit both on the same features."
             )
-        expands = state.expansion is not None or theirs.expansion is not None
+        expands = state.directions.size or theirs.directions.size
         for name in BUILT_BY if expands else BUILT_BY[:1]:
             ours, others = state.settings[name], theirs.settings[name]
             if ours != others and name != "sample_size":

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.classify import checks
-from shoestring.classify.expansion import Expansion
+from shoestring.classify import checks, expansion
 from shoestring.classify.moments import Moments, merged, moments_of, without, without_class
 from shoestring.classify.sample import NO_LIMIT, Hashes, Sample, key_hashes, keys_of, row_hashes
 from shoestring.errors import ParameterError
@@ -58,17 +57,16 @@ class State:
     moments: Moments  # in all features
     sample: Sample  # in the given features
     settings: dict[str, Any]  # parameters that cannot change any more (BUILT_BY)
-    expansion: Expansion | None
+    directions: NDArray[np.float32]  # (D, M), of the random features
 
     @classmethod
     def new(cls, n_features: int, dtype: np.dtype[Any], params: dict[str, Any]) -> State:
         """Nothing learned yet."""
         settings = {name: params[name] for name in BUILT_BY}
-        expansion = drawn_expansion(n_features, settings)
-        width = n_features + (0 if expansion is None else expansion.directions.shape[1])
-        moments = Moments.none(0, width)
+        directions = directions_of(n_features, settings)
+        moments = Moments.none(0, n_features + directions.shape[1])
         sample = Sample.none(int(settings["sample_size"]), n_features, dtype)
-        return cls(np.zeros(0, dtype=object), moments, sample, settings, expansion)
+        return cls(np.zeros(0, dtype=object), moments, sample, settings, directions)
 
     def empty(self) -> State:
         """Nothing learned, of the same features; it keeps all rows that are kept here."""
@@ -83,9 +81,8 @@ class State:
 
     def expanded(self, X: Floats, n_used: int | None = None) -> Floats:
         """Rows with their random features, all of them or up to ``n_used`` features."""
-        if self.expansion is None:
-            return X
-        return self.expansion.of(X, None if n_used is None else n_used - self.n_features)
+        n_random = None if n_used is None else n_used - self.n_features
+        return expansion.expanded(X, self.directions[:, :n_random])
 
     def changed(self, classes: NDArray[Any], moments: Moments, sample: Sample) -> State:
         """The same with something else learned."""
@@ -180,13 +177,10 @@ def _shift_of(X: Floats) -> NDArray[np.float64]:
     return mean.astype(np.float32).astype(np.float64)  # differences of such are exact
 
 
-def drawn_expansion(n_features: int, settings: dict[str, Any]) -> Expansion | None:
-    """The random features of these settings, drawn by the seed."""
-    kind, n_random = settings["expansion"], int(settings["n_random"])
-    if kind is None or n_random == 0:
-        return None
-    seed = int(settings["random_state"])
-    return Expansion.drawn("relu" if kind == "auto" else kind, n_features, n_random, seed=seed)
+def directions_of(n_features: int, settings: dict[str, Any]) -> NDArray[np.float32]:
+    """The directions of the random features of these settings, drawn by the seed."""
+    n_random = 0 if settings["expansion"] is None else int(settings["n_random"])
+    return expansion.drawn(n_features, n_random, seed=int(settings["random_state"]))
 
 
 def updated(state: State, block: Block, n_jobs: int | None) -> State:
