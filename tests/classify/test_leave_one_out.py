@@ -25,7 +25,7 @@ def in_closed_form(X, y, weights, priors, shrinkage, sizes):
     metric = Metric.of(shrunk(sums.covariance(), shrinkage))
     log_priors = None if priors is None else np.log(priors)
     white, centres = metric.whiten(X), metric.whiten(sums.means)
-    sample = Sample(len(X), NO_LIMIT, np.arange(len(X)), white, y, np.ones(len(X), int), weights)
+    sample = Sample(len(X), NO_LIMIT, np.arange(len(X)), white, y, weights)
     return list(left_out(sample, centres, sums, log_priors, shrinkage, sizes))
 
 
