@@ -75,7 +75,7 @@ class ClosedForm(Classifier):
 
     # ---- learning ----
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn from samples, and from nothing before.
 
         Parameters
@@ -84,8 +84,6 @@ class ClosedForm(Classifier):
             float32 is not copied as a whole. May be memory-mapped.
         y : array (N,)
             Labels: str, int, bool.
-        sample_weight : float array (N,), optional
-            Not below zero; a sample of weight 2 counts as two of them.
 
         Raises
         ------
@@ -95,21 +93,20 @@ class ClosedForm(Classifier):
         ShapeError
             If X and y are of different lengths.
         """
-        return self._learn(Block(X, y, sample_weight), anew=True)
+        return self._learn(Block(X, y), anew=True)
 
     def partial_fit(
         self,
         X: ArrayLike,
         y: ArrayLike,
         classes: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Learn from more samples, of new classes too, as if all had come at once, in any order.
 
         Parameters and errors are those of :meth:`fit`; after one, what was learned before stays.
         ``classes`` are not needed: they are those that came.
         """
-        return self._learn(Block(X, y, sample_weight))
+        return self._learn(Block(X, y))
 
     def merge(self, other: ClosedForm) -> Self:
         """Learn what another classifier has learned from other samples.
@@ -132,13 +129,13 @@ class ClosedForm(Classifier):
                 raise ParameterError.of(name, f"{_OWNER}.merge", want, others)
         return self._become(state.merged(theirs))
 
-    def forget(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def forget(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Take samples back, as they were learned: as if they had never been seen.
 
         ParameterError if they cannot have been learned: a class would have fewer samples than none,
         or a feature less scatter. Nothing is changed then.
         """
-        return self._forget(Block(X, y, sample_weight))
+        return self._forget(Block(X, y))
 
     def forget_class(self, label: Any) -> Self:
         """Take a class back.
@@ -278,11 +275,9 @@ class ClosedForm(Classifier):
             )
         return self._novelty.threshold(reject_at)
 
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Accuracy."""
-        right = self.predict(X) == checks.labels(y, len(np.asarray(X)))
-        weights = None if sample_weight is None else checks.weights(sample_weight, len(right))
-        return float(np.average(right, weights=weights))
+        return float(np.mean(self.predict(X) == checks.labels(y, len(np.asarray(X)))))
 
     def report(self) -> dict[str, Any]:
         """How good it is on the kept samples, each left out: ``n``, accuracy, log-loss, ECE."""
@@ -444,14 +439,9 @@ class ClosedForm(Classifier):
         return self._used(X) - self._learnt().moments.shift[: self._solution.n_used]
 
     def _checked(self, block: Block, *, reset: bool) -> Block:
-        """Samples, finite or not, labels and weights; samples without weight are left out."""
+        """Samples, finite or not, and their labels."""
         X = self._rows(block.X, reset=reset)
-        block = block._replace(X=X, y=checks.labels(block.y, len(X)))
-        if block.weights is None:
-            return block
-        block = block._replace(weights=checks.weights(block.weights, len(X)))
-        some = block.weights > 0
-        return block if some.all() else block.part(some)
+        return block._replace(X=X, y=checks.labels(block.y, len(X)))
 
     def _rows(self, X: ArrayLike, *, reset: bool = False) -> Floats:
         """Samples as a float array."""
