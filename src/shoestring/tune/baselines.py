@@ -34,10 +34,6 @@ class FineTuned(nn.Module):  # type: ignore[misc]
 
     def __init__(self, backbone: FrozenBackbone, config: LadderConfig, with_lora: bool) -> None:
         super().__init__()
-        if with_lora and backbone.adapter is not None:
-            want, got = "a model without an adapter", str(backbone.adapter.folder)
-            hint = "Merge it with peft and save the model."
-            raise ParameterError.of("backbone", "--method lora", want, got, hint)
         self.backbone = backbone
         self.model = copy.deepcopy(backbone.model).float().requires_grad_(not with_lora)
         if getattr(self.model, "pooler", None) is not None:
