@@ -83,6 +83,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         self.settings = config
         self.config = _public_config(backbone.config, config)
         self.layers = config.layers
+        self.is_causal = backbone.is_causal  # tried now: one without its layers' outputs is refused
         d = backbone.width // config.reduction
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -216,7 +217,6 @@ class Ladder(nn.Module):  # type: ignore[misc]
         return found.to_tuple() if return_dict is False else found
 
     def _answer(self, first: BackboneOutputs, second: BackboneOutputs | None) -> Tensor:
-        is_causal = self.backbone.is_causal
         if isinstance(self.head, LateHead):
             assert second is not None
             a, importance = self.head.vectors(first.last, self.side_states(first))
@@ -224,15 +224,15 @@ class Ladder(nn.Module):  # type: ignore[misc]
             return self.head(a, b, first.content, second.content, importance)
         if isinstance(self.head, PairHead):
             assert second is not None
-            u, v = (pooled(text.last, text.mask, is_causal) for text in (first, second))
+            u, v = (pooled(text.last, text.mask, self.is_causal) for text in (first, second))
             side = None
             if self.side is not None:
                 states, mask = self._side_of_pair(first, second)
-                side = pooled(states, mask, is_causal)
-            return self.head(similarities(first, second, is_causal), u, v, side)
+                side = pooled(states, mask, self.is_causal)
+            return self.head(similarities(first, second, self.is_causal), u, v, side)
         states = self.side_states(first)
-        side = None if states is None else pooled(states, first.mask, is_causal)
-        return self.head(pooled(first.last, first.mask, is_causal), side)
+        side = None if states is None else pooled(states, first.mask, self.is_causal)
+        return self.head(pooled(first.last, first.mask, self.is_causal), side)
 
     # ---- the side network ----
 
