@@ -187,7 +187,7 @@ def deep_slda(X: np.ndarray, y: np.ndarray, batch: int) -> tuple[np.ndarray, flo
 def streaming_peer(seed: int) -> dict[str, dict[str, float]]:
     """Deep_SLDA's covariance beside the pooled one."""
     X, y = sample("plain", np.random.default_rng([seed, 7]))
-    wanted = plain().fit(X, y).covariance_
+    wanted = plain().fit(X, y).moments_.covariance()
     table = {}
     for batch in (1, 32):
         found, counted = deep_slda(X, y, batch)
@@ -197,7 +197,9 @@ def streaming_peer(seed: int) -> dict[str, dict[str, float]]:
             "error of the covariance": round(float(error), 4),
             "samples counted": counted,
         }
-    ours = np.linalg.norm(streamed(X, y, np.random.default_rng(seed)).covariance_ - wanted)
+    ours = np.linalg.norm(
+        streamed(X, y, np.random.default_rng(seed)).moments_.covariance() - wanted
+    )
     error = float(f"{ours / np.linalg.norm(wanted):.2g}")
     return {**table, "ours": {"error of the covariance": error, "samples counted": 1.0}}
 

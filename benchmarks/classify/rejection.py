@@ -27,10 +27,10 @@ RATES = (0.01, 0.05, 0.1)
 
 def plain_distance(classifier: AnalyticSoftmax, X: np.ndarray) -> np.ndarray:
     """Squared Mahalanobis distance to the nearest mean."""
-    covariance = classifier.covariance_[: X.shape[1], : X.shape[1]]
+    covariance = classifier.moments_.covariance()[: X.shape[1], : X.shape[1]]
     lower = np.linalg.cholesky(covariance)
     white = np.linalg.solve(lower, X.T).T
-    centres = np.linalg.solve(lower, classifier.means_[:, : X.shape[1]].T).T
+    centres = np.linalg.solve(lower, classifier.moments_.centres[:, : X.shape[1]].T).T
     across = (centres**2).sum(axis=1) - 2 * white @ centres.T
     return across.min(axis=1) + (white**2).sum(axis=1)
 

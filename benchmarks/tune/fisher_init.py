@@ -64,8 +64,7 @@ from shoestring.models.frozen import (
 from shoestring.text.records import read_labelled
 from shoestring.tune import side_network
 from shoestring.tune.cache import OutputCache
-from shoestring.tune.data import examples_of, label_numbers, split
-from shoestring.tune.examples import Collate, Examples
+from shoestring.tune.examples import Collate, Examples, examples_of, label_numbers, split
 from shoestring.tune.job import Job, load, trained
 from shoestring.tune.ladder import Ladder
 

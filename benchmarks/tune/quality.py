@@ -100,10 +100,10 @@ def fisher(task: data.Task, seed: int, epochs: float) -> tuple[dict[str, Any], d
 def tested(task: data.Task, ladder: Any) -> dict[str, float]:
     """Figures on the test half."""
     from shoestring.tune.metrics import quality
-    from shoestring.tune.predict import Predictor
+    from shoestring.tune.predict import logits_of
 
     rows = data.read(task.test)
-    logits = Predictor(ladder).logits(rows["a"], rows.get("b"))
+    logits = logits_of(ladder, rows["a"], rows.get("b"))
     if task.kind == "classify":
         places = {label: place for place, label in enumerate(ladder.settings.labels)}
         labels = np.array([places.get(label, -1) for label in rows["label"]])

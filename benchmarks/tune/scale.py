@@ -53,7 +53,7 @@ def one(way: str, n_steps: int, seed: int, n_layers: int, limit_gib: float) -> d
         from shoestring.models.frozen import FrozenBackbone
 
         frozen = FrozenBackbone(backbone, None, "float32")
-        model = FineTuned(frozen, settings, None)
+        model = FineTuned(frozen, settings, with_lora=False)
         frozen.model = model.model  # one copy of the weights
     del backbone
     optimizer = torch.optim.AdamW(

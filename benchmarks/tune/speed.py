@@ -120,19 +120,19 @@ def inference(turns: int, seed: int) -> dict[str, float]:
     """Seconds of 2,000 answers with the ladder over those without."""
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.ladder import Ladder
-    from shoestring.tune.predict import Predictor
+    from shoestring.tune.predict import logits_of
 
     texts = data.read(data.task("banking77").test)["a"][:2_000]
     ways = [
-        Predictor(Ladder.from_backbone(None, LadderConfig(n_labels=77), with_side=side).eval())
+        Ladder.from_backbone(None, LadderConfig(n_labels=77), with_side=side).eval()
         for side in (True, False)
     ]
     ratios, seconds = [], []
     for turn in range(turns + 1):
         taken = []
-        for answers in ways:
+        for ladder in ways:
             began = time.perf_counter()
-            answers.logits(texts)
+            logits_of(ladder, texts)
             taken.append(time.perf_counter() - began)
         if turn:
             ratios.append(taken[0] / taken[1])

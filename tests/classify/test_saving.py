@@ -14,7 +14,7 @@ SETTINGS = {
     "priors": {"priors": [0.5, 0.2, 0.3], "shrinkage": 0.1, "temperature": 2.0},
     "priors by class": {"priors": {"b": 0.2, "a": 0.5, "c": 0.3}},
     "numpy": {"shrinkage": np.float64(0.1), "random_state": np.int64(3)},
-    "expanded": {"expansion": "fourier", "n_random": 20, "random_state": 4},
+    "expanded": {"expansion": "relu", "n_random": 20, "random_state": 4},
     "automatic": {"expansion": "auto", "n_random": 20},
     "no sample": {"sample_size": 0},
     "sample full": {"sample_size": 40},

@@ -235,7 +235,6 @@ def new_softmax(world: World, X: Any, y: Any, **options: Any) -> None:
 
 
 softmax = {"state": softmax_state}
-weights = {"sample_weight": maybe}
 entry(
     "AnalyticSoftmax", new_softmax, share=3, X=ROWS, y=TARGETS,
     shrinkage=st.sampled_from(["auto", 0.1, None, 0]), temperature=st.sampled_from(["auto", 1,
@@ -244,12 +243,12 @@ entry(
     expansion=st.sampled_from([None, "random", "quadratic"]), n_random=SMALL,
     sample_size=st.sampled_from([4, 2048]), n_jobs=st.sampled_from([None, 1]), random_state=SEED,
 )  # fmt: skip
-method("AnalyticSoftmax.fit", World.softmax, X=ROWS, y=TARGETS, **weights, share=3)
+method("AnalyticSoftmax.fit", World.softmax, X=ROWS, y=TARGETS, share=3)
 method(
-    "AnalyticSoftmax.partial_fit", World.softmax, X=ROWS, y=TARGETS, classes=maybe, **weights,
+    "AnalyticSoftmax.partial_fit", World.softmax, X=ROWS, y=TARGETS, classes=maybe,
     share=3, **softmax,
 )  # fmt: skip
-method("AnalyticSoftmax.forget", World.softmax, X=ROWS, y=TARGETS, **weights, share=2, **softmax)
+method("AnalyticSoftmax.forget", World.softmax, X=ROWS, y=TARGETS, share=2, **softmax)
 method("AnalyticSoftmax.forget_class", World.softmax, label=st.sampled_from(LABELS), **softmax)
 method("AnalyticSoftmax.merge", World.softmax, other=maybe, **softmax)
 for name in ["predict_proba", "predict_log_proba", "decision_function", "novelty_score"]:
@@ -262,7 +261,7 @@ method(
     share=2,
 )
 method("AnalyticSoftmax.novelty_threshold", World.softmax, reject_at=st.sampled_from([0.01, 0.1]))
-method("AnalyticSoftmax.score", World.softmax, X=ROWS, y=TARGETS, **weights)
+method("AnalyticSoftmax.score", World.softmax, X=ROWS, y=TARGETS)
 method("AnalyticSoftmax.save", World.softmax, folder=OUT)
 function("AnalyticSoftmax.load", folder=OUT)
 damaged(
@@ -518,8 +517,8 @@ def new_ladder(
 
 layers = st.sampled_from([None, [0], [0, 1]])
 entry(
-    "LadderClassifier", new_ladder, backbone=maybe, method=st.sampled_from(["ladder", "head"]),
-    reduction=st.sampled_from([1, 4]), layers=layers, max_length=st.integers(4, 30),
+    "LadderClassifier", new_ladder, backbone=maybe, reduction=st.sampled_from([1, 4]),
+    layers=layers, max_length=st.integers(4, 30),
     epochs=st.sampled_from([0.5, 1]), batch_size=SMALL, learning_rate=st.sampled_from([None, 0.01]),
     seed=SEED, texts=N_TEXTS, labels=TARGETS, minutes=maybe, progress=st.just(False), share=1.5,
     **TORCH,
@@ -543,7 +542,7 @@ function(
     n_labels=SMALL,
     labels=st.just(()), layers=st.sampled_from([None, (0,)]), pairs=st.sampled_from(["none",
     "apart"]),
-    pooling=st.sampled_from(["auto", "mean"]), dropout=st.just(0.1), max_length=SMALL, seed=SEED,
+    dropout=st.just(0.1), max_length=SMALL, seed=SEED,
     share=2, **TORCH,
 )  # fmt: skip
 function("tune.Ladder.from_pretrained", folder=OUT, **TORCH)

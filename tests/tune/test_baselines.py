@@ -227,11 +227,6 @@ def test_a_model_without_projections_is_refused(backbone, lora):
         attention_inputs(torch.nn.Linear(2, 2))
 
 
-def test_an_unknown_method_is_refused(backbone):
-    with pytest.raises(ParameterError, match=r"'method'.*'ladder' or 'head'.*Got 'adapter'"):
-        make_model("adapter", backbone(), config())
-
-
 def test_lora_without_peft_prints_the_install_line(backbone, monkeypatch):
     real = importlib.util.find_spec
     monkeypatch.setattr(baselines, "find_spec", lambda name: None if name == "peft" else real(name))

@@ -10,8 +10,7 @@ pytest.importorskip("transformers")
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
 from shoestring.text.records import Labelled
 from shoestring.tune.config import LadderConfig
-from shoestring.tune.data import examples_of, label_numbers, split
-from shoestring.tune.examples import Examples, Tokens
+from shoestring.tune.examples import Examples, Tokens, examples_of, label_numbers, split
 
 SCORE = LadderConfig(task="score", pairs="apart", max_length=20)
 

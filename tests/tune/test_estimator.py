@@ -12,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 import shoestring
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.tune import Ladder, LadderClassifier
-from shoestring.tune.predict import Predictor
+from shoestring.tune.predict import logits_of
 
 WORDS = {"io": "open close read write file", "lists": "sort list join split chain"}
 RNG = np.random.default_rng(0)
@@ -65,19 +65,13 @@ def test_its_model_is_saved_as_any_ladder(model, tmp_path):
     model.model_.save_pretrained(tmp_path / "ladder")
     ladder = Ladder.from_pretrained(tmp_path / "ladder")
     assert ladder.settings.labels == ("io", "lists")
-    logits = Predictor(ladder).logits(TEXTS)
+    logits = logits_of(ladder, TEXTS)
     assert (logits.argmax(axis=1) == model.predict_proba(TEXTS).argmax(axis=1)).all()
-
-
-def test_a_head_alone_can_be_asked_for(settings):
-    head = LadderClassifier(**{**settings, "method": "head", "epochs": 1}).fit(TEXTS, LABELS)
-    assert head.model_.side is None
 
 
 @pytest.mark.parametrize(
     ("changes", "texts", "labels", "said"),
     [
-        ({"method": "lora"}, TEXTS, LABELS, "'method'.*'ladder' or 'head'"),
         ({"reduction": 1}, TEXTS, LABELS, "'reduction'"),
         ({"epochs": 0}, TEXTS, LABELS, "'epochs'"),
         ({}, "open the file", LABELS, "'texts'.*a list of texts"),
@@ -96,7 +90,6 @@ def test_a_head_alone_can_be_asked_for(settings):
         ({"seed": 1 << 40}, TEXTS, LABELS, "'seed'"),
         ({"reduction": "8"}, TEXTS, LABELS, "'reduction'.*Got '8'"),
         ({"reduction": True}, TEXTS, LABELS, "'reduction'"),
-        ({"method": ["ladder"]}, TEXTS, LABELS, "'method'"),
         ({"layers": 5}, TEXTS, LABELS, "'layers'"),
         ({"layers": ["a"]}, TEXTS, LABELS, "'layers'"),
         ({"learning_rate": float("nan")}, TEXTS, LABELS, "'learning_rate'"),

@@ -39,7 +39,6 @@ CASES = {
     "scores, apart": {"task": "score", "pairs": "apart"},
     "scores, late": {"task": "score", "pairs": "late"},
     "two of three layers": {"n_labels": 3, "layers": (0, 2)},
-    "first token": {"n_labels": 3, "pooling": "first"},
 }
 
 
@@ -190,9 +189,6 @@ def test_training_mode_leaves_dropout_in_the_backbone_off(tiny_model):
 def test_decoders_are_told_from_encoders(family, dtype, saved):
     frozen = FrozenBackbone.load(saved(family), dtype)
     assert frozen.is_causal == (family in DECODERS)
-    assert Ladder(LadderConfig(reduction=4), frozen).settings.pooling == (
-        "last" if family in DECODERS else "mean"
-    )
 
 
 class Mute(torch.nn.Module):
@@ -691,7 +687,7 @@ def test_settings_come_back_from_json(settings):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("task", "dance"), ("pairs", "both"), ("pooling", "max"), ("reduction", 1),
+        ("task", "dance"), ("pairs", "both"), ("reduction", 1),
         ("reduction", 8.0), ("reduction", True),
         ("n_labels", 1), ("n_labels", 0), ("max_length", 3), ("dropout", 1.0), ("dropout", -0.1),
         ("labels", ("a", "b", "c")), ("pairs", "late"),
@@ -713,7 +709,7 @@ def test_layers_that_cannot_be_are_refused(layers, make_ladder):
     [(1, (0,)), (2, (1,)), (3, (2,)), (6, (2, 5)), (8, (1, 4, 7)), (12, (2, 5, 8, 11))],
 )
 def test_every_third_layer_has_a_rung_by_default_and_the_last_one(n_layers, layers):
-    assert LadderConfig().of_backbone(n_layers, causal=False).layers == layers
+    assert LadderConfig().of_backbone(n_layers).layers == layers
 
 
 def test_a_number_is_one_label_and_a_score_is_of_pairs_read_apart():

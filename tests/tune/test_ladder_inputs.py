@@ -15,7 +15,7 @@ from shoestring.models.backbone import own_length
 from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.ladder import Ladder
-from shoestring.tune.losses import loss_of
+from shoestring.tune.metrics import loss_of
 
 FIRSTS = ["open the file", "sort", "join a list of words in the text", "read text"]
 SECONDS = ["close", "flatten a nested list", "count", "split string"]

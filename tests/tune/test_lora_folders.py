@@ -12,7 +12,7 @@ pytest.importorskip("peft")
 
 import torch
 
-from shoestring.errors import IntegrityError, ParameterError
+from shoestring.errors import IntegrityError
 from shoestring.match import TokenInteraction, load_scorer
 from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune import Ladder, LadderConfig, LadderScorer
@@ -132,12 +132,6 @@ def test_nothing_is_asked_of_the_hub(saved, tmp_path, monkeypatch):
     monkeypatch.setattr(FrozenBackbone, "public_name", "somebody/model")
     trained(saved("bert")).save_pretrained(tmp_path / "lora")
     assert (tmp_path / "lora/adapter-1/adapter_model.safetensors").exists()
-
-
-def test_lora_on_top_of_lora_is_refused(folder):
-    backbone = Ladder.from_pretrained(folder, dtype="float32").backbone
-    with pytest.raises(ParameterError, match="must be a model without an adapter"):
-        make_model("lora", backbone, LadderConfig(reduction=4))
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

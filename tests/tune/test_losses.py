@@ -6,7 +6,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from shoestring.tune.losses import listwise, loss_of
+from shoestring.tune.metrics import listwise, loss_of
 
 
 def naive_listwise(scores, labels, groups):

@@ -14,7 +14,7 @@ from shoestring.models.frozen import FrozenBackbone
 from shoestring.text.records import Labelled
 from shoestring.tune import job as module
 from shoestring.tune.baselines import make_model
-from shoestring.tune.data import examples_of, split
+from shoestring.tune.examples import examples_of, split
 from shoestring.tune.job import Job, trained
 from shoestring.tune.trainer import Checkpoints
 

@@ -25,13 +25,14 @@ from shoestring.text.corpus import Corpus  # noqa: E402
 from shoestring.tune import mlm, mlm_data  # noqa: E402
 from shoestring.tune.mlm import pretrain  # noqa: E402
 from shoestring.tune.mlm_data import (  # noqa: E402
+    SPECIAL,
     Blocks,
     MaskingCollator,
     map_ids,
     sample_texts,
+    train_tokenizer,
     write_ids,
 )
-from shoestring.tune.wordpiece import SPECIAL, train_tokenizer  # noqa: E402
 
 ENGLISH = (
     ("green rain", "falls on the hill", "in the grey morning"),
@@ -334,13 +335,13 @@ def test_minutes_that_are_over_while_text_is_read_say_so(corpus_file, tmp_path):
 
 
 def test_of_text_that_takes_too_long_a_random_share_is_read(corpus_file, tmp_path, monkeypatch):
-    file, now, real = corpus_file(ENGLISH), SimpleNamespace(s=0.0), mlm_data._text
+    file, now, real = corpus_file(ENGLISH), SimpleNamespace(s=0.0), mlm_data._paragraphs
 
     def slow(document):
         now.s += 0.01
         return real(document)
 
-    monkeypatch.setattr(mlm_data, "_text", slow)
+    monkeypatch.setattr(mlm_data, "_paragraphs", slow)
     monkeypatch.setattr(mlm_data, "LEAST_TIMED", 0)
     tokenizer = train_tokenizer(lines_of(ENGLISH), 160, lower_case=False)
     path, corpus = tmp_path / "ids.npy", Corpus((file,))

@@ -14,7 +14,7 @@ import torch
 from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune import predict
 from shoestring.tune.ladder import Ladder
-from shoestring.tune.predict import Predictor
+from shoestring.tune.predict import logits_of
 
 FIRSTS = [
     "open the file", "sort a list of words in the text", "join", "read text", "close the path",
@@ -62,7 +62,7 @@ def test_answers_are_the_logits_of_the_ladder(ladder, inputs_of):
     seconds = seconds_of(ladder)
     with torch.no_grad():
         want = ladder(**inputs_of(ladder, FIRSTS, seconds))["logits"].numpy()
-    found = Predictor(ladder).logits(FIRSTS, seconds)
+    found = logits_of(ladder, FIRSTS, seconds)
     assert (found.shape, found.dtype) == (want.shape, np.float32)
     np.testing.assert_allclose(found, want, **CLOSE)
     assert np.ptp(found, axis=0).max() > 0.1
@@ -70,16 +70,16 @@ def test_answers_are_the_logits_of_the_ladder(ladder, inputs_of):
 
 def test_answers_do_not_depend_on_order_or_batches(ladder, monkeypatch):
     seconds = seconds_of(ladder)
-    whole = Predictor(ladder).logits(FIRSTS, seconds)
-    backwards = Predictor(ladder).logits(FIRSTS[::-1], seconds and seconds[::-1])
+    whole = logits_of(ladder, FIRSTS, seconds)
+    backwards = logits_of(ladder, FIRSTS[::-1], seconds and seconds[::-1])
     np.testing.assert_allclose(backwards[::-1], whole, **CLOSE)
     monkeypatch.setattr(predict, "TEXTS_AT_ONCE", 3)
     monkeypatch.setattr(predict, "TOKENS_AT_ONCE", 1)
-    np.testing.assert_allclose(Predictor(ladder).logits(FIRSTS, seconds), whole, **CLOSE)
+    np.testing.assert_allclose(logits_of(ladder, FIRSTS, seconds), whole, **CLOSE)
 
 
 def test_no_texts_have_no_answers(ladder):
-    found = Predictor(ladder).logits([], None if seconds_of(ladder) is None else [])
+    found = logits_of(ladder, [], None if seconds_of(ladder) is None else [])
     n = ladder.settings.n_labels
     assert (found.shape, found.dtype) == ((0, n) if n > 1 else (0,), np.float32)
 
@@ -88,25 +88,25 @@ def test_no_texts_have_no_answers(ladder):
 def test_each_different_text_of_a_call_is_read_once(make_ladder, read_texts, pairs):
     ladder = make_ladder(task="score", pairs=pairs).eval()
     read_texts.clear()
-    Predictor(ladder).logits(FIRSTS, SECONDS)
+    logits_of(ladder, FIRSTS, SECONDS)
     assert len(read_texts) == len(set(read_texts)) == len({*FIRSTS, *SECONDS})
 
 
 def test_texts_without_a_token_are_answered(ladder):
     seconds = None if seconds_of(ladder) is None else ["", "open", "qwop"]
-    found = Predictor(ladder).logits(["open", "", "qwop"], seconds)
+    found = logits_of(ladder, ["open", "", "qwop"], seconds)
     assert np.isfinite(found).all()
 
 
 def test_texts_longer_than_the_positions_are_cut(make_ladder):
     ladder = make_ladder(n_labels=2, max_length=400).eval()
-    found = Predictor(ladder).logits(["open " * 500, "open " * 900])
+    found = logits_of(ladder, ["open " * 500, "open " * 900])
     np.testing.assert_allclose(found[0], found[1], **CLOSE)
 
 
 def test_answering_leaves_no_gradients_and_trains_nothing(ladder):
     before = [p.clone() for p in ladder.parameters()]
-    Predictor(ladder).logits(FIRSTS[:2], None if seconds_of(ladder) is None else SECONDS[:2])
+    logits_of(ladder, FIRSTS[:2], None if seconds_of(ladder) is None else SECONDS[:2])
     assert all(torch.equal(a, b) for a, b in zip(before, ladder.parameters(), strict=True))
     assert all(p.grad is None for p in ladder.parameters())
     assert not ladder.training
@@ -125,6 +125,6 @@ def test_chinese_texts_are_answered_as_they_are_read(save_tiny, tmp_path):
     from shoestring.tune.config import LadderConfig
 
     ladder = Ladder.from_backbone(folder, LadderConfig(reduction=4), dtype="float32").eval()
-    found = Predictor(ladder).logits(["打开文件", "关闭文件", "打开文件", "排序列表"])
+    found = logits_of(ladder, ["打开文件", "关闭文件", "打开文件", "排序列表"])
     np.testing.assert_allclose(found[0], found[2], **CLOSE)
     assert len({round(float(row[0]), 3) for row in found}) == 3

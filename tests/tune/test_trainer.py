@@ -22,8 +22,7 @@ from shoestring.text.records import Labelled
 from shoestring.tune import trainer as module
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.config import LadderConfig
-from shoestring.tune.data import examples_of, split
-from shoestring.tune.examples import Collate
+from shoestring.tune.examples import Collate, examples_of, split
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.trainer import (
     ByLength,

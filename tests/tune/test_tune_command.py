@@ -30,7 +30,7 @@ from shoestring.match.scorer import load_scorer
 from shoestring.tune import job, trainer
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.ladder import Ladder
-from shoestring.tune.predict import Predictor
+from shoestring.tune.predict import logits_of
 from shoestring.tune.trainer import Checkpoints
 
 WORDS = {"io": "open close read write file", "lists": "sort list join split chain"}
@@ -197,7 +197,7 @@ def test_a_model_is_learnt_and_predicts_what_the_ladder_says(run, tmp_path):
     path = written(tmp_path / "new.csv", [(f"x{i}", text) for i, text in enumerate(asked)],
                    ("id", "text"))  # fmt: skip
     code, out, _ = run("predict", tmp_path / "m", path, "--json")
-    logits = Predictor(Ladder.from_pretrained(tmp_path / "m")).logits(asked)
+    logits = logits_of(Ladder.from_pretrained(tmp_path / "m"), asked)
     p = np.exp(logits - logits.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
     rows = json.loads(out)

@@ -118,11 +118,6 @@ class Metric:
         f = n_features
         return Metric(self.scale[:f], np.ascontiguousarray(self.lower[:f, :f]), None)
 
-    @property
-    def rank(self) -> int:
-        """R."""
-        return len(self.scale) if self.root is None else int(self.root.shape[1])
-
     def whiten(self, X: NDArray[np.floating]) -> Doubles:
         """Rows (N, D) as rows (N, R) whose squared length is x^T S^-1 x."""
         scaled = X / self.scale
@@ -148,10 +143,9 @@ def _solve_triangular(lower: Doubles, columns: Doubles, trans: str = "N") -> Dou
     return np.asarray(solved)
 
 
-def shrunk(covariance: Doubles, shrinkage: float, level: float | None = None) -> Doubles:
-    """(1 - a) S + a (tr S / D) I, as scikit-learn's ``shrunk_covariance``, or to another level."""
-    if level is None:
-        level = float(np.trace(covariance)) / len(covariance)
+def shrunk(covariance: Doubles, shrinkage: float) -> Doubles:
+    """(1 - a) S + a (tr S / D) I, as scikit-learn's ``shrunk_covariance``."""
+    level = float(np.trace(covariance)) / len(covariance)
     result = (1 - shrinkage) * covariance
     result.flat[:: len(covariance) + 1] += shrinkage * level
     return result

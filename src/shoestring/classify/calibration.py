@@ -3,8 +3,8 @@
 Probabilities of normal classes are too sure where the features are not normal: the logits are
 divided by a temperature (Guo et al. 2017, arXiv 1706.04599), which changes no prediction. It
 minimises the log-loss of samples that the layer was not fitted to; in the inverse temperature that
-loss is convex, and its minimum is found by Newton's method. As in Platt's scaling, one sample's
-weight is given to a mistake, so that a few samples that are all right are no proof of certainty.
+loss is convex. As in Platt's scaling, one sample's weight is given to a mistake, so that a few
+samples that are all right are no proof of certainty.
 
 One number cannot do for samples near the border and for those that lie with another class, wrongly
 labelled or strange: these make the temperature too high for all the others. So a share of the
@@ -19,7 +19,9 @@ Letters: N samples, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ from numpy.typing import NDArray
 from shoestring.classify.moments import Doubles
 
 Labels = NDArray[np.int64]
+Loss = tuple[float, Doubles, Doubles]  # of a point, its slope (2,) and its curvature (2, 2)
 N_BINS = 15  # of the expected calibration error, as published
 STEPS = 50
 BOUNDS = 1e-4, 1e4  # of the inverse temperature
@@ -50,37 +53,37 @@ def temperature_of(logits: Doubles, labels: Labels, weights: Doubles) -> float:
     """The temperature of the least log-loss, one sample more being mistaken for the next class.
 
     1 where there is no sample; within :data:`BOUNDS`, as the loss has no minimum where no sample is
-    right. Of beta = 1 / T it has the slope E[mean_p(z) - z_c] and the curvature E[var_p(z)]. Of z_c
-    a share of 1 / (n + 1) is the largest of the other classes.
+    right. Of beta = 1 / T it is convex, with the slope E[mean_p(z) - z_c].
     """
     if not len(labels):
         return 1.0
+    from scipy.optimize import brentq
+
     logits = logits - logits.max(axis=1, keepdims=True)
+    z, shares = _own_and_next(logits, labels, weights)
+    chosen, each = float((shares * z).sum()), shares.sum(axis=0)
+
+    def slope(log_beta: float) -> float:
+        p = np.exp(np.exp(log_beta) * logits)
+        return float(each @ (np.einsum("nc,nc->n", p, logits) / p.sum(axis=1))) - chosen
+
+    low, high = np.log(BOUNDS)
+    if slope(low) >= 0 or slope(high) <= 0:
+        return 1 / BOUNDS[0] if slope(low) >= 0 else 1 / BOUNDS[1]
+    return float(np.exp(-brentq(slope, low, high, xtol=1e-13)))
+
+
+def _own_and_next(logits: Doubles, labels: Labels, weights: Doubles) -> tuple[Doubles, Doubles]:
+    """Logits of each label and of the next class, and what they count: (2, N) each, sum 1.
+
+    All next classes together count as one sample.
+    """
     own = np.arange(len(labels)), labels
-    chosen = logits[own]
     others = logits.copy()
     others[own] = -np.inf
     mistaken = 1 / (weights.sum() + 1)
-    chosen = (1 - mistaken) * chosen + mistaken * others.max(axis=1)
-    shares = weights / weights.sum()
-    low, high = BOUNDS
-    beta = 1.0
-    for _ in range(STEPS):
-        p = np.exp(beta * logits)
-        sums = p.sum(axis=1)
-        means = np.einsum("nc,nc->n", p, logits) / sums
-        squares = np.einsum("nc,nc,nc->n", p, logits, logits) / sums
-        slope = float(shares @ (means - chosen))
-        curvature = float(shares @ (squares - means**2))
-        low, high = (low, beta) if slope > 0 else (beta, high)
-        after = beta - slope / curvature if curvature > 0 else np.inf
-        if abs(after - beta) <= 1e-12 * beta:
-            beta = float(after)
-            break
-        if not low < after < high:  # a step too far: halve what is left
-            after = float(np.sqrt(low * high))
-        beta = float(after)
-    return 1.0 / beta
+    shares = np.outer([1 - mistaken, mistaken], weights / weights.sum())
+    return np.stack([logits[own], others.max(axis=1)]), shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +106,23 @@ def calibrated(logits: Doubles, labels: Labels, weights: Doubles) -> Calibration
     """The temperature and the noise of the least log-loss, one sample more being mistaken.
 
     Newton's method in (1 / T, e), from the best temperature alone; steps that would not lessen the
-    loss are halved, or taken down the slope where the loss is not convex.
+    loss are halved, or taken down the slope where the loss is not convex. The loss may be flat, and
+    quasi-Newton methods then end where rounding leads them.
     """
     temperature = temperature_of(logits, labels, weights)
     if not len(labels):
         return Calibration(temperature)
-    loss = _NoisyLoss(logits, labels, weights)
+    logits = logits - logits.max(axis=1, keepdims=True)
+    loss = partial(_loss, logits, *_own_and_next(logits, labels, weights))
     starts = (np.array([1.0 / temperature, noise]) for noise in NOISES_AT_FIRST)
     (beta, noise), _ = min((_lowest(loss, start) for start in starts), key=lambda found: found[1])
     return Calibration(float(1.0 / beta), float(noise))
 
 
-def _lowest(loss: _NoisyLoss, start: Doubles) -> tuple[Doubles, float]:
+def _lowest(loss: Callable[[Doubles], Loss], start: Doubles) -> tuple[Doubles, float]:
     """The minimum that Newton's method finds from a point, and the loss there."""
     at = start
-    value, slope, curvature = loss.at(at)
+    value, slope, curvature = loss(at)
     for _ in range(STEPS):
         inside = at[1] > 0 if slope[1] >= 0 else at[1] < MOST_NOISE
         free = np.array([True, inside])
@@ -127,7 +132,7 @@ def _lowest(loss: _NoisyLoss, start: Doubles) -> tuple[Doubles, float]:
         step[free] = -vectors @ ((vectors.T @ slope[free]) / values)
         for _ in range(STEPS):
             after = np.clip(at + step, (1 / BOUNDS[1], 0.0), (BOUNDS[1], MOST_NOISE))
-            found = loss.at(after)
+            found = loss(after)
             if found[0] <= value + ROUNDING:
                 break
             step /= 2
@@ -140,37 +145,25 @@ def _lowest(loss: _NoisyLoss, start: Doubles) -> tuple[Doubles, float]:
     return at, value
 
 
-class _NoisyLoss:
-    """The log-loss of inverse temperature and noise, its slope and its curvature."""
-
-    def __init__(self, logits: Doubles, labels: Labels, weights: Doubles) -> None:
-        self.logits = logits - logits.max(axis=1, keepdims=True)
-        rows = np.arange(len(labels))
-        others = self.logits.copy()
-        others[rows, labels] = -np.inf
-        self.z = np.stack([self.logits[rows, labels], others.max(axis=1)])  # its own, the next
-        mistaken = 1 / (weights.sum() + 1)
-        self.shares = np.outer([1 - mistaken, mistaken], weights / weights.sum())
-
-    def at(self, point: Doubles) -> tuple[float, Doubles, Doubles]:
-        """Loss, slope (2,), curvature (2, 2)."""
-        beta, noise = point
-        p = np.exp(beta * self.logits)
-        sums = p.sum(axis=1)
-        means = np.einsum("nc,nc->n", p, self.logits) / sums
-        spreads = np.einsum("nc,nc,nc->n", p, self.logits, self.logits) / sums - means**2
-        p_z = np.exp(beta * self.z) / sums
-        by_beta = p_z * (self.z - means)
-        any_class = 1 / self.logits.shape[1]
-        q = np.maximum((1 - noise) * p_z + noise * any_class, LEAST)
-        s_q = self.shares / q
-        first = np.stack([(1 - noise) * by_beta, any_class - p_z])
-        slope = -np.einsum("kn,akn->a", s_q, first)
-        curvature = np.einsum("kn,akn,bkn->ab", s_q / q, first, first)
-        by_beta_twice = p_z * ((self.z - means) ** 2 - spreads)
-        curvature[0, 0] -= (1 - noise) * np.sum(s_q * by_beta_twice)
-        curvature[[0, 1], [1, 0]] += np.sum(s_q * by_beta)
-        return float(-np.sum(self.shares * np.log(q))), slope, curvature
+def _loss(logits: Doubles, z: Doubles, shares: Doubles, point: Doubles) -> Loss:
+    """Loss, slope (2,), curvature (2, 2)."""
+    beta, noise = point
+    p = np.exp(beta * logits)
+    sums = p.sum(axis=1)
+    means = np.einsum("nc,nc->n", p, logits) / sums
+    spreads = np.einsum("nc,nc,nc->n", p, logits, logits) / sums - means**2
+    p_z = np.exp(beta * z) / sums
+    by_beta = p_z * (z - means)
+    any_class = 1 / logits.shape[1]
+    q = np.maximum((1 - noise) * p_z + noise * any_class, LEAST)
+    s_q = shares / q
+    first = np.stack([(1 - noise) * by_beta, any_class - p_z])
+    slope = -np.einsum("kn,akn->a", s_q, first)
+    curvature = np.einsum("kn,akn,bkn->ab", s_q / q, first, first)
+    by_beta_twice = p_z * ((z - means) ** 2 - spreads)
+    curvature[0, 0] -= (1 - noise) * np.sum(s_q * by_beta_twice)
+    curvature[[0, 1], [1, 0]] += np.sum(s_q * by_beta)
+    return float(-np.sum(shares * np.log(q))), slope, curvature
 
 
 def calibration_error(

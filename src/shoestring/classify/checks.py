@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.checks import checked_int, checked_number
-from shoestring.classify.expansion import KINDS
-from shoestring.classify.moments import Doubles
 from shoestring.errors import ParameterError, ShapeError, ShoestringError
 
 MOST_JOBS = 1_024
@@ -42,14 +40,13 @@ def settings(params: dict[str, Any]) -> None:
     """Check the value of each parameter."""
     shrinkage, n_jobs = params["shrinkage"], params["n_jobs"]
     temperature = params["temperature"]
-    kinds = (None, "auto", *KINDS)
     if shrinkage is not None and str(shrinkage) != "auto":
         want = '"auto", None or a float in [0, 1]'
         checked_number("shrinkage", shrinkage, _OWNER, want, np.nextafter(0, -1), 1)
     if str(temperature) != "auto":
         checked_number("temperature", temperature, _OWNER, '"auto" or a positive float', 0)
-    if not isinstance(params["expansion"], str | None) or params["expansion"] not in kinds:
-        raise _wrong("expansion", params["expansion"], f"one of {', '.join(map(str, kinds))}")
+    if params["expansion"] is not None and str(params["expansion"]) not in ("auto", "relu"):
+        raise _wrong("expansion", params["expansion"], "one of None, auto, relu")
     for name, most in ("n_random", MOST_RANDOM), ("sample_size", None), ("random_state", None):
         checked_int(name, params[name], 0, most, _OWNER)
     is_int = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
@@ -125,21 +122,6 @@ def same_type(known: NDArray[Any], new: NDArray[Any]) -> None:
             f"Labels must be of one type: {known.tolist()[0]!r} was learned, {new.tolist()[0]!r} "
             "came. Convert them."
         )
-
-
-def weights(values: ArrayLike, n_samples: int) -> Doubles:
-    """Weights of samples as float64 (N,)."""
-    with as_ours():
-        array = np.asarray(values, dtype=np.float64)
-    if array.shape != (n_samples,):
-        raise ShapeError(
-            f"There are {n_samples} samples and weights of shape {array.shape}; there must be one "
-            "for each sample."
-        )
-    if not (np.isfinite(array) & (array >= 0)).all() or not array.any():
-        want = "finite, not below zero, and above zero for some samples"
-        raise _wrong("sample_weight", float(array.min()), want)
-    return array
 
 
 def two_classes(classes: NDArray[Any]) -> None:

@@ -40,7 +40,7 @@ def fit(
     reading: dict[str, Any],
     encoder: Encoder = "auto",
     expansion: Annotated[
-        str, typer.Option(help="Random features: none, relu, fourier, or auto (as many as help).")
+        str, typer.Option(help="Random features: none, relu, or auto (as many as help).")
     ] = "auto",
     random: Annotated[int, typer.Option(help="Maximum number of random features.")] = 2_000,
     minutes: Minutes = None,

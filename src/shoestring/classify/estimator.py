@@ -23,10 +23,9 @@ class AnalyticSoftmax(ClosedForm, ClassifierMixin, BaseEstimator):  # type: igno
         it the share of them that may be of any class, the label noise; else that is 0.
     priors : None, "uniform", dict or array of C numbers
         None: the classes' frequencies.
-    expansion : {None, "auto", "relu", "fourier"}
+    expansion : {None, "auto", "relu"}
         Random features beside the given ones. ``auto``: rectified ones, as many of ``n_random`` as
-        predict left out samples best, none among the choices. ``fourier`` sees distances: divide
-        features by the one at which two samples are alike.
+        predict left out samples best, none among the choices.
     n_random : int
         M.
     sample_size : int

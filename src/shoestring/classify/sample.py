@@ -39,20 +39,19 @@ class Sample:
     hashes: Hashes  # (k,)
     X: NDArray[np.floating]  # (k, D)
     labels: NDArray[np.int64]  # (k,)
-    counts: NDArray[np.int64]  # (k,): how many rows are equal to it
-    weights: Doubles  # (k,), of all of these
+    weights: Doubles  # (k,): how many rows are equal to it
 
     @classmethod
     def none(cls, size: int, n_features: int, dtype: np.dtype[np.floating]) -> Sample:
         """No row."""
-        empty = np.zeros((0, n_features), dtype), np.zeros(0, np.int64), np.zeros(0, np.int64)
-        return cls(size, NO_LIMIT if size else 0, np.zeros(0, np.uint64), *empty, np.zeros(0))
+        empty = np.zeros((0, n_features), dtype), np.zeros(0, np.int64), np.zeros(0)
+        return cls(size, NO_LIMIT if size else 0, np.zeros(0, np.uint64), *empty)
 
     def __len__(self) -> int:
         return len(self.hashes)
 
     def with_rows(
-        self, hashes: Hashes, X: NDArray[np.floating], labels: NDArray[np.int64], weights: Doubles
+        self, hashes: Hashes, X: NDArray[np.floating], labels: NDArray[np.int64]
     ) -> Sample:
         """The sample of what was seen and these rows."""
         near = hashes < np.uint64(self.limit)
@@ -60,24 +59,24 @@ class Sample:
             return self
         if np.count_nonzero(near) > self.size:  # of so many no more than the smallest can stay
             near &= hashes <= np.unique(hashes[near])[: self.size + 1][-1]
-        counts = np.ones(int(near.sum()), np.int64)
-        new = Sample(
-            self.size, self.limit, hashes[near], X[near], labels[near], counts, weights[near]
-        )
+        weights = np.ones(np.count_nonzero(near))
+        new = Sample(self.size, self.limit, hashes[near], X[near], labels[near], weights)
         return self._joined(new)
 
     def merged(self, other: Sample) -> Sample:
         """The sample of both."""
         limit = min(self.limit, other.limit)
-        ours = replace(self.rows(self.hashes < np.uint64(limit)), limit=limit)
-        return ours._joined(other.rows(other.hashes < np.uint64(limit)))
+        return self.below(limit)._joined(other.below(limit))
+
+    def below(self, limit: int) -> Sample:
+        """The rows below a lower limit."""
+        return replace(self.rows(self.hashes < np.uint64(limit)), limit=limit)
 
     def _joined(self, other: Sample) -> Sample:
         """Rows of both below this limit; equal ones become one, and the largest hashes go."""
         hashes = np.concatenate([self.hashes, other.hashes])
         different, first, places = np.unique(hashes, return_index=True, return_inverse=True)
         n, chosen = len(different), first[: self.size]
-        counts = np.bincount(places, np.concatenate([self.counts, other.counts]), n)
         weights = np.bincount(places, np.concatenate([self.weights, other.weights]), n)
         dtype = np.result_type(self.X, other.X) if len(self) else other.X.dtype
         return Sample(
@@ -86,22 +85,18 @@ class Sample:
             hashes[chosen],
             np.concatenate([self.X, other.X])[chosen].astype(dtype, copy=False),
             np.concatenate([self.labels, other.labels])[chosen],
-            counts[: self.size].astype(np.int64),
             weights[: self.size].astype(np.float64),
         )
 
-    def without(self, hashes: Hashes, weights: Doubles) -> Sample:
-        """Rows taken back that were seen; ParameterError if one would be here, and is not."""
-        near = hashes < np.uint64(self.limit)
-        hashes, weights = hashes[near], weights[near]
-        places = np.searchsorted(self.hashes, hashes)
-        there = places < len(self)
-        there[there] = self.hashes[places[there]] == hashes[there]
-        counts = self.counts - np.bincount(places[there], minlength=len(self))
-        if not there.all() or (counts < 0).any():
+    def without(self, part: Sample) -> Sample:
+        """Rows below this limit taken back; ParameterError if one would be here, and is not."""
+        places = np.searchsorted(self.hashes, part.hashes)
+        left = self.weights.copy()
+        is_here = np.isin(part.hashes, self.hashes)
+        left[places[is_here]] -= part.weights[is_here]
+        if not is_here.all() or (left < 0).any():
             raise ParameterError("one of them was never seen with that label, or not so often")
-        left = self.weights - np.bincount(places[there], weights[there], len(self))
-        return replace(self, counts=counts, weights=left).rows(counts > 0)
+        return replace(self, weights=left).rows(left > 0)
 
     def relabelled(self, places: NDArray[np.int64]) -> Sample:
         """Class c is now ``places[c]``."""
@@ -109,7 +104,7 @@ class Sample:
 
     def rows(self, chosen: NDArray[np.bool_]) -> Sample:
         """Some of the rows."""
-        names = ("hashes", "X", "labels", "counts", "weights")
+        names = ("hashes", "X", "labels", "weights")
         return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
 

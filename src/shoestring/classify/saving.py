@@ -23,7 +23,7 @@ from shoestring.classify.calibration import Calibration
 from shoestring.classify.moments import Moments
 from shoestring.classify.sample import Sample
 from shoestring.classify.solving import Solution
-from shoestring.classify.state import BUILT_BY, State, drawn_expansion
+from shoestring.classify.state import BUILT_BY, State, directions_of
 from shoestring.errors import ParameterError
 
 SaveTexts = Callable[[ArtifactWriter], None]
@@ -32,12 +32,13 @@ KIND = ArtifactKind(
     "a saved AnalyticSoftmax",
     "AnalyticSoftmax.save",
     "Copy the folder again from where it is whole, or fit and save again.",
+    version=2,
 )
 ARRAYS = "learnt.safetensors"
-_MOMENTS = ("sizes", "weights", "means", "scatter", "shift")
-_SAMPLE = ("hashes", "X", "labels", "counts", "weights")
+_MOMENTS = ("sizes", "means", "scatter", "shift")
+_SAMPLE = ("hashes", "X", "labels", "weights")
 _LAYER = ("near", "at_origin", "origin", "common")
-_SOLUTION = ("shrinkage", "level", "n_used")
+_SOLUTION = ("shrinkage", "n_used")
 _PARAMS = ("shrinkage", "temperature", "priors", *BUILT_BY)
 
 
@@ -98,33 +99,32 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
         moments = Moments(**{name: arrays[f"moments.{name}"] for name in _MOMENTS})
         settings = {name: params[name] for name in BUILT_BY}
         (_, n_given), n_features = sample.X.shape, moments.n_features
-        expansion = drawn_expansion(n_given, settings)
-        n_random = 0 if expansion is None else len(expansion.phases)
-        if n_features != n_given + n_random or not _fit(moments, sample, len(classes)):
+        directions = directions_of(n_given, settings)
+        if n_features != n_given + directions.shape[1] or not _fit(moments, sample, len(classes)):
             raise saved.damaged(saved.path(ARRAYS).name, f"it is not of {len(classes)} classes")
         solution = None
         if "solution" in config:
             numbers = dict(config["solution"])
             layer = Layer(*(arrays[f"layer.{name}"] for name in _LAYER))
-            shrinkage, level, n_used = (numbers.pop(name) for name in _SOLUTION)
+            shrinkage, n_used = (numbers.pop(name) for name in _SOLUTION)
             if not n_given <= n_used <= n_features:
                 raise ValueError(f"{n_used} of {n_features} features are used")
             shapes = [getattr(layer, name).shape for name in _LAYER]
             if shapes != [(len(classes), n_used), (len(classes),), (n_used,), (n_used,)]:
                 raise saved.damaged(saved.path(ARRAYS).name, "its layer is of other features")
             calibration = Calibration(**{name: float(x) for name, x in numbers.items()})
-            solution = Solution(layer, calibration, float(shrinkage), float(level), int(n_used))
-    return params, State(classes, moments, sample, settings, expansion), solution
+            solution = Solution(layer, calibration, float(shrinkage), int(n_used))
+    return params, State(classes, moments, sample, settings, directions), solution
 
 
 def _fit(moments: Moments, sample: Sample, n_classes: int) -> bool:
     """Whether arrays have the types and shapes that kernels and settings count on."""
     (k, d), (c, width) = sample.X.shape, (n_classes, moments.means.shape[1])
-    each = {"sizes": (c,), "weights": (c,), "means": (c, width), "shift": (width,)}
+    each = {"sizes": (c,), "means": (c, width), "shift": (width,)}
     each |= {"scatter": (width, width)}
     fits = all(getattr(moments, name).shape == shape for name, shape in each.items())
-    rows = (sample.hashes, sample.labels, sample.counts, sample.weights)
-    types = ("uint64", "int64", "int64", "float64")
+    rows = (sample.hashes, sample.labels, sample.weights)
+    types = ("uint64", "int64", "float64")
     fits &= all(x.shape == (k,) and x.dtype == t for x, t in zip(rows, types, strict=True))
     fits &= sample.labels.min(initial=0) >= 0 and sample.labels.max(initial=0) < max(c, 1)
     return bool(fits and d <= width and k <= sample.size and 0 <= sample.limit < 1 << 64)

@@ -75,7 +75,7 @@ class ClosedForm(Classifier):
 
     # ---- learning ----
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn from samples, and from nothing before.
 
         Parameters
@@ -84,8 +84,6 @@ class ClosedForm(Classifier):
             float32 is not copied as a whole. May be memory-mapped.
         y : array (N,)
             Labels: str, int, bool.
-        sample_weight : float array (N,), optional
-            Not below zero; a sample of weight 2 counts as two of them.
 
         Raises
         ------
@@ -95,21 +93,20 @@ class ClosedForm(Classifier):
         ShapeError
             If X and y are of different lengths.
         """
-        return self._learn(Block(X, y, sample_weight), anew=True)
+        return self._learn(Block(X, y), anew=True)
 
     def partial_fit(
         self,
         X: ArrayLike,
         y: ArrayLike,
         classes: ArrayLike | None = None,
-        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Learn from more samples, of new classes too, as if all had come at once, in any order.
 
         Parameters and errors are those of :meth:`fit`; after one, what was learned before stays.
         ``classes`` are not needed: they are those that came.
         """
-        return self._learn(Block(X, y, sample_weight))
+        return self._learn(Block(X, y))
 
     def merge(self, other: ClosedForm) -> Self:
         """Learn what another classifier has learned from other samples.
@@ -124,7 +121,7 @@ class ClosedForm(Classifier):
                 f"A classifier of {theirs.n_features} features cannot be merged into one of "
                 f"{state.n_features}. Fit both on the same features."
             )
-        expands = state.expansion is not None or theirs.expansion is not None
+        expands = state.directions.size or theirs.directions.size
         for name in BUILT_BY if expands else BUILT_BY[:1]:
             ours, others = state.settings[name], theirs.settings[name]
             if ours != others and name != "sample_size":
@@ -132,13 +129,13 @@ class ClosedForm(Classifier):
                 raise ParameterError.of(name, f"{_OWNER}.merge", want, others)
         return self._become(state.merged(theirs))
 
-    def forget(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def forget(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Take samples back, as they were learned: as if they had never been seen.
 
         ParameterError if they cannot have been learned: a class would have fewer samples than none,
         or a feature less scatter. Nothing is changed then.
         """
-        return self._forget(Block(X, y, sample_weight))
+        return self._forget(Block(X, y))
 
     def forget_class(self, label: Any) -> Self:
         """Take a class back.
@@ -180,18 +177,8 @@ class ClosedForm(Classifier):
 
     @property
     def moments_(self) -> Moments:
-        """The sums over the samples."""
+        """The sums over the samples: ``sizes``, ``centres`` (C, D + M), ``covariance()``."""
         return self._learnt().moments
-
-    @property
-    def means_(self) -> Doubles:
-        """(C, D + M)."""
-        return self._learnt().moments.centres
-
-    @property
-    def covariance_(self) -> Doubles:
-        """Within the classes (D + M, D + M), before shrinkage."""
-        return self._learnt().moments.covariance()
 
     @property
     def priors_(self) -> Doubles:
@@ -268,12 +255,13 @@ class ClosedForm(Classifier):
         if reject_at is None:
             return labels
         answers = labels.astype(object)
-        answers[self._novelty_scores(rows) > self.novelty_threshold(reject_at)] = None
+        answers[self.novelty_score(rows) > self.novelty_threshold(reject_at)] = None
         return answers
 
     def novelty_score(self, X: ArrayLike) -> Doubles:
         """How far samples are from every class (N,): :mod:`~shoestring.classify.novelty`."""
-        return self._novelty_scores(self._finite(X))
+        rows = self._finite(X)
+        return self._in_parts(rows, lambda part: self._novelty.scores(self._near(part)))
 
     def novelty_threshold(self, reject_at: float) -> float:
         """The novelty score above which ``predict(X, reject_at)`` says None."""
@@ -287,11 +275,9 @@ class ClosedForm(Classifier):
             )
         return self._novelty.threshold(reject_at)
 
-    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Accuracy."""
-        right = self.predict(X) == checks.labels(y, len(np.asarray(X)))
-        weights = None if sample_weight is None else checks.weights(sample_weight, len(right))
-        return float(np.average(right, weights=weights))
+        return float(np.mean(self.predict(X) == checks.labels(y, len(np.asarray(X)))))
 
     def report(self) -> dict[str, Any]:
         """How good it is on the kept samples, each left out: ``n``, accuracy, log-loss, ECE."""
@@ -404,14 +390,12 @@ class ClosedForm(Classifier):
 
     def _solve(self, state: State) -> Solution:
         checks.two_classes(state.classes)
+        return solve(*self._to_solve(state))
+
+    def _to_solve(self, state: State) -> tuple[Moments, Sample, SolveOptions]:
         sizes: tuple[int, ...] = (state.moments.n_features,)
         if self.expansion == "auto":
             sizes = sizes_to_try(state.n_features, state.moments)
-        return solve(*self._to_solve(state, sizes))
-
-    def _to_solve(
-        self, state: State, sizes: tuple[int, ...]
-    ) -> tuple[Moments, Sample, SolveOptions]:
         moments = with_floor(state.moments, float(np.finfo(state.sample.X.dtype).eps))
         if sizes[-1] < moments.n_features:
             moments = moments.of_features(sizes[-1])
@@ -424,7 +408,7 @@ class ClosedForm(Classifier):
     @property
     def _evidence(self) -> tuple[Metric, LeftOut | None]:
         def measured(state: State) -> tuple[Metric, LeftOut | None]:
-            return evidence(*self._to_solve(state, (self._solution.n_used,)), self._solution)
+            return evidence(*self._to_solve(state), self._solution)
 
         return self._once("evidence", measured)
 
@@ -441,9 +425,6 @@ class ClosedForm(Classifier):
         layer = self._solution.layer
         return self._in_parts(X, lambda part: layer.logits(self._used(part), common=common))
 
-    def _novelty_scores(self, X: Floats) -> Doubles:
-        return self._in_parts(X, lambda part: self._novelty.scores(self._near(part)))
-
     def _in_parts(self, X: Floats, compute: Callable[[Floats], Doubles]) -> Doubles:
         step = max(1, PREDICTED // self._solution.n_used)
         parts = [compute(X[at : at + step]) for at in range(0, max(len(X), 1), step)]
@@ -458,14 +439,9 @@ class ClosedForm(Classifier):
         return self._used(X) - self._learnt().moments.shift[: self._solution.n_used]
 
     def _checked(self, block: Block, *, reset: bool) -> Block:
-        """Samples, finite or not, labels and weights; samples without weight are left out."""
+        """Samples, finite or not, and their labels."""
         X = self._rows(block.X, reset=reset)
-        block = block._replace(X=X, y=checks.labels(block.y, len(X)))
-        if block.weights is None:
-            return block
-        block = block._replace(weights=checks.weights(block.weights, len(X)))
-        some = block.weights > 0
-        return block if some.all() else block.part(some)
+        return block._replace(X=X, y=checks.labels(block.y, len(X)))
 
     def _rows(self, X: ArrayLike, *, reset: bool = False) -> Floats:
         """Samples as a float array."""

@@ -33,7 +33,6 @@ UNSOUND = 1e3  # added to the loss where a direction is made up by one sample, o
 MOST_T = 0.999 / BOUNDS[0]  # what needs a higher temperature has classes apart by rounding
 TIE = 1e-3  # losses so near each other are equal: more shrinkage is taken
 PATIENCE = 2  # shrinkages in a row that are no better
-LEAST_THREADED = 300  # features: with fewer, threads gain nothing
 WAVE = 2  # shrinkages tried at once: each holds some D^2 numbers, and SciPy solves one at a time
 LEAST = 1e-6  # where the covariance has not full rank
 PARTS = (0.0, 0.125, 0.25, 0.5, 1.0)  # of the random features, tried by "auto"
@@ -57,7 +56,6 @@ class Solution:
     layer: Layer  # of the first n_used features
     calibration: Calibration
     shrinkage: float
-    level: float  # towards so much of the identity
     n_used: int  # features, random ones included
 
 
@@ -98,8 +96,7 @@ def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
         calibration = Calibration(float(options.temperature))
     part = moments if size == moments.n_features else moments.of_features(size)
     layer = layer_of(part, best.metric.of_features(size), options.priors)
-    level = float(np.trace(moments.covariance())) / moments.n_features
-    return Solution(layer, calibration, best.shrinkage, level, size)
+    return Solution(layer, calibration, best.shrinkage, size)
 
 
 @one_blas_thread()
@@ -112,8 +109,7 @@ def evidence(
     """
     sample = _to_leave_out(moments, sample)
     options = replace(options, sizes=(solution.n_used,))
-    shrunk_to = solution.shrinkage, solution.level
-    ((_, found),) = _candidates(moments, moments.covariance(), sample, options, *shrunk_to)
+    ((_, found),) = _candidates(moments, moments.covariance(), sample, options, solution.shrinkage)
     return found.metric, found.seen if len(sample) else None
 
 
@@ -153,26 +149,19 @@ def _tried(
     """The candidates of each shrinkage, in order; some are tried at once, a core for each."""
     shrinkages = _shrinkages(moments, options.shrinkage, len(sample))
     candidates_of = partial(_candidates, moments, moments.covariance(), sample, options)
-    n_threads = min(n_cores(), WAVE, len(shrinkages))
-    if n_threads == 1 or moments.n_features < LEAST_THREADED:
-        yield from map(candidates_of, shrinkages)
-        return
+    n_threads = min(n_cores(), WAVE)
     with ThreadPoolExecutor(n_threads) as pool:
         for start in range(0, len(shrinkages), n_threads):
             yield from pool.map(candidates_of, shrinkages[start : start + n_threads])
 
 
 def _candidates(
-    moments: Moments,
-    covariance: Doubles,
-    sample: Sample,
-    options: SolveOptions,
-    shrinkage: float,
-    level: float | None = None,
+    moments: Moments, covariance: Doubles, sample: Sample, options: SolveOptions, shrinkage: float
 ) -> list[tuple[int, _Candidate]]:
     """A candidate for each number of features."""
-    metric = Metric.of(shrunk(covariance, shrinkage, level))
-    white, centres = metric.whiten(sample.X), metric.whiten(moments.means)
+    most = options.sizes[-1]
+    metric = Metric.of(shrunk(covariance, shrinkage)[:most, :most])
+    white, centres = metric.whiten(sample.X[:, :most]), metric.whiten(moments.means[:, :most])
     sizes = ends = options.sizes
     if metric.lower is None:  # whitened features are no longer in the order of the given ones
         sizes, ends = options.sizes[-1:], white.shape[1:]

@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.classify import checks
-from shoestring.classify.expansion import Expansion
+from shoestring.classify import checks, expansion
 from shoestring.classify.moments import Moments, merged, moments_of, without, without_class
-from shoestring.classify.sample import Hashes, Sample, key_hashes, keys_of, row_hashes
+from shoestring.classify.sample import NO_LIMIT, Hashes, Sample, key_hashes, keys_of, row_hashes
 from shoestring.errors import ParameterError
 from shoestring.parallel import n_cores, one_blas_thread
 
@@ -38,16 +37,12 @@ class Block(NamedTuple):
 
     X: Any  # (N, D)
     y: Any  # (N,): labels, or their numbers
-    weights: Any = None  # (N,), or None
     keys: Hashes | None = None  # the same for samples that are the same; None: by their content
-
-    def part(self, chosen: NDArray[np.bool_] | slice) -> Block:
-        """Some of them."""
-        return Block(*(None if array is None else array[chosen] for array in self))
 
     def cut(self, step: int) -> Iterator[Block]:
         """Parts of so many, in their order."""
-        return (self.part(slice(at, at + step)) for at in range(0, len(self.X), step))
+        for at in range(0, len(self.X), step):
+            yield Block(*(None if array is None else array[at : at + step] for array in self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +53,22 @@ class State:
     moments: Moments  # in all features
     sample: Sample  # in the given features
     settings: dict[str, Any]  # parameters that cannot change any more (BUILT_BY)
-    expansion: Expansion | None
+    directions: NDArray[np.float32]  # (D, M), of the random features
 
     @classmethod
     def new(cls, n_features: int, dtype: np.dtype[Any], params: dict[str, Any]) -> State:
         """Nothing learned yet."""
         settings = {name: params[name] for name in BUILT_BY}
-        expansion = drawn_expansion(n_features, settings)
-        width = n_features + (0 if expansion is None else expansion.directions.shape[1])
-        moments = Moments.none(0, width)
+        directions = directions_of(n_features, settings)
+        moments = Moments.none(0, n_features + directions.shape[1])
         sample = Sample.none(int(settings["sample_size"]), n_features, dtype)
-        return cls(np.zeros(0, dtype=object), moments, sample, settings, expansion)
+        return cls(np.zeros(0, dtype=object), moments, sample, settings, directions)
 
     def empty(self) -> State:
-        """Nothing learned, of the same features; no sample will be kept."""
+        """Nothing learned, of the same features; it keeps all rows that are kept here."""
         moments = Moments.none(0, self.moments.n_features)
-        sample = Sample.none(0, self.n_features, self.sample.X.dtype)
-        return self.changed(np.zeros(0, dtype=object), moments, sample)
+        sample = Sample.none(NO_LIMIT, self.n_features, self.sample.X.dtype)
+        return self.changed(np.zeros(0, dtype=object), moments, sample.below(self.sample.limit))
 
     @property
     def n_features(self) -> int:
@@ -83,9 +77,8 @@ class State:
 
     def expanded(self, X: Floats, n_used: int | None = None) -> Floats:
         """Rows with their random features, all of them or up to ``n_used`` features."""
-        if self.expansion is None:
-            return X
-        return self.expansion.of(X, None if n_used is None else n_used - self.n_features)
+        n_random = None if n_used is None else n_used - self.n_features
+        return expansion.expanded(X, self.directions[:, :n_random])
 
     def changed(self, classes: NDArray[Any], moments: Moments, sample: Sample) -> State:
         """The same with something else learned."""
@@ -112,8 +105,6 @@ class State:
 
     def merged(self, other: State) -> State:
         """What both have learned."""
-        if not self.moments.sizes.any():
-            return replace(other, sample=self.sample.merged(other.sample))
         ours = self.with_classes(other.classes)
         theirs = other.with_classes(ours.classes)
         moments = merged(ours.moments, theirs.moments)
@@ -125,12 +116,9 @@ class State:
         if unknown.any():
             raise _never_learnt(f"there is no class {block.y[unknown].tolist()[0]!r}")
         gone = updated(self.empty(), block, n_jobs).with_classes(self.classes)
-        weights = np.ones(len(block.X)) if block.weights is None else block.weights
         try:
             moments = without(self.moments, gone.moments)
-            parts = self.numbered(block).cut(max(LEAST_ROWS, NUMBERS // self.n_features))
-            hashes = np.concatenate([self.hashes(part) for part in parts])
-            sample = self.sample.without(hashes, weights)
+            sample = self.sample.without(gone.sample)
         except ParameterError as error:
             raise _never_learnt(str(error)) from None
         kept = np.flatnonzero(moments.sizes)
@@ -173,10 +161,9 @@ class State:
             checks.finite(block.X)
             raise checks.too_large()
         sample = self.sample
-        if sample.size:
-            weights = np.ones(len(block.X)) if block.weights is None else block.weights
+        if sample.limit:
             hashes = np.concatenate([of_part for _, of_part in sums])
-            sample = sample.with_rows(hashes, block.X, block.y, weights)
+            sample = sample.with_rows(hashes, block.X, block.y)
         return self.changed(self.classes, moments, sample)
 
 
@@ -185,13 +172,10 @@ def _shift_of(X: Floats) -> NDArray[np.float64]:
     return mean.astype(np.float32).astype(np.float64)  # differences of such are exact
 
 
-def drawn_expansion(n_features: int, settings: dict[str, Any]) -> Expansion | None:
-    """The random features of these settings, drawn by the seed."""
-    kind, n_random = settings["expansion"], int(settings["n_random"])
-    if kind is None or n_random == 0:
-        return None
-    seed = int(settings["random_state"])
-    return Expansion.drawn("relu" if kind == "auto" else kind, n_features, n_random, seed=seed)
+def directions_of(n_features: int, settings: dict[str, Any]) -> NDArray[np.float32]:
+    """The directions of the random features of these settings, drawn by the seed."""
+    n_random = 0 if settings["expansion"] is None else int(settings["n_random"])
+    return expansion.drawn(n_features, n_random, seed=int(settings["random_state"]))
 
 
 def updated(state: State, block: Block, n_jobs: int | None) -> State:
@@ -227,8 +211,8 @@ def _block_sums(parent: int, state: State, part: Block) -> tuple[Moments, Hashes
         np.errstate(over="ignore", invalid="ignore"),  # add() asks what came of it
     ):
         X = state.expanded(part.X)
-        moments = moments_of(X, part.y, n_classes, part.weights, shift=sums.shift)
-    return moments, state.hashes(part) if state.sample.size else np.zeros(0, np.uint64)
+        moments = moments_of(X, part.y, n_classes, shift=sums.shift)
+    return moments, state.hashes(part) if state.sample.limit else np.zeros(0, np.uint64)
 
 
 def _never_learnt(why: str) -> ParameterError:

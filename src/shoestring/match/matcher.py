@@ -59,8 +59,8 @@ from shoestring.tune.config import LADDER
 from shoestring.tune.job import Job, tune
 from shoestring.tune.metrics import NAMES, can_be_told, quality
 from shoestring.tune.mlm import DROPOUTS, NewMasks, new_config
+from shoestring.tune.mlm_data import SPECIAL
 from shoestring.tune.trainer import Measure, TrainSettings, fit
-from shoestring.tune.wordpiece import SPECIAL
 
 MATCHER = ArtifactKind(
     *("shoestring-matcher", "a matcher", "PairMatcher.save_pretrained"),
@@ -240,16 +240,16 @@ class PairMatcher:
         given = (a, b, every.labels, self.vocabulary.ids, self.max_length)
         batches = JointBatches(*given, held_out=asked, seed=settings.seed, ngrams=ngrams)
         measure = Measure(
+            ("loss", *NAMES["score"]),
             *("auc" if told else "loss", told),
             lambda found: quality("score", found.predictions, held_out.labels),
         )
-        fitted = fit(
+        return fit(
             *(self.model, items, list(asked), batches, settings, clock, run, measure),
             lengths=[batches.lengths[i] for i in items],
             callbacks=[NewMasks(batches)],
             progress=progress,
         )
-        return fitted.report(("loss", *NAMES["score"]))
 
     @torch.inference_mode()
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:

@@ -29,23 +29,17 @@ TOKENIZER_FILES = "*token*.json", "vocab.*", "merges.txt", "sentence_bert_config
 class FineTuned(nn.Module):  # type: ignore[misc]
     """A backbone that is trained, whole or through LoRA, with the head of a ladder without a side.
 
-    It is copied in float32; without a ``lora_rank`` all weights are trained.
+    It is copied in float32; without LoRA all weights are trained.
     """
 
-    def __init__(
-        self, backbone: FrozenBackbone, config: LadderConfig, lora_rank: int | None
-    ) -> None:
+    def __init__(self, backbone: FrozenBackbone, config: LadderConfig, with_lora: bool) -> None:
         super().__init__()
-        if lora_rank is not None and backbone.adapter is not None:
-            want, got = "a model without an adapter", str(backbone.adapter.folder)
-            hint = "Merge it with peft and save the model."
-            raise ParameterError.of("backbone", "--method lora", want, got, hint)
         self.backbone = backbone
-        self.model = copy.deepcopy(backbone.model).float().requires_grad_(lora_rank is None)
+        self.model = copy.deepcopy(backbone.model).float().requires_grad_(not with_lora)
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None  # gets no gradient here
-        if lora_rank is not None:
-            self.model = _with_lora(self.model, lora_rank)
+        if with_lora:
+            self.model = _with_lora(self.model)
         self.ladder = Ladder(config, backbone, with_side=False)
 
     accepts_loss_kwargs = False  # or the Trainer passes its own
@@ -95,12 +89,9 @@ class FineTuned(nn.Module):  # type: ignore[misc]
 
 
 def make_model(method: str, backbone: Any, config: LadderConfig) -> Ladder | FineTuned:
-    """A model to be trained by a method; ParameterError if there is no such method."""
-    if method not in LEARNING_RATES:
-        raise ParameterError.of("method", "tune", " or ".join(map(repr, LEARNING_RATES)), method)
+    """A model to be trained by a method."""
     if method in BACKPROPAGATED:
-        frozen = FrozenBackbone.load(backbone, "float32")
-        return FineTuned(frozen, config, LORA_RANK if method == "lora" else None)
+        return FineTuned(FrozenBackbone.load(backbone, "float32"), config, method == "lora")
     return Ladder(config, FrozenBackbone.load(backbone), with_side=method == "ladder")
 
 
@@ -109,15 +100,15 @@ def ladder_of(model: Ladder | FineTuned) -> Ladder:
     return model if isinstance(model, Ladder) else model.ladder
 
 
-def _with_lora(model: Any, rank: int) -> Any:
+def _with_lora(model: Any) -> Any:
     if find_spec("peft") is None:
         raise MissingExtraError("peft", extra="tune", purpose="--method lora")
     from peft import LoraConfig, get_peft_model
 
     transposed = any(type(module).__name__ == "Conv1D" for module in model.modules())
     config = LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
+        r=LORA_RANK,
+        lora_alpha=2 * LORA_RANK,
         target_modules=attention_inputs(model),
         lora_dropout=0.0,
         fan_in_fan_out=transposed,

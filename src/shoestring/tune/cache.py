@@ -101,11 +101,6 @@ class OutputCache:
         return int(self._ends[-1])
 
     @property
-    def is_complete(self) -> bool:
-        """Whether no text has to be computed again."""
-        return self.n_kept == len(self._order)
-
-    @property
     def missing_bytes(self) -> int:
         """Size of what :meth:`fill` computes."""
         return int(self._ends[self.n_fitting] - self._ends[self.n_kept])

@@ -22,6 +22,7 @@ from shoestring.console import (
 )
 from shoestring.console import Source as File
 from shoestring.errors import ParameterError
+from shoestring.lazy import require_torch
 
 app = room_app("Fine-tune through a side ladder, with a frozen backbone.")
 
@@ -124,7 +125,7 @@ def _tune(
 ) -> None:  # fmt: skip
     """Split the options between the job and its files, and run it."""
     began = time.monotonic()  # importing torch is part of the minutes
-    _require_torch()
+    require_torch("shoestring tune", extra="tune")
     from shoestring.jobs import Clock
     from shoestring.tune.job import Job, tune
 
@@ -133,12 +134,6 @@ def _tune(
     numbers = None if layers is None else checked_ints("layers", layers, "tune")
     job = Job.of(**options, layers=numbers)
     emit(tune(job, source, out, held_out, **of_files, clock=clock), json)
-
-
-def _require_torch() -> None:
-    from shoestring.lazy import require_torch
-
-    require_torch("shoestring tune", extra="tune")
 
 
 @app.command(example="tune mlm texts/ --out base --minutes 60")
@@ -165,7 +160,7 @@ def mlm(
     """Train a BERT by masked-language modelling on running text, to use as --backbone."""
     options = locals()
     began = time.monotonic()
-    _require_torch()
+    require_torch("shoestring tune", extra="tune")
     from shoestring.jobs import Clock
     from shoestring.tune.mlm import pretrain
 
@@ -190,7 +185,7 @@ def predict(
     json: Json = False,
 ) -> None:
     """Predict texts or pairs: prints id, label or score, and probability."""
-    _require_torch()
+    require_torch("shoestring tune", extra="tune")
     from shoestring.tune.predict import predictions
 
     if text:

@@ -19,7 +19,6 @@ LADDER = ArtifactKind(
 SIDE, ADAPTER, INSIDE = "side.safetensors", "adapter", "backbone"  # its files and folders
 TASKS = ("classify", "regress", "score")
 PAIRS = ("none", "joint", "apart", "late")
-POOLINGS = ("auto", "mean", "first", "last")
 EVERY = 3  # one layer in three has a block
 MOST = (1 << 32) - 1  # that torch and NumPy take as a seed
 _OWNER = "LadderConfig"
@@ -47,9 +46,6 @@ class LadderConfig:
         reads each alone, as bi-encoders are trained to, once per text; the side network reads both
         together. "late": the side network reads each alone too, and changes the token vectors that
         are compared and the weight of each token of the first text.
-    pooling : {"auto", "mean", "first", "last"}
-        Of token states to the state of a text. "auto": the mean in encoders, the last token in
-        decoders.
     dropout : float
         Before and after the side network; the backbone never has any.
     max_length : int
@@ -64,14 +60,13 @@ class LadderConfig:
     labels: tuple[str, ...] = ()
     layers: tuple[int, ...] | None = None
     pairs: str = "none"
-    pooling: str = "auto"
     dropout: float = 0.1
     max_length: int = 128
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in {"task": TASKS, "pairs": PAIRS, "pooling": POOLINGS}.items():
-            checked_choice(name, getattr(self, name), choices, _OWNER)
+        checked_choice("task", self.task, TASKS, _OWNER)
+        checked_choice("pairs", self.pairs, PAIRS, _OWNER)
         for name, least in (("reduction", 2), ("n_labels", 1), ("max_length", 4)):
             number = checked_int(name, getattr(self, name), least, None, _OWNER)
             object.__setattr__(self, name, min(number, MOST))
@@ -98,8 +93,8 @@ class LadderConfig:
         if self.pairs == "late" and self.task != "score":
             raise ParameterError.of("pairs", _OWNER, "'joint' or 'apart' but for scores", "late")
 
-    def of_backbone(self, n_layers: int, *, causal: bool) -> LadderConfig:
-        """Return a copy with the backbone-dependent defaults (layers, pooling) filled in.
+    def of_backbone(self, n_layers: int) -> LadderConfig:
+        """Return a copy with the layers of a backbone filled in.
 
         ParameterError if a layer does not exist, or the last one is left out.
         """
@@ -111,7 +106,4 @@ class LadderConfig:
         if layers[-1] != n_layers - 1:
             want = f"layers with the last one, {n_layers - 1}, among them"
             raise ParameterError.of("layers", _OWNER, want, self.layers)
-        pooling = self.pooling
-        if pooling == "auto":
-            pooling = "last" if causal else "mean"
-        return replace(self, layers=layers, pooling=pooling)
+        return replace(self, layers=layers)

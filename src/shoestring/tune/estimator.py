@@ -12,18 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
-from shoestring.checks import checked_choice, checked_labelled, checked_texts
+from shoestring.checks import checked_labelled, checked_texts
 from shoestring.errors import ParameterError
 from shoestring.estimator import Classifier, unfitted
 from shoestring.jobs import Clock, RunFolder
 from shoestring.text.records import Labelled
-from shoestring.tune.baselines import make_model
-from shoestring.tune.data import examples_of, split
+from shoestring.tune.examples import examples_of, split
 from shoestring.tune.job import Job, load, trained
 from shoestring.tune.ladder import Ladder
-from shoestring.tune.predict import Predictor
-
-METHODS = ("ladder", "head")
+from shoestring.tune.predict import logits_of
 
 
 class LadderClassifier(Classifier):
@@ -33,8 +30,6 @@ class LadderClassifier(Classifier):
     ----------
     backbone : str
         "minilm", or the folder of a model.
-    method : {"ladder", "head"}
-        "head": a linear layer on the frozen backbone alone.
     reduction : int
         Width of the backbone over that of the ladder.
     layers : sequence of int, optional
@@ -69,7 +64,6 @@ class LadderClassifier(Classifier):
         self,
         backbone: str = "minilm",
         *,
-        method: str = "ladder",
         reduction: int = 4,
         layers: Sequence[int] | None = None,
         max_length: int = 128,
@@ -79,7 +73,6 @@ class LadderClassifier(Classifier):
         seed: int = 0,
     ) -> None:
         self.backbone = backbone
-        self.method = method
         self.reduction = reduction
         self.layers = layers
         self.max_length = max_length
@@ -119,7 +112,6 @@ class LadderClassifier(Classifier):
             If the minutes are enough for a random share of the texts only.
         """
         clock = Clock(minutes)
-        checked_choice("method", self.method, METHODS, "LadderClassifier")
         options = {**self.get_params(), "backbone": str(self.backbone)}
         job = Job.of(**options)
         texts, truth = checked_labelled(texts, labels, "LadderClassifier.fit")
@@ -130,8 +122,7 @@ class LadderClassifier(Classifier):
         names = tuple(map(str, classes.tolist()))
         config = replace(job.config, n_labels=len(names), labels=names)
         backbone = load(job)
-        model = make_model(self.method, backbone, config)
-        assert isinstance(model, Ladder)
+        model = Ladder(config, backbone)
         n = len(texts)
         examples = examples_of(Labelled(texts, []), n, targets.tolist(), backbone, model.settings)
         halves = split(examples, n, False, self.seed)
@@ -148,7 +139,7 @@ class LadderClassifier(Classifier):
         texts = checked_texts("texts", texts, "LadderClassifier.predict")
         if not hasattr(self, "model_"):
             raise unfitted("This LadderClassifier is not fitted yet. Call fit(texts, labels).")
-        logits = Predictor(self.model_).logits(texts)
+        logits = logits_of(self.model_, texts)
         found: NDArray[np.float64] = softmax(logits.astype(np.float64), axis=1)
         return found
 

@@ -1,23 +1,98 @@
-"""Labelled texts and pairs as token ids, as a dataset, and as batches for a model.
+"""Labelled texts and pairs as examples: labels as numbers, token ids, the split, batches.
 
 B texts or pairs in a batch, T tokens.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from shoestring.errors import FormatError, ParameterError, ShoestringWarning
+from shoestring.models import unknown_share
+from shoestring.models.backbone import MAX_UNKNOWN, shown_name
 from shoestring.models.frozen import FrozenBackbone
-from shoestring.models.token_encoder import CHARACTERS_PER_TOKEN
+from shoestring.models.token_encoder import CHARACTERS_PER_TOKEN, SPLIT, note_cut
+from shoestring.text.records import Labelled
+from shoestring.tune.config import LadderConfig
 
 if TYPE_CHECKING:
     from shoestring.tune.cache import OutputCache
+
+HELD_OUT, MOST_HELD_OUT = 0.1, 2_000
+LONGER = "Tune with a larger max_length (--max-length) if what tells them apart comes later."
+TELLING = 5  # lists that are held out; the figures on fewer say little
+
+
+# ---- labels ----
+
+
+def label_numbers(
+    config: LadderConfig, column: str, *files: tuple[str, Labelled]
+) -> tuple[LadderConfig, list[Any]]:
+    """Turn the labels of one or two files into numbers; the config gets its classes.
+
+    The files are names with their content: the one to train on, and the one that is held out. The
+    config's task says what labels are: names of classes, or numbers. FormatError or ParameterError
+    if a label is no number, out of range or of an unknown class; if all are the same.
+    """
+    (name, data), *others = files
+    if config.task in ("regress", "score"):
+        parts = [_numbers(config.task, column, *file) for file in files]
+        if min(parts[0]) == max(parts[0]):
+            raise FormatError(
+                f"all labels are {parts[0][0]:g}: there is nothing to learn. Add others.", file=name
+            )
+        return config, [number for part in parts for number in part]
+    classes = sorted(set(data.labels))
+    if len(classes) < 2:
+        raise ParameterError.of("label", "tune", "a column of at least two classes", classes)
+    places = {label: place for place, label in enumerate(classes)}
+    for other_name, other in others:
+        for number, label in enumerate(other.labels, start=1):
+            if label not in places:
+                raise FormatError(
+                    f"record {number} has the held-out label {label!r}, which is not among the "
+                    f"{len(classes)} that are trained on. Add texts of it to {name}, or leave it "
+                    "out.",
+                    file=other_name,
+                )
+    config = replace(config, n_labels=len(classes), labels=tuple(classes))
+    return config, [places[label] for _, part in files for label in part.labels]
+
+
+def _numbers(task: str, column: str, name: str, data: Labelled) -> list[float]:
+    numbers = []
+    for number, label in enumerate(data.labels, start=1):
+        try:
+            numbers.append(float(label))
+        except ValueError:
+            raise FormatError(
+                f"record {number} has {label!r} in the column {column!r}; it must be a number. "
+                "Tune with classify for names.",
+                file=name,
+            ) from None
+        if not np.isfinite(numbers[-1]):
+            raise FormatError(
+                f"record {number} has the label {label}; it must be finite. Correct it.", file=name
+            )
+    if task == "score" and not 0 <= min(numbers) <= max(numbers) <= 1:
+        raise FormatError(
+            f"the column {column!r} has numbers from {min(numbers):g} to {max(numbers):g}; how "
+            "well a pair fits is from 0 to 1. Divide them, or pass --task regress.",
+            file=name,
+        )
+    return numbers
+
+
+# ---- token ids ----
 
 
 class Tokens(NamedTuple):
@@ -104,6 +179,98 @@ class Examples:
         rows = [row for group in self.groups for row in group]
         seconds = [] if self.second is None else [self.second[row] for row in rows]
         return [self.first[row] for row in rows] + seconds
+
+
+def examples_of(
+    data: Labelled, n_train: int, labels: Sequence[Any], backbone: FrozenBackbone,
+    config: LadderConfig,
+) -> Examples:  # fmt: skip
+    """Tokenise texts or pairs; ShoestringWarning for what the backbone does not know.
+
+    The first ``n_train`` are trained on; others are those of a file that is held out.
+    """
+    n = config.max_length
+    if data.seconds is not None and config.pairs in ("joint", "none"):
+        first, second = tokenised(backbone, data.texts, data.seconds, n), None
+    else:
+        first = tokenised(backbone, data.texts, None, n)
+        second = None if data.seconds is None else tokenised(backbone, data.seconds, None, n)
+    most = min(n, backbone.max_length)
+    n_full = sum(len(text.ids) == most for text in (*first, *(second or [])))
+    name = shown_name(backbone.folder) if backbone.folder else "the backbone"
+    hint = SPLIT if most == backbone.max_length else LONGER
+    note_cut(n_full, len(first) + len(second or []), name, most, hint)
+    share = unknown_share([*data.texts, *(data.seconds or [])], backbone.folder)
+    if share > MAX_UNKNOWN:
+        _warn(
+            f"{backbone.name} does not know {share:.0%} of these texts. Name a backbone that does "
+            "(--backbone FOLDER), or make one from your own texts (shoestring tune mlm)."
+        )
+    # pairs of a query are one example where most queries have right and wrong texts
+    parts = [_queries(data.texts, part) for part in (range(n_train), range(n_train, len(data)))]
+    mixed = [query for query in parts[0] if 0 < sum(labels[row] > 0 for row in query) < len(query)]
+    is_of_lists = config.task == "score" and data.seconds is not None
+    if is_of_lists and sum(map(len, mixed)) > 0.5 * n_train:
+        return Examples(first, second, list(labels), [query for part in parts for query in part])
+    return Examples(first, second, list(labels), [[row] for row in range(len(data))])
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, ShoestringWarning, stacklevel=4)
+
+
+def _queries(queries: Sequence[str], rows: Sequence[int]) -> list[list[int]]:
+    """Rows of the same first text together."""
+    found: dict[str, list[int]] = {}
+    for row in rows:
+        found.setdefault(queries[row], []).append(row)
+    return list(found.values())
+
+
+def split(
+    examples: Examples, n_train: int, has_held_out: bool, seed: int
+) -> tuple[Examples, Examples]:
+    """Training and held-out examples: those of the second file, or a tenth at random."""
+    n = len(examples)
+    if has_held_out:
+        train = [i for i in range(n) if examples.groups[i][0] < n_train]
+        return examples.part(train), _by_length(examples.part(range(len(train), n)))
+    if n < 2:
+        what = "queries" if examples.are_lists else "examples"
+        raise ParameterError.of("source", "tune", f"a file of at least two {what}", n)
+    order = np.random.default_rng(seed).permutation(n).tolist()
+    n_held_out = max(1, min(MOST_HELD_OUT, int(HELD_OUT * n)))
+    return examples.part(sorted(order[n_held_out:])), _by_length(examples.part(order[:n_held_out]))
+
+
+def drawn(examples: Examples, share: float, seed: int) -> Examples:
+    """A random share of them, at least one, in their order."""
+    n = len(examples)
+    order = np.random.default_rng(seed).permutation(n).tolist()
+    return examples.part(sorted(order[: max(1, int(share * n))]))
+
+
+def counts(train: Examples, held_out: Examples) -> dict[str, int]:
+    """How many examples there are, for a report: lists and their pairs, or single ones."""
+    parts = {"train": train, "held_out": held_out}
+    if not train.are_lists:
+        return {f"{name}_examples": len(part) for name, part in parts.items()}
+    if len(held_out) < TELLING:
+        _warn(
+            f"The pairs of a query are one list, and {len(held_out)} of "
+            f"{len(train) + len(held_out)} lists are held out: the figures on so few tell little. "
+            "Hold out more queries (--eval FILE)."
+        )
+    found = {f"{name}_lists": len(part) for name, part in parts.items()}
+    return found | {f"{name}_pairs": sum(map(len, part.groups)) for name, part in parts.items()}
+
+
+def _by_length(examples: Examples) -> Examples:
+    """Batches in this order have little padding."""
+    return examples.part(sorted(range(len(examples)), key=examples.lengths.__getitem__))
+
+
+# ---- batches ----
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,13 @@ from shoestring.models.frozen import BackboneOutputs
 SCALE_AT_FIRST = 10.0  # of a similarity, as a logit; of what a token weighs
 
 
-def pooled(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """One state (B, D) of each text from those of its tokens (B, T, D)."""
-    if pooling == "mean":
+def pooled(states: Tensor, mask: Tensor, is_causal: bool) -> Tensor:
+    """One state (B, D) of each text (B, T, D): the mean in encoders, the last one in decoders."""
+    if not is_causal:
         weight = mask.to(states.dtype).unsqueeze(-1)
         return (states * weight).sum(1) / weight.sum(1).clamp_min(1.0)
-    rows = torch.arange(len(states), device=states.device)
-    if pooling == "first":
-        return states[rows, mask.int().argmax(1)]
     last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
-    return states[rows, last]
+    return states[torch.arange(len(states), device=states.device), last]
 
 
 def interaction(
@@ -61,9 +58,9 @@ def _mean(values: Tensor, content: Tensor) -> Tensor:
     return (values * content).sum(-1) / content.sum(-1).clamp_min(1)
 
 
-def similarities(a: BackboneOutputs, b: BackboneOutputs, pooling: str) -> Tensor:
+def similarities(a: BackboneOutputs, b: BackboneOutputs, is_causal: bool) -> Tensor:
     """Token interaction in both directions and the cosine of the pooled states: (B, 3)."""
-    u, v = (pooled(text.last, text.mask, pooling) for text in (a, b))
+    u, v = (pooled(text.last, text.mask, is_causal) for text in (a, b))
     of_tokens = interaction(a.last, b.last, a.content, b.content)
     cosine = functional.cosine_similarity(u, v).unsqueeze(1)
     return torch.cat([of_tokens[:, :2], cosine], dim=1)

@@ -27,8 +27,15 @@ from shoestring.text.records import Reading, read_labelled
 from shoestring.tune.baselines import BACKPROPAGATED, LEARNING_RATES, ladder_of, make_model
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.config import LADDER, LadderConfig
-from shoestring.tune.data import counts, drawn, examples_of, label_numbers, split
-from shoestring.tune.examples import Collate, Examples
+from shoestring.tune.examples import (
+    Collate,
+    Examples,
+    counts,
+    drawn,
+    examples_of,
+    label_numbers,
+    split,
+)
 from shoestring.tune.ladder import Ladder, check_is_outside, save_ladder
 from shoestring.tune.trainer import TrainSettings, note_share, train
 

@@ -40,7 +40,7 @@ from shoestring.models.model_files import weights_digest
 from shoestring.tune.config import ADAPTER, INSIDE, LADDER, SIDE, LadderConfig
 from shoestring.tune.heads import LateHead, PairHead, TextHead, pooled, similarities
 from shoestring.tune.ladder_layers import DownProjections
-from shoestring.tune.losses import loss_of
+from shoestring.tune.metrics import loss_of
 from shoestring.tune.side_network import side_network
 
 _LOWERED: ContextVar[Tensor] = ContextVar("lowered")  # (K - 1, B, T, d), of the climb in hand
@@ -77,12 +77,13 @@ class Ladder(nn.Module):  # type: ignore[misc]
         self, config: LadderConfig, backbone: FrozenBackbone, with_side: bool = True
     ) -> None:
         super().__init__()
-        config = config.of_backbone(backbone.n_layers, causal=backbone.is_causal)
+        config = config.of_backbone(backbone.n_layers)
         assert config.layers is not None
         object.__setattr__(self, "backbone", backbone)  # no submodule, nothing to train or save
         self.settings = config
         self.config = _public_config(backbone.config, config)
         self.layers = config.layers
+        self.is_causal = backbone.is_causal  # tried now: one without its layers' outputs is refused
         d = backbone.width // config.reduction
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -216,23 +217,22 @@ class Ladder(nn.Module):  # type: ignore[misc]
         return found.to_tuple() if return_dict is False else found
 
     def _answer(self, first: BackboneOutputs, second: BackboneOutputs | None) -> Tensor:
-        pooling = self.settings.pooling
         if isinstance(self.head, LateHead):
             assert second is not None
-            a, importance = self.late_vectors(first)
-            b, _ = self.late_vectors(second)
+            a, importance = self.head.vectors(first.last, self.side_states(first))
+            b, _ = self.head.vectors(second.last, self.side_states(second))
             return self.head(a, b, first.content, second.content, importance)
         if isinstance(self.head, PairHead):
             assert second is not None
-            u, v = (pooled(text.last, text.mask, pooling) for text in (first, second))
+            u, v = (pooled(text.last, text.mask, self.is_causal) for text in (first, second))
             side = None
             if self.side is not None:
                 states, mask = self._side_of_pair(first, second)
-                side = pooled(states, mask, pooling)
-            return self.head(similarities(first, second, pooling), u, v, side)
+                side = pooled(states, mask, self.is_causal)
+            return self.head(similarities(first, second, self.is_causal), u, v, side)
         states = self.side_states(first)
-        side = None if states is None else pooled(states, first.mask, pooling)
-        return self.head(pooled(first.last, first.mask, pooling), side)
+        side = None if states is None else pooled(states, first.mask, self.is_causal)
+        return self.head(pooled(first.last, first.mask, self.is_causal), side)
 
     # ---- the side network ----
 
@@ -241,11 +241,6 @@ class Ladder(nn.Module):  # type: ignore[misc]
         if self.side is None:
             return None
         return self._climb(self.down(read.outputs, read.mask), read.mask)
-
-    def late_vectors(self, read: BackboneOutputs) -> tuple[Tensor, Tensor]:
-        """Of a late ladder: token vectors (B, T, D) to compare, logits of their weights (B, T)."""
-        found: tuple[Tensor, Tensor] = self.head.vectors(read.last, self.side_states(read))
-        return found
 
     def _side_of_pair(
         self, first: BackboneOutputs, second: BackboneOutputs

@@ -59,5 +59,4 @@ class DownProjections(nn.Module):  # type: ignore[misc]
 
     def mixed(self, k: int, state: Tensor, lowered: Tensor) -> Tensor:
         """The input of block k, of the state (B, T, d) and the lowered output (B, T, d)."""
-        gate = torch.sigmoid(self.gate_logits[k] / TEMPERATURE)
-        return lowered + gate * (state - lowered)
+        return lowered + self.gates()[k] * (state - lowered)

@@ -1,4 +1,7 @@
-"""Quality of answers."""
+"""What is minimised for each task, and the quality of answers.
+
+B texts or pairs, C classes, G groups.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,64 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
+
+from shoestring.errors import ParameterError
 
 NAMES = {  # figures of each task; the best epoch is chosen by the first
     "classify": ("accuracy", "macro_f1"),
     "regress": ("spearman", "pearson"),
     "score": ("average_precision", "auc", "accuracy"),
 }
+
+
+def loss_of(task: str, logits: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
+    """The mean loss of logits (B, C) or (B,) against labels (B,).
+
+    For scores, ``groups`` (B,) are the numbers of the pairs' queries.
+    """
+    logits, labels = logits.float(), labels.to(logits.device)
+    if task == "regress":
+        return functional.mse_loss(logits, labels.float().reshape(logits.shape))
+    if task == "score":
+        labels = labels.reshape(logits.shape)
+        if groups is None:
+            return functional.binary_cross_entropy_with_logits(logits, labels.float())
+        return listwise(logits, labels.float(), groups)
+    n = logits.shape[-1]
+    is_known = (labels >= 0) & (labels < n) | (labels == -100)
+    if labels.numel() != logits.numel() // n or not is_known.all():
+        want = f"classes from 0 to {n - 1}, one a text"
+        got = f"{tuple(labels.shape)}, {labels.min().item()} to {labels.max().item()}"
+        raise ParameterError.of("labels", "Ladder.forward", want, got)
+    return functional.cross_entropy(logits, labels.flatten().long())
+
+
+def listwise(scores: Tensor, labels: Tensor, groups: Tensor) -> Tensor:
+    """Softmax cross entropy within each group (ListNet, Cao et al. 2007; labels as shares).
+
+    Labels (B,) are not below zero; a group of zeros alone counts for nothing.
+
+    Examples
+    --------
+    >>> zeros, one = torch.zeros(4), torch.tensor([1.0, 0.0, 0.0, 0.0])
+    >>> round(listwise(zeros, one, torch.tensor([0, 0, 0, 1])).item(), 3)  # log 3
+    1.099
+    """
+    _, places = groups.unique(return_inverse=True)
+    n = int(places.max()) + 1
+    totals = torch.zeros(n, device=scores.device).index_add(0, places, labels)
+    some = totals > 0
+    highest = torch.full((n,), -torch.inf, device=scores.device)
+    highest = highest.scatter_reduce(0, places, scores.detach(), "amax")
+    exps = (scores - highest[places]).exp()
+    sums = torch.zeros(n, device=scores.device).index_add(0, places, exps)
+    log_p = scores - highest[places] - sums.log()[places]
+    shares = labels / totals.clamp_min(1e-12)[places]
+    return -(shares * log_p).sum() / some.sum().clamp_min(1)
 
 
 def quality(task: str, logits: NDArray[Any], labels: NDArray[Any]) -> dict[str, float]:

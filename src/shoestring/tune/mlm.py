@@ -47,9 +47,17 @@ from shoestring.progress import Progress
 from shoestring.text.corpus import Corpus
 from shoestring.text.documents import text_files
 from shoestring.tune.metrics import trained_parameters
-from shoestring.tune.mlm_data import Blocks, MaskingCollator, map_ids, sample_texts, write_ids
+from shoestring.tune.mlm_data import (
+    SPECIAL,
+    SPECIAL_IDS,
+    Blocks,
+    MaskingCollator,
+    map_ids,
+    sample_texts,
+    train_tokenizer,
+    write_ids,
+)
 from shoestring.tune.trainer import Measure, TrainSettings, fit
-from shoestring.tune.wordpiece import SPECIAL, SPECIAL_IDS, train_tokenizer
 
 HELD_OUT, MAX_HELD_OUT = 0.01, 200  # blocks
 MIN_MASKINGS = 64  # held-out blocks; fewer are masked several times over
@@ -254,19 +262,21 @@ def _train(
     times = np.arange(-(-MIN_MASKINGS // n_held_out))
     eval_data = np.add.outer(times * len(blocks), held_out).ravel().tolist()
     collator = MaskingCollator(blocks, tokenizer, held_out.tolist(), settings.seed)
-    measure = Measure("masked_loss", False, held_out_figures)
-    fitted = fit(
+    names = ("masked_loss", "perplexity", "accuracy")
+    measure = Measure(names, "masked_loss", False, held_out_figures)
+    report = fit(
         *(model, data, eval_data, collator, settings, clock, run, measure),
         callbacks=[NewMasks(collator)],
         progress=progress,
     )
     tokens_in_step = min(settings.batch_size, len(data)) * blocks.length
+    step_s = report["step_ms"] / 1000
     return {
         "train_blocks": len(data),
         "held_out_blocks": n_held_out,
-        **fitted.report(("masked_loss", "perplexity", "accuracy")),
+        **report,
         "parameters": trained_parameters(model),
-        "tokens_per_second": round(tokens_in_step / fitted.step_s) if fitted.step_s else None,
+        "tokens_per_second": round(tokens_in_step / step_s) if step_s else None,
     }
 
 

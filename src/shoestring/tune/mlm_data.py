@@ -1,4 +1,8 @@
-"""The text of masked-language modelling: token ids on the disk, blocks, masks.
+"""The text of masked-language modelling: tokenizer, token ids on the disk, blocks, masks.
+
+The same text gives the same WordPiece tokenizer: the trainer of ``tokenizers`` numbers the letters
+inside words in the random order of a hash table and breaks ties between merges by these numbers;
+here they are given to it in sorted order.
 
 The ids of all documents are one vector, with [SEP] behind each document. Block i is [CLS], ids
 i (T - 2) to (i + 1) (T - 2) of that vector, [SEP] (RoBERTa's FULL-SENTENCES, arXiv 1907.11692), so
@@ -11,32 +15,45 @@ the numbers of the blocks, so that a resumed training has the same masks.
 
 Letters: B blocks in a batch, T tokens of a block, V vocabulary.
 
-Not covered: sampling languages; dropping duplicates.
+Not covered: byte-level and unigram tokenizers; sampling languages; dropping duplicates.
 """
 
 from __future__ import annotations
 
+import string
+import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import BertWordPieceTokenizer, Tokenizer
 
 from shoestring.artifacts import map_array, write_npy_header, written_aside
 from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.text.corpus import Corpus, affordable_fraction, drawn
 from shoestring.text.documents import Document
-from shoestring.tune.wordpiece import SPECIAL, SPECIAL_IDS
 
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+"""BERT's special tokens, under the names that transformers has for them."""
+
+SPECIAL_IDS = {name: number for number, name in enumerate(SPECIAL.values())}
+
+COVERAGE = 0.9995  # of the characters; rarer ones are unknown, as for SentencePiece
 SAMPLE_BYTES = 32 << 20  # of text that a tokenizer is trained on
 SAMPLE_CHARS = 1 << 20  # longest piece of a document in the sample
-BATCH_CHARS = 1 << 20  # tokenized at a time
 FOR_READING = 0.5  # of the time left
 LEAST_TIMED = 1 << 21  # bytes; less text is read at once
 
@@ -45,7 +62,8 @@ def sample_texts(corpus: Corpus, seed: int, clock: Clock, *, progress: bool = Tr
     """Draw documents, or pieces of long ones, at random: about :data:`SAMPLE_BYTES` of text."""
     pieces = (
         text[start : start + SAMPLE_CHARS]
-        for text in map(_text, corpus.read(clock, "vocabulary", progress=progress))
+        for document in corpus.read(clock, "vocabulary", progress=progress)
+        for text in ["\n".join(_paragraphs(document))]
         for start in range(0, len(text), SAMPLE_CHARS)
     )
     first = next(pieces, None)
@@ -61,6 +79,51 @@ def sample_texts(corpus: Corpus, seed: int, clock: Clock, *, progress: bool = Tr
     return found or [first]
 
 
+def train_tokenizer(texts: Sequence[str], vocabulary: int, *, lower_case: bool) -> Tokenizer:
+    """Train at most so many pieces, special ones included, with BERT's normaliser; accents stay."""
+    rules = {"strip_accents": False, "lowercase": lower_case}
+    tokenizer = BertWordPieceTokenizer(**rules)
+    alphabet, inner = _alphabet(texts, tokenizer.normalizer)
+    tokenizer.train_from_iterator(
+        texts,
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=[*SPECIAL.values(), *(f"##{char}" for char in inner)],
+        show_progress=False,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+    )
+    pieces = tokenizer.get_vocab()
+    if len(pieces) > vocabulary:
+        want = f"at least {len(pieces):,}, the characters of this text"
+        raise ParameterError.of("vocabulary", "tune mlm", want, vocabulary)
+    # Build it again: the letters inside words are not special tokens.
+    return Tokenizer.from_str(BertWordPieceTokenizer(pieces, **rules).to_str())
+
+
+def _alphabet(texts: Sequence[str], rules: Any) -> tuple[list[str], list[str]]:
+    """The most frequent characters, nearly all of the text; those of them inside words."""
+    counts: Counter[str] = Counter()
+    pairs: set[tuple[str, str]] = set()
+    for text in texts:
+        normal = rules.normalize_str(text)
+        counts.update(normal)
+        pairs.update(pairwise(normal))
+    for char in [char for char in counts if char.isspace()]:
+        del counts[char]
+    ranked = sorted(counts, key=lambda char: (-counts[char], char))
+    covered = np.cumsum([counts[char] for char in ranked])
+    alphabet = ranked[: 1 + int(np.searchsorted(covered, COVERAGE * counts.total()))]
+    # BERT's pre-tokeniser makes each punctuation mark a word of its own
+    in_words = {
+        char
+        for char in counts
+        if char not in string.punctuation and not unicodedata.category(char).startswith("P")
+    }
+    inner = {b for a, b in pairs if a in in_words and b in in_words}
+    return alphabet, sorted(inner & set(alphabet))
+
+
 def write_ids(
     corpus: Corpus, tokenizer: Tokenizer, path: Path, clock: Clock, seed: int = 0, *,
     progress: bool = True,
@@ -74,7 +137,7 @@ def write_ids(
     encode = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)  # without offsets
     fraction = 1.0
     if corpus.text_bytes > LEAST_TIMED:
-        fraction = affordable_fraction(corpus, lambda d: encode([_text(d)]), clock, FOR_READING)
+        fraction = affordable_fraction(corpus, lambda d: encode(_paragraphs(d)), clock, FOR_READING)
     if fraction < 1:
         message = (
             f"The minutes were enough to read {fraction:.2g} of the documents, drawn at random."
@@ -84,13 +147,12 @@ def write_ids(
     with written_aside(path) as file:
         write_npy_header(file, dtype, (0,))
         documents = drawn(corpus.read(clock, "tokens", progress=progress), fraction, seed)
-        for texts in _batches(map(_text, documents)):
-            found: list[int] = []
-            for encoding in encode(texts, add_special_tokens=False):
-                if encoding.ids:
-                    found += [*encoding.ids, separator]
-            file.write(np.asarray(found, dtype).data)
-            n_tokens += len(found)
+        for document in documents:
+            encodings = encode(_paragraphs(document), add_special_tokens=False)
+            found = [number for encoding in encodings for number in encoding.ids]
+            if found:
+                file.write(np.asarray([*found, separator], dtype).data)
+                n_tokens += len(found) + 1
         file.seek(0)
         write_npy_header(file, dtype, (n_tokens,))
 
@@ -100,26 +162,13 @@ def map_ids(path: Path, tokenizer: Tokenizer) -> NDArray[Any]:
     return map_array(path, _dtype(tokenizer).str, None, "Remove that folder and train again.")
 
 
-def _text(document: Document) -> str:
-    """Paragraphs on lines of their own; lone surrogates of JSON, which are no Unicode, replaced."""
-    return "\n".join(document).encode("utf-8", "replace").decode("utf-8")
+def _paragraphs(document: Document) -> list[str]:
+    """Lone surrogates of JSON, which are no Unicode, are replaced."""
+    return [text.encode("utf-8", "replace").decode("utf-8") for text in document]
 
 
 def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
     return np.dtype("<u2" if tokenizer.get_vocab_size() <= 1 << 16 else "<i4")
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    n_chars = 0
-    for text in texts:
-        batch.append(text)
-        n_chars += len(text)
-        if n_chars >= BATCH_CHARS:
-            yield batch
-            batch, n_chars = [], 0
-    if batch:
-        yield batch
 
 
 class Blocks:

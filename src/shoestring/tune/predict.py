@@ -1,7 +1,7 @@
 """Answers of a ladder to any number of texts or pairs, and a ladder as a pair scorer for search.
 
-Where two texts are read apart, the backbone reads each different text of a call once, and a pair
-costs the side network alone; a pair of a late ladder costs a product of its tokens' vectors.
+The backbone reads each different text of a block once; where two texts are read apart, a pair costs
+the side network alone.
 
 B texts or pairs, C classes.
 """
@@ -17,8 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from shoestring.checks import checked_pairs, checked_path
 from shoestring.errors import ParameterError
@@ -28,87 +26,44 @@ from shoestring.tune.cache import OutputCache
 from shoestring.tune.examples import tokenised
 from shoestring.tune.ladder import Ladder
 
-TEXTS_AT_ONCE = 4_096  # tokenised and read: bounds the memory of a call
+TEXTS_AT_ONCE = 1_024  # in a block, whose outputs are held: 400 MB of MiniLM's at the most
 TOKENS_AT_ONCE = 4_096  # in one forward
 RECORDS_AT_ONCE = 1_024  # of a file
 
 
-class Predictor:
-    """Computes the logits of a ladder in evaluation mode, without a dataset or a Trainer."""
-
-    def __init__(self, ladder: Ladder) -> None:
-        self.ladder = ladder
-        self._uncached = OutputCache(ladder.backbone, ladder.layers)
-
-    @torch.inference_mode()
-    def logits(
-        self, first: Sequence[str], second: Sequence[str] | None = None
-    ) -> NDArray[np.float32]:
-        """Logits of B texts or pairs: (B, C), (B,) for numbers."""
-        parts = []
-        for start in range(0, len(first), TEXTS_AT_ONCE):
-            chosen = slice(start, start + TEXTS_AT_ONCE)
-            others = None if second is None else second[chosen]
-            if others is not None and self.ladder.settings.pairs == "late":
-                parts.append(self._late(first[chosen], others))
-            else:
-                parts.append(self._block(first[chosen], others))
-        n = self.ladder.settings.n_labels
-        return np.concatenate(parts) if parts else np.empty((0, n)[: 1 + (n > 1)], np.float32)
-
-    def _block(self, first: Sequence[str], second: Sequence[str] | None) -> NDArray[np.float32]:
-        ladder, source = self.ladder, self._uncached
-        backbone, n = ladder.backbone, ladder.settings.max_length
-        if second is None or ladder.settings.pairs == "joint":
-            sides = [tokenised(backbone, first, second, n)]
-        else:
-            texts = list(dict.fromkeys([*first, *second]))
-            tokens = tokenised(backbone, texts, None, n)
-            source = OutputCache(backbone, ladder.layers, tokens, None, TOKENS_AT_ONCE)
-            for _ in source.fill():
-                pass
-            of = dict(zip(texts, tokens, strict=True))
-            sides = [[of[text] for text in part] for part in (first, second)]
-        lengths = [sum(len(text.ids) for text in row) for row in zip(*sides, strict=True)]
-        logits: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(first)
-        for rows in batches_by_length(lengths, TOKENS_AT_ONCE):
-            read = [source.read([side[row] for row in rows]) for side in sides]
-            found = ladder(**dict(zip(("first", "second"), read, strict=False)))
-            for row, answer in zip(rows, found.logits.float().cpu().numpy(), strict=True):
-                logits[row] = answer
-        return np.stack(logits)
-
-    def _late(self, first: Sequence[str], second: Sequence[str]) -> NDArray[np.float32]:
-        """Scores of pairs, from token vectors that are computed once for each different text."""
-        ladder = self.ladder
-        texts = list(dict.fromkeys([*first, *second]))
-        tokens = tokenised(ladder.backbone, texts, None, ladder.settings.max_length)
-        held: dict[str, tuple[Tensor, Tensor]] = {}
-        for rows in batches_by_length([len(text.ids) for text in tokens], TOKENS_AT_ONCE):
-            read = self._uncached.read([tokens[row] for row in rows])
-            vectors, importance = ladder.late_vectors(read)
-            for i, row in enumerate(rows):
-                content = read.content[i]
-                held[texts[row]] = vectors[i, content], importance[i, content]
-        scores = np.empty(len(first), np.float32)
-        lengths = [len(held[a][0]) + len(held[b][0]) for a, b in zip(first, second, strict=True)]
-        for rows in batches_by_length(lengths, TOKENS_AT_ONCE):
-            sides = [[held[texts[row]] for row in rows] for texts in (first, second)]
-            (a, b), (content_a, content_b) = zip(
-                *(_together([vectors for vectors, _ in side]) for side in sides), strict=True
-            )
-            importance, _ = _together([logits for _, logits in sides[0]])
-            scores[rows] = ladder.head(a, b, content_a, content_b, importance)[:, 0].cpu()
-        return scores
+@torch.inference_mode()
+def logits_of(
+    ladder: Ladder, first: Sequence[str], second: Sequence[str] | None = None
+) -> NDArray[np.float32]:
+    """Logits of B texts or pairs: (B, C), (B,) for numbers; the ladder is in evaluation mode."""
+    parts = []
+    for start in range(0, len(first), TEXTS_AT_ONCE):
+        chosen = slice(start, start + TEXTS_AT_ONCE)
+        parts.append(_block(ladder, first[chosen], None if second is None else second[chosen]))
+    n = ladder.settings.n_labels
+    return np.concatenate(parts) if parts else np.empty((0, n)[: 1 + (n > 1)], np.float32)
 
 
-def _together(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Rows of several texts, padded, and the mask of those that are not padding."""
-    lengths = torch.tensor([len(part) for part in parts], device=parts[0].device)
-    rows = pad_sequence(parts, batch_first=True)
-    if not rows.shape[1]:  # texts without tokens
-        rows = rows.new_zeros((len(parts), 1, *rows.shape[2:]))
-    return rows, torch.arange(rows.shape[1], device=lengths.device) < lengths.unsqueeze(1)
+def _block(
+    ladder: Ladder, first: Sequence[str], second: Sequence[str] | None
+) -> NDArray[np.float32]:
+    backbone, n = ladder.backbone, ladder.settings.max_length
+    if second is None or ladder.settings.pairs == "joint":
+        sides = [tokenised(backbone, first, second, n)]
+    else:
+        sides = [tokenised(backbone, texts, None, n) for texts in (first, second)]
+    texts = [text for side in sides for text in side]
+    outputs = OutputCache(backbone, ladder.layers, texts, None, TOKENS_AT_ONCE)
+    for _ in outputs.fill():
+        pass
+    lengths = [sum(len(text.ids) for text in row) for row in zip(*sides, strict=True)]
+    logits: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(first)
+    for rows in batches_by_length(lengths, TOKENS_AT_ONCE):
+        read = [outputs.read([side[row] for row in rows]) for side in sides]
+        found = ladder(**dict(zip(("first", "second"), read, strict=False)))
+        for row, answer in zip(rows, found.logits.float().cpu().numpy(), strict=True):
+            logits[row] = answer
+    return np.stack(logits)
 
 
 class LadderScorer:
@@ -142,7 +97,6 @@ class LadderScorer:
             raise ParameterError.of("folder", "LadderScorer", want, settings.task)
         self.max_length = settings.max_length
         self.name = f"ladder:{self.ladder.digest}:{self.ladder.backbone.digest}:{self.max_length}"
-        self._predictor = Predictor(self.ladder)
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """Score B pairs (query, text): (B,) float32, higher is more alike.
@@ -151,7 +105,7 @@ class LadderScorer:
         """
         pairs = checked_pairs("pairs", pairs, "LadderScorer.predict")
         queries, texts = [query for query, _ in pairs], [text for _, text in pairs]
-        scores: NDArray[np.float32] = self._predictor.logits(queries, texts)
+        scores: NDArray[np.float32] = logits_of(self.ladder, queries, texts)
         return scores
 
     def __repr__(self) -> str:
@@ -167,11 +121,10 @@ def predictions(
     if (config.pairs == "none") != (second is None):
         want = "left out for a model of single texts" if second else "the column of second texts"
         raise ParameterError.of("second", "tune predict", want, second)
-    predictor = Predictor(ladder)
     records = read_texts(source, second=second, **reading)
     while batch := list(islice(records, RECORDS_AT_ONCE)):
         others = None if second is None else [str(other) for _, other in batch]
-        logits = predictor.logits([record.text for record, _ in batch], others)
+        logits = logits_of(ladder, [record.text for record, _ in batch], others)
         for (record, _), row in zip(batch, logits, strict=True):
             if config.n_labels == 1:
                 yield {"id": record.id, "score": float(row)}

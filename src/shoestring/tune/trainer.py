@@ -12,7 +12,7 @@ import math
 import shutil
 import statistics
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,28 +68,10 @@ class TrainSettings:
 class Measure:
     """What is measured on held-out examples."""
 
-    best: str  # the figure by which the best epoch is chosen
+    names: tuple[str, ...]  # figures that are reported
+    best: str  # the one by which the best epoch is chosen
     greater_is_better: bool
     of: Callable[[Any], dict[str, float]]  # from the Trainer's predictions and labels
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """The result of a training."""
-
-    trainer: Any
-    held_out: dict[str, float]  # with "loss"; of the best epoch, whose weights the model has
-    epochs: float
-    step_s: float  # median
-
-    def report(self, names: Iterable[str]) -> dict[str, Any]:
-        """Figures of these names on what was held out; epochs, steps and their time."""
-        return {
-            "held_out": {name: _figure(self.held_out[name]) for name in names},
-            "epochs": self.epochs,
-            "steps": int(self.trainer.state.global_step),  # before an interruption too
-            "step_ms": round(1000 * self.step_s, 1),
-        }
 
 
 def _figure(value: float) -> float | None:
@@ -101,13 +83,14 @@ def fit(
     settings: TrainSettings, clock: Clock, run: RunFolder, measure: Measure, *,
     lengths: Sequence[int] | None = None, callbacks: Sequence[Any] = (), share: float = 1.0,
     progress: bool = True,
-) -> Fitted:  # fmt: skip
-    """Train a model by the plain ``Trainer``; it has its best weights afterwards.
+) -> dict[str, Any]:  # fmt: skip
+    """Train a model by the plain ``Trainer``, and report; it has its best weights afterwards.
 
     ``model(**batch)`` gives loss and logits; ``collate`` makes a batch of items of the datasets;
     the run folder gets the checkpoints, and training continues from one that it has. Examples of
     similar ``lengths``, if given, share a batch. ``share`` is that of all examples which
-    ``train_data`` is, for a run that goes on with this one.
+    ``train_data`` is, for a run that goes on with this one. The report has the figures of the best
+    epoch on what was held out, epochs, steps and their median time.
 
     BudgetError if the minutes are too few for some steps, ParameterError if the loss became
     infinite or NaN, StorageError without room for a checkpoint.
@@ -151,8 +134,12 @@ def fit(
         run.restart()  # nor are their checkpoints
         want, got = "small enough for training not to diverge", settings.learning_rate
         raise ParameterError.of("learning_rate", "tune", want, got, "Pass a third of it.")
-    epochs = round(trainer.state.global_step / per_epoch, 2)
-    return Fitted(trainer, held_out, epochs, statistics.median(in_time.step_s or [0.0]))
+    return {
+        "held_out": {name: _figure(held_out[name]) for name in measure.names},
+        "epochs": round(trainer.state.global_step / per_epoch, 2),
+        "steps": int(trainer.state.global_step),  # before an interruption too
+        "step_ms": round(1000 * statistics.median(in_time.step_s or [0.0]), 1),
+    }
 
 
 def train(
@@ -160,15 +147,13 @@ def train(
     collate: Callable[..., Any], settings: TrainSettings, clock: Clock, run: RunFolder, *,
     share: float = 1.0, progress: bool = True,
 ) -> dict[str, Any]:  # fmt: skip
-    """Train on a task as :func:`fit` does, and report.
-
-    The report has the quality on the held-out examples, of the best epoch, parameters and steps.
-    """
+    """Train on a task as :func:`fit` does, and report the number of parameters too."""
 
     def figures(found: Any) -> dict[str, float]:
         return quality(task, found.predictions, found.label_ids)
 
-    measure = Measure(NAMES[task][0], True, figures)
+    names = ("loss", *NAMES[task])
+    measure = Measure(names, names[1], True, figures)
     labels = [eval_data.labels[row] for group in eval_data.groups for row in group]
     if task in ("score", "regress") and not can_be_told(task, np.array(labels)):
         kind = "right or all wrong" if task == "score" else "the same"
@@ -178,14 +163,13 @@ def train(
             ShoestringWarning,
             stacklevel=3,
         )
-        measure = Measure("loss", False, figures)
-    fitted = fit(
+        measure = Measure(names, "loss", False, figures)
+    report = fit(
         *(model, train_data, eval_data, collate, settings, clock, run, measure),
         lengths=train_data.lengths,
         share=share,
         progress=progress,
     )
-    report = fitted.report(("loss", *NAMES[task]))
     return {**report, "trained_parameters": trained_parameters(model)}
 
 
