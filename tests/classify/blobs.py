@@ -20,8 +20,8 @@ def cuts(n, n_parts, rng):
     return np.split(rng.permutation(n), np.sort(rng.integers(0, n + 1, n_parts - 1)))
 
 
-def moments(X, y):
-    return moments_of(X, y, int(y.max()) + 1)
+def moments(X, y, weights=None):
+    return moments_of(X, y, int(y.max()) + 1, weights)
 
 
 def assert_alike(found, expected, rtol=1e-10, scale=None):

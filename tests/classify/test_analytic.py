@@ -192,9 +192,10 @@ def test_whitened_rows_have_the_length_of_the_inverse_covariance(columns):
 
 def test_the_total_scatter_is_that_about_the_mean_of_all():
     X, y = blobs(100, offset=7.0)
-    scatter, mean = total_scatter(moments(X, y))
-    np.testing.assert_allclose(mean, X.mean(axis=0))
-    np.testing.assert_allclose(scatter, (X - mean).T @ (X - mean))
+    weights = np.random.default_rng(0).uniform(0.5, 2, 100)
+    scatter, mean = total_scatter(moments(X, y, weights))
+    np.testing.assert_allclose(mean, weights @ X / weights.sum())
+    np.testing.assert_allclose(scatter, ((X - mean).T * weights) @ (X - mean))
 
 
 def test_priors_of_every_form():

@@ -88,12 +88,14 @@ def test_parts_and_merged_classifiers_equal_the_whole(settings):
 
 
 @EACH
-def test_what_was_forgotten_was_never_seen(settings):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_was_forgotten_was_never_seen(settings, weighted):
     X, y = blobs(300, apart=0.7)
+    weights = np.random.default_rng(1).integers(1, 5, 300) / 2.0 if weighted else np.ones(300)
     tenth = np.random.default_rng(0).random(300) < 0.1
-    clf = AnalyticSoftmax(**settings).fit(X, y)
-    clf.forget(X[tenth], y[tenth])
-    expected = AnalyticSoftmax(**settings).fit(X[~tenth], y[~tenth])
+    clf = AnalyticSoftmax(**settings).fit(X, y, weights)
+    clf.forget(X[tenth], y[tenth], weights[tenth])
+    expected = AnalyticSoftmax(**settings).fit(X[~tenth], y[~tenth], weights[~tenth])
     assert_same_answers(clf, expected, X)
 
 
@@ -231,6 +233,29 @@ def test_classifiers_that_keep_other_things_are_not_merged(settings, name, value
     with pytest.raises(ParameterError, match=f"'{name}'"):
         a.merge(AnalyticSoftmax(**settings | {name: value}).fit(X, y))
     assert a.moments_.sizes.tolist() == [20, 20, 20]
+
+
+@EACH
+def test_a_weight_of_two_is_two_samples(settings):
+    X, y = blobs(150, apart=0.7)
+    times = np.random.default_rng(0).integers(1, 4, 150)
+    clf = AnalyticSoftmax(**settings).fit(X, y, times)
+    expected = AnalyticSoftmax(**settings).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
+    assert_same_answers(clf, expected, X)
+
+
+def test_a_sample_without_weight_is_none():
+    X, y = blobs(150)
+    weights = np.r_[np.zeros(50), np.ones(100)]
+    clf = AnalyticSoftmax().fit(X, y, weights)
+    assert_same_answers(clf, AnalyticSoftmax().fit(X[50:], y[50:]), X)
+
+
+@pytest.mark.parametrize("weights", [[-1.0], [np.nan], [np.inf], [0.0]])
+def test_weights_that_cannot_be_are_refused(weights):
+    X, y = blobs(30)
+    with pytest.raises(ParameterError, match="'sample_weight'"):
+        AnalyticSoftmax().fit(X, y, weights * 30)
 
 
 def test_a_part_that_is_refused_leaves_what_was_learnt():

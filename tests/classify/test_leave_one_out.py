@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.classify.blobs import blobs
+from tests.classify.blobs import blobs, moments
 
 from shoestring.classify.analytic import Metric, shrunk
 from shoestring.classify.leave_one_out import left_out
@@ -16,18 +16,12 @@ GIVEN = pytest.mark.parametrize("priors", [None, PRIORS], ids=["frequencies", "g
 
 def drawn(weighted, n=60, d=6):
     X, y = blobs(n, d, apart=0.6)
-    weights = np.random.default_rng(1).integers(1, 4, n) if weighted else np.ones(n, int)
-    return X, y, weights.astype(float)
-
-
-def moments_of_all(X, y, weights):
-    """Each sample as often as it came."""
-    times = weights.astype(int)
-    return moments_of(np.repeat(X, times, axis=0), np.repeat(y, times), 3)
+    weights = np.random.default_rng(1).uniform(0.3, 3.0, n) if weighted else np.ones(n)
+    return X, y, weights
 
 
 def in_closed_form(X, y, weights, priors, shrinkage, sizes):
-    sums = moments_of_all(X, y, weights)
+    sums = moments(X, y, weights)
     metric = Metric.of(shrunk(sums.covariance(), shrinkage))
     log_priors = None if priors is None else np.log(priors)
     white, centres = metric.whiten(X), metric.whiten(sums.means)
@@ -43,7 +37,7 @@ def refitted(X, y, weights, priors, shrinkage, size, level=None):
     distances, logits = [], []
     for i in range(len(X)):
         rest = np.arange(len(X)) != i
-        sums = moments_of_all(X[rest], y[rest], weights[rest])
+        sums = moments_of(X[rest], y[rest], 3, weights[rest])
         whole = sums.covariance()
         mu = np.trace(whole) / len(whole) if level is None else level * weights.sum() / sums.total
         covariance = (1 - shrinkage) * whole + shrinkage * mu * np.eye(len(whole))
@@ -73,7 +67,7 @@ def test_with_shrinkage_only_the_level_of_its_target_is_that_of_all_samples(
     weighted, priors, shrinkage
 ):
     X, y, weights = drawn(weighted)
-    level = np.trace(moments_of_all(X, y, weights).covariance()) / X.shape[1]
+    level = np.trace(moments(X, y, weights).covariance()) / X.shape[1]
     sizes = (3, 6)
     for size, found in zip(
         sizes, in_closed_form(X, y, weights, priors, shrinkage, sizes), strict=True

@@ -13,28 +13,29 @@ from shoestring.classify.moments import Moments, merged, moments_of, without
 from shoestring.errors import ParameterError
 
 
-def drawn(seed, n, c=3, d=3):
+def drawn(seed, n, c=3, d=3, *, weighted=True):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, d)) * [1.0, 30.0, 1e-3] + [0.0, 500.0, 1.0]
-    return X, rng.integers(c, size=n)
+    return X, rng.integers(c, size=n), rng.uniform(0.1, 5.0, n) if weighted else None
 
 
-def of_rows(X, y, rows, c=3):
-    return moments_of(X[rows], y[rows], c)
+def of_rows(X, y, weights, rows, c=3):
+    part = None if weights is None else weights[rows]
+    return moments_of(X[rows], y[rows], c, part)
 
 
-def scalar_moments(X, y, c):
+def scalar_moments(X, y, weights, c):
     """The definitions, one sample at a time."""
     d = X.shape[1]
     found = Moments.none(c, d)
     for k in range(c):
-        rows = X[y == k]
-        found.sizes[k] = len(rows)
+        rows, w = X[y == k], weights[y == k]
+        found.sizes[k], found.weights[k] = len(rows), w.sum()
         if len(rows):
-            found.means[k] = rows.mean(axis=0)
-        for x in rows:
+            found.means[k] = w @ rows / w.sum()
+        for x, weight in zip(rows, w, strict=True):
             z = x - found.means[k]
-            found.scatter[:] += np.outer(z, z)
+            found.scatter[:] += weight * np.outer(z, z)
     return found
 
 
@@ -43,17 +44,17 @@ def copies(*sums):
 
 
 def test_moments_of_a_block_equal_their_definitions():
-    X, y = drawn(0, 60)
-    assert_alike(of_rows(X, y, np.arange(60)), scalar_moments(X, y, 3))
+    X, y, weights = drawn(0, 60)
+    assert_alike(of_rows(X, y, weights, np.arange(60)), scalar_moments(X, y, weights, 3))
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 8))
-def test_merged_moments_equal_one_pass_for_any_order_and_partition(seed, n, n_parts):
-    X, y = drawn(seed, n)
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 8), st.booleans())
+def test_merged_moments_equal_one_pass_for_any_order_and_partition(seed, n, n_parts, weighted):
+    X, y, weights = drawn(seed, n, weighted=weighted)
     rng = np.random.default_rng(seed)
-    parts = [of_rows(X, y, rows) for rows in cuts(n, n_parts, rng)]
-    whole = of_rows(X, y, np.arange(n))
+    parts = [of_rows(X, y, weights, rows) for rows in cuts(n, n_parts, rng)]
+    whole = of_rows(X, y, weights, np.arange(n))
     # a class of few samples far from zero has sums that cancel: relative to those of all
     spread = of_rows(*drawn(seed, 200), np.arange(200))
     assert_alike(reduce(merged, parts), whole, 1e-9, scale=spread)
@@ -64,19 +65,19 @@ def test_merged_moments_equal_one_pass_for_any_order_and_partition(seed, n, n_pa
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 10**6), st.integers(2, 60))
-def test_without_is_the_inverse_of_merged(seed, n):
-    X, y = drawn(seed, n)
+@given(st.integers(0, 10**6), st.integers(2, 60), st.booleans())
+def test_without_is_the_inverse_of_merged(seed, n, weighted):
+    X, y, weights = drawn(seed, n, weighted=weighted)
     first, second = cuts(n, 2, np.random.default_rng(seed))
-    a, b = (of_rows(X, y, rows) for rows in (first, second))
+    a, b = (of_rows(X, y, weights, rows) for rows in (first, second))
     spread = of_rows(*drawn(seed, 200), np.arange(200))
     assert_alike(without(merged(a, b), b), a, 1e-8, scale=spread)
 
 
 def test_moments_merge_with_those_of_nothing():
-    X, y = drawn(1, 40)
-    whole = of_rows(X, y, np.arange(40))
-    nothing = of_rows(X, y, np.arange(0))
+    X, y, weights = drawn(1, 40)
+    whole = of_rows(X, y, weights, np.arange(40))
+    nothing = of_rows(X, y, weights, np.arange(0))
     assert_alike(nothing, Moments.none(3, 3))
     assert_alike(merged(whole, nothing), whole, 0)
     assert_alike(merged(nothing, whole), whole, 1e-15)
@@ -85,7 +86,7 @@ def test_moments_merge_with_those_of_nothing():
 
 
 def test_a_class_without_samples_has_zeros_and_does_no_harm():
-    X, y = drawn(2, 50, c=2)
+    X, y, _ = drawn(2, 50, c=2, weighted=False)
     two = moments_of(X, y, 2)
     four = moments_of(X, 2 * y, 4)
     assert four.sizes[[1, 3]].tolist() == [0, 0]
@@ -146,25 +147,30 @@ def assert_refused(whole, part, why, error=ParameterError):
 
 
 CANNOT_BE_TAKEN_BACK = {
-    "fewer samples than none": lambda X, y: (X[[0, 0, 0]], y[[0, 0, 0]]),
-    "less scatter than none": lambda X, y: (X[1:2] + 10, y[1:2]),
-    "be empty": lambda X, y: (X[2:] + 0.5, y[2:]),
+    "fewer samples than none": lambda X, y, ones: (X[[0, 0, 0]], y[[0, 0, 0]], None),
+    "fewer samples than none, by weight": lambda X, y, ones: (X[:2], y[:2], 40 * ones[:2]),
+    "samples without weight": lambda X, y, ones: (X[:1], y[:1], 2 * ones[:1]),
+    "less scatter than none": lambda X, y, ones: (X[1:2] + 10, y[1:2], None),
+    "be empty, less weight": lambda X, y, ones: (X[2:], y[2:], ones[2:] / 2),
+    "be empty, other samples": lambda X, y, ones: (X[2:] + 0.5, y[2:], None),
 }
 
 
 @pytest.mark.parametrize(("why", "part"), CANNOT_BE_TAKEN_BACK.items(), ids=CANNOT_BE_TAKEN_BACK)
 def test_what_cannot_have_been_there_is_not_taken_back(why, part):
     X, y = drawn(4, 6)[0], np.array([0, 0, 1, 1, 1, 1])
-    assert_refused(moments_of(X, y, 2), moments_of(*part(X, y), 2), why)
+    X, y, weights = part(X, y, np.ones(6))
+    whole = moments_of(drawn(4, 6)[0], np.array([0, 0, 1, 1, 1, 1]), 2)
+    assert_refused(whole, moments_of(X, y, 2, weights), why.split(",")[0])
 
 
 def test_classes_that_moved_are_those_of_moved_labels():
-    X, y = drawn(7, 40)
+    X, y, _ = drawn(7, 40, weighted=False)
     places = np.array([4, 0, 2])
-    moved = of_rows(X, y, np.arange(40)).with_classes(places, 5)
+    moved = of_rows(X, y, None, np.arange(40)).with_classes(places, 5)
     assert_alike(moved, moments_of(X, places[y], 5), 1e-12)
     back = moved.of_classes(places)
-    assert_alike(back, of_rows(X, y, np.arange(40)), 0)
+    assert_alike(back, of_rows(X, y, None, np.arange(40)), 0)
 
 
 def test_moments_of_the_first_features_are_those_of_fewer_columns():

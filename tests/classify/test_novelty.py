@@ -84,13 +84,13 @@ def test_the_threshold_is_a_quantile_of_samples_left_out():
     assert clf.novelty_threshold(0.005) == np.inf  # less than one sample in a hundred
 
 
-def test_samples_that_came_often_count_as_often_for_the_threshold():
+def test_weights_count_for_the_threshold():
     X, y, _ = drawn(False, n=99)
-    times = np.where(np.arange(99) < 9, 30, 1)
-    clf = AnalyticSoftmax(0.1).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
+    weights = np.where(np.arange(99) < 9, 30.0, 1.0)
+    clf = AnalyticSoftmax(0.1).fit(X, y, weights)
     far = clf._novelty
     above = far.known > clf.novelty_threshold(0.2)
-    assert far.weights[above].sum() <= 0.2 * times.sum() * 100 / 99
+    assert far.weights[above].sum() <= 0.2 * weights.sum() * 100 / 99
     assert clf.novelty_threshold(0.2) in far.known
 
 

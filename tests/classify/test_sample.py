@@ -13,27 +13,27 @@ KEYS = np.array([11, 22, 33], dtype=np.uint64)
 
 
 def drawn(seed, n=80, n_different=40, d=3):
-    """Rows, some of them equal, with labels."""
+    """Rows, some of them equal, with labels and weights that are sums of halves: exact."""
     rng = np.random.default_rng(seed)
     rows, labels = rng.normal(size=(n_different, d)), rng.integers(3, size=n_different)
     which = rng.integers(n_different, size=n)
-    return rows[which], labels[which]
+    return rows[which], labels[which], rng.integers(1, 9, n) / 2.0
 
 
 def hashes(X, y, seed=0):
     return row_hashes(X, KEYS[y], seed)
 
 
-def sampled(X, y, size, parts=None):
+def sampled(X, y, weights, size, parts=None):
     sample = Sample.none(size, X.shape[1], X.dtype)
     for rows in [np.arange(len(X))] if parts is None else parts:
-        sample = sample.with_rows(hashes(X[rows], y[rows]), X[rows], y[rows])
+        sample = sample.with_rows(hashes(X[rows], y[rows]), X[rows], y[rows], weights[rows])
     return sample
 
 
-def taken(sample, X, y):
+def taken(sample, X, y, weights):
     """Rows to be taken back of a sample: those below its limit."""
-    return sampled(X, y, len(X)).below(sample.limit)
+    return sampled(X, y, weights, len(X)).below(sample.limit)
 
 
 def assert_same(a, b, *, limit=True):
@@ -44,35 +44,35 @@ def assert_same(a, b, *, limit=True):
             )
 
 
-def by_brute_force(X, y, size):
+def by_brute_force(X, y, weights, size):
     """Rows by content, as (hash, row, label, weight), those of the smallest hashes."""
     found = {}
-    for h, x, label in zip(hashes(X, y).tolist(), X, y.tolist(), strict=True):
+    for h, x, label, weight in zip(hashes(X, y).tolist(), X, y.tolist(), weights, strict=True):
         _, _, total = found.get(h, (x, label, 0.0))
-        found[h] = (x.tolist(), label, total + 1.0)
+        found[h] = (x.tolist(), label, total + weight)
     return [(h, *found[h]) for h in sorted(found)[:size]]
 
 
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 60))
 def test_the_sample_has_the_rows_of_the_smallest_hashes(seed, size):
-    X, y = drawn(seed)
-    found = sampled(X, y, size)
+    X, y, weights = drawn(seed)
+    found = sampled(X, y, weights, size)
     columns = (found.hashes, found.X, found.labels, found.weights)
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    assert list(rows) == by_brute_force(X, y, size)
+    assert list(rows) == by_brute_force(X, y, weights, size)
 
 
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 9))
 def test_order_batches_and_merging_make_no_difference(seed, size, n_parts):
-    X, y = drawn(seed)
+    X, y, weights = drawn(seed)
     rng = np.random.default_rng(seed)
-    whole = sampled(X, y, size)
-    assert_same(sampled(X, y, size, cuts(80, n_parts, rng)), whole)
+    whole = sampled(X, y, weights, size)
+    assert_same(sampled(X, y, weights, size, cuts(80, n_parts, rng)), whole)
     first, second = cuts(80, 2, rng)
-    a = sampled(X, y, size, [first])
-    b = sampled(X, y, size, [second])
+    a = sampled(X, y, weights, size, [first])
+    b = sampled(X, y, weights, size, [second])
     assert_same(a.merged(b), whole)
     assert_same(b.merged(a), whole)
 
@@ -80,41 +80,41 @@ def test_order_batches_and_merging_make_no_difference(seed, size, n_parts):
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(41, 100))
 def test_without_is_the_inverse_of_with_rows_while_all_are_kept(seed, size):
-    X, y = drawn(seed)
+    X, y, weights = drawn(seed)
     first, second = cuts(80, 2, np.random.default_rng(seed))
-    both = sampled(X, y, size, [first, second])
-    back = both.without(taken(both, X[second], y[second]))
-    assert_same(back, sampled(X, y, size, [first]))
+    both = sampled(X, y, weights, size, [first, second])
+    back = both.without(taken(both, X[second], y[second], weights[second]))
+    assert_same(back, sampled(X, y, weights, size, [first]))
 
 
 @settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 40))
 def test_what_is_taken_back_is_gone_and_nothing_else(seed, size):
-    X, y = drawn(seed)
+    X, y, weights = drawn(seed)
     first, second = cuts(80, 2, np.random.default_rng(seed))
-    both = sampled(X, y, size)
-    back = both.without(taken(both, X[second], y[second]))
-    left = by_brute_force(X[first], y[first], len(X))
+    both = sampled(X, y, weights, size)
+    back = both.without(taken(both, X[second], y[second], weights[second]))
+    left = by_brute_force(X[first], y[first], weights[first], len(X))
     assert back.hashes.tolist() == [h for h, *_ in left if h < both.limit]
     assert back.limit == both.limit
 
 
 def test_merged_samples_of_different_sizes_go_by_the_lower_limit():
-    X, y = drawn(0, 400, 300)
-    small = sampled(X[:200], y[:200], 10)
-    large = sampled(X[200:], y[200:], 100)
+    X, y, weights = drawn(0, 400, 300)
+    small = sampled(X[:200], y[:200], weights[:200], 10)
+    large = sampled(X[200:], y[200:], weights[200:], 100)
     for merged in (small.merged(large), large.merged(small)):
-        rows = [h for h, *_ in by_brute_force(X, y, 300) if h < merged.limit]
+        rows = [h for h, *_ in by_brute_force(X, y, weights, 300) if h < merged.limit]
         assert merged.hashes.tolist() == rows
     assert small.merged(large).size == 10
     assert large.merged(small).limit == small.limit
 
 
 def test_every_row_has_the_same_chance():
-    X, y = drawn(1, 1_000, 100_000)
+    X, y, weights = drawn(1, 1_000, 100_000)
     X[500:] *= 1e-3  # hashes do not see the size of numbers
     X[::2] = np.round(X[::2], 1)
-    kept = np.isin(hashes(X, y), sampled(X, y, 200).hashes)
+    kept = np.isin(hashes(X, y), sampled(X, y, weights, 200).hashes)
     assert 60 < kept[:500].sum() < 140
     assert 60 < kept[::2].sum() < 140
 
@@ -144,25 +144,25 @@ def test_many_rows_have_different_hashes():
 
 
 def test_a_sample_of_size_zero_keeps_nothing():
-    X, y = drawn(3)
-    none = sampled(X, y, 0)
+    X, y, weights = drawn(3)
+    none = sampled(X, y, weights, 0)
     assert len(none) == 0
-    some = sampled(X, y, 10)
+    some = sampled(X, y, weights, 10)
     assert len(some.merged(none)) == len(none.merged(some)) == 0
 
 
 def test_a_new_sample_has_no_limit_until_it_is_full():
-    X, y = drawn(4, 40, 1_000)
-    assert sampled(X, y, 40).limit == NO_LIMIT
-    full = sampled(X, y, 39)
+    X, y, weights = drawn(4, 40, 1_000)
+    assert sampled(X, y, weights, 40).limit == NO_LIMIT
+    full = sampled(X, y, weights, 39)
     assert full.limit == hashes(X, y).max()
     assert len(full) == 39
 
 
 def test_rows_keep_their_precision_and_the_wider_wins():
-    X, y = drawn(7)
+    X, y, weights = drawn(7)
     narrow = X.astype(np.float32)
-    assert sampled(narrow, y, 10).X.dtype == np.float32
-    mixed = sampled(narrow[:40], y[:40], 90)
-    mixed = mixed.with_rows(hashes(X[40:], y[40:]), X[40:], y[40:])
+    assert sampled(narrow, y, weights, 10).X.dtype == np.float32
+    mixed = sampled(narrow[:40], y[:40], weights[:40], 90)
+    mixed = mixed.with_rows(hashes(X[40:], y[40:]), X[40:], y[40:], weights[40:])
     assert mixed.X.dtype == np.float64

@@ -33,6 +33,14 @@ def test_oas_is_the_same_after_merging_and_forgetting():
     assert oas(sums) == pytest.approx(of_residuals(X, y), rel=1e-8)
 
 
+def test_weights_count_as_repetitions_for_oas():
+    X, y = blobs(80, 5)
+    times = np.random.default_rng(0).integers(1, 4, 80)
+    weighted = moments(X, y, times.astype(float))
+    repeated = moments(np.repeat(X, times, axis=0), np.repeat(y, times))
+    assert oas(weighted) == pytest.approx(oas(repeated), rel=1e-10)
+
+
 def test_oas_of_constant_features_is_in_its_range():
     for value in (0.0, 1.0):
         assert 0 <= oas(moments(np.full((6, 3), value), np.array([0, 1] * 3))) <= 1

@@ -291,6 +291,8 @@ def test_other_features_and_lengths_are_refused():
         clf.predict(X[:, :3])
     with pytest.raises(ShapeError, match="30 samples and 29 labels"):
         clf.partial_fit(X, y[1:])
+    with pytest.raises(ShapeError, match="weights of shape"):
+        clf.partial_fit(X, y, sample_weight=np.ones(3))
 
 
 @pytest.mark.parametrize("offset", [1e4, 1e6, 1e8])

@@ -235,6 +235,7 @@ def new_softmax(world: World, X: Any, y: Any, **options: Any) -> None:
 
 
 softmax = {"state": softmax_state}
+weights = {"sample_weight": maybe}
 entry(
     "AnalyticSoftmax", new_softmax, share=3, X=ROWS, y=TARGETS,
     shrinkage=st.sampled_from(["auto", 0.1, None, 0]), temperature=st.sampled_from(["auto", 1,
@@ -243,12 +244,12 @@ entry(
     expansion=st.sampled_from([None, "random", "quadratic"]), n_random=SMALL,
     sample_size=st.sampled_from([4, 2048]), n_jobs=st.sampled_from([None, 1]), random_state=SEED,
 )  # fmt: skip
-method("AnalyticSoftmax.fit", World.softmax, X=ROWS, y=TARGETS, share=3)
+method("AnalyticSoftmax.fit", World.softmax, X=ROWS, y=TARGETS, **weights, share=3)
 method(
-    "AnalyticSoftmax.partial_fit", World.softmax, X=ROWS, y=TARGETS, classes=maybe,
+    "AnalyticSoftmax.partial_fit", World.softmax, X=ROWS, y=TARGETS, classes=maybe, **weights,
     share=3, **softmax,
 )  # fmt: skip
-method("AnalyticSoftmax.forget", World.softmax, X=ROWS, y=TARGETS, share=2, **softmax)
+method("AnalyticSoftmax.forget", World.softmax, X=ROWS, y=TARGETS, **weights, share=2, **softmax)
 method("AnalyticSoftmax.forget_class", World.softmax, label=st.sampled_from(LABELS), **softmax)
 method("AnalyticSoftmax.merge", World.softmax, other=maybe, **softmax)
 for name in ["predict_proba", "predict_log_proba", "decision_function", "novelty_score"]:
@@ -261,7 +262,7 @@ method(
     share=2,
 )
 method("AnalyticSoftmax.novelty_threshold", World.softmax, reject_at=st.sampled_from([0.01, 0.1]))
-method("AnalyticSoftmax.score", World.softmax, X=ROWS, y=TARGETS)
+method("AnalyticSoftmax.score", World.softmax, X=ROWS, y=TARGETS, **weights)
 method("AnalyticSoftmax.save", World.softmax, folder=OUT)
 function("AnalyticSoftmax.load", folder=OUT)
 damaged(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.checks import checked_int, checked_number
+from shoestring.classify.moments import Doubles
 from shoestring.errors import ParameterError, ShapeError, ShoestringError
 
 MOST_JOBS = 1_024
@@ -122,6 +123,21 @@ def same_type(known: NDArray[Any], new: NDArray[Any]) -> None:
             f"Labels must be of one type: {known.tolist()[0]!r} was learned, {new.tolist()[0]!r} "
             "came. Convert them."
         )
+
+
+def weights(values: ArrayLike, n_samples: int) -> Doubles:
+    """Weights of samples as float64 (N,)."""
+    with as_ours():
+        array = np.asarray(values, dtype=np.float64)
+    if array.shape != (n_samples,):
+        raise ShapeError(
+            f"There are {n_samples} samples and weights of shape {array.shape}; there must be one "
+            "for each sample."
+        )
+    if not (np.isfinite(array) & (array >= 0)).all() or not array.any():
+        want = "finite, not below zero, and above zero for some samples"
+        raise _wrong("sample_weight", float(array.min()), want)
+    return array
 
 
 def two_classes(classes: NDArray[Any]) -> None:

@@ -1,9 +1,9 @@
 """What the layer would say of a sample that it had not seen, in closed form.
 
-Without a sample x that came w times, its class c (of n samples) has the mean m_c - (w / (n - w)) z
-and the scatter loses (w n / (n - w)) z z^T, z = x - m_c. That is a change of rank one, so by
-Sherman and Morrison the squared distances of x to the means under the covariance without x are,
-with q = z^T S^-1 z, k = (1 - a) w n / ((n - w) N), N' = N - w,
+Without a sample x of weight w, class c (of weight n) has the mean m_c - (w / (n - w)) z and the
+scatter loses (w n / (n - w)) z z^T, z = x - m_c. That is a change of rank one, so by Sherman and
+Morrison the squared distances of x to the means under the covariance without x are, with
+q = z^T S^-1 z, k = (1 - a) w n / ((n - w) N), N' = N - w,
 
     to class j != c:  (N' / N) (d_j + s_j^2 k / (1 - k q)),   s_j = z^T S^-1 (x - m_j),
     to class c:       (N' / N) (n / (n - w))^2 q / (1 - k q),
@@ -16,7 +16,7 @@ Distances in the first so many features are sums over the first so many of the w
 Cholesky factor of a leading block is the leading block of the factor: one factorisation tells for
 every smaller expansion how it would do.
 
-Letters: N samples, K of them asked for, C classes, D features.
+Letters: N samples (their weight), K of them asked for, C classes, D features.
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
 """Moments of classes: counts, means and one pooled scatter; merged and taken back, exactly.
 
 What the closed form of the softmax layer needs of its data are sums over samples. They are kept as
-the size n_c and the mean m_c of each class and the scatter within the classes about those means,
+the weight w_c and the mean m_c of each class and the scatter within the classes about those means,
 
-    G = sum_c sum_{i in c} (x_i - m_c) (x_i - m_c)^T,
+    G = sum_c sum_{i in c} w_i (x_i - m_c) (x_i - m_c)^T,
 
 because sums of squares about zero cancel where the features are far from it. Two samples merge by
 the pairwise update (Chan, Golub & LeVeque 1979, eq. 2.1), class by class,
 
-    n = n_a + n_b,  m = m_a + (n_b / n) (m_b - m_a),
-    G = G_a + G_b + (n_a n_b / n) (m_b - m_a) (m_b - m_a)^T,
+    w = w_a + w_b,  m = m_a + (w_b / w) (m_b - m_a),
+    G = G_a + G_b + (w_a w_b / w) (m_b - m_a) (m_b - m_a)^T,
 
 and its inverse takes one of them back. All is float64, and about a fixed point near the samples,
 the shift, so that what lies far from zero is merged as exactly as what does not.
 
-Not covered: weights of samples; features that are missing; a scatter for each class.
+Not covered: weights below zero; features that are missing; a scatter for each class.
 
 Letters: N samples, C classes, D features.
 """
@@ -31,7 +31,7 @@ from shoestring.compiled import njit
 from shoestring.errors import ParameterError
 
 Doubles = NDArray[np.float64]
-PER_CLASS = ("sizes", "means")
+PER_CLASS = ("sizes", "weights", "means")
 RESIDUE = 1e-13  # of a feature's scatter: what is less is left by rounding
 FLOOR = 1e-6  # of the scatter between classes, for a feature that has none within them
 LEFT_OVER = 1e-7  # of a feature's scatter: what is less than minus that is no rounding
@@ -42,6 +42,7 @@ class Moments:
     """Sums over the samples of each class."""
 
     sizes: NDArray[np.int64]  # (C,): samples
+    weights: Doubles  # (C,): their weight, the number of samples where none is given
     means: Doubles  # (C, D): beyond the shift; zero where there is no sample
     scatter: Doubles  # (D, D): within the classes, pooled
     shift: Doubles  # (D,): two samples may have different ones
@@ -51,7 +52,8 @@ class Moments:
         """Those of no sample; the shift is zero by default."""
         c, d = n_classes, n_features
         shift = np.zeros(d) if shift is None else shift
-        return cls(np.zeros(c, np.int64), np.zeros((c, d)), np.zeros((d, d)), shift)
+        sizes, weights, means = np.zeros(c, np.int64), np.zeros(c), np.zeros((c, d))
+        return cls(sizes, weights, means, np.zeros((d, d)), shift)
 
     @property
     def centres(self) -> Doubles:
@@ -64,17 +66,12 @@ class Moments:
         return int(self.means.shape[1])
 
     @property
-    def weights(self) -> Doubles:
-        """The sizes as floats (C,): what a class weighs."""
-        return self.sizes.astype(np.float64)
-
-    @property
     def total(self) -> float:
-        """The number of all samples, as a float."""
-        return float(self.sizes.sum())
+        """The weight of all samples."""
+        return float(self.weights.sum())
 
     def covariance(self) -> Doubles:
-        """The pooled covariance within the classes (D, D), divided by the total: no ddof."""
+        """The pooled covariance within the classes (D, D), divided by the weight: no ddof."""
         return self.scatter / self.total
 
     def with_classes(self, places: NDArray[np.int64], n_classes: int) -> Moments:
@@ -101,42 +98,57 @@ def moments_of(
     X: NDArray[np.floating],
     labels: NDArray[np.int64],
     n_classes: int,
+    weights: Doubles | None = None,
     *,
     shift: Doubles | None = None,
 ) -> Moments:
-    """The moments of one block of samples (N, D).
+    """The moments of one block of samples (N, D), whose weights (N,) are above zero.
 
     Cost: N D^2 multiplications and one pass over the samples, of which each class's are taken about
-    one of them: no more than log10 N digits can cancel.
+    one of them. It is one of the heaviest, so that its own distance from the mean, squared, is at
+    least 1 / N of what is subtracted in the end: no more than log10 N digits can cancel.
     """
     sums = Moments.none(n_classes, X.shape[1], shift=shift)
     if not len(X):
         return sums
+    w = np.ones(len(X)) if weights is None else np.ascontiguousarray(weights)
     rows = np.ascontiguousarray(X if X.dtype in (np.float32, np.float64) else X.astype(np.float64))
     sums.sizes[:] = np.bincount(labels, minlength=n_classes)
+    sums.weights[:] = np.bincount(labels, w, minlength=n_classes)
     some = sums.sizes > 0
     near = np.zeros(sums.means.shape)
-    one_of_each = np.zeros(n_classes, np.int64)
-    one_of_each[labels] = np.arange(len(labels))
-    near[some] = rows[one_of_each[some]]
+    near[some] = rows[_heaviest(labels, weights, n_classes)[some]]
     Z = np.empty(X.shape)
-    _sum_classes(rows, labels, near, Z, sums.means)
+    _sum_classes(rows, labels, w, near, Z, sums.means)
     sums.means[some] /= sums.weights[some, None]
+    if weights is not None:
+        Z *= np.sqrt(w)[:, None]
     beyond = np.sqrt(sums.weights)[:, None] * sums.means
     sums.scatter[:] = Z.T @ Z - beyond.T @ beyond
     sums.means[some] += near[some] - sums.shift
     return sums
 
 
+def _heaviest(
+    labels: NDArray[np.int64], weights: Doubles | None, n_classes: int
+) -> NDArray[np.int64]:
+    """One of the heaviest samples of each class (C,); 0 where there is none."""
+    chosen = np.zeros(n_classes, np.int64)
+    order = np.arange(len(labels)) if weights is None else np.argsort(weights, kind="stable")
+    chosen[labels[order]] = order  # the last one stays
+    return chosen
+
+
 @njit(cache=True, nogil=True)
-def _sum_classes(X: Any, labels: Any, near: Any, Z: Any, sums: Any) -> None:
-    """Z = X - near of its class in float64, and the sum of each class."""
+def _sum_classes(X: Any, labels: Any, w: Any, near: Any, Z: Any, sums: Any) -> None:
+    """Z = X - near of its class in float64, and the weighted sum of each class."""
     for i in range(len(X)):
-        own, point = sums[labels[i]], near[labels[i]]
+        c, weight = labels[i], w[i]
+        own, point = sums[c], near[c]
         for d in range(X.shape[1]):
             z = np.float64(X[i, d]) - point[d]
             Z[i, d] = z
-            own[d] += z
+            own[d] += weight * z
 
 
 def merged(a: Moments, b: Moments) -> Moments:
@@ -148,20 +160,23 @@ def merged(a: Moments, b: Moments) -> Moments:
     apart_root = apart * np.sqrt(a.weights * share)[:, None]
     means = a.means + share[:, None] * apart
     scatter = a.scatter + b.scatter + apart_root.T @ apart_root
-    return Moments(a.sizes + b.sizes, means, scatter, a.shift)
+    return Moments(a.sizes + b.sizes, weights, means, scatter, a.shift)
 
 
 def without(whole: Moments, part: Moments) -> Moments:
     """Take the moments of a part back from those of the whole: the inverse of :func:`merged`.
 
-    ParameterError if the part cannot have been in the whole: a class has fewer samples, or a
-    feature would be left with a negative scatter.
+    ParameterError if the part cannot have been in the whole: a class has fewer samples or less
+    weight, or a feature would be left with a negative scatter.
     """
     part = _about(part, whole.shift)
     sizes = whole.sizes - part.sizes
-    weights = sizes.astype(np.float64)
-    if (sizes < 0).any():
+    weights = np.where(sizes > 0, whole.weights - part.weights, 0.0)
+    tolerance = 1e-9 * whole.weights
+    if (sizes < 0).any() or (whole.weights - part.weights < -tolerance).any():
         raise ParameterError("a class would have fewer samples than none")
+    if ((sizes > 0) & (weights <= 0)).any():
+        raise ParameterError("a class would have samples without weight")
     _check_whole_classes(whole, part, sizes)
     ratio = np.divide(part.weights, weights, out=np.zeros_like(weights), where=weights > 0)
     gone = (sizes == 0)[:, None]
@@ -175,7 +190,7 @@ def without(whole: Moments, part: Moments) -> Moments:
         raise ParameterError("a feature would have less scatter than none")
     nothing = np.diag(scatter) < RESIDUE * np.diag(whole.scatter)  # of a feature but rounding
     scatter[nothing] = scatter[:, nothing] = 0.0
-    return Moments(sizes, means, scatter, whole.shift)
+    return Moments(sizes, weights, means, scatter, whole.shift)
 
 
 def _check_whole_classes(whole: Moments, part: Moments, sizes: NDArray[np.int64]) -> None:
@@ -183,7 +198,8 @@ def _check_whole_classes(whole: Moments, part: Moments, sizes: NDArray[np.int64]
     gone = (sizes == 0) & (whole.sizes > 0)
     spread = np.sqrt(np.diag(whole.scatter) / max(whole.total, 1e-300))
     far = np.abs(whole.means - part.means) > 1e-6 * spread + 1e-9 * np.abs(whole.means) + 1e-300
-    if (gone & far.any(axis=1)).any():
+    heavier = np.abs(whole.weights - part.weights) > 1e-9 * whole.weights
+    if (gone & (far.any(axis=1) | heavier)).any():
         raise ParameterError("a class would be empty by samples that were not its own")
 
 

@@ -48,8 +48,9 @@ class Novelty:
         # all samples as one class
         scatter, mean = total_scatter(moments)
         used, shrinkage = solution.n_used, solution.shrinkage
+        sizes, total = moments.sizes.sum(keepdims=True), np.array([moments.total])
         about_shift = mean[None, :used], scatter[:used, :used], np.zeros(used)
-        whole = Moments(moments.sizes.sum(keepdims=True), *about_shift)
+        whole = Moments(sizes, total, *about_shift)
         far = Metric.of(shrunk(whole.covariance(), shrinkage))
         middle = far.whiten(whole.means)
         known = np.zeros(0)

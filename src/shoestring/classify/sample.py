@@ -39,7 +39,7 @@ class Sample:
     hashes: Hashes  # (k,)
     X: NDArray[np.floating]  # (k, D)
     labels: NDArray[np.int64]  # (k,)
-    weights: Doubles  # (k,): how many rows are equal to it
+    weights: Doubles  # (k,), of all rows that are equal to it
 
     @classmethod
     def none(cls, size: int, n_features: int, dtype: np.dtype[np.floating]) -> Sample:
@@ -51,7 +51,7 @@ class Sample:
         return len(self.hashes)
 
     def with_rows(
-        self, hashes: Hashes, X: NDArray[np.floating], labels: NDArray[np.int64]
+        self, hashes: Hashes, X: NDArray[np.floating], labels: NDArray[np.int64], weights: Doubles
     ) -> Sample:
         """The sample of what was seen and these rows."""
         near = hashes < np.uint64(self.limit)
@@ -59,8 +59,7 @@ class Sample:
             return self
         if np.count_nonzero(near) > self.size:  # of so many no more than the smallest can stay
             near &= hashes <= np.unique(hashes[near])[: self.size + 1][-1]
-        weights = np.ones(np.count_nonzero(near))
-        new = Sample(self.size, self.limit, hashes[near], X[near], labels[near], weights)
+        new = Sample(self.size, self.limit, hashes[near], X[near], labels[near], weights[near])
         return self._joined(new)
 
     def merged(self, other: Sample) -> Sample:
@@ -91,12 +90,12 @@ class Sample:
     def without(self, part: Sample) -> Sample:
         """Rows below this limit taken back; ParameterError if one would be here, and is not."""
         places = np.searchsorted(self.hashes, part.hashes)
-        left = self.weights.copy()
+        left, rounding = self.weights.copy(), 1e-9 * self.weights
         is_here = np.isin(part.hashes, self.hashes)
         left[places[is_here]] -= part.weights[is_here]
-        if not is_here.all() or (left < 0).any():
+        if not is_here.all() or (left < -rounding).any():
             raise ParameterError("one of them was never seen with that label, or not so often")
-        return replace(self, weights=left).rows(left > 0)
+        return replace(self, weights=left).rows(left > rounding)
 
     def relabelled(self, places: NDArray[np.int64]) -> Sample:
         """Class c is now ``places[c]``."""

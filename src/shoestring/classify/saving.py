@@ -35,7 +35,7 @@ KIND = ArtifactKind(
     version=2,
 )
 ARRAYS = "learnt.safetensors"
-_MOMENTS = ("sizes", "means", "scatter", "shift")
+_MOMENTS = ("sizes", "weights", "means", "scatter", "shift")
 _SAMPLE = ("hashes", "X", "labels", "weights")
 _LAYER = ("near", "at_origin", "origin", "common")
 _SOLUTION = ("shrinkage", "n_used")
@@ -120,7 +120,7 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
 def _fit(moments: Moments, sample: Sample, n_classes: int) -> bool:
     """Whether arrays have the types and shapes that kernels and settings count on."""
     (k, d), (c, width) = sample.X.shape, (n_classes, moments.means.shape[1])
-    each = {"sizes": (c,), "means": (c, width), "shift": (width,)}
+    each = {"sizes": (c,), "weights": (c,), "means": (c, width), "shift": (width,)}
     each |= {"scatter": (width, width)}
     fits = all(getattr(moments, name).shape == shape for name, shape in each.items())
     rows = (sample.hashes, sample.labels, sample.weights)

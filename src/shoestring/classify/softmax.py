@@ -75,7 +75,7 @@ class ClosedForm(Classifier):
 
     # ---- learning ----
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from samples, and from nothing before.
 
         Parameters
@@ -84,6 +84,8 @@ class ClosedForm(Classifier):
             float32 is not copied as a whole. May be memory-mapped.
         y : array (N,)
             Labels: str, int, bool.
+        sample_weight : float array (N,), optional
+            Not below zero; a sample of weight 2 counts as two of them.
 
         Raises
         ------
@@ -93,20 +95,21 @@ class ClosedForm(Classifier):
         ShapeError
             If X and y are of different lengths.
         """
-        return self._learn(Block(X, y), anew=True)
+        return self._learn(Block(X, y, sample_weight), anew=True)
 
     def partial_fit(
         self,
         X: ArrayLike,
         y: ArrayLike,
         classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> Self:
         """Learn from more samples, of new classes too, as if all had come at once, in any order.
 
         Parameters and errors are those of :meth:`fit`; after one, what was learned before stays.
         ``classes`` are not needed: they are those that came.
         """
-        return self._learn(Block(X, y))
+        return self._learn(Block(X, y, sample_weight))
 
     def merge(self, other: ClosedForm) -> Self:
         """Learn what another classifier has learned from other samples.
@@ -129,13 +132,13 @@ class ClosedForm(Classifier):
                 raise ParameterError.of(name, f"{_OWNER}.merge", want, others)
         return self._become(state.merged(theirs))
 
-    def forget(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def forget(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Take samples back, as they were learned: as if they had never been seen.
 
         ParameterError if they cannot have been learned: a class would have fewer samples than none,
         or a feature less scatter. Nothing is changed then.
         """
-        return self._forget(Block(X, y))
+        return self._forget(Block(X, y, sample_weight))
 
     def forget_class(self, label: Any) -> Self:
         """Take a class back.
@@ -275,9 +278,11 @@ class ClosedForm(Classifier):
             )
         return self._novelty.threshold(reject_at)
 
-    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy."""
-        return float(np.mean(self.predict(X) == checks.labels(y, len(np.asarray(X)))))
+        right = self.predict(X) == checks.labels(y, len(np.asarray(X)))
+        weights = None if sample_weight is None else checks.weights(sample_weight, len(right))
+        return float(np.average(right, weights=weights))
 
     def report(self) -> dict[str, Any]:
         """How good it is on the kept samples, each left out: ``n``, accuracy, log-loss, ECE."""
@@ -439,9 +444,14 @@ class ClosedForm(Classifier):
         return self._used(X) - self._learnt().moments.shift[: self._solution.n_used]
 
     def _checked(self, block: Block, *, reset: bool) -> Block:
-        """Samples, finite or not, and their labels."""
+        """Samples, finite or not, labels and weights; samples without weight are left out."""
         X = self._rows(block.X, reset=reset)
-        return block._replace(X=X, y=checks.labels(block.y, len(X)))
+        block = block._replace(X=X, y=checks.labels(block.y, len(X)))
+        if block.weights is None:
+            return block
+        block = block._replace(weights=checks.weights(block.weights, len(X)))
+        some = block.weights > 0
+        return block if some.all() else block.part(some)
 
     def _rows(self, X: ArrayLike, *, reset: bool = False) -> Floats:
         """Samples as a float array."""

@@ -37,12 +37,16 @@ class Block(NamedTuple):
 
     X: Any  # (N, D)
     y: Any  # (N,): labels, or their numbers
+    weights: Any = None  # (N,), or None
     keys: Hashes | None = None  # the same for samples that are the same; None: by their content
+
+    def part(self, chosen: NDArray[np.bool_] | slice) -> Block:
+        """Some of them."""
+        return Block(*(None if array is None else array[chosen] for array in self))
 
     def cut(self, step: int) -> Iterator[Block]:
         """Parts of so many, in their order."""
-        for at in range(0, len(self.X), step):
-            yield Block(*(None if array is None else array[at : at + step] for array in self))
+        return (self.part(slice(at, at + step)) for at in range(0, len(self.X), step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +166,9 @@ class State:
             raise checks.too_large()
         sample = self.sample
         if sample.limit:
+            weights = np.ones(len(block.X)) if block.weights is None else block.weights
             hashes = np.concatenate([of_part for _, of_part in sums])
-            sample = sample.with_rows(hashes, block.X, block.y)
+            sample = sample.with_rows(hashes, block.X, block.y, weights)
         return self.changed(self.classes, moments, sample)
 
 
@@ -211,7 +216,7 @@ def _block_sums(parent: int, state: State, part: Block) -> tuple[Moments, Hashes
         np.errstate(over="ignore", invalid="ignore"),  # add() asks what came of it
     ):
         X = state.expanded(part.X)
-        moments = moments_of(X, part.y, n_classes, shift=sums.shift)
+        moments = moments_of(X, part.y, n_classes, part.weights, shift=sums.shift)
     return moments, state.hashes(part) if state.sample.limit else np.zeros(0, np.uint64)
 
 
