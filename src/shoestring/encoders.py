@@ -32,7 +32,7 @@ from shoestring.models.lsa import KIND as LSA_KIND
 from shoestring.models.model_files import how_to_download, model_path
 from shoestring.text import tokenize
 from shoestring.types import TextEncoder
-from shoestring.words.saving import is_saved
+from shoestring.words.table import KIND as WORDS_KIND
 from shoestring.words.text_codes import TextCodes
 
 AUTO, MINILM, LSA, WORDS = "auto", "minilm", "lsa", "words"
@@ -105,8 +105,7 @@ def fit_encoder(
         return fit(sample, owner, n_components, seed)
     if name == MINILM:
         return SentenceEncoder()
-    folder = Path(name)
-    return CodeEncoder(TextCodes.load(folder)) if is_saved(folder) else SentenceEncoder(folder)
+    return CodeEncoder(TextCodes.load(name)) if is_kept(name) else SentenceEncoder(name)
 
 
 def open_encoder(name: str, kept: Path | None) -> TextEncoder:
@@ -116,14 +115,14 @@ def open_encoder(name: str, kept: Path | None) -> TextEncoder:
     """
     if kept is None:
         return SentenceEncoder(None if name == MINILM else name)
-    if not (LSA_KIND.is_saved(kept) if name == LSA else is_saved(kept)):
+    if not (LSA_KIND if name == LSA else WORDS_KIND).is_saved(kept):
         raise IntegrityError(f"{kept} is missing or damaged. Fit and save again.")
     return LsaEncoder.load(kept) if name == LSA else CodeEncoder(TextCodes.load(kept))
 
 
 def is_kept(name: str) -> bool:
     """Whether the encoder of this name is saved with the index or classifier: see the table."""
-    return name in (LSA, WORDS) or is_saved(Path(name))
+    return name in (LSA, WORDS) or WORDS_KIND.is_saved(Path(name))
 
 
 def is_lexical(encoder: TextEncoder) -> bool:

@@ -30,7 +30,7 @@ MAX_BITS = 1 << 20
 
 MAX_ACTIVE = (1 << 16) - 1  # active bits of one code
 
-CodesLike: TypeAlias = "Codes | ArrayLike | Sequence[ArrayLike] | Any"  # Any: scipy has no types
+CodesLike: TypeAlias = "ArrayLike | Sequence[ArrayLike] | Any"  # Any: scipy has no types
 
 PackedArray: TypeAlias = NDArray[np.uint8]
 
@@ -108,9 +108,6 @@ def read_codes(codes: CodesLike, n_bits: int, owner: str) -> Codes:
     >>> read_codes(np.array([[8, 2], [129, 0]], np.uint8), 10, "search").bits
     array([3, 9, 0, 7], dtype=uint16)
     """
-    if isinstance(codes, Codes):
-        _check_width(codes.n_bits, n_bits, owner, "Codes of that many bits")
-        return codes
     if hasattr(codes, "tocsr"):
         return _of_sparse(codes, n_bits, owner)
     if not isinstance(codes, np.ndarray) or codes.dtype == object:
@@ -217,9 +214,3 @@ def _check(starts: Any, bits: Any, seen: Any, narrow: Any) -> Any:
             seen[bit] = row
             narrow[i] = bit
     return 0, 0, 0
-
-
-def packed_sizes(packed: PackedArray) -> IntArray:
-    """Active bits of each packed code (N,)."""
-    sizes: IntArray = np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
-    return sizes

@@ -120,12 +120,12 @@ def make_segment(codes: Codes, ids: IntArray) -> Segment:
         _count(codes.starts, codes.bits, order, n_bits, n_rows, counts)
         starts, rows = starts_of(counts), np.empty(len(codes.bits), np.uint16)
         _fill_rows(codes.starts, codes.bits, order, n_bits, n_rows, starts[:-1].copy(), rows)
-    sizes, ids = sizes[order].astype(np.uint16), ids[order]
+    row_sizes, ids = sizes[order].astype(np.uint16), ids[order]
     firsts = np.arange(0, len(ids), n_rows)
     lasts = np.minimum(firsts + n_rows, len(ids)) - 1
     lowest = np.minimum.reduceat(ids, firsts)
-    ranges = np.column_stack([sizes[firsts], sizes[lasts], lowest]).astype(np.int64)
-    postings = Postings(starts, rows, bitmaps, ranges, sizes, ids)
+    ranges = np.column_stack([row_sizes[firsts], row_sizes[lasts], lowest]).astype(np.int64)
+    postings = Postings(starts, rows, bitmaps, ranges, row_sizes, ids)
     return Segment(postings, np.zeros(len(ids), np.bool_))
 
 

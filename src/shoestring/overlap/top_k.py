@@ -75,21 +75,13 @@ def order_blocks(metric: int, q: int, ranges: IntArray) -> IntArray:
 def _needed(metric: int, q: int, fewest: int, worst: float, strictly: bool) -> int:
     """The least overlap with which a row of at least ``fewest`` bits gets to ``worst``, or above.
 
-    An estimate from the formula, raised until the score itself says so; q + 1 if none does.
+    q + 1 if none does.
     """
-    if metric == OVERLAP:
-        estimate = worst
-    elif metric == HAMMING:
-        estimate = (worst + q + fewest) / 2
-    else:
-        estimate = worst * (q + fewest) / (1.0 + worst)
-    overlap = max(0, int(np.floor(estimate)) - 1)
-    while overlap <= q:
+    for overlap in range(q + 1):
         reached = score(metric, overlap, q, fewest)
         if reached > worst or (reached == worst and not strictly):
             return overlap
-        overlap += 1
-    return overlap
+    return q + 1
 
 
 @njit(**_fast)

@@ -63,11 +63,6 @@ def rows_in_context(
     return np.array(rows, dtype=np.int64), np.array(weights, dtype=np.float64)
 
 
-def zipf_counts(n_words: int) -> IntArray:
-    """Counts that words have by Zipf's law where only their order is known, int64 (V,)."""
-    return 1 + np.int64(1 << 30) // np.arange(1, n_words + 1, dtype=np.int64)
-
-
 def sum_rows(
     activations: Activations,
     rows: IntArray,
