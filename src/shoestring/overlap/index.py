@@ -22,8 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 from shoestring.checks import checked_choice, checked_int, checked_path
 from shoestring.errors import ParameterError, ShapeError
 from shoestring.overlap.bit_planes import empty_planes
-from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, join_codes, read_codes, starts_of
-from shoestring.overlap.postings import KIND, Segment, live_codes, make_segment, open_segment
+from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, read_codes, starts_of
+from shoestring.overlap.postings import KIND, Segment, merged, open_segment
 from shoestring.overlap.top_k import (
     HAMMING,
     JACCARD,
@@ -116,8 +116,7 @@ class OverlapIndex:
         while n_kept and self._segments[n_kept - 1].n_live <= n_rows:
             n_kept -= 1
             n_rows += self._segments[n_kept].n_live
-        old_codes, old_ids = live_codes(self._segments[n_kept:], self.n_bits)
-        new = make_segment(join_codes([*old_codes, read]), np.concatenate([*old_ids, keys]))
+        new = merged(self._segments[n_kept:], self.n_bits, (read, keys))
         self._segments = (*self._segments[:n_kept], new)
         self._next_id = max(self._next_id, int(keys.max()) + 1)
         return keys
@@ -200,26 +199,21 @@ class OverlapIndex:
         ids = np.full((len(queries), n), -1, np.int64)
         scores = np.full((len(queries), n), -1, np.float64 if metric == "jaccard" else np.int32)
         wanted = min(n, len(self))
-        if wanted and len(queries):
-            self._search(queries, wanted, _METRICS[metric], ids, scores)
-            if metric == "hamming":
-                np.negative(scores[:, :wanted], out=scores[:, :wanted])
-        return ids, scores
+        if not wanted or not len(queries):
+            return ids, scores
 
-    def _search(
-        self, queries: Codes, n: int, metric: int, ids: IntArray, scores: NDArray[Any]
-    ) -> None:
-        """Write the n best ids and scores (higher is better) of each query."""
         by_size = np.argsort(queries.sizes, kind="stable")  # so that a group agrees on good blocks
         n_blocks = sum(len(segment.postings.ranges) for segment in self._segments)
         n_threads = min(self.n_threads, max(1, len(queries) * n_blocks // _MIN_BLOCKS))
         size = min(_GROUP, -(-len(queries) // n_threads))
         groups = [by_size[i : i + size] for i in range(0, len(queries), size)]
-        search = partial(_search_group, self._segments, queries, n=n, metric=metric)
-        is_alone = n_threads == 1
-        found = map(search, groups) if is_alone else shared_pool(self.n_threads).map(search, groups)
-        for group, best in zip(groups, found, strict=True):
-            ids[group, :n], scores[group, :n] = best
+        find = partial(_search_group, self._segments, queries, n=wanted, metric=_METRICS[metric])
+        run = map if n_threads == 1 else shared_pool(self.n_threads).map
+        for group, best in zip(groups, run(find, groups), strict=True):
+            ids[group, :wanted], scores[group, :wanted] = best
+        if metric == "hamming":
+            np.negative(scores[:, :wanted], out=scores[:, :wanted])
+        return ids, scores
 
     def save(self, folder: str | Path) -> None:
         """Save to a folder: new, empty, or one that an overlap index was saved to.
@@ -231,9 +225,7 @@ class OverlapIndex:
         """
         to = checked_path("folder", folder, "OverlapIndex.save")
         if len(self._segments) > 1 or any(segment.n_deleted for segment in self._segments):
-            codes, ids = live_codes(self._segments, self.n_bits)
-            whole = [make_segment(join_codes(codes), np.concatenate(ids))] if len(self) else []
-            self._segments = tuple(whole)
+            self._segments = (merged(self._segments, self.n_bits),) if len(self) else ()
         with KIND.saving(to) as writer:
             for segment in self._segments:
                 for name, array in segment.postings._asdict().items():

@@ -30,7 +30,7 @@ from shoestring.artifacts import Artifact, ArtifactKind
 from shoestring.compiled import njit
 from shoestring.errors import IntegrityError
 from shoestring.overlap.bit_planes import lowest_bit
-from shoestring.overlap.codes import Codes, empty_indices, starts_of
+from shoestring.overlap.codes import Codes, empty_indices, join_codes, starts_of
 from shoestring.types import IntArray
 
 MAX_BLOCK_ROWS = 1 << 15  # the counters stay in the cache; row numbers fit uint16
@@ -156,12 +156,11 @@ def _fill_rows(
             positions[list_number] += 1
 
 
-def live_codes(segments: Sequence[Segment], n_bits: int) -> tuple[list[Codes], list[IntArray]]:
-    """The codes and ids of the rows of some segments that have not been deleted."""
-    return (
-        [_codes_of(segment, n_bits) for segment in segments],
-        [segment.postings.ids[~segment.deleted] for segment in segments],
-    )
+def merged(segments: Sequence[Segment], n_bits: int, *more: tuple[Codes, IntArray]) -> Segment:
+    """One segment of what has not been deleted of some, and more codes with their ids."""
+    parts = [(_codes_of(s, n_bits), s.postings.ids[~s.deleted]) for s in segments]
+    codes, ids = zip(*parts, *more, strict=True)
+    return make_segment(join_codes(codes), np.concatenate(ids))
 
 
 def _codes_of(segment: Segment, n_bits: int) -> Codes:
