@@ -128,7 +128,8 @@ def search_blocks(
     query_bits; n_planes: more than four, enough for an overlap; planes, room: one more of
     :func:`empty_planes`; best: what was found elsewhere, to which the rows found here are added.
     """
-    n_bits = (len(postings.bitmaps) or len(postings.starts)) // len(postings.ranges)
+    n_lists = max(len(postings.bitmaps), len(postings.starts)) - 1
+    n_bits = n_lists // len(postings.ranges)
     n_rows = 64 * postings.bitmaps.shape[1]
     maps = np.empty(len(query_bits) + N_ADDED, np.int64)
     counters = np.empty(_N_COUNTERS, np.uint16)
@@ -182,8 +183,8 @@ def _by_planes(
             return
         size = min(size, n_words - word)
         for p in range(n_planes + 1):  # the top plane is set from an overlap of ``least`` on
-            is_set = ((1 << n_planes) - least) >> p & 1
-            planes[p * TILE : p * TILE + size] = np.uint64(0) - np.uint64(is_set)
+            begun = np.uint64(((1 << n_planes) - least) >> p & 1)
+            planes[p * TILE : p * TILE + size] = np.uint64(0) - begun
         for i in range(0, len(maps), N_ADDED):
             add_bitmaps(postings.bitmaps, maps[i:], word, size, planes, n_planes + 1, room)
         for w in range(size):
@@ -195,7 +196,8 @@ def _by_planes(
                 if row < len(deleted) and not deleted[row]:
                     overlap = least - (1 << n_planes)
                     for p in range(n_planes + 1):
-                        overlap += (planes[p * TILE + w] >> np.uint64(bit) & np.uint64(1)) << p
+                        is_set = planes[p * TILE + w] >> np.uint64(bit) & np.uint64(1)
+                        overlap += np.int64(is_set) << p
                     value = score(metric, overlap, q, postings.sizes[row])
                     _offer(best, query, value, postings.ids[row])
         word, size = word + size, min(TILE, 2 * size)
