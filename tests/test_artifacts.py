@@ -96,7 +96,7 @@ def lsa():
 
 def overlap_index():
     from shoestring.overlap import OverlapIndex
-    from shoestring.overlap.segments import KIND
+    from shoestring.overlap.postings import KIND
 
     def save(folder, content):
         index = OverlapIndex(16)
@@ -133,16 +133,15 @@ def classifier():
 
 
 def binary_vectors():
-    from shoestring.words.saving import KIND, load_table, save_table
-    from shoestring.words.table import CodeTable
+    from shoestring.words.table import KIND, CodeTable
 
     def save(folder, content):
         activations = np.random.default_rng(content).random((2, 16), np.float32)
         words, counts = ["红", f"word {content}"], np.array([3, 1])
-        save_table(folder, CodeTable.of_activations(words, activations, 3, counts), {})
+        CodeTable.of_activations(words, activations, 3, counts).save(folder, {})
 
     def load(folder):
-        table, _ = load_table(folder)
+        table, _ = CodeTable.load(folder)
         return table.words, table.codes.tolist(), table.activations.tolist()
 
     return Kept(lambda: KIND, save, load)

@@ -1,11 +1,11 @@
 """The overlap index beside faiss IndexBinaryFlat, usearch and scipy.sparse.
 
-``python -m benchmarks.words.overlap``: codes of 50 in 400 bits (dense posting lists) and of 64 in
-4,096 (sparse ones), with equal bit frequencies and with skewed ones (weight of the bit of rank r:
-r^-0.7, so that some neurons are active in most codes), fingerprints of 10 to 90 in 2,048 bits, and
-256 bits of which about half are active, as sign projections make them, for which posting lists are
-not meant. Queries are codes of the collection with a third of their bits drawn anew; random
-queries, which have no neighbour, are the control. Every engine gets packed bits.
+``python -m benchmarks.words.overlap``: codes of 50 in 400 bits and of 64 in 4,096, with equal bit
+frequencies and with skewed ones (weight of the bit of rank r: r^-0.7, so that some neurons are
+active in most codes), fingerprints of 10 to 90 in 2,048 bits, and 256 bits of which about half are
+active, as sign projections make them, for which posting lists are not meant. Queries are codes of
+the collection with a third of their bits drawn anew; random queries, which have no neighbour, are
+the control. Every engine gets packed bits.
 
 Truth is numpy: AND, popcount and a sort over all codes. Recall is the share of the n best whose
 score is no worse than the n-th best true score, as engines break ties in their own ways; ours must

@@ -158,9 +158,9 @@ def are_same(a: TextEncoder, b: TextEncoder) -> bool:
 
 
 def _holds_codes(folder: Path) -> bool:
-    from shoestring.words.saving import is_saved
+    from shoestring.words.table import KIND
 
-    return is_saved(folder)
+    return KIND.is_saved(folder)
 
 
 def _load_codes(folder: Path) -> CodeEncoder:

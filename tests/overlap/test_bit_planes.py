@@ -4,18 +4,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from shoestring.overlap.bit_planes import (
-    N_ADDED,
-    add_bitmaps,
-    bytes_of_planes,
-    lowest_bit,
-)
-
-
-@njit
-def add_all(bitmaps, rows, word, n_vectors, planes, n_planes):
-    for first in range(0, len(rows), N_ADDED):
-        add_bitmaps(bitmaps, rows, first, word, n_vectors, planes, n_planes)
+from shoestring.overlap.bit_planes import N_ADDED, TILE, add_bitmaps, empty_planes, lowest_bit
 
 
 @njit
@@ -34,16 +23,14 @@ def test_planes_hold_the_sums_of_bitmaps(share):
     truths = rng.random((40, 64 * 16)) < share
     bitmaps = np.packbits(truths, axis=1, bitorder="little").view(np.uint64)
     rows = rng.integers(0, 40, 3 * N_ADDED)
-    planes = np.zeros((8, 16), np.uint64)
-    planes[3] = np.uint64((1 << 64) - 1)  # every sum starts at 8
-    add_all(bitmaps, rows, 4, 3, planes, 7)
-    sums = 8 + truths[rows].sum(axis=0)[256:1024]
-    held = bits(planes)
-    np.testing.assert_array_equal(np.tensordot(1 << np.arange(8), held[:, :768], 1), sums)
-    assert (held[:, 768:].sum(axis=0) == 1).all()  # nothing is written beyond
-    out = np.zeros(64 * 12, np.uint8)
-    bytes_of_planes(planes, 0, 12, out)
-    np.testing.assert_array_equal(out, sums)
+    planes, room = empty_planes(8)
+    held = planes.reshape(8, TILE)
+    held[3] = np.uint64((1 << 64) - 1)  # every sum starts at 8
+    for first in range(0, len(rows), N_ADDED):
+        add_bitmaps(bitmaps, rows[first : first + N_ADDED], 4, 12, planes, 7, room)
+    sums = np.tensordot(1 << np.arange(8), bits(held), 1)
+    np.testing.assert_array_equal(sums[:768], 8 + truths[rows].sum(axis=0)[256:1024])
+    assert (sums[768:] == 8).all()  # nothing is written beyond
 
 
 def test_places_of_the_lowest_bits():

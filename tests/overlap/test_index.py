@@ -72,9 +72,10 @@ def block_rows(request, monkeypatch):
 @pytest.mark.parametrize(
     ("n_bits", "sizes", "skew"),
     [
-        (400, [50], 0.0),  # bitmaps alone
-        (4096, [64], 0.0),  # row numbers alone
-        (2048, range(10, 90), 0.9),  # both, and sizes that differ
+        (400, [50], 0.0),  # bitmaps
+        (4096, [32], 0.0),  # row numbers
+        (2048, range(10, 90), 0.9),  # bitmaps, and sizes that differ
+        (2048, range(50), 0.9),  # row numbers, and sizes that differ
         (60, range(21), 0.0),  # empty codes, many equal scores
         (1200, [300, 400], 0.3),  # queries of more bits than a byte counts
     ],
@@ -91,17 +92,18 @@ def test_the_index_equals_brute_force(n_bits, sizes, skew, block_rows):
 
 
 def test_overlaps_beyond_a_byte_are_counted(block_rows):
-    """In numbers alone (300 bits of few codes), in bitmaps alone (of a third), and in both."""
+    """In bitmaps, and in row numbers where most codes are small."""
     rng = np.random.default_rng(5)
     rare, common = np.arange(300), np.arange(300, 900)
     items = [common[: rng.integers(200, 600)] for _ in range(300)]
     items += [np.concatenate([common[: rng.integers(250, 300)], rare[:20]]) for _ in range(5)]
     items += [rare[: rng.integers(250, 300)] for _ in range(20)]
-    items += random_codes(rng, 600, 1000, [5])
-    index = OverlapIndex(1000)
-    index.add(items)
-    ids = np.arange(len(items))
-    assert_exact(index, [rare, common, np.arange(900)], items, ids, 30)
+    for n_bits in (1000, 10_000):
+        items += random_codes(rng, 600, 1000, [5])
+        index = OverlapIndex(n_bits)
+        index.add(items)
+        ids = np.arange(len(items))
+        assert_exact(index, [rare, common, np.arange(900)], items, ids, 30)
 
 
 def test_many_blocks_of_many_rows_equal_brute_force():

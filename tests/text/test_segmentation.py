@@ -76,16 +76,6 @@ def test_a_lexicon_keeps_the_longest_word_from_the_left():
     ]
 
 
-def test_a_lexicon_joins_phrases_and_only_within_a_sentence():
-    lexicon = Lexicon(["new_york", "new_york_city", "windows_<num>", "_", "x_"])
-    assert split_words("A New York city. In New-York! New. York Windows 95", lexicon=lexicon) == [
-        ["a", "new_york_city"],
-        ["in", "new_york"],
-        ["new"],
-        ["york", "windows_<num>"],
-    ]
-
-
 def test_a_lexicon_leaves_thai_marks_with_their_characters():
     assert split_words("กินข้าว", lexicon=Lexicon(["ข้าว"])) == [["กิ", "น", "ข้าว"]]
 
@@ -99,12 +89,6 @@ def test_a_lexicon_loses_no_character(text, words):
 @given(MIXED)
 def test_a_lexicon_without_words_changes_nothing(text):
     assert split_words(text, lexicon=Lexicon([])) == split_words(text)
-
-
-@pytest.mark.parametrize("phrase", ["new_york", "中国", "中_ab", "ab_中"])
-def test_a_phrase_of_a_lexicon_is_kept_whole(phrase):
-    text = phrase.replace("_", " ")
-    assert split_words(text, lexicon=Lexicon([phrase])) == [[phrase]]
 
 
 def test_a_lexicon_for_segmented_text_is_refused():

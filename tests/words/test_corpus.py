@@ -351,10 +351,10 @@ def test_empty_and_endless_words_are_in_no_vocabulary():
 
 
 def test_no_word_often_enough_names_the_most_frequent():
-    with pytest.raises(ParameterError, match=r"Got 5, but the most frequent word, 'b', occurs 4 t"):
+    with pytest.raises(ParameterError, match=r"the most frequent word, 'b', occurs 4 times"):
         choose_vocabulary({"a": 1, "b": 4}, min_count=5)
 
 
 def test_every_word_left_out_is_said():
-    with pytest.raises(ParameterError, match=r"every word that occurs often enough is left out"):
+    with pytest.raises(ParameterError, match=r"No word is left of 2: .* or skip_top"):
         choose_vocabulary({"a": 1, "b": 4}, skip_top=2)

@@ -69,15 +69,14 @@ def test_the_interval_covers_the_true_correlation_about_as_often_as_it_says(tmp_
     for _ in range(40):
         numbers = rng.normal(size=(60, 2))
         rows = [(f"{a:.6f}", f"{b:.6f}", a) for a, b in numbers]
-        (row,) = evaluate(Noisy(), [judged(tmp_path, rows)], n_resamples=200)
+        (row,) = evaluate(Noisy(), [judged(tmp_path, rows)])
         hits += row.low < 0.69 < row.high  # Spearman's of two normals of correlation sqrt(1/2)
     assert 33 <= hits <= 40
 
 
-def test_the_same_seed_gives_the_same_interval(tmp_path, vectors):
+def test_the_same_file_gives_the_same_interval(tmp_path, vectors):
     file = judged(tmp_path, random_pairs())
     assert evaluate(vectors, [file]) == evaluate(vectors, [file])
-    assert evaluate(vectors, [file])[0].low != evaluate(vectors, [file], seed=1)[0].low
 
 
 def test_two_pairs_or_constant_similarities_have_no_value(tmp_path, vectors):

@@ -111,8 +111,6 @@ def test_neighbours_similar_and_context_print_what_the_class_says(run, folder):
     _, out, _ = run("context", folder, sentence, "cat", "-k", 2, "--json")
     found = v.most_similar_in_context(sentence, "cat", 2)
     assert [row["word"] for row in json.loads(out)] == [word for word, _ in found]
-    _, out, _ = run("neighbours", folder, "cat", "-k", 1, "--active", 2, "--json")
-    assert json.loads(out)[0]["similarity"] == v.with_active(2).most_similar("cat", topn=1)[0][1]
 
 
 def test_the_weight_of_the_context_is_chosen_when_asking_or_when_training(
@@ -283,7 +281,6 @@ def test_unknown_words_and_folders_are_one_sentence(run, folder, tmp_path):
     )
     fails(run("neighbours", tmp_path / "none", "cat"), "Train some: shoestring words train")
     fails(run("neighbours", folder, "cat", "-k", 0), "an int in [1, ")
-    fails(run("neighbours", folder, "cat", "--active", 99), "in [1, 32]")
     fails(
         run("export", folder, "--out", tmp_path / "x", "--format", "glove"),
         "'word2vec' or 'word2vec-binary'",

@@ -49,7 +49,7 @@ class Adapter:
         file = folder / CONFIG
         if not file.is_file():
             raise FormatError("is missing; train the adapter again.", file=file)
-        config = read_json(folder / CONFIG)
+        config = read_json(file)
         unlike = [name for name, want in _PLAIN.items() if config.get(name) != want]
         unlike += [name for name in _OTHERWISE if config.get(name)]
         if unlike:
@@ -63,12 +63,12 @@ class Adapter:
         content = (folder / CONFIG).read_bytes(), file.read_bytes()
         return cls(folder, changes, digest(*content)[:12])
 
-    def add_to(self, weights: dict[str, FloatMatrix], prefix: str = "") -> None:
+    def add_to(self, weights: dict[str, FloatMatrix]) -> None:
         """Put new weights in place of the old; FormatError if one is missing or does not fit."""
         for name, change in self.changes.items():
-            there = weights.get(prefix + name)
+            there = weights.get(name)
             self._check(name, change, None if there is None else there.shape)
-            weights[prefix + name] = weights[prefix + name] + change
+            weights[name] = weights[name] + change
 
     def add_to_model(self, model: Any) -> None:
         """Add to the parameters of a torch module, in place; errors of :meth:`add_to`."""

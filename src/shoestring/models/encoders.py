@@ -59,25 +59,17 @@ class SentenceEncoder:
     def __init__(self, folder: str | Path | None = None, max_length: int = 128) -> None:
         max_length = checked_int("max_length", max_length, 1, None, "SentenceEncoder")
         self.folder = model_folder(folder)
+        self.name = shown_name(self.folder)  # for people
         self._pooling = pooling_of(self.folder)
         self._delegate: Any = None
         if self._pooling is None:
             with reading_model(self.folder):
                 self._delegate = _sentence_transformer(self.folder, max_length)
-            self.max_length, self._n_dims = max_length, self._delegate.get_embedding_dimension()
+            self.max_length = max_length
+            self.n_dims = int(self._delegate.get_embedding_dimension())
         else:
             self._tokens = TokenEncoder(self.folder, max_length)
-            self.max_length, self._n_dims = self._tokens.max_length, self._tokens.n_dims
-
-    @property
-    def n_dims(self) -> int:
-        """Width D of the vectors."""
-        return int(self._n_dims)
-
-    @property
-    def name(self) -> str:
-        """The model's name: of its folder, or MiniLM's."""
-        return shown_name(self.folder)
+            self.max_length, self.n_dims = self._tokens.max_length, self._tokens.n_dims
 
     def encode(self, texts: Sequence[str], progress: bool = False) -> NDArray[np.float32]:
         """Encode texts.

@@ -24,6 +24,7 @@ from shoestring.artifacts import ArtifactKind
 from shoestring.checks import checked_int, checked_path, checked_seed, checked_texts
 from shoestring.errors import NotFittedError, ParameterError
 from shoestring.estimator import TextTransformer
+from shoestring.models.token_encoder import unit_rows
 from shoestring.text.tokens import tokenize
 
 KIND = ArtifactKind(
@@ -123,11 +124,9 @@ class LsaEncoder(TextTransformer):
             terms, counts = np.unique(columns, return_counts=True)
             weights = (1 + np.log(counts, dtype=np.float32)) * self.idf_[terms]
             vector[:] = (weights / np.linalg.norm(weights)) @ of_term[terms]
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         # A text whose terms all lie outside the kept components is noise of rounding: zero too.
-        unit = np.zeros_like(vectors)
-        np.divide(vectors, norms, out=unit, where=norms > 1e-6)
-        return unit
+        vectors[np.linalg.norm(vectors, axis=1) <= 1e-6] = 0
+        return unit_rows(vectors)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The same as :meth:`transform`, under the name of a TextEncoder."""

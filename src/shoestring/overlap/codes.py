@@ -30,7 +30,7 @@ MAX_BITS = 1 << 20
 
 MAX_ACTIVE = (1 << 16) - 1  # active bits of one code
 
-CodesLike: TypeAlias = "Codes | ArrayLike | Sequence[ArrayLike] | Any"  # Any: scipy has no types
+CodesLike: TypeAlias = "ArrayLike | Sequence[ArrayLike] | Any"  # Any: scipy has no types
 
 PackedArray: TypeAlias = NDArray[np.uint8]
 
@@ -41,7 +41,7 @@ _FORMS = (
     "(N, {n_bytes}), a bool array (N, {n_bits}) or a scipy.sparse matrix (N, {n_bits}) of 0 and 1"
 )
 _OUT_OF_RANGE, _TWICE, _TOO_MANY = 1, 2, 3
-_BITS_AT_A_TIME, _TRUTHS_AT_A_TIME = 1 << 20, 1 << 24
+_TRUTHS_AT_A_TIME = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,9 +108,6 @@ def read_codes(codes: CodesLike, n_bits: int, owner: str) -> Codes:
     >>> read_codes(np.array([[8, 2], [129, 0]], np.uint8), 10, "search").bits
     array([3, 9, 0, 7], dtype=uint16)
     """
-    if isinstance(codes, Codes):
-        _check_width(codes.n_bits, n_bits, owner, "Codes of that many bits")
-        return codes
     if hasattr(codes, "tocsr"):
         return _of_sparse(codes, n_bits, owner)
     if not isinstance(codes, np.ndarray) or codes.dtype == object:
@@ -184,15 +181,7 @@ def _of_truths(parts: Iterable[NDArray[np.bool_]], n_bits: int, owner: str) -> C
 
 def _checked(starts: IntArray, bits: NDArray[Any], n_bits: int, owner: str) -> Codes:
     narrow = empty_indices(len(bits), n_bits)
-    seen = np.full(n_bits, -1, np.int64)
-    fault = row = bit = 0
-    last = 0
-    while fault == 0 and last < len(starts) - 1:  # in parts, so that one type is compiled for all
-        first, last = last, int(np.searchsorted(starts, starts[last] + _BITS_AT_A_TIME, "right"))
-        last = max(first + 1, last - 1)
-        part = slice(starts[first], starts[last])
-        wide = bits[part].astype(np.int64)
-        fault, row, bit = _check(first, starts[first : last + 1], wide, seen, narrow[part])
+    fault, row, bit = _check(starts, bits, np.full(n_bits, -1, np.int64), narrow)
     if fault == _OUT_OF_RANGE:
         raise ParameterError.of(
             "codes", owner, f"bits in [0, {n_bits})", f"bit {bit} in code {row}"
@@ -208,29 +197,23 @@ def _checked(starts: IntArray, bits: NDArray[Any], n_bits: int, owner: str) -> C
 
 
 @njit(nogil=True, cache=True)
-def _check(first: int, starts: Any, bits: Any, seen: Any, narrow: Any) -> Any:
+def _check(starts: Any, bits: Any, seen: Any, narrow: Any) -> Any:
     """Copy the bits; return the first fault, its code, and the bit (or how many).
 
-    ``seen`` (n_bits,) holds the last code that named each bit; ``first`` is that of the part.
+    ``seen`` (n_bits,) holds the last code that named each bit.
     """
     for row in range(len(starts) - 1):
         if starts[row + 1] - starts[row] > MAX_ACTIVE:
-            return _TOO_MANY, first + row, starts[row + 1] - starts[row]
-        for i in range(starts[row] - starts[0], starts[row + 1] - starts[0]):
-            bit = bits[i]
+            return _TOO_MANY, row, starts[row + 1] - starts[row]
+        for i in range(starts[row], starts[row + 1]):
+            bit = np.int64(bits[i])
             if bit < 0 or bit >= len(seen):
-                return _OUT_OF_RANGE, first + row, bit
-            if seen[bit] == first + row:
-                return _TWICE, first + row, bit
-            seen[bit] = first + row
+                return _OUT_OF_RANGE, row, bit
+            if seen[bit] == row:
+                return _TWICE, row, bit
+            seen[bit] = row
             narrow[i] = bit
     return 0, 0, 0
-
-
-def packed_sizes(packed: PackedArray) -> IntArray:
-    """Active bits of each packed code (N,)."""
-    sizes: IntArray = np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
-    return sizes
 
 
 @njit(nogil=True, cache=True)

@@ -12,6 +12,7 @@ Letters: N codes, k active bits, Q queries, n best.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -20,21 +21,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.checks import checked_choice, checked_int, checked_path
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, join_codes, read_codes, starts_of
-from shoestring.overlap.postings import ROW_NUMBERS
-from shoestring.overlap.segments import (
-    KIND,
-    Segment,
-    live_codes,
-    make_segment,
-    open_segment,
-)
+from shoestring.overlap.bit_planes import empty_planes
+from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, read_codes, starts_of
+from shoestring.overlap.postings import KIND, Segment, merged, open_segment
 from shoestring.overlap.top_k import (
     HAMMING,
     JACCARD,
     OVERLAP,
     Best,
-    no_rows,
     order_blocks,
     search_blocks,
 )
@@ -71,8 +65,8 @@ class OverlapIndex:
 
     Searches are thread-safe; add and delete need exclusive access.
 
-    Memory: 2 bytes for each active bit, or n_bits / 8 bytes for each code where bits are active in
-    more than one code of 16; 11 bytes for each code beside it (19 after ids were looked up).
+    Memory: n_bits / 8 bytes for each code, or 2 bytes for each active bit where fewer than one in
+    64 is active; 11 bytes for each code beside it (19 after ids were looked up).
 
     Examples
     --------
@@ -122,8 +116,7 @@ class OverlapIndex:
         while n_kept and self._segments[n_kept - 1].n_live <= n_rows:
             n_kept -= 1
             n_rows += self._segments[n_kept].n_live
-        old_codes, old_ids = live_codes(self._segments[n_kept:], self.n_bits)
-        new = make_segment(join_codes([*old_codes, read]), np.concatenate([*old_ids, keys]))
+        new = merged(self._segments[n_kept:], self.n_bits, (read, keys))
         self._segments = (*self._segments[:n_kept], new)
         self._next_id = max(self._next_id, int(keys.max()) + 1)
         return keys
@@ -196,8 +189,8 @@ class OverlapIndex:
 
         Notes
         -----
-        Cost: about one nanosecond for each entry of the query's posting lists, and a sixteenth of
-        it where more than one code in 16 has the bit.
+        Cost: about one nanosecond for each entry of the query's posting lists where fewer than one
+        bit in 64 is active; else a few hundredths for each code and active bit of the query.
         """
         checked_choice("metric", metric, get_args(Metric), "OverlapIndex.search")
         most = max(len(self), MOST_RESULTS)
@@ -206,35 +199,21 @@ class OverlapIndex:
         ids = np.full((len(queries), n), -1, np.int64)
         scores = np.full((len(queries), n), -1, np.float64 if metric == "jaccard" else np.int32)
         wanted = min(n, len(self))
-        if wanted and len(queries):
-            self._search(queries, wanted, _METRICS[metric], ids, scores)
-            if metric == "hamming":
-                np.negative(scores[:, :wanted], out=scores[:, :wanted])
-        return ids, scores
+        if not wanted or not len(queries):
+            return ids, scores
 
-    def _search(
-        self, queries: Codes, n: int, metric: int, ids: IntArray, scores: NDArray[Any]
-    ) -> None:
-        """Write the n best ids and scores (higher is better) of each query."""
-        segments = self._segments
         by_size = np.argsort(queries.sizes, kind="stable")  # so that a group agrees on good blocks
-        n_blocks = sum(len(segment.postings.ranges) for segment in segments)
+        n_blocks = sum(len(segment.postings.ranges) for segment in self._segments)
         n_threads = min(self.n_threads, max(1, len(queries) * n_blocks // _MIN_BLOCKS))
         size = min(_GROUP, -(-len(queries) // n_threads))
         groups = [by_size[i : i + size] for i in range(0, len(queries), size)]
-        n_parts = n_threads if len(groups) < n_threads else 1  # of the blocks
-
-        def run(task: tuple[IntArray, int]) -> Best:
-            group, part = task
-            return _search_group(segments, queries, group, n, metric, slice(part, None, n_parts))
-
-        tasks = [(group, part) for group in groups for part in range(n_parts)]
-        found = list(
-            map(run, tasks) if n_threads == 1 else shared_pool(self.n_threads).map(run, tasks)
-        )
-        for i, group in enumerate(groups):
-            best_ids, best_scores = _in_order(found[i * n_parts : (i + 1) * n_parts])
-            ids[group, :n], scores[group, :n] = best_ids, best_scores
+        find = partial(_search_group, self._segments, queries, n=wanted, metric=_METRICS[metric])
+        run = map if n_threads == 1 else shared_pool(self.n_threads).map
+        for group, best in zip(groups, run(find, groups), strict=True):
+            ids[group, :wanted], scores[group, :wanted] = best
+        if metric == "hamming":
+            np.negative(scores[:, :wanted], out=scores[:, :wanted])
+        return ids, scores
 
     def save(self, folder: str | Path) -> None:
         """Save to a folder: new, empty, or one that an overlap index was saved to.
@@ -246,10 +225,7 @@ class OverlapIndex:
         """
         to = checked_path("folder", folder, "OverlapIndex.save")
         if len(self._segments) > 1 or any(segment.n_deleted for segment in self._segments):
-            codes, ids = live_codes(self._segments, self.n_bits)
-            self._segments = (make_segment(join_codes(codes), np.concatenate(ids)),) * bool(
-                len(self)
-            )
+            self._segments = (merged(self._segments, self.n_bits),) if len(self) else ()
         with KIND.saving(to) as writer:
             for segment in self._segments:
                 for name, array in segment.postings._asdict().items():
@@ -297,33 +273,22 @@ class OverlapIndex:
 
 
 def _search_group(
-    segments: Sequence[Segment], queries: Codes, group: IntArray, n: int, metric: int, part: slice
-) -> Best:
-    """The n best of some queries, of similar sizes, in a part of the blocks."""
+    segments: Sequence[Segment], queries: Codes, group: IntArray, n: int, metric: int
+) -> tuple[IntArray, NDArray[np.float64]]:
+    """The ids and scores of the n best for some queries, of similar sizes, best first."""
     parts = [queries.bits[queries.starts[i] : queries.starts[i + 1]] for i in group]
     bits = np.concatenate(parts).astype(np.int64)
     starts = starts_of([len(part) for part in parts])
     median, longest = len(parts[len(parts) // 2]), len(parts[-1])
-    counter = np.uint8 if longest < 1 << 8 else np.uint16
-    best = no_rows(len(group), n)
+    n_planes = max(5, longest.bit_length())
+    planes = empty_planes(n_planes + 1)
+    best = Best(np.full((len(group), n), -np.inf), np.full((len(group), n), -1))
     for segment in segments:
-        order = order_blocks(metric, median, segment.postings.ranges)
-        blocks = np.ascontiguousarray(order[part])
-        counters = np.empty(ROW_NUMBERS, counter)
-        search_blocks(
-            segment.postings, segment.deleted, blocks, metric, starts, bits, counters, best
-        )
-    return best
-
-
-def _in_order(found: Sequence[Best]) -> tuple[IntArray, NDArray[np.float64]]:
-    """The n best of what the shares found, best first."""
-    n = found[0].n
-    scores = np.concatenate([best.scores[:, :n] for best in found], axis=1)
-    ids = np.concatenate([best.ids[:, :n] for best in found], axis=1)
-    order = np.lexsort((ids, -scores), axis=1)[:, :n]
-    row = np.arange(len(order))[:, None]
-    return ids[row, order], scores[row, order]
+        blocks = order_blocks(metric, median, segment.postings.ranges)
+        lists = segment.postings, segment.deleted
+        search_blocks(*lists, blocks, metric, starts, bits, n_planes, *planes, best)
+    order = np.lexsort((best.ids, -best.scores), axis=1)
+    return np.take_along_axis(best.ids, order, 1), np.take_along_axis(best.scores, order, 1)
 
 
 def _read_ids(ids: ArrayLike, owner: str) -> IntArray:

@@ -1,142 +1,230 @@
 """Posting lists of sparse binary codes: for each neuron the codes in which it is active.
 
 Rows (codes) are sorted by their number of active bits, then by id, and cut into blocks of at most
-32,768. In a block each of the ``n_bits`` neurons has a list of the rows in which it is active, kept
-in the smaller of two forms, as Roaring bitmaps do (Chambi, Lemire, Kaser & Godin, arXiv 1402.6407):
-uint16 row numbers, or, where more than one row in 16 is in the list, a bitmap. The lists hold all
-that the codes hold, so the codes themselves are not kept.
+32,768. In a block each of the ``n_bits`` neurons has a list of the rows in which it is active. All
+lists of a segment have one form: bitmaps, or, where more than 64 bits of a code are there for an
+active one, uint16 row numbers. The lists hold all that the codes hold, so the codes themselves are
+not kept.
 
-Not covered: compressed row numbers (they are two bytes each).
+A segment is what was added together, less what has been deleted since. On disk there is one, in an
+artifact folder with a ``.npy`` file for each array; who reads an older index keeps its files
+mapped. The larger arrays of an opened index are not read as a whole, so the kernels take no number
+in them for granted: they never leave the arrays, whatever a damaged or forged file says.
 
-Letters: N rows, R rows of a block (a multiple of 256), W = R / 64 words of a bitmap.
+Not covered: compressed row numbers; two processes that save to one folder at once.
+
+Letters: N rows, R rows of a block (a multiple of 64), W = R / 64 words of a bitmap.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.artifacts import Artifact, ArtifactKind
 from shoestring.compiled import njit
 from shoestring.errors import IntegrityError
-from shoestring.overlap.bit_planes import VECTOR_WORDS, lowest_bit
-from shoestring.overlap.codes import Codes, empty_indices, starts_of
+from shoestring.overlap.bit_planes import lowest_bit
+from shoestring.overlap.codes import Codes, empty_indices, join_codes, starts_of
 from shoestring.types import IntArray
 
-MAX_BLOCK_ROWS = 1 << 15  # the counters fill the first-level cache; row numbers fit uint16
-ROW_NUMBERS = 1 << 16  # counters that there must be, so that a damaged row number has one too
+MAX_BLOCK_ROWS = 1 << 15  # the counters stay in the cache; row numbers fit uint16
+BITS_PER_ACTIVE = 64  # at most, for bitmaps: they then take four times the memory of row numbers
 
-_VECTOR_ROWS = 64 * VECTOR_WORDS
+KIND = ArtifactKind(
+    format="shoestring-overlap-index",
+    what="an overlap index",
+    owner="OverlapIndex.save",
+    remedy="Save the index again, or build it from the codes and save it.",
+    version=3,
+)
+
 _fast = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
 class Postings(NamedTuple):
-    """The posting lists of N rows.
+    """The posting lists of N rows: list i = b n_bits + j is that of bit j in block b.
 
-    List j of block b, i = b n_bits + j, has the row numbers ``rows[starts[i] : starts[i + 1]]``,
-    ascending, or the bitmap ``bitmaps[bitmap_of[i]]``; with -1 it has none. The last bitmap is
-    empty: it fills up the fifteen that are added at a time.
+    It is ``bitmaps[i]``, or where there are no bitmaps ``rows[starts[i] : starts[i + 1]]``. The
+    last bitmap is empty: it fills up the fifteen that are added at a time.
     """
 
-    starts: IntArray  # (blocks x n_bits + 1,)
-    rows: NDArray[np.uint16]  # within the block
-    bitmap_of: NDArray[np.int32]  # (blocks x n_bits,)
-    bitmaps: NDArray[np.uint64]  # (bitmaps + 1, W)
+    starts: IntArray  # (lists + 1,), or (1,) where there are bitmaps
+    rows: NDArray[np.uint16]  # within the block, ascending
+    bitmaps: NDArray[np.uint64]  # (lists + 1, W), or (0, W)
     ranges: IntArray  # (blocks, 3): fewest and most active bits, and the lowest id
     sizes: NDArray[np.uint16]  # (N,): active bits of each row
     ids: IntArray  # (N,)
 
 
-def build_postings(codes: Codes, ids: IntArray) -> Postings:
-    """Make the posting lists of N codes, in two passes over the bits, about 10 ns for each."""
-    sizes = codes.sizes
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Posting lists of N rows, and which of the rows have been deleted."""
+
+    postings: Postings
+    deleted: NDArray[np.bool_]  # (N,)
+    folder: str = ""  # where its files are, if it has some
+
+    @cached_property
+    def n_deleted(self) -> int:
+        """Rows that have been deleted."""
+        return int(np.count_nonzero(self.deleted))
+
+    @property
+    def n_live(self) -> int:
+        """Rows that have not been deleted."""
+        return len(self.deleted) - self.n_deleted
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all arrays, the mapped ones included."""
+        return sum(array.nbytes for array in (*self.postings, self.deleted))
+
+    @cached_property
+    def _by_id(self) -> IntArray:
+        """Rows (N,) in the order of their ids."""
+        return np.argsort(self.postings.ids, kind="stable")
+
+    def rows_of(self, ids: IntArray) -> IntArray:
+        """The row of each id that is live here, -1 for the others."""
+        known, order = self.postings.ids, self._by_id
+        rows = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
+        return np.where((known[rows] == ids) & ~self.deleted[rows], rows, -1)
+
+    def without(self, rows: IntArray) -> Segment:
+        """The same segment with some rows deleted; this one stays as it is."""
+        deleted = self.deleted.copy()
+        deleted[rows] = True
+        return replace(self, deleted=deleted)
+
+
+def make_segment(codes: Codes, ids: IntArray) -> Segment:
+    """A segment of at least one code, in two passes over the bits, about 10 ns for each."""
+    sizes, n_bits = codes.sizes, codes.n_bits
     order = np.lexsort((ids, sizes))
-    n_blocks = max(1, -(-len(order) // MAX_BLOCK_ROWS))
-    n_rows = max(1, -(-len(order) // (n_blocks * _VECTOR_ROWS))) * _VECTOR_ROWS
-    counts = np.zeros((n_blocks, codes.n_bits), np.int64)
-    _count(codes.starts, codes.bits, order, n_rows, counts)
-    as_bitmap = counts * 16 > n_rows
-    bitmap_of = np.full(counts.shape, -1, np.int32)
-    bitmap_of[as_bitmap] = np.arange(as_bitmap.sum(), dtype=np.int32)
-    counts[as_bitmap] = 0
-    starts = starts_of(counts)
-    bitmaps = np.zeros((as_bitmap.sum() + 1, n_rows // 64), np.uint64)
-    rows = np.empty(starts[-1], np.uint16)
-    _fill(codes.starts, codes.bits, order, n_rows, starts[:-1].copy(), rows, bitmap_of, bitmaps)
+    n_blocks = -(-len(order) // MAX_BLOCK_ROWS)
+    n_words = -(-len(order) // (n_blocks * 64))
+    n_rows, n_lists = 64 * n_words, n_blocks * n_bits
+    starts, rows = np.zeros(1, np.int64), np.empty(0, np.uint16)
+    bitmaps = np.zeros((0, n_words), np.uint64)
+    if n_bits * len(order) <= BITS_PER_ACTIVE * len(codes.bits):
+        bitmaps = np.zeros((n_lists + 1, n_words), np.uint64)
+        _fill_bitmaps(codes.starts, codes.bits, order, n_bits, bitmaps)
+    else:
+        counts = np.zeros(n_lists, np.int64)
+        _count(codes.starts, codes.bits, order, n_bits, n_rows, counts)
+        starts, rows = starts_of(counts), np.empty(len(codes.bits), np.uint16)
+        _fill_rows(codes.starts, codes.bits, order, n_bits, n_rows, starts[:-1].copy(), rows)
     row_sizes, ids = sizes[order].astype(np.uint16), ids[order]
-    ranges = np.array(
-        [
-            (row_sizes[i], row_sizes[min(i + n_rows, len(ids)) - 1], ids[i : i + n_rows].min())
-            for i in range(0, len(ids), n_rows)
-        ],
-        np.int64,
-    ).reshape(-1, 3)
-    return Postings(starts, rows, bitmap_of.reshape(-1), bitmaps, ranges, row_sizes, ids)
+    firsts = np.arange(0, len(ids), n_rows)
+    lasts = np.minimum(firsts + n_rows, len(ids)) - 1
+    lowest = np.minimum.reduceat(ids, firsts)
+    ranges = np.column_stack([row_sizes[firsts], row_sizes[lasts], lowest]).astype(np.int64)
+    postings = Postings(starts, rows, bitmaps, ranges, row_sizes, ids)
+    return Segment(postings, np.zeros(len(ids), np.bool_))
 
 
 @njit(**_fast)
-def _count(starts: Any, bits: Any, order: Any, n_rows: int, counts: Any) -> None:
+def _fill_bitmaps(starts: Any, bits: Any, order: Any, n_bits: int, bitmaps: Any) -> None:
+    n_rows = 64 * bitmaps.shape[1]
     for row in range(len(order)):
-        lists = counts[row // n_rows]
+        first, within = row // n_rows * n_bits, row % n_rows
         for i in range(starts[order[row]], starts[order[row] + 1]):
-            lists[bits[i]] += 1
+            bitmaps[first + bits[i], within >> 6] |= np.uint64(1) << np.uint64(within & 63)
 
 
 @njit(**_fast)
-def _fill(
-    starts: Any,
-    bits: Any,
-    order: Any,
-    n_rows: int,
-    positions: Any,
-    rows: Any,
-    bitmap_of: Any,
-    bitmaps: Any,
+def _count(starts: Any, bits: Any, order: Any, n_bits: int, n_rows: int, counts: Any) -> None:
+    for row in range(len(order)):
+        for i in range(starts[order[row]], starts[order[row] + 1]):
+            counts[row // n_rows * n_bits + bits[i]] += 1
+
+
+@njit(**_fast)
+def _fill_rows(
+    starts: Any, bits: Any, order: Any, n_bits: int, n_rows: int, positions: Any, rows: Any
 ) -> None:
-    n_bits = bitmap_of.shape[1]
     for row in range(len(order)):
-        block, within = row // n_rows, row % n_rows
         for i in range(starts[order[row]], starts[order[row] + 1]):
-            bitmap = bitmap_of[block, bits[i]]
-            if bitmap >= 0:
-                bitmaps[bitmap, within >> 6] |= np.uint64(1) << np.uint64(within & 63)
-            else:
-                list_number = block * n_bits + bits[i]
-                rows[positions[list_number]] = within
-                positions[list_number] += 1
+            list_number = row // n_rows * n_bits + bits[i]
+            rows[positions[list_number]] = row % n_rows
+            positions[list_number] += 1
 
 
-def codes_of(postings: Postings, n_bits: int, live: NDArray[np.bool_], damage: str) -> Codes:
+def merged(segments: Sequence[Segment], n_bits: int, *more: tuple[Codes, IntArray]) -> Segment:
+    """One segment of what has not been deleted of some, and more codes with their ids."""
+    parts = [(_codes_of(s, n_bits), s.postings.ids[~s.deleted]) for s in segments]
+    codes, ids = zip(*parts, *more, strict=True)
+    return make_segment(join_codes(codes), np.concatenate(ids))
+
+
+def _codes_of(segment: Segment, n_bits: int) -> Codes:
     """The codes of the rows that are live, in row order, each with its bits ascending.
 
-    An IntegrityError, ``damage``, if the lists have not as many bits of each row as its size.
+    An IntegrityError if the lists have not as many bits of each row as its size.
     """
+    postings, live = segment.postings, ~segment.deleted
     starts = starts_of(np.where(live, postings.sizes, 0))
     bits, ends = empty_indices(int(starts[-1]), n_bits), starts[:-1].copy()
     _empty_into(postings, n_bits, starts[1:], ends, bits)
     if not np.array_equal(ends, starts[1:]):
-        raise IntegrityError(damage)
+        damage = f"{segment.folder} is damaged: the files of a segment contradict each other."
+        raise IntegrityError(f"{damage} {KIND.remedy}")
     return Codes(np.append(starts[:-1][live], starts[-1]), bits, n_bits)
 
 
 @njit(**_fast)
 def _empty_into(postings: Any, n_bits: int, ends: Any, positions: Any, bits: Any) -> None:
-    n_rows = postings.bitmaps.shape[1] * 64
-    for i in range(len(postings.bitmap_of)):
-        first, bit = i // n_bits * n_rows, i % n_bits
-        start, stop = postings.starts[i], postings.starts[i + 1]
-        for j in range(start, stop if 0 <= start <= stop <= len(postings.rows) else start):
-            row = first + postings.rows[j]
-            if row < len(ends) and positions[row] < ends[row]:  # of rows that are not live: none
-                bits[positions[row]] = bit
-                positions[row] += 1
-        if 0 <= postings.bitmap_of[i] < len(postings.bitmaps):
-            for w in range(postings.bitmaps.shape[1]):
-                word = postings.bitmaps[postings.bitmap_of[i], w]
+    n_words = postings.bitmaps.shape[1]
+    for i in range(len(postings.ranges) * n_bits):
+        first, bit = i // n_bits * 64 * n_words, i % n_bits
+        if len(postings.bitmaps):
+            for w in range(n_words):
+                word = postings.bitmaps[i, w]
                 while word:
-                    row = first + 64 * w + lowest_bit(word)
+                    _put(bit, first + 64 * w + lowest_bit(word), ends, positions, bits)
                     word &= word - np.uint64(1)
-                    if row < len(ends) and positions[row] < ends[row]:
-                        bits[positions[row]] = bit
-                        positions[row] += 1
+        else:
+            start, stop = postings.starts[i], postings.starts[i + 1]
+            for j in range(start, stop if 0 <= start <= stop <= len(postings.rows) else start):
+                _put(bit, first + postings.rows[j], ends, positions, bits)
+
+
+@njit(**_fast)
+def _put(bit: int, row: int, ends: Any, positions: Any, bits: Any) -> None:
+    """Note a bit of a row, if it has room: rows that are not live have none."""
+    if row < len(ends) and positions[row] < ends[row]:
+        bits[positions[row]] = bit
+        positions[row] += 1
+
+
+def open_segment(artifact: Artifact, n_bits: int) -> Segment:
+    """Map the files of a segment, whose shapes must fit."""
+
+    def mapped(name: str, dtype: str, *shape: int) -> NDArray[Any]:
+        # "c": the kernels' type; none is written to
+        return np.asarray(artifact.array(f"{name}.npy", dtype, shape or None, mode="c"))
+
+    bitmaps, ids = mapped("bitmaps", "<u8"), mapped("ids", "<i8")
+    (n_bitmaps, n_words), (n,) = bitmaps.shape, ids.shape
+    if not n or not 0 < n_words <= MAX_BLOCK_ROWS // 64:
+        raise ValueError(f"it has {n} codes in bitmaps {bitmaps.shape}")
+    n_blocks = -(-n // (64 * n_words))
+    n_lists = n_blocks * n_bits
+    if n_bitmaps not in (0, n_lists + 1):
+        raise ValueError(f"it has {n_bitmaps} bitmaps of {n_lists} lists")
+    starts = mapped("starts", "<i8", 1 if n_bitmaps else n_lists + 1)
+    postings = Postings(
+        starts=starts,
+        rows=mapped("rows", "<u2", int(starts[-1])),
+        bitmaps=bitmaps,
+        ranges=mapped("ranges", "<i8", n_blocks, 3),
+        sizes=mapped("sizes", "<u2", n),
+        ids=ids,
+    )
+    return Segment(postings, np.zeros(n, np.bool_), str(artifact.folder))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import TypeVar
 import numpy as np
 
 from shoestring.artifacts import digest
+from shoestring.errors import ShoestringWarning
 from shoestring.jobs import Clock, too_short
 from shoestring.progress import Progress
 from shoestring.text.documents import Document, read_documents, text_files
@@ -74,12 +76,6 @@ class Corpus:
         files = f"{len(stats)} of {self.n_bytes:,} bytes in all ({found[:12]})"
         return {"files": files, "text": self.text}
 
-    def documents(
-        self, file: Path, on_bytes: Callable[[int], object] = lambda n_bytes: None
-    ) -> Iterator[Document]:
-        """The documents of one of the files, as :func:`read_documents`."""
-        return read_documents(file, self.text, on_bytes=on_bytes)
-
     def read(self, clock: Clock, what: str, *, progress: bool = True) -> Iterator[Document]:
         """Read all documents within the time of a clock, with a bar that says ``what`` is made.
 
@@ -97,7 +93,7 @@ class Corpus:
         disable = None if progress else True  # None: where there is no terminal
         with Progress(total=total, desc=what, unit="B", unit_scale=True, disable=disable) as bar:
             for file in self.files:
-                for document in self.documents(file, count):
+                for document in read_documents(file, self.text, on_bytes=count):
                     yield document
                     if n_read == n_checked:  # once for each block of the file
                         continue
@@ -138,7 +134,7 @@ def _seconds_per_byte(
     probed = corpus.files[:: max(1, -(-len(corpus.files) // PROBE_FILES))]
     for file in probed:
         began = now = clock.used_s
-        for document in corpus.documents(file):
+        for document in read_documents(file, corpus.text):
             read_at = clock.used_s
             process(document)
             read_s, now = read_s + read_at - now, clock.used_s
@@ -147,6 +143,12 @@ def _seconds_per_byte(
             if now - began > PROBE_S / len(probed):
                 break
     return read_s / n_bytes, process_s / n_bytes
+
+
+def note_share(fraction: float, done: str) -> None:
+    """Warn that the minutes were enough for a fraction only; ``done`` says of what."""
+    message = f"To keep to the minutes, {fraction:.2g} of {done}, drawn at random. "
+    warnings.warn(f"{message}With more minutes it is more.", ShoestringWarning, stacklevel=3)
 
 
 def drawn(documents: Iterable[T], fraction: float, *seed: int) -> Iterator[T]:

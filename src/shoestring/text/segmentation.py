@@ -37,9 +37,6 @@ from shoestring.text.tokens import (
 NUMBER = "<num>"
 """The token that stands for every word with a digit in it."""
 
-PHRASE_SIGN = "_"
-"""Joins the words of a phrase; in a text it is a separator, so no word contains it."""
-
 _ASCII_WORDS = bytes(  # lower case; digits become 0; all that is no letter or digit becomes a space
     ord("0") if chr(code).isdigit() else ord(chr(code).lower()) if chr(code).isalpha() else 32
     for code in range(128)
@@ -66,8 +63,7 @@ class Lexicon:
     ----------
     words : iterable of str
         In any order. A word of an unspaced script (``"中国"``) is matched inside runs of that
-        script; one with :data:`PHRASE_SIGN` (``"new_york"``) joins adjacent words. The longest
-        match from the left wins. Other words have no effect.
+        script; the longest match from the left wins. Other words have no effect.
 
     Notes
     -----
@@ -78,12 +74,10 @@ class Lexicon:
     def __init__(self, words: Iterable[str]) -> None:
         words = checked_items("words", words, "Lexicon", "a list of words, not one str")
         folded = {_lower(checked_str("words", word, "Lexicon")) for word in words}
-        phrases = {word for word in folded if PHRASE_SIGN in word}
         runs = {word for word in folded if len(word) > 1 and _UNSPACED_RUN.fullmatch(word)}
-        self.words = frozenset(phrases | runs)
+        self.words = frozenset(runs)
         prefixes = (word[:end] for word in runs for end in range(2, len(word)))
         self._prefixes = dict.fromkeys(prefixes, False) | dict.fromkeys(runs, True)
-        self._phrase_lengths = _lengths_by_first_word(phrases)
 
     def cut(self, run: str) -> list[str]:
         """Cut a run of an unspaced script into words of the lexicon and single characters."""
@@ -104,32 +98,6 @@ class Lexicon:
             words.append(word)
             start += len(word)
         return words
-
-    def join(self, words: list[str]) -> list[str]:
-        """Join the words of a sentence that form phrases of the lexicon."""
-        if not self._phrase_lengths:
-            return words
-        joined = []
-        start = 0
-        while start < len(words):
-            word, taken = words[start], 1
-            for length in self._phrase_lengths.get(word, ()):
-                phrase = PHRASE_SIGN.join(words[start : start + length])
-                if phrase in self.words:
-                    word, taken = phrase, length
-                    break
-            joined.append(word)
-            start += taken
-        return joined
-
-
-def _lengths_by_first_word(phrases: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Lengths in words of the phrases that begin with a word, longest first."""
-    lengths: dict[str, set[int]] = {}
-    for phrase in phrases:
-        words = phrase.split(PHRASE_SIGN)
-        lengths.setdefault(words[0], set()).add(len(words))
-    return {first: tuple(sorted(found, reverse=True)) for first, found in lengths.items()}
 
 
 def split_words(
@@ -162,8 +130,8 @@ def split_words(
     [['it', 's', '<num>', 'c', 'outside'], ['open', 'the', 'door']]
     >>> split_words("我爱北京。你呢？")
     [['我', '爱', '北', '京'], ['你', '呢']]
-    >>> split_words("我爱北京。New York too.", lexicon=Lexicon(["北京", "new_york"]))
-    [['我', '爱', '北京'], ['new_york', 'too']]
+    >>> split_words("我爱北京。", lexicon=Lexicon(["北京"]))
+    [['我', '爱', '北京']]
     >>> split_words("我 爱 北京 。", segmented=True)
     [['我', '爱', '北京', '。']]
     """
@@ -179,8 +147,6 @@ def split_words(
         sentences = [line.split() for line in text.split("\n")]
     else:
         sentences = [_words(sentence, lexicon) for sentence in split_sentences(text)]
-    if lexicon is not None:
-        sentences = [lexicon.join(words) for words in sentences]
     return [words for words in sentences if words]
 
 

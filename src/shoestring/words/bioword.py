@@ -43,7 +43,6 @@ from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
 
 Weights = NDArray[np.float32]
-LINE = 16  # float32 in a cache line
 SMALLEST_STEP = 1e-10
 SMALLEST_NORM = 1e-30
 SCALE_RANGE = (2.0**-20, 2.0**20)  # beyond it a neuron's scale is multiplied into its weights
@@ -80,19 +79,10 @@ class _Touched(NamedTuple):
     changes: NDArray[np.float64]  # (B W,): their D
 
 
-def empty_weights(n_rows: int, n_neurons: int) -> Weights:
-    """Make room for weights that starts where a cache line does: a row then takes fewer of them."""
-    room = np.empty(n_rows * n_neurons + LINE, dtype=np.float32)
-    start = -room.ctypes.data // room.itemsize % LINE
-    return room[start : start + n_rows * n_neurons].reshape(n_rows, n_neurons)
-
-
 def initial_weights(n_words: int, n_neurons: int, sigma: float, seed: int) -> Weights:
     """Draw weights (2 V, K) from N(0, sigma), as the published training script does."""
-    weights = empty_weights(2 * n_words, n_neurons)
-    np.random.default_rng(seed).standard_normal(dtype=np.float32, out=weights)
-    weights *= np.float32(sigma)
-    return weights
+    rng = np.random.default_rng(seed)
+    return np.float32(sigma) * rng.standard_normal((2 * n_words, n_neurons), dtype=np.float32)
 
 
 class BioWord:

@@ -21,9 +21,6 @@ Vectors = Annotated[Path, typer.Argument(help="Folder of the vectors.")]
 Many = Annotated[int, typer.Option("-k", help="Number of words.")]
 Neurons = Annotated[int, typer.Option(help="Number of bits in a code.")]
 ActiveBits = Annotated[int, typer.Option(help="Number of active bits in a code.")]
-Active = Annotated[
-    int | None, typer.Option(help="Number of active bits in a code, if not as in training.")
-]
 ContextWeight = Annotated[
     float | None,
     typer.Option(help="Weight of each surrounding word (default: 0.25; published: 1)."),
@@ -64,7 +61,7 @@ def train(
 ) -> None:
     """Train binary word vectors on text."""
     from shoestring.jobs import RunFolder
-    from shoestring.words.saving import KIND
+    from shoestring.words.table import KIND
     from shoestring.words.train import run_settings
     from shoestring.words.vectors import BinaryVectors
 
@@ -105,7 +102,7 @@ def binarise(
     json: Json = False,
 ) -> None:
     """Make binary vectors from dense ones."""
-    from shoestring.words.saving import KIND
+    from shoestring.words.table import KIND
     from shoestring.words.vectors import BinaryVectors
 
     KIND.check(out)
@@ -117,21 +114,17 @@ def binarise(
 
 
 @app.command(example="words neighbours vectors river -k 5")
-def neighbours(
-    vectors: Vectors, word: str, k: Many = 10, active: Active = None, json: Json = False
-) -> None:
+def neighbours(vectors: Vectors, word: str, k: Many = 10, json: Json = False) -> None:
     """Find the words most similar to a word."""
-    opened = _open(vectors, active)
+    opened = _open(vectors)
     _say_number(opened, word)
     _emit_words(opened.most_similar(word, topn=k), json)
 
 
 @app.command(example="words similar vectors river lake")
-def similar(
-    vectors: Vectors, word: str, other: str, active: Active = None, json: Json = False
-) -> None:
+def similar(vectors: Vectors, word: str, other: str, json: Json = False) -> None:
     """Compare two words: prints the share of bits that agree."""
-    opened = _open(vectors, active)
+    opened = _open(vectors)
     _say_number(opened, word, other)
     similarity = opened.similarity(word, other)
     if json:
@@ -146,12 +139,13 @@ def context(
     sentence: Annotated[str, typer.Argument(help="Sentence with the word.")],
     word: str,
     k: Many = 10,
-    active: Active = None,
     context_weight: ContextWeight = None,
     json: Json = False,
 ) -> None:
     """Find the words most similar to a word in its sentence."""
-    opened = _open(vectors, active, context_weight)
+    opened = _open(vectors)
+    if context_weight is not None:
+        opened.set_params(context_weight=context_weight)
     _emit_words(opened.most_similar_in_context(sentence, word, topn=k), json)
 
 
@@ -185,24 +179,18 @@ def export(
     activations: Annotated[
         bool, typer.Option(help="Write the neurons' activations instead of the codes.")
     ] = False,
-    active: Active = None,
     json: Json = False,
 ) -> None:
     """Write vectors for other tools."""
-    opened = _open(vectors, active)
+    opened = _open(vectors)
     opened.export(out, format, activations=activations)  # type: ignore[arg-type]
     emit({"file": str(out), "words": len(opened), "neurons": opened.n_neurons}, json)
 
 
-def _open(
-    vectors: Path, active: int | None = None, context_weight: float | None = None
-) -> BinaryVectors:
+def _open(vectors: Path) -> BinaryVectors:
     from shoestring.words.vectors import BinaryVectors
 
-    opened = BinaryVectors.load(vectors)
-    if context_weight is not None:
-        opened.set_params(context_weight=context_weight)
-    return opened if active is None else opened.with_active(active)
+    return BinaryVectors.load(vectors)
 
 
 def _summary(vectors: BinaryVectors, folder: Path) -> dict[str, object]:

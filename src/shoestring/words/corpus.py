@@ -20,7 +20,6 @@ import math
 import os
 import shutil
 import tempfile
-import warnings
 import weakref
 from array import array
 from collections import defaultdict
@@ -40,12 +39,11 @@ from shoestring.errors import (
     FormatError,
     ParameterError,
     ShoestringError,
-    ShoestringWarning,
     StorageError,
 )
 from shoestring.jobs import Clock
 from shoestring.progress import Progress
-from shoestring.text.corpus import Corpus, affordable_fraction, drawn
+from shoestring.text.corpus import Corpus, affordable_fraction, drawn, note_share
 from shoestring.text.records import read_records
 from shoestring.text.segmentation import Lexicon, split_words
 from shoestring.text.tokens import MAX_TOKEN_CHARS
@@ -54,7 +52,6 @@ from shoestring.types import IntArray
 MAX_WORDS = 1_000_000  # different ones that are counted before the rarest are forgotten
 PART_TOKENS = 1 << 21  # between two counts of them
 SHARE_OF_BUDGET = 0.25  # for reading; to count words and write ids takes about as long again
-_BLOCK_TOKENS = 1 << 13  # few enough for the words to be still in the cache
 _ENCODED = ArtifactKind(
     "shoestring-corpus", "an encoded corpus", "encode_corpus", "Encode the text again.", version=3
 )
@@ -224,15 +221,11 @@ def choose_vocabulary(
     often = [word for word, count in counts.items() if count >= min_count]
     often.sort(key=lambda word: (-counts[word], word))
     words = [word for word in often[skip_top:] if 0 < len(word) <= MAX_TOKEN_CHARS]
-    if not words and often:
-        raise ParameterError(
-            "The vocabulary is empty: every word that occurs often enough is left out. Skip fewer."
-        )
     if not words:
         top, n_most = max(counts.items(), key=lambda item: item[1], default=("", 0))
         raise ParameterError(
-            f"The 'min_count' parameter must let some words pass. Got {min_count}, but the most "
-            f"frequent word, {top!r}, occurs {n_most} times. Lower min_count or give more text."
+            f"No word is left of {len(counts)}: the most frequent word, {top!r}, occurs {n_most} "
+            "times. Lower min_count or skip_top, or give more text."
         )
     return words[:vocab_size]
 
@@ -261,12 +254,7 @@ def corpus_of(
         fraction = affordable_fraction(files, partial(_sentences, split), clock, SHARE_OF_BUDGET)
     corpus = encode_corpus(texts, place, sample_fraction=fraction, progress=progress, **options)
     if fraction < 1:
-        warnings.warn(
-            f"To keep to the minutes, {fraction:.2g} of the documents were read, drawn at random. "
-            "With more minutes it is more of them.",
-            ShoestringWarning,
-            stacklevel=2,
-        )
+        note_share(fraction, "the documents were read")
     return corpus
 
 
@@ -302,11 +290,8 @@ def _documents(
         source = chain([first], items)
     show = partial(Progress, desc="texts to tokens", disable=not progress)
     if isinstance(first, Path):
-        files = Corpus.of(source)
-        with show(total=files.n_bytes, unit="B", unit_scale=True) as bar:
-            for number, file in enumerate(files.files):
-                found = drawn(files.documents(file, bar.update), fraction, seed, number)
-                yield from map(partial(_sentences, split), found)
+        found = Corpus.of(source).read(Clock(), "texts to tokens", progress=progress)
+        yield from map(partial(_sentences, split), drawn(found, fraction, seed))
         return
     if isinstance(first, str) and os.path.isfile(first):  # noqa: PTH113  # which any text may ask
         raise ParameterError(

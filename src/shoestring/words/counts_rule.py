@@ -28,17 +28,16 @@ Letters: T tokens, S sentences, V words, K neurons, D components.
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.errors import ParameterError
 from shoestring.jobs import Clock, too_short
 from shoestring.models.token_encoder import unit_rows
 from shoestring.overlap.codes import starts_of
 from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 from shoestring.progress import Progress
+from shoestring.text.corpus import note_share
 from shoestring.types import IntArray
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
 from shoestring.words.ppmi import Block, PmiBlocks, SparseMatrix, Vectors, joined
@@ -128,6 +127,7 @@ def train_on_counts(
             blocks += pmi.count_blocks(first, last, pool)
             bar.update((last - first) / pmi.n_blocks / 2)
         matrix = joined(blocks, len(counts))
+        del blocks  # they are as large
         if not matrix.nnz:
             raise ParameterError(
                 f"There is nothing to learn from: in {len(ids)} tokens no two words of the "
@@ -172,12 +172,7 @@ def _affordable(
         raise too_short(what, least_s, clock.used_s + enough_s, "or fewer words")
     if fraction >= 1:
         return ids, offsets
-    warnings.warn(
-        f"To keep to the minutes, {fraction:.2g} of the {len(offsets) - 1:,} sentences were "
-        "counted, drawn at random. With more minutes it is more of them.",
-        ShoestringWarning,
-        stacklevel=3,
-    )
+    note_share(fraction, f"the {len(offsets) - 1:,} sentences were counted")
     lengths = np.diff(offsets)
     drawn = np.random.default_rng(seed).random(len(lengths)) < fraction
     return ids[np.repeat(drawn, lengths)], starts_of(lengths[drawn])

@@ -53,9 +53,6 @@ class Row:
 def evaluate(
     vectors: Any,
     files: Sequence[str | Path],
-    *,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
 ) -> list[Row]:
     """Score word vectors on files of judgements, a row for each.
 
@@ -65,7 +62,7 @@ def evaluate(
     """
     if not files:
         raise ParameterError("There is nothing to score on: name a file of judgements.")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     rows = []
     for file in files:
         pairs = read_similarity(file)
@@ -77,7 +74,7 @@ def evaluate(
         high: float | None = None
         if len(found) >= 3 and np.ptp(found) > 0 and np.ptp(judged) > 0:
             value = float(rank_correlations(found[None], judged[None])[0])
-            drawn = rng.integers(0, len(found), (n_resamples, len(found)))
+            drawn = rng.integers(0, len(found), (N_RESAMPLES, len(found)))
             resampled = rank_correlations(found[drawn], judged[drawn])
             low, high = map(float, np.nanquantile(resampled, (0.025, 0.975)))
         shown = getattr(vectors, "n_active", None)
@@ -88,22 +85,16 @@ def evaluate(
 def evaluate_at(
     path: str | Path, files: Sequence[str | Path], n_active: Sequence[int] = ()
 ) -> list[Row]:
-    """Score what :func:`open_vectors` opens, with codes of several lengths, or as they are."""
-    lengths: Sequence[int | None] = n_active or [None]
-    return [row for length in lengths for row in evaluate(open_vectors(path, length), files)]
+    """Score a folder of saved vectors, with codes of several lengths or as they are, or a file.
 
-
-def open_vectors(path: str | Path, n_active: int | None = None) -> BinaryVectors | CosineWords:
-    """Open what can be scored.
-
-    It is a folder of saved vectors, with codes of another length if one is given, or a file of
-    word2vec text or binary or GloVe's text, whose rows are compared by their cosine.
+    That is of word2vec text or binary or GloVe's text, whose rows are compared by their cosine.
     """
     path = Path(path)
     if path.is_file():
-        return CosineWords(read_vectors(path))
-    opened = BinaryVectors.load(path)
-    return opened if n_active is None else opened.with_active(n_active)
+        return evaluate(CosineWords(read_vectors(path)), files)
+    saved = BinaryVectors.load(path)
+    scored = [saved.with_active(length) for length in n_active] or [saved]
+    return [row for vectors in scored for row in evaluate(vectors, files)]
 
 
 class CosineWords:

@@ -21,13 +21,11 @@ Letters: V words, K neurons, W window, N texts, T tokens.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.checks import checked_number
-from shoestring.compiled import njit
 from shoestring.types import IntArray
 
 Activations = NDArray[np.float32]
@@ -63,11 +61,6 @@ def rows_in_context(
     return np.array(rows, dtype=np.int64), np.array(weights, dtype=np.float64)
 
 
-def zipf_counts(n_words: int) -> IntArray:
-    """Counts that words have by Zipf's law where only their order is known, int64 (V,)."""
-    return 1 + np.int64(1 << 30) // np.arange(1, n_words + 1, dtype=np.int64)
-
-
 def sum_rows(
     activations: Activations,
     rows: IntArray,
@@ -87,16 +80,9 @@ def sum_rows(
            [0., 0.],
            [3., 4.]])
     """
-    sums = np.zeros((len(starts) - 1, activations.shape[1]))
-    if weights is None:
-        weights = np.ones(len(rows))
-    _sum(activations.view(np.ndarray), rows, starts, weights, sums)  # numba knows no memory map
-    return sums
+    from scipy.sparse import csr_array
 
-
-@njit(nogil=True, cache=True)
-def _sum(activations: Any, rows: Any, starts: Any, weights: Any, sums: Any) -> None:
-    for i in range(len(sums)):
-        for t in range(starts[i], starts[i + 1]):
-            for mu in range(sums.shape[1]):
-                sums[i, mu] += weights[t] * activations[rows[t], mu]
+    used, columns = np.unique(rows, return_inverse=True)
+    data = np.ones(len(rows)) if weights is None else weights
+    matrix = csr_array((data, columns, starts), shape=(len(starts) - 1, len(used)))
+    return np.asarray(matrix @ activations[used].astype(np.float64))

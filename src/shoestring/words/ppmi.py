@@ -22,12 +22,14 @@ Letters: T tokens, S sentences, V words, R radius of the window, N entries of M,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.compiled import njit
+from shoestring.overlap.codes import starts_of
 from shoestring.parallel import KernelPool
 from shoestring.types import IntArray
 
@@ -82,10 +84,6 @@ class PmiBlocks:
             logs = np.log(self.context_sums)
         self._log_columns = CONTEXT_POWER * logs - np.log(max(powers.sum(), 1e-300))
 
-    def rows(self, block: int) -> range:
-        """The rows of a block: every ``n_blocks``-th word, so that each has frequent ones."""
-        return range(block, self.n_words, self.n_blocks)
-
     def count_blocks(self, first: int, last: int, pool: KernelPool) -> list[Block]:
         """Count blocks ``first`` to ``last - 1``, one in each thread."""
         found: list[Any] = [None] * (last - first)
@@ -98,7 +96,7 @@ class PmiBlocks:
         return found
 
     def _count(self, block: int) -> Block:
-        rows = np.array(self.rows(block))
+        rows = np.arange(block, self.n_words, self.n_blocks)  # so that each has frequent words
         row_of = np.full(self.n_words, -1, dtype=np.int32)
         row_of[rows] = np.arange(len(rows), dtype=np.int32)
         together = np.zeros((len(rows), self.n_words))
@@ -112,27 +110,14 @@ class PmiBlocks:
         return sizes, columns, values
 
 
-def joined(blocks: list[Block], n_words: int) -> SparseMatrix:
-    """All blocks' rows in the order of the words, (V, V); the list is emptied."""
+def joined(blocks: Sequence[Block], n_words: int) -> SparseMatrix:
+    """All blocks' rows in the order of the words, (V, V)."""
     from scipy.sparse import csr_array
 
-    n_blocks = len(blocks)
-    sizes = np.zeros(n_words + 1, dtype=np.int64)
-    for block, (of_rows, _, _) in enumerate(blocks):
-        sizes[1 + block :: n_blocks] = of_rows
-    starts = np.cumsum(sizes)
-    columns = np.empty(starts[-1], dtype=np.int32)
-    values = np.empty(starts[-1], dtype=np.float32)
-    for block in reversed(range(n_blocks)):
-        of_rows, block_columns, block_values = blocks.pop()  # so that not all is in memory twice
-        begin = 0
-        for row, size in zip(range(block, n_words, n_blocks), of_rows, strict=True):
-            part = slice(starts[row], starts[row] + size)
-            columns[part] = block_columns[begin : begin + size]
-            values[part] = block_values[begin : begin + size]
-            begin += size
-    index = np.int32 if starts[-1] < 1 << 31 else np.int64  # the columns become of the same type
-    return csr_array((values, columns, starts.astype(index)), shape=(n_words, n_words))
+    sizes, columns, values = map(np.concatenate, zip(*blocks, strict=True))
+    matrix = csr_array((values, columns, starts_of(sizes)), shape=(n_words, n_words))
+    rows = np.concatenate([np.arange(i, n_words, len(blocks)) for i in range(len(blocks))])
+    return matrix[np.argsort(rows)]
 
 
 @njit(**_exact)

@@ -4,27 +4,32 @@ Two codes are as alike as the share of bits in which they agree, (n11 + n00) / K
 paper (Liang et al., arXiv 2101.06887) scores. Among codes with the same number of active bits it
 ranks as the number of shared active bits does.
 
+They are saved to a folder: ``vocabulary.json``, ``codes.npy`` (packed bits), ``counts.npy`` and,
+unless they were left out, ``activations.npy``. Arrays are memory-mapped when they are read; kernels
+look up rows of them by what the vocabulary says, so that their shapes are checked.
+
 Letters: V words, K neurons, R rows of the activations: 2 V, or V where one block serves for both.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.checks import checked_int, checked_items
-from shoestring.errors import NotFittedError, ParameterError, ShoestringWarning, UnknownWordError
+from shoestring.artifacts import ArtifactKind
+from shoestring.checks import checked_int
+from shoestring.errors import NotFittedError, ParameterError, UnknownWordError
 from shoestring.overlap.codes import (
     PackedArray,
-    packed_sizes,
     starts_of,
     top_k_codes,
 )
@@ -32,6 +37,14 @@ from shoestring.text.segmentation import Lexicon, split_words
 from shoestring.types import IntArray
 from shoestring.words.pooling import Activations, sum_rows
 
+KIND = ArtifactKind(
+    "shoestring-word-vectors",
+    "saved word vectors",
+    "BinaryVectors.save",
+    "Copy the folder again from where it is whole, or save or train the vectors again.",
+    version=4,
+)
+_ARRAYS = {"codes": "|u1", "counts": "<i8", "activations": "<f4"}
 _ROWS_AT_A_TIME = 1 << 12
 _TEXTS_AT_A_TIME = 1 << 10
 
@@ -69,6 +82,54 @@ class CodeTable:
         codes = np.empty((len(words), -(-n_neurons // 8)), np.uint8)
         table = cls(words, n_neurons, n_active, codes, counts, activations, **about)
         return table.with_active(n_active)
+
+    def save(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Save to a folder, as :meth:`shoestring.words.BinaryVectors.save`."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        with KIND.saving(folder) as writer:
+            text = json.dumps(self.words, ensure_ascii=False)
+            writer.data("vocabulary.json", text.encode("utf-8", "surrogatepass"))
+            for name, array in arrays.items():
+                if array is not None:
+                    writer.array(f"{name}.npy", np.asarray(array, _ARRAYS[name]))
+            writer.config |= {
+                "settings": dict(settings),
+                "n_neurons": self.n_neurons,
+                "n_active": self.n_active,
+                "segmented": self.segmented,
+                "context_weight": self.context_weight,
+            }
+
+    @classmethod
+    def load(cls, folder: Path) -> tuple[CodeTable, dict[str, Any]]:
+        """Open saved word vectors, memory-mapped: the table and the settings.
+
+        The errors are those of :meth:`shoestring.words.BinaryVectors.load`.
+        """
+        want, hint = "the folder of saved word vectors", "shoestring words train TEXT --out FOLDER"
+        owner = "BinaryVectors.load"
+        missing = ParameterError.of("folder", owner, want, str(folder), f"Train some: {hint}")
+        saved = KIND.read(folder, missing)
+        words = saved.strings("vocabulary.json")
+        with saved.decoding():
+            config, n_words = saved.config, len(words)
+            n_neurons, n_active = int(config["n_neurons"]), config["n_active"]
+            if not 0 < n_active <= n_neurons:
+                raise ValueError(f"{n_active} of {n_neurons} bits are active")
+            shapes = {"codes": (n_words, -(-n_neurons // 8)), "counts": (n_words,)}
+            if "activations.npy" in saved:
+                n_rows = len(saved.array("activations.npy"))  # as targets, and perhaps in contexts
+                shapes["activations"] = n_words * (1 + (n_rows > n_words)), n_neurons
+            arrays = {n: saved.array(f"{n}.npy", _ARRAYS[n], shape) for n, shape in shapes.items()}
+            table = cls(
+                words,
+                n_neurons,
+                n_active,
+                **arrays,
+                segmented=bool(config["segmented"]),
+                context_weight=float(config["context_weight"]),
+            )
+            return table, dict(config["settings"])
 
     def with_active(self, n_active: int) -> CodeTable:
         """The same words with codes of another length."""
@@ -123,7 +184,7 @@ class CodeTable:
 
     @cached_property
     def _lexicon(self) -> Lexicon | None:
-        """The phrases and words of unspaced scripts among the words, to cut texts as it was."""
+        """The words of unspaced scripts, to cut texts as the corpus was."""
         lexicon = None if self.segmented else Lexicon(self.words)
         return lexicon if lexicon is not None and lexicon.words else None
 
@@ -195,25 +256,16 @@ class CodeTable:
         codes[np.diff(starts) == 0] = 0
         return codes
 
-    def codes_of_texts(self, texts: Iterable[Any], n_active: int) -> PackedArray:
+    def codes_of_texts(self, texts: Sequence[Any], n_active: int) -> PackedArray:
         """Packed codes of texts, as :meth:`shoestring.words.BinaryVectors.encode`."""
         weights = 1 / np.sqrt(np.maximum(self.counts, 1))
-        packed, wordless = [self.codes[:0]], []
-        remaining = iter(checked_items("texts", texts, "BinaryVectors.encode", "a list of texts"))
+        packed, remaining = [self.codes[:0]], iter(texts)
         while batch := list(islice(remaining, _TEXTS_AT_A_TIME)):
             bags = [[row for row in map(self.row, self.tokens(text)) if row >= 0] for text in batch]
-            wordless += [text for text, known in zip(batch, bags, strict=True) if not known]
             starts = starts_of([*map(len, bags)])
             rows = np.fromiter(chain.from_iterable(bags), np.int64, starts[-1])
             targets = rows + self.first_target
             packed.append(self.codes_of_sums(targets, starts, n_active, weights[rows]))
-        if wordless:
-            warnings.warn(
-                f"{len(wordless)} of {sum(map(len, packed))} texts have no known word, and so no "
-                f"code: {', '.join(repr(text)[:60] for text in wordless[:3])}.",
-                ShoestringWarning,
-                stacklevel=3,
-            )
         return np.concatenate(packed)
 
     def unpacked(self, packed: PackedArray) -> NDArray[np.bool_]:
@@ -234,7 +286,8 @@ class CodeTable:
 
     def similarities(self, code: PackedArray, others: PackedArray) -> NDArray[np.float64]:
         """(n11 + n00) / K of one packed code and each of others (N,)."""
-        return np.asarray(1 - packed_sizes(code ^ others) / self.n_neurons)
+        n_different = np.bitwise_count(code ^ others).sum(axis=1, dtype=np.int64)
+        return np.asarray(1 - n_different / self.n_neurons)
 
     def nearest(
         self, code: PackedArray, n: int, left_out: Iterable[int] = ()

@@ -12,15 +12,13 @@ Not covered: training further as texts are added.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from shoestring.checks import checked_path, checked_seed, checked_texts
-from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.checks import checked_items, checked_path, checked_seed, checked_texts
+from shoestring.errors import ParameterError
 from shoestring.overlap.codes import PackedArray
 from shoestring.words.corpus import encode_corpus
-from shoestring.words.saving import load_table, save_table
 from shoestring.words.table import CodeTable
 from shoestring.words.train import train_table
 from shoestring.words.vectors import BinaryVectors
@@ -64,9 +62,8 @@ class TextCodes:
 
     def encode(self, texts: Sequence[str]) -> PackedArray:
         """Codes of texts (N,): uint8 (N, ceil(K / 8)); without a known word there is no bit."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ShoestringWarning)  # zeros say it
-            return self.table.codes_of_texts(texts, self.table.n_active)
+        items = checked_items("texts", texts, "TextCodes.encode", "a list of texts")
+        return self.table.codes_of_texts(items, self.table.n_active)
 
     @property
     def n_dims(self) -> int:
@@ -75,13 +72,12 @@ class TextCodes:
 
     def save(self, folder: str | Path) -> None:
         """Save what codes of texts need, as :meth:`shoestring.words.BinaryVectors.save` does."""
-        folder = checked_path("folder", folder, "TextCodes.save")
-        save_table(folder, self.table.for_texts(), {})
+        self.table.for_texts().save(checked_path("folder", folder, "TextCodes.save"), {})
 
     @classmethod
     def load(cls, folder: str | Path) -> TextCodes:
         """Open saved word vectors, as ``BinaryVectors.load``; they must have their activations."""
-        table, _ = load_table(checked_path("folder", folder, "TextCodes.load"))
+        table, _ = CodeTable.load(checked_path("folder", folder, "TextCodes.load"))
         if table.activations is None:
             hint = "Save them with activations=True, or train them again."
             want = "the folder of word vectors with their activations"
