@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from benchmarks import parts
 
-PARTS = ("speed", "overlap", "quality", "first_stage")
+PARTS = ("speed", "overlap", "quality", "first_stage", "hashing")
 
 if __name__ == "__main__":
     parts.run("benchmarks.words", PARTS, __doc__.splitlines()[0], "some minutes for all parts")

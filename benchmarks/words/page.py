@@ -173,6 +173,31 @@ def first_stage(document: Document) -> Lines:
     return lines
 
 
+def hashing(document: Document) -> Lines:
+    """The fly's hashes of dense vectors beside random hyperplanes and product quantisation."""
+    lines = [
+        "## Words: hashes of dense vectors",
+        "",
+        f"`python -m benchmarks.words.hashing`: {document['asked']} vectors ask for their nearest, "
+        f"by cosine (digits: distance), mean of {document['seeds']} seeds; a code of k active bits "
+        f"takes 2 k bytes. {ran(document)}",
+        "",
+    ]
+    for name, found in document["sets"].items():
+        columns = [
+            f"{measure}, k = {k}" for measure in ("mAP@100", "recall@10") for k in found["k"]
+        ]
+        by_way: dict[str, dict[str, Any]] = {}
+        for k, ways in found["k"].items():
+            for way, figures in ways.items():
+                row = by_way.setdefault(way, {})
+                row |= {f"{measure}, k = {k}": f"{value:.3f}" for measure, value in figures.items()}
+        rows = {way: [row.get(column, "") for column in columns] for way, row in by_way.items()}
+        title = f"### {name}: {found['samples']:,} vectors of {found['features']} numbers"
+        lines += [title, "", *markdown("way", columns, rows), ""]
+    return lines
+
+
 def _keys(table: dict[str, dict[str, Any]]) -> list[str]:
     """The columns of all rows, each once."""
     return list(dict.fromkeys(key for row in table.values() for key in row))
@@ -183,4 +208,5 @@ SECTIONS: dict[str, Callable[[Document], Lines]] = {
     "overlap": overlap,
     "quality": quality,
     "first-stage": first_stage,
+    "hashing": hashing,
 }

@@ -1,11 +1,11 @@
 """The pictures of ``docs/words.md``: the circuit, and what its neurons have learnt.
 
-``python -m benchmarks.words.pictures`` writes ``docs/words-circuit.svg`` (nothing is measured for
-it) and ``docs/words-neurons.svg``: the eight words with the largest target activation of some
-neurons, from English and Chinese. The neurons are chosen by a rule, not by hand: all that win
-words are ranked by cohesion, the mean cosine between the activations of their eight words, and
-taken evenly from the best to the worst of them. Words that occur fewer than :data:`LEAST` times are
-left out.
+``python -m benchmarks.words.pictures`` writes ``docs/words-circuit.svg`` and ``words-hashes.svg``,
+four hashes as circuits (nothing is measured for either), and ``docs/words-neurons.svg``: the eight
+words with the largest target activation of some neurons, from English and Chinese. The neurons are
+chosen by a rule, not by hand: all that win words are ranked by cohesion, the mean cosine between
+the activations of their eight words, and taken evenly from the best to the worst of them. Words
+that occur fewer than :data:`LEAST` times are left out.
 
 Chinese stays text in the file, with a list of fonts: any browser has one of them.
 """
@@ -150,6 +150,43 @@ def captions(axis: Any) -> None:
         axis.text(x, -0.75, text, ha="center", va="top", fontsize=8.5, color=MUTED)
 
 
+def draw_hashes(file: Path, seed: int) -> None:
+    """Random hyperplanes, the random expansion, the learnt one, and that on words."""
+    steps = {
+        "1. SignHash": "random weights;\nabove 0 is active",
+        "2. FlyHash": "many more neurons, each of a tenth\nof the features; the largest are active",
+        "3. BioHash": "learnt: the nearest neuron (black)\nmoves towards the sample",
+        "4. words": "the same on windows: one block for\nthe context, one for the word",
+    }
+    rng, n_inputs = np.random.default_rng(seed), 8
+    with svg_style() as plt:
+        figure, axes = plt.subplots(1, 4, figsize=(11, 3.6))
+        for step, (axis, (title, text)) in enumerate(zip(axes, steps.items(), strict=True)):
+            axis.set(xlim=(-0.4, 2.4), ylim=(-1.5, 6.4))
+            axis.axis("off")
+            inputs = column(0, 5.4, 0, n_inputs)
+            inputs[n_inputs // 2 :, 1] -= 0.4 * (step == 3)  # the block of the word itself
+            cells = column(2, 5.4, -0.4 * (step == 3), 4 if step == 0 else N_CELLS)
+            active = (0, 2) if step == 0 else CODE
+            for i, cell in enumerate(cells):
+                drawn = range(n_inputs) if step != 1 else rng.permutation(n_inputs)[:1]
+                won = step > 1 and i == CODE[0]
+                for j in drawn:
+                    wire(axis, inputs[j], cell, *((INK, 1.1) if won else (PALE, 0.5 + (step == 1))))
+            fills = [ACTIVE if i in active else "white" for i in range(len(cells))]
+            if step > 1:
+                fills[CODE[0]] = INK
+            blocks = [
+                TARGET if step == 3 and j >= n_inputs // 2 else MUTED for j in range(n_inputs)
+            ]
+            dots(axis, inputs, blocks)
+            dots(axis, cells, fills)
+            axis.text(1, 6.0, title, ha="center", fontsize=11, fontweight="bold", color=INK)
+            axis.text(1, -0.75, text, ha="center", va="top", fontsize=8, color=MUTED)
+        figure.subplots_adjust(0.01, 0.01, 0.99, 0.99, wspace=0.1)
+        save(figure, file)
+
+
 def column(x: float, top: float, bottom: float, n: int) -> np.ndarray:
     """Places (n, 2) from top to bottom."""
     return np.column_stack([np.full(n, x), np.linspace(top, bottom, n)])
@@ -229,7 +266,7 @@ def learnt(options: argparse.Namespace) -> dict[str, tuple[str, list[Neuron], in
 
 
 def main() -> None:
-    """Draw both."""
+    """Draw all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=int, default=N_TOKENS, help="of each language")
     parser.add_argument("--rule", default="counts", choices=["counts", "published"])
@@ -239,6 +276,7 @@ def main() -> None:
     options = parser.parse_args()
     pictures: dict[str, Callable[[Path], None]] = {
         "words-circuit": lambda file: draw_circuit(file, options.seed),
+        "words-hashes": lambda file: draw_hashes(file, options.seed),
         "words-neurons": lambda file: draw_neurons(learnt(options), file),
     }
     for name, draw in pictures.items():

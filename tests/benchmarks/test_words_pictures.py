@@ -36,9 +36,14 @@ def test_rare_words_are_left_out():
 def test_pictures_are_small_and_their_words_are_text(tmp_path):
     pytest.importorskip("matplotlib", reason="needs the extra plot")
     circuit, learnt = tmp_path / "circuit.svg", tmp_path / "neurons.svg"
+    hashes = tmp_path / "hashes.svg"
+    pictures.draw_hashes(hashes, seed=0)
+    assert all(
+        f">{step}</text>" in hashes.read_text("utf-8") for step in ("2. FlyHash", "4. words")
+    )
     pictures.draw_circuit(circuit, seed=0)
     neuron = pictures.Neuron(7, 1, 0.5, ["银行", "市场"])
     pictures.draw_neurons({"en": ("English", [neuron], 1), "zh": ("Chinese", [neuron], 1)}, learnt)
     assert all(f">{word}</text>" in circuit.read_text("utf-8") for word in pictures.SENTENCE)
     assert learnt.read_text("utf-8").count("银行   市场</text>") == 2
-    assert max(circuit.stat().st_size, learnt.stat().st_size) < 200_000
+    assert max(file.stat().st_size for file in (circuit, hashes, learnt)) < 200_000

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from shoestring.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from shoestring.words.hashing import BioHash as BioHash
+    from shoestring.words.hashing import FlyHash as FlyHash
+    from shoestring.words.hashing import SignHash as SignHash
     from shoestring.words.text_codes import TextCodes as TextCodes
     from shoestring.words.vectors import BinaryVectors as BinaryVectors
 
@@ -14,6 +17,9 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "BinaryVectors": "shoestring.words.vectors",
+        "BioHash": "shoestring.words.hashing",
+        "FlyHash": "shoestring.words.hashing",
+        "SignHash": "shoestring.words.hashing",
         "TextCodes": "shoestring.words.text_codes",
     },
 )
