@@ -200,7 +200,7 @@ def weighting() -> Kind:
     from safetensors.numpy import save as serialised
     from safetensors.numpy import save_file
 
-    from shoestring.match.interaction import Weighting
+    from shoestring.match.interaction import Weighting, interaction_scores
     from shoestring.tune.config import ADAPTER, LADDER, SIDE
 
     rng = np.random.default_rng(0)
@@ -228,7 +228,7 @@ def weighting() -> Kind:
         assert found.adapter is not None
         changes = {name: change.tolist() for name, change in found.adapter.changes.items()}
         tokens = [np.eye(2, len(found.importance), dtype=np.float32)]
-        return [found.backbone_digest, changes, found.scores(tokens, tokens[0]).tolist()]
+        return [found.backbone_digest, changes, interaction_scores(tokens, tokens[0], found).tolist()]
 
     return Kind(save, ask)
 
