@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from shoestring.errors import IntegrityError, ParameterError, StorageError
-from shoestring.jobs import Clock, RunFolder, SaveEvery, say_cost
+from shoestring.jobs import Clock, RunFolder, SaveEvery, say_cost, say_error
 
 
 class Time:
@@ -249,6 +249,12 @@ def test_the_cost_goes_to_standard_error(capsys):
     say_cost("reading 3 files", 75)
     out, err = capsys.readouterr()
     assert (out, err) == ("", "reading 3 files: about 01:15" + os.linesep)
+
+
+def test_what_a_job_took_is_said_beside_what_was_said(capsys):
+    say_error(75, 60)
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "took 01:00, said 01:15: -20%" + os.linesep)
 
 
 FORK_AND_KILL = """

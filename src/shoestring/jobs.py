@@ -233,6 +233,14 @@ def say_cost(what: str, seconds: float) -> None:
     Progress.write(f"{what}: about {Progress.format_interval(seconds)}", file=sys.stderr)
 
 
+def say_error(said_s: float, took_s: float) -> None:
+    """Print on standard error what a job took beside what :func:`say_cost` said."""
+    from shoestring.progress import Progress
+
+    said, took = map(Progress.format_interval, (said_s, took_s))
+    Progress.write(f"took {took}, said {said}: {took_s / said_s - 1:+.0%}", file=sys.stderr)
+
+
 def too_short(what: str, takes_s: float, needed_s: float, remedy: str) -> BudgetError:
     """The error for too few minutes: what takes how long, and how many would be enough.
 

@@ -396,6 +396,13 @@ def test_what_it_will_take_is_said_once(now, capsys):
     assert capsys.readouterr().err == "55 steps of 500 ms, 3 epochs: about 00:27\n"
 
 
+def test_what_it_took_is_said_at_the_end(now, capsys):
+    in_time = in_time_of(now.clock(10.0), 64)
+    drive(in_time, now, 0.5, per_epoch=20)
+    in_time.on_train_end(None, SimpleNamespace(global_step=60, max_steps=60), None)
+    assert capsys.readouterr().err.endswith("took 00:27, said 00:27: +0%\n")
+
+
 def test_what_it_will_take_is_no_more_than_what_is_left(now, capsys):
     drive(in_time_of(now.clock(1.0), 64), now, 1.0, per_epoch=40, epochs=100)
     assert capsys.readouterr().err.endswith("about 00:55\n")

@@ -30,7 +30,7 @@ from transformers import TrainerCallback
 from shoestring.artifacts import libraries_writing
 from shoestring.checks import checked_int, checked_number
 from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
-from shoestring.jobs import Clock, RunFolder, SaveEvery, say_cost, too_short
+from shoestring.jobs import Clock, RunFolder, SaveEvery, say_cost, say_error, too_short
 from shoestring.models.backbone import quiet_loading
 from shoestring.progress import Progress
 from shoestring.tune.config import MOST
@@ -275,6 +275,7 @@ class InTime(TrainerCallback):  # type: ignore[misc]
         self.bar = Progress(desc="steps", unit="step", disable=None if progress else True)
         self.step_began = clock.used_s
         self.step_s: list[float] = []
+        self.said_s = 0.0  # what the steps after the first ones were said to take
         self.evaluation_s = 0.0
         self.is_over = False  # whether the minutes ended training
         self._trained_from_s: float | None = None
@@ -339,16 +340,19 @@ class InTime(TrainerCallback):  # type: ignore[misc]
             self.bar.set_postfix({name: f"{(metrics or {}).get(f'eval_{name}', math.nan):.4f}"})
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Later evaluations are no part of training."""
+        """Say how long the steps took beside what was said; later evaluations are no training."""
         self._trains = False
         self.bar.close()
+        if self.said_s and (self.is_over or state.global_step >= state.max_steps):
+            say_error(self.said_s, sum(self.step_s[TIMED_STEPS:]))
 
     def _say_cost(self, state: Any) -> None:
         """Say what training will cost."""
         steps, n_steps = self.step_s[FIRST_STEPS:], state.max_steps - state.global_step
         a_step = sum(steps) / len(steps)
         what = f"{n_steps:,} steps of {1000 * a_step:,.0f} ms, {state.num_train_epochs} epochs"
-        say_cost(what, min(a_step * n_steps, self.left_s))
+        self.said_s = min(a_step * n_steps, self.left_s)
+        say_cost(what, self.said_s)
 
     def _too_short(self, epoch_s: float) -> BudgetError:
         fitting = max(0, int(self.n_examples * self.left_s / max(epoch_s, 1e-9)))
