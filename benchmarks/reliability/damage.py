@@ -228,7 +228,8 @@ def weighting() -> Kind:
         assert found.adapter is not None
         changes = {name: change.tolist() for name, change in found.adapter.changes.items()}
         tokens = [np.eye(2, len(found.importance), dtype=np.float32)]
-        return [found.backbone_digest, changes, interaction_scores(tokens, tokens[0], found).tolist()]
+        scores = interaction_scores(tokens, tokens[0], found)
+        return [found.backbone_digest, changes, scores.tolist()]
 
     return Kind(save, ask)
 
