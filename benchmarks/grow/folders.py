@@ -103,7 +103,9 @@ def llama(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         tensors |= {n: 1 + value for n, value in tensors.items() if "norm" in n}
         save_file(tensors, small / f"model-{i}.safetensors", {"format": "pt"})
         index |= dict.fromkeys(tensors, f"model-{i}.safetensors")
-    (small / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (small / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": index})
+    )
     found = written(folder, LLAMA)
     began = time.perf_counter()
     certificate = grow_checkpoint(small, folder / "certified", batches=1, **LLAMA)

@@ -24,6 +24,8 @@ Letters: n channels, d head size, H heads, G heads of keys and values, k a whole
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Generator, Tensor
 
@@ -106,16 +108,31 @@ def _filled(
         return grown
     if power:
         pad = {1: "zero", 2: "mean"}[power]
-    shape = list(grown.shape)
-    shape[axis] = len(where)
-    if pad == "zero" or (pad == "random" and weight.ndim == 1):
-        filling = torch.zeros(shape, dtype=weight.dtype)
-    elif pad == "mean":
-        filling = weight.double().mean(axis, keepdim=True).to(weight.dtype).expand(shape)
-    else:
-        scale = float(weight.double().std()) if weight.numel() > 1 else 0.0
-        filling = (torch.randn(shape, generator=generator) * scale).to(weight.dtype)
-    return grown.index_copy_(axis, where, filling.contiguous())
+    if weight.ndim == 1:
+        grown[where] = weight.double().mean().to(weight.dtype) if pad == "mean" else 0
+        return grown
+    rows, new = weight.movedim(axis, -1), grown.movedim(axis, -1)
+    scale = _deviation(weight) if pad == "random" else 0.0
+    step = max(1, ROWS_AT_ONCE // new.shape[-1])  # some rows at a time, for the memory
+    for part, old in zip(new.split(step), rows.split(step), strict=True):
+        if pad == "mean":
+            part[..., where] = old.double().mean(-1, keepdim=True).to(old.dtype)
+        elif pad == "random":
+            drawn = torch.randn(*old.shape[:-1], len(where), generator=generator)
+            part[..., where] = drawn.mul_(scale).to(old.dtype)
+        else:
+            part[..., where] = 0
+    return grown
+
+
+def _deviation(weight: Tensor) -> float:
+    """Of all numbers, in float64, some rows at a time: a whole copy would be the largest of all."""
+    total = squares = 0.0
+    for part in weight.flatten().split(ROWS_AT_ONCE):
+        wide = part.double()
+        total, squares = total + float(wide.sum()), squares + float(wide.square().sum())
+    n = weight.numel()
+    return math.sqrt(max(squares - total**2 / n, 0.0) / max(n - 1, 1))
 
 
 def shared(weight: Tensor, source: Tensor, generator: Generator) -> Tensor:
