@@ -7,7 +7,7 @@ weights W (K, D); a code says which of the activations W x are large.
 2. :class:`FlyHash`: many more neurons than inputs, each the sum of a random tenth of them; the k
    largest activations are active (Dasgupta, Stevens & Navlakha, Science 2017).
 3. :class:`BioHash`: the same code, W learnt (Ryali et al. 2020, arXiv 2001.04907, equation 1 with
-   p = 2 and Delta = 0, as in its experiments), for a mini-batch of samples A
+   p = 2 and Delta = 0), for a mini-batch of samples A
 
        winner(A) = argmax_mu W_mu x_A                                ties to the lowest
        D_mu      = sum_{A won by mu} (x_A - (W_mu x_A) W_mu)
@@ -28,6 +28,7 @@ Letters: N samples, D features, K neurons, k active bits, B samples of a mini-ba
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -57,20 +58,28 @@ def learn(weights: Rows, rows: Rows, rate: float, pool: KernelPool | None = None
     winners = np.empty(len(rows), np.int64)
     activity = np.empty(len(rows))
 
-    def compete(_: int, first: int, last: int) -> None:
-        for start in range(first * ROWS_AT_A_TIME, last * ROWS_AT_A_TIME, ROWS_AT_A_TIME):
-            part = slice(start, start + ROWS_AT_A_TIME)
-            products = rows[part] @ weights.T
-            winners[part], activity[part] = products.argmax(axis=1), products.max(axis=1)
+    def compete(part: slice) -> None:
+        products = rows[part] @ weights.T
+        winners[part], activity[part] = products.argmax(axis=1), products.max(axis=1)
 
-    with one_blas_thread():
-        (pool or KernelPool()).run(compete, -(-len(rows) // ROWS_AT_A_TIME))
+    _in_parts(compete, len(rows), pool or KernelPool())
     order = np.argsort(winners, kind="stable")
     won, starts = np.unique(winners[order], return_index=True)
     change = np.add.reduceat(rows[order].astype(np.float64), starts)
     change -= np.add.reduceat(activity[order], starts)[:, None] * weights[won]
     weights[won] += rate / max(np.abs(change).max(), SMALLEST_NORM) * change
     return weights
+
+
+def _in_parts(work: Callable[[slice], None], n_rows: int, pool: KernelPool) -> None:
+    """Do the work on :data:`ROWS_AT_A_TIME` rows after the others, in the threads of a pool."""
+
+    def kernel(_: int, first: int, last: int) -> None:
+        for start in range(first * ROWS_AT_A_TIME, last * ROWS_AT_A_TIME, ROWS_AT_A_TIME):
+            work(slice(start, start + ROWS_AT_A_TIME))
+
+    with one_blas_thread():
+        pool.run(kernel, -(-n_rows // ROWS_AT_A_TIME))
 
 
 class _Hash(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -115,13 +124,10 @@ class _Hash(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         rows = validate_data(self, X, reset=False, dtype=[np.float32, np.float64])
         codes = np.empty((len(rows), -(-len(self.weights_) // 8)), np.uint8)
 
-        def encode(_: int, first: int, last: int) -> None:
-            for start in range(first * ROWS_AT_A_TIME, last * ROWS_AT_A_TIME, ROWS_AT_A_TIME):
-                part = slice(start, start + ROWS_AT_A_TIME)
-                codes[part] = self._codes(self._inputs(rows[part]) @ self.weights_.T)
+        def encode(part: slice) -> None:
+            codes[part] = self._codes(self._inputs(rows[part]) @ self.weights_.T)
 
-        with one_blas_thread():
-            self._pool().run(encode, -(-len(rows) // ROWS_AT_A_TIME))
+        _in_parts(encode, len(rows), self._pool())
         return codes
 
 
