@@ -229,7 +229,7 @@ def emit_json(value: Any, indent: int | None = 2) -> None:
 # In a message of the library: its parameter; name=value; a name with underscores; and what stays as
 # it is, a quoted value (whose quote does not follow a letter) or a call in Python.
 _NAMED = re.compile(
-    r"The '(?P<parameter>\w+)' parameter(?: of .{1,60}?)? must(?P<none> be None(?:,(?: or)?| or) )?"
+    r"The '(?P<parameter>\w+)' parameter(?: of .{1,60}?)? must"
     r"|(?<![\w/.-])(?P<name>[a-z]\w*)=(?P<value>\.\.\.|\[\.\.\.\]|'[^']*'|\w+)(?![\w/]|\.\w)"
     r"|(?<![\w/.-])(?P<bare>[a-z]+(?:_[a-z]+)+)(?![\w/(]|\.\w)"
     r"|(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\"|\w\([^()]*\)"
@@ -244,57 +244,38 @@ def told(message: object) -> str:
     """An error or a note as one line, in the words of the command that runs.
 
     A parameter is called by its flag, also where the text advises ``name=value``; flags of other
-    commands of the room are known too.
+    commands of the room are known too. A text that came in by another parameter than the error
+    names, such as a folder, is told by its value.
     """
-    context = Command.running
-    own = _flags(getattr(context, "command", None))
-    siblings = getattr(getattr(getattr(context, "parent", None), "command", None), "commands", {})
-    known = {name: flag for other in siblings.values() for name, flag in _flags(other).items()}
-    known |= own
+    context: Any = Command.running
+    given = dict(context.params) if context else {}
+    room = [*getattr(context.parent.command, "commands", {}).values()] if context else []
+    flags = {
+        p.name: p.name.upper() if p.param_type_name == "argument" else max(p.opts, key=len)
+        for command in ([*room, context.command] if context else ())
+        for p in command.params
+    }
 
     def in_flags(found: re.Match[str]) -> str:
         parameter, value = found["parameter"], found["value"] or "True"
+        asked = parameter or found["name"] or found["bare"] or ""
+        names = (asked, asked.removeprefix("n_").removesuffix("_size"), *_OTHER_NAMES.get(asked, ()))
+        name = next((name for name in names if name in (given if parameter else flags)), "")
         if parameter:
-            name = _parameter(parameter, getattr(message, "got", ""), own)
-            return f"{own[name]} must{' be ' if found['none'] else ''}" if name else found[0]
-        value = value.strip("'").replace("None", "none")
-        name = _known_as(found["name"] or found["bare"] or "", known)
+            texts = [n for n, v in given.items() if isinstance(v, str | Path) and short(v) == got]
+            name = texts[-1] if texts and name not in texts else name
+            return f"{flags[name]} must" if name else found[0]
         if not name or value == "False":
             return found[0]
-        if "..." in value:
-            value = name.upper()
-        return known[name] if value == "True" else f"{known[name]} {value}"
+        value = name.upper() if "..." in value else value.strip("'").replace("None", "none")
+        return flags[name] if value == "True" else f"{flags[name]} {value}"
 
-    text = str(message)
-    if own:
+    text, got = str(message), getattr(message, "got", "")
+    if flags:
         text = _NAMED.sub(in_flags, text).replace(", or None. Got ", ". Got ")
+        text = text.replace(" must be None, or ", " must be ")
     text = visible(text)
     return text if len(text) < 2_000 else f"{text[:1_000]} ... {text[-500:]}"
-
-
-def _flags(command: Any) -> dict[str, str]:
-    """What each parameter of a command is called: --flag, or ARGUMENT."""
-    return {
-        p.name: p.name.upper() if p.param_type_name == "argument" else max(p.opts, key=len)
-        for p in getattr(command, "params", ())
-    }
-
-
-def _known_as(name: str, flags: Mapping[str, str]) -> str:
-    """The parameter of a command for a Python name, such as epochs for n_epochs; "" for none."""
-    short_name = name.removeprefix("n_").removesuffix("_size")
-    names = (name, short_name, *_OTHER_NAMES.get(name, ()))
-    return next((name for name in names if name in flags), "")
-
-
-def _parameter(name: str, got: str, flags: Mapping[str, str]) -> str:
-    """The parameter of the running command that an error is about: by its name, or its value."""
-    given = {n: v for n, v in Command.running.params.items() if n in flags}
-    name = _known_as(name, given)
-    texts = [n for n, v in given.items() if isinstance(v, str | Path) and short(v) == got]
-    if not texts or (name and short(given[name]) == got):
-        return name
-    return next((n for n in ("out", "to") if n in texts), texts[0])
 
 
 def resume_hint() -> str:

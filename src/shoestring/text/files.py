@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, BinaryIO, cast
 
 from shoestring.checks import checked_choice, is_storable
 from shoestring.errors import FormatError, ParameterError, StorageError
@@ -39,7 +39,7 @@ MAX_RECORD = 1 << 26
 """Longest line or record in characters, so that memory stays bounded whatever the file holds."""
 
 FORMATS = dict.fromkeys((".jsonl", ".ndjson", ".json"), "json")
-FORMATS |= {".csv": "csv", ".tsv": "csv", ".txt": "txt", ".parquet": "parquet"}
+FORMATS |= {ending: ending[1:] for ending in (".csv", ".tsv", ".txt", ".parquet")}
 """Formats by ending."""
 
 ENCODINGS = ["gb18030", "big5", "cp1252", "cp1251", "shift_jis", "euc_jp", "euc_kr", "koi8_r"]
@@ -55,6 +55,7 @@ _HEAD, _BLANK_LINES = 1 << 16, 1_000  # of a line that tells the format, and bef
 _JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*["{\]]|[\[{]\s*$)')
 _JSON_OVER_LINES = re.compile(r"\s*(\[|\{\s*$)")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BLANK = re.compile(r"\s*\n")
 _JSON_BETWEEN = re.compile(r"[\s,]*")
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -81,9 +82,8 @@ def read_rows(
     is_one = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '"\r\n\0'
     if delimiter is not None and not is_one:
         raise ParameterError.of("delimiter", "read_records", "one character", delimiter)
-    try:  # not all of Python's codecs are for text
-        codec: Any = "utf-8" if encoding is None else encoding
-        ("a".encode(codec) + b"\xff").decode(codec, "ignore")
+    try:
+        io.TextIOWrapper(io.BytesIO(), encoding)
     except (LookupError, TypeError, ValueError):
         want = "the name of an encoding, such as gb18030, big5, utf-16 or latin-1"
         raise ParameterError.of("encoding", "read_records", want, encoding) from None
@@ -96,10 +96,9 @@ def read_rows(
         path, file = Path(source), str(source)
         check_readable(path)
         opened = open_unpacked(path)
-        told_by = ending_of(path)[0]
-        is_any = told_by == ".txt" or (told_by not in FORMATS and not path.is_file())
-        if ending is None and not is_any:  # people give tables .txt, and pipes any ending
-            ending = told_by
+        named = ending_of(path)[0]
+        if ending is None and named != ".txt" and (named in FORMATS or path.is_file()):
+            ending = named  # people give tables .txt, and pipes any ending
 
     def rows() -> Iterator[Row]:
         with opened as stream, decoded(stream, file, encoding) as text:
@@ -116,9 +115,8 @@ def ending_of(path: Path) -> tuple[str, bool]:
     >>> ending_of(Path("faq.JSONL.gz")), ending_of(Path("README"))
     (('.jsonl', True), ('', False))
     """
-    endings = [ending.lower() for ending in path.suffixes]
-    packed = endings[-1:] == [".gz"]
-    return "".join(endings[-2:-1] if packed else endings[-1:]), packed
+    is_packed = path.suffix.lower() == ".gz"
+    return (Path(path.stem) if is_packed else path).suffix.lower(), is_packed
 
 
 def check_readable(path: Path) -> None:
@@ -140,38 +138,35 @@ def check_readable(path: Path) -> None:
 class _CountedFile(io.FileIO):
     """A file that reports how many bytes each read gave."""
 
-    def __init__(self, path: Path, on_bytes: Callable[[int], object]) -> None:
-        super().__init__(path)
-        self._on_bytes = on_bytes
+    on_bytes: Callable[[int], object]
 
     def readinto(self, buffer: Any) -> int | None:
         n_bytes = super().readinto(buffer)
-        self._on_bytes(n_bytes or 0)
+        self.on_bytes(n_bytes or 0)
         return n_bytes
 
 
 @contextmanager
 def open_unpacked(
     path: Path, on_bytes: Callable[[int], object] = lambda n_bytes: None
-) -> Iterator[IO[bytes]]:
+) -> Iterator[BinaryIO]:
     """Open a file, through gzip if its first bytes say so; errors of disk and gzip become ours.
 
     ``on_bytes`` is called with the number of bytes of each read from the disk.
     """
-    with _CountedFile(path, on_bytes) as file, unpacked(file, str(path)) as stream:
+    file = _CountedFile(path)
+    file.on_bytes = on_bytes
+    with file, unpacked(file, str(path)) as stream:
         yield stream
 
 
 @contextmanager
-def unpacked(raw: Any, file: str) -> Iterator[IO[bytes]]:
+def unpacked(raw: Any, file: str) -> Iterator[BinaryIO]:
     """An open file as it is, or through gzip if its first bytes say so."""
     try:
         raw = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
-        if raw.peek(2)[:2] == b"\x1f\x8b":
-            with gzip.open(raw) as stream:
-                yield cast("IO[bytes]", stream)
-        else:
-            yield raw
+        is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
+        yield gzip.GzipFile(fileobj=raw) if is_packed else raw
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FormatError(
             f"the gzip data is damaged or cut off ({error}). Copy or compress it again.", file=file
@@ -202,16 +197,16 @@ def rows_of(
             file=text.file,
         )
     if format == "parquet":
-        yield from _parquet_rows(text, columns)
-    elif without_header and _has_no_header(first, columns, ending):
-        yield from _fields_rows(text, without_header)
-    elif format == "csv":
-        usual = "\t" if ending == ".tsv" else ","
-        yield from _csv_rows(text, delimiter or _delimiter(first, columns, usual), columns)
-    elif format == "json" and _JSON_OVER_LINES.match(first):
-        yield from _json_values(text)
-    else:
-        yield from (_jsonl_rows if format == "json" else _text_rows)(text)
+        return _parquet_rows(text, columns)
+    if without_header and _has_no_header(first, columns, ending):
+        return _line_rows(text, partial(_fields_row, without_header))
+    if format in ("csv", "tsv"):
+        usual = "\t" if format == "tsv" else ","
+        return _csv_rows(text, delimiter or _delimiter(first, columns, usual), columns)
+    if format == "json":
+        over_lines = _JSON_OVER_LINES.match(first)
+        return _json_values(text) if over_lines else _json_lines(text)
+    return _line_rows(text, lambda text, line: {"text": line})
 
 
 def told(first: str, columns: Sequence[str], delimiter: str | None = None) -> str | None:
@@ -254,9 +249,7 @@ class Text(Iterator[str]):
     def __init__(self, stream: io.TextIOWrapper, file: str, start: bytes, remedy: str) -> None:
         self.stream, self.file, self.start, self._remedy = stream, file, start, remedy
         self.head = [stream.readline(_HEAD).removeprefix("\ufeff")]
-        while self.head[-1].isspace() and self.head[-1].endswith("\n"):
-            if len(self.head) == _BLANK_LINES:
-                break
+        while _BLANK.fullmatch(self.head[-1]) and len(self.head) < _BLANK_LINES:
             self.head.append(stream.readline(_HEAD))
         self._number = self._length = 0
         self.line, self.fault = 1, cast("FormatError | None", None)
@@ -300,10 +293,7 @@ class Text(Iterator[str]):
             return None
         encoding, likely = self.stream.encoding, None
         if encoding == "utf-8":
-            raw = text.encode("utf-8", "surrogateescape")
-            ahead: bytes = self.stream.buffer.peek(SAMPLE)  # type: ignore[attr-defined]
-            follows = self.start.partition(raw)[2] or ahead.partition(b"\n")[2]
-            likely = likely_encoding(raw + follows)
+            likely = likely_encoding(text.encode("utf-8", "surrogateescape") + self.start)
         advice = f"It looks like {likely}" if likely else "If it is in another encoding"
         at = _SURROGATE.search(text).start()  # type: ignore[union-attr]
         return FormatError(
@@ -368,10 +358,16 @@ def _half_width(text: str) -> float:
     return sum("\uff61" <= character <= "\uff9f" for character in text) / max(1, len(text))
 
 
-def _text_rows(text: Text) -> Iterator[Row]:
-    """One text a line, in the column "text"."""
+def _line_rows(text: Text, parse: Callable[[Text, str], Any]) -> Iterator[Row]:
+    """A row a line, as ``parse`` has it or a FormatError; None for a blank one."""
     for line in text.lines():
-        yield text.line, text.fault or ({"text": line.rstrip("\r\n")} if line.strip() else None)
+        row: Any = text.fault
+        if row is None and line.strip():
+            try:
+                row = parse(text, line.rstrip("\r\n"))
+            except FormatError as error:
+                row = error
+        yield text.line, row
 
 
 def _has_no_header(first: str, columns: Sequence[str], ending: str | None) -> bool:
@@ -380,72 +376,56 @@ def _has_no_header(first: str, columns: Sequence[str], ending: str | None) -> bo
     return is_table and len(fields) > 1 and not {*columns[:2]} & {*fields}
 
 
-def _fields_rows(text: Text, names: Sequence[str]) -> Iterator[Row]:
-    """Rows text TAB text TAB label without a header, of which the label may be left out.
+def _fields_row(names: Sequence[str], text: Text, line: str) -> Mapping[str, Any]:
+    """A row text TAB text TAB label, of which the label may be left out.
 
     Quotes are characters like others. Where there is no name for a second text, it is put behind
     the first, with the tab between them.
     """
-    for line in text.lines():
-        fields = line.rstrip("\r\n").split("\t")
-        row: Mapping[str, Any] | FormatError | None = text.fault
-        if row is None and line.strip():
-            n = "one column" if len(fields) == 1 else f"{len(fields)} columns"
-            row = text.wrong(f"{n}. A row without a header is text TAB text, or with TAB 0/1.")
-            if len(fields) in (2, 3):
-                values = fields if len(names) > 2 else ["\t".join(fields[:2]), *fields[2:]]
-                row = dict(zip(names, values, strict=False))
-        yield text.line, row
+    fields = line.split("\t")
+    if len(fields) not in (2, 3):
+        n = "one column" if len(fields) == 1 else f"{len(fields)} columns"
+        raise text.wrong(f"{n}. A row without a header is text TAB text, or with TAB 0/1.")
+    values = fields if len(names) > 2 else ["\t".join(fields[:2]), *fields[2:]]
+    return dict(zip(names, values, strict=False))
 
 
-def _jsonl_rows(text: Text) -> Iterator[Row]:
-    """One JSON object a line; blank lines are passed over."""
-    for line in text.lines():
-        if line.strip():
-            try:
-                row = _json_row(text, _parsed(text, partial(json.loads, line.rstrip())))
-            except FormatError as error:
-                row = error
-            yield text.line, text.fault or row
-
-
-def _parsed(text: Text, parse: Callable[[], Any], at: int = 0) -> Any:
-    """What JSON says from a position on, which is in the line of the record."""
-    try:
-        return parse()
-    except json.JSONDecodeError as error:
-        text.line += error.doc.count("\n", at, error.pos)
-        raise text.wrong(_BROKEN.format(error.msg), error.colno) from None
-    except (ValueError, RecursionError) as error:  # an integer too long, brackets too deep
-        raise text.wrong(f"JSON beyond limits ({error}).") from None
-
-
-def _json_row(text: Text, value: Any) -> Mapping[str, Any] | FormatError:
-    if isinstance(value, dict | str):
-        return value if isinstance(value, dict) else {"text": value}
-    kind = type(value).__name__
-    message = f'a JSON {kind}, not an object. Each record must look like {{"text": "..."}}.'
-    return text.wrong(message)
+def _json_lines(text: Text) -> Iterator[Row]:
+    """One JSON object or text a line; blank lines are passed over."""
+    rows = _line_rows(text, lambda text, line: _object(text, _parsed(text, json.loads, line)))
+    return (row for row in rows if row[1] is not None)
 
 
 def _json_values(text: Text) -> Iterator[Row]:
     """The objects or texts of an array, or objects one after the other, over any lines."""
     parse, content = json.JSONDecoder().raw_decode, "".join(text.pieces())
-    is_array = content.lstrip().startswith("[")
-    at, before = content.index("[") + 1 if is_array else 0, 0
-    while True:
-        at = _JSON_BETWEEN.match(content, at).end()  # type: ignore[union-attr]
+    at, before, end = 0, 0, len(content.rstrip())
+    if is_array := content.lstrip().startswith("["):
+        at, end = content.index("[") + 1, end - 1
+    while (at := _JSON_BETWEEN.match(content, at).end()) < end:  # type: ignore[union-attr]
         text.line, before = text.line + content.count("\n", before, at), at
-        if at == len(content) and not is_array:
-            return
-        if is_array and content.startswith("]", at):
-            if content[at + 1 :].strip():
-                raise text.wrong("text after the end of the JSON array.")
-            return
-        if at == len(content):
-            raise text.wrong(_BROKEN.format("it ends before the array does"))
-        value, at = _parsed(text, partial(parse, content, at), at)
-        yield text.line, _json_row(text, value)
+        value, at = _parsed(text, parse, content, at)
+        yield text.line, _object(text, value)
+    if is_array and not content.endswith("]", 0, end + 1):
+        raise text.wrong(_BROKEN.format("it ends before the array does"))
+
+
+def _parsed(text: Text, parse: Callable[..., Any], content: str, *at: int) -> Any:
+    """What JSON says from a position on, which is in the line of the record."""
+    try:
+        return parse(content, *at)
+    except json.JSONDecodeError as error:
+        text.line += content.count("\n", sum(at), error.pos)
+        raise text.wrong(_BROKEN.format(error.msg), error.colno) from None
+    except (ValueError, RecursionError) as error:  # an integer too long, brackets too deep
+        raise text.wrong(f"JSON beyond limits ({error}).") from None
+
+
+def _object(text: Text, value: Any) -> Mapping[str, Any] | FormatError:
+    if isinstance(value, dict | str):
+        return value if isinstance(value, dict) else {"text": value}
+    kind = f"a JSON {type(value).__name__}, not an object"
+    return text.wrong(f'{kind}. Each record must look like {{"text": "..."}}.')
 
 
 def _csv_rows(text: Text, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:

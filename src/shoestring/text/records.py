@@ -130,7 +130,7 @@ def read_texts(
     and is then text TAB second TAB label. Otherwise as :func:`read_records`.
     """
     texts, id = reading.get("text", "text"), reading.get("id")
-    columns = (texts,) if isinstance(texts, str) else texts
+    columns = [texts] if isinstance(texts, str) else texts
     is_names = isinstance(columns, Sequence) and all(isinstance(name, str) for name in columns)
     if not is_names or not columns:
         want = "the name of a column, or a list of names"
@@ -143,23 +143,18 @@ def read_texts(
         for name in ("on_empty", "on_bad")
     }
     by_content = checked_choice("default_id", default_id, ("position", "content"), _OWNER)
-    used = [*columns, *(() if second is None else (second,)), id or "id", label or "label"]
+    seconds = [] if second is None else [second]
+    used = [*columns, *seconds, id or "id", label or "label"]
     file = None
     if isinstance(source, str | Path):
         file = "standard input" if source == "-" else str(source)
-        fields = () if header else [columns[0], *used[len(columns) : -2], used[-1]]
-        rows = read_rows(
-            source,
-            used,
-            format=reading.get("format"),
-            delimiter=reading.get("delimiter"),
-            encoding=reading.get("encoding"),
-            without_header=fields,
-        )
+        fields = [] if header else [columns[0], *seconds, used[-1]]
+        settings: Any = {name: reading.get(name) for name in ("format", "delimiter", "encoding")}
+        rows = read_rows(source, used, without_header=fields, **settings)
     else:
         rows = _rows_of_object(source, used)
     reader = _Reader(
-        columns, second, id, label, file, by_content == "content", needs_label, **skips
+        columns, seconds, id, label, file, by_content == "content", needs_label, **skips
     )
     return reader.read(rows)
 
@@ -245,7 +240,7 @@ class _Reader:
     """Makes records of rows; the first row decides ``id`` where none was given."""
 
     columns: Sequence[str]
-    second: str | None
+    second: Sequence[str]  # the column, or none
     id: str | None
     label: str | None
     file: str | None
@@ -253,12 +248,13 @@ class _Reader:
     needs_label: bool
     on_empty: bool  # whether to skip
     on_bad: bool
+    line: int = 0  # of the current row
 
     def read(self, rows: Iterator[Row]) -> Iterator[tuple[Record, str | None]]:
         """The records, and what their second columns hold."""
         n_rows, n_bad, is_empty, has_ids = 0, 0, True, self.id is not None
         first: FormatError | None = None
-        for n_rows, (line, row) in enumerate(rows, start=1):
+        for n_rows, (self.line, row) in enumerate(rows, start=1):
             if row is None:  # a blank line
                 continue
             try:
@@ -266,7 +262,7 @@ class _Reader:
                     raise row
                 if self.id is None:
                     self.id, has_ids = "id", "id" in row
-                found = self._record(row, line, None if has_ids else n_rows)
+                found = self._record(row, None if has_ids else n_rows)
             except FormatError as error:
                 if not self.on_bad:
                     raise
@@ -285,107 +281,91 @@ class _Reader:
             warnings.warn(message, ShoestringWarning, stacklevel=2)
 
     def _record(
-        self, row: Mapping[str, Any], line: int, position: int | None
+        self, row: Mapping[str, Any], position: int | None
     ) -> tuple[Record, str | None] | None:
         """A record, or None for an empty text that is skipped."""
         if position is not None and "id" in row:
-            raise self._fault("an 'id', where the records before have none. Give all one.", line)
-        text = self._text(row, self.columns, line)
-        second = None if self.second is None else self._text(row, [self.second], line)
-        if not text or second == "":
+            raise self._wrong("an 'id', where the records before have none. Give all one.")
+        text, second = self._text(row, self.columns), self._text(row, self.second)
+        if not text or (self.second and not second):
             if self.on_empty:
                 return None
-            names = " and ".join(map(repr, [self.second] if text else self.columns))
+            names = " and ".join(map(repr, self.second if text else self.columns))
             advice = "Fill it in, or leave it out: on_empty='skip'."
-            raise self._fault(f"an empty text in the column {names}. {advice}", line)
+            raise self._wrong(f"an empty text in the column {names}. {advice}")
         if position is None:
-            key = self._identifier(row, line)
+            key = self._identifier(row, str(self.id))
         else:
             key = content_id(text) if self.by_content else str(position)
-        used = {*self.columns, self.second, self.label or "label"}
-        used |= {"", self.id} if position is None else {""}
+        used = {*self.columns, *self.second, self.label or "label", ""}
+        used |= {str(self.id)} if position is None else set()
         others = ((str(name), value) for name, value in row.items() if name not in used)
-        fields = {name: value for name, value in others if not _is_blank(value)}
-        return Record(key, text, self._label(row, line), fields), second
+        fields = {name: value for name, value in others if not _is_missing(value)}
+        return Record(key, text, self._label(row), fields), second or None
 
-    def _fault(self, message: str, line: int) -> FormatError:
+    def _wrong(self, message: str) -> FormatError:
         """The error for a row: with file and line, or the item's number for an iterable."""
         if self.file is None:
-            return FormatError(f"item {line}: {message}")
-        return FormatError(message, file=self.file, line=line)
+            return FormatError(f"item {self.line}: {message}")
+        return FormatError(message, file=self.file, line=self.line)
 
-    def _wrong_type(self, column: str, value: object, want: str, line: int) -> FormatError:
-        kind = type(value).__name__
-        return self._fault(f"column {column!r} holds {short(value)} of type {kind}. {want}", line)
-
-    def _value(self, row: Mapping[str, Any], column: str, line: int) -> Any:
-        """The value of a column, or the error that it is missing."""
-        try:
-            return row[column]
-        except KeyError:
+    def _value(self, row: Mapping[str, Any], column: str, needed: bool = True) -> Any:
+        """The value of a column, text without surprises; None where it is missing."""
+        if column not in row and needed:
             there = ", ".join(repr(name) for name in islice(row, 20)) or "none"
-            raise self._fault(f"no column {column!r}. Name one of: {there}.", line) from None
-
-    def _text(self, row: Mapping[str, Any], columns: Sequence[str], line: int) -> str:
-        """The text of a row, several columns joined; "" if there is nothing but white space."""
-        parts = []
-        for column in columns:
-            value = self._value(row, column, line)
-            if isinstance(value, str):
-                if value.strip():
-                    parts.append(self._storable(value, column, line))
-            elif not _is_missing(value):
-                raise self._wrong_type(column, value, "It must be text: convert it first.", line)
-        return " ".join(parts)
-
-    def _storable(self, value: str, column: str, line: int) -> str:
-        """A plain str that UTF-8 and SQLite can hold, or an error."""
+            raise self._wrong(f"no column {column!r}. Name one of: {there}.")
+        value = row.get(column)
+        if not isinstance(value, str):
+            return None if _is_missing(value) else value
         if "\0" in value:
-            raise self._fault(
+            raise self._wrong(
                 f"column {column!r} has a NUL character. Remove it; if every second one is a NUL, "
-                f"the file is UTF-16: encoding='utf-16-le'.",
-                line,
+                f"the file is UTF-16: encoding='utf-16-le'."
             )
         if not is_storable(value):
             message = f"column {column!r} has half a surrogate pair, not a character. Remove it."
-            raise self._fault(message, line)
-        return str(value)
+            raise self._wrong(message)
+        return str(value) if value.strip() else None
 
-    def _identifier(self, row: Mapping[str, Any], line: int) -> str:
-        column = str(self.id)
-        value = self._value(row, column, line)
-        if isinstance(value, str) and value.strip():
-            return self._storable(value, column, line)
-        if not isinstance(value, (str, bool)) and hasattr(value, "__index__"):  # numpy's ints too
-            return str(operator.index(value))
-        what = "no value" if _is_missing(value) or value == "" else short(value)
-        raise self._fault(
-            f"the id column {column!r} has {what}. It must be text or an integer: convert it, or "
-            "name another column.",
-            line,
-        )
+    def _text(self, row: Mapping[str, Any], columns: Sequence[str]) -> str:
+        """The text of a row, several columns joined; "" if there is nothing but white space."""
+        values = [(column, self._value(row, column)) for column in columns]
+        for column, value in values:
+            if not isinstance(value, str | None):
+                raise self._wrong_type(column, value, "It must be text: convert it first.")
+        return " ".join(value for _, value in values if value)
 
-    def _label(self, row: Mapping[str, Any], line: int) -> str | None:
+    def _identifier(self, row: Mapping[str, Any], column: str) -> str:
+        value = self._value(row, column)
+        if isinstance(value, str):
+            return value
+        if value is not None and not isinstance(value, bool) and hasattr(value, "__index__"):
+            return str(operator.index(value))  # of numpy's ints too
+        if value is None:
+            raise self._wrong(f"no value in the id column {column!r}. Fill it in, or name another.")
+        want = "An id is text or an integer: convert it, or name another column."
+        raise self._wrong_type(column, value, want)
+
+    def _label(self, row: Mapping[str, Any]) -> str | None:
         column = self.label or "label"
-        value = row.get(column) if self.label is None else self._value(row, column, line)
-        is_blank = isinstance(value, str) and not value.strip()
-        if self.needs_label and (is_blank or _is_missing(value)):
+        value = self._value(row, column, self.label is not None)
+        if value is None and self.needs_label:
             message = f"no value in the column {column!r}. Fill it in or leave the record out."
-            raise self._fault(message, line)
-        if _is_missing(value):
-            return None
+            raise self._wrong(message)
         if not isinstance(value, str) and isinstance(value, Iterable):
             want = "A text has one label: choose one, or name another column."
-            raise self._wrong_type(column, value, want, line)
-        return self._storable(str(value), column, line)
+            raise self._wrong_type(column, value, want)
+        return None if value is None else str(value)
 
-
-def _is_blank(value: Any) -> bool:
-    return value == "" if isinstance(value, str) else _is_missing(value)
+    def _wrong_type(self, column: str, value: object, want: str) -> FormatError:
+        kind = type(value).__name__
+        return self._wrong(f"column {column!r} holds {short(value)} of type {kind}. {want}")
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether it is None, a NaN, or pandas' NA or NaT."""
+    """Whether it is None, white space, a NaN, or pandas' NA or NaT."""
+    if isinstance(value, str):
+        return not value.strip()
     if isinstance(value, Real):
         return bool(value != value)
     return value is None or type(value).__name__ in ("NAType", "NaTType")
