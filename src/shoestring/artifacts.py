@@ -84,19 +84,18 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write that gets its name when the block has ended well; else StorageError."""
     aside = path.with_name(path.name + ASIDE)
     try:
-        with suppress(FileNotFoundError):
-            aside.unlink()  # what a killed process left, or a stranger's link to elsewhere
-        with aside.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-        sync_folder(path.parent)
-    except BaseException as error:
+        with libraries_writing(path):
+            with suppress(FileNotFoundError):
+                aside.unlink()  # what a killed process left, or a stranger's link to elsewhere
+            with aside.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+            sync_folder(path.parent)
+    except BaseException:
         with suppress(OSError):
             aside.unlink()
-        if isinstance(error, OSError) and not isinstance(error, StorageError):
-            raise refused(path, error) from error
         raise
 
 
@@ -145,19 +144,19 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def libraries_writing(folder: Path) -> Iterator[None]:
-    """Turn what each library says of a full disk into a StorageError."""
+def libraries_writing(path: Path) -> Iterator[None]:
+    """Turn what Python, and each library, says of a full disk into a StorageError."""
     try:
         yield
     except StorageError:
         raise
     except OSError as error:
-        raise refused(folder, error) from error
+        raise refused(path, error) from error
     except (RuntimeError, SafetensorError) as error:
-        found = [ours for theirs, ours in _OF_THE_DISK.items() if theirs in str(error)]
-        if not found:
-            raise
-        raise refused(folder, found[0] or str(error)) from error
+        for theirs, ours in _OF_THE_DISK.items():
+            if theirs in str(error):
+                raise refused(path, ours or str(error)) from error
+        raise
 
 
 def written_by(write: Callable[[Path], object], folder: Path) -> None:
@@ -406,8 +405,7 @@ class Artifact:
             parts = {path / part: found for part, found in entry.get("parts", {}).items()}
             if any(".." in file.parts or path not in file.parents for file in parts):
                 raise ValueError(f"it lists files outside of {path.name}")
-        if not parts and not path.is_dir():  # else one that was saved before parts were listed
-            parts = {path: entry.get(CHECKSUM)}
+        parts = parts or {path: entry.get(CHECKSUM)}
         for file, noted in parts.items():
             try:
                 is_same = crc32_of(file) == noted

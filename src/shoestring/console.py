@@ -259,7 +259,8 @@ def told(message: object) -> str:
     def in_flags(found: re.Match[str]) -> str:
         parameter, value = found["parameter"], found["value"] or "True"
         asked = parameter or found["name"] or found["bare"] or ""
-        names = (asked, asked.removeprefix("n_").removesuffix("_size"), *_OTHER_NAMES.get(asked, ()))
+        plain = asked.removeprefix("n_").removesuffix("_size")
+        names = (asked, plain, *_OTHER_NAMES.get(asked, ()))
         name = next((name for name in names if name in (given if parameter else flags)), "")
         if parameter:
             texts = [n for n, v in given.items() if isinstance(v, str | Path) and short(v) == got]

@@ -23,6 +23,7 @@ from typing import Any
 from shoestring.artifacts import LOCK, ArtifactKind, locked, make_folder, remove
 from shoestring.checks import checked_number
 from shoestring.errors import BudgetError, ParameterError, ShoestringError
+from shoestring.progress import Progress
 
 _KIND = ArtifactKind(
     "shoestring-run", "an interrupted run", "a run", "What it kept is lost.", config="run.json"
@@ -228,15 +229,11 @@ def _check(
 
 def say_cost(what: str, seconds: float) -> None:
     """Print on standard error what a job will cost: ``what``, then the time."""
-    from shoestring.progress import Progress
-
     Progress.write(f"{what}: about {Progress.format_interval(seconds)}", file=sys.stderr)
 
 
 def say_error(said_s: float, took_s: float) -> None:
     """Print on standard error what a job took beside what :func:`say_cost` said."""
-    from shoestring.progress import Progress
-
     said, took = map(Progress.format_interval, (said_s, took_s))
     Progress.write(f"took {took}, said {said}: {took_s / said_s - 1:+.0%}", file=sys.stderr)
 
@@ -249,8 +246,6 @@ def too_short(what: str, takes_s: float, needed_s: float, remedy: str) -> Budget
     >>> too_short("One epoch", 90, 200, "or fewer examples")
     BudgetError('One epoch takes about 01:30. Pass --minutes 3.4 or more, or fewer examples.')
     """
-    from shoestring.progress import Progress
-
     minutes = math.ceil(needed_s / 6) / 10 if needed_s < 6000 else math.ceil(needed_s / 60)
     return BudgetError(
         f"{what} takes about {Progress.format_interval(takes_s)}. Pass --minutes {minutes:g} or "

@@ -37,26 +37,22 @@ def _container_share(root: Path) -> int:
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, group = line.split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
-                continue
-            top = root / "sys/fs/cgroup" / (controllers and "cpu")  # version 1 has a tree for each
-            parts = Path(group.lstrip("/")).parts
-            groups = (top.joinpath(*parts[:n]) for n in range(len(parts) + 1))
-            share = min(share, *map(_quota, groups))
+            if not controllers or "cpu" in controllers.split(","):
+                tree = controllers and "cpu"  # version 1 has a tree for each
+                place = root / "sys/fs/cgroup" / tree / group.lstrip("/")
+                share = min(share, *map(_quota, (place, *place.parents)))
     return share
 
 
 def _quota(group: Path) -> int:
+    names = ["cpu.max"] if (group / "cpu.max").exists() else _VERSION_1
     with suppress(OSError, ValueError):  # ValueError: "max", no limit
-        if (group / "cpu.max").exists():  # version 2
-            quota, period = map(int, (group / "cpu.max").read_text().split())
-        else:
-            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-            quota, period = (int((group / name).read_text()) for name in names)
+        quota, period = map(int, " ".join((group / name).read_text() for name in names).split())
         return -(-quota // period) if quota > 0 else _NO_LIMIT
     return _NO_LIMIT
 
 
+_VERSION_1 = ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
 _NO_LIMIT = 1 << 30
 _pools: dict[int, ThreadPoolExecutor] = {}  # by number of threads
 _lock, _inside, _before = Lock(), 0, dict[str, tuple[Any, int]]()  # of one_blas_thread
