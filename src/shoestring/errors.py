@@ -25,7 +25,6 @@ command line prints it and exits with 2; ``--debug`` shows the traceback.
 from __future__ import annotations
 
 import reprlib
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,16 +140,13 @@ class MissingExtraError(ShoestringError, ImportError):
     "the MiniLM scorer needs the package 'torch'. Install it: pip install 'shoestring[torch]'"
     """
 
-    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
-        self.package, self.extra, self.purpose = package, extra, purpose
-        super().__init__(
-            f"{purpose} needs the package {package!r}. "
-            f"Install it: pip install 'shoestring[{extra}]'"
-        )
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(package, extra, purpose)  # as it is pickled
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        again = partial(MissingExtraError, extra=self.extra, purpose=self.purpose)
-        return again, (self.package,)
+    def __str__(self) -> str:
+        package, extra, purpose = self.args
+        install = f"Install it: pip install 'shoestring[{extra}]'"
+        return f"{purpose} needs the package {package!r}. {install}"
 
 
 class BudgetError(ShoestringError, ValueError):

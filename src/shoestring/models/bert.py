@@ -24,7 +24,8 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.errors import FormatError, MissingExtraError
+from shoestring.errors import FormatError
+from shoestring.lazy import require
 from shoestring.models.adapter import Adapter
 from shoestring.models.model_files import gpu_is_there, read_weights
 from shoestring.parallel import n_cores
@@ -81,11 +82,9 @@ class Bert:
         adapter: Adapter | None = None,
         n_threads: int | None = None,
     ) -> None:
-        try:
-            from ctranslate2 import Encoder
-        except ImportError:
-            purpose = "a BERT model on a CPU"
-            raise MissingExtraError("ctranslate2", extra="minilm", purpose=purpose) from None
+        require("a BERT model on a CPU", "minilm", "ctranslate2")
+        from ctranslate2 import Encoder
+
         # a classifier's encoder has the prefix "bert."; adapters name weights without it
         weights = {n.removeprefix("bert."): array for n, array in read_weights(folder).items()}
         if adapter is not None:

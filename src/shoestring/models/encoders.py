@@ -11,7 +11,6 @@ Source: Reimers & Gurevych (2019), arXiv 1908.10084.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.checks import checked_bool, checked_int, checked_texts
-from shoestring.errors import MissingExtraError
+from shoestring.lazy import require
 from shoestring.models.backbone import (
     LOCAL,
     model_folder,
@@ -139,10 +138,7 @@ def pooling_of(folder: Path) -> str | None:
 
 
 def _sentence_transformer(folder: Path, max_length: int) -> Any:
-    if importlib.util.find_spec("sentence_transformers") is None:
-        raise MissingExtraError(
-            "sentence-transformers", extra="torch", purpose=f"the model in {folder}"
-        )
+    require(f"the model in {folder}", "torch", "sentence_transformers")
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(folder), **LOCAL)

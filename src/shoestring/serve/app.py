@@ -17,9 +17,10 @@ from typing import Any
 from pydantic_core import to_json
 
 from shoestring.errors import ScorerError, ShoestringError, UnknownWordError
+from shoestring.lazy import require
 from shoestring.serve import bodies
 from shoestring.serve.scorer_queue import Asked, asked
-from shoestring.serve.service import AbsentError, Service, notes_to_requests, require
+from shoestring.serve.service import AbsentError, Service, notes_to_requests
 
 MAX_BODY = 16 << 20  # bytes
 N_AT_WORK = 4  # more take turns at Python's lock: half the requests a second at 50 clients
@@ -47,7 +48,7 @@ def create_app(
     written. ``hosts`` are the names under which the server is reached, against DNS rebinding.
     ``most`` requests work or wait at once; one more is answered 429.
     """
-    require("fastapi", "prometheus_client", "uvicorn")
+    require("The server", "serve", "fastapi", "prometheus_client", "uvicorn")
     from anyio import CapacityLimiter, to_thread
     from fastapi import FastAPI, HTTPException, Request, Response
     from fastapi.exceptions import RequestValidationError

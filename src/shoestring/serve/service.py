@@ -11,13 +11,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from shoestring.classify.texts import TextClassifier
-from shoestring.errors import MissingExtraError, ParameterError, ShoestringWarning
+from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.match.scorer import load_scorer
 from shoestring.search.index import SearchIndex
 from shoestring.search.reranking import Reranker
@@ -149,10 +148,3 @@ def notes_to_requests() -> Iterator[None]:
         warnings.simplefilter("always", ShoestringWarning)
         show, warnings.showwarning = warnings.showwarning, keep  # type: ignore[assignment]
         yield
-
-
-def require(*packages: str) -> None:
-    """MissingExtraError for a package that is absent."""
-    for package in packages:
-        if find_spec(package) is None:
-            raise MissingExtraError(package, extra="serve", purpose="The server")

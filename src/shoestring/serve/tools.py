@@ -7,15 +7,16 @@ from functools import wraps
 from typing import Any
 
 from shoestring.errors import ShoestringError
+from shoestring.lazy import require
 from shoestring.serve.scorer_queue import Asked, asked
-from shoestring.serve.service import Service, notes_to_requests, require
+from shoestring.serve.service import Service, notes_to_requests
 
 DEADLINE_S = 60.0
 
 
 def serve_tools(service: Service) -> None:
     """Serve over standard input and output until they are closed."""
-    require("mcp")
+    require("The server", "serve", "mcp")
     from mcp.server import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
 

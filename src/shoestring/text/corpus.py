@@ -1,8 +1,8 @@
 """Files of running text as one corpus: which files, how much text, how long reading it takes.
 
 A long job puts :meth:`Corpus.identity` into the settings of its run folder, so that it is not
-resumed on other text. It reads all of the corpus within its minutes (:meth:`Corpus.read`), or the
-fraction of the documents that fits (:func:`affordable_fraction`, then :func:`drawn`).
+resumed on other text. Of the documents it reads the fraction that fits into its minutes
+(:func:`affordable_fraction`, then :func:`drawn`).
 
 Files are told apart by path, size and time of change, as reading them all would take long. Rates
 are seconds per byte of text; a compressed file has :data:`COMPRESSION` times its size in text.
@@ -31,7 +31,6 @@ from shoestring.text.files import ending_of
 
 COMPRESSION = 3  # of English and Chinese text by gzip, roughly
 LEAST_FRACTION = 0.01  # of the documents; with less nothing is worth training
-TIMED_S = 2.0  # of reading, before it is known how long the rest takes
 PROBE_FILES, PROBE_S = 3, 1.0
 
 T = TypeVar("T")
@@ -46,7 +45,7 @@ class Corpus:
     >>> file = getfixture("tmp_path") / "rain.txt"
     >>> _ = file.write_text("It rains.\nIt pours.\n")
     >>> corpus = Corpus.of([file])
-    >>> corpus.n_bytes, list(corpus.read(Clock(), "rain", progress=False))
+    >>> corpus.n_bytes, list(corpus.read("rain", progress=False))
     (20, [['It rains.'], ['It pours.']])
     """
 
@@ -76,32 +75,16 @@ class Corpus:
         files = f"{len(stats)} of {self.n_bytes:,} bytes in all ({found[:12]})"
         return {"files": files, "text": self.text}
 
-    def read(self, clock: Clock, what: str, *, progress: bool = True) -> Iterator[Document]:
-        """Read all documents within the time of a clock, with a bar that says ``what`` is made.
+    def read(self, what: str, *, progress: bool = True) -> Iterator[Document]:
+        """Read all documents, with a bar that says ``what`` is made of them.
 
-        Whatever the caller does with a document counts as time of reading. The errors of
-        :func:`read_documents`; BudgetError as soon as the rest cannot be read in the time left.
+        The errors of :func:`read_documents`.
         """
-        total, began = self.n_bytes, clock.used_s
-        n_read = n_checked = 0
-
-        def count(n_bytes: int) -> None:
-            nonlocal n_read
-            n_read += n_bytes
-            bar.update(n_bytes)
-
-        disable = None if progress else True  # None: where there is no terminal
-        with Progress(total=total, desc=what, unit="B", unit_scale=True, disable=disable) as bar:
+        hidden = None if progress else True  # None: where there is no terminal
+        size = {"total": self.n_bytes, "unit": "B", "unit_scale": True}
+        with Progress(desc=what, disable=hidden, **size) as bar:
             for file in self.files:
-                for document in read_documents(file, self.text, on_bytes=count):
-                    yield document
-                    if n_read == n_checked:  # once for each block of the file
-                        continue
-                    n_checked, left_s, spent_s = n_read, clock.left_s, clock.used_s - began
-                    takes_s = spent_s * total / n_read
-                    if left_s <= 0 or (spent_s > TIMED_S and takes_s - spent_s > left_s):
-                        what = f"Reading {total / 1e6:,.1f} MB alone"
-                        raise too_short(what, takes_s, began + 1.1 * takes_s, "or less text")
+                yield from read_documents(file, self.text, on_bytes=bar.update)
 
 
 def affordable_fraction(

@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, cast
 
 from shoestring.checks import checked_choice, is_storable
 from shoestring.errors import FormatError, ParameterError, StorageError
@@ -149,7 +149,7 @@ class _CountedFile(io.FileIO):
 @contextmanager
 def open_unpacked(
     path: Path, on_bytes: Callable[[int], object] = lambda n_bytes: None
-) -> Iterator[BinaryIO]:
+) -> Iterator[IO[bytes]]:
     """Open a file, through gzip if its first bytes say so; errors of disk and gzip become ours.
 
     ``on_bytes`` is called with the number of bytes of each read from the disk.
@@ -161,12 +161,13 @@ def open_unpacked(
 
 
 @contextmanager
-def unpacked(raw: Any, file: str) -> Iterator[BinaryIO]:
+def unpacked(raw: Any, file: str) -> Iterator[IO[bytes]]:
     """An open file as it is, or through gzip if its first bytes say so."""
     try:
         raw = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
         is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
-        yield gzip.GzipFile(fileobj=raw) if is_packed else raw
+        stream: Any = gzip.GzipFile(fileobj=raw) if is_packed else raw
+        yield stream
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FormatError(
             f"the gzip data is damaged or cut off ({error}). Copy or compress it again.", file=file

@@ -66,15 +66,14 @@ def python_docs() -> Iterator[Record]:
     'Object for parsing command line strings into Python objects.'
     """
     stdlib = Path(sysconfig.get_path("stdlib"))
-    records = docstrings(stdlib)
-    first = next(records, None)
-    if first is None:
+    record = None
+    for record in docstrings(stdlib):
+        yield record
+    if record is None:
         raise FormatError(
             "no docstrings: this Python comes without the source of its library. Use another one.",
             file=stdlib,
         )
-    yield first
-    yield from records
 
 
 def known_items(records: Iterable[Record]) -> Iterator[KnownItem]:

@@ -59,10 +59,15 @@ LEAST_TIMED = 1 << 21  # bytes; less text is read at once
 
 
 def sample_texts(corpus: Corpus, seed: int, clock: Clock, *, progress: bool = True) -> list[str]:
-    """Draw documents, or pieces of long ones, at random: about :data:`SAMPLE_BYTES` of text."""
+    """Draw documents, or pieces of long ones, at random: about :data:`SAMPLE_BYTES` of text.
+
+    All of the corpus is read for it; BudgetError if the time left does not suffice.
+    """
+    if corpus.text_bytes > LEAST_TIMED:
+        affordable_fraction(corpus, lambda document: None, clock)
     pieces = (
         text[start : start + SAMPLE_CHARS]
-        for document in corpus.read(clock, "vocabulary", progress=progress)
+        for document in corpus.read("vocabulary", progress=progress)
         for text in ["\n".join(_paragraphs(document))]
         for start in range(0, len(text), SAMPLE_CHARS)
     )
@@ -146,7 +151,7 @@ def write_ids(
     dtype, n_tokens = _dtype(tokenizer), 0
     with written_aside(path) as file:
         write_npy_header(file, dtype, (0,))
-        documents = drawn(corpus.read(clock, "tokens", progress=progress), fraction, seed)
+        documents = drawn(corpus.read("tokens", progress=progress), fraction, seed)
         for document in documents:
             encodings = encode(_paragraphs(document), add_special_tokens=False)
             found = [number for encoding in encodings for number in encoding.ids]

@@ -290,7 +290,7 @@ def _documents(
         source = chain([first], items)
     show = partial(Progress, desc="texts to tokens", disable=not progress)
     if isinstance(first, Path):
-        found = Corpus.of(source).read(Clock(), "texts to tokens", progress=progress)
+        found = Corpus.of(source).read("texts to tokens", progress=progress)
         yield from map(partial(_sentences, split), drawn(found, fraction, seed))
         return
     if isinstance(first, str) and os.path.isfile(first):  # noqa: PTH113  # which any text may ask
