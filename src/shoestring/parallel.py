@@ -54,7 +54,6 @@ def _quota(group: Path) -> int:
 
 _VERSION_1 = ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
 _NO_LIMIT = 1 << 30
-_pools: dict[int, ThreadPoolExecutor] = {}  # by number of threads
 _lock, _inside, _before = Lock(), 0, dict[str, tuple[Any, int]]()  # of one_blas_thread
 
 
@@ -102,22 +101,20 @@ def _found(with_scipy: bool) -> list[Any]:
     return [library for library in found if library.user_api == "blas"]
 
 
+@cache
 def shared_pool(n_threads: int) -> ThreadPoolExecutor:
     """Threads that are kept until the process ends: starting some takes a millisecond.
 
     A task must not wait for another one in it.
     """
-    with _lock:
-        if n_threads not in _pools:
-            _pools[n_threads] = ThreadPoolExecutor(n_threads, "shoestring")
-        return _pools[n_threads]
+    return ThreadPoolExecutor(n_threads, "shoestring")
 
 
 def _begin_again() -> None:
     """In a forked child: no thread of its parent is there, and who waits for one waits for ever."""
     global _lock
     _lock = Lock()  # a thread may have held it
-    _pools.clear()
+    shared_pool.cache_clear()
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)  # as its own workers do: OpenMP counts on the parent's threads
 

@@ -66,7 +66,11 @@ def text_files(paths: Iterable[str | Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in (checked_path("paths", path, "the corpus") for path in paths):
-        found = _files_below(path) if path.is_dir() else [path]
+        found = [path]
+        if path.is_dir():
+            parts = (file.relative_to(path).parts for file in path.rglob("*") if file.is_file())
+            visible = (names for names in parts if not any(n.startswith(".") for n in names))
+            found = [path.joinpath(*names) for names in sorted(visible)]
         if not found:
             raise StorageError(f"The folder {path} has no files. Name another one.")
         for file in found:
@@ -75,12 +79,6 @@ def text_files(paths: Iterable[str | Path]) -> list[Path]:
     if not files:
         raise ParameterError("There are no files to read. Name at least one file or folder.")
     return files
-
-
-def _files_below(folder: Path) -> list[Path]:
-    found = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
-    visible = (file for file in found if not any(part.startswith(".") for part in file.parts))
-    return [folder / file for file in sorted(visible, key=lambda file: file.parts)]
 
 
 def read_documents(

@@ -154,25 +154,18 @@ def _words(sentence: str, lexicon: Lexicon | None) -> list[str]:
     if sentence.isascii():
         folded = sentence.encode("ascii").translate(_ASCII_WORDS).decode("ascii")
         words = folded.split()
-        return _with_numbers(words) if "0" in folded else words
-    folded = unicodedata.normalize("NFKC", _lower(sentence)).translate(_WORD_CHARACTERS)
-    words = _WORD.findall(folded) if lexicon is None else _runs_to_words(folded, lexicon)
-    return _with_numbers(words) if "0" in folded else words
+    else:
+        folded = unicodedata.normalize("NFKC", _lower(sentence)).translate(_WORD_CHARACTERS)
+        words = _WORD.findall(folded) if lexicon is None else _runs_to_words(folded, lexicon)
+    return [NUMBER if "0" in word else word for word in words] if "0" in folded else words
 
 
 def _lower(text: str) -> str:
     return unicodedata.normalize("NFKC", text).lower().replace(DOTTED_I, "i")
 
 
-def _with_numbers(words: list[str]) -> list[str]:
-    return [NUMBER if "0" in word else word for word in words]
-
-
 def _runs_to_words(folded: str, lexicon: Lexicon) -> list[str]:
     words: list[str] = []
     for unspaced, word in _RUN.findall(folded):
-        if unspaced:
-            words += lexicon.cut(unspaced)
-        else:
-            words.append(word)
+        words += lexicon.cut(unspaced) if unspaced else [word]
     return words
