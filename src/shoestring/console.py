@@ -47,30 +47,28 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted 
 Seed = Annotated[int, typer.Option(help="Random seed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
-READING: dict[str, Any] = {
-    "text": Annotated[
-        list[str] | None,
-        typer.Option(help="Column of the text, text by default; repeat it to join several."),
-    ],
-    "id": Annotated[str | None, typer.Option(help="Column of the id.")],
-    "label": Annotated[str | None, typer.Option(help="Column of the label.")],
-    "on_empty": Annotated[str | None, typer.Option(help="If a text is empty: error or skip.")],
-    "on_bad": Annotated[str | None, typer.Option(help="If a row cannot be read: error or skip.")],
-    "format": Annotated[
-        str | None, typer.Option(help="csv, tsv, jsonl, json or txt, if the name does not say it.")
-    ],
-    "delimiter": Annotated[
-        str | None, typer.Option(help="Of csv, if the header does not say it; tab for a tab.")
-    ],
-    "encoding": Annotated[
-        str | None, typer.Option(help="If not UTF-8: gb18030, big5, utf-16, latin-1, ...")
-    ],
+READING = {
+    "text": "Column of the text, text by default; repeat it to join several.",
+    "id": "Column of the id.",
+    "label": "Column of the label.",
+    "on_empty": "If a text is empty: error or skip.",
+    "on_bad": "If a row cannot be read: error or skip.",
+    "format": "csv, tsv, jsonl, json or txt, if the name does not say it.",
+    "delimiter": "Of csv, if the header does not say it; tab for a tab.",
+    "encoding": "If not UTF-8: gb18030, big5, utf-16, latin-1, ...",
 }
+"""The options of reading, each with its help."""
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def reads(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of reading; those that are used come in its ``reading``."""
-    options = {name: option for name, option in READING.items() if name not in left_out}
+    options = [name for name in READING if name not in left_out]
+
+    def option(name: str) -> inspect.Parameter:
+        kind = list[str] | None if name == "text" else str | None
+        default = typer.Option(None, help=READING[name])
+        return inspect.Parameter(name, _KEYWORD, default=default, annotation=kind)
 
     def with_options(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
@@ -81,13 +79,10 @@ def reads(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]
                 reading["delimiter"] = "\t"
             command(**arguments, reading=reading)
 
-        parameters = []
-        for name, own in inspect.signature(command, eval_str=True).parameters.items():
-            added = options.items() if name == "reading" else ()
-            parameters += [
-                inspect.Parameter(option, own.KEYWORD_ONLY, default=None, annotation=kind)
-                for option, kind in added
-            ] or [own.replace(kind=own.KEYWORD_ONLY)]
+        parameters: list[inspect.Parameter] = []
+        for own in inspect.signature(command, eval_str=True).parameters.values():
+            is_reading = own.name == "reading"
+            parameters += map(option, options) if is_reading else [own.replace(kind=_KEYWORD)]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {own.name: own.annotation for own in parameters}
         return run
