@@ -35,7 +35,7 @@ from shoestring.search.anchors import (
     queries_from_texts,
 )
 from shoestring.search.cur import top_rows, without_rejects
-from shoestring.search.features import IndexRows, nearness, sums
+from shoestring.search.features import nearness, sums
 from shoestring.search.first_guess import fit_score_model
 from shoestring.search.models import Models
 from shoestring.search.query import DEFAULT_WEIGHTS, IndexModel, first_guess, pair_features
@@ -120,9 +120,7 @@ def choose_anchors(
         return []
     with store.writing():  # else another process may change the encoder
         encoded = models.encode(known)
-    near = np.empty((len(known),) * 2, dtype=np.float32)
-    for row, out in zip(encoded, near, strict=True):
-        nearness(encoded, row, out)
+    near = np.stack([nearness(encoded, row) for row in encoded])
     return [known[i] for i in covering_order(near, len(begun), MAX_ANCHORS)]
 
 
@@ -143,14 +141,14 @@ def score_anchors(
     with ScoreCache(store.path) as cache, ExitStack() as stack:
         with store.writing():  # else another process may change the encoder
             snapshot = stack.enter_context(models.snapshot())
-            rows, model = IndexRows(snapshot.view), IndexModel.from_attrs(snapshot.view.attrs)
+            view, model = snapshot.view, IndexModel.from_attrs(snapshot.view.attrs)
 
             def texts(at: IntArray) -> list[str]:
-                return snapshot.texts(rows.keys[at])
+                return snapshot.texts(view.row_keys[at])
 
             # How many calls each query gets, beside those it has been paid for before.
-            paid = [rows.known_scores(*cache.row(name, query))[0] for query in queries]
-            plan = anchor_plan(calls, rows.n_live, [len(known) for known in paid])
+            paid = [view.known_scores(*cache.row(name, query))[0] for query in queries]
+            plan = anchor_plan(calls, len(view.keys), [len(known) for known in paid])
             store.update_settings(anchors=list(queries[: len(plan)]))
             encoded = models.encode(list(queries[: len(plan)]), snapshot.encoder)
         with Progress(
@@ -159,9 +157,9 @@ def score_anchors(
             for query, vector, known, share in zip(queries, encoded, paid, plan, strict=False):
                 # The most promising texts that are not scored yet; the plan saw to it that there
                 # are so many.
-                features = pair_features(snapshot, rows, query, vector)
-                guess = first_guess(rows, model, features, lexical=models.is_lexical)
-                guess[rows.deleted] = -np.inf
+                features = pair_features(snapshot, query, vector)
+                guess = first_guess(view, model, features, lexical=models.is_lexical)
+                guess[view.deleted] = -np.inf
                 guess[known] = -np.inf
                 chosen = top_rows(guess, share)
                 score = CachedScorer(models.scorer, name, models.lock, texts, query, cache)
@@ -178,13 +176,13 @@ def score_anchors(
 def fit_index_model(store: RecordStore, models: Models) -> None:
     """Fit the score model to every score that was paid for, and put it in force."""
     with store.writing(), store.snapshot() as snapshot:
-        view, rows = snapshot.view, IndexRows(snapshot.view)
-        live = np.flatnonzero(~view.deleted)
-        queries, scores = _paid_scores(store, models.scorer_name, rows.digests[live])
+        view, live = snapshot.view, np.flatnonzero(~snapshot.view.deleted)
+        digests = view.column("digest", np.int64)[live]
+        queries, scores = _paid_scores(store, models.scorer_name, digests)
         score_model, arrays = None, {}
         if queries:
             features = [
-                pair_features(snapshot, rows, query, vector)[live]
+                pair_features(snapshot, query, vector)[live]
                 for query, vector in zip(queries, models.encode(queries), strict=True)
             ]
             weights = DEFAULT_WEIGHTS[models.is_lexical]

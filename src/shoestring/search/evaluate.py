@@ -315,10 +315,10 @@ def answers(
         looked = time.perf_counter() - began
 
         def texts(at: IntArray) -> list[str]:
-            return snapshot.texts(rows.keys[at])
+            return snapshot.texts(rows.row_keys[at])
 
         def add(way: str, calls: int, order: IntArray, seconds: float) -> None:
-            ids = snapshot.ids(rows.keys[order[:k]])  # scores keep the order: ties go by id
+            ids = snapshot.ids(rows.row_keys[order[:k]])  # scores keep the order: ties go by id
             found.append((way, calls, {id: float(-n) for n, id in enumerate(ids)}, seconds))
 
         models, name = index.models, index.models.scorer_name
@@ -326,23 +326,23 @@ def answers(
         stages = {"BM25": features[:, LEXICAL], "vectors": features[:, NEAR], OURS: guess}
         for way, values in stages.items():
             stages[way] = np.where(rows.deleted, -np.inf, values)
-            add(way, 0, top_rows(stages[way], min(k, rows.n_live)), looked)
+            add(way, 0, top_rows(stages[way], min(k, len(rows.keys))), looked)
         del stages[OURS]
         for budget in budgets:
             for way, values in stages.items():
                 clock = _CallClock(score, budget, looked)
-                order = top_rows(values, min(budget, rows.n_live))
+                order = top_rows(values, min(budget, len(rows.keys)))
                 best = np.argsort(-score(order), kind="stable")
                 add(f"{way}, then rerank", budget, order[best], clock.seconds())
             clock = _CallClock(score, budget, looked)
             nothing = np.empty(0, dtype=np.int64), np.empty(0)
             rounds = search_rounds(rows, model, features, guess, nothing, budget, score)
-            best, _, _ = rounds.ranking(min(k, rows.n_live))
+            best, _, _ = rounds.ranking(min(k, len(rows.keys)))
             add(OURS, budget, best, spent := clock.seconds())
             for mix in mixes:
-                add(_mixed(mix), budget, rounds.ranking(min(k, rows.n_live), mix)[0], spent)
+                add(_mixed(mix), budget, rounds.ranking(min(k, len(rows.keys)), mix)[0], spent)
         at, scores = rows.known_scores(*cache.row(name, text))
-        own = snapshot.ids(rows.keys[at[np.argsort(-scores, kind="stable")[:k]]])
+        own = snapshot.ids(rows.row_keys[at[np.argsort(-scores, kind="stable")[:k]]])
     return found, own
 
 

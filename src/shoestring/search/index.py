@@ -54,7 +54,6 @@ from shoestring.search.build import (
     score_anchors,
 )
 from shoestring.search.cur import top_rows
-from shoestring.search.features import IndexRows, narrowed
 from shoestring.search.models import Models
 from shoestring.search.query import (
     MAX_CHARACTERS,
@@ -66,7 +65,7 @@ from shoestring.search.query import (
 )
 from shoestring.search.schema import named
 from shoestring.search.score_cache import CachedScorer, ScoreCache
-from shoestring.search.snapshot import Snapshot
+from shoestring.search.snapshot import Snapshot, View
 from shoestring.search.store import AddReport, OnDuplicate, RecordStore, checked_ids
 from shoestring.search.where import condition
 from shoestring.text import tokenize
@@ -105,7 +104,6 @@ class SearchIndex:
 
     def __init__(self, store: RecordStore, scorer: PairScorer | None) -> None:
         self._store, self.models = store, Models(store, scorer)
-        self._rows: IndexRows | None = None  # of the latest view
         self.last_add = AddReport()  # of a build too
         _OPEN.add(self)
 
@@ -385,10 +383,17 @@ class SearchIndex:
         chosen = None if where is None else condition(where, owner)
 
         def texts(at: IntArray) -> list[str]:
-            return snapshot.texts(rows.keys[at])
+            return snapshot.texts(rows.row_keys[at])
 
         with self.snapshot() as snapshot:
-            if not len(snapshot):
+            notes = []
+            if n_pending := len(snapshot.pending_keys):
+                notes.append(
+                    f"{n_pending:,} texts have no vectors yet and are not found, as a build of "
+                    f"{self.path} has not ended: wait for it, or go on with it (build --resume)."
+                )
+            if not len(snapshot.keys):
+                _warn(notes)
                 return Hits((), 0, time.perf_counter() - began)
             can_pay = budget > 0 and self._can_pay()
             is_unread = can_pay and not self.models.readable([text])
@@ -396,15 +401,15 @@ class SearchIndex:
             rows, model, features, guess = self.first_look(snapshot, text)
             closed = rows.deleted
             if chosen:
-                closed = closed | ~np.isin(rows.keys, snapshot.matching(chosen))
-            name, newest = self.models.scorer_name, int(rows.keys[-1])
+                closed = closed | ~np.isin(rows.row_keys, snapshot.matching(chosen))
+            name, newest = self.models.scorer_name, int(rows.row_keys[-1])
             uid = str(self._store.settings.get("id", ""))
             with ScoreCache(self.path, read_only=not can_pay) as cache:
                 known = rows.known_scores(*cache.row(name, text))
                 if len(rows) > candidates:
                     near = top_rows(np.where(closed, -np.inf, guess), candidates)
                     some = np.union1d(near, known[0])  # what was paid for teaches
-                    rows, features, guess = narrowed(rows, some), features[some], guess[some]
+                    rows, features, guess = rows.narrowed(some), features[some], guess[some]
                     closed, known = closed[some], (np.searchsorted(some, known[0]), known[1])
                 answered, spent = cache.last_answer(name, text, uid)
                 if answered < newest:  # calls are for texts that were added since
@@ -422,7 +427,7 @@ class SearchIndex:
                     known,
                     max(0, budget - spent),
                     score if can_pay else None,
-                    first=rows.keys > answered if 0 <= answered < newest else None,
+                    first=rows.row_keys > answered if 0 <= answered < newest else None,
                     closed=closed,
                     max_rounds=max_rounds,
                 )
@@ -431,7 +436,7 @@ class SearchIndex:
             if score.error and not score.calls and not isinstance(score.error, DeadlineError):
                 raise score.error
             n_open = int(np.count_nonzero(~closed))
-            notes = [*_notes(features, text, score, budget, n_open)]
+            notes += _notes(features, text, score, budget, n_open)
             if is_unread:
                 notes.append(
                     "The scorer does not know the writing of the query, so no call was spent: the "
@@ -441,14 +446,13 @@ class SearchIndex:
             found, scores, exact = rounds.ranking(min(k, n_open), mix)
             if not features.any() and not exact.any():
                 found = found[:0]  # any text would do as well
-            records = snapshot.records(rows.keys[found])
+            records = snapshot.records(rows.row_keys[found])
         words = dict.fromkeys(tokenize(text[:MAX_CHARACTERS]))
         hits = [
             Hit(r.id, r.text, float(score), bool(is_exact), r.fields, _shared(words, r.text))
             for r, score, is_exact in zip(records, scores, exact, strict=False)
         ]
-        for note in notes:
-            warnings.warn(note, ShoestringWarning, stacklevel=2)
+        _warn(notes)
         error = str(score.error) if score.error else None
         seconds = time.perf_counter() - began
         return Hits(tuple(hits), score.calls, seconds, error)
@@ -484,26 +488,23 @@ class SearchIndex:
 
     def first_look(
         self, snapshot: Snapshot, text: str
-    ) -> tuple[IndexRows, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[View, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
         """What is known of a query before the scorer is asked.
 
-        Rows and model of the snapshot, the cheap features (N, 4), and the first guess (N,).
+        View and model of the snapshot, the cheap features (N, 4), and the first guess (N,).
         """
-        rows, model = self._rows, IndexModel.from_attrs(snapshot.view.attrs)
-        if rows is None or rows.view is not snapshot.view:
-            rows = self._rows = IndexRows(snapshot.view)
+        view, model = snapshot.view, IndexModel.from_attrs(snapshot.view.attrs)
         vector: NDArray[Any] = np.zeros(0, np.float32)
-        if rows.n_stored:  # else the build was interrupted: there may be no encoder yet
+        if len(view):  # else the build was interrupted: there may be no encoder yet
             vector = self.models.encode([text[:MAX_CHARACTERS]], snapshot.encoder)[0]
-            if vector.shape != snapshot.view.arrays["vectors"].shape[1:]:
+            if vector.shape != view.arrays["vectors"].shape[1:]:
                 raise IntegrityError(
                     f"The encoder of {self.path} makes other vectors than when the index was built."
                     f" {REBUILD}"
                 )
-        features = pair_features(snapshot, rows, text, vector)
+        features = pair_features(snapshot, text, vector)
         lexical = self.models.is_lexical or not vector.any()
-        guess = first_guess(rows, model, features, lexical=lexical)
-        return rows, model, features, guess
+        return view, model, features, first_guess(view, model, features, lexical=lexical)
 
     def _can_pay(self) -> bool:
         """Whether there is a scorer; a warning says so where there is none."""
@@ -594,6 +595,11 @@ class SearchIndex:
                 "scores_paid": cache.count(),
                 "bytes": _size(self.path),
             }
+
+
+def _warn(notes: Iterable[str]) -> None:
+    for note in notes:
+        warnings.warn(note, ShoestringWarning, stacklevel=3)
 
 
 def _shared(words: Iterable[str], text: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,6 @@ from shoestring.encoders import (
     LSA,
     MINILM,
     WORDS,
-    CodeEncoder,
     fit_encoder,
     is_kept,
     is_lexical,
@@ -44,9 +43,6 @@ from shoestring.models.backbone import are_unread, minilm_reads_most
 from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import RecordStore
 from shoestring.types import PairScorer, TextEncoder
-
-if TYPE_CHECKING:
-    from shoestring.words.text_codes import TextCodes
 
 Said: TypeAlias = tuple[str, bytes]
 N_COMPONENTS = 128  # of LSA
@@ -113,9 +109,9 @@ class Models:
             return loaded[1]
 
     @property
-    def encoder(self) -> TextEncoder | TextCodes:
+    def encoder(self) -> TextEncoder:
         """What makes the vectors."""
-        encoder: TextEncoder | TextCodes = self._load("encoder", self._open_encoder)
+        encoder: TextEncoder = self._load("encoder", self._open_encoder)
         return encoder
 
     def snapshot(self) -> Snapshot:
@@ -135,9 +131,8 @@ class Models:
                     stack.pop_all()
                     return snapshot
 
-    def _open_encoder(self, name: str) -> TextEncoder | TextCodes:
-        encoder = open_encoder(name, self._kept if self.is_lexical else None)
-        return encoder.codes if isinstance(encoder, CodeEncoder) else encoder
+    def _open_encoder(self, name: str) -> TextEncoder:
+        return open_encoder(name, self._kept if self.is_lexical else None)
 
     @property
     def is_lexical(self) -> bool:
@@ -167,17 +162,16 @@ class Models:
             return scorer_name(scorer)
         return str(self._store.settings.get("scorer_name", ""))
 
-    def encode(
-        self, texts: Sequence[str], encoder: TextEncoder | TextCodes | None = None
-    ) -> NDArray[Any]:
+    def encode(self, texts: Sequence[str], encoder: TextEncoder | None = None) -> NDArray[Any]:
         """Rows as the index stores them: float32 (N, D), or packed bits uint8 (N, D / 8).
 
         They are of the encoder of a snapshot where one is given, else of that in force.
         """
         parts, encoder = [], self.encoder if encoder is None else encoder
+        rows_of = getattr(encoder, "codes", encoder.encode)
         for start in range(0, max(1, len(texts)), ENCODE_STEP):
             with self.lock:  # let go in between: a query waits for one part of a build at most
-                parts.append(encoder.encode(texts[start : start + ENCODE_STEP]))
+                parts.append(rows_of(texts[start : start + ENCODE_STEP]))
         vectors = np.concatenate(parts)
         if self._store.settings["encoder"] == MINILM and len(texts):
             vectors[are_unread(texts)] = 0.0  # what they have would be about unknown pieces alone

@@ -1,6 +1,6 @@
 """One query: the first guess from cheap features, then rounds of calls.
 
-Letters: N rows, m anchor queries, D features.
+Letters: N rows of a view, m anchor queries, D features.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from shoestring.errors import IntegrityError
 from shoestring.parallel import one_blas_thread
 from shoestring.search.arrays import REBUILD
 from shoestring.search.cur import Rounds, without_rejects
-from shoestring.search.features import IndexRows, JoinedFeatures, cheap_features, nearness
+from shoestring.search.features import JoinedFeatures, cheap_features, nearness
 from shoestring.search.first_guess import ScoreModel
-from shoestring.search.snapshot import Snapshot
+from shoestring.search.snapshot import Snapshot, View
 from shoestring.text import tokenize
 from shoestring.types import FloatArray, IntArray
 
@@ -73,26 +73,27 @@ class IndexModel:
 
 @one_blas_thread()
 @np.errstate(over="ignore", invalid="ignore")  # what comes of damage is told
-def pair_features(
-    snapshot: Snapshot, rows: IndexRows, text: str, vector: NDArray[Any]
-) -> NDArray[np.float32]:
+def pair_features(snapshot: Snapshot, text: str, vector: NDArray[Any]) -> NDArray[np.float32]:
     """The cheap features of a query, and its row of the encoder, with every row: float32 (N, 4)."""
-    near = rows.whole(nearness, "vectors", vector)
+    view = snapshot.view
+    near = nearness(view.arrays["vectors"], vector) if len(view) else np.zeros(0, np.float32)
     if not np.abs(near).max(initial=0.0) <= MAX_NEARNESS:  # nor is NaN
-        file = getattr(snapshot.view.arrays["vectors"], "filename", "an array")
+        file = getattr(view.arrays["vectors"], "filename", "an array")
         raise IntegrityError(f"{file} is damaged: a vector is not of unit length. {REBUILD}")
-    n_candidates = max(MIN_CANDIDATES, len(rows) // 10)
+    n_candidates = max(MIN_CANDIDATES, len(view) // 10)
     words = list(dict.fromkeys(tokenize(text[:MAX_CHARACTERS])))[:MAX_WORDS]
     keys, scores = snapshot.candidates(words, n_candidates)
-    lexical = np.zeros(len(rows), dtype=np.float32)
-    lexical[rows.rows_of(keys)] = np.maximum(scores, 0.0)
+    lexical = np.zeros(len(view), dtype=np.float32)
+    rows = np.searchsorted(view.row_keys, keys)
+    has_row = rows < len(view)
+    lexical[rows[has_row]] = np.maximum(scores[has_row], 0.0)
     return cheap_features(near, lexical)
 
 
 @one_blas_thread()
 @np.errstate(over="ignore", invalid="ignore")
 def first_guess(
-    rows: IndexRows, model: IndexModel, features: NDArray[np.float32], *, lexical: bool
+    rows: View, model: IndexModel, features: NDArray[np.float32], *, lexical: bool
 ) -> NDArray[np.float32]:
     """The first guess (N,): in the units of the scorer, or of unit variance."""
     if model.score_model is None:
@@ -112,7 +113,7 @@ def default_guess(
 @one_blas_thread()
 @np.errstate(over="ignore", invalid="ignore")
 def begin_rounds(
-    rows: IndexRows,
+    rows: View,
     model: IndexModel,
     features: NDArray[np.float32],
     guess: NDArray[np.float32],
@@ -129,12 +130,12 @@ def begin_rounds(
         guess, residual_variance = calibrated(guess, at, fitted)
     blocks, variances = [], []
     if len(model.vector_mean):
-        blocks.append(("vectors", model.vector_mean))
+        blocks.append((rows.arrays["vectors"], model.vector_mean))
         width = len(model.vector_mean)
         variances.append(np.full(width, VECTORS / model.vector_power))
     if model.anchors:  # a row of m residuals that are all known has m times their variance
         m = len(model.anchors)
-        blocks.append(("residuals", np.zeros(m)))
+        blocks.append((rows.arrays["residuals"], np.zeros(m)))
         variances.append(np.full(m, ANCHORS / (m * residual_variance)))
     if model.score_model:
         along = model.score_model.deviations(features, rows.column("item_bias", np.float32))
@@ -143,7 +144,7 @@ def begin_rounds(
         along = ((guess - guess.mean()) / max(float(guess.std()), 1e-9))[:, None]
         variances.append(np.array([CONSTANT, SLOPE]))
     rounds = Rounds(
-        JoinedFeatures(rows, blocks, np.hstack([np.ones_like(along[:, :1]), along])),
+        JoinedFeatures(blocks, np.hstack([np.ones_like(along[:, :1]), along])),
         guess,
         np.concatenate(variances) * residual_variance,
         NOISE * residual_variance,
@@ -166,7 +167,7 @@ def calibrated(
 
 
 def search_rounds(
-    rows: IndexRows,
+    rows: View,
     model: IndexModel,
     features: NDArray[np.float32],
     guess: NDArray[np.float32],

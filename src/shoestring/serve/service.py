@@ -20,10 +20,11 @@ from shoestring.classify.texts import TextClassifier
 from shoestring.errors import MissingExtraError, ParameterError, ShoestringWarning
 from shoestring.match.scorer import load_scorer
 from shoestring.search.index import SearchIndex
-from shoestring.search.reranking import Reranker
+from shoestring.search.reranking import Ranking, Reranker
 from shoestring.serve.bodies import Calls, Ids, Number, OnDuplicate, Query, Records, Texts, Where
 from shoestring.serve.scorer_queue import Asked, QueuedScorer, asked
 from shoestring.text.records import content_id
+from shoestring.types import Hits
 from shoestring.words.text_codes import TextCodes
 
 Answer = dict[str, Any]
@@ -85,7 +86,7 @@ class Service:
         n, seconds = len(self.index), self.scorer.seconds_a_pair if self.scorer else 0.0
         everything = {"calls": n, "milliseconds": round(1000 * n * seconds)}
         cost = {"milliseconds": round(1000 * hits.seconds, 1), "everything": everything}
-        return {"hits": [asdict(hit) for hit in hits], **cost, **_told(hits.calls)}
+        return {"hits": [asdict(hit) for hit in hits], **cost, **_told(hits)}
 
     def rerank(
         self, query: Query, documents: Texts, calls: Calls = 60, top_n: Number | None = None
@@ -94,7 +95,7 @@ class Service:
         if self._reranker is None:
             raise AbsentError("This server has no scorer: start it with --scorer.")
         results = self._reranker.rank(query, documents, calls, top_n)
-        return {"results": results, **_told(None)}
+        return {"results": results, **_told(results)}
 
     def classify(self, texts: Texts, top: Number = 5) -> Answer:
         """The most probable labels of each text."""
@@ -129,10 +130,9 @@ class Service:
         return {"deleted": self.index.delete(ids, missing="skip")}
 
 
-def _told(calls: int | None) -> Answer:
-    request = asked.get() or Asked()
-    calls = request.calls if calls is None else calls
-    return {"calls": calls, "complete": not request.is_partial, "notes": request.notes}
+def _told(found: Hits | Ranking) -> Answer:
+    notes = (asked.get() or Asked()).notes
+    return {"calls": found.calls, "complete": found.error is None, "notes": notes}
 
 
 @contextmanager
