@@ -20,9 +20,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from shoestring.compiled import njit
@@ -85,13 +82,3 @@ def _add_fifteen(maps: Any, planes: Any, carry: Any, n_words: int) -> None:
 def _add_three(x: Any, y: Any, z: Any) -> Any:
     """A carry-save adder: the sum's bit and the carry."""
     return x ^ y ^ z, (x & y) | ((x ^ y) & z)
-
-
-@intrinsic
-def lowest_bit(typing_context: Any, word: Any) -> Any:
-    """Return the position of the lowest set bit of a uint64 that is not 0."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.IntType(1)(1))
-
-    return types.int64(types.uint64), codegen

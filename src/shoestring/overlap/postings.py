@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from shoestring.artifacts import Artifact, ArtifactKind
 from shoestring.compiled import njit
 from shoestring.errors import IntegrityError
-from shoestring.overlap.bit_planes import lowest_bit
 from shoestring.overlap.codes import Codes, empty_indices, join_codes, starts_of
 from shoestring.types import IntArray
 
@@ -186,9 +185,9 @@ def _empty_into(postings: Any, n_bits: int, ends: Any, positions: Any, bits: Any
         if len(postings.bitmaps):
             for w in range(n_words):
                 word = postings.bitmaps[i, w]
-                while word:
-                    _put(bit, first + 64 * w + lowest_bit(word), ends, positions, bits)
-                    word &= word - np.uint64(1)
+                for place in range(64 if word else 0):
+                    if word >> np.uint64(place) & np.uint64(1):
+                        _put(bit, first + 64 * w + place, ends, positions, bits)
         else:
             start, stop = postings.starts[i], postings.starts[i + 1]
             for j in range(start, stop if 0 <= start <= stop <= len(postings.rows) else start):

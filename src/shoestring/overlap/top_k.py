@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.compiled import njit
-from shoestring.overlap.bit_planes import N_ADDED, TILE, add_bitmaps, lowest_bit
+from shoestring.overlap.bit_planes import N_ADDED, TILE, add_bitmaps
 from shoestring.types import IntArray
 
 OVERLAP, JACCARD, HAMMING = 0, 1, 2
@@ -189,11 +189,10 @@ def _by_planes(
             add_bitmaps(postings.bitmaps, maps[i:], word, size, planes, n_planes + 1, room)
         for w in range(size):
             reached = planes[n_planes * TILE + w]
-            while reached:
-                bit = lowest_bit(reached)
-                reached &= reached - np.uint64(1)
+            for bit in range(64 if reached else 0):
                 row = first + 64 * (word + w) + bit
-                if row < len(deleted) and not deleted[row]:
+                is_reached = reached >> np.uint64(bit) & np.uint64(1)
+                if is_reached and row < len(deleted) and not deleted[row]:
                     overlap = least - (1 << n_planes)
                     for p in range(n_planes + 1):
                         is_set = planes[p * TILE + w] >> np.uint64(bit) & np.uint64(1)

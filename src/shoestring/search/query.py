@@ -38,23 +38,12 @@ OBSERVE_BATCH = 512  # scores taken in at once: an update costs the cube of them
 
 @dataclass(frozen=True, slots=True)
 class IndexModel:
-    """What was fitted for an index, stored with its arrays (``attrs``).
+    """What was fitted for an index, stored with its arrays (``attrs``)."""
 
-    Parameters
-    ----------
-    score_model : ScoreModel or None
-        None before any anchor was scored.
-    anchors : tuple of str
-        The queries whose residuals are item features.
-    vector_mean : array (D,)
-    vector_power : float
-        Mean squared length of the centred vectors.
-    """
-
-    score_model: ScoreModel | None
-    anchors: tuple[str, ...]
-    vector_mean: NDArray[np.float64]
-    vector_power: float
+    score_model: ScoreModel | None  # None before any anchor was scored
+    anchors: tuple[str, ...]  # the queries whose residuals are item features
+    vector_mean: NDArray[np.float64]  # (D,)
+    vector_power: float  # mean squared length of the centred vectors
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> IndexModel:

@@ -37,29 +37,14 @@ _CANDIDATES = """
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """The arrays in force, memory-mapped, and which rows of them are live.
+    """The arrays in force, memory-mapped, and which rows of them are live: others are masked."""
 
-    Deleted rows are masked, not copied.
-
-    Parameters
-    ----------
-    uid, attrs
-        As :class:`~.schema.State`.
-    row_keys : int64 array (R,)
-        The record of each row, ascending.
-    deleted : bool array (R,)
-        Rows whose records are gone.
-    arrays : dict of str to array (R, ...)
-    pending_keys : int64 array
-        The records without arrays, ascending.
-    """
-
-    uid: str
+    uid: str  # as of the State
     attrs: dict[str, Any]
-    row_keys: IntArray
-    deleted: NDArray[np.bool_]
-    arrays: dict[str, AnyArray]
-    pending_keys: IntArray
+    row_keys: IntArray  # (R,): the record of each row, ascending
+    deleted: NDArray[np.bool_]  # (R,): rows whose records are gone
+    arrays: dict[str, AnyArray]  # (R, ...)
+    pending_keys: IntArray  # the records without arrays, ascending
 
     def __len__(self) -> int:
         return len(self.row_keys)
