@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shoestring.overlap.bit_planes import N_ADDED, TILE, add_bitmaps, empty_planes
+from shoestring.overlap.top_k import N_ADDED, TILE, add_bitmaps, empty_planes
 
 
 def bits(words):

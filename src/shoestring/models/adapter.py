@@ -66,29 +66,24 @@ class Adapter:
     def add_to(self, weights: dict[str, FloatMatrix]) -> None:
         """Put new weights in place of the old; FormatError if one is missing or does not fit."""
         for name, change in self.changes.items():
-            there = weights.get(name)
-            self._check(name, change, None if there is None else there.shape)
+            shape = tuple(weights[name].shape) if name in weights else None
+            if shape != change.shape:
+                got = "does not have it" if shape is None else f"has {shape}"
+                raise FormatError(
+                    f"is of another model: it changes {name} of shape {change.shape}, and the "
+                    f"model {got}. Name the model that it was trained on.",
+                    file=self.folder,
+                )
             weights[name] = weights[name] + change
 
     def add_to_model(self, model: Any) -> None:
         """Add to the parameters of a torch module, in place; errors of :meth:`add_to`."""
         import torch
 
-        parameters = dict(model.named_parameters())
-        with torch.no_grad():
-            for name, change in self.changes.items():
-                there = parameters.get(name)
-                self._check(name, change, None if there is None else tuple(there.shape))
-                parameters[name] += torch.from_numpy(change).to(parameters[name].device)
-
-    def _check(self, name: str, change: FloatMatrix, shape: tuple[int, ...] | None) -> None:
-        if shape != change.shape:
-            got = "does not have it" if shape is None else f"has {shape}"
-            raise FormatError(
-                f"is of another model: it changes {name} of shape {change.shape}, and the model "
-                f"{got}. Name the model that it was trained on.",
-                file=self.folder,
-            )
+        weights = {name: p.detach().float().cpu().numpy() for name, p in model.named_parameters()}
+        self.add_to(weights)
+        changed = {name: torch.from_numpy(weights[name]) for name in self.changes}
+        model.load_state_dict(changed, strict=False)
 
 
 def _changes(tensors: Mapping[str, NDArray[Any]], config: Mapping[str, Any]) -> Any:

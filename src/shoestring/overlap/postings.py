@@ -40,7 +40,7 @@ KIND = ArtifactKind(
     what="an overlap index",
     owner="OverlapIndex.save",
     remedy="Save the index again, or build it from the codes and save it.",
-    version=3,
+    version=4,
 )
 
 _fast = {"nogil": True, "cache": True, "error_model": "numpy"}
@@ -56,7 +56,7 @@ class Postings(NamedTuple):
     starts: IntArray  # (lists + 1,), or (1,) where there are bitmaps
     rows: NDArray[np.uint16]  # within the block, ascending
     bitmaps: NDArray[np.uint64]  # (lists + 1, W), or (0, W)
-    ranges: IntArray  # (blocks, 3): fewest and most active bits, and the lowest id
+    ranges: IntArray  # (blocks, 2): fewest and most active bits
     sizes: NDArray[np.uint16]  # (N,): active bits of each row
     ids: IntArray  # (N,)
 
@@ -122,8 +122,7 @@ def make_segment(codes: Codes, ids: IntArray) -> Segment:
     row_sizes, ids = sizes[order].astype(np.uint16), ids[order]
     firsts = np.arange(0, len(ids), n_rows)
     lasts = np.minimum(firsts + n_rows, len(ids)) - 1
-    lowest = np.minimum.reduceat(ids, firsts)
-    ranges = np.column_stack([row_sizes[firsts], row_sizes[lasts], lowest]).astype(np.int64)
+    ranges = np.column_stack([row_sizes[firsts], row_sizes[lasts]]).astype(np.int64)
     postings = Postings(starts, rows, bitmaps, ranges, row_sizes, ids)
     return Segment(postings, np.zeros(len(ids), np.bool_))
 
@@ -222,7 +221,7 @@ def open_segment(artifact: Artifact, n_bits: int) -> Segment:
         starts=starts,
         rows=mapped("rows", "<u2", int(starts[-1])),
         bitmaps=bitmaps,
-        ranges=mapped("ranges", "<i8", n_blocks, 3),
+        ranges=mapped("ranges", "<i8", n_blocks, 2),
         sizes=mapped("sizes", "<u2", n),
         ids=ids,
     )

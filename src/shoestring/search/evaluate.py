@@ -34,7 +34,7 @@ from shoestring.errors import (
 from shoestring.progress import Progress
 from shoestring.search.cur import top_rows
 from shoestring.search.query import search_rounds
-from shoestring.search.score_cache import CachedScorer, ScoreCache
+from shoestring.search.score_cache import ScoreCache
 from shoestring.text.files import read_lines
 from shoestring.types import FloatArray, Hits, IntArray, Record
 
@@ -185,7 +185,7 @@ def _choose_mix(
     """Put one way in place of those of all shares, and return the share that is best."""
     shares, best = [0.0, *mixes], 0
     for budget in calls:
-        each = [figures[OURS, budget], *(figures.pop((_mixed(m), budget)) for m in mixes)]
+        each = [figures[OURS, budget], *(figures.pop((f"mixed {m}", budget)) for m in mixes)]
         ndcg = np.array([[one["ndcg"] for one in of] for of in each])  # (shares, queries)
         others = ndcg.sum(axis=1, keepdims=True) - ndcg
         chosen = np.argmax(others.round(9), axis=0)
@@ -195,10 +195,6 @@ def _choose_mix(
             each[m][query] | {"way": name} for query, m in enumerate(chosen.tolist())
         ]
     return shares[best]
-
-
-def _mixed(mix: float) -> str:
-    return f"mixed {mix:g}"
 
 
 def _row(way: str, calls: int, figures: list[dict[str, Any]], first: list[float]) -> Row:
@@ -306,9 +302,6 @@ def answers(
         view, model, features, guess = index.first_look(snapshot, text)
         looked, n = time.perf_counter() - began, len(view.keys)
 
-        def texts(at: IntArray) -> list[str]:
-            return snapshot.texts(view.row_keys[at])
-
         def add(way: str, calls: int, order: IntArray, seconds: float = 0.0) -> None:
             ids = snapshot.ids(view.row_keys[order[:k]])  # scores keep the order: ties go by id
             found.append((way, calls, {id: float(-n) for n, id in enumerate(ids)}, seconds))
@@ -316,8 +309,7 @@ def answers(
         def now() -> float:  # without the scorer's time
             return time.perf_counter() - score.seconds
 
-        models, name = index.models, index.models.scorer_name
-        score = CachedScorer(models.scorer, name, models.lock, texts, text, cache)
+        score = index.models.cached_scorer(snapshot, view, text, cache)
         stages = {"BM25": features[:, LEXICAL], "vectors": features[:, NEAR], OURS: guess}
         for way, values in stages.items():
             stages[way] = np.where(view.deleted, -np.inf, values)
@@ -336,8 +328,8 @@ def answers(
             spent = now() - began
             add(OURS, budget, best, spent)
             for mix in mixes:
-                add(_mixed(mix), budget, rounds.ranking(min(k, n), mix)[0], spent)
-        at, scores = view.known_scores(*cache.row(name, text))
+                add(f"mixed {mix}", budget, rounds.ranking(min(k, n), mix)[0], spent)
+        at, scores = view.known_scores(*cache.row(score.name, text))
         own = snapshot.ids(view.row_keys[at[np.argsort(-scores, kind="stable")[:k]]])
     a_call = score.seconds / max(1, score.calls)
     return [(way, n, best, looked + s + n * a_call) for way, n, best, s in found], own

@@ -31,7 +31,7 @@ _BITS = np.unpackbits(
 
 @dataclass(frozen=True)
 class JoinedFeatures:
-    """Mapped matrices side by side with dense columns, as :class:`~.cur.ItemFeatures`."""
+    """Mapped matrices side by side with dense columns, as far as :class:`~.cur.Rounds` asks."""
 
     blocks: Sequence[tuple[NDArray[Any], Floats]]  # matrices, and the mean row taken off each
     dense: NDArray[np.float32]  # (N, n), further columns

@@ -40,9 +40,11 @@ from shoestring.match.interaction import DEFAULT
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models import why_not_minilm
 from shoestring.models.backbone import are_unread, minilm_reads_most
-from shoestring.search.snapshot import Snapshot
+from shoestring.search.score_cache import CachedScorer, ScoreCache
+from shoestring.search.snapshot import Snapshot, View
 from shoestring.search.store import RecordStore
-from shoestring.types import PairScorer, TextEncoder
+from shoestring.text.records import text_digests
+from shoestring.types import IntArray, PairScorer, TextEncoder
 
 Said: TypeAlias = tuple[str, bytes]
 N_COMPONENTS = 128  # of LSA
@@ -67,26 +69,17 @@ def default_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str
             )
         warnings.warn(f"{reason} {note}", ShoestringWarning, stacklevel=3)
     defaults = (MINILM, DEFAULT) if is_read else (LSA, "")
-    return (
-        defaults[0] if encoder == AUTO else encoder,
-        defaults[1] if scorer == AUTO else scorer,
-    )
+    encoder = defaults[0] if encoder == AUTO else encoder
+    return encoder, defaults[1] if scorer == AUTO else scorer
 
 
 class Models:
-    """The encoder and the scorer of one index; each is used by one thread at a time.
-
-    Parameters
-    ----------
-    store : RecordStore
-        Its settings name them.
-    given : PairScorer or None
-        A scorer that the user passed as an object; it goes before the settings.
-    """
+    """The encoder and the scorer of one index; each is used by one thread at a time."""
 
     def __init__(self, store: RecordStore, given: PairScorer | None) -> None:
         self.lock = threading.RLock()  # held while a model loads or works
-        self._store, self.given = store, given
+        self._store = store  # whose settings name them
+        self.given = given  # a scorer that the user passed as an object: before the settings
         self._loaded: dict[str, tuple[Said, Any]] = {}  # by the setting that names it
         self._kept = store.path / "encoder"
 
@@ -162,6 +155,17 @@ class Models:
             return scorer_name(scorer)
         return str(self._store.settings.get("scorer_name", ""))
 
+    def cached_scorer(
+        self, snapshot: Snapshot, view: View, query: str, cache: ScoreCache, partial: bool = False
+    ) -> CachedScorer:
+        """What scores rows of a view with a query."""
+
+        def texts(rows: IntArray) -> list[str]:
+            return snapshot.texts(view.row_keys[rows])
+
+        name = self.scorer_name
+        return CachedScorer(self.scorer, name, self.lock, texts, query, cache, partial)
+
     def encode(self, texts: Sequence[str], encoder: TextEncoder | None = None) -> NDArray[Any]:
         """Rows as the index stores them: float32 (N, D), or packed bits uint8 (N, D / 8).
 
@@ -176,6 +180,10 @@ class Models:
         if self._store.settings["encoder"] == MINILM and len(texts):
             vectors[are_unread(texts)] = 0.0  # what they have would be about unknown pieces alone
         return vectors
+
+    def arrays_of(self, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """The arrays of texts, as the store takes them."""
+        return {"vectors": self.encode(texts), "digest": text_digests(texts)}
 
     def readable(self, queries: Sequence[str]) -> list[str]:
         """The queries whose writing the scorer knows; told of the default one alone."""

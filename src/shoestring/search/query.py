@@ -82,12 +82,12 @@ def pair_features(snapshot: Snapshot, text: str, vector: NDArray[Any]) -> NDArra
 @one_blas_thread()
 @np.errstate(over="ignore", invalid="ignore")
 def first_guess(
-    rows: View, model: IndexModel, features: NDArray[np.float32], *, lexical: bool
+    view: View, model: IndexModel, features: NDArray[np.float32], *, lexical: bool
 ) -> NDArray[np.float32]:
     """The first guess (N,): in the units of the scorer, or of unit variance."""
     if model.score_model is None:
         return default_guess(features, DEFAULT_WEIGHTS[lexical])
-    item_bias = rows.column("item_bias", np.float32)
+    item_bias = view.column("item_bias", np.float32)
     return model.score_model.guess(features, item_bias).astype(np.float32)
 
 
@@ -102,7 +102,7 @@ def default_guess(
 @one_blas_thread()
 @np.errstate(over="ignore", invalid="ignore")
 def begin_rounds(
-    rows: View,
+    view: View,
     model: IndexModel,
     features: NDArray[np.float32],
     guess: NDArray[np.float32],
@@ -119,15 +119,15 @@ def begin_rounds(
         guess, residual_variance = calibrated(guess, at, fitted)
     blocks, variances = [], []
     if len(model.vector_mean):
-        blocks.append((rows.arrays["vectors"], model.vector_mean))
+        blocks.append((view.arrays["vectors"], model.vector_mean))
         width = len(model.vector_mean)
         variances.append(np.full(width, VECTORS / model.vector_power))
     if model.anchors:  # a row of m residuals that are all known has m times their variance
         m = len(model.anchors)
-        blocks.append((rows.arrays["residuals"], np.zeros(m)))
+        blocks.append((view.arrays["residuals"], np.zeros(m)))
         variances.append(np.full(m, ANCHORS / (m * residual_variance)))
     if model.score_model:
-        along = model.score_model.deviations(features, rows.column("item_bias", np.float32))
+        along = model.score_model.deviations(features, view.column("item_bias", np.float32))
         variances.append(np.array([CONSTANT, *np.ones(along.shape[1])]))
     else:
         along = ((guess - guess.mean()) / max(float(guess.std()), 1e-9))[:, None]
@@ -138,7 +138,7 @@ def begin_rounds(
         np.concatenate(variances) * residual_variance,
         NOISE * residual_variance,
         strengths=(1.0,) if model.score_model else DEFAULT_STRENGTHS,
-        deleted=rows.deleted if closed is None else closed,
+        deleted=view.deleted if closed is None else closed,
     )
     for start in range(0, len(at), OBSERVE_BATCH):
         span = slice(start, start + OBSERVE_BATCH)
@@ -156,43 +156,27 @@ def calibrated(
 
 
 def search_rounds(
-    rows: View,
+    view: View,
     model: IndexModel,
-    features: NDArray[np.float32],
-    guess: NDArray[np.float32],
-    known: tuple[IntArray, FloatArray],
-    calls: int,
-    score: Callable[[IntArray], FloatArray] | None,
+    features: NDArray[np.float32],  # (N, c): of pair_features
+    guess: NDArray[np.float32],  # (N,): of first_guess
+    known: tuple[IntArray, FloatArray],  # rows and scores that were paid for before; free
+    calls: int,  # pairs to score at most, beside those
+    score: Callable[[IntArray], FloatArray] | None,  # None when there is no scorer
     *,
-    first: NDArray[np.bool_] | None = None,
-    closed: NDArray[np.bool_] | None = None,
-    max_rounds: int = N_ROUNDS,
+    first: NDArray[np.bool_] | None = None,  # (N,): rows to score before any other
+    closed: NDArray[np.bool_] | None = None,  # (N,): no answers; by default what is deleted
+    max_rounds: int = N_ROUNDS,  # batches at most, those of ``first`` one more
 ) -> Rounds:
     """Spend a budget of calls on one query, most promising rows first.
 
-    Parameters
-    ----------
-    features, guess : float32 arrays (N, c), (N,)
-        Of :func:`pair_features` and :func:`first_guess`.
-    known : (rows, scores)
-        What was paid for before; it is free.
-    calls : int
-        Pairs to score at most, beside those that are known.
-    score : callable
-        Rows to their exact scores, NaN for those that it has failed on, which ends the search; None
-        when there is no scorer.
-    first : bool array (N,), optional
-        Rows to score before any other.
-    closed : bool array (N,), optional
-        Rows that are no answers; by default those that are deleted.
-    max_rounds : int
-        In how many batches the calls are spent at most, those of ``first`` one more.
+    ``score`` gives the exact scores of rows, NaN for those that it has failed on, which ends it.
     """
     at, scores = known
     # With a score model the units of the scorer are known; else the first batch gives them.
     usual = (guess.min(), guess.max()) if model.score_model is not None and len(guess) else ()
     fitted = without_rejects(scores, usual)
-    rounds = begin_rounds(rows, model, features, guess, (at, scores, fitted), closed)
+    rounds = begin_rounds(view, model, features, guess, (at, scores, fitted), closed)
     batch, spent = max(MIN_BATCH, -(-calls // max_rounds)), 0
     for among in (first, None) if first is not None else (None,):
         while score and spent < calls:
@@ -209,7 +193,7 @@ def search_rounds(
             if np.array_equal(before, fitted[:n]) and (n or model.score_model):
                 rounds.observe(at[n:], scores[n:], fitted[n:])
             else:  # only now is the scale of the scores known
-                rounds = begin_rounds(rows, model, features, guess, (at, scores, fitted), closed)
+                rounds = begin_rounds(view, model, features, guess, (at, scores, fitted), closed)
             if not is_answered.all():
                 return rounds
     return rounds

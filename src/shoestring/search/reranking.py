@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring import checks
-from shoestring.errors import DeadlineError, ParameterError, ShoestringWarning
+from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models.lsa import LsaEncoder
 from shoestring.search.features import cheap_features
@@ -36,9 +36,10 @@ from shoestring.search.query import (
     first_guess,
     search_rounds,
 )
-from shoestring.search.score_cache import CachedScorer, ScoreCache, text_digests
+from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import View, bm25
 from shoestring.text import tokenize
+from shoestring.text.records import text_digests
 from shoestring.types import FloatArray, IntArray, PairScorer
 
 OWNER = "rerank"
@@ -97,8 +98,8 @@ class Reranker:
         checks.checked_bool("return_documents", return_documents, OWNER)
         if not documents:
             return Ranking()
-        looked = _looked(query, documents, vectors, query_vector, first_scores)
-        rows, model, features, guess = looked
+        known = vectors, query_vector, first_scores
+        view, model, features, guess = _looked(query, documents, *known)
         digests = text_digests(documents)
 
         def texts(at: IntArray) -> list[str]:
@@ -107,15 +108,13 @@ class Reranker:
         with ScoreCache(self.memory) as memory:
             if taste := _taste(memory.features(self.scorer_name)):
                 model = replace(model, score_model=taste)
-                guess = first_guess(rows, model, features, lexical=False)
+                guess = first_guess(view, model, features, lexical=False)
             scores = memory.get(self.scorer_name, query, digests)
             at = np.flatnonzero(~np.isnan(scores))
             score = CachedScorer(
                 self.scorer, self.scorer_name, self._lock, texts, query, memory, partial=True
             )
-            rounds = search_rounds(rows, model, features, guess, (at, scores[at]), calls, score)
-            if score.error and not score.calls and not isinstance(score.error, DeadlineError):
-                raise score.error
+            rounds = search_rounds(view, model, features, guess, (at, scores[at]), calls, score)
             if self.memory is not None:
                 at = rounds.scored
                 memory.put_features(self.scorer_name, query, digests[at], features[at])

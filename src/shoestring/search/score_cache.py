@@ -10,12 +10,11 @@ Letters: n texts.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.checks import checked_path
-from shoestring.errors import ParameterError, ScorerError, ShapeError, StorageError
+from shoestring.errors import DeadlineError, ParameterError, ScorerError, ShapeError, StorageError
 from shoestring.match.scorer import answers_of, batch_size_of
 from shoestring.search.database import (
     column,
@@ -39,6 +38,7 @@ from shoestring.search.database import (
     in_chunks,
     transaction,
 )
+from shoestring.text.records import text_digests
 from shoestring.types import FloatArray, IntArray, PairScorer
 
 _TABLES = (
@@ -65,18 +65,6 @@ _REPAIR = "Move it elsewhere: a new one is begun, and scores are paid for again.
 KEEP_S = 0.05  # quick answers of a scorer are kept together, so many seconds of them
 
 
-def text_digests(texts: Iterable[str]) -> IntArray:
-    """What n texts are known by: the first 8 bytes of BLAKE2b over their UTF-8, int64 (n,).
-
-    The same on every machine, for ever.
-    """
-    parts = [
-        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        for text in texts
-    ]
-    return np.frombuffer(b"".join(parts), dtype="<i8").astype(np.int64)
-
-
 class ScoreCache:
     """Scores that were paid for, for any number of threads and processes.
 
@@ -91,6 +79,7 @@ class ScoreCache:
     Examples
     --------
     >>> import tempfile
+    >>> from shoestring.text.records import text_digests
     >>> with ScoreCache(tempfile.mkdtemp()) as cache:
     ...     digests = text_digests(["a text", "another"])
     ...     cache.put("minilm", "a query", digests[:1], [0.5])
@@ -262,8 +251,8 @@ class ScoreCache:
 class CachedScorer:
     """Exact scores of rows with a query; what was paid for before is free.
 
-    Where ``partial`` it goes on with what there is: NaN for what the scorer has failed on, whose
-    ``error`` is kept, and a count of what a full disk cannot keep. Else both are raised.
+    Where ``partial`` it goes on with what there is: NaN for what the scorer has failed on after it
+    had answered some, its ``error``, a count of what a full disk cannot keep. Else both are raised.
     """
 
     scorer: PairScorer | None  # None where nothing will be asked
@@ -291,7 +280,8 @@ class CachedScorer:
             if len(unpaid):
                 self._pay([texts[i] for i in first[unpaid]], unpaid, digests, scores)
         except ScorerError as error:
-            if not self.partial:
+            has_some = self.calls or isinstance(error, DeadlineError)
+            if not (self.partial and has_some):
                 raise
             self.error = error
         return np.asarray(scores[which])

@@ -139,17 +139,16 @@ class Snapshot:
 
     def texts(self, keys: Sequence[int] | IntArray) -> list[str]:
         """The whole text of each key, in the order asked for."""
-        return self._look_up("text", keys)
+        return [text for (text,) in self._look_up("text", keys)]
 
     def ids(self, keys: Sequence[int] | IntArray) -> list[str]:
         """The user's id of each key, in the order asked for."""
-        return self._look_up("id", keys)
+        return [id for (id,) in self._look_up("id", keys)]
 
     def records(self, keys: Sequence[int] | IntArray) -> list[Record]:
         """The whole record of each key, in the order asked for."""
-        columns = zip(self.ids(keys), self.texts(keys), self._look_up("fields", keys), strict=True)
-        with self._explained():  # JSON that cannot be read
-            return [Record(id, text, fields=json.loads(fields)) for id, text, fields in columns]
+        rows = self._look_up("id, text, fields", keys)
+        return [Record(id, text, fields=json.loads(fields)) for id, text, fields in rows]
 
     def matching(self, where: Sql) -> IntArray:
         """The keys of the records that meet a condition, ascending."""
@@ -158,14 +157,14 @@ class Snapshot:
             sql = f"SELECT key FROM records WHERE {where[0]} ORDER BY key"
             return column(self._connection, sql, where[1])
 
-    def _look_up(self, name: str, keys: Sequence[int] | IntArray) -> list[Any]:
+    def _look_up(self, columns: str, keys: Sequence[int] | IntArray) -> list[tuple[Any, ...]]:
         wanted = [int(key) for key in keys]
-        sql = f"SELECT key, {name} FROM records WHERE key IN ({{}})"
+        sql = f"SELECT key, {columns} FROM records WHERE key IN ({{}})"
         with self._explained():
-            found: dict[int, Any] = dict(in_chunks(self._connection, sql, wanted))
+            found = {key: rest for key, *rest in in_chunks(self._connection, sql, wanted)}
             if not all(key in found for key in wanted):
                 raise sqlite3.DatabaseError("a record is not there")
-        return [found[key] for key in wanted]
+        return [tuple(found[key]) for key in wanted]
 
     def key_of(self, id: str) -> int | None:
         """The key of the user's id, None when there is no such record."""
@@ -204,8 +203,7 @@ def bm25(query: str, texts: Sequence[str]) -> NDArray[np.float32]:
     scores = np.zeros(len(texts), np.float32)
     with closing(sqlite3.connect(":memory:")) as connection:
         schema.create_tables(connection)
-        records = [Record(str(i), text) for i, text in enumerate(texts)]
-        schema.insert_records(connection, records, (" ".join(tokenize(text)) for text in texts))
+        schema.insert_records(connection, [Record(str(i), text) for i, text in enumerate(texts)])
         for key, score in _found(connection, tokenize(query), len(texts)):
             scores[key - 1] = max(score, 0.0)
     return scores

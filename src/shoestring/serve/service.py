@@ -1,4 +1,4 @@
-"""What the server answers, without HTTP: for requests, the page and the tools of MCP alike.
+"""What the server answers, without HTTP: for requests, the page and tools of MCP alike.
 
 The types of the parameters say the limits of requests. The deadline is that of
 :data:`~shoestring.serve.scorer_queue.asked`.
@@ -7,17 +7,19 @@ The types of the parameters say the limits of requests. The deadline is that of
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import wraps
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from shoestring.classify.texts import TextClassifier
-from shoestring.errors import MissingExtraError, ParameterError, ShoestringWarning
+from shoestring.errors import MissingExtraError, ParameterError, ShoestringError, ShoestringWarning
 from shoestring.match.scorer import load_scorer
 from shoestring.search.index import SearchIndex
 from shoestring.search.reranking import Ranking, Reranker
@@ -28,6 +30,7 @@ from shoestring.types import Hits
 from shoestring.words.text_codes import TextCodes
 
 Answer = dict[str, Any]
+DEADLINE_S = 60.0  # of a tool's answer
 
 
 class AbsentError(ParameterError):
@@ -127,7 +130,9 @@ class Service:
 
     def delete(self, ids: Ids) -> Answer:
         """Delete records; those that are not there are no error."""
-        return {"deleted": self.index.delete(ids, missing="skip")}
+        with self.index.snapshot() as snapshot:
+            there = [id for id in ids if snapshot.key_of(id) is not None]
+        return {"deleted": self.index.delete(there)}
 
 
 def _told(found: Hits | Ranking) -> Answer:
@@ -149,6 +154,28 @@ def notes_to_requests() -> Iterator[None]:
         warnings.simplefilter("always", ShoestringWarning)
         show, warnings.showwarning = warnings.showwarning, keep  # type: ignore[assignment]
         yield
+
+
+def serve_tools(service: Service) -> None:
+    """Serve search and rerank as tools of MCP, over standard input and output until they close."""
+    require("mcp")
+    from mcp.server import MCPServer
+    from mcp.server.mcpserver.exceptions import ToolError
+
+    server: Any = MCPServer("shoestring", log_level="WARNING")
+    for call in (service.search, service.rerank):
+
+        @server.tool()
+        @wraps(call)
+        def answer(*given: Any, call: Any = call, **named: Any) -> Any:
+            asked.set(Asked(time.monotonic() + DEADLINE_S))
+            try:
+                return call(*given, **named)
+            except ShoestringError as error:
+                raise ToolError(str(error)) from error
+
+    with notes_to_requests():
+        server.run("stdio")
 
 
 def require(*packages: str) -> None:
