@@ -67,7 +67,7 @@ def predict_rows(model):
 
 
 def get(cache):
-    from shoestring.search.score_cache import text_digests
+    from shoestring.text.records import text_digests
 
     cache.put("a scorer", f"of {os.getpid()}", text_digests(TEXTS[:2]), [0.5, 0.25])
     return cache.get("a scorer", "a query", text_digests(TEXTS[:2])).tolist()
@@ -86,7 +86,8 @@ def plain(folder):
         score_with,
     )
     from shoestring.models import LsaEncoder
-    from shoestring.search.score_cache import ScoreCache, text_digests
+    from shoestring.search.score_cache import ScoreCache
+    from shoestring.text.records import text_digests
     from shoestring.words import TextCodes
 
     codes = np.random.default_rng(0).random((60_000, 64)).argsort(axis=1)[:, :3]

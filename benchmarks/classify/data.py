@@ -194,7 +194,7 @@ def vectors(name: str) -> Vectors:
 def encoded(language: str, parts: list[list[str]]) -> list[np.ndarray]:
     """The vectors of lists of texts; what has to be fitted is fitted on the first."""
     if language == "en":
-        from shoestring.models.encoders import SentenceEncoder
+        from shoestring.models.token_encoder import SentenceEncoder
 
         encoder = SentenceEncoder()
         return [np.asarray(encoder.encode(part)) for part in parts]

@@ -65,7 +65,7 @@ class Way:
 
 def first_places(questions: list[str], texts: list[str]) -> np.ndarray:
     """The first texts by MiniLM's vectors (questions, DEPTH)."""
-    from shoestring.models.encoders import SentenceEncoder
+    from shoestring.models.token_encoder import SentenceEncoder
 
     encoder = SentenceEncoder()
     asked, kept = encoder.encode(questions), encoder.encode(texts)

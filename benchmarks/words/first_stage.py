@@ -91,13 +91,12 @@ def vectors(make: Callable[[], Any], texts: list[str], n_bytes_once: Callable[[A
     with threadpool_limits(1):
         began = time.process_time()
         encoder = make()
-        stored = encoder.encode(texts)
+        encode = getattr(encoder, "codes", encoder.encode)
+        stored = encode(texts)
         seconds = time.process_time() - began
 
     def scores(query: str) -> np.ndarray:
-        near = np.empty(len(texts), np.float32)
-        nearness(stored, encoder.encode([query])[0], near)
-        return near
+        return nearness(stored, encode([query])[0])
 
     costs = {"bytes a text": stored[0].nbytes, "MB once": n_bytes_once(encoder) / 1e6}
     return Stage(scores, {"build s": seconds, **costs})

@@ -23,8 +23,9 @@ from shoestring.match.scorer import load_scorer
 from shoestring.progress import Progress
 from shoestring.search.evaluate import answers
 from shoestring.search.index import SearchIndex
-from shoestring.search.score_cache import ScoreCache, text_digests
+from shoestring.search.score_cache import ScoreCache
 from shoestring.text import KnownItem, known_items, python_docs
+from shoestring.text.records import text_digests
 from shoestring.types import Hits, Record
 
 QUESTIONS = (

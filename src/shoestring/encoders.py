@@ -20,10 +20,9 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shoestring.checks import checked_texts
 from shoestring.errors import FormatError, IntegrityError, ParameterError, ShoestringWarning
@@ -33,34 +32,9 @@ from shoestring.models.model_files import how_to_download, model_path
 from shoestring.text import tokenize
 from shoestring.types import TextEncoder
 
-if TYPE_CHECKING:
-    from shoestring.words.text_codes import TextCodes
-
 AUTO, MINILM, LSA, WORDS = "auto", "minilm", "lsa", "words"
 FIT_SAMPLE = 100_000  # texts that an encoder is fitted to at most
 _PROBES = ("red shoes", "红色 的 鞋", "how do I reset my password?", "a, b; c 1 2 3")
-
-
-class CodeEncoder:
-    """Codes of texts as vectors of 0 and 1 over the square root of the active bits."""
-
-    def __init__(self, codes: TextCodes) -> None:
-        self.codes = codes
-
-    @property
-    def n_dims(self) -> int:
-        """K, the bits of a code."""
-        return self.codes.n_dims
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (N, K) of unit length; zero where no word is known."""
-        texts = checked_texts("texts", texts, "CodeEncoder.encode")
-        bits = self.codes.table.unpacked(self.codes.encode(texts)).astype(np.float32)
-        return bits / np.float32(np.sqrt(self.codes.table.n_active))
-
-    def save(self, folder: Path) -> None:
-        """Save the word vectors."""
-        self.codes.save(folder)
 
 
 def resolve(name: str, texts: Sequence[str]) -> str:
@@ -110,7 +84,7 @@ def fit_encoder(
 
         sample = _sample(texts, seed)
         try:
-            return CodeEncoder(TextCodes.fit(sample, seed))
+            return TextCodes.fit(sample, seed)
         except (ParameterError, FormatError) as error:
             want = "some dozen texts with sentences of three words or more"
             raise _nothing_to_fit(WORDS, sample, owner, want) from error
@@ -138,7 +112,7 @@ def is_kept(name: str) -> bool:
 
 def is_lexical(encoder: TextEncoder) -> bool:
     """Whether its vectors are made of words alone; such an encoder is saved with its artifact."""
-    return isinstance(encoder, LsaEncoder | CodeEncoder)
+    return not isinstance(encoder, SentenceEncoder)
 
 
 def are_same(a: TextEncoder, b: TextEncoder) -> bool:
@@ -149,8 +123,10 @@ def are_same(a: TextEncoder, b: TextEncoder) -> bool:
         return a.vocabulary_ == b.vocabulary_ and all(
             np.array_equal(getattr(a, name), getattr(b, name)) for name in ("idf_", "components_")
         )
-    if isinstance(a, CodeEncoder) and isinstance(b, CodeEncoder):
-        ours, theirs = a.codes.table, b.codes.table
+    from shoestring.words.text_codes import TextCodes
+
+    if isinstance(a, TextCodes) and isinstance(b, TextCodes):
+        ours, theirs = a.table, b.table
         return ours.words == theirs.words and np.array_equal(ours.codes, theirs.codes)
     rows, others = (np.asarray(encoder.encode(_PROBES)) for encoder in (a, b))
     alike = rows.shape == others.shape and np.allclose(rows, others, atol=1e-6)
@@ -163,10 +139,10 @@ def _holds_codes(folder: Path) -> bool:
     return KIND.is_saved(folder)
 
 
-def _load_codes(folder: Path) -> CodeEncoder:
+def _load_codes(folder: Path) -> TextEncoder:
     from shoestring.words.text_codes import TextCodes
 
-    return CodeEncoder(TextCodes.load(folder))
+    return TextCodes.load(folder)
 
 
 def _sample(texts: Sequence[str], seed: int) -> list[str]:

@@ -206,8 +206,7 @@ method(
 )  # fmt: skip
 method(
     "SearchIndex.delete", World.index, ids=st.lists(st.one_of(st.sampled_from("0123"), TEXT),
-    max_size=3),
-    missing=st.sampled_from(["error", "skip"]), share=2, **index,
+    max_size=3), share=2, **index,
 )  # fmt: skip
 method(
     "SearchIndex.calibrate", World.index, calls=COUNT, minutes=st.sampled_from([None, 0.001]),
@@ -658,6 +657,7 @@ entry(
 function("BinaryVectors.from_word2vec_format", path=OUT)
 function("words.TextCodes.fit", texts=N_TEXTS, seed=SEED)
 method("TextCodes.encode", lambda w: w.text_codes, texts=LIST_OF_TEXTS)
+method("TextCodes.codes", lambda w: w.text_codes, texts=LIST_OF_TEXTS)
 method("TextCodes.save", lambda w: w.text_codes, folder=OUT)
 function("words.TextCodes.load", folder=OUT)
 

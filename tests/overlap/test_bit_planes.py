@@ -2,14 +2,8 @@
 
 import numpy as np
 import pytest
-from numba import njit
 
-from shoestring.overlap.bit_planes import N_ADDED, TILE, add_bitmaps, empty_planes, lowest_bit
-
-
-@njit
-def place(word):
-    return lowest_bit(word)
+from shoestring.overlap.top_k import N_ADDED, TILE, add_bitmaps, empty_planes
 
 
 def bits(words):
@@ -31,8 +25,3 @@ def test_planes_hold_the_sums_of_bitmaps(share):
     sums = np.tensordot(1 << np.arange(8), bits(held), 1)
     np.testing.assert_array_equal(sums[:768], 8 + truths[rows].sum(axis=0)[256:1024])
     assert (sums[768:] == 8).all()  # nothing is written beyond
-
-
-def test_places_of_the_lowest_bits():
-    for word in (1, 1 << 63, 0b1011000, (1 << 64) - 1):
-        assert place(np.uint64(word)) == (word & -word).bit_length() - 1

@@ -140,6 +140,12 @@ def test_hundred_batches_of_few_directions_stay_with_the_refit() -> None:
     np.testing.assert_allclose(posterior.mean, mean, atol=1e-8)
 
 
+def strength_weights(rounds: Rounds) -> np.ndarray:
+    evidence = np.array([posterior.log_evidence for posterior in rounds.posteriors])
+    weights = np.exp(evidence - evidence.max())
+    return weights / weights.sum()
+
+
 def test_evidence_picks_the_strength_that_made_the_scores() -> None:
     rng = np.random.default_rng(1)
     features = rng.normal(size=(400, 20))
@@ -152,11 +158,10 @@ def test_evidence_picks_the_strength_that_made_the_scores() -> None:
             noise=0.09,
             strengths=(0.01, 1.0, 100.0),
         )
-        np.testing.assert_allclose(rounds.strength_weights, 1 / 3)
+        np.testing.assert_allclose(strength_weights(rounds), 1 / 3)
         rows = np.arange(100)
         rounds.observe(rows, truth[rows])
-        assert rounds.strength_weights[place] > 0.9
-        assert rounds.strength_weights.sum() == pytest.approx(1)
+        assert strength_weights(rounds)[place] > 0.9
 
 
 # --- the rounds

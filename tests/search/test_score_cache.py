@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from shoestring.errors import IntegrityError, ParameterError, ShapeError
-from shoestring.search.score_cache import ScoreCache, text_digests
+from shoestring.search.score_cache import ScoreCache
 from shoestring.search.store import RecordStore
+from shoestring.text.records import text_digests
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
 

@@ -235,18 +235,12 @@ def test_deleted_records_are_gone(filled: RecordStore) -> None:
     filled.verify()
 
 
-def test_deleting_what_is_not_there_deletes_nothing_or_skips(filled: RecordStore) -> None:
+def test_deleting_what_is_not_there_deletes_nothing(filled: RecordStore) -> None:
     with pytest.raises(ParameterError, match=r"Got \['nobody', '\\ud800'\] instead"):
         filled.delete(["en", "nobody", "\ud800"])
     assert found(filled, "flatten") == ["en"]
-    assert filled.delete(["en", "nobody"], missing="skip") == 1
     with pytest.raises(ParameterError, match="a list of ids"):
         filled.delete("zh")
-
-
-def test_bad_options_are_refused(store: RecordStore) -> None:
-    with pytest.raises(ParameterError, match="missing"):
-        store.delete([], missing="raise")  # type: ignore[arg-type]
 
 
 def test_zero_records_and_empty_texts_are_fine(store: RecordStore) -> None:

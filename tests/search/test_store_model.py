@@ -71,14 +71,14 @@ class StoreBesideADict(RuleBasedStateMachine):
         n_new = len(self.model) - n_before
         assert report == AddReport(added=n_new, skipped=len(records) - n_new)
 
-    @rule(ids=st.lists(IDS, max_size=4), missing=st.sampled_from(["error", "skip"]))
-    def delete(self, ids: list[str], missing: str) -> None:
+    @rule(ids=st.lists(IDS, max_size=4))
+    def delete(self, ids: list[str]) -> None:
         present = set(ids) & self.model.keys()
-        if missing == "error" and present != set(ids):
+        if present != set(ids):
             with pytest.raises(ParameterError, match="ids of the index"):
                 self.store.delete(ids)
             return
-        assert self.store.delete(ids, missing=missing) == len(present)  # type: ignore[arg-type]
+        assert self.store.delete(ids) == len(present)
         for id in present:
             del self.model[id]
         self.with_arrays -= present

@@ -77,7 +77,7 @@ def test_a_text_takes_fifty_bytes_and_the_codes_are_those_of_the_encoder(tmp_pat
     rows = stored(index)
     assert rows.dtype == np.uint8 and rows.shape == (len(TEXTS) + 1, 50)
     encoder = TextCodes.load(index.path / "encoder")
-    assert np.array_equal(rows, encoder.encode([*TEXTS, "a white hat of silk"]))
+    assert np.array_equal(rows, encoder.codes([*TEXTS, "a white hat of silk"]))
 
 
 def test_the_nearness_of_a_query_is_the_share_of_bits_that_its_code_shares(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_the_nearness_of_a_query_is_the_share_of_bits_that_its_code_shares(tmp_p
     index.add([{"id": "new", "text": "a white hat of silk"}])
     with index.snapshot() as snapshot:
         rows, _, features, _ = index.first_look(snapshot, "a red hat of wool")
-        live = rows.rows_of(np.sort(snapshot.keys))
-    query = index.models.encoder.encode(["a red hat of wool"])[0]
+        live = np.searchsorted(rows.row_keys, snapshot.keys)
+    query = index.models.encode(["a red hat of wool"])[0]
     shared = np.unpackbits(stored(index) & query, axis=1).sum(axis=1)
     assert np.array_equal(features[live, 0], shared.astype(np.float32) / np.float32(50))
 
@@ -125,7 +125,7 @@ def test_chinese_is_found_and_learnt_from_like_english(tmp_path: Path) -> None:
     assert index.query("转账手续费", k=1, calls=0)[0].text == CHINESE[1]
     with index.snapshot() as snapshot:
         rows, _, features, _ = index.first_look(snapshot, "转账手续费谁付")
-        best = rows.keys[np.argsort(-features[:, 0], kind="stable")[:10]]
+        best = rows.row_keys[np.argsort(-features[:, 0], kind="stable")[:10]]
         assert set(snapshot.texts(best)) == {CHINESE[1]}  # by the codes alone
 
 
@@ -182,7 +182,7 @@ def test_another_encoder_on_resume_takes_the_place_of_the_first(
     for encoder, kind in (("words", np.uint8), ("lsa", np.float32), ("words", np.uint8)):
         index = build(path, None, scorer, encoder=encoder, resume=True)
         assert stored(index).dtype == kind
-        assert np.allclose(stored(index), index.models.encoder.encode(TEXTS), atol=1e-5)
+        assert np.allclose(stored(index), index.models.encode(TEXTS), atol=1e-5)
         # among the first: which of the nearest is first, rounding decides
         best = index.query(TEXTS[0], k=5, calls=0)
         assert TEXTS[0] in [hit.text for hit in best]

@@ -55,6 +55,11 @@ def test_rerank_with_a_deadline_is_partial_too(service, held):
     assert not found["complete"] and found["results"][0]["corpus_id"] == 1
 
 
+def test_rerank_says_its_calls_without_a_request_too(service):
+    found = service.rerank("red shoes", ["a hat", "red shoes", "a hat"], calls=9)
+    assert (found["calls"], found["complete"]) == (2, True)  # equal texts are one
+
+
 def test_records_are_found_when_they_were_added_and_gone_when_deleted(service):
     assert service.add([{"text": "green trousers", "n": [1, {"x": None}]}])["added"] == 1
     (hit,) = service.search("trousers", k=1, calls=0)["hits"]

@@ -33,7 +33,7 @@ def test_texts_of_one_subject_are_alike_without_a_word_in_common(
     n_texts: int, chinese: bool
 ) -> None:
     texts = of_two_subjects(n_texts, chinese=chinese)
-    codes = np.unpackbits(TextCodes.fit(texts).encode(texts[:60]), axis=1)
+    codes = np.unpackbits(TextCodes.fit(texts).codes(texts[:60]), axis=1)
     assert codes.shape == (60, N_NEURONS) and (codes.sum(axis=1) == N_ACTIVE).all()
     shared = codes.astype(int) @ codes.T
     words = [set(text) - {" "} for text in texts[:60]]
@@ -54,7 +54,7 @@ def test_codes_are_those_of_the_vectors_they_were_saved_from(
     with pytest.warns(match="1 of 3 texts have no known word"):
         want = vectors.encode(texts)
     for encoder in (whole, kept):
-        assert np.array_equal(encoder.encode(texts), want)  # and no warning
+        assert np.array_equal(encoder.codes(texts), want)  # and no warning
         assert encoder.n_dims == 64
     sizes = [
         sum(f.stat().st_size for f in (tmp_path / name).glob("a*")) for name in ("whole", "kept")
@@ -65,13 +65,13 @@ def test_codes_are_those_of_the_vectors_they_were_saved_from(
 
 def test_a_word_that_stands_alone_gives_no_code() -> None:
     encoder = TextCodes.fit([*ENGLISH, "Zebra. Zebra. Zebra."])
-    assert not encoder.encode(["zebra"]).any()
-    assert encoder.encode(["zebra cat"]).any()
+    assert not encoder.codes(["zebra"]).any()
+    assert encoder.codes(["zebra cat"]).any()
 
 
 def test_the_same_seed_gives_the_same_codes_and_a_text_may_be_called_like_a_file() -> None:
     texts = [__file__, *ENGLISH]
-    first, second, other = (TextCodes.fit(texts, seed).encode(ENGLISH) for seed in (1, 1, 2))
+    first, second, other = (TextCodes.fit(texts, seed).codes(ENGLISH) for seed in (1, 1, 2))
     assert np.array_equal(first, second) and not np.array_equal(first, other)
 
 

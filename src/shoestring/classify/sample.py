@@ -14,7 +14,6 @@ Letters: N rows, D features, k kept.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from shoestring.classify.moments import Doubles
 from shoestring.compiled import njit, splitmix64
 from shoestring.errors import ParameterError
+from shoestring.text.records import text_digests
 
 Hashes = NDArray[np.uint64]
 NO_LIMIT = (1 << 64) - 1
@@ -109,9 +109,7 @@ class Sample:
 
 def keys_of(names: Iterable[str]) -> Hashes:
     """A key of each string."""
-    bits = (name.encode("utf-8", "surrogatepass") for name in names)
-    digests = b"".join(hashlib.blake2b(part, digest_size=8).digest() for part in bits)
-    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
+    return text_digests(names).astype(np.uint64)
 
 
 def key_hashes(rows: Hashes, labels: Hashes, seed: int) -> Hashes:

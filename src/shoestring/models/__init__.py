@@ -7,8 +7,8 @@ they are used. :mod:`~shoestring.models.frozen` is torch's own.
 from __future__ import annotations
 
 from shoestring.models.backbone import load_backbone, unknown_share, why_not_minilm
-from shoestring.models.encoders import SentenceEncoder
 from shoestring.models.lsa import LsaEncoder
+from shoestring.models.token_encoder import SentenceEncoder
 
 __all__ = [
     "LsaEncoder",

@@ -70,17 +70,13 @@ def is_left_to_torch() -> bool:
 class Bert:
     """The encoder of a BERT folder, float32.
 
-    ``config`` is its config.json, which :func:`unfit` has nothing to say against; ``n_threads``
-    batches run at once, by default one for each core. MissingExtraError without ctranslate2;
-    FormatError if the file is damaged or lacks a weight, or the adapter is of another model.
+    ``config`` is its config.json, which :func:`unfit` has nothing to say against; a batch runs on
+    each core. MissingExtraError without ctranslate2; FormatError if the file is damaged or lacks a
+    weight, or the adapter is of another model.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        config: Mapping[str, Any],
-        adapter: Adapter | None = None,
-        n_threads: int | None = None,
+        self, folder: Path, config: Mapping[str, Any], adapter: Adapter | None = None
     ) -> None:
         require("a BERT model on a CPU", "minilm", "ctranslate2")
         from ctranslate2 import Encoder
@@ -97,7 +93,7 @@ class Bert:
             message = f"must have {', '.join(names)} that fit together; save the model again."
             raise FormatError(message, file=folder / "config.json")
         self.folder, self.n_dims = folder, sizes[0]
-        self._arguments = (folder, dict(config), adapter, n_threads)
+        self._arguments = (folder, dict(config), adapter)
         self._loading = getattr(self, "_loading", Lock())  # held where it is loaded again
         positions = config.get("max_position_embeddings")
         positions = positions if type(positions) is int and positions > 0 else 512
@@ -117,7 +113,7 @@ class Bert:
             "vocabulary.json": b'["?"]',  # unused: texts come as ids
         }
         del weights, variables  # the library has its own copy
-        threads = {"inter_threads": n_threads or n_cores(), "intra_threads": 1}
+        threads = {"inter_threads": n_cores(), "intra_threads": 1}
         self._encoder: Any = Encoder(str(folder), compute_type="float32", files=files, **threads)
         _loaded.add(self)
 

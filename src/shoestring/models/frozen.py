@@ -90,7 +90,7 @@ class FrozenBackbone:
             self.n_layers = int(self.config.num_hidden_layers)
             self.width = int(self.config.hidden_size)
         except AttributeError:
-            raise self._unfit() from None
+            raise _unfit(base) from None
         self.max_length = 512 if folder is None else own_length(folder, self.config.to_dict())
         self.n_positions = n_positions(self.config.to_dict())  # beyond them the model has none
         self._takes = frozenset(signature(self.model.forward).parameters)
@@ -197,7 +197,7 @@ class FrozenBackbone:
             more["use_cache"] = False
         is_two = getattr(self.config, "is_encoder_decoder", False)
         if is_two or not {"input_ids", "attention_mask"} <= self._takes:
-            raise self._unfit()
+            raise _unfit(self.model)
         order = left_first(mask)
         if order is not None:
             ids, mask = ids.gather(1, order), mask.gather(1, order)
@@ -207,7 +207,7 @@ class FrozenBackbone:
         )
         states = getattr(found, "hidden_states", None)
         if states is None or len(states) != self.n_layers + 1:
-            raise self._unfit()
+            raise _unfit(self.model)
         stacked = torch.stack([states[0], *(states[i + 1] for i in layers)])
         return stacked if order is None else moved(stacked, order.argsort(1))
 
@@ -219,16 +219,7 @@ class FrozenBackbone:
         except ShoestringError:
             raise
         except _NO_COPY as error:
-            raise self._unfit("can be made narrow") from error
-
-    def _unfit(self, more: str = "gives the outputs of all its layers") -> ParameterError:
-        want, got = f"a model that takes an attention mask and {more}", type(self.model).__name__
-        hint = "Encoders and decoders of transformers do."
-        return ParameterError.of("backbone", "Ladder", want, got, hint)
-
-    def to(self, device: Any) -> None:
-        """Move the weights."""
-        self.model = self.model.to(device)
+            raise _unfit(self.model, "can be made narrow") from error
 
     @property
     def device(self) -> Any:
@@ -251,10 +242,14 @@ def layers_of(model: Any) -> nn.ModuleList:
     alike = [found for found in lists if len({type(layer) for layer in found}) == 1]
     outer = [found for found in alike if not any(_is_inside(found, other) for other in alike)]
     if len(outer) != 1:
-        want, got = f"a Transformer with one list of its {n} layers", type(model).__name__
-        hint = "Encoders and decoders of transformers have one."
-        raise ParameterError.of("backbone", "Ladder", want, got, hint)
+        raise _unfit(model, f"has one list of its {n} layers")
     return outer[0]
+
+
+def _unfit(model: Any, more: str = "gives the outputs of all its layers") -> ParameterError:
+    want, got = f"a model that takes an attention mask and {more}", type(model).__name__
+    hint = "Encoders and decoders of transformers do."
+    return ParameterError.of("backbone", "Ladder", want, got, hint)
 
 
 def _is_inside(inner: nn.ModuleList, outer: nn.ModuleList) -> bool:

@@ -112,7 +112,7 @@ class LsaEncoder(TextTransformer):
         self.components_ = _of_steps(np.rint(components.T * STEPS))
         return self
 
-    def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (N, D) of unit length; zero where a text has no known term."""
         n_dims, texts = self.n_dims, checked_texts("texts", texts, "LsaEncoder")
         vectors = np.zeros((len(texts), n_dims), dtype=np.float32)
@@ -128,9 +128,7 @@ class LsaEncoder(TextTransformer):
         vectors[np.linalg.norm(vectors, axis=1) <= 1e-6] = 0
         return unit_rows(vectors)
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The same as :meth:`transform`, under the name of a TextEncoder."""
-        return self.transform(texts)
+    transform = encode  # the name of scikit-learn's pipelines
 
     @property
     def n_dims(self) -> int:

@@ -14,7 +14,7 @@ Letters: N, M codes, K neurons, k active bits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -116,7 +116,7 @@ def read_codes(codes: CodesLike, n_bits: int, owner: str) -> Codes:
         return _of_packed(codes, n_bits, owner)
     if codes.ndim == 2 and codes.dtype == np.bool_:
         _check_width(codes.shape[1], n_bits, owner, "A bool array has a column for each bit")
-        return _of_truths([codes], n_bits, owner)
+        return _of_packed(np.packbits(codes, axis=1, bitorder="little"), n_bits, owner)
     if codes.ndim == 2 and codes.dtype.kind in "iu":
         starts = np.arange(len(codes) + 1, dtype=np.int64) * codes.shape[1]
         return _checked(starts, codes.reshape(-1), n_bits, owner)
@@ -160,22 +160,14 @@ def _of_sparse(codes: Any, n_bits: int, owner: str) -> Codes:
 
 
 def _of_packed(packed: PackedArray, n_bits: int, owner: str) -> Codes:
-    n_bytes = -(-n_bits // 8)
-    _check_width(
-        packed.shape[1], n_bytes, owner, f"Packed codes of {n_bits} bits have a byte for eight"
-    )
-    rows = max(1, _TRUTHS_AT_A_TIME // n_bits)
-    parts = (packed[i : i + rows] for i in range(0, len(packed), rows))
-    unpacked = (np.unpackbits(part, axis=1, bitorder="little").view(np.bool_) for part in parts)
-    return _of_truths(unpacked, n_bits, owner)
-
-
-def _of_truths(parts: Iterable[NDArray[np.bool_]], n_bits: int, owner: str) -> Codes:
+    what = f"Packed codes of {n_bits} bits have a byte for eight"
+    _check_width(packed.shape[1], -(-n_bits // 8), owner, what)
     sizes, bits = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
-    for part in parts:  # (n, n_bits or up to seven more)
+    n_rows = max(1, _TRUTHS_AT_A_TIME // n_bits)
+    for start in range(0, len(packed), n_rows):
+        part = np.unpackbits(packed[start : start + n_rows], axis=1, bitorder="little")
         sizes.append(np.count_nonzero(part, axis=1))
-        before = np.repeat(np.arange(len(part)) * part.shape[1], sizes[-1])
-        bits.append((np.flatnonzero(part) - before).astype(np.int32))
+        bits.append(np.nonzero(part)[1].astype(np.int32))
     return _checked(starts_of(np.concatenate(sizes)), np.concatenate(bits), n_bits, owner)
 
 

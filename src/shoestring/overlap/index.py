@@ -21,7 +21,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.checks import checked_choice, checked_int, checked_path
 from shoestring.errors import ParameterError, ShapeError
-from shoestring.overlap.bit_planes import empty_planes
 from shoestring.overlap.codes import MAX_BITS, Codes, CodesLike, read_codes, starts_of
 from shoestring.overlap.postings import KIND, Segment, merged, open_segment
 from shoestring.overlap.top_k import (
@@ -29,6 +28,7 @@ from shoestring.overlap.top_k import (
     JACCARD,
     OVERLAP,
     Best,
+    empty_planes,
     order_blocks,
     search_blocks,
 )

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from shoestring.artifacts import Artifact, ArtifactKind
 from shoestring.compiled import njit
 from shoestring.errors import IntegrityError
-from shoestring.overlap.bit_planes import lowest_bit
 from shoestring.overlap.codes import Codes, empty_indices, join_codes, starts_of
 from shoestring.types import IntArray
 
@@ -41,7 +40,7 @@ KIND = ArtifactKind(
     what="an overlap index",
     owner="OverlapIndex.save",
     remedy="Save the index again, or build it from the codes and save it.",
-    version=3,
+    version=4,
 )
 
 _fast = {"nogil": True, "cache": True, "error_model": "numpy"}
@@ -57,7 +56,7 @@ class Postings(NamedTuple):
     starts: IntArray  # (lists + 1,), or (1,) where there are bitmaps
     rows: NDArray[np.uint16]  # within the block, ascending
     bitmaps: NDArray[np.uint64]  # (lists + 1, W), or (0, W)
-    ranges: IntArray  # (blocks, 3): fewest and most active bits, and the lowest id
+    ranges: IntArray  # (blocks, 2): fewest and most active bits
     sizes: NDArray[np.uint16]  # (N,): active bits of each row
     ids: IntArray  # (N,)
 
@@ -123,8 +122,7 @@ def make_segment(codes: Codes, ids: IntArray) -> Segment:
     row_sizes, ids = sizes[order].astype(np.uint16), ids[order]
     firsts = np.arange(0, len(ids), n_rows)
     lasts = np.minimum(firsts + n_rows, len(ids)) - 1
-    lowest = np.minimum.reduceat(ids, firsts)
-    ranges = np.column_stack([row_sizes[firsts], row_sizes[lasts], lowest]).astype(np.int64)
+    ranges = np.column_stack([row_sizes[firsts], row_sizes[lasts]]).astype(np.int64)
     postings = Postings(starts, rows, bitmaps, ranges, row_sizes, ids)
     return Segment(postings, np.zeros(len(ids), np.bool_))
 
@@ -186,9 +184,9 @@ def _empty_into(postings: Any, n_bits: int, ends: Any, positions: Any, bits: Any
         if len(postings.bitmaps):
             for w in range(n_words):
                 word = postings.bitmaps[i, w]
-                while word:
-                    _put(bit, first + 64 * w + lowest_bit(word), ends, positions, bits)
-                    word &= word - np.uint64(1)
+                for place in range(64 if word else 0):
+                    if word >> np.uint64(place) & np.uint64(1):
+                        _put(bit, first + 64 * w + place, ends, positions, bits)
         else:
             start, stop = postings.starts[i], postings.starts[i + 1]
             for j in range(start, stop if 0 <= start <= stop <= len(postings.rows) else start):
@@ -223,7 +221,7 @@ def open_segment(artifact: Artifact, n_bits: int) -> Segment:
         starts=starts,
         rows=mapped("rows", "<u2", int(starts[-1])),
         bitmaps=bitmaps,
-        ranges=mapped("ranges", "<i8", n_blocks, 3),
+        ranges=mapped("ranges", "<i8", n_blocks, 2),
         sizes=mapped("sizes", "<u2", n),
         ids=ids,
     )

@@ -2,10 +2,22 @@
 
 The overlap of a query with every row of a block is counted
 
-- over bitmaps in bit planes (:mod:`~.bit_planes`; Kaser & Lemire, "Threshold and symmetric
-  functions over bitmaps", arXiv 1402.4073), which start at 2^p - t, so that the top plane says
-  which rows reach the overlap t that is needed now, and nothing else is looked at;
+- over bitmaps in bit planes (Kaser & Lemire, "Threshold and symmetric functions over bitmaps",
+  arXiv 1402.4073), which start at 2^p - t, so that the top plane says which rows reach the overlap
+  t that is needed now, and nothing else is looked at;
 - over row numbers in a counter for each row.
+
+The sums of bitmaps are held as planes: bit i of plane p is bit p of sum i. A carry-save adder takes
+three words of one weight to a word of that weight and one of the next (Harley and Seal; Mula, Kurz
+& Lemire, "Faster population counts using AVX2 instructions", arXiv 1611.07612, who count the bits
+of one bitmap so):
+
+    s = x ^ y ^ z,   c = (x & y) | ((x ^ y) & z)
+
+Fifteen bitmaps go into four planes by eleven such adders, and the carry ripples through the planes
+above. The loops run over words at fixed distances in one array, so that the compiler takes as many
+at a time as a register holds: some ten instructions for a bitmap and 256 items, where a counter for
+each item costs an addition in memory for each item that a posting list names.
 
 With q active bits in the query, s in the row and an overlap of o, the scores are o, the Jaccard
 similarity o / (q + s - o) and the Hamming distance q + s - 2 o. Each grows (or falls) with o alone
@@ -19,7 +31,7 @@ The best rows are held in a heap whose first is the n-th best: the bar that othe
 
 Not covered: bounds inside a block.
 
-Letters: N rows, R rows of a block, Q queries, n best rows, W words of a bitmap.
+Letters: N rows, R rows of a block, Q queries, n best rows, P planes, W words of a bitmap.
 """
 
 from __future__ import annotations
@@ -30,14 +42,70 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.compiled import njit
-from shoestring.overlap.bit_planes import N_ADDED, TILE, add_bitmaps, lowest_bit
 from shoestring.types import IntArray
 
 OVERLAP, JACCARD, HAMMING = 0, 1, 2
 
+N_ADDED = 15  # bitmaps that one call adds
+TILE = 128  # words of a plane: 8,192 items
+_FIRST_PLANES = 4  # the planes that fifteen bitmaps reach before the carry
 _FEW_WORDS = 4  # of a tile where every row counts, as there is no n-th best score yet
 _N_COUNTERS = 1 << 16  # so that a damaged row number has one too
 _fast = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+def empty_planes(n_planes: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """P planes, one after the other (P x TILE,), and room that :func:`add_bitmaps` needs."""
+    return np.zeros(n_planes * TILE, np.uint64), np.empty((N_ADDED + 1) * TILE, np.uint64)
+
+
+@njit(**_fast)
+def add_bitmaps(
+    bitmaps: Any, rows: Any, word: int, n_words: int, planes: Any, n_planes: int, room: Any
+) -> None:
+    """Add 15 bitmaps (rows, W), those of ``rows`` (15,), to the planes: words from ``word`` on.
+
+    ``n_words`` is at most :data:`TILE`, and there are more than four planes.
+    """
+    for j in range(N_ADDED):
+        copy, bitmap = room[j * TILE : j * TILE + n_words], bitmaps[rows[j], word : word + n_words]
+        for w in range(n_words):  # faster than an assignment, which looks whether they overlap
+            copy[w] = bitmap[w]
+    carry = room[N_ADDED * TILE :]
+    _add_fifteen(room, planes, carry, n_words)
+    for p in range(_FIRST_PLANES, n_planes):
+        plane = planes[p * TILE : p * TILE + n_words]
+        for w in range(n_words):
+            before = plane[w]
+            plane[w] = before ^ carry[w]
+            carry[w] &= before
+
+
+@njit(**_fast)
+def _add_fifteen(maps: Any, planes: Any, carry: Any, n_words: int) -> None:
+    """Add bitmaps 0 to 14, a tile each, to four planes, with a carry of weight 16."""
+    for w in range(n_words):
+        ones, a = _add_three(planes[w], maps[w], maps[w + TILE])
+        ones, b = _add_three(ones, maps[w + 2 * TILE], maps[w + 3 * TILE])
+        twos, c = _add_three(planes[w + TILE], a, b)
+        ones, a = _add_three(ones, maps[w + 4 * TILE], maps[w + 5 * TILE])
+        ones, b = _add_three(ones, maps[w + 6 * TILE], maps[w + 7 * TILE])
+        twos, d = _add_three(twos, a, b)
+        fours, e = _add_three(planes[w + 2 * TILE], c, d)
+        ones, a = _add_three(ones, maps[w + 8 * TILE], maps[w + 9 * TILE])
+        ones, b = _add_three(ones, maps[w + 10 * TILE], maps[w + 11 * TILE])
+        twos, c = _add_three(twos, a, b)
+        ones, a = _add_three(ones, maps[w + 12 * TILE], maps[w + 13 * TILE])
+        planes[w], b = ones ^ maps[w + 14 * TILE], ones & maps[w + 14 * TILE]
+        planes[w + TILE], d = _add_three(twos, a, b)
+        planes[w + 2 * TILE], f = _add_three(fours, c, d)
+        planes[w + 3 * TILE], carry[w] = _add_three(planes[w + 3 * TILE], e, f)
+
+
+@njit(**_fast)
+def _add_three(x: Any, y: Any, z: Any) -> Any:
+    """A carry-save adder: the sum's bit and the carry."""
+    return x ^ y ^ z, (x & y) | ((x ^ y) & z)
 
 
 class Best(NamedTuple):
@@ -67,19 +135,15 @@ def _best_of_block(metric: int, q: int, fewest: int, most: int) -> Any:
 
 def order_blocks(metric: int, q: int, ranges: IntArray) -> IntArray:
     """All blocks of a segment, those first that could hold the best rows for q active bits."""
-    bounds = [-_best_of_block(metric, q, fewest, most) for fewest, most, _ in ranges.tolist()]
+    bounds = [-_best_of_block(metric, q, fewest, most) for fewest, most in ranges.tolist()]
     return np.argsort(bounds, kind="stable")  # of equal bounds the lower ids first
 
 
 @njit(**_fast)
-def _needed(metric: int, q: int, fewest: int, worst: float, strictly: bool) -> int:
-    """The least overlap with which a row of at least ``fewest`` bits gets to ``worst``, or above.
-
-    q + 1 if none does.
-    """
+def _needed(metric: int, q: int, fewest: int, worst: float) -> int:
+    """The least overlap with which a row of ``fewest`` bits gets to ``worst``; q + 1 if none."""
     for overlap in range(q + 1):
-        reached = score(metric, overlap, q, fewest)
-        if reached > worst or (reached == worst and not strictly):
+        if score(metric, overlap, q, fewest) >= worst:
             return overlap
     return q + 1
 
@@ -160,12 +224,10 @@ def _least(postings: Any, view: Any, best: Any) -> Any:
     bar = best.scores[query, 0]
     if bar == -np.inf:
         return 0
-    fewest, most, lowest_id = postings.ranges[block]
-    strictly = lowest_id > best.ids[query, 0]
-    bound = _best_of_block(metric, q, fewest, most)
-    if bound < bar or (strictly and bound == bar):
+    fewest, most = postings.ranges[block]
+    if _best_of_block(metric, q, fewest, most) < bar:
         return q + 1
-    return _needed(metric, q, fewest, bar, strictly)
+    return _needed(metric, q, fewest, bar)
 
 
 @njit(**_fast)
@@ -189,11 +251,10 @@ def _by_planes(
             add_bitmaps(postings.bitmaps, maps[i:], word, size, planes, n_planes + 1, room)
         for w in range(size):
             reached = planes[n_planes * TILE + w]
-            while reached:
-                bit = lowest_bit(reached)
-                reached &= reached - np.uint64(1)
+            for bit in range(64 if reached else 0):
                 row = first + 64 * (word + w) + bit
-                if row < len(deleted) and not deleted[row]:
+                is_reached = reached >> np.uint64(bit) & np.uint64(1)
+                if is_reached and row < len(deleted) and not deleted[row]:
                     overlap = least - (1 << n_planes)
                     for p in range(n_planes + 1):
                         is_set = planes[p * TILE + w] >> np.uint64(bit) & np.uint64(1)

@@ -10,10 +10,9 @@ Letters: N live rows, R rows, m anchor queries.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,62 +34,53 @@ from shoestring.search.anchors import (
     queries_from_texts,
 )
 from shoestring.search.cur import top_rows, without_rejects
-from shoestring.search.features import IndexRows, nearness, sums
+from shoestring.search.features import nearness, sums
 from shoestring.search.first_guess import fit_score_model
 from shoestring.search.models import Models
 from shoestring.search.query import DEFAULT_WEIGHTS, IndexModel, first_guess, pair_features
 from shoestring.search.schema import named
-from shoestring.search.score_cache import CachedScorer, ScoreCache, text_digests
+from shoestring.search.score_cache import ScoreCache
 from shoestring.search.snapshot import View
 from shoestring.search.store import RecordStore
 from shoestring.text import tokenize
-from shoestring.types import FloatArray, IntArray
+from shoestring.types import FloatArray
 
 SCORE_BATCH = 256
 
 
-class NewRows:
-    """Makes the arrays of new texts; keeps account of those that a lexical encoder cannot read.
-
-    Such a text has a row of zeros as its vector.
-    """
-
-    def __init__(self, models: Models) -> None:
-        self.models, self.n_texts, self.unknown, self._what = models, 0, list[str](), ""
-
-    def __call__(self, texts: list[str]) -> dict[str, NDArray[Any]]:
-        """The arrays of texts, as the store takes them."""
-        encoder = self.models.encoder
-        vectors, is_lsa = self.models.encode(texts, encoder), isinstance(encoder, LsaEncoder)
-        self.n_texts += len(texts)
-        if self.models.is_lexical:
-            self._what = "a letter or digit" if is_lsa else "a word that the word codes know"
-            without = [texts[i] for i in np.flatnonzero(~vectors.any(axis=1)).tolist()]
-            # LSA knows every word of its own texts; a new word is found by BM25 as well as ever.
-            self.unknown += [text for text in without if not (is_lsa and tokenize(text))]
-        return {"vectors": vectors, "digest": text_digests(texts)}
-
-    def note(self) -> None:
-        """Warn of the texts without a vector."""
-        if self.unknown:
-            warnings.warn(
-                f"{len(self.unknown)} of {self.n_texts} new texts without {self._what}: "
-                f"{named([text[:40] for text in self.unknown])}. A query finds them by words that "
-                "they share with it, or where it pays the scorer for them. Name an encoder that "
-                "reads them, such as word vectors trained on such text, or leave them out.",
-                ShoestringWarning,
-                stacklevel=3,
-            )
+@contextmanager
+def noting_unread(store: RecordStore, models: Models) -> Iterator[None]:
+    """Warn of the new texts that a lexical encoder cannot read: their vectors are zeros."""
+    n_before = store.n_rows
+    yield
+    if not models.is_lexical or store.n_rows <= n_before:
+        return
+    with models.snapshot() as snapshot:
+        is_lsa, keys = isinstance(snapshot.encoder, LsaEncoder), snapshot.view.row_keys[n_before:]
+        without = ~snapshot.view.arrays["vectors"][n_before:].any(axis=1)
+        unread = snapshot.texts(keys[without])
+    # LSA knows every word of its own texts; a new word is found by BM25 as well as ever.
+    unread = [text for text in unread if not (is_lsa and tokenize(text))]
+    if unread:
+        what = "a letter or digit" if is_lsa else "a word that the word codes know"
+        warnings.warn(
+            f"{len(unread)} of {len(keys)} new texts without {what}: "
+            f"{named([text[:40] for text in unread])}. A query finds them by words that "
+            "they share with it, or where it pays the scorer for them. Name an encoder that "
+            "reads them, such as word vectors trained on such text, or leave them out.",
+            ShoestringWarning,
+            stacklevel=4,
+        )
 
 
-def encode_pending(store: RecordStore, rows: NewRows, *, progress: bool) -> None:
+def encode_pending(store: RecordStore, models: Models, *, progress: bool) -> None:
     """Give every record that has no arrays its own, a batch at a time."""
     with store.snapshot() as snapshot:
         n_pending = len(snapshot.pending_keys)
     with Progress(
         total=n_pending, desc="vectors", unit="text", disable=not (progress and n_pending)
     ) as bar:
-        store.fill(rows, bar.update)
+        store.fill(models.arrays_of, bar.update)
 
 
 def choose_anchors(
@@ -120,9 +110,7 @@ def choose_anchors(
         return []
     with store.writing():  # else another process may change the encoder
         encoded = models.encode(known)
-    near = np.empty((len(known),) * 2, dtype=np.float32)
-    for row, out in zip(encoded, near, strict=True):
-        nearness(encoded, row, out)
+    near = np.stack([nearness(encoded, row) for row in encoded])
     return [known[i] for i in covering_order(near, len(begun), MAX_ANCHORS)]
 
 
@@ -139,18 +127,15 @@ def score_anchors(
 
     The queries that are begun are kept in the settings, so that a later budget goes on with them.
     """
-    spent, name = 0, models.scorer_name
+    spent = 0
     with ScoreCache(store.path) as cache, ExitStack() as stack:
         with store.writing():  # else another process may change the encoder
             snapshot = stack.enter_context(models.snapshot())
-            rows, model = IndexRows(snapshot.view), IndexModel.from_attrs(snapshot.view.attrs)
-
-            def texts(at: IntArray) -> list[str]:
-                return snapshot.texts(rows.keys[at])
-
+            view, model = snapshot.view, IndexModel.from_attrs(snapshot.view.attrs)
             # How many calls each query gets, beside those it has been paid for before.
-            paid = [rows.known_scores(*cache.row(name, query))[0] for query in queries]
-            plan = anchor_plan(calls, rows.n_live, [len(known) for known in paid])
+            rows = [cache.row(models.scorer_name, query) for query in queries]
+            paid = [view.known_scores(*row)[0] for row in rows]
+            plan = anchor_plan(calls, len(view.keys), [len(known) for known in paid])
             store.update_settings(anchors=list(queries[: len(plan)]))
             encoded = models.encode(list(queries[: len(plan)]), snapshot.encoder)
         with Progress(
@@ -159,12 +144,12 @@ def score_anchors(
             for query, vector, known, share in zip(queries, encoded, paid, plan, strict=False):
                 # The most promising texts that are not scored yet; the plan saw to it that there
                 # are so many.
-                features = pair_features(snapshot, rows, query, vector)
-                guess = first_guess(rows, model, features, lexical=models.is_lexical)
-                guess[rows.deleted] = -np.inf
+                features = pair_features(snapshot, query, vector)
+                guess = first_guess(view, model, features, lexical=models.is_lexical)
+                guess[view.deleted] = -np.inf
                 guess[known] = -np.inf
                 chosen = top_rows(guess, share)
-                score = CachedScorer(models.scorer, name, models.lock, texts, query, cache)
+                score = models.cached_scorer(snapshot, view, query, cache)
                 before, step = spent, min(SCORE_BATCH, batch_size_of(models.scorer))
                 for start in range(0, len(chosen), step):
                     if clock.left_s <= 0:
@@ -178,18 +163,18 @@ def score_anchors(
 def fit_index_model(store: RecordStore, models: Models) -> None:
     """Fit the score model to every score that was paid for, and put it in force."""
     with store.writing(), store.snapshot() as snapshot:
-        view, rows = snapshot.view, IndexRows(snapshot.view)
-        live = np.flatnonzero(~view.deleted)
-        queries, scores = _paid_scores(store, models.scorer_name, rows.digests[live])
+        view, live = snapshot.view, np.flatnonzero(~snapshot.view.deleted)
+        queries, scores = _paid_scores(store, models.scorer_name, view)
         score_model, arrays = None, {}
         if queries:
             features = [
-                pair_features(snapshot, rows, query, vector)[live]
+                pair_features(snapshot, query, vector)[live]
                 for query, vector in zip(queries, models.encode(queries), strict=True)
             ]
             weights = DEFAULT_WEIGHTS[models.is_lexical]
             with one_blas_thread():
-                score_model, item_bias, residuals = fit_score_model(scores, features, weights)
+                fitted = fit_score_model(scores[:, live], features, weights)
+            score_model, item_bias, residuals = fitted
             for name, values in (("item_bias", item_bias), ("residuals", residuals)):
                 arrays[name] = np.zeros((len(view.deleted), *values.shape[1:]), values.dtype)
                 arrays[name][live] = values
@@ -208,22 +193,16 @@ def _moments(view: View) -> tuple[NDArray[np.float64], float]:
     return mean, max(square - float(mean @ mean), 1e-12)
 
 
-def _paid_scores(store: RecordStore, name: str, digest: IntArray) -> tuple[list[str], FloatArray]:
-    """The queries that were paid for with enough rows, best covered first: (m, N) with NaN."""
-    order = np.argsort(digest, kind="stable")
-    ordered, least = digest[order], max(2, min(MIN_CALLS, len(digest)))
-    found: list[tuple[int, int, str, FloatArray]] = []
+def _paid_scores(store: RecordStore, name: str, view: View) -> tuple[list[str], FloatArray]:
+    """The queries that were paid for with enough live rows, best covered first: (m, R) with NaN."""
+    found, least = [], max(2, min(MIN_CALLS, len(view.keys)))
     with ScoreCache(store.path) as cache:
-        for number, (query, digests, scores) in enumerate(cache.rows(name)):
-            if len(digests) < least:
-                continue
-            found_at = np.clip(np.searchsorted(digests, ordered), 0, len(digests) - 1)
-            row = np.full(len(digest), np.nan, dtype=np.float32)
-            fitted = without_rejects(scores)
-            row[order] = np.where(digests[found_at] == ordered, fitted[found_at], np.nan)
-            n_known = int(np.isfinite(row).sum())
-            if n_known >= least:
-                found.append((-n_known, number, query, row))
-    found = sorted(found, key=lambda item: item[:2])[: 2 * MAX_ANCHORS]
-    queries = [query for _, _, query, _ in found]
-    return queries, np.stack([row for *_, row in found]) if found else np.empty((0, len(digest)))
+        for query, digests, scores in cache.rows(name):
+            rows, known = view.known_scores(digests, without_rejects(scores))
+            if len(rows) >= least:
+                found.append((query, rows, known))
+    found = sorted(found, key=lambda item: -len(item[1]))[: 2 * MAX_ANCHORS]
+    table = np.full((len(found), len(view)), np.nan, dtype=np.float32)
+    for row, (_, rows, known) in zip(table, found, strict=True):
+        row[rows] = known
+    return [query for query, *_ in found], table

@@ -40,6 +40,7 @@ Qrels = Annotated[
     Path | None,
     typer.Argument(help="Judgements: query TAB text TAB grade, or TREC format. Better with."),
 ]
+Ids = Annotated[list[str], typer.Argument(help="Ids of the texts.")]
 Scorer = Annotated[
     str, typer.Option(help="minilm-weighted, minilm-docs, minilm or a folder; auto: by the texts.")
 ]
@@ -172,7 +173,7 @@ def _told(hits: Hits) -> dict[str, Any]:
 
 
 @app.command(example="search get index faq-17")
-def get(index: Index, ids: Annotated[list[str], typer.Argument(help="Ids of the texts.")]) -> None:
+def get(index: Index, ids: Ids) -> None:
     """Print the records of some ids, a JSON line for each."""
     for record in _open(index).get(ids):
         emit_json(_columns(record), indent=None)
@@ -226,16 +227,9 @@ def add(
 
 
 @app.command(example="search delete index faq-17 faq-18")
-def delete(
-    index: Index,
-    ids: Annotated[list[str], typer.Argument(help="Ids of the texts.")],
-    missing: Annotated[
-        str, typer.Option(help="If an id is not in the index: error or skip.")
-    ] = "error",
-    json: Json = False,
-) -> None:
+def delete(index: Index, ids: Ids, json: Json = False) -> None:
     """Delete texts by their ids."""
-    emit({"deleted": _open(index).delete(ids, missing=missing)}, json)  # type: ignore[arg-type]
+    emit({"deleted": _open(index).delete(ids)}, json)
 
 
 @app.command(example="search info index --json")

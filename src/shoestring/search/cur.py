@@ -22,7 +22,7 @@ better).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +37,6 @@ _LOG_2PI = float(np.log(2.0 * np.pi))
 REJECT = 1e2  # times as far off as the other scores are large: no score on their scale
 _DAMAGED = f"An array of the index holds values that cannot be. {REBUILD}"
 LARGEST = 1e15  # of a score that is fitted: its square is well within float32
-
-
-class ItemFeatures(Protocol):
-    """A matrix (N, D) that need not be in memory, as far as the rounds ask of it; or an array."""
-
-    def dot(self, weights: Floats, /) -> FloatArray: ...
-    def __getitem__(self, rows: IntArray, /) -> FloatArray: ...
 
 
 class GaussianWeights:
@@ -92,8 +85,8 @@ class Rounds:
 
     Parameters
     ----------
-    features : array or ItemFeatures
-        (N, D)
+    features : array (N, D)
+        Or what has its ``dot`` and rows, and need not be in memory.
     guess : array (N,)
         The first guess f, in the units of the scores.
     prior_variance : array (D,)
@@ -124,7 +117,7 @@ class Rounds:
 
     def __init__(
         self,
-        features: ItemFeatures,
+        features: Any,
         guess: FloatArray,
         prior_variance: Floats,
         noise: float,
@@ -142,13 +135,6 @@ class Rounds:
         self.scored = np.empty(0, dtype=np.int64)  # rows, in the order in which their scores came
         self._scores = np.empty(0, dtype=np.float64)
         self._is_stale = False
-
-    @property
-    def strength_weights(self) -> Floats:
-        """The posterior probability of each prior strength, (S,)."""
-        evidence = np.array([posterior.log_evidence for posterior in self.posteriors])
-        weights = np.exp(evidence - evidence.max())
-        return np.asarray(weights / weights.sum())
 
     def propose(self, n_rows: int, among: NDArray[np.bool_] | None = None) -> IntArray:
         """The unscored rows with the highest estimates, best first; the lower row wins a tie.
@@ -182,7 +168,9 @@ class Rounds:
     @np.errstate(over="ignore", invalid="ignore")
     def _refresh(self) -> None:
         if self._is_stale:
-            pairs = zip(self.strength_weights, self.posteriors, strict=True)
+            evidence = np.array([posterior.log_evidence for posterior in self.posteriors])
+            shares = np.exp(evidence - evidence.max())  # of the prior strengths
+            pairs = zip(shares / shares.sum(), self.posteriors, strict=True)
             weights = np.sum([share * posterior.mean for share, posterior in pairs], axis=0)
             np.add(self.guess, self.features.dot(weights), out=self.estimate)
             _checked_numbers(self.estimate)

@@ -34,7 +34,7 @@ from shoestring.errors import (
 from shoestring.progress import Progress
 from shoestring.search.cur import top_rows
 from shoestring.search.query import search_rounds
-from shoestring.search.score_cache import CachedScorer, ScoreCache
+from shoestring.search.score_cache import ScoreCache
 from shoestring.text.files import read_lines
 from shoestring.types import FloatArray, Hits, IntArray, Record
 
@@ -56,27 +56,19 @@ OURS = "shoestring"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way of searching with one budget: means over the queries.
-
-    ``own`` is the recall of the best k of all texts that any way had the scorer score, ``changed``
-    how often the first answer is another than the vectors'. ``gain`` is the nDCG above that of the
-    first guess, from which the rounds begin, in points, and ``low`` to ``high`` its 95 % interval
-    (paired, Student's). What rests on judgements is None without. ``milliseconds`` is a query's
-    wall-clock time; for a score that another way had paid for before, the scorer's mean time for a
-    pair is added.
-    """
+    """One way of searching with one budget: means over the queries, None without judgements."""
 
     way: str
     calls: int
     recall: float | None
     ndcg: float | None
     mrr: float | None
-    own: float
-    changed: float
-    gain: float | None
-    low: float | None
+    own: float  # recall of the best k of all texts that any way had the scorer score
+    changed: float  # how often the first answer is another than the vectors'
+    gain: float | None  # nDCG above the first guess, from which the rounds begin, in points
+    low: float | None  # of the gain's 95 % interval (paired, Student's)
     high: float | None
-    milliseconds: float
+    milliseconds: float  # of a query, each of its calls at the scorer's mean time for a pair
 
 
 @dataclass(frozen=True)
@@ -193,7 +185,7 @@ def _choose_mix(
     """Put one way in place of those of all shares, and return the share that is best."""
     shares, best = [0.0, *mixes], 0
     for budget in calls:
-        each = [figures[OURS, budget], *(figures.pop((_mixed(m), budget)) for m in mixes)]
+        each = [figures[OURS, budget], *(figures.pop((f"mixed {m}", budget)) for m in mixes)]
         ndcg = np.array([[one["ndcg"] for one in of] for of in each])  # (shares, queries)
         others = ndcg.sum(axis=1, keepdims=True) - ndcg
         chosen = np.argmax(others.round(9), axis=0)
@@ -203,10 +195,6 @@ def _choose_mix(
             each[m][query] | {"way": name} for query, m in enumerate(chosen.tolist())
         ]
     return shares[best]
-
-
-def _mixed(mix: float) -> str:
-    return f"mixed {mix:g}"
 
 
 def _row(way: str, calls: int, figures: list[dict[str, Any]], first: list[float]) -> Row:
@@ -311,49 +299,37 @@ def answers(
     found: list[Answer] = []
     with index.snapshot() as snapshot, ScoreCache(index.path) as cache:
         began = time.perf_counter()
-        rows, model, features, guess = index.first_look(snapshot, text)
-        looked = time.perf_counter() - began
+        view, model, features, guess = index.first_look(snapshot, text)
+        looked, n = time.perf_counter() - began, len(view.keys)
 
-        def texts(at: IntArray) -> list[str]:
-            return snapshot.texts(rows.keys[at])
-
-        def add(way: str, calls: int, order: IntArray, seconds: float) -> None:
-            ids = snapshot.ids(rows.keys[order[:k]])  # scores keep the order: ties go by id
+        def add(way: str, calls: int, order: IntArray, seconds: float = 0.0) -> None:
+            ids = snapshot.ids(view.row_keys[order[:k]])  # scores keep the order: ties go by id
             found.append((way, calls, {id: float(-n) for n, id in enumerate(ids)}, seconds))
 
-        models, name = index.models, index.models.scorer_name
-        score = CachedScorer(models.scorer, name, models.lock, texts, text, cache)
+        def now() -> float:  # without the scorer's time
+            return time.perf_counter() - score.seconds
+
+        score = index.models.cached_scorer(snapshot, view, text, cache)
         stages = {"BM25": features[:, LEXICAL], "vectors": features[:, NEAR], OURS: guess}
         for way, values in stages.items():
-            stages[way] = np.where(rows.deleted, -np.inf, values)
-            add(way, 0, top_rows(stages[way], min(k, rows.n_live)), looked)
+            stages[way] = np.where(view.deleted, -np.inf, values)
+            add(way, 0, top_rows(stages[way], min(k, n)))
         del stages[OURS]
         for budget in budgets:
             for way, values in stages.items():
-                clock = _CallClock(score, budget, looked)
-                order = top_rows(values, min(budget, rows.n_live))
-                best = np.argsort(-score(order), kind="stable")
-                add(f"{way}, then rerank", budget, order[best], clock.seconds())
-            clock = _CallClock(score, budget, looked)
+                began = now()
+                order = top_rows(values, min(budget, n))
+                best = order[np.argsort(-score(order), kind="stable")]
+                add(f"{way}, then rerank", budget, best, now() - began)
+            began = now()
             nothing = np.empty(0, dtype=np.int64), np.empty(0)
-            rounds = search_rounds(rows, model, features, guess, nothing, budget, score)
-            best, _, _ = rounds.ranking(min(k, rows.n_live))
-            add(OURS, budget, best, spent := clock.seconds())
+            rounds = search_rounds(view, model, features, guess, nothing, budget, score)
+            best, _, _ = rounds.ranking(min(k, n))
+            spent = now() - began
+            add(OURS, budget, best, spent)
             for mix in mixes:
-                add(_mixed(mix), budget, rounds.ranking(min(k, rows.n_live), mix)[0], spent)
-        at, scores = rows.known_scores(*cache.row(name, text))
-        own = snapshot.ids(rows.keys[at[np.argsort(-scores, kind="stable")[:k]]])
-    return found, own
-
-
-class _CallClock:
-    """Seconds since it was made, as if every one of the calls had been paid for now."""
-
-    def __init__(self, score: CachedScorer, calls: int, before: float) -> None:
-        self.score, self.calls, self.paid, self.before = score, calls, score.calls, before
-        self.began = time.perf_counter()
-
-    def seconds(self) -> float:
-        n_saved = self.calls - (self.score.calls - self.paid)
-        saved = n_saved * self.score.seconds / max(1, self.score.calls)
-        return self.before + time.perf_counter() - self.began + saved
+                add(f"mixed {mix}", budget, rounds.ranking(min(k, n), mix)[0], spent)
+        at, scores = view.known_scores(*cache.row(score.name, text))
+        own = snapshot.ids(view.row_keys[at[np.argsort(-scores, kind="stable")[:k]]])
+    a_call = score.seconds / max(1, score.calls)
+    return [(way, n, best, looked + s + n * a_call) for way, n, best, s in found], own

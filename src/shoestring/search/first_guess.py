@@ -46,22 +46,14 @@ LEAST_SPREAD = 1e-9  # of a feature; below there is nothing but rounding, and it
 class ScoreModel:
     """A linear first guess in the units of the scorer, and how far a query may leave it.
 
-    Parameters
-    ----------
-    weights : array (d,)
-        Of the c cheap features and the item's bias.
-    constant : float
-    residual_variance : float
-        Of a score around the guess.
-    loadings : array (d, n)
-        A query's own weights are ``weights`` plus these times n independent numbers, each of the
-        variance ``residual_variance``.
+    A query's own weights are ``weights`` plus the ``loadings`` times n independent numbers, each of
+    the variance ``residual_variance``.
     """
 
-    weights: Floats
+    weights: Floats  # (d,): of the c cheap features and the item's bias
     constant: float
-    residual_variance: float
-    loadings: Floats
+    residual_variance: float  # of a score around the guess
+    loadings: Floats  # (d, n)
 
     def guess(self, features: FloatArray, item_bias: FloatArray) -> FloatArray:
         """The first guess for N items from their features (N, c) and biases (N,): float32 (N,)."""

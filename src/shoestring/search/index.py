@@ -35,7 +35,6 @@ from shoestring.checks import (
 )
 from shoestring.encoders import AUTO, checked_encoder
 from shoestring.errors import (
-    DeadlineError,
     IntegrityError,
     ParameterError,
     ShoestringError,
@@ -47,14 +46,13 @@ from shoestring.models.model_files import model_path
 from shoestring.progress import Progress
 from shoestring.search.arrays import REBUILD
 from shoestring.search.build import (
-    NewRows,
     choose_anchors,
     encode_pending,
     fit_index_model,
+    noting_unread,
     score_anchors,
 )
 from shoestring.search.cur import top_rows
-from shoestring.search.features import IndexRows, narrowed
 from shoestring.search.models import Models
 from shoestring.search.query import (
     MAX_CHARACTERS,
@@ -66,12 +64,12 @@ from shoestring.search.query import (
 )
 from shoestring.search.schema import named
 from shoestring.search.score_cache import CachedScorer, ScoreCache
-from shoestring.search.snapshot import Snapshot
-from shoestring.search.store import AddReport, OnDuplicate, RecordStore, checked_ids
+from shoestring.search.snapshot import Snapshot, View
+from shoestring.search.store import AddReport, ArraysOf, OnDuplicate, RecordStore, checked_ids
 from shoestring.search.where import condition
 from shoestring.text import tokenize
 from shoestring.text.records import Reading, read_records
-from shoestring.types import Hit, Hits, IntArray, PairScorer, Record
+from shoestring.types import Hit, Hits, PairScorer, Record
 
 COLUMNS: tuple[Literal["text", "id", "label"], ...] = ("text", "id", "label")
 DEFAULT_CALLS = 50
@@ -105,7 +103,6 @@ class SearchIndex:
 
     def __init__(self, store: RecordStore, scorer: PairScorer | None) -> None:
         self._store, self.models = store, Models(store, scorer)
-        self._rows: IndexRows | None = None  # of the latest view
         self.last_add = AddReport()  # of a build too
         _OPEN.add(self)
 
@@ -200,34 +197,29 @@ class SearchIndex:
             source = read_records(records, default_id="content", **reading)
         had_folder = os.path.lexists(path)
         if index is None:
-            columns = {
-                column: names if isinstance(names, str) else list(names)
-                for column in COLUMNS
-                if (names := reading.get(column)) is not None
-            }
+            columns = {c: names for c in COLUMNS if (names := reading.get(c)) is not None}
             settings = {"encoder": encoder, "scorer": name or "", "columns": columns}
             if given is not None:
                 settings["scorer_name"] = scorer_name(given)
             index = cls(RecordStore.create(path, settings), given)
             index.models.hold(loaded)
-        rows = NewRows(index.models)
         try:
             with index._store.writing():
                 if not is_new:
                     index.models.discard_damaged()
                     index.models.change(encoder, AUTO if name is None else name)
                     on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
-                if source is not None:
-                    index._ingest(source, on_duplicate, progress)
-                index._finish(rows, seed, progress)
+                with noting_unread(index._store, index.models):
+                    if source is not None:
+                        index._ingest(source, on_duplicate, progress)
+                    index._finish(seed, progress)
         except Exception:
             with suppress(OSError, ShoestringError):  # why it failed matters more
-                if is_new and not index._store.has_arrays:  # nothing of value: free the folder
+                if is_new and not index._store.n_rows:  # nothing of value: free the folder
                     index._store.remove()
                     if not had_folder:
                         path.rmdir()
             raise
-        rows.note()
         if len(index):
             index.calibrate(calls, minutes=minutes, queries=queries, seed=seed, progress=progress)
         return index
@@ -244,7 +236,7 @@ class SearchIndex:
         records: Iterable[Record],
         on_duplicate: OnDuplicate,
         progress: bool,
-        arrays_of: NewRows | None = None,
+        arrays_of: ArraysOf | None = None,
     ) -> AddReport:
         records = Progress(records, desc="records", unit="text", disable=not progress)
         self.last_add = self._store.add(records, on_duplicate=on_duplicate, arrays_of=arrays_of)
@@ -254,11 +246,11 @@ class SearchIndex:
         """How to read more records: the columns of the first ones, unless others are named."""
         return {**self._store.settings.get("columns", {}), **reading}
 
-    def _finish(self, rows: NewRows, seed: int, progress: bool) -> None:
+    def _finish(self, seed: int, progress: bool) -> None:
         """Do what a build does before it pays: choose and fit the models, make the arrays."""
         if len(self):
             self.models.prepare(seed)
-            encode_pending(self._store, rows, progress=progress)
+            encode_pending(self._store, self.models, progress=progress)
 
     def calibrate(
         self,
@@ -384,54 +376,54 @@ class SearchIndex:
         candidates = max(k, checked_int("candidates", candidates, 1, None, owner))
         chosen = None if where is None else condition(where, owner)
 
-        def texts(at: IntArray) -> list[str]:
-            return snapshot.texts(rows.keys[at])
-
         with self.snapshot() as snapshot:
-            if not len(snapshot):
+            notes = []
+            if n_pending := len(snapshot.pending_keys):
+                notes.append(
+                    f"{n_pending:,} texts have no vectors yet and are not found, as a build of "
+                    f"{self.path} has not ended: wait for it, or go on with it (build --resume)."
+                )
+            if not len(snapshot.keys):
+                _warn(notes)
                 return Hits((), 0, time.perf_counter() - began)
             can_pay = budget > 0 and self._can_pay()
             is_unread = can_pay and not self.models.readable([text])
             can_pay = can_pay and not is_unread
-            rows, model, features, guess = self.first_look(snapshot, text)
-            closed = rows.deleted
+            view, model, features, guess = self.first_look(snapshot, text)
+            closed = view.deleted
             if chosen:
-                closed = closed | ~np.isin(rows.keys, snapshot.matching(chosen))
-            name, newest = self.models.scorer_name, int(rows.keys[-1])
+                closed = closed | ~np.isin(view.row_keys, snapshot.matching(chosen))
+            name, newest = self.models.scorer_name, int(view.row_keys[-1])
             uid = str(self._store.settings.get("id", ""))
             with ScoreCache(self.path, read_only=not can_pay) as cache:
-                known = rows.known_scores(*cache.row(name, text))
-                if len(rows) > candidates:
+                known = view.known_scores(*cache.row(name, text))
+                if len(view) > candidates:
                     near = top_rows(np.where(closed, -np.inf, guess), candidates)
                     some = np.union1d(near, known[0])  # what was paid for teaches
-                    rows, features, guess = narrowed(rows, some), features[some], guess[some]
+                    view, features, guess = view.narrowed(some), features[some], guess[some]
                     closed, known = closed[some], (np.searchsorted(some, known[0]), known[1])
                 answered, spent = cache.last_answer(name, text, uid)
                 if answered < newest:  # calls are for texts that were added since
                     spent = 0
                 if chosen:  # or for what meets this condition
                     spent = int(np.count_nonzero(~closed[known[0]]))
-                score = CachedScorer(
-                    self.models.scorer, name, self.models.lock, texts, text, cache, partial=True
-                )
+                score = self.models.cached_scorer(snapshot, view, text, cache, partial=True)
                 rounds = search_rounds(
-                    rows,
+                    view,
                     model,
                     features,
                     guess,
                     known,
                     max(0, budget - spent),
                     score if can_pay else None,
-                    first=rows.keys > answered if 0 <= answered < newest else None,
+                    first=view.row_keys > answered if 0 <= answered < newest else None,
                     closed=closed,
                     max_rounds=max_rounds,
                 )
                 if not chosen and score.calls and (answered < 0 or not score.error):
                     cache.set_answered(name, text, uid, newest, spent + score.calls)
-            if score.error and not score.calls and not isinstance(score.error, DeadlineError):
-                raise score.error
             n_open = int(np.count_nonzero(~closed))
-            notes = [*_notes(features, text, score, budget, n_open)]
+            notes += _notes(features, text, score, budget, n_open)
             if is_unread:
                 notes.append(
                     "The scorer does not know the writing of the query, so no call was spent: the "
@@ -441,14 +433,13 @@ class SearchIndex:
             found, scores, exact = rounds.ranking(min(k, n_open), mix)
             if not features.any() and not exact.any():
                 found = found[:0]  # any text would do as well
-            records = snapshot.records(rows.keys[found])
+            records = snapshot.records(view.row_keys[found])
         words = dict.fromkeys(tokenize(text[:MAX_CHARACTERS]))
         hits = [
             Hit(r.id, r.text, float(score), bool(is_exact), r.fields, _shared(words, r.text))
             for r, score, is_exact in zip(records, scores, exact, strict=False)
         ]
-        for note in notes:
-            warnings.warn(note, ShoestringWarning, stacklevel=2)
+        _warn(notes)
         error = str(score.error) if score.error else None
         seconds = time.perf_counter() - began
         return Hits(tuple(hits), score.calls, seconds, error)
@@ -484,26 +475,23 @@ class SearchIndex:
 
     def first_look(
         self, snapshot: Snapshot, text: str
-    ) -> tuple[IndexRows, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
+    ) -> tuple[View, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
         """What is known of a query before the scorer is asked.
 
-        Rows and model of the snapshot, the cheap features (N, 4), and the first guess (N,).
+        View and model of the snapshot, the cheap features (N, 4), and the first guess (N,).
         """
-        rows, model = self._rows, IndexModel.from_attrs(snapshot.view.attrs)
-        if rows is None or rows.view is not snapshot.view:
-            rows = self._rows = IndexRows(snapshot.view)
+        view, model = snapshot.view, IndexModel.from_attrs(snapshot.view.attrs)
         vector: NDArray[Any] = np.zeros(0, np.float32)
-        if rows.n_stored:  # else the build was interrupted: there may be no encoder yet
+        if len(view):  # else the build was interrupted: there may be no encoder yet
             vector = self.models.encode([text[:MAX_CHARACTERS]], snapshot.encoder)[0]
-            if vector.shape != snapshot.view.arrays["vectors"].shape[1:]:
+            if vector.shape != view.arrays["vectors"].shape[1:]:
                 raise IntegrityError(
                     f"The encoder of {self.path} makes other vectors than when the index was built."
                     f" {REBUILD}"
                 )
-        features = pair_features(snapshot, rows, text, vector)
+        features = pair_features(snapshot, text, vector)
         lexical = self.models.is_lexical or not vector.any()
-        guess = first_guess(rows, model, features, lexical=lexical)
-        return rows, model, features, guess
+        return view, model, features, first_guess(view, model, features, lexical=lexical)
 
     def _can_pay(self) -> bool:
         """Whether there is a scorer; a warning says so where there is none."""
@@ -535,23 +523,19 @@ class SearchIndex:
         checked_choice("on_duplicate", on_duplicate, get_args(OnDuplicate), "SearchIndex.add")
         checked_bool("progress", progress, "SearchIndex.add")
         source = read_records(records, default_id="content", **self._reading(reading))
-        rows = NewRows(self.models)
-        with self._store.writing():
-            self._finish(rows, 0, progress)  # what an interrupted build left
-            chosen = rows if self.models.are_chosen else None
-            report = self._ingest(source, on_duplicate, progress, chosen)
-            self._finish(rows, 0, progress)  # of an index that had no text to choose models by
-        rows.note()
+        with self._store.writing(), noting_unread(self._store, self.models):
+            self._finish(0, progress)  # what an interrupted build left
+            arrays_of = self.models.arrays_of if self.models.are_chosen else None
+            report = self._ingest(source, on_duplicate, progress, arrays_of)
+            self._finish(0, progress)  # of an index that had no text to choose models by
         return report
 
-    def delete(
-        self, ids: Iterable[str | int], *, missing: Literal["error", "skip"] = "error"
-    ) -> int:
+    def delete(self, ids: Iterable[str | int]) -> int:
         """Delete records by the user's ids, all or none; returns how many there were.
 
         Their rows stay in the files of the arrays until :meth:`compact`.
         """
-        return self._store.delete(ids, missing=missing)
+        return self._store.delete(ids)
 
     def copy(self, to: str | Path) -> SearchIndex:
         """Copy the index as it is now to a new or empty folder, and open the copy.
@@ -594,6 +578,11 @@ class SearchIndex:
                 "scores_paid": cache.count(),
                 "bytes": _size(self.path),
             }
+
+
+def _warn(notes: Iterable[str]) -> None:
+    for note in notes:
+        warnings.warn(note, ShoestringWarning, stacklevel=3)
 
 
 def _shared(words: Iterable[str], text: str) -> tuple[str, ...]:

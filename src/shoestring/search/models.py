@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,6 @@ from shoestring.encoders import (
     LSA,
     MINILM,
     WORDS,
-    CodeEncoder,
     fit_encoder,
     is_kept,
     is_lexical,
@@ -41,12 +40,11 @@ from shoestring.match.interaction import DEFAULT
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models import why_not_minilm
 from shoestring.models.backbone import are_unread, minilm_reads_most
-from shoestring.search.snapshot import Snapshot
+from shoestring.search.score_cache import CachedScorer, ScoreCache
+from shoestring.search.snapshot import Snapshot, View
 from shoestring.search.store import RecordStore
-from shoestring.types import PairScorer, TextEncoder
-
-if TYPE_CHECKING:
-    from shoestring.words.text_codes import TextCodes
+from shoestring.text.records import text_digests
+from shoestring.types import IntArray, PairScorer, TextEncoder
 
 Said: TypeAlias = tuple[str, bytes]
 N_COMPONENTS = 128  # of LSA
@@ -71,26 +69,17 @@ def default_models(texts: Sequence[str], encoder: str, scorer: str) -> tuple[str
             )
         warnings.warn(f"{reason} {note}", ShoestringWarning, stacklevel=3)
     defaults = (MINILM, DEFAULT) if is_read else (LSA, "")
-    return (
-        defaults[0] if encoder == AUTO else encoder,
-        defaults[1] if scorer == AUTO else scorer,
-    )
+    encoder = defaults[0] if encoder == AUTO else encoder
+    return encoder, defaults[1] if scorer == AUTO else scorer
 
 
 class Models:
-    """The encoder and the scorer of one index; each is used by one thread at a time.
-
-    Parameters
-    ----------
-    store : RecordStore
-        Its settings name them.
-    given : PairScorer or None
-        A scorer that the user passed as an object; it goes before the settings.
-    """
+    """The encoder and the scorer of one index; each is used by one thread at a time."""
 
     def __init__(self, store: RecordStore, given: PairScorer | None) -> None:
         self.lock = threading.RLock()  # held while a model loads or works
-        self._store, self.given = store, given
+        self._store = store  # whose settings name them
+        self.given = given  # a scorer that the user passed as an object: before the settings
         self._loaded: dict[str, tuple[Said, Any]] = {}  # by the setting that names it
         self._kept = store.path / "encoder"
 
@@ -113,9 +102,9 @@ class Models:
             return loaded[1]
 
     @property
-    def encoder(self) -> TextEncoder | TextCodes:
+    def encoder(self) -> TextEncoder:
         """What makes the vectors."""
-        encoder: TextEncoder | TextCodes = self._load("encoder", self._open_encoder)
+        encoder: TextEncoder = self._load("encoder", self._open_encoder)
         return encoder
 
     def snapshot(self) -> Snapshot:
@@ -135,9 +124,8 @@ class Models:
                     stack.pop_all()
                     return snapshot
 
-    def _open_encoder(self, name: str) -> TextEncoder | TextCodes:
-        encoder = open_encoder(name, self._kept if self.is_lexical else None)
-        return encoder.codes if isinstance(encoder, CodeEncoder) else encoder
+    def _open_encoder(self, name: str) -> TextEncoder:
+        return open_encoder(name, self._kept if self.is_lexical else None)
 
     @property
     def is_lexical(self) -> bool:
@@ -167,21 +155,35 @@ class Models:
             return scorer_name(scorer)
         return str(self._store.settings.get("scorer_name", ""))
 
-    def encode(
-        self, texts: Sequence[str], encoder: TextEncoder | TextCodes | None = None
-    ) -> NDArray[Any]:
+    def cached_scorer(
+        self, snapshot: Snapshot, view: View, query: str, cache: ScoreCache, partial: bool = False
+    ) -> CachedScorer:
+        """What scores rows of a view with a query."""
+
+        def texts(rows: IntArray) -> list[str]:
+            return snapshot.texts(view.row_keys[rows])
+
+        name = self.scorer_name
+        return CachedScorer(self.scorer, name, self.lock, texts, query, cache, partial)
+
+    def encode(self, texts: Sequence[str], encoder: TextEncoder | None = None) -> NDArray[Any]:
         """Rows as the index stores them: float32 (N, D), or packed bits uint8 (N, D / 8).
 
         They are of the encoder of a snapshot where one is given, else of that in force.
         """
         parts, encoder = [], self.encoder if encoder is None else encoder
+        rows_of = getattr(encoder, "codes", encoder.encode)
         for start in range(0, max(1, len(texts)), ENCODE_STEP):
             with self.lock:  # let go in between: a query waits for one part of a build at most
-                parts.append(encoder.encode(texts[start : start + ENCODE_STEP]))
+                parts.append(rows_of(texts[start : start + ENCODE_STEP]))
         vectors = np.concatenate(parts)
         if self._store.settings["encoder"] == MINILM and len(texts):
             vectors[are_unread(texts)] = 0.0  # what they have would be about unknown pieces alone
         return vectors
+
+    def arrays_of(self, texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """The arrays of texts, as the store takes them."""
+        return {"vectors": self.encode(texts), "digest": text_digests(texts)}
 
     def readable(self, queries: Sequence[str]) -> list[str]:
         """The queries whose writing the scorer knows; told of the default one alone."""

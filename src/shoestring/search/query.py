@@ -1,6 +1,6 @@
 """One query: the first guess from cheap features, then rounds of calls.
 
-Letters: N rows, m anchor queries, D features.
+Letters: N rows of a view, m anchor queries, D features.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from shoestring.errors import IntegrityError
 from shoestring.parallel import one_blas_thread
 from shoestring.search.arrays import REBUILD
 from shoestring.search.cur import Rounds, without_rejects
-from shoestring.search.features import IndexRows, JoinedFeatures, cheap_features, nearness
+from shoestring.search.features import JoinedFeatures, cheap_features, nearness
 from shoestring.search.first_guess import ScoreModel
-from shoestring.search.snapshot import Snapshot
+from shoestring.search.snapshot import Snapshot, View
 from shoestring.text import tokenize
 from shoestring.types import FloatArray, IntArray
 
@@ -38,23 +38,12 @@ OBSERVE_BATCH = 512  # scores taken in at once: an update costs the cube of them
 
 @dataclass(frozen=True, slots=True)
 class IndexModel:
-    """What was fitted for an index, stored with its arrays (``attrs``).
+    """What was fitted for an index, stored with its arrays (``attrs``)."""
 
-    Parameters
-    ----------
-    score_model : ScoreModel or None
-        None before any anchor was scored.
-    anchors : tuple of str
-        The queries whose residuals are item features.
-    vector_mean : array (D,)
-    vector_power : float
-        Mean squared length of the centred vectors.
-    """
-
-    score_model: ScoreModel | None
-    anchors: tuple[str, ...]
-    vector_mean: NDArray[np.float64]
-    vector_power: float
+    score_model: ScoreModel | None  # None before any anchor was scored
+    anchors: tuple[str, ...]  # the queries whose residuals are item features
+    vector_mean: NDArray[np.float64]  # (D,)
+    vector_power: float  # mean squared length of the centred vectors
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[str, Any]) -> IndexModel:
@@ -73,31 +62,32 @@ class IndexModel:
 
 @one_blas_thread()
 @np.errstate(over="ignore", invalid="ignore")  # what comes of damage is told
-def pair_features(
-    snapshot: Snapshot, rows: IndexRows, text: str, vector: NDArray[Any]
-) -> NDArray[np.float32]:
+def pair_features(snapshot: Snapshot, text: str, vector: NDArray[Any]) -> NDArray[np.float32]:
     """The cheap features of a query, and its row of the encoder, with every row: float32 (N, 4)."""
-    near = rows.whole(nearness, "vectors", vector)
+    view = snapshot.view
+    near = nearness(view.arrays["vectors"], vector) if len(view) else np.zeros(0, np.float32)
     if not np.abs(near).max(initial=0.0) <= MAX_NEARNESS:  # nor is NaN
-        file = getattr(snapshot.view.arrays["vectors"], "filename", "an array")
+        file = getattr(view.arrays["vectors"], "filename", "an array")
         raise IntegrityError(f"{file} is damaged: a vector is not of unit length. {REBUILD}")
-    n_candidates = max(MIN_CANDIDATES, len(rows) // 10)
+    n_candidates = max(MIN_CANDIDATES, len(view) // 10)
     words = list(dict.fromkeys(tokenize(text[:MAX_CHARACTERS])))[:MAX_WORDS]
     keys, scores = snapshot.candidates(words, n_candidates)
-    lexical = np.zeros(len(rows), dtype=np.float32)
-    lexical[rows.rows_of(keys)] = np.maximum(scores, 0.0)
+    lexical = np.zeros(len(view), dtype=np.float32)
+    rows = np.searchsorted(view.row_keys, keys)
+    has_row = rows < len(view)
+    lexical[rows[has_row]] = np.maximum(scores[has_row], 0.0)
     return cheap_features(near, lexical)
 
 
 @one_blas_thread()
 @np.errstate(over="ignore", invalid="ignore")
 def first_guess(
-    rows: IndexRows, model: IndexModel, features: NDArray[np.float32], *, lexical: bool
+    view: View, model: IndexModel, features: NDArray[np.float32], *, lexical: bool
 ) -> NDArray[np.float32]:
     """The first guess (N,): in the units of the scorer, or of unit variance."""
     if model.score_model is None:
         return default_guess(features, DEFAULT_WEIGHTS[lexical])
-    item_bias = rows.column("item_bias", np.float32)
+    item_bias = view.column("item_bias", np.float32)
     return model.score_model.guess(features, item_bias).astype(np.float32)
 
 
@@ -112,7 +102,7 @@ def default_guess(
 @one_blas_thread()
 @np.errstate(over="ignore", invalid="ignore")
 def begin_rounds(
-    rows: IndexRows,
+    view: View,
     model: IndexModel,
     features: NDArray[np.float32],
     guess: NDArray[np.float32],
@@ -129,26 +119,26 @@ def begin_rounds(
         guess, residual_variance = calibrated(guess, at, fitted)
     blocks, variances = [], []
     if len(model.vector_mean):
-        blocks.append(("vectors", model.vector_mean))
+        blocks.append((view.arrays["vectors"], model.vector_mean))
         width = len(model.vector_mean)
         variances.append(np.full(width, VECTORS / model.vector_power))
     if model.anchors:  # a row of m residuals that are all known has m times their variance
         m = len(model.anchors)
-        blocks.append(("residuals", np.zeros(m)))
+        blocks.append((view.arrays["residuals"], np.zeros(m)))
         variances.append(np.full(m, ANCHORS / (m * residual_variance)))
     if model.score_model:
-        along = model.score_model.deviations(features, rows.column("item_bias", np.float32))
+        along = model.score_model.deviations(features, view.column("item_bias", np.float32))
         variances.append(np.array([CONSTANT, *np.ones(along.shape[1])]))
     else:
         along = ((guess - guess.mean()) / max(float(guess.std()), 1e-9))[:, None]
         variances.append(np.array([CONSTANT, SLOPE]))
     rounds = Rounds(
-        JoinedFeatures(rows, blocks, np.hstack([np.ones_like(along[:, :1]), along])),
+        JoinedFeatures(blocks, np.hstack([np.ones_like(along[:, :1]), along])),
         guess,
         np.concatenate(variances) * residual_variance,
         NOISE * residual_variance,
         strengths=(1.0,) if model.score_model else DEFAULT_STRENGTHS,
-        deleted=rows.deleted if closed is None else closed,
+        deleted=view.deleted if closed is None else closed,
     )
     for start in range(0, len(at), OBSERVE_BATCH):
         span = slice(start, start + OBSERVE_BATCH)
@@ -166,43 +156,27 @@ def calibrated(
 
 
 def search_rounds(
-    rows: IndexRows,
+    view: View,
     model: IndexModel,
-    features: NDArray[np.float32],
-    guess: NDArray[np.float32],
-    known: tuple[IntArray, FloatArray],
-    calls: int,
-    score: Callable[[IntArray], FloatArray] | None,
+    features: NDArray[np.float32],  # (N, c): of pair_features
+    guess: NDArray[np.float32],  # (N,): of first_guess
+    known: tuple[IntArray, FloatArray],  # rows and scores that were paid for before; free
+    calls: int,  # pairs to score at most, beside those
+    score: Callable[[IntArray], FloatArray] | None,  # None when there is no scorer
     *,
-    first: NDArray[np.bool_] | None = None,
-    closed: NDArray[np.bool_] | None = None,
-    max_rounds: int = N_ROUNDS,
+    first: NDArray[np.bool_] | None = None,  # (N,): rows to score before any other
+    closed: NDArray[np.bool_] | None = None,  # (N,): no answers; by default what is deleted
+    max_rounds: int = N_ROUNDS,  # batches at most, those of ``first`` one more
 ) -> Rounds:
     """Spend a budget of calls on one query, most promising rows first.
 
-    Parameters
-    ----------
-    features, guess : float32 arrays (N, c), (N,)
-        Of :func:`pair_features` and :func:`first_guess`.
-    known : (rows, scores)
-        What was paid for before; it is free.
-    calls : int
-        Pairs to score at most, beside those that are known.
-    score : callable
-        Rows to their exact scores, NaN for those that it has failed on, which ends the search; None
-        when there is no scorer.
-    first : bool array (N,), optional
-        Rows to score before any other.
-    closed : bool array (N,), optional
-        Rows that are no answers; by default those that are deleted.
-    max_rounds : int
-        In how many batches the calls are spent at most, those of ``first`` one more.
+    ``score`` gives the exact scores of rows, NaN for those that it has failed on, which ends it.
     """
     at, scores = known
     # With a score model the units of the scorer are known; else the first batch gives them.
     usual = (guess.min(), guess.max()) if model.score_model is not None and len(guess) else ()
     fitted = without_rejects(scores, usual)
-    rounds = begin_rounds(rows, model, features, guess, (at, scores, fitted), closed)
+    rounds = begin_rounds(view, model, features, guess, (at, scores, fitted), closed)
     batch, spent = max(MIN_BATCH, -(-calls // max_rounds)), 0
     for among in (first, None) if first is not None else (None,):
         while score and spent < calls:
@@ -219,7 +193,7 @@ def search_rounds(
             if np.array_equal(before, fitted[:n]) and (n or model.score_model):
                 rounds.observe(at[n:], scores[n:], fitted[n:])
             else:  # only now is the scale of the scores known
-                rounds = begin_rounds(rows, model, features, guess, (at, scores, fitted), closed)
+                rounds = begin_rounds(view, model, features, guess, (at, scores, fitted), closed)
             if not is_answered.all():
                 return rounds
     return rounds

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring import checks
-from shoestring.errors import DeadlineError, ParameterError, ShoestringWarning
+from shoestring.errors import ParameterError, ShoestringWarning
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models.lsa import LsaEncoder
-from shoestring.search.features import IndexRows, cheap_features
+from shoestring.search.features import cheap_features
 from shoestring.search.first_guess import ScoreModel, fit_lines
 from shoestring.search.query import (
     DEFAULT_WEIGHTS,
@@ -36,14 +36,22 @@ from shoestring.search.query import (
     first_guess,
     search_rounds,
 )
-from shoestring.search.score_cache import CachedScorer, ScoreCache, text_digests
+from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import View, bm25
 from shoestring.text import tokenize
+from shoestring.text.records import text_digests
 from shoestring.types import FloatArray, IntArray, PairScorer
 
 OWNER = "rerank"
 LSA_WIDTH = 64
 LEAST_QUERIES = 10  # of which a taste is learnt
+
+
+class Ranking(list[dict[str, Any]]):
+    """Hits, best first; ``calls`` and ``error`` are those of :class:`~shoestring.types.Hits`."""
+
+    calls: int = 0
+    error: str | None = None
 
 
 class Reranker:
@@ -80,7 +88,7 @@ class Reranker:
         self, query: str, documents: Sequence[str], calls: int = 60, top_k: int | None = None, *,
         vectors: Any = None, query_vector: Any = None, first_scores: Any = None,
         return_documents: bool = False,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+    ) -> Ranking:  # fmt: skip
         """Rank; see :func:`rerank`."""
         query = checks.checked_text("query", query, OWNER)
         documents = checks.checked_texts("documents", documents, OWNER)
@@ -89,9 +97,9 @@ class Reranker:
             top_k = checks.checked_int("top_k", top_k, 1, None, OWNER)
         checks.checked_bool("return_documents", return_documents, OWNER)
         if not documents:
-            return []
-        looked = _looked(query, documents, vectors, query_vector, first_scores)
-        rows, model, features, guess = looked
+            return Ranking()
+        known = vectors, query_vector, first_scores
+        view, model, features, guess = _looked(query, documents, *known)
         digests = text_digests(documents)
 
         def texts(at: IntArray) -> list[str]:
@@ -100,15 +108,13 @@ class Reranker:
         with ScoreCache(self.memory) as memory:
             if taste := _taste(memory.features(self.scorer_name)):
                 model = replace(model, score_model=taste)
-                guess = first_guess(rows, model, features, lexical=False)
+                guess = first_guess(view, model, features, lexical=False)
             scores = memory.get(self.scorer_name, query, digests)
             at = np.flatnonzero(~np.isnan(scores))
             score = CachedScorer(
                 self.scorer, self.scorer_name, self._lock, texts, query, memory, partial=True
             )
-            rounds = search_rounds(rows, model, features, guess, (at, scores[at]), calls, score)
-            if score.error and not score.calls and not isinstance(score.error, DeadlineError):
-                raise score.error
+            rounds = search_rounds(view, model, features, guess, (at, scores[at]), calls, score)
             if self.memory is not None:
                 at = rounds.scored
                 memory.put_features(self.scorer_name, query, digests[at], features[at])
@@ -118,9 +124,11 @@ class Reranker:
         ranking = rounds.ranking(min(top_k or len(documents), len(documents)))
         hits = zip(*(part.tolist() for part in ranking), strict=True)
         names = ("corpus_id", "score", "exact")
-        answer: list[dict[str, Any]] = [dict(zip(names, hit, strict=True)) for hit in hits]
+        answer = Ranking(dict(zip(names, hit, strict=True)) for hit in hits)
         if return_documents:
-            answer = [hit | {"text": documents[hit["corpus_id"]]} for hit in answer]
+            for one in answer:
+                one["text"] = documents[one["corpus_id"]]
+        answer.calls, answer.error = score.calls, str(score.error) if score.error else None
         return answer
 
 
@@ -128,7 +136,7 @@ def rerank(
     query: str, documents: Sequence[str], scorer: Any, calls: int = 60, top_k: int | None = None, *,
     vectors: Any = None, query_vector: Any = None, first_scores: Any = None,
     return_documents: bool = False,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> Ranking:  # fmt: skip
     """Rank a retriever's candidates as an expensive scorer would, for a few of its calls.
 
     Parameters
@@ -156,7 +164,8 @@ def rerank(
     list of dict
         Best first, as of sentence-transformers' ``CrossEncoder.rank``: ``corpus_id`` (position
         among the candidates), ``score``, ``exact`` (whether the scorer gave the score, or it is an
-        estimate), and ``text`` where it was asked for.
+        estimate), and ``text`` where it was asked for. The list has ``calls``, and ``error`` where
+        the scorer failed half-way.
 
     Raises
     ------
@@ -189,7 +198,7 @@ def _checked(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArray
 
 def _looked(
     query: str, documents: list[str], vectors: Any, query_vector: Any, first_scores: Any
-) -> tuple[IndexRows, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[View, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
     """What an index would have known: rows, centre of the vectors, cheap features, first guess."""
     n, keys = len(documents), np.arange(len(documents))
     rows = _checked("vectors", vectors, (n, None))
@@ -210,11 +219,11 @@ def _looked(
     if first is not None:  # by it alone, or by both alike: neither is known to be better
         spread = np.maximum(features.std(axis=0), 1e-9)
         weights = np.array([query_vector is not None, True, False, False]) / spread
-    view = View("", {}, keys, np.zeros(n, bool), keys, {"vectors": rows}, keys[:0])
+    view = View("", {}, keys, np.zeros(n, bool), {"vectors": rows}, keys[:0])
     mean = rows.mean(axis=0, dtype=np.float64)
     power = float(np.square(rows - mean, dtype=np.float64).sum() / n)
     model = IndexModel(None, (), mean, max(power, 1e-12))
-    return IndexRows(view), model, features, default_guess(features, weights)
+    return view, model, features, default_guess(features, weights)
 
 
 def _of_unit_length(rows: FloatArray) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from shoestring.search.arrays import ArrayFile
 from shoestring.search.database import column, in_chunks
-from shoestring.text.tokens import FTS5_TOKENIZER
+from shoestring.text.tokens import FTS5_TOKENIZER, tokenize
 from shoestring.types import IntArray, Record
 
 _TABLES = (
@@ -37,24 +37,22 @@ _TABLES = (
         attrs TEXT NOT NULL)""",
 )
 
-_PENDING = "SELECT {} FROM records WHERE key > (SELECT last_key FROM state) ORDER BY key LIMIT ?"
+_PENDING = "SELECT {} FROM records WHERE key > (SELECT last_key FROM state) ORDER BY key"
 
 
 class State(NamedTuple):
     """What a reader looks at first.
 
     ``uid`` is drawn anew at every change, so that a reader tells this state from any other, also of
-    an index that was built or restored in the same place; ``revision`` counts the changes.
-    The ``arrays`` have ``n_rows`` rows, for the keys up to ``last_key``; ``attrs`` was stored with
-    them.
+    an index that was built or restored in the same place.
     """
 
     uid: str
-    revision: int
-    n_rows: int
-    last_key: int
+    revision: int  # counts the changes
+    n_rows: int  # of the arrays
+    last_key: int  # the keys up to it have rows
     arrays: dict[str, ArrayFile]
-    attrs: dict[str, Any]
+    attrs: dict[str, Any]  # what was stored with them
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
@@ -124,19 +122,17 @@ def keys_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int
     return dict(in_chunks(connection, sql, ids))
 
 
-def pending_keys(connection: sqlite3.Connection, n_most: int = -1) -> IntArray:
-    """The keys of the first records without arrays, ascending; -1 is all."""
-    return column(connection, _PENDING.format("key"), (n_most,))
+def pending_keys(connection: sqlite3.Connection) -> IntArray:
+    """The keys of the records without arrays, ascending."""
+    return column(connection, _PENDING.format("key"))
 
 
 def pending_texts(connection: sqlite3.Connection, n_most: int) -> list[tuple[int, str]]:
     """Keys and texts of the first records without arrays."""
-    return connection.execute(_PENDING.format("key, text"), (n_most,)).fetchall()
+    return connection.execute(_PENDING.format("key, text")).fetchmany(n_most)
 
 
-def insert_records(
-    connection: sqlite3.Connection, records: Sequence[Record], tokens: Iterable[str]
-) -> None:
+def insert_records(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
     """Insert records under new keys, without arrays yet."""
     sql = "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'records'"
     ((first_key,),) = connection.execute(sql)
@@ -144,6 +140,7 @@ def insert_records(
         "INSERT INTO records (key, id, text, fields) VALUES (?, ?, ?, ?)",
         ((key, r.id, r.text, _as_json(r)) for key, r in enumerate(records, first_key)),
     )
+    tokens = (" ".join(tokenize(record.text)) for record in records)
     connection.executemany(
         "INSERT INTO fulltext (rowid, tokens) VALUES (?, ?)", enumerate(tokens, first_key)
     )

@@ -10,13 +10,13 @@ Letters: n texts.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from shoestring.checks import checked_path
-from shoestring.errors import ParameterError, ScorerError, ShapeError, StorageError
+from shoestring.errors import DeadlineError, ParameterError, ScorerError, ShapeError, StorageError
 from shoestring.match.scorer import answers_of, batch_size_of
 from shoestring.search.database import (
     column,
@@ -38,6 +38,7 @@ from shoestring.search.database import (
     in_chunks,
     transaction,
 )
+from shoestring.text.records import text_digests
 from shoestring.types import FloatArray, IntArray, PairScorer
 
 _TABLES = (
@@ -64,18 +65,6 @@ _REPAIR = "Move it elsewhere: a new one is begun, and scores are paid for again.
 KEEP_S = 0.05  # quick answers of a scorer are kept together, so many seconds of them
 
 
-def text_digests(texts: Iterable[str]) -> IntArray:
-    """What n texts are known by: the first 8 bytes of BLAKE2b over their UTF-8, int64 (n,).
-
-    The same on every machine, for ever.
-    """
-    parts = [
-        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        for text in texts
-    ]
-    return np.frombuffer(b"".join(parts), dtype="<i8").astype(np.int64)
-
-
 class ScoreCache:
     """Scores that were paid for, for any number of threads and processes.
 
@@ -90,6 +79,7 @@ class ScoreCache:
     Examples
     --------
     >>> import tempfile
+    >>> from shoestring.text.records import text_digests
     >>> with ScoreCache(tempfile.mkdtemp()) as cache:
     ...     digests = text_digests(["a text", "another"])
     ...     cache.put("minilm", "a query", digests[:1], [0.5])
@@ -257,67 +247,41 @@ class ScoreCache:
             return int(column(self._connection, "SELECT count(*) FROM scores")[0])
 
 
+@dataclass
 class CachedScorer:
     """Exact scores of rows with a query; what was paid for before is free.
 
-    Parameters
-    ----------
-    scorer : PairScorer or None
-        None where nothing will be asked.
-    name : str
-        Under which its scores are kept.
-    lock : context manager
-        Held while the scorer is asked, as :func:`~shoestring.match.scorer.answers_of` says.
-    texts : callable
-        Rows (n,) to their texts.
-    query : str
-    cache : ScoreCache
-        Where every answer is kept as it comes.
-    partial : bool
-        Go on with what there is: answer NaN for what the scorer has failed on, and keep its
-        ``error``; count what a full disk cannot keep. Else both are raised.
-
-    Attributes
-    ----------
-    calls : int
-        Pairs that the scorer has answered so far.
-    seconds : float
-        How long it took.
-    n_lost : int
-        Answers that the cache could not keep.
-    error : ScorerError or None
+    Where ``partial`` it goes on with what there is: NaN for what the scorer has failed on after it
+    had answered some, its ``error``, a count of what a full disk cannot keep. Else both are raised.
     """
 
-    def __init__(
-        self,
-        scorer: PairScorer | None,
-        name: str,
-        lock: AbstractContextManager[Any],
-        texts: Callable[[IntArray], list[str]],
-        query: str,
-        cache: ScoreCache,
-        *,
-        partial: bool = False,
-    ) -> None:
-        self.calls, self.seconds, self.n_lost = 0, 0.0, 0
-        self.error: ScorerError | None = None
-        self._scorer, self._name, self._lock = scorer, name, lock
-        self._texts, self._query, self._cache, self._partial = texts, query, cache, partial
+    scorer: PairScorer | None  # None where nothing will be asked
+    name: str  # under which its scores are kept
+    lock: AbstractContextManager[Any]  # held while the scorer is asked, as answers_of says
+    texts: Callable[[IntArray], list[str]]  # of rows (n,)
+    query: str
+    cache: ScoreCache  # where every answer is kept as it comes
+    partial: bool = False
+    calls: int = 0  # pairs that the scorer has answered so far
+    seconds: float = 0.0  # how long it took
+    n_lost: int = 0  # answers that the cache could not keep
+    error: ScorerError | None = None
 
     def __call__(self, rows: IntArray) -> FloatArray:
         """The scores (n,) of n rows; ScorerError if the scorer fails, unless ``partial``."""
-        texts = self._texts(rows)
+        texts = self.texts(rows)
         digests, first, which = np.unique(
             text_digests(texts), return_index=True, return_inverse=True
         )  # equal texts are paid for once
-        scores = self._cache.get(self._name, self._query, digests)
+        scores = self.cache.get(self.name, self.query, digests)
         unpaid = np.flatnonzero(np.isnan(scores))
         unpaid = unpaid[np.argsort(first[unpaid])]
         try:
             if len(unpaid):
                 self._pay([texts[i] for i in first[unpaid]], unpaid, digests, scores)
         except ScorerError as error:
-            if not self._partial:
+            has_some = self.calls or isinstance(error, DeadlineError)
+            if not (self.partial and has_some):
                 raise
             self.error = error
         return np.asarray(scores[which])
@@ -326,12 +290,12 @@ class CachedScorer:
         self, texts: list[str], unpaid: IntArray, digests: IntArray, scores: FloatArray
     ) -> None:
         """Fill in the scores of texts, and keep them as they come, also of a scorer that fails."""
-        assert self._scorer is not None
+        assert self.scorer is not None
         unkept: list[IntArray] = []
-        pairs, size = [(self._query, text) for text in texts], batch_size_of(self._scorer)
+        pairs, size = [(self.query, text) for text in texts], batch_size_of(self.scorer)
         began = kept_at = time.perf_counter()
         try:
-            for part, answer in answers_of(self._scorer, pairs, self._lock):
+            for part, answer in answers_of(self.scorer, pairs, self.lock):
                 now = time.perf_counter()
                 self.seconds += now - began
                 scores[unpaid[part]] = answer
@@ -350,9 +314,9 @@ class CachedScorer:
             unkept.clear()
             is_kept = False
             try:
-                is_kept = self._cache.put(self._name, self._query, digests[at], scores[at])
+                is_kept = self.cache.put(self.name, self.query, digests[at], scores[at])
             except StorageError:
-                if not self._partial:
+                if not self.partial:
                     raise
             self.n_lost += 0 if is_kept else len(at)
 

@@ -1,5 +1,7 @@
 """What a reader sees of an index: whole, and the same until it is closed.
 
+Records that have no arrays yet, as of an interrupted build, are counted and not searched.
+
 Letters: R rows of the arrays, N of them of live records.
 """
 
@@ -9,9 +11,10 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +26,7 @@ from shoestring.search.arrays import KEYS, AnyArray, map_rows
 from shoestring.search.database import column, in_chunks
 from shoestring.search.where import Sql, add_functions
 from shoestring.text import tokenize
-from shoestring.types import IntArray, Record, TextEncoder
-
-if TYPE_CHECKING:
-    from shoestring.words.text_codes import TextCodes
+from shoestring.types import FloatArray, IntArray, Record, TextEncoder
 
 Explained = Callable[[], AbstractContextManager[None]]
 
@@ -35,32 +35,51 @@ _CANDIDATES = """
     ORDER BY score DESC, rowid LIMIT ?"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class View:
-    """The arrays in force, memory-mapped, and which rows of them are live.
+    """The arrays in force, memory-mapped, and which rows of them are live: others are masked."""
 
-    Parameters
-    ----------
-    uid, attrs
-        As :class:`~.schema.State`.
-    row_keys : int64 array (R,)
-        The record of each row, ascending.
-    deleted : bool array (R,)
-        Rows whose records are gone.
-    keys : int64 array (N,)
-        The keys of the other rows.
-    arrays : dict of str to array (R, ...)
-    pending_keys : int64 array
-        The records without arrays, ascending.
-    """
-
-    uid: str
+    uid: str  # as of the State
     attrs: dict[str, Any]
-    row_keys: IntArray
-    deleted: NDArray[np.bool_]
-    keys: IntArray
-    arrays: dict[str, AnyArray]
-    pending_keys: IntArray
+    row_keys: IntArray  # (R,): the record of each row, ascending
+    deleted: NDArray[np.bool_]  # (R,): rows whose records are gone
+    arrays: dict[str, AnyArray]  # (R, ...)
+    pending_keys: IntArray  # the records without arrays, ascending
+
+    def __len__(self) -> int:
+        return len(self.row_keys)
+
+    @cached_property
+    def keys(self) -> IntArray:
+        """The keys (N,) of the rows that are live."""
+        return self.row_keys[~self.deleted]
+
+    def column(self, name: str, dtype: type) -> NDArray[Any]:
+        """A one-dimensional array (R,), 0 where it was not made yet."""
+        return self.arrays.get(name, np.zeros(len(self), dtype))
+
+    @cached_property
+    def _by_digest(self) -> tuple[IntArray, IntArray]:
+        digests = self.column("digest", np.int64)
+        order = np.argsort(digests, kind="stable")
+        return order, digests[order]
+
+    def known_scores(self, digests: IntArray, scores: FloatArray) -> tuple[IntArray, FloatArray]:
+        """The live rows whose texts have these digests (n,) ascending, with their scores."""
+        order, ordered = self._by_digest
+        first = np.searchsorted(ordered, digests, side="left")
+        last = np.searchsorted(ordered, digests, side="right")
+        spans = [order[a:b] for a, b in zip(first, last, strict=True)]
+        rows = np.concatenate([np.empty(0, np.int64), *spans])
+        is_live = ~self.deleted[rows]
+        return rows[is_live], np.repeat(scores, last - first)[is_live]
+
+    def narrowed(self, rows: IntArray) -> View:
+        """Some rows, ascending, as if there were no others: their arrays are copied into memory."""
+        arrays = {name: np.asarray(array[rows]) for name, array in self.arrays.items()}
+        return replace(
+            self, row_keys=self.row_keys[rows], deleted=self.deleted[rows], arrays=arrays
+        )
 
     def live_rows(self, name: str) -> Iterator[AnyArray]:
         """The rows of live records of one array, in pieces that fit in memory."""
@@ -81,11 +100,10 @@ def read_view(
     arrays = {
         name: map_rows(folder, where, state.n_rows, checked) for name, where in state.arrays.items()
     }
-    row_keys = arrays.pop(KEYS, np.empty(0, np.int64))
+    row_keys = np.asarray(arrays.pop(KEYS, np.empty(0, np.int64)))
     deleted = np.isin(row_keys, column(connection, "SELECT key FROM deleted"))
     pending = schema.pending_keys(connection)
-    keys = np.asarray(row_keys[~deleted])
-    return View(state.uid, state.attrs, row_keys, deleted, keys, arrays, pending)
+    return View(state.uid, state.attrs, row_keys, deleted, arrays, pending)
 
 
 class Snapshot:
@@ -99,7 +117,7 @@ class Snapshot:
         self._connection, self._explained = connection, explained
         self.view = view
         self.keys, self.pending_keys = view.keys, view.pending_keys
-        self.encoder: TextEncoder | TextCodes | None = None  # of the vectors, where it is known
+        self.encoder: TextEncoder | None = None  # of the vectors, where it is known
 
     def __len__(self) -> int:
         return len(self.keys) + len(self.pending_keys)
@@ -121,17 +139,16 @@ class Snapshot:
 
     def texts(self, keys: Sequence[int] | IntArray) -> list[str]:
         """The whole text of each key, in the order asked for."""
-        return self._look_up("text", keys)
+        return [text for (text,) in self._look_up("text", keys)]
 
     def ids(self, keys: Sequence[int] | IntArray) -> list[str]:
         """The user's id of each key, in the order asked for."""
-        return self._look_up("id", keys)
+        return [id for (id,) in self._look_up("id", keys)]
 
     def records(self, keys: Sequence[int] | IntArray) -> list[Record]:
         """The whole record of each key, in the order asked for."""
-        columns = zip(self.ids(keys), self.texts(keys), self._look_up("fields", keys), strict=True)
-        with self._explained():  # JSON that cannot be read
-            return [Record(id, text, fields=json.loads(fields)) for id, text, fields in columns]
+        rows = self._look_up("id, text, fields", keys)
+        return [Record(id, text, fields=json.loads(fields)) for id, text, fields in rows]
 
     def matching(self, where: Sql) -> IntArray:
         """The keys of the records that meet a condition, ascending."""
@@ -140,14 +157,14 @@ class Snapshot:
             sql = f"SELECT key FROM records WHERE {where[0]} ORDER BY key"
             return column(self._connection, sql, where[1])
 
-    def _look_up(self, name: str, keys: Sequence[int] | IntArray) -> list[Any]:
+    def _look_up(self, columns: str, keys: Sequence[int] | IntArray) -> list[tuple[Any, ...]]:
         wanted = [int(key) for key in keys]
-        sql = f"SELECT key, {name} FROM records WHERE key IN ({{}})"
+        sql = f"SELECT key, {columns} FROM records WHERE key IN ({{}})"
         with self._explained():
-            found: dict[int, Any] = dict(in_chunks(self._connection, sql, wanted))
+            found = {key: rest for key, *rest in in_chunks(self._connection, sql, wanted)}
             if not all(key in found for key in wanted):
                 raise sqlite3.DatabaseError("a record is not there")
-        return [found[key] for key in wanted]
+        return [tuple(found[key]) for key in wanted]
 
     def key_of(self, id: str) -> int | None:
         """The key of the user's id, None when there is no such record."""
@@ -186,8 +203,7 @@ def bm25(query: str, texts: Sequence[str]) -> NDArray[np.float32]:
     scores = np.zeros(len(texts), np.float32)
     with closing(sqlite3.connect(":memory:")) as connection:
         schema.create_tables(connection)
-        records = [Record(str(i), text) for i, text in enumerate(texts)]
-        schema.insert_records(connection, records, (" ".join(tokenize(text)) for text in texts))
+        schema.insert_records(connection, [Record(str(i), text) for i, text in enumerate(texts)])
         for key, score in _found(connection, tokenize(query), len(texts)):
             scores[key - 1] = max(score, 0.0)
     return scores

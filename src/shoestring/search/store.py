@@ -45,7 +45,7 @@ from shoestring.artifacts import (
     verify,
     written_by,
 )
-from shoestring.checks import checked_choice, is_storable
+from shoestring.checks import is_storable
 from shoestring.errors import BusyError, IntegrityError, ParameterError, ShapeError
 from shoestring.search import schema
 from shoestring.search.arrays import (
@@ -66,7 +66,6 @@ from shoestring.search.database import (
 )
 from shoestring.search.snapshot import Snapshot, View, read_view
 from shoestring.text.records import content_id
-from shoestring.text.tokens import tokenize
 from shoestring.types import Record
 
 ArraysOf: TypeAlias = Callable[[list[str]], Mapping[str, AnyArray]]
@@ -233,10 +232,10 @@ class RecordStore:
         return locked(self.path / "writer.lock", busy, LOCK_TIMEOUT_S)
 
     @property
-    def has_arrays(self) -> bool:
-        """Whether any record has arrays."""
+    def n_rows(self) -> int:
+        """Rows of the arrays, deleted ones included."""
         with self.snapshot() as snapshot:
-            return bool(len(snapshot.view.row_keys))
+            return len(snapshot.view)
 
     # ---- records
 
@@ -260,23 +259,22 @@ class RecordStore:
                 stack.enter_context(transaction(connection))
             for batch in _batches(records, batch_size):
                 with transaction(connection):
-                    report += _add_batch(connection, batch, on_duplicate)
+                    known = schema.keys_of(connection, [record.id for record in batch])
+                    chosen, counts = _resolve_duplicates(batch, known, on_duplicate)
+                    schema.delete_keys(connection, [known[r.id] for r in chosen if r.id in known])
+                    schema.insert_records(connection, chosen)
+                    report += counts
                     if arrays_of is not None:
                         self.fill(arrays_of)
         return report
 
-    def delete(
-        self, ids: Iterable[str | int], *, missing: Literal["error", "skip"] = "error"
-    ) -> int:
+    def delete(self, ids: Iterable[str | int]) -> int:
         """Delete records by the user's ids, all or none; returns how many there were."""
-        checked_choice("missing", missing, ("error", "skip"), "SearchIndex.delete")
         wanted = list(dict.fromkeys(checked_ids(ids, "SearchIndex.delete")))
         with self.writing() as connection, self._explained():
             keys = schema.keys_of(connection, [id for id in wanted if is_storable(id)])
-            absent = schema.named([id for id in wanted if id not in keys])
-            if absent and missing == "error":
-                hint = "Nothing was deleted; pass missing='skip' to delete the others."
-                want = "ids of the index"
+            if absent := schema.named([id for id in wanted if id not in keys]):
+                want, hint = "ids of the index", "Nothing was deleted; leave them out."
                 raise ParameterError.of("ids", "SearchIndex.delete", want, absent, hint)
             with transaction(connection):
                 schema.delete_keys(connection, keys.values())
@@ -476,19 +474,6 @@ def _batches(records: Iterable[Record], batch_size: int) -> Iterator[list[Record
             batch, n_characters = [], 0
     if batch:
         yield batch
-
-
-def _add_batch(
-    connection: sqlite3.Connection, batch: Sequence[Record], on_duplicate: OnDuplicate
-) -> AddReport:
-    """Store a batch in one transaction."""
-    known = schema.keys_of(connection, [record.id for record in batch])
-    chosen, report = _resolve_duplicates(batch, known, on_duplicate)
-    tokens = [" ".join(tokenize(record.text)) for record in chosen]
-    with transaction(connection):
-        schema.delete_keys(connection, [known[r.id] for r in chosen if r.id in known])
-        schema.insert_records(connection, chosen, tokens)
-    return report
 
 
 def _resolve_duplicates(

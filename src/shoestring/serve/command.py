@@ -38,8 +38,7 @@ def serve(
     from shoestring.classify import TextClassifier
     from shoestring.search import SearchIndex
     from shoestring.serve.app import create_app
-    from shoestring.serve.service import Service
-    from shoestring.serve.tools import serve_tools
+    from shoestring.serve.service import Service, serve_tools
 
     with tempfile.TemporaryDirectory(prefix="shoestring-serve-") as folder:
         opened = SearchIndex.open(index) if index else None

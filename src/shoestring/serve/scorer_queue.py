@@ -31,13 +31,11 @@ MAX_KEPT = 10_000  # scores that came too late
 
 @dataclass
 class Asked:
-    """What a request allows, and what became of it."""
+    """What a request allows, and what it is to be told."""
 
     until: float = inf  # time.monotonic()
     slot: threading.Semaphore | None = None  # held at work, not while it waits for the scorer
     notes: list[str] = field(default_factory=list)
-    calls: int = 0
-    is_partial: bool = False
 
 
 asked: ContextVar[Asked | None] = ContextVar("asked", default=None)
@@ -93,13 +91,9 @@ class QueuedScorer(FunctionScorer):
                     raise DeadlineError("The time for the answer ended before the calls did.")
                 failed = [error for score in done if (error := score.exception())]
                 at = [i for i, s in enumerate(scores) if s in done and not s.exception()]
-                request.calls += len(at)
                 yield np.array(at, dtype=np.int64), np.array([scores[i].result() for i in at])
                 if failed:
                     raise failed[0]
-        except ScorerError:
-            request.is_partial = True
-            raise
         finally:
             with self._lock:
                 for score in scores:

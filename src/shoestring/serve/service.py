@@ -1,4 +1,4 @@
-"""What the server answers, without HTTP: for requests, the page and the tools of MCP alike.
+"""What the server answers, without HTTP: for requests, the page and tools of MCP alike.
 
 The types of the parameters say the limits of requests. The deadline is that of
 :data:`~shoestring.serve.scorer_queue.asked`.
@@ -7,25 +7,30 @@ The types of the parameters say the limits of requests. The deadline is that of
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from shoestring.classify.texts import TextClassifier
-from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.errors import ParameterError, ShoestringError, ShoestringWarning
+from shoestring.lazy import require
 from shoestring.match.scorer import load_scorer
 from shoestring.search.index import SearchIndex
-from shoestring.search.reranking import Reranker
+from shoestring.search.reranking import Ranking, Reranker
 from shoestring.serve.bodies import Calls, Ids, Number, OnDuplicate, Query, Records, Texts, Where
 from shoestring.serve.scorer_queue import Asked, QueuedScorer, asked
 from shoestring.text.records import content_id
+from shoestring.types import Hits
 from shoestring.words.text_codes import TextCodes
 
 Answer = dict[str, Any]
+DEADLINE_S = 60.0  # of a tool's answer
 
 
 class AbsentError(ParameterError):
@@ -84,7 +89,7 @@ class Service:
         n, seconds = len(self.index), self.scorer.seconds_a_pair if self.scorer else 0.0
         everything = {"calls": n, "milliseconds": round(1000 * n * seconds)}
         cost = {"milliseconds": round(1000 * hits.seconds, 1), "everything": everything}
-        return {"hits": [asdict(hit) for hit in hits], **cost, **_told(hits.calls)}
+        return {"hits": [asdict(hit) for hit in hits], **cost, **_told(hits)}
 
     def rerank(
         self, query: Query, documents: Texts, calls: Calls = 60, top_n: Number | None = None
@@ -93,7 +98,7 @@ class Service:
         if self._reranker is None:
             raise AbsentError("This server has no scorer: start it with --scorer.")
         results = self._reranker.rank(query, documents, calls, top_n)
-        return {"results": results, **_told(None)}
+        return {"results": results, **_told(results)}
 
     def classify(self, texts: Texts, top: Number = 5) -> Answer:
         """The most probable labels of each text."""
@@ -125,13 +130,14 @@ class Service:
 
     def delete(self, ids: Ids) -> Answer:
         """Delete records; those that are not there are no error."""
-        return {"deleted": self.index.delete(ids, missing="skip")}
+        with self.index.snapshot() as snapshot:
+            there = [id for id in ids if snapshot.key_of(id) is not None]
+        return {"deleted": self.index.delete(there)}
 
 
-def _told(calls: int | None) -> Answer:
-    request = asked.get() or Asked()
-    calls = request.calls if calls is None else calls
-    return {"calls": calls, "complete": not request.is_partial, "notes": request.notes}
+def _told(found: Hits | Ranking) -> Answer:
+    notes = (asked.get() or Asked()).notes
+    return {"calls": found.calls, "complete": found.error is None, "notes": notes}
 
 
 @contextmanager
@@ -148,3 +154,25 @@ def notes_to_requests() -> Iterator[None]:
         warnings.simplefilter("always", ShoestringWarning)
         show, warnings.showwarning = warnings.showwarning, keep  # type: ignore[assignment]
         yield
+
+
+def serve_tools(service: Service) -> None:
+    """Serve search and rerank as tools of MCP, over standard input and output until they close."""
+    require("The server", "serve", "mcp")
+    from mcp.server import MCPServer
+    from mcp.server.mcpserver.exceptions import ToolError
+
+    server: Any = MCPServer("shoestring", log_level="WARNING")
+    for call in (service.search, service.rerank):
+
+        @server.tool()
+        @wraps(call)
+        def answer(*given: Any, call: Any = call, **named: Any) -> Any:
+            asked.set(Asked(time.monotonic() + DEADLINE_S))
+            try:
+                return call(*given, **named)
+            except ShoestringError as error:
+                raise ToolError(str(error)) from error
+
+    with notes_to_requests():
+        server.run("stdio")

@@ -326,7 +326,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
         moved: Self = super()._apply(fn, recurse)
-        self.backbone.to(self.device)
+        self.backbone.model.to(self.device)
         return moved
 
     def save_pretrained(self, folder: str | Path, **_: Any) -> None:

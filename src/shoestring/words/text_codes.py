@@ -1,8 +1,9 @@
-"""An encoder of texts to packed codes, for search: trained on the very texts, or on others.
+"""An encoder of texts by word codes: trained on the very texts, or on others.
 
-A code of a text is that of :meth:`shoestring.words.BinaryVectors.encode`. What a search needs
-beside it is settled here: how to train on few and short texts, and a folder of half the size,
-because codes of texts need the words' activations as targets alone.
+A code of a text is that of :meth:`shoestring.words.BinaryVectors.encode`: search keeps it packed,
+a classifier takes its bits as a vector. What they need beside it is settled here: how to train on
+few and short texts, and a folder of half the size, because codes of texts need the words'
+activations as targets alone.
 
 Windows are wide (:data:`WINDOW`): words of one subject should be alike, not only words that can
 stand in each other's place. On four collections that found more (docs/log.md).
@@ -14,6 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shoestring.checks import checked_items, checked_path, checked_seed, checked_texts
 from shoestring.errors import ParameterError
@@ -29,14 +33,14 @@ FEW_TEXTS = 1_000  # in fewer every word counts, else those that occur twice
 
 
 class TextCodes:
-    """Texts to packed codes, by words with their activations.
+    """Texts to codes, by words with their activations.
 
     Examples
     --------
     >>> texts = ["red shoes and a red hat", "a hat of wool", "warm shoes of wool"] * 3
     >>> encoder = TextCodes.fit(texts)
-    >>> encoder.encode(["a red hat", "?"]).shape, encoder.n_dims
-    ((2, 50), 400)
+    >>> encoder.codes(["a red hat", "?"]).shape, encoder.encode(["a red hat"]).shape
+    ((2, 50), (1, 400))
     """
 
     def __init__(self, table: CodeTable) -> None:
@@ -60,10 +64,15 @@ class TextCodes:
         vectors = BinaryVectors(N_NEURONS, N_ACTIVE, window, random_state=seed)
         return cls(train_table(corpus, vectors.get_params()).for_texts())
 
-    def encode(self, texts: Sequence[str]) -> PackedArray:
-        """Codes of texts (N,): uint8 (N, ceil(K / 8)); without a known word there is no bit."""
-        items = checked_items("texts", texts, "TextCodes.encode", "a list of texts")
+    def codes(self, texts: Sequence[str]) -> PackedArray:
+        """Packed codes of texts: uint8 (N, ceil(K / 8)); without a known word there is no bit."""
+        items = checked_items("texts", texts, "TextCodes", "a list of texts")
         return self.table.codes_of_texts(items, self.table.n_active)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Their bits as vectors (N, K) of unit length; zero where no word is known."""
+        bits = self.table.unpacked(self.codes(texts)).astype(np.float32)
+        return bits / np.float32(np.sqrt(self.table.n_active))
 
     @property
     def n_dims(self) -> int:
