@@ -43,7 +43,6 @@ class SolveOptions:
     """What to choose, and from what."""
 
     shrinkage: float | str
-    temperature: float | str  # "auto", or given
     priors: Doubles  # (C,), positive
     from_frequencies: bool  # whether the priors are the classes' frequencies
     sizes: tuple[int, ...]  # numbers of features to try, ascending
@@ -90,10 +89,7 @@ def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
     size = _smallest(found, sample.weights)
     best = as_good[size]
     # the temperature, by the kept samples as that layer would see them
-    if isinstance(options.temperature, str):
-        calibration = calibrated(best.seen.logits, best.seen.labels, best.seen.weights)
-    else:
-        calibration = Calibration(float(options.temperature))
+    calibration = calibrated(best.seen.logits, best.seen.labels, best.seen.weights)
     part = moments if size == moments.n_features else moments.of_features(size)
     layer = layer_of(part, best.metric.of_features(size), options.priors)
     return Solution(layer, calibration, best.shrinkage, size)

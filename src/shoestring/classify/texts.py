@@ -116,11 +116,6 @@ class TextClassifier(Classifier):
         self.head._forget(Block(self.encode(texts), labels, keys=keys_of(texts)))
         return self
 
-    def forget_class(self, label: Any) -> TextClassifier:
-        """Take a class back: see :meth:`AnalyticSoftmax.forget_class`."""
-        self.head.forget_class(label)
-        return self
-
     def merge(self, other: TextClassifier) -> TextClassifier:
         """Learn what another classifier has learned with the same encoder.
 
