@@ -63,7 +63,7 @@ class TextCodes:
     def encode(self, texts: Sequence[str]) -> PackedArray:
         """Codes of texts (N,): uint8 (N, ceil(K / 8)); without a known word there is no bit."""
         items = checked_items("texts", texts, "TextCodes.encode", "a list of texts")
-        return self.table.codes_of_texts(items, self.table.n_active)
+        return self.table.codes_of_texts(items)
 
     @property
     def n_dims(self) -> int:

@@ -35,9 +35,8 @@ from shoestring.text.files import read_lines
 from shoestring.words.bioword import Weights
 from shoestring.words.corpus import EncodedCorpus, corpus_of
 from shoestring.words.counts_rule import CONTEXT_WEIGHT, train_on_counts
-from shoestring.words.pooling import check_context_weight
 from shoestring.words.published import SAVE_S, PublishedSettings, train_published
-from shoestring.words.table import CodeTable, check_active
+from shoestring.words.table import CodeTable, check_active, check_context_weight
 
 RULES = ("counts", "published")
 CONTEXT_WEIGHTS = {"counts": CONTEXT_WEIGHT, "published": 1.0}  # the paper's is a plain sum
