@@ -6,9 +6,9 @@ Two rules make the activations of the neurons, and all that follows is the same 
   default, because it learns in a minute from little text.
 - ``published``: the rule of the paper as its code has it (:mod:`shoestring.words.published`).
 
-Both keep a time limit, which the reading of the text is part of: ``counts`` uses a sample of the
-sentences then, ``published`` stops. What takes longer than a minute is kept in the run folder: the
-corpus as ids, the weights of ``published``.
+Both keep a time limit, which the reading of the text is part of: a sample of files is read where
+all would take too long, and ``published`` stops. What takes longer than a minute is kept in the run
+folder: the corpus as ids, the weights of ``published``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shoestring.checks import (
     checked_seed,
     checked_texts,
 )
-from shoestring.errors import FormatError, ParameterError
+from shoestring.errors import BudgetError, FormatError, ParameterError
 from shoestring.jobs import Clock, RunFolder
 from shoestring.overlap.codes import MAX_BITS
 from shoestring.text.files import read_lines
@@ -66,7 +66,7 @@ def train_table(
         corpus.check_window(params["window"])
         if run is not None and clock.used_s - run.used_s > SAVE_S:
             run.keep(clock)  # reading it again would take as long
-        weights = _trained(corpus, params, run, clock=clock, progress=progress)
+        weights = _trained(corpus, params, run, clock, progress)
         return CodeTable.of_activations(
             corpus.words,
             weights,
@@ -127,17 +127,23 @@ def checked_window(window: object) -> int:
 
 
 def _trained(
-    corpus: EncodedCorpus, params: Mapping[str, Any], run: RunFolder | None, **options: Any
+    corpus: EncodedCorpus,
+    params: Mapping[str, Any],
+    run: RunFolder | None,
+    clock: Clock,
+    progress: bool,
 ) -> Weights:
     arrays = corpus.ids, corpus.offsets, corpus.counts
     shared: dict[str, Any] = {"seed": params["random_state"]}
     shared |= {"n_neurons": params["n_neurons"], "window": params["window"]}
     if params["rule"] == "counts":
-        return train_on_counts(*arrays, **(shared | options))
+        if clock.left_s <= 0:
+            raise BudgetError("The minutes were over when the text was read. Pass more --minutes.")
+        return train_on_counts(*arrays, **shared, progress=progress)
     settings = PublishedSettings(
         **shared, n_epochs=params["n_epochs"], learning_rate=params["learning_rate"]
     )
-    return train_published(*arrays, settings, run=run, **options).weights
+    return train_published(*arrays, settings, clock=clock, run=run, progress=progress).weights
 
 
 def _words_of(lexicon: Iterable[str] | str | Path | None) -> Sequence[str] | None:

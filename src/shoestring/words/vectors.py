@@ -140,8 +140,8 @@ class BinaryVectors(TextTransformer):
         texts : path, iterable of Path, of texts, of lists of tokens, data frame, EncodedCorpus
             As :func:`shoestring.words.corpus.encode_corpus` takes them.
         minutes : float, optional
-            Time limit, reading included: ``counts`` uses a sample of the text, the published rule
-            stops. Texts that are in memory are all read.
+            Time limit, reading included: of files a sample is read where all would take too long,
+            and the published rule stops. Texts that are in memory are all read.
         checkpoint : path, optional
             Where an interrupted training keeps its state, ``<checkpoint>.run``: the same call goes
             on from there, to the same bits. It goes when the training is done.
