@@ -8,9 +8,7 @@ config, and files, besides.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +22,7 @@ from shoestring.classify.moments import Moments
 from shoestring.classify.sample import Sample
 from shoestring.classify.solving import Solution
 from shoestring.classify.state import BUILT_BY, State, directions_of
-from shoestring.errors import ParameterError
 
-SaveTexts = Callable[[ArtifactWriter], None]
 KIND = ArtifactKind(
     "shoestring-analytic-softmax",
     "a saved AnalyticSoftmax",
@@ -41,14 +37,10 @@ _LAYER = ("near", "at_origin", "origin", "common")
 _PARAMS = ("shrinkage", "priors", *BUILT_BY)
 
 
-def save(
-    folder: Path,
-    state: State,
-    params: dict[str, Any],
-    solution: Solution | None,
-    save_texts: SaveTexts | None = None,
+def write(
+    writer: ArtifactWriter, state: State, params: dict[str, Any], solution: Solution | None
 ) -> None:
-    """Save to a folder; ``save_texts`` writes what a TextClassifier has besides."""
+    """Write the config and the arrays of a folder."""
     priors = params["priors"]
     if isinstance(priors, dict):  # labels may be numbers, which are no names in JSON
         priors = {"of": [[c, float(p)] for c, p in priors.items()]}
@@ -60,24 +52,17 @@ def save(
     arrays["moments.scatter"] = state.moments.scatter[np.tri(n_features, dtype=bool)]
     if solution is not None:
         arrays |= {f"layer.{n}": getattr(solution.layer, n) for n in _LAYER}
-    there = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
-    with KIND.saving(folder) as writer:
-        if save_texts is None and "texts" in writer.before:
-            want = "another folder than a TextClassifier's, whose encoder would be lost"
-            raise ParameterError.of("folder", KIND.owner, want, str(folder))
-        writer.config = {
-            "params": {**params, **state.settings, "priors": priors, "n_jobs": None},
-            "classes": state.classes.tolist(),
-            "classes_dtype": state.classes.dtype.str,
-            "sample_size": state.sample.size,
-            "sample_limit": str(state.sample.limit),
-        }
-        if solution is not None:
-            numbers = {"shrinkage": solution.shrinkage, "n_used": solution.n_used}
-            writer.config["solution"] = numbers | asdict(solution.calibration)
-        writer.data(ARRAYS, as_bytes(there))
-        if save_texts is not None:
-            save_texts(writer)
+    writer.data(ARRAYS, as_bytes({name: np.ascontiguousarray(x) for name, x in arrays.items()}))
+    writer.config = {
+        "params": {**params, **state.settings, "priors": priors, "n_jobs": None},
+        "classes": state.classes.tolist(),
+        "classes_dtype": state.classes.dtype.str,
+        "sample_size": state.sample.size,
+        "sample_limit": str(state.sample.limit),
+    }
+    if solution is not None:
+        numbers = {"shrinkage": solution.shrinkage, "n_used": solution.n_used}
+        writer.config["solution"] = numbers | asdict(solution.calibration)
 
 
 def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
@@ -94,8 +79,8 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
         c, (k, n_given) = len(classes), arrays["sample.X"].shape
         directions = directions_of(n_given, settings)
         d = n_given + directions.shape[1]
-        shapes = {f"moments.{name}": (c,) for name in ("sizes", "weights")}
-        shapes |= {"moments.means": (c, d), "moments.shift": (d,)}
+        shapes: dict[str, tuple[int, ...]] = {"moments.means": (c, d), "moments.shift": (d,)}
+        shapes |= {f"moments.{name}": (c,) for name in ("sizes", "weights")}
         shapes |= {f"sample.{name}": (k,) for name in ("hashes", "labels", "weights")}
         numbers = dict(config.get("solution", {}))
         if numbers:

@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.artifacts import Artifact
+from shoestring.artifacts import Artifact, ArtifactWriter
 from shoestring.checks import checked_number, checked_path
 from shoestring.classify import checks, saving
 from shoestring.classify.analytic import Metric, checked_priors
@@ -276,7 +276,11 @@ class ClosedForm(Classifier):
         It can go on learning and forgetting after :meth:`load`. ParameterError if the folder holds
         other files, StorageError if it cannot be written: what was there stays.
         """
-        self._save(folder)
+        with saving.KIND.saving(checked_path("folder", folder, f"{_OWNER}.save")) as writer:
+            if "texts" in writer.before:
+                want = "another folder than a TextClassifier's, whose encoder would be lost"
+                raise ParameterError.of("folder", f"{_OWNER}.save", want, str(folder))
+            self._write(writer)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -300,12 +304,11 @@ class ClosedForm(Classifier):
 
     # ---- inside ----
 
-    def _save(self, folder: str | Path, *texts: saving.SaveTexts, is_final: bool = True) -> None:
-        """Save, solved where it is final; ``texts`` saves what a TextClassifier has besides."""
+    def _write(self, writer: ArtifactWriter, *, is_final: bool = True) -> None:
+        """Write to a folder, solved where it is final."""
         state = self._learnt()
         solution = self._solution if is_final and len(state.classes) > 1 else None
-        path = checked_path("folder", folder, f"{_OWNER}.save")
-        saving.save(path, state, self.get_params(), solution, *texts)
+        saving.write(writer, state, self.get_params(), solution)
 
     def _learn(self, block: Block, *, anew: bool = False) -> Self:
         """Learn a block; with keys from TextClassifier, whose vectors may differ by rounding."""
@@ -376,8 +379,8 @@ class ClosedForm(Classifier):
         if sizes[-1] < moments.n_features:
             moments = moments.of_features(sizes[-1])
         shrinkage = 0.0 if self.shrinkage is None else self.shrinkage
-        by_frequency = self.priors is None
-        options = SolveOptions(shrinkage, self.priors_, by_frequency, sizes)
+        priors = None if self.priors is None else self.priors_
+        options = SolveOptions(shrinkage, priors, sizes)
         sample = replace(state.sample, X=state.expanded(state.sample.X, sizes[-1]))
         return moments, sample, options
 
