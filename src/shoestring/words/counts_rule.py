@@ -30,19 +30,17 @@ from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError
 from shoestring.models.token_encoder import unit_rows
-from shoestring.parallel import KernelPool, n_cores, one_blas_thread
+from shoestring.parallel import n_cores, one_blas_thread
 from shoestring.progress import Progress
 from shoestring.types import IntArray
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
-from shoestring.words.ppmi import Block, PmiBlocks, SparseMatrix, Vectors, joined
+from shoestring.words.ppmi import SparseMatrix, Vectors, joined, pmi_blocks
 
 CONTEXT_WEIGHT = 0.25  # of each context word beside the word itself
 COMPONENTS_PER_NEURON = 0.4  # more lie between the centres of that many neurons
 MOST_COMPONENTS = 300
 WORDS_PER_COMPONENT = 8  # with as many components as words all words would be equally far apart
 LEAST_SINGULAR_VALUE = 1e-5  # of the largest; below there is nothing but rounding
-
-_BLOCKS_AT_A_TIME = 8
 
 
 def train_on_counts(
@@ -100,17 +98,16 @@ def train_on_counts(
     """
     usual = min(MOST_COMPONENTS, max(2, int(COMPONENTS_PER_NEURON * n_neurons)))
     n_components = min(usual, max(2, len(counts) // WORDS_PER_COMPONENT), len(counts))
-    pool, look = KernelPool(n_threads or n_cores()), "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
-    with Progress(total=1, disable=not progress, bar_format=look + "<{remaining}") as bar:
+    look = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with Progress(total=1, disable=not progress, bar_format=look) as bar:
         # 1. count which words stand together, block by block; about half of the time
         bar.set_description("counting")
-        pmi = PmiBlocks(ids, offsets, len(counts), radius=window // 2)
-        blocks: list[Block] = []
-        while len(blocks) < pmi.n_blocks:
-            first, last = len(blocks), min(len(blocks) + _BLOCKS_AT_A_TIME, pmi.n_blocks)
-            blocks += pmi.count_blocks(first, last, pool)
-            bar.update((last - first) / pmi.n_blocks / 2)
-        matrix = joined(blocks, len(counts))
+        how = {"radius": window // 2, "n_threads": n_threads or n_cores()}
+        blocks: list[SparseMatrix] = []
+        for block in pmi_blocks(ids, offsets, len(counts), **how):
+            blocks.append(block)
+            bar.update(block.shape[0] / len(counts) / 2)
+        matrix = joined(blocks)
         del blocks  # they are as large
         if not matrix.nnz:
             raise ParameterError(

@@ -99,16 +99,15 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
     The lexicon becomes its words.
     """
-    least = {"vocab_size": 1, "min_count": 1, "skip_top": 0}
+    bounds: dict[str, tuple[int, int | None]] = {"n_neurons": (1, MAX_BITS), "skip_top": (0, None)}
+    bounds |= {"vocab_size": (1, None), "min_count": (1, None), "n_epochs": (1, MAX_EPOCHS)}
     return {
         **params,
-        **{name: checked_int(name, params[name], n, None, _OWNER) for name, n in least.items()},
-        "n_neurons": checked_int("n_neurons", params["n_neurons"], 1, MAX_BITS, _OWNER),
+        **{name: checked_int(name, params[name], *of, _OWNER) for name, of in bounds.items()},
         "n_active": check_active(params["n_active"], params["n_neurons"]),
         "window": checked_window(params["window"]),
         "rule": checked_choice("rule", params["rule"], RULES, _OWNER),
         "segmented": checked_bool("segmented", params["segmented"], _OWNER),
-        "n_epochs": checked_int("n_epochs", params["n_epochs"], 1, MAX_EPOCHS, _OWNER),
         "learning_rate": checked_number(
             "learning_rate", params["learning_rate"], _OWNER, "a number above 0", 0
         ),
