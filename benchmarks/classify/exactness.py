@@ -90,7 +90,7 @@ def published(X: np.ndarray, y: np.ndarray, *, ddof: int = 1) -> tuple[np.ndarra
 
 def plain() -> AnalyticSoftmax:
     """The closed form without any choice."""
-    return AnalyticSoftmax(shrinkage=None, temperature=1.0, sample_size=0, n_jobs=1)
+    return AnalyticSoftmax(shrinkage=None, sample_size=0, n_jobs=1)
 
 
 def in_parts(X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> list[Sample]:

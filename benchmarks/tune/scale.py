@@ -35,7 +35,7 @@ def one(way: str, n_steps: int, seed: int, n_layers: int, limit_gib: float) -> d
     import torch
     from transformers import BertConfig, BertModel
 
-    from shoestring.tune.baselines import FineTuned
+    from shoestring.tune.baselines import make_model
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.ladder import Ladder
 
@@ -53,7 +53,7 @@ def one(way: str, n_steps: int, seed: int, n_layers: int, limit_gib: float) -> d
         from shoestring.models.frozen import FrozenBackbone
 
         frozen = FrozenBackbone(backbone, None, "float32")
-        model = FineTuned(frozen, settings, with_lora=False)
+        model = make_model("full", frozen, settings)
         frozen.model = model.model  # one copy of the weights
     del backbone
     optimizer = torch.optim.AdamW(

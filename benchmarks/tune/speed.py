@@ -53,7 +53,6 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
     from shoestring.tune.cache import OutputCache
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.examples import Collate, Examples, tokenised
-    from shoestring.tune.ladder import Ladder
     from shoestring.tune.metrics import trained_parameters
 
     method, _, kind = way.partition(", ")
@@ -77,7 +76,7 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
         memory = Memory()
         with memory.watched():
             began, cache = time.perf_counter(), None
-            if isinstance(model, Ladder):
+            if model.model is None:
                 os.environ["SHOESTRING_OUTPUTS"] = folder
                 cache = OutputCache(frozen, model.layers, examples.texts(), 8 * 2**30)
                 for _ in cache.fill():

@@ -21,7 +21,6 @@ from tests.classify.topics import (
 
 from shoestring.classify import AnalyticSoftmax, TextClassifier
 from shoestring.classify.job import evaluate_on, fit_to_folder
-from shoestring.errors import ShoestringWarning
 from shoestring.jobs import Clock
 
 PLAIN = ("--encoder", "lsa", "--random", 0)
@@ -148,14 +147,6 @@ def test_add_and_forget_change_the_classifier_as_the_class_does(run, model, new)
     assert_same_bits(TextClassifier.load(model), made.forget(NEW, NEW_LABELS), NEW)
     code, out, _ = run("add", model, new)
     assert (code, out.splitlines()[0].split()) == (0, ["texts", "210"])
-
-
-def test_a_class_is_forgotten(run, model):
-    with pytest.warns(ShoestringWarning, match="Class 'weather' is gone"):
-        made = TextClassifier.load(model).forget_class("weather")
-    code, out, _ = run("forget", model, "--class", "weather", "--json")
-    assert (code, json.loads(out)["texts"], json.loads(out)["classes"]) == (0, 100, 2)
-    assert_same_bits(TextClassifier.load(model), made, NEW)
 
 
 def test_merge_makes_a_new_classifier_and_leaves_the_others(run, model, new, tmp_path):
@@ -302,12 +293,6 @@ def test_forgetting_what_was_never_seen_leaves_every_byte(run, model, source, tm
     unknown = written(tmp_path / "u.csv", ["cat dog"], ["zoo"])
     fails(run("forget", model, unknown, "--json"), "there is no class 'zoo'")
     fails(run("forget", model, source), "0 of the classes would be left")
-    fails(run("forget", model, "--class", "zoo"), "a class that was learned: 'animal', 'finance'")
-    fails(run("forget", model), "a file of texts, or a class with --class")
-    fails(
-        run("forget", model, source, "--class", "animal"),
-        "a file of texts, or a class with --class",
-    )
     fails(run("add", model, written(tmp_path / "b.csv", ["cat"], ["a"], ("x", "y"))), "b.csv")
     assert contents(model) == before
 

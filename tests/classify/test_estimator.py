@@ -186,8 +186,8 @@ def test_what_is_no_sample_is_refused_in_our_words(X, y):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"n_random": 10**9, "expansion": "relu"}, {"shrinkage": [1]}, {"temperature": 10**400},
-        {"temperature": np.ones(2)}, {"n_jobs": 10**9}, {"priors": [10**400, 1]},
+        {"n_random": 10**9, "expansion": "relu"}, {"shrinkage": [1]},
+        {"n_jobs": 10**9}, {"priors": [10**400, 1]},
         {"expansion": np.ones(2)}, {"random_state": "x"},
     ],
 )  # fmt: skip
@@ -200,7 +200,6 @@ def test_other_arguments_are_checked_too(tmp_path):
     made = classifier().fit(TEXTS, LABELS)
     for do in (
         lambda: made.predict(["a"], "x"), lambda: made.predict(["a"], 1),
-        lambda: made.forget_class([1]), lambda: made.forget_class(np.array([1, 2])),
         lambda: made.save("\0"), lambda: TextClassifier.load(None), lambda: made.merge(3),
         lambda: made.head.merge(None), lambda: TextClassifier(5).fit(TEXTS, LABELS),
         lambda: TextClassifier("lsa", head=3).fit(TEXTS, LABELS),

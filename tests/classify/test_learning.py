@@ -8,7 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from tests.classify.blobs import blobs, cuts
 
 from shoestring.classify import AnalyticSoftmax
-from shoestring.errors import ParameterError, ShapeError, ShoestringWarning
+from shoestring.errors import ParameterError, ShapeError
 
 Plain = partial(AnalyticSoftmax, None, sample_size=0)
 
@@ -160,31 +160,6 @@ def test_what_cannot_have_been_seen_is_not_forgotten_and_nothing_changes(rows):
         clf.forget(*rows(X, y))
     np.testing.assert_array_equal(clf.predict_proba(X), before)
     assert clf.moments_.sizes.tolist() == [40, 40, 40]
-
-
-def test_a_class_forgotten_without_its_samples_leaves_a_trace_and_a_warning():
-    X, y = blobs(150)
-    names = np.array(["a", "b", "c"])
-    clf = AnalyticSoftmax().fit(X, names[y])
-    covariance, means = clf.moments_.covariance(), clf.moments_.centres
-    with pytest.warns(ShoestringWarning, match="Class 'b' is gone.*forget the samples"):
-        clf.forget_class("b")
-    assert clf.classes_.tolist() == ["a", "c"]
-    assert set(clf.predict(X)) == {"a", "c"}
-    np.testing.assert_allclose(clf.moments_.covariance(), covariance, rtol=1e-12)
-    np.testing.assert_array_equal(clf.moments_.centres, means[[0, 2]])
-    assert clf._state.sample.labels.max() == 1
-
-
-def test_classes_that_are_not_there_or_needed_are_not_forgotten():
-    X, y = blobs(90)
-    clf = AnalyticSoftmax().fit(X, y)
-    with pytest.raises(ParameterError, match="a class that was learned: 0, 1, 2"):
-        clf.forget_class(7)
-    clf.forget(X[y == 0], y[y == 0])
-    with pytest.raises(ParameterError, match="one of two"):
-        clf.forget_class(1)
-    assert clf.classes_.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("names", [[5, 1, 3, 2], ["d", "aaaa", "cc", "bb"]])

@@ -11,7 +11,7 @@ from shoestring.errors import IntegrityError
 
 SETTINGS = {
     "plain": {},
-    "priors": {"priors": [0.5, 0.2, 0.3], "shrinkage": 0.1, "temperature": 2.0},
+    "priors": {"priors": [0.5, 0.2, 0.3], "shrinkage": 0.1},
     "priors by class": {"priors": {"b": 0.2, "a": 0.5, "c": 0.3}},
     "numpy": {"shrinkage": np.float64(0.1), "random_state": np.int64(3)},
     "expanded": {"expansion": "relu", "n_random": 20, "random_state": 4},
@@ -121,12 +121,10 @@ def test_a_loaded_classifier_predicts_without_solving(settings, tmp_path, monkey
     monkeypatch.setattr("shoestring.classify.softmax.solve", None)
     np.testing.assert_array_equal(loaded.predict_proba(X), expected)
     monkeypatch.undo()
-    loaded.set_params(priors="uniform", temperature=3.0)  # other settings are another layer
+    loaded.set_params(priors="uniform")  # other settings are another layer
     np.testing.assert_array_equal(
         loaded.predict_proba(X),
-        AnalyticSoftmax(**{**settings, "priors": "uniform", "temperature": 3.0})
-        .fit(X, y)
-        .predict_proba(X),
+        AnalyticSoftmax(**{**settings, "priors": "uniform"}).fit(X, y).predict_proba(X),
     )
 
 

@@ -30,7 +30,6 @@ from tests.fuzz.values import (
     FLAG,
     FLOAT,
     IDS,
-    LABELS,
     LIST_OF_TEXTS,
     MAYBE_COLUMN,
     MAYBE_MINUTES,
@@ -237,9 +236,7 @@ softmax = {"state": softmax_state}
 weights = {"sample_weight": maybe}
 entry(
     "AnalyticSoftmax", new_softmax, share=3, X=ROWS, y=TARGETS,
-    shrinkage=st.sampled_from(["auto", 0.1, None, 0]), temperature=st.sampled_from(["auto", 1,
-    0.5]),
-    priors=st.sampled_from([None, [0.5, 0.5]]),
+    shrinkage=st.sampled_from(["auto", 0.1, None, 0]), priors=st.sampled_from([None, [0.5, 0.5]]),
     expansion=st.sampled_from([None, "random", "quadratic"]), n_random=SMALL,
     sample_size=st.sampled_from([4, 2048]), n_jobs=st.sampled_from([None, 1]), random_state=SEED,
 )  # fmt: skip
@@ -249,7 +246,6 @@ method(
     share=3, **softmax,
 )  # fmt: skip
 method("AnalyticSoftmax.forget", World.softmax, X=ROWS, y=TARGETS, **weights, share=2, **softmax)
-method("AnalyticSoftmax.forget_class", World.softmax, label=st.sampled_from(LABELS), **softmax)
 method("AnalyticSoftmax.merge", World.softmax, other=maybe, **softmax)
 for name in ["predict_proba", "predict_log_proba", "decision_function", "novelty_score"]:
     method(f"AnalyticSoftmax.{name}", World.softmax, X=ROWS)
@@ -295,7 +291,6 @@ method(
     "TextClassifier.predict", kept, texts=LIST_OF_TEXTS,
     reject_at=st.sampled_from([None, 0.1]), share=2,
 )  # fmt: skip
-method("TextClassifier.forget_class", World.classifier, label=st.sampled_from(LABELS), **classifier)
 method("TextClassifier.merge", World.classifier, other=maybe, **classifier)
 method("TextClassifier.save", kept, folder=OUT)
 method("TextClassifier.score", kept, texts=some_texts, labels=TARGETS)

@@ -13,7 +13,7 @@ import torch
 from shoestring.errors import MissingExtraError, ParameterError
 from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune import baselines
-from shoestring.tune.baselines import attention_inputs, ladder_of, make_model
+from shoestring.tune.baselines import attention_inputs, make_model
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.ladder import Ladder
 from shoestring.tune.metrics import trained_parameters
@@ -51,15 +51,15 @@ def step(model, inputs, labels, rate=0.05):
 def trained(method, frozen, inputs_of, **changes):
     model = make_model(method, frozen, config(**changes))
     seconds = None if model_pairs(model) == "none" else SECONDS
-    inputs = inputs_of(ladder_of(model), FIRSTS, seconds)
-    n = ladder_of(model).settings.n_labels
+    inputs = inputs_of(model, FIRSTS, seconds)
+    n = model.settings.n_labels
     labels = torch.tensor([0, 1, 2]) if n > 1 else torch.tensor([1.0, 0.0, 1.0])
     step(model.train(), inputs, labels)
     return model.eval(), inputs
 
 
 def model_pairs(model):
-    return ladder_of(model).settings.pairs
+    return model.settings.pairs
 
 
 # ---- what is trained ----
@@ -68,7 +68,7 @@ def model_pairs(model):
 @pytest.mark.parametrize("method", ["ladder", "head", "lora", "full"])
 def test_trained_parameters_are_the_numbers_that_a_step_changes(backbone, inputs_of, lora, method):
     model = make_model(method, backbone(), config()).train()
-    inputs = inputs_of(ladder_of(model), FIRSTS)
+    inputs = inputs_of(model, FIRSTS)
     with torch.no_grad():  # what is multiplied by zeros at first has no gradient in the first step
         for p in model.parameters():
             if p.requires_grad:
@@ -100,7 +100,6 @@ def test_a_head_has_no_side_and_a_ladder_has_one(backbone):
     head, ladder = (make_model(method, backbone(), config()) for method in ("head", "ladder"))
     assert head.side is None
     assert ladder.side is not None
-    assert ladder_of(head) is head
     assert not any(p.requires_grad for p in backbone().model.parameters())
 
 
@@ -119,7 +118,7 @@ def test_the_backbone_that_was_given_stays_as_it_was(backbone, inputs_of, lora, 
 @pytest.mark.parametrize("method", TRAINED)
 def test_gradients_go_through_the_backbone(backbone, inputs_of, lora, method):
     model = make_model(method, backbone(), config())
-    inputs = inputs_of(ladder_of(model), FIRSTS)
+    inputs = inputs_of(model, FIRSTS)
     model(**inputs, labels=torch.tensor([0, 1, 2]))["loss"].backward()
     graded = {
         name: p.grad.abs().max().item()
@@ -212,7 +211,7 @@ def test_projections_of_every_family_are_found_and_lora_runs(family, saved, inpu
     names = attention_inputs(frozen.model)
     assert names
     model = make_model("lora", frozen, config())
-    loss = step(model, inputs_of(ladder_of(model), FIRSTS), torch.tensor([0, 1, 2]))
+    loss = step(model, inputs_of(model, FIRSTS), torch.tensor([0, 1, 2]))
     assert loss.isfinite()
     layers = {
         name.split(".lora_")[0].rpartition(".")[0]

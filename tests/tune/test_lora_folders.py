@@ -16,7 +16,7 @@ from shoestring.errors import IntegrityError
 from shoestring.match import TokenInteraction, load_scorer
 from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune import Ladder, LadderConfig, LadderScorer
-from shoestring.tune.baselines import ladder_of, make_model
+from shoestring.tune.baselines import make_model
 
 # peft 0.21 asks transformers 5.23 for a name that is to go
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
@@ -31,11 +31,11 @@ def trained(source, method="lora", **changes):
     model = make_model(method, FrozenBackbone.load(source, "float32"), config)
     generator, size = torch.Generator().manual_seed(0), 0.3 if method == "lora" else 0.05
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in [*model.model.parameters(), *model.head.parameters()]:
             if parameter.requires_grad and parameter.ndim > 1:
                 parameter.add_(size * torch.randn(parameter.shape, generator=generator))
         if changes.get("pairs") == "late":
-            head = ladder_of(model).head
+            head = model.head
             head.scale.copy_(torch.tensor([0.15, 0.04, 0.06]))
     return model.eval()
 

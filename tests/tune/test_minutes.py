@@ -16,6 +16,7 @@ from shoestring.tune import job as module
 from shoestring.tune.baselines import make_model
 from shoestring.tune.examples import examples_of, split
 from shoestring.tune.job import Job, trained
+from shoestring.tune.ladder import Ladder
 from shoestring.tune.trainer import Checkpoints
 
 WORDS = ("open read file path write", "sort list count map string")
@@ -134,15 +135,13 @@ def test_an_interrupted_run_goes_on_with_the_same_share(tuned, time, monkeypatch
 def test_what_is_trained_through_sees_a_share_of_an_epoch(tuned, time, method, monkeypatch):
     if method == "lora":
         pytest.importorskip("peft")
-    from shoestring.tune.baselines import FineTuned
-
-    real = FineTuned.forward
+    real = Ladder.forward
 
     def slow(self, labels=None, **batch):
         time.s += 1.0
-        return real(self, labels, **batch)
+        return real(self, labels=labels, **batch)
 
-    monkeypatch.setattr(FineTuned, "forward", slow)
+    monkeypatch.setattr(Ladder, "forward", slow)
     with pytest.warns(ShoestringWarning, match=r"enough for [\d,]+ of 3,600 examples"):
         report = tuned(0.5, method)
     assert 5 <= report["steps"] < 112

@@ -29,7 +29,6 @@ from shoestring.tune.trainer import (
     Checkpoints,
     InTime,
     TrainSettings,
-    last_checkpoint,
     schedule,
     train,
 )
@@ -239,32 +238,6 @@ def test_a_checkpoint_that_a_kill_cut_off_does_not_stop_the_next_run(run, interr
     )
     report, _ = run()
     assert report["steps"] == 12
-
-
-def cut_off(file):
-    os.truncate(file, 100)
-
-
-def half_old(file):
-    found = bytearray(file.read_bytes())
-    middle = len(found) // 2
-    found[middle : middle + 400] = bytes(byte ^ 255 for byte in found[middle : middle + 400])
-    file.write_bytes(found)
-
-
-@pytest.mark.parametrize("damage", [cut_off, half_old])
-@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth"])
-def test_a_checkpoint_that_was_cut_off_when_it_was_written_again_is_none(
-    run, interrupted_at, tmp_path, name, damage
-):
-    restore = interrupted_at(6)
-    with pytest.raises(KeyboardInterrupt):
-        run()
-    restore()
-    folder = tmp_path / "run.run"
-    damage(folder / "checkpoint-6" / name)
-    assert last_checkpoint(folder) == str(folder / "checkpoint-4")
-    assert run()[0]["steps"] == 12
 
 
 def test_what_diverged_leaves_nothing_to_go_on_with(run, tmp_path):

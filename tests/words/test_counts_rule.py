@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 from tests.words.two_topics import two_topics
 
-from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
-from shoestring.jobs import Clock
+from shoestring.errors import ParameterError
 from shoestring.overlap.codes import top_k_codes
-from shoestring.words import ppmi
 from shoestring.words.corpus import encode_corpus
 from shoestring.words.counts_rule import CONTEXT_WEIGHT, train_on_counts
-from shoestring.words.ppmi import PmiBlocks
 
 SETTINGS = {"n_neurons": 40, "window": 5}
 N_ACTIVE = 8
@@ -99,47 +96,6 @@ SMALL = {"n_neurons": 16, "window": 5, "seed": 3}
 
 def two(seed=0):
     return two_topics(N_WORDS, 400, seed)
-
-
-# --- a time limit
-
-
-@pytest.fixture
-def seconds(monkeypatch):
-    """Ten blocks of the matrix, of which one takes a second; nothing else takes any time."""
-    monkeypatch.setattr(ppmi, "BLOCK_BYTES", 8 * N_WORDS * N_WORDS // 10)
-    time, count = [0.0], PmiBlocks.count_blocks
-
-    def counting(self, first, last, pool):
-        time[0] += (last - first) * len(self.ids) / 8_000
-        return count(self, first, last, pool)
-
-    monkeypatch.setattr(PmiBlocks, "count_blocks", counting)
-    return lambda limit_s: Clock(limit_s / 60, now=lambda: time[0])
-
-
-def test_a_limit_counts_a_sample_that_the_seed_decides(seconds):
-    def limited(limit_s, **options):
-        with pytest.warns(ShoestringWarning, match="of the 400 sentences were counted") as seen:
-            clock = seconds(limit_s)
-            weights = train_on_counts(*two(), **(SMALL | options), clock=clock, n_threads=1)
-        assert len(seen) == 1
-        return weights.tobytes(), clock.used_s
-
-    (some, used_s), (again, _), (other, _) = limited(6), limited(6), limited(6, seed=4)
-    assert some == again != other
-    assert used_s == pytest.approx(1 + 2.5, rel=0.2)  # a first look, and half of what is left
-    assert some != train_on_counts(*two(), **SMALL).tobytes()
-
-
-def test_enough_minutes_change_no_bit(seconds):
-    plain = train_on_counts(*two(), **SMALL)
-    assert train_on_counts(*two(), **SMALL, clock=seconds(60)).tobytes() == plain.tobytes()
-
-
-def test_a_limit_for_less_than_a_hundredth_says_what_would_fit(seconds):
-    with pytest.raises(BudgetError, match=r"Counting 1% of the.*--minutes .* or more, or fewer wo"):
-        train_on_counts(*two(), **SMALL, clock=seconds(1.1), n_threads=1)
 
 
 def test_the_progress_bar_names_the_steps_and_ends_full(capsys):

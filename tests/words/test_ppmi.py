@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoestring.parallel import KernelPool
 from shoestring.words import ppmi
-from shoestring.words.ppmi import PmiBlocks, joined
+from shoestring.words.ppmi import joined, pmi_blocks
 
 N_WORDS = 12
 
@@ -20,9 +19,8 @@ def corpus(lengths, seed=0):
     return rng.integers(-1, N_WORDS, size=offsets[-1], dtype=np.int32), offsets
 
 
-def positive_pmi(ids, offsets, n_words, radius=5, pool=None, **options):
-    pmi = PmiBlocks(ids, offsets, n_words, radius=radius, **options)
-    return joined(pmi.count_blocks(0, pmi.n_blocks, pool or KernelPool()), n_words)
+def positive_pmi(ids, offsets, n_words, radius=5, **options):
+    return joined(list(pmi_blocks(ids, offsets, n_words, radius=radius, **options)))
 
 
 def pmi_by_definition(ids, offsets, radius, power=0.75):
@@ -51,8 +49,7 @@ def test_blocks_and_threads_change_no_bit(monkeypatch):
     ids, offsets = corpus([30] * 40)
     whole = positive_pmi(ids, offsets, N_WORDS)
     monkeypatch.setattr(ppmi, "BLOCK_BYTES", 8 * N_WORDS * 2)  # two rows
-    pool = KernelPool(3)
-    parts = positive_pmi(ids, offsets, N_WORDS, pool=pool)
+    parts = positive_pmi(ids, offsets, N_WORDS, n_threads=3)
     assert whole.nnz > 20
     for name in ("indptr", "indices", "data"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))

@@ -255,15 +255,6 @@ def test_standard_input_is_read_once_and_whole(corpus, tmp_path, more):
     assert (BinaryVectors.load(tmp_path / "v").activations_ == want.activations_).all()
 
 
-def test_who_asks_for_a_number_is_told_which_word_it_is(run, tmp_path):
-    (tmp_path / "text.txt").write_text("in 1984 it was 20 and 30 then\n" * 9)
-    run("train", tmp_path / "text.txt", "--out", tmp_path / "v", *SMALL)
-    code, _, err = run("neighbours", tmp_path / "v", "1985")
-    assert (code, "note: '1985' is read as <num>" in err) == (0, True)
-    assert "note: '7' is read as <num>" in run("similar", tmp_path / "v", "was", "7")[2]
-    assert "note" not in run("neighbours", tmp_path / "v", "<num>")[2]
-
-
 def test_train_refuses_a_folder_of_other_files_before_it_starts(run, corpus, tmp_path):
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "mine.txt").write_text("x")

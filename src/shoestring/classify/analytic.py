@@ -56,16 +56,9 @@ class Layer:
         """(C,): log p_c - m_c^T S^-1 m_c / 2."""
         return self.at_origin + self.origin @ self.common / 2 - self.coef @ self.origin
 
-    def logits(self, X: NDArray[np.floating], *, common: bool = False) -> Doubles:
-        """Of samples (N, D): float64 (N, C).
-
-        Without ``common`` up to a constant of each sample, and to more digits.
-        """
-        beyond = X - self.origin
-        logits = beyond @ self.near.T + self.at_origin
-        if common:
-            logits += (beyond @ self.common + self.origin @ self.common / 2)[:, None]
-        return logits
+    def logits(self, X: NDArray[np.floating]) -> Doubles:
+        """Of samples (N, D): float64 (N, C), up to a constant of each sample."""
+        return np.asarray((X - self.origin) @ self.near.T + self.at_origin)
 
 
 @dataclass(frozen=True, slots=True)

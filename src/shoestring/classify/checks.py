@@ -40,12 +40,9 @@ def as_ours() -> Iterator[None]:
 def settings(params: dict[str, Any]) -> None:
     """Check the value of each parameter."""
     shrinkage, n_jobs = params["shrinkage"], params["n_jobs"]
-    temperature = params["temperature"]
     if shrinkage is not None and str(shrinkage) != "auto":
         want = '"auto", None or a float in [0, 1]'
         checked_number("shrinkage", shrinkage, _OWNER, want, np.nextafter(0, -1), 1)
-    if str(temperature) != "auto":
-        checked_number("temperature", temperature, _OWNER, '"auto" or a positive float', 0)
     if params["expansion"] is not None and str(params["expansion"]) not in ("auto", "relu"):
         raise _wrong("expansion", params["expansion"], "one of None, auto, relu")
     for name, most in ("n_random", MOST_RANDOM), ("sample_size", None), ("random_state", None):

@@ -73,23 +73,13 @@ def add(model: Model, source: Source, reading: dict[str, Any], json: Json = Fals
     emit(add_texts(model, source, **reading), json)
 
 
-@app.command(example="classify forget model --class spam")
+@app.command(example="classify forget model unwanted.csv --label topic")
 @reads()
-def forget(
-    model: Model,
-    reading: dict[str, Any],
-    source: Annotated[
-        str | None, typer.Argument(help="File of texts to forget, with their labels.")
-    ] = None,
-    class_: Annotated[
-        str | None, typer.Option("--class", help="Class to forget, instead of texts.")
-    ] = None,
-    json: Json = False,
-) -> None:
+def forget(model: Model, source: Source, reading: dict[str, Any], json: Json = False) -> None:
     """Forget texts, as if they had never been seen."""
     from shoestring.classify.job import forget as forget_texts
 
-    emit(forget_texts(model, source, class_, **reading), json)
+    emit(forget_texts(model, source, **reading), json)
 
 
 @app.command(example="classify merge model-a model-b --out model")

@@ -18,9 +18,6 @@ class AnalyticSoftmax(ClosedForm, ClassifierMixin, BaseEstimator):  # type: igno
     shrinkage : "auto", float or None
         Of the covariance towards a multiple of the identity, in [0, 1]; None is 0. ``auto`` takes
         what predicts samples best that it leaves out, in closed form.
-    temperature : "auto" or float
-        Divides the logits in ``predict_proba``; ``auto`` from samples that are left out, and with
-        it the share of them that may be of any class, the label noise; else that is 0.
     priors : None, "uniform", dict or array of C numbers
         None: the classes' frequencies.
     expansion : {None, "auto", "relu"}

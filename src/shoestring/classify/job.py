@@ -107,18 +107,10 @@ def add(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
     return _described_and_saved(classifier, model)
 
 
-def forget(
-    model: Path, source: str | None, class_: str | None = None, **reading: Unpack[Reading]
-) -> dict[str, Any]:
-    """Forget the texts of a file, or a class; the classifier is replaced when all is done."""
-    if (source is None) == (class_ is None):
-        raise ParameterError("Name what to forget: a file of texts, or a class with --class.")
-    classifier = TextClassifier.load(model)
-    if source is None:
-        classifier.forget_class(class_)
-    else:
-        data = read_labelled(source, **reading)
-        classifier.forget(data.texts, data.labels)
+def forget(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
+    """Forget the texts of a file; the classifier is replaced when all is done."""
+    data = read_labelled(source, **reading)
+    classifier = TextClassifier.load(model).forget(data.texts, data.labels)
     return _described_and_saved(classifier, model)
 
 

@@ -203,13 +203,6 @@ def _check_whole_classes(whole: Moments, part: Moments, sizes: NDArray[np.int64]
         raise ParameterError("a class would be empty by samples that were not its own")
 
 
-def without_class(moments: Moments, c: int) -> Moments:
-    """Take a whole class back by its share of the scatter; what it did to the covariance stays."""
-    rest = np.delete(np.arange(len(moments.sizes)), c)
-    scatter = moments.scatter * (1 - moments.weights[c] / moments.total)
-    return replace(moments, scatter=scatter).of_classes(rest)
-
-
 def with_floor(moments: Moments, eps: float) -> Moments:
     """The same without what is only rounding in the scatter of features.
 

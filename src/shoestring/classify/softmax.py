@@ -12,7 +12,6 @@ Letters: N samples, C classes, D features, M random features.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shoestring.artifacts import Artifact
+from shoestring.artifacts import Artifact, ArtifactWriter
 from shoestring.checks import checked_number, checked_path
 from shoestring.classify import checks, saving
 from shoestring.classify.analytic import Metric, checked_priors
@@ -32,11 +31,11 @@ from shoestring.classify.novelty import Novelty
 from shoestring.classify.sample import Sample
 from shoestring.classify.solving import Solution, SolveOptions, evidence, sizes_to_try, solve
 from shoestring.classify.state import BUILT_BY, Block, Floats, State, updated
-from shoestring.errors import NotFittedError, ParameterError, ShapeError, ShoestringWarning
+from shoestring.errors import NotFittedError, ParameterError, ShapeError
 from shoestring.estimator import Classifier, unfitted
 
 PREDICTED = 1 << 22  # numbers that are predicted from at once
-SOLVED_BY = ("shrinkage", "temperature", "priors", "expansion")
+SOLVED_BY = ("shrinkage", "priors", "expansion")
 _OWNER = "AnalyticSoftmax"
 T = TypeVar("T")
 
@@ -52,7 +51,6 @@ class ClosedForm(Classifier):
     def __init__(
         self,
         shrinkage: str | float | None = "auto",
-        temperature: str | float = "auto",
         priors: Any = None,
         *,
         expansion: str | None = None,
@@ -62,7 +60,6 @@ class ClosedForm(Classifier):
         random_state: int = 0,
     ) -> None:
         self.shrinkage = shrinkage
-        self.temperature = temperature
         self.priors = priors
         self.expansion = expansion
         self.n_random = n_random
@@ -140,34 +137,6 @@ class ClosedForm(Classifier):
         """
         return self._forget(Block(X, y, sample_weight))
 
-    def forget_class(self, label: Any) -> Self:
-        """Take a class back.
-
-        Its samples leave the means, the frequencies and the kept sample. The covariance that all
-        classes share stays as it is, what these samples did to it included; a ShoestringWarning
-        says so. ``forget`` with the samples is exact.
-        ParameterError if there is no such class, or only one other.
-        """
-        state = self._learnt()
-        known = state.classes.tolist()
-        label = label.item() if isinstance(label, np.generic) else label  # as messages show it
-        if not isinstance(label, str | float | int) or label not in known:
-            shown = ", ".join(map(repr, known[:5])) + (", ..." if len(known) > 5 else "")
-            want = f"a class that was learned: {shown}"
-            raise ParameterError.of("label", f"{_OWNER}.forget_class", want, label)
-        if len(known) <= 2:
-            raise ParameterError(
-                f"Class {label!r} is one of two: without it there is nothing to tell apart. Fit a "
-                "new classifier, or add a class first."
-            )
-        warnings.warn(
-            f"Class {label!r} is gone, but the covariance that all classes share still has what "
-            "its samples did to it. To take that back too, forget the samples.",
-            ShoestringWarning,
-            stacklevel=2,
-        )
-        return self._become(state.without_class(known.index(label)))
-
     # ---- what was learned, and what follows from it ----
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -226,7 +195,9 @@ class ClosedForm(Classifier):
 
     def decision_function(self, X: ArrayLike) -> Doubles:
         """Logits, X coef_ + intercept_: (N, C), of two classes (N,) those of the second."""
-        logits = self._logits(self._finite(X), common=True)
+        layer = self._solution.layer
+        coef, intercept = layer.coef.T, layer.intercept
+        logits = self._in_parts(self._finite(X), lambda part: self._used(part) @ coef + intercept)
         return np.asarray(logits[:, 1] - logits[:, 0]) if logits.shape[1] == 2 else logits
 
     def predict_proba(self, X: ArrayLike) -> Doubles:
@@ -305,7 +276,11 @@ class ClosedForm(Classifier):
         It can go on learning and forgetting after :meth:`load`. ParameterError if the folder holds
         other files, StorageError if it cannot be written: what was there stays.
         """
-        self._save(folder)
+        with saving.KIND.saving(checked_path("folder", folder, f"{_OWNER}.save")) as writer:
+            if "texts" in writer.before:
+                want = "another folder than a TextClassifier's, whose encoder would be lost"
+                raise ParameterError.of("folder", f"{_OWNER}.save", want, str(folder))
+            self._write(writer)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -329,12 +304,11 @@ class ClosedForm(Classifier):
 
     # ---- inside ----
 
-    def _save(self, folder: str | Path, *texts: saving.SaveTexts, is_final: bool = True) -> None:
-        """Save, solved where it is final; ``texts`` saves what a TextClassifier has besides."""
+    def _write(self, writer: ArtifactWriter, *, is_final: bool = True) -> None:
+        """Write to a folder, solved where it is final."""
         state = self._learnt()
         solution = self._solution if is_final and len(state.classes) > 1 else None
-        path = checked_path("folder", folder, f"{_OWNER}.save")
-        saving.save(path, state, self.get_params(), solution, *texts)
+        saving.write(writer, state, self.get_params(), solution)
 
     def _learn(self, block: Block, *, anew: bool = False) -> Self:
         """Learn a block; with keys from TextClassifier, whose vectors may differ by rounding."""
@@ -405,8 +379,8 @@ class ClosedForm(Classifier):
         if sizes[-1] < moments.n_features:
             moments = moments.of_features(sizes[-1])
         shrinkage = 0.0 if self.shrinkage is None else self.shrinkage
-        by_frequency = self.priors is None
-        options = SolveOptions(shrinkage, self.temperature, self.priors_, by_frequency, sizes)
+        priors = None if self.priors is None else self.priors_
+        options = SolveOptions(shrinkage, priors, sizes)
         sample = replace(state.sample, X=state.expanded(state.sample.X, sizes[-1]))
         return moments, sample, options
 
@@ -425,10 +399,10 @@ class ClosedForm(Classifier):
 
         return self._once("novelty", measured)
 
-    def _logits(self, X: Floats, *, common: bool = False) -> Doubles:
-        """Of samples (N, D): (N, C); ``common`` adds what is the same for all classes."""
+    def _logits(self, X: Floats) -> Doubles:
+        """Of samples (N, D): (N, C), up to a constant of each sample."""
         layer = self._solution.layer
-        return self._in_parts(X, lambda part: layer.logits(self._used(part), common=common))
+        return self._in_parts(X, lambda part: layer.logits(self._used(part)))
 
     def _in_parts(self, X: Floats, compute: Callable[[Floats], Doubles]) -> Doubles:
         step = max(1, PREDICTED // self._solution.n_used)

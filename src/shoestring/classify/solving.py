@@ -43,9 +43,7 @@ class SolveOptions:
     """What to choose, and from what."""
 
     shrinkage: float | str
-    temperature: float | str  # "auto", or given
-    priors: Doubles  # (C,), positive
-    from_frequencies: bool  # whether the priors are the classes' frequencies
+    priors: Doubles | None  # (C,), positive; None: the classes' frequencies
     sizes: tuple[int, ...]  # numbers of features to try, ascending
 
 
@@ -90,12 +88,10 @@ def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
     size = _smallest(found, sample.weights)
     best = as_good[size]
     # the temperature, by the kept samples as that layer would see them
-    if isinstance(options.temperature, str):
-        calibration = calibrated(best.seen.logits, best.seen.labels, best.seen.weights)
-    else:
-        calibration = Calibration(float(options.temperature))
+    calibration = calibrated(best.seen.logits, best.seen.labels, best.seen.weights)
     part = moments if size == moments.n_features else moments.of_features(size)
-    layer = layer_of(part, best.metric.of_features(size), options.priors)
+    priors = moments.weights if options.priors is None else options.priors
+    layer = layer_of(part, best.metric.of_features(size), priors)
     return Solution(layer, calibration, best.shrinkage, size)
 
 
@@ -166,7 +162,7 @@ def _candidates(
     if metric.lower is None:  # whitened features are no longer in the order of the given ones
         sizes, ends = options.sizes[-1:], white.shape[1:]
     log_priors = None
-    if not options.from_frequencies:
+    if options.priors is not None:
         log_priors = np.log(options.priors / options.priors.sum())
     white_sample = replace(sample, X=white)
     each = left_out(white_sample, centres, moments, log_priors, shrinkage, ends)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.classify import checks, expansion
-from shoestring.classify.moments import Moments, merged, moments_of, without, without_class
+from shoestring.classify.moments import Moments, merged, moments_of, without
 from shoestring.classify.sample import NO_LIMIT, Hashes, Sample, key_hashes, keys_of, row_hashes
 from shoestring.errors import ParameterError
 from shoestring.parallel import n_cores, one_blas_thread
@@ -132,12 +132,6 @@ class State:
                 "be two. Fit a new classifier."
             )
         return self._of_classes(kept, moments.of_classes(kept), sample)
-
-    def without_class(self, c: int) -> State:
-        """What is left without a class."""
-        kept, sample = np.delete(np.arange(len(self.classes)), c), self.sample
-        others = sample.rows(sample.labels != c)
-        return self._of_classes(kept, without_class(self.moments, c), others)
 
     def _of_classes(self, kept: NDArray[np.int64], moments: Moments, sample: Sample) -> State:
         places = np.zeros(len(self.classes), np.int64)

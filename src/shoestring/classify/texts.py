@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring import encoders
-from shoestring.artifacts import ArtifactWriter
 from shoestring.checks import checked_labelled, checked_path, checked_texts
 from shoestring.classify import saving
 from shoestring.classify.moments import Doubles
@@ -116,11 +115,6 @@ class TextClassifier(Classifier):
         self.head._forget(Block(self.encode(texts), labels, keys=keys_of(texts)))
         return self
 
-    def forget_class(self, label: Any) -> TextClassifier:
-        """Take a class back: see :meth:`AnalyticSoftmax.forget_class`."""
-        self.head.forget_class(label)
-        return self
-
     def merge(self, other: TextClassifier) -> TextClassifier:
         """Learn what another classifier has learned with the same encoder.
 
@@ -179,13 +173,12 @@ class TextClassifier(Classifier):
     def _save(self, folder: str | Path, *, is_final: bool = True) -> None:
         if not hasattr(self, "encoder_"):
             raise _unfitted()
-        self.head._save(folder, self._save_texts, is_final=is_final)
-
-    def _save_texts(self, writer: ArtifactWriter) -> None:
         encoder: Any = self.encoder_
-        writer.config["texts"] = {"encoder": self.encoder_name}
-        if self.encoder_name != GIVEN and encoders.is_lexical(encoder):
-            writer.library(ENCODER, encoder.save)
+        with saving.KIND.saving(checked_path("folder", folder, f"{_OWNER}.save")) as writer:
+            self.head._write(writer, is_final=is_final)
+            writer.config["texts"] = {"encoder": self.encoder_name}
+            if self.encoder_name != GIVEN and encoders.is_lexical(encoder):
+                writer.library(ENCODER, encoder.save)
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> TextClassifier:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
 from shoestring.models import unknown_share
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 HELD_OUT, MOST_HELD_OUT = 0.1, 2_000
 LONGER = "Tune with a larger max_length (--max-length) if what tells them apart comes later."
-TELLING = 5  # lists that are held out; the figures on fewer say little
 
 
 # ---- labels ----
@@ -134,15 +134,14 @@ def tokenised(
 
 def padded(texts: Sequence[Tokens], padding_id: int) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, mask and segments, int64 (B, T) each."""
-    t = max(len(text.ids) for text in texts)
-    ids = torch.full((len(texts), t), padding_id)
-    mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
-    for i, text in enumerate(texts):
-        ids[i, : len(text.ids)] = torch.tensor(text.ids)
-        mask[i, : len(text.ids)] = 1
-        if text.segments is not None:
-            segments[i, : len(text.ids)] = torch.tensor(text.segments)
+    ids = _padded([text.ids for text in texts], padding_id)
+    mask = _padded([[1] * len(text.ids) for text in texts], 0)
+    segments = _padded([text.segments or [0] * len(text.ids) for text in texts], 0)
     return ids, mask, segments
+
+
+def _padded(rows: Sequence[list[int]], value: int) -> Tensor:
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value)
 
 
 @dataclass(frozen=True)
@@ -255,12 +254,6 @@ def counts(train: Examples, held_out: Examples) -> dict[str, int]:
     parts = {"train": train, "held_out": held_out}
     if not train.are_lists:
         return {f"{name}_examples": len(part) for name, part in parts.items()}
-    if len(held_out) < TELLING:
-        _warn(
-            f"The pairs of a query are one list, and {len(held_out)} of "
-            f"{len(train) + len(held_out)} lists are held out: the figures on so few tell little. "
-            "Hold out more queries (--eval FILE)."
-        )
     found = {f"{name}_lists": len(part) for name, part in parts.items()}
     return found | {f"{name}_pairs": sum(map(len, part.groups)) for name, part in parts.items()}
 
@@ -286,7 +279,9 @@ class Collate:
         """A batch for ``Ladder.forward``, of the rows of some examples."""
         examples = self.examples
         rows = [row for group in items for row in group]
-        batch: dict[str, Any] = {"labels": self._labels(rows)}
+        dtype = None if self.task == "classify" else torch.float32
+        labels = torch.tensor([examples.labels[row] for row in rows], dtype=dtype)
+        batch: dict[str, Any] = {"labels": labels}
         if examples.are_lists:
             numbers = [n for n, group in enumerate(items) for _ in group]
             batch["groups"] = torch.tensor(numbers)
@@ -303,12 +298,6 @@ class Collate:
 
     def _ids(self, texts: list[Tokens]) -> dict[str, Tensor]:
         ids, mask, segments = padded(texts, self.padding_id)
-        special = torch.ones_like(ids)
-        for i, text in enumerate(texts):
-            special[i, : len(text.ids)] = torch.tensor(text.special)
+        special = _padded([text.special for text in texts], 1)
         found = {"input_ids": ids, "attention_mask": mask, "special_tokens_mask": special}
         return found if texts[0].segments is None else {**found, "token_type_ids": segments}
-
-    def _labels(self, rows: list[int]) -> Tensor:
-        labels = [self.examples.labels[row] for row in rows]
-        return torch.tensor(labels, dtype=None if self.task == "classify" else torch.float32)

@@ -24,7 +24,7 @@ from shoestring.models.frozen import (
 )
 from shoestring.progress import Progress
 from shoestring.text.records import Reading, read_labelled
-from shoestring.tune.baselines import BACKPROPAGATED, LEARNING_RATES, ladder_of, make_model
+from shoestring.tune.baselines import BACKPROPAGATED, LEARNING_RATES, make_model
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.config import LADDER, LadderConfig
 from shoestring.tune.examples import (
@@ -42,6 +42,7 @@ from shoestring.tune.trainer import TrainSettings, note_share, train
 CACHE_BYTES = 8 * 2**30
 FOR_OUTPUTS = 0.5  # of the time left: the rest is for training
 LEAST_TIMED = 20_000  # tokens; fewer are read at once
+_OF_TRAINING = ("epochs", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -57,33 +58,26 @@ class Job:
     @classmethod
     def of(
         cls, method: str = "ladder", backbone: str = "minilm", *, task: str = "classify",
-        pairs: str = "none", reduction: int = 4, layers: tuple[int, ...] | None = None,
-        max_length: int = 128, epochs: float = 10.0, batch_size: int = 32,
-        learning_rate: float | None = None, seed: int = 0,
+        pairs: str = "none", learning_rate: float | None = None, seed: int = 0, **options: Any,
     ) -> Self:  # fmt: skip
         """A job from its options, with the defaults of its method filled in.
 
-        ``pairs`` is "" where the method decides. ParameterError if a value is out of range, or two
-        do not go together.
+        ``pairs`` is "" where the method decides; the other options are those of
+        :class:`LadderConfig` and :class:`TrainSettings`. ParameterError if a value is out of range,
+        or two do not go together.
         """
         checked_choice("method", method, tuple(LEARNING_RATES), "tune")
         if task != "classify" and pairs == "none":
             raise ParameterError.of("pairs", "tune score", "apart, late or joint", pairs)
         trained = method in BACKPROPAGATED
-        config = LadderConfig(
-            task=task,
-            pairs=pairs or ("joint" if trained else "apart"),
-            reduction=reduction,
-            layers=layers,
-            max_length=max_length,
-            seed=seed,
-        )
+        of_training = {name: options.pop(name) for name in _OF_TRAINING if name in options}
+        pairs = pairs or ("joint" if trained else "apart")
+        config = LadderConfig(task=task, pairs=pairs, seed=seed, **options)
         settings = TrainSettings(
-            epochs=epochs,
-            batch_size=batch_size,
             learning_rate=LEARNING_RATES[method] if learning_rate is None else learning_rate,
-            seed=seed,
             bfloat16=trained and multiplies_bfloat16(),
+            seed=seed,
+            **of_training,
         )
         return cls(method, backbone, config, settings)
 
@@ -114,7 +108,7 @@ def tune(
         check_is_outside(out, backbone)
         model = make_model(job.method, backbone, config)
         data, n_train = parts[0] if held_out is None else parts[0] + parts[1], len(parts[0])
-        examples = examples_of(data, n_train, labels, backbone, ladder_of(model).settings)
+        examples = examples_of(data, n_train, labels, backbone, model.settings)
         halves = split(examples, n_train, held_out is not None, job.settings.seed)
     # training
     settings = {
@@ -127,10 +121,7 @@ def tune(
     with RunFolder.open(out, settings, resume=resume, what="training") as run:
         clock.add_used(run.used_s)
         found = trained(job, model, examples, halves, clock, run, progress=progress)
-        if write is None:
-            model.save_pretrained(out)
-        else:
-            save_ladder(out, ladder_of(model), write)
+        save_ladder(out, model, write)
     return {
         "folder": str(out),
         "method": job.method,
@@ -149,7 +140,7 @@ def load(job: Job) -> FrozenBackbone:
 
 
 def trained(
-    job: Job, model: Any, examples: Examples, halves: tuple[Examples, Examples], clock: Clock,
+    job: Job, model: Ladder, examples: Examples, halves: tuple[Examples, Examples], clock: Clock,
     run: RunFolder, *, progress: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Compute the backbone's outputs, where it is frozen, and train the model.
@@ -157,7 +148,7 @@ def trained(
     Where the minutes are too few for that it is on a random share of the examples, with a note.
     """
     cache, share = None, 1.0
-    if isinstance(model, Ladder):
+    if model.model is None:
         with clock.phase("outputs"):
             new_cache = partial(OutputCache, model.backbone, model.layers)
             cache = new_cache(examples.texts(), job.cache_bytes)

@@ -26,6 +26,7 @@ from shoestring.artifacts import Artifact
 from shoestring.checks import checked_path
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.models.adapter import Adapter
+from shoestring.models.backbone import quiet_loading
 from shoestring.models.frozen import (
     BackboneOutputs,
     FrozenBackbone,
@@ -35,6 +36,7 @@ from shoestring.models.frozen import (
     layers_of,
     left_first,
     moved,
+    read_with_gradients,
 )
 from shoestring.models.model_files import weights_digest
 from shoestring.tune.config import ADAPTER, INSIDE, LADDER, SIDE, LadderConfig
@@ -43,6 +45,7 @@ from shoestring.tune.ladder_layers import DownProjections
 from shoestring.tune.metrics import loss_of
 from shoestring.tune.side_network import side_network
 
+TOKENIZER_FILES = "*token*.json", "vocab.*", "merges.txt", "sentence_bert_config.json"
 _LOWERED: ContextVar[Tensor] = ContextVar("lowered")  # (K - 1, B, T, d), of the climb in hand
 
 
@@ -80,6 +83,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         config = config.of_backbone(backbone.n_layers)
         assert config.layers is not None
         object.__setattr__(self, "backbone", backbone)  # no submodule, nothing to train or save
+        self.model: Any = None  # what is trained of the backbone, by other methods than a ladder
         self.settings = config
         self.config = _public_config(backbone.config, config)
         self.layers = config.layers
@@ -142,7 +146,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         special: Tensor | None = None,
         segments: Tensor | None = None,
     ) -> BackboneOutputs:
-        """The backbone's outputs for texts (B, T); nothing is recorded for gradients."""
+        """The backbone's outputs for texts (B, T); with gradients only where it is trained."""
         backbone: FrozenBackbone = self.backbone
         most, n_known = backbone.n_positions, getattr(backbone.config, "vocab_size", None)
         if most is not None and ids.shape[-1] > most:
@@ -157,6 +161,9 @@ class Ladder(nn.Module):  # type: ignore[misc]
         ids = ids.to(backbone.device)
         mask = torch.ones_like(ids) if mask is None else mask.to(backbone.device)
         segments = None if segments is None else segments.to(backbone.device)
+        if self.model is not None:
+            knows = backbone.knows_segments
+            return read_with_gradients(self.model, knows, ids, mask, special, segments)
         outputs = backbone.outputs(ids, mask, self.layers, segments)
         return BackboneOutputs(outputs, mask.bool(), content_of(mask, special))
 
@@ -332,7 +339,8 @@ class Ladder(nn.Module):  # type: ignore[misc]
     def save_pretrained(self, folder: str | Path, **_: Any) -> None:
         """Save settings and side network to a folder: new, empty, or one that was saved before.
 
-        The backbone is named, with a digest of its weights, not copied.
+        The backbone is named, with a digest of its weights, not copied; one that was trained is
+        saved beside the head, or its adapter alone, as peft writes it.
 
         Raises
         ------
@@ -400,10 +408,17 @@ def save_ladder(
             "The backbone of this ladder was given as a model, so that it could not be found "
             "again. Save it with its tokenizer, and make the ladder from that folder."
         )
-    if write is None and backbone.adapter is not None:
+    if write is None and ladder.model is not None:
+        kind = ADAPTER if hasattr(ladder.model, "peft_config") else INSIDE
+        write = partial(_write_adapter if kind == ADAPTER else _write_backbone, ladder)
+    elif write is None and backbone.adapter is not None:
         write, kind = partial(shutil.copytree, backbone.adapter.folder), ADAPTER
     check_is_outside(folder, backbone)
-    weights = {name: w.detach().cpu().contiguous() for name, w in ladder.state_dict().items()}
+    weights = {
+        name: weight.detach().cpu().contiguous()
+        for name, weight in ladder.state_dict().items()
+        if not name.startswith("model.")
+    }
     with LADDER.saving(folder) as writer:
         config: dict[str, Any] = {"backbone": backbone.name, "backbone_digest": backbone.own_digest}
         if write is None:
@@ -415,6 +430,21 @@ def save_ladder(
         writer.data(SIDE, serialised(weights))
         writer.config |= {**config, "with_side": ladder.side is not None}
         writer.config["ladder"] = asdict(ladder.settings)
+
+
+def _write_adapter(ladder: Ladder, folder: Path) -> None:
+    for config in ladder.model.peft_config.values():
+        config.base_model_name_or_path = ladder.backbone.public_name
+    ladder.model.save_pretrained(folder, save_embedding_layers=False)  # or it asks the hub
+    (folder / "README.md").unlink(missing_ok=True)  # a form to be filled in
+
+
+def _write_backbone(ladder: Ladder, folder: Path) -> None:
+    with quiet_loading():
+        ladder.model.save_pretrained(folder)
+    for pattern in TOKENIZER_FILES:
+        for file in ladder.backbone.folder.glob(pattern):
+            shutil.copy(file, folder / file.name)
 
 
 def check_is_outside(folder: Path, backbone: FrozenBackbone) -> None:

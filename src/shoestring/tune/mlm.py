@@ -37,7 +37,7 @@ from transformers import (
     TrainerCallback,
 )
 
-from shoestring.artifacts import sync_folder, written_aside, written_by
+from shoestring.artifacts import map_array, sync_folder, written_aside, written_by
 from shoestring.checks import checked_int, checked_items, checked_path
 from shoestring.errors import ParameterError
 from shoestring.jobs import Clock, RunFolder
@@ -52,7 +52,6 @@ from shoestring.tune.mlm_data import (
     SPECIAL_IDS,
     Blocks,
     MaskingCollator,
-    map_ids,
     sample_texts,
     train_tokenizer,
     write_ids,
@@ -92,9 +91,8 @@ def pretrain(
     """
     out, clock = checked_path("out", out, OWNER).resolve(), clock or Clock()
     # Check all of what is asked for; nothing is written before.
-    one_or_more = [texts] if isinstance(texts, str | Path) else texts
-    one_or_more = checked_items("texts", one_or_more, OWNER, "paths of files and folders")
-    paths = [checked_path("texts", path, OWNER) for path in one_or_more]
+    named = checked_items("texts", texts, OWNER, "paths of files and folders")
+    paths = [checked_path("texts", path, OWNER) for path in named]
     max_length = checked_int("max_length", max_length, MIN_LENGTH, MAX_LENGTH, OWNER)
     config = new_config(max_length, layers, hidden)
     vocabulary = checked_int("vocabulary", vocabulary, len(SPECIAL) + 1, MAX_PIECES, OWNER)
@@ -150,10 +148,6 @@ def pretrain(
     }
 
 
-def _wrong(name: str, want: str, got: object, hint: str = "") -> ParameterError:
-    return ParameterError.of(name, OWNER, want, got, hint)
-
-
 def _blocks(
     corpus: Corpus, tokenizer: Tokenizer, length: int, run: RunFolder, clock: Clock, seed: int,
     progress: bool,
@@ -164,11 +158,11 @@ def _blocks(
         with written_aside(run.path / "tokenizer.json") as out_file:
             out_file.write(tokenizer.to_str().encode())
         write_ids(corpus, tokenizer, file, clock, seed, progress=progress)
-    blocks = Blocks(map_ids(file, tokenizer), length)
+    blocks = Blocks(map_array(file, "<i4", None, "Remove that folder and train again."), length)
     if len(blocks) < 2:
         want = f"of at least {2 * (length - 2)} tokens, to train and to measure on"
         hint = "Pass more text or a smaller --max-length."
-        raise _wrong("corpus", want, f"{len(blocks.ids)} tokens", hint)
+        raise ParameterError.of("corpus", OWNER, want, f"{len(blocks.ids)} tokens", hint)
     return blocks
 
 
@@ -293,7 +287,8 @@ def held_out_figures(found: Any) -> dict[str, float]:
 
 def _check_new(out: Path) -> None:
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise _wrong("out", "a new or empty folder", str(out), "Choose another.")
+        want = "a new or empty folder"
+        raise ParameterError.of("out", OWNER, want, str(out), "Choose another.")
 
 
 def _save(model: MaskedBert, tokenizer: Tokenizer, run: RunFolder, out: Path) -> None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import string
 import unicodedata
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, pairwise
@@ -34,10 +33,10 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 
-from shoestring.artifacts import map_array, write_npy_header, written_aside
-from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.artifacts import write_npy_header, written_aside
+from shoestring.errors import ParameterError
 from shoestring.jobs import Clock
-from shoestring.text.corpus import Corpus, affordable_fraction, drawn
+from shoestring.text.corpus import Corpus, affordable_fraction, drawn, note_share
 from shoestring.text.documents import Document
 
 SPECIAL = {
@@ -144,36 +143,24 @@ def write_ids(
     if corpus.text_bytes > LEAST_TIMED:
         fraction = affordable_fraction(corpus, lambda d: encode(_paragraphs(d)), clock, FOR_READING)
     if fraction < 1:
-        message = (
-            f"The minutes were enough to read {fraction:.2g} of the documents, drawn at random."
-        )
-        warnings.warn(message, ShoestringWarning, stacklevel=3)
-    dtype, n_tokens = _dtype(tokenizer), 0
+        note_share(fraction, "the documents were read")
+    n_tokens = 0
     with written_aside(path) as file:
-        write_npy_header(file, dtype, (0,))
+        write_npy_header(file, np.int32, (0,))
         documents = drawn(corpus.read("tokens", progress=progress), fraction, seed)
         for document in documents:
             encodings = encode(_paragraphs(document), add_special_tokens=False)
             found = [number for encoding in encodings for number in encoding.ids]
             if found:
-                file.write(np.asarray([*found, separator], dtype).data)
+                file.write(np.array([*found, separator], np.int32).data)
                 n_tokens += len(found) + 1
         file.seek(0)
-        write_npy_header(file, dtype, (n_tokens,))
-
-
-def map_ids(path: Path, tokenizer: Tokenizer) -> NDArray[Any]:
-    """Map the ids that :func:`write_ids` wrote, uint16 or int32 (n_tokens,)."""
-    return map_array(path, _dtype(tokenizer).str, None, "Remove that folder and train again.")
+        write_npy_header(file, np.int32, (n_tokens,))
 
 
 def _paragraphs(document: Document) -> list[str]:
     """Lone surrogates of JSON, which are no Unicode, are replaced."""
     return [text.encode("utf-8", "replace").decode("utf-8") for text in document]
-
-
-def _dtype(tokenizer: Tokenizer) -> np.dtype[Any]:
-    return np.dtype("<u2" if tokenizer.get_vocab_size() <= 1 << 16 else "<i4")
 
 
 class Blocks:

@@ -12,20 +12,17 @@ import math
 import shutil
 import statistics
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import Sampler
 from transformers import TrainerCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from shoestring.artifacts import libraries_writing
 from shoestring.checks import checked_int, checked_number
@@ -59,9 +56,9 @@ class TrainSettings:
             want = f"above 0 and {'finite' if most == math.inf else f'at most {most:,.0f}'}"
             number = checked_number(name, getattr(self, name), "tune", want, 0.0, most)
             object.__setattr__(self, name, number)
-        batch_size = min(MOST, checked_int("batch_size", self.batch_size, 1, None, "tune"))
-        object.__setattr__(self, "batch_size", batch_size)
-        object.__setattr__(self, "seed", checked_int("seed", self.seed, 0, MOST, "tune"))
+        for name, least in {"batch_size": 1, "seed": 0}.items():
+            number = checked_int(name, getattr(self, name), least, MOST, "tune")
+            object.__setattr__(self, name, number)
 
 
 @dataclass(frozen=True)
@@ -192,16 +189,9 @@ def last_checkpoint(folder: Path) -> str | None:
     for path in reversed(found):
         try:
             json.loads((path / "trainer_state.json").read_bytes())  # what is written last
-            for file in path.glob("*.safetensors"):
-                load_file(file)
-            for file in path.glob("*.pt*"):
-                with ZipFile(file) as parts:
-                    if parts.testzip() is not None:
-                        raise BadZipFile
-        except (OSError, ValueError, SafetensorError, BadZipFile):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
             return str(path)
+        except (OSError, ValueError):
+            shutil.rmtree(path, ignore_errors=True)
     return None
 
 
@@ -221,7 +211,7 @@ def _arguments(measure: Measure, settings: TrainSettings, folder: Path) -> Any:
     )  # fmt: skip
 
 
-class ByLength(Sampler[int]):  # type: ignore[misc]
+class ByLength(LengthGroupedSampler):  # type: ignore[misc]
     """Examples of similar length together, in another order in each epoch.
 
     An epoch that is resumed has the order in which it began: torch's own samplers draw from the
@@ -229,22 +219,14 @@ class ByLength(Sampler[int]):  # type: ignore[misc]
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self.lengths = list(lengths)
-        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        super().__init__(batch_size, lengths=list(lengths))
+        self.seed = seed
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Called when an epoch begins."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        from transformers.trainer_pt_utils import get_length_grouped_indices
-
-        seed = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0])
-        generator = torch.Generator().manual_seed(seed)
-        yield from get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
+        seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
+        self.generator = torch.Generator().manual_seed(seed)
 
 
 def schedule(optimizer: Any, n_steps: int, in_time: InTime, warmup: float) -> LambdaLR:

@@ -116,17 +116,13 @@ def binarise(
 @app.command(example="words neighbours vectors river -k 5")
 def neighbours(vectors: Vectors, word: str, k: Many = 10, json: Json = False) -> None:
     """Find the words most similar to a word."""
-    opened = _open(vectors)
-    _say_number(opened, word)
-    _emit_words(opened.most_similar(word, topn=k), json)
+    _emit_words(_open(vectors).most_similar(word, topn=k), json)
 
 
 @app.command(example="words similar vectors river lake")
 def similar(vectors: Vectors, word: str, other: str, json: Json = False) -> None:
     """Compare two words: prints the share of bits that agree."""
-    opened = _open(vectors)
-    _say_number(opened, word, other)
-    similarity = opened.similarity(word, other)
+    similarity = _open(vectors).similarity(word, other)
     if json:
         emit({"words": [word, other], "similarity": similarity}, True)
     else:
@@ -203,15 +199,6 @@ def _summary(vectors: BinaryVectors, folder: Path) -> dict[str, object]:
         "codes_mb": round(codes.nbytes / 1e6, 3),
         "folder": str(folder),
     }
-
-
-def _say_number(vectors: BinaryVectors, *words: str) -> None:
-    """All words with a digit are one word: tell who asks for one of them."""
-    from shoestring.text.segmentation import NUMBER
-
-    for word in words:
-        if word not in vectors.key_to_index and vectors.sentences(word) == [[NUMBER]]:
-            echo(f"note: {word!r} is read as {NUMBER}, as every word with a digit", err=True)
 
 
 def _emit_words(found: list[tuple[str, float]], as_json: bool) -> None:

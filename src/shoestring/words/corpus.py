@@ -35,12 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import ArtifactKind, ArtifactWriter, digest, pieces, write_npy_header
-from shoestring.errors import (
-    FormatError,
-    ParameterError,
-    ShoestringError,
-    StorageError,
-)
+from shoestring.errors import FormatError, ParameterError, ShoestringError, StorageError, short
 from shoestring.jobs import Clock
 from shoestring.progress import Progress
 from shoestring.text.corpus import Corpus, affordable_fraction, drawn, note_share
@@ -51,7 +46,7 @@ from shoestring.types import IntArray
 
 MAX_WORDS = 1_000_000  # different ones that are counted before the rarest are forgotten
 PART_TOKENS = 1 << 21  # between two counts of them
-SHARE_OF_BUDGET = 0.25  # for reading; to count words and write ids takes about as long again
+SHARE_OF_BUDGET = 0.25  # for reading; ids and the pairs of words take about three times as long
 _ENCODED = ArtifactKind(
     "shoestring-corpus", "an encoded corpus", "encode_corpus", "Encode the text again.", version=3
 )
@@ -310,15 +305,10 @@ def _documents(
 
 def _token_lists(items: Iterable[Sequence[str]]) -> Iterator[Sentences]:
     for number, item in enumerate(items, start=1):
-        if not isinstance(item, list | tuple):
-            kind = type(item).__name__
-            raise FormatError(f"item {number} is of type {kind}. It must be a list of tokens.")
-        for token in item:
-            if not isinstance(token, str):
-                raise FormatError(
-                    f"item {number}: a token must be a str, and {token!r} is of type "
-                    f"{type(token).__name__}. Convert the tokens first."
-                )
+        if not isinstance(item, list | tuple) or not all(isinstance(token, str) for token in item):
+            raise FormatError(
+                f"item {number} must be a list of tokens, each a str. Got {short(item)} instead."
+            )
         yield [list(item)] if item else []
 
 

@@ -18,10 +18,7 @@ meanings apart better (WiC) and keeps less of the word (SCWS); see docs/log.md.
 What differs from the published rule: it sees each pair of words once, as a count, and not each
 window some times; it needs no epochs and no learning rate.
 
-A time limit is kept by counting a random sample of the sentences, where a first look says that all
-would take too long. The SVD and k-means, some ten seconds at the default size, are not shortened.
-
-Not covered: updating with more text.
+Not covered: updating with more text; a time limit, which is one for the text that is read.
 
 Letters: T tokens, S sentences, V words, K neurons, D components.
 """
@@ -32,25 +29,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import ParameterError
-from shoestring.jobs import Clock, too_short
 from shoestring.models.token_encoder import unit_rows
-from shoestring.overlap.codes import starts_of
-from shoestring.parallel import KernelPool, n_cores, one_blas_thread
+from shoestring.parallel import n_cores, one_blas_thread
 from shoestring.progress import Progress
-from shoestring.text.corpus import note_share
 from shoestring.types import IntArray
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
-from shoestring.words.ppmi import Block, PmiBlocks, SparseMatrix, Vectors, joined
+from shoestring.words.ppmi import SparseMatrix, Vectors, joined, pmi_blocks
 
 CONTEXT_WEIGHT = 0.25  # of each context word beside the word itself
 COMPONENTS_PER_NEURON = 0.4  # more lie between the centres of that many neurons
 MOST_COMPONENTS = 300
 WORDS_PER_COMPONENT = 8  # with as many components as words all words would be equally far apart
 LEAST_SINGULAR_VALUE = 1e-5  # of the largest; below there is nothing but rounding
-
-LEAST_FRACTION = 0.01  # of the sentences
-SHARE_OF_TIME = 0.5  # of what is left, for counting
-_BLOCKS_AT_A_TIME = 8
 
 
 def train_on_counts(
@@ -61,7 +51,6 @@ def train_on_counts(
     n_neurons: int = 400,
     window: int = 11,
     seed: int = 0,
-    clock: Clock | None = None,
     n_threads: int | None = None,
     progress: bool = False,
 ) -> Vectors:
@@ -77,8 +66,6 @@ def train_on_counts(
         How often each word occurs.
     n_neurons, window, seed : int
         K; tokens of a window, odd, with the word in the middle.
-    clock : Clock, optional
-        Its time limit; where it asks for it, a sample of the sentences is counted.
     n_threads : int, optional
         All cores by default. The activations do not depend on it.
     progress : bool
@@ -94,9 +81,6 @@ def train_on_counts(
     ------
     ParameterError
         If no two words stand beside each other.
-    BudgetError
-        If the time is not enough for a hundredth of the sentences; for a larger fraction, a
-        ShoestringWarning says which.
 
     Notes
     -----
@@ -114,19 +98,16 @@ def train_on_counts(
     """
     usual = min(MOST_COMPONENTS, max(2, int(COMPONENTS_PER_NEURON * n_neurons)))
     n_components = min(usual, max(2, len(counts) // WORDS_PER_COMPONENT), len(counts))
-    pool, look = KernelPool(n_threads or n_cores()), "{desc}{percentage:3.0f}%|{bar}| {elapsed}"
-    with Progress(total=1, disable=not progress, bar_format=look + "<{remaining}") as bar:
+    look = "{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with Progress(total=1, disable=not progress, bar_format=look) as bar:
         # 1. count which words stand together, block by block; about half of the time
         bar.set_description("counting")
-        if clock is not None and clock.left_s < np.inf:
-            ids, offsets = _affordable(ids, offsets, len(counts), window // 2, seed, clock, pool)
-        pmi = PmiBlocks(ids, offsets, len(counts), radius=window // 2)
-        blocks: list[Block] = []
-        while len(blocks) < pmi.n_blocks:
-            first, last = len(blocks), min(len(blocks) + _BLOCKS_AT_A_TIME, pmi.n_blocks)
-            blocks += pmi.count_blocks(first, last, pool)
-            bar.update((last - first) / pmi.n_blocks / 2)
-        matrix = joined(blocks, len(counts))
+        how = {"radius": window // 2, "n_threads": n_threads or n_cores()}
+        blocks: list[SparseMatrix] = []
+        for block in pmi_blocks(ids, offsets, len(counts), **how):
+            blocks.append(block)
+            bar.update(block.shape[0] / len(counts) / 2)
+        matrix = joined(blocks)
         del blocks  # they are as large
         if not matrix.nnz:
             raise ParameterError(
@@ -148,34 +129,6 @@ def train_on_counts(
         bar.set_description("done")
         bar.update(bar.total - bar.n)
     return weights
-
-
-def _affordable(
-    ids: NDArray[np.int32],
-    offsets: IntArray,
-    n_words: int,
-    radius: int,
-    seed: int,
-    clock: Clock,
-    pool: KernelPool,
-) -> tuple[NDArray[np.int32], IntArray]:
-    """The sentences that can be counted in time: all, or a random sample, with a warning."""
-    PmiBlocks(ids[:0], offsets[:1], 1, radius=1).count_blocks(0, 1, pool)  # compiled, not timed
-    trial = PmiBlocks(ids, offsets, n_words, radius=radius)
-    n_blocks, began = min(pool.n_ranges, trial.n_blocks), clock.used_s
-    trial.count_blocks(0, n_blocks, pool)
-    needed_s = (clock.used_s - began) * trial.n_blocks / n_blocks
-    fraction = SHARE_OF_TIME * clock.left_s / max(needed_s, 1e-9)
-    if fraction < LEAST_FRACTION:
-        least_s = LEAST_FRACTION * needed_s
-        what, enough_s = f"Counting {LEAST_FRACTION:.0%} of the sentences", least_s / SHARE_OF_TIME
-        raise too_short(what, least_s, clock.used_s + enough_s, "or fewer words")
-    if fraction >= 1:
-        return ids, offsets
-    note_share(fraction, f"the {len(offsets) - 1:,} sentences were counted")
-    lengths = np.diff(offsets)
-    drawn = np.random.default_rng(seed).random(len(lengths)) < fraction
-    return ids[np.repeat(drawn, lengths)], starts_of(lengths[drawn])
 
 
 def _word_vectors(matrix: SparseMatrix, n_components: int, seed: int) -> Vectors:

@@ -69,16 +69,15 @@ def evaluate(
         similarities = np.array([_similarity(vectors, a, b) for a, b, _ in pairs])
         covered = ~np.isnan(similarities)
         found, judged = similarities[covered], np.array([score for _, _, score in pairs])[covered]
-        value: float | None = None
-        low: float | None = None
-        high: float | None = None
+        figures: tuple[float | None, float | None, float | None] = (None, None, None)
         if len(found) >= 3 and np.ptp(found) > 0 and np.ptp(judged) > 0:
-            value = float(rank_correlations(found[None], judged[None])[0])
+            (value,) = rank_correlations(found[None], judged[None])
             drawn = rng.integers(0, len(found), (N_RESAMPLES, len(found)))
             resampled = rank_correlations(found[drawn], judged[drawn])
-            low, high = map(float, np.nanquantile(resampled, (0.025, 0.975)))
+            low, high = np.nanquantile(resampled, (0.025, 0.975)).tolist()
+            figures = float(value), low, high
         shown = getattr(vectors, "n_active", None)
-        rows.append(Row(Path(file).name, shown, value, low, high, len(pairs), len(found)))
+        rows.append(Row(Path(file).name, shown, *figures, len(pairs), len(found)))
     return rows
 
 
@@ -171,7 +170,5 @@ def rank_correlations(a: Floats, b: Floats) -> Floats:
 
 
 def _similarity(vectors: Any, a: str, b: str) -> float:
-    first, second = known_form(vectors, a), known_form(vectors, b)
-    if first is None or second is None:
-        return np.nan
-    return float(vectors.similarity(first, second))
+    words = known_form(vectors, a), known_form(vectors, b)
+    return np.nan if None in words else float(vectors.similarity(*words))

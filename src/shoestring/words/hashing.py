@@ -86,6 +86,7 @@ class _Hash(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """``transform`` of fitted ``mean_`` (D,) and ``weights_`` (K, D)."""
 
     n_bits: int
+    n_active: int  # the largest activations; without it all that are above 0
     n_jobs: int | None
     random_state: int
     mean_: Rows
@@ -99,7 +100,10 @@ class _Hash(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _begin(self, X: ArrayLike) -> tuple[NDArray[np.floating], np.random.Generator]:
         """Checked samples, and the generator of what is drawn; ``mean_`` is theirs."""
         owner = type(self).__name__
-        checked_int("n_bits", self.n_bits, 1, MAX_BITS, owner)
+        is_sparse = hasattr(self, "n_active")
+        checked_int("n_bits", self.n_bits, 1 + is_sparse, MAX_BITS, owner)
+        if is_sparse:
+            checked_int("n_active", self.n_active, 1, self.n_bits - 1, owner)
         seed = checked_seed("random_state", self.random_state, owner)
         rows = validate_data(self, X, dtype=[np.float32, np.float64])
         self.mean_ = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -113,7 +117,9 @@ class _Hash(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return (rows - self.mean_).astype(np.float32)
 
     def _codes(self, activations: Rows) -> PackedArray:
-        raise NotImplementedError
+        if hasattr(self, "n_active"):
+            return top_k_codes(activations, self.n_active)
+        return np.packbits(activations > 0, axis=1, bitorder="little")
 
     def transform(self, X: ArrayLike) -> PackedArray:
         """Codes of samples (N, D): packed bits, uint8 (N, ceil(n_bits / 8)), for OverlapIndex.
@@ -170,25 +176,8 @@ class SignHash(_Hash):
         self.weights_ = rng.standard_normal((self.n_bits, rows.shape[1]), dtype=np.float32)
         return self
 
-    def _codes(self, activations: Rows) -> PackedArray:
-        return np.packbits(activations > 0, axis=1, bitorder="little")
 
-
-class _SparseHash(_Hash):
-    """A hash whose k largest activations are active."""
-
-    n_active: int
-
-    def _begin(self, X: ArrayLike) -> tuple[NDArray[np.floating], np.random.Generator]:
-        checked_int("n_bits", self.n_bits, 2, MAX_BITS, type(self).__name__)
-        checked_int("n_active", self.n_active, 1, self.n_bits - 1, type(self).__name__)
-        return super()._begin(X)
-
-    def _codes(self, activations: Rows) -> PackedArray:
-        return top_k_codes(activations, self.n_active)
-
-
-class FlyHash(_SparseHash):
+class FlyHash(_Hash):
     """The fly's random expansion: each neuron sums some of the inputs, the largest sums win.
 
     Parameters
@@ -236,7 +225,7 @@ class FlyHash(_SparseHash):
         return self
 
 
-class BioHash(_SparseHash):
+class BioHash(_Hash):
     """The fly's learnt expansion: neurons move to where the samples are, the nearest are active.
 
     Parameters

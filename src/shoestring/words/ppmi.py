@@ -22,15 +22,14 @@ Letters: T tokens, S sentences, V words, R radius of the window, N entries of M,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.compiled import njit
-from shoestring.overlap.codes import starts_of
-from shoestring.parallel import KernelPool
+from shoestring.parallel import shared_pool
 from shoestring.types import IntArray
 
 CONTEXT_POWER = 0.75  # a: below 1 takes rare contexts for more frequent than they are
@@ -38,18 +37,24 @@ MAX_CONTEXTS = 1000  # of a word: 8 bytes each
 BLOCK_BYTES = 1 << 24  # of dense counts, for each thread
 
 Vectors = NDArray[np.float32]
-Columns = NDArray[np.int32]
-Block: TypeAlias = tuple[IntArray, Columns, Vectors]  # entries of each row; their columns, values
 SparseMatrix: TypeAlias = Any  # scipy.sparse.csr_array, which has no types
 
 _exact = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
-class PmiBlocks:
-    """M in blocks of rows, each counted alone.
+def pmi_blocks(
+    ids: NDArray[np.int32],
+    offsets: IntArray,
+    n_words: int,
+    *,
+    radius: int,
+    n_threads: int = 1,
+    max_contexts: int = MAX_CONTEXTS,
+) -> Iterator[SparseMatrix]:
+    """M in blocks of rows, one after the other, some of them counted at once.
 
     Ids and offsets are as :func:`shoestring.words.counts_rule.train_on_counts` takes them; a row
-    has ``max_contexts`` entries at most. ``context_sums`` (V,) is r.
+    has ``max_contexts`` entries at most. :func:`joined` puts the blocks together.
 
     Notes
     -----
@@ -59,65 +64,41 @@ class PmiBlocks:
     Examples
     --------
     >>> ids, offsets = np.array([0, 1, 2, 0, 1, 2, 3, 2], dtype=np.int32), np.array([0, 3, 5, 8])
-    >>> pmi = PmiBlocks(ids, offsets, n_words=4, radius=2)
-    >>> matrix = joined(pmi.count_blocks(0, pmi.n_blocks, KernelPool()), n_words=4)
+    >>> matrix = joined(list(pmi_blocks(ids, offsets, n_words=4, radius=2)))
     >>> matrix[[0]].indices.tolist()  # 0 with 1 more often than by chance
     [1]
     """
-
-    def __init__(
-        self,
-        ids: NDArray[np.int32],
-        offsets: IntArray,
-        n_words: int,
-        *,
-        radius: int,
-        max_contexts: int = MAX_CONTEXTS,
-    ) -> None:
-        self.ids, self.offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no
-        self.n_words, self.radius, self.max_contexts = n_words, radius, max_contexts  # memory map
-        self.n_blocks = -(-8 * n_words * n_words // BLOCK_BYTES)
-        self.context_sums = np.zeros(n_words)
-        _row_sums(self.ids, self.offsets, radius, self.context_sums)
-        powers = self.context_sums**CONTEXT_POWER * (self.context_sums > 0)
-        with np.errstate(divide="ignore"):  # a word without a neighbour has no entry to use it for
-            logs = np.log(self.context_sums)
-        self._log_columns = CONTEXT_POWER * logs - np.log(max(powers.sum(), 1e-300))
-
-    def count_blocks(self, first: int, last: int, pool: KernelPool) -> list[Block]:
-        """Count blocks ``first`` to ``last - 1``, one in each thread."""
-        found: list[Any] = [None] * (last - first)
-
-        def count(number: int, begin: int, end: int) -> None:
-            for i in range(begin, end):
-                found[i] = self._count(first + i)
-
-        pool.run(count, len(found))
-        return found
-
-    def _count(self, block: int) -> Block:
-        rows = np.arange(block, self.n_words, self.n_blocks)  # so that each has frequent words
-        row_of = np.full(self.n_words, -1, dtype=np.int32)
-        row_of[rows] = np.arange(len(rows), dtype=np.int32)
-        together = np.zeros((len(rows), self.n_words))
-        _count(self.ids, self.offsets, self.radius, row_of, together)
-        with np.errstate(divide="ignore"):
-            log_rows = np.log(together.sum(axis=1))
-        sizes = _keep_positive(together, log_rows, self._log_columns, self.max_contexts)
-        columns = np.empty(sizes.sum(), dtype=np.int32)
-        values = np.empty(sizes.sum(), dtype=np.float32)
-        _gather(together, sizes, columns, values)
-        return sizes, columns, values
-
-
-def joined(blocks: Sequence[Block], n_words: int) -> SparseMatrix:
-    """All blocks' rows in the order of the words, (V, V)."""
     from scipy.sparse import csr_array
 
-    sizes, columns, values = map(np.concatenate, zip(*blocks, strict=True))
-    matrix = csr_array((values, columns, starts_of(sizes)), shape=(n_words, n_words))
+    ids, offsets = ids.view(np.ndarray), offsets.view(np.ndarray)  # numba knows no memory map
+    n_blocks = -(-8 * n_words * n_words // BLOCK_BYTES)
+    sums = np.zeros(n_words)  # r
+    _row_sums(ids, offsets, radius, sums)
+    powers = sums**CONTEXT_POWER * (sums > 0)
+    with np.errstate(divide="ignore"):  # a word without a neighbour has no entry to use it for
+        log_columns = CONTEXT_POWER * np.log(sums) - np.log(max(powers.sum(), 1e-300))
+
+    def counted(block: int) -> SparseMatrix:
+        rows = np.arange(block, n_words, n_blocks)  # so that each has frequent words
+        row_of = np.full(n_words, -1, dtype=np.int32)
+        row_of[rows] = np.arange(len(rows), dtype=np.int32)
+        together = np.zeros((len(rows), n_words))
+        _count(ids, offsets, radius, row_of, together)
+        with np.errstate(divide="ignore"):
+            log_rows = np.log(together.sum(axis=1))
+        _keep_positive(together, log_rows, log_columns, max_contexts)
+        return csr_array(together.astype(np.float32))
+
+    yield from shared_pool(n_threads).map(counted, range(n_blocks))
+
+
+def joined(blocks: Sequence[SparseMatrix]) -> SparseMatrix:
+    """All blocks' rows in the order of the words, (V, V)."""
+    from scipy.sparse import vstack
+
+    n_words = blocks[0].shape[1]
     rows = np.concatenate([np.arange(i, n_words, len(blocks)) for i in range(len(blocks))])
-    return matrix[np.argsort(rows)]
+    return vstack(blocks, format="csr")[np.argsort(rows)]
 
 
 @njit(**_exact)
@@ -162,16 +143,15 @@ def _keep_positive(
     log_rows: NDArray[np.float64],
     log_columns: NDArray[np.float64],
     max_contexts: int,
-) -> IntArray:
-    """Turn counts to M in place, all but the largest entries of a row to 0; how many are left."""
-    sizes = np.zeros(len(together), dtype=np.int64)
+) -> None:
+    """Turn counts to M in place, all but the largest entries of a row to 0."""
     for i in range(len(together)):
-        row = together[i]
+        row, size = together[i], 0
         for j in range(len(row)):
             if row[j] > 0:
                 row[j] = max(0.0, np.log(row[j]) - log_rows[i] - log_columns[j])
-                sizes[i] += row[j] > 0
-        if sizes[i] > max_contexts:
+                size += row[j] > 0
+        if size > max_contexts:
             ordered = np.sort(row)
             least = ordered[len(row) - max_contexts]
             equal = max_contexts - np.sum(row > least)  # of the equal ones the first
@@ -180,16 +160,3 @@ def _keep_positive(
                     equal -= 1
                 elif row[j] <= least:
                     row[j] = 0.0
-            sizes[i] = max_contexts
-    return sizes
-
-
-@njit(**_exact)
-def _gather(dense: NDArray[np.float64], sizes: IntArray, columns: Columns, values: Vectors) -> None:
-    end = 0
-    for i in range(len(dense)):
-        if sizes[i]:
-            for j in range(dense.shape[1]):
-                if dense[i, j] > 0:
-                    columns[end], values[end] = j, dense[i, j]
-                    end += 1

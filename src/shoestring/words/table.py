@@ -4,6 +4,18 @@ Two codes are as alike as the share of bits in which they agree, (n11 + n00) / K
 paper (Liang et al., arXiv 2101.06887) scores. Among codes with the same number of active bits it
 ranks as the number of shared active bits does.
 
+The activations have a row of each word as a context (0 to V - 1) and as a target (V to 2 V - 1);
+vectors of other tools have a single block that serves as both. The code of several rows is the top
+k of their weighted sum, in float64:
+
+- **In context** (section 2 of the paper): the target row plus the context rows of the words around
+  it in a window of W tokens, each as often as it occurs. Words that are not in the vocabulary add
+  nothing; at the ends of a sentence the window is cut off. Context rows are taken times a weight
+  (ours; 1 is the paper's plain sum).
+- **A text**: the mean of the target rows of its words, weighted by 1 / sqrt(count) (ours, as the
+  paper has none). Of seven weightings it found the most judged texts among 100 of SciFact and
+  Cranfield: a recall of 0.42 and 0.39, against 0.27 and 0.24 with equal weights.
+
 They are saved to a folder: ``vocabulary.json``, ``codes.npy`` (packed bits), ``counts.npy`` and,
 unless they were left out, ``activations.npy``. Arrays are memory-mapped when they are read; kernels
 look up rows of them by what the vocabulary says, so that their shapes are checked.
@@ -26,16 +38,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import ArtifactKind
-from shoestring.checks import checked_int
+from shoestring.checks import checked_int, checked_number
 from shoestring.errors import NotFittedError, ParameterError, UnknownWordError
-from shoestring.overlap.codes import (
-    PackedArray,
-    starts_of,
-    top_k_codes,
-)
+from shoestring.overlap.codes import PackedArray, starts_of, top_k_codes
 from shoestring.text.segmentation import Lexicon, split_words
 from shoestring.types import IntArray
-from shoestring.words.pooling import Activations, sum_rows
+
+Activations = NDArray[np.float32]
 
 KIND = ArtifactKind(
     "shoestring-word-vectors",
@@ -53,6 +62,15 @@ def check_active(n_active: object, n_neurons: int) -> int:
     """Check that codes can have that many active bits."""
     hint = "Pass a smaller one, or more neurons."
     return checked_int("n_active", n_active, 1, n_neurons, "BinaryVectors", hint)
+
+
+def check_context_weight(weight: object) -> float | None:
+    """Check the weight of the words around another."""
+    if weight is None:
+        return None
+    want = "None or a number of at least 0"
+    least = -np.nextafter(0.0, 1.0)
+    return checked_number("context_weight", weight, "BinaryVectors", want, above=least)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,21 +260,34 @@ class CodeTable:
         want = f"a word of the sentence ({shown[:80]}), or its place in it, from 0"
         raise ParameterError.of("position", "BinaryVectors.in_context", want, position)
 
-    def codes_of_sums(
-        self,
-        rows: IntArray,
-        starts: IntArray,
-        n_active: int,
-        weights: NDArray[np.float64] | None = None,
+    def code_in_context(
+        self, rows: Sequence[int], at: int, window: int, context_weight: float
     ) -> PackedArray:
-        """Packed codes of :func:`~shoestring.words.pooling.sum_rows`; of no row no active bit."""
+        """The packed code of a word in its sentence, whose words have these rows; -1 for none."""
+        start = at - window // 2
+        around = [i for i in range(max(0, start), min(len(rows), start + window)) if rows[i] >= 0]
+        summed = [rows[i] + (self.first_target if i == at else 0) for i in around]
+        weights = [1.0 if i == at else context_weight for i in around]
+        return self.codes_of_sums(np.array(summed), np.array([0, len(summed)]), np.array(weights))
+
+    def codes_of_sums(
+        self, rows: IntArray, starts: IntArray, weights: NDArray[np.float64]
+    ) -> PackedArray:
+        """Packed codes of N weighted sums of rows of the activations.
+
+        Sum i has the rows ``rows[starts[i] : starts[i + 1]]``; of no row no bit is active.
+        """
+        from scipy.sparse import csr_array
+
         activations = self.known_activations("A code of several words")
-        sums = sum_rows(activations, rows, starts, weights)
-        codes = top_k_codes(sums, n_active)
+        used, columns = np.unique(rows, return_inverse=True)
+        matrix = csr_array((weights, columns, starts), shape=(len(starts) - 1, len(used)))
+        sums = np.asarray(matrix @ activations[used].astype(np.float64))
+        codes = top_k_codes(sums, self.n_active)
         codes[np.diff(starts) == 0] = 0
         return codes
 
-    def codes_of_texts(self, texts: Sequence[Any], n_active: int) -> PackedArray:
+    def codes_of_texts(self, texts: Sequence[Any]) -> PackedArray:
         """Packed codes of texts, as :meth:`shoestring.words.BinaryVectors.encode`."""
         weights = 1 / np.sqrt(np.maximum(self.counts, 1))
         packed, remaining = [self.codes[:0]], iter(texts)
@@ -265,7 +296,7 @@ class CodeTable:
             starts = starts_of([*map(len, bags)])
             rows = np.fromiter(chain.from_iterable(bags), np.int64, starts[-1])
             targets = rows + self.first_target
-            packed.append(self.codes_of_sums(targets, starts, n_active, weights[rows]))
+            packed.append(self.codes_of_sums(targets, starts, weights[rows]))
         return np.concatenate(packed)
 
     def unpacked(self, packed: PackedArray) -> NDArray[np.bool_]:

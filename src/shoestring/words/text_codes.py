@@ -67,7 +67,7 @@ class TextCodes:
     def codes(self, texts: Sequence[str]) -> PackedArray:
         """Packed codes of texts: uint8 (N, ceil(K / 8)); without a known word there is no bit."""
         items = checked_items("texts", texts, "TextCodes", "a list of texts")
-        return self.table.codes_of_texts(items, self.table.n_active)
+        return self.table.codes_of_texts(items)
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Their bits as vectors (N, K) of unit length; zero where no word is known."""

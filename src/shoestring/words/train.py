@@ -6,9 +6,9 @@ Two rules make the activations of the neurons, and all that follows is the same 
   default, because it learns in a minute from little text.
 - ``published``: the rule of the paper as its code has it (:mod:`shoestring.words.published`).
 
-Both keep a time limit, which the reading of the text is part of: ``counts`` uses a sample of the
-sentences then, ``published`` stops. What takes longer than a minute is kept in the run folder: the
-corpus as ids, the weights of ``published``.
+Both keep a time limit, which the reading of the text is part of: a sample of files is read where
+all would take too long, and ``published`` stops. What takes longer than a minute is kept in the run
+folder: the corpus as ids, the weights of ``published``.
 """
 
 from __future__ import annotations
@@ -28,16 +28,15 @@ from shoestring.checks import (
     checked_seed,
     checked_texts,
 )
-from shoestring.errors import FormatError, ParameterError
+from shoestring.errors import BudgetError, FormatError, ParameterError
 from shoestring.jobs import Clock, RunFolder
 from shoestring.overlap.codes import MAX_BITS
 from shoestring.text.files import read_lines
 from shoestring.words.bioword import Weights
 from shoestring.words.corpus import EncodedCorpus, corpus_of
 from shoestring.words.counts_rule import CONTEXT_WEIGHT, train_on_counts
-from shoestring.words.pooling import check_context_weight
 from shoestring.words.published import SAVE_S, PublishedSettings, train_published
-from shoestring.words.table import CodeTable, check_active
+from shoestring.words.table import CodeTable, check_active, check_context_weight
 
 RULES = ("counts", "published")
 CONTEXT_WEIGHTS = {"counts": CONTEXT_WEIGHT, "published": 1.0}  # the paper's is a plain sum
@@ -67,7 +66,7 @@ def train_table(
         corpus.check_window(params["window"])
         if run is not None and clock.used_s - run.used_s > SAVE_S:
             run.keep(clock)  # reading it again would take as long
-        weights = _trained(corpus, params, run, clock=clock, progress=progress)
+        weights = _trained(corpus, params, run, clock, progress)
         return CodeTable.of_activations(
             corpus.words,
             weights,
@@ -100,16 +99,15 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
     The lexicon becomes its words.
     """
-    least = {"vocab_size": 1, "min_count": 1, "skip_top": 0}
+    bounds: dict[str, tuple[int, int | None]] = {"n_neurons": (1, MAX_BITS), "skip_top": (0, None)}
+    bounds |= {"vocab_size": (1, None), "min_count": (1, None), "n_epochs": (1, MAX_EPOCHS)}
     return {
         **params,
-        **{name: checked_int(name, params[name], n, None, _OWNER) for name, n in least.items()},
-        "n_neurons": checked_int("n_neurons", params["n_neurons"], 1, MAX_BITS, _OWNER),
+        **{name: checked_int(name, params[name], *of, _OWNER) for name, of in bounds.items()},
         "n_active": check_active(params["n_active"], params["n_neurons"]),
         "window": checked_window(params["window"]),
         "rule": checked_choice("rule", params["rule"], RULES, _OWNER),
         "segmented": checked_bool("segmented", params["segmented"], _OWNER),
-        "n_epochs": checked_int("n_epochs", params["n_epochs"], 1, MAX_EPOCHS, _OWNER),
         "learning_rate": checked_number(
             "learning_rate", params["learning_rate"], _OWNER, "a number above 0", 0
         ),
@@ -128,17 +126,23 @@ def checked_window(window: object) -> int:
 
 
 def _trained(
-    corpus: EncodedCorpus, params: Mapping[str, Any], run: RunFolder | None, **options: Any
+    corpus: EncodedCorpus,
+    params: Mapping[str, Any],
+    run: RunFolder | None,
+    clock: Clock,
+    progress: bool,
 ) -> Weights:
     arrays = corpus.ids, corpus.offsets, corpus.counts
     shared: dict[str, Any] = {"seed": params["random_state"]}
     shared |= {"n_neurons": params["n_neurons"], "window": params["window"]}
     if params["rule"] == "counts":
-        return train_on_counts(*arrays, **(shared | options))
+        if clock.left_s <= 0:
+            raise BudgetError("The minutes were over when the text was read. Pass more --minutes.")
+        return train_on_counts(*arrays, **shared, progress=progress)
     settings = PublishedSettings(
         **shared, n_epochs=params["n_epochs"], learning_rate=params["learning_rate"]
     )
-    return train_published(*arrays, settings, run=run, **options).weights
+    return train_published(*arrays, settings, clock=clock, run=run, progress=progress).weights
 
 
 def _words_of(lexicon: Iterable[str] | str | Path | None) -> Sequence[str] | None:

@@ -2,8 +2,8 @@
 
 A word's vector is a code of ``n_neurons`` bits of which ``n_active`` are active (Liang et al., "Can
 a Fruit Fly Learn Word Embeddings?", ICLR 2021, arXiv 2101.06887). How they are trained:
-:mod:`~shoestring.words.train`; compared and saved: :mod:`~shoestring.words.table`; summed for
-contexts and texts: :mod:`~shoestring.words.pooling`.
+:mod:`~shoestring.words.train`; compared, summed for contexts and texts, and saved:
+:mod:`~shoestring.words.table`.
 
 Not covered: training further on more text, words that are not in the vocabulary.
 
@@ -38,8 +38,7 @@ from shoestring.models.token_encoder import unit_rows
 from shoestring.overlap.codes import MAX_BITS, PackedArray
 from shoestring.words.counts_rule import CONTEXT_WEIGHT
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
-from shoestring.words.pooling import check_context_weight, rows_in_context
-from shoestring.words.table import CodeTable, check_active
+from shoestring.words.table import CodeTable, check_active, check_context_weight
 from shoestring.words.train import checked_window, train_table
 from shoestring.words.word2vec_io import Format, read_vectors, write_vectors
 
@@ -141,8 +140,8 @@ class BinaryVectors(TextTransformer):
         texts : path, iterable of Path, of texts, of lists of tokens, data frame, EncodedCorpus
             As :func:`shoestring.words.corpus.encode_corpus` takes them.
         minutes : float, optional
-            Time limit, reading included: ``counts`` uses a sample of the text, the published rule
-            stops. Texts that are in memory are all read.
+            Time limit, reading included: of files a sample is read where all would take too long,
+            and the published rule stops. Texts that are in memory are all read.
         checkpoint : path, optional
             Where an interrupted training keeps its state, ``<checkpoint>.run``: the same call goes
             on from there, to the same bits. It goes when the training is done.
@@ -189,7 +188,7 @@ class BinaryVectors(TextTransformer):
             ShoestringWarning says how many there are; they have no active bit.
         """
         items = checked_items("texts", texts, "BinaryVectors.encode", "a list of texts")
-        codes = self._codes.codes_of_texts(items, self.n_active)
+        codes = self._codes.codes_of_texts(items)
         wordless = [items[i] for i in np.flatnonzero(~codes.any(axis=1))]
         if wordless:
             warnings.warn(
@@ -327,7 +326,7 @@ class BinaryVectors(TextTransformer):
             return table.codes[rows], rows
         signs = np.repeat([1.0, -1.0], [len(plus), len(minus)])
         targets, starts = np.array(rows) + table.first_target, np.array([0, len(rows)])
-        return table.codes_of_sums(targets, starts, self.n_active, signs), rows
+        return table.codes_of_sums(targets, starts, signs), rows
 
     def sentences(self, text: str) -> list[list[str]]:
         """The sentences of a text as tokens, cut as the training text was."""
@@ -361,9 +360,7 @@ class BinaryVectors(TextTransformer):
         weight = table.context_weight if weight is None else weight
         rows = [table.row(token) for token in sentence]
         table.known_row(sentence[at])
-        summed, weights = rows_in_context(rows, at, window, table.first_target, weight)
-        starts = np.array([0, len(summed)])
-        return table.unpacked(table.codes_of_sums(summed, starts, self.n_active, weights)[0])
+        return table.unpacked(table.code_in_context(rows, at, window, weight)[0])
 
     def most_similar_in_context(
         self, tokens: str | Sequence[str], position: int | str, topn: int = 10

@@ -40,7 +40,7 @@ _MAX_WORD_BYTES = 1 << 16
 _MAX_DIMS = 1 << 16
 _MAX_PACKING = 1032  # what gzip packs at best: bounds what a header can promise
 
-_Row: TypeAlias = tuple[bytes, Any, int | None]  # word, vector, number of the line
+_Row: TypeAlias = tuple[bytes, Any, str]  # word, vector, where it is
 _AGAIN = "that came before"
 
 
@@ -69,18 +69,14 @@ def read_vectors(path: str | Path, *, limit: int | None = None) -> WordVectors:
         first = stream.readline(_MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8)
         if not first.strip():
             raise FormatError("the file is empty or starts with an empty line.", file=path)
-        header = _header(first, path, limit)
-        if header is None:
-            n_dims = _n_numbers(first)
+        n_words, n_dims = _header(first, path, limit)
+        if n_words is None:
             rows = _text_rows(path, chain([first], lines), 1, n_dims)
-            return _collected(path, rows, n_dims, None, limit)
-        n_words, n_dims = header
-        start = stream.peek(1 << 13)  # type: ignore[attr-defined]  # both kinds have it
-        if _looks_binary(start, n_dims):
+        elif _looks_binary(stream.peek(1 << 13), n_dims):  # type: ignore[attr-defined]  # both can
             rows = _binary_rows(path, stream, n_words, n_dims)
         else:
             rows = _text_rows(path, lines, 2, n_dims)
-        return _collected(path, rows, n_dims, n_words, limit)
+        return _collected(path, islice(rows, limit), n_dims, n_words, limit)
 
 
 def write_vectors(
@@ -105,17 +101,16 @@ def write_vectors(
                 file.write(" ".join(map(str, row)).encode() + b"\n")
 
 
-def _header(line: bytes, path: Path, limit: int | None) -> tuple[int, int] | None:
-    """V and D of a word2vec file; None where the first line is a vector already."""
+def _header(line: bytes, path: Path, limit: int | None) -> tuple[int | None, int]:
+    """V and D of a word2vec file; None and D where the first line is a vector already."""
     fields = line.split()
     if len(fields) != 2 or not all(field.isdigit() for field in fields):
-        return None
+        return None, _n_numbers(line)
     n_words, n_dims = map(int, fields)
     most = path.stat().st_size * _MAX_PACKING // (2 * max(1, n_dims))
     if not n_words or not 1 <= n_dims <= _MAX_DIMS or min(n_words, limit or n_words) > most:
         raise FormatError(
-            f"the header promises {n_words} vectors of width {n_dims}, which "
-            f"{'is nothing' if not n_words or not n_dims else 'the file is too short for'}. "
+            f"the header promises {n_words} vectors of width {n_dims}, which the file cannot hold. "
             "Write or copy the file again.",
             file=path,
             line=1,
@@ -135,53 +130,52 @@ def _collected(
     path: Path, rows: Iterator[_Row], n_dims: int, n_words: int | None, limit: int | None
 ) -> WordVectors:
     """The words and their vectors but the bad ones, whose kinds are counted and reported."""
-    index: dict[str, int] = {}
+    index: dict[bytes, int] = {}
     bad: Counter[str] = Counter()
-    n_read, line, first_bad = 0, None, ""
+    first_bad = ""
     n_wanted = n_words if n_words is None or limit is None else min(n_words, limit)
     vectors = np.empty((n_wanted or 1 << 10, n_dims), np.float32)
-    for n_read, (word, vector, line) in enumerate(islice(rows, limit), start=1):
+    for word, vector, place in rows:
         if len(index) == len(vectors):
             vectors = np.resize(vectors, (2 * len(vectors), n_dims))
         with np.errstate(over="ignore"):
             vectors[len(index)] = vector
-        key, fault = _read_word(word)
-        if not fault and key in index:
+        fault = _fault(word)
+        if not fault and word in index:
             fault = _AGAIN
         elif not fault and not np.isfinite(vectors[len(index)]).all():
             fault = "with numbers that are not finite"
-        if not fault:
-            index[key] = len(index)
-            continue
-        bad[fault] += 1
-        first_bad = first_bad or (f"line {line}" if line else f"word {n_read}")
+        if fault:
+            bad[fault] += 1
+            first_bad = first_bad or place
+        else:
+            index[word] = len(index)
+    n_read = len(index) + bad.total()
     if n_wanted not in (None, n_read):
         raise FormatError(
             f"{n_read} vectors, where the header promises {n_words}. The file may be cut off: "
             "write or copy it again.",
             file=path,
-            line=line,
         )
-    told = ", ".join(f"{n} {fault}" for fault, n in bad.items())
+    told = ", ".join(f"{n} {fault}" for fault, n in bad.items()) + f"; first {first_bad}."
     if 2 * (bad.total() - bad[_AGAIN]) > n_read:
         raise FormatError(
-            f"most of its {n_read} words are bad: {told}; first {first_bad}. Convert the file to "
-            "UTF-8.",
-            file=path,
+            f"most of its {n_read} words are bad: {told} Convert the file to UTF-8.", file=path
         )
     if bad:
         message = f"{path}: {bad.total()} of {n_read} words are passed over: {told}"
-        warnings.warn(f"{message}; first {first_bad}.", ShoestringWarning, stacklevel=4)
-    return WordVectors(list(index), vectors[: len(index)])
+        warnings.warn(message, ShoestringWarning, stacklevel=4)
+    words = [word.decode("utf-8", "surrogatepass") for word in index]
+    return WordVectors(words, vectors[: len(index)])
 
 
-def _read_word(word: bytes) -> tuple[str, str]:
-    """A word, and what is wrong with it."""
+def _fault(word: bytes) -> str:
+    """What is wrong with a word."""
     try:
-        key = word.decode("utf-8", "surrogatepass")
+        word.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        return "", "not UTF-8"
-    return key, "" if key else "blank"
+        return "not UTF-8"
+    return "" if word else "blank"
 
 
 def _text_rows(path: Path, lines: Iterable[bytes], first_line: int, n_dims: int) -> Iterator[_Row]:
@@ -208,16 +202,16 @@ def _text_rows(path: Path, lines: Iterable[bytes], first_line: int, n_dims: int)
                 file=path,
                 line=number,
             )
-        yield fields[0].strip(), vector, number
+        yield fields[0].strip(), vector, f"line {number}"
 
 
 def _binary_rows(path: Path, stream: IO[bytes], n_words: int, n_dims: int) -> Iterator[_Row]:
-    for _ in range(n_words):
+    for number in range(1, n_words + 1):
         word = _word_before_blank(stream)
         data = stream.read(4 * n_dims)
         if word is None or len(data) < 4 * n_dims:
             return  # one is missing
-        yield word, np.frombuffer(data, "<f4"), None
+        yield word, np.frombuffer(data, "<f4"), f"word {number}"
     if stream.read(2).strip():
         raise FormatError(
             f"more than the {n_words} vectors of width {n_dims} that the header promises. It may "
