@@ -13,10 +13,8 @@ predicted gain is 0.9: what trains without warm-up (docs/doctor.md). Pre-norm st
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from shoestring.doctor.families import scaled
 from shoestring.doctor.signal import Attention, Signal, Stack, through_stacks
@@ -60,13 +58,6 @@ class Prescription:
     correlation: float  # of tokens in the last hidden state: as it is, and with the factor
     new_correlation: float
     warmup_steps: int  # with the factor
-
-    def apply(self, model: Any) -> None:
-        """Multiply the matrices and biases of all layers of a fresh module, in place."""
-        for name, weight in model.named_parameters():
-            is_of_matrix = weight.ndim == 2 or name.endswith("bias")
-            if is_of_matrix and re.search(r"\b\d+\.", name):  # the number of a layer
-                weight.data *= self.factor
 
 
 def prescription_of(
@@ -117,6 +108,7 @@ def faults_of(
     predicted: Signal | None,
     measured: Signal | None,
     *,
+    is_post_norm: bool,
     is_trained: bool,
     last_gain: float,
     warmup_steps: int | None,
@@ -127,15 +119,16 @@ def faults_of(
     found: list[Fault] = []
     fresh = [s for s in (predicted, None if is_trained else measured) if s is not None]
     end, scale = "last hidden state", "Scale the weights: shoestring doctor prescribe."
-    if predicted and stacks[-1].is_post_norm:
-        gain, move = min(abs(s.gain) for s in fresh), moved(predicted)
+    if fresh and is_post_norm:
+        gain, move = min(abs(s.gain) for s in fresh), moved(fresh[0])
         if gain < GAIN:
             advice = f"{scale} Or pre-norm layers."
             found.append(Fault("deviation too large", end, gain, GAIN, advice))
         if move < SMALL:
             found.append(Fault("deviation too small", end, move, SMALL, scale))
+    if predicted and warmup_steps is not None:
         steps = warmup(stacks, predicted, learning_rate)
-        if warmup_steps is not None and warmup_steps < steps:
+        if warmup_steps < steps:
             advice = f"Warm up for {steps} steps. Or scale the weights, and for fewer."
             found.append(Fault("no warm-up", "training", warmup_steps, steps, advice))
     alike = max(s.correlation for s in (predicted, measured) if s is not None)

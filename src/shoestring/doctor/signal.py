@@ -81,7 +81,10 @@ Part = Attention | FeedForward
 
 @dataclass(frozen=True)
 class Stack:
-    """Layers that are all alike, what goes into the first, and what comes after the last."""
+    """Layers that are all alike, what goes into the first, and what comes after the last.
+
+    The norm around them is before the first layer of a post-norm stack, else after the last.
+    """
 
     width: int
     layers: int
@@ -91,9 +94,7 @@ class Stack:
     tokens: float = 1.0  # deviation of the embeddings of tokens, positions and types
     positions: float = 0.0
     types: float = 0.0
-    has_first_norm: bool = False
-    projection: float = 1.0  # by what a matrix after it multiplies the variance, as in ELECTRA
-    has_last_norm: bool = False
+    projection: float = 1.0  # of the variance, by a matrix before the layers, as in ELECTRA
     head: float = 0.0  # deviation of the matrix that gives logits; 0 without one
     prefix: str = ""  # of the places of its sublayers
 
@@ -282,7 +283,7 @@ def _through_stack(stack: Stack, ids: IntArray, memory: FloatArray) -> tuple[Any
     tape: list[tuple[FloatArray, Back]] = []  # by what the norm of a sublayer divided
     k: FloatArray = stack.tokens**2 * (ids[:, None] == ids) + stack.types**2
     k = k + stack.positions**2 * np.eye(len(ids))
-    if stack.has_first_norm:
+    if stack.is_post_norm:
         k = stack.projection * _normed(k, stack.epsilon)[0]
     share = k.diagonal()  # variance of the first layer's input that is left
     for number in range(stack.layers * len(stack.parts)):
@@ -306,7 +307,7 @@ def _through_stack(stack: Stack, ids: IntArray, memory: FloatArray) -> tuple[Any
             k = k + out
         tape.append((scale, back))
     end = _left(share, k), _pairs(k)
-    last, last_scale = _normed(k, stack.epsilon) if stack.has_last_norm else (k, 1.0)
+    last, last_scale = (k, 1.0) if stack.is_post_norm else _normed(k, stack.epsilon)
 
     def go_back(g: FloatArray) -> FloatArray | float:
         """Complete the rows; return the gradient of the memory (M, M)."""
