@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from shoestring.match.audit import audit_texts as audit_texts
     from shoestring.match.audit import decipher_texts as decipher_texts
     from shoestring.match.cross_encoder import CrossEncoderScorer as CrossEncoderScorer
-    from shoestring.match.cross_encoder import FastCrossEncoder as FastCrossEncoder
     from shoestring.match.interaction import TokenInteraction as TokenInteraction
     from shoestring.match.matcher import PairMatcher as PairMatcher
     from shoestring.match.pseudonymise import Key as Key
