@@ -177,11 +177,12 @@ def examine(
             stacks, predicted = [], None  # unlike its family
     parts = () if module is None else module.modules()  # torch's own layers say where norms are
     is_post_norm = any(getattr(part, "norm_first", True) is False for part in parts)
-    found = faults_of(
+    faults = faults_of(
         stacks, predicted, measured, is_trained=trained, last_gain=last_gain,
         is_post_norm=stacks[-1].is_post_norm if stacks else is_post_norm,
         warmup_steps=warmup_steps, learning_rate=learning_rate, optimizer=optimizer,
     )  # fmt: skip
+    found = list(faults)
     end = next(signal for signal in (measured, predicted) if signal)
     verdict = f"{', '.join(fault.name for fault in found) or 'sound'}: last hidden state with gain "
     verdict += f"{end.gain:.2g}, correlation {end.correlation:.2g}{' (trained)' * trained}"
