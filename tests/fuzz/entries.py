@@ -357,7 +357,6 @@ entry(
     lambda w, **given: public("match.TokenInteraction")(w.bert_folder, **given).predict(pair),
     max_length=SMALL, weighting=maybe, **TORCH,
 )  # fmt: skip
-method("TokenInteraction.token_vectors", lambda w: w.interaction, texts=LIST_OF_TEXTS, **TORCH)
 
 labelled_pairs = st.just(LABELLED_PAIRS)
 entry(
