@@ -125,13 +125,13 @@ def plain(folder):
 def bert(folder):
     """What runs BERT without torch."""
     from shoestring import SearchIndex, TextClassifier
-    from shoestring.match import FastCrossEncoder, TokenInteraction
+    from shoestring.match import CrossEncoderScorer, TokenInteraction
     from shoestring.models import SentenceEncoder
 
     return {
         "SentenceEncoder": (SentenceEncoder(), encode),
         "TokenInteraction": (TokenInteraction(), predict_pairs),
-        "FastCrossEncoder": (FastCrossEncoder(cross_encoder(folder)), predict_pairs),
+        "CrossEncoderScorer": (CrossEncoderScorer(cross_encoder(folder)), predict_pairs),
         "TextClassifier, minilm": (TextClassifier("minilm").fit(TEXTS, LABELS), predict_texts),
         "SearchIndex, minilm": (SearchIndex.build(folder / "minilm", TEXTS[:6]), query),
     }

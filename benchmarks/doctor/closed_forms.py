@@ -54,7 +54,7 @@ def _outputs(part: Attention | FeedForward, d: int, n: int, r: float, memory: fl
 def _forward(stack: Stack, n: int, same: float, memory: float) -> tuple:
     q = stack.tokens**2 + stack.positions**2 + stack.types**2
     c = same * stack.tokens**2 + stack.types**2
-    q, c = (1.0, c / q) if stack.has_first_norm else (q, c)
+    q, c = (1.0, c / q) if stack.is_post_norm else (q, c)
     steps = []
     for number in range(stack.layers * len(stack.parts)):
         part = stack.parts[number % len(stack.parts)]
@@ -66,7 +66,7 @@ def _forward(stack: Stack, n: int, same: float, memory: float) -> tuple:
             scale = q + stack.epsilon
             q, c = 1.0, c / q
         steps.append((part, r, out, scale, memory))
-    last = q + stack.epsilon if stack.has_last_norm else 1.0
+    last = 1.0 if stack.is_post_norm else q + stack.epsilon
     return steps, last, c / q
 
 

@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.search.scoring``: both score the same pairs with the same weights in the same
 process, in turns, texts in random order: ``CrossEncoder.predict`` with its defaults, and
-:class:`~shoestring.match.FastCrossEncoder`. The figure is the median over the turns of the ratio
+:class:`~shoestring.match.CrossEncoderScorer`. The figure is the median over the turns of the ratio
 within a turn, so that other work on the machine hits both; the ratio of the CPU seconds on one
 thread each says the same without the machine's scheduling.
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks import output
 from benchmarks.train_scorer import model_folder
-from shoestring.match import FastCrossEncoder
+from shoestring.match import CrossEncoderScorer
 from shoestring.models import SentenceEncoder
 from shoestring.models.backbone import LOCAL
 from shoestring.text.pydocs import known_items, python_docs
@@ -73,14 +73,14 @@ def measure(
 
     pairs = random_pairs(n_queries, n_texts, seed)
     some = [pairs[i] for i in np.random.default_rng(seed).permutation(len(pairs))[:384]]
-    peer, ours = CrossEncoder(str(folder), device="cpu", **LOCAL), FastCrossEncoder(folder)
+    peer, ours = CrossEncoder(str(folder), device="cpu", **LOCAL), CrossEncoderScorer(folder)
     peer.predict(some[:64], show_progress_bar=False)
     ours.predict(some[:64])
     wall = turns(peer, ours, some, n_turns, time.perf_counter)
     n_threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
     torch.set_num_threads(1)
     os.sched_setaffinity(0, {min(cores)})
-    alone = FastCrossEncoder(folder)
+    alone = CrossEncoderScorer(folder)
     cpu = turns(peer, alone, some, n_turns, time.process_time)
     shares = contributions(alone, some)
     os.sched_setaffinity(0, cores)
@@ -110,7 +110,11 @@ def random_pairs(n_queries: int, n_texts: int, seed: int) -> list[tuple[str, str
 
 
 def turns(
-    peer: object, ours: FastCrossEncoder, pairs: Sequence[tuple[str, str]], n: int, clock: Callable
+    peer: object,
+    ours: CrossEncoderScorer,
+    pairs: Sequence[tuple[str, str]],
+    n: int,
+    clock: Callable,
 ) -> list[tuple[float, float]]:
     """Seconds of the peer and of ours, measured in turns."""
     seconds = []
@@ -130,7 +134,7 @@ def summary(name: str, seconds: list[tuple[float, float]], n_pairs: int) -> dict
         f"{name}: CrossEncoder pairs/s": round(
             n_pairs / statistics.median(s for s, _ in seconds), 1
         ),
-        f"{name}: FastCrossEncoder pairs/s": round(
+        f"{name}: CrossEncoderScorer pairs/s": round(
             n_pairs / statistics.median(s for _, s in seconds), 1
         ),
         f"{name}: ratio, median of turns": round(statistics.median(ratios), 2),
@@ -154,12 +158,12 @@ def agreement(truth: np.ndarray, ours: np.ndarray, k: int = 10) -> dict[str, obj
     }
 
 
-def pair_lengths(ours: FastCrossEncoder, pairs: Sequence[tuple[str, str]]) -> list[int]:
+def pair_lengths(ours: CrossEncoderScorer, pairs: Sequence[tuple[str, str]]) -> list[int]:
     """Tokens of each pair."""
     return [len(encoding.ids) for encoding in ours._tokenizer.encode_batch(list(pairs))]
 
 
-def contributions(ours: FastCrossEncoder, pairs: Sequence[tuple[str, str]]) -> dict[str, object]:
+def contributions(ours: CrossEncoderScorer, pairs: Sequence[tuple[str, str]]) -> dict[str, object]:
     """What the peer's padding adds to its tokens, and what tokenising takes of our CPU seconds."""
     lengths = np.array(pair_lengths(ours, pairs))
     order = np.argsort([-len(q) - len(t) for q, t in pairs], kind="stable")  # as the peer sorts

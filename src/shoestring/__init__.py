@@ -32,26 +32,4 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_names(
-    __name__,
-    {
-        "AnalyticSoftmax": "shoestring.classify",
-        "BinaryVectors": "shoestring.words",
-        "Hit": "shoestring.types",
-        "Hits": "shoestring.types",
-        "LadderClassifier": "shoestring.tune",
-        "OverlapIndex": "shoestring.overlap",
-        "PairMatcher": "shoestring.match",
-        "PairScorer": "shoestring.types",
-        "Record": "shoestring.types",
-        "Reranker": "shoestring.search",
-        "SearchIndex": "shoestring.search",
-        "ShoestringError": "shoestring.errors",
-        "ShoestringWarning": "shoestring.errors",
-        "TextClassifier": "shoestring.classify",
-        "TextEncoder": "shoestring.types",
-        "read_records": "shoestring.text",
-        "rerank": "shoestring.search",
-        "score_with": "shoestring.match",
-    },
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -1,18 +1,20 @@
 """Public names that are loaded when they are first used (PEP 562).
 
-A package that names its public objects here imports none of their modules, so that importing it is
-instant. A type checker reads no call: it gets the same names from a ``TYPE_CHECKING`` block beside
-it, ``from ... import Name as Name`` (the form that re-exports them to users of a typed library).
+A package imports its public objects in a ``TYPE_CHECKING`` block, as ``from ... import Name as
+Name`` (the form that re-exports them to users of a typed library). That block is read here, as
+text, and is not run: importing the package is instant.
 
-Not covered: submodules as names; a name that its module makes only later.
+Not covered: packages without their source; submodules as names; a name that its module makes only
+later.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import Any
 
@@ -42,26 +44,30 @@ def require(purpose: str, extra: str, *packages: str) -> None:
 
 def lazy_names(
     package: str,
-    homes: Mapping[str, str],
     *,
     purpose: str = "",
     extra: str = "torch",
     needs_torch: Collection[str] | None = None,
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """``__getattr__``, ``__dir__`` and ``__all__`` of a package, from the home of each public name.
+    """``__getattr__``, ``__dir__`` and ``__all__`` of the package that calls this.
 
     With a ``purpose``, names in ``needs_torch`` (all by default) call :func:`require_torch` first.
 
     Examples
     --------
-    >>> load, _, names = lazy_names("shoestring", {"Hit": "shoestring.types"})
-    >>> names, load("Hit").__module__
-    (['Hit'], 'shoestring.types')
+    >>> load, _, names = lazy_names("shoestring")
+    >>> "Hit" in names, load("Hit").__module__
+    (True, 'shoestring.types')
     >>> load("hit")
     Traceback (most recent call last):
         ...
     AttributeError: module 'shoestring' has no attribute 'hit'
     """
+    module: Any = sys.modules[package]
+    source = ast.parse(module.__spec__.loader.get_source(package))
+    (block,) = (part for part in source.body if isinstance(part, ast.If))
+    lines: list[Any] = block.body
+    homes = {name.asname: line.module for line in lines for name in line.names}
     names = sorted(homes)
 
     def getattr_(name: str) -> Any:
@@ -72,6 +78,6 @@ def lazy_names(
         return getattr(import_module(homes[name]), name)
 
     def dir_() -> list[str]:
-        return [*vars(sys.modules[package]), *names]
+        return [*vars(module), *names]
 
     return getattr_, dir_, names

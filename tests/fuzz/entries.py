@@ -331,12 +331,12 @@ entry(
 function("match.scorer_name", scorer=st.just(len))
 function("match.load_scorer", spec=st.just(len), share=2)
 entry("FunctionScorer.predict", lambda w, pairs: w.scorer.predict(pairs), pairs=PAIRS)
-for name in ("interaction", "fast_cross_encoder", "cross_encoder"):
+for name in ("interaction", "cross_encoder"):
     entry(
         f"{name}.predict", lambda w, pairs, name=name: getattr(w, name).predict(pairs),
         pairs=PAIRS, **TORCH,
     )  # fmt: skip
-for name in ("TokenInteraction", "FastCrossEncoder", "CrossEncoderScorer"):
+for name in ("TokenInteraction", "CrossEncoderScorer"):
     entry(
         f"match.{name}",
         lambda w, folder, name=name: public(f"match.{name}")(folder).predict(pair),
@@ -351,7 +351,6 @@ entry(
     lambda w, **given: public("match.TokenInteraction")(w.bert_folder, **given).predict(pair),
     max_length=SMALL, weighting=maybe, **TORCH,
 )  # fmt: skip
-method("TokenInteraction.token_vectors", lambda w: w.interaction, texts=LIST_OF_TEXTS, **TORCH)
 
 labelled_pairs = st.just(LABELLED_PAIRS)
 entry(

@@ -285,12 +285,6 @@ class World:
         return TokenInteraction(self.bert_folder)
 
     @cached_property
-    def fast_cross_encoder(self) -> Any:
-        from shoestring.match import FastCrossEncoder
-
-        return FastCrossEncoder(self.cross_folder)
-
-    @cached_property
     def cross_encoder(self) -> Any:
         from shoestring.match import CrossEncoderScorer
 

@@ -15,7 +15,7 @@ import transformers
 from shoestring import SearchIndex
 from shoestring.encoders import checked_encoder
 from shoestring.errors import FormatError, ParameterError, StorageError
-from shoestring.match import CrossEncoderScorer, FastCrossEncoder, load_scorer, scorer_name
+from shoestring.match import CrossEncoderScorer, load_scorer, scorer_name
 from shoestring.models import SentenceEncoder
 
 WORDS = "flatten list open file return string words chain the a of in and 把 列 表 展 平 打 开"
@@ -72,12 +72,12 @@ def reference(folder, pairs):
 
 def test_fast_logits_equal_those_of_sentence_transformers(folder, pairs, reference):
     assert reference.std() > 0.1
-    logits = FastCrossEncoder(folder).predict(pairs)
+    logits = CrossEncoderScorer(folder).predict(pairs)
     np.testing.assert_allclose(logits, reference, atol=1e-5)
 
 
 def test_a_logit_does_not_depend_on_order_companions_or_threads(folder, pairs, monkeypatch):
-    scorer = FastCrossEncoder(folder)
+    scorer = CrossEncoderScorer(folder)
     logits = scorer.predict(pairs)
     order = np.random.default_rng(1).permutation(len(pairs))
     np.testing.assert_allclose(scorer.predict([pairs[i] for i in order]), logits[order], atol=1e-5)
@@ -85,37 +85,44 @@ def test_a_logit_does_not_depend_on_order_companions_or_threads(folder, pairs, m
     np.testing.assert_allclose(alone, logits[:20], atol=1e-5)
     for module in ("match.cross_encoder", "models.bert"):
         monkeypatch.setattr(f"shoestring.{module}.n_cores", lambda: 3)
-    assert FastCrossEncoder(folder).predict(pairs).tolist() == logits.tolist()
+    assert CrossEncoderScorer(folder).predict(pairs).tolist() == logits.tolist()
 
 
 def test_blocks_of_pairs_give_the_same_logits(folder, pairs, monkeypatch):
-    scorer = FastCrossEncoder(folder)
+    scorer = CrossEncoderScorer(folder)
     logits = scorer.predict(pairs)
     monkeypatch.setattr("shoestring.match.cross_encoder.PAIRS_PER_BLOCK", 7)
     np.testing.assert_allclose(scorer.predict(pairs), logits, atol=1e-5)
 
 
 def test_no_pairs_and_a_megabyte_of_text_are_scored(folder):
-    scorer = FastCrossEncoder(folder)
+    scorer = CrossEncoderScorer(folder)
     assert scorer.predict([]).shape == (0,)
     assert np.isfinite(scorer.predict([("list", "file " * 200_000)])).all()
 
 
-def test_the_torch_scorer_answers_the_same_logits(folder, pairs, reference):
-    scorer = CrossEncoderScorer(folder)
+@pytest.fixture
+def by_torch(folder):
+    from sentence_transformers import CrossEncoder
+
+    return CrossEncoderScorer(CrossEncoder(str(folder), device="cpu"))
+
+
+def test_torch_answers_the_same_logits(by_torch, pairs, reference):
+    scorer = by_torch
     np.testing.assert_allclose(scorer.predict(pairs), reference, atol=1e-5)
     assert scorer.predict([]).shape == (0,)
 
 
-def test_a_name_stands_for_weights_and_length(folder, tmp_path):
-    name = FastCrossEncoder(folder).name
-    assert FastCrossEncoder(folder).name == CrossEncoderScorer(folder).name == name
+def test_a_name_stands_for_weights_and_length(folder, by_torch, tmp_path):
+    name = CrossEncoderScorer(folder).name
+    assert CrossEncoderScorer(folder).name == by_torch.name == name
     file = shutil.copytree(folder, tmp_path / "short") / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": 20}))
-    shorter = FastCrossEncoder(file.parent)
+    shorter = CrossEncoderScorer(file.parent)
     assert shorter.max_length == 20 and shorter.name != name
     other = save_model(tmp_path / "other", seed=1)
-    assert FastCrossEncoder(other).name != name
+    assert CrossEncoderScorer(other).name != name
 
 
 def test_a_plain_cross_encoder_is_named_by_its_weights(folder):
@@ -140,13 +147,12 @@ def test_a_folder_and_an_object_share_what_was_paid_for(folder, pairs, tmp_path,
         config.pop("model_max_length")
         (saved / "tokenizer_config.json").write_text(json.dumps(config))
     model = CrossEncoder(str(saved), device="cpu")
-    scorers = [load_scorer(saved), load_scorer(model), CrossEncoderScorer(saved)]
-    assert [type(scorer) for scorer in scorers[:2]] == [FastCrossEncoder, CrossEncoderScorer]
+    scorers = [load_scorer(saved), load_scorer(model)]
+    assert [scorer._bert is None for scorer in scorers] == [False, True]
     assert len({scorer.name for scorer in scorers} | {scorer_name(model)}) == 1
     assert scorers[0].max_length == (length or 128)
     logits = [scorer.predict(pairs) for scorer in scorers]
     np.testing.assert_allclose(logits[1], logits[0], atol=1e-5)
-    np.testing.assert_allclose(logits[2], logits[0], atol=1e-5)
     assert np.abs(logits[0]).max() > 1.0  # no sigmoids
     assert model.predict(pairs).max() <= 1.0  # the user's own object is as it was
 
@@ -163,8 +169,8 @@ def test_a_cross_encoder_of_ones_own_is_left_alone(folder):
 
 
 @pytest.mark.parametrize("pairs", [["ab"], [("a", None)], [("a", "b", "c")], ("a", "bc"), "ab"])
-def test_what_is_no_pair_is_refused(folder, pairs):
-    for scorer in (FastCrossEncoder(folder), CrossEncoderScorer(folder)):
+def test_what_is_no_pair_is_refused(folder, by_torch, pairs):
+    for scorer in (CrossEncoderScorer(folder), by_torch):
         with pytest.raises(ParameterError, match="'pairs' parameter of "):
             scorer.predict(pairs)
 
@@ -220,28 +226,17 @@ def change_config(folder, **changes):
     return folder
 
 
-def test_what_ctranslate2_cannot_run_is_refused_in_one_sentence(tmp_path):
-    two_labels = save_model(tmp_path / "two", n_labels=2)
-    relu = change_config(save_model(tmp_path / "relu"), hidden_act="relu")
-    bare = save_model(tmp_path / "bare")
-    (bare / "model.safetensors").unlink()
-    for folder, words in [
-        (two_labels, "2 labels"),
-        (relu, "'relu' activations"),
-        (bare, "no model.safetensors"),
-    ]:
-        with pytest.raises(ParameterError, match=words):
-            FastCrossEncoder(folder)
+def test_a_cross_encoder_of_two_labels_is_refused(tmp_path):
     with pytest.raises(ParameterError, match="one label"):
-        CrossEncoderScorer(two_labels)
+        CrossEncoderScorer(save_model(tmp_path / "two", n_labels=2))
 
 
-def test_load_scorer_picks_the_fast_one_only_where_it_fits(folder, tmp_path, monkeypatch):
+def test_torch_runs_what_ctranslate2_cannot(folder, tmp_path, monkeypatch):
     relu = change_config(save_model(tmp_path / "relu"), hidden_act="relu")
-    assert isinstance(load_scorer(relu), CrossEncoderScorer)
-    assert isinstance(load_scorer(str(folder)), FastCrossEncoder)
+    assert load_scorer(relu)._bert is None
+    assert load_scorer(str(folder))._bert is not None
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
-    assert isinstance(load_scorer(folder), CrossEncoderScorer)
+    assert load_scorer(folder)._bert is None
 
 
 def test_damaged_weights_are_named(tmp_path):

@@ -10,10 +10,4 @@ if TYPE_CHECKING:
     from shoestring.classify.estimator import AnalyticSoftmax as AnalyticSoftmax
     from shoestring.classify.texts import TextClassifier as TextClassifier
 
-__getattr__, __dir__, __all__ = lazy_names(
-    __name__,
-    {
-        "AnalyticSoftmax": "shoestring.classify.estimator",
-        "TextClassifier": "shoestring.classify.texts",
-    },
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -16,14 +16,8 @@ if TYPE_CHECKING:
     from shoestring.doctor.signal import Signal as Signal
     from shoestring.doctor.signal import Sublayer as Sublayer
 
-_HOMES = {
-    "Fault": "remedy", "Prescription": "remedy", "Report": "report", "Signal": "signal",
-    "Sublayer": "signal", "examine": "report", "predict": "report", "prescribe": "report",
-    "measure": "probe", "read_curve": "curve",
-}  # fmt: skip
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {name: f"shoestring.doctor.{file}" for name, file in _HOMES.items()},
     purpose="examining a model",
-    needs_torch=[name for name, file in _HOMES.items() if file in ("report", "probe")],
+    needs_torch=("Report", "examine", "measure", "predict", "prescribe"),
 )

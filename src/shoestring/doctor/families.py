@@ -1,4 +1,4 @@
-"""What the config of a family, or torch's own layers, say of the weights at initialisation."""
+"""What the config of a family says of the weights at initialisation."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ FAMILIES |= {"xlm-roberta": "roberta", "camembert": "roberta", "mistral": "llama
 DEVIATIONS = ("query", "key", "value", "output", "read", "write")  # of the matrices of a part
 
 
-def stacks_of(source: Any) -> list[Stack]:
-    """The stack of a config or of torch's own layers, or encoder and decoder; else empty."""
-    from torch import nn
+def stacks_of(config: Any) -> list[Stack]:
+    """The stack of a config, or encoder and decoder; empty for a family without a description."""
     from transformers.activations import ACT2FN
 
-    is_torchs = isinstance(source, nn.Transformer | nn.TransformerEncoder)
-    if not is_torchs and getattr(source, "model_type", "") not in FAMILIES:
+    if getattr(config, "model_type", "") not in FAMILIES:
         return []
     try:
-        stacks = _of_torch(source) if is_torchs else _of_config(source)
+        stacks = _of_config(config)
         if (least := min(min(s.width, s.layers) for s in stacks)) < 1:
             raise ValueError(f"{least} for a width or a number of layers")
         for part in stacks[0].parts:
@@ -72,37 +70,10 @@ def _of_config(config: Any) -> list[Stack]:
     stack = Stack(
         d, sizes.layers, (attention, feed_forward), is_post_norm, getattr(config, layout.epsilon),
         tokens=tokens, positions=w * (is_post_norm or kind == "gpt2"), types=w * is_post_norm,
-        has_first_norm=is_post_norm, projection=1.0 if narrow == d else narrow * w**2,
-        has_last_norm=not is_post_norm, head=head,
+        projection=1.0 if narrow == d else narrow * w**2, head=head,
     )  # fmt: skip
     if not decoder:
         return [stack]
     own, cross = replace(attention, is_causal=True), replace(attention, is_cross=True)
     parts = (own, cross, feed_forward)
     return [stack, replace(stack, layers=decoder[0].layers, parts=parts, prefix="decoder ")]
-
-
-def _of_torch(module: Any) -> list[Stack]:
-    """Of nn.Transformer or its encoder: the deviations of their own weights."""
-    if hasattr(module, "decoder"):
-        (decoder,) = _of_torch(module.decoder)
-        return [*_of_torch(module.encoder), replace(decoder, prefix="decoder ")]
-    layer = module.layers[0]
-
-    def rms(weight: Any) -> float:
-        return float(weight.detach().square().mean().sqrt())
-
-    def attention(module: Any, is_cross: bool = False) -> Attention:
-        query, key, value = map(rms, module.in_proj_weight.chunk(3))
-        size, out = module.head_dim, rms(module.out_proj.weight)
-        return Attention(query, key, value, out, module.num_heads, size, size**-0.5,
-                         is_cross=is_cross)  # fmt: skip
-
-    cross = [attention(layer.multihead_attn, True)] if hasattr(layer, "multihead_attn") else []
-    function = getattr(layer.activation, "__name__", type(layer.activation).__name__).lower()
-    read, write = layer.linear1, layer.linear2
-    ffn = FeedForward(read.out_features, rms(read.weight), rms(write.weight), function)
-    return [
-        Stack(read.in_features, len(module.layers), (attention(layer.self_attn), *cross, ffn),
-              not layer.norm_first, layer.norm1.eps, has_last_norm=module.norm is not None)
-    ]  # fmt: skip

@@ -13,10 +13,8 @@ predicted gain is 0.9: what trains without warm-up (docs/doctor.md). Pre-norm st
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from shoestring.doctor.families import scaled
 from shoestring.doctor.signal import Attention, Signal, Stack, through_stacks
@@ -60,13 +58,6 @@ class Prescription:
     correlation: float  # of tokens in the last hidden state: as it is, and with the factor
     new_correlation: float
     warmup_steps: int  # with the factor
-
-    def apply(self, model: Any) -> None:
-        """Multiply the matrices and biases of all layers of a fresh module, in place."""
-        for name, weight in model.named_parameters():
-            is_of_matrix = weight.ndim == 2 or name.endswith("bias")
-            if is_of_matrix and re.search(r"\b\d+\.", name):  # the number of a layer
-                weight.data *= self.factor
 
 
 def prescription_of(
@@ -117,67 +108,68 @@ def faults_of(
     predicted: Signal | None,
     measured: Signal | None,
     *,
+    is_post_norm: bool,
     is_trained: bool,
     last_gain: float,
     warmup_steps: int | None,
     learning_rate: float,
     optimizer: str,
-) -> list[Fault]:
+) -> Iterator[Fault]:
     """All that is wrong with what is predicted and measured, and with how it is to be trained."""
-    found: list[Fault] = []
     fresh = [s for s in (predicted, None if is_trained else measured) if s is not None]
     end, scale = "last hidden state", "Scale the weights: shoestring doctor prescribe."
-    if predicted and stacks[-1].is_post_norm:
-        gain, move = min(abs(s.gain) for s in fresh), moved(predicted)
+    if fresh and is_post_norm:
+        gain, move = min(abs(s.gain) for s in fresh), moved(fresh[0])
         if gain < GAIN:
-            advice = f"{scale} Or pre-norm layers."
-            found.append(Fault("deviation too large", end, gain, GAIN, advice))
+            yield Fault("deviation too large", end, gain, GAIN, f"{scale} Or pre-norm layers.")
         if move < SMALL:
-            found.append(Fault("deviation too small", end, move, SMALL, scale))
+            yield Fault("deviation too small", end, move, SMALL, scale)
+    if predicted and warmup_steps is not None:
         steps = warmup(stacks, predicted, learning_rate)
-        if warmup_steps is not None and warmup_steps < steps:
+        if warmup_steps < steps:
             advice = f"Warm up for {steps} steps. Or scale the weights, and for fewer."
-            found.append(Fault("no warm-up", "training", warmup_steps, steps, advice))
+            yield Fault("no warm-up", "training", warmup_steps, steps, advice)
     alike = max(s.correlation for s in (predicted, measured) if s is not None)
     if alike > COLLAPSE:
-        found.append(Fault("token collapse", end, alike, COLLAPSE, f"Tokens become equal. {scale}"))
+        yield Fault("token collapse", end, alike, COLLAPSE, f"Tokens become equal. {scale}")
     if measured and not is_trained:
-        found += _unlike(measured, predicted)
+        yield from _unlike(measured, predicted)
     logits = max((s.logits or 0.0 for s in fresh), default=0.0)
     if logits > LOGITS:
         advice = f"Multiply the logits by {1 / logits:.2g}, or the head's weights."
-        found.append(Fault("untied scale", "logits", logits, LOGITS, advice))
+        yield Fault("untied scale", "logits", logits, LOGITS, advice)
     if last_gain > LAST_GAIN:
         advice = "Give the head a dense layer and a norm of its own, as BERT's has."
-        found.append(Fault("last gain", "last norm", last_gain, LAST_GAIN, advice))
+        yield Fault("last gain", "last norm", last_gain, LAST_GAIN, advice)
     if stacks:
         part = stacks[-1].parts[0]
         weight = part.value if isinstance(part, Attention) else part.read
         step = learning_rate * OPTIMIZERS[optimizer] / weight
         if step > RELATIVE_STEP:
             advice = f"Pass at most {RELATIVE_STEP * weight:.1g}."
-            found.append(Fault("learning rate", "training", step, RELATIVE_STEP, advice))
-    return found
+            yield Fault("learning rate", "training", step, RELATIVE_STEP, advice)
 
 
-def _unlike(measured: Signal, predicted: Signal | None) -> list[Fault]:
+def _unlike(measured: Signal, predicted: Signal | None) -> Iterator[Fault]:
     """Where fresh weights do not do what the config says: the worst sublayer of each kind."""
-    said, found = (predicted or measured).sublayers, []
-    off = []  # of deviations: how far beyond its bar, the number, the bar, the place
-    sharp = []  # of scores: the number, the place
-    for row, of_config in zip(measured.sublayers, said, strict=True):
-        bar = RATIO if row.scores is None else RATIO_OF_ATTENTION
-        number = row.deviation / of_config.deviation if predicted else 1.0
-        off.append((abs(math.log(max(number, 1e-9))) / math.log(bar), number, bar, row.place))
-        if row.scores and of_config.scores:
-            sharp.append((row.scores / (of_config.scores if predicted else 1.0), row.place))
+    rows = [*zip(measured.sublayers, (predicted or measured).sublayers, strict=True)]
+    sharp = [
+        (a.scores / (b.scores if predicted else 1.0), a.place)
+        for a, b in rows
+        if a.scores and b.scores
+    ]
     number, place = max(sharp, default=(0.0, ""))
     bar = SCORES if predicted else SCORES_ALONE
     if number > bar:
         advice = "Divide the scores by the root of the head size, or initialise queries smaller."
-        found.append(Fault("missing attention scale", place, number, bar, advice))
+        yield Fault("missing attention scale", place, number, bar, advice)
+    if not predicted:
+        return
+    off = []  # how far beyond its bar, the number, the bar, the place
+    for a, b in rows:
+        bar, number = RATIO if a.scores is None else RATIO_OF_ATTENTION, a.deviation / b.deviation
+        off.append((abs(math.log(max(number, 1e-9))) / math.log(bar), number, bar, a.place))
     beyond, number, bar, place = max(off)
     if beyond > 1:
         advice = "Initialise these weights once, as the config says."
-        found.append(Fault("double initialisation", place, number, bar, advice))
-    return found
+        yield Fault("double initialisation", place, number, bar, advice)

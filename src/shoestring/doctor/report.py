@@ -90,9 +90,8 @@ def predict(
 
     Parameters
     ----------
-    config : transformers config, or torch.nn.Transformer
-        Of BERT, RoBERTa, ELECTRA, GPT-2, T5, Llama, Mistral or Qwen2. Of torch's own layers the
-        deviations of the weights are read.
+    config : transformers config
+        Of BERT, RoBERTa, ELECTRA, GPT-2, T5, Llama, Mistral or Qwen2.
     texts : sequence of sequence of int, optional
         Ids of tokens, of which it matters which are equal; by default words repeat as in prose.
     truncated : bool
@@ -163,7 +162,7 @@ def examine(
         warmup_steps = checks.checked_int("warmup_steps", warmup_steps, 0, None, owner)
     learning_rate = _rate(learning_rate, owner)
     module, config, folder = _opened(model, seed)
-    stacks = stacks_of(module if config is None else config)
+    stacks = stacks_of(config)
     if module is None and not stacks:
         want = f"of at most {LARGEST:,} parameters, or of {', '.join(FAMILIES)}"
         raise ParameterError.of("model", owner, want, config.model_type)
@@ -176,10 +175,14 @@ def examine(
         trained |= folder is not None and (folder / "certificate.json").exists()  # grown
         if predicted and len(predicted.sublayers) != len(measured.sublayers):
             stacks, predicted = [], None  # unlike its family
-    found = faults_of(
+    parts = () if module is None else module.modules()  # torch's own layers say where norms are
+    is_post_norm = any(getattr(part, "norm_first", True) is False for part in parts)
+    faults = faults_of(
         stacks, predicted, measured, is_trained=trained, last_gain=last_gain,
+        is_post_norm=stacks[-1].is_post_norm if stacks else is_post_norm,
         warmup_steps=warmup_steps, learning_rate=learning_rate, optimizer=optimizer,
     )  # fmt: skip
+    found = list(faults)
     end = next(signal for signal in (measured, predicted) if signal)
     verdict = f"{', '.join(fault.name for fault in found) or 'sound'}: last hidden state with gain "
     verdict += f"{end.gain:.2g}, correlation {end.correlation:.2g}{' (trained)' * trained}"
@@ -193,8 +196,8 @@ def prescribe(
 
     Parameters
     ----------
-    config : transformers config, folder, config.json, or torch.nn.Transformer
-        As for :func:`predict`.
+    config : transformers config, folder or config.json
+        Of a family as for :func:`predict`.
     out : str or Path, optional
         Folder to write: the mended config.json, and prescription.json.
     learning_rate : float
@@ -206,14 +209,12 @@ def prescribe(
         If there is no such config or no description of its family, or something is at ``out``.
     """
     rate = _rate(learning_rate, "prescribe")
-    if not isinstance(config, nn.Module):
-        config = class_and_config(config)[1]
+    _, config = class_and_config(config, "prescribe")
     found = prescription_of(_stacks(config, "prescribe"), [_usual()], rate)
     if out is not None:
         folder = checks.checked_path("out", out, "prescribe")
-        if isinstance(config, nn.Module) or folder.exists():
-            want = "a folder that is not there yet, for a config"
-            raise ParameterError.of("out", "prescribe", want, folder)
+        if folder.exists():
+            raise ParameterError.of("out", "prescribe", "a folder that is not there yet", folder)
         if found.factor != 1.0:
             config.initializer_range *= found.factor
         make_folder(folder)
@@ -237,7 +238,7 @@ def _opened(model: Any, seed: int) -> tuple[nn.Module | None, Any, Path | None]:
     """The module, its config and its folder; None for what there is not."""
     if isinstance(model, nn.Module):
         return model, getattr(model, "config", None), None
-    kind, config = class_and_config(model)
+    kind, config = class_and_config(model, "examine")
     folder = None
     if isinstance(model, str | Path) and not Path(model).is_file():
         folder = transformer_folder(None if str(model) == "minilm" else model)

@@ -81,7 +81,10 @@ Part = Attention | FeedForward
 
 @dataclass(frozen=True)
 class Stack:
-    """Layers that are all alike, what goes into the first, and what comes after the last."""
+    """Layers that are all alike, what goes into the first, and what comes after the last.
+
+    The norm around them is before the first layer of a post-norm stack, else after the last.
+    """
 
     width: int
     layers: int
@@ -91,9 +94,7 @@ class Stack:
     tokens: float = 1.0  # deviation of the embeddings of tokens, positions and types
     positions: float = 0.0
     types: float = 0.0
-    has_first_norm: bool = False
-    projection: float = 1.0  # by what a matrix after it multiplies the variance, as in ELECTRA
-    has_last_norm: bool = False
+    projection: float = 1.0  # of the variance, by a matrix before the layers, as in ELECTRA
     head: float = 0.0  # deviation of the matrix that gives logits; 0 without one
     prefix: str = ""  # of the places of its sublayers
 
@@ -263,65 +264,51 @@ def _kind(part: Part) -> str:
 
 
 def _through(stacks: Sequence[Stack], ids: IntArray) -> tuple[FloatArray, tuple[float, float]]:
-    """A row for each sublayer, as a :class:`Sublayer` has it, squared; and the last ends."""
+    """A row for each sublayer, as a :class:`Sublayer` has it, squared; gain and correlation."""
     rows: list[list[float]] = []
-    backs = []
-    last = g = np.eye(len(ids))
+    tape: list[Any] = []  # a sublayer's row, by what its norm divided, and what goes back
+    memory: FloatArray = np.eye(len(ids))
     for stack in stacks:
-        of_stack, last, end, back = _through_stack(stack, ids, last)
-        rows += of_stack
-        backs.append(back)
-    for back in reversed(backs):
-        g = back(g)
-    return np.array(rows), end
-
-
-def _through_stack(stack: Stack, ids: IntArray, memory: FloatArray) -> tuple[Any, ...]:
-    """The rows, the last hidden state, its gain and correlation, and what goes back."""
-    rows: list[list[float]] = []
-    tape: list[tuple[FloatArray, Back]] = []  # by what the norm of a sublayer divided
-    k: FloatArray = stack.tokens**2 * (ids[:, None] == ids) + stack.types**2
-    k = k + stack.positions**2 * np.eye(len(ids))
-    if stack.has_first_norm:
-        k = stack.projection * _normed(k, stack.epsilon)[0]
-    share = k.diagonal()  # variance of the first layer's input that is left
-    for number in range(stack.layers * len(stack.parts)):
-        part, scores = stack.parts[number % len(stack.parts)], 0.0
-        read, scale = (k, k) if stack.is_post_norm else _normed(k, stack.epsilon)
-        if isinstance(part, Attention):
-            source = memory if part.is_cross else read
-            out, scores, back = _attention(part, stack.width, read, source, number)
-        else:
-            out, back = _feed_forward(part, stack.width, read)
-        size = float(out.diagonal().mean())
-        rows.append([size, _left(share, k), 0.0, _pairs(read), scores**2])
+        k: FloatArray = stack.tokens**2 * (ids[:, None] == ids) + stack.types**2
+        k = k + stack.positions**2 * np.eye(len(ids))
         if stack.is_post_norm:
-            # The cosine of stream and output is not 0 but of variance 1 / D, and 1 / (stream +
-            # output) is convex: a norm keeps a little more of what differs, and of gradients
-            ratio = float((out.diagonal() / k.diagonal()).mean())
-            kept = 1 + 4 * ratio / (1 + ratio) ** 2 / stack.width
-            k, scale = _normed(k + out, stack.epsilon)
-            k, share, scale = 1 - (1 - k) * kept, share / scale.diagonal(), scale / kept
-        else:
-            k = k + out
-        tape.append((scale, back))
-    end = _left(share, k), _pairs(k)
-    last, last_scale = _normed(k, stack.epsilon) if stack.has_last_norm else (k, 1.0)
-
-    def go_back(g: FloatArray) -> FloatArray | float:
-        """Complete the rows; return the gradient of the memory (M, M)."""
-        to_memory: FloatArray | float = 0.0
-        g = g / last_scale
-        for row, (scale, back) in zip(reversed(rows), reversed(tape), strict=True):
+            k = stack.projection * _normed(k, stack.epsilon)[0]
+        share = k.diagonal()  # variance of the first layer's input that is left
+        for number in range(stack.layers * len(stack.parts)):
+            part, scores = stack.parts[number % len(stack.parts)], 0.0
+            read, scale = (k, k) if stack.is_post_norm else _normed(k, stack.epsilon)
+            if isinstance(part, Attention):
+                source = memory if part.is_cross else read
+                out, scores, back = _attention(part, stack.width, read, source, number)
+            else:
+                out, back = _feed_forward(part, stack.width, read)
+            size = float(out.diagonal().mean())
+            rows.append([size, _left(share, k), 0.0, _pairs(read), scores**2])
             if stack.is_post_norm:
-                g = g / scale
-            row[2] = float(g.diagonal().mean())
-            to_read, more = back(g)
-            to_memory = to_memory + more
-            g = g + (to_read if stack.is_post_norm else to_read / scale)
-        return to_memory
-
-    return rows, last, end, go_back
+                # The cosine of stream and output is not 0 but of variance 1 / D, and 1 / (stream +
+                # output) is convex: a norm keeps a little more of what differs, and of gradients
+                ratio = float((out.diagonal() / k.diagonal()).mean())
+                kept = 1 + 4 * ratio / (1 + ratio) ** 2 / stack.width
+                k, scale = _normed(k + out, stack.epsilon)
+                k, share, scale = 1 - (1 - k) * kept, share / scale.diagonal(), scale / kept
+            else:
+                k = k + out
+            tape.append((rows[-1], scale, back))
+        end = _left(share, k), _pairs(k)
+        memory, last_scale = (k, 1.0) if stack.is_post_norm else _normed(k, stack.epsilon)
+        tape.append((None, last_scale, None))
+    # backwards: into a stack goes what its hidden states get as the memory of the next one
+    to_memory: FloatArray | float = np.eye(len(ids))
+    for row, scale, back in reversed(tape):
+        if row is None:
+            g, to_memory = to_memory / scale, 0.0
+            continue
+        g = g / scale if stack.is_post_norm else g
+        row[2] = float(g.diagonal().mean())
+        to_read, more = back(g)
+        to_memory = to_memory + more
+        g = g + (to_read if stack.is_post_norm else to_read / scale)
+    return np.array(rows), end
 
 
 def _normed(k: FloatArray, epsilon: float) -> tuple[FloatArray, FloatArray]:

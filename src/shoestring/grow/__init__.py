@@ -17,18 +17,7 @@ if TYPE_CHECKING:
     from shoestring.grow.model import GrowAt as GrowAt
     from shoestring.grow.model import grow as grow
 
-__getattr__, __dir__, __all__ = lazy_names(
-    __name__,
-    {
-        "Certificate": "shoestring.grow.certificate",
-        "GrowAt": "shoestring.grow.model",
-        "Plan": "shoestring.grow.checkpoint",
-        "grow": "shoestring.grow.model",
-        "grow_checkpoint": "shoestring.grow.checkpoint",
-        "plan_checkpoint": "shoestring.grow.checkpoint",
-    },
-    purpose="growing a model",
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__, purpose="growing a model")
 
 
 class _Room(ModuleType):

@@ -124,7 +124,7 @@ def _loaded(root: Path, folder: Path) -> Any:
     if others := [p.name for p in root.glob("*_Dense")]:
         hint = "Grow the Transformer inside alone."
         raise FormatError(f"has a module after pooling ({others[0]}). {hint}", file=root)
-    kind, config = class_and_config(folder)
+    kind, config = class_and_config(folder, OWNER)
     family_of(config)
     with reading_model(folder):
         model, found = kind.from_pretrained(

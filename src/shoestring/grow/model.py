@@ -75,16 +75,14 @@ def _move(optimizer: Any, model: Any, large: Any, growth: Growth) -> None:
             if name is None:
                 want = "one of the model's parameters"
                 raise ParameterError.of("optimizer", OWNER, want, tuple(old.shape))
-            known = optimizer.state.get(old, {})
             for new_name in growth.names(name):
                 moved.append(new[new_name])
-                if known:
-                    state[new[new_name]] = {
-                        key: growth.grown(name, new_name, value, MOMENTS[key])
-                        if key in MOMENTS
-                        else copy.deepcopy(value)
-                        for key, value in known.items()
-                    }
+                state[new[new_name]] = {
+                    key: growth.grown(name, new_name, value, MOMENTS[key])
+                    if key in MOMENTS
+                    else copy.deepcopy(value)
+                    for key, value in optimizer.state.get(old, {}).items()
+                }
         group["params"] = moved
     optimizer.state.clear()
     optimizer.state.update(state)

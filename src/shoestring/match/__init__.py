@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from shoestring.match.audit import audit_texts as audit_texts
     from shoestring.match.audit import decipher_texts as decipher_texts
     from shoestring.match.cross_encoder import CrossEncoderScorer as CrossEncoderScorer
-    from shoestring.match.cross_encoder import FastCrossEncoder as FastCrossEncoder
     from shoestring.match.interaction import TokenInteraction as TokenInteraction
     from shoestring.match.matcher import PairMatcher as PairMatcher
     from shoestring.match.pseudonymise import Key as Key
@@ -27,23 +26,5 @@ if TYPE_CHECKING:
     from shoestring.match.scorer import scorer_name as scorer_name
 
 __getattr__, __dir__, __all__ = lazy_names(
-    __name__,
-    {
-        "Audit": "shoestring.match.audit",
-        "CrossEncoderScorer": "shoestring.match.cross_encoder",
-        "FastCrossEncoder": "shoestring.match.cross_encoder",
-        "FunctionScorer": "shoestring.match.scorer",
-        "PairMatcher": "shoestring.match.matcher",
-        "Key": "shoestring.match.pseudonymise",
-        "TokenInteraction": "shoestring.match.interaction",
-        "audit_texts": "shoestring.match.audit",
-        "checked_scores": "shoestring.match.scorer",
-        "decipher_texts": "shoestring.match.audit",
-        "load_scorer": "shoestring.match.scorer",
-        "pseudonymise_texts": "shoestring.match.pseudonymise",
-        "score_with": "shoestring.match.scorer",
-        "scorer_name": "shoestring.match.scorer",
-    },
-    purpose="a matcher",
-    needs_torch=("PairMatcher",),
+    __name__, purpose="a matcher", needs_torch=("PairMatcher",)
 )

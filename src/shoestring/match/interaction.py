@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 
 from shoestring.artifacts import digest
-from shoestring.checks import checked_int, checked_pairs, checked_path, checked_texts
+from shoestring.checks import checked_int, checked_pairs, checked_path
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.models.adapter import Adapter
 from shoestring.models.backbone import transformer_folder
@@ -138,8 +138,6 @@ class TokenInteraction:
     ----------
     name : str
         Kind, digests of the weights and the weighting, and ``max_length``.
-    n_dims : int
-        Width D of a token vector.
 
     Examples
     --------
@@ -172,8 +170,7 @@ class TokenInteraction:
             )
         self.weighting = found
         self.encoder = TokenEncoder(folder, max_length, found.adapter if found else None)
-        self.folder, self.n_dims = self.encoder.folder, self.encoder.n_dims
-        self.max_length = self.encoder.max_length
+        self.folder, self.max_length = self.encoder.folder, self.encoder.max_length
         weights = f":{found.digest}" if found else ""
         self.name = f"token-interaction:{digest}:{self.max_length}{weights}"
 
@@ -187,33 +184,21 @@ class TokenInteraction:
         """
         pairs = checked_pairs("pairs", pairs, "TokenInteraction.predict")
         scores = np.zeros(len(pairs), np.float32)
+        queries = list(dict.fromkeys(query for query, _ in pairs))
         with one_blas_thread():
-            queries = list(dict.fromkeys(query for query, _ in pairs))
             for start in range(0, len(queries), QUERIES_PER_BLOCK):
-                self._score_block(queries[start : start + QUERIES_PER_BLOCK], pairs, scores)
+                some = queries[start : start + QUERIES_PER_BLOCK]
+                query_vectors = {some[row]: tokens for row, tokens in self.encoder.encode(some)}
+                positions: dict[str, list[int]] = {}  # of the pairs that a text is in
+                for position, (query, text) in enumerate(pairs):
+                    if query in query_vectors:
+                        positions.setdefault(text, []).append(position)
+                texts = list(positions)
+                for row, text_tokens in self.encoder.encode(texts):
+                    at = positions[texts[row]]
+                    query_tokens = [query_vectors[pairs[position][0]] for position in at]
+                    scores[at] = interaction_scores(query_tokens, text_tokens, self.weighting)
         return scores
-
-    def _score_block(
-        self, queries: list[str], pairs: list[tuple[str, str]], scores: FloatMatrix
-    ) -> None:
-        query_vectors = dict(zip(queries, self.token_vectors(queries), strict=True))
-        positions: dict[str, list[int]] = {}  # of the pairs that a text is in
-        for position, (query, text) in enumerate(pairs):
-            if query in query_vectors:
-                positions.setdefault(text, []).append(position)
-        texts = list(positions)
-        for row, text_tokens in self.encoder.encode(texts):
-            pairs_of = positions[texts[row]]
-            query_tokens = [query_vectors[pairs[position][0]] for position in pairs_of]
-            scores[pairs_of] = interaction_scores(query_tokens, text_tokens, self.weighting)
-
-    def token_vectors(self, texts: Sequence[str]) -> list[FloatMatrix]:
-        """Encode texts: for each its unit token vectors (T, D) float32, special tokens left out."""
-        texts = checked_texts("texts", texts, "TokenInteraction.token_vectors")
-        vectors: list[FloatMatrix] = [np.empty((0, self.n_dims), np.float32)] * len(texts)
-        for row, tokens in self.encoder.encode(texts):
-            vectors[row] = tokens
-        return vectors
 
 
 def interaction_scores(

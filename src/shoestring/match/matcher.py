@@ -55,6 +55,7 @@ from shoestring.models.backbone import (
 from shoestring.models.frozen import MINILM, digest_of
 from shoestring.models.model_files import weights_digest
 from shoestring.models.token_encoder import batches_by_length
+from shoestring.tune import LadderScorer
 from shoestring.tune.config import LADDER
 from shoestring.tune.job import Job, tune
 from shoestring.tune.metrics import NAMES, can_be_told, quality
@@ -147,6 +148,7 @@ class PairMatcher:
         epochs, batch_size, learning_rate, max_length, ngrams, seed, minutes, resume
             As in ``shoestring match train``.
         """
+        # options and texts
         clock = clock or Clock(minutes)
         checks.checked_choice("objective", objective, ("joint", "classify"), OWNER)
         is_joint = objective == "joint"
@@ -158,43 +160,29 @@ class PairMatcher:
             *(method, ""), task="score", pairs="joint", max_length=max_length, epochs=epochs,
             batch_size=batch_size, learning_rate=learning_rate, seed=seed,
         )  # fmt: skip
-        settings, seed = job.settings, job.settings.seed  # the backbone is made below
-        folder = None
-        if init is not None:
-            folder = transformer_folder(None if str(init) in MINILM else init)
-            if MATCHER.is_saved(folder):
-                folder = MATCHER.read(folder).verified(INSIDE)
-        # the texts
+        settings, folder = job.settings, _base_folder(init)
         every, more = as_pairs("pairs", pairs), as_pairs("unlabelled", unlabelled)
-        known = ~np.isnan(every.labels)
-        labelled, more = every[known], every[~known] + more
-        if not can_be_told("score", labelled.labels):
-            want, got = "pairs with the labels 0 and 1", f"{len(labelled)} labels"
-            raise ParameterError.of("pairs", OWNER, want, got)
         anonymous = checks.checked_bool("anonymous", anonymous, OWNER)
         unit = "integers" if anonymous else unit_of(every.a)
         align, public = _checked_alignment(unit, init, anonymous, public, align)
-        train, held_out = split_by_components(labelled, HELD_OUT, seed)
-        if not can_be_told("score", train.labels) or not len(held_out):
-            want = "more pairs of both labels, that do not all share a text"
-            raise ParameterError.of("pairs", OWNER, want, len(labelled))
+        train, held_out, more = _split(every, more, settings.seed)
+        texts = [*train.a, *train.b, *more.a, *more.b]  # what is held out is not counted
         with TemporaryDirectory() as kept:
             out = Path(kept) / "matcher" if out is None else checks.checked_path("out", out, OWNER)
             (MATCHER if is_joint else LADDER).check(out := out.resolve())
             # the model that is trained
-            texts = [*train.a, *train.b, *more.a, *more.b]  # what is held out is not counted
             with clock.phase("vocabulary"), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                start = start_model(texts, unit, folder, align, public, max_length, seed)
-            matcher = cls(*start, max_length)
+                torch.manual_seed(settings.seed)
+                start = start_model(texts, unit, folder, align, public, max_length, settings.seed)
             # training
+            scorer: Any = cls(*start, max_length)
             if is_joint:
                 if learning_rate is None:
-                    rate = ALIGNED_RATE if init else NEW_RATE
-                    rate *= 256 / matcher.model.config.hidden_size
+                    width = scorer.model.config.hidden_size
+                    rate = (ALIGNED_RATE if init else NEW_RATE) * 256 / width
                     settings = replace(settings, learning_rate=rate)
                 identity = {
-                    "texts": [every.digest, more.digest, digest(*public)],
+                    "texts": [*(half.digest for half in (train, held_out, more)), digest(*public)],
                     "init": folder and weights_digest(folder),
                     "align": align,
                     "ngrams": ngrams,
@@ -204,21 +192,17 @@ class PairMatcher:
                 with RunFolder.open(out, identity, resume=resume, what="training") as run:
                     clock.add_used(run.used_s)
                     parts = train, held_out, more
-                    found = matcher._fit(*parts, ngrams, settings, clock, run, progress)
-                    matcher.save_pretrained(out)
+                    found = scorer._fit(*parts, ngrams, settings, clock, run, progress)
+                    scorer.model.eval()
+                    scorer.save_pretrained(out)
             else:
                 write_model(*start, base := Path(kept) / "base")
                 job = replace(job, backbone=str(base))
-                found = _tuned(job, train, held_out, out, clock, resume, progress)
-            from shoestring.match.scorer import load_scorer
-
-            scorer: Any = load_scorer(out)
-            if not is_joint:
-                assert scorer.ladder.backbone.tokenizer  # is read while the folder is there
+                scorer, found = _tuned(job, train, held_out, out, clock, resume, progress)
         scorer.report = {
             "folder": str(out),
             "align": align if init else None,
-            "vocabulary": len(matcher.vocabulary),
+            "vocabulary": len(start[1]),
             "train_pairs": len(train),
             "held_out_pairs": len(held_out),
             "unlabelled_pairs": len(more),
@@ -320,6 +304,28 @@ def as_pairs(name: str, value: Any) -> Pairs:
     return Pairs.of(rows)
 
 
+def _split(every: Pairs, more: Pairs, seed: int) -> tuple[Pairs, Pairs, Pairs]:
+    """Pairs with labels to train on, those that are held out, and pairs without a label."""
+    known = ~np.isnan(every.labels)
+    labelled, more = every[known], every[~known] + more
+    if not can_be_told("score", labelled.labels):
+        want, got = "pairs with the labels 0 and 1", f"{len(labelled)} labels"
+        raise ParameterError.of("pairs", OWNER, want, got)
+    train, held_out = split_by_components(labelled, HELD_OUT, seed)
+    if not can_be_told("score", train.labels) or not len(held_out):
+        want = "more pairs of both labels, that do not all share a text"
+        raise ParameterError.of("pairs", OWNER, want, len(labelled))
+    return train, held_out, more
+
+
+def _base_folder(init: str | Path | None) -> Path | None:
+    """The folder of the model to start from, also of the one inside a matcher."""
+    if init is None:
+        return None
+    folder = transformer_folder(None if str(init) in MINILM else init)
+    return MATCHER.read(folder).verified(INSIDE) if MATCHER.is_saved(folder) else folder
+
+
 def _checked_alignment(
     unit: str, init: Any, anonymous: bool, public: Any, align: str
 ) -> tuple[str, list[str]]:
@@ -398,7 +404,7 @@ def head_loss(model: Any, tokenizer: Any, texts: Sequence[str], seed: int = 0) -
 
 def _tuned(
     job: Job, train: Pairs, held_out: Pairs, out: Path, clock: Clock, resume: bool, progress: bool
-) -> dict[str, Any]:
+) -> tuple[LadderScorer, dict[str, Any]]:
     """Plain fine-tuning of the backbone of a job, or a ladder beside it that has it inside."""
     files = [
         [{"text": a, "b": b, "label": str(y)} for a, b, y in zip(p.a, p.b, p.labels, strict=True)]
@@ -409,7 +415,9 @@ def _tuned(
         options["write"] = partial(shutil.copytree, job.backbone)
     found = tune(job, files[0], out, files[1], **options)
     del found["backbone"]  # is the start that was made here
-    return found
+    scorer = LadderScorer(out)
+    assert scorer.ladder.backbone.tokenizer  # is read while the folder is there
+    return scorer, found
 
 
 def write_model(model: Any, vocabulary: SymbolVocabulary, folder: Path) -> None:

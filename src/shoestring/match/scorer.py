@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from shoestring.checks import checked_bool, checked_int, checked_pairs, checked_text
 from shoestring.errors import ParameterError, ScorerError, short
-from shoestring.match.cross_encoder import CrossEncoderScorer, FastCrossEncoder, why_not_fast
+from shoestring.match.cross_encoder import CrossEncoderScorer
 from shoestring.match.interaction import MINILM, SHIPPED, TokenInteraction, is_weighting
 from shoestring.models.model_files import how_to_download, model_path, read_json
 from shoestring.tune.config import LADDER
@@ -221,11 +221,10 @@ def load_scorer(spec: Any) -> PairScorer:
         A folder, or the id of a model on the Hugging Face hub that was downloaded before. Of a
         folder that ``shoestring tune score`` wrote: :class:`~shoestring.tune.LadderScorer`, or
         :class:`TokenInteraction` where token vectors are compared and there is no side network;
-        of a BERT cross-encoder with one score: :class:`FastCrossEncoder`; of another
-        cross-encoder: :class:`CrossEncoderScorer`; of any other model: :class:`TokenInteraction`
-        on it. An object with ``predict`` is returned as it is, but for a ``CrossEncoder`` of one
-        label, which becomes a :class:`CrossEncoderScorer`: the same scores as from its folder. A
-        function goes through :func:`score_with`.
+        of a cross-encoder: :class:`CrossEncoderScorer`; of any other model:
+        :class:`TokenInteraction` on it. An object with ``predict`` is returned as it is, but for
+        a ``CrossEncoder`` of one label, which becomes a :class:`CrossEncoderScorer`: the same
+        scores as from its folder. A function goes through :func:`score_with`.
 
     Raises
     ------
@@ -277,7 +276,7 @@ def _load_folder(folder: Path) -> PairScorer:
         return load_baseline(folder)
     if "SequenceClassification" not in " ".join(config.get("architectures") or []):
         return TokenInteraction(folder)
-    return CrossEncoderScorer(folder) if why_not_fast(folder, config) else FastCrossEncoder(folder)
+    return CrossEncoderScorer(folder)
 
 
 def _checked(

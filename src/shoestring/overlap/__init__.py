@@ -9,4 +9,4 @@ from shoestring.lazy import lazy_names
 if TYPE_CHECKING:
     from shoestring.overlap.index import OverlapIndex as OverlapIndex
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, {"OverlapIndex": "shoestring.overlap.index"})
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -12,15 +12,4 @@ if TYPE_CHECKING:
     from shoestring.plan.machine import Machine as Machine
     from shoestring.plan.machine import measure_machine as measure_machine
 
-__getattr__, __dir__, __all__ = lazy_names(
-    __name__,
-    {
-        "Estimate": "shoestring.plan.job",
-        "Machine": "shoestring.plan.machine",
-        "compare_attention": "shoestring.plan.attention",
-        "estimate": "shoestring.plan.job",
-        "measure_machine": "shoestring.plan.machine",
-        "price_texts": "shoestring.plan.job",
-    },
-    purpose="what a model costs",
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__, purpose="what a model costs")

@@ -100,7 +100,7 @@ def compare_attention(
     ParameterError
         For a model without a description, or lengths below 1.
     """
-    _, config = class_and_config(model)
+    _, config = class_and_config(model, OWNER)
     described = describe(config)
     if described is None:
         want = f"a model of one of the families {', '.join(FAMILIES)}"

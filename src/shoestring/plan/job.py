@@ -100,7 +100,7 @@ def estimate(
     StorageError, FormatError
         If there is no folder, no readable config in it, or no way to count the model.
     """
-    kind, config = class_and_config(model)
+    kind, config = class_and_config(model, OWNER)
     length = checks.checked_int("length", length, 1, n_positions(config.to_dict()), OWNER)
     batch = checks.checked_int("batch", batch, 1, 1 << 20, OWNER)
     train = checks.checked_bool("train", train, OWNER)
@@ -144,7 +144,7 @@ def _closed_form(
     return None, {}
 
 
-def class_and_config(model: Any) -> tuple[Any, Any]:
+def class_and_config(model: Any, owner: str) -> tuple[Any, Any]:
     """The class of transformers, and a config that may be changed, of what a user named."""
     import transformers
     from transformers import AutoConfig, AutoModel
@@ -154,7 +154,7 @@ def class_and_config(model: Any) -> tuple[Any, Any]:
     if isinstance(model, transformers.PreTrainedConfig):
         config = copy.deepcopy(model)
     else:
-        path = checks.checked_path("model", model, OWNER)
+        path = checks.checked_path("model", model, owner)
         if not path.is_file():
             path = transformer_folder(None if str(model) == "minilm" else model)
         with reading_model(path):
@@ -163,7 +163,7 @@ def class_and_config(model: Any) -> tuple[Any, Any]:
     kind = kind or AutoModel._model_mapping.get(type(config), None)
     if kind is None:
         want = "of a family that transformers has a text model of"
-        raise ParameterError.of("model", OWNER, want, config.model_type)
+        raise ParameterError.of("model", owner, want, config.model_type)
     return (kind[0] if isinstance(kind, tuple) else kind), config
 
 
@@ -246,7 +246,7 @@ def price_texts(
         As :func:`estimate`; for no texts.
     """
     given = checks.checked_items("lengths", lengths, OWNER, "tokens of at least one text")
-    most = n_positions(class_and_config(model)[1].to_dict()) or 1 << 20
+    most = n_positions(class_and_config(model, OWNER)[1].to_dict()) or 1 << 20
     most = most if length is None else checks.checked_int("length", length, 1, most, OWNER)
     cut = [min(checks.checked_int("lengths", n, 1, None, OWNER), most) for n in given]
     if not cut:

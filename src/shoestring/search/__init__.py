@@ -12,12 +12,4 @@ if TYPE_CHECKING:
     from shoestring.search.reranking import rerank as rerank
     from shoestring.search.score_cache import ScoreCache as ScoreCache
 
-__getattr__, __dir__, __all__ = lazy_names(
-    __name__,
-    {
-        "Reranker": "shoestring.search.reranking",
-        "ScoreCache": "shoestring.search.score_cache",
-        "SearchIndex": "shoestring.search.index",
-        "rerank": "shoestring.search.reranking",
-    },
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -10,7 +10,4 @@ if TYPE_CHECKING:
     from shoestring.serve.app import create_app as create_app
     from shoestring.serve.service import Service as Service
 
-__getattr__, __dir__, __all__ = lazy_names(
-    __name__,
-    {"Service": "shoestring.serve.service", "create_app": "shoestring.serve.app"},
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -17,14 +17,4 @@ if TYPE_CHECKING:
     from shoestring.tune.ladder import Ladder as Ladder
     from shoestring.tune.predict import LadderScorer as LadderScorer
 
-__getattr__, __dir__, __all__ = lazy_names(
-    __name__,
-    {
-        "Ladder": "shoestring.tune.ladder",
-        "LadderClassifier": "shoestring.tune.estimator",
-        "LadderConfig": "shoestring.tune.config",
-        "LadderScorer": "shoestring.tune.predict",
-    },
-    purpose="a ladder",
-    extra="tune",
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__, purpose="a ladder", extra="tune")

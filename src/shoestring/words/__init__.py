@@ -13,13 +13,4 @@ if TYPE_CHECKING:
     from shoestring.words.text_codes import TextCodes as TextCodes
     from shoestring.words.vectors import BinaryVectors as BinaryVectors
 
-__getattr__, __dir__, __all__ = lazy_names(
-    __name__,
-    {
-        "BinaryVectors": "shoestring.words.vectors",
-        "BioHash": "shoestring.words.hashing",
-        "FlyHash": "shoestring.words.hashing",
-        "SignHash": "shoestring.words.hashing",
-        "TextCodes": "shoestring.words.text_codes",
-    },
-)
+__getattr__, __dir__, __all__ = lazy_names(__name__)
