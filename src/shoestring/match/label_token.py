@@ -7,9 +7,9 @@ label. The loss is the mean cross-entropy of all that is predicted. Optional mas
 (team daniellibin, GAIIC 2021): spans of 1, 2, 3 symbols in 70, 20, 10 % of the cases, no 3 in
 texts under 7 and no 2 under 4 symbols, the symbol after a span never masked.
 
-Segment ids are all 0 in the post. Here 1 says that a symbol stands in both texts (the exact match of
-Chen et al. 2017, arXiv 1704.00051), where the family has segments: a small model learns to compare
-two texts from that, with a few thousand labels. Models without segments go without.
+Segment ids are all 0 in the post. Here 1 says that a symbol stands in both texts (the exact match
+of Chen et al. 2017, arXiv 1704.00051), where the family has segments: from that a small model
+learns to compare two texts with a few thousand labels. Other families go without.
 
 Pairs with a label come several times in an epoch where there are few of them (:mod:`matcher`);
 not so in the post, where one label in 21 pairs is one part in 80 of the loss.
