@@ -19,7 +19,8 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,23 @@ def markdown(
     """The lines of a Markdown table."""
     head = [f"| {corner} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     return head + [f"| {name} | {' | '.join(map(str, cells))} |" for name, cells in rows.items()]
+
+
+@contextmanager
+def picture(
+    file: Path, size: tuple[float, float] = (7, 3.5), columns: int = 1, **more: Any
+) -> Iterator[Any]:
+    """The axes of a picture, an array where there are several; the same file for the same data."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    with mpl.rc_context({"svg.hashsalt": "shoestring", "font.size": 9}):
+        from matplotlib import pyplot as plt
+
+        figure, axes = plt.subplots(1, columns, figsize=size, layout="constrained", **more)
+        yield axes
+        figure.savefig(file, metadata={"Date": None})
+        plt.close(figure)
 
 
 def show(result: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import output
 from benchmarks.classify.quality import EXPANDED, FIGURES, PLAIN, SHUFFLED, TUNED
-from benchmarks.output import Read, markdown, ran, yes
+from benchmarks.output import Read, markdown, picture, ran, yes
 
 Document = dict[str, Any]
 Lines = list[str]
@@ -157,34 +157,27 @@ def pictures(read: Read, folder: Path) -> None:
     document = read("classify-quality")
     if not document:
         return
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    mpl.rcParams.update({"svg.hashsalt": "shoestring", "font.size": 9})
-    figure, axes = plt.subplots(figsize=(7, 3.6))
     means = {
         w: r for w, r in document["means"].items() if w not in (SHUFFLED, "most frequent class")
     }
-    for way, row in means.items():
-        ours = way in (PLAIN, EXPANDED)
-        colour = COLOURS.get(way, "#64748b")
-        axes.scatter(row["seconds"], row["accuracy"], s=60 if ours else 30, color=colour, zorder=3)
-        x, y = -7 if way in LEFT else 7, -12 if way in BELOW else 9 if way == EXPANDED else 3
-        axes.annotate(
-            way, (row["seconds"], row["accuracy"]), xytext=(x, y), textcoords="offset points",
-            color=colour, weight="bold" if ours else "normal", ha="right" if x < 0 else "left",
-        )  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_xlabel("seconds to fit, mean over the sets (two cores)")
-    axes.set_ylabel("accuracy, %")
-    axes.margins(x=0.25, y=0.12)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(folder / "classify-accuracy.svg", metadata={"Date": None})
-    plt.close(figure)
+    with picture(folder / "classify-accuracy.svg", (7, 3.6)) as axes:
+        for way, row in means.items():
+            ours = way in (PLAIN, EXPANDED)
+            colour = COLOURS.get(way, "#64748b")
+            axes.scatter(
+                row["seconds"], row["accuracy"], s=60 if ours else 30, color=colour, zorder=3
+            )
+            x, y = -7 if way in LEFT else 7, -12 if way in BELOW else 9 if way == EXPANDED else 3
+            axes.annotate(
+                way, (row["seconds"], row["accuracy"]), xytext=(x, y), textcoords="offset points",
+                color=colour, weight="bold" if ours else "normal", ha="right" if x < 0 else "left",
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xlabel("seconds to fit, mean over the sets (two cores)")
+        axes.set_ylabel("accuracy, %")
+        axes.margins(x=0.25, y=0.12)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
 
 
 SECTIONS: dict[str, Callable[[Document], Lines]] = {

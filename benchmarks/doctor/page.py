@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import output
-from benchmarks.output import Read, markdown, ran, yes
+from benchmarks.output import Read, markdown, picture, ran, yes
 
 Document = dict[str, Any]
 Lines = list[str]
@@ -139,39 +139,29 @@ SECTIONS = {
 
 def pictures(read: Read, docs: Path) -> None:
     """Predicted over measured by depth, and the curves of training."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    mpl.rcParams.update({"svg.hashsalt": "shoestring", "font.size": 9})
     if document := read("doctor-prediction"):
         names = ("BERT", "BERT, half of Xavier", "GPT-2", "Llama")
         depth = max(int(name.split()[-2]) for name in document["cases"])
-        figure, places = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
-        for number, name in enumerate(names):
-            case = document["cases"][f"{name}, {depth} layers"]
-            for place, column in zip(places, range(3), strict=True):
-                for kind, style in (("measured", "."), ("predicted", "-")):
-                    values = [row[column] for row in case[kind]][1::2]
-                    label = name if kind == "predicted" else None
-                    place.plot(values, style, color=f"C{number}", ms=3, lw=1, label=label)
         titles = ("deviation of a feed-forward part", "gradient at its output", "correlation")
-        for place, title in zip(places, titles, strict=True):
-            place.set(title=title, xlabel="layer")
-        places[1].set_yscale("log")
-        places[0].set_yscale("log")
-        places[2].legend(fontsize=7, title="lines predicted, dots measured", title_fontsize=7)
-        figure.savefig(docs / "doctor-depth.svg", metadata={"Date": None})
-        plt.close(figure)
+        with picture(docs / "doctor-depth.svg", (9, 3.2), 3) as places:
+            for number, name in enumerate(names):
+                case = document["cases"][f"{name}, {depth} layers"]
+                for place, column in zip(places, range(3), strict=True):
+                    for kind, style in (("measured", "."), ("predicted", "-")):
+                        values = [row[column] for row in case[kind]][1::2]
+                        label = name if kind == "predicted" else None
+                        place.plot(values, style, color=f"C{number}", ms=3, lw=1, label=label)
+            for place, title in zip(places, titles, strict=True):
+                place.set(title=title, xlabel="layer")
+            places[1].set_yscale("log")
+            places[0].set_yscale("log")
+            places[2].legend(fontsize=7, title="lines predicted, dots measured", title_fontsize=7)
     if document := read("doctor-training"):
-        figure, place = plt.subplots(figsize=(6, 3.4), layout="constrained")
-        for number, (arm, curves) in enumerate(document["curves"].items()):
-            for i, curve in enumerate(curves):
-                steps = [20 * (j + 1) for j in range(len(curve))]
-                label = arm if i == 0 else None
-                place.plot(steps, curve, color=f"C{number}", linewidth=1.2, label=label)
-        place.set(xlabel="steps", ylabel="loss (nats)")
-        place.legend(fontsize=7)
-        figure.savefig(docs / "doctor-training.svg", metadata={"Date": None})
-        plt.close(figure)
+        with picture(docs / "doctor-training.svg", (6, 3.4)) as place:
+            for number, (arm, curves) in enumerate(document["curves"].items()):
+                for i, curve in enumerate(curves):
+                    steps = [20 * (j + 1) for j in range(len(curve))]
+                    label = arm if i == 0 else None
+                    place.plot(steps, curve, color=f"C{number}", linewidth=1.2, label=label)
+            place.set(xlabel="steps", ylabel="loss (nats)")
+            place.legend(fontsize=7)

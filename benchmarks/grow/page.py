@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import output
-from benchmarks.output import Read, markdown, ran, yes
+from benchmarks.output import Read, markdown, picture, ran, yes
 
 Document = dict[str, Any]
 Lines = list[str]
@@ -81,19 +81,11 @@ def pictures(read: Read, docs: Path) -> None:
     document = read("grow-training")
     if document is None:
         return
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    mpl.rcParams.update({"svg.hashsalt": "shoestring", "font.size": 9})
-    figure, places = plt.subplots(1, len(document["axes"]), figsize=(9, 3.4), squeeze=False)
-    for place, (axis, part) in zip(places[0], document["axes"].items(), strict=True):
-        for arm, points in part["curves"].items():
-            place.plot(*zip(*points, strict=True), label=arm, linewidth=1.2)
-        place.set(title=axis, xlabel="operations", ylabel="loss (nats)")
-        place.set_ylim(top=min(points[4][1] for points in part["curves"].values()))
-        place.legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(docs / "grow-training.svg", metadata={"Date": None})
-    plt.close(figure)
+    shown = document["axes"]
+    with picture(docs / "grow-training.svg", (9, 3.4), len(shown), squeeze=False) as places:
+        for place, (axis, part) in zip(places[0], shown.items(), strict=True):
+            for arm, points in part["curves"].items():
+                place.plot(*zip(*points, strict=True), label=arm, linewidth=1.2)
+            place.set(title=axis, xlabel="operations", ylabel="loss (nats)")
+            place.set_ylim(top=min(points[4][1] for points in part["curves"].values()))
+            place.legend(fontsize=7)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import output
-from benchmarks.output import Read, markdown, ran, yes
+from benchmarks.output import Read, markdown, picture, ran, yes
 
 Document = dict[str, Any]
 Lines = list[str]
@@ -141,57 +141,45 @@ def matching(document: Document) -> Lines:
 
 def pictures(read: Read, folder: Path) -> None:
     """The deciphered share by number of texts; learning curves."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    mpl.rcParams.update({"svg.hashsalt": "shoestring", "font.size": 9})
     if document := read("match-decipherment"):
-        figure, axes = plt.subplots(figsize=(7, 3.2))
         there = document["cases"]
         named = {n: f"OPPO, {name}" for n, name in BY_SIZE.items()}
         cases = {n: there[name] for n, name in named.items() if name in there}
-        for share, colour in (("running text", "#0f766e"), ("top 500", "#5eead4")):
-            ours = [100 * case[share] for case in cases.values()]
-            axes.plot(list(cases), ours, "o-", color=colour, label=f"deciphered: {share}")
-        for peers in document["peers"].values():
-            rank = 100 * peers["frequency rank"]["running text"]
-            axes.axhline(rank, color="#b45309", label="by frequency rank (published): running text")
-        if control := there.get("OPPO, public side shuffled"):
-            share = 100 * control["running text"]
-            axes.axhline(share, color="#94a3b8", ls=":", label="control: public text shuffled")
-        axes.set_xscale("log")
-        axes.set_xticks(list(cases), [f"{n:,}" for n in cases], minor=False)
-        axes.minorticks_off()
-        axes.set_xlabel("pseudonymised texts")
-        axes.set_ylabel("% read right, no key")
-        _finish(figure, axes, folder / "match-deciphered.svg")
+        with picture(folder / "match-deciphered.svg", (7, 3.2)) as axes:
+            for share, colour in (("running text", "#0f766e"), ("top 500", "#5eead4")):
+                ours = [100 * case[share] for case in cases.values()]
+                axes.plot(list(cases), ours, "o-", color=colour, label=f"deciphered: {share}")
+            for peers in document["peers"].values():
+                rank = 100 * peers["frequency rank"]["running text"]
+                label = "by frequency rank (published): running text"
+                axes.axhline(rank, color="#b45309", label=label)
+            if control := there.get("OPPO, public side shuffled"):
+                share = 100 * control["running text"]
+                axes.axhline(share, color="#94a3b8", ls=":", label="control: public text shuffled")
+            axes.set_xscale("log")
+            axes.set_xticks(list(cases), [f"{n:,}" for n in cases], minor=False)
+            axes.minorticks_off()
+            axes.set(xlabel="pseudonymised texts", ylabel="% read right, no key")
+            axes.legend(frameon=False, fontsize=8)
+            _finish(axes)
     if document := read("match-curves"):
-        tasks = document["tasks"]
-        figure, both = plt.subplots(1, len(tasks), figsize=(3.5 * len(tasks), 3.2), squeeze=False)
-        for axes, (name, task) in zip(both[0], tasks.items(), strict=True):
-            n_points = document["points"]
-            steps = [task["steps"] * (i + 1) // n_points for i in range(n_points)]
-            for way, runs in task["curves"].items():
-                mean = [sum(points) / len(runs) for points in zip(*runs, strict=True)]
-                axes.plot(steps, mean, "o-", ms=3, color=COLOURS[way], label=LABELS[way])
-            axes.set_title(name)
-            axes.set_xlabel("steps")
-        both[0][0].set_ylabel("AUC on pairs of other texts")
-        _finish(figure, both[0][-1], folder / "match-curves.svg")
+        tasks, n = document["tasks"], document["points"]
+        size = (3.5 * len(tasks), 3.2)
+        with picture(folder / "match-curves.svg", size, len(tasks), squeeze=False) as both:
+            for axes, (name, task) in zip(both[0], tasks.items(), strict=True):
+                steps = [task["steps"] * (i + 1) // n for i in range(n)]
+                for way, runs in task["curves"].items():
+                    mean = [sum(points) / len(runs) for points in zip(*runs, strict=True)]
+                    axes.plot(steps, mean, "o-", ms=3, color=COLOURS[way], label=LABELS[way])
+                axes.set(title=name, xlabel="steps")
+                _finish(axes)
+            both[0][0].set_ylabel("AUC on pairs of other texts")
+            both[0][0].legend(frameon=False, fontsize=8)
 
 
-def _finish(figure: Any, axes: Any, path: Path) -> None:
-    from matplotlib import pyplot as plt
-
-    axes.legend(frameon=False, fontsize=8)
-    for each in figure.axes:
-        each.grid(alpha=0.3)
-        each.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+def _finish(axes: Any) -> None:
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 SECTIONS: dict[str, Callable[[Document], Lines]] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import output
-from benchmarks.output import Read, markdown, ran, yes
+from benchmarks.output import Read, markdown, picture, ran, yes
 
 Document = dict[str, Any]
 Lines = list[str]
@@ -144,34 +144,26 @@ SECTIONS = {
 
 def pictures(read: Read, docs: Path) -> None:
     """Which component has which share of the work; nothing of it is measured."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
     from transformers import BertConfig, LlamaConfig
 
     from shoestring.plan.cost import macs
     from shoestring.plan.families import describe
 
-    mpl.rcParams.update({"svg.hashsalt": "shoestring", "font.size": 9})
     lengths = [2**power for power in range(5, 17)]
-    figure, places = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
     configs = {"BERT-base": BertConfig(), "Llama 2, 7 billion": LlamaConfig()}
-    for place, (name, config) in zip(places, configs.items(), strict=True):
-        sums = [macs(describe(config), 1, n) for n in lengths]
-        parts = ("feed-forward", "projections", "attention")
-        shares = [
-            [100 * found[part][0] / sum(pair[0] for pair in found.values()) for found in sums]
-            for part in parts
-        ]
-        place.stackplot(lengths, shares, labels=parts, alpha=0.8)
-        place.axvline(2 * config.hidden_size, color="black", linewidth=0.8, linestyle=":")
-        place.axvline(6 * config.hidden_size, color="black", linewidth=0.8)
-        place.set_xscale("log", base=2)
-        place.set(title=name, xlabel="tokens (dotted: 2 D; line: 6 D)", xlim=(32, 65536))
-        place.set_ylim(0, 100)
-    places[0].set_ylabel("% of the FLOPs")
-    places[0].legend(loc="lower left", fontsize=8)
-    figure.tight_layout()
-    figure.savefig(docs / "plan-share.svg", metadata={"Date": None})
-    plt.close(figure)
+    with picture(docs / "plan-share.svg", (9, 3.2), 2, sharey=True) as places:
+        for place, (name, config) in zip(places, configs.items(), strict=True):
+            sums = [macs(describe(config), 1, n) for n in lengths]
+            parts = ("feed-forward", "projections", "attention")
+            shares = [
+                [100 * found[part][0] / sum(pair[0] for pair in found.values()) for found in sums]
+                for part in parts
+            ]
+            place.stackplot(lengths, shares, labels=parts, alpha=0.8)
+            place.axvline(2 * config.hidden_size, color="black", linewidth=0.8, linestyle=":")
+            place.axvline(6 * config.hidden_size, color="black", linewidth=0.8)
+            place.set_xscale("log", base=2)
+            place.set(title=name, xlabel="tokens (dotted: 2 D; line: 6 D)", xlim=(32, 65536))
+            place.set_ylim(0, 100)
+        places[0].set_ylabel("% of the FLOPs")
+        places[0].legend(loc="lower left", fontsize=8)

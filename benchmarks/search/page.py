@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.output import Read, markdown
+from benchmarks.output import Read, markdown, picture
 
 SHOWN = {
     "ours, 32 anchors": ("shoestring, 32 anchor queries", "#00796b", "-"),
@@ -100,30 +100,25 @@ def anchors_section(document: dict[str, Any]) -> list[str]:
 
 def plot(document: dict[str, Any], scorer: str, file: Path) -> None:
     """Recall against calls, mean over the collections."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    mpl.rcParams["svg.hashsalt"] = "shoestring"  # the same file for the same figures
-    from matplotlib import pyplot as plt
     from matplotlib.ticker import PercentFormatter
 
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     recalls = mean(document["recall"][scorer])
-    for way, (label, colour, style) in SHOWN.items():
-        shares = [100 * fraction for fraction in document["fractions"]]
-        axes.plot(shares, recalls[way], style, color=colour, label=label, marker="o", markersize=3)
-    axes.set(
-        xscale="log",
-        ylim=(0, 1.02),
-        xlabel="calls of the cross-encoder, % of the texts",
-        ylabel="recall of its own top 10",
-    )
-    axes.set_xticks(shares, [f"{share:g} %" for share in shares])
-    axes.minorticks_off()
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="upper left")
-    figure.savefig(file, metadata={"Date": None})
+    shares = [100 * fraction for fraction in document["fractions"]]
+    with picture(file, (7, 4.2)) as axes:
+        for way, (label, colour, style) in SHOWN.items():
+            line = {"color": colour, "label": label, "marker": "o", "markersize": 3}
+            axes.plot(shares, recalls[way], style, **line)
+        axes.set(
+            xscale="log",
+            ylim=(0, 1.02),
+            xlabel="calls of the cross-encoder, % of the texts",
+            ylabel="recall of its own top 10",
+        )
+        axes.set_xticks(shares, [f"{share:g} %" for share in shares])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, loc="upper left")
 
 
 def figures_section(name: str, document: dict[str, Any]) -> list[str]:

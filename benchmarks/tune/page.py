@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.output import Read, markdown, ran, yes
+from benchmarks.output import Read, markdown, picture, ran, yes
 from benchmarks.output import sections as of_parts
 
 Document = dict[str, Any]
 Lines = list[str]
 FIGURES = {"standard library": "MRR@30"}  # of the others nDCG@10
+COSTS = ("ten epochs, s", "resident above the backbone, MiB", "kept for backward, MiB")
 COLOURS = {"head": "#9a9a9a", "ladder": "#1b7837", "lora": "#c51b7d", "full": "#5e3c99"}
 
 
@@ -156,20 +157,14 @@ def sections(read: Read) -> Lines:
 
 def pictures(read: Read, folder: Path) -> None:
     """The ladder; time and memory beside the others."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    mpl.rcParams.update({"svg.hashsalt": "shoestring", "font.size": 9})
-    _ladder(plt, folder / "tune-ladder.svg")
-    document = read("tune-speed")
-    if document:
-        _costs(plt, document["ways"], folder / "tune-costs.svg")
+    with picture(folder / "tune-ladder.svg", (6, 3.4)) as axes:
+        _ladder(axes)
+    if document := read("tune-speed"):
+        with picture(folder / "tune-costs.svg", (9, 2.6), len(COSTS)) as panels:
+            _costs(panels, document["ways"])
 
 
-def _ladder(plt: Any, path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(6, 3.4))
+def _ladder(axes: Any) -> None:
     axes.set(xlim=(0, 10), ylim=(0, 7.2))
     axes.axis("off")
     names = ["embedding", "layers 1 to 3", "layers 4 to 6", "the last layers"]
@@ -193,9 +188,6 @@ def _ladder(plt: Any, path: Path) -> None:
     axes.annotate("", (8.6, 6.7), (2.2, 6.1), arrowprops={"arrowstyle": "->"})
     axes.text(8.7, 6.5, "head")
     axes.text(2.2, 6.9, "frozen, computed once: no gradient", ha="center")
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
 
 
 def _box(
@@ -207,16 +199,11 @@ def _box(
     axes.text(corner[0] + size[0] / 2, corner[1] + size[1] / 2, text, ha="center", va="center")
 
 
-def _costs(plt: Any, ways: dict[str, dict[str, float]], path: Path) -> None:
-    figures = ("ten epochs, s", "resident above the backbone, MiB", "kept for backward, MiB")
-    figure, panels = plt.subplots(1, 3, figsize=(9, 2.6))
+def _costs(panels: Any, ways: dict[str, dict[str, float]]) -> None:
     names = list(ways)
     colours = [COLOURS[name.partition(",")[0]] for name in names]
-    for axes, name in zip(panels, figures, strict=True):
+    for axes, name in zip(panels, COSTS, strict=True):
         axes.barh(names[::-1], [ways[way][name] for way in names[::-1]], color=colours[::-1])
         axes.set_title(name, fontsize=9)
         if axes is not panels[0]:
             axes.set_yticklabels([])
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)

@@ -125,6 +125,20 @@ def test_pairs_are_cut_where_they_are_longer() -> None:
     assert made.lengths is made.lengths  # counted once: it is asked for each pair
 
 
+def test_a_symbol_of_both_texts_is_marked_where_it_can_be_seen() -> None:
+    unknown = IDS["[UNK]"]
+    made = JointBatches([[8, unknown, 9, 8]], [[8, 10, unknown]], np.ones(1), IDS, 32, held_out={0})
+    assert made([0])["token_type_ids"].tolist() == [[0, 1, 0, 0, 1, 0, 1, 0, 0, 0]]
+    cut = JointBatches([[8] * 9], [[9] * 8 + [8]], np.ones(1), IDS, 11, held_out={0})
+    assert not cut([0])["token_type_ids"].any()  # the one that is in both was cut off
+    same = [[8, 9, 10, 11] * 5]
+    made = JointBatches(same, same, np.ones(1), IDS, 64)
+    for made.epoch in range(20):
+        found = made([0])
+        ids, segments = found["input_ids"][0].tolist(), found["token_type_ids"][0].tolist()
+        assert not any(s for i, s in zip(ids, segments, strict=True) if i < len(SPECIAL))
+
+
 @pytest.fixture(scope="module", params=["bert", "roberta", "distilbert", "modernbert"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder: Path = tmp_path_factory.mktemp("base")
@@ -154,3 +168,14 @@ def test_scores_are_yes_less_no_at_cls(model: Any) -> None:
         logits = all_logits(model, batch)[:, 0]
         want = logits[:, IDS["[YES]"]] - logits[:, IDS["[NO]"]]
         np.testing.assert_allclose(model(**batch)["logits"], want, rtol=1e-4, atol=1e-5)
+
+
+def test_marks_reach_a_model_that_has_segments(model: Any) -> None:
+    sides = [[8, 9]], [[8, 10]]
+    batch = JointBatches(*sides, np.ones(1), IDS, 32, held_out={0})([0])
+    with torch.inference_mode():
+        marked = float(model(**batch)["logits"])
+        plain = float(
+            model(**batch | {"token_type_ids": torch.zeros(1, 7, dtype=torch.long)})["logits"]
+        )
+    assert (marked != plain) == (model.config.model_type in ("bert", "roberta"))

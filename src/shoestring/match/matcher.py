@@ -399,7 +399,9 @@ def head_loss(model: Any, tokenizer: Any, texts: Sequence[str], seed: int = 0) -
     read = tokenizer.encode_batch([texts[i][:1_000] for i in chosen], add_special_tokens=False)
     a = [[i for i in one.ids if i < n_rows] for one in read]
     batches = JointBatches(a, a[::-1], np.full(n, np.nan), ids, SENTENCE_TOKENS, seed=seed)
-    return float(with_label_token(model)(**batches(range(n)))["loss"])
+    batch = batches(range(n))
+    del batch["token_type_ids"]  # no text of two
+    return float(with_label_token(model)(**batch)["loss"])
 
 
 def _tuned(
