@@ -56,6 +56,11 @@ class Layer:
         """(C,): log p_c - m_c^T S^-1 m_c / 2."""
         return self.at_origin + self.origin @ self.common / 2 - self.coef @ self.origin
 
+    def over(self, temperature: float) -> Layer:
+        """The layer of the logits over it."""
+        near, at_origin = self.near / temperature, self.at_origin / temperature
+        return Layer(near, at_origin, self.origin, self.common / temperature)
+
     def logits(self, X: NDArray[np.floating]) -> Doubles:
         """Of samples (N, D): float64 (N, C), up to a constant of each sample."""
         return np.asarray((X - self.origin) @ self.near.T + self.at_origin)

@@ -73,6 +73,15 @@ def add(model: Model, source: Source, reading: dict[str, Any], json: Json = Fals
     emit(add_texts(model, source, **reading), json)
 
 
+@app.command(example="classify refine model questions.csv --label topic")
+@reads()
+def refine(model: Model, source: Source, reading: dict[str, Any], json: Json = False) -> None:
+    """Take Newton steps on the texts that were learned, where that predicts better."""
+    from shoestring.classify.job import refine as refine_on
+
+    emit(refine_on(model, source, **reading), json)
+
+
 @app.command(example="classify forget model unwanted.csv --label topic")
 @reads()
 def forget(model: Model, source: Source, reading: dict[str, Any], json: Json = False) -> None:

@@ -107,6 +107,13 @@ def add(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
     return _described_and_saved(classifier, model)
 
 
+def refine(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
+    """Refine a classifier with the texts that it has learned; it is replaced when all is done."""
+    data = read_labelled(source, **reading)
+    classifier = TextClassifier.load(model).refine(data.texts, data.labels)
+    return _described_and_saved(classifier, model)
+
+
 def forget(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
     """Forget the texts of a file; the classifier is replaced when all is done."""
     data = read_labelled(source, **reading)
@@ -139,6 +146,7 @@ def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, 
         "shrinkage": head.shrinkage_,
         "temperature": head.temperature_,
         "label_noise": head.label_noise_,
+        "newton_steps": report.pop("steps", 0),
         **left_out,
         **{f"left_out_{name}": value for name, value in report.items()},
         "folder": str(folder),

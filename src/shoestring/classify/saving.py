@@ -63,6 +63,7 @@ def write(
     if solution is not None:
         numbers = {"shrinkage": solution.shrinkage, "n_used": solution.n_used}
         writer.config["solution"] = numbers | asdict(solution.calibration)
+        writer.config["refined"] = solution.refined
 
 
 def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
@@ -98,5 +99,5 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
         if numbers:
             layer = Layer(*(arrays[f"layer.{name}"] for name in _LAYER))
             calibration = Calibration(**{name: float(x) for name, x in numbers.items()})
-            solution = Solution(layer, calibration, shrinkage, used)
+            solution = Solution(layer, calibration, shrinkage, used, config.get("refined"))
     return params, State(classes, moments, sample, settings, directions), solution

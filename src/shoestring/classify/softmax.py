@@ -12,8 +12,10 @@ Letters: N samples, C classes, D features, M random features.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -22,17 +24,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.artifacts import Artifact, ArtifactWriter
 from shoestring.checks import checked_number, checked_path
-from shoestring.classify import checks, saving
-from shoestring.classify.analytic import Metric, checked_priors
-from shoestring.classify.calibration import calibration_error
+from shoestring.classify import checks, newton, saving
+from shoestring.classify.analytic import Layer, Metric, checked_priors
+from shoestring.classify.calibration import Calibration, calibrated, calibration_error
 from shoestring.classify.leave_one_out import LeftOut
 from shoestring.classify.moments import Doubles, Moments, with_floor
 from shoestring.classify.novelty import Novelty
 from shoestring.classify.sample import Sample
 from shoestring.classify.solving import Solution, SolveOptions, evidence, sizes_to_try, solve
 from shoestring.classify.state import BUILT_BY, Block, Floats, State, updated
-from shoestring.errors import NotFittedError, ParameterError, ShapeError
+from shoestring.errors import NotFittedError, ParameterError, ShapeError, ShoestringWarning
 from shoestring.estimator import Classifier, unfitted
+from shoestring.parallel import one_blas_thread
 
 PREDICTED = 1 << 22  # numbers that are predicted from at once
 SOLVED_BY = ("shrinkage", "priors", "expansion")
@@ -136,6 +139,48 @@ class ClosedForm(Classifier):
         or a feature less scatter. Nothing is changed then.
         """
         return self._forget(Block(X, y, sample_weight))
+
+    def refine(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+        """Take Newton steps from the closed form, as many as predict left out samples best.
+
+        Often none; many for many classes that are far from normal. It needs the samples, all that
+        were learned, and ends with them: what is learned, merged or forgotten later brings the
+        closed form back. The method is that of :mod:`~shoestring.classify.newton`. Parameters and
+        errors are those of :meth:`fit`, and ParameterError if there are ``priors``.
+        """
+        owner = f"{_OWNER}.refine"
+        block, state = self._checked(Block(X, y, sample_weight), reset=False), self._learnt()
+        if self.priors is not None:
+            raise ParameterError.of("priors", owner, "None: frequencies are learned", self.priors)
+        if unknown := sorted({*block.y.tolist()} - {*state.classes.tolist()}):
+            raise ParameterError.of("y", owner, f"of {state.classes.tolist()[:9]!r}", unknown[0])
+        held = newton.left_out_rows(state.numbered(block).y, int(self.random_state))
+        if not held.any():
+            raise ParameterError.of("X", owner, "at least ten samples", len(held))
+        part = ClosedForm(**self.get_params()).fit(*block.part(~held)[:3])
+        asked, seen = part._learnt().numbered(block.part(held)), list[Doubles]()
+        with one_blas_thread():
+            rows = part._used(asked.X)
+            for layer in part._steps(block.part(~held), newton.MOST_STEPS):
+                seen.append(layer.logits(rows).astype(np.float32))
+            weights = np.ones(len(rows)) if asked.weights is None else asked.weights
+            n = newton.enough(seen, asked.y, weights)
+            *_, layer = self._steps(block, n)
+        calibration = calibrated(seen[n].astype(np.float64), asked.y, weights)
+        refined = {"steps": n, **_figures(calibration, seen[n], asked.y, weights)}
+        if n:
+            solution = replace(self._solution, layer=layer, calibration=calibration)
+            self._cached["solution"] = replace(solution, refined=refined)
+        return self
+
+    def _steps(self, block: Block, n: int) -> Iterator[Layer]:
+        """The closed form's layer, and those after each of so many steps on samples."""
+        block, state, solution = self._learnt().numbered(block), self._learnt(), self._solution
+        start = solution.layer.over(solution.calibration.temperature)
+        weights = np.ones(len(block.X)) if block.weights is None else block.weights
+        rows = state.expanded(block.X, solution.n_used)
+        yield start
+        yield from islice(newton.steps(rows, block.y, weights, start), n)
 
     # ---- what was learned, and what follows from it ----
 
@@ -256,19 +301,16 @@ class ClosedForm(Classifier):
         return float(np.average(right, weights=weights))
 
     def report(self) -> dict[str, Any]:
-        """How good it is on the kept samples, each left out: ``n``, accuracy, log-loss, ECE."""
+        """How good it is on the kept samples, each left out: ``n``, accuracy, log-loss, ECE.
+
+        Of a refined layer on those that :meth:`refine` left out, and how many ``steps`` it took.
+        """
+        if self._solution.refined:
+            return dict(self._solution.refined)
         _, seen = self._evidence
         if seen is None:
             return {}
-        log_p = self._solution.calibration.log_probabilities(seen.logits)
-        right = log_p.argmax(axis=1) == seen.labels
-        losses = -log_p[np.arange(len(right)), seen.labels]
-        return {
-            "n": len(seen.labels),
-            "accuracy": float(seen.weights @ right / seen.weights.sum()),
-            "log_loss": float(seen.weights @ losses / seen.weights.sum()),
-            "ece": calibration_error(np.exp(log_p), seen.labels, seen.weights),
-        }
+        return _figures(self._solution.calibration, seen.logits, seen.labels, seen.weights)
 
     def save(self, folder: str | Path) -> None:
         """Save to a folder: new, empty, or one that was saved before, which is replaced.
@@ -315,6 +357,8 @@ class ClosedForm(Classifier):
         before, params = vars(self).copy(), self.get_params()
         checks.settings(params)
         is_new = anew or "_state" not in before
+        if anew:
+            self._reset()
         try:
             block = self._checked(block, reset=is_new)
             state = State.new(block.X.shape[1], block.X.dtype, params) if is_new else self._state
@@ -334,11 +378,15 @@ class ClosedForm(Classifier):
     def _reset(self) -> None:
         """Forget all that was learned."""
         self.__dict__.pop("_state", None)
+        self.__dict__.pop("_cached", None)
 
     def _become(self, state: State) -> Self:
         """Have learned this; what follows from it is computed when it is asked for."""
         if self.priors is not None:  # one for each class, before anything is changed
             checked_priors(self.priors, state.classes, state.moments.weights)
+        if (last := vars(self).get("_cached", {}).get("solution")) and last.refined:
+            message = "The refined layer is gone, as it is of the samples before. Refine it again."
+            warnings.warn(message, ShoestringWarning, stacklevel=4)
         self._state = state
         self._cached: dict[str, Any] = {}
         return self
@@ -455,3 +503,17 @@ class ClosedForm(Classifier):
         rows = self._rows(X)
         checks.finite(rows)
         return rows
+
+
+def _figures(
+    calibration: Calibration, logits: Floats, labels: NDArray[np.int64], weights: Doubles
+) -> dict[str, Any]:
+    log_p = calibration.log_probabilities(np.asarray(logits, np.float64))
+    right = log_p.argmax(axis=1) == labels
+    losses = -log_p[np.arange(len(right)), labels]
+    return {
+        "n": len(labels),
+        "accuracy": float(weights @ right / weights.sum()),
+        "log_loss": float(weights @ losses / weights.sum()),
+        "ece": calibration_error(np.exp(log_p), labels, weights),
+    }

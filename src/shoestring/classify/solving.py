@@ -55,6 +55,7 @@ class Solution:
     calibration: Calibration
     shrinkage: float
     n_used: int  # features, random ones included
+    refined: dict[str, float] | None = None  # after Newton steps: how many, and how good
 
 
 def sizes_to_try(n_given: int, moments: Moments) -> tuple[int, ...]:

@@ -109,6 +109,12 @@ class TextClassifier(Classifier):
             self.encoder_name, self.encoder_ = chosen
         return self
 
+    def refine(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
+        """Newton steps on all texts that were learned; see :meth:`AnalyticSoftmax.refine`."""
+        texts, labels = checked_labelled(texts, labels, f"{_OWNER}.refine")
+        self.head.refine(self.encode(texts), labels)
+        return self
+
     def forget(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Take texts back that were learned, with the labels they had."""
         texts, labels = checked_labelled(texts, labels, f"{_OWNER}.forget")
