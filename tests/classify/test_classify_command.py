@@ -149,6 +149,15 @@ def test_add_and_forget_change_the_classifier_as_the_class_does(run, model, new)
     assert (code, out.splitlines()[0].split()) == (0, ["texts", "210"])
 
 
+def test_refine_says_its_steps_and_add_that_they_are_gone(run, model, source, new):
+    made = TextClassifier.load(model).refine(TEXTS, LABELS)
+    code, out, _ = run("refine", model, source, "--json")
+    assert code == 0
+    assert json.loads(out)["newton_steps"] == made.head.report().get("steps", 0)
+    assert_same_bits(TextClassifier.load(model), made, NEW)
+    fails(run("refine", model, new), "'y' parameter of AnalyticSoftmax.refine", "three")
+
+
 def test_merge_makes_a_new_classifier_and_leaves_the_others(run, model, new, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(model, other)

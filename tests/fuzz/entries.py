@@ -245,6 +245,7 @@ method(
     "AnalyticSoftmax.partial_fit", World.softmax, X=ROWS, y=TARGETS, classes=maybe, **weights,
     share=3, **softmax,
 )  # fmt: skip
+method("AnalyticSoftmax.refine", World.softmax, X=ROWS, y=TARGETS, **weights)
 method("AnalyticSoftmax.forget", World.softmax, X=ROWS, y=TARGETS, **weights, share=2, **softmax)
 method("AnalyticSoftmax.merge", World.softmax, other=maybe, **softmax)
 for name in ["predict_proba", "predict_log_proba", "decision_function", "novelty_score"]:

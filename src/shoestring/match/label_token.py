@@ -45,6 +45,7 @@ NOTHING = -100  # the target of a token that is not predicted
 class LabelToken(LogitsOfSome):
     """Mixed into a masked-language model that is trained on batches of :class:`JointBatches`."""
 
+    config: Any
     answers = (SPECIAL.index("[NO]"), SPECIAL.index("[YES]"))
 
     def forward(
