@@ -153,9 +153,10 @@ def test_refine_says_its_steps_and_add_that_they_are_gone(run, model, source, ne
     made = TextClassifier.load(model).refine(TEXTS, LABELS)
     code, out, _ = run("refine", model, source, "--json")
     assert code == 0
-    assert json.loads(out)["newton_steps"] == made.head.report().get("steps", 0)
+    assert json.loads(out).get("newton_steps") == made.head.report().get("steps")
     assert_same_bits(TextClassifier.load(model), made, NEW)
-    fails(run("refine", model, new), "'y' parameter of AnalyticSoftmax.refine", "three")
+    unknown = written(new.parent / "unknown.csv", NEW, ["another"] * len(NEW))
+    fails(run("refine", model, unknown), "'y' parameter of AnalyticSoftmax.refine", "another")
 
 
 def test_merge_makes_a_new_classifier_and_leaves_the_others(run, model, new, tmp_path):

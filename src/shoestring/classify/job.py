@@ -137,6 +137,7 @@ def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, 
     """What a classifier is and how good it seems; what cannot be used is not saved."""
     head = classifier.head
     report = head.report()
+    steps = {"newton_steps": report.pop("steps")} if "steps" in report else {}
     left_out = {"left_out": report.pop("n")} if report else {}
     made = {
         "texts": classifier.n_learnt,
@@ -146,7 +147,7 @@ def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, 
         "shrinkage": head.shrinkage_,
         "temperature": head.temperature_,
         "label_noise": head.label_noise_,
-        "newton_steps": report.pop("steps", 0),
+        **steps,
         **left_out,
         **{f"left_out_{name}": value for name, value in report.items()},
         "folder": str(folder),
