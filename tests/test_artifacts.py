@@ -116,7 +116,7 @@ def classifiers():
 
     texts, labels = ["red hat", "blue shoe", "红鞋 一双", "blue hat"] * 3, ["aabb" * 3, "cddc" * 3]
     return [
-        TextClassifier("lsa", head=AnalyticSoftmax(0.1, 1.0, n_jobs=1)).fit(texts, list(each))
+        TextClassifier("lsa", head=AnalyticSoftmax(0.1, n_jobs=1)).fit(texts, list(each))
         for each in labels
     ]
 

@@ -77,7 +77,10 @@ def test_the_threads_of_a_parent_are_not_waited_for_in_its_child(monkeypatch):
         for item in range(first, last):
             counts[item] += 1
 
-    monkeypatch.setattr(parallel, "_pools", {2: Refusing()})
+    shared_pool.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel, "ThreadPoolExecutor", lambda *_: Refusing())
+        shared_pool(2)
     monkeypatch.setitem(sys.modules, "torch", None)
     parallel._begin_again()
     KernelPool(2).run(kernel, 8)

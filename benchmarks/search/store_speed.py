@@ -67,7 +67,7 @@ def of_a_round(seed: int, n_items: int = 10_000, n_dims: int = 512, n_rows: int 
     """CPU milliseconds of a round: of the quickest, when nobody empties the caches."""
     rng = np.random.default_rng(seed)
     table = rng.standard_normal((n_items, n_dims), dtype=np.float32)
-    features = JoinedFeatures(None, (), table)
+    features = JoinedFeatures((), table)
     truth, guess = rng.standard_normal(n_items, dtype=np.float32), np.zeros(n_items, np.float32)
     rounds = Rounds(features, guess, np.ones(n_dims), 0.3, strengths=(0.3, 1.0, 3.0))
 

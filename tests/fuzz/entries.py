@@ -415,7 +415,7 @@ entry(
 )  # fmt: skip
 method(
     "SentenceEncoder.encode", lambda w: w.sentence_encoder, texts=LIST_OF_TEXTS,
-    progress=st.just(False), share=2, **TORCH,
+    share=2, **TORCH,
 )  # fmt: skip
 damaged(
     "SentenceEncoder", "bert_folder",

@@ -67,9 +67,10 @@ class LadderConfig:
     def __post_init__(self) -> None:
         checked_choice("task", self.task, TASKS, _OWNER)
         checked_choice("pairs", self.pairs, PAIRS, _OWNER)
-        for name, least in {"reduction": 2, "n_labels": 1, "max_length": 4, "seed": 0}.items():
-            number = checked_int(name, getattr(self, name), least, MOST, _OWNER)
-            object.__setattr__(self, name, number)
+        for name, least in (("reduction", 2), ("n_labels", 1), ("max_length", 4)):
+            number = checked_int(name, getattr(self, name), least, None, _OWNER)
+            object.__setattr__(self, name, min(number, MOST))
+        object.__setattr__(self, "seed", checked_int("seed", self.seed, 0, MOST, _OWNER))
         if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise ParameterError.of("dropout", _OWNER, "in [0, 1)", self.dropout)
         if self.task in ("regress", "score") and self.n_labels != 1:

@@ -56,9 +56,9 @@ class TrainSettings:
             want = f"above 0 and {'finite' if most == math.inf else f'at most {most:,.0f}'}"
             number = checked_number(name, getattr(self, name), "tune", want, 0.0, most)
             object.__setattr__(self, name, number)
-        for name, least in {"batch_size": 1, "seed": 0}.items():
-            number = checked_int(name, getattr(self, name), least, MOST, "tune")
-            object.__setattr__(self, name, number)
+        batch_size = min(MOST, checked_int("batch_size", self.batch_size, 1, None, "tune"))
+        object.__setattr__(self, "batch_size", batch_size)
+        object.__setattr__(self, "seed", checked_int("seed", self.seed, 0, MOST, "tune"))
 
 
 @dataclass(frozen=True)
