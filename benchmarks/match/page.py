@@ -123,7 +123,9 @@ def matching(document: Document) -> Lines:
         title = f"### {joint['labelled']:,} labelled and {joint['unlabelled']:,} unlabelled pairs"
         columns = [f"seed {seed}" for seed in range(len(joint["auc"]["plain"]))]
         lines += [title, "", f"AUC above plain fine-tuning: {gains}.", ""]
-        lines += [*markdown("", columns, joint["auc"]), ""]
+        blank = [""] * len(columns)
+        rows = {way: [*of, *blank][: len(columns)] for way, of in joint["auc"].items()}
+        lines += [*markdown("", columns, rows), ""]
     if leak := found.get("leak"):
         same = f"equal: {yes(leak['equal'])}"
         both = f"Plain {leak['plain']:.5f}, pseudonymised {leak['pseudonymised']:.5f}; {same}."
