@@ -178,3 +178,10 @@ def test_a_memory_is_a_file_of_sqlite(planted, tmp_path):
         Reranker(planted, tmp_path)
     with pytest.raises(ParameterError, match="place"):
         Reranker(planted, tmp_path / "no" / "s.sqlite").rank("which", TEXTS)
+
+
+def test_a_function_without_a_name_is_refused_only_where_its_scores_are_kept(tmp_path):
+    texts = ["blue", "red shoes"]
+    assert rerank("red", texts, lambda pairs: [len(t) for _, t in pairs])[0]["corpus_id"] == 1
+    with pytest.raises(ParameterError, match="a function with a name"):
+        Reranker(lambda pairs: [0.0] * len(pairs), memory=tmp_path / "kept.sqlite")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from shoestring import checks
 from shoestring.errors import ParameterError, ShoestringWarning
-from shoestring.match.scorer import load_scorer, scorer_name
+from shoestring.match.scorer import load_scorer, score_with, scorer_name
 from shoestring.models.lsa import LsaEncoder
 from shoestring.search.features import cheap_features
 from shoestring.search.first_guess import ScoreModel, fit_lines
@@ -77,6 +77,8 @@ class Reranker:
     """
 
     def __init__(self, scorer: Any, memory: str | Path | None = None) -> None:
+        if memory is None and callable(scorer) and not hasattr(scorer, "predict"):
+            scorer = score_with(scorer, name="function")  # nothing is kept under its name
         self.scorer: PairScorer = load_scorer(scorer)
         self.scorer_name = scorer_name(self.scorer)
         self.memory = None if memory is None else checks.checked_path("memory", memory, "Reranker")
