@@ -119,6 +119,34 @@ def atis() -> Task:
     return Task("ATIS", "en", half("train"), half("test"))
 
 
+def snips() -> Task:
+    def half(name: str) -> Rows:
+        texts, labels = (_read(f"snips/{name}/{f}").splitlines() for f in ("seq.in", "label"))
+        return list(zip(texts, labels, strict=True))
+
+    return Task("SNIPS", "en", half("train"), half("test"))
+
+
+def sentiment() -> Task:
+    with zipfile.ZipFile(require(f"{FOLDER}/bojone-sentiment/sentiment.zip")) as z:
+        whole = [z.read(f"sentiment/sentiment.{h}.data").decode("utf-8") for h in HALVES]
+    train, test = (
+        [(text, label) for text, _, label in (line.rpartition("\t") for line in half.splitlines())]
+        for half in whole
+    )
+    return Task("sentiment", "zh", train, test)
+
+
+def iflytek() -> Task:
+    def half(name: str) -> Rows:
+        whole = _read(f"fewclue-iflytek/{name}.json.gz")  # texts hold other ends of lines
+        lines = [json.loads(line) for line in whole.split("\n") if line]
+        return [(line["sentence"], line["label_des"]) for line in lines]
+
+    train = half("train_few_all") + half("dev_few_all")
+    return Task("iflytek", "zh", train, half("test_public"))
+
+
 def hotel() -> Task:
     rows = _csv(_read("chnsenticorp-htl/ChnSentiCorp_htl_all.csv.gz"), ("review", "label"))
     return Task("hotel", "zh", *halves(rows))
@@ -157,11 +185,17 @@ TASKS: dict[str, Callable[[], Task]] = {
     "CR": customer_reviews,
     "20 Newsgroups": newsgroups,
     "ATIS": atis,
+    "SNIPS": snips,
     "hotel": hotel,
     "shopping": shopping,
     "TNEWS": tnews,
     "THUCNews": thucnews,
+    "sentiment": sentiment,
+    "iflytek": iflytek,
 }
+TFIDF = ", TF-IDF"
+CHINESE = ("hotel", "shopping", "TNEWS", "THUCNews", "sentiment", "iflytek")
+SETS = (*TASKS, *(name + TFIDF for name in TASKS if name not in CHINESE))
 
 
 @dataclass(frozen=True)
@@ -177,23 +211,23 @@ class Vectors:
 
 
 def vectors(name: str) -> Vectors:
-    """MiniLM's vectors of English, TF-IDF and SVD of the training half of Chinese; kept."""
-    task = TASKS[name]()
+    """MiniLM's vectors; of Chinese, or "SET, TF-IDF", TF-IDF and SVD of the training half; kept."""
+    task = TASKS[name.removesuffix(TFIDF)]()
     folder = CACHE / "classify"
     folder.mkdir(parents=True, exist_ok=True)
     parts = [[text for text, _ in half] for half in (task.train, task.test)] + [list(task.outside)]
-    file = folder / f"{name.replace(' ', '-')}-{sum(map(len, parts))}.npz"
+    file = folder / f"{name.replace(',', '').replace(' ', '-')}-{sum(map(len, parts))}.npz"
     if not file.exists():
-        _write(file, encoded(task.language, parts))
+        _write(file, encoded(task.language == "en" and TFIDF not in name, parts))
     with np.load(file) as kept:
         X, X_test, X_outside = (kept[part] for part in ("train", "test", "outside"))
     y, y_test = (np.array([label for _, label in half]) for half in (task.train, task.test))
     return Vectors(task, X, y, X_test, y_test, X_outside)
 
 
-def encoded(language: str, parts: list[list[str]]) -> list[np.ndarray]:
+def encoded(by_minilm: bool, parts: list[list[str]]) -> list[np.ndarray]:
     """The vectors of lists of texts; what has to be fitted is fitted on the first."""
-    if language == "en":
+    if by_minilm:
         from shoestring.models.token_encoder import SentenceEncoder
 
         encoder = SentenceEncoder()
