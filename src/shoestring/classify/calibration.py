@@ -49,6 +49,16 @@ def log_losses(logits: Doubles, labels: Labels) -> Doubles:
     return np.asarray(np.abs(log_p), dtype=np.float64)
 
 
+def worse_by(losses: Doubles, best: Doubles, weights: Doubles) -> tuple[float, float]:
+    """The mean of the differences of losses (N,), sample by sample, and its standard error."""
+    if not len(losses):
+        return 0.0, 0.0
+    apart = losses - best
+    mean = float(weights @ apart / weights.sum())
+    spread = float(weights @ (apart - mean) ** 2 / weights.sum())
+    return mean, float(np.sqrt(spread / len(apart)))
+
+
 def temperature_of(logits: Doubles, labels: Labels, weights: Doubles) -> float:
     """The temperature of the least log-loss, one sample more being mistaken for the next class.
 

@@ -157,11 +157,12 @@ class ClosedForm(Classifier):
         held = newton.left_out_rows(state.numbered(block).y, int(self.random_state))
         if not held.any():
             raise ParameterError.of("X", owner, "at least ten samples", len(held))
-        part = ClosedForm(**self.get_params()).fit(*block.part(~held)[:3])
+        rest = block.part(~held)
+        part = ClosedForm(**self.get_params()).fit(*rest[:3])
         asked, seen = part._learnt().numbered(block.part(held)), list[Doubles]()
         with one_blas_thread():
             rows = part._used(asked.X)
-            for layer in part._steps(block.part(~held), newton.MOST_STEPS):
+            for layer in part._steps(rest, newton.MOST_STEPS):
                 seen.append(layer.logits(rows).astype(np.float32))
             weights = np.ones(len(rows)) if asked.weights is None else asked.weights
             n = newton.enough(seen, asked.y, weights)

@@ -22,6 +22,7 @@ from shoestring.classify.calibration import (
     calibrated,
     log_losses,
     temperature_of,
+    worse_by,
 )
 from shoestring.classify.leave_one_out import LeftOut, left_out
 from shoestring.classify.moments import Doubles, Moments
@@ -178,10 +179,7 @@ def _smallest(found: dict[int, _Candidate], weights: Doubles) -> int:
     """
     best = min(found, key=lambda size: found[size].loss)
     for size in sorted(found):
-        apart = found[size].losses - found[best].losses
-        mean = float(weights @ apart / weights.sum()) if len(apart) else 0.0
-        spread = float(weights @ (apart - mean) ** 2 / weights.sum()) if len(apart) else 0.0
-        error = np.sqrt(spread / max(len(apart), 1))
+        mean, error = worse_by(found[size].losses, found[best].losses, weights)
         if found[size].loss < UNSOUND + found[best].loss and mean <= error:
             return size
     return best

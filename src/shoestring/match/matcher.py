@@ -400,7 +400,7 @@ def head_loss(model: Any, tokenizer: Any, texts: Sequence[str], seed: int = 0) -
     a = [[i for i in one.ids if i < n_rows] for one in read]
     batches = JointBatches(a, a[::-1], np.full(n, np.nan), ids, SENTENCE_TOKENS, seed=seed)
     batch = batches(range(n))
-    del batch["token_type_ids"]  # no text of two
+    del batch["token_type_ids"]  # these are two texts that have nothing to do with each other
     return float(with_label_token(model)(**batch)["loss"])
 
 
