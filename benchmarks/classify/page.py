@@ -37,7 +37,7 @@ def quality(document: Document) -> Lines:
         "",
     ]
     for bar, found in document["bars"].items():
-        value = ", ".join(f"{name} {v:g}" for name, v in found.items() if name != "holds")
+        value = ", ".join(f"{name} {v}" for name, v in found.items() if name != "holds")
         lines += [f"- {bar}: {value}: {yes(found['holds'])}"]
     rows = {way: [row.get(f, "") for f in FIGURES] for way, row in document["means"].items()}
     lines += ["", "### means over the sets", "", *markdown("", list(FIGURES), rows), ""]

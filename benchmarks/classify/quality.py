@@ -1,15 +1,17 @@
 """Accuracy, log-loss, calibration and fit time: the closed form beside what people use today.
 
 ``python -m benchmarks.classify.quality``: MiniLM's vectors of ten English sets, TF-IDF reduced to
-384 dimensions of these and of six Chinese ones (:mod:`benchmarks.classify.data`). Ours: the plain
-closed form, with random features of which it takes as many as it thinks will help, and with Newton
-steps, as many as it thinks will help; shrinkage and temperature are its own choice, from the
-training half alone. Peers, from scikit-learn: LogisticRegression whose
-C is chosen on a fifth of the training half (its time includes that, and the last fit on all of it),
-RidgeClassifier with the penalty of generalised cross-validation, LDA as it comes and with
-Ledoit-Wolf's shrinkage, SGDClassifier by one pass of partial_fit, Gaussian naive Bayes. Also from
-our moments: ridge on the one-hot classes. Controls: the plain closed form fitted to shuffled
-labels, and the most frequent class.
+384 dimensions of these and of six Chinese ones (:mod:`benchmarks.classify.data`); all rows have
+length one. Four are those of the published post: TNEWS, iflytek, sentiment, shopping. Ours: the
+plain closed form, with random features of which it takes as many as it thinks will help, and with
+Newton steps, as many as it thinks will help; shrinkage and temperature are its own choice, from the
+training half alone. Peers, from scikit-learn: LogisticRegression whose C is chosen on a fifth of
+the training half (its time includes that, and the last fit on all of it), RidgeClassifier with the
+penalty of generalised cross-validation, LDA as it comes and with Ledoit-Wolf's shrinkage,
+SGDClassifier by one pass of partial_fit, Gaussian naive Bayes. The post's baseline: a softmax layer
+trained by Adam, ten epochs of batches of 32 at a rate of 1e-3. Also from our moments: ridge on the
+one-hot classes. Controls: the plain closed form fitted to shuffled labels, and the most frequent
+class.
 
 ECE is the expected calibration error in 15 bins; "ECE by chance" is what probabilities that are
 right would show on so many test rows. Test rows of classes without training rows count as errors in
@@ -42,9 +44,11 @@ RIDGES = np.logspace(-7, 3, 81)  # times the mean eigenvalue of the scatter
 PENALTIES = (1.0, 10.0, 100.0)  # C of logistic regression
 PLAIN, EXPANDED = "closed form", "closed form, random features"
 REFINED = "closed form, Newton steps"
+BY_ADAM = "softmax layer by Adam"
 TUNED = "LogisticRegression, C tuned"
 SHUFFLED = "closed form, shuffled labels"
-BARS = {PLAIN: 2.5, EXPANDED: 0.5}  # points below tuned LogisticRegression, on the mean
+BARS = {PLAIN: 2.5, EXPANDED: 0.5, REFINED: 1.0}  # points below tuned regression, on the mean
+WORST_BAR, TIMES_BAR = 2.5, 5.0  # of the refined form: points below on any set, times faster
 ECE_BAR = 0.03
 FIGURES = ("accuracy", "log-loss", "ECE", "ECE by chance", "seconds")
 Fit = Callable[[np.ndarray, np.ndarray], Any]
@@ -130,6 +134,31 @@ def one_pass(X: np.ndarray, y: np.ndarray) -> SGDClassifier:
     return classifier
 
 
+class AdamSoftmax:
+    """The post's baseline: a softmax layer, trained by Adam."""
+
+    def __init__(self, X: np.ndarray, y: np.ndarray) -> None:
+        import torch
+
+        torch.manual_seed(0)
+        self.classes_, places = np.unique(y, return_inverse=True)
+        rows, labels = torch.from_numpy(X).float(), torch.from_numpy(places)
+        self.layer = torch.nn.Linear(X.shape[1], len(self.classes_))
+        optimizer = torch.optim.Adam(self.layer.parameters(), lr=1e-3)
+        for _ in range(10):
+            for batch in torch.randperm(len(rows)).split(32):
+                optimizer.zero_grad()
+                loss = torch.nn.functional.cross_entropy(self.layer(rows[batch]), labels[batch])
+                loss.backward()
+                optimizer.step()
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            return self.layer(torch.from_numpy(X).float()).softmax(dim=1).numpy()
+
+
 def shuffled(X: np.ndarray, y: np.ndarray) -> AnalyticSoftmax:
     """What is learned where there is nothing to learn."""
     return AnalyticSoftmax().fit(X, np.random.default_rng(0).permutation(y))
@@ -141,6 +170,7 @@ WAYS: dict[str, Fit] = {
     REFINED: lambda X, y: AnalyticSoftmax().fit(X, y).refine(X, y),
     "ridge on the same moments": RidgeOnMoments,
     TUNED: tuned_regression,
+    BY_ADAM: AdamSoftmax,
     "RidgeClassifier, GCV": lambda X, y: RidgeClassifierCV(np.logspace(-3, 3, 13)).fit(X, y),
     "LDA (svd)": lambda X, y: LinearDiscriminantAnalysis().fit(X, y),
     "LDA (lsqr, Ledoit-Wolf)": lambda X, y: LinearDiscriminantAnalysis(
@@ -208,7 +238,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         }
         output.show({name: {way: f"{row['accuracy']:.2f}" for way, row in rows.items()}})
         result["means"] = means(result["sets"])
-        result["bars"] = held(result["means"])
+        result["bars"] = held(result["means"], result["sets"])
         output.write(result, options)
     output.show({"means": result["means"], "bars": result["bars"]})
     return result
@@ -224,9 +254,25 @@ def means(sets: dict[str, Any]) -> dict[str, dict[str, float]]:
     return table
 
 
-def held(table: dict[str, dict[str, float]]) -> dict[str, Any]:
+def held(table: dict[str, dict[str, float]], sets: dict[str, Any]) -> dict[str, Any]:
     """The bars, and whether they hold."""
-    found: dict[str, Any] = {}
+    below_by_set = {
+        name: round(of["ways"][TUNED]["accuracy"] - of["ways"][REFINED]["accuracy"], 2)
+        for name, of in sets.items()
+    }
+    worst = max(below_by_set, key=lambda name: below_by_set[name])
+    times = round(table[TUNED]["seconds"] / max(table[REFINED]["seconds"], 1e-3), 1)
+    found: dict[str, Any] = {
+        f"{REFINED}: at most {WORST_BAR:g} points below tuned LogisticRegression on each set": {
+            "the most below": below_by_set[worst],
+            "set": worst,
+            "holds": below_by_set[worst] <= WORST_BAR,
+        },
+        f"{REFINED}: {TIMES_BAR:g} times as fast as tuned LogisticRegression": {
+            "times": times,
+            "holds": times >= TIMES_BAR,
+        },
+    }
     for way, points in BARS.items():
         below = round(table[TUNED]["accuracy"] - table[way]["accuracy"], 2)
         found[f"{way}: at most {points:g} points below tuned LogisticRegression"] = {
