@@ -5,7 +5,8 @@ is trained here, at equal floating-point operations, the small phase counted. Tw
 to 6 at width 128, width 96 to 192 at depth 4. The arms:
 
 - scratch: the large model from the start; small: the small one to the end;
-- symmetric: grown with equal shares; stacked: copies of layers (depth; not exact);
+- symmetric: grown with equal shares (width; a deeper model shares nothing, so that it would be
+  ours); stacked: copies of layers (depth; not exact);
 - ours, with the optimiser grown; ours, fresh moments.
 
 The learning rate is constant after a warm-up, so that a curve can be read at any point: what is
@@ -216,7 +217,7 @@ def main() -> None:
         curves = {
             arm: [kept_curve(axis, arm, seed, budget) for seed in seeds]
             for arm in ARMS
-            if arm != "stacked" or "depth" in axis
+            if arm != ("symmetric" if "depth" in axis else "stacked")
         }
         for arm, of_seeds in curves.items():
             shares = [saved(c, s) for c, s in zip(of_seeds, curves["scratch"], strict=True)]
