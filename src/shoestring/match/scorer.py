@@ -92,11 +92,7 @@ class FunctionScorer:
 
         ScorerError if the function raises, or does not answer one finite number for each pair.
         """
-        pairs = checked_pairs("pairs", pairs, "FunctionScorer.predict")
-        scores = np.empty(len(pairs))
-        for part, answer in self.parts(pairs):
-            scores[part] = answer
-        return scores
+        return checked_scores(self, pairs)
 
     def parts(self, pairs: Sequence[Pair]) -> Iterator[tuple[IntArray, NDArray[np.float64]]]:
         """Each answer of the function as it comes: which of the pairs, and their scores.
@@ -162,8 +158,10 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
     if not callable(getattr(scorer, "predict", None)):
         want = "an object with predict(pairs)"
         raise ParameterError.of("scorer", "checked_scores", want, scorer)
-    name = getattr(scorer, "name", type(scorer).__name__)
-    return _checked(scorer.predict, pairs, name) if pairs else np.empty(0)
+    scores = np.empty(len(pairs))
+    for part, answer in answers_of(scorer, pairs) if pairs else ():
+        scores[part] = answer
+    return scores
 
 
 def answers_of(
@@ -179,7 +177,8 @@ def answers_of(
         if isinstance(scorer, FunctionScorer):
             yield from scorer.parts(pairs)
         else:
-            yield slice(None), checked_scores(scorer, pairs)
+            name = getattr(scorer, "name", type(scorer).__name__)
+            yield slice(None), _checked(scorer.predict, list(pairs), name)
 
 
 def batch_size_of(scorer: PairScorer | None) -> int:
