@@ -397,9 +397,8 @@ def load_masked(folder: Path) -> tuple[Any, bool]:
 @torch.no_grad()
 def head_loss(model: Any, tokenizer: Any, texts: Sequence[str], seed: int = 0) -> float:
     """Mean loss (nats) of the masks in some sentences, in pairs; 0 without a token for masks."""
-    found = {token: special_id(tokenizer, token) for token in SPECIAL.values()}
-    ids = {token: number for token, number in found.items() if number is not None}
-    if len(ids) < len(found):
+    ids: dict[str, Any] = {token: special_id(tokenizer, token) for token in SPECIAL.values()}
+    if None in ids.values():
         return 0.0
     n, n_rows = min(SENTENCES, len(texts)), model.get_input_embeddings().num_embeddings
     chosen = np.random.default_rng(seed).choice(len(texts), n, replace=False)

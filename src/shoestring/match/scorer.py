@@ -246,8 +246,7 @@ def load_scorer(spec: Any) -> PairScorer:
         "'minilm', 'minilm-weighted', 'minilm-docs' or a folder with a model; in Python also an "
         "object with predict(pairs) or a function"
     )
-    got = str(spec) if isinstance(spec, Path) else spec
-    raise ParameterError.of("scorer", "load_scorer", want, got, how_to_download(spec))
+    raise ParameterError.of("scorer", "load_scorer", want, spec, how_to_download(spec))
 
 
 def _load_folder(folder: Path) -> PairScorer:
