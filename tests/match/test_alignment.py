@@ -15,7 +15,6 @@ pytest.importorskip("transformers")
 from tests.match.bases import SPECIAL as THEIRS  # noqa: E402
 from tests.match.bases import WORDS, save_base, tokenizer_of  # noqa: E402
 
-from shoestring.errors import ShoestringWarning  # noqa: E402
 from shoestring.match import alignment as module  # noqa: E402
 from shoestring.match.alignment import alignment, give_vocabulary, new_rows  # noqa: E402
 from shoestring.match.matcher import load_masked  # noqa: E402
@@ -205,8 +204,3 @@ def test_both_takes_what_is_likely_then_candidates_then_rank(deciphered: None) -
 def test_decipher_takes_every_identity_and_nothing_else(deciphered: None) -> None:
     found = aligned("decipher")
     assert found[0, 7] == 1 and found[1, 4] == 1 and found[2].sum() == 0
-
-
-def test_public_text_of_another_script_is_told() -> None:
-    with pytest.warns(ShoestringWarning, match="0% of the symbols of the public text"):
-        aligned("rank", ["怎么", "打开", "文件"])

@@ -272,6 +272,18 @@ def test_a_base_without_a_head_is_told(tmp_path: Path, base: Path) -> None:
         PairMatcher.train(rows_of(n=60), init=tmp_path, **QUICK)
 
 
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_text_of_another_script_than_the_base_reads_is_told(anonymous: bool, base: Path) -> None:
+    rows, options = rows_of(list("打开关闭灯窗门户"), n=60, glue=""), QUICK | {"init": base}
+    if anonymous:
+        public = [text for row in rows for text in row[:2]]
+        rows = secret(rows, "characters")
+        options |= {"anonymous": True, "align": "rank", "public": public}
+    what = "the public text" if anonymous else "these texts"
+    with pytest.warns(ShoestringWarning, match=f"does not know 100% of {what}"):
+        PairMatcher.train(rows, **options)
+
+
 def test_a_base_with_fewer_rows_than_tokens_is_read(tmp_path: Path) -> None:
     few = save_base(tmp_path, n_rows=len(WORDS))
     made = PairMatcher.train(rows_of(n=60), init=few, **QUICK)

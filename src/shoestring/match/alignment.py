@@ -18,21 +18,18 @@ Not covered: encoder-decoders, embeddings that are factorised.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array, diags_array, vstack
 
-from shoestring.errors import ShoestringWarning
 from shoestring.match.symbols import SymbolVocabulary, count_symbols, unit_of
 from shoestring.types import FloatArray
 
 METHODS = ("both", "decipher", "rank", "name", "resize", "random", "shuffled")
 WITHOUT_PUBLIC = ("name", "resize", "random")
 LIKELY = 0.5  # confidence from which "both" takes an identity
-MOSTLY = 0.5  # share of the symbols of text that a model should know
 
 
 def name_weights(symbols: Sequence[str], tokenizer: Any, n_rows: int, unit: str) -> csr_array:
@@ -50,15 +47,12 @@ def alignment(
 ) -> csr_array:  # fmt: skip
     """W (V, U) for the vocabulary of texts and a model's tokenizer.
 
-    ``public`` texts are needed but for the methods in :data:`WITHOUT_PUBLIC`. ShoestringWarning if
-    the model knows few of the symbols of the public texts, or by "name" of the texts.
+    ``public`` texts are needed but for the methods in :data:`WITHOUT_PUBLIC`.
     """
     symbols, rng = vocabulary.symbols, np.random.default_rng(seed)
     mixed = csr_array((len(symbols), n_rows))
     if method == "name":
         mixed = name_weights(symbols, tokenizer, n_rows, vocabulary.unit)
-        counts = count_symbols(texts, vocabulary.unit)
-        _check_known(np.array([counts[s] for s in symbols]), mixed, "these texts")
     elif method not in WITHOUT_PUBLIC:
         unit = unit_of(public)
         counts = count_symbols(public, unit)
@@ -66,7 +60,6 @@ def alignment(
         rng.shuffle(ranked)
         ranked.sort(key=counts.__getitem__, reverse=True)  # ties by the seed
         names = name_weights(ranked, tokenizer, n_rows, unit)
-        _check_known(np.array([counts[s] for s in ranked]), names, "the public text")
         known = names[np.flatnonzero(names.sum(axis=1))]
         mixed = known[: len(symbols)]
         mixed.resize((len(symbols), n_rows))
@@ -113,16 +106,6 @@ def special_id(tokenizer: Any, token: str) -> int | None:
     theirs = {"[CLS]": "<s>", "[SEP]": "</s>"}.get(token, f"<{token[1:-1].lower()}>")
     found: int | None = tokenizer.token_to_id(token)
     return found if found is not None else tokenizer.token_to_id(theirs)
-
-
-def _check_known(counts: FloatArray, names: csr_array, what: str) -> None:
-    known = counts[names.sum(axis=1) > 0].sum() / max(1, counts.sum())
-    if counts.any() and known < MOSTLY:
-        message = (
-            f"The base model knows {known:.0%} of the symbols of {what}: it is of another script "
-            "or tokenizer, and aligning to it helps little. Name a base model that reads them."
-        )
-        warnings.warn(message, ShoestringWarning, stacklevel=3)
 
 
 def new_rows(

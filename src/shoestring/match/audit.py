@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import compress, count
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,7 +38,6 @@ from shoestring.match.decipher import (
 from shoestring.match.pseudonymise import Key
 from shoestring.match.symbols import split_symbols, unit_of, with_parts
 from shoestring.text.files import read_rows
-from shoestring.types import FloatArray
 
 Row = tuple[str, str, float]  # number, symbol, confidence
 
@@ -82,15 +82,9 @@ class Audit:
         )
 
 
-@dataclass(frozen=True)
-class _Side:
+class _Side(NamedTuple):
     symbols: list[str]  # that are kept, the most frequent first
     counts: TokenCounts
-
-    @property
-    def shares(self) -> FloatArray:
-        """Of each symbol in the running text."""
-        return self.counts.counts / self.counts.n_running
 
 
 def _counted(name: str, texts: Iterable[str], most: int, unit: str = "") -> _Side:
@@ -244,7 +238,7 @@ def _share_read(
         names = [*public.symbols, ""]  # of -1 too
         answers = zip(secret.symbols, found.assignment, strict=True)
         right = np.array([true.get(number) == names[j] for number, j in answers])
-    return float(secret.shares @ right)
+    return float(secret.counts.counts / secret.counts.n_running @ right)
 
 
 def _lines(texts: list[str], table: list[Row], key: Key) -> list[tuple[str, str]]:

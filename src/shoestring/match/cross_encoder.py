@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.checks import checked_pairs, checked_path
-from shoestring.errors import MissingExtraError, ParameterError
+from shoestring.errors import ParameterError
+from shoestring.lazy import require
 from shoestring.models.backbone import LOCAL, load_tokenizer, own_length, reading_model
 from shoestring.models.bert import Bert, is_left_to_torch, unfit
 from shoestring.models.model_files import arrays_digest, gpu_is_there, read_json, read_weights
@@ -57,18 +58,16 @@ class CrossEncoderScorer:
 
     def __init__(self, model: Any) -> None:
         folder = checked_path("model", model, OWNER) if isinstance(model, str | Path) else None
+        self._bert: Any = None
         if folder is not None and _runs_without_torch(folder):
-            config, weights = (
-                read_json(folder / "config.json"),
-                sorted(read_weights(folder).items()),
-            )
+            config = read_json(folder / "config.json")
+            weights = sorted(read_weights(folder).items())
             digest = arrays_digest((n, a) for n, a in weights if not n.endswith("position_ids"))
+            self._bert, self._tokenizer = Bert(folder, config), load_tokenizer(folder)
             self.max_length = own_length(folder, config)
-            self._bert: Bert | None = Bert(folder, config)
-            self._tokenizer = load_tokenizer(folder)
             self._tokenizer.enable_truncation(self.max_length)
         else:
-            self._bert, self._model = None, _with_torch(model, folder)
+            self._model = _with_torch(model, folder)
             from shoestring.models.frozen import digest_of
 
             digest = digest_of(self._model.model.state_dict())
@@ -84,36 +83,25 @@ class CrossEncoderScorer:
             from torch.nn import Identity
 
             settings = {"show_progress_bar": False, "activation_fn": Identity()}
-            return np.asarray(self._model.predict(pairs, **settings), np.float32).reshape(
-                len(pairs)
-            )
+            found = np.asarray(self._model.predict(pairs, **settings), np.float32)
+            return found.reshape(len(pairs))
         logits = np.empty(len(pairs), np.float32)
         with one_blas_thread(), ThreadPoolExecutor(n_cores()) as pool:
             for start in range(0, len(pairs), PAIRS_PER_BLOCK):
-                block = slice(start, start + PAIRS_PER_BLOCK)
-                self._score(self._bert, pairs[block], logits[block], pool)
+                encodings = self._tokenizer.encode_batch(pairs[start : start + PAIRS_PER_BLOCK])
+                lengths = [len(encoding.ids) for encoding in encodings]
+                batches = list(batches_by_length(lengths, TOKENS_PER_BATCH))[::-1]  # longest first
+                texts = [[encodings[row] for row in rows] for rows in batches]
+                for rows, found in zip(batches, pool.map(self._logits, texts), strict=True):
+                    logits[start : start + PAIRS_PER_BLOCK][rows] = found
         return logits
 
-    def _score(
-        self,
-        bert: Bert,
-        pairs: list[tuple[str, str]],
-        logits: NDArray[np.float32],
-        pool: ThreadPoolExecutor,
-    ) -> None:
-        encodings = self._tokenizer.encode_batch(pairs)
-        lengths = [len(encoding.ids) for encoding in encodings]
-        batches = list(batches_by_length(lengths, TOKENS_PER_BATCH))[::-1]  # the longest first
-        w = bert.head
-
-        def score(rows: list[int]) -> None:
-            ids = [encodings[row].ids for row in rows]
-            segments = [encodings[row].type_ids for row in rows]
-            first = bert.states(ids, segments)[:, 0]
-            pooled = np.tanh(first @ w["pooler.dense.weight"].T + w["pooler.dense.bias"])
-            logits[rows] = pooled @ w["classifier.weight"][0] + w["classifier.bias"][0]
-
-        list(pool.map(score, batches))
+    def _logits(self, encodings: list[Any]) -> NDArray[np.float32]:
+        w = self._bert.head
+        first = self._bert.states([e.ids for e in encodings], [e.type_ids for e in encodings])[:, 0]
+        pooled = np.tanh(first @ w["pooler.dense.weight"].T + w["pooler.dense.bias"])
+        logits: NDArray[np.float32] = pooled @ w["classifier.weight"][0] + w["classifier.bias"][0]
+        return logits
 
 
 def _runs_without_torch(folder: Path) -> bool:
@@ -130,12 +118,9 @@ def _runs_without_torch(folder: Path) -> bool:
 
 def _with_torch(model: Any, folder: Path | None) -> Any:
     """A ``CrossEncoder`` of one label: that of a folder, or the one that was given."""
-    try:
-        from sentence_transformers import CrossEncoder
-    except ImportError:
-        raise MissingExtraError(
-            "sentence-transformers", extra="torch", purpose="the cross-encoder"
-        ) from None
+    require("the cross-encoder", "torch", "sentence_transformers")
+    from sentence_transformers import CrossEncoder
+
     if folder is not None:
         with reading_model(folder):
             model = CrossEncoder(str(folder), **LOCAL)

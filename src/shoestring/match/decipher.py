@@ -171,9 +171,20 @@ def decipher(
         runs.append(refine(perturbed, perturbed, heads))
     mean = np.mean([run.score / _deviation(run.score) for run in runs], axis=0)
     runs.append(refine(mean, start, heads[-_N_FULL:]))
-    answer = _answer(max(runs, key=attrgetter("agreement")))
-    answer.confidence[rows] = 1.0
-    return answer
+    score, found, of, margin, agreement = max(runs, key=attrgetter("agreement"))
+    # the assigned token is the first candidate
+    score = score.astype(np.float64)
+    score[found, of] = score.max(1)[found] + 1e-9
+    candidates = np.argsort(-score, axis=1, kind="stable")[:, :_N_CANDIDATES]
+    weights = softmax(_SHARPNESS * np.take_along_axis(score, candidates, axis=1), axis=1)
+    # how sure that is
+    margin = np.clip(margin, -4, 8)
+    typical = float(np.median(margin[found < _FREQUENT]))
+    constant, of_margin, of_agreement, of_typical = _CONFIDENCE
+    logit = constant + of_margin * margin + of_agreement * agreement + of_typical * typical
+    assignment, confidence = np.full(len(score), -1), np.zeros(len(score))
+    assignment[found], confidence[found], confidence[rows] = of, expit(logit), 1.0
+    return Decipherment(assignment, confidence, candidates, weights, agreement)
 
 
 class _Run(NamedTuple):
@@ -297,19 +308,3 @@ def _deviation(values: FloatArray) -> float:
 
 def _unit_rows(matrix: FloatArray) -> FloatArray:
     return matrix / (np.linalg.norm(matrix, axis=1, keepdims=True) + 1e-9)  # type: ignore[no-any-return]
-
-
-def _answer(run: _Run) -> Decipherment:
-    """What was found; the assigned token is the first candidate."""
-    score, found, of, margin, agreement = run
-    score = score.astype(np.float64)
-    score[found, of] = score.max(1)[found] + 1e-9
-    candidates = np.argsort(-score, axis=1, kind="stable")[:, :_N_CANDIDATES]
-    weights = softmax(_SHARPNESS * np.take_along_axis(score, candidates, axis=1), axis=1)
-    margin = np.clip(margin, -4, 8)
-    typical = float(np.median(margin[found < _FREQUENT]))
-    constant, of_margin, of_agreement, of_typical = _CONFIDENCE
-    logit = constant + of_margin * margin + of_agreement * agreement + of_typical * typical
-    assignment, confidence = np.full(len(score), -1), np.zeros(len(score))
-    assignment[found], confidence[found] = of, expit(logit)
-    return Decipherment(assignment, confidence, candidates, weights, agreement)

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 
 from shoestring.artifacts import digest
-from shoestring.checks import checked_int, checked_pairs, checked_path
+from shoestring.checks import checked_pairs, checked_path
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.models.adapter import Adapter
 from shoestring.models.backbone import transformer_folder
@@ -160,7 +160,6 @@ class TokenInteraction:
             folder = found.backbone
         if max_length is None:
             max_length = found.max_length if found else MAX_LENGTH
-        max_length = checked_int("max_length", max_length, 3, None, OWNER)
         digest = weights_digest(transformer_folder(folder))
         if found and found.backbone_digest != digest:
             raise IntegrityError(

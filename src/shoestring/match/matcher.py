@@ -51,6 +51,7 @@ from shoestring.models.backbone import (
     reading_model,
     shown_name,
     transformer_folder,
+    unknown_share,
 )
 from shoestring.models.frozen import MINILM, digest_of
 from shoestring.models.model_files import weights_digest
@@ -72,7 +73,7 @@ HELD_OUT = 0.1
 TOKENS_AT_ONCE = 8_192
 NEW_RATE, ALIGNED_RATE = 1e-3, 3e-4  # for a width of 256
 RANDOM_LOSS, SENTENCES, SENTENCE_TOKENS = 0.8, 200, 64  # of ln V; that are looked at
-MANY_UNKNOWN = 0.05
+MANY_UNKNOWN, MOSTLY_UNKNOWN = 0.05, 0.5  # of symbols of pairs; of a text, to a base model
 LABELLED = 3  # pairs without a label for one with: labelled ones are repeated up to that
 
 
@@ -362,6 +363,12 @@ def start_model(
     note, plain, chance = "", texts if align == "name" else public, math.log(n_rows)
     if is_new:
         note = f"{name} has no masked-language head: it gets a new one on its embeddings."
+    elif (unknown := unknown_share(plain, folder)) > MOSTLY_UNKNOWN:
+        what = "the public text" if public else "these texts"
+        note = (
+            f"{name} does not know {unknown:.0%} of {what}: it is of another script, and helps "
+            "little. Name a base model that reads them."
+        )
     elif plain and (loss := head_loss(model, tokenizer, plain, seed)) > RANDOM_LOSS * chance:
         note = (
             f"The masked-language head of {name} is little better than chance here (a loss of "
@@ -390,9 +397,8 @@ def load_masked(folder: Path) -> tuple[Any, bool]:
 @torch.no_grad()
 def head_loss(model: Any, tokenizer: Any, texts: Sequence[str], seed: int = 0) -> float:
     """Mean loss (nats) of the masks in some sentences, in pairs; 0 without a token for masks."""
-    found = {token: special_id(tokenizer, token) for token in SPECIAL.values()}
-    ids = {token: number for token, number in found.items() if number is not None}
-    if len(ids) < len(found):
+    ids: dict[str, Any] = {token: special_id(tokenizer, token) for token in SPECIAL.values()}
+    if None in ids.values():
         return 0.0
     n, n_rows = min(SENTENCES, len(texts)), model.get_input_embeddings().num_embeddings
     chosen = np.random.default_rng(seed).choice(len(texts), n, replace=False)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,29 +30,69 @@ from shoestring.types import IntArray, PairScorer
 Pair = tuple[str, str]
 
 
-@dataclass(eq=False)
 class FunctionScorer:
-    """A function as a pair scorer; made by :func:`score_with`."""
+    """A pair scorer of any function: a rule, an LLM judge, a paid API; made by ``score_with``.
 
-    fn: Callable[..., Any]
-    name: str
-    max_batch: int = 64
-    single: bool = False
-    threads: int = 1
+    Parameters
+    ----------
+    fn : callable
+        ``fn(pairs) -> scores``: a list of (query, text) in, one number for each out, higher is more
+        alike. With ``single=True`` it is ``fn(query, text) -> score``. Scores differ as far
+        as they are below 1e15; a huge negative one, such as -1e9, rejects a text.
+    name : str, optional
+        The scorer's name. Paid scores are kept under it, so choose another name when the function
+        changes its judgement (a new prompt, a new model). Default: the function's module and
+        qualified name.
+    max_batch : int
+        Maximum number of pairs in one call of ``fn``.
+    single : bool
+        Whether ``fn`` takes one query and one text instead of a list of pairs.
+    threads : int
+        How many calls of ``fn`` are made at once.
+
+    Raises
+    ------
+    ParameterError
+        If ``fn`` cannot be called, has no name of its own, as a lambda has none, or a number is out
+        of range.
+
+    Examples
+    --------
+    >>> def shared_letters(query, text):
+    ...     return len(set(query) & set(text))
+    >>> scorer = score_with(shared_letters, name="letters", single=True)
+    >>> scorer.predict([("abc", "cab"), ("abc", "xyz")])
+    array([3., 0.])
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        name: str | None = None,
+        max_batch: int = 64,
+        *,
+        single: bool = False,
+        threads: int = 1,
+    ) -> None:
+        if not callable(fn):
+            raise ParameterError.of("fn", "score_with", "a function", fn)
+        qualname = getattr(fn, "__qualname__", "<lambda>")
+        if name is None and "<lambda>" in qualname:
+            hint = "It has no name of its own: pass name='...', under which its scores are kept."
+            raise ParameterError.of("fn", "score_with", "a function with a name", fn, hint)
+        own_name = f"function:{getattr(fn, '__module__', None)}.{qualname}"
+        self.fn = fn
+        self.name = own_name if name is None else checked_text("name", name, "score_with")
+        self.max_batch = checked_int("max_batch", max_batch, 1, None, "score_with")
+        self.single = checked_bool("single", single, "score_with")
+        self.threads = checked_int("threads", threads, 1, 1_000, "score_with")
 
     def predict(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
         """Score B pairs, ``max_batch`` at a time: (B,) float64.
 
-        Raises
-        ------
-        ScorerError
-            If the function raises, or does not answer one finite number for each pair.
+        ScorerError if the function raises, or does not answer one finite number for each pair.
         """
-        pairs = checked_pairs("pairs", pairs, "FunctionScorer.predict")
-        scores = np.empty(len(pairs))
-        for part, answer in self.parts(pairs):
-            scores[part] = answer
-        return scores
+        return checked_scores(self, pairs)
 
     def parts(self, pairs: Sequence[Pair]) -> Iterator[tuple[IntArray, NDArray[np.float64]]]:
         """Each answer of the function as it comes: which of the pairs, and their scores.
@@ -93,56 +132,7 @@ class FunctionScorer:
             raise errors[0]
 
 
-def score_with(
-    fn: Callable[..., Any],
-    name: str | None = None,
-    max_batch: int = 64,
-    *,
-    single: bool = False,
-    threads: int = 1,
-) -> FunctionScorer:
-    """Make a pair scorer from any function: a rule, an LLM judge, a paid API.
-
-    Parameters
-    ----------
-    fn : callable
-        ``fn(pairs) -> scores``: a list of (query, text) in, one number for each out, higher is more
-        alike. With ``single=True`` it is ``fn(query, text) -> score``. Scores differ as far
-        as they are below 1e15; a huge negative one, such as -1e9, rejects a text.
-    name : str, optional
-        The scorer's name. Paid scores are kept under it, so choose another name when the function
-        changes its judgement (a new prompt, a new model). Default: the function's module and
-        qualified name.
-    max_batch : int
-        Maximum number of pairs in one call of ``fn``.
-    single : bool
-        Whether ``fn`` takes one query and one text instead of a list of pairs.
-    threads : int
-        How many calls of ``fn`` are made at once.
-
-    Raises
-    ------
-    ParameterError
-        If ``fn`` cannot be called, has no name of its own, as a lambda has none, or a number is out
-        of range.
-
-    Examples
-    --------
-    >>> def shared_letters(query, text):
-    ...     return len(set(query) & set(text))
-    >>> scorer = score_with(shared_letters, name="letters", single=True)
-    >>> scorer.predict([("abc", "cab"), ("abc", "xyz")])
-    array([3., 0.])
-    """
-    if not callable(fn):
-        raise ParameterError.of("fn", "score_with", "a function", fn)
-    return FunctionScorer(
-        fn,
-        _function_name(fn) if name is None else checked_text("name", name, "score_with"),
-        checked_int("max_batch", max_batch, 1, None, "score_with"),
-        single=checked_bool("single", single, "score_with"),
-        threads=checked_int("threads", threads, 1, 1_000, "score_with"),
-    )
+score_with = FunctionScorer
 
 
 def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.float64]:
@@ -168,8 +158,10 @@ def checked_scores(scorer: PairScorer, pairs: Sequence[Pair]) -> NDArray[np.floa
     if not callable(getattr(scorer, "predict", None)):
         want = "an object with predict(pairs)"
         raise ParameterError.of("scorer", "checked_scores", want, scorer)
-    name = getattr(scorer, "name", type(scorer).__name__)
-    return _checked(scorer.predict, pairs, name) if pairs else np.empty(0)
+    scores = np.empty(len(pairs))
+    for part, answer in answers_of(scorer, pairs) if pairs else ():
+        scores[part] = answer
+    return scores
 
 
 def answers_of(
@@ -185,7 +177,8 @@ def answers_of(
         if isinstance(scorer, FunctionScorer):
             yield from scorer.parts(pairs)
         else:
-            yield slice(None), checked_scores(scorer, pairs)
+            name = getattr(scorer, "name", type(scorer).__name__)
+            yield slice(None), _checked(scorer.predict, list(pairs), name)
 
 
 def batch_size_of(scorer: PairScorer | None) -> int:
@@ -253,8 +246,7 @@ def load_scorer(spec: Any) -> PairScorer:
         "'minilm', 'minilm-weighted', 'minilm-docs' or a folder with a model; in Python also an "
         "object with predict(pairs) or a function"
     )
-    got = str(spec) if isinstance(spec, Path) else spec
-    raise ParameterError.of("scorer", "load_scorer", want, got, how_to_download(spec))
+    raise ParameterError.of("scorer", "load_scorer", want, spec, how_to_download(spec))
 
 
 def _load_folder(folder: Path) -> PairScorer:
@@ -316,14 +308,6 @@ def _checked(
         error.scores = np.where(np.isfinite(scores), scores, np.nan)
         raise error
     return scores
-
-
-def _function_name(fn: Callable[..., Any]) -> str:
-    qualname = getattr(fn, "__qualname__", "<lambda>")
-    if "<lambda>" in qualname:
-        hint = "It has no name of its own: pass name='...', under which its scores are kept."
-        raise ParameterError.of("fn", "score_with", "a function with a name", fn, hint)
-    return f"function:{getattr(fn, '__module__', None)}.{qualname}"
 
 
 def _answering_logits(scorer: Any) -> PairScorer:
