@@ -85,10 +85,10 @@ class Corpus:
         with Progress(desc=what, disable=hidden, **size) as bar:
             for path in self.files:
                 before = bar.n
-                with path.open("rb", buffering=0) as file:
+                with path.open("rb") as file:
                     for document in documents_of(file, path, self.text):
                         yield document
-                        bar.update(before + file.tell() - bar.n if file.seekable() else 0)
+                        bar.update(before + file.raw.tell() - bar.n if file.seekable() else 0)
 
 
 def affordable_fraction(

@@ -119,7 +119,7 @@ def read_documents(path: str | Path, text: str = "text") -> Iterator[Document]:
 
 
 def documents_of(file: IO[bytes], path: Path, text: str) -> Iterator[Document]:
-    """The same of a file that is open, whose position says how far it was read."""
+    """The same of a file that is open."""
     ending = ending_of(path)[0]
     with (
         unpacked(file, str(path)) as stream,
