@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -138,9 +139,7 @@ def test_what_is_shipped_finds_the_words_that_matter(name):
 
 
 def altered(folder, to, change):
-    to.mkdir()
-    for file in folder.iterdir():
-        (to / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(folder, to)
     document = json.loads((to / "config.json").read_text("utf-8"))
     change(document)
     del document["crc32"]  # as a stranger might
