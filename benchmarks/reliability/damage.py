@@ -218,8 +218,8 @@ def weighting() -> Kind:
         importance = rng.normal(size=(1, 4)).astype(np.float32)
         weights = {"head.importance.weight": importance, "head.scale": np.ones(3, np.float32)}
         with LADDER.saving(folder) as writer:
-            writer.library(ADAPTER, adapter)
-            writer.data(SIDE, serialised(weights))
+            adapter(writer.folder / ADAPTER)
+            (writer.folder / SIDE).write_bytes(serialised(weights))
             writer.config |= {"ladder": {"pairs": "late"}, "with_side": False}
             writer.config |= {"backbone": "minilm", "backbone_digest": "0"}
 
@@ -368,10 +368,10 @@ def forgeries(folder: Path, n: int, seed: int = 0) -> Iterator[Damage]:
             if other != value:
                 change = f"config.json {'.'.join(map(str, where))} {other!r}"
                 yield Damage(change, _set(where, other))
-    for name, entry in sorted(config.get("files", {}).items()):
+    for name in sorted(config.get("files", {})):
         if not name.endswith(".npy"):
             continue
-        array = np.load(folder / entry["file"])
+        array = np.load(folder / config["save"] / name)
         for turn in range(n):
             yield Damage(f"{name} forged {turn}", _forge(name, _other(array, turn, rng)))
 
@@ -422,9 +422,9 @@ def _forge(name: str, array: Any) -> Callable[[Path], None]:
     def do(copy: Path) -> None:
         config = json.loads((copy / "config.json").read_bytes())
         config.pop("crc32", None)
-        path = copy / config["files"][name]["file"]
+        path = copy / config["save"] / name
         np.save(path, array)
-        config["files"][name]["crc32"] = zlib.crc32(path.read_bytes())
+        config["files"][name] = zlib.crc32(path.read_bytes())
         (copy / "config.json").write_text(json.dumps(config))
 
     return do

@@ -116,8 +116,8 @@ def shuffled(name: str, seed: int) -> Path:
         mixed = {name: rng.permuted(array, axis=None) for name, array in matrices.items()}
         save_file({**weights, **mixed}, file)
     config = json.loads((folder / "config.json").read_bytes())
-    side = config["files"]["side.safetensors"]
-    side["crc32"] = zlib.crc32((folder / side["file"]).read_bytes())
+    side = "side.safetensors"
+    config["files"][side] = zlib.crc32((folder / config["save"] / side).read_bytes())
     write_json(folder / "config.json", config)
     return folder
 

@@ -1,18 +1,15 @@
 """One way to keep things: files that appear whole, and folders that are replaced whole.
 
 An artifact is a folder with ``config.json``: its format and version, what its kind needs to be
-read, ``files``, the name and checksum of each file in force, and a checksum of all that. A save
-writes files of the next number (``codes-3.npy``), flushes them and renames ``config.json`` into
-place last, so that a reader sees what was saved before or what is saved now, and a process that is
-killed at any moment leaves one of the two.
+read, ``files``, the name and checksum of each file, and a checksum of all that. The files are in a
+folder beside it, which it names: a save writes a new one (``shoestring-save-3``), flushes it and
+renames ``config.json`` into place last, so that a reader sees what was saved before or what is
+saved now, and a process that is killed at any moment leaves one of the two. At the end of a save,
+well or not, the folders of other saves go; what others put beside them stays.
 
 What is read whole, and arrays of up to 64 MB, are compared with their checksums on opening (CRC-32:
 some gigabytes a second); larger arrays by :func:`verify`. What a stranger sends has checksums that
 fit, so kernels do not rest on them.
-
-While a save runs, ``config.json.writing`` lists its files and those that it replaces. At its end,
-well or not, what is listed there and not in force goes, by exact name, also after one that was
-killed; what others put into the folder stays.
 
 Not covered: two processes that save to one folder at once (:mod:`shoestring.jobs` has a lock); a
 file that is cut short while it is mapped.
@@ -28,9 +25,9 @@ import re
 import shutil
 import stat
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -43,11 +40,10 @@ from shoestring.errors import FormatError, IntegrityError, ParameterError, Stora
 CONFIG = "config.json"
 CHECKSUM = "crc32"
 ASIDE = ".part"
-WRITING = CONFIG + ".writing"
 LOCK = "lock"  # of a folder that jobs work in
 CHUNK = 1 << 24  # bytes that are copied or checked at a time
 CHECKED = 1 << 26  # bytes of a mapped array that is compared with its checksum on opening
-_NUMBERED = re.compile(r"\w[\w-]*-\d+(\.\w+)*")  # a name that a save gives, and leads nowhere else
+_SAVE = re.compile(r"shoestring-save-([0-9]{1,9})")  # as nobody else would call a folder
 _MALFORMED = (
     *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError),
     SafetensorError,
@@ -159,14 +155,15 @@ def libraries_writing(path: Path) -> Iterator[None]:
         raise
 
 
-def written_by(write: Callable[[Path], object], folder: Path) -> None:
-    """Let a library write a folder: whole and flushed, or not at all; StorageError as above.
+@contextmanager
+def written_whole(folder: Path) -> Iterator[None]:
+    """Around writing a folder, by any library: whole and flushed, or not at all; else StorageError.
 
     Files take the folder's permissions; safetensors would make them owner-only.
     """
     try:
         with libraries_writing(folder):
-            write(folder)
+            yield
             rights = folder.stat().st_mode & 0o666
             for path in (folder, *folder.rglob("*")):
                 if path.is_dir():
@@ -285,9 +282,9 @@ class ArtifactKind:
             config = self._config(folder)
         except IntegrityError as error:
             raise IntegrityError(f"{error} Remove that folder first, or choose another.") from error
-        names = [name for name in names if name not in (self.config + ASIDE, WRITING + ASIDE, LOCK)]
-        is_begun = replace(self, config=WRITING).is_saved(folder)  # by a save that was killed
-        if config is None and not is_begun and (names or folder.is_file()):
+        killed = (self.config + ASIDE, LOCK)  # what a killed process left, and its save
+        names = [name for name in names if name not in killed and not _SAVE.fullmatch(name)]
+        if config is None and (names or folder.is_file()):
             got = f"It holds {names[0]!r}, for example; choose" if names else "Choose"
             want = f"a new or empty folder, or one of {self.what}"
             raise ParameterError.of("folder", self.owner, want, str(folder), f"{got} another.")
@@ -298,20 +295,24 @@ class ArtifactKind:
         self.check(folder)
         is_new = not folder.exists()
         make_folder(folder)
-        writer = ArtifactWriter(self, folder, self._config(folder) or {})
+        number = 1 + max((int(path.name.split("-")[-1]) for path in _saves(folder)), default=0)
+        inside = folder / f"shoestring-save-{number}"
+        writer = ArtifactWriter(inside, self._config(folder) or {}, {})
         try:
-            yield writer
-            writer.put_in_force()
+            with written_whole(inside):
+                inside.mkdir()
+                yield writer
+                found = (path for path in sorted(inside.rglob("*")) if path.is_file())
+                files = {path.relative_to(inside).as_posix(): crc32_of(path) for path in found}
+            self.write_config(folder, {**writer.config, "save": inside.name, "files": files})
         finally:
             with suppress(OSError, IntegrityError, *_MALFORMED):
-                unused = writer.names - _listed(self._config(folder) or {}, self.format)
-                for name in unused:
-                    remove(folder / name)
-                    remove(folder / (name + ASIDE))
-                if not any(os.path.lexists(folder / name) for name in unused):
-                    remove(folder / WRITING)
-            if is_new and not (folder / CONFIG).exists():
-                with suppress(OSError):
+                in_force = (self._config(folder) or {}).get("save")
+                for path in _saves(folder):
+                    if path.name != in_force and path.is_dir():
+                        remove(path)
+            if is_new:
+                with suppress(OSError):  # where something is in it
                     folder.rmdir()
 
     def _config(self, folder: Path) -> dict[str, Any] | None:
@@ -336,11 +337,9 @@ class ArtifactKind:
                 f"{self.version}. Upgrade shoestring. {self.remedy}",
                 file=path,
             )
-        artifact = Artifact(self, folder, document)
-        with artifact.decoding():
-            _listed(document, self.format)
         if document.get(CHECKSUM, found := _checksum(document)) != found:
-            raise artifact.damaged(self.config, "its content has changed since it was saved")
+            why = "its content has changed since it was saved"
+            raise IntegrityError(f"{path} is damaged: {why}. {self.remedy}")
         return document
 
     def write_config(self, folder: Path, config: dict[str, Any]) -> None:
@@ -369,20 +368,31 @@ class Artifact:
         except _MALFORMED as error:
             if isinstance(error, ParameterError | FormatError):  # of another file or argument
                 raise
-            raise self.damaged(self.kind.config, repr(error)) from error
+            raise self.damaged(self.folder / self.kind.config, repr(error)) from error
 
-    def damaged(self, file: str, why: object) -> IntegrityError:
+    def damaged(self, file: Path, why: object) -> IntegrityError:
         """The error for a file that is not what was saved."""
-        return IntegrityError(f"{self.folder / file} is damaged: {why}. {self.kind.remedy}")
+        return IntegrityError(f"{file} is damaged: {why}. {self.kind.remedy}")
+
+    def _checksums(self, name: str) -> dict[Path, int]:
+        """The checksum of the file that was saved under a name, or of each in the folder."""
+        with self.decoding():
+            if not _SAVE.fullmatch(self.config["save"]):
+                raise ValueError(f"it names {self.config['save']!r}, as no save is called")
+            inside = self.folder / self.config["save"]
+            files = {inside / file: noted for file, noted in self.config["files"].items()}
+            if any(".." in file.parts or inside not in file.parents for file in files):
+                raise ValueError(f"it lists files outside of {inside.name}")
+        return {file: files[file] for file in files if inside / name in (file, *file.parents)}
 
     def __contains__(self, name: str) -> bool:
-        return name in self.config.get("files", {})
+        return bool(self._checksums(name))
 
     def path(self, name: str) -> Path:
         """Where a file or folder is that was saved under a name."""
         if name not in self:
-            raise self.damaged(CONFIG, f"it does not list {name}")
-        return self.folder / str(self.config["files"][name]["file"])
+            raise self.damaged(self.folder / CONFIG, f"it does not list {name}")
+        return self.folder / str(self.config["save"]) / name
 
     def array(
         self,
@@ -400,13 +410,8 @@ class Artifact:
 
     def verified(self, name: str) -> Path:
         """Where a file or folder is, read once and compared with its checksums."""
-        path, entry = self.path(name), self.config["files"][name]
-        with self.decoding():
-            parts = {path / part: found for part, found in entry.get("parts", {}).items()}
-            if any(".." in file.parts or path not in file.parents for file in parts):
-                raise ValueError(f"it lists files outside of {path.name}")
-        parts = parts or {path: entry.get(CHECKSUM)}
-        for file, noted in parts.items():
+        path = self.path(name)
+        for file, noted in self._checksums(name).items():
             try:
                 is_same = crc32_of(file) == noted
             except FileNotFoundError as error:
@@ -414,8 +419,7 @@ class Artifact:
             except OSError as error:
                 raise unreadable(file, error) from error
             if not is_same:
-                name = file.relative_to(self.folder).as_posix()
-                raise self.damaged(name, "its bytes have changed since it was saved")
+                raise self.damaged(file, "its bytes have changed since it was saved")
         return path
 
     def data(self, name: str) -> bytes:
@@ -434,66 +438,26 @@ class Artifact:
         with self.decoding():
             found: list[str] = json.loads(data.decode("utf-8", "surrogatepass"))
             if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-                raise self.damaged(self.path(name).name, "it is no list of strings")
+                raise self.damaged(self.path(name), "it is no list of strings")
         return found
 
 
+@dataclass(slots=True)
 class ArtifactWriter:
-    """Writes the files of one save; made by :meth:`ArtifactKind.saving`."""
+    """One save: the caller writes files into its folder, and fills in the config."""
 
-    def __init__(self, kind: ArtifactKind, folder: Path, before: dict[str, Any]) -> None:
-        self.kind, self.folder = kind, folder
-        self.before = before  # the config that is in force until the next one is; empty at first
-        self.config: dict[str, Any] = {}  # the next one: the caller fills it in
-        self.files: dict[str, dict[str, Any]] = {}  # its entries
-        number = before.get("save_number")
-        self._number = number + 1 if isinstance(number, int) and 0 <= number < 1 << 53 else 1
-        self.names = _listed(before, kind.format)  # of the files of this save and those before
-        with suppress(OSError, *_MALFORMED):
-            self.names |= _listed(json.loads((folder / WRITING).read_bytes()), kind.format)
-
-    def _begin(self, name: str) -> Path:
-        """Where a file of this save goes, noted first: nowhere where something is."""
-        stem, dot, ending = name.partition(".")
-        while os.path.lexists(self.folder / (file := f"{stem}-{self._number}{dot}{ending}")):
-            self._number += 1  # somebody else's file, or what a killed save left
-        self.names.add(file)
-        files = {name: {"file": name} for name in sorted(self.names)}
-        write_json(self.folder / WRITING, {"format": self.kind.format, "files": files})
-        return self.folder / file
-
-    @contextmanager
-    def stream(self, name: str) -> Iterator[BinaryIO]:
-        """Give a file to write, under a name such as "codes.npy"."""
-        path = self._begin(name)
-        with written_aside(path) as file:
-            yield file
-        self.files[name] = {"file": path.name, CHECKSUM: crc32_of(path)}
-
-    def data(self, name: str, data: bytes) -> None:
-        """Write a file of bytes."""
-        with self.stream(name) as file:
-            file.write(data)
+    folder: Path
+    before: dict[str, Any]  # the config that is in force until the next one is; empty at first
+    config: dict[str, Any]  # the next one
 
     def array(self, name: str, array: NDArray[Any]) -> None:
-        """Write a .npy file."""
-        with self.stream(name) as file:
-            array = np.asarray(array, order="C")  # a mapped one is not copied
-            np.lib.format.write_array(file, array, allow_pickle=False)
+        """Write a .npy file; a mapped array is not copied."""
+        np.save(self.folder / name, np.asarray(array, order="C"), allow_pickle=False)
 
-    def library(self, name: str, write: Callable[[Path], object]) -> Path:
-        """Let a library write a folder, as :func:`written_by`."""
-        path = self._begin(name)
-        written_by(write, path)
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        parts = {file.relative_to(path).as_posix(): crc32_of(file) for file in files}
-        self.files[name] = {"file": path.name, "parts": parts}
-        return path
-
-    def put_in_force(self) -> None:
-        """Write the config: from here on a reader sees this save."""
-        files = {"save_number": self._number, "files": self.files}
-        self.kind.write_config(self.folder, self.config | files)
+    def strings(self, name: str, texts: list[str]) -> None:
+        """Write strings as JSON."""
+        text = json.dumps(texts, ensure_ascii=False)
+        (self.folder / name).write_bytes(text.encode("utf-8", "surrogatepass"))
 
 
 def verify(folder: str | Path) -> None:
@@ -543,12 +507,6 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def _listed(document: dict[str, Any], format: str) -> set[str]:
-    """The files that a config of a format lists; raises one of ``_MALFORMED`` if it is not ours."""
-    names = set()
-    if document.get("format") == format:
-        names = {entry["file"] for entry in document.get("files", {}).values()}
-    for name in names:
-        if not _NUMBERED.fullmatch(name):
-            raise ValueError(f"it lists {name!r}, a name that a save never gives")
-    return names
+def _saves(folder: Path) -> list[Path]:
+    """All that is called as the folder of a save, in force or not."""
+    return [path for path in folder.iterdir() if _SAVE.fullmatch(path.name)]

@@ -102,13 +102,6 @@ class SaveEvery:
         wait = max(self.least_s, self._took_s / SAVING_SHARE)
         return self.clock.used_s - self._saved_at >= wait
 
-    @contextmanager
-    def saving(self) -> Iterator[None]:
-        """Around writing a checkpoint: notes when it was and how long it took."""
-        began = self.clock.used_s
-        yield
-        self.saved(began)
-
     def saved(self, began: float) -> None:
         """Note a checkpoint that was begun at ``began`` of the clock and is written now."""
         self._saved_at = self.clock.used_s

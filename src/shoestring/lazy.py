@@ -34,11 +34,7 @@ def require_torch(purpose: str, extra: str = "torch") -> None:
 def require(purpose: str, extra: str, *packages: str) -> None:
     """Raise the install line if a package is absent; call it before it is imported."""
     for package in packages:
-        try:
-            found = importlib.util.find_spec(package)
-        except ValueError:  # a test blocked it in sys.modules
-            found = None
-        if found is None:
+        if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package.replace("_", "-"), extra, purpose)
 
 

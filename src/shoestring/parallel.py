@@ -27,33 +27,20 @@ def n_cores() -> int:
     """Cores that this process may use: those it is bound to, within its container's share."""
     with suppress(AttributeError):
         bound = len(os.sched_getaffinity(0))
-        return max(1, min(bound, _container_share(Path("/"))))
+        return max(1, min(bound, _container_share(Path("/sys/fs/cgroup"))))
     return os.cpu_count() or 1
 
 
-def _container_share(root: Path) -> int:
-    """Cores that the control group of this process, and those around it, allow: rounded up."""
-    share = _NO_LIMIT
-    with suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            _, controllers, group = line.split(":", 2)
-            if not controllers or "cpu" in controllers.split(","):
-                tree = controllers and "cpu"  # version 1 has a tree for each
-                place = root / "sys/fs/cgroup" / tree / group.lstrip("/")
-                share = min(share, *map(_quota, (place, *place.parents)))
-    return share
+def _container_share(group: Path) -> int:
+    """Cores that the control group of a container allows, rounded up: version 2, or 1."""
+    for names in ["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]:
+        with suppress(OSError, ValueError):  # ValueError: "max", no limit
+            quota, period = map(int, " ".join((group / n).read_text() for n in names).split())
+            if quota > 0:
+                return -(-quota // period)
+    return 1 << 30
 
 
-def _quota(group: Path) -> int:
-    names = ["cpu.max"] if (group / "cpu.max").exists() else _VERSION_1
-    with suppress(OSError, ValueError):  # ValueError: "max", no limit
-        quota, period = map(int, " ".join((group / name).read_text() for name in names).split())
-        return -(-quota // period) if quota > 0 else _NO_LIMIT
-    return _NO_LIMIT
-
-
-_VERSION_1 = ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
-_NO_LIMIT = 1 << 30
 _lock, _inside, _before = Lock(), 0, dict[str, tuple[Any, int]]()  # of one_blas_thread
 
 

@@ -319,7 +319,7 @@ def test_what_is_shipped_can_be_made_again(monkeypatch, tmp_path):
     for name, folder in interaction.SHIPPED.items():
         way = default_scorer.WAYS[default_scorer.SHIPPED[name]]
         assert (way.pairs, way.limit) == ("late", None)
-        assert any(folder.glob("adapter-*")) == (way.method == "lora")
+        assert any(folder.glob("*/adapter")) == (way.method == "lora")
 
     def trained(name, seed):
         folder = tmp_path / f"{name} {seed}"
@@ -339,19 +339,20 @@ def test_what_is_shipped_can_be_made_again(monkeypatch, tmp_path):
 def test_the_control_has_the_same_numbers_in_another_order(monkeypatch, tmp_path):
     numpy_files = pytest.importorskip("safetensors.numpy")
     folder = tmp_path / "trained"
-    (folder / "adapter-1").mkdir(parents=True)
+    names = ("save-1/side.safetensors", "save-1/adapter/m.safetensors")
+    (folder / "save-1" / "adapter").mkdir(parents=True)
     weights = {"a": np.arange(12.0).reshape(3, 4), "bias": np.arange(3.0)}
-    for file in (folder / "side-1.safetensors", folder / "adapter-1" / "m.safetensors"):
-        numpy_files.save_file(weights, file)
-    files = {"side.safetensors": {"file": "side-1.safetensors", "crc32": 0}}
-    (folder / "config.json").write_text(json.dumps({"files": files}))
+    for name in names:
+        numpy_files.save_file(weights, folder / name)
+    config = {"save": "save-1", "files": {"side.safetensors": 0}}
+    (folder / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr(default_scorer, "FOLDER", tmp_path)
     monkeypatch.setattr(default_scorer, "trained", lambda name, seed: folder)
     mixed = default_scorer.shuffled("head, late", 0)
-    for name in ("side-1.safetensors", "adapter-1/m.safetensors"):
+    for name in names:
         found, old = (numpy_files.load_file(where / name) for where in (mixed, folder))
         assert sorted(found["a"].ravel()) == sorted(old["a"].ravel())
         assert (found["a"] != old["a"]).any()
         assert (found["bias"] == old["bias"]).all()
     side = json.loads((mixed / "config.json").read_text())["files"]["side.safetensors"]
-    assert side["crc32"] == zlib.crc32((mixed / "side-1.safetensors").read_bytes())
+    assert side == zlib.crc32((mixed / names[0]).read_bytes())

@@ -37,6 +37,7 @@ pytestmark = [
     for message in ("symbols were not seen", "little better than chance", "Only 0 pairs")
 ]
 QUICK: dict[str, Any] = {"epochs": 1.0, "batch_size": 16}
+SAVE = "shoestring-save-1"
 Row = tuple[str, str, int]
 
 
@@ -146,7 +147,7 @@ def test_saved_and_loaded_it_scores_the_same_in_either_order(trained: Path, tmp_
     assert again.predict([]).shape == (0,)
     again.save_pretrained(tmp_path / "copy")
     np.testing.assert_array_equal(load_scorer(tmp_path / "copy").predict(pairs), scores)
-    plain = AutoModelForMaskedLM.from_pretrained(trained / "model-1")
+    plain = AutoModelForMaskedLM.from_pretrained(trained / SAVE / "model")
     assert type(plain).__name__ == "BertForMaskedLM"
 
 
@@ -157,7 +158,8 @@ def test_the_folder_reads_text_as_the_matcher_does(base: Path, tmp_path: Path) -
         out = tmp_path / glue
         made = PairMatcher.train(rows_of(words, n=60, glue=glue), out=out / "m", **QUICK)
         texts = [f"Open{glue}", "打 开了\t灯", "read the  FILE, please", "don't"]
-        theirs = load_tokenizer(out / "m" / "model-1").encode_batch(texts, add_special_tokens=False)
+        tokenizer = load_tokenizer(out / "m" / SAVE / "model")
+        theirs = tokenizer.encode_batch(texts, add_special_tokens=False)
         assert [one.ids for one in theirs] == made.vocabulary.encode(texts)
 
 
@@ -332,7 +334,7 @@ def test_a_decoder_is_no_base(tmp_path: Path) -> None:
 
 def test_a_damaged_folder_is_told(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "m")
-    file = tmp_path / "m" / "model-1" / "model.safetensors"
+    file = tmp_path / "m" / SAVE / "model" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(IntegrityError, match=r"model\.safetensors"):
         PairMatcher.load(tmp_path / "m")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -374,8 +375,7 @@ def test_an_opened_index_is_mapped_and_goes_on_where_it_was(saved):
 def test_an_index_saved_elsewhere_is_whole_there(saved, tmp_path):
     index = OverlapIndex.open(saved)
     index.save(tmp_path / "copy")
-    for path in saved.iterdir():
-        path.unlink()
+    shutil.rmtree(saved)
     copy = OverlapIndex.open(tmp_path / "copy")
     assert len(copy) == 648
     index.save(saved)
@@ -391,7 +391,7 @@ def test_a_reader_keeps_what_it_opened_when_the_folder_is_saved_to(saved):
 
 
 def test_a_file_of_another_shape_is_named(saved):
-    path = next(saved.glob("ids-*.npy"))
+    path = next(saved.glob("*/ids.npy"))
     np.save(path, np.zeros(3))
     with pytest.raises(IntegrityError, match=r"holds <f8 \(3,\) but must hold <i8"):
         OverlapIndex.open(saved)

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from shoestring import SearchIndex, artifacts, score_with
-from shoestring.artifacts import ArtifactWriter
+from shoestring.artifacts import ArtifactKind
 from shoestring.errors import (
     FormatError,
     IntegrityError,
@@ -649,7 +649,7 @@ def test_another_format_version_is_refused_and_left_alone(tmp_path: Path) -> Non
 
 
 def files_of_arrays(path: Path) -> list[Path]:
-    return sorted([*(path / "arrays").iterdir(), *path.glob("encoder*/*")])
+    return sorted([*(path / "arrays").iterdir(), *path.glob("encoder/*/*")])
 
 
 @no_fsync
@@ -723,18 +723,18 @@ def test_a_kill_in_the_first_save_of_an_encoder_is_mended_by_what_comes_next(
 ) -> None:
     path, faulty = tmp_path / "index", Faulty()
     with monkeypatch.context() as patch:
-        put_in_force = ArtifactWriter.put_in_force
+        write_config = ArtifactKind.write_config
 
-        def killed(writer: ArtifactWriter) -> None:
-            if writer.folder.name != "encoder":
-                return put_in_force(writer)
+        def killed(kind: ArtifactKind, folder: Path, config: dict[str, Any]) -> None:
+            if folder.name != "encoder":
+                return write_config(kind, folder, config)
             patch.setattr(artifacts, "remove", lambda _: None)  # nobody is left to do it
             raise KeyboardInterrupt
 
-        patch.setattr(ArtifactWriter, "put_in_force", killed)
+        patch.setattr(ArtifactKind, "write_config", killed)
         with pytest.raises(KeyboardInterrupt):
             build(path, scorer=faulty.scorer, encoder=encoder)
-    assert (path / "encoder" / "config.json.writing").exists()
+    assert [file.name for file in (path / "encoder").iterdir()] == ["shoestring-save-1"]
     if by == "add":
         index = SearchIndex.open(path, scorer=faulty.scorer)
         index.add([{"id": "new", "text": "a purple scarf"}])

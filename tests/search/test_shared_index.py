@@ -306,7 +306,7 @@ def refit(index: SearchIndex) -> None:
     """The fitted encoder is damaged and made again, of other texts and another width."""
     rows = [{"id": row["id"], "text": f"{row['text']} crystal"} for row in ROWS]
     SearchIndex.open(index.path).add(rows, on_duplicate="replace")
-    for file in (index.path / "encoder").glob("*.npy"):
+    for file in (index.path / "encoder").glob("*/*.npy"):
         file.write_bytes(b"")
     build(index.path, None, resume=True, encoder="auto")
 

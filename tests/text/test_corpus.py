@@ -1,12 +1,14 @@
 """Files of text as one corpus: told from others, read within minutes, sampled to fit."""
 
 import gzip
+import io
 import os
 
 import pytest
 
 from shoestring.errors import BudgetError, ParameterError
 from shoestring.jobs import Clock
+from shoestring.progress import Progress
 from shoestring.text.corpus import COMPRESSION, Corpus, affordable_fraction, drawn
 
 LINES = ["the rain falls on the hill", "今天早上山上下起了大雨"] * 500
@@ -55,6 +57,26 @@ def test_compressed_files_have_more_text_than_bytes(tmp_path):
     (tmp_path / "b.txt").write_text("rain")
     corpus = Corpus.of([tmp_path])
     assert corpus.text_bytes == COMPRESSION * (corpus.n_bytes - 4) + 4
+
+
+def test_the_bar_ends_at_the_size_of_the_files(tmp_path, monkeypatch):
+    bars = []
+
+    class Bar(Progress):
+        def __init__(self, *_, **settings):
+            super().__init__(**settings | {"disable": False, "file": io.StringIO()})
+            bars.append(self)
+
+    monkeypatch.setattr("shoestring.text.corpus.Progress", Bar)
+    data = b'{"text": "one two"}\n' * 1000
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(data))
+    for name in ("a.txt", "b.jsonl"):
+        (tmp_path / name).write_bytes(data)
+    corpus = Corpus.of([tmp_path])
+    reading = corpus.read("rain")
+    next(reading), next(reading)
+    assert 0 < bars[0].n <= len(data)
+    assert len(list(reading)) == 2998 and bars[0].n == corpus.n_bytes
 
 
 def test_the_fraction_of_the_documents_that_fits(corpus):

@@ -101,17 +101,6 @@ def test_folders_are_read_in_the_order_of_names_without_hidden_files(tmp_path):
     assert names == ["a/b/c", "a/z.txt", "b.txt", "b.txt"]
 
 
-def test_every_byte_of_a_file_is_reported(tmp_path):
-    for name in ("a.txt", "a.txt.gz", "a.jsonl"):
-        data = b'{"text": "one two"}\n' * 1000
-        file = tmp_path / name
-        file.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-        reads = []
-        for _ in read_documents(file, on_bytes=reads.append):
-            pass
-        assert sum(reads) == file.stat().st_size
-
-
 def test_no_paths_are_refused():
     with pytest.raises(ParameterError, match=r"There are no files to read\. Name at least one"):
         text_files([])
@@ -155,17 +144,6 @@ def test_a_gzip_file_that_was_cut_off_is_named(tmp_path):
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"one two\n" * 99_999)[:-50])
     with pytest.raises(FormatError, match=r"a\.gz: the gzip data is damaged or cut off"):
         list(read_documents(tmp_path / "a.gz"))
-
-
-def test_records_say_what_was_read_of_them_as_they_come(tmp_path):
-    file = tmp_path / "rows.jsonl"
-    file.write_text("".join(f'{{"id": "{i}", "text": "text {i}"}}\n' for i in range(20)))
-    told = []
-    reading = read_documents(file, on_bytes=told.append)
-    next(reading)
-    assert told
-    list(reading)
-    assert sum(told) == file.stat().st_size
 
 
 ROWS = [{"text": "The red shoes.", "id": 1}, {"text": "鞋很好看", "id": 2}]

@@ -484,8 +484,9 @@ def test_a_head_alone_comes_back_as_one(make_ladder, stir, examples_of, tmp_path
 def test_the_folder_has_no_weights_of_the_backbone(ladder, tmp_path):
     ladder.save_pretrained(tmp_path / "ladder")
     names = sorted(path.name for path in (tmp_path / "ladder").iterdir())
-    assert names == ["config.json", "side-1.safetensors"]
-    assert set(load_file(tmp_path / "ladder" / names[1])) == set(ladder.state_dict())
+    assert names == ["config.json", "shoestring-save-1"]
+    weights = load_file(tmp_path / "ladder" / names[1] / "side.safetensors")
+    assert set(weights) == set(ladder.state_dict())
 
 
 def test_saving_again_replaces_what_was_saved(ladder, stir, examples_of, tmp_path):
@@ -493,7 +494,7 @@ def test_saving_again_replaces_what_was_saved(ladder, stir, examples_of, tmp_pat
     ladder.save_pretrained(folder)
     stir(ladder, seed=7)
     ladder.save_pretrained(folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "side-2.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "shoestring-save-2"]
     again = Ladder.from_pretrained(folder, dtype="float32")
     batch = examples_of(ladder)
     assert torch.equal(answers(again, batch), answers(ladder, batch))
@@ -587,16 +588,16 @@ def change_config(folder, **changes):
 
 
 def cut_weights(folder):
-    file = folder / "side-1.safetensors"
+    file = folder / "shoestring-save-1" / "side.safetensors"
     file.write_bytes(file.read_bytes()[:-1000])
 
 
 def garble_weights(folder):
-    (folder / "side-1.safetensors").write_bytes(b"\xff" * 5000)
+    (folder / "shoestring-save-1" / "side.safetensors").write_bytes(b"\xff" * 5000)
 
 
 def lose_weights(folder):
-    (folder / "side-1.safetensors").unlink()
+    (folder / "shoestring-save-1" / "side.safetensors").unlink()
 
 
 def other_settings(folder):
@@ -607,10 +608,10 @@ def other_settings(folder):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (cut_weights, r"side-1\.safetensors is damaged: its bytes have changed.*Tune it again"),
-        (garble_weights, r"side-1\.safetensors is damaged"),
-        (lose_weights, r"side-1\.safetensors is missing"),
-        (other_settings, r"side-1\.safetensors is damaged: Error\(s\) in loading"),
+        (cut_weights, r"side\.safetensors is damaged: its bytes have changed.*Tune it again"),
+        (garble_weights, r"side\.safetensors is damaged"),
+        (lose_weights, r"side\.safetensors is missing"),
+        (other_settings, r"side\.safetensors is damaged: Error\(s\) in loading"),
     ],
 )
 def test_damaged_weights_are_named(damage, words, ladder, tmp_path):

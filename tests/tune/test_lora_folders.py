@@ -23,6 +23,7 @@ from shoestring.tune.baselines import make_model
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 
 TEXTS = ["open the file", "sort a list of words", "join", "", "read write file list"]
+SAVE = "shoestring-save-1"
 PAIRS = [(query, text) for query in TEXTS[:4] for text in TEXTS]
 
 
@@ -60,11 +61,9 @@ def document_of(folder):
 def test_the_backbone_is_named_not_copied(folder, saved):
     document = document_of(folder)
     assert document["backbone"] == str(saved("bert").resolve())
-    names = sorted(file.name for file in (folder / document["files"]["adapter"]["file"]).iterdir())
-    assert names == ["adapter_config.json", "adapter_model.safetensors"]
-    adapter = sum(
-        file.stat().st_size for file in (folder / document["files"]["adapter"]["file"]).iterdir()
-    )
+    files = sorted((folder / SAVE / "adapter").iterdir())
+    assert [file.name for file in files] == ["adapter_config.json", "adapter_model.safetensors"]
+    adapter = sum(file.stat().st_size for file in files)
     assert adapter < (saved("bert") / "model.safetensors").stat().st_size / 2
 
 
@@ -73,7 +72,7 @@ def test_peft_opens_the_adapter_and_answers_alike(folder, saved):
     from transformers import AutoModel
 
     base = AutoModel.from_pretrained(saved("bert"), local_files_only=True)
-    theirs = PeftModel.from_pretrained(base, str(folder / "adapter-1")).eval()
+    theirs = PeftModel.from_pretrained(base, str(folder / SAVE / "adapter")).eval()
     ours = Ladder.from_pretrained(folder, dtype="float32").backbone.model
     ids = torch.tensor([[2, 5, 8, 3]])
     with torch.no_grad():
@@ -90,9 +89,8 @@ def test_what_was_opened_is_saved_again_with_its_adapter(folder, tmp_path, input
     again = Ladder.from_pretrained(tmp_path / "again", dtype="float32")
     assert torch.equal(again(**inputs)["logits"], ladder(**inputs)["logits"])
     ladder.save_pretrained(folder)  # over itself: the old adapter is read, then dropped
-    assert sorted(file.name for file in folder.iterdir()) == [
-        "adapter-2", "config.json", "side-2.safetensors"
-    ]  # fmt: skip
+    names = sorted(file.name for file in folder.iterdir())
+    assert names == ["config.json", "shoestring-save-2"]
 
 
 @pytest.mark.parametrize("as_what", ["folder", "FrozenBackbone"])
@@ -120,7 +118,7 @@ def test_a_backbone_of_other_weights_is_refused(folder, save_tiny, tmp_path):
 
 
 def test_an_adapter_that_is_lost_is_said(folder):
-    (folder / "adapter-1" / "adapter_model.safetensors").write_bytes(b"")
+    (folder / SAVE / "adapter" / "adapter_model.safetensors").write_bytes(b"")
     with pytest.raises(IntegrityError, match=r"adapter_model\.safetensors is damaged: its bytes"):
         Ladder.from_pretrained(folder)
 
@@ -132,7 +130,7 @@ def test_nothing_is_asked_of_the_hub(saved, tmp_path, monkeypatch):
     monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", asked)
     monkeypatch.setattr(FrozenBackbone, "public_name", "somebody/model")
     trained(saved("bert")).save_pretrained(tmp_path / "lora")
-    assert (tmp_path / "lora/adapter-1/adapter_model.safetensors").exists()
+    assert (tmp_path / "lora" / SAVE / "adapter/adapter_model.safetensors").exists()
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -164,9 +162,9 @@ def test_scorers_of_other_adapters_have_other_names(saved, tmp_path):
     one = load_scorer(late(saved, tmp_path, "lora")).name
     folder = late(saved, tmp_path, "lora")
     document = document_of(folder)
-    file = folder / document["files"]["adapter"]["file"] / "adapter_config.json"
+    file = next(folder.glob("*/adapter/adapter_config.json"))
     file.write_text(file.read_text("utf-8").replace('"lora_alpha": 16', '"lora_alpha": 17'))
     del document["crc32"]
-    document["files"]["adapter"]["parts"][file.name] = zlib.crc32(file.read_bytes())
+    document["files"][f"adapter/{file.name}"] = zlib.crc32(file.read_bytes())
     (folder / "config.json").write_text(json.dumps(document))
     assert load_scorer(folder).name != one

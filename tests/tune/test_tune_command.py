@@ -417,7 +417,7 @@ def test_two_runs_do_not_train_one_folder(run, interrupted, tmp_path):
 def test_a_backbone_in_the_folder_that_is_replaced_is_refused(run, source, tmp_path):
     out = tmp_path / "m"
     assert run("classify", source, "--out", out, "--method", "full", *QUICK)[0] == 0
-    inside = out / "backbone-1"
+    inside = out / "shoestring-save-1" / "backbone"
     more = ("--backbone", inside, *QUICK)
     fails(run("classify", source, "--out", out, *more), "--backbone must be ", "which is replaced")
     assert inside.exists()
@@ -746,5 +746,5 @@ def test_predict_refuses_what_does_not_suit_the_model(run, source, pairs, tmp_pa
     fails(run("predict", tmp_path / "s", source), "the column of second texts")
     fails(run("predict", tmp_path / "s", source, *second), "no column")
     fails(run("predict", tmp_path / "m", tmp_path / "no.csv"), "There is no file")
-    (tmp_path / "m" / "side-1.safetensors").write_bytes(b"broken")
-    fails(run("predict", tmp_path / "m", source), "side-1.safetensors is damaged")
+    (tmp_path / "m" / "shoestring-save-1" / "side.safetensors").write_bytes(b"broken")
+    fails(run("predict", tmp_path / "m", source), "side.safetensors is damaged")

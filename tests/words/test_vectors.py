@@ -385,9 +385,9 @@ def test_without_activations_the_codes_are_there_and_the_rest_says_what_is_missi
 
 def test_a_whole_file_of_other_vectors_is_found_out(tmp_path):
     neurons().save(tmp_path / "v")
-    np.save(tmp_path / "v" / "codes-1.npy", neurons().codes_[:5])
+    np.save(tmp_path / "v" / "shoestring-save-1" / "codes.npy", neurons().codes_[:5])
     with pytest.raises(
-        IntegrityError, match=r"codes-1\.npy holds .*\(5, 3\) but must hold .*\(7, 3\)"
+        IntegrityError, match=r"codes\.npy holds .*\(5, 3\) but must hold .*\(7, 3\)"
     ):
         BinaryVectors.load(tmp_path / "v")
 

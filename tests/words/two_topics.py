@@ -21,13 +21,13 @@ def two_topics(n_words, n_sentences, seed):
 
 def damaged_in_turn(folder):
     """Give the name of each array of a folder in turn while it is gone, cut off or changed."""
-    for file in sorted(folder.glob("*.npy")):
+    for file in sorted(folder.glob("*/*.npy")):
         whole = file.read_bytes()
         for damage in (None, whole[:-9], whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]):
             file.unlink()  # others may have it mapped
             if damage is not None:
                 file.write_bytes(damage)
-            yield file.name.partition("-")[0]
+            yield file.stem
             file.write_bytes(whole)
 
 

@@ -85,9 +85,10 @@ def _learn_all(
             if len(batch_s) == 2 and done < n:  # the first one loads and compiles
                 say_cost(f"{n - done:,} texts to go", (n - done) * batch_s[1] / len(batch))
             if every.is_due:
-                with every.saving():
-                    classifier._save(run.path / "model", is_final=False)
-                    run.keep(clock, texts=classifier.n_learnt)
+                began = clock.used_s
+                classifier._save(run.path / "model", is_final=False)
+                run.keep(clock, texts=classifier.n_learnt)
+                every.saved(began)
     if done == n:
         return
     if not done or len(classifier.classes_) < 2:

@@ -52,7 +52,8 @@ def write(
     arrays["moments.scatter"] = state.moments.scatter[np.tri(n_features, dtype=bool)]
     if solution is not None:
         arrays |= {f"layer.{n}": getattr(solution.layer, n) for n in _LAYER}
-    writer.data(ARRAYS, as_bytes({name: np.ascontiguousarray(x) for name, x in arrays.items()}))
+    arrays = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
+    (writer.folder / ARRAYS).write_bytes(as_bytes(arrays))
     writer.config = {
         "params": {**params, **state.settings, "priors": priors, "n_jobs": None},
         "classes": state.classes.tolist(),
@@ -89,7 +90,7 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
             shapes |= {"layer.near": (c, used), "layer.at_origin": (c,)}
             shapes |= {"layer.origin": (used,), "layer.common": (used,)}
         if any(arrays[name].shape != shape for name, shape in shapes.items()):
-            raise saved.damaged(saved.path(ARRAYS).name, f"it is not of {c} classes")
+            raise saved.damaged(saved.path(ARRAYS), f"it is not of {c} classes")
         half = np.zeros((d, d))
         half[np.tri(d, dtype=bool)] = arrays["moments.scatter"]
         arrays["moments.scatter"] = half + np.tril(half, -1).T

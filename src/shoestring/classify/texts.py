@@ -184,7 +184,7 @@ class TextClassifier(Classifier):
             self.head._write(writer, is_final=is_final)
             writer.config["texts"] = {"encoder": self.encoder_name}
             if self.encoder_name != GIVEN and encoders.is_lexical(encoder):
-                writer.library(ENCODER, encoder.save)
+                encoder.save(writer.folder / ENCODER)
 
     @classmethod
     def load(cls, folder: str | Path, *, encoder: TextEncoder | None = None) -> TextClassifier:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from shoestring import checks
-from shoestring.artifacts import make_folder, refused, write_json, written_by
+from shoestring.artifacts import make_folder, refused, write_json, written_whole
 from shoestring.errors import FormatError, ParameterError
 from shoestring.grow.certificate import MOST_TOKENS, TEXTS, Certificate, certify, empty
 from shoestring.grow.growth import Growth
@@ -82,19 +82,16 @@ def grow_checkpoint(
     certificate = certify(growth, type_, batches)
     inside = transformer_folder(folder).resolve().relative_to(root)
     aside = out.with_name(f"{out.name}.{os.getpid()}.part")
-
-    def write(place: Path) -> None:
-        shutil.copytree(root, place, ignore=shutil.ignore_patterns(*NOT_COPIED))
-        write_tensors(place / inside, growth, type_)
+    with written_whole(aside):
+        shutil.copytree(root, aside, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        write_tensors(aside / inside, growth, type_)
         config = growth.new_config()
         config.dtype = type_
-        config.save_pretrained(place / inside)
-        write_json(place / "certificate.json", asdict(certificate))
-        for file in place.glob("*_Pooling/config.json"):
+        config.save_pretrained(aside / inside)
+        write_json(aside / "certificate.json", asdict(certificate))
+        for file in aside.glob("*_Pooling/config.json"):
             pooling = read_json(file)
             write_json(file, pooling | {"word_embedding_dimension": growth.new.hidden})
-
-    written_by(write, aside)
     aside.rename(out)
     return certificate
 

@@ -91,7 +91,7 @@ class Weighting:
             importance, scale = weights["head.importance.weight"][0], weights["head.scale"]
         total = np.abs(scale).sum()
         if not (np.isfinite(importance).all() and np.isfinite(total) and total):
-            raise artifact.damaged(artifact.path(SIDE).name, "it has no finite numbers")
+            raise artifact.damaged(artifact.path(SIDE), "it has no finite numbers")
         adapter = Adapter.load(artifact.verified(ADAPTER)) if ADAPTER in artifact else None
         shares = (scale / total).astype(np.float32)
         importance = importance.astype(np.float32)

@@ -269,7 +269,7 @@ class PairMatcher:
         ParameterError if ``folder`` is not new, empty or that of a matcher.
         """
         with MATCHER.saving(checks.checked_path("folder", folder, MATCHER.owner)) as writer:
-            writer.library(INSIDE, partial(write_model, self.model, self.vocabulary))
+            write_model(self.model, self.vocabulary, writer.folder / INSIDE)
             writer.config |= {"unit": self.vocabulary.unit, "max_length": self.max_length}
 
     @classmethod

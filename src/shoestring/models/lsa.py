@@ -12,7 +12,6 @@ Not covered: adding texts to a fitted encoder (unknown tokens are ignored; fit a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -148,8 +147,7 @@ class LsaEncoder(TextTransformer):
         n_dims = self.n_dims
         terms = sorted(self.vocabulary_, key=self.vocabulary_.__getitem__)
         with KIND.saving(checked_path("folder", folder, "LsaEncoder.save")) as writer:
-            vocabulary = json.dumps(terms, ensure_ascii=False)
-            writer.data("vocabulary.json", vocabulary.encode("utf-8", "surrogatepass"))
+            writer.strings("vocabulary.json", terms)
             writer.array("idf.npy", self.idf_)
             writer.array("components.npy", np.rint(self.components_.T * STEPS).astype(np.int16))
             writer.config |= {"n_dims": n_dims, **self.get_params()}
@@ -174,7 +172,7 @@ class LsaEncoder(TextTransformer):
         steps = artifact.loaded_array("components.npy", "<i2", shape)
         encoder.components_ = _of_steps(steps)
         if not np.isfinite(encoder.idf_).all():
-            raise artifact.damaged(artifact.path("idf.npy").name, "it has no finite numbers")
+            raise artifact.damaged(artifact.path("idf.npy"), "it has no finite numbers")
         return encoder
 
 

@@ -41,9 +41,10 @@ from shoestring.artifacts import (
     ArtifactKind,
     locked,
     make_folder,
+    remove,
     unreadable,
     verify,
-    written_by,
+    written_whole,
 )
 from shoestring.checks import is_storable
 from shoestring.errors import BusyError, IntegrityError, ParameterError, ShapeError
@@ -175,8 +176,8 @@ class RecordStore:
         _check_free(to, is_taken=False)
         if self.path.resolve() in to.resolve().parents:
             raise ParameterError.of("to", "SearchIndex.copy", "a folder outside the index", str(to))
-        with self.writing():
-            written_by(self._copy_into, to)
+        with self.writing(), written_whole(to):
+            self._copy_into(to)
 
     def _copy_into(self, folder: Path) -> None:
         make_folder(folder)
@@ -195,9 +196,9 @@ class RecordStore:
 
     def remove(self) -> None:
         """Leave nothing of a new index but scores that were paid for."""
-        for pattern in ("arrays/*.rows", "encoder/*-1.*", "encoder/config.json*"):
+        for pattern in ("arrays/*.rows", "encoder/shoestring-save-*", "encoder/config.json*"):
             for path in self.path.glob(pattern):
-                path.unlink()
+                remove(path)
         for name in _FOLDERS:
             with suppress(OSError):  # where it is missing, or somebody else has put a file there
                 (self.path / name).rmdir()

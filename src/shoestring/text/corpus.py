@@ -26,7 +26,7 @@ from shoestring.artifacts import digest
 from shoestring.errors import ShoestringWarning
 from shoestring.jobs import Clock, too_short
 from shoestring.progress import Progress
-from shoestring.text.documents import Document, read_documents, text_files
+from shoestring.text.documents import Document, documents_of, read_documents, text_files
 from shoestring.text.files import ending_of
 
 COMPRESSION = 3  # of English and Chinese text by gzip, roughly
@@ -83,8 +83,12 @@ class Corpus:
         hidden = None if progress else True  # None: where there is no terminal
         size = {"total": self.n_bytes, "unit": "B", "unit_scale": True}
         with Progress(desc=what, disable=hidden, **size) as bar:
-            for file in self.files:
-                yield from read_documents(file, self.text, on_bytes=bar.update)
+            for path in self.files:
+                before = bar.n
+                with path.open("rb") as file:
+                    for document in documents_of(file, path, self.text):
+                        yield document
+                        bar.update(before + file.raw.tell() - bar.n if file.seekable() else 0)
 
 
 def affordable_fraction(

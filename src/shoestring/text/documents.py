@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 from shoestring.checks import checked_path, checked_str
 from shoestring.errors import FormatError, ParameterError, StorageError, short
@@ -34,9 +34,9 @@ from shoestring.text.files import (
     check_readable,
     decoded,
     ending_of,
-    open_unpacked,
     rows_of,
     told,
+    unpacked,
 )
 
 Document: TypeAlias = list[str]
@@ -81,12 +81,7 @@ def text_files(paths: Iterable[str | Path]) -> list[Path]:
     return files
 
 
-def read_documents(
-    path: str | Path,
-    text: str = "text",
-    *,
-    on_bytes: Callable[[int], object] = lambda n_bytes: None,
-) -> Generator[Document, None, None]:
+def read_documents(path: str | Path, text: str = "text") -> Iterator[Document]:
     r"""Read the documents of one file.
 
     Parameters
@@ -95,8 +90,6 @@ def read_documents(
         One of the kinds above.
     text : str
         Column of the text, for records.
-    on_bytes : callable, optional
-        Called with the number of bytes read since the last call, for a progress bar.
 
     Yields
     ------
@@ -121,9 +114,15 @@ def read_documents(
     path = checked_path("path", path, "read_documents")
     checked_str("text", text, "read_documents")
     check_readable(path)
+    with path.open("rb") as file:
+        yield from documents_of(file, path, text)
+
+
+def documents_of(file: IO[bytes], path: Path, text: str) -> Iterator[Document]:
+    """The same of a file that is open."""
     ending = ending_of(path)[0]
     with (
-        open_unpacked(path, on_bytes) as stream,
+        unpacked(file, str(path)) as stream,
         decoded(stream, str(path), remedy=CONVERT_IT) as content,
     ):
         first = content.head[-1].strip()

@@ -135,34 +135,17 @@ def check_readable(path: Path) -> None:
         ) from error
 
 
-class _CountedFile(io.FileIO):
-    """A file that reports how many bytes each read gave."""
-
-    on_bytes: Callable[[int], object]
-
-    def readinto(self, buffer: Any) -> int | None:
-        n_bytes = super().readinto(buffer)
-        self.on_bytes(n_bytes or 0)
-        return n_bytes
-
-
 @contextmanager
-def open_unpacked(
-    path: Path, on_bytes: Callable[[int], object] = lambda n_bytes: None
-) -> Iterator[IO[bytes]]:
-    """Open a file, through gzip if its first bytes say so; errors of disk and gzip become ours.
-
-    ``on_bytes`` is called with the number of bytes of each read from the disk.
-    """
-    file = _CountedFile(path)
-    file.on_bytes = on_bytes
-    with file, unpacked(file, str(path)) as stream:
+def open_unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, through gzip if its first bytes say so; the errors of :func:`check_readable`."""
+    check_readable(path)
+    with path.open("rb") as file, unpacked(file, str(path)) as stream:
         yield stream
 
 
 @contextmanager
 def unpacked(raw: Any, file: str) -> Iterator[IO[bytes]]:
-    """An open file as it is, or through gzip if its first bytes say so."""
+    """An open file as it is, or through gzip if its first bytes say so; errors become ours."""
     try:
         raw = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
         is_packed = raw.peek(2)[:2] == b"\x1f\x8b"
@@ -330,7 +313,6 @@ def decoded(
 
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of a file, each with its line feed; StorageError, or FormatError if not UTF-8."""
-    check_readable(path)
     with open_unpacked(path) as stream, decoded(stream, str(path), remedy=CONVERT_IT) as text:
         for line in text.lines():
             if text.fault:
@@ -378,17 +360,12 @@ def _has_no_header(first: str, columns: Sequence[str], ending: str | None) -> bo
 
 
 def _fields_row(names: Sequence[str], text: Text, line: str) -> Mapping[str, Any]:
-    """A row text TAB text TAB label, of which the label may be left out.
-
-    Quotes are characters like others. Where there is no name for a second text, it is put behind
-    the first, with the tab between them.
-    """
+    """A row text TAB text TAB label, of which the label may be left out; quotes are characters."""
     fields = line.split("\t")
     if len(fields) not in (2, 3):
         n = "one column" if len(fields) == 1 else f"{len(fields)} columns"
         raise text.wrong(f"{n}. A row without a header is text TAB text, or with TAB 0/1.")
-    values = fields if len(names) > 2 else ["\t".join(fields[:2]), *fields[2:]]
-    return dict(zip(names, values, strict=False))
+    return dict(zip(names, fields, strict=False))
 
 
 def _json_lines(text: Text) -> Iterator[Row]:

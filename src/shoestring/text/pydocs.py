@@ -33,7 +33,8 @@ _SKIPPED = frozenset(
         *("site-packages", "dist-packages", "lib-dynload"),
     )
 )
-_Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+_FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+_DOCUMENTED = ast.Module | ast.ClassDef | _FUNCTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,25 +145,15 @@ def _docstrings(module: str, path: Path) -> Iterator[tuple[str, str]]:
     yield from _walk(tree, module)
 
 
-def _walk(node: _Documented, name: str) -> Iterator[tuple[str, str]]:
-    docstring = ast.get_docstring(node, clean=False)
-    if docstring:
+def _walk(node: ast.AST, name: str) -> Iterator[tuple[str, str]]:
+    """The docstring of a definition, and those in it; what is under ``if`` and ``try``, too."""
+    if isinstance(node, _DOCUMENTED) and (docstring := ast.get_docstring(node, clean=False)):
         yield name, inspect.cleandoc(docstring).strip()
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        for child in _definitions(node.body):
+    if isinstance(node, _FUNCTIONS):
+        return
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef | _FUNCTIONS):
             if not child.name.startswith("_"):
                 yield from _walk(child, f"{name}.{child.name}")
-
-
-def _definitions(
-    body: list[ast.stmt],
-) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Classes and functions that a body defines, also under ``if`` and ``try``."""
-    for statement in body:
-        if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield statement
-        elif isinstance(statement, ast.If):
-            yield from _definitions(statement.body + statement.orelse)
-        elif isinstance(statement, ast.Try):
-            handlers = [inner for handler in statement.handlers for inner in handler.body]
-            yield from _definitions(statement.body + handlers + statement.orelse)
+        elif isinstance(child, ast.stmt | ast.ExceptHandler):
+            yield from _walk(child, name)

@@ -86,13 +86,12 @@ class Lexicon:
         words = []
         start = 0
         while start < len(run):
-            word, end = run[start], start + 2
-            while (whole := ends_word(prefix := run[start:end])) is not None:
-                if whole:
-                    word = prefix
-                end += 1
-                if end > len(run):
+            word = run[start]
+            for end in range(start + 2, len(run) + 1):
+                is_word = ends_word(prefix := run[start:end])
+                if is_word is None:
                     break
+                word = prefix if is_word else word
             if marked and len(word) == 1 and (cluster := _CLUSTER.match(run, start)):
                 word = cluster[0]
             words.append(word)

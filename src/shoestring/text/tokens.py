@@ -41,37 +41,21 @@ FIRST_HAN = 0x3400
 MAX_TOKEN_CHARS = 255
 """A longer run is cut into pieces of this length: FTS5 keeps no token above 32 KiB."""
 
-_UNSPACED_RANGES = (
-    (0x0E01, 0x0E4F),  # Thai without its digits, which stand as words
-    (0x0E81, 0x0ECF),  # Lao
-    (0x0EDC, 0x0EE0),
-    (0x1000, 0x1040),  # Burmese
-    (0x1050, 0x1090),
-    (0x1780, 0x17D4),  # Khmer
-    (0x3005, 0x3008),  # Han: 々〆〇
-    (0x3021, 0x3030),
-    (0x3031, 0x3036),
-    (0x3038, 0x303D),
-    (0x3041, 0x3130),  # Hiragana, Katakana, Bopomofo
-    (0x31A0, 0x31C0),
-    (0x31F0, 0x3200),
-    (0x3400, 0x4DC0),  # Han
-    (0x4E00, 0xA000),
-    (0xF900, 0xFB00),
-    (0x1AFF0, 0x1B170),  # rare kana
-    (0x20000, 0x40000),  # Han in the planes 2 and 3
+UNSPACED = (
+    "\u0e01-\u0e4e"  # Thai without its digits, which stand as words
+    "\u0e81-\u0ece\u0edc-\u0edf"  # Lao
+    "\u1000-\u103f\u1050-\u108f"  # Burmese
+    "\u1780-\u17d3"  # Khmer
+    "\u3005-\u3007\u3021-\u302f\u3031-\u3035\u3038-\u303c"  # Han: 々〆〇
+    "\u3041-\u312f\u31a0-\u31bf\u31f0-\u31ff\U0001aff0-\U0001b16f"  # Kana, Bopomofo
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
 )
-
-
-UNSPACED = "".join(f"{chr(start)}-{chr(stop - 1)}" for start, stop in _UNSPACED_RANGES)
 """Characters of the unspaced scripts, as the inside of a set of a regular expression."""
 
 UNSPACED_MARKS = "".join(
-    chr(code)
-    for start, stop in _UNSPACED_RANGES
-    if stop < 0x3400  # the Han blocks have none
-    for code in range(start, stop)
-    if unicodedata.category(chr(code))[0] == "M"
+    character
+    for character in map(chr, range(0x0E01, FIRST_HAN))  # the Han blocks have none
+    if unicodedata.category(character)[0] == "M" and re.match(f"[{UNSPACED}]", character)
 )
 """Those of them that belong to the character before."""
 

@@ -379,7 +379,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         try:
             ladder.load_state_dict(deserialised(weights))
         except (SafetensorError, RuntimeError) as error:
-            raise artifact.damaged(artifact.path(SIDE).name, str(error).splitlines()[0]) from error
+            raise artifact.damaged(artifact.path(SIDE), str(error).splitlines()[0]) from error
         ladder.eval()
         return ladder
 
@@ -424,10 +424,11 @@ def save_ladder(
         if write is None:
             config["values_digest"] = backbone.values_digest
         else:
-            inside = writer.library(kind, write)
+            write(inside := writer.folder / kind)
             if kind == INSIDE:
-                config = {"backbone": inside.name, "backbone_digest": weights_digest(inside)}
-        writer.data(SIDE, serialised(weights))
+                name = inside.relative_to(folder).as_posix()
+                config = {"backbone": name, "backbone_digest": weights_digest(inside)}
+        (writer.folder / SIDE).write_bytes(serialised(weights))
         writer.config |= {**config, "with_side": ladder.side is not None}
         writer.config["ladder"] = asdict(ladder.settings)
 

@@ -37,7 +37,7 @@ from transformers import (
     TrainerCallback,
 )
 
-from shoestring.artifacts import map_array, sync_folder, written_aside, written_by
+from shoestring.artifacts import map_array, sync_folder, written_aside, written_whole
 from shoestring.checks import checked_int, checked_items, checked_path
 from shoestring.errors import ParameterError
 from shoestring.jobs import Clock, RunFolder
@@ -302,16 +302,13 @@ def _save(model: MaskedBert, tokenizer: Tokenizer, run: RunFolder, out: Path) ->
         **SPECIAL,
     )
 
-    def write(folder: Path) -> None:
-        model.save_pretrained(folder)
-        (folder / "generation_config.json").unlink(missing_ok=True)
+    with quiet_loading(), written_whole(new):
+        model.save_pretrained(new)
+        (new / "generation_config.json").unlink(missing_ok=True)
         config.architectures = ["BertForMaskedLM"]
         config.update(dict.fromkeys(DROPOUTS, 0.1))
-        config.save_pretrained(folder)
-        pieces.save_pretrained(folder)
-
-    with quiet_loading():
-        written_by(write, new)
+        config.save_pretrained(new)
+        pieces.save_pretrained(new)
     _check_new(out)  # again: hours have passed
     if out.exists():
         out.rmdir()

@@ -34,7 +34,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.artifacts import ArtifactKind, ArtifactWriter, digest, pieces, write_npy_header
+from shoestring.artifacts import ArtifactKind, digest, pieces, write_npy_header
 from shoestring.errors import FormatError, ParameterError, ShoestringError, StorageError, short
 from shoestring.jobs import Clock
 from shoestring.progress import Progress
@@ -101,9 +101,9 @@ class EncodedCorpus:
             ids, offsets = saved.array("ids.npy", "<i4"), saved.array("offsets.npy", "<i8")
             lengths, n_words = np.diff(offsets), len(words)
             if offsets[0] != 0 or offsets[-1] != len(ids) or lengths.min(initial=0) < 0:
-                raise saved.damaged(saved.path("offsets.npy").name, "its sentences are no tokens")
+                raise saved.damaged(saved.path("offsets.npy"), "its sentences are no tokens")
             if ids.ndim > 1 or not -1 <= ids.min(initial=0) <= ids.max(initial=0) < max(n_words, 1):
-                raise saved.damaged(saved.path("ids.npy").name, "its ids are no words")
+                raise saved.damaged(saved.path("ids.npy"), "its ids are no words")
             counts = saved.loaded_array("counts.npy", "<i8", (n_words,))
             return cls(ids, offsets, words, counts, bool(saved.config["segmented"]), folder)
 
@@ -163,8 +163,9 @@ def encode_corpus(
     target = Path(tempfile.mkdtemp(prefix="shoestring-corpus-") if folder is None else folder)
     try:
         with _ENCODED.saving(target) as writer:
-            with writer.stream("raw.npy") as raw, writer.stream("offsets.npy") as offsets:
-                id_of, counts = _write_tokens(documents, raw, offsets)
+            raw = writer.folder / "raw.npy"
+            with raw.open("wb") as tokens, (writer.folder / "offsets.npy").open("wb") as offsets:
+                id_of, counts = _write_tokens(documents, tokens, offsets)
             if not id_of:
                 drawn_only = f"documents that were drawn, {sample_fraction:.2g} of all"
                 raise FormatError(
@@ -180,11 +181,10 @@ def encode_corpus(
             known = np.array([id_of[word] for word in words])
             table = np.full(len(counts), -1, np.int32)  # from ids of all words to the vocabulary's
             table[known] = np.arange(len(words), dtype=np.int32)
-            _write_ids(writer, target / writer.files["raw.npy"]["file"], table)
-            del writer.files["raw.npy"]  # so that it goes at the end of the block
+            _write_ids(writer.folder / "ids.npy", raw, table)
+            raw.unlink()
             writer.array("counts.npy", counts[known])
-            text = json.dumps(words, ensure_ascii=False)
-            writer.data("vocabulary.json", text.encode("utf-8", "surrogatepass"))
+            writer.strings("vocabulary.json", words)
             writer.config["segmented"] = segmented
         corpus = EncodedCorpus.open(target)
     except BaseException:
@@ -351,10 +351,10 @@ def _parts(documents: Iterable[Sentences], id_of: Mapping[str, int]) -> Iterator
     yield np.array(ids, np.int32), np.array(lengths, np.int32)
 
 
-def _write_ids(writer: ArtifactWriter, raw: Path, table: Ids) -> None:
+def _write_ids(to: Path, raw: Path, table: Ids) -> None:
     """Write the ids of the vocabulary, which a table has for those of all words."""
     tokens = np.load(raw, mmap_mode="r")
-    with writer.stream("ids.npy") as file:
+    with to.open("wb") as file:
         write_npy_header(file, np.int32, tokens.shape)
         for piece in pieces(tokens):
             file.write(table[piece].tobytes())

@@ -174,9 +174,10 @@ def train_published(
                 what = f"{windows.n_windows:,} windows in each of {settings.n_epochs} epochs"
                 say_cost(what, training.windows_left / n_windows * (clock.used_s - began))
             if run is not None and every.is_due:
-                with every.saving():
-                    training.save(run.path / "weights", corpus)
-                    run.keep(clock)
+                began = clock.used_s
+                training.save(run.path / "weights", corpus)
+                run.keep(clock)
+                every.saved(began)
             bar.set_postfix_str(f"epoch {training.epoch}/{settings.n_epochs}", refresh=False)
             bar.update(n_windows)
     if not training.windows_seen:

@@ -25,7 +25,6 @@ Letters: V words, K neurons, R rows of the activations: 2 V, or V where one bloc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -105,8 +104,7 @@ class CodeTable:
         """Save to a folder, as :meth:`shoestring.words.BinaryVectors.save`."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         with KIND.saving(folder) as writer:
-            text = json.dumps(self.words, ensure_ascii=False)
-            writer.data("vocabulary.json", text.encode("utf-8", "surrogatepass"))
+            writer.strings("vocabulary.json", self.words)
             for name, array in arrays.items():
                 if array is not None:
                     writer.array(f"{name}.npy", np.asarray(array, _ARRAYS[name]))

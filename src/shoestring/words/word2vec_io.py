@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from shoestring.artifacts import written_aside
 from shoestring.checks import checked_choice, checked_int, checked_path
 from shoestring.errors import FormatError, ParameterError, ShoestringWarning
-from shoestring.text.files import check_readable, open_unpacked
+from shoestring.text.files import open_unpacked
 
 Format = Literal["word2vec", "word2vec-binary"]
 FORMATS: tuple[Format, ...] = ("word2vec", "word2vec-binary")
@@ -63,7 +63,6 @@ def read_vectors(path: str | Path, *, limit: int | None = None) -> WordVectors:
     """
     path = checked_path("path", path, "read_vectors")
     limit = None if limit is None else checked_int("limit", limit, 1, 1 << 31, "read_vectors")
-    check_readable(path)
     with open_unpacked(path) as stream:
         lines = iter(stream.readline, b"")
         first = stream.readline(_MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8)
