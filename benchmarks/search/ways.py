@@ -118,10 +118,9 @@ def ours(
             looks[test] = index.first_look(snapshot, query)
 
     def choose(test: int, budget: int) -> np.ndarray:
-        rows, model, features, guess = looks[test]
         nothing = np.empty(0, dtype=np.int64), np.empty(0)
         exact = bench.tests[test][ids]
-        rounds = search_rounds(rows, model, features, guess, nothing, budget, lambda at: exact[at])
+        rounds = search_rounds(looks[test], nothing, budget, lambda at: exact[at])
         return ids[rounds.ranking(K)[0]]
 
     return choose

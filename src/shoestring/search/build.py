@@ -37,7 +37,7 @@ from shoestring.search.cur import top_rows, without_rejects
 from shoestring.search.features import nearness, sums
 from shoestring.search.first_guess import fit_score_model
 from shoestring.search.models import Models
-from shoestring.search.query import DEFAULT_WEIGHTS, IndexModel, first_guess, pair_features
+from shoestring.search.query import DEFAULT_WEIGHTS, IndexModel, first_look, pair_features
 from shoestring.search.schema import named
 from shoestring.search.score_cache import ScoreCache
 from shoestring.search.snapshot import View
@@ -145,7 +145,7 @@ def score_anchors(
                 # The most promising texts that are not scored yet; the plan saw to it that there
                 # are so many.
                 features = pair_features(snapshot, query, vector)
-                guess = first_guess(view, model, features, lexical=models.is_lexical)
+                guess = first_look(view, model, features, lexical=models.is_lexical).guess
                 guess[view.deleted] = -np.inf
                 guess[known] = -np.inf
                 chosen = top_rows(guess, share)

@@ -299,7 +299,7 @@ def answers(
     found: list[Answer] = []
     with index.snapshot() as snapshot, ScoreCache(index.path) as cache:
         began = time.perf_counter()
-        view, model, features, guess = index.first_look(snapshot, text)
+        view, _, features, guess = look = index.first_look(snapshot, text)
         looked, n = time.perf_counter() - began, len(view.keys)
 
         def add(way: str, calls: int, order: IntArray, seconds: float = 0.0) -> None:
@@ -323,7 +323,7 @@ def answers(
                 add(f"{way}, then rerank", budget, best, now() - began)
             began = now()
             nothing = np.empty(0, dtype=np.int64), np.empty(0)
-            rounds = search_rounds(view, model, features, guess, nothing, budget, score)
+            rounds = search_rounds(look, nothing, budget, score)
             best, _, _ = rounds.ranking(min(k, n))
             spent = now() - began
             add(OURS, budget, best, spent)

@@ -57,14 +57,15 @@ from shoestring.search.models import Models
 from shoestring.search.query import (
     MAX_CHARACTERS,
     N_ROUNDS,
+    FirstLook,
     IndexModel,
-    first_guess,
+    first_look,
     pair_features,
     search_rounds,
 )
 from shoestring.search.schema import named
 from shoestring.search.score_cache import CachedScorer, ScoreCache
-from shoestring.search.snapshot import Snapshot, View
+from shoestring.search.snapshot import Snapshot
 from shoestring.search.store import AddReport, ArraysOf, OnDuplicate, RecordStore, checked_ids
 from shoestring.search.where import condition
 from shoestring.text import tokenize
@@ -289,7 +290,8 @@ class SearchIndex:
         seed, spent = checked_seed("seed", seed, owner), 0
         queries = None if queries is None else checked_texts("queries", queries, owner)
         checked_bool("progress", progress, owner)
-        if calls and self._can_pay():
+        _warn(notes := self._why_estimates() if calls else [])
+        if calls and not notes:
             chosen = choose_anchors(self._store, self.models, queries, seed)
             spent = score_anchors(self._store, self.models, chosen, calls, clock, progress=progress)
         fit_index_model(self._store, self.models)
@@ -385,45 +387,41 @@ class SearchIndex:
                 )
             if not len(snapshot.keys):
                 _warn(notes)
-                return Hits((), 0, time.perf_counter() - began)
-            can_pay = budget > 0 and self._can_pay()
-            is_unread = can_pay and not self.models.readable([text])
-            can_pay = can_pay and not is_unread
-            view, model, features, guess = self.first_look(snapshot, text)
-            closed = view.deleted
-            if chosen:
-                closed = closed | ~np.isin(view.row_keys, snapshot.matching(chosen))
-            name, newest = self.models.scorer_name, int(view.row_keys[-1])
+                return Hits((), 0, time.perf_counter() - began, notes=tuple(notes))
+            if budget:
+                notes += self._why_estimates()
+            is_unread = budget > 0 and not self.models.readable([text])
+            can_pay = budget > 0 and self.models.scorer is not None and not is_unread
+            look = self.first_look(snapshot, text)
+            name, newest = self.models.scorer_name, int(look.view.row_keys[-1])
             uid = str(self._store.settings.get("id", ""))
             with ScoreCache(self.path, read_only=not can_pay) as cache:
-                known = view.known_scores(*cache.row(name, text))
-                if len(view) > candidates:
-                    near = top_rows(np.where(closed, -np.inf, guess), candidates)
-                    some = np.union1d(near, known[0])  # what was paid for teaches
-                    view, features, guess = view.narrowed(some), features[some], guess[some]
-                    closed, known = closed[some], (np.searchsorted(some, known[0]), known[1])
+                known = look.view.known_scores(*cache.row(name, text))  # what was paid for teaches
+                if chosen:
+                    look = look._replace(view=look.view.limited(snapshot.matching(chosen)))
+                if len(look.guess) > candidates:
+                    near = top_rows(np.where(look.view.deleted, -np.inf, look.guess), candidates)
+                    some = np.union1d(near, known[0])
+                    look, known = look.narrowed(some), (np.searchsorted(some, known[0]), known[1])
+                view, is_open = look.view, ~look.view.deleted
                 answered, spent = cache.last_answer(name, text, uid)
                 if answered < newest:  # calls are for texts that were added since
                     spent = 0
                 if chosen:  # or for what meets this condition
-                    spent = int(np.count_nonzero(~closed[known[0]]))
+                    spent = int(np.count_nonzero(is_open[known[0]]))
                 score = self.models.cached_scorer(snapshot, view, text, cache, partial=True)
                 rounds = search_rounds(
-                    view,
-                    model,
-                    features,
-                    guess,
+                    look,
                     known,
                     max(0, budget - spent),
                     score if can_pay else None,
                     first=view.row_keys > answered if 0 <= answered < newest else None,
-                    closed=closed,
                     max_rounds=max_rounds,
                 )
                 if not chosen and score.calls and (answered < 0 or not score.error):
                     cache.set_answered(name, text, uid, newest, spent + score.calls)
-            n_open = int(np.count_nonzero(~closed))
-            notes += _notes(features, text, score, budget, n_open)
+            n_open = int(np.count_nonzero(is_open))
+            notes += _notes(look.features, text, score, budget, n_open)
             if is_unread:
                 notes.append(
                     "The scorer does not know the writing of the query, so no call was spent: the "
@@ -431,18 +429,17 @@ class SearchIndex:
                 )
             mix = float(self._store.settings.get("mix", 0.0))
             found, scores, exact = rounds.ranking(min(k, n_open), mix)
-            if not features.any() and not exact.any():
+            if not look.features.any() and not exact.any():
                 found = found[:0]  # any text would do as well
             records = snapshot.records(view.row_keys[found])
         words = dict.fromkeys(tokenize(text[:MAX_CHARACTERS]))
-        hits = [
+        hits = tuple(
             Hit(r.id, r.text, float(score), bool(is_exact), r.fields, _shared(words, r.text))
             for r, score, is_exact in zip(records, scores, exact, strict=False)
-        ]
+        )
         _warn(notes)
         error = str(score.error) if score.error else None
-        seconds = time.perf_counter() - began
-        return Hits(tuple(hits), score.calls, seconds, error)
+        return Hits(hits, score.calls, time.perf_counter() - began, error, tuple(notes))
 
     def query_many(
         self, texts: Iterable[str], k: int = 10, calls: int | None = None, *,
@@ -473,13 +470,8 @@ class SearchIndex:
         """A whole, consistent view of the records and arrays; close it soon."""
         return self.models.snapshot()
 
-    def first_look(
-        self, snapshot: Snapshot, text: str
-    ) -> tuple[View, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
-        """What is known of a query before the scorer is asked.
-
-        View and model of the snapshot, the cheap features (N, 4), and the first guess (N,).
-        """
+    def first_look(self, snapshot: Snapshot, text: str) -> FirstLook:
+        """What is known of a query before the scorer is asked."""
         view, model = snapshot.view, IndexModel.from_attrs(snapshot.view.attrs)
         vector: NDArray[Any] = np.zeros(0, np.float32)
         if len(view):  # else the build was interrupted: there may be no encoder yet
@@ -491,21 +483,16 @@ class SearchIndex:
                 )
         features = pair_features(snapshot, text, vector)
         lexical = self.models.is_lexical or not vector.any()
-        return view, model, features, first_guess(view, model, features, lexical=lexical)
+        return first_look(view, model, features, lexical=lexical)
 
-    def _can_pay(self) -> bool:
-        """Whether there is a scorer; a warning says so where there is none."""
+    def _why_estimates(self) -> list[str]:
+        """A note where there is no scorer to pay."""
         if self.models.scorer is not None:
-            return True
+            return []
         name = self._store.settings.get("scorer_name")
         what = f"was built with the scorer {name!r}" if name else "has no scorer"
-        warnings.warn(
-            f"{self.path} {what}, so the answers are estimates. "
-            "Open it with scorer=... to pay for exact scores.",
-            ShoestringWarning,
-            stacklevel=3,
-        )
-        return False
+        hint = "Open it with scorer=... to pay for exact scores."
+        return [f"{self.path} {what}, so the answers are estimates. {hint}"]
 
     def add(
         self,

@@ -31,9 +31,10 @@ from shoestring.search.features import cheap_features
 from shoestring.search.first_guess import ScoreModel, fit_lines
 from shoestring.search.query import (
     DEFAULT_WEIGHTS,
+    FirstLook,
     IndexModel,
     default_guess,
-    first_guess,
+    first_look,
     search_rounds,
 )
 from shoestring.search.score_cache import CachedScorer, ScoreCache
@@ -48,10 +49,11 @@ LEAST_QUERIES = 10  # of which a taste is learnt
 
 
 class Ranking(list[dict[str, Any]]):
-    """Hits, best first; ``calls`` and ``error`` are those of :class:`~shoestring.types.Hits`."""
+    """Hits, best first; the attributes are those of :class:`~shoestring.types.Hits`."""
 
     calls: int = 0
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Reranker:
@@ -100,8 +102,7 @@ class Reranker:
         checks.checked_bool("return_documents", return_documents, OWNER)
         if not documents:
             return Ranking()
-        known = vectors, query_vector, first_scores
-        view, model, features, guess = _looked(query, documents, *known)
+        look = _looked(query, documents, vectors, query_vector, first_scores)
         digests = text_digests(documents)
 
         def texts(at: IntArray) -> list[str]:
@@ -109,20 +110,17 @@ class Reranker:
 
         with ScoreCache(self.memory) as memory:
             if taste := _taste(memory.features(self.scorer_name)):
-                model = replace(model, score_model=taste)
-                guess = first_guess(view, model, features, lexical=False)
+                model = replace(look.model, score_model=taste)
+                look = first_look(look.view, model, look.features, lexical=False)
             scores = memory.get(self.scorer_name, query, digests)
             at = np.flatnonzero(~np.isnan(scores))
             score = CachedScorer(
                 self.scorer, self.scorer_name, self._lock, texts, query, memory, partial=True
             )
-            rounds = search_rounds(view, model, features, guess, (at, scores[at]), calls, score)
+            rounds = search_rounds(look, (at, scores[at]), calls, score)
             if self.memory is not None:
                 at = rounds.scored
-                memory.put_features(self.scorer_name, query, digests[at], features[at])
-        if score.error:
-            note = f"{score.error} The answer rests on the {score.calls} calls answered before."
-            warnings.warn(note, ShoestringWarning, stacklevel=2)
+                memory.put_features(self.scorer_name, query, digests[at], look.features[at])
         ranking = rounds.ranking(min(top_k or len(documents), len(documents)))
         hits = zip(*(part.tolist() for part in ranking), strict=True)
         names = ("corpus_id", "score", "exact")
@@ -130,7 +128,11 @@ class Reranker:
         if return_documents:
             for one in answer:
                 one["text"] = documents[one["corpus_id"]]
-        answer.calls, answer.error = score.calls, str(score.error) if score.error else None
+        answer.calls = score.calls
+        if score.error:
+            note = f"{score.error} The answer rests on the {score.calls} calls answered before."
+            answer.error, answer.notes = str(score.error), (note,)
+            warnings.warn(note, ShoestringWarning, stacklevel=2)
         return answer
 
 
@@ -200,8 +202,8 @@ def _checked(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArray
 
 def _looked(
     query: str, documents: list[str], vectors: Any, query_vector: Any, first_scores: Any
-) -> tuple[View, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
-    """What an index would have known: rows, centre of the vectors, cheap features, first guess."""
+) -> FirstLook:
+    """What an index would have known."""
     n, keys = len(documents), np.arange(len(documents))
     rows = _checked("vectors", vectors, (n, None))
     if rows is None and query_vector is not None:
@@ -225,7 +227,7 @@ def _looked(
     mean = rows.mean(axis=0, dtype=np.float64)
     power = float(np.square(rows - mean, dtype=np.float64).sum() / n)
     model = IndexModel(None, (), mean, max(power, 1e-12))
-    return view, model, features, default_guess(features, weights)
+    return FirstLook(view, model, features, default_guess(features, weights))
 
 
 def _of_unit_length(rows: FloatArray) -> NDArray[np.float32]:

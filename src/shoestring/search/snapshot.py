@@ -81,6 +81,10 @@ class View:
             self, row_keys=self.row_keys[rows], deleted=self.deleted[rows], arrays=arrays
         )
 
+    def limited(self, keys: IntArray) -> View:
+        """Some records, as if the others were deleted."""
+        return replace(self, deleted=self.deleted | ~np.isin(self.row_keys, keys))
+
     def live_rows(self, name: str) -> Iterator[AnyArray]:
         """The rows of live records of one array, in pieces that fit in memory."""
         start = 0

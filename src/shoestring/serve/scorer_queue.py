@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from queue import SimpleQueue
 
@@ -31,11 +31,10 @@ MAX_KEPT = 10_000  # scores that came too late
 
 @dataclass
 class Asked:
-    """What a request allows, and what it is to be told."""
+    """What a request allows."""
 
     until: float = inf  # time.monotonic()
     slot: threading.Semaphore | None = None  # held at work, not while it waits for the scorer
-    notes: list[str] = field(default_factory=list)
 
 
 asked: ContextVar[Asked | None] = ContextVar("asked", default=None)
