@@ -25,12 +25,12 @@ from shoestring.artifacts import written_aside
 from shoestring.checks import checked_path
 from shoestring.errors import (
     FormatError,
-    MissingExtraError,
     NotFittedError,
     ParameterError,
     ShoestringWarning,
     short,
 )
+from shoestring.lazy import require
 from shoestring.progress import Progress
 from shoestring.search.cur import top_rows
 from shoestring.search.query import search_rounds
@@ -140,10 +140,9 @@ def evaluate(
     MissingExtraError
         If ir-measures is not installed.
     """
-    try:
-        import ir_measures
-    except ImportError as error:
-        raise MissingExtraError("ir-measures", extra="eval", purpose="search eval") from error
+    require("search eval", "eval", "ir_measures")
+    import ir_measures
+
     by_name = {"recall": ir_measures.R, "ndcg": ir_measures.nDCG, "mrr": ir_measures.RR}
     measures = {name: measure @ k for name, measure in by_name.items()}
     if not (calls := sorted({*calls} - {0})):

@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,6 @@ from shoestring.checks import checked_path
 from shoestring.errors import DeadlineError, ParameterError, ScorerError, ShapeError, StorageError
 from shoestring.match.scorer import answers_of, batch_size_of
 from shoestring.search.database import (
-    column,
     connect,
     connect_for_writing,
     explained,
@@ -162,18 +161,25 @@ class ScoreCache:
         if not np.isfinite(values).all():
             bad = float(values[~np.isfinite(values)][0])
             raise ParameterError.of("scores", "ScoreCache.put", "finite numbers", bad)
+        return self._keep("scores", scorer, query, zip(keys.tolist(), values.tolist(), strict=True))
+
+    def _keep(self, table: str, scorer: str, query: str, rows: Iterable[tuple[Any, ...]]) -> bool:
+        """Put rows of a query into a table, where the cache can be written."""
         if self.read_only:
             return False
         with self._lock, self._explained(), transaction(self._connection) as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO asked (scorer, query) VALUES (?, ?)", (scorer, query)
-            )
-            ((number,),) = connection.execute(_NUMBER, (scorer, query))
-            connection.executemany(
-                f"INSERT OR REPLACE INTO scores VALUES ({number}, ?, ?)",
-                zip(keys.tolist(), values.tolist(), strict=True),
-            )
+            asked = scorer, query
+            connection.execute("INSERT OR IGNORE INTO asked (scorer, query) VALUES (?, ?)", asked)
+            ((number,),) = connection.execute(_NUMBER, asked)
+            for row in rows:
+                marks = ", ?" * len(row)
+                sql = f"INSERT OR REPLACE INTO {table} VALUES (?{marks})"
+                connection.execute(sql, (number, *row))
         return True
+
+    def _read(self, sql: str, *parameters: object) -> list[Any]:
+        with self._lock, self._explained():
+            return self._connection.execute(sql, parameters).fetchall()
 
     def last_answer(self, scorer: str, query: str, uid: str) -> tuple[int, int]:
         """Of a query to the index ``uid``: its newest record then, and the calls spent until then.
@@ -181,54 +187,38 @@ class ScoreCache:
         (-1, 0) if the query was never answered.
         """
         sql = f"SELECT last_key, calls FROM answered WHERE asked = ({_NUMBER}) AND uid = ?"
-        with self._lock, self._explained():
-            row = self._connection.execute(sql, (scorer, query, uid)).fetchone()
-        return (-1, 0) if row is None else (int(row[0]), int(row[1]))
+        return next(iter(self._read(sql, scorer, query, uid)), (-1, 0))
 
     def set_answered(self, scorer: str, query: str, uid: str, last_key: int, calls: int) -> None:
         """Remember what :meth:`last_answer` says, where the cache can be written."""
-        sql = f"INSERT OR REPLACE INTO answered SELECT number, ?, ?, ? FROM ({_NUMBER})"
-        if not self.read_only:
-            with suppress(StorageError), self._lock, self._explained():
-                self._connection.execute(sql, (uid, last_key, calls, scorer, query))
+        with suppress(StorageError):
+            self._keep("answered", scorer, query, [(uid, last_key, calls)])
 
     def rows(self, scorer: str) -> Iterator[tuple[str, IntArray, NDArray[np.float64]]]:
         """Everything known of a scorer: each query, as first paid for, and its :meth:`row`."""
-        sql = "SELECT query FROM asked WHERE scorer = ? ORDER BY number"
-        with self._lock, self._explained():
-            queries = self._connection.execute(sql, (scorer,)).fetchall()
-        for (query,) in queries:
+        for (query,) in self._read(
+            "SELECT query FROM asked WHERE scorer = ? ORDER BY number", scorer
+        ):
             yield query, *self.row(scorer, query)
 
     def row(self, scorer: str, query: str) -> tuple[IntArray, NDArray[np.float64]]:
         """Everything known of one query: digests (n,), ascending, and scores (n,)."""
-        with self._lock, self._explained():
-            cursor = self._connection.execute(f"{_SCORES} ORDER BY digest", (scorer, query))
-            pairs = np.fromiter(cursor, dtype=[("digest", np.int64), ("score", np.float64)])
+        found = self._read(f"{_SCORES} ORDER BY digest", scorer, query)
+        pairs = np.array(found, dtype=[("digest", np.int64), ("score", np.float64)])
         return pairs["digest"].copy(), pairs["score"].copy()
 
     def put_features(
         self, scorer: str, query: str, digests: IntArray, features: NDArray[np.float32]
     ) -> None:
         """Keep what was known of pairs (n, c) before their scores, where it can be written."""
-        sql = f"INSERT OR REPLACE INTO features SELECT number, ?, ? FROM ({_NUMBER})"
-        if self.read_only:
-            return
-        rows = [
-            (digest, one.tobytes(), scorer, query)
-            for digest, one in zip(digests.tolist(), features, strict=True)
-        ]
-        with suppress(StorageError), self._lock, self._explained():
-            connection = self._connection
-            with transaction(connection):
-                connection.executemany(sql, rows)
+        with suppress(StorageError):
+            rows = zip(digests.tolist(), map(np.ndarray.tobytes, features), strict=True)
+            self._keep("features", scorer, query, rows)
 
     def features(self, scorer: str) -> list[tuple[NDArray[np.float32], NDArray[np.float64]]]:
         """Of each query what :meth:`put_features` kept (n, c), and the scores (n,)."""
-        with self._lock, self._explained():
-            rows = self._connection.execute(_FEATURES, (scorer,)).fetchall()
         found = []
-        for _, group in groupby(rows, key=itemgetter(0)):
+        for _, group in groupby(self._read(_FEATURES, scorer), key=itemgetter(0)):
             _, numbers, scores = zip(*group, strict=True)
             table = np.frombuffer(b"".join(numbers), np.float32).reshape(len(scores), -1)
             found.append((table, np.array(scores)))
@@ -236,15 +226,15 @@ class ScoreCache:
 
     def verify(self) -> None:
         """Read everything; IntegrityError if the database is damaged."""
-        with self._lock, self._explained():
-            found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        with self._explained():
+            ((found,),) = self._read("PRAGMA quick_check(1)")
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
 
     def count(self) -> int:
         """How many scores are kept."""
-        with self._lock, self._explained():
-            return int(column(self._connection, "SELECT count(*) FROM scores")[0])
+        ((n,),) = self._read("SELECT count(*) FROM scores")
+        return int(n)
 
 
 @dataclass
