@@ -410,7 +410,7 @@ def test_a_store_remembers_nothing_of_an_index_that_was_in_the_same_place(
         assert len(snapshot) == 4
     for file in sorted(filled.path.rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
-    RecordStore.create(filled.path).add([Record("only", "flatten")])  # same revision: one add
+    RecordStore.create(filled.path).add([Record("only", "flatten")])  # one add, as before
     with filled.snapshot() as snapshot:
         assert snapshot.ids(snapshot.pending_keys) == ["only"]
 

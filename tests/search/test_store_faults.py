@@ -186,7 +186,7 @@ else:
 store.add([Record("after", "x")])
 store.verify()
 names = [p.name for p in (path / "arrays").iterdir()]
-assert sorted(name[9:] for name in names) == ["keys.rows", "v.rows"], names
+assert sorted(name[17:] for name in names) == ["keys.rows", "v.rows"], names
 print("whole")
 """
 

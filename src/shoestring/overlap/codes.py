@@ -174,17 +174,14 @@ def _of_packed(packed: PackedArray, n_bits: int, owner: str) -> Codes:
 def _checked(starts: IntArray, bits: NDArray[Any], n_bits: int, owner: str) -> Codes:
     narrow = empty_indices(len(bits), n_bits)
     fault, row, bit = _check(starts, bits, np.full(n_bits, -1, np.int64), narrow)
-    if fault == _OUT_OF_RANGE:
-        raise ParameterError.of(
-            "codes", owner, f"bits in [0, {n_bits})", f"bit {bit} in code {row}"
-        )
-    if fault == _TWICE:
-        hint = "A code is a set: np.unique(code)."
-        got = f"bit {bit} twice in code {row}"
-        raise ParameterError.of("codes", owner, "distinct bits in each code", got, hint)
-    if fault == _TOO_MANY:
-        got = f"{bit} in code {row}"
-        raise ParameterError.of("codes", owner, f"at most {MAX_ACTIVE} active bits", got)
+    if fault:
+        unique = "A code is a set: np.unique(code)."
+        want, got, hint = {
+            _OUT_OF_RANGE: (f"bits in [0, {n_bits})", f"bit {bit}", ""),
+            _TWICE: ("distinct bits in each code", f"bit {bit} twice", unique),
+            _TOO_MANY: (f"at most {MAX_ACTIVE} active bits", str(bit), ""),
+        }[fault]
+        raise ParameterError.of("codes", owner, want, f"{got} in code {row}", hint)
     return Codes(starts, narrow, n_bits)
 
 

@@ -17,7 +17,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Unpack, get_args
-from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +46,6 @@ from shoestring.progress import Progress
 from shoestring.search.arrays import REBUILD
 from shoestring.search.build import (
     choose_anchors,
-    encode_pending,
     fit_index_model,
     noting_unread,
     score_anchors,
@@ -105,7 +103,6 @@ class SearchIndex:
     def __init__(self, store: RecordStore, scorer: PairScorer | None) -> None:
         self._store, self.models = store, Models(store, scorer)
         self.last_add = AddReport()  # of a build too
-        _OPEN.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its path, and the scorer where one was passed: opened again."""
@@ -251,7 +248,7 @@ class SearchIndex:
         """Do what a build does before it pays: choose and fit the models, make the arrays."""
         if len(self):
             self.models.prepare(seed)
-            encode_pending(self._store, self.models, progress=progress)
+            self._store.fill(self.models.arrays_of, progress)
 
     def calibrate(
         self,
@@ -620,19 +617,6 @@ def _size(folder: Path) -> int:
         with suppress(OSError):
             size += path.stat().st_size if path.is_file() else 0
     return size
-
-
-def _begin_again() -> None:
-    """In a forked child: what another thread held when it forked is held for ever."""
-    for index in list(_OPEN):
-        _INHERITED.append(index.models)  # a model that waits for its threads to end never would
-        index.__init__(RecordStore(index.path), index.models.given)  # type: ignore[misc]
-
-
-_OPEN: WeakSet[SearchIndex] = WeakSet()
-_INHERITED: list[Models] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_again)
 
 
 def _scorer_name(scorer: Any) -> str | None:

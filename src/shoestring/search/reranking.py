@@ -104,10 +104,6 @@ class Reranker:
             return Ranking()
         look = _looked(query, documents, vectors, query_vector, first_scores)
         digests = text_digests(documents)
-
-        def texts(at: IntArray) -> list[str]:
-            return [documents[i] for i in at]
-
         with ScoreCache(self.memory) as memory:
             if taste := _taste(memory.features(self.scorer_name)):
                 model = replace(look.model, score_model=taste)
@@ -115,7 +111,13 @@ class Reranker:
             scores = memory.get(self.scorer_name, query, digests)
             at = np.flatnonzero(~np.isnan(scores))
             score = CachedScorer(
-                self.scorer, self.scorer_name, self._lock, texts, query, memory, partial=True
+                self.scorer,
+                self.scorer_name,
+                self._lock,
+                lambda rows: [documents[i] for i in rows],
+                query,
+                memory,
+                partial=True,
             )
             rounds = search_rounds(look, (at, scores[at]), calls, score)
             if self.memory is not None:

@@ -10,6 +10,7 @@ Letters: n texts.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import threading
@@ -92,11 +93,7 @@ class ScoreCache:
         if place is not None:
             path = checked_path("place", place, "ScoreCache")
             self.path = path if path.suffix == ".sqlite" else path / "scores.sqlite"
-            try:
-                is_folder = self.path.parent.is_dir()
-            except OSError:  # a name that is too long
-                is_folder = False
-            if not is_folder:
+            if not os.path.isdir(self.path.parent):  # noqa: PTH112  False for too long a name
                 want = "the folder of an index, or a file .sqlite in a folder"
                 raise ParameterError.of("place", "ScoreCache", want, str(place))
         self.read_only = read_only
@@ -260,55 +257,53 @@ class CachedScorer:
     def __call__(self, rows: IntArray) -> FloatArray:
         """The scores (n,) of n rows; ScorerError if the scorer fails, unless ``partial``."""
         texts = self.texts(rows)
-        digests, first, which = np.unique(
-            text_digests(texts), return_index=True, return_inverse=True
-        )  # equal texts are paid for once
-        scores = self.cache.get(self.name, self.query, digests)
-        unpaid = np.flatnonzero(np.isnan(scores))
-        unpaid = unpaid[np.argsort(first[unpaid])]
+        digests = text_digests(texts).tolist()
+        known = self.cache.get(self.name, self.query, digests).tolist()
+        scores = dict(zip(digests, known, strict=True))
+        each = zip(digests, texts, strict=True)
+        unpaid = {digest: text for digest, text in each if math.isnan(scores[digest])}
         try:
-            if len(unpaid):
-                self._pay([texts[i] for i in first[unpaid]], unpaid, digests, scores)
+            if unpaid:
+                self._pay(unpaid, scores)
         except ScorerError as error:
             has_some = self.calls or isinstance(error, DeadlineError)
             if not (self.partial and has_some):
                 raise
             self.error = error
-        return np.asarray(scores[which])
+        return np.array([scores[digest] for digest in digests])
 
-    def _pay(
-        self, texts: list[str], unpaid: IntArray, digests: IntArray, scores: FloatArray
-    ) -> None:
+    def _pay(self, unpaid: dict[int, str], scores: dict[int, float]) -> None:
         """Fill in the scores of texts, and keep them as they come, also of a scorer that fails."""
         assert self.scorer is not None
-        unkept: list[IntArray] = []
-        pairs, size = [(self.query, text) for text in texts], batch_size_of(self.scorer)
+        digests, unkept = np.array([*unpaid]), list[int]()
+        pairs, size = [(self.query, text) for text in unpaid.values()], batch_size_of(self.scorer)
         began = kept_at = time.perf_counter()
         try:
             for part, answer in answers_of(self.scorer, pairs, self.lock):
                 now = time.perf_counter()
                 self.seconds += now - began
-                scores[unpaid[part]] = answer
-                unkept.append(unpaid[part])
-                self.calls += len(answer)
-                if now - kept_at > KEEP_S or len(unkept) * len(answer) >= size:
-                    self._keep(unkept, digests, scores)
+                new = digests[part].tolist()
+                scores.update(zip(new, answer.tolist(), strict=True))
+                unkept += new
+                self.calls += len(new)
+                if now - kept_at > KEEP_S or len(unkept) >= size:
+                    self._keep(unkept, scores)
                     kept_at = time.perf_counter()
                 began = time.perf_counter()
         finally:
-            self._keep(unkept, digests, scores)
+            self._keep(unkept, scores)
 
-    def _keep(self, unkept: list[IntArray], digests: IntArray, scores: FloatArray) -> None:
-        if unkept:
-            at = np.concatenate(unkept)
-            unkept.clear()
-            is_kept = False
-            try:
-                is_kept = self.cache.put(self.name, self.query, digests[at], scores[at])
-            except StorageError:
-                if not self.partial:
-                    raise
-            self.n_lost += 0 if is_kept else len(at)
+    def _keep(self, unkept: list[int], scores: dict[int, float]) -> None:
+        digests, is_kept = unkept.copy(), not unkept
+        unkept.clear()
+        try:
+            if digests:
+                answers = [scores[digest] for digest in digests]
+                is_kept = self.cache.put(self.name, self.query, digests, answers)
+        except StorageError:
+            if not self.partial:
+                raise
+        self.n_lost += 0 if is_kept else len(digests)
 
 
 def _with_tables(connection: sqlite3.Connection) -> sqlite3.Connection:

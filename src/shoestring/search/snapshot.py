@@ -58,21 +58,14 @@ class View:
         """A one-dimensional array (R,), 0 where it was not made yet."""
         return self.arrays.get(name, np.zeros(len(self), dtype))
 
-    @cached_property
-    def _by_digest(self) -> tuple[IntArray, IntArray]:
-        digests = self.column("digest", np.int64)
-        order = np.argsort(digests, kind="stable")
-        return order, digests[order]
-
     def known_scores(self, digests: IntArray, scores: FloatArray) -> tuple[IntArray, FloatArray]:
         """The live rows whose texts have these digests (n,) ascending, with their scores."""
-        order, ordered = self._by_digest
-        first = np.searchsorted(ordered, digests, side="left")
-        last = np.searchsorted(ordered, digests, side="right")
-        spans = [order[a:b] for a, b in zip(first, last, strict=True)]
-        rows = np.concatenate([np.empty(0, np.int64), *spans])
-        is_live = ~self.deleted[rows]
-        return rows[is_live], np.repeat(scores, last - first)[is_live]
+        if not len(digests):
+            return np.empty(0, np.int64), scores
+        found = self.column("digest", np.int64)
+        at = np.searchsorted(digests, found).clip(max=len(digests) - 1)
+        rows = np.flatnonzero((digests[at] == found) & ~self.deleted)
+        return rows, scores[at[rows]]
 
     def narrowed(self, rows: IntArray) -> View:
         """Some rows, ascending, as if there were no others: their arrays are copied into memory."""
@@ -152,7 +145,11 @@ class Snapshot:
     def records(self, keys: Sequence[int] | IntArray) -> list[Record]:
         """The whole record of each key, in the order asked for."""
         rows = self._look_up("id, text, fields", keys)
-        return [Record(id, text, fields=json.loads(fields)) for id, text, fields in rows]
+        with self._explained():
+            try:
+                return [Record(id, text, fields={**json.loads(said)}) for id, text, said in rows]
+            except (ValueError, TypeError) as error:
+                raise sqlite3.DatabaseError(f"fields of a record, {error}") from error
 
     def matching(self, where: Sql) -> IntArray:
         """The keys of the records that meet a condition, ascending."""

@@ -47,6 +47,7 @@ from shoestring.artifacts import (
 )
 from shoestring.checks import is_storable
 from shoestring.errors import BusyError, IntegrityError, ParameterError, ShapeError
+from shoestring.progress import Progress
 from shoestring.search import schema
 from shoestring.search.arrays import (
     COPIED,
@@ -306,17 +307,19 @@ class RecordStore:
 
     # ---- arrays
 
-    def fill(self, arrays_of: ArraysOf, progress: Callable[[int], object] | None = None) -> None:
+    def fill(self, arrays_of: ArraysOf, progress: bool = False) -> None:
         """Give the records without arrays theirs, a batch at a time, each whole in itself.
 
         ``arrays_of`` makes of n texts the arrays (n, ...) that :meth:`append` takes.
         """
         with self.writing() as connection, self._explained():
-            while rows := schema.pending_texts(connection, FILL_BATCH):
-                keys, texts = zip(*rows, strict=True)
-                self.append(keys, arrays_of(list(texts)))
-                if progress is not None:
-                    progress(len(keys))
+            n = len(schema.pending_keys(connection))
+            shown = progress and n > 0
+            with Progress(total=n, desc="vectors", unit="text", disable=not shown) as bar:
+                while rows := schema.pending_texts(connection, FILL_BATCH):
+                    keys, texts = zip(*rows, strict=True)
+                    self.append(keys, arrays_of(list(texts)))
+                    bar.update(len(keys))
 
     def append(self, keys: ArrayLike, arrays: Mapping[str, AnyArray]) -> None:
         """Append rows (n, ...) for the n first records that have none, in the order of their keys.
@@ -327,16 +330,14 @@ class RecordStore:
         n_new = len(rows[KEYS])
         with self._changing_arrays() as connection:
             state = schema.read_state(connection)
-            number = state.revision + 1
-            files = state.arrays or {name: ArrayFile.new(name, number, rows[name]) for name in rows}
+            files = state.arrays or {name: ArrayFile.new(name, rows[name]) for name in rows}
             for name, file in files.items():
                 part = rows[name] if name in rows else file.zeros(n_new)
                 if not file.fits(part) or len(part) != n_new:
                     raise ShapeError(f"Array {name!r} of {part.dtype} {part.shape} is no {file}.")
                 files[name] = write_rows(self._arrays, file, state.n_rows, [part])
             n_rows, last_key = state.n_rows + n_new, int(rows[KEYS][-1])
-            with transaction(connection):
-                schema.write_state(connection, n_rows, last_key, files, state.attrs)
+            schema.write_state(connection, n_rows, last_key, files, state.attrs)
 
     def replace(
         self, arrays: Mapping[str, AnyArray], *, keep: Iterable[str], attrs: Mapping[str, Any]
@@ -352,10 +353,8 @@ class RecordStore:
             for name, rows in (arrays if state.arrays else {}).items():  # else there is no row
                 if len(rows) != state.n_rows:
                     raise ShapeError(f"Array {name!r} has {len(rows)} rows for {state.n_rows}.")
-                files[name] = ArrayFile.new(name, state.revision + 1, rows)
-                files[name] = write_rows(self._arrays, files[name], 0, [rows])
-            with transaction(connection):
-                schema.write_state(connection, state.n_rows, state.last_key, files, attrs)
+                files[name] = write_rows(self._arrays, ArrayFile.new(name, rows), 0, [rows])
+            schema.write_state(connection, state.n_rows, state.last_key, files, attrs)
 
     def compact(self) -> int:
         """Write all arrays anew without the rows of deleted records; return how many went."""
@@ -365,11 +364,10 @@ class RecordStore:
             n_deleted = int(np.count_nonzero(view.deleted))
             if not n_deleted:
                 return 0
-            number = state.revision + 1
             files = {}
             for name, old in state.arrays.items():
-                files[name] = ArrayFile.new(name, number, old.zeros(0))
-                files[name] = write_rows(self._arrays, files[name], 0, view.live_rows(name))
+                new = ArrayFile.new(name, old.zeros(0))
+                files[name] = write_rows(self._arrays, new, 0, view.live_rows(name))
             with transaction(connection):
                 connection.execute("DELETE FROM deleted")
                 n_rows = state.n_rows - n_deleted
@@ -487,19 +485,19 @@ def _resolve_duplicates(
     repeated: list[str] = []
     n_same = 0
     for record in batch:
-        if record.id in chosen or record.id in known:
-            if record.id == content_id(record.text):
-                n_same += 1
-                continue
+        if record.id not in chosen and record.id not in known:
+            chosen[record.id] = record
+        elif record.id == content_id(record.text):
+            n_same += 1
+        else:
             repeated.append(record.id)
-            if on_duplicate == "skip":
-                continue
-        chosen[record.id] = record
+            if on_duplicate == "replace":
+                chosen[record.id] = record
     if repeated and on_duplicate == "error":
         want = "records whose ids are new"
         hint = "Nothing was added; pass on_duplicate='skip', or on_duplicate='replace'."
         raise ParameterError.of("records", "SearchIndex.add", want, schema.named(repeated), hint)
-    n_added, counted = len(batch) - len(repeated) - n_same, len(repeated)
-    if on_duplicate == "replace":
-        return list(chosen.values()), AddReport(n_added, replaced=counted, skipped=n_same)
-    return list(chosen.values()), AddReport(n_added, skipped=counted + n_same)
+    n_replaced = len(repeated) if on_duplicate == "replace" else 0
+    n_skipped = len(repeated) - n_replaced + n_same
+    n_added = len(batch) - n_replaced - n_skipped
+    return list(chosen.values()), AddReport(n_added, n_replaced, n_skipped)

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextvars import ContextVar
-from dataclasses import dataclass
 from math import inf
 from queue import SimpleQueue
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,7 @@ STEP_S = 0.25  # seconds of pairs that are scored at once, before it is looked w
 MAX_KEPT = 10_000  # scores that came too late
 
 
-@dataclass
-class Asked:
+class Asked(NamedTuple):
     """What a request allows."""
 
     until: float = inf  # time.monotonic()
