@@ -24,7 +24,8 @@ def add(store: RecordStore, *ids: str) -> IntArray:
     """Add records and return their keys."""
     store.add([Record(id, f"text {id}") for id in ids])
     with store.snapshot() as snapshot:
-        return np.array([snapshot.key_of(id) for id in ids])
+        keys = snapshot.keys_of(ids)
+        return np.array([keys[id] for id in ids])
 
 
 def append(store: RecordStore, *ids: str) -> IntArray:

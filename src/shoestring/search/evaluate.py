@@ -274,7 +274,8 @@ def note_unknown(
     asked = {query.id for query in queries} & qrels.keys()
     with index.snapshot() as snapshot:
         texts = sorted({text for id in asked for text in qrels[id]})
-        unknown = [text for text in texts if snapshot.key_of(text) is None]
+        known = snapshot.keys_of(texts)
+    unknown = [text for text in texts if text not in known]
     notes = []
     if unknown:
         which = f"{len(unknown):,} of {len(texts):,} judged texts, {short(unknown[0])} for example"

@@ -450,10 +450,11 @@ class SearchIndex:
     def get(self, ids: Iterable[str | int]) -> list[Record]:
         """The records of some ids; ParameterError names those that are not in the index."""
         with self.snapshot() as snapshot:
-            keys = [(id, snapshot.key_of(id)) for id in checked_ids(ids, "SearchIndex.get")]
-            if absent := named([id for id, key in keys if key is None]):
+            wanted = list(checked_ids(ids, "SearchIndex.get"))
+            keys = snapshot.keys_of(wanted)
+            if absent := named([id for id in wanted if id not in keys]):
                 raise ParameterError.of("ids", "SearchIndex.get", "ids of the index", absent)
-            return snapshot.records([key for _, key in keys if key is not None])
+            return snapshot.records([keys[id] for id in wanted])
 
     def records(self, where: str | Mapping[str, Any] | None = None) -> Iterator[Record]:
         """All records, or those that meet a condition, in the order in which they were added."""

@@ -45,7 +45,7 @@ from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot, View
 from shoestring.search.store import RecordStore
 from shoestring.text.records import text_digests
-from shoestring.types import IntArray, PairScorer, TextEncoder
+from shoestring.types import PairScorer, TextEncoder
 
 Said: TypeAlias = tuple[str, bytes]
 N_COMPONENTS = 128  # of LSA

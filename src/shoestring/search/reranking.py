@@ -41,7 +41,7 @@ from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import View, bm25
 from shoestring.text import tokenize
 from shoestring.text.records import text_digests
-from shoestring.types import FloatArray, IntArray, PairScorer
+from shoestring.types import FloatArray, PairScorer
 
 OWNER = "rerank"
 LSA_WIDTH = 64

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from shoestring.checks import is_storable
 from shoestring.search.arrays import ArrayFile
 from shoestring.search.database import column, in_chunks, transaction
 from shoestring.text.tokens import FTS5_TOKENIZER, tokenize
@@ -118,7 +119,7 @@ def _new_uid() -> str:
 def keys_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
     """The keys of those ids that exist."""
     sql = "SELECT id, key FROM records WHERE id IN ({})"
-    return dict(in_chunks(connection, sql, ids))
+    return dict(in_chunks(connection, sql, [id for id in ids if is_storable(id)]))
 
 
 def pending_keys(connection: sqlite3.Connection) -> IntArray:

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import CHECKED, pieces
-from shoestring.checks import is_storable
 from shoestring.search import schema
 from shoestring.search.arrays import KEYS, AnyArray, map_rows
 from shoestring.search.database import column, in_chunks
@@ -167,13 +166,10 @@ class Snapshot:
                 raise sqlite3.DatabaseError("a record is not there")
         return [tuple(found[key]) for key in wanted]
 
-    def key_of(self, id: str) -> int | None:
-        """The key of the user's id, None when there is no such record."""
-        if not is_storable(id):
-            return None
+    def keys_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """The keys of those of the user's ids that there are."""
         with self._explained():
-            row = self._connection.execute("SELECT key FROM records WHERE id = ?", (id,)).fetchone()
-        return None if row is None else int(row[0])
+            return schema.keys_of(self._connection, ids)
 
     def candidates(self, tokens: Sequence[str], limit: int) -> tuple[IntArray, NDArray[np.float64]]:
         """The records that BM25 ranks first for any of some tokens: keys (n,), scores (n,).

@@ -45,7 +45,6 @@ from shoestring.artifacts import (
     verify,
     written_by,
 )
-from shoestring.checks import is_storable
 from shoestring.errors import BusyError, IntegrityError, ParameterError, ShapeError
 from shoestring.progress import Progress
 from shoestring.search import schema
@@ -273,7 +272,7 @@ class RecordStore:
         """Delete records by the user's ids, all or none; returns how many there were."""
         wanted = list(dict.fromkeys(checked_ids(ids, "SearchIndex.delete")))
         with self.writing() as connection, self._explained():
-            keys = schema.keys_of(connection, [id for id in wanted if is_storable(id)])
+            keys = schema.keys_of(connection, wanted)
             if absent := schema.named([id for id in wanted if id not in keys]):
                 want, hint = "ids of the index", "Nothing was deleted; leave them out."
                 raise ParameterError.of("ids", "SearchIndex.delete", want, absent, hint)

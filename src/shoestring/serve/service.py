@@ -130,7 +130,7 @@ class Service:
     def delete(self, ids: Ids) -> Answer:
         """Delete records; those that are not there are no error."""
         with self.index.snapshot() as snapshot:
-            there = [id for id in ids if snapshot.key_of(id) is not None]
+            there = snapshot.keys_of(ids)
         return {"deleted": self.index.delete(there)}
 
 
