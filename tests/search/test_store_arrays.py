@@ -38,7 +38,7 @@ def scale(store: RecordStore, by: float) -> None:
     """Replace the array by a multiple of it, and say so."""
     with store.snapshot() as snapshot:
         rows = by * vectors(snapshot.view.row_keys)
-    store.replace({"v": rows.astype(np.float32)}, keep=(), attrs={"scale": by})
+    store.replace({"v": rows.astype(np.float32)}, attrs={"scale": by})
 
 
 def live(snapshot: Snapshot, name: str = "v") -> np.ndarray:
@@ -119,18 +119,19 @@ def test_new_records_wait_and_are_appended_without_touching_the_others(
     filled.verify()
 
 
-def test_arrays_are_replaced_beside_those_that_are_kept(filled: RecordStore) -> None:
+def test_arrays_are_put_in_force_beside_those_that_stay(filled: RecordStore) -> None:
     filled.delete(["b"])
     bias = np.arange(8, dtype=np.float32)
-    filled.replace({"bias": bias}, keep=("v",), attrs={"anchors": ["a query", "一个问题"]})
+    filled.replace({"bias": bias}, attrs={"anchors": ["a query", "一个问题"]})
     append(filled, "x")  # says nothing of the bias
     with filled.snapshot() as snapshot:
         assert snapshot.view.attrs == {"anchors": ["a query", "一个问题"]}
         assert snapshot.view.arrays["bias"].tolist() == [*range(8), 0]
         assert_whole(snapshot)
-    filled.replace({}, keep=("v",), attrs={"mean": np.ones(2)})
+    filled.replace({}, attrs={"mean": np.ones(2)})
     with filled.snapshot() as snapshot:
-        assert list(snapshot.view.arrays) == ["v"] and snapshot.view.attrs == {"mean": [1, 1]}
+        assert [*snapshot.view.arrays] == ["v", "bias"]
+        assert snapshot.view.attrs == {"mean": [1, 1]}
         assert_whole(snapshot)
     filled.verify()
 
@@ -186,9 +187,9 @@ def test_arrays_that_do_not_fit_leave_the_index_as_it_was(filled: RecordStore) -
         with pytest.raises(ShapeError, match="'v' of"):
             filled.append(keys, {"v": rows})
     with pytest.raises(ShapeError, match="'bias' has 7 rows for 8"):
-        filled.replace({"bias": np.ones(7)}, keep=("v",), attrs={})
+        filled.replace({"bias": np.ones(7)}, attrs={})
     with pytest.raises((TypeError, ValueError)):
-        filled.replace({}, keep=(), attrs={"x": float("nan")})
+        filled.replace({}, attrs={"x": float("nan")})
     assert array_files(filled) == before
     with filled.snapshot() as snapshot:
         assert_whole(snapshot)

@@ -166,7 +166,7 @@ def fit_index_model(store: RecordStore, models: Models) -> None:
                 arrays[name] = np.zeros((len(view.deleted), *values.shape[1:]), values.dtype)
                 arrays[name][live] = values
         model = IndexModel(score_model, tuple(queries), *_moments(view))
-        store.replace(arrays, keep=("vectors", "digest"), attrs=asdict(model))
+        store.replace(arrays, asdict(model))
 
 
 def _moments(view: View) -> tuple[NDArray[np.float64], float]:

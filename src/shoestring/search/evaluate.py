@@ -23,13 +23,7 @@ from scipy.special import stdtrit
 
 from shoestring.artifacts import written_aside
 from shoestring.checks import checked_path
-from shoestring.errors import (
-    FormatError,
-    NotFittedError,
-    ParameterError,
-    ShoestringWarning,
-    short,
-)
+from shoestring.errors import FormatError, NotFittedError, ParameterError, ShoestringWarning, short
 from shoestring.lazy import require
 from shoestring.progress import Progress
 from shoestring.search.cur import top_rows

@@ -33,23 +33,13 @@ from shoestring.checks import (
     checked_texts,
 )
 from shoestring.encoders import AUTO, checked_encoder
-from shoestring.errors import (
-    IntegrityError,
-    ParameterError,
-    ShoestringError,
-    ShoestringWarning,
-)
+from shoestring.errors import IntegrityError, ParameterError, ShoestringError, ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models.model_files import model_path
 from shoestring.progress import Progress
 from shoestring.search.arrays import REBUILD
-from shoestring.search.build import (
-    choose_anchors,
-    fit_index_model,
-    noting_unread,
-    score_anchors,
-)
+from shoestring.search.build import choose_anchors, fit_index_model, noting_unread, score_anchors
 from shoestring.search.cur import top_rows
 from shoestring.search.models import Models
 from shoestring.search.query import (
@@ -64,7 +54,7 @@ from shoestring.search.query import (
 from shoestring.search.schema import named
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot
-from shoestring.search.store import AddReport, ArraysOf, OnDuplicate, RecordStore, checked_ids
+from shoestring.search.store import AddReport, OnDuplicate, RecordStore, checked_ids
 from shoestring.search.where import condition
 from shoestring.text import tokenize
 from shoestring.text.records import Reading, read_records
@@ -209,7 +199,9 @@ class SearchIndex:
                     on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
                 with noting_unread(index._store, index.models):
                     if source is not None:
-                        index._ingest(source, on_duplicate, progress)
+                        index.last_add = index._store.add(
+                            source, on_duplicate=on_duplicate, progress=progress
+                        )
                     index._finish(seed, progress)
         except Exception:
             with suppress(OSError, ShoestringError):  # why it failed matters more
@@ -228,17 +220,6 @@ class SearchIndex:
         path = checked_path("path", path, "SearchIndex.open")
         given = None if scorer is None else load_scorer(scorer)
         return cls(RecordStore.open(path), given)
-
-    def _ingest(
-        self,
-        records: Iterable[Record],
-        on_duplicate: OnDuplicate,
-        progress: bool,
-        arrays_of: ArraysOf | None = None,
-    ) -> AddReport:
-        records = Progress(records, desc="records", unit="text", disable=not progress)
-        self.last_add = self._store.add(records, on_duplicate=on_duplicate, arrays_of=arrays_of)
-        return self.last_add
 
     def _reading(self, reading: Reading) -> Reading:
         """How to read more records: the columns of the first ones, unless others are named."""
@@ -511,9 +492,11 @@ class SearchIndex:
         with self._store.writing(), noting_unread(self._store, self.models):
             self._finish(0, progress)  # what an interrupted build left
             arrays_of = self.models.arrays_of if self.models.are_chosen else None
-            report = self._ingest(source, on_duplicate, progress, arrays_of)
+            self.last_add = self._store.add(
+                source, on_duplicate=on_duplicate, arrays_of=arrays_of, progress=progress
+            )
             self._finish(0, progress)  # of an index that had no text to choose models by
-        return report
+        return self.last_add
 
     def delete(self, ids: Iterable[str | int]) -> int:
         """Delete records by the user's ids, all or none; returns how many there were.

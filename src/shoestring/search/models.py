@@ -163,15 +163,9 @@ class Models:
         self, snapshot: Snapshot, view: View, query: str, cache: ScoreCache, partial: bool = False
     ) -> CachedScorer:
         """What scores rows of a view with a query."""
-        return CachedScorer(
-            self.scorer,
-            self.scorer_name,
-            self.lock,
-            lambda rows: snapshot.texts(view.row_keys[rows]),
-            query,
-            cache,
-            partial,
-        )
+        own = self.scorer, self.scorer_name, self.lock
+        texts_of = lambda rows: snapshot.texts(view.row_keys[rows])  # noqa: E731
+        return CachedScorer(*own, texts_of, query, cache, partial)
 
     def encode(self, texts: Sequence[str], encoder: TextEncoder | None = None) -> NDArray[Any]:
         """Rows as the index stores them: float32 (N, D), or packed bits uint8 (N, D / 8).

@@ -110,15 +110,9 @@ class Reranker:
                 look = first_look(look.view, model, look.features, lexical=False)
             scores = memory.get(self.scorer_name, query, digests)
             at = np.flatnonzero(~np.isnan(scores))
-            score = CachedScorer(
-                self.scorer,
-                self.scorer_name,
-                self._lock,
-                lambda rows: [documents[i] for i in rows],
-                query,
-                memory,
-                partial=True,
-            )
+            own = self.scorer, self.scorer_name, self._lock
+            texts_of = lambda rows: [documents[i] for i in rows]  # noqa: E731
+            score = CachedScorer(*own, texts_of, query, memory, partial=True)
             rounds = search_rounds(look, (at, scores[at]), calls, score)
             if self.memory is not None:
                 at = rounds.scored

@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,20 +90,12 @@ def _unsealed(text: str) -> Any:
     return json.loads(body)
 
 
-def write_state(
-    connection: sqlite3.Connection,
-    n_rows: int,
-    last_key: int,
-    arrays: Mapping[str, ArrayFile],
-    attrs: Mapping[str, Any],
-) -> None:
+def write_state(connection: sqlite3.Connection, state: State) -> None:
     """Put arrays in force."""
-    texts = [_sealed(value) for value in (arrays, attrs)]
+    texts = [_sealed(value) for value in (state.arrays, state.attrs)]
     with transaction(connection):
-        connection.execute(
-            "UPDATE state SET n_rows = ?, last_key = ?, arrays = ?, attrs = ?",
-            (n_rows, last_key, *texts),
-        )
+        sql = "UPDATE state SET n_rows = ?, last_key = ?, arrays = ?, attrs = ?"
+        connection.execute(sql, (state.n_rows, state.last_key, *texts))
         mark_changed(connection)
 
 

@@ -57,13 +57,7 @@ from shoestring.search.arrays import (
     map_rows,
     write_rows,
 )
-from shoestring.search.database import (
-    column,
-    connect,
-    connect_for_writing,
-    explained,
-    transaction,
-)
+from shoestring.search.database import column, connect, connect_for_writing, explained, transaction
 from shoestring.search.snapshot import Snapshot, View, read_view
 from shoestring.text.records import content_id
 from shoestring.types import Record
@@ -246,6 +240,7 @@ class RecordStore:
         on_duplicate: OnDuplicate = "error",
         batch_size: int = 2_000,
         arrays_of: ArraysOf | None = None,
+        progress: bool = False,
     ) -> AddReport:
         """Add records in batches; with ``arrays_of`` they, and all that wait, get their arrays.
 
@@ -254,6 +249,7 @@ class RecordStore:
         a new key. ParameterError names the duplicates.
         """
         report = AddReport()
+        records = Progress(records, desc="records", unit="text", disable=not progress)
         with self._changing_arrays() as connection, ExitStack() as stack:
             if on_duplicate == "error":
                 stack.enter_context(transaction(connection))
@@ -336,24 +332,23 @@ class RecordStore:
                     raise ShapeError(f"Array {name!r} of {part.dtype} {part.shape} is no {file}.")
                 files[name] = write_rows(self._arrays, file, state.n_rows, [part])
             n_rows, last_key = state.n_rows + n_new, int(rows[KEYS][-1])
-            schema.write_state(connection, n_rows, last_key, files, state.attrs)
+            changed = state._replace(n_rows=n_rows, last_key=last_key, arrays=files)
+            schema.write_state(connection, changed)
 
-    def replace(
-        self, arrays: Mapping[str, AnyArray], *, keep: Iterable[str], attrs: Mapping[str, Any]
-    ) -> None:
-        """Replace arrays of all rows (R, ...), deleted ones included, and what is stored with them.
+    def replace(self, arrays: Mapping[str, AnyArray], attrs: Mapping[str, Any]) -> None:
+        """Put arrays of all rows (R, ...), deleted ones included, in force; others stay.
 
-        Others than these and those to ``keep`` go. ``attrs`` is what readers must see together with
-        the arrays: made of what JSON can say, and arrays, which come back as lists.
+        ``attrs`` is what readers must see together with the arrays: made of what JSON can say, and
+        arrays, which come back as lists.
         """
         with self._changing_arrays() as connection:
             state = schema.read_state(connection)
-            files = {name: state.arrays[name] for name in (KEYS, *keep) if name in state.arrays}
-            for name, rows in (arrays if state.arrays else {}).items():  # else there is no row
+            files = dict(state.arrays)
+            for name, rows in (arrays if files else {}).items():  # else there is no row
                 if len(rows) != state.n_rows:
                     raise ShapeError(f"Array {name!r} has {len(rows)} rows for {state.n_rows}.")
                 files[name] = write_rows(self._arrays, ArrayFile.new(name, rows), 0, [rows])
-            schema.write_state(connection, state.n_rows, state.last_key, files, attrs)
+            schema.write_state(connection, state._replace(arrays=files, attrs=dict(attrs)))
 
     def compact(self) -> int:
         """Write all arrays anew without the rows of deleted records; return how many went."""
@@ -370,14 +365,14 @@ class RecordStore:
             with transaction(connection):
                 connection.execute("DELETE FROM deleted")
                 n_rows = state.n_rows - n_deleted
-                schema.write_state(connection, n_rows, state.last_key, files, state.attrs)
+                schema.write_state(connection, state._replace(n_rows=n_rows, arrays=files))
             return n_deleted
 
     def discard_arrays(self) -> None:
         """Begin again without arrays, damaged ones too: all records wait for arrays again."""
         with self._changing_arrays() as connection, transaction(connection):
             connection.execute("DELETE FROM deleted")
-            schema.write_state(connection, 0, 0, {}, {})
+            schema.write_state(connection, schema.State("", 0, 0, {}, {}))
 
     @contextmanager
     def _changing_arrays(self) -> Iterator[sqlite3.Connection]:
