@@ -19,7 +19,6 @@ from benchmarks.search.anncur import anncur_estimate
 from benchmarks.search.corpora import Collection
 from shoestring import SearchIndex, score_with
 from shoestring.search.cur import top_rows
-from shoestring.search.features import N_CHEAP
 from shoestring.search.query import search_rounds
 
 K = 10
@@ -129,7 +128,7 @@ def ours(
 def first_stages(bench: Bench) -> dict[str, Choose]:
     """BM25 and the vectors, each followed by a rerank of as many texts as there are calls."""
     index = SearchIndex.open(bench.index)
-    cheap = np.empty((len(bench.tests), bench.n_items, N_CHEAP), dtype=np.float32)
+    cheap = np.empty((len(bench.tests), bench.n_items, 4), dtype=np.float32)
     with index.snapshot() as snapshot:
         ids = np.array([int(id) for id in snapshot.ids(snapshot.keys)])
         for test, query in enumerate(bench.collection.queries):

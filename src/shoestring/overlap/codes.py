@@ -149,10 +149,10 @@ def _of_list(codes: Any, n_bits: int, owner: str) -> Codes:
 def _of_sparse(codes: Any, n_bits: int, owner: str) -> Codes:
     _check_width(codes.shape[-1], n_bits, owner, "A sparse matrix has a column for each bit")
     matrix = codes.tocsr()
-    if not ((matrix.data == 0) | (matrix.data == 1)).all():
-        wrong = matrix.data[(matrix.data != 0) & (matrix.data != 1)][0]
-        hint = "Make it binary: (matrix > 0)."
-        raise ParameterError.of("codes", owner, "a sparse matrix of 0 and 1", wrong.item(), hint)
+    wrong = matrix.data[(matrix.data != 0) & (matrix.data != 1)]
+    if len(wrong):
+        want, hint = "a sparse matrix of 0 and 1", "Make it binary: (matrix > 0)."
+        raise ParameterError.of("codes", owner, want, wrong[0].item(), hint)
     if not matrix.data.all():
         matrix = matrix.copy()
         matrix.eliminate_zeros()

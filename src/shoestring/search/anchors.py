@@ -52,11 +52,9 @@ def anchor_plan(calls: int, n_items: int, paid: Sequence[int]) -> list[int]:
         begun.pop()
     level = min(_level(calls, begun), n_items)
     plan = [max(0, level - before) for before in begun]
-    left = calls - sum(plan)
-    for j, before in enumerate(begun):
-        if left > 0 and before <= level < n_items:
-            plan[j] += 1
-            left -= 1
+    can_take = [j for j, before in enumerate(begun) if before <= level < n_items]
+    for j in can_take[: max(0, calls - sum(plan))]:
+        plan[j] += 1
     return plan
 
 

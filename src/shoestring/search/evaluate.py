@@ -35,13 +35,10 @@ from shoestring.types import FloatArray, Hits, IntArray, Record
 if TYPE_CHECKING:
     from shoestring.search.index import SearchIndex
 
-GRADES = frozenset(
-    (
-        *("grade", "score", "relevance", "relevant", "rel", "label", "judgement", "rating"),
-        *("等级", "分数", "得分", "评分", "相关性", "标签"),
-        *("等級", "分數", "評分", "相關性", "標籤"),
-    )
-)
+GRADES = {
+    *("grade", "score", "relevance", "relevant", "rel", "label", "judgement", "rating"),
+    *("等级", "分数", "得分", "评分", "相关性", "标签", "等級", "分數", "評分", "相關性", "標籤"),
+}
 """Names of the last column of judgements, by which a first line is told to be a header."""
 
 NEAR, LEXICAL = 0, 1  # columns of the cheap features

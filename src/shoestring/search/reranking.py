@@ -119,8 +119,7 @@ class Reranker:
                 memory.put_features(self.scorer_name, query, digests[at], look.features[at])
         ranking = rounds.ranking(min(top_k or len(documents), len(documents)))
         hits = zip(*(part.tolist() for part in ranking), strict=True)
-        names = ("corpus_id", "score", "exact")
-        answer = Ranking(dict(zip(names, hit, strict=True)) for hit in hits)
+        answer = Ranking({"corpus_id": i, "score": s, "exact": e} for i, s, e in hits)
         if return_documents:
             for one in answer:
                 one["text"] = documents[one["corpus_id"]]

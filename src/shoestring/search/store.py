@@ -24,6 +24,7 @@ import os
 import shutil
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -90,11 +91,6 @@ class AddReport:
     added: int = 0
     replaced: int = 0
     skipped: int = 0
-
-    def __add__(self, other: AddReport) -> AddReport:
-        return AddReport(
-            self.added + other.added, self.replaced + other.replaced, self.skipped + other.skipped
-        )
 
 
 class RecordStore:
@@ -248,7 +244,7 @@ class RecordStore:
         the same call again completes what was interrupted. A replaced record keeps its id and gets
         a new key. ParameterError names the duplicates.
         """
-        report = AddReport()
+        report = Counter[str]()
         records = Progress(records, desc="records", unit="text", disable=not progress)
         with self._changing_arrays() as connection, ExitStack() as stack:
             if on_duplicate == "error":
@@ -259,10 +255,10 @@ class RecordStore:
                     chosen, counts = _resolve_duplicates(batch, known, on_duplicate)
                     schema.delete_keys(connection, [known[r.id] for r in chosen if r.id in known])
                     schema.insert_records(connection, chosen)
-                    report += counts
+                    report.update(counts)
                     if arrays_of is not None:
                         self.fill(arrays_of)
-        return report
+        return AddReport(**report)
 
     def delete(self, ids: Iterable[str | int]) -> int:
         """Delete records by the user's ids, all or none; returns how many there were."""
@@ -470,10 +466,11 @@ def _batches(records: Iterable[Record], batch_size: int) -> Iterator[list[Record
 
 def _resolve_duplicates(
     batch: Sequence[Record], known: Container[str], on_duplicate: OnDuplicate
-) -> tuple[list[Record], AddReport]:
+) -> tuple[list[Record], dict[str, int]]:
     """The records of a batch to store, as if they came one by one: the last or first of an id.
 
-    A text whose id is its own content is there already, whatever is done with duplicates.
+    A text whose id is its own content is there already, whatever is done with duplicates. The
+    counts are those of an :class:`AddReport`.
     """
     chosen: dict[str, Record] = {}
     repeated: list[str] = []
@@ -494,4 +491,5 @@ def _resolve_duplicates(
     n_replaced = len(repeated) if on_duplicate == "replace" else 0
     n_skipped = len(repeated) - n_replaced + n_same
     n_added = len(batch) - n_replaced - n_skipped
-    return list(chosen.values()), AddReport(n_added, n_replaced, n_skipped)
+    counts = {"added": n_added, "replaced": n_replaced, "skipped": n_skipped}
+    return list(chosen.values()), counts
