@@ -71,14 +71,9 @@ class Segment:
     folder: str = ""  # where its files are, if it has some
 
     @cached_property
-    def n_deleted(self) -> int:
-        """Rows that have been deleted."""
-        return int(np.count_nonzero(self.deleted))
-
-    @property
     def n_live(self) -> int:
         """Rows that have not been deleted."""
-        return len(self.deleted) - self.n_deleted
+        return len(self.deleted) - int(np.count_nonzero(self.deleted))
 
     @property
     def n_bytes(self) -> int:

@@ -267,14 +267,12 @@ def note_unknown(
         texts = sorted({text for id in asked for text in qrels[id]})
         known = snapshot.keys_of(texts)
     unknown = [text for text in texts if text not in known]
-    notes = []
     if unknown:
         which = f"{len(unknown):,} of {len(texts):,} judged texts, {short(unknown[0])} for example"
-        notes.append(f"{which}, are not in the index.")
+        warnings.warn(f"{which}, are not in the index.", ShoestringWarning, stacklevel=3)
     if missing := len(qrels) - len(asked):
-        notes.append(f"{missing:,} of {len(qrels):,} judged queries have no text.")
-    if notes:
-        warnings.warn(" ".join(notes), ShoestringWarning, stacklevel=3)
+        which = f"{missing:,} of {len(qrels):,} judged queries"
+        warnings.warn(f"{which} have no text.", ShoestringWarning, stacklevel=3)
 
 
 Answer = tuple[str, int, dict[str, float], float]

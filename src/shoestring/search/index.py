@@ -349,9 +349,8 @@ class SearchIndex:
         owner = "SearchIndex.query"
         text = checked_text("text", text, owner)
         k = checked_int("k", k, 1, None, owner)
-        budget = checked_int(
-            "calls", max(k, DEFAULT_CALLS) if calls is None else calls, 0, None, owner
-        )
+        calls = max(k, DEFAULT_CALLS) if calls is None else calls
+        budget = checked_int("calls", calls, 0, None, owner)
         max_rounds = checked_int("max_rounds", max_rounds, 1, None, owner)
         candidates = max(k, checked_int("candidates", candidates, 1, None, owner))
         chosen = None if where is None else condition(where, owner)

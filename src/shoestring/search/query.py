@@ -51,7 +51,7 @@ class IndexModel:
         fitted = attrs.get("score_model")
         if fitted:
             arrays = {name: np.asarray(fitted[name]) for name in ("weights", "loadings")}
-            fitted = ScoreModel(**{**fitted, **arrays})
+            fitted = ScoreModel(**(fitted | arrays))
         return cls(
             fitted,
             tuple(attrs.get("anchors", ())),

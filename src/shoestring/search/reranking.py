@@ -188,10 +188,10 @@ def _checked(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArray
     except (TypeError, ValueError, OverflowError):
         raise ParameterError.of(name, OWNER, want, value) from None
     sizes = zip(shape, array.shape, strict=False)
-    if array.ndim != len(shape) or any(n not in (None, size) for n, size in sizes):
-        raise ParameterError.of(name, OWNER, want, array.shape)
-    if not np.isfinite(array).all():
-        raise ParameterError.of(name, OWNER, want, "NaN or infinity")
+    is_of_shape = array.ndim == len(shape) and all(n in (None, size) for n, size in sizes)
+    if not is_of_shape or not np.isfinite(array).all():
+        got = "NaN or infinity" if is_of_shape else array.shape
+        raise ParameterError.of(name, OWNER, want, got)
     return array
 
 

@@ -65,7 +65,7 @@ _REPAIR = "Move it elsewhere: a new one is begun, and scores are paid for again.
 KEEP_S = 0.05  # quick answers of a scorer are kept together, so many seconds of them
 
 
-class ScoreCache:
+class ScoreCache(AbstractContextManager["ScoreCache"]):
     """Scores that were paid for, for any number of threads and processes.
 
     Parameters
@@ -127,9 +127,6 @@ class ScoreCache:
             found.close()  # another process is just making it
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         return _with_tables(empty)
-
-    def __enter__(self) -> ScoreCache:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

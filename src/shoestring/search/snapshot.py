@@ -102,7 +102,7 @@ def read_view(
     return View(state.uid, state.attrs, row_keys, deleted, arrays, pending)
 
 
-class Snapshot:
+class Snapshot(AbstractContextManager["Snapshot"]):
     """A consistent view of an index, from :meth:`RecordStore.snapshot`; close it soon.
 
     Writers go on meanwhile and are not seen. A snapshot that stays open keeps the write-ahead log
@@ -117,9 +117,6 @@ class Snapshot:
 
     def __len__(self) -> int:
         return len(self.keys) + len(self.pending_keys)
-
-    def __enter__(self) -> Snapshot:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
