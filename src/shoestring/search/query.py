@@ -121,8 +121,11 @@ def begin_rounds(look: FirstLook, at: IntArray, scores: FloatArray, fitted: Floa
     """The rounds of a query some of whose scores are known: rows, scores, and scores to fit to."""
     view, model, features, guess = look
     residual_variance = model.score_model.residual_variance if model.score_model else 1.0
-    if not model.score_model and len(at):
-        guess, residual_variance = calibrated(guess, at, fitted)
+    if not model.score_model and len(at):  # the first scores give a default guess their units
+        level = float(np.mean(fitted))
+        spread = max(float(np.std(fitted)), 1e-3 * abs(level), 1e-9)
+        guess = (level + spread * (guess - float(guess[at].mean()))).astype(np.float32)
+        residual_variance = spread**2
     blocks, variances = [], []
     if len(model.vector_mean):
         blocks.append((view.arrays["vectors"], model.vector_mean))
@@ -150,15 +153,6 @@ def begin_rounds(look: FirstLook, at: IntArray, scores: FloatArray, fitted: Floa
         span = slice(start, start + OBSERVE_BATCH)
         rounds.observe(at[span], scores[span], fitted[span])
     return rounds
-
-
-def calibrated(
-    guess: NDArray[np.float32], at: IntArray, scores: FloatArray
-) -> tuple[NDArray[np.float32], float]:
-    """A default guess in the units of the first scores, and the variance around it."""
-    spread = max(float(np.std(scores)), 1e-3 * abs(float(np.mean(scores))), 1e-9)
-    shifted = float(np.mean(scores)) + spread * (guess - float(guess[at].mean()))
-    return shifted.astype(np.float32), spread**2
 
 
 def search_rounds(
