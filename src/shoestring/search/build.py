@@ -89,7 +89,6 @@ def choose_anchors(
             at_hand, kind = list(queries), f"{len(queries)} queries have any text"
         at_hand, begun = models.readable(at_hand), list(store.settings.get("anchors", []))
         known = list(dict.fromkeys([*begun, *choose_queries(at_hand, POOL, seed=seed)]))
-        encoded = models.encode(known, snapshot.encoder)
     if not known:
         warnings.warn(
             f"0 of {kind}, so there is no anchor query and no call was spent. "
@@ -98,6 +97,7 @@ def choose_anchors(
             stacklevel=4,
         )
         return []
+    encoded = models.encode(known, snapshot.encoder)
     near = np.stack([nearness(encoded, row) for row in encoded])
     return [known[i] for i in covering_order(near, len(begun), MAX_ANCHORS)]
 

@@ -164,8 +164,8 @@ class Models:
     ) -> CachedScorer:
         """What scores rows of a view with a query."""
         own = self.scorer, self.scorer_name, self.lock
-        texts_of = lambda rows: snapshot.texts(view.row_keys[rows])  # noqa: E731
-        return CachedScorer(*own, texts_of, query, cache, partial)
+        keys = view.row_keys
+        return CachedScorer(*own, lambda rows: snapshot.texts(keys[rows]), query, cache, partial)
 
     def encode(self, texts: Sequence[str], encoder: TextEncoder | None = None) -> NDArray[Any]:
         """Rows as the index stores them: float32 (N, D), or packed bits uint8 (N, D / 8).

@@ -111,8 +111,7 @@ class Reranker:
             scores = memory.get(self.scorer_name, query, digests)
             at = np.flatnonzero(~np.isnan(scores))
             own = self.scorer, self.scorer_name, self._lock
-            texts_of = lambda rows: [documents[i] for i in rows]  # noqa: E731
-            score = CachedScorer(*own, texts_of, query, memory, partial=True)
+            score = CachedScorer(*own, lambda at: [documents[i] for i in at], query, memory, True)
             rounds = search_rounds(look, (at, scores[at]), calls, score)
             if self.memory is not None:
                 at = rounds.scored

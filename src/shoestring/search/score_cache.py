@@ -190,9 +190,8 @@ class ScoreCache(AbstractContextManager["ScoreCache"]):
 
     def rows(self, scorer: str) -> Iterator[tuple[str, IntArray, NDArray[np.float64]]]:
         """Everything known of a scorer: each query, as first paid for, and its :meth:`row`."""
-        for (query,) in self._read(
-            "SELECT query FROM asked WHERE scorer = ? ORDER BY number", scorer
-        ):
+        sql = "SELECT query FROM asked WHERE scorer = ? ORDER BY number"
+        for (query,) in self._read(sql, scorer):
             yield query, *self.row(scorer, query)
 
     def row(self, scorer: str, query: str) -> tuple[IntArray, NDArray[np.float64]]:
