@@ -19,7 +19,6 @@ from benchmarks.search.anncur import anncur_estimate
 from benchmarks.search.corpora import Collection
 from shoestring import SearchIndex, score_with
 from shoestring.search.cur import top_rows
-from shoestring.search.features import N_CHEAP
 from shoestring.search.query import search_rounds
 
 K = 10
@@ -118,10 +117,9 @@ def ours(
             looks[test] = index.first_look(snapshot, query)
 
     def choose(test: int, budget: int) -> np.ndarray:
-        rows, model, features, guess = looks[test]
         nothing = np.empty(0, dtype=np.int64), np.empty(0)
         exact = bench.tests[test][ids]
-        rounds = search_rounds(rows, model, features, guess, nothing, budget, lambda at: exact[at])
+        rounds = search_rounds(looks[test], nothing, budget, lambda at: exact[at])
         return ids[rounds.ranking(K)[0]]
 
     return choose
@@ -130,7 +128,7 @@ def ours(
 def first_stages(bench: Bench) -> dict[str, Choose]:
     """BM25 and the vectors, each followed by a rerank of as many texts as there are calls."""
     index = SearchIndex.open(bench.index)
-    cheap = np.empty((len(bench.tests), bench.n_items, N_CHEAP), dtype=np.float32)
+    cheap = np.empty((len(bench.tests), bench.n_items, 4), dtype=np.float32)
     with index.snapshot() as snapshot:
         ids = np.array([int(id) for id in snapshot.ids(snapshot.keys)])
         for test, query in enumerate(bench.collection.queries):

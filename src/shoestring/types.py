@@ -82,12 +82,15 @@ class Hits(Sequence[Hit]):
         Wall-clock time of the query.
     error : str or None
         Why the scorer failed before all calls were spent: the answer is what the others tell.
+    notes : tuple of str
+        What the user should know of the answer; a warning each.
     """
 
     hits: tuple[Hit, ...]
     calls: int
     seconds: float
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
     @overload
     def __getitem__(self, position: int) -> Hit: ...

@@ -186,7 +186,6 @@ class IndexBesideADict(RuleBasedStateMachine):
     @rule()
     def save_and_open(self):
         self.index.save(FOLDERS["this example"])
-        assert "deleted=0" in repr(self.index)
         self.index = OverlapIndex.open(FOLDERS["this example"], n_threads=2)
 
     @invariant()
@@ -280,8 +279,7 @@ def test_the_representation_says_what_is_in_it():
     index = OverlapIndex(16)
     index.add([[1], [2, 3]])
     index.delete(0)
-    said = r"OverlapIndex\(n_bits=16, codes=1, deleted=1, segments=1, memory_mb=0.0\)"
-    assert re.fullmatch(said, repr(index))
+    assert repr(index) == "OverlapIndex(n_bits=16, codes=1)"
     assert 1 in index
     assert all(id not in index for id in (0, 2, -1, 1 << 70, "1", None))
 

@@ -1,12 +1,14 @@
 """Columns that come back, conditions on them, many queries, records in and out."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from shoestring import Record, SearchIndex, score_with
-from shoestring.errors import ParameterError, ShoestringWarning
+from shoestring.errors import IntegrityError, ParameterError, ShoestringWarning
 
 ROWS = [
     {"id": f"d{i}", "text": f"{word} number {i}", "lang": lang, "year": 2015 + i, "tags": ["x", i]}
@@ -179,3 +181,11 @@ def test_ids_that_are_not_there_are_named(index):
     with pytest.raises(ParameterError, match="nope"):
         index.get(["d1", "nope"])
     assert list(index.query_many([])) == []
+
+
+@pytest.mark.parametrize("fields", ['{"lang": ', "[1]"])
+def test_damaged_fields_are_told_in_a_sentence(index, fields):
+    with closing(sqlite3.connect(index.path / "records.sqlite")) as connection, connection:
+        connection.execute("UPDATE records SET fields = ?", (fields,))
+    with pytest.raises(IntegrityError, match=r"records\.sqlite is damaged: fields of a record"):
+        list(index.records())

@@ -683,22 +683,23 @@ def test_a_truncated_file_is_named_and_a_resumed_build_mends_it_for_nothing(
 @no_fsync
 @pytest.mark.filterwarnings("ignore:1 of 6?1 new texts without a word that the word codes know")
 @pytest.mark.parametrize("encoder", ["lsa", "words"])
-@pytest.mark.parametrize("stage", ["fit_encoder", "encode_pending", "score_anchors"])
+@pytest.mark.parametrize(
+    "stage", ["models.fit_encoder", "store.RecordStore.fill", "index.score_anchors"]
+)
 def test_a_build_stopped_at_any_stage_says_so_and_takes_more(
     tmp_path: Path, stage: str, encoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, faulty = tmp_path / "index", Faulty()
-    module = "models" if stage == "fit_encoder" else "index"
     with monkeypatch.context() as patch:
 
         def stop(*_: Any, **__: Any) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr(f"shoestring.search.{module}.{stage}", stop)
+        patch.setattr(f"shoestring.search.{stage}", stop)
         with pytest.raises(KeyboardInterrupt):
             build(path, scorer=faulty.scorer, calls=300, encoder=encoder)
     index = SearchIndex.open(path, scorer=faulty.scorer)
-    if stage == "score_anchors":
+    if stage == "index.score_anchors":
         assert_works(path)
         assert index.query("a white scarf", calls=12).calls == 12
         assert index.query("a white scarf", calls=12).calls == 0

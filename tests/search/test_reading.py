@@ -169,7 +169,7 @@ def test_judged_texts_that_are_not_in_the_index_are_noted(tmp_path):
         judged = {"1": {"7": 1, "8": 0}, "3": {"8": 1}}
         evaluate(index, queries, judged, calls=[1], progress=False)
     assert [str(note.message) for note in noted] == [
-        "1 of 2 judged texts, '7' for example, are not in the index. "
-        "1 of 2 judged queries have no text."
+        "1 of 2 judged texts, '7' for example, are not in the index.",
+        "1 of 2 judged queries have no text.",
     ]
     assert evaluate(index, queries, {"1": {"007": 1}}, calls=[1], progress=False).rows

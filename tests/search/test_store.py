@@ -122,7 +122,7 @@ def test_a_text_of_a_megabyte_is_kept_whole(store: RecordStore) -> None:
     text = "word " * 200_000 + "\0 needle 针"
     store.add([Record("long", text, fields={"a": "x"})])
     with store.snapshot() as snapshot:
-        key = snapshot.key_of("long")
+        key = snapshot.keys_of(["long"])["long"]
         assert key is not None
         assert snapshot.texts([key]) == [text] and snapshot.records([key])[0].fields == {"a": "x"}
     assert found(store, "needle") == ["long"]
@@ -130,10 +130,9 @@ def test_a_text_of_a_megabyte_is_kept_whole(store: RecordStore) -> None:
 
 def test_look_ups_keep_the_order_and_the_repetitions(filled: RecordStore) -> None:
     with filled.snapshot() as snapshot:
-        keys = [snapshot.key_of(id) for id in ("zh", "en", "zh")]
+        keys = [snapshot.keys_of(["zh", "en"])[id] for id in ("zh", "en", "zh")]
         assert snapshot.ids(keys) == ["zh", "en", "zh"]  # type: ignore[arg-type]
-        assert snapshot.key_of("nobody") is None
-        assert snapshot.key_of("\ud800") is None
+        assert snapshot.keys_of(["nobody", "\ud800"]) == {}
         with pytest.raises(IntegrityError, match="a record is not there"):
             snapshot.texts([999])
 
@@ -163,7 +162,7 @@ def test_a_duplicate_changes_nothing_and_is_named(filled: RecordStore) -> None:
         filled.add([*fresh, Record("zh", "again")], batch_size=10)
     with filled.snapshot() as snapshot:
         assert len(snapshot) == len(TEXTS)
-        assert snapshot.key_of("new0") is None
+        assert snapshot.keys_of(["new0"]) == {}
     assert found(filled, "new") == []
     filled.verify()
 
@@ -215,14 +214,14 @@ def test_a_replaced_record_gets_a_new_key_and_keys_are_never_used_twice(
     filled: RecordStore,
 ) -> None:
     with filled.snapshot() as snapshot:
-        old = snapshot.key_of("cafe")  # the largest
+        old = snapshot.keys_of(["cafe"])["cafe"]  # the largest
     filled.add([Record("cafe", "other")], on_duplicate="replace")
     with filled.snapshot() as snapshot:
-        new = snapshot.key_of("cafe")
+        new = snapshot.keys_of(["cafe"])["cafe"]
     filled.delete(["cafe"])
     filled.add([Record("cafe", "third")])
     with filled.snapshot() as snapshot:
-        newest = snapshot.key_of("cafe")
+        newest = snapshot.keys_of(["cafe"])["cafe"]
     assert old is not None and new is not None and newest is not None
     assert old < new < newest
 
@@ -231,7 +230,7 @@ def test_deleted_records_are_gone(filled: RecordStore) -> None:
     assert filled.delete(["en", "zh", "en"]) == 2
     assert found(filled, "flatten") == []
     with filled.snapshot() as snapshot:
-        assert len(snapshot) == 2 and snapshot.key_of("en") is None
+        assert len(snapshot) == 2 and snapshot.keys_of(["en"]) == {}
     filled.verify()
 
 
@@ -410,7 +409,7 @@ def test_a_store_remembers_nothing_of_an_index_that_was_in_the_same_place(
         assert len(snapshot) == 4
     for file in sorted(filled.path.rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
-    RecordStore.create(filled.path).add([Record("only", "flatten")])  # same revision: one add
+    RecordStore.create(filled.path).add([Record("only", "flatten")])  # one add, as before
     with filled.snapshot() as snapshot:
         assert snapshot.ids(snapshot.pending_keys) == ["only"]
 

@@ -71,7 +71,7 @@ def put_arrays(store: RecordStore, op: str, rng: random.Random) -> None:
         tag = snapshot.view.attrs.get("tag", 1)
     if op == "replace arrays":
         tag = rng.randint(2, 1_000_000)
-        store.replace({"v": vectors(keys, tag)}, keep=(), attrs={"tag": tag})
+        store.replace({"v": vectors(keys, tag)}, attrs={"tag": tag})
     elif op == "compact":
         store.compact()
     else:

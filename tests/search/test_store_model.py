@@ -87,7 +87,7 @@ class StoreBesideADict(RuleBasedStateMachine):
     def replace_arrays(self, scale: int) -> None:
         with self.store.snapshot() as snapshot:
             rows = scale * vectors(snapshot.view.row_keys)
-        self.store.replace({"v": rows}, keep=(), attrs={"scale": scale})
+        self.store.replace({"v": rows}, attrs={"scale": scale})
 
     @rule(n=st.integers(0, 3))
     def append(self, n: int) -> None:

@@ -149,10 +149,10 @@ def _of_list(codes: Any, n_bits: int, owner: str) -> Codes:
 def _of_sparse(codes: Any, n_bits: int, owner: str) -> Codes:
     _check_width(codes.shape[-1], n_bits, owner, "A sparse matrix has a column for each bit")
     matrix = codes.tocsr()
-    if not ((matrix.data == 0) | (matrix.data == 1)).all():
-        wrong = matrix.data[(matrix.data != 0) & (matrix.data != 1)][0]
-        hint = "Make it binary: (matrix > 0)."
-        raise ParameterError.of("codes", owner, "a sparse matrix of 0 and 1", wrong.item(), hint)
+    wrong = matrix.data[(matrix.data != 0) & (matrix.data != 1)]
+    if len(wrong):
+        want, hint = "a sparse matrix of 0 and 1", "Make it binary: (matrix > 0)."
+        raise ParameterError.of("codes", owner, want, wrong[0].item(), hint)
     if not matrix.data.all():
         matrix = matrix.copy()
         matrix.eliminate_zeros()
@@ -174,17 +174,14 @@ def _of_packed(packed: PackedArray, n_bits: int, owner: str) -> Codes:
 def _checked(starts: IntArray, bits: NDArray[Any], n_bits: int, owner: str) -> Codes:
     narrow = empty_indices(len(bits), n_bits)
     fault, row, bit = _check(starts, bits, np.full(n_bits, -1, np.int64), narrow)
-    if fault == _OUT_OF_RANGE:
-        raise ParameterError.of(
-            "codes", owner, f"bits in [0, {n_bits})", f"bit {bit} in code {row}"
-        )
-    if fault == _TWICE:
-        hint = "A code is a set: np.unique(code)."
-        got = f"bit {bit} twice in code {row}"
-        raise ParameterError.of("codes", owner, "distinct bits in each code", got, hint)
-    if fault == _TOO_MANY:
-        got = f"{bit} in code {row}"
-        raise ParameterError.of("codes", owner, f"at most {MAX_ACTIVE} active bits", got)
+    if fault:
+        unique = "A code is a set: np.unique(code)."
+        want, got, hint = {
+            _OUT_OF_RANGE: (f"bits in [0, {n_bits})", f"bit {bit}", ""),
+            _TWICE: ("distinct bits in each code", f"bit {bit} twice", unique),
+            _TOO_MANY: (f"at most {MAX_ACTIVE} active bits", str(bit), ""),
+        }[fault]
+        raise ParameterError.of("codes", owner, want, f"{got} in code {row}", hint)
     return Codes(starts, narrow, n_bits)
 
 

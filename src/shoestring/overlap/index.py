@@ -224,7 +224,7 @@ class OverlapIndex:
         StorageError if it cannot be written.
         """
         to = checked_path("folder", folder, "OverlapIndex.save")
-        if len(self._segments) > 1 or any(segment.n_deleted for segment in self._segments):
+        if len(self._segments) > 1 or any(segment.deleted.any() for segment in self._segments):
             self._segments = (merged(self._segments, self.n_bits),) if len(self) else ()
         with KIND.saving(to) as writer:
             for segment in self._segments:
@@ -265,11 +265,7 @@ class OverlapIndex:
         return any(segment.rows_of(key)[0] >= 0 for segment in self._segments)
 
     def __repr__(self) -> str:
-        n_deleted = sum(segment.n_deleted for segment in self._segments)
-        return (
-            f"OverlapIndex(n_bits={self.n_bits}, codes={len(self)}, deleted={n_deleted}, "
-            f"segments={len(self._segments)}, memory_mb={self.memory_mb:.1f})"
-        )
+        return f"OverlapIndex(n_bits={self.n_bits}, codes={len(self)})"
 
 
 def _search_group(

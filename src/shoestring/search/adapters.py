@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shoestring.errors import MissingExtraError
+from shoestring.lazy import require
 from shoestring.search.reranking import Reranker
 
 
@@ -19,10 +19,8 @@ def langchain_compressor(reranker: Reranker, top_k: int = 10, calls: int = 60) -
 
     The score is in ``metadata["relevance_score"]``.
     """
-    try:
-        from langchain_core.documents import BaseDocumentCompressor
-    except ImportError as error:
-        raise _missing("langchain-core") from error
+    require("This adapter", "adapters", "langchain_core")
+    from langchain_core.documents import BaseDocumentCompressor
 
     class ShoestringRerank(BaseDocumentCompressor):  # type: ignore[misc]
         def compress_documents(self, documents: Any, query: str, callbacks: Any = None) -> Any:
@@ -39,11 +37,9 @@ def langchain_compressor(reranker: Reranker, top_k: int = 10, calls: int = 60) -
 
 def llama_index_postprocessor(reranker: Reranker, top_k: int = 10, calls: int = 60) -> Any:
     """Make a node postprocessor of LlamaIndex, for a query engine's ``node_postprocessors``."""
-    try:
-        from llama_index.core.postprocessor.types import BaseNodePostprocessor
-        from llama_index.core.schema import NodeWithScore
-    except ImportError as error:
-        raise _missing("llama-index-core") from error
+    require("This adapter", "adapters", "llama_index")
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
+    from llama_index.core.schema import NodeWithScore
 
     class ShoestringRerank(BaseNodePostprocessor):  # type: ignore[misc]
         def _postprocess_nodes(self, nodes: Any, query_bundle: Any = None) -> Any:
@@ -57,10 +53,8 @@ def llama_index_postprocessor(reranker: Reranker, top_k: int = 10, calls: int = 
 
 def haystack_ranker(reranker: Reranker, top_k: int = 10, calls: int = 60) -> Any:
     """Make a ranker component for a pipeline of Haystack."""
-    try:
-        from haystack import Document, component
-    except ImportError as error:
-        raise _missing("haystack-ai") from error
+    require("This adapter", "adapters", "haystack")
+    from haystack import Document, component
 
     @component
     class ShoestringRanker:
@@ -79,7 +73,3 @@ def _known(scores: list[Any], vectors: list[Any]) -> dict[str, Any]:
     """What all candidates have of scores and vectors."""
     given = {"first_scores": scores, "vectors": vectors}
     return {name: value for name, value in given.items() if all(v is not None for v in value)}
-
-
-def _missing(package: str) -> MissingExtraError:
-    return MissingExtraError(package, extra="adapters", purpose="this adapter")

@@ -16,6 +16,7 @@ Letters: N items, m anchor queries, P queries at hand.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -44,30 +45,23 @@ def anchor_plan(calls: int, n_items: int, paid: Sequence[int]) -> list[int]:
     >>> anchor_plan(100, 6_500, [60, 10, 0, 0, 0, 0])  # a second budget evens out the first
     [0, 12, 22, 22, 22, 22]
     """
-    if calls <= 0 or n_items <= 0:
+    if calls <= 0 or n_items <= 0 or not paid:
         return []
     begun = list(paid[:MAX_ANCHORS])
     while len(begun) > 1 and _level(calls, begun) < min(MIN_CALLS, n_items):
         begun.pop()
     level = min(_level(calls, begun), n_items)
     plan = [max(0, level - before) for before in begun]
-    left = calls - sum(plan)
-    for j, before in enumerate(begun):
-        if left > 0 and before <= level < n_items:
-            plan[j] += 1
-            left -= 1
+    can_take = [j for j, before in enumerate(begun) if before <= level < n_items]
+    for j in can_take[: max(0, calls - sum(plan))]:
+        plan[j] += 1
     return plan
 
 
 def _level(calls: int, paid: Sequence[int]) -> int:
     """What every query can be brought to, those that have more already left out."""
-    level, spent = 0, 0
-    for n, before in enumerate(sorted(paid)):
-        if n and n * before - spent > calls:
-            break
-        spent += before
-        level = (calls + spent) // (n + 1)
-    return level
+    sums = accumulate(sorted(paid))
+    return min((calls + spent) // n for n, spent in enumerate(sums, start=1))
 
 
 def choose_queries(queries: Sequence[str], n_queries: int, *, seed: int) -> list[str]:

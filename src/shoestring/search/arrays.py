@@ -41,7 +41,7 @@ REBUILD = (
     "no score that was paid for is lost. "
     f"{COPIED}"
 )
-_FILE = re.compile(r"\d{8}-[a-z_]+\.rows")
+_FILE = re.compile(r"[0-9a-f]{8,16}-[a-z_]+\.rows")
 
 
 class ArrayFile(NamedTuple):
@@ -53,9 +53,9 @@ class ArrayFile(NamedTuple):
     crc32: int = 0  # of the committed rows
 
     @classmethod
-    def new(cls, name: str, number: int, rows: AnyArray) -> ArrayFile:
-        """A file for rows like these; ``number`` tells it from those that the array had before."""
-        return cls(f"{number:08d}-{name}.rows", rows.dtype.str, rows.shape[1:])
+    def new(cls, name: str, rows: AnyArray) -> ArrayFile:
+        """A file, of a name that no other has had, for rows like these."""
+        return cls(f"{os.urandom(8).hex()}-{name}.rows", rows.dtype.str, rows.shape[1:])
 
     @property
     def row_bytes(self) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 
 import numpy as np
@@ -37,7 +37,7 @@ from shoestring.search.cur import top_rows, without_rejects
 from shoestring.search.features import nearness, sums
 from shoestring.search.first_guess import fit_score_model
 from shoestring.search.models import Models
-from shoestring.search.query import DEFAULT_WEIGHTS, IndexModel, first_guess, pair_features
+from shoestring.search.query import DEFAULT_WEIGHTS, IndexModel, first_look, pair_features
 from shoestring.search.schema import named
 from shoestring.search.score_cache import ScoreCache
 from shoestring.search.snapshot import View
@@ -73,16 +73,6 @@ def noting_unread(store: RecordStore, models: Models) -> Iterator[None]:
         )
 
 
-def encode_pending(store: RecordStore, models: Models, *, progress: bool) -> None:
-    """Give every record that has no arrays its own, a batch at a time."""
-    with store.snapshot() as snapshot:
-        n_pending = len(snapshot.pending_keys)
-    with Progress(
-        total=n_pending, desc="vectors", unit="text", disable=not (progress and n_pending)
-    ) as bar:
-        store.fill(models.arrays_of, bar.update)
-
-
 def choose_anchors(
     store: RecordStore, models: Models, queries: Sequence[str] | None, seed: int
 ) -> list[str]:
@@ -90,16 +80,15 @@ def choose_anchors(
 
     They are chosen from what users ask (``queries``), else from first sentences of random texts.
     """
-    if queries is None:
-        with store.snapshot() as snapshot:
+    with models.snapshot() as snapshot:
+        if queries is None:
             sample = np.random.default_rng(seed).permutation(snapshot.keys)[: 4 * MAX_ANCHORS]
             at_hand = queries_from_texts(snapshot.texts(sample))
-        kind = f"{len(sample)} texts looked at begin with a sentence of {MIN_TOKENS} tokens"
-    else:
-        at_hand, kind = list(queries), f"{len(queries)} queries have any text"
-    at_hand = models.readable(at_hand)
-    begun = list(store.settings.get("anchors", []))
-    known = list(dict.fromkeys([*begun, *choose_queries(at_hand, POOL, seed=seed)]))
+            kind = f"{len(sample)} texts looked at begin with a sentence of {MIN_TOKENS} tokens"
+        else:
+            at_hand, kind = list(queries), f"{len(queries)} queries have any text"
+        at_hand, begun = models.readable(at_hand), list(store.settings.get("anchors", []))
+        known = list(dict.fromkeys([*begun, *choose_queries(at_hand, POOL, seed=seed)]))
     if not known:
         warnings.warn(
             f"0 of {kind}, so there is no anchor query and no call was spent. "
@@ -108,8 +97,7 @@ def choose_anchors(
             stacklevel=4,
         )
         return []
-    with store.writing():  # else another process may change the encoder
-        encoded = models.encode(known)
+    encoded = models.encode(known, snapshot.encoder)
     near = np.stack([nearness(encoded, row) for row in encoded])
     return [known[i] for i in covering_order(near, len(begun), MAX_ANCHORS)]
 
@@ -128,16 +116,15 @@ def score_anchors(
     The queries that are begun are kept in the settings, so that a later budget goes on with them.
     """
     spent = 0
-    with ScoreCache(store.path) as cache, ExitStack() as stack:
-        with store.writing():  # else another process may change the encoder
-            snapshot = stack.enter_context(models.snapshot())
-            view, model = snapshot.view, IndexModel.from_attrs(snapshot.view.attrs)
-            # How many calls each query gets, beside those it has been paid for before.
-            rows = [cache.row(models.scorer_name, query) for query in queries]
-            paid = [view.known_scores(*row)[0] for row in rows]
-            plan = anchor_plan(calls, len(view.keys), [len(known) for known in paid])
-            store.update_settings(anchors=list(queries[: len(plan)]))
-            encoded = models.encode(list(queries[: len(plan)]), snapshot.encoder)
+    with ScoreCache(store.path) as cache, models.snapshot() as snapshot:
+        view, model = snapshot.view, IndexModel.from_attrs(snapshot.view.attrs)
+        # How many calls each query gets, beside those it has been paid for before.
+        rows = [cache.row(models.scorer_name, query) for query in queries]
+        paid = [view.known_scores(*row)[0] for row in rows]
+        plan = anchor_plan(calls, len(view.keys), [len(known) for known in paid])
+        queries = list(queries[: len(plan)])
+        store.update_settings(anchors=queries)
+        encoded = models.encode(queries, snapshot.encoder)
         with Progress(
             total=sum(plan), desc="anchor scores", unit="call", disable=not progress
         ) as bar:
@@ -145,7 +132,7 @@ def score_anchors(
                 # The most promising texts that are not scored yet; the plan saw to it that there
                 # are so many.
                 features = pair_features(snapshot, query, vector)
-                guess = first_guess(view, model, features, lexical=models.is_lexical)
+                guess = first_look(view, model, features, lexical=models.is_lexical).guess
                 guess[view.deleted] = -np.inf
                 guess[known] = -np.inf
                 chosen = top_rows(guess, share)
@@ -179,7 +166,7 @@ def fit_index_model(store: RecordStore, models: Models) -> None:
                 arrays[name] = np.zeros((len(view.deleted), *values.shape[1:]), values.dtype)
                 arrays[name][live] = values
         model = IndexModel(score_model, tuple(queries), *_moments(view))
-        store.replace(arrays, keep=("vectors", "digest"), attrs=asdict(model))
+        store.replace(arrays, asdict(model))
 
 
 def _moments(view: View) -> tuple[NDArray[np.float64], float]:

@@ -295,11 +295,8 @@ def evaluate(
     if json:
         emit_json(asdict(found))
         return
-    names = {"recall": f"recall@{k}", "ndcg": f"nDCG@{k}", "mrr": f"MRR@{k}"}
-    names |= {"own": f"of the scorer's own {k}", "milliseconds": "ms"}
-    rows = [{names.get(n, n): v for n, v in asdict(row).items() if v is not None}
-            for row in found.rows]  # fmt: skip
-    emit_rows(rows, False)
+    told = [asdict(row) for row in found.rows]
+    emit_rows(({n: v for n, v in row.items() if v is not None} for row in told), False)
     echo(found.verdict)
     if found.mix is not None:
         echo(f"Kept: answers are ordered by {found.mix:.0%} of the first guess from now on.")

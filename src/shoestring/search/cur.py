@@ -134,14 +134,12 @@ class Rounds:
         self._closed = self._never.copy()
         self.scored = np.empty(0, dtype=np.int64)  # rows, in the order in which their scores came
         self._scores = np.empty(0, dtype=np.float64)
-        self._is_stale = False
 
     def propose(self, n_rows: int, among: NDArray[np.bool_] | None = None) -> IntArray:
         """The unscored rows with the highest estimates, best first; the lower row wins a tie.
 
         Of those in ``among`` (N,) if it is given; none where there are none left.
         """
-        self._refresh()
         is_open = ~self._closed if among is None else among & ~self._closed
         candidate = np.where(is_open, self.estimate, -np.inf)
         return top_rows(candidate, min(n_rows, int(np.count_nonzero(is_open))))
@@ -162,19 +160,12 @@ class Rounds:
         self._closed[rows] = True
         self.scored = np.concatenate([self.scored, rows])
         self._scores = np.concatenate([self._scores, batch])
-        self._is_stale = True
-
-    @one_blas_thread()
-    @np.errstate(over="ignore", invalid="ignore")
-    def _refresh(self) -> None:
-        if self._is_stale:
-            evidence = np.array([posterior.log_evidence for posterior in self.posteriors])
-            shares = np.exp(evidence - evidence.max())  # of the prior strengths
-            pairs = zip(shares / shares.sum(), self.posteriors, strict=True)
-            weights = np.sum([share * posterior.mean for share, posterior in pairs], axis=0)
-            np.add(self.guess, self.features.dot(weights), out=self.estimate)
-            _checked_numbers(self.estimate)
-            self._is_stale = False
+        evidence = np.array([posterior.log_evidence for posterior in self.posteriors])
+        shares = np.exp(evidence - evidence.max())  # of the prior strengths
+        pairs = zip(shares / shares.sum(), self.posteriors, strict=True)
+        weights = np.sum([share * posterior.mean for share, posterior in pairs], axis=0)
+        np.add(self.guess, self.features.dot(weights), out=self.estimate)
+        _checked_numbers(self.estimate)
 
     def ranking(self, k: int, mix: float = 0.0) -> tuple[IntArray, Floats, NDArray[np.bool_]]:
         """The k best: rows whose score was paid for first, by their own score; then estimates.
@@ -196,7 +187,6 @@ class Rounds:
             rows = np.concatenate([self.scored[order], rest])
             scores = np.concatenate([self._scores[order], self.estimate[rest].astype(np.float64)])
             return rows, scores, np.arange(len(rows)) < len(order)
-        self._refresh()
         scores, exact = self.estimate.astype(np.float64), np.zeros(len(self.guess), bool)
         scores[self.scored], exact[self.scored] = self._scores, True
         mixed = (1 - mix) * without_rejects(scores) + mix * self.guess

@@ -23,14 +23,8 @@ from scipy.special import stdtrit
 
 from shoestring.artifacts import written_aside
 from shoestring.checks import checked_path
-from shoestring.errors import (
-    FormatError,
-    MissingExtraError,
-    NotFittedError,
-    ParameterError,
-    ShoestringWarning,
-    short,
-)
+from shoestring.errors import FormatError, NotFittedError, ParameterError, ShoestringWarning, short
+from shoestring.lazy import require
 from shoestring.progress import Progress
 from shoestring.search.cur import top_rows
 from shoestring.search.query import search_rounds
@@ -41,13 +35,10 @@ from shoestring.types import FloatArray, Hits, IntArray, Record
 if TYPE_CHECKING:
     from shoestring.search.index import SearchIndex
 
-GRADES = frozenset(
-    (
-        *("grade", "score", "relevance", "relevant", "rel", "label", "judgement", "rating"),
-        *("等级", "分数", "得分", "评分", "相关性", "标签"),
-        *("等級", "分數", "評分", "相關性", "標籤"),
-    )
-)
+GRADES = {
+    *("grade", "score", "relevance", "relevant", "rel", "label", "judgement", "rating"),
+    *("等级", "分数", "得分", "评分", "相关性", "标签", "等級", "分數", "評分", "相關性", "標籤"),
+}
 """Names of the last column of judgements, by which a first line is told to be a header."""
 
 NEAR, LEXICAL = 0, 1  # columns of the cheap features
@@ -140,10 +131,9 @@ def evaluate(
     MissingExtraError
         If ir-measures is not installed.
     """
-    try:
-        import ir_measures
-    except ImportError as error:
-        raise MissingExtraError("ir-measures", extra="eval", purpose="search eval") from error
+    require("search eval", "eval", "ir_measures")
+    import ir_measures
+
     by_name = {"recall": ir_measures.R, "ndcg": ir_measures.nDCG, "mrr": ir_measures.RR}
     measures = {name: measure @ k for name, measure in by_name.items()}
     if not (calls := sorted({*calls} - {0})):
@@ -275,15 +265,14 @@ def note_unknown(
     asked = {query.id for query in queries} & qrels.keys()
     with index.snapshot() as snapshot:
         texts = sorted({text for id in asked for text in qrels[id]})
-        unknown = [text for text in texts if snapshot.key_of(text) is None]
-    notes = []
+        known = snapshot.keys_of(texts)
+    unknown = [text for text in texts if text not in known]
     if unknown:
         which = f"{len(unknown):,} of {len(texts):,} judged texts, {short(unknown[0])} for example"
-        notes.append(f"{which}, are not in the index.")
+        warnings.warn(f"{which}, are not in the index.", ShoestringWarning, stacklevel=3)
     if missing := len(qrels) - len(asked):
-        notes.append(f"{missing:,} of {len(qrels):,} judged queries have no text.")
-    if notes:
-        warnings.warn(" ".join(notes), ShoestringWarning, stacklevel=3)
+        which = f"{missing:,} of {len(qrels):,} judged queries"
+        warnings.warn(f"{which} have no text.", ShoestringWarning, stacklevel=3)
 
 
 Answer = tuple[str, int, dict[str, float], float]
@@ -299,7 +288,7 @@ def answers(
     found: list[Answer] = []
     with index.snapshot() as snapshot, ScoreCache(index.path) as cache:
         began = time.perf_counter()
-        view, model, features, guess = index.first_look(snapshot, text)
+        view, _, features, guess = look = index.first_look(snapshot, text)
         looked, n = time.perf_counter() - began, len(view.keys)
 
         def add(way: str, calls: int, order: IntArray, seconds: float = 0.0) -> None:
@@ -323,7 +312,7 @@ def answers(
                 add(f"{way}, then rerank", budget, best, now() - began)
             began = now()
             nothing = np.empty(0, dtype=np.int64), np.empty(0)
-            rounds = search_rounds(view, model, features, guess, nothing, budget, score)
+            rounds = search_rounds(look, nothing, budget, score)
             best, _, _ = rounds.ranking(min(k, n))
             spent = now() - began
             add(OURS, budget, best, spent)

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from shoestring.parallel import KernelPool, n_cores, one_blas_thread
 from shoestring.types import FloatArray, IntArray
 
-N_CHEAP = 4  # c: see cheap_features
 MANY_NUMBERS = 1 << 23  # in a product that is worth more than one thread: some milliseconds
 Floats = NDArray[np.float64]
 _BITS = np.unpackbits(

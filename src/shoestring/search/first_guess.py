@@ -135,87 +135,49 @@ def _fit(
 ) -> tuple[ScoreModel, list[Floats]]:
     """The model above, and the residuals of each query's known scores around its own line."""
     mean, spread = _mean_and_spread(features)
-    lines = [
-        _Line.of(z[mask], y, mean, spread)
-        for z, mask, y in zip(features, known, scores, strict=True)
+    rows = [
+        (z[mask].astype(np.float64) - mean) / spread
+        for z, mask in zip(features, known, strict=True)
     ]
+    # Of each query the means, and what its scores around them say of its weights.
+    centres = np.array([x.mean(axis=0) for x in rows])  # (m, d)
+    levels = np.array([y.mean() for y in scores])  # (m,)
+    x = [row - centre for row, centre in zip(rows, centres, strict=True)]
+    y = [row - level for row, level in zip(scores, levels, strict=True)]
+    gram = np.array([part.T @ part for part in x])  # (m, d, d)
+    moment = np.array([part.T @ of for part, of in zip(x, y, strict=True)])  # (m, d)
+    square = sum(float(of @ of) for of in y)
     usual = direction * np.where(np.isfinite(spread), spread, 0.0)
-    gram, moment = sum(line.gram for line in lines), sum(line.moment for line in lines)
-    usual *= max(float(usual @ moment), 0.0) / max(float(usual @ gram @ usual), 1e-300)
+    scale = max(float(usual @ gram.sum(axis=0) @ usual), 1e-300)
+    usual *= max(float(usual @ moment.sum(axis=0)), 0.0) / scale
     t = np.full(len(usual), SPREAD)
-    common, covariance = _common_weights(lines, usual, t)
-    own = [line.weights_around(common, t) for line in lines]
+    common, covariance, own = _weights(gram, moment, usual, t)
     for _ in range(N_STEPS):
-        t = _spread_of_weights(lines, common, own, t)
-        common, covariance = _common_weights(lines, usual, t)
-        own = [line.weights_around(common, t) for line in lines]
-    constants = [line.constant(weights) for line, weights in zip(lines, own, strict=True)]
-    parts = zip(features, known, scores, constants, own, strict=True)
-    residuals = [y - a - (z[mask] - mean) / spread @ w for z, mask, y, a, w in parts]
+        # The next t: mean square of b over sigma^2, the first idea among the queries.
+        noise = square - 2 * np.sum(own * moment) + np.einsum("mk,mkl,ml", own, gram, own)
+        variance = max(noise, LEAST_NOISE * square, 1e-300) / sum(map(len, y))
+        unsure = np.linalg.inv(gram + np.diag(1 / t)).diagonal(axis1=1, axis2=2)
+        found = (np.square(own - common) / variance + unsure).sum(axis=0)
+        t = (SPREAD_QUERIES * SPREAD + found) / (SPREAD_QUERIES + len(own))
+        common, covariance, own = _weights(gram, moment, usual, t)
+    residuals = [of - part @ w for part, of, w in zip(x, y, own, strict=True)]
     variance = float(np.mean(np.square(np.concatenate(residuals))))
     loadings = np.linalg.cholesky(covariance + np.diag(t)) / spread[:, None]
-    weights, constant = common / spread, float(np.mean(constants))
+    weights, constant = common / spread, float(np.mean(levels - (centres * own).sum(axis=1)))
     model = ScoreModel(weights, constant - float(mean @ weights), max(variance, 1e-12), loadings)
     return model, residuals
 
 
-def _common_weights(
-    lines: Sequence[_Line], usual: Floats, t: Floats
-) -> tuple[Floats, NDArray[np.float64]]:
-    """Mean (d,) and covariance (d, d) over sigma^2 of beta, each b_j integrated out."""
-    precision, evidence = np.diag(1 / t), np.zeros(len(t))
-    for line in lines:
-        vouched = np.linalg.inv(line.gram * t + np.eye(len(t)))
-        precision += vouched @ line.gram
-        evidence += vouched @ (line.moment - line.gram @ usual)
-    covariance = np.linalg.inv(precision)
+def _weights(gram: Floats, moment: Floats, usual: Floats, t: Floats) -> tuple[Floats, ...]:
+    """Mean (d,) and covariance over sigma^2 of beta, each b_j integrated out; each query's own."""
+    vouched = np.linalg.inv(gram * t + np.eye(len(t)))  # (m, d, d)
+    covariance = np.linalg.inv(np.diag(1 / t) + (vouched @ gram).sum(axis=0))
     covariance = (covariance + covariance.T) / 2
-    return usual + covariance @ evidence, covariance
-
-
-def _spread_of_weights(
-    lines: Sequence[_Line], common: Floats, own: Sequence[Floats], t: Floats
-) -> Floats:
-    """The next t (d,): mean square of b over sigma^2, the first idea among the queries."""
-    n_scores = sum(line.n_scores for line in lines)
-    noise = sum(line.square_error(weights) for line, weights in zip(lines, own, strict=True))
-    least = LEAST_NOISE * sum(line.square for line in lines)  # a scorer may be a line itself
-    variance = max(noise, least, 1e-300) / n_scores
-    found = sum(np.square(weights - common) for weights in own) / variance
-    for line in lines:  # b is known no better than this
-        found = found + np.diag(np.linalg.inv(line.gram + np.diag(1 / t)))
-    return np.asarray((SPREAD_QUERIES * SPREAD + found) / (SPREAD_QUERIES + len(lines)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """What one query's scores say of its weights, features of unit spread (d,)."""
-
-    gram: Floats  # (d, d) of the centred features
-    moment: Floats  # (d,) of them with the centred scores
-    square: float  # of the centred scores
-    mean_features: Floats
-    mean_score: float
-    n_scores: int
-
-    @classmethod
-    def of(cls, features: FloatArray, scores: Floats, mean: Floats, spread: Floats) -> _Line:
-        x = (features.astype(np.float64) - mean) / spread
-        centre, mean_score = x.mean(axis=0), float(scores.mean())
-        x, y = x - centre, scores - mean_score
-        return cls(x.T @ x, x.T @ y, float(y @ y), centre, mean_score, len(y))
-
-    def weights_around(self, common: Floats, t: Floats) -> Floats:
-        """The query's own weights: as far from the common ones as its scores vouch for."""
-        moment = self.moment - self.gram @ common
-        return np.asarray(common + np.linalg.solve(self.gram + np.diag(1 / t), moment))
-
-    def constant(self, weights: Floats) -> float:
-        return self.mean_score - float(self.mean_features @ weights)
-
-    def square_error(self, weights: Floats) -> float:
-        """Of the scores around the line, summed."""
-        return float(self.square - 2 * weights @ self.moment + weights @ self.gram @ weights)
+    evidence = vouched @ (moment - gram @ usual)[..., None]  # (m, d, 1)
+    common = usual + covariance @ evidence.sum(axis=0)[:, 0]
+    # A query's own weights (m, d) are as far from the common ones as its scores vouch for.
+    away = np.linalg.solve(gram + np.diag(1 / t), (moment - gram @ common)[..., None])
+    return common, covariance, common + away[..., 0]
 
 
 def _mean_and_spread(features: Sequence[FloatArray]) -> tuple[Floats, Floats]:

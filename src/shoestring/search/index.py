@@ -17,7 +17,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Unpack, get_args
-from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,38 +33,28 @@ from shoestring.checks import (
     checked_texts,
 )
 from shoestring.encoders import AUTO, checked_encoder
-from shoestring.errors import (
-    IntegrityError,
-    ParameterError,
-    ShoestringError,
-    ShoestringWarning,
-)
+from shoestring.errors import IntegrityError, ParameterError, ShoestringError, ShoestringWarning
 from shoestring.jobs import Clock
 from shoestring.match.scorer import load_scorer, scorer_name
 from shoestring.models.model_files import model_path
 from shoestring.progress import Progress
 from shoestring.search.arrays import REBUILD
-from shoestring.search.build import (
-    choose_anchors,
-    encode_pending,
-    fit_index_model,
-    noting_unread,
-    score_anchors,
-)
+from shoestring.search.build import choose_anchors, fit_index_model, noting_unread, score_anchors
 from shoestring.search.cur import top_rows
 from shoestring.search.models import Models
 from shoestring.search.query import (
     MAX_CHARACTERS,
     N_ROUNDS,
+    FirstLook,
     IndexModel,
-    first_guess,
+    first_look,
     pair_features,
     search_rounds,
 )
 from shoestring.search.schema import named
 from shoestring.search.score_cache import CachedScorer, ScoreCache
-from shoestring.search.snapshot import Snapshot, View
-from shoestring.search.store import AddReport, ArraysOf, OnDuplicate, RecordStore, checked_ids
+from shoestring.search.snapshot import Snapshot
+from shoestring.search.store import AddReport, OnDuplicate, RecordStore, checked_ids
 from shoestring.search.where import condition
 from shoestring.text import tokenize
 from shoestring.text.records import Reading, read_records
@@ -104,7 +93,6 @@ class SearchIndex:
     def __init__(self, store: RecordStore, scorer: PairScorer | None) -> None:
         self._store, self.models = store, Models(store, scorer)
         self.last_add = AddReport()  # of a build too
-        _OPEN.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its path, and the scorer where one was passed: opened again."""
@@ -211,7 +199,9 @@ class SearchIndex:
                     on_duplicate = "skip" if on_duplicate == "error" else on_duplicate
                 with noting_unread(index._store, index.models):
                     if source is not None:
-                        index._ingest(source, on_duplicate, progress)
+                        index.last_add = index._store.add(
+                            source, on_duplicate=on_duplicate, progress=progress
+                        )
                     index._finish(seed, progress)
         except Exception:
             with suppress(OSError, ShoestringError):  # why it failed matters more
@@ -231,17 +221,6 @@ class SearchIndex:
         given = None if scorer is None else load_scorer(scorer)
         return cls(RecordStore.open(path), given)
 
-    def _ingest(
-        self,
-        records: Iterable[Record],
-        on_duplicate: OnDuplicate,
-        progress: bool,
-        arrays_of: ArraysOf | None = None,
-    ) -> AddReport:
-        records = Progress(records, desc="records", unit="text", disable=not progress)
-        self.last_add = self._store.add(records, on_duplicate=on_duplicate, arrays_of=arrays_of)
-        return self.last_add
-
     def _reading(self, reading: Reading) -> Reading:
         """How to read more records: the columns of the first ones, unless others are named."""
         return {**self._store.settings.get("columns", {}), **reading}
@@ -250,7 +229,7 @@ class SearchIndex:
         """Do what a build does before it pays: choose and fit the models, make the arrays."""
         if len(self):
             self.models.prepare(seed)
-            encode_pending(self._store, self.models, progress=progress)
+            self._store.fill(self.models.arrays_of, progress)
 
     def calibrate(
         self,
@@ -289,7 +268,8 @@ class SearchIndex:
         seed, spent = checked_seed("seed", seed, owner), 0
         queries = None if queries is None else checked_texts("queries", queries, owner)
         checked_bool("progress", progress, owner)
-        if calls and self._can_pay():
+        _warn(notes := self._why_estimates() if calls else [])
+        if calls and not notes:
             chosen = choose_anchors(self._store, self.models, queries, seed)
             spent = score_anchors(self._store, self.models, chosen, calls, clock, progress=progress)
         fit_index_model(self._store, self.models)
@@ -369,9 +349,8 @@ class SearchIndex:
         owner = "SearchIndex.query"
         text = checked_text("text", text, owner)
         k = checked_int("k", k, 1, None, owner)
-        budget = checked_int(
-            "calls", max(k, DEFAULT_CALLS) if calls is None else calls, 0, None, owner
-        )
+        calls = max(k, DEFAULT_CALLS) if calls is None else calls
+        budget = checked_int("calls", calls, 0, None, owner)
         max_rounds = checked_int("max_rounds", max_rounds, 1, None, owner)
         candidates = max(k, checked_int("candidates", candidates, 1, None, owner))
         chosen = None if where is None else condition(where, owner)
@@ -385,45 +364,41 @@ class SearchIndex:
                 )
             if not len(snapshot.keys):
                 _warn(notes)
-                return Hits((), 0, time.perf_counter() - began)
-            can_pay = budget > 0 and self._can_pay()
-            is_unread = can_pay and not self.models.readable([text])
-            can_pay = can_pay and not is_unread
-            view, model, features, guess = self.first_look(snapshot, text)
-            closed = view.deleted
-            if chosen:
-                closed = closed | ~np.isin(view.row_keys, snapshot.matching(chosen))
-            name, newest = self.models.scorer_name, int(view.row_keys[-1])
+                return Hits((), 0, time.perf_counter() - began, notes=tuple(notes))
+            if budget:
+                notes += self._why_estimates()
+            is_unread = budget > 0 and not self.models.readable([text])
+            can_pay = budget > 0 and self.models.scorer is not None and not is_unread
+            look = self.first_look(snapshot, text)
+            name, newest = self.models.scorer_name, int(look.view.row_keys[-1])
             uid = str(self._store.settings.get("id", ""))
             with ScoreCache(self.path, read_only=not can_pay) as cache:
-                known = view.known_scores(*cache.row(name, text))
-                if len(view) > candidates:
-                    near = top_rows(np.where(closed, -np.inf, guess), candidates)
-                    some = np.union1d(near, known[0])  # what was paid for teaches
-                    view, features, guess = view.narrowed(some), features[some], guess[some]
-                    closed, known = closed[some], (np.searchsorted(some, known[0]), known[1])
+                known = look.view.known_scores(*cache.row(name, text))  # what was paid for teaches
+                if chosen:
+                    look = look._replace(view=look.view.limited(snapshot.matching(chosen)))
+                if len(look.guess) > candidates:
+                    near = top_rows(np.where(look.view.deleted, -np.inf, look.guess), candidates)
+                    some = np.union1d(near, known[0])
+                    look, known = look.narrowed(some), (np.searchsorted(some, known[0]), known[1])
+                view, is_open = look.view, ~look.view.deleted
                 answered, spent = cache.last_answer(name, text, uid)
                 if answered < newest:  # calls are for texts that were added since
                     spent = 0
                 if chosen:  # or for what meets this condition
-                    spent = int(np.count_nonzero(~closed[known[0]]))
+                    spent = int(np.count_nonzero(is_open[known[0]]))
                 score = self.models.cached_scorer(snapshot, view, text, cache, partial=True)
                 rounds = search_rounds(
-                    view,
-                    model,
-                    features,
-                    guess,
+                    look,
                     known,
                     max(0, budget - spent),
                     score if can_pay else None,
                     first=view.row_keys > answered if 0 <= answered < newest else None,
-                    closed=closed,
                     max_rounds=max_rounds,
                 )
                 if not chosen and score.calls and (answered < 0 or not score.error):
                     cache.set_answered(name, text, uid, newest, spent + score.calls)
-            n_open = int(np.count_nonzero(~closed))
-            notes += _notes(features, text, score, budget, n_open)
+            n_open = int(np.count_nonzero(is_open))
+            notes += _notes(look.features, text, score, budget, n_open)
             if is_unread:
                 notes.append(
                     "The scorer does not know the writing of the query, so no call was spent: the "
@@ -431,18 +406,17 @@ class SearchIndex:
                 )
             mix = float(self._store.settings.get("mix", 0.0))
             found, scores, exact = rounds.ranking(min(k, n_open), mix)
-            if not features.any() and not exact.any():
+            if not look.features.any() and not exact.any():
                 found = found[:0]  # any text would do as well
             records = snapshot.records(view.row_keys[found])
         words = dict.fromkeys(tokenize(text[:MAX_CHARACTERS]))
-        hits = [
+        hits = tuple(
             Hit(r.id, r.text, float(score), bool(is_exact), r.fields, _shared(words, r.text))
             for r, score, is_exact in zip(records, scores, exact, strict=False)
-        ]
+        )
         _warn(notes)
         error = str(score.error) if score.error else None
-        seconds = time.perf_counter() - began
-        return Hits(tuple(hits), score.calls, seconds, error)
+        return Hits(hits, score.calls, time.perf_counter() - began, error, tuple(notes))
 
     def query_many(
         self, texts: Iterable[str], k: int = 10, calls: int | None = None, *,
@@ -456,10 +430,11 @@ class SearchIndex:
     def get(self, ids: Iterable[str | int]) -> list[Record]:
         """The records of some ids; ParameterError names those that are not in the index."""
         with self.snapshot() as snapshot:
-            keys = [(id, snapshot.key_of(id)) for id in checked_ids(ids, "SearchIndex.get")]
-            if absent := named([id for id, key in keys if key is None]):
+            wanted = list(checked_ids(ids, "SearchIndex.get"))
+            keys = snapshot.keys_of(wanted)
+            if absent := named([id for id in wanted if id not in keys]):
                 raise ParameterError.of("ids", "SearchIndex.get", "ids of the index", absent)
-            return snapshot.records([key for _, key in keys if key is not None])
+            return snapshot.records([keys[id] for id in wanted])
 
     def records(self, where: str | Mapping[str, Any] | None = None) -> Iterator[Record]:
         """All records, or those that meet a condition, in the order in which they were added."""
@@ -473,13 +448,8 @@ class SearchIndex:
         """A whole, consistent view of the records and arrays; close it soon."""
         return self.models.snapshot()
 
-    def first_look(
-        self, snapshot: Snapshot, text: str
-    ) -> tuple[View, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
-        """What is known of a query before the scorer is asked.
-
-        View and model of the snapshot, the cheap features (N, 4), and the first guess (N,).
-        """
+    def first_look(self, snapshot: Snapshot, text: str) -> FirstLook:
+        """What is known of a query before the scorer is asked."""
         view, model = snapshot.view, IndexModel.from_attrs(snapshot.view.attrs)
         vector: NDArray[Any] = np.zeros(0, np.float32)
         if len(view):  # else the build was interrupted: there may be no encoder yet
@@ -491,21 +461,16 @@ class SearchIndex:
                 )
         features = pair_features(snapshot, text, vector)
         lexical = self.models.is_lexical or not vector.any()
-        return view, model, features, first_guess(view, model, features, lexical=lexical)
+        return first_look(view, model, features, lexical=lexical)
 
-    def _can_pay(self) -> bool:
-        """Whether there is a scorer; a warning says so where there is none."""
+    def _why_estimates(self) -> list[str]:
+        """A note where there is no scorer to pay."""
         if self.models.scorer is not None:
-            return True
+            return []
         name = self._store.settings.get("scorer_name")
         what = f"was built with the scorer {name!r}" if name else "has no scorer"
-        warnings.warn(
-            f"{self.path} {what}, so the answers are estimates. "
-            "Open it with scorer=... to pay for exact scores.",
-            ShoestringWarning,
-            stacklevel=3,
-        )
-        return False
+        hint = "Open it with scorer=... to pay for exact scores."
+        return [f"{self.path} {what}, so the answers are estimates. {hint}"]
 
     def add(
         self,
@@ -526,9 +491,11 @@ class SearchIndex:
         with self._store.writing(), noting_unread(self._store, self.models):
             self._finish(0, progress)  # what an interrupted build left
             arrays_of = self.models.arrays_of if self.models.are_chosen else None
-            report = self._ingest(source, on_duplicate, progress, arrays_of)
+            self.last_add = self._store.add(
+                source, on_duplicate=on_duplicate, arrays_of=arrays_of, progress=progress
+            )
             self._finish(0, progress)  # of an index that had no text to choose models by
-        return report
+        return self.last_add
 
     def delete(self, ids: Iterable[str | int]) -> int:
         """Delete records by the user's ids, all or none; returns how many there were.
@@ -633,19 +600,6 @@ def _size(folder: Path) -> int:
         with suppress(OSError):
             size += path.stat().st_size if path.is_file() else 0
     return size
-
-
-def _begin_again() -> None:
-    """In a forked child: what another thread held when it forked is held for ever."""
-    for index in list(_OPEN):
-        _INHERITED.append(index.models)  # a model that waits for its threads to end never would
-        index.__init__(RecordStore(index.path), index.models.given)  # type: ignore[misc]
-
-
-_OPEN: WeakSet[SearchIndex] = WeakSet()
-_INHERITED: list[Models] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_again)
 
 
 def _scorer_name(scorer: Any) -> str | None:

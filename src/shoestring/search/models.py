@@ -13,6 +13,7 @@ and after a snapshot is taken belongs to the snapshot's vectors.
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import warnings
@@ -44,7 +45,7 @@ from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import Snapshot, View
 from shoestring.search.store import RecordStore
 from shoestring.text.records import text_digests
-from shoestring.types import IntArray, PairScorer, TextEncoder
+from shoestring.types import PairScorer, TextEncoder
 
 Said: TypeAlias = tuple[str, bytes]
 N_COMPONENTS = 128  # of LSA
@@ -77,11 +78,17 @@ class Models:
     """The encoder and the scorer of one index; each is used by one thread at a time."""
 
     def __init__(self, store: RecordStore, given: PairScorer | None) -> None:
-        self.lock = threading.RLock()  # held while a model loads or works
         self._store = store  # whose settings name them
         self.given = given  # a scorer that the user passed as an object: before the settings
-        self._loaded: dict[str, tuple[Said, Any]] = {}  # by the setting that names it
+        # By process: in a forked child a lock may be held for ever, and a model has no threads.
+        self._locks: dict[int, threading.RLock] = {}
+        self._loaded: dict[tuple[int, str], tuple[Said, Any]] = {}  # and the setting that names it
         self._kept = store.path / "encoder"
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Held while a model loads or works."""
+        return self._locks.setdefault(os.getpid(), threading.RLock())
 
     def _said(self, name: str) -> Said:
         """What the index says of a model: its name, and the config of an encoder that it keeps."""
@@ -93,13 +100,10 @@ class Models:
     def _load(self, name: str, load: Callable[[str], Any]) -> Any:
         """A model as it was loaded before, unless the index says something else of it now."""
         with self.lock:
-            said = self._said(name)
-            loaded = self._loaded.get(name)
-            if loaded is None or loaded[0] != said:
-                loaded = said, load(said[0])
-                if self._said(name) == said:
-                    self._loaded[name] = loaded
-            return loaded[1]
+            said, key = self._said(name), (os.getpid(), name)
+            if key not in self._loaded or self._loaded[key][0] != said:
+                self._loaded[key] = said, load(said[0])
+            return self._loaded[key][1]
 
     @property
     def encoder(self) -> TextEncoder:
@@ -145,7 +149,7 @@ class Models:
     def hold(self, scorer: PairScorer | None) -> None:
         """Keep the scorer of a new index, which is loaded already."""
         if scorer is not None:
-            self._loaded["scorer"] = self._said("scorer"), scorer
+            self._loaded[os.getpid(), "scorer"] = self._said("scorer"), scorer
 
     @property
     def scorer_name(self) -> str:
@@ -159,12 +163,9 @@ class Models:
         self, snapshot: Snapshot, view: View, query: str, cache: ScoreCache, partial: bool = False
     ) -> CachedScorer:
         """What scores rows of a view with a query."""
-
-        def texts(rows: IntArray) -> list[str]:
-            return snapshot.texts(view.row_keys[rows])
-
-        name = self.scorer_name
-        return CachedScorer(self.scorer, name, self.lock, texts, query, cache, partial)
+        own = self.scorer, self.scorer_name, self.lock
+        keys = view.row_keys
+        return CachedScorer(*own, lambda rows: snapshot.texts(keys[rows]), query, cache, partial)
 
     def encode(self, texts: Sequence[str], encoder: TextEncoder | None = None) -> NDArray[Any]:
         """Rows as the index stores them: float32 (N, D), or packed bits uint8 (N, D / 8).

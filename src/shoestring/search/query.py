@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,13 +51,27 @@ class IndexModel:
         fitted = attrs.get("score_model")
         if fitted:
             arrays = {name: np.asarray(fitted[name]) for name in ("weights", "loadings")}
-            fitted = ScoreModel(**{**fitted, **arrays})
+            fitted = ScoreModel(**(fitted | arrays))
         return cls(
             fitted,
             tuple(attrs.get("anchors", ())),
             np.asarray(attrs.get("vector_mean", ()), dtype=np.float64),
             float(attrs.get("vector_power", 1.0)),
         )
+
+
+class FirstLook(NamedTuple):
+    """What is known of a query and the rows of a view before the scorer is asked."""
+
+    view: View
+    model: IndexModel
+    features: NDArray[np.float32]  # (N, 4): see features.cheap_features
+    guess: NDArray[np.float32]  # (N,): in the units of the scorer, or of unit variance
+
+    def narrowed(self, rows: IntArray) -> FirstLook:
+        """Some rows, ascending, as if there were no others."""
+        view, guess = self.view.narrowed(rows), self.guess[rows]
+        return self._replace(view=view, features=self.features[rows], guess=guess)
 
 
 @one_blas_thread()
@@ -81,14 +95,16 @@ def pair_features(snapshot: Snapshot, text: str, vector: NDArray[Any]) -> NDArra
 
 @one_blas_thread()
 @np.errstate(over="ignore", invalid="ignore")
-def first_guess(
+def first_look(
     view: View, model: IndexModel, features: NDArray[np.float32], *, lexical: bool
-) -> NDArray[np.float32]:
-    """The first guess (N,): in the units of the scorer, or of unit variance."""
+) -> FirstLook:
+    """Make the first guess of cheap features."""
     if model.score_model is None:
-        return default_guess(features, DEFAULT_WEIGHTS[lexical])
-    item_bias = view.column("item_bias", np.float32)
-    return model.score_model.guess(features, item_bias).astype(np.float32)
+        guess = default_guess(features, DEFAULT_WEIGHTS[lexical])
+    else:
+        item_bias = view.column("item_bias", np.float32)
+        guess = model.score_model.guess(features, item_bias).astype(np.float32)
+    return FirstLook(view, model, features, guess)
 
 
 def default_guess(
@@ -101,22 +117,15 @@ def default_guess(
 
 @one_blas_thread()
 @np.errstate(over="ignore", invalid="ignore")
-def begin_rounds(
-    view: View,
-    model: IndexModel,
-    features: NDArray[np.float32],
-    guess: NDArray[np.float32],
-    known: tuple[IntArray, FloatArray, FloatArray],
-    closed: NDArray[np.bool_] | None = None,
-) -> Rounds:
-    """The rounds of a query some of whose scores are known: rows, scores, and scores to fit to.
-
-    Rows that are ``closed`` are neither proposed nor ranked; by default those that are deleted.
-    """
-    at, scores, fitted = known
+def begin_rounds(look: FirstLook, at: IntArray, scores: FloatArray, fitted: FloatArray) -> Rounds:
+    """The rounds of a query some of whose scores are known: rows, scores, and scores to fit to."""
+    view, model, features, guess = look
     residual_variance = model.score_model.residual_variance if model.score_model else 1.0
-    if not model.score_model and len(at):
-        guess, residual_variance = calibrated(guess, at, fitted)
+    if not model.score_model and len(at):  # the first scores give a default guess their units
+        level = float(np.mean(fitted))
+        spread = max(float(np.std(fitted)), 1e-3 * abs(level), 1e-9)
+        guess = (level + spread * (guess - float(guess[at].mean()))).astype(np.float32)
+        residual_variance = spread**2
     blocks, variances = [], []
     if len(model.vector_mean):
         blocks.append((view.arrays["vectors"], model.vector_mean))
@@ -138,7 +147,7 @@ def begin_rounds(
         np.concatenate(variances) * residual_variance,
         NOISE * residual_variance,
         strengths=(1.0,) if model.score_model else DEFAULT_STRENGTHS,
-        deleted=view.deleted if closed is None else closed,
+        deleted=view.deleted,
     )
     for start in range(0, len(at), OBSERVE_BATCH):
         span = slice(start, start + OBSERVE_BATCH)
@@ -146,26 +155,13 @@ def begin_rounds(
     return rounds
 
 
-def calibrated(
-    guess: NDArray[np.float32], at: IntArray, scores: FloatArray
-) -> tuple[NDArray[np.float32], float]:
-    """A default guess in the units of the first scores, and the variance around it."""
-    spread = max(float(np.std(scores)), 1e-3 * abs(float(np.mean(scores))), 1e-9)
-    shifted = float(np.mean(scores)) + spread * (guess - float(guess[at].mean()))
-    return shifted.astype(np.float32), spread**2
-
-
 def search_rounds(
-    view: View,
-    model: IndexModel,
-    features: NDArray[np.float32],  # (N, c): of pair_features
-    guess: NDArray[np.float32],  # (N,): of first_guess
+    look: FirstLook,
     known: tuple[IntArray, FloatArray],  # rows and scores that were paid for before; free
     calls: int,  # pairs to score at most, beside those
     score: Callable[[IntArray], FloatArray] | None,  # None when there is no scorer
     *,
     first: NDArray[np.bool_] | None = None,  # (N,): rows to score before any other
-    closed: NDArray[np.bool_] | None = None,  # (N,): no answers; by default what is deleted
     max_rounds: int = N_ROUNDS,  # batches at most, those of ``first`` one more
 ) -> Rounds:
     """Spend a budget of calls on one query, most promising rows first.
@@ -174,9 +170,10 @@ def search_rounds(
     """
     at, scores = known
     # With a score model the units of the scorer are known; else the first batch gives them.
-    usual = (guess.min(), guess.max()) if model.score_model is not None and len(guess) else ()
+    has_scale = look.model.score_model is not None
+    usual = (look.guess.min(), look.guess.max()) if has_scale and len(look.guess) else ()
     fitted = without_rejects(scores, usual)
-    rounds = begin_rounds(view, model, features, guess, (at, scores, fitted), closed)
+    rounds = begin_rounds(look, at, scores, fitted)
     batch, spent = max(MIN_BATCH, -(-calls // max_rounds)), 0
     for among in (first, None) if first is not None else (None,):
         while score and spent < calls:
@@ -190,10 +187,10 @@ def search_rounds(
             scores = np.concatenate([scores, answer[is_answered]])
             before, fitted = fitted, without_rejects(scores, usual)
             n = len(before)
-            if np.array_equal(before, fitted[:n]) and (n or model.score_model):
+            if np.array_equal(before, fitted[:n]) and (n or has_scale):
                 rounds.observe(at[n:], scores[n:], fitted[n:])
             else:  # only now is the scale of the scores known
-                rounds = begin_rounds(view, model, features, guess, (at, scores, fitted), closed)
+                rounds = begin_rounds(look, at, scores, fitted)
             if not is_answered.all():
                 return rounds
     return rounds

@@ -31,16 +31,17 @@ from shoestring.search.features import cheap_features
 from shoestring.search.first_guess import ScoreModel, fit_lines
 from shoestring.search.query import (
     DEFAULT_WEIGHTS,
+    FirstLook,
     IndexModel,
     default_guess,
-    first_guess,
+    first_look,
     search_rounds,
 )
 from shoestring.search.score_cache import CachedScorer, ScoreCache
 from shoestring.search.snapshot import View, bm25
 from shoestring.text import tokenize
 from shoestring.text.records import text_digests
-from shoestring.types import FloatArray, IntArray, PairScorer
+from shoestring.types import FloatArray, PairScorer
 
 OWNER = "rerank"
 LSA_WIDTH = 64
@@ -48,10 +49,11 @@ LEAST_QUERIES = 10  # of which a taste is learnt
 
 
 class Ranking(list[dict[str, Any]]):
-    """Hits, best first; ``calls`` and ``error`` are those of :class:`~shoestring.types.Hits`."""
+    """Hits, best first; the attributes are those of :class:`~shoestring.types.Hits`."""
 
     calls: int = 0
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Reranker:
@@ -100,37 +102,31 @@ class Reranker:
         checks.checked_bool("return_documents", return_documents, OWNER)
         if not documents:
             return Ranking()
-        known = vectors, query_vector, first_scores
-        view, model, features, guess = _looked(query, documents, *known)
+        look = _looked(query, documents, vectors, query_vector, first_scores)
         digests = text_digests(documents)
-
-        def texts(at: IntArray) -> list[str]:
-            return [documents[i] for i in at]
-
         with ScoreCache(self.memory) as memory:
             if taste := _taste(memory.features(self.scorer_name)):
-                model = replace(model, score_model=taste)
-                guess = first_guess(view, model, features, lexical=False)
+                model = replace(look.model, score_model=taste)
+                look = first_look(look.view, model, look.features, lexical=False)
             scores = memory.get(self.scorer_name, query, digests)
             at = np.flatnonzero(~np.isnan(scores))
-            score = CachedScorer(
-                self.scorer, self.scorer_name, self._lock, texts, query, memory, partial=True
-            )
-            rounds = search_rounds(view, model, features, guess, (at, scores[at]), calls, score)
+            own = self.scorer, self.scorer_name, self._lock
+            score = CachedScorer(*own, lambda at: [documents[i] for i in at], query, memory, True)
+            rounds = search_rounds(look, (at, scores[at]), calls, score)
             if self.memory is not None:
                 at = rounds.scored
-                memory.put_features(self.scorer_name, query, digests[at], features[at])
-        if score.error:
-            note = f"{score.error} The answer rests on the {score.calls} calls answered before."
-            warnings.warn(note, ShoestringWarning, stacklevel=2)
+                memory.put_features(self.scorer_name, query, digests[at], look.features[at])
         ranking = rounds.ranking(min(top_k or len(documents), len(documents)))
         hits = zip(*(part.tolist() for part in ranking), strict=True)
-        names = ("corpus_id", "score", "exact")
-        answer = Ranking(dict(zip(names, hit, strict=True)) for hit in hits)
+        answer = Ranking({"corpus_id": i, "score": s, "exact": e} for i, s, e in hits)
         if return_documents:
             for one in answer:
                 one["text"] = documents[one["corpus_id"]]
-        answer.calls, answer.error = score.calls, str(score.error) if score.error else None
+        answer.calls = score.calls
+        if score.error:
+            note = f"{score.error} The answer rests on the {score.calls} calls answered before."
+            answer.error, answer.notes = str(score.error), (note,)
+            warnings.warn(note, ShoestringWarning, stacklevel=2)
         return answer
 
 
@@ -191,17 +187,17 @@ def _checked(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArray
     except (TypeError, ValueError, OverflowError):
         raise ParameterError.of(name, OWNER, want, value) from None
     sizes = zip(shape, array.shape, strict=False)
-    if array.ndim != len(shape) or any(n not in (None, size) for n, size in sizes):
-        raise ParameterError.of(name, OWNER, want, array.shape)
-    if not np.isfinite(array).all():
-        raise ParameterError.of(name, OWNER, want, "NaN or infinity")
+    is_of_shape = array.ndim == len(shape) and all(n in (None, size) for n, size in sizes)
+    if not is_of_shape or not np.isfinite(array).all():
+        got = "NaN or infinity" if is_of_shape else array.shape
+        raise ParameterError.of(name, OWNER, want, got)
     return array
 
 
 def _looked(
     query: str, documents: list[str], vectors: Any, query_vector: Any, first_scores: Any
-) -> tuple[View, IndexModel, NDArray[np.float32], NDArray[np.float32]]:
-    """What an index would have known: rows, centre of the vectors, cheap features, first guess."""
+) -> FirstLook:
+    """What an index would have known."""
     n, keys = len(documents), np.arange(len(documents))
     rows = _checked("vectors", vectors, (n, None))
     if rows is None and query_vector is not None:
@@ -225,7 +221,7 @@ def _looked(
     mean = rows.mean(axis=0, dtype=np.float64)
     power = float(np.square(rows - mean, dtype=np.float64).sum() / n)
     model = IndexModel(None, (), mean, max(power, 1e-12))
-    return view, model, features, default_guess(features, weights)
+    return FirstLook(view, model, features, default_guess(features, weights))
 
 
 def _of_unit_length(rows: FloatArray) -> NDArray[np.float32]:

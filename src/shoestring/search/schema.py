@@ -14,13 +14,14 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from shoestring.checks import is_storable
 from shoestring.search.arrays import ArrayFile
-from shoestring.search.database import column, in_chunks
+from shoestring.search.database import column, in_chunks, transaction
 from shoestring.text.tokens import FTS5_TOKENIZER, tokenize
 from shoestring.types import IntArray, Record
 
@@ -32,9 +33,8 @@ _TABLES = (
         tokens, tokenize = "{FTS5_TOKENIZER}")""",
     "CREATE TABLE IF NOT EXISTS deleted (key INTEGER PRIMARY KEY)",
     """CREATE TABLE IF NOT EXISTS state (
-        row INTEGER PRIMARY KEY CHECK (row = 1), uid TEXT NOT NULL, revision INTEGER NOT NULL,
-        n_rows INTEGER NOT NULL, last_key INTEGER NOT NULL, arrays TEXT NOT NULL,
-        attrs TEXT NOT NULL)""",
+        row INTEGER PRIMARY KEY CHECK (row = 1), uid TEXT NOT NULL, n_rows INTEGER NOT NULL,
+        last_key INTEGER NOT NULL, arrays TEXT NOT NULL, attrs TEXT NOT NULL)""",
 )
 
 _PENDING = "SELECT {} FROM records WHERE key > (SELECT last_key FROM state) ORDER BY key"
@@ -48,7 +48,6 @@ class State(NamedTuple):
     """
 
     uid: str
-    revision: int  # counts the changes
     n_rows: int  # of the arrays
     last_key: int  # the keys up to it have rows
     arrays: dict[str, ArrayFile]
@@ -60,14 +59,14 @@ def create_tables(connection: sqlite3.Connection) -> None:
     for table in _TABLES:
         connection.execute(table)
     nothing = _new_uid(), _sealed({}), _sealed({})
-    connection.execute("INSERT OR IGNORE INTO state VALUES (1, ?, 0, 0, 0, ?, ?)", nothing)
+    connection.execute("INSERT OR IGNORE INTO state VALUES (1, ?, 0, 0, ?, ?)", nothing)
 
 
 def read_state(connection: sqlite3.Connection) -> State:
     """Read the one row of ``state``."""
-    rows = connection.execute("SELECT uid, revision, n_rows, last_key, arrays, attrs FROM state")
+    rows = connection.execute("SELECT uid, n_rows, last_key, arrays, attrs FROM state")
     try:
-        ((uid, revision, n_rows, last_key, *texts),) = rows
+        ((uid, n_rows, last_key, *texts),) = rows
         arrays, attrs = (_unsealed(text) for text in texts)
         files = {
             name: ArrayFile(file, dtype, tuple(shape), checksum)
@@ -75,7 +74,7 @@ def read_state(connection: sqlite3.Connection) -> State:
         }
     except (ValueError, TypeError, AttributeError) as error:
         raise sqlite3.DatabaseError(f"the state of the arrays cannot be read, {error}") from error
-    return State(uid, revision, n_rows, last_key, files, attrs)
+    return State(uid, n_rows, last_key, files, attrs)
 
 
 def _sealed(value: Any) -> str:
@@ -91,25 +90,18 @@ def _unsealed(text: str) -> Any:
     return json.loads(body)
 
 
-def write_state(
-    connection: sqlite3.Connection,
-    n_rows: int,
-    last_key: int,
-    arrays: Mapping[str, ArrayFile],
-    attrs: Mapping[str, Any],
-) -> None:
+def write_state(connection: sqlite3.Connection, state: State) -> None:
     """Put arrays in force."""
-    texts = [_sealed(value) for value in (arrays, attrs)]
-    connection.execute(
-        "UPDATE state SET n_rows = ?, last_key = ?, arrays = ?, attrs = ?",
-        (n_rows, last_key, *texts),
-    )
-    mark_changed(connection)
+    texts = [_sealed(value) for value in (state.arrays, state.attrs)]
+    with transaction(connection):
+        sql = "UPDATE state SET n_rows = ?, last_key = ?, arrays = ?, attrs = ?"
+        connection.execute(sql, (state.n_rows, state.last_key, *texts))
+        mark_changed(connection)
 
 
 def mark_changed(connection: sqlite3.Connection) -> None:
     """Tell readers that what they remember of an earlier transaction is old."""
-    connection.execute("UPDATE state SET revision = revision + 1, uid = ?", (_new_uid(),))
+    connection.execute("UPDATE state SET uid = ?", (_new_uid(),))
 
 
 def _new_uid() -> str:
@@ -119,7 +111,7 @@ def _new_uid() -> str:
 def keys_of(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
     """The keys of those ids that exist."""
     sql = "SELECT id, key FROM records WHERE id IN ({})"
-    return dict(in_chunks(connection, sql, ids))
+    return dict(in_chunks(connection, sql, [id for id in ids if is_storable(id)]))
 
 
 def pending_keys(connection: sqlite3.Connection) -> IntArray:

@@ -10,11 +10,12 @@ Letters: n texts.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +31,6 @@ from shoestring.checks import checked_path
 from shoestring.errors import DeadlineError, ParameterError, ScorerError, ShapeError, StorageError
 from shoestring.match.scorer import answers_of, batch_size_of
 from shoestring.search.database import (
-    column,
     connect,
     connect_for_writing,
     explained,
@@ -65,7 +65,7 @@ _REPAIR = "Move it elsewhere: a new one is begun, and scores are paid for again.
 KEEP_S = 0.05  # quick answers of a scorer are kept together, so many seconds of them
 
 
-class ScoreCache:
+class ScoreCache(AbstractContextManager["ScoreCache"]):
     """Scores that were paid for, for any number of threads and processes.
 
     Parameters
@@ -93,11 +93,7 @@ class ScoreCache:
         if place is not None:
             path = checked_path("place", place, "ScoreCache")
             self.path = path if path.suffix == ".sqlite" else path / "scores.sqlite"
-            try:
-                is_folder = self.path.parent.is_dir()
-            except OSError:  # a name that is too long
-                is_folder = False
-            if not is_folder:
+            if not os.path.isdir(self.path.parent):  # noqa: PTH112  False for too long a name
                 want = "the folder of an index, or a file .sqlite in a folder"
                 raise ParameterError.of("place", "ScoreCache", want, str(place))
         self.read_only = read_only
@@ -132,9 +128,6 @@ class ScoreCache:
         empty = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         return _with_tables(empty)
 
-    def __enter__(self) -> ScoreCache:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -162,18 +155,25 @@ class ScoreCache:
         if not np.isfinite(values).all():
             bad = float(values[~np.isfinite(values)][0])
             raise ParameterError.of("scores", "ScoreCache.put", "finite numbers", bad)
+        return self._keep("scores", scorer, query, zip(keys.tolist(), values.tolist(), strict=True))
+
+    def _keep(self, table: str, scorer: str, query: str, rows: Iterable[tuple[Any, ...]]) -> bool:
+        """Put rows of a query into a table, where the cache can be written."""
         if self.read_only:
             return False
         with self._lock, self._explained(), transaction(self._connection) as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO asked (scorer, query) VALUES (?, ?)", (scorer, query)
-            )
-            ((number,),) = connection.execute(_NUMBER, (scorer, query))
-            connection.executemany(
-                f"INSERT OR REPLACE INTO scores VALUES ({number}, ?, ?)",
-                zip(keys.tolist(), values.tolist(), strict=True),
-            )
+            asked = scorer, query
+            connection.execute("INSERT OR IGNORE INTO asked (scorer, query) VALUES (?, ?)", asked)
+            ((number,),) = connection.execute(_NUMBER, asked)
+            for row in rows:
+                marks = ", ?" * len(row)
+                sql = f"INSERT OR REPLACE INTO {table} VALUES (?{marks})"
+                connection.execute(sql, (number, *row))
         return True
+
+    def _read(self, sql: str, *parameters: object) -> list[Any]:
+        with self._lock, self._explained():
+            return self._connection.execute(sql, parameters).fetchall()
 
     def last_answer(self, scorer: str, query: str, uid: str) -> tuple[int, int]:
         """Of a query to the index ``uid``: its newest record then, and the calls spent until then.
@@ -181,54 +181,37 @@ class ScoreCache:
         (-1, 0) if the query was never answered.
         """
         sql = f"SELECT last_key, calls FROM answered WHERE asked = ({_NUMBER}) AND uid = ?"
-        with self._lock, self._explained():
-            row = self._connection.execute(sql, (scorer, query, uid)).fetchone()
-        return (-1, 0) if row is None else (int(row[0]), int(row[1]))
+        return next(iter(self._read(sql, scorer, query, uid)), (-1, 0))
 
     def set_answered(self, scorer: str, query: str, uid: str, last_key: int, calls: int) -> None:
         """Remember what :meth:`last_answer` says, where the cache can be written."""
-        sql = f"INSERT OR REPLACE INTO answered SELECT number, ?, ?, ? FROM ({_NUMBER})"
-        if not self.read_only:
-            with suppress(StorageError), self._lock, self._explained():
-                self._connection.execute(sql, (uid, last_key, calls, scorer, query))
+        with suppress(StorageError):
+            self._keep("answered", scorer, query, [(uid, last_key, calls)])
 
     def rows(self, scorer: str) -> Iterator[tuple[str, IntArray, NDArray[np.float64]]]:
         """Everything known of a scorer: each query, as first paid for, and its :meth:`row`."""
         sql = "SELECT query FROM asked WHERE scorer = ? ORDER BY number"
-        with self._lock, self._explained():
-            queries = self._connection.execute(sql, (scorer,)).fetchall()
-        for (query,) in queries:
+        for (query,) in self._read(sql, scorer):
             yield query, *self.row(scorer, query)
 
     def row(self, scorer: str, query: str) -> tuple[IntArray, NDArray[np.float64]]:
         """Everything known of one query: digests (n,), ascending, and scores (n,)."""
-        with self._lock, self._explained():
-            cursor = self._connection.execute(f"{_SCORES} ORDER BY digest", (scorer, query))
-            pairs = np.fromiter(cursor, dtype=[("digest", np.int64), ("score", np.float64)])
+        found = self._read(f"{_SCORES} ORDER BY digest", scorer, query)
+        pairs = np.array(found, dtype=[("digest", np.int64), ("score", np.float64)])
         return pairs["digest"].copy(), pairs["score"].copy()
 
     def put_features(
         self, scorer: str, query: str, digests: IntArray, features: NDArray[np.float32]
     ) -> None:
         """Keep what was known of pairs (n, c) before their scores, where it can be written."""
-        sql = f"INSERT OR REPLACE INTO features SELECT number, ?, ? FROM ({_NUMBER})"
-        if self.read_only:
-            return
-        rows = [
-            (digest, one.tobytes(), scorer, query)
-            for digest, one in zip(digests.tolist(), features, strict=True)
-        ]
-        with suppress(StorageError), self._lock, self._explained():
-            connection = self._connection
-            with transaction(connection):
-                connection.executemany(sql, rows)
+        with suppress(StorageError):
+            rows = zip(digests.tolist(), map(np.ndarray.tobytes, features), strict=True)
+            self._keep("features", scorer, query, rows)
 
     def features(self, scorer: str) -> list[tuple[NDArray[np.float32], NDArray[np.float64]]]:
         """Of each query what :meth:`put_features` kept (n, c), and the scores (n,)."""
-        with self._lock, self._explained():
-            rows = self._connection.execute(_FEATURES, (scorer,)).fetchall()
         found = []
-        for _, group in groupby(rows, key=itemgetter(0)):
+        for _, group in groupby(self._read(_FEATURES, scorer), key=itemgetter(0)):
             _, numbers, scores = zip(*group, strict=True)
             table = np.frombuffer(b"".join(numbers), np.float32).reshape(len(scores), -1)
             found.append((table, np.array(scores)))
@@ -236,15 +219,15 @@ class ScoreCache:
 
     def verify(self) -> None:
         """Read everything; IntegrityError if the database is damaged."""
-        with self._lock, self._explained():
-            found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        with self._explained():
+            ((found,),) = self._read("PRAGMA quick_check(1)")
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
 
     def count(self) -> int:
         """How many scores are kept."""
-        with self._lock, self._explained():
-            return int(column(self._connection, "SELECT count(*) FROM scores")[0])
+        ((n,),) = self._read("SELECT count(*) FROM scores")
+        return int(n)
 
 
 @dataclass
@@ -270,55 +253,53 @@ class CachedScorer:
     def __call__(self, rows: IntArray) -> FloatArray:
         """The scores (n,) of n rows; ScorerError if the scorer fails, unless ``partial``."""
         texts = self.texts(rows)
-        digests, first, which = np.unique(
-            text_digests(texts), return_index=True, return_inverse=True
-        )  # equal texts are paid for once
-        scores = self.cache.get(self.name, self.query, digests)
-        unpaid = np.flatnonzero(np.isnan(scores))
-        unpaid = unpaid[np.argsort(first[unpaid])]
+        digests = text_digests(texts).tolist()
+        known = self.cache.get(self.name, self.query, digests).tolist()
+        scores = dict(zip(digests, known, strict=True))
+        each = zip(digests, texts, strict=True)
+        unpaid = {digest: text for digest, text in each if math.isnan(scores[digest])}
         try:
-            if len(unpaid):
-                self._pay([texts[i] for i in first[unpaid]], unpaid, digests, scores)
+            if unpaid:
+                self._pay(unpaid, scores)
         except ScorerError as error:
             has_some = self.calls or isinstance(error, DeadlineError)
             if not (self.partial and has_some):
                 raise
             self.error = error
-        return np.asarray(scores[which])
+        return np.array([scores[digest] for digest in digests])
 
-    def _pay(
-        self, texts: list[str], unpaid: IntArray, digests: IntArray, scores: FloatArray
-    ) -> None:
+    def _pay(self, unpaid: dict[int, str], scores: dict[int, float]) -> None:
         """Fill in the scores of texts, and keep them as they come, also of a scorer that fails."""
         assert self.scorer is not None
-        unkept: list[IntArray] = []
-        pairs, size = [(self.query, text) for text in texts], batch_size_of(self.scorer)
+        digests, unkept = np.array([*unpaid]), list[int]()
+        pairs, size = [(self.query, text) for text in unpaid.values()], batch_size_of(self.scorer)
         began = kept_at = time.perf_counter()
         try:
             for part, answer in answers_of(self.scorer, pairs, self.lock):
                 now = time.perf_counter()
                 self.seconds += now - began
-                scores[unpaid[part]] = answer
-                unkept.append(unpaid[part])
-                self.calls += len(answer)
-                if now - kept_at > KEEP_S or len(unkept) * len(answer) >= size:
-                    self._keep(unkept, digests, scores)
+                new = digests[part].tolist()
+                scores.update(zip(new, answer.tolist(), strict=True))
+                unkept += new
+                self.calls += len(new)
+                if now - kept_at > KEEP_S or len(unkept) >= size:
+                    self._keep(unkept, scores)
                     kept_at = time.perf_counter()
                 began = time.perf_counter()
         finally:
-            self._keep(unkept, digests, scores)
+            self._keep(unkept, scores)
 
-    def _keep(self, unkept: list[IntArray], digests: IntArray, scores: FloatArray) -> None:
-        if unkept:
-            at = np.concatenate(unkept)
-            unkept.clear()
-            is_kept = False
-            try:
-                is_kept = self.cache.put(self.name, self.query, digests[at], scores[at])
-            except StorageError:
-                if not self.partial:
-                    raise
-            self.n_lost += 0 if is_kept else len(at)
+    def _keep(self, unkept: list[int], scores: dict[int, float]) -> None:
+        digests, is_kept = unkept.copy(), not unkept
+        unkept.clear()
+        try:
+            if digests:
+                answers = [scores[digest] for digest in digests]
+                is_kept = self.cache.put(self.name, self.query, digests, answers)
+        except StorageError:
+            if not self.partial:
+                raise
+        self.n_lost += 0 if is_kept else len(digests)
 
 
 def _with_tables(connection: sqlite3.Connection) -> sqlite3.Connection:

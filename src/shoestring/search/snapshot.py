@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import CHECKED, pieces
-from shoestring.checks import is_storable
 from shoestring.search import schema
 from shoestring.search.arrays import KEYS, AnyArray, map_rows
 from shoestring.search.database import column, in_chunks
@@ -58,21 +57,14 @@ class View:
         """A one-dimensional array (R,), 0 where it was not made yet."""
         return self.arrays.get(name, np.zeros(len(self), dtype))
 
-    @cached_property
-    def _by_digest(self) -> tuple[IntArray, IntArray]:
-        digests = self.column("digest", np.int64)
-        order = np.argsort(digests, kind="stable")
-        return order, digests[order]
-
     def known_scores(self, digests: IntArray, scores: FloatArray) -> tuple[IntArray, FloatArray]:
         """The live rows whose texts have these digests (n,) ascending, with their scores."""
-        order, ordered = self._by_digest
-        first = np.searchsorted(ordered, digests, side="left")
-        last = np.searchsorted(ordered, digests, side="right")
-        spans = [order[a:b] for a, b in zip(first, last, strict=True)]
-        rows = np.concatenate([np.empty(0, np.int64), *spans])
-        is_live = ~self.deleted[rows]
-        return rows[is_live], np.repeat(scores, last - first)[is_live]
+        if not len(digests):
+            return np.empty(0, np.int64), scores
+        found = self.column("digest", np.int64)
+        at = np.searchsorted(digests, found).clip(max=len(digests) - 1)
+        rows = np.flatnonzero((digests[at] == found) & ~self.deleted)
+        return rows, scores[at[rows]]
 
     def narrowed(self, rows: IntArray) -> View:
         """Some rows, ascending, as if there were no others: their arrays are copied into memory."""
@@ -80,6 +72,10 @@ class View:
         return replace(
             self, row_keys=self.row_keys[rows], deleted=self.deleted[rows], arrays=arrays
         )
+
+    def limited(self, keys: IntArray) -> View:
+        """Some records, as if the others were deleted."""
+        return replace(self, deleted=self.deleted | ~np.isin(self.row_keys, keys))
 
     def live_rows(self, name: str) -> Iterator[AnyArray]:
         """The rows of live records of one array, in pieces that fit in memory."""
@@ -106,7 +102,7 @@ def read_view(
     return View(state.uid, state.attrs, row_keys, deleted, arrays, pending)
 
 
-class Snapshot:
+class Snapshot(AbstractContextManager["Snapshot"]):
     """A consistent view of an index, from :meth:`RecordStore.snapshot`; close it soon.
 
     Writers go on meanwhile and are not seen. A snapshot that stays open keeps the write-ahead log
@@ -121,9 +117,6 @@ class Snapshot:
 
     def __len__(self) -> int:
         return len(self.keys) + len(self.pending_keys)
-
-    def __enter__(self) -> Snapshot:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -148,7 +141,11 @@ class Snapshot:
     def records(self, keys: Sequence[int] | IntArray) -> list[Record]:
         """The whole record of each key, in the order asked for."""
         rows = self._look_up("id, text, fields", keys)
-        return [Record(id, text, fields=json.loads(fields)) for id, text, fields in rows]
+        with self._explained():
+            try:
+                return [Record(id, text, fields={**json.loads(said)}) for id, text, said in rows]
+            except (ValueError, TypeError) as error:
+                raise sqlite3.DatabaseError(f"fields of a record, {error}") from error
 
     def matching(self, where: Sql) -> IntArray:
         """The keys of the records that meet a condition, ascending."""
@@ -166,13 +163,10 @@ class Snapshot:
                 raise sqlite3.DatabaseError("a record is not there")
         return [tuple(found[key]) for key in wanted]
 
-    def key_of(self, id: str) -> int | None:
-        """The key of the user's id, None when there is no such record."""
-        if not is_storable(id):
-            return None
+    def keys_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """The keys of those of the user's ids that there are."""
         with self._explained():
-            row = self._connection.execute("SELECT key FROM records WHERE id = ?", (id,)).fetchone()
-        return None if row is None else int(row[0])
+            return schema.keys_of(self._connection, ids)
 
     def candidates(self, tokens: Sequence[str], limit: int) -> tuple[IntArray, NDArray[np.float64]]:
         """The records that BM25 ranks first for any of some tokens: keys (n,), scores (n,).

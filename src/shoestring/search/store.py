@@ -24,6 +24,7 @@ import os
 import shutil
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -46,8 +47,8 @@ from shoestring.artifacts import (
     verify,
     written_whole,
 )
-from shoestring.checks import is_storable
 from shoestring.errors import BusyError, IntegrityError, ParameterError, ShapeError
+from shoestring.progress import Progress
 from shoestring.search import schema
 from shoestring.search.arrays import (
     COPIED,
@@ -58,13 +59,7 @@ from shoestring.search.arrays import (
     map_rows,
     write_rows,
 )
-from shoestring.search.database import (
-    column,
-    connect,
-    connect_for_writing,
-    explained,
-    transaction,
-)
+from shoestring.search.database import column, connect, connect_for_writing, explained, transaction
 from shoestring.search.snapshot import Snapshot, View, read_view
 from shoestring.text.records import content_id
 from shoestring.types import Record
@@ -97,11 +92,6 @@ class AddReport:
     added: int = 0
     replaced: int = 0
     skipped: int = 0
-
-    def __add__(self, other: AddReport) -> AddReport:
-        return AddReport(
-            self.added + other.added, self.replaced + other.replaced, self.skipped + other.skipped
-        )
 
 
 class RecordStore:
@@ -247,6 +237,7 @@ class RecordStore:
         on_duplicate: OnDuplicate = "error",
         batch_size: int = 2_000,
         arrays_of: ArraysOf | None = None,
+        progress: bool = False,
     ) -> AddReport:
         """Add records in batches; with ``arrays_of`` they, and all that wait, get their arrays.
 
@@ -254,7 +245,8 @@ class RecordStore:
         the same call again completes what was interrupted. A replaced record keeps its id and gets
         a new key. ParameterError names the duplicates.
         """
-        report = AddReport()
+        report = Counter[str]()
+        records = Progress(records, desc="records", unit="text", disable=not progress)
         with self._changing_arrays() as connection, ExitStack() as stack:
             if on_duplicate == "error":
                 stack.enter_context(transaction(connection))
@@ -264,16 +256,16 @@ class RecordStore:
                     chosen, counts = _resolve_duplicates(batch, known, on_duplicate)
                     schema.delete_keys(connection, [known[r.id] for r in chosen if r.id in known])
                     schema.insert_records(connection, chosen)
-                    report += counts
+                    report.update(counts)
                     if arrays_of is not None:
                         self.fill(arrays_of)
-        return report
+        return AddReport(**report)
 
     def delete(self, ids: Iterable[str | int]) -> int:
         """Delete records by the user's ids, all or none; returns how many there were."""
         wanted = list(dict.fromkeys(checked_ids(ids, "SearchIndex.delete")))
         with self.writing() as connection, self._explained():
-            keys = schema.keys_of(connection, [id for id in wanted if is_storable(id)])
+            keys = schema.keys_of(connection, wanted)
             if absent := schema.named([id for id in wanted if id not in keys]):
                 want, hint = "ids of the index", "Nothing was deleted; leave them out."
                 raise ParameterError.of("ids", "SearchIndex.delete", want, absent, hint)
@@ -307,17 +299,19 @@ class RecordStore:
 
     # ---- arrays
 
-    def fill(self, arrays_of: ArraysOf, progress: Callable[[int], object] | None = None) -> None:
+    def fill(self, arrays_of: ArraysOf, progress: bool = False) -> None:
         """Give the records without arrays theirs, a batch at a time, each whole in itself.
 
         ``arrays_of`` makes of n texts the arrays (n, ...) that :meth:`append` takes.
         """
         with self.writing() as connection, self._explained():
-            while rows := schema.pending_texts(connection, FILL_BATCH):
-                keys, texts = zip(*rows, strict=True)
-                self.append(keys, arrays_of(list(texts)))
-                if progress is not None:
-                    progress(len(keys))
+            n = len(schema.pending_keys(connection))
+            shown = progress and n > 0
+            with Progress(total=n, desc="vectors", unit="text", disable=not shown) as bar:
+                while rows := schema.pending_texts(connection, FILL_BATCH):
+                    keys, texts = zip(*rows, strict=True)
+                    self.append(keys, arrays_of(list(texts)))
+                    bar.update(len(keys))
 
     def append(self, keys: ArrayLike, arrays: Mapping[str, AnyArray]) -> None:
         """Append rows (n, ...) for the n first records that have none, in the order of their keys.
@@ -328,35 +322,30 @@ class RecordStore:
         n_new = len(rows[KEYS])
         with self._changing_arrays() as connection:
             state = schema.read_state(connection)
-            number = state.revision + 1
-            files = state.arrays or {name: ArrayFile.new(name, number, rows[name]) for name in rows}
+            files = state.arrays or {name: ArrayFile.new(name, rows[name]) for name in rows}
             for name, file in files.items():
                 part = rows[name] if name in rows else file.zeros(n_new)
                 if not file.fits(part) or len(part) != n_new:
                     raise ShapeError(f"Array {name!r} of {part.dtype} {part.shape} is no {file}.")
                 files[name] = write_rows(self._arrays, file, state.n_rows, [part])
             n_rows, last_key = state.n_rows + n_new, int(rows[KEYS][-1])
-            with transaction(connection):
-                schema.write_state(connection, n_rows, last_key, files, state.attrs)
+            changed = state._replace(n_rows=n_rows, last_key=last_key, arrays=files)
+            schema.write_state(connection, changed)
 
-    def replace(
-        self, arrays: Mapping[str, AnyArray], *, keep: Iterable[str], attrs: Mapping[str, Any]
-    ) -> None:
-        """Replace arrays of all rows (R, ...), deleted ones included, and what is stored with them.
+    def replace(self, arrays: Mapping[str, AnyArray], attrs: Mapping[str, Any]) -> None:
+        """Put arrays of all rows (R, ...), deleted ones included, in force; others stay.
 
-        Others than these and those to ``keep`` go. ``attrs`` is what readers must see together with
-        the arrays: made of what JSON can say, and arrays, which come back as lists.
+        ``attrs`` is what readers must see together with the arrays: made of what JSON can say, and
+        arrays, which come back as lists.
         """
         with self._changing_arrays() as connection:
             state = schema.read_state(connection)
-            files = {name: state.arrays[name] for name in (KEYS, *keep) if name in state.arrays}
-            for name, rows in (arrays if state.arrays else {}).items():  # else there is no row
+            files = dict(state.arrays)
+            for name, rows in (arrays if files else {}).items():  # else there is no row
                 if len(rows) != state.n_rows:
                     raise ShapeError(f"Array {name!r} has {len(rows)} rows for {state.n_rows}.")
-                files[name] = ArrayFile.new(name, state.revision + 1, rows)
-                files[name] = write_rows(self._arrays, files[name], 0, [rows])
-            with transaction(connection):
-                schema.write_state(connection, state.n_rows, state.last_key, files, attrs)
+                files[name] = write_rows(self._arrays, ArrayFile.new(name, rows), 0, [rows])
+            schema.write_state(connection, state._replace(arrays=files, attrs=dict(attrs)))
 
     def compact(self) -> int:
         """Write all arrays anew without the rows of deleted records; return how many went."""
@@ -366,22 +355,21 @@ class RecordStore:
             n_deleted = int(np.count_nonzero(view.deleted))
             if not n_deleted:
                 return 0
-            number = state.revision + 1
             files = {}
             for name, old in state.arrays.items():
-                files[name] = ArrayFile.new(name, number, old.zeros(0))
-                files[name] = write_rows(self._arrays, files[name], 0, view.live_rows(name))
+                new = ArrayFile.new(name, old.zeros(0))
+                files[name] = write_rows(self._arrays, new, 0, view.live_rows(name))
             with transaction(connection):
                 connection.execute("DELETE FROM deleted")
                 n_rows = state.n_rows - n_deleted
-                schema.write_state(connection, n_rows, state.last_key, files, state.attrs)
+                schema.write_state(connection, state._replace(n_rows=n_rows, arrays=files))
             return n_deleted
 
     def discard_arrays(self) -> None:
         """Begin again without arrays, damaged ones too: all records wait for arrays again."""
         with self._changing_arrays() as connection, transaction(connection):
             connection.execute("DELETE FROM deleted")
-            schema.write_state(connection, 0, 0, {}, {})
+            schema.write_state(connection, schema.State("", 0, 0, {}, {}))
 
     @contextmanager
     def _changing_arrays(self) -> Iterator[sqlite3.Connection]:
@@ -479,28 +467,30 @@ def _batches(records: Iterable[Record], batch_size: int) -> Iterator[list[Record
 
 def _resolve_duplicates(
     batch: Sequence[Record], known: Container[str], on_duplicate: OnDuplicate
-) -> tuple[list[Record], AddReport]:
+) -> tuple[list[Record], dict[str, int]]:
     """The records of a batch to store, as if they came one by one: the last or first of an id.
 
-    A text whose id is its own content is there already, whatever is done with duplicates.
+    A text whose id is its own content is there already, whatever is done with duplicates. The
+    counts are those of an :class:`AddReport`.
     """
     chosen: dict[str, Record] = {}
     repeated: list[str] = []
     n_same = 0
     for record in batch:
-        if record.id in chosen or record.id in known:
-            if record.id == content_id(record.text):
-                n_same += 1
-                continue
+        if record.id not in chosen and record.id not in known:
+            chosen[record.id] = record
+        elif record.id == content_id(record.text):
+            n_same += 1
+        else:
             repeated.append(record.id)
-            if on_duplicate == "skip":
-                continue
-        chosen[record.id] = record
+            if on_duplicate == "replace":
+                chosen[record.id] = record
     if repeated and on_duplicate == "error":
         want = "records whose ids are new"
         hint = "Nothing was added; pass on_duplicate='skip', or on_duplicate='replace'."
         raise ParameterError.of("records", "SearchIndex.add", want, schema.named(repeated), hint)
-    n_added, counted = len(batch) - len(repeated) - n_same, len(repeated)
-    if on_duplicate == "replace":
-        return list(chosen.values()), AddReport(n_added, replaced=counted, skipped=n_same)
-    return list(chosen.values()), AddReport(n_added, skipped=counted + n_same)
+    n_replaced = len(repeated) if on_duplicate == "replace" else 0
+    n_skipped = len(repeated) - n_replaced + n_same
+    n_added = len(batch) - n_replaced - n_skipped
+    counts = {"added": n_added, "replaced": n_replaced, "skipped": n_skipped}
+    return list(chosen.values()), counts

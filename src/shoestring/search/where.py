@@ -34,7 +34,6 @@ _COMPARISON = re.compile(
 _BETWEEN = re.compile(r"\s*(and\b|or\b|not\b|[()])", re.IGNORECASE)
 _LETTERS = {"and": "&", "or": "&", "not": "!", "(": "(", ")": ")"}
 _WHOLE = re.compile(r"!c|\(c\)|c&c")  # that is a condition again
-_SIGNS = {"==": "=", "<>": "!="}
 _CONSTANTS = {"true": 1.0, "false": 0.0}
 _OWN = ("id", "text")
 
@@ -130,7 +129,7 @@ def _comparison(found: re.Match[str]) -> Sql:
     if name.startswith('"'):
         name = name[1:-1].replace('""', '"')
     if found["sign"]:
-        return _compared(name, _SIGNS.get(found["sign"], found["sign"]), _value(found["value"]))
+        return _compared(name, found["sign"], _value(found["value"]))
     if found["like"]:
         sql, given = _compared(name, "LIKE", _value(found["like"]))
     elif found["values"]:

@@ -7,8 +7,8 @@ Not covered: TLS, rights of different users, limits of a rate: that is a proxy's
 import hmac
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import warnings
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 from threading import Semaphore
@@ -16,11 +16,11 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from shoestring.errors import ScorerError, ShoestringError, UnknownWordError
+from shoestring.errors import ScorerError, ShoestringError, ShoestringWarning, UnknownWordError
 from shoestring.lazy import require
 from shoestring.serve import bodies
 from shoestring.serve.scorer_queue import Asked, asked
-from shoestring.serve.service import AbsentError, Service, notes_to_requests
+from shoestring.serve.service import AbsentError, Service
 
 MAX_BODY = 16 << 20  # bytes
 N_AT_WORK = 4  # more take turns at Python's lock: half the requests a second at 50 clients
@@ -56,6 +56,8 @@ def create_app(
     from starlette.exceptions import HTTPException as AnyHTTPException
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+    sys.setswitchinterval(0.001)  # /health waits for every busy thread once
+    warnings.simplefilter("ignore", ShoestringWarning)  # answers have the notes
     registry, threads, slot = CollectorRegistry(), CapacityLimiter(most), Semaphore(N_AT_WORK)
     seconds = Histogram("shoestring_seconds", "Requests.", ["path", "status"], registry=registry)
     calls = Counter("shoestring_calls", "Scores that were paid for.", registry=registry)
@@ -65,13 +67,7 @@ def create_app(
         text = to_json(content, inf_nan_mode="null")
         return Response(text, status, headers, "application/json")
 
-    @asynccontextmanager
-    async def running(app: Any) -> AsyncIterator[None]:
-        sys.setswitchinterval(0.001)  # /health waits for every busy thread once
-        with notes_to_requests():
-            yield
-
-    app = FastAPI(title="shoestring", lifespan=running, docs_url=None, redoc_url=None)
+    app = FastAPI(title="shoestring", docs_url=None, redoc_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
 
     def told(request: Request, status: int, message: str, headers: Any = None) -> Any:

@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from math import inf
 from queue import SimpleQueue
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +29,11 @@ STEP_S = 0.25  # seconds of pairs that are scored at once, before it is looked w
 MAX_KEPT = 10_000  # scores that came too late
 
 
-@dataclass
-class Asked:
-    """What a request allows, and what it is to be told."""
+class Asked(NamedTuple):
+    """What a request allows."""
 
     until: float = inf  # time.monotonic()
     slot: threading.Semaphore | None = None  # held at work, not while it waits for the scorer
-    notes: list[str] = field(default_factory=list)
 
 
 asked: ContextVar[Asked | None] = ContextVar("asked", default=None)

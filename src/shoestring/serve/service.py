@@ -9,8 +9,6 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import wraps
 from typing import Any
@@ -61,9 +59,10 @@ class Service:
             models.hold(self.scorer)  # what the index knows of its own scorer stays
         elif models:
             models.given = self.scorer
-        if index is not None and len(index):  # what the first request would wait for
-            with notes_to_requests():
-                index.query("warm", k=1, calls=0)
+        if index is not None:
+            with index.snapshot() as snapshot:
+                if len(snapshot.keys):  # what the first request would wait for
+                    index.first_look(snapshot, "warm")
 
     @property
     def index(self) -> SearchIndex:
@@ -131,34 +130,18 @@ class Service:
     def delete(self, ids: Ids) -> Answer:
         """Delete records; those that are not there are no error."""
         with self.index.snapshot() as snapshot:
-            there = [id for id in ids if snapshot.key_of(id) is not None]
+            there = snapshot.keys_of(ids)
         return {"deleted": self.index.delete(there)}
 
 
 def _told(found: Hits | Ranking) -> Answer:
-    notes = (asked.get() or Asked()).notes
-    return {"calls": found.calls, "complete": found.error is None, "notes": notes}
-
-
-@contextmanager
-def notes_to_requests() -> Iterator[None]:
-    """While a server runs, notes of the library go to the request that they are about."""
-
-    def keep(message: Any, category: type[Warning], *place: Any) -> None:
-        if issubclass(category, ShoestringWarning):
-            (asked.get() or Asked()).notes.append(str(message))
-        else:
-            show(message, category, *place)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", ShoestringWarning)
-        show, warnings.showwarning = warnings.showwarning, keep  # type: ignore[assignment]
-        yield
+    return {"calls": found.calls, "complete": found.error is None, "notes": list(found.notes)}
 
 
 def serve_tools(service: Service) -> None:
     """Serve search and rerank as tools of MCP, over standard input and output until they close."""
     require("The server", "serve", "mcp")
+    warnings.simplefilter("ignore", ShoestringWarning)  # answers have the notes
     from mcp.server import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
 
@@ -174,5 +157,4 @@ def serve_tools(service: Service) -> None:
             except ShoestringError as error:
                 raise ToolError(str(error)) from error
 
-    with notes_to_requests():
-        server.run("stdio")
+    server.run("stdio")
