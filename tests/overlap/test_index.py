@@ -1,7 +1,6 @@
 """The overlap index equals brute force, whatever was done to it, and says what is wrong."""
 
 import json
-import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
