@@ -16,12 +16,13 @@ FAMILIES = {name: name for name in ("bert", "roberta", "electra", "gpt2", "t5", 
 FAMILIES |= {"xlm-roberta": "roberta", "camembert": "roberta", "mistral": "llama"}  # laid out alike
 
 
-def stacks_of(config: Any) -> list[Stack]:
-    """The stack of a config, or encoder and decoder; empty for a family without a description."""
+def stacks_of(config: Any, owner: str = "predict") -> list[Stack]:
+    """The stack of a config, or encoder and decoder; ParameterError if its family is not known."""
     from transformers.activations import ACT2FN
 
-    if getattr(config, "model_type", "") not in FAMILIES:
-        return []
+    family = getattr(config, "model_type", type(config).__name__)
+    if family not in FAMILIES:
+        raise ParameterError.of("config", owner, f"one of {', '.join(FAMILIES)}", family)
     try:
         stacks = _of_config(config)
         if (least := min(min(s.width, s.layers) for s in stacks)) < 1:

@@ -50,6 +50,7 @@ class _Ran:
         return "decoder" in self.name
 
 
+@torch.enable_grad()
 def measure(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
     """Measure every sublayer of a module on a batch.
 
@@ -82,7 +83,7 @@ def measure(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
     }
     twin = copy.deepcopy(model, weights).eval()
     is_turned = any(not getattr(module, "batch_first", True) for module in model.modules())
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _Watch(twin) as watch:
+    with sdpa_kernel(SDPBackend.MATH), _Watch(twin) as watch:
         last, logits = _called(twin, inputs)
     found = _sublayers(watch.ran)
     if not any(part.place.endswith("attention") for part in found):

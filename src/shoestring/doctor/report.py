@@ -16,7 +16,7 @@ from shoestring.artifacts import make_folder, write_json, written_aside
 from shoestring.doctor import remedy
 from shoestring.doctor.families import FAMILIES, scaled, stacks_of
 from shoestring.doctor.probe import measure
-from shoestring.doctor.signal import TRUNCATED, Signal, Stack, through_stacks
+from shoestring.doctor.signal import TRUNCATED, Signal, through_stacks
 from shoestring.errors import ParameterError
 from shoestring.lazy import require
 from shoestring.models import backbone
@@ -61,11 +61,12 @@ class Report:
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(9, 3), layout="constrained")
+        marks = {"predicted": "x", "measured": "o"}
         names = ("deviation", "gradient", "correlation")
         for axes, name in zip(figure.subplots(1, 3), names, strict=True):
             for said, signal in reversed(self.signals.items()):
                 values = [getattr(row, name) for row in signal.sublayers]
-                axes.plot(values, "ox"[said == "predicted"], markersize=3, label=said)
+                axes.plot(values, marks[said], markersize=3, label=said)
             axes.set(title=name, xlabel="sublayer")
         axes.legend()
         make_folder(path.parent)
@@ -107,7 +108,7 @@ def predict(
     ]
     if not ids or not all(2 <= len(text) <= MOST_TOKENS for text in ids):
         raise ParameterError.of("texts", owner, want, texts)
-    stacks = _stacks(config, owner)
+    stacks = stacks_of(config, owner)
     if checks.checked_bool("truncated", truncated, owner):
         stacks = scaled(stacks, TRUNCATED)
     return through_stacks(stacks, ids)
@@ -152,9 +153,9 @@ def examine(
     optimizer = checks.checked_choice("optimizer", optimizer, list(remedy.OPTIMIZERS), owner)
     if warmup_steps is not None:
         warmup_steps = checks.checked_int("warmup_steps", warmup_steps, 0, None, owner)
-    learning_rate = _rate(learning_rate, owner)
+    rate = checks.checked_number("learning_rate", learning_rate, owner, "a number above 0", 0.0)
     module, config, folder = _opened(model, seed)
-    stacks = stacks_of(config)
+    stacks = stacks_of(config) if getattr(config, "model_type", "") in FAMILIES else []
     if module is None and not stacks:
         want = f"of at most {LARGEST:,} parameters, or of {', '.join(FAMILIES)}"
         raise ParameterError.of("model", owner, want, config.model_type)
@@ -172,7 +173,7 @@ def examine(
     faults = remedy.faults_of(
         stacks, predicted, measured, is_trained=is_trained, last_gain=last_gain,
         is_post_norm=stacks[-1].is_post_norm if stacks else is_post_norm,
-        warmup_steps=warmup_steps, learning_rate=learning_rate, optimizer=optimizer,
+        warmup_steps=warmup_steps, learning_rate=rate, optimizer=optimizer,
     )  # fmt: skip
     end = next(signal for signal in (measured, predicted) if signal)
     verdict = f"{', '.join(fault.name for fault in faults) or 'sound'}: last hidden state with "
@@ -199,30 +200,20 @@ def prescribe(
     StorageError, FormatError, ParameterError
         If there is no such config or no description of its family, or something is at ``out``.
     """
-    rate = _rate(learning_rate, "prescribe")
-    _, config = class_and_config(config, "prescribe")
-    found = remedy.prescription_of(_stacks(config, "prescribe"), [_usual()], rate)
+    owner = "prescribe"
+    rate = checks.checked_number("learning_rate", learning_rate, owner, "a number above 0", 0.0)
+    _, config = class_and_config(config, owner)
+    found = remedy.prescription_of(stacks_of(config, owner), [_usual()], rate)
     if out is not None:
-        folder = checks.checked_path("out", out, "prescribe")
+        folder = checks.checked_path("out", out, owner)
         if folder.exists():
-            raise ParameterError.of("out", "prescribe", "a folder that is not there yet", folder)
+            raise ParameterError.of("out", owner, "a folder that is not there yet", folder)
         if found.factor != 1.0:
             config.initializer_range *= found.factor
         make_folder(folder)
         write_json(folder / "prescription.json", asdict(found))
         write_json(folder / "config.json", config.to_dict())
     return found
-
-
-def _rate(value: object, owner: str) -> float:
-    return checks.checked_number("learning_rate", value, owner, "a number above 0", above=0.0)
-
-
-def _stacks(config: Any, owner: str) -> list[Stack]:
-    if found := stacks_of(config):
-        return found
-    got = getattr(config, "model_type", type(config).__name__)
-    raise ParameterError.of("config", owner, f"one of {', '.join(FAMILIES)}", got)
 
 
 def _opened(model: Any, seed: int) -> tuple[nn.Module | None, Any, Path | None]:

@@ -193,9 +193,8 @@ def _rotated(x: FloatArray, base: float) -> FloatArray:
         return x
     half = x.shape[-1] // 2
     angles = np.outer(np.arange(x.shape[1]), base ** (-np.arange(half) / half))
-    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-    a, b = x[..., :half], x[..., half:]
-    return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+    turned = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * angles)
+    return np.concatenate([turned.real, turned.imag], -1).astype(np.float32)
 
 
 def _gram(x: FloatArray) -> FloatArray:
