@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shoestring.doctor.signal import _ANGLES, Attention, FeedForward, Stack, _moments
+from shoestring.doctor.signal import _ANGLES, Stack, _moments
 
 Row = tuple[float, float, float]
 
@@ -36,19 +36,27 @@ def _at(table: np.ndarray, r: float) -> float:
     return float(np.interp(math.acos(min(1.0, max(-1.0, r))), _ANGLES, table))
 
 
-def _outputs(part: Attention | FeedForward, d: int, n: int, r: float, memory: float) -> tuple:
-    if isinstance(part, Attention):
-        channels = part.heads * part.head_size
-        factor, m = channels * part.output**2 * d * part.value**2, memory if part.is_cross else r
-        s2 = (d * part.query * part.key * part.scale) ** 2 * part.head_size * (1 - m)
-        sharp = math.exp(min(s2, math.log(n)))
-        return factor * (m + (1 - m) * sharp / n), factor * (m + (1 - m) / n)
-    inner = d * part.read**2
-    value = _moments(part.activation, inner, False)
+def _outputs(stack: Stack, part: str, n: int, r: float, memory: float) -> tuple[float, float]:
+    if part != "feed-forward":
+        factor, m = _passed(stack), memory if part == "cross-attention" else r
+        return factor * (m + (1 - m) * _sharp(stack, n, m) / n), factor * (m + (1 - m) / n)
+    inner = stack.width * stack.read**2
+    value = _moments(stack.activation, inner, False)
     one, two = _at(value, 1.0), _at(value, r)
-    if part.is_gated:
+    if stack.is_gated:
         one, two = one * inner, two * inner * r
-    return part.neurons * part.write**2 * one, part.neurons * part.write**2 * two
+    return stack.neurons * stack.write**2 * one, stack.neurons * stack.write**2 * two
+
+
+def _passed(stack: Stack) -> float:
+    """By how much values and outputs of an attention multiply."""
+    return stack.heads * stack.head_size * stack.output**2 * stack.width * stack.read**2
+
+
+def _sharp(stack: Stack, n: int, r: float) -> float:
+    """By how much a softmax is sharper than a mean."""
+    deviation = stack.width * stack.query * stack.read * stack.scale
+    return math.exp(min(deviation**2 * stack.head_size * (1 - r), math.log(n)))
 
 
 def _forward(stack: Stack, n: int, same: float, memory: float) -> tuple:
@@ -56,10 +64,9 @@ def _forward(stack: Stack, n: int, same: float, memory: float) -> tuple:
     c = same * stack.tokens**2 + stack.types**2
     q, c = (1.0, c / q) if stack.is_post_norm else (q, c)
     steps = []
-    for number in range(stack.layers * len(stack.parts)):
-        part = stack.parts[number % len(stack.parts)]
+    for part in stack.parts * stack.layers:
         r = c / q
-        out, shared = _outputs(part, stack.width, n, r, memory)
+        out, shared = _outputs(stack, part, n, r, memory)
         scale = q + stack.epsilon
         q, c = q + out, c + shared
         if stack.is_post_norm:
@@ -72,27 +79,25 @@ def _forward(stack: Stack, n: int, same: float, memory: float) -> tuple:
 
 def _backward(stack: Stack, n: int, steps: list, g: float, c: float) -> tuple:
     """Rows of a stack, and the gradient of its memory."""
-    d, rows, memory = stack.width, [], [0.0, 0.0]
+    rows, memory = [], [0.0, 0.0]
     for part, r, out, scale, m in reversed(steps):
         if stack.is_post_norm:
             g, c = g / scale, c / scale
         rows.append((math.sqrt(out), math.sqrt(g), r))
-        if isinstance(part, Attention):
-            a = d * part.output**2 * part.heads * part.head_size * part.value**2
-            seen = m if part.is_cross else r
-            s2 = (d * part.query * part.key * part.scale) ** 2 * part.head_size * (1 - seen)
-            sharp = math.exp(min(s2, math.log(n)))
+        if part != "feed-forward":
+            a, seen = _passed(stack), m if part == "cross-attention" else r
+            sharp = _sharp(stack, n, seen)
             one, two = a * (g * sharp + (n - 1) * c) / n, a * (g + (n - 1) * c) / n
-            if part.is_cross:
+            if part == "cross-attention":
                 memory = [memory[0] + one, memory[1] + two]
                 one = two = 0.0
         else:
-            inner = d * part.read**2
-            slope = _moments(part.activation, inner, True)
-            value = _moments(part.activation, inner, False)
-            a = part.neurons * part.read**2 * d * part.write**2
+            inner = stack.width * stack.read**2
+            slope = _moments(stack.activation, inner, True)
+            value = _moments(stack.activation, inner, False)
+            a = stack.neurons * stack.read**2 * stack.width * stack.write**2
             pair = [_at(slope, 1.0), _at(slope, r)]
-            if part.is_gated:
+            if stack.is_gated:
                 pair = [pair[0] * inner + _at(value, 1.0), pair[1] * inner * r + _at(value, r)]
             one, two = a * g * pair[0], a * c * pair[1]
         factor = 1.0 if stack.is_post_norm else scale

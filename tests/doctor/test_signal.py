@@ -20,8 +20,6 @@ from shoestring.doctor import measure, predict
 from shoestring.doctor.families import stacks_of
 from shoestring.doctor.signal import (
     TRUNCATED,
-    Attention,
-    FeedForward,
     Stack,
     _moments,
     through_stacks,
@@ -101,26 +99,29 @@ def test_moments_are_those_of_drawn_numbers(activation):
         assert said == pytest.approx(float((x * y).mean()), rel=0.01)
 
 
+def stack_of(part, layers=1, **more):
+    """Post-norm layers of one part, whose queries are so small that every score is 0."""
+    return Stack(
+        width=64, layers=layers, heads=2, head_size=8, neurons=256, scale=1.0, is_post_norm=True,
+        epsilon=0.0, query=1e-8, read=0.1, output=0.1, write=0.1, parts=(part,), **more,
+    )  # fmt: skip
+
+
 def test_uniform_attention_passes_the_mean_on():
-    w, n = 1e-4, 16  # weights so small that every score is 0
-    part = Attention(w, w, 0.1, 0.1, heads=2, head_size=8, scale=1.0)
-    stack = Stack(64, 1, (part,), True, 0.0)
-    (row,) = through_stacks([stack], [range(n)]).sublayers
+    n = 16
+    (row,) = through_stacks([stack_of("attention")], [range(n)]).sublayers
     assert row.deviation == pytest.approx(math.sqrt(16 * 0.01 * 64 * 0.01 / n), rel=1e-3)
     assert row.scores == pytest.approx(0.0, abs=1e-5)
 
 
 def test_a_causal_token_sees_those_before_it():
-    part = Attention(1e-4, 1e-4, 0.1, 0.1, heads=2, head_size=8, scale=1.0, is_causal=True)
-    (row,) = through_stacks([Stack(64, 1, (part,), True, 0.0)], [range(16)]).sublayers
+    (row,) = through_stacks([stack_of("attention", is_causal=True)], [range(16)]).sublayers
     mean = sum(1 / (t + 1) for t in range(16)) / 16  # of the variance of a mean over t + 1 tokens
     assert row.deviation == pytest.approx(math.sqrt(16 * 0.01 * 64 * 0.01 * mean), rel=1e-3)
 
 
 def test_the_gain_of_post_norm_is_a_product():
-    part = FeedForward(256, 0.1, 0.1)
-    stack = Stack(64, 6, (part,), True, 0.0)
-    found = through_stacks([stack], [range(16)])
+    found = through_stacks([stack_of("feed-forward", layers=6)], [range(16)])
     product = math.prod((1 + row.deviation**2) ** -0.5 for row in found.sublayers)
     assert found.gain == pytest.approx(product, rel=0.02)
 

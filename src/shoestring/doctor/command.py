@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -41,25 +41,21 @@ def model(
     )  # fmt: skip
     if plot is not None:
         found.plot(plot)
+    faults, rows = [asdict(fault) for fault in found.faults], found.rows()
     if json:
-        rest = {n: v for n, v in asdict(found).items() if n not in ("predicted", "measured")}
-        emit_json({**rest, "sublayers": found.rows()})
+        rest = {"is_trained": found.is_trained, "verdict": found.verdict}
+        emit_json({**rest, "sublayers": rows, "faults": faults})
         return
-    signals = [name for name in ("predicted", "measured") if getattr(found, name)]
-    echo(f"Each number: {', '.join(signals)}.")
-    emit_rows([_line(row, signals) for row in found.rows()], False)
+    echo(f"Each number: {', '.join(found.signals)}.")
+    for row in rows:  # what is predicted and measured, side by side
+        signals = [row.pop(name) for name in found.signals]
+        for name in ("deviation", "gain", "gradient", "correlation", "scores"):
+            numbers = [signal[name] for signal in signals]
+            row[name] = "  ".join("      -" if n is None else f"{n:7.3g}" for n in numbers)
+    emit_rows(rows, False)
     echo(found.verdict)
-    if found.faults:
-        emit_rows(map(asdict, found.faults), False)
-
-
-def _line(row: dict[str, Any], signals: list[str]) -> dict[str, str]:
-    """A sublayer for people: three digits of what is predicted and measured side by side."""
-    cells = {"place": row["place"]}
-    for name in row[signals[0]]:
-        numbers = [row[signal][name] for signal in signals]
-        cells[name] = "  ".join("      -" if n is None else f"{n:7.3g}" for n in numbers)
-    return cells
+    if faults:
+        emit_rows(faults, False)
 
 
 @app.command(example="doctor prescribe base --out mended")

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from shoestring.checks import checked_path
 from shoestring.doctor.remedy import Fault
 from shoestring.errors import FormatError
 from shoestring.text.files import read_rows
-from shoestring.types import FloatArray
 
 LEAST = 10
 
@@ -54,31 +54,25 @@ def read_curve(log: str | Path) -> list[Fault]:
             "in a trainer_state.json.",
             file=path,
         )
-    steps = [row.get("step", number) for number, row in enumerate(given)]
-    return _faults(steps, np.array([row["loss"] for row in given], dtype=float))
-
-
-def _faults(steps: list[Any], losses: FloatArray) -> list[Fault]:
+    steps = [f"step {row.get('step', number)}" for number, row in enumerate(given)]
+    losses = np.array([row["loss"] for row in given], dtype=float)
     losses = np.where(np.isfinite(losses), losses, math.inf)
-    wide = len(losses) // 50 * 2 + 1
-    edges = np.pad(losses, wide // 2, mode="edge")
-    smooth = np.median(np.lib.stride_tricks.sliding_window_view(edges, wide), -1)
+    smooth = median_filter(losses, len(losses) // 50 * 2 + 1, mode="nearest")
     low, early = int(smooth.argmin()), len(smooth) // 10
     won, last = float(smooth[0] - smooth[low]), float(smooth[-1])
     found = []
-    bar = float(smooth[low] + max(0.1 * won, 0.02 * abs(smooth[low])))
-    if not last <= bar:
-        advice = f"Go back before step {steps[low]}, with a lower learning rate or more warm-up."
-        found.append(Fault("diverged", f"step {steps[low]}", last, bar, advice))
-    elif last > (bar := 0.98 * float(smooth[early])):
+    most = float(smooth[low] + max(0.1 * won, 0.02 * abs(smooth[low])))
+    least = 0.98 * float(smooth[early])
+    if not last <= most:
+        advice = f"Go back before {steps[low]}, with a lower learning rate or more warm-up."
+        found.append(Fault("diverged", steps[low], last, most, advice))
+    elif last > least:
         advice = "Run shoestring doctor on the model: its layers may pass nothing on."
-        found.append(Fault("settled early", f"step {steps[early]}", last, bar, advice))
+        found.append(Fault("settled early", steps[early], last, least, advice))
     before = smooth[: max(1, low)]
     bars = before + np.maximum(0.5 * won, 0.05 * np.abs(before))
-    jumps = losses[1 : len(bars) + 1] - bars
-    at = int(jumps.argmax())
-    if jumps[at] > 0:
+    at = int((losses[1 : len(bars) + 1] - bars).argmax())
+    if losses[at + 1] > bars[at]:
         advice = "Warm up again where batch, length or model change; carry Adam's moments along."
-        place = f"step {steps[at + 1]}"
-        found.append(Fault("spike", place, float(losses[at + 1]), float(bars[at]), advice))
+        found.append(Fault("spike", steps[at + 1], float(losses[at + 1]), float(bars[at]), advice))
     return found

@@ -7,29 +7,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from shoestring.doctor.signal import Attention, FeedForward, Part, Stack
+from shoestring.doctor.signal import Stack
 from shoestring.errors import ParameterError
 from shoestring.models.layer_layout import FAMILIES as LAYOUTS
 from shoestring.plan.families import describe
 
 FAMILIES = {name: name for name in ("bert", "roberta", "electra", "gpt2", "t5", "llama", "qwen2")}
 FAMILIES |= {"xlm-roberta": "roberta", "camembert": "roberta", "mistral": "llama"}  # laid out alike
-DEVIATIONS = ("query", "key", "value", "output", "read", "write")  # of the matrices of a part
 
 
-def stacks_of(config: Any) -> list[Stack]:
-    """The stack of a config, or encoder and decoder; empty for a family without a description."""
+def stacks_of(config: Any, owner: str = "predict") -> list[Stack]:
+    """The stack of a config, or encoder and decoder; ParameterError if its family is not known."""
     from transformers.activations import ACT2FN
 
-    if getattr(config, "model_type", "") not in FAMILIES:
-        return []
+    family = getattr(config, "model_type", type(config).__name__)
+    if family not in FAMILIES:
+        raise ParameterError.of("config", owner, f"one of {', '.join(FAMILIES)}", family)
     try:
         stacks = _of_config(config)
         if (least := min(min(s.width, s.layers) for s in stacks)) < 1:
             raise ValueError(f"{least} for a width or a number of layers")
-        for part in stacks[0].parts:
-            if isinstance(part, FeedForward) and part.activation not in ACT2FN:
-                raise ValueError(f"{part.activation} for an activation")
+        if stacks[0].activation not in ACT2FN:
+            raise ValueError(f"{stacks[0].activation} for an activation")
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ParameterError(f"The config has sizes that no model has: {error}.") from error
     return stacks
@@ -37,12 +36,8 @@ def stacks_of(config: Any) -> list[Stack]:
 
 def scaled(stacks: Sequence[Stack], factor: float) -> list[Stack]:
     """Stacks whose matrices deviate by so much more."""
-
-    def part_of(part: Part) -> Part:
-        deviations = {n: factor * v for n, v in vars(part).items() if n in DEVIATIONS}
-        return replace(part, **deviations)
-
-    return [replace(stack, parts=tuple(map(part_of, stack.parts))) for stack in stacks]
+    names = ("query", "read", "output", "write")
+    return [replace(s, **{name: factor * getattr(s, name) for name in names}) for s in stacks]
 
 
 def _of_config(config: Any) -> list[Stack]:
@@ -59,21 +54,20 @@ def _of_config(config: Any) -> list[Stack]:
     if kind == "gpt2":
         output = write = w / math.sqrt(2 * sizes.layers)
     names = ("hidden_act", "activation_function", "dense_act_fn")
-    activation = next(getattr(config, name) for name in names if hasattr(config, name))
-    attention = Attention(
-        query, w, w, output, sizes.heads, size, size**-0.5 if layout.scales_scores else 1.0,
-        is_causal=getattr(config, "is_decoder", False) if is_post_norm else not decoder,
-        rotary_base=config.rope_parameters.get("rope_theta", 1e4) if layout.is_rotary else 0.0,
-    )  # fmt: skip
-    feed_forward = FeedForward(sizes.neurons, w, write, activation, sizes.gated)
     narrow = getattr(config, "embedding_size", d)
     stack = Stack(
-        d, sizes.layers, (attention, feed_forward), is_post_norm, getattr(config, layout.epsilon),
+        d, sizes.layers, sizes.heads, size, sizes.neurons,
+        size**-0.5 if layout.scales_scores else 1.0, is_post_norm, getattr(config, layout.epsilon),
+        query=query, read=w, output=output, write=write,
+        activation=next(getattr(config, name) for name in names if hasattr(config, name)),
+        is_gated=sizes.gated,
+        is_causal=getattr(config, "is_decoder", False) if is_post_norm else not decoder,
+        rotary_base=config.rope_parameters.get("rope_theta", 1e4) if layout.is_rotary else 0.0,
         tokens=tokens, positions=w * (is_post_norm or kind == "gpt2"), types=w * is_post_norm,
         projection=1.0 if narrow == d else narrow * w**2, head=head,
     )  # fmt: skip
     if not decoder:
         return [stack]
-    own, cross = replace(attention, is_causal=True), replace(attention, is_cross=True)
-    parts = (own, cross, feed_forward)
-    return [stack, replace(stack, layers=decoder[0].layers, parts=parts, prefix="decoder ")]
+    parts = ("attention", "cross-attention", "feed-forward")
+    second = replace(stack, layers=decoder[0].layers, parts=parts, is_causal=True)
+    return [stack, replace(second, prefix="decoder ")]

@@ -19,6 +19,7 @@ import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,18 +37,20 @@ _LAYER = re.compile(r"(.*?)\b\d+\.")  # a list of layers, and the number of one
 
 @dataclass(frozen=True)
 class _Ran:
-    """A matrix that ran: what it read and wrote (B, N, D)."""
+    """A matrix that ran, or a sublayer: what it read and wrote (B, N, D)."""
 
     name: str
     read: Tensor
     wrote: Tensor
     scores: float | None  # of a softmax since the matrix before it
+    place: str = ""  # of a sublayer
 
     @property
     def in_decoder(self) -> bool:
         return "decoder" in self.name
 
 
+@torch.enable_grad()
 def measure(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
     """Measure every sublayer of a module on a batch.
 
@@ -68,7 +71,7 @@ def measure(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
     Raises
     ------
     ParameterError
-        If there are no sublayers that can be told, or the inputs are no numbers.
+        If there are no sublayers that can be told, or the inputs are no tensors.
     ShoestringError
         If the model does not run on the inputs, or gives NaN.
     """
@@ -78,49 +81,43 @@ def measure(model: Any, inputs: Mapping[str, Tensor], seed: int = 0) -> Signal:
         id(weight): nn.Parameter(weight.detach(), requires_grad=weight.is_floating_point())
         for weight in model.parameters()
     }
-    twin, ran = copy.deepcopy(model, weights).eval(), list[_Ran]()
+    twin = copy.deepcopy(model, weights).eval()
     is_turned = any(not getattr(module, "batch_first", True) for module in model.modules())
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _Scores() as scores:
-        _watch(twin, ran, scores)
+    with sdpa_kernel(SDPBackend.MATH), _Watch(twin) as watch:
         last, logits = _called(twin, inputs)
-    found = _sublayers(ran)
-    if not any(place.endswith("attention") for place, _ in found):
+    found = _sublayers(watch.ran)
+    if not any(part.place.endswith("attention") for part in found):
         want = "a Transformer whose attentions have matrices for queries, keys and values"
         raise ParameterError.of("model", "measure", want, type(model).__name__)
     if not torch.isfinite(last).all():
-        raise ShoestringError("The last hidden state is not finite. Check the weights for NaN.")
+        raise ShoestringError("The last hidden state has NaN: it is in the inputs or weights.")
 
-    def counts(x: Tensor, in_decoder: bool) -> Tensor:
-        """Which tokens are no padding (B, N)."""
+    def texts(x: Tensor, in_decoder: bool) -> list[Tensor]:
+        """The tokens of each text that are no padding (N, D)."""
+        x = x.view(*last.shape[:2], -1) if x.ndim == 2 else x  # flattened, as in OPT
+        x = x.double().transpose(0, 1) if is_turned else x.double()
         is_own = in_decoder and "decoder_input_ids" in inputs
         mask = inputs.get("decoder_attention_mask" if is_own else "attention_mask")
         if mask is None or mask.shape != x.shape[:2]:
-            return torch.ones_like(x[..., 0], dtype=torch.bool)
-        return mask.bool()
+            return list(x)
+        return [text[keep] for text, keep in zip(x, mask.bool(), strict=True)]
 
-    def texts(x: Tensor, in_decoder: bool) -> list[Tensor]:
-        """The tokens of each text (N, D)."""
-        x = x.detach().double()
-        x = x.view(*last.shape[:2], -1) if x.ndim == 2 else x  # flattened, as in OPT
-        x = x.transpose(0, 1) if is_turned else x
-        return [text[keep] for text, keep in zip(x, counts(x, in_decoder), strict=True)]
-
-    in_decoder = found[-1][1].in_decoder
+    in_decoder = found[-1].in_decoder
     top = torch.randn(last.shape, generator=torch.Generator().manual_seed(seed)).to(last)
-    top = top * counts(last, in_decoder)[..., None]
-    back = torch.autograd.grad(last, [part.wrote for _, part in found], top)
+    ends, tops = (torch.cat(texts(x, in_decoder)) for x in (last, top))
+    back = torch.autograd.grad(ends, [part.wrote for part in found], tops)
     rows: list[Sublayer] = []
     first: dict[bool, list[Tensor]] = {}
-    for (place, part), gradient in zip(found, back, strict=True):
-        read = texts(part.read, part.in_decoder)
-        start = first.setdefault(part.in_decoder, read)
-        wrote, went_back = (_rms(texts(x, part.in_decoder)) for x in (part.wrote, gradient))
-        rows.append(
-            Sublayer(place, wrote, _cosine(start, read), went_back, _pairs(read), part.scores)
-        )
-    end = texts(last, in_decoder)
-    spread_of_logits = None if logits is None else float(logits.detach().double().std(-1).mean())
-    return Signal(tuple(rows), _cosine(first[in_decoder], end), _pairs(end), spread_of_logits)
+    with torch.no_grad():
+        for part, gradient in zip(found, back, strict=True):
+            read = texts(part.read, part.in_decoder)
+            start = first.setdefault(part.in_decoder, read)
+            wrote, went_back = (_rms(texts(x, part.in_decoder)) for x in (part.wrote, gradient))
+            gain, correlation = _cosine(start, read), _pairs(read)
+            rows.append(Sublayer(part.place, wrote, gain, went_back, correlation, part.scores))
+        end = texts(last, in_decoder)
+        spread_of_logits = None if logits is None else float(logits.double().std(-1).mean())
+        return Signal(tuple(rows), _cosine(first[in_decoder], end), _pairs(end), spread_of_logits)
 
 
 def _checked(model: Any, inputs: Any) -> dict[str, Tensor]:
@@ -130,92 +127,78 @@ def _checked(model: Any, inputs: Any) -> dict[str, Tensor]:
     if not is_batch or not all(isinstance(v, Tensor) and v.numel() for v in inputs.values()):
         want = "a mapping of names to Tensors that are not empty"
         raise ParameterError.of("inputs", "measure", want, inputs)
-    for name, value in inputs.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ParameterError.of("inputs", "measure", "finite numbers", f"NaN in {name}")
     device = next(model.parameters()).device
     return {str(name): value.to(device) for name, value in inputs.items()}
 
 
-class _Scores(TorchDispatchMode):  # type: ignore[misc]
-    """Sees the scores of each attention where softmax gets them."""
+class _Watch(TorchDispatchMode):  # type: ignore[misc]
+    """Notes every matrix that runs, and the scores of each attention where softmax gets them."""
 
-    last: float | None = None
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.ran: list[_Ran] = []
+        self.scores: float | None = None
+        for name, module in model.named_modules():
+            is_matrix = isinstance(module, nn.Linear | nn.MultiheadAttention)
+            if is_matrix or type(module).__name__ == "Conv1D":
+                module.register_forward_hook(partial(self.note, name), with_kwargs=True)
+
+    def note(self, name: str, module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        given = [*args, *kwargs.values()]
+        if isinstance(module, nn.MultiheadAttention):  # whose matrices are no modules
+            self.ran += [_Ran(f"{name}.{i}", x, x, None) for i, x in enumerate(given[:2])]
+            out = out[0]
+        self.ran.append(_Ran(name, given[0], out, self.scores))
+        self.scores = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func._schema.name in ("aten::_softmax", "aten::_safe_softmax") and args[0].ndim >= 3:
             seen = args[0] > UNSEEN
             scores = torch.where(seen, args[0], 0.0).double()
-            self.last = spread(scores.cpu().numpy(), seen.cpu().numpy())
+            self.scores = spread(scores.cpu().numpy(), seen.cpu().numpy())
         return func(*args, **(kwargs or {}))
-
-
-def _watch(model: nn.Module, ran: list[_Ran], scores: _Scores) -> None:
-    """Note every matrix that runs."""
-
-    def watch(name: str, module: nn.Module) -> None:
-        def hook(_: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
-            given = [*args, *kwargs.values()]
-            if isinstance(module, nn.MultiheadAttention):  # whose matrices are no modules
-                ran.extend(_Ran(f"{name}.{i}", x, x, None) for i, x in enumerate(given[:2]))
-                out = out[0]
-            ran.append(_Ran(name, given[0], out, scores.last))
-            scores.last = None
-
-        module.register_forward_hook(hook, with_kwargs=True)
-
-    for name, module in model.named_modules():
-        is_matrix = isinstance(module, nn.Linear | nn.MultiheadAttention)
-        if is_matrix or type(module).__name__ == "Conv1D":
-            watch(name, module)
 
 
 def _called(model: Any, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
     """The last hidden state and the logits."""
-    is_of_transformers = hasattr(model, "config")
-    more = {"output_hidden_states": True, "return_dict": True} if is_of_transformers else {}
+    of_transformers = {"output_hidden_states": True, "return_dict": True}
     try:
-        answer = model(**inputs, **more)
+        answer = model(**inputs, **(of_transformers if hasattr(model, "config") else {}))
         if isinstance(answer, Tensor):
             return answer, None
         states = getattr(answer, "decoder_hidden_states", None) or answer.hidden_states
         logits = getattr(answer, "logits", None)
         is_of_tokens = logits is not None and logits.shape[-1] == model.config.vocab_size
         return states[-1], logits if is_of_tokens else None
-    except (TypeError, ValueError, LookupError, RuntimeError, AttributeError) as error:
+    except Exception as error:  # a model raises anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ShoestringError(f"The model does not run on the inputs: {reason}.") from error
 
 
-def _sublayers(ran: list[_Ran]) -> list[tuple[str, _Ran]]:
-    """The sublayers in the order in which they ran, and the place of each."""
-    found: list[tuple[str, _Ran]] = []
+def _sublayers(ran: list[_Ran]) -> list[_Ran]:
+    """The sublayers in the order in which they ran."""
+    found: list[_Ran] = []
     begun: list[_Ran] = []  # matrices of the sublayer that began
-    at, stack, number, seen = "", "", -1, set[str]()
-    in_layers = [(layer, one) for one in ran if (layer := _LAYER.match(one.name))]
-    has_both = {one.in_decoder for _, one in in_layers} == {False, True}
-
-    def close(kind: str) -> None:
-        first, last = begun[0], begun[-1]
-        prefix = "decoder " if has_both and first.in_decoder else ""
-        found.append((f"{prefix}{number}.{kind}", replace(last, read=first.read)))
-        begun.clear()
-
-    for layer, one in in_layers:
-        if any(one.name == other.name for other in begun):  # which reads positions too
-            continue
+    at, stack, number, seen = "", "", 0, set[str]()
+    for one in ran:
+        layer = _LAYER.match(one.name)
+        if layer is None or any(one.name == other.name for other in begun):
+            continue  # of no layer; or reads positions too
         if layer[0] != at or one.name in seen:  # the next layer, or a shared one again
-            if begun:
-                close("feed-forward")
             number = number + 1 if layer[1] == stack else 0
-            at, stack, seen = layer[0], layer[1], set()
+            at, stack, seen, begun = layer[0], layer[1], set(), []
+        if begun:
+            found.pop()
         seen.add(one.name)
         begun.append(one)
-        if one.scores is not None and len(begun) > 1:
+        kind = "feed-forward"
+        if is_attention := one.scores is not None and len(begun) > 1:
             is_cross = any(other.read is not begun[0].read for other in begun[:-1])
-            close("cross-attention" if is_cross else "attention")
-    if begun:
-        close("feed-forward")
+            kind = "cross-attention" if is_cross else "attention"
+        prefix = "decoder " if one.in_decoder and found and not found[0].in_decoder else ""
+        found.append(replace(one, read=begun[0].read, place=f"{prefix}{number}.{kind}"))
+        if is_attention:
+            begun = []
     return found
 
 

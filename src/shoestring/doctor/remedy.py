@@ -13,11 +13,11 @@ predicted gain is 0.9: what trains without warm-up (docs/doctor.md). Pre-norm st
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shoestring.doctor.families import scaled
-from shoestring.doctor.signal import Attention, Signal, Stack, through_stacks
+from shoestring.doctor.signal import Signal, Stack, through_stacks
 
 WANTED_GAIN = 0.9
 LEARNING_RATE = 1e-4
@@ -28,8 +28,8 @@ GAIN = 0.1  # below it less than 1 % of its variance is the input's: deviation t
 SMALL = 0.01  # all sublayers together move it by less: deviation too small
 COLLAPSE = 0.95  # the mean cosine of two tokens, also of a pre-norm stack: token collapse
 # Over what the config says
-SCORES, SCORES_ALONE = 2.0, 3.0  # deviation of scores, and where it says nothing: missing scale
-RATIO, RATIO_OF_ATTENTION = 1.5, 2.5  # of outputs, or less by as much: double initialisation;
+SCORES, USUAL_SCORES = 2.0, 1.5  # missing scale: deviation of scores; where the config says nothing
+RATIO, ATTENTION = 1.5, 2.5  # double initialisation: how many times larger or smaller outputs are;
 # one draw of weights tells less of an attention
 LOGITS = 2.0  # their deviation, a first loss of log V + 2 or more: untied scale
 LAST_GAIN = 2.0  # last norm's gamma over the median: it carries the scale of logits without a head
@@ -84,14 +84,14 @@ def moved(signal: Signal) -> float:
 
 def first_move(stacks: Sequence[Stack], signal: Signal, learning_rate: float) -> float:
     """By how much the first step of Adam moves the last hidden state, relative to it."""
-    parts = [(s.width, part) for s in stacks for _ in range(s.layers) for part in s.parts]
+    each = [(s, part) for s in stacks for _ in range(s.layers) for part in s.parts]
     total = 0.0
-    for (width, part), row in zip(parts, signal.sublayers, strict=True):
-        if isinstance(part, Attention):
-            inner, read, write = part.heads * part.head_size, part.value, part.output
-        else:
-            inner, read, write = part.neurons, part.read, part.write
-        total += row.deviation * row.gradient * (math.sqrt(width) / read + math.sqrt(inner) / write)
+    for (s, part), row in zip(each, signal.sublayers, strict=True):
+        inner, last = s.heads * s.head_size, s.output
+        if part == "feed-forward":
+            inner, last = s.neurons, s.write
+        relative = math.sqrt(s.width) / s.read + math.sqrt(inner) / last
+        total += row.deviation * row.gradient * relative
     return 0.8 * learning_rate * total
 
 
@@ -114,62 +114,50 @@ def faults_of(
     warmup_steps: int | None,
     learning_rate: float,
     optimizer: str,
-) -> Iterator[Fault]:
+) -> list[Fault]:
     """All that is wrong with what is predicted and measured, and with how it is to be trained."""
     fresh = [s for s in (predicted, None if is_trained else measured) if s is not None]
     end, scale = "last hidden state", "Scale the weights: shoestring doctor prescribe."
+    below: list[Fault] = []  # faults if their numbers are below their thresholds
     if fresh and is_post_norm:
         gain, move = min(abs(s.gain) for s in fresh), moved(fresh[0])
-        if gain < GAIN:
-            yield Fault("deviation too large", end, gain, GAIN, f"{scale} Or pre-norm layers.")
-        if move < SMALL:
-            yield Fault("deviation too small", end, move, SMALL, scale)
+        advice = f"{scale} Or pre-norm layers."
+        below.append(Fault("deviation too large", end, gain, GAIN, advice))
+        below.append(Fault("deviation too small", end, move, SMALL, scale))
     if predicted and warmup_steps is not None:
         steps = warmup(stacks, predicted, learning_rate)
-        if warmup_steps < steps:
-            advice = f"Warm up for {steps} steps. Or scale the weights, and for fewer."
-            yield Fault("no warm-up", "training", warmup_steps, steps, advice)
+        advice = f"Warm up for {steps} steps. Or scale the weights, and for fewer."
+        below.append(Fault("no warm-up", "training", warmup_steps, steps, advice))
     alike = max(s.correlation for s in (predicted, measured) if s is not None)
-    if alike > COLLAPSE:
-        yield Fault("token collapse", end, alike, COLLAPSE, f"Tokens become equal. {scale}")
+    above = [Fault("token collapse", end, alike, COLLAPSE, f"Tokens become equal. {scale}")]
     if measured and not is_trained:
-        yield from _unlike(measured, predicted)
-    logits = max((s.logits or 0.0 for s in fresh), default=0.0)
-    if logits > LOGITS:
+        above += _unlike(measured, predicted)
+    if logits := max((s.logits or 0.0 for s in fresh), default=0.0):
         advice = f"Multiply the logits by {1 / logits:.2g}, or the head's weights."
-        yield Fault("untied scale", "logits", logits, LOGITS, advice)
-    if last_gain > LAST_GAIN:
-        advice = "Give the head a dense layer and a norm of its own, as BERT's has."
-        yield Fault("last gain", "last norm", last_gain, LAST_GAIN, advice)
+        above.append(Fault("untied scale", "logits", logits, LOGITS, advice))
+    advice = "Give the head a dense layer and a norm of its own, as BERT's has."
+    above.append(Fault("last gain", "last norm", last_gain, LAST_GAIN, advice))
     if stacks:
-        part = stacks[-1].parts[0]
-        weight = part.value if isinstance(part, Attention) else part.read
+        weight = stacks[-1].read
         step = learning_rate * OPTIMIZERS[optimizer] / weight
-        if step > RELATIVE_STEP:
-            advice = f"Pass at most {RELATIVE_STEP * weight:.1g}."
-            yield Fault("learning rate", "training", step, RELATIVE_STEP, advice)
-
-
-def _unlike(measured: Signal, predicted: Signal | None) -> Iterator[Fault]:
-    """Where fresh weights do not do what the config says: the worst sublayer of each kind."""
-    rows = [*zip(measured.sublayers, (predicted or measured).sublayers, strict=True)]
-    sharp = [
-        (a.scores / (b.scores if predicted else 1.0), a.place)
-        for a, b in rows
-        if a.scores and b.scores
+        advice = f"Pass at most {RELATIVE_STEP * weight:.1g}."
+        above.append(Fault("learning rate", "training", step, RELATIVE_STEP, advice))
+    return [
+        *(fault for fault in below if fault.number < fault.threshold),
+        *(fault for fault in above if fault.number > fault.threshold),
     ]
-    number, place = max(sharp, default=(0.0, ""))
-    bar = SCORES if predicted else SCORES_ALONE
-    if number > bar:
-        advice = "Divide the scores by the root of the head size, or initialise queries smaller."
-        yield Fault("missing attention scale", place, number, bar, advice)
-    if not predicted:
-        return
-    off = []  # how far beyond its bar, the number, the bar, the place
-    for a, b in rows:
-        bar, number = RATIO if a.scores is None else RATIO_OF_ATTENTION, a.deviation / b.deviation
-        off.append((abs(math.log(max(number, 1e-9))) / math.log(bar), number, bar, a.place))
-    beyond, number, bar, place = max(off)
-    if beyond > 1:
-        advice = "Initialise these weights once, as the config says."
-        yield Fault("double initialisation", place, number, bar, advice)
+
+
+def _unlike(measured: Signal, predicted: Signal | None) -> list[Fault]:
+    """How far fresh weights are from what the config says: the worst sublayer of each kind."""
+    root = "Divide the scores by the root of the head size, or initialise queries smaller."
+    once = "Initialise these weights once, as the config says."
+    sharp, off = [], []
+    for row, said in zip(measured.sublayers, (predicted or measured).sublayers, strict=True):
+        if row.scores and said.scores:
+            number = row.scores / (said.scores if predicted else USUAL_SCORES)
+            sharp.append(Fault("missing attention scale", row.place, number, SCORES, root))
+        ratio = row.deviation / said.deviation
+        number, bar = max(ratio, 1 / max(ratio, 1e-9)), RATIO if row.scores is None else ATTENTION
+        off.append(Fault("double initialisation", row.place, number, bar, once))
+    return [max(each, key=lambda f: f.number / f.threshold) for each in (sharp, off) if each]

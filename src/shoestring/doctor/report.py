@@ -13,25 +13,13 @@ from torch import Tensor, nn
 
 from shoestring import checks
 from shoestring.artifacts import make_folder, write_json, written_aside
+from shoestring.doctor import remedy
 from shoestring.doctor.families import FAMILIES, scaled, stacks_of
 from shoestring.doctor.probe import measure
-from shoestring.doctor.remedy import (
-    LEARNING_RATE,
-    OPTIMIZERS,
-    Fault,
-    Prescription,
-    faults_of,
-    prescription_of,
-)
-from shoestring.doctor.signal import TRUNCATED, Signal, Stack, through_stacks
-from shoestring.errors import MissingExtraError, ParameterError
-from shoestring.models.backbone import (
-    LOCAL,
-    load_tokenizer,
-    n_positions,
-    reading_model,
-    transformer_folder,
-)
+from shoestring.doctor.signal import TRUNCATED, Signal, through_stacks
+from shoestring.errors import ParameterError
+from shoestring.lazy import require
+from shoestring.models import backbone
 from shoestring.plan.job import class_and_config
 from shoestring.text import tokenize
 
@@ -48,16 +36,20 @@ class Report:
     verdict: str
     predicted: Signal | None  # at initialisation; None for a family without a description
     measured: Signal | None  # None for a config that is too large to be built
-    faults: list[Fault]
+    faults: list[remedy.Fault]
+
+    @property
+    def signals(self) -> dict[str, Signal]:
+        """What is predicted and what is measured, by that name, where it is."""
+        both = {"predicted": self.predicted, "measured": self.measured}
+        return {name: signal for name, signal in both.items() if signal}
 
     def rows(self) -> list[dict[str, Any]]:
         """A line for each sublayer: its place, and what is predicted and measured."""
-        said = [name for name in ("predicted", "measured") if getattr(self, name)]
-        lines = []
-        for rows in zip(*(getattr(self, name).sublayers for name in said), strict=True):
-            numbers = [{n: v for n, v in vars(row).items() if n != "place"} for row in rows]
-            lines.append({"place": rows[0].place, **dict(zip(said, numbers, strict=True))})
-        return lines
+        return [
+            {"place": each[0].place, **dict(zip(self.signals, map(asdict, each), strict=True))}
+            for each in zip(*(s.sublayers for s in self.signals.values()), strict=True)
+        ]
 
     def plot(self, path: str | Path) -> None:
         """Write a picture by depth: deviation, gradient, correlation, predicted over measured."""
@@ -65,17 +57,16 @@ class Report:
         suffix = path.suffix.lower().removeprefix(".")
         if suffix not in ("png", "svg", "pdf"):
             raise ParameterError.of("plot", "Report.plot", "a .png, .svg or .pdf file", path)
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise MissingExtraError("matplotlib", extra="plot", purpose="a picture") from error
+        require("a picture", "plot", "matplotlib")
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(9, 3), layout="constrained")
+        marks = {"predicted": "x", "measured": "o"}
         names = ("deviation", "gradient", "correlation")
         for axes, name in zip(figure.subplots(1, 3), names, strict=True):
-            for said, mark in (("measured", "o"), ("predicted", "x")):
-                if signal := getattr(self, said):
-                    values = [getattr(row, name) for row in signal.sublayers]
-                    axes.plot(values, mark, markersize=3, label=said)
+            for said, signal in reversed(self.signals.items()):
+                values = [getattr(row, name) for row in signal.sublayers]
+                axes.plot(values, marks[said], markersize=3, label=said)
             axes.set(title=name, xlabel="sublayer")
         axes.legend()
         make_folder(path.parent)
@@ -111,11 +102,13 @@ def predict(
     """
     want, owner = f"texts of 2 to {MOST_TOKENS} ids each", "predict"
     given = [_usual()] if texts is None else checks.checked_items("texts", texts, owner, want)
-    read = [checks.checked_items("texts", text, owner, want) for text in given]
-    if not read or not all(2 <= len(text) <= MOST_TOKENS for text in read):
+    ids = [
+        [checks.checked_int("texts", number, 0, None, owner) for number in text]
+        for text in (checks.checked_items("texts", text, owner, want) for text in given)
+    ]
+    if not ids or not all(2 <= len(text) <= MOST_TOKENS for text in ids):
         raise ParameterError.of("texts", owner, want, texts)
-    ids = [[checks.checked_int("texts", i, 0, None, owner) for i in text] for text in read]
-    stacks = _stacks(config, owner)
+    stacks = stacks_of(config, owner)
     if checks.checked_bool("truncated", truncated, owner):
         stacks = scaled(stacks, TRUNCATED)
     return through_stacks(stacks, ids)
@@ -126,7 +119,7 @@ def examine(
     texts: Sequence[str] | None = None,
     *,
     warmup_steps: int | None = None,
-    learning_rate: float = LEARNING_RATE,
+    learning_rate: float = remedy.LEARNING_RATE,
     optimizer: str = "adamw",
     seed: int = 0,
 ) -> Report:
@@ -157,41 +150,40 @@ def examine(
     """
     owner = "examine"
     seed = checks.checked_seed("seed", seed, owner)
-    optimizer = checks.checked_choice("optimizer", optimizer, list(OPTIMIZERS), owner)
+    optimizer = checks.checked_choice("optimizer", optimizer, list(remedy.OPTIMIZERS), owner)
     if warmup_steps is not None:
         warmup_steps = checks.checked_int("warmup_steps", warmup_steps, 0, None, owner)
-    learning_rate = _rate(learning_rate, owner)
+    rate = checks.checked_number("learning_rate", learning_rate, owner, "a number above 0", 0.0)
     module, config, folder = _opened(model, seed)
-    stacks = stacks_of(config)
+    stacks = stacks_of(config) if getattr(config, "model_type", "") in FAMILIES else []
     if module is None and not stacks:
         want = f"of at most {LARGEST:,} parameters, or of {', '.join(FAMILIES)}"
         raise ParameterError.of("model", owner, want, config.model_type)
     ids = _ids(texts, folder, config)
     predicted = through_stacks(stacks, ids) if stacks else None
-    measured, trained, last_gain = None, False, 0.0
+    measured, is_trained, last_gain, is_post_norm = None, False, 0.0, False
     if module is not None:
         measured = measure(module, _inputs(module, config, ids, seed), seed)
-        trained, last_gain = _norms(module)
-        trained |= folder is not None and (folder / "certificate.json").exists()  # grown
+        is_trained, last_gain = _norms(module)
+        is_trained |= folder is not None and (folder / "certificate.json").exists()  # grown
         if predicted and len(predicted.sublayers) != len(measured.sublayers):
             stacks, predicted = [], None  # unlike its family
-    parts = () if module is None else module.modules()  # torch's own layers say where norms are
-    is_post_norm = any(getattr(part, "norm_first", True) is False for part in parts)
-    faults = faults_of(
-        stacks, predicted, measured, is_trained=trained, last_gain=last_gain,
+        # torch's own layers say where their norms are
+        is_post_norm = any(not getattr(m, "norm_first", True) for m in module.modules())
+    faults = remedy.faults_of(
+        stacks, predicted, measured, is_trained=is_trained, last_gain=last_gain,
         is_post_norm=stacks[-1].is_post_norm if stacks else is_post_norm,
-        warmup_steps=warmup_steps, learning_rate=learning_rate, optimizer=optimizer,
+        warmup_steps=warmup_steps, learning_rate=rate, optimizer=optimizer,
     )  # fmt: skip
-    found = list(faults)
     end = next(signal for signal in (measured, predicted) if signal)
-    verdict = f"{', '.join(fault.name for fault in found) or 'sound'}: last hidden state with gain "
-    verdict += f"{end.gain:.2g}, correlation {end.correlation:.2g}{' (trained)' * trained}"
-    return Report(trained, verdict, predicted, measured, found)
+    verdict = f"{', '.join(fault.name for fault in faults) or 'sound'}: last hidden state with "
+    verdict += f"gain {end.gain:.2g}, correlation {end.correlation:.2g}{' (trained)' * is_trained}"
+    return Report(is_trained, verdict, predicted, measured, faults)
 
 
 def prescribe(
-    config: Any, out: str | Path | None = None, *, learning_rate: float = LEARNING_RATE
-) -> Prescription:
+    config: Any, out: str | Path | None = None, *, learning_rate: float = remedy.LEARNING_RATE
+) -> remedy.Prescription:
     """What makes a stack learn: deviation of the weights, and warm-up.
 
     Parameters
@@ -208,30 +200,20 @@ def prescribe(
     StorageError, FormatError, ParameterError
         If there is no such config or no description of its family, or something is at ``out``.
     """
-    rate = _rate(learning_rate, "prescribe")
-    _, config = class_and_config(config, "prescribe")
-    found = prescription_of(_stacks(config, "prescribe"), [_usual()], rate)
+    owner = "prescribe"
+    rate = checks.checked_number("learning_rate", learning_rate, owner, "a number above 0", 0.0)
+    _, config = class_and_config(config, owner)
+    found = remedy.prescription_of(stacks_of(config, owner), [_usual()], rate)
     if out is not None:
-        folder = checks.checked_path("out", out, "prescribe")
+        folder = checks.checked_path("out", out, owner)
         if folder.exists():
-            raise ParameterError.of("out", "prescribe", "a folder that is not there yet", folder)
+            raise ParameterError.of("out", owner, "a folder that is not there yet", folder)
         if found.factor != 1.0:
             config.initializer_range *= found.factor
         make_folder(folder)
         write_json(folder / "prescription.json", asdict(found))
         write_json(folder / "config.json", config.to_dict())
     return found
-
-
-def _rate(value: object, owner: str) -> float:
-    return checks.checked_number("learning_rate", value, owner, "a number above 0", above=0.0)
-
-
-def _stacks(config: Any, owner: str) -> list[Stack]:
-    if found := stacks_of(config):
-        return found
-    got = getattr(config, "model_type", type(config).__name__)
-    raise ParameterError.of("config", owner, f"one of {', '.join(FAMILIES)}", got)
 
 
 def _opened(model: Any, seed: int) -> tuple[nn.Module | None, Any, Path | None]:
@@ -241,10 +223,12 @@ def _opened(model: Any, seed: int) -> tuple[nn.Module | None, Any, Path | None]:
     kind, config = class_and_config(model, "examine")
     folder = None
     if isinstance(model, str | Path) and not Path(model).is_file():
-        folder = transformer_folder(None if str(model) == "minilm" else model)
-    with reading_model(folder or Path(kind.__name__)):
+        folder = backbone.transformer_folder(None if str(model) == "minilm" else model)
+    with backbone.reading_model(folder or Path(kind.__name__)):
         if folder and any((*folder.glob("*.safetensors"), *folder.glob("*.bin"))):
-            module = kind.from_pretrained(folder, dtype="float32", weights_only=True, **LOCAL)
+            module = kind.from_pretrained(
+                folder, dtype="float32", weights_only=True, **backbone.LOCAL
+            )
             return module, config, folder
         with torch.device("meta"):
             size = sum(weight.numel() for weight in kind(config).parameters())
@@ -280,17 +264,16 @@ def _usual() -> list[int]:
 def _ids(texts: Sequence[str] | None, folder: Path | None, config: Any) -> list[list[int]]:
     """Ids of a model's own tokens, of equal length."""
     known = config.to_dict() if config is not None else {}
-    length = min(TOKENS, n_positions(known) or TOKENS)
-    read = [] if texts is None else checks.checked_texts("texts", texts, "examine")
+    length = min(TOKENS, backbone.n_positions(known) or TOKENS)
+    read = None if texts is None else checks.checked_texts("texts", texts, "examine")
     files = ("tokenizer.json", "vocab.txt")
     if read and folder and any((folder / file).exists() for file in files):
-        encoded = load_tokenizer(folder).encode_batch(read, add_special_tokens=False)
+        encoded = backbone.load_tokenizer(folder).encode_batch(read, add_special_tokens=False)
         flat = [i for one in encoded for i in one.ids]
     else:  # which are equal is all that matters to fresh weights
         special = [v for name, v in known.items() if name.endswith("token_id")]
         free = [i for i in range(known.get("vocab_size") or WORDS) if i not in special]
-        words: list[Any] = [word for text in read for word in tokenize(text)]
-        words = _usual() if texts is None else words
+        words: list[Any] = _usual() if read is None else [w for t in read for w in tokenize(t)]
         numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
         flat = [free[numbers[word] % len(free)] for word in words]
     if len(flat) < 2:

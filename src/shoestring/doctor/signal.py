@@ -50,47 +50,30 @@ HEADS = 4  # drawn for the mean of a softmax
 
 
 @dataclass(frozen=True)
-class Attention:
-    """An attention, by the deviations of its matrices (queries, keys, values, output)."""
-
-    query: float
-    key: float
-    value: float
-    output: float
-    heads: int
-    head_size: int
-    scale: float  # of the scores
-    is_causal: bool = False
-    is_cross: bool = False  # reads keys and values from the encoder
-    rotary_base: float = 0.0  # 0 without rotation
-
-
-@dataclass(frozen=True)
-class FeedForward:
-    """A feed-forward part: F neurons, deviations of what reads and of what writes."""
-
-    neurons: int
-    read: float
-    write: float
-    activation: str = "gelu"
-    is_gated: bool = False
-
-
-Part = Attention | FeedForward
-
-
-@dataclass(frozen=True)
 class Stack:
     """Layers that are all alike, what goes into the first, and what comes after the last.
 
     The norm around them is before the first layer of a post-norm stack, else after the last.
+    Keys and values of a cross-attention are made of the encoder's last hidden states.
     """
 
     width: int
     layers: int
-    parts: tuple[Part, ...]
+    heads: int
+    head_size: int
+    neurons: int
+    scale: float  # of the scores
     is_post_norm: bool
     epsilon: float
+    query: float  # deviation of the matrix of queries
+    read: float  # of those of keys and values, and of what the feed-forward part reads with
+    output: float  # of an attention's last matrix
+    write: float  # of a feed-forward part's
+    parts: tuple[str, ...] = ("attention", "feed-forward")  # or "cross-attention", of each layer
+    activation: str = "gelu"
+    is_gated: bool = False
+    is_causal: bool = False
+    rotary_base: float = 0.0  # 0 without rotation
     tokens: float = 1.0  # deviation of the embeddings of tokens, positions and types
     positions: float = 0.0
     types: float = 0.0
@@ -148,26 +131,27 @@ def _moments(activation: str, variance: float, is_slope: bool) -> FloatArray:
     return found
 
 
-def _feed_forward(part: FeedForward, width: int, read: FloatArray) -> tuple[FloatArray, Back]:
-    size = float(f"{read.diagonal().mean():.2g}")  # few tables
-    inner, c = width * part.read**2 * size, _normed(read, 0.0)[0]
+def _feed_forward(stack: Stack, x: FloatArray) -> tuple[FloatArray, Back]:
+    size = float(f"{x.diagonal().mean():.2g}")  # few tables
+    inner, c = stack.width * stack.read**2 * size, _normed(x, 0.0)[0]
     angle = np.arccos(np.clip(c, -1, 1))
-    value = np.interp(angle, _ANGLES, _moments(part.activation, inner, False))
-    out = value * inner * c if part.is_gated else value
+    value = np.interp(angle, _ANGLES, _moments(stack.activation, inner, False))
+    out = value * inner * c if stack.is_gated else value
 
     def back(g: FloatArray) -> tuple[FloatArray, float]:
-        slope = np.interp(angle, _ANGLES, _moments(part.activation, inner, True))
-        slope = slope * inner * c + value if part.is_gated else slope
-        return part.neurons * part.read**2 * width * part.write**2 * g * slope, 0.0
+        slope = np.interp(angle, _ANGLES, _moments(stack.activation, inner, True))
+        slope = slope * inner * c + value if stack.is_gated else slope
+        return stack.neurons * stack.read**2 * stack.width * stack.write**2 * g * slope, 0.0
 
-    return part.neurons * part.write**2 * out, back
+    return stack.neurons * stack.write**2 * out, back
 
 
 def _attention(
-    part: Attention, width: int, read: FloatArray, memory: FloatArray, seed: int
+    stack: Stack, x: FloatArray, memory: FloatArray | None, seed: int
 ) -> tuple[FloatArray, float, Back]:
-    """With the spread of its scores; ``memory`` is what keys and values are made of."""
-    draws, root = np.random.default_rng(seed), math.sqrt(width)
+    """With the spread of its scores; keys and values are made of ``memory``, or else of x."""
+    source, is_causal = (x, stack.is_causal) if memory is None else (memory, False)
+    draws, root = np.random.default_rng(seed), math.sqrt(stack.width)
 
     def drawn(gram: FloatArray) -> FloatArray:
         """Gaussian vectors of tokens (heads, N, d) that have this Gram matrix."""
@@ -177,31 +161,31 @@ def _attention(
         except np.linalg.LinAlgError:  # a little below 0, by interpolation
             values, vectors = np.linalg.eigh(gram)
             root = vectors * np.sqrt(np.maximum(values, 0.0))
-        shape = (HEADS, len(gram), part.head_size)
+        shape = (HEADS, len(gram), stack.head_size)
         return root.astype(np.float32) @ draws.standard_normal(shape, dtype=np.float32)
 
-    q = _rotated(part.query * root * drawn(read), part.rotary_base)  # (heads, N, d)
-    k = _rotated(part.key * root * drawn(memory), part.rotary_base)  # (heads, M, d)
-    scores = q @ k.transpose(0, 2, 1) * part.scale  # (heads, N, M)
+    q = _rotated(stack.query * root * drawn(x), stack.rotary_base)  # (heads, N, d)
+    k = _rotated(stack.read * root * drawn(source), stack.rotary_base)  # (heads, M, d)
+    scores = q @ k.transpose(0, 2, 1) * stack.scale  # (heads, N, M)
     seen = np.ones(scores.shape[1:], dtype=bool)
-    seen = np.tril(seen) if part.is_causal else seen
+    seen = np.tril(seen) if is_causal else seen
     a = softmax(np.where(seen, scores, -np.inf), axis=-1)
-    values = (width * part.value**2 * memory).astype(np.float32)
+    values = (stack.width * stack.read**2 * source).astype(np.float32)
     mixed = (a @ values @ a.transpose(0, 2, 1)).mean(0, dtype=float)
-    channels = part.heads * part.head_size
+    channels = stack.heads * stack.head_size
 
     def back(g: FloatArray) -> tuple[FloatArray, FloatArray | float]:
-        g = width * part.output**2 * g
-        values = part.value * root * drawn(memory)
+        g = stack.width * stack.output**2 * g
+        values = stack.read * root * drawn(source)
         at_a = drawn(g) @ values.transpose(0, 2, 1)
-        at_scores = a * (at_a - (a * at_a).sum(-1, keepdims=True)) * part.scale
+        at_scores = a * (at_a - (a * at_a).sum(-1, keepdims=True)) * stack.scale
         at_q, at_k = at_scores @ k, at_scores.transpose(0, 2, 1) @ q
         at_v = (a.transpose(0, 2, 1) @ g.astype(np.float32) @ a).mean(0, dtype=float)
-        to_read = channels * part.query**2 * _gram(at_q)
-        to_memory = channels * (part.value**2 * at_v + part.key**2 * _gram(at_k))
-        return (to_read, to_memory) if part.is_cross else (to_read + to_memory, 0.0)
+        to_x = channels * stack.query**2 * _gram(at_q)
+        to_source = channels * stack.read**2 * (at_v + _gram(at_k))
+        return (to_x + to_source, 0.0) if memory is None else (to_x, to_source)
 
-    return channels * part.output**2 * mixed, spread(scores, seen), back
+    return channels * stack.output**2 * mixed, spread(scores, seen), back
 
 
 def _rotated(x: FloatArray, base: float) -> FloatArray:
@@ -209,9 +193,8 @@ def _rotated(x: FloatArray, base: float) -> FloatArray:
         return x
     half = x.shape[-1] // 2
     angles = np.outer(np.arange(x.shape[1]), base ** (-np.arange(half) / half))
-    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-    a, b = x[..., :half], x[..., half:]
-    return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+    turned = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * angles)
+    return np.concatenate([turned.real, turned.imag], -1).astype(np.float32)
 
 
 def _gram(x: FloatArray) -> FloatArray:
@@ -223,10 +206,9 @@ def _gram(x: FloatArray) -> FloatArray:
 
 def spread(scores: FloatArray, seen: NDArray[np.bool_]) -> float:
     """Deviation of the scores (..., N, M) over the tokens that are seen, the mean over rows."""
-    n = np.broadcast_to(seen, scores.shape).sum(-1)
-    mean = (scores * seen).sum(-1) / n
-    square = (scores**2 * seen).sum(-1) / n
-    return math.sqrt(max(0.0, float((square - mean**2)[n > 1].mean())))
+    seen = np.broadcast_to(seen, scores.shape)
+    rows = seen.sum(-1) > 1
+    return math.sqrt(scores[rows].var(-1, where=seen[rows]).mean()) if rows.any() else 0.0
 
 
 # ---- the stacks
@@ -243,30 +225,19 @@ def through_stacks(stacks: Sequence[Stack], texts: Sequence[Sequence[int]]) -> S
     rows = np.mean([rows for rows, _ in each], axis=0)
     gain, correlation = np.mean([end for _, end in each], axis=0).tolist()
     rows[:, [0, 2, 4]] = np.sqrt(rows[:, [0, 2, 4]])  # mean squares
-    places = [
-        f"{stack.prefix}{layer}.{_kind(part)}"
-        for stack in stacks
-        for layer in range(stack.layers)
-        for part in stack.parts
-    ]
+    places = [f"{s.prefix}{i}.{part}" for s in stacks for i in range(s.layers) for part in s.parts]
     sublayers = tuple(
-        Sublayer(place, a, b, c, d, e if place.endswith("attention") else None)
-        for place, (a, b, c, d, e) in zip(places, rows.tolist(), strict=True)
+        Sublayer(place, a, b, c, d, scores if place.endswith("attention") else None)
+        for place, (a, b, c, d, scores) in zip(places, rows.tolist(), strict=True)
     )
     logits = stacks[-1].head * math.sqrt(stacks[-1].width)
     return Signal(sublayers, gain, correlation, logits or None)
 
 
-def _kind(part: Part) -> str:
-    if isinstance(part, FeedForward):
-        return "feed-forward"
-    return "cross-attention" if part.is_cross else "attention"
-
-
 def _through(stacks: Sequence[Stack], ids: IntArray) -> tuple[FloatArray, tuple[float, float]]:
     """A row for each sublayer, as a :class:`Sublayer` has it, squared; gain and correlation."""
     rows: list[list[float]] = []
-    tape: list[Any] = []  # a sublayer's row, by what its norm divided, and what goes back
+    tape: list[Any] = []  # the row of each, by what norms after and before divide, the way back
     memory: FloatArray = np.eye(len(ids))
     for stack in stacks:
         k: FloatArray = stack.tokens**2 * (ids[:, None] == ids) + stack.types**2
@@ -274,40 +245,40 @@ def _through(stacks: Sequence[Stack], ids: IntArray) -> tuple[FloatArray, tuple[
         if stack.is_post_norm:
             k = stack.projection * _normed(k, stack.epsilon)[0]
         share = k.diagonal()  # variance of the first layer's input that is left
-        for number in range(stack.layers * len(stack.parts)):
-            part, scores = stack.parts[number % len(stack.parts)], 0.0
-            read, scale = (k, k) if stack.is_post_norm else _normed(k, stack.epsilon)
-            if isinstance(part, Attention):
-                source = memory if part.is_cross else read
-                out, scores, back = _attention(part, stack.width, read, source, number)
+        for number, part in enumerate(stack.parts * stack.layers):
+            scores = 0.0
+            x, scale = (k, 1.0) if stack.is_post_norm else _normed(k, stack.epsilon)
+            if part == "feed-forward":
+                out, back = _feed_forward(stack, x)
             else:
-                out, back = _feed_forward(part, stack.width, read)
+                source = memory if part == "cross-attention" else None
+                out, scores, back = _attention(stack, x, source, number)
             size = float(out.diagonal().mean())
-            rows.append([size, _left(share, k), 0.0, _pairs(read), scores**2])
+            rows.append([size, _left(share, k), 0.0, _pairs(x), scores**2])
             if stack.is_post_norm:
                 # The cosine of stream and output is not 0 but of variance 1 / D, and 1 / (stream +
                 # output) is convex: a norm keeps a little more of what differs, and of gradients
                 ratio = float((out.diagonal() / k.diagonal()).mean())
                 kept = 1 + 4 * ratio / (1 + ratio) ** 2 / stack.width
-                k, scale = _normed(k + out, stack.epsilon)
-                k, share, scale = 1 - (1 - k) * kept, share / scale.diagonal(), scale / kept
+                k, total = _normed(k + out, stack.epsilon)
+                k, share = 1 - (1 - k) * kept, share / total.diagonal()
+                tape.append((rows[-1], total / kept, 1.0, back))
             else:
                 k = k + out
-            tape.append((rows[-1], scale, back))
+                tape.append((rows[-1], 1.0, scale, back))
         end = _left(share, k), _pairs(k)
-        memory, last_scale = (k, 1.0) if stack.is_post_norm else _normed(k, stack.epsilon)
-        tape.append((None, last_scale, None))
+        memory, scale = (k, 1.0) if stack.is_post_norm else _normed(k, stack.epsilon)
+        tape.append((None, scale, 1.0, None))
     # backwards: into a stack goes what its hidden states get as the memory of the next one
     to_memory: FloatArray | float = np.eye(len(ids))
-    for row, scale, back in reversed(tape):
+    for row, after, before, back in reversed(tape):
         if row is None:
-            g, to_memory = to_memory / scale, 0.0
+            g, to_memory = to_memory / after, 0.0
             continue
-        g = g / scale if stack.is_post_norm else g
+        g = g / after
         row[2] = float(g.diagonal().mean())
-        to_read, more = back(g)
-        to_memory = to_memory + more
-        g = g + (to_read if stack.is_post_norm else to_read / scale)
+        to_x, more = back(g)
+        g, to_memory = g + to_x / before, to_memory + more
     return np.array(rows), end
 
 
