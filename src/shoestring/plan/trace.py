@@ -29,47 +29,44 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
-Shape = tuple[int, int, int, int]  # of products: how many, m, k, n
 
 
 class Operator(NamedTuple):
-    """One kind of call, as the time model needs it."""
+    """One kind of call, as the time model needs it: its work, and what the rate depends on."""
 
     name: str  # "mm", "bmm", "attention" or "attention_backward" for products
-    shape: Shape | None  # of a product; (heads, queries, size, keys) of an attention kernel
-    n_bytes: int  # read and written
     dtype: str
-    is_causal: bool = False  # an attention kernel that leaves out blocks of the future
+    work: float  # multiply-adds of products, bytes read and written by all others
+    point: tuple[int, ...]  # m, k, n of products; queries, head size of attention; bytes
 
 
-def _product(*tensors: Tensor) -> tuple[str, Shape, int]:
+Product = tuple[str, int, tuple[int, ...]]  # name, multiply-adds, point
+
+
+def _product(*tensors: Tensor) -> Product:
     """Of (..., m, k) by (..., k, n), the last two of the arguments, before the result."""
     a, out = tensors[-3], tensors[-1]
-    many, m, k = math.prod(a.shape[:-2]), math.prod(a.shape[-2:-1]), a.shape[-1]
-    shape = many, m, k, out.numel() // max(1, many * m)
-    return "bmm" if a.ndim > 2 else "mm", shape, 1
+    rows, m, k = math.prod(a.shape[:-1]), math.prod(a.shape[-2:-1]), a.shape[-1]
+    return "bmm" if a.ndim > 2 else "mm", out.numel() * k, (m, k, out.numel() // max(1, rows))
 
 
-def _attention(queries: Tensor, keys: Tensor) -> Shape:
-    return math.prod(queries.shape[:2]), queries.shape[2], queries.shape[3], keys.shape[2]
+def _convolution(products: int, weight: Tensor, out: Tensor) -> Product:
+    channels, size = len(weight), math.prod(weight.shape[1:])
+    return "mm", products * out.numel() * size, (out.numel() // channels, size, channels)
 
 
-def _convolution(x: Tensor, weight: Tensor, out: Tensor) -> Shape:
-    return 1, out.numel() // weight.shape[0], math.prod(weight.shape[1:]), weight.shape[0]
-
-
-# From arguments and result: the kind of the products, their shape, and how many of them there are
-PRODUCTS: dict[Any, Callable[..., tuple[str, Shape, int]]] = {
+# From the arguments and the result of a call
+PRODUCTS: dict[Any, Callable[..., Product]] = {
     **dict.fromkeys((aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.mv, aten.dot), _product),
     aten._scaled_dot_product_flash_attention_for_cpu: (
-        lambda q, k, *_: ("attention", _attention(q, k), 2)
+        lambda q, k, *_: ("attention", 2 * q.numel() * k.shape[2], q.shape[2:])
     ),
     aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        lambda grad, q, k, *_: ("attention_backward", _attention(q, k), 5)
+        lambda grad, q, k, *_: ("attention_backward", 5 * q.numel() * k.shape[2], q.shape[2:])
     ),
-    aten.convolution: lambda x, weight, *rest: ("mm", _convolution(x, weight, rest[-1]), 1),
-    aten.convolution_backward: lambda grad, x, weight, *rest: (
-        ("mm", _convolution(x, weight, grad), sum(part is not None for part in rest[-1][:2]))
+    aten.convolution: lambda x, weight, *rest: _convolution(1, weight, rest[-1]),
+    aten.convolution_backward: lambda grad, x, weight, *rest: _convolution(
+        sum(part is not None for part in rest[-1][:2]), weight, grad
     ),
 }  # values are as wide as queries: the kernel requires it
 
@@ -109,19 +106,18 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         made = [part for part in results if part.untyped_storage()._cdata not in known]
         for tensor in made:
             self._own(tensor)
-        is_view = not made and not func._schema.is_mutable
-        packet = func._overloadpacket
-        name, shape = "view" if is_view else packet.__name__, None
-        if packet in PRODUCTS:
-            name, shape, times = PRODUCTS[packet](*args, out)
-            self.flops[self.phase] += 2 * times * math.prod(shape)
+        packet, is_view = func._overloadpacket, not made and not func._schema.is_mutable
         if packet in LOOKUPS:  # which read as much as they write, not the table
             reads = results
-        sizes = [part.numel() * part.element_size() for part in (*reads, *results)]
-        dtype = str(results[0].dtype).removeprefix("torch.")
-        flags = (*args, *(kwargs or {}).values()) if "attention" in name else ()
-        is_causal = any(flag is True for flag in flags)
-        found = Operator(name, shape, 0 if is_view else sum(sizes), dtype, is_causal)
+        sizes = [0 if is_view else part.numel() * part.element_size() for part in reads + results]
+        point: tuple[int, ...] = (sum(sizes),)
+        name, work = packet.__name__, float(sum(sizes))
+        if packet in PRODUCTS:
+            name, macs, point = PRODUCTS[packet](*args, out)
+            self.flops[self.phase] += 2 * macs
+            is_causal = "attention" in name and any(part is True for part in args)
+            work = macs * (0.5 + 0.5 * min(1, 256 / point[0]) if is_causal else 1.0)  # by blocks
+        found = Operator(name, str(results[0].dtype).removeprefix("torch."), work, point)
         self.operators.setdefault(self.phase, Counter())[found] += 1
         return out
 
