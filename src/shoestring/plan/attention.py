@@ -28,7 +28,6 @@ from torch.nn import functional as nnf
 
 from shoestring import checks
 from shoestring.errors import ParameterError
-from shoestring.plan.cost import layer_weights
 from shoestring.plan.families import FAMILIES, Stack, describe
 from shoestring.plan.job import OWNER, class_and_config
 from shoestring.plan.machine import measure_machine, quickest_s
@@ -134,7 +133,7 @@ def compare_attention(
             name: costs(name, n) | {"measured": measured_s(name, n)}
             for name in ("softmax", "linear")
         }
-        shape, weights = (n, stack.width, stack.width), sum(layer_weights(stack))
+        shape, weights = (n, stack.width, stack.width), stack.projections + stack.feed_forward
         matrices_s = on.seconds({Operator("mm", "float32", 3 * n * weights, shape): 1}, True)
         took_s = [row[name]["measured"] for name in ("softmax", "linear")]
         rows.append({"length": n, "width": _as_quick(stack, matrices_s, *took_s), **row})

@@ -25,7 +25,7 @@ alone (LoRA, a head) or with checkpoints: operators count those.
 
 from __future__ import annotations
 
-from shoestring.plan.families import Description, Stack
+from shoestring.plan.families import Description
 
 COMPONENTS = ("projections", "attention", "feed-forward", "embeddings", "logits")
 
@@ -44,29 +44,18 @@ def macs(
     forward["embeddings"] = rows * model.embedding
     forward["logits"] = rows * model.token_head + batch * model.text_head
     for stack in model.stacks:
-        projections, feed_forward = layer_weights(stack)
         scores = (1 + stack.crosses) * batch * stack.heads * length * (cached + length)
-        forward["projections"] += stack.layers * rows * projections
+        forward["projections"] += stack.layers * rows * stack.projections
         forward["attention"] += stack.layers * 2 * scores * stack.head_size
-        forward["feed-forward"] += stack.layers * rows * feed_forward
+        forward["feed-forward"] += stack.layers * rows * stack.feed_forward
     backward = {part: 2 * n if is_trained else 0 for part, n in forward.items()}
     if is_fused:
         backward["attention"] = backward["attention"] * 5 // 4
     return {part: (n, backward[part]) for part, n in forward.items()}
 
 
-def layer_weights(stack: Stack) -> tuple[int, int]:
-    """Elements of a layer's matrices that a token meets: of projections, of feed-forward."""
-    heads = (1 + stack.crosses) * 2 * (stack.heads + stack.key_heads)
-    experts = stack.active * (2 + stack.gated) * stack.neurons + stack.experts
-    shared = 3 * stack.shared_neurons + (stack.shared_neurons > 0)  # and the gate's column
-    return stack.width * heads * stack.head_size, stack.width * (experts + shared)
-
-
 def weights(model: Description) -> dict[str, int]:
     """Elements of the matrices, by component: all experts, no biases, norms or lookup tables."""
     sums = {part: forward for part, (forward, _) in macs(model, 1, 1).items()} | {"attention": 0}
-    for stack in model.stacks:
-        expert = (2 + stack.gated) * stack.width * stack.neurons * stack.layers
-        sums["feed-forward"] += (max(1, stack.experts) - stack.active) * expert
+    sums["feed-forward"] += sum(stack.layers * stack.idle for stack in model.stacks)
     return sums

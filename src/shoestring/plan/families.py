@@ -11,25 +11,24 @@ latent attention (DeepSeek), heads for classification.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Layers of one kind; sizes are numbers of channels."""
+    """Layers of one kind."""
 
     layers: int
-    width: int  # D
+    width: int  # D, channels
     heads: int  # H
-    key_heads: int  # G, of keys and values
-    head_size: int  # d, which need not be D / H
+    head_size: int  # d, channels, which need not be D / H
     neurons: int  # F of a feed-forward layer, or of an expert
-    gated: bool = False  # three matrices, not two
-    crosses: bool = False  # whether a second attention reads the encoder's states
-    experts: int = 0  # E, of which each token is sent to ``active``
-    active: int = 1
-    shared_neurons: int = 0  # of a gated expert that reads every token, behind a gate of its own
+    gated: bool  # whether that has three matrices, not two
+    crosses: bool  # whether a second attention reads the encoder's states
+    projections: int  # elements of a layer's matrices that a token meets
+    feed_forward: int  # and of these, with the gate of experts
+    idle: int  # elements of the experts that it is not sent to
 
 
 @dataclass(frozen=True)
@@ -78,9 +77,9 @@ def describe(config: Any, has_head: bool = False) -> Description | None:
     family = FAMILIES.get(getattr(config, "model_type", ""))
     if family is None:
         return None
-    width, stack = int(config.hidden_size), _stack(config, family)
-    narrow = _first(config, "embedding_size", "input_embedding_size", "word_embed_proj_dim")
-    narrow = int(narrow or width)
+    width = int(config.hidden_size)
+    names = ("embedding_size", "input_embedding_size", "word_embed_proj_dim")
+    narrow = int(_first(config, *names, default=width))
     maps = narrow != width or config.model_type in ("albert", "rembert")
     embedding = narrow * width if maps else 0
     out = int(_first(config, "output_embedding_size", default=narrow))
@@ -91,38 +90,34 @@ def describe(config: Any, has_head: bool = False) -> Description | None:
         pooled = width * width
     if config.model_type == "opt":  # which maps back before the head, in the base model too
         head += embedding
-    stacks = _both(config, stack) if family["kind"] == "both" else (stack,)
+    sides = ("encoder", "decoder") if family["kind"] == "both" else ("",)
+    stacks = tuple(_stack(config, family, side) for side in sides)
     return Description(stacks, embedding, head, pooled)
 
 
-def _stack(config: Any, family: dict[str, Any]) -> Stack:
-    width, heads = int(config.hidden_size), int(config.num_attention_heads)
+def _stack(config: Any, family: dict[str, Any], side: str) -> Stack:
+    width = int(config.hidden_size)
+    layers = int(_first(config, f"{side}_layers", f"num_{side}_layers", "num_hidden_layers"))
+    heads = int(_first(config, f"{side}_attention_heads", "num_attention_heads"))
     key_heads = int(_first(config, "num_key_value_heads", "num_kv_heads", default=heads))
     if hasattr(config, "multi_query") and not getattr(config, "new_decoder_architecture", False):
         key_heads = 1 if config.multi_query else heads
     head_size = int(_first(config, "head_dim", default=width // heads))
+    crosses = side == "decoder"
+    projections = (1 + crosses) * 2 * (heads + key_heads) * head_size * width
     names = (
         *("moe_intermediate_size", "intermediate_size", "n_inner", "d_ff", "ffn_dim"),
-        *("encoder_ffn_dim", "hidden_dim", "ffn_hidden_size"),
+        *(f"{side}_ffn_dim", "hidden_dim", "ffn_hidden_size"),
     )
     neurons = int(_first(config, *names, default=4 * width))
+    gated = bool(_first(config, "is_gated_act", default="gated" in family))
+    expert = (2 + gated) * width * neurons
     experts = int(_first(config, "num_experts", "num_local_experts", default=0))
+    active = int(_first(config, "num_experts_per_tok", default=1)) if experts else 1
+    # An expert may read every token, behind a gate of one column
+    shared = int(_first(config, "shared_expert_intermediate_size", default=0))
+    feed_forward = active * expert + width * (experts + 3 * shared + (shared > 0))
     return Stack(
-        int(config.num_hidden_layers), width, heads, key_heads, head_size, neurons,
-        bool(family.get("gated")), experts=experts,
-        active=int(_first(config, "num_experts_per_tok", default=1)) if experts else 1,
-        shared_neurons=int(_first(config, "shared_expert_intermediate_size", default=0)),
+        layers, width, heads, head_size, neurons, gated, crosses, projections, feed_forward,
+        idle=(max(1, experts) - active) * expert,
     )  # fmt: skip
-
-
-def _both(config: Any, encoder: Stack) -> tuple[Stack, ...]:
-    """The encoder and the decoder of a model that has two."""
-    if not hasattr(config, "decoder_ffn_dim"):  # T5
-        encoder = replace(encoder, gated=bool(config.is_gated_act))
-        return encoder, replace(encoder, layers=int(config.num_decoder_layers), crosses=True)
-    heads = int(config.decoder_attention_heads)
-    decoder = replace(
-        encoder, layers=int(config.decoder_layers), heads=heads, key_heads=heads, crosses=True,
-        head_size=encoder.width // heads, neurons=int(config.decoder_ffn_dim),
-    )  # fmt: skip
-    return encoder, decoder
