@@ -28,13 +28,12 @@ from torch.nn import functional as nnf
 
 from shoestring import checks
 from shoestring.errors import ParameterError
-from shoestring.plan.families import FAMILIES, Stack, describe
+from shoestring.plan.cost import FAMILIES, Stack, describe
 from shoestring.plan.job import OWNER, class_and_config
 from shoestring.plan.machine import measure_machine, quickest_s
 from shoestring.plan.trace import Operator, Trace
 
 CHUNK = 64
-WIDER = 4  # d' / d
 LONGEST = 1 << 16  # where the search for a crossover ends
 
 
@@ -54,7 +53,7 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> Tensor
 
 
 def compare_attention(
-    model: Any, *, lengths: tuple[int, ...] = (512, 2048, 8192), wider: int = WIDER
+    model: Any, *, lengths: tuple[int, ...] = (512, 2048, 8192), wider: int = 4
 ) -> dict[str, Any]:
     """Say whether linear attention would pay in a layer of a model, in training, and from where.
 

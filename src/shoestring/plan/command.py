@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import product
 from typing import Annotated, Any
 
 import typer
@@ -94,19 +95,8 @@ def attention(
     if json:
         emit_json(found)
         return
-    emit_rows(
-        [
-            {
-                "tokens": row["length"], "kernel": kernel, "GFLOPs": row[kernel]["flops"] / 1e9,
-                "MiB": row[kernel]["bytes"] / 2**20, "predicted_s": row[kernel]["seconds"],
-                "measured_s": row[kernel]["measured"],
-                "share_of_the_layer": row["share"] if kernel == "softmax" else None,
-            }
-            for row in found["lengths"]
-            for kernel in ("softmax", "linear")
-        ],
-        False,
-    )  # fmt: skip
+    kernels = product(found["lengths"], ("softmax", "linear"))
+    emit_rows([{"tokens": row["length"], "kernel": one} | row[one] for row, one in kernels], False)
     echo()
     for what, least in found["crossovers"].items():
         words = f"from {least:,} tokens on" if least else "at no length"

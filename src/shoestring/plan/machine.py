@@ -171,7 +171,6 @@ def calibrate() -> Machine:
     ends = time.perf_counter() + 0.5 * LIMIT_S  # the rest is for models
     rates: dict[str, list[list[float]]] = {}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
         for name, call in chain(*(_kernels(getattr(torch, dtype)) for dtype in DTYPES)):
             with Trace() as trace:
                 call()
@@ -181,14 +180,12 @@ def calibrate() -> Machine:
             rows = rates.setdefault(f"{name}/{found.dtype}", least)
             rows.append([*found.point, seconds / found.work])
     known = Machine(get_host_cpu_name(), torch.get_num_threads(), rates, _adamw_s(), [])
+    errors: list[float] = []
     for is_trained in (False, True):
         alone = [np.array(known._alone(ops)) / took for took, ops in _timed(FITTED, is_trained)]
         known.fit.append(nnls(np.array(alone), np.ones(len(alone)))[0].tolist())
-    errors = [
-        abs(known.seconds(operators, is_trained) / took - 1)
-        for is_trained in (False, True)
-        for took, operators in _timed(CHECKS, is_trained)
-    ]
+        checks = _timed(CHECKS, is_trained)
+        errors += [abs(known.seconds(ops, is_trained) / took - 1) for took, ops in checks]
     return replace(known, error=float(np.quantile(errors, 0.9)))
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import warnings
 import weakref
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest import mock
@@ -36,7 +36,7 @@ class Operator(NamedTuple):
 
     name: str  # "mm", "bmm", "attention" or "attention_backward" for products
     dtype: str
-    work: float  # multiply-adds of products, bytes read and written by all others
+    work: float  # multiply-adds that a product computes, bytes that others read and write
     point: tuple[int, ...]  # m, k, n of products; queries, head size of attention; bytes
 
 
@@ -92,7 +92,7 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         super().__init__()
         self.phase = "forward"
         self.flops: Counter[str] = Counter()
-        self.operators: dict[str, Counter[Operator]] = {}
+        self.operators: dict[str, Counter[Operator]] = defaultdict(Counter)
         self.live = self.peak = 0
         self._bytes: dict[int, int] = {}  # by the address of the storage
 
@@ -118,7 +118,7 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
             is_causal = "attention" in name and any(part is True for part in args)
             work = macs * (0.5 + 0.5 * min(1, 256 / point[0]) if is_causal else 1.0)  # by blocks
         found = Operator(name, str(results[0].dtype).removeprefix("torch."), work, point)
-        self.operators.setdefault(self.phase, Counter())[found] += 1
+        self.operators[self.phase][found] += 1
         return out
 
     def _own(self, tensor: Tensor) -> None:
@@ -139,11 +139,11 @@ class Run(NamedTuple):
 
     trace: Trace
     parameters: int  # elements, of each tied one once
-    trained: int  # without fixed positions
-    largest: int  # elements of the largest parameter
+    trained: int  # and of these, without fixed positions; 0 in a forward pass
+    largest: int  # elements of the largest parameter that is trained
     embedding: int  # of lookup tables, tied ones once
     cache: int  # bytes of keys and values from before
-    kept: int  # bytes that backward needs, when forward has ended
+    activations: int  # bytes that backward needs; in a forward pass the peak
     is_fused: bool  # whether attention went backward by one kernel
 
 
@@ -172,8 +172,7 @@ def run_without_numbers(
     Raises whatever the model raises.
     """
     for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
-        if getattr(config, name, 0.0):
-            setattr(config, name, 0.0)
+        setattr(config, name, 0.0)
     config._experts_implementation = "batched_mm"
     # Without numbers transformers cannot see that no row holds several texts, and makes a mask
     one_text_a_row = mock.patch(
@@ -198,14 +197,17 @@ def run_without_numbers(
                     trace.phase, trace.peak = "forward", trace.live
                 cache = trace.live
                 out = model(**inputs)
-                kept = trace.live
+                activations = trace.live if is_trained else trace.peak
                 if is_trained:
                     trace.phase = "backward"
                     sum_of(out).backward()
                 del out
-    sizes = [value.numel() for value in model.parameters()]
-    trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    parameters = list(model.parameters())
+    trained = [value.numel() for value in parameters if is_trained and value.requires_grad]
     tables = {part.weight for part in model.modules() if isinstance(part, torch.nn.Embedding)}
     embedding = sum(table.numel() for table in tables)
-    is_fused = any("attention" in found.name for found in trace.operators.get("backward", ()))
-    return Run(trace, sum(sizes), trained, max(sizes), embedding, cache, kept, is_fused)
+    is_fused = any("attention" in found.name for found in trace.operators["backward"])
+    return Run(
+        trace, sum(value.numel() for value in parameters), sum(trained), max(trained, default=0),
+        embedding, cache, activations, is_fused,
+    )  # fmt: skip
