@@ -50,7 +50,7 @@ def model(
         lengths = token_lengths(model, texts, **reading)
         more["texts"] = price_texts(model, lengths, length=length, **job)
         length = more["texts"]["longest"]
-    found = estimate(model, length=length or 128, **job)
+    found = estimate(model, length=128 if length is None else length, **job)
     if minutes is not None:
         more["minutes"] = fits(minutes, found, batch, more.get("texts"))
     if json:
