@@ -34,6 +34,7 @@ from shoestring.plan.machine import measure_machine, quickest_s
 from shoestring.plan.trace import Operator, Trace
 
 CHUNK = 64
+WIDER = 4  # d' / d, for about equal quality
 LONGEST = 1 << 16  # where the search for a crossover ends
 
 
@@ -53,7 +54,7 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> Tensor
 
 
 def compare_attention(
-    model: Any, *, lengths: tuple[int, ...] = (512, 2048, 8192), wider: int = 4
+    model: Any, *, lengths: tuple[int, ...] = (512, 2048, 8192)
 ) -> dict[str, Any]:
     """Say whether linear attention would pay in a layer of a model, in training, and from where.
 
@@ -63,8 +64,6 @@ def compare_attention(
         As :func:`estimate` takes it; only its sizes are read.
     lengths : tuple of int
         Tokens at which the kernels are run, also beyond the positions that the model has.
-    wider : int
-        How much wider the heads of linear attention are: 4 for about equal quality, by the post.
 
     Returns
     -------
@@ -91,14 +90,13 @@ def compare_attention(
     lengths = tuple(checks.checked_int("lengths", n, 1, LONGEST, OWNER) for n in given)
     if not lengths:
         raise ParameterError.of("lengths", OWNER, want, lengths)
-    wider = checks.checked_int("wider", wider, 1, 16, OWNER)
     stack, on = described.stacks[-1], measure_machine()
     is_causal = FAMILIES[config.model_type]["kind"] != "encoder"
 
     def kernel(name: str, n: int) -> Callable[[], Tensor]:
         """Attention over inputs of its own, summed to go backward from."""
         attend: Any = linear_attention if name == "linear" else nnf.scaled_dot_product_attention
-        size = wider * stack.head_size if name == "linear" else stack.head_size
+        size = stack.head_size * (WIDER if name == "linear" else 1)
         qkv = [torch.randn(1, stack.heads, n, size, requires_grad=True) for _ in range(3)]
         return lambda: attend(*qkv, is_causal=is_causal).sum()
 

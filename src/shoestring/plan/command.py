@@ -84,14 +84,12 @@ def _rows(found: Any) -> Iterator[dict[str, Any]]:
 def attention(
     model: Model,
     length: Annotated[str, typer.Option(help="Tokens, several with commas.")] = "512,2048,8192",
-    wider: Annotated[int, typer.Option(help="How much wider heads of linear attention are.")] = 4,
     json: Json = False,
 ) -> None:
     """Tell whether linear attention would pay, from which length, in time and in memory."""
     from shoestring.plan import compare_attention
 
-    lengths = checked_ints("length", length, "plan attention")
-    found = compare_attention(model, lengths=lengths, wider=wider)
+    found = compare_attention(model, lengths=checked_ints("length", length, "plan attention"))
     if json:
         emit_json(found)
         return
