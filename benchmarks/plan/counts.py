@@ -22,8 +22,7 @@ ATTENTIONS = ("eager", "sdpa")
 def differences(family: str, lengths: tuple[int, ...], heads: tuple[bool, ...]) -> dict[str, Any]:
     """Cases that were compared, those that differ, and whether parameters are exact."""
     from shoestring.models.backbone import quiet_loading
-    from shoestring.plan.cost import macs, weights
-    from shoestring.plan.families import describe
+    from shoestring.plan.cost import describe, macs, weights
     from shoestring.plan.trace import run_without_numbers
 
     found: dict[str, Any] = {"cases": 0, "differ": [], "attention": [], "unexplained": 0}
@@ -59,7 +58,7 @@ def differences(family: str, lengths: tuple[int, ...], heads: tuple[bool, ...]) 
 
 def main() -> None:
     """All families."""
-    from shoestring.plan.families import FAMILIES
+    from shoestring.plan.cost import FAMILIES
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     output.options(parser, quick="one length, base models: a minute")

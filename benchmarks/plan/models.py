@@ -8,7 +8,7 @@ import transformers
 from transformers import AutoConfig
 from transformers.models.auto import modeling_auto as auto
 
-from shoestring.plan.families import FAMILIES
+from shoestring.plan.cost import FAMILIES
 
 LAYERS = dict.fromkeys(("num_hidden_layers", "encoder_layers", "decoder_layers"), 2)
 TABLES = {"encoder": "MASKED_LM", "decoder": "CAUSAL_LM", "both": "SEQ_TO_SEQ_CAUSAL_LM"}

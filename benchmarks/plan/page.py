@@ -146,8 +146,7 @@ def pictures(read: Read, docs: Path) -> None:
     """Which component has which share of the work; nothing of it is measured."""
     from transformers import BertConfig, LlamaConfig
 
-    from shoestring.plan.cost import macs
-    from shoestring.plan.families import describe
+    from shoestring.plan.cost import describe, macs
 
     lengths = [2**power for power in range(5, 17)]
     configs = {"BERT-base": BertConfig(), "Llama 2, 7 billion": LlamaConfig()}

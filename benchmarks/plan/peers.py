@@ -114,8 +114,7 @@ PEERS: dict[str, tuple[str, Callable[[Any, torch.Tensor], float]]] = {
 
 def ratio(call: Callable[[Any, torch.Tensor], float], name: str, attention: str, n: int) -> Any:
     """A peer's count over ours; its error in words."""
-    from shoestring.plan.cost import macs
-    from shoestring.plan.families import describe
+    from shoestring.plan.cost import describe, macs
 
     model, ids = model_of(name, attention), torch.ones(1, n, dtype=torch.long)
     sums = macs(describe(model.config), 1, n)

@@ -1,6 +1,6 @@
 """Pricing needs transformers; nothing is measured but where a test says so."""
 
-import math
+from itertools import product
 
 import pytest
 
@@ -12,17 +12,11 @@ from shoestring.plan.machine import CALLS, DTYPES, GRIDS, Machine
 
 def made_up(mac_s=1e-11, byte_s=1e-10, overhead_s=0.0):
     """A machine on which every multiply-add and every byte takes the same time."""
-    points = {kind: math.prod(map(len, axes)) for kind, axes in GRIDS.items()}
-    return Machine(
-        "made up",
-        1,
-        {f"{kind}/{dtype}": [mac_s] * n for kind, n in points.items() for dtype in DTYPES},
-        {f"{name}/{d}": [[1, byte_s], [1e9, 1e9 * byte_s]] for name in CALLS for d in DTYPES},
-        [1.0, 1.0],
-        [overhead_s, overhead_s],
-        1e-9,
-        0.1,
-    )
+    axes = {**GRIDS, "attention_backward": GRIDS["attention"]}
+    rates = {name: [[*point, mac_s] for point in product(*axes[name])] for name in axes}
+    rates |= {name: [[1, byte_s], [1e9, byte_s]] for name in CALLS}
+    tables = {f"{name}/{dtype}": rows for name, rows in rates.items() for dtype in DTYPES}
+    return Machine("made up", 1, tables, 1e-9, [[1.0, overhead_s]] * 2, 0.1)
 
 
 @pytest.fixture

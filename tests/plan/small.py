@@ -4,7 +4,7 @@ import transformers
 from transformers import AutoConfig
 from transformers.models.auto import modeling_auto as auto
 
-from shoestring.plan.families import FAMILIES
+from shoestring.plan.cost import FAMILIES
 
 SIZES = {
     "hidden_size": 64, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 101,

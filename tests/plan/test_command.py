@@ -70,6 +70,7 @@ def test_machine_says_what_was_measured(run_command):
     [
         (("nowhere",), "There is no model folder nowhere"),
         (("{folder}", "--length", "100000"), "--length must be an int in [1, 512]"),
+        (("{folder}", "--length", "0"), "--length must be an int in [1, 512]"),
         (("{folder}", "--batch", "0"), "--batch must be an int"),
         (("{folder}", "--minutes", "0"), "--minutes must be a number above 0"),
         (("attention", "{folder}", "--length", "x"), "--length must be whole numbers"),

@@ -4,8 +4,7 @@ from tests.plan.small import class_of, config_of
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel, LlamaConfig
 
-from shoestring.plan.cost import macs, weights
-from shoestring.plan.families import FAMILIES, describe
+from shoestring.plan.cost import FAMILIES, describe, macs, weights
 from shoestring.plan.trace import Trace, inputs_of, run_without_numbers, sum_of
 
 QUICK = (

@@ -1,6 +1,5 @@
 import json
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +11,9 @@ from shoestring.plan import machine
 from shoestring.plan.trace import Operator
 
 CALIBRATE = machine.calibrate  # before a fixture replaces it
-MM = Operator("mm", (1, 100, 200, 300), 440_000, "float32")
-ADD = Operator("add", None, 12_000, "float32")
-VIEW = Operator("view", None, 0, "float32")
+MM = Operator("mm", "float32", 100 * 200 * 300, (100, 200, 300))
+ADD = Operator("add", "float32", 12_000, (12_000,))
+VIEW = Operator("view", "float32", 0, (0,))
 
 
 def test_time_is_the_sum_over_the_operators():
@@ -32,19 +31,15 @@ def test_an_operator_that_was_not_timed_counts_as_an_addition_of_as_many_bytes()
 
 def test_between_the_points_of_a_grid_a_rate_is_between_theirs():
     on = made_up()
-    rates = np.geomspace(1e-9, 1e-11, len(on.mac_s["mm/float32"]))
-    on = replace(on, mac_s={**on.mac_s, "mm/float32": rates.tolist()})
-    small = on._rate("mm/float32", (16, 32, 32))
-    large = on._rate("mm/float32", (128, 32, 32))
-    assert small > on._rate("mm/float32", (50, 32, 32)) > large
-    assert on._rate("mm/float32", (1 << 20, 1 << 20, 1 << 20)) == pytest.approx(1e-11)
-
-
-def test_a_causal_kernel_takes_about_half_as_long():
-    on = made_up()
-    kernel = Operator("attention", (12, 8192, 64, 8192), 1, "float32")
-    ratio = on.seconds({kernel._replace(is_causal=True): 1}, False) / on.seconds({kernel: 1}, False)
-    assert 0.5 < ratio < 0.55
+    rows = on.rates["mm/float32"]
+    for row, rate in zip(rows, np.geomspace(1e-9, 1e-11, len(rows)), strict=True):
+        row[-1] = rate
+    small, between, large, huge = (
+        on._rate(MM._replace(point=point))
+        for point in ((16, 32, 32), (50, 32, 32), (128, 32, 32), (1 << 20, 1 << 20, 1 << 20))
+    )
+    assert small > between > large
+    assert huge == pytest.approx(1e-11)
 
 
 def test_what_was_measured_is_remembered_and_measured_again_where_it_is_damaged(
@@ -97,8 +92,9 @@ def test_calibration_fills_every_table_with_times_above_zero(monkeypatch):
     monkeypatch.setattr(machine, "FITTED", ((32, 1, 1, 4), (64, 2, 2, 8)))
     monkeypatch.setattr(machine, "CHECKS", ((32, 2, 1, 8),))
     found = CALIBRATE()
-    assert set(found.byte_s) == {f"{n}/{d}" for n in machine.CALLS for d in machine.DTYPES}
-    assert min(map(min, found.mac_s.values())) > 0
-    assert min(min(seconds) for _, seconds in found.byte_s.values()) > 0
+    names = {*machine.GRIDS, *machine.CALLS, "attention_backward"}
+    assert set(found.rates) == {f"{name}/{dtype}" for name in names for dtype in machine.DTYPES}
+    assert min(row[-1] for rows in found.rates.values() for row in rows) > 0
+    assert [len(rows) for rows in (found.rates["mm/float32"], found.rates["add/float32"])] == [8, 3]
     assert found.error >= 0
     assert json.loads(json.dumps(found.summary))["threads"] == torch.get_num_threads()

@@ -10,7 +10,7 @@ from typing import Any
 from shoestring.doctor.signal import Stack
 from shoestring.errors import ParameterError
 from shoestring.models.layer_layout import FAMILIES as LAYOUTS
-from shoestring.plan.families import describe
+from shoestring.plan.cost import describe
 
 FAMILIES = {name: name for name in ("bert", "roberta", "electra", "gpt2", "t5", "llama", "qwen2")}
 FAMILIES |= {"xlm-roberta": "roberta", "camembert": "roberta", "mistral": "llama"}  # laid out alike

@@ -25,8 +25,8 @@ from shoestring.grow.growth import Growth
 from shoestring.grow.sizes import OWNER, family_of
 from shoestring.models.backbone import LOCAL, model_folder, reading_model, transformer_folder
 from shoestring.models.model_files import read_json
+from shoestring.plan.cost import describe
 from shoestring.plan.cost import weights as weights_of
-from shoestring.plan.families import describe
 from shoestring.plan.job import class_and_config
 
 SHARD = 4_000_000_000  # bytes

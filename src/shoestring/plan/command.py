@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import product
 from typing import Annotated, Any
 
 import typer
@@ -49,7 +50,7 @@ def model(
         lengths = token_lengths(model, texts, **reading)
         more["texts"] = price_texts(model, lengths, length=length, **job)
         length = more["texts"]["longest"]
-    found = estimate(model, length=length or 128, **job)
+    found = estimate(model, length=128 if length is None else length, **job)
     if minutes is not None:
         more["minutes"] = fits(minutes, found, batch, more.get("texts"))
     if json:
@@ -83,30 +84,17 @@ def _rows(found: Any) -> Iterator[dict[str, Any]]:
 def attention(
     model: Model,
     length: Annotated[str, typer.Option(help="Tokens, several with commas.")] = "512,2048,8192",
-    wider: Annotated[int, typer.Option(help="How much wider heads of linear attention are.")] = 4,
     json: Json = False,
 ) -> None:
     """Tell whether linear attention would pay, from which length, in time and in memory."""
     from shoestring.plan import compare_attention
 
-    lengths = checked_ints("length", length, "plan attention")
-    found = compare_attention(model, lengths=lengths, wider=wider)
+    found = compare_attention(model, lengths=checked_ints("length", length, "plan attention"))
     if json:
         emit_json(found)
         return
-    emit_rows(
-        [
-            {
-                "tokens": row["length"], "kernel": kernel, "GFLOPs": row[kernel]["flops"] / 1e9,
-                "MiB": row[kernel]["bytes"] / 2**20, "predicted_s": row[kernel]["seconds"],
-                "measured_s": row[kernel]["measured"],
-                "share_of_the_layer": row["share"] if kernel == "softmax" else None,
-            }
-            for row in found["lengths"]
-            for kernel in ("softmax", "linear")
-        ],
-        False,
-    )  # fmt: skip
+    kernels = product(found["lengths"], ("softmax", "linear"))
+    emit_rows([{"tokens": row["length"], "kernel": one} | row[one] for row, one in kernels], False)
     echo()
     for what, least in found["crossovers"].items():
         words = f"from {least:,} tokens on" if least else "at no length"

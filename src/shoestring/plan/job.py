@@ -25,14 +25,14 @@ from shoestring.models.backbone import (
     reading_model,
     transformer_folder,
 )
-from shoestring.plan.cost import macs, weights
-from shoestring.plan.families import Description, describe
+from shoestring.plan.cost import Description, describe, macs, weights
 from shoestring.plan.machine import DTYPES, measure_machine
 from shoestring.plan.trace import Run, run_without_numbers
 from shoestring.text import read_records
 
 OWNER = "plan"
 PHASES = ("forward", "backward")
+ORDERS = ("as they come", "by length")
 LENGTHS = 4  # at which a length distribution is priced, with a parabola between
 
 
@@ -116,7 +116,7 @@ def estimate(
         )  # fmt: skip
     totals = {phase: run.trace.flops[phase] // 2 for phase in PHASES}
     counted = f"by operators: no closed form fits {kind.__name__} here"
-    parameters = {"total": run.parameters, "trained": run.trained if train else 0}
+    parameters = {"total": run.parameters, "trained": run.trained}
     described, sums = _closed_form(config, run, batch, n_read, cached=cached, is_trained=train)
     if described:
         counted, known = "closed form, equal to the operators", weights(described)
@@ -125,9 +125,13 @@ def estimate(
             parameters |= known | {"lookup tables": run.embedding, "biases and norms": rest}
     components = {name: {"forward": 2 * a, "backward": 2 * b} for name, (a, b) in sums.items()}
     flops = {phase: 2 * total for phase, total in totals.items()} | {"components": components}
+    on = measure_machine()
+    seconds = {phase: on.seconds(run.trace.operators[phase], train) for phase in PHASES}
+    seconds["optimizer"] = on.adamw_s * run.trained
+    seconds |= {"batch": sum(seconds.values()), "error": on.error}
     return Estimate(
         kind.__name__, counted, flops, totals, parameters,
-        _bytes(run, dtype, train), _seconds(run, train), _advice(sums, cached + n_read),
+        _bytes(run, 4 if dtype == "float32" else 2), seconds, _advice(sums, cached + n_read),
     )  # fmt: skip
 
 
@@ -167,11 +171,10 @@ def class_and_config(model: Any, owner: str) -> tuple[Any, Any]:
     return (kind[0] if isinstance(kind, tuple) else kind), config
 
 
-def _bytes(run: Run, dtype: str, is_trained: bool) -> dict[str, int]:
-    size = 4 if dtype == "float32" else 2
-    parameters, gradients = size * run.parameters, size * run.trained if is_trained else 0
-    step = gradients + 2 * size * run.largest if is_trained else 0  # AdamW's own
-    comes_and_goes = max(run.trace.peak, step)
+def _bytes(run: Run, size: int) -> dict[str, int]:
+    """Bytes of what is held, at ``size`` of an element."""
+    parameters, gradients = size * run.parameters, size * run.trained
+    comes_and_goes = max(run.trace.peak, gradients + 2 * size * run.largest)  # the latter of AdamW
     peak = parameters + 2 * gradients + comes_and_goes
     own = 0
     with suppress(OSError, ValueError):  # of this process, in which torch is loaded as in the job's
@@ -179,16 +182,8 @@ def _bytes(run: Run, dtype: str, is_trained: bool) -> dict[str, int]:
     own += min(64 << 20, comes_and_goes) + run.trace.peak // 4 + gradients // 2  # kept by malloc
     return {
         "parameters": parameters, "gradients": gradients, "optimizer": 2 * gradients,
-        "activations": run.kept if is_trained else run.trace.peak, "cache": run.cache,
-        "peak": peak, "resident": peak + own,
+        "activations": run.activations, "cache": run.cache, "peak": peak, "resident": peak + own,
     }  # fmt: skip
-
-
-def _seconds(run: Run, is_trained: bool) -> dict[str, float]:
-    on, operators = measure_machine(), run.trace.operators
-    parts = {phase: on.seconds(operators.get(phase, {}), is_trained) for phase in PHASES}
-    parts["optimizer"] = on.adamw_s * run.trained if is_trained else 0.0
-    return {**parts, "batch": sum(parts.values()), "error": on.error}
 
 
 def _advice(sums: dict[str, tuple[int, int]], n: int) -> str:
@@ -255,10 +250,10 @@ def price_texts(
     took = [estimate(model, length=n, batch=batch, **settings).seconds["batch"] for n in at]
     curve = np.polyfit(at, took, min(2, len(at) - 1))
     priced: dict[str, Any] = {"texts": len(cut), "tokens": sum(cut), "longest": max(cut)}
-    for name, order in (("as they come", cut), ("by length", sorted(cut))):
-        parts = [order[first : first + batch] for first in range(0, len(order), batch)]
+    for order, texts in zip(ORDERS, (cut, sorted(cut)), strict=True):
+        parts = [texts[first : first + batch] for first in range(0, len(cut), batch)]
         longest, sizes = [max(part) for part in parts], [len(part) for part in parts]
-        priced[name] = {
+        priced[order] = {
             "padding": 1 - sum(cut) / int(np.dot(longest, sizes)),
             "seconds": float(np.dot(np.polyval(curve, longest), sizes)) / batch,
         }
@@ -270,5 +265,4 @@ def fits(minutes: float, found: Estimate, batch: int, priced: dict[str, Any] | N
     seconds = 60 * checks.checked_number("minutes", minutes, OWNER, "a number above 0", 0.0)
     if priced is None:
         return {"texts": int(batch * seconds / found.seconds["batch"])}
-    names = ("as they come", "by length")
-    return {f"epochs, {name}": seconds / priced[name]["seconds"] for name in names}
+    return {f"epochs, {order}": seconds / priced[order]["seconds"] for order in ORDERS}

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import warnings
 import weakref
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from unittest import mock
@@ -29,47 +29,44 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
-Shape = tuple[int, int, int, int]  # of products: how many, m, k, n
 
 
 class Operator(NamedTuple):
-    """One kind of call, as the time model needs it."""
+    """One kind of call, as the time model needs it: its work, and what the rate depends on."""
 
     name: str  # "mm", "bmm", "attention" or "attention_backward" for products
-    shape: Shape | None  # of a product; (heads, queries, size, keys) of an attention kernel
-    n_bytes: int  # read and written
     dtype: str
-    is_causal: bool = False  # an attention kernel that leaves out blocks of the future
+    work: float  # multiply-adds that a product computes, bytes that others read and write
+    point: tuple[int, ...]  # m, k, n of products; queries, head size of attention; bytes
 
 
-def _product(*tensors: Tensor) -> tuple[str, Shape, int]:
+Product = tuple[str, int, tuple[int, ...]]  # name, multiply-adds, point
+
+
+def _product(*tensors: Tensor) -> Product:
     """Of (..., m, k) by (..., k, n), the last two of the arguments, before the result."""
     a, out = tensors[-3], tensors[-1]
-    many, m, k = math.prod(a.shape[:-2]), math.prod(a.shape[-2:-1]), a.shape[-1]
-    shape = many, m, k, out.numel() // max(1, many * m)
-    return "bmm" if a.ndim > 2 else "mm", shape, 1
+    rows, m, k = math.prod(a.shape[:-1]), math.prod(a.shape[-2:-1]), a.shape[-1]
+    return "bmm" if a.ndim > 2 else "mm", out.numel() * k, (m, k, out.numel() // max(1, rows))
 
 
-def _attention(queries: Tensor, keys: Tensor) -> Shape:
-    return math.prod(queries.shape[:2]), queries.shape[2], queries.shape[3], keys.shape[2]
+def _convolution(products: int, weight: Tensor, out: Tensor) -> Product:
+    channels, size = len(weight), math.prod(weight.shape[1:])
+    return "mm", products * out.numel() * size, (out.numel() // channels, size, channels)
 
 
-def _convolution(x: Tensor, weight: Tensor, out: Tensor) -> Shape:
-    return 1, out.numel() // weight.shape[0], math.prod(weight.shape[1:]), weight.shape[0]
-
-
-# From arguments and result: the kind of the products, their shape, and how many of them there are
-PRODUCTS: dict[Any, Callable[..., tuple[str, Shape, int]]] = {
+# From the arguments and the result of a call
+PRODUCTS: dict[Any, Callable[..., Product]] = {
     **dict.fromkeys((aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.mv, aten.dot), _product),
     aten._scaled_dot_product_flash_attention_for_cpu: (
-        lambda q, k, *_: ("attention", _attention(q, k), 2)
+        lambda q, k, *_: ("attention", 2 * q.numel() * k.shape[2], q.shape[2:])
     ),
     aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        lambda grad, q, k, *_: ("attention_backward", _attention(q, k), 5)
+        lambda grad, q, k, *_: ("attention_backward", 5 * q.numel() * k.shape[2], q.shape[2:])
     ),
-    aten.convolution: lambda x, weight, *rest: ("mm", _convolution(x, weight, rest[-1]), 1),
-    aten.convolution_backward: lambda grad, x, weight, *rest: (
-        ("mm", _convolution(x, weight, grad), sum(part is not None for part in rest[-1][:2]))
+    aten.convolution: lambda x, weight, *rest: _convolution(1, weight, rest[-1]),
+    aten.convolution_backward: lambda grad, x, weight, *rest: _convolution(
+        sum(part is not None for part in rest[-1][:2]), weight, grad
     ),
 }  # values are as wide as queries: the kernel requires it
 
@@ -95,7 +92,7 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         super().__init__()
         self.phase = "forward"
         self.flops: Counter[str] = Counter()
-        self.operators: dict[str, Counter[Operator]] = {}
+        self.operators: dict[str, Counter[Operator]] = defaultdict(Counter)
         self.live = self.peak = 0
         self._bytes: dict[int, int] = {}  # by the address of the storage
 
@@ -109,20 +106,19 @@ class Trace(TorchDispatchMode):  # type: ignore[misc]
         made = [part for part in results if part.untyped_storage()._cdata not in known]
         for tensor in made:
             self._own(tensor)
-        is_view = not made and not func._schema.is_mutable
-        packet = func._overloadpacket
-        name, shape = "view" if is_view else packet.__name__, None
-        if packet in PRODUCTS:
-            name, shape, times = PRODUCTS[packet](*args, out)
-            self.flops[self.phase] += 2 * times * math.prod(shape)
+        packet, is_view = func._overloadpacket, not made and not func._schema.is_mutable
         if packet in LOOKUPS:  # which read as much as they write, not the table
             reads = results
-        sizes = [part.numel() * part.element_size() for part in (*reads, *results)]
-        dtype = str(results[0].dtype).removeprefix("torch.")
-        flags = (*args, *(kwargs or {}).values()) if "attention" in name else ()
-        is_causal = any(flag is True for flag in flags)
-        found = Operator(name, shape, 0 if is_view else sum(sizes), dtype, is_causal)
-        self.operators.setdefault(self.phase, Counter())[found] += 1
+        sizes = [0 if is_view else part.numel() * part.element_size() for part in reads + results]
+        point: tuple[int, ...] = (sum(sizes),)
+        name, work = packet.__name__, float(sum(sizes))
+        if packet in PRODUCTS:
+            name, macs, point = PRODUCTS[packet](*args, out)
+            self.flops[self.phase] += 2 * macs
+            is_causal = "attention" in name and any(part is True for part in args)
+            work = macs * (0.5 + 0.5 * min(1, 256 / point[0]) if is_causal else 1.0)  # by blocks
+        found = Operator(name, str(results[0].dtype).removeprefix("torch."), work, point)
+        self.operators[self.phase][found] += 1
         return out
 
     def _own(self, tensor: Tensor) -> None:
@@ -143,11 +139,11 @@ class Run(NamedTuple):
 
     trace: Trace
     parameters: int  # elements, of each tied one once
-    trained: int  # without fixed positions
-    largest: int  # elements of the largest parameter
+    trained: int  # and of these, without fixed positions; 0 in a forward pass
+    largest: int  # elements of the largest parameter that is trained
     embedding: int  # of lookup tables, tied ones once
     cache: int  # bytes of keys and values from before
-    kept: int  # bytes that backward needs, when forward has ended
+    activations: int  # bytes that backward needs; in a forward pass the peak
     is_fused: bool  # whether attention went backward by one kernel
 
 
@@ -176,8 +172,7 @@ def run_without_numbers(
     Raises whatever the model raises.
     """
     for name in ("layerdrop", "encoder_layerdrop", "decoder_layerdrop"):
-        if getattr(config, name, 0.0):
-            setattr(config, name, 0.0)
+        setattr(config, name, 0.0)
     config._experts_implementation = "batched_mm"
     # Without numbers transformers cannot see that no row holds several texts, and makes a mask
     one_text_a_row = mock.patch(
@@ -202,14 +197,17 @@ def run_without_numbers(
                     trace.phase, trace.peak = "forward", trace.live
                 cache = trace.live
                 out = model(**inputs)
-                kept = trace.live
+                activations = trace.live if is_trained else trace.peak
                 if is_trained:
                     trace.phase = "backward"
                     sum_of(out).backward()
                 del out
-    sizes = [value.numel() for value in model.parameters()]
-    trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    parameters = list(model.parameters())
+    trained = [value.numel() for value in parameters if is_trained and value.requires_grad]
     tables = {part.weight for part in model.modules() if isinstance(part, torch.nn.Embedding)}
     embedding = sum(table.numel() for table in tables)
-    is_fused = any("attention" in found.name for found in trace.operators.get("backward", ()))
-    return Run(trace, sum(sizes), trained, max(sizes), embedding, cache, kept, is_fused)
+    is_fused = any("attention" in found.name for found in trace.operators["backward"])
+    return Run(
+        trace, sum(value.numel() for value in parameters), sum(trained), max(trained, default=0),
+        embedding, cache, activations, is_fused,
+    )  # fmt: skip
