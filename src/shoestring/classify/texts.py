@@ -17,7 +17,7 @@ from shoestring.checks import checked_labelled, checked_path, checked_texts
 from shoestring.classify import saving
 from shoestring.classify.moments import Doubles
 from shoestring.classify.sample import keys_of
-from shoestring.classify.softmax import ClosedForm
+from shoestring.classify.softmax import AnalyticSoftmax
 from shoestring.classify.state import Block
 from shoestring.errors import FormatError, NotFittedError, ParameterError
 from shoestring.estimator import Classifier, unfitted
@@ -63,22 +63,22 @@ class TextClassifier(Classifier):
         self,
         encoder: str | Path | TextEncoder = encoders.AUTO,
         *,
-        head: ClosedForm | None = None,
+        head: AnalyticSoftmax | None = None,
     ) -> None:
         self.encoder = encoder
-        self._head: ClosedForm | None = head
+        self._head: AnalyticSoftmax | None = head
 
     @property
-    def head(self) -> ClosedForm:
+    def head(self) -> AnalyticSoftmax:
         """The layer on the vectors."""
         if self._head is None:
-            self._head = ClosedForm(expansion="auto")
-        if not isinstance(self._head, ClosedForm):
+            self._head = AnalyticSoftmax(expansion="auto")
+        if not isinstance(self._head, AnalyticSoftmax):
             raise ParameterError.of("head", _OWNER, "an AnalyticSoftmax", self._head)
         return self._head
 
     @head.setter
-    def head(self, head: ClosedForm | None) -> None:
+    def head(self, head: AnalyticSoftmax | None) -> None:
         self._head = head
 
     def fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
@@ -212,7 +212,7 @@ class TextClassifier(Classifier):
             is_kept = name in (encoders.LSA, encoders.WORDS) or ENCODER in saved
             encoder = encoders.open_encoder(name, saved.path(ENCODER) if is_kept else None)
         classifier = cls(encoder if name == GIVEN else name)
-        classifier._head = ClosedForm._opened(saved)
+        classifier._head = AnalyticSoftmax._opened(saved)
         classifier.encoder_name, classifier.encoder_ = name, encoder
         return classifier
 
