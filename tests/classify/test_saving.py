@@ -11,8 +11,7 @@ from shoestring.errors import IntegrityError
 
 SETTINGS = {
     "plain": {},
-    "priors": {"priors": [0.5, 0.2, 0.3], "shrinkage": 0.1},
-    "priors by class": {"priors": {"b": 0.2, "a": 0.5, "c": 0.3}},
+    "priors": {"priors": {"b": 0.2, "a": 0.5, "c": 0.3}, "shrinkage": 0.1},
     "numpy": {"shrinkage": np.float64(0.1), "random_state": np.int64(3)},
     "expanded": {"expansion": "relu", "n_random": 20, "random_state": 4},
     "automatic": {"expansion": "auto", "n_random": 20},

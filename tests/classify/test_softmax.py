@@ -227,7 +227,7 @@ def test_settings_that_are_changed_later_hold_from_then_on():
     X, y = blobs(90)
     clf = AnalyticSoftmax(0.1).fit(X, y)
     clf.predict(X)
-    clf.set_params(shrinkage=0.5, priors=[0.6, 0.2, 0.2])
+    clf.set_params(shrinkage=0.5, priors={0: 0.6, 1: 0.2, 2: 0.2})
     expected = clone(clf).fit(X, y)
     np.testing.assert_array_equal(clf.predict_proba(X), expected.predict_proba(X))
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.checks import checked_number
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.errors import ParameterError
 from shoestring.parallel import one_blas_thread
@@ -164,22 +165,16 @@ def total_scatter(moments: Moments) -> tuple[Doubles, Doubles]:
 
 
 def checked_priors(priors: object, classes: NDArray[np.generic], weights: Doubles) -> Doubles:
-    """Priors (C,) from None (frequencies), "uniform", an array, or a dict by class."""
-    want = 'None, "uniform", a dict or an array of one positive number for each class'
+    """Priors (C,) from None (frequencies), "uniform", or a dict by class."""
     if priors is None:
         return weights
     if isinstance(priors, str) and priors == "uniform":
         return np.ones(len(classes))
-    if isinstance(priors, dict):
-        missing = [c for c in classes.tolist() if c not in priors]
-        if missing:
-            hint = f"Class {missing[0]!r} has none."
-            raise ParameterError.of("priors", "AnalyticSoftmax", want, priors, hint)
-        priors = [priors[c] for c in classes.tolist()]
-    try:
-        values = np.asarray(priors, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        values = np.zeros(0)
-    if values.shape != (len(classes),) or not (values > 0).all() or not np.isfinite(values).all():
+    if not isinstance(priors, dict):
+        want = 'None, "uniform", or a dict of a number for each class'
         raise ParameterError.of("priors", "AnalyticSoftmax", want, priors)
-    return values
+    numbers = []
+    for label in classes.tolist():
+        want = f"a number above 0 for class {label!r}"
+        numbers.append(checked_number("priors", priors.get(label), "AnalyticSoftmax", want, 0.0))
+    return np.array(numbers)

@@ -72,14 +72,6 @@ def finite(X: NDArray[np.floating[Any]]) -> None:
         )
 
 
-def too_large() -> ParameterError:
-    """The error for finite features whose sums overflow."""
-    return ParameterError(
-        f"The features of {_OWNER} must be small enough for their squares to be added up. Got some "
-        "whose sums overflow. Divide them by their largest value."
-    )
-
-
 @as_ours()
 def labels(y: ArrayLike, n_samples: int) -> NDArray[Any]:
     """Labels as an array of str, int or bool (N,)."""
@@ -140,8 +132,7 @@ def weights(values: ArrayLike, n_samples: int) -> Doubles:
 def two_classes(classes: NDArray[Any]) -> None:
     """Check that there is something to tell apart."""
     if len(classes) < 2:
-        only = f" ({classes.tolist()[0]!r})" if len(classes) else ""
+        only = f"; there is only {classes.tolist()[0]!r}" if len(classes) else ""
         raise ParameterError(
-            f"{_OWNER} needs samples of at least two classes; the data has {len(classes)} "
-            f"class{only}. Pass samples of another one."
+            f"{_OWNER} needs samples of at least two classes{only}. Pass samples of another one."
         )

@@ -68,27 +68,27 @@ def fit(
 @reads()
 def add(model: Model, source: Source, reading: dict[str, Any], json: Json = False) -> None:
     """Learn from more texts; new classes are allowed."""
-    from shoestring.classify.job import add as add_texts
+    from shoestring.classify.job import change
 
-    emit(add_texts(model, source, **reading), json)
+    emit(change(model, source, "partial_fit", **reading), json)
 
 
 @app.command(example="classify refine model questions.csv --label topic")
 @reads()
 def refine(model: Model, source: Source, reading: dict[str, Any], json: Json = False) -> None:
     """Take Newton steps on the texts that were learned, where that predicts better."""
-    from shoestring.classify.job import refine as refine_on
+    from shoestring.classify.job import change
 
-    emit(refine_on(model, source, **reading), json)
+    emit(change(model, source, "refine", **reading), json)
 
 
 @app.command(example="classify forget model unwanted.csv --label topic")
 @reads()
 def forget(model: Model, source: Source, reading: dict[str, Any], json: Json = False) -> None:
     """Forget texts, as if they had never been seen."""
-    from shoestring.classify.job import forget as forget_texts
+    from shoestring.classify.job import change
 
-    emit(forget_texts(model, source, **reading), json)
+    emit(change(model, source, "forget", **reading), json)
 
 
 @app.command(example="classify merge model-a model-b --out model")

@@ -100,24 +100,10 @@ def _learn_all(
     warnings.warn(message, ShoestringWarning, stacklevel=3)
 
 
-def add(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
-    """Learn the texts of a file; the classifier is replaced when all is done."""
+def change(model: Path, source: str, method: str, **reading: Unpack[Reading]) -> dict[str, Any]:
+    """Call a method of a classifier with the texts of a file; it is replaced when all is done."""
     data = read_labelled(source, **reading)
-    classifier = TextClassifier.load(model).partial_fit(data.texts, data.labels)
-    return _described_and_saved(classifier, model)
-
-
-def refine(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
-    """Refine a classifier with the texts that it has learned; it is replaced when all is done."""
-    data = read_labelled(source, **reading)
-    classifier = TextClassifier.load(model).refine(data.texts, data.labels)
-    return _described_and_saved(classifier, model)
-
-
-def forget(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
-    """Forget the texts of a file; the classifier is replaced when all is done."""
-    data = read_labelled(source, **reading)
-    classifier = TextClassifier.load(model).forget(data.texts, data.labels)
+    classifier = getattr(TextClassifier.load(model), method)(data.texts, data.labels)
     return _described_and_saved(classifier, model)
 
 

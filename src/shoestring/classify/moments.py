@@ -75,17 +75,14 @@ class Moments:
         return self.scatter / self.total
 
     def with_classes(self, places: NDArray[np.int64], n_classes: int) -> Moments:
-        """The same with room for more classes; class c gets place ``places[c]``."""
-        wider = {}
+        """Those of so many classes: class c gets place ``places[c]``, or goes beyond the last."""
+        moved = {}
         for name in PER_CLASS:
             array = getattr(self, name)
-            wider[name] = np.zeros((n_classes, *array.shape[1:]), array.dtype)
-            wider[name][places] = array
-        return replace(self, **wider)
-
-    def of_classes(self, places: NDArray[np.integer]) -> Moments:
-        """Those of some classes; the pooled scatter stays as it is."""
-        return replace(self, **{name: getattr(self, name)[places] for name in PER_CLASS})
+            wider = np.zeros((n_classes + 1, *array.shape[1:]), array.dtype)
+            wider[places] = array
+            moved[name] = wider[:-1]
+        return replace(self, **moved)
 
     def of_features(self, n_features: int) -> Moments:
         """Those of the first so many features."""

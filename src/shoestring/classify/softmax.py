@@ -56,8 +56,8 @@ class AnalyticSoftmax(Classifier):
     shrinkage : "auto", float or None
         Of the covariance towards a multiple of the identity, in [0, 1]; None is 0. ``auto`` takes
         what predicts samples best that it leaves out, in closed form.
-    priors : None, "uniform", dict or array of C numbers
-        None: the classes' frequencies.
+    priors : None, "uniform" or dict
+        None: the classes' frequencies; a dict has a number above 0 for each class.
     expansion : {None, "auto", "relu"}
         Random features beside the given ones. ``auto``: rectified ones, as many of ``n_random`` as
         predict left out samples best, none among the choices.
