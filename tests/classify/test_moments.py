@@ -148,8 +148,8 @@ def assert_refused(whole, part, why, error=ParameterError):
 
 CANNOT_BE_TAKEN_BACK = {
     "fewer samples than none": lambda X, y, ones: (X[[0, 0, 0]], y[[0, 0, 0]], None),
-    "fewer samples than none, by weight": lambda X, y, ones: (X[:2], y[:2], 40 * ones[:2]),
-    "samples without weight": lambda X, y, ones: (X[:1], y[:1], 2 * ones[:1]),
+    "fewer samples than none, by weight": lambda X, y, ones: (X[:1], y[:1], 2 * ones[:1]),
+    "be empty, more weight": lambda X, y, ones: (X[:2], y[:2], 40 * ones[:2]),
     "less scatter than none": lambda X, y, ones: (X[1:2] + 10, y[1:2], None),
     "be empty, less weight": lambda X, y, ones: (X[2:], y[2:], ones[2:] / 2),
     "be empty, other samples": lambda X, y, ones: (X[2:] + 0.5, y[2:], None),

@@ -117,7 +117,7 @@ def test_a_loaded_classifier_predicts_without_solving(settings, tmp_path, monkey
     clf.save(tmp_path)
     loaded = AnalyticSoftmax.load(tmp_path)
     expected = clf.predict_proba(X)
-    monkeypatch.setattr("shoestring.classify.softmax.solve", None)
+    monkeypatch.setattr("shoestring.classify.solving.solve", None)
     np.testing.assert_array_equal(loaded.predict_proba(X), expected)
     monkeypatch.undo()
     loaded.set_params(priors="uniform")  # other settings are another layer

@@ -39,10 +39,9 @@ def fit(
     out: Out,
     reading: dict[str, Any],
     encoder: Encoder = "auto",
-    expansion: Annotated[
-        str, typer.Option(help="Random features: none, relu, or auto (as many as help).")
-    ] = "auto",
-    random: Annotated[int, typer.Option(help="Maximum number of random features.")] = 2_000,
+    random: Annotated[
+        int, typer.Option(help="Maximum number of random features: as many as help.")
+    ] = 2_000,
     minutes: Minutes = None,
     jobs: Jobs = None,
     resume: Resume = False,
@@ -54,12 +53,7 @@ def fit(
     from shoestring.classify.job import fit_to_folder
     from shoestring.jobs import Clock
 
-    head = AnalyticSoftmax(
-        expansion=None if expansion == "none" or random == 0 else expansion,
-        n_random=random,
-        n_jobs=jobs,
-        random_state=seed,
-    )
+    head = AnalyticSoftmax(expansion="auto", n_random=random, n_jobs=jobs, random_state=seed)
     classifier = TextClassifier(encoder, head=head)
     emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **reading), json)
 

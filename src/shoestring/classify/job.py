@@ -122,9 +122,7 @@ def merge_folders(models: list[Path], out: Path) -> dict[str, Any]:
 def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, Any]:
     """What a classifier is and how good it seems; what cannot be used is not saved."""
     head = classifier.head
-    report = head.report()
-    steps = {"newton_steps": report.pop("steps")} if "steps" in report else {}
-    left_out = {"left_out": report.pop("n")} if report else {}
+    names = {"steps": "newton_steps", "n": "left_out"}
     made = {
         "texts": classifier.n_learnt,
         "classes": len(classifier.classes_),
@@ -133,9 +131,7 @@ def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, 
         "shrinkage": head.shrinkage_,
         "temperature": head.temperature_,
         "label_noise": head.label_noise_,
-        **steps,
-        **left_out,
-        **{f"left_out_{name}": value for name, value in report.items()},
+        **{names.get(name, f"left_out_{name}"): x for name, x in head.report().items()},
         "folder": str(folder),
     }
     classifier.save(folder)

@@ -24,19 +24,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.artifacts import Artifact, ArtifactWriter
 from shoestring.checks import checked_number, checked_path
-from shoestring.classify import checks, newton, saving
+from shoestring.classify import checks, newton, saving, solving
 from shoestring.classify.analytic import Layer, checked_priors
 from shoestring.classify.calibration import Calibration, calibrated, calibration_error
 from shoestring.classify.moments import Doubles, Moments, with_floor
 from shoestring.classify.novelty import Novelty
-from shoestring.classify.solving import (
-    Candidate,
-    Problem,
-    Solution,
-    evidence,
-    sizes_to_try,
-    solve,
-)
 from shoestring.classify.state import Block, Floats, State, updated
 from shoestring.errors import ParameterError, ShapeError, ShoestringWarning
 from shoestring.estimator import Classifier, unfitted
@@ -199,11 +191,10 @@ class AnalyticSoftmax(Classifier):
             rows = part._used(asked.X)
             for layer in part._steps(rest, newton.MOST_STEPS):
                 seen.append(layer.logits(rows).astype(np.float32))
-            weights = np.ones(len(rows)) if asked.weights is None else asked.weights
-            n = newton.enough(seen, asked.y, weights)
+            n = newton.enough(seen, asked.y, asked.weights)
             *_, layer = self._steps(block, n)
-        calibration = calibrated(seen[n].astype(np.float64), asked.y, weights)
-        refined = {"steps": n, **_figures(calibration, seen[n], asked.y, weights)}
+        calibration = calibrated(seen[n].astype(np.float64), asked.y, asked.weights)
+        refined = {"steps": n, **_figures(calibration, seen[n], asked.y, asked.weights)}
         if n:
             solution = replace(self._solution, layer=layer, calibration=calibration)
             self._cached["solution"] = replace(solution, refined=refined)
@@ -213,15 +204,11 @@ class AnalyticSoftmax(Classifier):
         """The closed form's layer, and those after each of so many steps on samples."""
         block, state, solution = self._learnt().numbered(block), self._learnt(), self._solution
         start = solution.layer.over(solution.calibration.temperature)
-        weights = np.ones(len(block.X)) if block.weights is None else block.weights
         rows = state.expanded(block.X, solution.n_used)
         yield start
-        yield from islice(newton.steps(rows, block.y, weights, start), n)
+        yield from islice(newton.steps(rows, block.y, block.weights, start), n)
 
     # ---- what was learned, and what follows from it ----
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return "_state" in vars(self)
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -321,16 +308,14 @@ class AnalyticSoftmax(Classifier):
 
     def novelty_threshold(self, reject_at: float) -> float:
         """The novelty score above which ``predict(X, reject_at)`` says None."""
-        want = "a number above 0 and below 1"
-        most = math.nextafter(1, 0)
-        reject_at = checked_number("reject_at", reject_at, f"{_OWNER}.predict", want, 0, most)
-        return self._novelty.threshold(reject_at)
+        owner, want = f"{_OWNER}.predict", "a number above 0 and below 1"
+        share = checked_number("reject_at", reject_at, owner, want, 0, math.nextafter(1, 0))
+        return self._novelty.threshold(share)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy."""
         right = self.predict(X) == checks.labels(y, len(np.asarray(X)))
-        weights = None if sample_weight is None else checks.weights(sample_weight, len(right))
-        return float(np.average(right, weights=weights))
+        return float(np.average(right, weights=checks.weights(sample_weight, len(right))))
 
     def report(self) -> dict[str, Any]:
         """How good it is on the kept samples, each left out: ``n``, accuracy, log-loss, ECE.
@@ -396,16 +381,13 @@ class AnalyticSoftmax(Classifier):
         state = updated(state, block, self.n_jobs)
         if anew:
             checks.two_classes(state.classes)
-        self.__dict__ = vars(new._become(state))
+        vars(self).pop("feature_names_in_", None)
+        vars(self).update(vars(new._become(state)))
         return self
 
     def _forget(self, block: Block) -> Self:
         block = self._checked(block, reset=False)
         return self._become(self._learnt().without(block, self.n_jobs))
-
-    def _reset(self) -> None:
-        """Forget all that was learned."""
-        vars(self).pop("_state", None)
 
     def _become(self, state: State) -> Self:
         """Have learned this; what follows from it is computed when it is asked for."""
@@ -440,25 +422,25 @@ class AnalyticSoftmax(Classifier):
         return found
 
     @property
-    def _solution(self) -> Solution:
-        return self._once("solution", lambda: solve(self._problem()))
+    def _solution(self) -> solving.Solution:
+        return self._once("solution", lambda: solving.solve(self._problem()))
 
     @property
-    def _evidence(self) -> Candidate:
-        return self._once("evidence", lambda: evidence(self._problem(), self._solution))
+    def _evidence(self) -> solving.Candidate:
+        return self._once("evidence", lambda: solving.evidence(self._problem(), self._solution))
 
     @property
     def _novelty(self) -> Novelty:
         n_used = self._solution.n_used
         return self._once("novelty", lambda: Novelty.of(self._problem(), n_used, self._evidence))
 
-    def _problem(self) -> Problem:
+    def _problem(self) -> solving.Problem:
         """What is to be solved."""
         state = self._learnt()
         checks.two_classes(state.classes)
         sizes: tuple[int, ...] = (state.moments.n_features,)
         if self.expansion == "auto":
-            sizes = sizes_to_try(state.n_features, state.moments)
+            sizes = solving.sizes_to_try(state.n_features, state.moments)
         eps = float(np.finfo(state.sample.X.dtype).eps)
         moments = with_floor(state.moments, eps).of_features(sizes[-1])
         X = state.expanded(state.sample.X, sizes[-1]) - moments.shift
@@ -467,7 +449,8 @@ class AnalyticSoftmax(Classifier):
         sample = sample.rows(others > 1e-12 * moments.weights[sample.labels])
         shrinkage = 0.0 if self.shrinkage is None else self.shrinkage
         priors = None if self.priors is None else self.priors_
-        return Problem(moments, sample, shrinkage, priors, sizes if len(sample) else sizes[-1:])
+        sizes = sizes if len(sample) else sizes[-1:]
+        return solving.Problem(moments, sample, shrinkage, priors, sizes)
 
     def _logits(self, X: Floats) -> Doubles:
         """Of samples (N, D): (N, C), up to a constant of each sample."""
@@ -486,12 +469,9 @@ class AnalyticSoftmax(Classifier):
     def _checked(self, block: Block, *, reset: bool) -> Block:
         """Samples, finite or not, labels and weights; samples without weight are left out."""
         X = self._rows(block.X, reset=reset)
-        block = block._replace(X=X, y=checks.labels(block.y, len(X)))
-        if block.weights is None:
-            return block
-        block = block._replace(weights=checks.weights(block.weights, len(X)))
-        some = block.weights > 0
-        return block if some.all() else block.part(some)
+        weights = checks.weights(block.weights, len(X))
+        block = block._replace(X=X, y=checks.labels(block.y, len(X)), weights=weights)
+        return block if weights.all() else block.part(weights > 0)
 
     def _rows(self, X: ArrayLike, *, reset: bool = False) -> Floats:
         """Samples as a float array."""

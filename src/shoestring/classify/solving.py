@@ -8,6 +8,7 @@ Letters: N samples, K kept ones, C classes, D features, M random features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,9 +21,9 @@ from shoestring.classify.calibration import (
     BOUNDS,
     Calibration,
     calibrated,
+    is_as_good,
     log_losses,
     temperature_of,
-    worse_by,
 )
 from shoestring.classify.leave_one_out import LeftOut, left_out
 from shoestring.classify.moments import Doubles, Moments
@@ -94,18 +95,17 @@ def solve(problem: Problem) -> Solution:
     """Choose what is left open, and solve."""
     found: dict[int, Candidate] = {}
     as_good: dict[int, Candidate] = {}  # as those found, with more shrinkage
-    worse = 0
+    least, worse = math.inf, 0
     # shrinkages from little to much, until some in a row are no better for any size
     for candidates in _tried(problem):
-        worse += 1
         for size, candidate in candidates.items():
-            if not found or candidate.loss < min(other.loss for other in found.values()):
-                worse = 0
             if size not in found or candidate.loss < found[size].loss:
                 found[size] = candidate
             if candidate.loss < found[size].loss + TIE:
                 as_good[size] = candidate
-        if worse >= PATIENCE and min(other.loss for other in found.values()) < UNSOUND:
+        before, least = least, min(other.loss for other in found.values())
+        worse = 0 if least < before else worse + 1
+        if worse >= PATIENCE and least < UNSOUND:
             break
     size = _smallest(found, problem.sample.weights)
     best = as_good[size]
@@ -143,7 +143,7 @@ def _candidates(problem: Problem, covariance: Doubles, shrinkage: float) -> dict
     white = metric.whiten(problem.sample.X[:, :most])
     centres = metric.whiten(problem.moments.means[:, :most])
     sizes = ends = problem.sizes
-    if metric.lower is None:  # whitened features are no longer in the order of the given ones
+    if not metric.is_full:  # whitened features are no longer in the order of the given ones
         sizes, ends = sizes[-1:], white.shape[1:]
     priors = problem.priors
     log_priors = None if priors is None else np.log(priors / priors.sum())
@@ -160,8 +160,8 @@ def _smallest(found: dict[int, Candidate], weights: Doubles) -> int:
     """
     best = min(found, key=lambda size: found[size].loss)
     for size in sorted(found):
-        mean, error = worse_by(found[size].losses, found[best].losses, weights)
-        if found[size].loss < UNSOUND + found[best].loss and mean <= error:
+        is_sound = found[size].loss < UNSOUND + found[best].loss
+        if is_sound and is_as_good(found[size].losses, found[best].losses, weights, 1.0):
             return size
     return best
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.classify import checks
-from shoestring.classify.moments import Moments, merged, moments_of, without
+from shoestring.classify.moments import Moments, merged, moments_of, never_learned, without
 from shoestring.classify.sample import NO_LIMIT, Hashes, Sample, key_hashes, keys_of, row_hashes
 from shoestring.errors import ParameterError
 from shoestring.parallel import n_cores, one_blas_thread
@@ -35,7 +35,7 @@ class Block(NamedTuple):
 
     X: Any  # (N, D)
     y: Any  # (N,): labels, or their numbers
-    weights: Any = None  # (N,), or None
+    weights: Any = None  # (N,); None: as they were passed, each is 1
     keys: Hashes | None = None  # the same for samples that are the same; None: by their content
 
     def part(self, chosen: NDArray[np.bool_] | slice) -> Block:
@@ -125,13 +125,10 @@ class State:
         """What is left without samples that were learned; classes without one go."""
         unknown = ~np.isin(block.y, self.classes)
         if unknown.any():
-            raise _never_learnt(f"there is no class {block.y[unknown].tolist()[0]!r}")
+            raise never_learned(f"there is no class {block.y[unknown].tolist()[0]!r}")
         gone = updated(self.empty(), block, n_jobs).with_classes(self.classes)
-        try:
-            moments = without(self.moments, gone.moments)
-            left = replace(self, moments=moments, sample=self.sample.without(gone.sample))
-        except ParameterError as error:
-            raise _never_learnt(str(error)) from None
+        moments = without(self.moments, gone.moments)
+        left = replace(self, moments=moments, sample=self.sample.without(gone.sample))
         return left.of_classes(self.classes[moments.sizes > 0])
 
     def numbered(self, block: Block) -> Block:
@@ -159,9 +156,8 @@ class State:
             )
         sample = self.sample
         if sample.limit:
-            weights = np.ones(len(block.X)) if block.weights is None else block.weights
             hashes = np.concatenate([of_part for _, of_part in sums])
-            sample = sample.with_rows(hashes, block.X, block.y, weights)
+            sample = sample.with_rows(hashes, block.X, block.y, block.weights)
         return replace(self, moments=moments, sample=sample)
 
 
@@ -203,10 +199,3 @@ def _block_sums(state: State, part: Block) -> tuple[Moments, Hashes]:
     X, shift = state.expanded(part.X), state.moments.shift
     moments = moments_of(X, part.y, len(state.classes), part.weights, shift=shift)
     return moments, state.hashes(part) if state.sample.limit else np.zeros(0, np.uint64)
-
-
-def _never_learnt(why: str) -> ParameterError:
-    return ParameterError(
-        f"These samples cannot have been learned: {why}. Nothing was changed; forget samples as "
-        "they were passed to fit or partial_fit."
-    )

@@ -80,7 +80,7 @@ class TextClassifier(Classifier):
         """Choose the encoder, by texts that will come, and forget all that was learned."""
         texts, _ = checked_labelled(texts, texts, f"{_OWNER}.begin")
         self.encoder_name, self.encoder_ = self._new_encoder(texts)
-        self.head._reset()
+        self.head = AnalyticSoftmax(**self.head.get_params())
 
     def partial_fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Learn from more texts; classes may be new."""
