@@ -20,7 +20,7 @@ EVERY_ROOM = """
 search build texts.csv --out index --encoder lsa
 search query index 打开 -k 1 --calls 0 --json
 search check index
-classify fit texts.csv --out model --encoder lsa --expansion none
+classify fit texts.csv --out model --encoder lsa --random 0
 classify predict model texts.csv
 classify eval model texts.csv
 words train texts.csv --out vectors --neurons 32 --active 4 --window 3 --min-count 1

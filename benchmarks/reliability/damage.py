@@ -97,7 +97,7 @@ def classifier() -> Kind:
     from shoestring.classify import AnalyticSoftmax, TextClassifier
 
     def save(folder: Path) -> None:
-        head = AnalyticSoftmax(0.1, 1.0, n_jobs=1, expansion="relu", n_random=8)
+        head = AnalyticSoftmax(0.1, n_jobs=1, expansion="relu", n_random=8)
         made = TextClassifier("lsa", head=head)
         made.fit(TEXTS * 3, list("abcabc" * 3)).save(folder)
 

@@ -187,7 +187,7 @@ def test_what_is_no_sample_is_refused_in_our_words(X, y):
     "settings",
     [
         {"n_random": 10**9, "expansion": "relu"}, {"shrinkage": [1]},
-        {"n_jobs": 10**9}, {"priors": [10**400, 1]},
+        {"n_jobs": 10**9}, {"priors": {0: 10**400, 1: 1}},
         {"expansion": np.ones(2)}, {"random_state": "x"},
     ],
 )  # fmt: skip

@@ -91,7 +91,7 @@ def test_a_class_without_samples_has_zeros_and_does_no_harm():
     four = moments_of(X, 2 * y, 4)
     assert four.sizes[[1, 3]].tolist() == [0, 0]
     assert not four.means[[1, 3]].any()
-    assert_alike(four.of_classes(np.array([0, 2])), two, 0)
+    assert_alike(four.with_classes(np.array([0, 2, 1, 2]), 2), two, 0)
     twice = merged(four, four)
     assert not twice.means[[1, 3]].any()
     assert_alike(without(twice, four), four, 1e-12)
@@ -148,8 +148,8 @@ def assert_refused(whole, part, why, error=ParameterError):
 
 CANNOT_BE_TAKEN_BACK = {
     "fewer samples than none": lambda X, y, ones: (X[[0, 0, 0]], y[[0, 0, 0]], None),
-    "fewer samples than none, by weight": lambda X, y, ones: (X[:2], y[:2], 40 * ones[:2]),
-    "samples without weight": lambda X, y, ones: (X[:1], y[:1], 2 * ones[:1]),
+    "fewer samples than none, by weight": lambda X, y, ones: (X[:1], y[:1], 2 * ones[:1]),
+    "be empty, more weight": lambda X, y, ones: (X[:2], y[:2], 40 * ones[:2]),
     "less scatter than none": lambda X, y, ones: (X[1:2] + 10, y[1:2], None),
     "be empty, less weight": lambda X, y, ones: (X[2:], y[2:], ones[2:] / 2),
     "be empty, other samples": lambda X, y, ones: (X[2:] + 0.5, y[2:], None),
@@ -169,7 +169,7 @@ def test_classes_that_moved_are_those_of_moved_labels():
     places = np.array([4, 0, 2])
     moved = of_rows(X, y, None, np.arange(40)).with_classes(places, 5)
     assert_alike(moved, moments_of(X, places[y], 5), 1e-12)
-    back = moved.of_classes(places)
+    back = moved.with_classes(np.array([1, 3, 2, 3, 0]), 3)
     assert_alike(back, of_rows(X, y, None, np.arange(40)), 0)
 
 

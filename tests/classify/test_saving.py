@@ -11,8 +11,7 @@ from shoestring.errors import IntegrityError
 
 SETTINGS = {
     "plain": {},
-    "priors": {"priors": [0.5, 0.2, 0.3], "shrinkage": 0.1},
-    "priors by class": {"priors": {"b": 0.2, "a": 0.5, "c": 0.3}},
+    "priors": {"priors": {"b": 0.2, "a": 0.5, "c": 0.3}, "shrinkage": 0.1},
     "numpy": {"shrinkage": np.float64(0.1), "random_state": np.int64(3)},
     "expanded": {"expansion": "relu", "n_random": 20, "random_state": 4},
     "automatic": {"expansion": "auto", "n_random": 20},
@@ -118,7 +117,7 @@ def test_a_loaded_classifier_predicts_without_solving(settings, tmp_path, monkey
     clf.save(tmp_path)
     loaded = AnalyticSoftmax.load(tmp_path)
     expected = clf.predict_proba(X)
-    monkeypatch.setattr("shoestring.classify.softmax.solve", None)
+    monkeypatch.setattr("shoestring.classify.solving.solve", None)
     np.testing.assert_array_equal(loaded.predict_proba(X), expected)
     monkeypatch.undo()
     loaded.set_params(priors="uniform")  # other settings are another layer

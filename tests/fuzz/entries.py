@@ -236,7 +236,8 @@ softmax = {"state": softmax_state}
 weights = {"sample_weight": maybe}
 entry(
     "AnalyticSoftmax", new_softmax, share=3, X=ROWS, y=TARGETS,
-    shrinkage=st.sampled_from(["auto", 0.1, None, 0]), priors=st.sampled_from([None, [0.5, 0.5]]),
+    shrinkage=st.sampled_from(["auto", 0.1, None, 0]),
+    priors=st.sampled_from([None, [0.5, 0.5], {"a": 0.5, "b": 0.5}]),
     expansion=st.sampled_from([None, "random", "quadratic"]), n_random=SMALL,
     sample_size=st.sampled_from([4, 2048]), n_jobs=st.sampled_from([None, 1]), random_state=SEED,
 )  # fmt: skip

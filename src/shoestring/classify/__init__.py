@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from shoestring.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from shoestring.classify.estimator import AnalyticSoftmax as AnalyticSoftmax
+    from shoestring.classify.softmax import AnalyticSoftmax as AnalyticSoftmax
     from shoestring.classify.texts import TextClassifier as TextClassifier
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)

@@ -22,11 +22,13 @@ Letters: N samples, C classes, D features, R the rank.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shoestring.checks import checked_number
 from shoestring.classify.moments import Doubles, Moments
 from shoestring.errors import ParameterError
 from shoestring.parallel import one_blas_thread
@@ -68,15 +70,15 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A covariance, factored: S = diag(s) L L^T diag(s), or its pseudo-inverse's square root.
+    """A covariance, factored: S = diag(s) L L^T diag(s), or its pseudo-inverse by a square root.
 
     Features are brought to one scale before, so that a feature in metres and the same in
     millimetres give the same result; a constant one has no weight.
     """
 
     scale: Doubles  # (D,): the features' standard deviations; 1 where they are constant
-    lower: Doubles | None  # (D, D): the Cholesky factor of the correlations, of full rank
-    root: Doubles | None  # (D, R): where they have not, r r^T is their pseudo-inverse
+    factor: Doubles  # (D, D): L, of the correlations; or (D, R): r, r r^T their pseudo-inverse
+    is_full: bool  # whether they have full rank: it is L
 
     @classmethod
     def of(cls, covariance: Doubles) -> Metric:
@@ -85,52 +87,42 @@ class Metric:
         constant = variances <= np.finfo(float).tiny
         scale = np.where(constant, 1.0, np.sqrt(np.maximum(variances, 0.0)))
         correlations = covariance / scale[:, None] / scale
-        if not constant.any():
-            lower: Doubles | None
-            try:  # NumPy's, unlike SciPy's, lets other threads run
-                lower = np.asarray(np.linalg.cholesky(correlations), np.float64)
-            except np.linalg.LinAlgError:
-                lower = None
-            if lower is not None:
-                from scipy.linalg import lapack
+        with suppress(np.linalg.LinAlgError):  # where they are not of full rank
+            lower = np.asarray(np.linalg.cholesky(correlations))  # SciPy's lets no other thread run
+            from scipy.linalg import lapack
 
-                with one_blas_thread():  # SciPy's too, which may have been loaded only now
-                    reciprocal, _ = lapack.dpocon(
-                        lower, np.abs(correlations).sum(axis=0).max(), uplo="L"
-                    )
-                if reciprocal > RANK_TOLERANCE:
-                    return cls(scale, lower, None)
+            norm = np.abs(correlations).sum(axis=0).max()
+            with one_blas_thread():  # SciPy's too, which may have been loaded only now
+                reciprocal, _ = lapack.dpocon(lower, norm, uplo="L")
+            if reciprocal > RANK_TOLERANCE:
+                return cls(scale, lower, is_full=True)
         values, vectors = np.linalg.eigh(correlations)
-        kept = values > RANK_TOLERANCE * max(values.max(initial=0.0), 0.0)
-        kept &= values > 0
-        return cls(scale, None, vectors[:, kept] / np.sqrt(values[kept]))
+        kept = values > RANK_TOLERANCE * values.max(initial=0.0)
+        return cls(scale, vectors[:, kept] / np.sqrt(values[kept]), is_full=False)
 
     def of_features(self, n_features: int) -> Metric:
         """That of the first so many features, whose factor is the first block of this one.
 
         All of them where there is none.
         """
-        if self.lower is None:
-            assert n_features == len(self.scale)
+        if not self.is_full:
             return self
         f = n_features
-        return Metric(self.scale[:f], np.ascontiguousarray(self.lower[:f, :f]), None)
+        return Metric(self.scale[:f], np.ascontiguousarray(self.factor[:f, :f]), is_full=True)
 
     def whiten(self, X: NDArray[np.floating]) -> Doubles:
         """Rows (N, D) as rows (N, R) whose squared length is x^T S^-1 x."""
         scaled = X / self.scale
-        if self.lower is None:
-            assert self.root is not None
-            return np.asarray(scaled @ self.root)
-        return _solve_triangular(self.lower, scaled.T).T
+        if not self.is_full:
+            return np.asarray(scaled @ self.factor)
+        return _solve_triangular(self.factor, scaled.T).T
 
     def solve(self, rows: Doubles) -> Doubles:
         """S^-1 times each row (n, D)."""
         white = self.whiten(rows)
-        if self.lower is None:
-            assert self.root is not None
-            return np.asarray(white @ self.root.T) / self.scale
-        return _solve_triangular(self.lower, white.T, "T").T / self.scale
+        if not self.is_full:
+            return np.asarray(white @ self.factor.T) / self.scale
+        return _solve_triangular(self.factor, white.T, "T").T / self.scale
 
 
 def _solve_triangular(lower: Doubles, columns: Doubles, trans: str = "N") -> Doubles:
@@ -164,22 +156,16 @@ def total_scatter(moments: Moments) -> tuple[Doubles, Doubles]:
 
 
 def checked_priors(priors: object, classes: NDArray[np.generic], weights: Doubles) -> Doubles:
-    """Priors (C,) from None (frequencies), "uniform", an array, or a dict by class."""
-    want = 'None, "uniform", a dict or an array of one positive number for each class'
+    """Priors (C,) from None (frequencies), "uniform", or a dict by class."""
     if priors is None:
         return weights
     if isinstance(priors, str) and priors == "uniform":
         return np.ones(len(classes))
-    if isinstance(priors, dict):
-        missing = [c for c in classes.tolist() if c not in priors]
-        if missing:
-            hint = f"Class {missing[0]!r} has none."
-            raise ParameterError.of("priors", "AnalyticSoftmax", want, priors, hint)
-        priors = [priors[c] for c in classes.tolist()]
-    try:
-        values = np.asarray(priors, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        values = np.zeros(0)
-    if values.shape != (len(classes),) or not (values > 0).all() or not np.isfinite(values).all():
+    if not isinstance(priors, dict):
+        want = 'None, "uniform", or a dict of a number for each class'
         raise ParameterError.of("priors", "AnalyticSoftmax", want, priors)
-    return values
+    numbers = []
+    for label in classes.tolist():
+        want = f"a number above 0 for class {label!r}"
+        numbers.append(checked_number("priors", priors.get(label), "AnalyticSoftmax", want, 0.0))
+    return np.array(numbers)

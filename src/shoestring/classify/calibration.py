@@ -49,14 +49,17 @@ def log_losses(logits: Doubles, labels: Labels) -> Doubles:
     return np.asarray(np.abs(log_p), dtype=np.float64)
 
 
-def worse_by(losses: Doubles, best: Doubles, weights: Doubles) -> tuple[float, float]:
-    """The mean of the differences of losses (N,), sample by sample, and its standard error."""
+def is_as_good(losses: Doubles, best: Doubles, weights: Doubles, n_errors: float) -> bool:
+    """Whether losses (N,) are not worse than the best by more than so many standard errors.
+
+    Of the differences, sample by sample.
+    """
     if not len(losses):
-        return 0.0, 0.0
+        return True
     apart = losses - best
     mean = float(weights @ apart / weights.sum())
     spread = float(weights @ (apart - mean) ** 2 / weights.sum())
-    return mean, float(np.sqrt(spread / len(apart)))
+    return mean <= n_errors * float(np.sqrt(spread / len(apart)))
 
 
 def temperature_of(logits: Doubles, labels: Labels, weights: Doubles) -> float:

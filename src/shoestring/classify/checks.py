@@ -53,8 +53,8 @@ def settings(params: dict[str, Any]) -> None:
         raise _wrong("n_jobs", n_jobs, want)
 
 
-def _wrong(name: str, got: object, want: str, hint: str = "") -> ParameterError:
-    return ParameterError.of(name, _OWNER, want, got, hint)
+def _wrong(name: str, got: object, want: str) -> ParameterError:
+    return ParameterError.of(name, _OWNER, want, got)
 
 
 def finite(X: NDArray[np.floating[Any]]) -> None:
@@ -70,14 +70,6 @@ def finite(X: NDArray[np.floating[Any]]) -> None:
             f"{X[row, column]} in sample {row}, feature {column}. Leave these samples out or fill "
             "them in."
         )
-
-
-def too_large() -> ParameterError:
-    """The error for finite features whose sums overflow."""
-    return ParameterError(
-        f"The features of {_OWNER} must be small enough for their squares to be added up. Got some "
-        "whose sums overflow. Divide them by their largest value."
-    )
 
 
 @as_ours()
@@ -122,8 +114,10 @@ def same_type(known: NDArray[Any], new: NDArray[Any]) -> None:
         )
 
 
-def weights(values: ArrayLike, n_samples: int) -> Doubles:
-    """Weights of samples as float64 (N,)."""
+def weights(values: ArrayLike | None, n_samples: int) -> Doubles:
+    """Weights of samples as float64 (N,); None: each is 1."""
+    if values is None:
+        return np.ones(n_samples)
     with as_ours():
         array = np.asarray(values, dtype=np.float64)
     if array.shape != (n_samples,):
@@ -140,8 +134,7 @@ def weights(values: ArrayLike, n_samples: int) -> Doubles:
 def two_classes(classes: NDArray[Any]) -> None:
     """Check that there is something to tell apart."""
     if len(classes) < 2:
-        only = f" ({classes.tolist()[0]!r})" if len(classes) else ""
+        only = f"; there is 1 class, {classes.tolist()[0]!r}" if len(classes) else ""
         raise ParameterError(
-            f"{_OWNER} needs samples of at least two classes; the data has {len(classes)} "
-            f"class{only}. Pass samples of another one."
+            f"{_OWNER} needs samples of at least two classes{only}. Pass samples of another one."
         )

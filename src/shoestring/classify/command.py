@@ -39,10 +39,9 @@ def fit(
     out: Out,
     reading: dict[str, Any],
     encoder: Encoder = "auto",
-    expansion: Annotated[
-        str, typer.Option(help="Random features: none, relu, or auto (as many as help).")
-    ] = "auto",
-    random: Annotated[int, typer.Option(help="Maximum number of random features.")] = 2_000,
+    random: Annotated[
+        int, typer.Option(help="Maximum number of random features: as many as help.")
+    ] = 2_000,
     minutes: Minutes = None,
     jobs: Jobs = None,
     resume: Resume = False,
@@ -54,12 +53,7 @@ def fit(
     from shoestring.classify.job import fit_to_folder
     from shoestring.jobs import Clock
 
-    head = AnalyticSoftmax(
-        expansion=None if expansion == "none" or random == 0 else expansion,
-        n_random=random,
-        n_jobs=jobs,
-        random_state=seed,
-    )
+    head = AnalyticSoftmax(expansion="auto", n_random=random, n_jobs=jobs, random_state=seed)
     classifier = TextClassifier(encoder, head=head)
     emit(fit_to_folder(classifier, source, out, Clock(minutes), resume=resume, **reading), json)
 
@@ -68,27 +62,27 @@ def fit(
 @reads()
 def add(model: Model, source: Source, reading: dict[str, Any], json: Json = False) -> None:
     """Learn from more texts; new classes are allowed."""
-    from shoestring.classify.job import add as add_texts
+    from shoestring.classify.job import change
 
-    emit(add_texts(model, source, **reading), json)
+    emit(change(model, source, "partial_fit", **reading), json)
 
 
 @app.command(example="classify refine model questions.csv --label topic")
 @reads()
 def refine(model: Model, source: Source, reading: dict[str, Any], json: Json = False) -> None:
     """Take Newton steps on the texts that were learned, where that predicts better."""
-    from shoestring.classify.job import refine as refine_on
+    from shoestring.classify.job import change
 
-    emit(refine_on(model, source, **reading), json)
+    emit(change(model, source, "refine", **reading), json)
 
 
 @app.command(example="classify forget model unwanted.csv --label topic")
 @reads()
 def forget(model: Model, source: Source, reading: dict[str, Any], json: Json = False) -> None:
     """Forget texts, as if they had never been seen."""
-    from shoestring.classify.job import forget as forget_texts
+    from shoestring.classify.job import change
 
-    emit(forget_texts(model, source, **reading), json)
+    emit(change(model, source, "forget", **reading), json)
 
 
 @app.command(example="classify merge model-a model-b --out model")

@@ -101,24 +101,10 @@ def _learn_all(
     warnings.warn(message, ShoestringWarning, stacklevel=3)
 
 
-def add(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
-    """Learn the texts of a file; the classifier is replaced when all is done."""
+def change(model: Path, source: str, method: str, **reading: Unpack[Reading]) -> dict[str, Any]:
+    """Call a method of a classifier with the texts of a file; it is replaced when all is done."""
     data = read_labelled(source, **reading)
-    classifier = TextClassifier.load(model).partial_fit(data.texts, data.labels)
-    return _described_and_saved(classifier, model)
-
-
-def refine(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
-    """Refine a classifier with the texts that it has learned; it is replaced when all is done."""
-    data = read_labelled(source, **reading)
-    classifier = TextClassifier.load(model).refine(data.texts, data.labels)
-    return _described_and_saved(classifier, model)
-
-
-def forget(model: Path, source: str, **reading: Unpack[Reading]) -> dict[str, Any]:
-    """Forget the texts of a file; the classifier is replaced when all is done."""
-    data = read_labelled(source, **reading)
-    classifier = TextClassifier.load(model).forget(data.texts, data.labels)
+    classifier = getattr(TextClassifier.load(model), method)(data.texts, data.labels)
     return _described_and_saved(classifier, model)
 
 
@@ -137,9 +123,7 @@ def merge_folders(models: list[Path], out: Path) -> dict[str, Any]:
 def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, Any]:
     """What a classifier is and how good it seems; what cannot be used is not saved."""
     head = classifier.head
-    report = head.report()
-    steps = {"newton_steps": report.pop("steps")} if "steps" in report else {}
-    left_out = {"left_out": report.pop("n")} if report else {}
+    names = {"steps": "newton_steps", "n": "left_out"}
     made = {
         "texts": classifier.n_learnt,
         "classes": len(classifier.classes_),
@@ -148,9 +132,7 @@ def _described_and_saved(classifier: TextClassifier, folder: Path) -> dict[str, 
         "shrinkage": head.shrinkage_,
         "temperature": head.temperature_,
         "label_noise": head.label_noise_,
-        **steps,
-        **left_out,
-        **{f"left_out_{name}": value for name, value in report.items()},
+        **{names.get(name, f"left_out_{name}"): x for name, x in head.report().items()},
         "folder": str(folder),
     }
     classifier.save(folder)

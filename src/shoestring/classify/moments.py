@@ -75,17 +75,14 @@ class Moments:
         return self.scatter / self.total
 
     def with_classes(self, places: NDArray[np.int64], n_classes: int) -> Moments:
-        """The same with room for more classes; class c gets place ``places[c]``."""
-        wider = {}
+        """Those of so many classes: class c gets place ``places[c]``, or goes beyond the last."""
+        moved = {}
         for name in PER_CLASS:
             array = getattr(self, name)
-            wider[name] = np.zeros((n_classes, *array.shape[1:]), array.dtype)
-            wider[name][places] = array
-        return replace(self, **wider)
-
-    def of_classes(self, places: NDArray[np.integer]) -> Moments:
-        """Those of some classes; the pooled scatter stays as it is."""
-        return replace(self, **{name: getattr(self, name)[places] for name in PER_CLASS})
+            wider = np.zeros((n_classes + 1, *array.shape[1:]), array.dtype)
+            wider[places] = array
+            moved[name] = wider[:-1]
+        return replace(self, **moved)
 
     def of_features(self, n_features: int) -> Moments:
         """Those of the first so many features."""
@@ -116,38 +113,28 @@ def moments_of(
     sums.sizes[:] = np.bincount(labels, minlength=n_classes)
     sums.weights[:] = np.bincount(labels, w, minlength=n_classes)
     some = sums.sizes > 0
+    order, heaviest = np.argsort(w, kind="stable"), np.zeros(n_classes, np.int64)
+    heaviest[labels[order]] = order  # the last one stays
     near = np.zeros(sums.means.shape)
-    near[some] = rows[_heaviest(labels, weights, n_classes)[some]]
+    near[some] = rows[heaviest[some]]
     Z = np.empty(X.shape)
     _sum_classes(rows, labels, w, near, Z, sums.means)
     sums.means[some] /= sums.weights[some, None]
-    if weights is not None:
-        Z *= np.sqrt(w)[:, None]
     beyond = np.sqrt(sums.weights)[:, None] * sums.means
     sums.scatter[:] = Z.T @ Z - beyond.T @ beyond
     sums.means[some] += near[some] - sums.shift
     return sums
 
 
-def _heaviest(
-    labels: NDArray[np.int64], weights: Doubles | None, n_classes: int
-) -> NDArray[np.int64]:
-    """One of the heaviest samples of each class (C,); 0 where there is none."""
-    chosen = np.zeros(n_classes, np.int64)
-    order = np.arange(len(labels)) if weights is None else np.argsort(weights, kind="stable")
-    chosen[labels[order]] = order  # the last one stays
-    return chosen
-
-
 @njit(cache=True, nogil=True)
 def _sum_classes(X: Any, labels: Any, w: Any, near: Any, Z: Any, sums: Any) -> None:
-    """Z = X - near of its class in float64, and the weighted sum of each class."""
+    """Z = (X - near of its class) w^(1/2) in float64, and the weighted sum of each class."""
     for i in range(len(X)):
-        c, weight = labels[i], w[i]
+        c, weight, root = labels[i], w[i], np.sqrt(w[i])
         own, point = sums[c], near[c]
         for d in range(X.shape[1]):
             z = np.float64(X[i, d]) - point[d]
-            Z[i, d] = z
+            Z[i, d] = root * z
             own[d] += weight * z
 
 
@@ -170,37 +157,37 @@ def without(whole: Moments, part: Moments) -> Moments:
     weight, or a feature would be left with a negative scatter.
     """
     part = _about(part, whole.shift)
-    sizes = whole.sizes - part.sizes
-    weights = np.where(sizes > 0, whole.weights - part.weights, 0.0)
-    tolerance = 1e-9 * whole.weights
-    if (sizes < 0).any() or (whole.weights - part.weights < -tolerance).any():
-        raise ParameterError("a class would have fewer samples than none")
-    if ((sizes > 0) & (weights <= 0)).any():
-        raise ParameterError("a class would have samples without weight")
-    _check_whole_classes(whole, part, sizes)
+    sizes, left = whole.sizes - part.sizes, whole.weights - part.weights
+    if (sizes < 0).any() or (left[sizes > 0] <= 0).any():
+        raise never_learned("a class would have fewer samples than none")
+    # a class of which nothing is left was of these very samples
+    gone = sizes == 0
+    spread = np.sqrt(np.diag(whole.scatter) / max(whole.total, 1e-300))
+    far = np.abs(whole.means - part.means) > 1e-6 * spread + 1e-9 * np.abs(whole.means) + 1e-300
+    if (gone & (far.any(axis=1) | (np.abs(left) > 1e-9 * whole.weights))).any():
+        raise never_learned("a class would be empty by samples that were not its own")
+    weights = np.where(gone, 0.0, left)
     ratio = np.divide(part.weights, weights, out=np.zeros_like(weights), where=weights > 0)
-    gone = (sizes == 0)[:, None]
-    means = np.where(gone, 0.0, whole.means + ratio[:, None] * (whole.means - part.means))
-    both = ((sizes > 0) & (part.sizes > 0))[:, None]
+    means = whole.means + ratio[:, None] * (whole.means - part.means)
+    means[gone] = 0.0
+    both = (~gone & (part.sizes > 0))[:, None]
     apart = np.where(both, part.means - means, 0.0)  # from what is left to the part
     share = np.divide(part.weights, whole.weights, out=np.zeros_like(weights), where=weights > 0)
     apart_root = apart * np.sqrt(weights * share)[:, None]
     scatter = whole.scatter - part.scatter - apart_root.T @ apart_root
     if (np.diag(scatter) < -LEFT_OVER * np.diag(whole.scatter)).any():
-        raise ParameterError("a feature would have less scatter than none")
+        raise never_learned("a feature would have less scatter than none")
     nothing = np.diag(scatter) < RESIDUE * np.diag(whole.scatter)  # of a feature but rounding
     scatter[nothing] = scatter[:, nothing] = 0.0
     return Moments(sizes, weights, means, scatter, whole.shift)
 
 
-def _check_whole_classes(whole: Moments, part: Moments, sizes: NDArray[np.int64]) -> None:
-    """Check that a class of which nothing is left was of these very samples."""
-    gone = (sizes == 0) & (whole.sizes > 0)
-    spread = np.sqrt(np.diag(whole.scatter) / max(whole.total, 1e-300))
-    far = np.abs(whole.means - part.means) > 1e-6 * spread + 1e-9 * np.abs(whole.means) + 1e-300
-    heavier = np.abs(whole.weights - part.weights) > 1e-9 * whole.weights
-    if (gone & (far.any(axis=1) | heavier)).any():
-        raise ParameterError("a class would be empty by samples that were not its own")
+def never_learned(why: str) -> ParameterError:
+    """The error for samples that cannot be taken back."""
+    return ParameterError(
+        f"These samples cannot have been learned: {why}. Nothing was changed; forget samples as "
+        "they were passed to fit or partial_fit."
+    )
 
 
 def with_floor(moments: Moments, eps: float) -> Moments:

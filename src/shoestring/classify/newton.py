@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.classify.analytic import Layer
-from shoestring.classify.calibration import log_losses, temperature_of, worse_by
+from shoestring.classify.calibration import is_as_good, log_losses, temperature_of
 from shoestring.classify.moments import Doubles
 from shoestring.classify.state import Floats
 from shoestring.parallel import n_cores, shared_pool
@@ -51,8 +51,7 @@ def enough(logits: Sequence[Floats], labels: NDArray[np.int64], weights: Doubles
     exact = [each.astype(np.float64) for each in logits]
     losses = [log_losses(z / temperature_of(z, labels, weights), labels) for z in exact]
     best = min(losses, key=lambda found: float(weights @ found))
-    apart = (worse_by(found, best, weights) for found in losses)
-    return next(n for n, (mean, error) in enumerate(apart) if mean <= SURE * error)
+    return next(n for n, found in enumerate(losses) if is_as_good(found, best, weights, SURE))
 
 
 def steps(X: Floats, labels: NDArray[np.int64], weights: Doubles, start: Layer) -> Iterator[Layer]:

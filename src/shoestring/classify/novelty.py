@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from shoestring.classify.analytic import Metric, shrunk, total_scatter
-from shoestring.classify.leave_one_out import LeftOut, left_out
+from shoestring.classify.leave_one_out import left_out
 from shoestring.classify.moments import Doubles, Moments
-from shoestring.classify.sample import Sample
-from shoestring.classify.solving import Solution, not_alone
+from shoestring.classify.solving import Candidate, Problem
+from shoestring.errors import NotFittedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +36,21 @@ class Novelty:
     weights: Doubles  # (K,)
 
     @classmethod
-    def of(
-        cls,
-        moments: Moments,
-        solution: Solution,
-        near: Metric,
-        seen: LeftOut | None,
-        sample: Sample,
-    ) -> Novelty:
+    def of(cls, problem: Problem, n_used: int, found: Candidate) -> Novelty:
         """Measure the kept samples (K, D), in the features that the layer uses, about the shift."""
         # all samples as one class
+        moments, sample, shrinkage = problem.moments, problem.sample, found.shrinkage
         scatter, mean = total_scatter(moments)
-        used, shrinkage = solution.n_used, solution.shrinkage
         sizes, total = moments.sizes.sum(keepdims=True), np.array([moments.total])
-        about_shift = mean[None, :used], scatter[:used, :used], np.zeros(used)
+        about_shift = mean[None, :n_used], scatter[:n_used, :n_used], np.zeros(n_used)
         whole = Moments(sizes, total, *about_shift)
         far = Metric.of(shrunk(whole.covariance(), shrinkage))
-        middle = far.whiten(whole.means)
-        known = np.zeros(0)
-        kept = not_alone(moments, sample)
-        if seen is not None:
-            white = far.whiten(kept.X)
-            as_one = replace(kept, X=white, labels=np.zeros_like(kept.labels))
-            (of_one,) = left_out(as_one, middle, whole, None, shrinkage, white.shape[1:])
-            known = seen.distances.min(axis=1) - of_one.distances[:, 0]
-        centres = near.whiten(moments.means[moments.sizes > 0, :used])
-        return cls(near, centres, far, middle, known, kept.weights)
+        middle, white = far.whiten(whole.means), far.whiten(sample.X[:, :n_used])
+        as_one = replace(sample, X=white, labels=np.zeros_like(sample.labels))
+        (of_one,) = left_out(as_one, middle, whole, None, shrinkage, white.shape[1:])
+        known = found.seen.distances.min(axis=1) - of_one.distances[:, 0]
+        centres = found.metric.whiten(moments.means[:, :n_used])
+        return cls(found.metric, centres, far, middle, known, sample.weights)
 
     def scores(self, X: Doubles) -> Doubles:
         """Of samples (N, D): (N,)."""
@@ -70,6 +59,11 @@ class Novelty:
 
     def threshold(self, reject_at: float) -> float:
         """The smallest score that at most that share, and one sample more, exceeds."""
+        if not len(self.known):
+            raise NotFittedError(
+                "No sample was kept that differs from the others of its class, so there is nothing "
+                "to set reject_at by. Fit with a sample_size above 0, or to more samples."
+            )
         order = np.argsort(self.known)
         total = self.weights.sum()
         reached = np.cumsum(self.weights[order]) / (total + total / len(order))

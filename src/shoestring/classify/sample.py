@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.classify.moments import Doubles
+from shoestring.classify.moments import Doubles, never_learned
 from shoestring.compiled import njit, splitmix64
-from shoestring.errors import ParameterError
 from shoestring.text.records import text_digests
 
 Hashes = NDArray[np.uint64]
@@ -94,7 +93,7 @@ class Sample:
         is_here = np.isin(part.hashes, self.hashes)
         left[places[is_here]] -= part.weights[is_here]
         if not is_here.all() or (left < -rounding).any():
-            raise ParameterError("one of them was never seen with that label, or not so often")
+            raise never_learned("one of them was never seen with that label, or not so often")
         return replace(self, weights=left).rows(left > rounding)
 
     def relabelled(self, places: NDArray[np.int64]) -> Sample:

@@ -44,8 +44,6 @@ def write(
     priors = params["priors"]
     if isinstance(priors, dict):  # labels may be numbers, which are no names in JSON
         priors = {"of": [[c, float(p)] for c, p in priors.items()]}
-    elif priors is not None and not isinstance(priors, str):
-        priors = np.asarray(priors, float).tolist()
     moments = {f"moments.{n}": getattr(state.moments, n) for n in _MOMENTS}
     arrays = moments | {f"sample.{n}": getattr(state.sample, n) for n in _SAMPLE}
     n_features = state.moments.n_features
@@ -78,27 +76,17 @@ def load(saved: Artifact) -> tuple[dict[str, Any], State, Solution | None]:
         classes = np.array(config["classes"], dtype=np.dtype(config["classes_dtype"]))
         size, limit = int(config["sample_size"]), int(config["sample_limit"])
         settings = {name: params[name] for name in BUILT_BY}
-        c, (k, n_given) = len(classes), arrays["sample.X"].shape
-        directions = directions_of(n_given, settings)
-        d = n_given + directions.shape[1]
-        shapes: dict[str, tuple[int, ...]] = {"moments.means": (c, d), "moments.shift": (d,)}
-        shapes |= {f"moments.{name}": (c,) for name in ("sizes", "weights")}
-        shapes |= {f"sample.{name}": (k,) for name in ("hashes", "labels", "weights")}
-        numbers = dict(config.get("solution", {}))
-        if numbers:
-            shrinkage, used = float(numbers.pop("shrinkage")), int(numbers.pop("n_used"))
-            shapes |= {"layer.near": (c, used), "layer.at_origin": (c,)}
-            shapes |= {"layer.origin": (used,), "layer.common": (used,)}
-        if any(arrays[name].shape != shape for name, shape in shapes.items()):
-            raise saved.damaged(saved.path(ARRAYS), f"it is not of {c} classes")
+        directions = directions_of(arrays["sample.X"].shape[1], settings)
+        d = len(arrays["moments.shift"])
         half = np.zeros((d, d))
         half[np.tri(d, dtype=bool)] = arrays["moments.scatter"]
         arrays["moments.scatter"] = half + np.tril(half, -1).T
         moments = Moments(**{name: arrays[f"moments.{name}"] for name in _MOMENTS})
         sample = Sample(size, limit, *(arrays[f"sample.{name}"] for name in _SAMPLE))
         solution = None
-        if numbers:
+        if numbers := dict(config.get("solution", {})):
             layer = Layer(*(arrays[f"layer.{name}"] for name in _LAYER))
+            shrinkage, used = float(numbers.pop("shrinkage")), int(numbers.pop("n_used"))
             calibration = Calibration(**{name: float(x) for name, x in numbers.items()})
             solution = Solution(layer, calibration, shrinkage, used, config.get("refined"))
     return params, State(classes, moments, sample, settings, directions), solution

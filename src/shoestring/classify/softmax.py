@@ -24,16 +24,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from shoestring.artifacts import Artifact, ArtifactWriter
 from shoestring.checks import checked_number, checked_path
-from shoestring.classify import checks, newton, saving
-from shoestring.classify.analytic import Layer, Metric, checked_priors
+from shoestring.classify import checks, newton, saving, solving
+from shoestring.classify.analytic import Layer, checked_priors
 from shoestring.classify.calibration import Calibration, calibrated, calibration_error
-from shoestring.classify.leave_one_out import LeftOut
 from shoestring.classify.moments import Doubles, Moments, with_floor
 from shoestring.classify.novelty import Novelty
-from shoestring.classify.sample import Sample
-from shoestring.classify.solving import Solution, SolveOptions, evidence, sizes_to_try, solve
-from shoestring.classify.state import BUILT_BY, Block, Floats, State, updated
-from shoestring.errors import NotFittedError, ParameterError, ShapeError, ShoestringWarning
+from shoestring.classify.state import Block, Floats, State, updated
+from shoestring.errors import ParameterError, ShapeError, ShoestringWarning
 from shoestring.estimator import Classifier, unfitted
 from shoestring.parallel import one_blas_thread
 
@@ -43,10 +40,44 @@ _OWNER = "AnalyticSoftmax"
 T = TypeVar("T")
 
 
-class ClosedForm(Classifier):
-    """:class:`~shoestring.classify.AnalyticSoftmax` without scikit-learn's classes.
+class AnalyticSoftmax(Classifier):
+    """Softmax classifier in closed form: linear discriminants from sums over the samples.
 
-    Those take a second to import, longer than a classifier of texts takes to load and to predict.
+    Parameters
+    ----------
+    shrinkage : "auto", float or None
+        Of the covariance towards a multiple of the identity, in [0, 1]; None is 0. ``auto`` takes
+        what predicts samples best that it leaves out, in closed form.
+    priors : None, "uniform" or dict
+        None: the classes' frequencies; a dict has a number above 0 for each class.
+    expansion : {None, "auto", "relu"}
+        Random features beside the given ones. ``auto``: rectified ones, as many of ``n_random`` as
+        predict left out samples best, none among the choices.
+    n_random : int
+        M.
+    sample_size : int
+        Samples that are kept, whatever came, to choose and to calibrate with; 0 for none: no sample
+        stays in the model, the shrinkage is OAS (Chen et al. 2010) and the temperature 1.
+    n_jobs : int, optional
+        Workers for blocks of samples: threads, or what ``joblib.parallel_config`` says, on other
+        machines too. By default all cores. The result is the same for any number.
+    random_state : int
+        Seed of the random features and of which samples are kept.
+
+    Notes
+    -----
+    Cost: N (D + M)^2 multiplications in one pass, then (D + M)^3 / 3 when it is first used, some
+    times that with ``auto``. Memory: C (D + M) + (D + M)^2 numbers and the kept samples.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = AnalyticSoftmax().fit(X[::2], y[::2]).partial_fit(X[1::2], y[1::2])
+    >>> float(clf.score(X, y))
+    0.98
+    >>> clf.forget(X[::2], y[::2]).moments_.sizes.tolist()
+    [25, 25, 25]
     """
 
     n_features_in_: int
@@ -69,9 +100,6 @@ class ClosedForm(Classifier):
         self.sample_size = sample_size
         self.n_jobs = n_jobs
         self.random_state = random_state
-
-    def __repr__(self) -> str:
-        return super().__repr__().replace(type(self).__name__, _OWNER, 1)
 
     # ---- learning ----
 
@@ -111,12 +139,12 @@ class ClosedForm(Classifier):
         """
         return self._learn(Block(X, y, sample_weight))
 
-    def merge(self, other: ClosedForm) -> Self:
+    def merge(self, other: AnalyticSoftmax) -> Self:
         """Learn what another classifier has learned from other samples.
 
         ShapeError if it has other features, ParameterError if it keeps other things.
         """
-        if not isinstance(other, ClosedForm):
+        if not isinstance(other, AnalyticSoftmax):
             raise ParameterError.of("other", f"{_OWNER}.merge", f"another {_OWNER}", other)
         state, theirs = self._learnt(), other._learnt()
         if state.n_features != theirs.n_features:
@@ -124,10 +152,9 @@ class ClosedForm(Classifier):
                 f"A classifier of {theirs.n_features} features cannot be merged into one of "
                 f"{state.n_features}. Fit both on the same features."
             )
-        expands = state.directions.size or theirs.directions.size
-        for name in BUILT_BY if expands else BUILT_BY[:1]:
+        for name in ("random_state", "expansion", "n_random"):
             ours, others = state.settings[name], theirs.settings[name]
-            if ours != others and name != "sample_size":
+            if ours != others:
                 want = f"{ours!r}, as in the classifier that it is merged into"
                 raise ParameterError.of(name, f"{_OWNER}.merge", want, others)
         return self._become(state.merged(theirs))
@@ -158,17 +185,16 @@ class ClosedForm(Classifier):
         if not held.any():
             raise ParameterError.of("X", owner, "at least ten samples", len(held))
         rest = block.part(~held)
-        part = ClosedForm(**self.get_params()).fit(*rest[:3])
+        part = AnalyticSoftmax(**self.get_params()).fit(*rest[:3])
         asked, seen = part._learnt().numbered(block.part(held)), list[Doubles]()
         with one_blas_thread():
             rows = part._used(asked.X)
             for layer in part._steps(rest, newton.MOST_STEPS):
                 seen.append(layer.logits(rows).astype(np.float32))
-            weights = np.ones(len(rows)) if asked.weights is None else asked.weights
-            n = newton.enough(seen, asked.y, weights)
+            n = newton.enough(seen, asked.y, asked.weights)
             *_, layer = self._steps(block, n)
-        calibration = calibrated(seen[n].astype(np.float64), asked.y, weights)
-        refined = {"steps": n, **_figures(calibration, seen[n], asked.y, weights)}
+        calibration = calibrated(seen[n].astype(np.float64), asked.y, asked.weights)
+        refined = {"steps": n, **_figures(calibration, seen[n], asked.y, asked.weights)}
         if n:
             solution = replace(self._solution, layer=layer, calibration=calibration)
             self._cached["solution"] = replace(solution, refined=refined)
@@ -178,15 +204,11 @@ class ClosedForm(Classifier):
         """The closed form's layer, and those after each of so many steps on samples."""
         block, state, solution = self._learnt().numbered(block), self._learnt(), self._solution
         start = solution.layer.over(solution.calibration.temperature)
-        weights = np.ones(len(block.X)) if block.weights is None else block.weights
         rows = state.expanded(block.X, solution.n_used)
         yield start
-        yield from islice(newton.steps(rows, block.y, weights, start), n)
+        yield from islice(newton.steps(rows, block.y, block.weights, start), n)
 
     # ---- what was learned, and what follows from it ----
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return "_state" in vars(self)
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -280,26 +302,20 @@ class ClosedForm(Classifier):
 
     def novelty_score(self, X: ArrayLike) -> Doubles:
         """How far samples are from every class (N,): :mod:`~shoestring.classify.novelty`."""
-        rows = self._finite(X)
-        return self._in_parts(rows, lambda part: self._novelty.scores(self._near(part)))
+        rows, novelty = self._finite(X), self._novelty
+        shift = self._learnt().moments.shift[: self._solution.n_used]
+        return self._in_parts(rows, lambda part: novelty.scores(self._used(part) - shift))
 
     def novelty_threshold(self, reject_at: float) -> float:
         """The novelty score above which ``predict(X, reject_at)`` says None."""
-        want = "a number above 0 and below 1"
-        most = math.nextafter(1, 0)
-        reject_at = checked_number("reject_at", reject_at, f"{_OWNER}.predict", want, 0, most)
-        if self._evidence[1] is None:
-            raise NotFittedError(
-                "No sample was kept that differs from the others of its class, so there is nothing "
-                "to set reject_at by. Fit with a sample_size above 0, or to more samples."
-            )
-        return self._novelty.threshold(reject_at)
+        owner, want = f"{_OWNER}.predict", "a number above 0 and below 1"
+        share = checked_number("reject_at", reject_at, owner, want, 0, math.nextafter(1, 0))
+        return self._novelty.threshold(share)
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy."""
         right = self.predict(X) == checks.labels(y, len(np.asarray(X)))
-        weights = None if sample_weight is None else checks.weights(sample_weight, len(right))
-        return float(np.average(right, weights=weights))
+        return float(np.average(right, weights=checks.weights(sample_weight, len(right))))
 
     def report(self) -> dict[str, Any]:
         """How good it is on the kept samples, each left out: ``n``, accuracy, log-loss, ECE.
@@ -308,8 +324,8 @@ class ClosedForm(Classifier):
         """
         if self._solution.refined:
             return dict(self._solution.refined)
-        _, seen = self._evidence
-        if seen is None:
+        seen = self._evidence.seen
+        if not len(seen.labels):
             return {}
         return _figures(self._solution.calibration, seen.logits, seen.labels, seen.weights)
 
@@ -342,7 +358,7 @@ class ClosedForm(Classifier):
         classifier.n_features_in_ = state.n_features
         classifier._become(state)
         if solution is not None:
-            classifier._once("solution", lambda _: solution)
+            classifier._once("solution", lambda: solution)
         return classifier
 
     # ---- inside ----
@@ -355,31 +371,23 @@ class ClosedForm(Classifier):
 
     def _learn(self, block: Block, *, anew: bool = False) -> Self:
         """Learn a block; with keys from TextClassifier, whose vectors may differ by rounding."""
-        before, params = vars(self).copy(), self.get_params()
-        checks.settings(params)
-        is_new = anew or "_state" not in before
+        checks.settings(self.get_params())
+        if not anew and "_state" in vars(self):
+            block = self._checked(block, reset=False)
+            return self._become(updated(self._state, block, self.n_jobs))
+        new = type(self)(**self.get_params())  # an error leaves this one as it is
+        block = new._checked(block, reset=True)
+        state = State.new(block.X.shape[1], block.X.dtype, self.get_params())
+        state = updated(state, block, self.n_jobs)
         if anew:
-            self._reset()
-        try:
-            block = self._checked(block, reset=is_new)
-            state = State.new(block.X.shape[1], block.X.dtype, params) if is_new else self._state
-            state = updated(state, block, self.n_jobs)
-            if anew:
-                checks.two_classes(state.classes)
-            return self._become(state)
-        except BaseException:  # scikit-learn has noted the features by now
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+            checks.two_classes(state.classes)
+        vars(self).pop("feature_names_in_", None)
+        vars(self).update(vars(new._become(state)))
+        return self
 
     def _forget(self, block: Block) -> Self:
         block = self._checked(block, reset=False)
         return self._become(self._learnt().without(block, self.n_jobs))
-
-    def _reset(self) -> None:
-        """Forget all that was learned."""
-        self.__dict__.pop("_state", None)
-        self.__dict__.pop("_cached", None)
 
     def _become(self, state: State) -> Self:
         """Have learned this; what follows from it is computed when it is asked for."""
@@ -400,53 +408,49 @@ class ClosedForm(Classifier):
             )
         return self._state
 
-    def _once(self, name: str, compute: Callable[[State], T]) -> T:
+    def _once(self, name: str, compute: Callable[[], T]) -> T:
         """A value that follows from what was learned and the settings, computed once."""
-        state, settings = self._learnt(), repr([getattr(self, name) for name in SOLVED_BY])
+        self._learnt()
+        settings = repr([getattr(self, name) for name in SOLVED_BY])
         if self._cached.get("settings") != settings:
             checks.settings(self.get_params())
             self._cached.clear()  # in place: use must not change an estimator's attributes
             self._cached["settings"] = settings
         if name not in self._cached:
-            self._cached[name] = compute(state)
+            self._cached[name] = compute()
         found: T = self._cached[name]
         return found
 
     @property
-    def _solution(self) -> Solution:
-        return self._once("solution", self._solve)
-
-    def _solve(self, state: State) -> Solution:
-        checks.two_classes(state.classes)
-        return solve(*self._to_solve(state))
-
-    def _to_solve(self, state: State) -> tuple[Moments, Sample, SolveOptions]:
-        sizes: tuple[int, ...] = (state.moments.n_features,)
-        if self.expansion == "auto":
-            sizes = sizes_to_try(state.n_features, state.moments)
-        moments = with_floor(state.moments, float(np.finfo(state.sample.X.dtype).eps))
-        if sizes[-1] < moments.n_features:
-            moments = moments.of_features(sizes[-1])
-        shrinkage = 0.0 if self.shrinkage is None else self.shrinkage
-        priors = None if self.priors is None else self.priors_
-        options = SolveOptions(shrinkage, priors, sizes)
-        sample = replace(state.sample, X=state.expanded(state.sample.X, sizes[-1]))
-        return moments, sample, options
+    def _solution(self) -> solving.Solution:
+        return self._once("solution", lambda: solving.solve(self._problem()))
 
     @property
-    def _evidence(self) -> tuple[Metric, LeftOut | None]:
-        def measured(state: State) -> tuple[Metric, LeftOut | None]:
-            return evidence(*self._to_solve(state), self._solution)
-
-        return self._once("evidence", measured)
+    def _evidence(self) -> solving.Candidate:
+        return self._once("evidence", lambda: solving.evidence(self._problem(), self._solution))
 
     @property
     def _novelty(self) -> Novelty:
-        def measured(state: State) -> Novelty:
-            sample = replace(state.sample, X=self._near(state.sample.X))
-            return Novelty.of(state.moments, self._solution, *self._evidence, sample)
+        n_used = self._solution.n_used
+        return self._once("novelty", lambda: Novelty.of(self._problem(), n_used, self._evidence))
 
-        return self._once("novelty", measured)
+    def _problem(self) -> solving.Problem:
+        """What is to be solved."""
+        state = self._learnt()
+        checks.two_classes(state.classes)
+        sizes: tuple[int, ...] = (state.moments.n_features,)
+        if self.expansion == "auto":
+            sizes = solving.sizes_to_try(state.n_features, state.moments)
+        eps = float(np.finfo(state.sample.X.dtype).eps)
+        moments = with_floor(state.moments, eps).of_features(sizes[-1])
+        X = state.expanded(state.sample.X, sizes[-1]) - moments.shift
+        sample = replace(state.sample, X=X)
+        others = moments.weights[sample.labels] - sample.weights  # of the class of each
+        sample = sample.rows(others > 1e-12 * moments.weights[sample.labels])
+        shrinkage = 0.0 if self.shrinkage is None else self.shrinkage
+        priors = None if self.priors is None else self.priors_
+        sizes = sizes if len(sample) else sizes[-1:]
+        return solving.Problem(moments, sample, shrinkage, priors, sizes)
 
     def _logits(self, X: Floats) -> Doubles:
         """Of samples (N, D): (N, C), up to a constant of each sample."""
@@ -462,19 +466,12 @@ class ClosedForm(Classifier):
         """The features that the layer uses."""
         return np.asarray(self._learnt().expanded(X, self._solution.n_used), dtype=np.float64)
 
-    def _near(self, X: Floats) -> Doubles:
-        """The features that the layer uses, beyond the shift."""
-        return self._used(X) - self._learnt().moments.shift[: self._solution.n_used]
-
     def _checked(self, block: Block, *, reset: bool) -> Block:
         """Samples, finite or not, labels and weights; samples without weight are left out."""
         X = self._rows(block.X, reset=reset)
-        block = block._replace(X=X, y=checks.labels(block.y, len(X)))
-        if block.weights is None:
-            return block
-        block = block._replace(weights=checks.weights(block.weights, len(X)))
-        some = block.weights > 0
-        return block if some.all() else block.part(some)
+        weights = checks.weights(block.weights, len(X))
+        block = block._replace(X=X, y=checks.labels(block.y, len(X)), weights=weights)
+        return block if weights.all() else block.part(weights > 0)
 
     def _rows(self, X: ArrayLike, *, reset: bool = False) -> Floats:
         """Samples as a float array."""

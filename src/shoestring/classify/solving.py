@@ -8,6 +8,7 @@ Letters: N samples, K kept ones, C classes, D features, M random features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,9 +21,9 @@ from shoestring.classify.calibration import (
     BOUNDS,
     Calibration,
     calibrated,
+    is_as_good,
     log_losses,
     temperature_of,
-    worse_by,
 )
 from shoestring.classify.leave_one_out import LeftOut, left_out
 from shoestring.classify.moments import Doubles, Moments
@@ -40,9 +41,11 @@ PARTS = (0.0, 0.125, 0.25, 0.5, 1.0)  # of the random features, tried by "auto"
 
 
 @dataclass(frozen=True, slots=True)
-class SolveOptions:
-    """What to choose, and from what."""
+class Problem:
+    """What was learned, and what is left open."""
 
+    moments: Moments  # in all features that may be used
+    sample: Sample  # the kept samples that can be left out: in these features, beyond the shift
     shrinkage: float | str
     priors: Doubles | None  # (C,), positive; None: the classes' frequencies
     sizes: tuple[int, ...]  # numbers of features to try, ascending
@@ -66,63 +69,8 @@ def sizes_to_try(n_given: int, moments: Moments) -> tuple[int, ...]:
     return tuple(sorted(n for n in sizes if n == n_given or n <= moments.sizes.sum() / 2))
 
 
-@one_blas_thread()
-def solve(moments: Moments, sample: Sample, options: SolveOptions) -> Solution:
-    """Choose what the options leave open, and solve; the kept samples are expanded already."""
-    sample = _to_leave_out(moments, sample)
-    if not len(sample):
-        options = replace(options, sizes=options.sizes[-1:])
-    found: dict[int, _Candidate] = {}
-    as_good: dict[int, _Candidate] = {}  # as those found, with more shrinkage
-    worse = 0
-    # shrinkages from little to much, until some in a row are no better for any size
-    for candidates in _tried(moments, sample, options):
-        worse += 1
-        for size, candidate in candidates:
-            if not found or candidate.loss < min(other.loss for other in found.values()):
-                worse = 0
-            if size not in found or candidate.loss < found[size].loss:
-                found[size] = candidate
-            if candidate.loss < found[size].loss + TIE:
-                as_good[size] = candidate
-        if worse >= PATIENCE and min(other.loss for other in found.values()) < UNSOUND:
-            break
-    size = _smallest(found, sample.weights)
-    best = as_good[size]
-    # the temperature, by the kept samples as that layer would see them
-    calibration = calibrated(best.seen.logits, best.seen.labels, best.seen.weights)
-    part = moments if size == moments.n_features else moments.of_features(size)
-    priors = moments.weights if options.priors is None else options.priors
-    layer = layer_of(part, best.metric.of_features(size), priors)
-    return Solution(layer, calibration, best.shrinkage, size)
-
-
-@one_blas_thread()
-def evidence(
-    moments: Moments, sample: Sample, options: SolveOptions, solution: Solution
-) -> tuple[Metric, LeftOut | None]:
-    """What a solution was solved with, in its features: the metric and each kept sample left out.
-
-    It is computed again where it is asked for, so that it need not be kept or saved.
-    """
-    sample = _to_leave_out(moments, sample)
-    options = replace(options, sizes=(solution.n_used,))
-    ((_, found),) = _candidates(moments, moments.covariance(), sample, options, solution.shrinkage)
-    return found.metric, found.seen if len(sample) else None
-
-
-def _to_leave_out(moments: Moments, sample: Sample) -> Sample:
-    sample = not_alone(moments, sample)
-    return replace(sample, X=sample.X - moments.shift)
-
-
-def not_alone(moments: Moments, sample: Sample) -> Sample:
-    """The kept samples whose class has other samples; only these can be left out."""
-    return sample.rows(sample.weights < moments.weights[sample.labels] * (1 - 1e-12))
-
-
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class Candidate:
     """A shrinkage and a number of features, and how well left out samples are predicted."""
 
     seen: LeftOut
@@ -132,7 +80,8 @@ class _Candidate:
     loss: float
 
     @classmethod
-    def of(cls, seen: LeftOut, metric: Metric, shrinkage: float) -> _Candidate:
+    def of(cls, seen: LeftOut, metric: Metric, shrinkage: float) -> Candidate:
+        """The candidate, judged."""
         temperature = temperature_of(seen.logits, seen.labels, seen.weights)
         losses = log_losses(seen.logits / temperature, seen.labels)
         loss = float(seen.weights @ losses / seen.weights.sum()) if len(losses) else 0.0
@@ -141,37 +90,69 @@ class _Candidate:
         return cls(seen, metric, shrinkage, losses, loss)
 
 
-def _tried(
-    moments: Moments, sample: Sample, options: SolveOptions
-) -> Iterator[list[tuple[int, _Candidate]]]:
+@one_blas_thread()
+def solve(problem: Problem) -> Solution:
+    """Choose what is left open, and solve."""
+    found: dict[int, Candidate] = {}
+    as_good: dict[int, Candidate] = {}  # as those found, with more shrinkage
+    least, worse = math.inf, 0
+    # shrinkages from little to much, until some in a row are no better for any size
+    for candidates in _tried(problem):
+        for size, candidate in candidates.items():
+            if size not in found or candidate.loss < found[size].loss:
+                found[size] = candidate
+            if candidate.loss < found[size].loss + TIE:
+                as_good[size] = candidate
+        before, least = least, min(other.loss for other in found.values())
+        worse = 0 if least < before else worse + 1
+        if worse >= PATIENCE and least < UNSOUND:
+            break
+    size = _smallest(found, problem.sample.weights)
+    best = as_good[size]
+    # the temperature, by the kept samples as that layer would see them
+    calibration = calibrated(best.seen.logits, best.seen.labels, best.seen.weights)
+    priors = problem.moments.weights if problem.priors is None else problem.priors
+    layer = layer_of(problem.moments.of_features(size), best.metric.of_features(size), priors)
+    return Solution(layer, calibration, best.shrinkage, size)
+
+
+@one_blas_thread()
+def evidence(problem: Problem, solution: Solution) -> Candidate:
+    """What a solution was solved with, in its features alone.
+
+    It is computed again where it is asked for, so that it need not be kept or saved.
+    """
+    problem = replace(problem, sizes=(solution.n_used,))
+    return _candidates(problem, problem.moments.covariance(), solution.shrinkage)[solution.n_used]
+
+
+def _tried(problem: Problem) -> Iterator[dict[int, Candidate]]:
     """The candidates of each shrinkage, in order; some are tried at once, a core for each."""
-    shrinkages = _shrinkages(moments, options.shrinkage, len(sample))
-    candidates_of = partial(_candidates, moments, moments.covariance(), sample, options)
+    shrinkages = _shrinkages(problem.moments, problem.shrinkage, len(problem.sample))
+    candidates_of = partial(_candidates, problem, problem.moments.covariance())
     n_threads = min(n_cores(), WAVE)
     with ThreadPoolExecutor(n_threads) as pool:
         for start in range(0, len(shrinkages), n_threads):
             yield from pool.map(candidates_of, shrinkages[start : start + n_threads])
 
 
-def _candidates(
-    moments: Moments, covariance: Doubles, sample: Sample, options: SolveOptions, shrinkage: float
-) -> list[tuple[int, _Candidate]]:
+def _candidates(problem: Problem, covariance: Doubles, shrinkage: float) -> dict[int, Candidate]:
     """A candidate for each number of features."""
-    most = options.sizes[-1]
+    most = problem.sizes[-1]
     metric = Metric.of(shrunk(covariance, shrinkage)[:most, :most])
-    white, centres = metric.whiten(sample.X[:, :most]), metric.whiten(moments.means[:, :most])
-    sizes = ends = options.sizes
-    if metric.lower is None:  # whitened features are no longer in the order of the given ones
-        sizes, ends = options.sizes[-1:], white.shape[1:]
-    log_priors = None
-    if options.priors is not None:
-        log_priors = np.log(options.priors / options.priors.sum())
-    white_sample = replace(sample, X=white)
-    each = left_out(white_sample, centres, moments, log_priors, shrinkage, ends)
-    return [(n, _Candidate.of(s, metric, shrinkage)) for n, s in zip(sizes, each, strict=True)]
+    white = metric.whiten(problem.sample.X[:, :most])
+    centres = metric.whiten(problem.moments.means[:, :most])
+    sizes = ends = problem.sizes
+    if not metric.is_full:  # whitened features are no longer in the order of the given ones
+        sizes, ends = sizes[-1:], white.shape[1:]
+    priors = problem.priors
+    log_priors = None if priors is None else np.log(priors / priors.sum())
+    sample = replace(problem.sample, X=white)
+    each = left_out(sample, centres, problem.moments, log_priors, shrinkage, ends)
+    return {n: Candidate.of(seen, metric, shrinkage) for n, seen in zip(sizes, each, strict=True)}
 
 
-def _smallest(found: dict[int, _Candidate], weights: Doubles) -> int:
+def _smallest(found: dict[int, Candidate], weights: Doubles) -> int:
     """The fewest features that are not worse than the best by more than a standard error.
 
     Of the differences sample by sample (the rule of one standard error: Breiman, Friedman, Olshen &
@@ -179,8 +160,8 @@ def _smallest(found: dict[int, _Candidate], weights: Doubles) -> int:
     """
     best = min(found, key=lambda size: found[size].loss)
     for size in sorted(found):
-        mean, error = worse_by(found[size].losses, found[best].losses, weights)
-        if found[size].loss < UNSOUND + found[best].loss and mean <= error:
+        is_sound = found[size].loss < UNSOUND + found[best].loss
+        if is_sound and is_as_good(found[size].losses, found[best].losses, weights, 1.0):
             return size
     return best
 

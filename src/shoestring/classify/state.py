@@ -8,18 +8,16 @@ Letters: N samples, C classes, D features, M random features.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.classify import checks, expansion
-from shoestring.classify.moments import Moments, merged, moments_of, without
+from shoestring.classify import checks
+from shoestring.classify.moments import Moments, merged, moments_of, never_learned, without
 from shoestring.classify.sample import NO_LIMIT, Hashes, Sample, key_hashes, keys_of, row_hashes
 from shoestring.errors import ParameterError
 from shoestring.parallel import n_cores, one_blas_thread
@@ -37,7 +35,7 @@ class Block(NamedTuple):
 
     X: Any  # (N, D)
     y: Any  # (N,): labels, or their numbers
-    weights: Any = None  # (N,), or None
+    weights: Any = None  # (N,); None: as they were passed, each is 1
     keys: Hashes | None = None  # the same for samples that are the same; None: by their content
 
     def part(self, chosen: NDArray[np.bool_] | slice) -> Block:
@@ -72,7 +70,8 @@ class State:
         """Nothing learned, of the same features; it keeps all rows that are kept here."""
         moments = Moments.none(0, self.moments.n_features)
         sample = Sample.none(NO_LIMIT, self.n_features, self.sample.X.dtype)
-        return self.changed(np.zeros(0, dtype=object), moments, sample.below(self.sample.limit))
+        sample = sample.below(self.sample.limit)
+        return replace(self, classes=np.zeros(0, dtype=object), moments=moments, sample=sample)
 
     @property
     def n_features(self) -> int:
@@ -80,31 +79,39 @@ class State:
         return int(self.sample.X.shape[1])
 
     def expanded(self, X: Floats, n_used: int | None = None) -> Floats:
-        """Rows with their random features, all of them or up to ``n_used`` features."""
-        n_random = None if n_used is None else n_used - self.n_features
-        return expansion.expanded(X, self.directions[:, :n_random])
+        """Rows with their random features max(0, x w), all of them or up to ``n_used`` features.
 
-    def changed(self, classes: NDArray[Any], moments: Moments, sample: Sample) -> State:
-        """The same with something else learned."""
-        return replace(self, classes=classes, moments=moments, sample=sample)
+        A linear layer sees by them what it cannot see of vectors (McDonnell et al. 2023, arXiv
+        2307.02388). The vectors come first: moments of the whole hold those of fewer features.
+        """
+        n_random = None if n_used is None else n_used - self.n_features
+        directions = self.directions[:, :n_random].astype(X.dtype, copy=False)
+        if not directions.shape[1]:
+            return X
+        random = X @ directions
+        return np.concatenate([X, np.maximum(random, 0, out=random)], axis=1)
 
     def with_classes(self, labels: NDArray[Any]) -> State:
         """The same with room for the classes of these labels."""
-        classes = new = np.unique(labels)
+        classes = np.unique(labels)
         if len(self.classes):
-            checks.same_type(self.classes, new)
-            classes = np.union1d(self.classes, new)
-        if len(classes) == len(self.classes):
-            return self
-        places = np.searchsorted(classes, self.classes) if len(self.classes) else np.zeros(0, int)
-        moments = self.moments.with_classes(places, len(classes))
-        return self.changed(classes, moments, self.sample.relabelled(places))
+            checks.same_type(self.classes, classes)
+            classes = np.union1d(self.classes, classes)
+        return self if len(classes) == len(self.classes) else self.of_classes(classes)
+
+    def of_classes(self, classes: NDArray[Any]) -> State:
+        """The same of these classes, sorted: new ones have no sample, nor had those that go."""
+        places = {label: place for place, label in enumerate(classes.tolist())}
+        moved = np.array([places.get(c, len(classes)) for c in self.classes.tolist()], np.int64)
+        moments = self.moments.with_classes(moved, len(classes))
+        return replace(self, classes=classes, moments=moments, sample=self.sample.relabelled(moved))
 
     def with_shift(self, X: Floats) -> State:
         """The same about a point near these samples, if there was none before."""
-        if self.moments.sizes.any() or not len(X):
+        if self.moments.sizes.any():
             return self
-        shift = _shift_of(self.expanded(X[:SHIFTED]))
+        mean = self.expanded(X[:SHIFTED]).mean(axis=0, dtype=np.float64)
+        shift = mean.astype(np.float32).astype(np.float64)  # differences of such are exact
         return replace(self, moments=replace(self.moments, shift=shift))
 
     def merged(self, other: State) -> State:
@@ -112,31 +119,17 @@ class State:
         ours = self.with_classes(other.classes)
         theirs = other.with_classes(ours.classes)
         moments = merged(ours.moments, theirs.moments)
-        return self.changed(ours.classes, moments, ours.sample.merged(theirs.sample))
+        return replace(ours, moments=moments, sample=ours.sample.merged(theirs.sample))
 
     def without(self, block: Block, n_jobs: int | None) -> State:
         """What is left without samples that were learned; classes without one go."""
         unknown = ~np.isin(block.y, self.classes)
         if unknown.any():
-            raise _never_learnt(f"there is no class {block.y[unknown].tolist()[0]!r}")
+            raise never_learned(f"there is no class {block.y[unknown].tolist()[0]!r}")
         gone = updated(self.empty(), block, n_jobs).with_classes(self.classes)
-        try:
-            moments = without(self.moments, gone.moments)
-            sample = self.sample.without(gone.sample)
-        except ParameterError as error:
-            raise _never_learnt(str(error)) from None
-        kept = np.flatnonzero(moments.sizes)
-        if len(kept) < 2:
-            raise ParameterError(
-                f"Without these samples {len(kept)} of the classes would be left, and there must "
-                "be two. Fit a new classifier."
-            )
-        return self._of_classes(kept, moments.of_classes(kept), sample)
-
-    def _of_classes(self, kept: NDArray[np.int64], moments: Moments, sample: Sample) -> State:
-        places = np.zeros(len(self.classes), np.int64)
-        places[kept] = np.arange(len(kept))
-        return self.changed(self.classes[kept], moments, sample.relabelled(places))
+        moments = without(self.moments, gone.moments)
+        left = replace(self, moments=moments, sample=self.sample.without(gone.sample))
+        return left.of_classes(self.classes[moments.sizes > 0])
 
     def numbered(self, block: Block) -> Block:
         """The same block with the numbers of its labels, which are known."""
@@ -157,26 +150,26 @@ class State:
         moments = reduce(merged, (part for part, _ in sums), self.moments)
         if not np.isfinite(moments.means).all() or not np.isfinite(np.diag(moments.scatter)).all():
             checks.finite(block.X)
-            raise checks.too_large()
+            raise ParameterError(
+                "The features of AnalyticSoftmax must be small enough for their squares to be "
+                "added up. Got some whose sums overflow. Divide them by their largest value."
+            )
         sample = self.sample
         if sample.limit:
-            weights = np.ones(len(block.X)) if block.weights is None else block.weights
             hashes = np.concatenate([of_part for _, of_part in sums])
-            sample = sample.with_rows(hashes, block.X, block.y, weights)
-        return self.changed(self.classes, moments, sample)
-
-
-def _shift_of(X: Floats) -> NDArray[np.float64]:
-    mean: NDArray[np.float64] = X.mean(axis=0, dtype=np.float64)
-    return mean.astype(np.float32).astype(np.float64)  # differences of such are exact
+            sample = sample.with_rows(hashes, block.X, block.y, block.weights)
+        return replace(self, moments=moments, sample=sample)
 
 
 def directions_of(n_features: int, settings: dict[str, Any]) -> NDArray[np.float32]:
-    """The directions of the random features of these settings, drawn by the seed."""
+    """The directions w (D, M) of random features; the first m of M are those of as many."""
     n_random = 0 if settings["expansion"] is None else int(settings["n_random"])
-    return expansion.drawn(n_features, n_random, seed=int(settings["random_state"]))
+    rng = np.random.default_rng([int(settings["random_state"]), n_features])
+    return np.ascontiguousarray(rng.standard_normal((n_random, n_features), np.float32).T)
 
 
+@one_blas_thread()
+@np.errstate(over="ignore", invalid="ignore")  # State.add asks what came of it
 def updated(state: State, block: Block, n_jobs: int | None) -> State:
     """What is known after these samples too: a block of any size is cut and shared out.
 
@@ -192,30 +185,17 @@ def updated(state: State, block: Block, n_jobs: int | None) -> State:
     width = state.moments.n_features
     step = max(LEAST_ROWS, NUMBERS // width)
     at_once = step * max(effective_n_jobs(n_jobs), AT_ONCE // width**2)
-    work = delayed(partial(_block_sums, os.getpid()))
-    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
-        state = state.with_shift(block.X)
-        parallel = Parallel(n_jobs=n_jobs, prefer="threads")
-        for wave in state.numbered(block).cut(at_once):
-            state = state.add(wave, parallel(work(state, part) for part in wave.cut(step)))
+    state, work = state.with_shift(block.X), delayed(_block_sums)
+    parallel = Parallel(n_jobs=n_jobs, prefer="threads")
+    for wave in state.numbered(block).cut(at_once):
+        state = state.add(wave, parallel(work(state, part) for part in wave.cut(step)))
     return state
 
 
-def _block_sums(parent: int, state: State, part: Block) -> tuple[Moments, Hashes]:
+@one_blas_thread()  # a worker may be elsewhere
+@np.errstate(over="ignore", invalid="ignore")
+def _block_sums(state: State, part: Block) -> tuple[Moments, Hashes]:
     """What a worker computes of a block."""
-    n_classes, sums = len(state.classes), state.moments
-    elsewhere = os.getpid() != parent  # what the parent has set holds for its threads
-    with (
-        one_blas_thread() if elsewhere else nullcontext(),
-        np.errstate(over="ignore", invalid="ignore"),  # add() asks what came of it
-    ):
-        X = state.expanded(part.X)
-        moments = moments_of(X, part.y, n_classes, part.weights, shift=sums.shift)
+    X, shift = state.expanded(part.X), state.moments.shift
+    moments = moments_of(X, part.y, len(state.classes), part.weights, shift=shift)
     return moments, state.hashes(part) if state.sample.limit else np.zeros(0, np.uint64)
-
-
-def _never_learnt(why: str) -> ParameterError:
-    return ParameterError(
-        f"These samples cannot have been learned: {why}. Nothing was changed; forget samples as "
-        "they were passed to fit or partial_fit."
-    )

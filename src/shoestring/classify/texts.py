@@ -17,9 +17,9 @@ from shoestring.checks import checked_labelled, checked_path, checked_texts
 from shoestring.classify import saving
 from shoestring.classify.moments import Doubles
 from shoestring.classify.sample import keys_of
-from shoestring.classify.softmax import ClosedForm
+from shoestring.classify.softmax import AnalyticSoftmax
 from shoestring.classify.state import Block
-from shoestring.errors import FormatError, NotFittedError, ParameterError
+from shoestring.errors import FormatError, ParameterError
 from shoestring.estimator import Classifier, unfitted
 from shoestring.types import TextEncoder
 
@@ -63,23 +63,10 @@ class TextClassifier(Classifier):
         self,
         encoder: str | Path | TextEncoder = encoders.AUTO,
         *,
-        head: ClosedForm | None = None,
+        head: AnalyticSoftmax | None = None,
     ) -> None:
         self.encoder = encoder
-        self._head: ClosedForm | None = head
-
-    @property
-    def head(self) -> ClosedForm:
-        """The layer on the vectors."""
-        if self._head is None:
-            self._head = ClosedForm(expansion="auto")
-        if not isinstance(self._head, ClosedForm):
-            raise ParameterError.of("head", _OWNER, "an AnalyticSoftmax", self._head)
-        return self._head
-
-    @head.setter
-    def head(self, head: ClosedForm | None) -> None:
-        self._head = head
+        self.head = AnalyticSoftmax(expansion="auto") if head is None else head
 
     def fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Learn from texts, and from nothing before.
@@ -93,7 +80,7 @@ class TextClassifier(Classifier):
         """Choose the encoder, by texts that will come, and forget all that was learned."""
         texts, _ = checked_labelled(texts, texts, f"{_OWNER}.begin")
         self.encoder_name, self.encoder_ = self._new_encoder(texts)
-        self.head._reset()
+        self.head = AnalyticSoftmax(**self.head.get_params())
 
     def partial_fit(self, texts: Sequence[str], labels: Sequence[Any]) -> TextClassifier:
         """Learn from more texts; classes may be new."""
@@ -128,9 +115,7 @@ class TextClassifier(Classifier):
         """
         if not isinstance(other, TextClassifier):
             raise ParameterError.of("other", f"{_OWNER}.merge", f"another {_OWNER}", other)
-        if not (hasattr(self, "encoder_") and hasattr(other, "encoder_")):
-            raise _unfitted()
-        if not encoders.are_same(self.encoder_, other.encoder_):
+        if not encoders.are_same(self._fitted(), other._fitted()):
             raise ParameterError(
                 f"Both classifiers must have the same encoder; these are {self.encoder_name} and "
                 f"{other.encoder_name} of different content. lsa and words are fitted to the first "
@@ -165,21 +150,17 @@ class TextClassifier(Classifier):
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
         """Vectors of texts (N, D)."""
-        if not hasattr(self, "encoder_"):
-            raise _unfitted()
-        texts = checked_texts("texts", texts, _OWNER)
+        encoder, texts = self._fitted(), checked_texts("texts", texts, _OWNER)
         if not texts:
-            return np.zeros((0, self.encoder_.n_dims), np.float32)
-        return np.asarray(self.encoder_.encode(texts))
+            return np.zeros((0, encoder.n_dims), np.float32)
+        return np.asarray(encoder.encode(texts))
 
     def save(self, folder: str | Path) -> None:
         """Save to a folder, as :meth:`AnalyticSoftmax.save`, whose ``load`` opens it too."""
         self._save(folder)
 
     def _save(self, folder: str | Path, *, is_final: bool = True) -> None:
-        if not hasattr(self, "encoder_"):
-            raise _unfitted()
-        encoder: Any = self.encoder_
+        encoder: Any = self._fitted()
         with saving.KIND.saving(checked_path("folder", folder, f"{_OWNER}.save")) as writer:
             self.head._write(writer, is_final=is_final)
             writer.config["texts"] = {"encoder": self.encoder_name}
@@ -211,13 +192,20 @@ class TextClassifier(Classifier):
         else:
             is_kept = name in (encoders.LSA, encoders.WORDS) or ENCODER in saved
             encoder = encoders.open_encoder(name, saved.path(ENCODER) if is_kept else None)
-        classifier = cls(encoder if name == GIVEN else name)
-        classifier._head = ClosedForm._opened(saved)
+        head = AnalyticSoftmax._opened(saved)
+        classifier = cls(encoder if name == GIVEN else name, head=head)
         classifier.encoder_name, classifier.encoder_ = name, encoder
         return classifier
 
+    def _fitted(self) -> TextEncoder:
+        if not hasattr(self, "encoder_"):
+            raise unfitted(f"This {_OWNER} is not fitted yet. Call fit(texts, labels) first.")
+        return self.encoder_
+
     def _new_encoder(self, texts: Sequence[str]) -> tuple[str, TextEncoder]:
         """The name and the encoder to begin with."""
+        if not isinstance(self.head, AnalyticSoftmax):
+            raise ParameterError.of("head", _OWNER, "an AnalyticSoftmax", self.head)
         if not isinstance(self.encoder, str | Path):
             _check_encoder(self.encoder)
             return GIVEN, self.encoder
@@ -230,10 +218,6 @@ class TextClassifier(Classifier):
             name, texts, owner=_OWNER, n_components=N_COMPONENTS, seed=seed
         )
         return encoders.checked_encoder(name, _OWNER), encoder
-
-
-def _unfitted() -> NotFittedError:
-    return unfitted(f"This {_OWNER} is not fitted yet. Call fit(texts, labels) first.")
 
 
 def _check_encoder(encoder: object) -> None:
