@@ -650,11 +650,6 @@ entry(
     limit=st.sampled_from([None, None, 2]), share=4,
 )  # fmt: skip
 function("BinaryVectors.from_word2vec_format", path=OUT)
-function("words.TextCodes.fit", texts=N_TEXTS, seed=SEED)
-method("TextCodes.encode", lambda w: w.text_codes, texts=LIST_OF_TEXTS)
-method("TextCodes.codes", lambda w: w.text_codes, texts=LIST_OF_TEXTS)
-method("TextCodes.save", lambda w: w.text_codes, folder=OUT)
-function("words.TextCodes.load", folder=OUT)
 
 # ---------------------------------------------------------------- the command line
 

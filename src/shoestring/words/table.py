@@ -26,7 +26,7 @@ Letters: V words, K neurons, R rows of the activations: 2 V, or V where one bloc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -101,7 +101,7 @@ class CodeTable:
         table = cls(words, n_neurons, n_active, codes, counts, activations, **about)
         return table.with_active(n_active)
 
-    def save(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def save(self, folder: Path, **settings: Any) -> None:
         """Save to a folder, as :meth:`shoestring.words.BinaryVectors.save`."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         with KIND.saving(folder) as writer:
@@ -111,7 +111,7 @@ class CodeTable:
                 if array is not None:
                     writer.array(f"{name}.npy", np.asarray(array, _ARRAYS[name]))
             writer.config |= {
-                "settings": dict(settings),
+                "settings": settings,
                 "n_neurons": self.n_neurons,
                 "n_active": self.n_active,
                 "segmented": self.segmented,
@@ -170,7 +170,7 @@ class CodeTable:
         return self.activations
 
     def for_texts(self) -> CodeTable:
-        """What codes of texts need: words as targets alone, without those that add nothing."""
+        """What an encoder needs, half of it: words as targets, without those that add nothing."""
         activations = self.known_activations("A code of a text")[self.first_target :]
         kept = np.flatnonzero(activations.any(axis=1))
         if len(kept) < len(self.words):
@@ -298,6 +298,16 @@ class CodeTable:
             targets = rows + self.first_target
             packed.append(self.codes_of_sums(targets, starts, weights[rows]))
         return np.concatenate(packed)
+
+    @property
+    def n_dims(self) -> int:
+        """K, as of every encoder of texts."""
+        return self.n_neurons
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Codes of texts as vectors (N, K) of unit length; zero where no word is known."""
+        bits = self.unpacked(self.codes_of_texts(texts)).astype(np.float32)
+        return bits / np.float32(np.sqrt(self.n_active))
 
     def unpacked(self, packed: PackedArray) -> NDArray[np.bool_]:
         """Packed codes (..., ceil(K / 8)) as bool (..., K)."""

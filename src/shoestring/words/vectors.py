@@ -36,6 +36,7 @@ from shoestring.estimator import TextTransformer
 from shoestring.jobs import RunFolder
 from shoestring.models.token_encoder import unit_rows
 from shoestring.overlap.codes import MAX_BITS, PackedArray
+from shoestring.words.corpus import encode_corpus
 from shoestring.words.counts_rule import CONTEXT_WEIGHT
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
 from shoestring.words.table import CodeTable, check_active, check_context_weight
@@ -44,6 +45,8 @@ from shoestring.words.word2vec_io import Format, read_vectors, write_vectors
 
 Code: TypeAlias = NDArray[np.bool_]  # (K,)
 
+ENCODER_WINDOW = 31  # tokens, at most the longest sentence
+FEW_TEXTS = 1_000  # in fewer every word counts, else those that occur twice
 _NOT_SAVED = ("n_active", "n_neurons", "segmented", "lexicon")  # in the table, or too large
 
 
@@ -388,7 +391,7 @@ class BinaryVectors(TextTransformer):
         kept = checked_bool("activations", activations, "BinaryVectors.save")
         table = self._codes if kept else replace(self._codes, activations=None)
         settings = {n: value for n, value in self.get_params().items() if n not in _NOT_SAVED}
-        table.save(checked_path("folder", folder, "BinaryVectors.save"), settings)
+        table.save(checked_path("folder", folder, "BinaryVectors.save"), **settings)
 
     @classmethod
     def load(cls, folder: str | Path) -> BinaryVectors:
@@ -494,6 +497,27 @@ class BinaryVectors(TextTransformer):
         else:
             codes = table.unpacked(np.asarray(table.codes)).view(np.uint8)
             write_vectors(path, table.words, codes, format)
+
+
+def train_encoder(texts: Sequence[str], seed: int = 0) -> CodeTable:
+    """Train an encoder of texts on the very texts: 50 bytes a text; some thousand take seconds.
+
+    Windows are wide: words of one subject should be alike, not only words that can stand in each
+    other's place. On four collections that found more (docs/log.md). A FormatError or
+    ParameterError says that there is too little to learn from: no word, no sentence of three words,
+    no two words that stand together more often than by chance.
+
+    Examples
+    --------
+    >>> encoder = train_encoder(["red shoes and a red hat", "a hat of wool", "warm shoes"] * 3)
+    >>> encoder.codes_of_texts(["a red hat", "?"]).shape, encoder.encode(["a red hat"]).shape
+    ((2, 50), (1, 400))
+    """
+    documents = ({"text": text} for text in texts)  # a text that is a file's name stays a text
+    corpus = encode_corpus(documents, min_count=1 if len(texts) < FEW_TEXTS else 2)
+    longest = corpus.longest_sentence - 1 + corpus.longest_sentence % 2  # odd
+    window = max(3, min(ENCODER_WINDOW, longest))
+    return BinaryVectors(window=window, random_state=seed).fit(corpus)._codes.for_texts()
 
 
 def _numbers(name: str, array: ArrayLike, n_words: int) -> NDArray[np.float32]:
