@@ -29,12 +29,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import IO, Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.artifacts import ArtifactKind, ArtifactWriter, digest, pieces, write_npy_header
+from shoestring.artifacts import ArtifactKind, digest, libraries_writing, write_npy_header
 from shoestring.errors import FormatError, ParameterError, ShoestringError, StorageError, short
 from shoestring.jobs import Clock
 from shoestring.progress import Progress
@@ -162,9 +162,13 @@ def encode_corpus(
     # A temporary folder lives as long as the corpus.
     target = Path(tempfile.mkdtemp(prefix="shoestring-corpus-") if folder is None else folder)
     try:
-        with _ENCODED.saving(target) as writer:
-            with writer.stream("raw.npy") as raw, writer.stream("offsets.npy") as offsets:
-                id_of, counts = _write_tokens(documents, raw, offsets)
+        with (
+            _ENCODED.saving(target) as writer,
+            libraries_writing(target),
+            tempfile.TemporaryFile(dir=target) as raw,
+        ):
+            with writer.stream("offsets.npy") as file:
+                id_of, counts = _write_tokens(documents, raw, file)
             if not id_of:
                 drawn_only = f"documents that were drawn, {sample_fraction:.2g} of all"
                 raise FormatError(
@@ -180,8 +184,11 @@ def encode_corpus(
             known = np.array([id_of[word] for word in words])
             table = np.full(len(counts), -1, np.int32)  # from ids of all words to the vocabulary's
             table[known] = np.arange(len(words), dtype=np.int32)
-            _write_ids(writer, target / writer.files["raw.npy"]["file"], table)
-            del writer.files["raw.npy"]  # so that it goes at the end of the block
+            with writer.stream("ids.npy") as file:
+                write_npy_header(file, np.int32, (raw.tell() // 4,))
+                raw.seek(0)
+                while part := raw.read(4 * PART_TOKENS):
+                    file.write(table[np.frombuffer(part, np.int32)].data)
             writer.array("counts.npy", counts[known])
             text = json.dumps(words, ensure_ascii=False)
             writer.data("vocabulary.json", text.encode("utf-8", "surrogatepass"))
@@ -313,17 +320,16 @@ def _token_lists(items: Iterable[Sequence[str]]) -> Iterator[Sentences]:
 
 
 def _write_tokens(
-    documents: Iterable[Sentences], raw: BinaryIO, offsets: BinaryIO
+    documents: Iterable[Sentences], raw: IO[bytes], offsets: BinaryIO
 ) -> tuple[dict[str, int], IntArray]:
     """Write the ids of all tokens and where sentences begin; the ids of words, counts of ids."""
     id_of: dict[str, int] = defaultdict(count().__next__)  # a new word gets the next id
     counts, n_tokens, n_sentences = np.zeros(0, np.int64), 0, 0
-    write_npy_header(raw, np.int32, (0,))
     write_npy_header(offsets, np.int64, (0,))
-    offsets.write(np.zeros(1, np.int64).tobytes())
+    offsets.write(np.zeros(1, np.int64).data)
     for ids, lengths in _parts(documents, id_of):
-        raw.write(ids.tobytes())
-        offsets.write((n_tokens + np.cumsum(lengths, dtype=np.int64)).tobytes())
+        raw.write(ids.data)
+        offsets.write((n_tokens + np.cumsum(lengths, dtype=np.int64)).data)
         n_tokens, n_sentences = n_tokens + len(ids), n_sentences + len(lengths)
         before, counts = counts, np.bincount(ids, minlength=len(counts))
         counts[: len(before)] += before
@@ -332,9 +338,8 @@ def _write_tokens(
             forgotten += 1
             for word in [word for word, i in id_of.items() if counts[i] <= forgotten]:
                 del id_of[word]
-    for file, dtype, n_rows in (raw, np.int32, n_tokens), (offsets, np.int64, n_sentences + 1):
-        file.seek(0)
-        write_npy_header(file, dtype, (n_rows,))
+    offsets.seek(0)
+    write_npy_header(offsets, np.int64, (n_sentences + 1,))
     return id_of, counts
 
 
@@ -349,12 +354,3 @@ def _parts(documents: Iterable[Sentences], id_of: Mapping[str, int]) -> Iterator
             yield np.array(ids, np.int32), np.array(lengths, np.int32)
             del ids[:], lengths[:]
     yield np.array(ids, np.int32), np.array(lengths, np.int32)
-
-
-def _write_ids(writer: ArtifactWriter, raw: Path, table: Ids) -> None:
-    """Write the ids of the vocabulary, which a table has for those of all words."""
-    tokens = np.load(raw, mmap_mode="r")
-    with writer.stream("ids.npy") as file:
-        write_npy_header(file, np.int32, tokens.shape)
-        for piece in pieces(tokens):
-            file.write(table[piece].tobytes())
