@@ -100,10 +100,7 @@ class LadderConfig:
         """
         every = range((n_layers - 1) % EVERY, n_layers, EVERY)
         layers = tuple(every if self.layers is None else self.layers)
-        if layers != tuple(sorted({i for i in layers if 0 <= i < n_layers})) or not layers:
-            want = f"ascending numbers from 0 to {n_layers - 1}"
-            raise ParameterError.of("layers", _OWNER, want, self.layers)
-        if layers[-1] != n_layers - 1:
-            want = f"layers with the last one, {n_layers - 1}, among them"
+        if layers != tuple(sorted({*layers})) or layers[-1:] != (n_layers - 1,):
+            want = f"ascending numbers from 0, with the last one, {n_layers - 1}, among them"
             raise ParameterError.of("layers", _OWNER, want, self.layers)
         return replace(self, layers=layers)

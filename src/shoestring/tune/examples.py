@@ -201,9 +201,11 @@ def examples_of(
     note_cut(n_full, len(first) + len(second or []), name, most, hint)
     share = unknown_share([*data.texts, *(data.seconds or [])], backbone.folder)
     if share > MAX_UNKNOWN:
-        _warn(
+        warnings.warn(
             f"{backbone.name} does not know {share:.0%} of these texts. Name a backbone that does "
-            "(--backbone FOLDER), or make one from your own texts (shoestring tune mlm)."
+            "(--backbone FOLDER), or make one from your own texts (shoestring tune mlm).",
+            ShoestringWarning,
+            stacklevel=3,
         )
     # pairs of a query are one example where most queries have right and wrong texts
     parts = [_queries(data.texts, part) for part in (range(n_train), range(n_train, len(data)))]
@@ -212,10 +214,6 @@ def examples_of(
     if is_of_lists and sum(map(len, mixed)) > 0.5 * n_train:
         return Examples(first, second, list(labels), [query for part in parts for query in part])
     return Examples(first, second, list(labels), [[row] for row in range(len(data))])
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, ShoestringWarning, stacklevel=4)
 
 
 def _queries(queries: Sequence[str], rows: Sequence[int]) -> list[list[int]]:

@@ -30,13 +30,10 @@ from shoestring.models.backbone import quiet_loading
 from shoestring.models.frozen import (
     BackboneOutputs,
     FrozenBackbone,
-    as_outputs,
-    content_of,
     digest_of,
     layers_of,
     left_first,
     moved,
-    read_with_gradients,
 )
 from shoestring.models.model_files import weights_digest
 from shoestring.tune.config import ADAPTER, INSIDE, LADDER, SIDE, LadderConfig
@@ -161,11 +158,11 @@ class Ladder(nn.Module):  # type: ignore[misc]
         ids = ids.to(backbone.device)
         mask = torch.ones_like(ids) if mask is None else mask.to(backbone.device)
         segments = None if segments is None else segments.to(backbone.device)
-        if self.model is not None:
-            knows = backbone.knows_segments
-            return read_with_gradients(self.model, knows, ids, mask, special, segments)
-        outputs = backbone.outputs(ids, mask, self.layers, segments)
-        return BackboneOutputs(outputs, mask.bool(), content_of(mask, special))
+        layers = self.layers if self.model is None else self.layers[-1:]
+        outputs = backbone.outputs(ids, mask, layers, segments, trained=self.model)
+        mask = mask.bool()
+        content = mask if special is None else mask & ~special.bool().to(mask.device)
+        return BackboneOutputs(outputs, mask, content)
 
     def forward(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,
@@ -204,7 +201,9 @@ class Ladder(nn.Module):  # type: ignore[misc]
         ParameterError
             If there are no texts, or no second ones where both are read apart.
         """
-        first, second = as_outputs(first), as_outputs(second)
+        first, second = (
+            BackboneOutputs(**read) if isinstance(read, dict) else read for read in (first, second)
+        )
         if first is None:
             if input_ids is None:
                 want = "given, or first: texts to answer about"
@@ -260,9 +259,6 @@ class Ladder(nn.Module):  # type: ignore[misc]
             [torch.cat(starts, dim=2), torch.cat([text[1:] for text in lowered], dim=2)]
         )
         mask = torch.cat([first.mask, second.mask], dim=1)
-        order = (~mask).long().argsort(dim=1, stable=True)  # no padding between the two
-        mask = mask.gather(1, order)
-        together = together.gather(2, order[None, :, :, None].expand_as(together))
         return self._climb(together, mask), mask
 
     def _climb(self, lowered: Tensor, mask: Tensor) -> Tensor:
@@ -358,7 +354,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         Parameters
         ----------
         folder : str or Path
-        backbone : optional
+        backbone : str or Path, optional
             The backbone's folder, if it has moved.
         dtype : {"auto", "float32", "bfloat16"}
             That the backbone computes in.
@@ -421,9 +417,7 @@ def save_ladder(
     }
     with LADDER.saving(folder) as writer:
         config: dict[str, Any] = {"backbone": backbone.name, "backbone_digest": backbone.own_digest}
-        if write is None:
-            config["values_digest"] = backbone.values_digest
-        else:
+        if write is not None:
             inside = writer.library(kind, write)
             if kind == INSIDE:
                 config = {"backbone": inside.name, "backbone_digest": weights_digest(inside)}
@@ -458,17 +452,16 @@ def _backbone_of(artifact: Artifact, backbone: Any, dtype: str) -> FrozenBackbon
     """Load the backbone of a saved ladder; IntegrityError if it is another one."""
     with artifact.decoding():
         name, of = str(artifact.config["backbone"]), artifact.config["backbone_digest"]
-    if backbone is None:
+    if backbone is not None:
+        backbone = checked_path("backbone", backbone, "Ladder.from_pretrained")
+    else:
         backbone = artifact.path(INSIDE) if INSIDE in artifact else name
     adapter = Adapter.load(artifact.verified(ADAPTER)) if ADAPTER in artifact else None
     frozen = FrozenBackbone.load(backbone, dtype, adapter)
-    is_now = frozen.own_digest
-    if frozen.folder is None:  # a model that was given
-        of, is_now = artifact.config.get("values_digest"), frozen.values_digest
-    if of not in (None, is_now):
+    if of != frozen.own_digest:
         raise IntegrityError(
-            f"The ladder in {artifact.folder} was trained on the backbone {of}; "
-            f"{frozen.folder or 'the model that was given'} is {is_now}. Name the folder of the "
-            "first one: Ladder.from_pretrained(folder, backbone=...)."
+            f"The ladder in {artifact.folder} was trained on the backbone {of}; {frozen.folder} is "
+            f"{frozen.own_digest}. Name the folder of the first one: "
+            "Ladder.from_pretrained(folder, backbone=...)."
         )
     return frozen

@@ -257,7 +257,7 @@ def _train(
     eval_data = np.add.outer(times * len(blocks), held_out).ravel().tolist()
     collator = MaskingCollator(blocks, tokenizer, held_out.tolist(), settings.seed)
     names = ("masked_loss", "perplexity", "accuracy")
-    measure = Measure(names, "masked_loss", False, held_out_figures)
+    measure = Measure(names, "masked_loss", held_out_figures)
     report = fit(
         *(model, data, eval_data, collator, settings, clock, run, measure),
         callbacks=[NewMasks(collator)],

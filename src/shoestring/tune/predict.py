@@ -72,7 +72,7 @@ class LadderScorer:
     Parameters
     ----------
     folder : str or Path
-    backbone : optional
+    backbone : str or Path, optional
         The backbone's folder, if it has moved.
 
     Attributes

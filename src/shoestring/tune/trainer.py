@@ -31,8 +31,7 @@ from shoestring.jobs import Clock, RunFolder, SaveEvery, say_cost, say_error, to
 from shoestring.models.backbone import quiet_loading
 from shoestring.progress import Progress
 from shoestring.tune.config import MOST
-from shoestring.tune.examples import Examples
-from shoestring.tune.metrics import NAMES, can_be_told, quality, trained_parameters
+from shoestring.tune.metrics import NAMES, can_be_told, quality
 
 RESERVE_S = 1.0  # to save the model
 EVALUATION_OF_STEP = 1.25  # of a step's time, until it is known
@@ -66,9 +65,27 @@ class Measure:
     """What is measured on held-out examples."""
 
     names: tuple[str, ...]  # figures that are reported
-    best: str  # the one by which the best epoch is chosen
-    greater_is_better: bool
+    best: str  # the one by which the best epoch is chosen, the least where it is a loss
     of: Callable[[Any], dict[str, float]]  # from the Trainer's predictions and labels
+
+
+def measure_of(task: str, labels: Sequence[Any]) -> Measure:
+    """What is measured for a task on held-out labels; ShoestringWarning if they tell nothing."""
+
+    def figures(found: Any) -> dict[str, float]:
+        return quality(task, found.predictions, found.label_ids)
+
+    names = ("loss", *NAMES[task])
+    if can_be_told(task, np.array(labels)):
+        return Measure(names, names[1], figures)
+    kind = "right or all wrong" if task == "score" else "the same"
+    warnings.warn(
+        f"The labels that are held out are all {kind}: they do not tell good answers from bad "
+        "ones, and the epoch of the least loss is kept. Hold out others (--eval).",
+        ShoestringWarning,
+        stacklevel=3,
+    )
+    return Measure(names, "loss", figures)
 
 
 def _figure(value: float) -> float | None:
@@ -139,37 +156,6 @@ def fit(
     }
 
 
-def train(
-    model: nn.Module, task: str, train_data: Examples, eval_data: Examples,
-    collate: Callable[..., Any], settings: TrainSettings, clock: Clock, run: RunFolder, *,
-    share: float = 1.0, progress: bool = True,
-) -> dict[str, Any]:  # fmt: skip
-    """Train on a task as :func:`fit` does, and report the number of parameters too."""
-
-    def figures(found: Any) -> dict[str, float]:
-        return quality(task, found.predictions, found.label_ids)
-
-    names = ("loss", *NAMES[task])
-    measure = Measure(names, names[1], True, figures)
-    labels = [eval_data.labels[row] for group in eval_data.groups for row in group]
-    if task in ("score", "regress") and not can_be_told(task, np.array(labels)):
-        kind = "right or all wrong" if task == "score" else "the same"
-        warnings.warn(
-            f"The labels that are held out are all {kind}: they do not tell good answers from bad "
-            "ones, and the epoch of the least loss is kept. Hold out others (--eval).",
-            ShoestringWarning,
-            stacklevel=3,
-        )
-        measure = Measure(names, "loss", False, figures)
-    report = fit(
-        *(model, train_data, eval_data, collate, settings, clock, run, measure),
-        lengths=train_data.lengths,
-        share=share,
-        progress=progress,
-    )
-    return {**report, "trained_parameters": trained_parameters(model)}
-
-
 def note_share(n_used: int, n: int) -> None:
     """Warn that the minutes were enough for some of the examples only."""
     message = f"The minutes were enough for {n_used:,} of {n:,} examples, drawn at random."
@@ -204,7 +190,7 @@ def _arguments(measure: Measure, settings: TrainSettings, folder: Path) -> Any:
         per_device_eval_batch_size=2 * settings.batch_size,
         learning_rate=settings.learning_rate, eval_strategy="epoch", save_strategy="epoch",
         save_total_limit=2, load_best_model_at_end=True, metric_for_best_model=measure.best,
-        greater_is_better=measure.greater_is_better, logging_strategy="no", report_to=[],
+        greater_is_better=not measure.best.endswith("loss"), logging_strategy="no", report_to=[],
         disable_tqdm=True, remove_unused_columns=False,
         dataloader_pin_memory=False, use_cpu=not torch.cuda.is_available(),
         bf16=settings.bfloat16, seed=settings.seed, data_seed=settings.seed,

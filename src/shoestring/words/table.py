@@ -260,16 +260,6 @@ class CodeTable:
         want = f"a word of the sentence ({shown[:80]}), or its place in it, from 0"
         raise ParameterError.of("position", "BinaryVectors.in_context", want, position)
 
-    def code_in_context(
-        self, rows: Sequence[int], at: int, window: int, context_weight: float
-    ) -> PackedArray:
-        """The packed code of a word in its sentence, whose words have these rows; -1 for none."""
-        start = at - window // 2
-        around = [i for i in range(max(0, start), min(len(rows), start + window)) if rows[i] >= 0]
-        summed = [rows[i] + (self.first_target if i == at else 0) for i in around]
-        weights = [1.0 if i == at else context_weight for i in around]
-        return self.codes_of_sums(np.array(summed), np.array([0, len(summed)]), np.array(weights))
-
     def codes_of_sums(
         self, rows: IntArray, starts: IntArray, weights: NDArray[np.float64]
     ) -> PackedArray:

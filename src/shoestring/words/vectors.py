@@ -358,12 +358,14 @@ class BinaryVectors(TextTransformer):
         """
         table = self._codes
         sentence, at = table.located(tokens, position)
-        window = checked_window(self.window)
+        start = at - checked_window(self.window) // 2
         weight = check_context_weight(self.context_weight)
-        weight = table.context_weight if weight is None else weight
-        rows = [table.row(token) for token in sentence]
-        table.known_row(sentence[at])
-        return table.unpacked(table.code_in_context(rows, at, window, weight)[0])
+        around = sentence[max(0, start) : at] + sentence[at + 1 : 2 * at + 1 - start]
+        rows = [row for row in map(table.row, around) if row >= 0]
+        summed = np.array([table.known_row(sentence[at]) + table.first_target, *rows])
+        weights = np.full(len(summed), table.context_weight if weight is None else weight)
+        weights[0] = 1.0  # the word's own
+        return table.unpacked(table.codes_of_sums(summed, np.array([0, len(summed)]), weights)[0])
 
     def most_similar_in_context(
         self, tokens: str | Sequence[str], position: int | str, topn: int = 10
