@@ -639,7 +639,7 @@ method(
 dense = st.just(np.random.default_rng(0).normal(size=(7, 4)))
 function(
     "BinaryVectors.from_dense", words=st.just(WORDS), vectors=dense, window=st.just(3),
-    context_weight=st.just(None), n_neurons=st.sampled_from([None, 8]), n_active=st.just(2),
+    n_neurons=st.sampled_from([None, 8]), n_active=st.just(2),
     context=maybe, random_state=SEED, share=2,
 )  # fmt: skip
 entry(

@@ -68,7 +68,7 @@ def test_all_texts_are_read_where_there_is_time(tuned):
 @pytest.mark.parametrize("method", ["ladder", "head"])
 def test_a_random_share_is_read_where_there_is_less(tuned, time, method):
     with pytest.warns(
-        ShoestringWarning, match=r"enough for [\d,]+ of 3,600 examples, drawn at random"
+        ShoestringWarning, match=r"minutes, 0\.\d+ of the examples were used, drawn at random"
     ):
         report = tuned(0.5, method)
     assert 1_000 < report["train_examples"] < 2_600

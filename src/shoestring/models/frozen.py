@@ -219,7 +219,7 @@ def layers_of(model: Any) -> nn.ModuleList:
     n = model.config.num_hidden_layers
     lists = [m for m in base_of(model).modules() if isinstance(m, nn.ModuleList) and len(m) == n]
     alike = [found for found in lists if len({type(layer) for layer in found}) == 1]
-    outer = [found for found in alike if not any(_is_inside(found, other) for other in alike)]
+    outer = [m for m in alike if not any(m in {*other.modules()} - {other} for other in alike)]
     if len(outer) != 1:
         raise _unfit(model, f"has one list of its {n} layers")
     return outer[0]
@@ -229,10 +229,6 @@ def _unfit(model: Any, more: str = "gives the outputs of all its layers") -> Par
     want, got = f"a model that takes an attention mask and {more}", type(model).__name__
     hint = "Encoders and decoders of transformers do."
     return ParameterError.of("backbone", "Ladder", want, got, hint)
-
-
-def _is_inside(inner: nn.ModuleList, outer: nn.ModuleList) -> bool:
-    return outer is not inner and any(inner is module for module in outer.modules())
 
 
 def left_first(mask: Tensor) -> Tensor | None:

@@ -18,6 +18,7 @@ from shoestring.errors import ParameterError
 from shoestring.jobs import Clock, RunFolder, too_short
 from shoestring.models.frozen import multiplies_bfloat16, return_freed_memory
 from shoestring.progress import Progress
+from shoestring.text.corpus import note_share
 from shoestring.text.records import Reading, read_labelled
 from shoestring.tune.baselines import BACKPROPAGATED, LEARNING_RATES, make_model
 from shoestring.tune.cache import OutputCache
@@ -25,15 +26,14 @@ from shoestring.tune.config import LADDER, LadderConfig
 from shoestring.tune.examples import (
     Collate,
     Examples,
-    counts,
     drawn,
     examples_of,
     label_numbers,
     split,
 )
-from shoestring.tune.ladder import Ladder, check_is_outside, save_ladder
+from shoestring.tune.ladder import Ladder, check_is_outside
 from shoestring.tune.metrics import trained_parameters
-from shoestring.tune.trainer import TrainSettings, fit, measure_of, note_share
+from shoestring.tune.trainer import TrainSettings, fit, measure_of
 
 CACHE_BYTES = 8 * 2**30
 FOR_OUTPUTS = 0.5  # of the time left: the rest is for training
@@ -116,7 +116,7 @@ def tune(
     with RunFolder.open(out, settings, resume=resume, what="training") as run:
         clock.add_used(run.used_s)
         found = trained(job, model, examples, halves, clock, run, progress=progress)
-        save_ladder(out, model, write)
+        model.save_pretrained(out, write=write)
     return {
         "folder": str(out),
         "method": job.method,
@@ -144,7 +144,7 @@ def trained(
             if share < 1:
                 n, seed = len(halves[0]), job.settings.seed
                 halves = drawn(halves[0], share, seed), drawn(halves[1], share, seed)
-                note_share(len(halves[0]), n)
+                note_share(len(halves[0]) / n, "the examples were used")
                 cache = new_cache(halves[0].texts() + halves[1].texts(), job.cache_bytes)
             _fill(cache, clock, progress)
     task, (train, held_out) = job.config.task, halves
@@ -156,7 +156,9 @@ def trained(
         share=share,
         progress=progress,
     )
-    return {**counts(*halves), **report, "trained_parameters": trained_parameters(model)}
+    kind = "lists" if train.are_lists else "examples"
+    counts = {f"train_{kind}": len(train), f"held_out_{kind}": len(held_out)}
+    return {**counts, **report, "trained_parameters": trained_parameters(model)}
 
 
 def share_in_time(cache: OutputCache, n: int, least: int, clock: Clock) -> float:

@@ -22,7 +22,6 @@ from safetensors.torch import save as serialised
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from shoestring.artifacts import Artifact
 from shoestring.checks import checked_path
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.models.adapter import Adapter
@@ -108,7 +107,6 @@ class Ladder(nn.Module):  # type: ignore[misc]
         config: LadderConfig | None = None,
         *,
         dtype: str = "auto",
-        with_side: bool = True,
     ) -> Self:
         """Make a new ladder beside a backbone.
 
@@ -119,8 +117,6 @@ class Ladder(nn.Module):  # type: ignore[misc]
         config : LadderConfig, optional
         dtype : {"auto", "float32", "bfloat16"}
             That the backbone computes in.
-        with_side : bool
-            False for a head alone.
 
         Raises
         ------
@@ -132,7 +128,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         config = LadderConfig() if config is None else config
         if not isinstance(config, LadderConfig):
             raise ParameterError.of("config", "Ladder.from_backbone", "a LadderConfig", config)
-        return cls(config, FrozenBackbone.load(backbone, dtype), with_side)
+        return cls(config, FrozenBackbone.load(backbone, dtype))
 
     # ---- reading ----
 
@@ -332,18 +328,47 @@ class Ladder(nn.Module):  # type: ignore[misc]
         self.backbone.model.to(self.device)
         return moved
 
-    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
+    def save_pretrained(
+        self, folder: str | Path, *, write: Callable[[Path], object] | None = None, **_: Any
+    ) -> None:
         """Save settings and side network to a folder: new, empty, or one that was saved before.
 
         The backbone is named, with a digest of its weights, not copied; one that was trained is
-        saved beside the head, or its adapter alone, as peft writes it.
+        saved beside the head, or its adapter alone, as peft writes it, and so is one that ``write``
+        puts into a folder.
 
         Raises
         ------
         ParameterError, StorageError
             If the backbone has no folder; if the folder holds other files or cannot be written.
         """
-        save_ladder(checked_path("folder", folder, "Ladder.save_pretrained"), self)
+        folder, kind = checked_path("folder", folder, "Ladder.save_pretrained"), INSIDE
+        backbone: FrozenBackbone = self.backbone
+        if not backbone.name:
+            raise ParameterError(
+                "The backbone of this ladder was given as a model, so that it could not be found "
+                "again. Save it with its tokenizer, and make the ladder from that folder."
+            )
+        if write is None and self.model is not None:
+            kind = ADAPTER if hasattr(self.model, "peft_config") else INSIDE
+            write = partial(_write_adapter if kind == ADAPTER else _write_backbone, self)
+        elif write is None and backbone.adapter is not None:
+            write, kind = partial(shutil.copytree, backbone.adapter.folder), ADAPTER
+        check_is_outside(folder, backbone)
+        weights = {
+            name: weight.detach().cpu().contiguous()
+            for name, weight in self.state_dict().items()
+            if not name.startswith("model.")
+        }
+        config = {"backbone": backbone.name, "backbone_digest": backbone.own_digest}
+        with LADDER.saving(folder) as writer:
+            if write is not None:
+                inside = writer.library(kind, write)
+                if kind == INSIDE:
+                    config = {"backbone": inside.name, "backbone_digest": weights_digest(inside)}
+            writer.data(SIDE, serialised(weights))
+            writer.config |= {**config, "with_side": self.side is not None}
+            writer.config["ladder"] = asdict(self.settings)
 
     @classmethod
     def from_pretrained(
@@ -370,7 +395,20 @@ class Ladder(nn.Module):  # type: ignore[misc]
         with artifact.decoding():
             with_side = bool(artifact.config["with_side"])
             config = LadderConfig(**artifact.config["ladder"])
-        ladder = cls(config, _backbone_of(artifact, backbone, dtype), with_side)
+            name, of = str(artifact.config["backbone"]), artifact.config["backbone_digest"]
+        if backbone is not None:
+            backbone = checked_path("backbone", backbone, "Ladder.from_pretrained")
+        else:
+            backbone = artifact.path(INSIDE) if INSIDE in artifact else name
+        adapter = Adapter.load(artifact.verified(ADAPTER)) if ADAPTER in artifact else None
+        frozen = FrozenBackbone.load(backbone, dtype, adapter)
+        if of != frozen.own_digest:
+            raise IntegrityError(
+                f"The ladder in {path} was trained on the backbone {of}; {frozen.folder} is "
+                f"{frozen.own_digest}. Name the folder of the first one: "
+                "Ladder.from_pretrained(folder, backbone=...)."
+            )
+        ladder = cls(config, frozen, with_side)
         weights = artifact.data(SIDE)
         try:
             ladder.load_state_dict(deserialised(weights))
@@ -389,41 +427,6 @@ def _public_config(of_backbone: Any, settings: LadderConfig) -> Any:
     config.label2id = {name: n for n, name in enumerate(names)}
     config.problem_type = kinds.get(settings.task)
     return config
-
-
-def save_ladder(
-    folder: Path, ladder: Ladder, write: Callable[[Path], object] | None = None, kind: str = INSIDE
-) -> None:
-    """Save a ladder, and what was trained of the backbone: ``write`` puts that into a folder.
-
-    ``kind`` is "backbone" for all of it, or "adapter". Errors as :meth:`Ladder.save_pretrained`.
-    """
-    backbone: FrozenBackbone = ladder.backbone
-    if not backbone.name:
-        raise ParameterError(
-            "The backbone of this ladder was given as a model, so that it could not be found "
-            "again. Save it with its tokenizer, and make the ladder from that folder."
-        )
-    if write is None and ladder.model is not None:
-        kind = ADAPTER if hasattr(ladder.model, "peft_config") else INSIDE
-        write = partial(_write_adapter if kind == ADAPTER else _write_backbone, ladder)
-    elif write is None and backbone.adapter is not None:
-        write, kind = partial(shutil.copytree, backbone.adapter.folder), ADAPTER
-    check_is_outside(folder, backbone)
-    weights = {
-        name: weight.detach().cpu().contiguous()
-        for name, weight in ladder.state_dict().items()
-        if not name.startswith("model.")
-    }
-    with LADDER.saving(folder) as writer:
-        config: dict[str, Any] = {"backbone": backbone.name, "backbone_digest": backbone.own_digest}
-        if write is not None:
-            inside = writer.library(kind, write)
-            if kind == INSIDE:
-                config = {"backbone": inside.name, "backbone_digest": weights_digest(inside)}
-        writer.data(SIDE, serialised(weights))
-        writer.config |= {**config, "with_side": ladder.side is not None}
-        writer.config["ladder"] = asdict(ladder.settings)
 
 
 def _write_adapter(ladder: Ladder, folder: Path) -> None:
@@ -446,22 +449,3 @@ def check_is_outside(folder: Path, backbone: FrozenBackbone) -> None:
     if backbone.folder is not None and backbone.folder.resolve().is_relative_to(folder.resolve()):
         want, got = f"outside of {folder}, which is replaced", str(backbone.folder)
         raise ParameterError.of("backbone", LADDER.owner, want, got, "Choose another folder.")
-
-
-def _backbone_of(artifact: Artifact, backbone: Any, dtype: str) -> FrozenBackbone:
-    """Load the backbone of a saved ladder; IntegrityError if it is another one."""
-    with artifact.decoding():
-        name, of = str(artifact.config["backbone"]), artifact.config["backbone_digest"]
-    if backbone is not None:
-        backbone = checked_path("backbone", backbone, "Ladder.from_pretrained")
-    else:
-        backbone = artifact.path(INSIDE) if INSIDE in artifact else name
-    adapter = Adapter.load(artifact.verified(ADAPTER)) if ADAPTER in artifact else None
-    frozen = FrozenBackbone.load(backbone, dtype, adapter)
-    if of != frozen.own_digest:
-        raise IntegrityError(
-            f"The ladder in {artifact.folder} was trained on the backbone {of}; {frozen.folder} is "
-            f"{frozen.own_digest}. Name the folder of the first one: "
-            "Ladder.from_pretrained(folder, backbone=...)."
-        )
-    return frozen

@@ -37,7 +37,13 @@ from transformers import (
     TrainerCallback,
 )
 
-from shoestring.artifacts import map_array, sync_folder, written_aside, written_by
+from shoestring.artifacts import (
+    libraries_writing,
+    map_array,
+    sync_folder,
+    written_aside,
+    written_by,
+)
 from shoestring.checks import checked_int, checked_items, checked_path
 from shoestring.errors import ParameterError
 from shoestring.jobs import Clock, RunFolder
@@ -103,7 +109,9 @@ def pretrain(
         seed=seed,
         bfloat16=multiplies_bfloat16(),
     )
-    _check_new(out)
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        want = "a new or empty folder"
+        raise ParameterError.of("out", OWNER, want, str(out), "Choose another.")
     # Files that an interrupted training into this folder wrote may lie beside the text.
     work = out.with_name(out.name + ".run")
     files = (file for file in text_files(paths) if not file.resolve().is_relative_to(work))
@@ -285,12 +293,6 @@ def held_out_figures(found: Any) -> dict[str, float]:
 # ---- the folder
 
 
-def _check_new(out: Path) -> None:
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        want = "a new or empty folder"
-        raise ParameterError.of("out", OWNER, want, str(out), "Choose another.")
-
-
 def _save(model: MaskedBert, tokenizer: Tokenizer, run: RunFolder, out: Path) -> None:
     """Write the folder aside, then put it in its place; it says dropout, for later tuning."""
     new, config = run.path / "model", model.config
@@ -312,8 +314,8 @@ def _save(model: MaskedBert, tokenizer: Tokenizer, run: RunFolder, out: Path) ->
 
     with quiet_loading():
         written_by(write, new)
-    _check_new(out)  # again: hours have passed
-    if out.exists():
-        out.rmdir()
-    new.rename(out)
-    sync_folder(out.parent)
+    with libraries_writing(out):
+        if out.exists():
+            out.rmdir()
+        new.rename(out)
+        sync_folder(out.parent)

@@ -30,6 +30,7 @@ from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder, SaveEvery, say_cost, say_error, too_short
 from shoestring.models.backbone import quiet_loading
 from shoestring.progress import Progress
+from shoestring.text.corpus import note_share
 from shoestring.tune.config import MOST
 from shoestring.tune.metrics import NAMES, can_be_told, quality
 
@@ -139,7 +140,7 @@ def fit(
         trainer.train(resume_from_checkpoint=last_checkpoint(run.path))
     n_seen = trainer.state.global_step * settings.batch_size
     if in_time.is_over and n_seen < len(train_data):
-        note_share(n_seen, len(train_data))
+        note_share(n_seen / len(train_data), "the examples were used")
     with clock.phase("evaluation"):
         held_out = _best(trainer, measure) or trainer.evaluate(eval_data)
     held_out = {name.removeprefix("eval_"): value for name, value in held_out.items()}
@@ -154,12 +155,6 @@ def fit(
         "steps": int(trainer.state.global_step),  # before an interruption too
         "step_ms": round(1000 * statistics.median(in_time.step_s or [0.0]), 1),
     }
-
-
-def note_share(n_used: int, n: int) -> None:
-    """Warn that the minutes were enough for some of the examples only."""
-    message = f"The minutes were enough for {n_used:,} of {n:,} examples, drawn at random."
-    warnings.warn(message, ShoestringWarning, stacklevel=4)
 
 
 def _best(trainer: Any, measure: Measure) -> dict[str, float] | None:

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.artifacts import ArtifactKind, digest, libraries_writing, write_npy_header
-from shoestring.errors import FormatError, ParameterError, ShoestringError, StorageError, short
+from shoestring.errors import FormatError, ParameterError, ShoestringError, short
 from shoestring.jobs import Clock
 from shoestring.progress import Progress
 from shoestring.text.corpus import Corpus, affordable_fraction, drawn, note_share
@@ -79,22 +79,13 @@ class EncodedCorpus:
         """In tokens."""
         return int(np.diff(self.offsets).max(initial=0))
 
-    def check_window(self, window: int) -> None:
-        """Check that at least one sentence is as long as a window, or raise a ParameterError."""
-        if self.longest_sentence < window:
-            want = f"at most the longest sentence, {self.longest_sentence} tokens"
-            hint = "Pass a smaller one, or text with longer sentences."
-            raise ParameterError.of("window", "BinaryVectors", want, window, hint)
-
     @classmethod
     def open(cls, folder: str | Path) -> EncodedCorpus:
         """Open the folder that :func:`encode_corpus` wrote.
 
-        A StorageError if there is none; else the errors of :meth:`ArtifactKind.read`.
+        The errors of :meth:`ArtifactKind.read`.
         """
-        folder = Path(folder)
-        missing = StorageError(f"There is no corpus in {folder}. Encode the text first.")
-        saved = _ENCODED.read(folder, missing)
+        saved = _ENCODED.read(folder := Path(folder))
         words = saved.strings("vocabulary.json")
         with saved.decoding():
             # the kernels look up sentences by offsets and counts by ids

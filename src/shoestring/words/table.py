@@ -243,9 +243,7 @@ class CodeTable:
 
         See :meth:`shoestring.words.BinaryVectors.in_context`.
         """
-        sentences = [self.tokens(tokens)]
-        if isinstance(tokens, str):
-            sentences = self.sentences(tokens)
+        sentences = self.sentences(tokens) if isinstance(tokens, str) else [self.tokens(tokens)]
         n_tokens = len(sentences[0]) if len(sentences) == 1 else 0
         if isinstance(position, str):
             folded = self.tokens(position)

@@ -62,12 +62,16 @@ def train_table(
         reading = {name: params[name] for name in _READING} | {"seed": params["random_state"]}
         folder = None if run is None else run.path
         corpus = corpus_of(texts, folder, clock, progress=progress, **reading)
-        corpus.check_window(params["window"])
+        longest, window = corpus.longest_sentence, params["window"]
+        if longest < window:
+            want = f"at most the longest sentence, {longest} tokens"
+            hint = "Pass a smaller one, or text with longer sentences."
+            raise ParameterError.of("window", _OWNER, want, window, hint)
         if run is not None and clock.used_s - run.used_s > SAVE_S:
             run.keep(clock)  # reading it again would take as long
         arrays = corpus.ids, corpus.offsets, corpus.counts
         shared: dict[str, Any] = {"seed": params["random_state"]}
-        shared |= {"n_neurons": params["n_neurons"], "window": params["window"]}
+        shared |= {"n_neurons": params["n_neurons"], "window": window}
         if params["rule"] == "counts":
             if clock.left_s <= 0:
                 message = "The minutes were over when the text was read. Pass more --minutes."

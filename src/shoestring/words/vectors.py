@@ -422,7 +422,6 @@ class BinaryVectors(TextTransformer):
         n_active: int = 50,
         context: ArrayLike | None = None,
         window: int = 11,
-        context_weight: float | None = None,
         random_state: int = 0,
     ) -> BinaryVectors:
         """Make binary vectors of dense ones, such as GloVe's or word2vec's.
@@ -442,7 +441,7 @@ class BinaryVectors(TextTransformer):
             vectors their activations: the weight is that of the paper, 1.
         context : array (V, D), optional
             Vectors of the words as context of another; by default the same.
-        n_active, window, context_weight, random_state
+        n_active, window, random_state
             As of the class, the last the seed of the centres.
 
         Notes
@@ -452,7 +451,6 @@ class BinaryVectors(TextTransformer):
         """
         seed = checked_seed("random_state", random_state, "from_dense")
         params = {"window": checked_window(window), "random_state": seed}
-        own_weight = check_context_weight(context_weight)
         names = checked_texts("words", words, "from_dense")
         if len(set(names)) < len(names):
             raise ParameterError("The 'words' parameter of from_dense must be distinct words.")
@@ -471,7 +469,7 @@ class BinaryVectors(TextTransformer):
             blocks = [nearness[0] - mean.astype(np.float32), nearness[-1]]
         rows, weight = np.concatenate(blocks), 1.0 if n_neurons is None else CONTEXT_WEIGHT
         table = CodeTable.of_activations(names, rows, n_active, counts, context_weight=weight)
-        return cls._of(table, context_weight=own_weight, **params)
+        return cls._of(table, **params)
 
     @classmethod
     def from_word2vec_format(
