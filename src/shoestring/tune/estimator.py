@@ -121,11 +121,8 @@ class LadderClassifier(Classifier):
             raise ParameterError.of("labels", "LadderClassifier.fit", want, got)
         names = tuple(map(str, classes.tolist()))
         config = replace(job.config, n_labels=len(names), labels=names)
-        model, data, n = (
-            make_model(job.method, job.backbone, config),
-            Labelled(texts, []),
-            len(texts),
-        )
+        model = make_model(job.method, job.backbone, config)
+        data, n = Labelled(texts, []), len(texts)
         examples = examples_of(data, n, targets.tolist(), model.backbone, model.settings)
         halves = split(examples, n, False, self.seed)
         with (

@@ -312,9 +312,8 @@ def _save(model: MaskedBert, tokenizer: Tokenizer, run: RunFolder, out: Path) ->
         config.save_pretrained(folder)
         pieces.save_pretrained(folder)
 
-    with quiet_loading():
+    with quiet_loading(), libraries_writing(out):
         written_by(write, new)
-    with libraries_writing(out):
         if out.exists():
             out.rmdir()
         new.rename(out)

@@ -89,10 +89,6 @@ def measure_of(task: str, labels: Sequence[Any]) -> Measure:
     return Measure(names, "loss", figures)
 
 
-def _figure(value: float) -> float | None:
-    return round(float(value), 5) if math.isfinite(value) else None
-
-
 def fit(
     model: nn.Module, train_data: Any, eval_data: Any, collate: Callable[..., Any],
     settings: TrainSettings, clock: Clock, run: RunFolder, measure: Measure, *,
@@ -149,8 +145,9 @@ def fit(
         run.restart()  # nor are their checkpoints
         want, got = "small enough for training not to diverge", settings.learning_rate
         raise ParameterError.of("learning_rate", "tune", want, got, "Pass a third of it.")
+    found = {name: float(held_out[name]) for name in measure.names}
     return {
-        "held_out": {name: _figure(held_out[name]) for name in measure.names},
+        "held_out": {n: round(x, 5) if math.isfinite(x) else None for n, x in found.items()},
         "epochs": round(trainer.state.global_step / per_epoch, 2),
         "steps": int(trainer.state.global_step),  # before an interruption too
         "step_ms": round(1000 * statistics.median(in_time.step_s or [0.0]), 1),
