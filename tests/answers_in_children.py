@@ -88,7 +88,7 @@ def plain(folder):
     from shoestring.models import LsaEncoder
     from shoestring.search.score_cache import ScoreCache
     from shoestring.text.records import text_digests
-    from shoestring.words import TextCodes
+    from shoestring.words.vectors import train_encoder
 
     codes = np.random.default_rng(0).random((60_000, 64)).argsort(axis=1)[:, :3]
     overlap = OverlapIndex(64, n_threads=2)
@@ -110,7 +110,7 @@ def plain(folder):
             predict_rows,
         ),
         "BinaryVectors": (words, nearest),
-        "TextCodes": (TextCodes.fit(TEXTS), bits),
+        "CodeTable": (train_encoder(TEXTS), bits),
         "LsaEncoder": (LsaEncoder().fit(TEXTS), encode),
         "FunctionScorer": (scorer, predict_pairs),
         "TextClassifier, lsa": (lsa, predict_texts),

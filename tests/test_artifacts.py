@@ -135,7 +135,7 @@ def binary_vectors():
     def save(folder, content):
         activations = np.random.default_rng(content).random((2, 16), np.float32)
         words, counts = ["红", f"word {content}"], np.array([3, 1])
-        CodeTable.of_activations(words, activations, 3, counts).save(folder, {})
+        CodeTable.of_activations(words, activations, 3, counts).save(folder)
 
     def load(folder):
         table, _ = CodeTable.load(folder)

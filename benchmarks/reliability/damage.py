@@ -279,14 +279,14 @@ def model_folder() -> Kind:
 def ladder() -> Kind:
     """A ladder with its backbone inside; without torch that of a head alone."""
     from shoestring.tune.config import LadderConfig
-    from shoestring.tune.ladder import Ladder, save_ladder
+    from shoestring.tune.ladder import Ladder
 
     def save(folder: Path) -> None:
         beside = folder.with_name("backbone")
         save_model(beside)
         config = LadderConfig(reduction=4, layers=(0, 1), task="score", pairs="late")
         made = Ladder.from_backbone(beside, config, dtype="float32")
-        save_ladder(folder, made, lambda inside: shutil.copytree(beside, inside))
+        made.save_pretrained(folder, write=lambda inside: shutil.copytree(beside, inside))
 
     def ask(folder: Path) -> Any:
         from shoestring.tune.predict import LadderScorer

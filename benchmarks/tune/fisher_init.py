@@ -56,16 +56,14 @@ from shoestring.jobs import Clock, RunFolder
 from shoestring.models.frozen import (
     BackboneOutputs,
     FrozenBackbone,
-    as_outputs,
     base_of,
     layers_of,
-    read_with_gradients,
 )
 from shoestring.text.records import read_labelled
 from shoestring.tune import side_network
 from shoestring.tune.cache import OutputCache
 from shoestring.tune.examples import Collate, Examples, examples_of, label_numbers, split
-from shoestring.tune.job import Job, load, trained
+from shoestring.tune.job import Job, trained
 from shoestring.tune.ladder import Ladder
 
 N_SAMPLES = 1_024  # as published
@@ -398,8 +396,7 @@ def _begin_down(
     model: Ladder, data: Examples, cache: OutputCache, chosen: list[int], channels: Tensor
 ) -> None:
     collate = Collate(data, model.settings.task, cache, 0)
-    read = as_outputs(collate([data[i] for i in chosen[:HEAD_BATCH]])["first"])
-    assert read is not None
+    read = BackboneOutputs(**collate([data[i] for i in chosen[:HEAD_BATCH]])["first"])
     model.down.measure(read.outputs, read.mask)
     with torch.no_grad():  # each output enters as these channels of it, in their own size
         model.down.weight.zero_()
@@ -414,7 +411,10 @@ def _read(
     mask = batch.pop(prefix + "attention_mask")
     special = batch.pop(prefix + "special_tokens_mask")
     segments = batch.pop(prefix + "token_type_ids", None)
-    return read_with_gradients(backbone, knows_segments, ids, mask, special, segments)
+    more = {} if segments is None or not knows_segments else {"token_type_ids": segments}
+    states = backbone(input_ids=ids, attention_mask=mask, **more).last_hidden_state
+    mask = mask.bool()
+    return BackboneOutputs(states.unsqueeze(0), mask, mask & ~special.bool())
 
 
 def _train_head(
@@ -450,7 +450,7 @@ def tuned(job: Job, train: Path, columns: dict[str, Any]) -> tuple[Ladder, dict[
     """A ladder that began so, trained on a file, and its report."""
     found = read_labelled(str(train), **columns)
     config, labels = label_numbers(job.config, columns["label"], (str(train), found))
-    backbone, clock, n = load(job), Clock(), len(found)
+    backbone, clock, n = FrozenBackbone.load(job.backbone), Clock(), len(found)
     with all_heads():
         model = Ladder(config, backbone)
     examples = examples_of(found, n, labels, backbone, model.settings)

@@ -117,13 +117,14 @@ def one(way: str, n_steps: int, seed: int) -> dict[str, float]:
 
 def inference(turns: int, seed: int) -> dict[str, float]:
     """Seconds of 2,000 answers with the ladder over those without."""
+    from shoestring.models.frozen import FrozenBackbone
     from shoestring.tune.config import LadderConfig
     from shoestring.tune.ladder import Ladder
     from shoestring.tune.predict import logits_of
 
     texts = data.read(data.task("banking77").test)["a"][:2_000]
     ways = [
-        Ladder.from_backbone(None, LadderConfig(n_labels=77), with_side=side).eval()
+        Ladder(LadderConfig(n_labels=77), FrozenBackbone.load(), with_side=side).eval()
         for side in (True, False)
     ]
     ratios, seconds = [], []

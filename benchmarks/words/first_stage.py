@@ -43,7 +43,8 @@ from shoestring.search.query import DEFAULT_WEIGHTS, MIN_CANDIDATES, default_gue
 from shoestring.search.store import RecordStore
 from shoestring.text import tokenize
 from shoestring.types import Record
-from shoestring.words.text_codes import N_ACTIVE, N_NEURONS, WINDOW, TextCodes
+from shoestring.words.table import CodeTable
+from shoestring.words.vectors import ENCODER_WINDOW, train_encoder
 
 WHOLE, N_QUERIES, DEPTH = 1_000_000, 300, 100
 WIKIPEDIA_TOKENS = 10_000_000
@@ -91,7 +92,7 @@ def vectors(make: Callable[[], Any], texts: list[str], n_bytes_once: Callable[[A
     with threadpool_limits(1):
         began = time.process_time()
         encoder = make()
-        encode = getattr(encoder, "codes", encoder.encode)
+        encode = getattr(encoder, "codes_of_texts", encoder.encode)
         stored = encode(texts)
         seconds = time.process_time() - began
 
@@ -104,20 +105,20 @@ def vectors(make: Callable[[], Any], texts: list[str], n_bytes_once: Callable[[A
 
 def codes(seed: int, texts: list[str]) -> Stage:
     """Trained on the texts."""
-    return vectors(lambda: TextCodes.fit(texts, seed), texts, _activation_bytes)
+    return vectors(lambda: train_encoder(texts, seed), texts, _activation_bytes)
 
 
 @cache
-def wikipedia() -> TextCodes:
+def wikipedia() -> CodeTable:
     """Trained on other English text; its cost is no part of a collection's."""
     text = models.corpus("en", WIKIPEDIA_TOKENS)
     with tempfile.TemporaryDirectory() as folder:
-        BinaryVectors(N_NEURONS, N_ACTIVE, WINDOW).fit(text.encoded).save(folder)
-        return TextCodes.load(folder)
+        BinaryVectors(window=ENCODER_WINDOW).fit(text.encoded).save(folder)
+        return CodeTable.load(Path(folder))[0]
 
 
-def _activation_bytes(encoder: TextCodes) -> int:
-    return encoder.table.for_texts().activations.nbytes
+def _activation_bytes(encoder: CodeTable) -> int:
+    return encoder.for_texts().activations.nbytes
 
 
 def _lsa_bytes(encoder: LsaEncoder) -> int:
@@ -135,7 +136,7 @@ class RandomCodes:
         self.rng = np.random.default_rng(seed)
 
     def encode(self, texts: list[str]) -> np.ndarray:
-        bits = models.active_bits(self.rng.random((len(texts), N_NEURONS), np.float32), N_ACTIVE)
+        bits = models.active_bits(self.rng.random((len(texts), 400), np.float32), 50)
         return np.packbits(bits, axis=1, bitorder="little")
 
 
@@ -220,7 +221,7 @@ def warm_up() -> None:
     """What is imported and compiled once is no part of a collection's cost."""
     texts = ["red shoes and a red hat", "a hat of wool", "warm shoes of wool"] * 3
     LsaEncoder(2).fit(texts)
-    TextCodes.fit(texts)
+    train_encoder(texts)
 
 
 def show(name: str, table: dict[str, Any]) -> None:

@@ -107,7 +107,7 @@ def _similarities(
     """The similarity and the judgement of each pair whose words are both known."""
     found, judged = [], []
     for pair in pairs:
-        words = [known_form(vectors, at.word, at.lemma) for at in (pair.a, pair.b)]
+        words = [_known(vectors, at) for at in (pair.a, pair.b)]
         if None in words:
             continue
         if way == STATIC:
@@ -119,9 +119,14 @@ def _similarities(
     return np.array(found), np.array(judged)
 
 
+def _known(vectors: BinaryVectors, at: Occurrence) -> str | None:
+    forms = (known_form(vectors, form) for form in (at.word, at.lemma))
+    return next(filter(None, forms), None)
+
+
 def tokens_of(vectors: BinaryVectors, at: Occurrence) -> tuple[list[str], int]:
     """The sentence of an occurrence as tokens, and the position of the word in it."""
-    word = known_form(vectors, at.word, at.lemma)
+    word = _known(vectors, at)
     for tokens in vectors.sentences(f"{at.before} {_HERE} {at.after}"):
         if _HERE in tokens:
             position = tokens.index(_HERE)

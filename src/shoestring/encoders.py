@@ -20,7 +20,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +31,9 @@ from shoestring.models.lsa import KIND as LSA_KIND
 from shoestring.models.model_files import how_to_download, model_path
 from shoestring.text import tokenize
 from shoestring.types import TextEncoder
+
+if TYPE_CHECKING:
+    from shoestring.words.table import CodeTable
 
 AUTO, MINILM, LSA, WORDS = "auto", "minilm", "lsa", "words"
 FIT_SAMPLE = 100_000  # texts that an encoder is fitted to at most
@@ -70,8 +73,8 @@ def fit_encoder(
     """The encoder of a new index or classifier; ``owner`` is whose parameter it is, for messages.
 
     ``lsa`` (of ``n_components`` at most) and ``words`` are fitted to a sample of :data:`FIT_SAMPLE`
-    texts at most. ParameterError if there is no such encoder, nothing in the texts that it could be
-    fitted to, or word vectors were saved without activations.
+    texts at most. ParameterError if there is no such encoder, or nothing in the texts that it could
+    be fitted to; NotFittedError if word vectors were saved without activations.
     """
     texts, name = checked_texts("texts", texts, owner), checked_encoder(name, owner)
     if name == LSA:
@@ -80,17 +83,19 @@ def fit_encoder(
             return LsaEncoder(n_components, random_state=seed).fit(sample)
         raise _nothing_to_fit(LSA, sample, owner, "texts with a letter or digit in one of them")
     if name == WORDS:
-        from shoestring.words.text_codes import TextCodes  # with numba, half a second
+        from shoestring.words.vectors import train_encoder  # with numba, half a second
 
         sample = _sample(texts, seed)
         try:
-            return TextCodes.fit(sample, seed)
+            return train_encoder(sample, seed)
         except (ParameterError, FormatError) as error:
             want = "some dozen texts with sentences of three words or more"
             raise _nothing_to_fit(WORDS, sample, owner, want) from error
     if name == MINILM:
         return SentenceEncoder()
-    return _load_codes(Path(name)) if _holds_codes(Path(name)) else SentenceEncoder(name)
+    if _holds_codes(Path(name)):
+        return _load_codes(Path(name)).for_texts()
+    return SentenceEncoder(name)
 
 
 def open_encoder(name: str, kept: Path | None) -> TextEncoder:
@@ -123,11 +128,10 @@ def are_same(a: TextEncoder, b: TextEncoder) -> bool:
         return a.vocabulary_ == b.vocabulary_ and all(
             np.array_equal(getattr(a, name), getattr(b, name)) for name in ("idf_", "components_")
         )
-    from shoestring.words.text_codes import TextCodes
+    from shoestring.words.table import CodeTable
 
-    if isinstance(a, TextCodes) and isinstance(b, TextCodes):
-        ours, theirs = a.table, b.table
-        return ours.words == theirs.words and np.array_equal(ours.codes, theirs.codes)
+    if isinstance(a, CodeTable) and isinstance(b, CodeTable):
+        return a.words == b.words and np.array_equal(a.codes, b.codes)
     rows, others = (np.asarray(encoder.encode(_PROBES)) for encoder in (a, b))
     alike = rows.shape == others.shape and np.allclose(rows, others, atol=1e-6)
     return type(a) is type(b) and alike and bool(rows.any())
@@ -139,10 +143,10 @@ def _holds_codes(folder: Path) -> bool:
     return KIND.is_saved(folder)
 
 
-def _load_codes(folder: Path) -> TextEncoder:
-    from shoestring.words.text_codes import TextCodes
+def _load_codes(folder: Path) -> CodeTable:
+    from shoestring.words.table import CodeTable
 
-    return TextCodes.load(folder)
+    return CodeTable.load(folder)[0]
 
 
 def _sample(texts: Sequence[str], seed: int) -> list[str]:

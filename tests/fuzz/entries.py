@@ -640,7 +640,7 @@ method(
 dense = st.just(np.random.default_rng(0).normal(size=(7, 4)))
 function(
     "BinaryVectors.from_dense", words=st.just(WORDS), vectors=dense, window=st.just(3),
-    context_weight=st.just(None), n_neurons=st.sampled_from([None, 8]), n_active=st.just(2),
+    n_neurons=st.sampled_from([None, 8]), n_active=st.just(2),
     context=maybe, random_state=SEED, share=2,
 )  # fmt: skip
 entry(
@@ -651,11 +651,6 @@ entry(
     limit=st.sampled_from([None, None, 2]), share=4,
 )  # fmt: skip
 function("BinaryVectors.from_word2vec_format", path=OUT)
-function("words.TextCodes.fit", texts=N_TEXTS, seed=SEED)
-method("TextCodes.encode", lambda w: w.text_codes, texts=LIST_OF_TEXTS)
-method("TextCodes.codes", lambda w: w.text_codes, texts=LIST_OF_TEXTS)
-method("TextCodes.save", lambda w: w.text_codes, folder=OUT)
-function("words.TextCodes.load", folder=OUT)
 
 # ---------------------------------------------------------------- the command line
 

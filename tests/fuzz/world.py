@@ -256,12 +256,6 @@ class World:
         return self.made("lsa", self.lsa.save)
 
     @cached_property
-    def text_codes(self) -> Any:
-        from shoestring.words import TextCodes
-
-        return TextCodes.fit(TEXTS * 3)
-
-    @cached_property
     def bert_folder(self) -> Path:
         """A model of two layers that reads words."""
         return self.made("bert", lambda folder: _save_bert(folder, "BertModel"))

@@ -13,6 +13,7 @@ from shoestring.errors import FormatError, IntegrityError, ParameterError
 from shoestring.match import TokenInteraction, load_scorer
 from shoestring.match.interaction import DEFAULT, SHIPPED, Weighting, interaction_scores
 from shoestring.match.scorer import scorer_name
+from shoestring.models.frozen import FrozenBackbone
 from shoestring.tune import Ladder, LadderConfig, LadderScorer
 
 QUERIES = ["how do I split a string into words", "flatten nested lists", "打开文件", ""]
@@ -27,7 +28,7 @@ PAIRS = [(query, text) for query in QUERIES for text in TEXTS]
 def ladder():
     """A late head on MiniLM, as training might leave it."""
     config = LadderConfig(task="score", pairs="late", layers=(5,), max_length=32)
-    made = Ladder.from_backbone("minilm", config, dtype="float32", with_side=False).eval()
+    made = Ladder(config, FrozenBackbone.load("minilm", "float32"), with_side=False).eval()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         made.head.importance.weight.normal_(generator=generator)

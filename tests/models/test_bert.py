@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from shoestring.errors import FormatError, MissingExtraError
-from shoestring.models.bert import Bert, _forget_models, is_left_to_torch, unfit
+from shoestring.models.bert import Bert, _forget_models, is_covered, is_left_to_torch
 from shoestring.models.model_files import read_json
 
 IDS = [[2, 5, 7, 9, 3], [2, 3], [], [2, *[4, 8] * 14, 3], [11]]
@@ -127,12 +127,14 @@ def test_a_weight_that_is_not_there_is_named(tmp_path):
         load(tmp_path)
 
 
-def test_what_does_not_fit_is_said():
-    assert unfit({"model_type": "bert"}) == ""
-    assert "'relu' activations" in unfit({"model_type": "bert", "hidden_act": "relu"})
-    assert "'relative_key' positions" in unfit(
-        {"model_type": "bert", "position_embedding_type": "relative_key"}
-    )
+def test_only_berts_own_activations_and_positions_are_covered():
+    assert is_covered({"model_type": "bert"})
+    for other in (
+        {"model_type": "roberta"},
+        {"hidden_act": "relu"},
+        {"position_embedding_type": "relative_key"},
+    ):
+        assert not is_covered({"model_type": "bert", **other})
 
 
 def test_torch_steps_in_only_where_ctranslate2_is_absent(tmp_path, monkeypatch):

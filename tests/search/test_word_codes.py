@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from shoestring import BinaryVectors, SearchIndex, score_with
-from shoestring.errors import ParameterError, ShoestringWarning, StorageError
+from shoestring.errors import NotFittedError, ParameterError, ShoestringWarning, StorageError
 from shoestring.types import Hits
-from shoestring.words.text_codes import TextCodes
+from shoestring.words.table import CodeTable
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
 
@@ -76,8 +76,8 @@ def test_a_text_takes_fifty_bytes_and_the_codes_are_those_of_the_encoder(tmp_pat
     index.add([{"id": "new", "text": "a white hat of silk"}])
     rows = stored(index)
     assert rows.dtype == np.uint8 and rows.shape == (len(TEXTS) + 1, 50)
-    encoder = TextCodes.load(index.path / "encoder")
-    assert np.array_equal(rows, encoder.codes([*TEXTS, "a white hat of silk"]))
+    encoder, _ = CodeTable.load(index.path / "encoder")
+    assert np.array_equal(rows, encoder.codes_of_texts([*TEXTS, "a white hat of silk"]))
 
 
 def test_the_nearness_of_a_query_is_the_share_of_bits_that_its_code_shares(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_word_vectors_without_activations_are_refused_and_leave_nothing(
     tmp_path: Path, vectors_folder: Path
 ) -> None:
     BinaryVectors.load(vectors_folder).save(tmp_path / "codes", activations=False)
-    with pytest.raises(ParameterError, match="with their activations"):
+    with pytest.raises(NotFittedError, match="activations=True"):
         build(tmp_path / "index", encoder=str(tmp_path / "codes"))
     assert not (tmp_path / "index").exists()
 

@@ -1,7 +1,7 @@
 """The other ways to train the same task: whole, through LoRA, the head alone."""
 
-import importlib.util
 import shutil
+import sys
 
 import pytest
 
@@ -227,7 +227,6 @@ def test_a_model_without_projections_is_refused(backbone, lora):
 
 
 def test_lora_without_peft_prints_the_install_line(backbone, monkeypatch):
-    real = importlib.util.find_spec
-    monkeypatch.setattr(baselines, "find_spec", lambda name: None if name == "peft" else real(name))
+    monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtraError, match=r"--method lora needs the package 'peft'.*tune"):
         make_model("lora", backbone(), config())

@@ -88,8 +88,7 @@ def test_two_pairs_or_constant_similarities_have_no_value(tmp_path, vectors):
 
 def test_words_are_looked_up_as_written_then_as_a_text_folds_them(vectors):
     assert known_form(vectors, "Bank") == "Bank"  # BinaryVectors fold for themselves
-    assert known_form({"bank": 1, "市场": 2}, "BANK", "x") == "bank"
-    assert known_form({"bank": 1}, "no", "bank") == "bank"
+    assert known_form({"bank": 1, "市场": 2}, "BANK") == "bank"
     assert known_form({"bank": 1}, "river bank") is None
 
 

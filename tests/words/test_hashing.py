@@ -131,7 +131,6 @@ def test_partial_fit_goes_on_from_what_was_learnt():
     [
         (SignHash(0), "'n_bits' parameter of SignHash"),
         (FlyHash(8, 8), "'n_active' parameter of FlyHash must be an int in [1, 7]. Got 8"),
-        (FlyHash(8, 2, share=0), "'share' parameter of FlyHash must be"),
         (BioHash(8, 2, n_epochs=0), "'n_epochs'"),
         (BioHash(8, 2, learning_rate=-1), "'learning_rate' parameter of BioHash must be"),
         (BioHash(8, 2, batch_size=0), "'batch_size'"),

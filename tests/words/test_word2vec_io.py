@@ -185,8 +185,9 @@ def test_a_limit_does_not_read_what_is_behind_it(tmp_path):
         (b"2 3\na 1 2 3\nb 1 2 3 4\n", None),  # the word is 'b 1', as in GloVe
         (b"3 3\na 1 2 3\nb 1 2 3\n", "2 vectors, where the header promises 3"),
         (b"1 3\na 1 2 3\nb 1 2 3\n", "2 vectors, where the header promises 1"),
-        (b"99999999 300\na 1 2 3\n", "which the file cannot hold"),
-        (b"0 3\n", "which the file cannot hold"),
+        (b"99999999 300\na 1 2 3\n", ":2: a vector of 3 numbers, where 300 must follow"),
+        (b"99999999 3\na 1 2 3\n", "1 vectors, where the header promises 99999999"),
+        (b"0 3\n", "the header promises 0 vectors of width 3"),
         (b"a 1 2\nb 1 x\n", ":2: a vector of 0 numbers"),
         (b"b 1 nan\n", "most of its 1 words are bad: 1 with numbers that are not finite"),
         (b"\xff\xfe 1 2\n", "most of its 1 words are bad: 1 not UTF-8; first line 1"),

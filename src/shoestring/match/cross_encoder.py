@@ -21,7 +21,7 @@ from shoestring.checks import checked_pairs, checked_path
 from shoestring.errors import ParameterError
 from shoestring.lazy import require
 from shoestring.models.backbone import LOCAL, load_tokenizer, own_length, reading_model
-from shoestring.models.bert import Bert, is_left_to_torch, unfit
+from shoestring.models.bert import Bert, is_covered, is_left_to_torch
 from shoestring.models.model_files import arrays_digest, gpu_is_there, read_json, read_weights
 from shoestring.models.token_encoder import (
     CHARACTERS_PER_TOKEN,
@@ -111,7 +111,7 @@ def _runs_without_torch(folder: Path) -> bool:
         and len(config.get("id2label") or "01") == 1
         and all((folder / name).is_file() for name in ("model.safetensors", "tokenizer.json"))
         and "bfloat16" not in (config.get("dtype"), config.get("torch_dtype"))
-        and not unfit(config)
+        and is_covered(config)
         and not is_left_to_torch()
     )
 

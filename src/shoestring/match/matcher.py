@@ -226,7 +226,7 @@ class PairMatcher:
         batches = JointBatches(*given, held_out=asked, seed=settings.seed, ngrams=ngrams)
         measure = Measure(
             ("loss", *NAMES["score"]),
-            *("auc" if told else "loss", told),
+            "auc" if told else "loss",
             lambda found: quality("score", found.predictions, held_out.labels),
         )
         return fit(

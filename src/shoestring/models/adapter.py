@@ -47,8 +47,6 @@ class Adapter:
         """
         folder = Path(folder)
         file = folder / CONFIG
-        if not file.is_file():
-            raise FormatError("is missing; train the adapter again.", file=file)
         config = read_json(file)
         unlike = [name for name, want in _PLAIN.items() if config.get(name) != want]
         unlike += [name for name in _OTHERWISE if config.get(name)]

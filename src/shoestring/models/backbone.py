@@ -15,12 +15,15 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from shoestring.checks import checked_items, checked_path, checked_texts
+import numpy as np
+from numpy.typing import NDArray
+
+from shoestring.checks import checked_path, checked_texts
 from shoestring.errors import (
     FormatError,
     MissingExtraError,
@@ -30,6 +33,7 @@ from shoestring.errors import (
 )
 from shoestring.lazy import require, require_torch
 from shoestring.models.model_files import how_to_download, model_path, read_json
+from shoestring.types import IntArray
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -236,44 +240,23 @@ def unknown_share(texts: Sequence[str], folder: str | Path | None = None) -> flo
     >>> unknown_share(["how do I flatten a list"])
     0.0
     """
-    if not isinstance(texts, Sequence) or isinstance(texts, str):
-        texts = checked_items("texts", texts, "unknown_share", "a list of texts")
-    sample = checked_texts("texts", _sample(texts), "unknown_share")
-    counts = list(_unknown_pieces(sample, folder))
-    return sum(n for n, _ in counts) / max(1, sum(n for _, n in counts))
+    pieces = _unknown_pieces(_sample(checked_texts("texts", texts, "unknown_share")), folder)
+    n_unknown, n = pieces.sum(axis=0)
+    return float(n_unknown / max(1, n))
 
 
-def are_unread(texts: Sequence[str], folder: str | Path | None = None) -> list[bool]:
+def are_unread(texts: Sequence[str], folder: str | Path | None = None) -> NDArray[np.bool_]:
     """Of which texts a model's tokenizer does not know more than :data:`MAX_UNKNOWN`."""
-    return [n_unknown > MAX_UNKNOWN * n for n_unknown, n in _unknown_pieces(texts, folder)]
-
-
-def _sample(texts: Sequence[str]) -> list[str]:
-    n_chosen = min(len(texts), UNKNOWN_SAMPLE)
-    return [texts[i] for i in sorted(random.Random(0).sample(range(len(texts)), n_chosen))]
-
-
-def _unknown_pieces(texts: Sequence[str], folder: str | Path | None) -> Iterator[tuple[int, int]]:
-    """Unknown and all pieces of the beginning of each text."""
-    tokenizer, unknown = _tokenizer_of(transformer_folder(folder))
-    cut = [text[:2_000] for text in texts]
-    for encoding in tokenizer.encode_batch(cut, add_special_tokens=False):
-        yield (0 if unknown is None else encoding.ids.count(unknown)), len(encoding.ids)
-
-
-@lru_cache(maxsize=4)
-def _tokenizer_of(folder: Path) -> tuple[Tokenizer, int | None]:
-    tokenizer = load_tokenizer(folder)
-    return tokenizer, _unknown_id(tokenizer)
+    n_unknown, n = _unknown_pieces(texts, folder).T
+    unread: NDArray[np.bool_] = n_unknown > MAX_UNKNOWN * n
+    return unread
 
 
 def minilm_reads_most(texts: Sequence[str]) -> bool:
     """Whether MiniLM is there and knows the writing of more than half of the texts."""
-    try:
-        unread = are_unread(_sample(texts))
-    except MissingExtraError:
-        return False
-    return 2 * sum(unread) < len(unread)
+    with suppress(MissingExtraError):
+        return bool(are_unread(_sample(texts)).mean() < 0.5)
+    return False
 
 
 def why_not_minilm(texts: Sequence[str]) -> str:
@@ -285,9 +268,26 @@ def why_not_minilm(texts: Sequence[str]) -> str:
     return f"MiniLM does not know {share:.0%} of these texts." if share > MAX_UNKNOWN else ""
 
 
-def _unknown_id(tokenizer: Tokenizer) -> int | None:
+def _sample(texts: Sequence[str]) -> list[str]:
+    n_chosen = min(len(texts), UNKNOWN_SAMPLE)
+    return [texts[i] for i in sorted(random.Random(0).sample(range(len(texts)), n_chosen))]
+
+
+def _unknown_pieces(texts: Sequence[str], folder: str | Path | None) -> IntArray:
+    """Unknown and all pieces of the beginning of each text (N, 2)."""
+    tokenizer, unknown = _tokenizer_of(transformer_folder(folder))
+    cut = [text[:2_000] for text in texts]
+    encodings = tokenizer.encode_batch(cut, add_special_tokens=False)
+    counts = [(encoding.ids.count(unknown), len(encoding.ids)) for encoding in encodings]
+    return np.array(counts, np.int64).reshape(-1, 2)
+
+
+@lru_cache(maxsize=4)
+def _tokenizer_of(folder: Path) -> tuple[Tokenizer, int]:
+    """A tokenizer, and the id of the pieces that it does not know, -1 where it knows all."""
+    tokenizer = load_tokenizer(folder)
     model = json.loads(tokenizer.to_str())["model"]
-    if model.get("unk_id") is not None:  # Unigram
-        return int(model["unk_id"])
-    token = model.get("unk_token")
-    return tokenizer.token_to_id(token) if token else None
+    unknown = model.get("unk_id")  # Unigram's
+    if unknown is None and model.get("unk_token"):
+        unknown = tokenizer.token_to_id(model["unk_token"])
+    return tokenizer, -1 if unknown is None else unknown

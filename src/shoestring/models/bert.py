@@ -5,7 +5,7 @@ memory: ``ctranslate2.specs``, which writes it too, imports torch where that is 
 before the first vector. The names are those of its ``TransformerEncoderSpec``, revision 1, the
 format is version 6 (``ModelSpec`` in ctranslate2/specs/model_spec.py); later releases read both.
 
-Covers ``BertModel`` with absolute positions and exact GELU; see :func:`unfit`.
+Covers ``BertModel`` with absolute positions and exact GELU; see :func:`is_covered`.
 """
 
 from __future__ import annotations
@@ -45,21 +45,10 @@ _STEPS = {  # of a layer, the queries, keys and values aside: transformers' and 
 }
 
 
-def unfit(config: Mapping[str, Any]) -> str:
-    """Say why a model of this config.json cannot run here: half a sentence, or nothing if it can.
-
-    Examples
-    --------
-    >>> unfit({"model_type": "roberta"})
-    "it is of the family 'roberta', not 'bert'"
-    """
-    family, activation = config.get("model_type"), config.get("hidden_act", "gelu")
-    positions = config.get("position_embedding_type") or "absolute"
-    if family != "bert":
-        return f"it is of the family {family!r}, not 'bert'"
-    if activation != "gelu" or positions != "absolute":
-        return f"it has {activation!r} activations and {positions!r} positions"
-    return ""
+def is_covered(config: Mapping[str, Any]) -> bool:
+    """Tell whether a model of this config.json can run here."""
+    kind = config.get("model_type"), config.get("hidden_act", "gelu")
+    return kind == ("bert", "gelu") and config.get("position_embedding_type") in (None, "absolute")
 
 
 def is_left_to_torch() -> bool:
@@ -70,8 +59,8 @@ def is_left_to_torch() -> bool:
 class Bert:
     """The encoder of a BERT folder, float32.
 
-    ``config`` is its config.json, which :func:`unfit` has nothing to say against; a batch runs on
-    each core. MissingExtraError without ctranslate2; FormatError if the file is damaged or lacks a
+    ``config`` is its config.json, which :func:`is_covered` says yes to; a batch runs on each
+    core. MissingExtraError without ctranslate2; FormatError if the file is damaged or lacks a
     weight, or the adapter is of another model.
     """
 

@@ -9,7 +9,7 @@ import copy
 import ctypes
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
@@ -46,21 +46,6 @@ class BackboneOutputs(NamedTuple):
     def last(self) -> Tensor:
         """The last layer (B, T, D) float32."""
         return self.outputs[-1].float()
-
-
-def as_outputs(value: Any) -> BackboneOutputs | None:
-    """Outputs from a dict of their fields, which the Trainer can move to a device."""
-    if isinstance(value, dict) and value.keys() == set(BackboneOutputs._fields):
-        value = BackboneOutputs(**value)
-    if value is not None and not isinstance(value, BackboneOutputs):
-        want = f"BackboneOutputs, or a dict of {', '.join(BackboneOutputs._fields)}"
-        raise ParameterError.of("first", "Ladder.forward", want, value)
-    return value
-
-
-def content_of(mask: Tensor, special: Tensor | None) -> Tensor:
-    """Mask (B, T) of the tokens that are neither padding nor special."""
-    return mask.bool() if special is None else mask.bool() & ~special.bool().to(mask.device)
 
 
 class FrozenBackbone:
@@ -102,22 +87,17 @@ class FrozenBackbone:
     def load(
         cls, backbone: Any = None, dtype: str = "auto", adapter: Adapter | None = None
     ) -> FrozenBackbone:
-        """Load by name or folder ("minilm" by default), or copy a model; an adapter is added.
+        """Load by name or folder ("minilm" by default), adding an adapter; or copy a model.
 
         The errors of :func:`~shoestring.models.backbone.load_backbone`.
         """
         if isinstance(backbone, FrozenBackbone):
-            if adapter is None:
-                return backbone
-            backbone = backbone.folder or backbone.model
-        if isinstance(backbone, torch.nn.Module):
+            return backbone
+        if isinstance(backbone, nn.Module):
             if not hasattr(backbone, "config"):
                 want = "a folder, a name, or a model of transformers"
                 raise ParameterError.of("backbone", "Ladder", want, type(backbone).__name__)
-            model = copy.deepcopy(backbone)
-            if adapter is not None:
-                adapter.add_to_model(base_of(model))
-            return cls(model, None, dtype, adapter)
+            return cls(copy.deepcopy(backbone), None, dtype)
         if str(backbone) in MINILM:
             backbone = None
         return cls(load_backbone(backbone, adapter), transformer_folder(backbone), dtype, adapter)
@@ -154,12 +134,6 @@ class FrozenBackbone:
         """Digest of weights and tokenizer, without an adapter: 12 hexadecimal digits."""
         return weights_digest(self.folder) if self.folder else digest_of(self.model.state_dict())
 
-    @cached_property
-    def values_digest(self) -> str:
-        """Digest of the weights in bfloat16, to recognise a model that is given."""
-        state = self.model.state_dict().items()
-        return digest_of({k: v.bfloat16() for k, v in state if not k.startswith("pooler")})
-
     @property
     def digest(self) -> str:
         """Digest of weights, tokenizer and adapter."""
@@ -180,15 +154,19 @@ class FrozenBackbone:
         """What padding is filled with; the mask hides it."""
         return int(getattr(self.config, "pad_token_id", None) or 0)
 
-    @torch.no_grad()
     def outputs(
-        self, ids: Tensor, mask: Tensor, layers: Sequence[int], segments: Tensor | None = None
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        layers: Sequence[int],
+        segments: Tensor | None = None,
+        trained: Any = None,
     ) -> Tensor:
         """The embedding and the outputs of some layers (K, B, T, D), in its own dtype.
 
         ids, mask, segments: int64 (B, T), the last for models that know which of two texts a token
-        is of; layers: from 0, ascending. ParameterError if the model does not give the outputs of
-        its layers, or sees padding.
+        is of; layers: from 0, ascending; trained: a copy of the model that gets gradients.
+        ParameterError if the model does not give the outputs of its layers, or sees padding.
         """
         more: dict[str, Any] = {}
         if segments is not None and self.knows_segments:
@@ -202,9 +180,10 @@ class FrozenBackbone:
         if order is not None:
             ids, mask = ids.gather(1, order), mask.gather(1, order)
             more = {k: v.gather(1, order) if isinstance(v, Tensor) else v for k, v in more.items()}
-        found = self.model(
-            input_ids=ids, attention_mask=mask, output_hidden_states=True, return_dict=True, **more
-        )
+        more |= {"output_hidden_states": True, "return_dict": True}
+        model = self.model if trained is None else trained
+        with torch.no_grad() if trained is None else nullcontext():
+            found = model(input_ids=ids, attention_mask=mask, **more)
         states = getattr(found, "hidden_states", None)
         if states is None or len(states) != self.n_layers + 1:
             raise _unfit(self.model)
@@ -240,7 +219,7 @@ def layers_of(model: Any) -> nn.ModuleList:
     n = model.config.num_hidden_layers
     lists = [m for m in base_of(model).modules() if isinstance(m, nn.ModuleList) and len(m) == n]
     alike = [found for found in lists if len({type(layer) for layer in found}) == 1]
-    outer = [found for found in alike if not any(_is_inside(found, other) for other in alike)]
+    outer = [m for m in alike if not any(m in {*other.modules()} - {other} for other in alike)]
     if len(outer) != 1:
         raise _unfit(model, f"has one list of its {n} layers")
     return outer[0]
@@ -250,10 +229,6 @@ def _unfit(model: Any, more: str = "gives the outputs of all its layers") -> Par
     want, got = f"a model that takes an attention mask and {more}", type(model).__name__
     hint = "Encoders and decoders of transformers do."
     return ParameterError.of("backbone", "Ladder", want, got, hint)
-
-
-def _is_inside(inner: nn.ModuleList, outer: nn.ModuleList) -> bool:
-    return outer is not inner and any(inner is module for module in outer.modules())
 
 
 def left_first(mask: Tensor) -> Tensor | None:
@@ -267,20 +242,6 @@ def left_first(mask: Tensor) -> Tensor | None:
 def moved(states: Tensor, order: Tensor) -> Tensor:
     """States (K, B, T, D) with their tokens in another order (B, T)."""
     return states.gather(2, order[None, :, :, None].expand_as(states))
-
-
-def read_with_gradients(
-    model: Any,
-    knows_segments: bool,
-    ids: Tensor,
-    mask: Tensor,
-    special: Tensor | None,
-    segments: Tensor | None,
-) -> BackboneOutputs:
-    """The last layer of a model that is trained or differentiated, as outputs with K = 1."""
-    more = {} if segments is None or not knows_segments else {"token_type_ids": segments}
-    states = model(input_ids=ids, attention_mask=mask, **more).last_hidden_state
-    return BackboneOutputs(states.unsqueeze(0), mask.bool(), content_of(mask, special))
 
 
 def keep_few_kernels() -> None:

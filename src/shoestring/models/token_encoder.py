@@ -38,7 +38,7 @@ from shoestring.models.backbone import (
     shown_name,
     transformer_folder,
 )
-from shoestring.models.bert import Bert, is_left_to_torch, unfit
+from shoestring.models.bert import Bert, is_covered, is_left_to_torch
 from shoestring.models.model_files import gpu_is_there, read_json
 from shoestring.parallel import n_cores
 
@@ -78,7 +78,7 @@ class TokenEncoder:
         max_length = checked_int("max_length", max_length, special + 1, None, "TokenEncoder")
         self.max_length = min(max_length, own_length(self.folder, config))
         self._tokenizer.enable_truncation(self.max_length)
-        fits = not unfit(config) and (self.folder / "model.safetensors").is_file()
+        fits = is_covered(config) and (self.folder / "model.safetensors").is_file()
         self.uses_torch = not fits or is_left_to_torch()
         if not self.uses_torch:
             bert = Bert(self.folder, config, adapter)
@@ -236,13 +236,12 @@ def unit_rows(vectors: FloatMatrix) -> FloatMatrix:
 
 def _torch_forward(model: Any, ids: list[list[int]]) -> NDArray[np.float32]:
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
     padding = getattr(model.config, "pad_token_id", None) or 0
-    padded = torch.full((len(ids), max(len(text) for text in ids)), padding, dtype=torch.long)
-    mask = torch.zeros_like(padded)
-    for i, text in enumerate(ids):
-        padded[i, : len(text)] = torch.tensor(text)
-        mask[i, : len(text)] = 1
+    texts = [torch.tensor(text, dtype=torch.long) for text in ids]
+    padded = pad_sequence(texts, batch_first=True, padding_value=padding)
+    mask = pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
     with torch.inference_mode():
         output = model(input_ids=padded.to(model.device), attention_mask=mask.to(model.device))
         hidden: NDArray[np.float32] = output.last_hidden_state.float().cpu().numpy()

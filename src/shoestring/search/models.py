@@ -173,7 +173,7 @@ class Models:
         They are of the encoder of a snapshot where one is given, else of that in force.
         """
         parts, encoder = [], self.encoder if encoder is None else encoder
-        rows_of = getattr(encoder, "codes", encoder.encode)
+        rows_of = getattr(encoder, "codes_of_texts", encoder.encode)
         for start in range(0, max(1, len(texts)), ENCODE_STEP):
             with self.lock:  # let go in between: a query waits for one part of a build at most
                 parts.append(rows_of(texts[start : start + ENCODE_STEP]))

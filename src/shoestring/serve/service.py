@@ -25,7 +25,7 @@ from shoestring.serve.bodies import Calls, Ids, Number, OnDuplicate, Query, Reco
 from shoestring.serve.scorer_queue import Asked, QueuedScorer, asked
 from shoestring.text.records import content_id
 from shoestring.types import Hits
-from shoestring.words.text_codes import TextCodes
+from shoestring.words.table import CodeTable
 
 Answer = dict[str, Any]
 DEADLINE_S = 60.0  # of a tool's answer
@@ -115,10 +115,10 @@ class Service:
     def similar_words(self, word: Query, k: Number = 10) -> Answer:
         """The words most like one, in an index with the encoder words."""
         encoder = self.index.models.encoder
-        if not isinstance(encoder, TextCodes):
+        if not isinstance(encoder, CodeTable):
             raise AbsentError("This index has no word vectors: build it with --encoder words.")
-        row = encoder.table.known_row(word)
-        near = encoder.table.nearest(encoder.table.codes[[row]], k, [row])
+        row = encoder.known_row(word)
+        near = encoder.nearest(encoder.codes[[row]], k, [row])
         return {"words": [{"word": other, "similarity": alike} for other, alike in near]}
 
     def add(self, records: Records, on_duplicate: OnDuplicate = "error") -> Answer:

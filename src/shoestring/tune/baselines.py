@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 
-from shoestring.errors import MissingExtraError, ParameterError
-from shoestring.models.frozen import FrozenBackbone
+from shoestring.errors import ParameterError
+from shoestring.lazy import require
+from shoestring.models.frozen import FrozenBackbone, keep_few_kernels
 from shoestring.tune.config import LadderConfig
 from shoestring.tune.ladder import Ladder
 
@@ -21,9 +21,11 @@ LORA_RANK = 8
 def make_model(method: str, backbone: Any, config: LadderConfig) -> Ladder:
     """A model to be trained by a method: a ladder, or its head alone, on what is trained or not.
 
-    A backbone that is trained is copied in float32; without LoRA all of its weights are trained.
+    The backbone is a name, folder or model. One that is trained is copied in float32; without LoRA
+    all of its weights are trained.
     """
     if method not in BACKPROPAGATED:
+        keep_few_kernels()
         return Ladder(config, FrozenBackbone.load(backbone), with_side=method == "ladder")
     frozen = FrozenBackbone.load(backbone, "float32")
     model = copy.deepcopy(frozen.model).float().requires_grad_(method == "full")
@@ -35,8 +37,7 @@ def make_model(method: str, backbone: Any, config: LadderConfig) -> Ladder:
 
 
 def _with_lora(model: Any) -> Any:
-    if find_spec("peft") is None:
-        raise MissingExtraError("peft", extra="tune", purpose="--method lora")
+    require("--method lora", "tune", "peft")
     from peft import LoraConfig, get_peft_model
 
     transposed = any(type(module).__name__ == "Conv1D" for module in model.modules())

@@ -108,14 +108,11 @@ class OutputCache:
     def byte_s(self, now: Callable[[], float]) -> float:
         """Seconds that :meth:`fill` takes a byte, measured on some of its batches."""
         n, ends = len(self._batch_ends) - 1, self._batch_ends
-        chosen = (n // 6, n // 2, n - 1 - n // 6)
-        short, middle, long = (self._order[ends[i] : ends[i + 1]] for i in chosen)
-        self._packed(middle)  # warms up
+        batches = [self._order[ends[i] : ends[i + 1]] for i in (n // 6, n // 2, n - 1 - n // 6)]
+        self._packed(batches[1])  # warms up
         began = now()
-        for texts in (short, middle, long):
-            self._packed(texts)
-        n_tokens = sum(len(text.ids) for texts in (short, middle, long) for text in texts)
-        return (now() - began) / (n_tokens * self.bytes_per_token)
+        n_bytes = sum(len(row) for texts in batches for row in self._packed(texts))
+        return (now() - began) / n_bytes
 
     def __contains__(self, text: Tokens) -> bool:
         return self._rows.get(_key(text), self.n_kept) < self.n_kept

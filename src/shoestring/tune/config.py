@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from shoestring.artifacts import ArtifactKind
 from shoestring.checks import checked_choice, checked_int, checked_items, checked_texts
@@ -78,9 +77,7 @@ class LadderConfig:
         elif self.task == "classify" and self.n_labels < 2:
             raise ParameterError.of("n_labels", _OWNER, "at least 2 classes", self.n_labels)
         if self.layers is not None:
-            given: Any = self.layers
-            given = given.tolist() if hasattr(given, "tolist") else given  # NumPy's and torch's
-            each = checked_items("layers", given, _OWNER, "a sequence of ints")
+            each = checked_items("layers", self.layers, _OWNER, "a sequence of ints")
             layers = tuple(checked_int("layers", n, 0, MOST, _OWNER) for n in each)
             object.__setattr__(self, "layers", layers)
         names = tuple(checked_texts("labels", self.labels, _OWNER))
@@ -100,10 +97,8 @@ class LadderConfig:
         """
         every = range((n_layers - 1) % EVERY, n_layers, EVERY)
         layers = tuple(every if self.layers is None else self.layers)
-        if layers != tuple(sorted({i for i in layers if 0 <= i < n_layers})) or not layers:
-            want = f"ascending numbers from 0 to {n_layers - 1}"
-            raise ParameterError.of("layers", _OWNER, want, self.layers)
-        if layers[-1] != n_layers - 1:
-            want = f"layers with the last one, {n_layers - 1}, among them"
+        if layers != tuple(sorted({*layers})) or layers[-1:] != (n_layers - 1,):
+            last = n_layers - 1
+            want = f"ascending numbers from 0 to {last}, with the last one, {last}, among them"
             raise ParameterError.of("layers", _OWNER, want, self.layers)
         return replace(self, layers=layers)

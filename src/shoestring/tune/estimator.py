@@ -17,9 +17,9 @@ from shoestring.errors import ParameterError
 from shoestring.estimator import Classifier, unfitted
 from shoestring.jobs import Clock, RunFolder
 from shoestring.text.records import Labelled
+from shoestring.tune.baselines import make_model
 from shoestring.tune.examples import examples_of, split
-from shoestring.tune.job import Job, load, trained
-from shoestring.tune.ladder import Ladder
+from shoestring.tune.job import Job, trained
 from shoestring.tune.predict import logits_of
 
 
@@ -121,10 +121,9 @@ class LadderClassifier(Classifier):
             raise ParameterError.of("labels", "LadderClassifier.fit", want, got)
         names = tuple(map(str, classes.tolist()))
         config = replace(job.config, n_labels=len(names), labels=names)
-        backbone = load(job)
-        model = Ladder(config, backbone)
-        n = len(texts)
-        examples = examples_of(Labelled(texts, []), n, targets.tolist(), backbone, model.settings)
+        model = make_model(job.method, job.backbone, config)
+        data, n = Labelled(texts, []), len(texts)
+        examples = examples_of(data, n, targets.tolist(), model.backbone, model.settings)
         halves = split(examples, n, False, self.seed)
         with (
             TemporaryDirectory() as folder,

@@ -5,8 +5,10 @@ B texts or pairs in a batch, T tokens.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -69,26 +71,18 @@ def label_numbers(
 
 
 def _numbers(task: str, column: str, name: str, data: Labelled) -> list[float]:
+    want, hint = "a finite number", "Tune with classify for names."
+    if task == "score":
+        want, hint = "a number from 0 to 1", "Divide them, or pass --task regress."
     numbers = []
     for number, label in enumerate(data.labels, start=1):
-        try:
-            numbers.append(float(label))
-        except ValueError:
-            raise FormatError(
-                f"record {number} has {label!r} in the column {column!r}; it must be a number. "
-                "Tune with classify for names.",
-                file=name,
-            ) from None
-        if not np.isfinite(numbers[-1]):
-            raise FormatError(
-                f"record {number} has the label {label}; it must be finite. Correct it.", file=name
-            )
-    if task == "score" and not 0 <= min(numbers) <= max(numbers) <= 1:
-        raise FormatError(
-            f"the column {column!r} has numbers from {min(numbers):g} to {max(numbers):g}; how "
-            "well a pair fits is from 0 to 1. Divide them, or pass --task regress.",
-            file=name,
-        )
+        value = math.nan
+        with suppress(ValueError):
+            value = float(label)
+        if not (0 <= value <= 1 if task == "score" else math.isfinite(value)):
+            where = f"record {number} has {label!r} in the column {column!r}"
+            raise FormatError(f"{where}; it must be {want}. {hint}", file=name)
+        numbers.append(value)
     return numbers
 
 
@@ -201,9 +195,11 @@ def examples_of(
     note_cut(n_full, len(first) + len(second or []), name, most, hint)
     share = unknown_share([*data.texts, *(data.seconds or [])], backbone.folder)
     if share > MAX_UNKNOWN:
-        _warn(
+        warnings.warn(
             f"{backbone.name} does not know {share:.0%} of these texts. Name a backbone that does "
-            "(--backbone FOLDER), or make one from your own texts (shoestring tune mlm)."
+            "(--backbone FOLDER), or make one from your own texts (shoestring tune mlm).",
+            ShoestringWarning,
+            stacklevel=3,
         )
     # pairs of a query are one example where most queries have right and wrong texts
     parts = [_queries(data.texts, part) for part in (range(n_train), range(n_train, len(data)))]
@@ -212,10 +208,6 @@ def examples_of(
     if is_of_lists and sum(map(len, mixed)) > 0.5 * n_train:
         return Examples(first, second, list(labels), [query for part in parts for query in part])
     return Examples(first, second, list(labels), [[row] for row in range(len(data))])
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, ShoestringWarning, stacklevel=4)
 
 
 def _queries(queries: Sequence[str], rows: Sequence[int]) -> list[list[int]]:
@@ -247,15 +239,6 @@ def drawn(examples: Examples, share: float, seed: int) -> Examples:
     n = len(examples)
     order = np.random.default_rng(seed).permutation(n).tolist()
     return examples.part(sorted(order[: max(1, int(share * n))]))
-
-
-def counts(train: Examples, held_out: Examples) -> dict[str, int]:
-    """How many examples there are, for a report: lists and their pairs, or single ones."""
-    parts = {"train": train, "held_out": held_out}
-    if not train.are_lists:
-        return {f"{name}_examples": len(part) for name, part in parts.items()}
-    found = {f"{name}_lists": len(part) for name, part in parts.items()}
-    return found | {f"{name}_pairs": sum(map(len, part.groups)) for name, part in parts.items()}
 
 
 def _by_length(examples: Examples) -> Examples:

@@ -16,13 +16,9 @@ from typing import Any, Self, Unpack
 from shoestring.checks import checked_choice, checked_path
 from shoestring.errors import ParameterError
 from shoestring.jobs import Clock, RunFolder, too_short
-from shoestring.models.frozen import (
-    FrozenBackbone,
-    keep_few_kernels,
-    multiplies_bfloat16,
-    return_freed_memory,
-)
+from shoestring.models.frozen import multiplies_bfloat16, return_freed_memory
 from shoestring.progress import Progress
+from shoestring.text.corpus import note_share
 from shoestring.text.records import Reading, read_labelled
 from shoestring.tune.baselines import BACKPROPAGATED, LEARNING_RATES, make_model
 from shoestring.tune.cache import OutputCache
@@ -30,14 +26,14 @@ from shoestring.tune.config import LADDER, LadderConfig
 from shoestring.tune.examples import (
     Collate,
     Examples,
-    counts,
     drawn,
     examples_of,
     label_numbers,
     split,
 )
-from shoestring.tune.ladder import Ladder, check_is_outside, save_ladder
-from shoestring.tune.trainer import TrainSettings, note_share, train
+from shoestring.tune.ladder import Ladder, check_is_outside
+from shoestring.tune.metrics import trained_parameters
+from shoestring.tune.trainer import TrainSettings, fit, measure_of
 
 CACHE_BYTES = 8 * 2**30
 FOR_OUTPUTS = 0.5  # of the time left: the rest is for training
@@ -104,16 +100,15 @@ def tune(
         config, labels = label_numbers(job.config, label, *zip(files, parts, strict=True))
     # the model, and the texts as it reads them
     with clock.phase("loading"):
-        backbone = load(job)
-        check_is_outside(out, backbone)
-        model = make_model(job.method, backbone, config)
+        model = make_model(job.method, job.backbone, config)
+        check_is_outside(out, model.backbone)
         data, n_train = parts[0] if held_out is None else parts[0] + parts[1], len(parts[0])
-        examples = examples_of(data, n_train, labels, backbone, model.settings)
+        examples = examples_of(data, n_train, labels, model.backbone, model.settings)
         halves = split(examples, n_train, held_out is not None, job.settings.seed)
     # training
     settings = {
         "method": job.method,
-        "backbone": backbone.digest,
+        "backbone": model.backbone.digest,
         "texts": [part.digest for part in parts],
         **asdict(config),
         **vars(job.settings),
@@ -121,7 +116,7 @@ def tune(
     with RunFolder.open(out, settings, resume=resume, what="training") as run:
         clock.add_used(run.used_s)
         found = trained(job, model, examples, halves, clock, run, progress=progress)
-        save_ladder(out, model, write)
+        model.save_pretrained(out, write=write)
     return {
         "folder": str(out),
         "method": job.method,
@@ -129,14 +124,6 @@ def tune(
         **found,
         "seconds": {name: round(value, 2) for name, value in clock.phases.items()},
     }
-
-
-def load(job: Job) -> FrozenBackbone:
-    """The backbone of a job, in the numbers that its method computes in."""
-    if job.method in BACKPROPAGATED:
-        return FrozenBackbone.load(job.backbone, "float32")
-    keep_few_kernels()
-    return FrozenBackbone.load(job.backbone)
 
 
 def trained(
@@ -157,12 +144,21 @@ def trained(
             if share < 1:
                 n, seed = len(halves[0]), job.settings.seed
                 halves = drawn(halves[0], share, seed), drawn(halves[1], share, seed)
-                note_share(len(halves[0]), n)
+                note_share(len(halves[0]) / n, "the examples were used")
                 cache = new_cache(halves[0].texts() + halves[1].texts(), job.cache_bytes)
             _fill(cache, clock, progress)
-    collate = Collate(examples, job.config.task, cache, model.backbone.padding_id)
-    given = (model, job.config.task, *halves, collate, job.settings, clock, run)
-    return {**counts(*halves), **train(*given, share=share, progress=progress)}
+    task, (train, held_out) = job.config.task, halves
+    collate = Collate(examples, task, cache, model.backbone.padding_id)
+    measure = measure_of(task, [examples.labels[row] for rows in held_out.groups for row in rows])
+    report = fit(
+        *(model, train, held_out, collate, job.settings, clock, run, measure),
+        lengths=train.lengths,
+        share=share,
+        progress=progress,
+    )
+    kind = "lists" if train.are_lists else "examples"
+    counts = {f"train_{kind}": len(train), f"held_out_{kind}": len(held_out)}
+    return {**counts, **report, "trained_parameters": trained_parameters(model)}
 
 
 def share_in_time(cache: OutputCache, n: int, least: int, clock: Clock) -> float:

@@ -22,7 +22,6 @@ from safetensors.torch import save as serialised
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from shoestring.artifacts import Artifact
 from shoestring.checks import checked_path
 from shoestring.errors import IntegrityError, ParameterError
 from shoestring.models.adapter import Adapter
@@ -30,13 +29,10 @@ from shoestring.models.backbone import quiet_loading
 from shoestring.models.frozen import (
     BackboneOutputs,
     FrozenBackbone,
-    as_outputs,
-    content_of,
     digest_of,
     layers_of,
     left_first,
     moved,
-    read_with_gradients,
 )
 from shoestring.models.model_files import weights_digest
 from shoestring.tune.config import ADAPTER, INSIDE, LADDER, SIDE, LadderConfig
@@ -111,7 +107,6 @@ class Ladder(nn.Module):  # type: ignore[misc]
         config: LadderConfig | None = None,
         *,
         dtype: str = "auto",
-        with_side: bool = True,
     ) -> Self:
         """Make a new ladder beside a backbone.
 
@@ -122,8 +117,6 @@ class Ladder(nn.Module):  # type: ignore[misc]
         config : LadderConfig, optional
         dtype : {"auto", "float32", "bfloat16"}
             That the backbone computes in.
-        with_side : bool
-            False for a head alone.
 
         Raises
         ------
@@ -135,7 +128,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         config = LadderConfig() if config is None else config
         if not isinstance(config, LadderConfig):
             raise ParameterError.of("config", "Ladder.from_backbone", "a LadderConfig", config)
-        return cls(config, FrozenBackbone.load(backbone, dtype), with_side)
+        return cls(config, FrozenBackbone.load(backbone, dtype))
 
     # ---- reading ----
 
@@ -161,11 +154,11 @@ class Ladder(nn.Module):  # type: ignore[misc]
         ids = ids.to(backbone.device)
         mask = torch.ones_like(ids) if mask is None else mask.to(backbone.device)
         segments = None if segments is None else segments.to(backbone.device)
-        if self.model is not None:
-            knows = backbone.knows_segments
-            return read_with_gradients(self.model, knows, ids, mask, special, segments)
-        outputs = backbone.outputs(ids, mask, self.layers, segments)
-        return BackboneOutputs(outputs, mask.bool(), content_of(mask, special))
+        layers = self.layers if self.model is None else self.layers[-1:]
+        outputs = backbone.outputs(ids, mask, layers, segments, trained=self.model)
+        mask = mask.bool()
+        content = mask if special is None else mask & ~special.bool().to(mask.device)
+        return BackboneOutputs(outputs, mask, content)
 
     def forward(
         self, input_ids: Tensor | None = None, attention_mask: Tensor | None = None,
@@ -204,7 +197,9 @@ class Ladder(nn.Module):  # type: ignore[misc]
         ParameterError
             If there are no texts, or no second ones where both are read apart.
         """
-        first, second = as_outputs(first), as_outputs(second)
+        first, second = (
+            BackboneOutputs(**read) if isinstance(read, dict) else read for read in (first, second)
+        )
         if first is None:
             if input_ids is None:
                 want = "given, or first: texts to answer about"
@@ -260,9 +255,6 @@ class Ladder(nn.Module):  # type: ignore[misc]
             [torch.cat(starts, dim=2), torch.cat([text[1:] for text in lowered], dim=2)]
         )
         mask = torch.cat([first.mask, second.mask], dim=1)
-        order = (~mask).long().argsort(dim=1, stable=True)  # no padding between the two
-        mask = mask.gather(1, order)
-        together = together.gather(2, order[None, :, :, None].expand_as(together))
         return self._climb(together, mask), mask
 
     def _climb(self, lowered: Tensor, mask: Tensor) -> Tensor:
@@ -336,18 +328,48 @@ class Ladder(nn.Module):  # type: ignore[misc]
         self.backbone.model.to(self.device)
         return moved
 
-    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
+    def save_pretrained(
+        self, folder: str | Path, *, write: Callable[[Path], object] | None = None, **_: Any
+    ) -> None:
         """Save settings and side network to a folder: new, empty, or one that was saved before.
 
         The backbone is named, with a digest of its weights, not copied; one that was trained is
-        saved beside the head, or its adapter alone, as peft writes it.
+        saved beside the head, or its adapter alone, as peft writes it, and so is one that ``write``
+        puts into a folder.
 
         Raises
         ------
         ParameterError, StorageError
             If the backbone has no folder; if the folder holds other files or cannot be written.
         """
-        save_ladder(checked_path("folder", folder, "Ladder.save_pretrained"), self)
+        folder, kind = checked_path("folder", folder, "Ladder.save_pretrained"), INSIDE
+        backbone: FrozenBackbone = self.backbone
+        if not backbone.name:
+            raise ParameterError(
+                "The backbone of this ladder was given as a model, so that it could not be found "
+                "again. Save it with its tokenizer, and make the ladder from that folder."
+            )
+        if write is None and self.model is not None:
+            kind = ADAPTER if hasattr(self.model, "peft_config") else INSIDE
+            write = partial(_write_adapter if kind == ADAPTER else _write_backbone, self)
+        elif write is None and backbone.adapter is not None:
+            write, kind = partial(shutil.copytree, backbone.adapter.folder), ADAPTER
+        check_is_outside(folder, backbone)
+        weights = {
+            name: weight.detach().cpu().contiguous()
+            for name, weight in self.state_dict().items()
+            if not name.startswith("model.")
+        }
+        config = {"backbone": backbone.name, "backbone_digest": backbone.own_digest}
+        with LADDER.saving(folder) as writer:
+            if write is not None:
+                write(inside := writer.folder / kind)
+                if kind == INSIDE:
+                    name = inside.relative_to(folder).as_posix()
+                    config = {"backbone": name, "backbone_digest": weights_digest(inside)}
+            (writer.folder / SIDE).write_bytes(serialised(weights))
+            writer.config |= {**config, "with_side": self.side is not None}
+            writer.config["ladder"] = asdict(self.settings)
 
     @classmethod
     def from_pretrained(
@@ -358,7 +380,7 @@ class Ladder(nn.Module):  # type: ignore[misc]
         Parameters
         ----------
         folder : str or Path
-        backbone : optional
+        backbone : str or Path, optional
             The backbone's folder, if it has moved.
         dtype : {"auto", "float32", "bfloat16"}
             That the backbone computes in.
@@ -374,7 +396,20 @@ class Ladder(nn.Module):  # type: ignore[misc]
         with artifact.decoding():
             with_side = bool(artifact.config["with_side"])
             config = LadderConfig(**artifact.config["ladder"])
-        ladder = cls(config, _backbone_of(artifact, backbone, dtype), with_side)
+            name, of = str(artifact.config["backbone"]), artifact.config["backbone_digest"]
+        if backbone is not None:
+            backbone = checked_path("backbone", backbone, "Ladder.from_pretrained")
+        else:
+            backbone = artifact.path(INSIDE) if INSIDE in artifact else name
+        adapter = Adapter.load(artifact.verified(ADAPTER)) if ADAPTER in artifact else None
+        frozen = FrozenBackbone.load(backbone, dtype, adapter)
+        if of != frozen.own_digest:
+            raise IntegrityError(
+                f"The ladder in {path} was trained on the backbone {of}; {frozen.folder} is "
+                f"{frozen.own_digest}. Name the folder of the first one: "
+                "Ladder.from_pretrained(folder, backbone=...)."
+            )
+        ladder = cls(config, frozen, with_side)
         weights = artifact.data(SIDE)
         try:
             ladder.load_state_dict(deserialised(weights))
@@ -393,44 +428,6 @@ def _public_config(of_backbone: Any, settings: LadderConfig) -> Any:
     config.label2id = {name: n for n, name in enumerate(names)}
     config.problem_type = kinds.get(settings.task)
     return config
-
-
-def save_ladder(
-    folder: Path, ladder: Ladder, write: Callable[[Path], object] | None = None, kind: str = INSIDE
-) -> None:
-    """Save a ladder, and what was trained of the backbone: ``write`` puts that into a folder.
-
-    ``kind`` is "backbone" for all of it, or "adapter". Errors as :meth:`Ladder.save_pretrained`.
-    """
-    backbone: FrozenBackbone = ladder.backbone
-    if not backbone.name:
-        raise ParameterError(
-            "The backbone of this ladder was given as a model, so that it could not be found "
-            "again. Save it with its tokenizer, and make the ladder from that folder."
-        )
-    if write is None and ladder.model is not None:
-        kind = ADAPTER if hasattr(ladder.model, "peft_config") else INSIDE
-        write = partial(_write_adapter if kind == ADAPTER else _write_backbone, ladder)
-    elif write is None and backbone.adapter is not None:
-        write, kind = partial(shutil.copytree, backbone.adapter.folder), ADAPTER
-    check_is_outside(folder, backbone)
-    weights = {
-        name: weight.detach().cpu().contiguous()
-        for name, weight in ladder.state_dict().items()
-        if not name.startswith("model.")
-    }
-    with LADDER.saving(folder) as writer:
-        config: dict[str, Any] = {"backbone": backbone.name, "backbone_digest": backbone.own_digest}
-        if write is None:
-            config["values_digest"] = backbone.values_digest
-        else:
-            write(inside := writer.folder / kind)
-            if kind == INSIDE:
-                name = inside.relative_to(folder).as_posix()
-                config = {"backbone": name, "backbone_digest": weights_digest(inside)}
-        (writer.folder / SIDE).write_bytes(serialised(weights))
-        writer.config |= {**config, "with_side": ladder.side is not None}
-        writer.config["ladder"] = asdict(ladder.settings)
 
 
 def _write_adapter(ladder: Ladder, folder: Path) -> None:
@@ -453,23 +450,3 @@ def check_is_outside(folder: Path, backbone: FrozenBackbone) -> None:
     if backbone.folder is not None and backbone.folder.resolve().is_relative_to(folder.resolve()):
         want, got = f"outside of {folder}, which is replaced", str(backbone.folder)
         raise ParameterError.of("backbone", LADDER.owner, want, got, "Choose another folder.")
-
-
-def _backbone_of(artifact: Artifact, backbone: Any, dtype: str) -> FrozenBackbone:
-    """Load the backbone of a saved ladder; IntegrityError if it is another one."""
-    with artifact.decoding():
-        name, of = str(artifact.config["backbone"]), artifact.config["backbone_digest"]
-    if backbone is None:
-        backbone = artifact.path(INSIDE) if INSIDE in artifact else name
-    adapter = Adapter.load(artifact.verified(ADAPTER)) if ADAPTER in artifact else None
-    frozen = FrozenBackbone.load(backbone, dtype, adapter)
-    is_now = frozen.own_digest
-    if frozen.folder is None:  # a model that was given
-        of, is_now = artifact.config.get("values_digest"), frozen.values_digest
-    if of not in (None, is_now):
-        raise IntegrityError(
-            f"The ladder in {artifact.folder} was trained on the backbone {of}; "
-            f"{frozen.folder or 'the model that was given'} is {is_now}. Name the folder of the "
-            "first one: Ladder.from_pretrained(folder, backbone=...)."
-        )
-    return frozen

@@ -37,7 +37,13 @@ from transformers import (
     TrainerCallback,
 )
 
-from shoestring.artifacts import map_array, sync_folder, written_aside, written_whole
+from shoestring.artifacts import (
+    libraries_writing,
+    map_array,
+    sync_folder,
+    written_aside,
+    written_whole,
+)
 from shoestring.checks import checked_int, checked_items, checked_path
 from shoestring.errors import ParameterError
 from shoestring.jobs import Clock, RunFolder
@@ -103,7 +109,9 @@ def pretrain(
         seed=seed,
         bfloat16=multiplies_bfloat16(),
     )
-    _check_new(out)
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        want = "a new or empty folder"
+        raise ParameterError.of("out", OWNER, want, str(out), "Choose another.")
     # Files that an interrupted training into this folder wrote may lie beside the text.
     work = out.with_name(out.name + ".run")
     files = (file for file in text_files(paths) if not file.resolve().is_relative_to(work))
@@ -257,7 +265,7 @@ def _train(
     eval_data = np.add.outer(times * len(blocks), held_out).ravel().tolist()
     collator = MaskingCollator(blocks, tokenizer, held_out.tolist(), settings.seed)
     names = ("masked_loss", "perplexity", "accuracy")
-    measure = Measure(names, "masked_loss", False, held_out_figures)
+    measure = Measure(names, "masked_loss", held_out_figures)
     report = fit(
         *(model, data, eval_data, collator, settings, clock, run, measure),
         callbacks=[NewMasks(collator)],
@@ -285,12 +293,6 @@ def held_out_figures(found: Any) -> dict[str, float]:
 # ---- the folder
 
 
-def _check_new(out: Path) -> None:
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        want = "a new or empty folder"
-        raise ParameterError.of("out", OWNER, want, str(out), "Choose another.")
-
-
 def _save(model: MaskedBert, tokenizer: Tokenizer, run: RunFolder, out: Path) -> None:
     """Write the folder aside, then put it in its place; it says dropout, for later tuning."""
     new, config = run.path / "model", model.config
@@ -309,8 +311,8 @@ def _save(model: MaskedBert, tokenizer: Tokenizer, run: RunFolder, out: Path) ->
         config.update(dict.fromkeys(DROPOUTS, 0.1))
         config.save_pretrained(new)
         pieces.save_pretrained(new)
-    _check_new(out)  # again: hours have passed
-    if out.exists():
-        out.rmdir()
-    new.rename(out)
-    sync_folder(out.parent)
+    with libraries_writing(out):
+        if out.exists():
+            out.rmdir()
+        new.rename(out)
+        sync_folder(out.parent)

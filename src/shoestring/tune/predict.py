@@ -36,34 +36,25 @@ def logits_of(
     ladder: Ladder, first: Sequence[str], second: Sequence[str] | None = None
 ) -> NDArray[np.float32]:
     """Logits of B texts or pairs: (B, C), (B,) for numbers; the ladder is in evaluation mode."""
-    parts = []
+    backbone, settings = ladder.backbone, ladder.settings
+    logits = np.empty((len(first), settings.n_labels), np.float32)
     for start in range(0, len(first), TEXTS_AT_ONCE):
-        chosen = slice(start, start + TEXTS_AT_ONCE)
-        parts.append(_block(ladder, first[chosen], None if second is None else second[chosen]))
-    n = ladder.settings.n_labels
-    return np.concatenate(parts) if parts else np.empty((0, n)[: 1 + (n > 1)], np.float32)
-
-
-def _block(
-    ladder: Ladder, first: Sequence[str], second: Sequence[str] | None
-) -> NDArray[np.float32]:
-    backbone, n = ladder.backbone, ladder.settings.max_length
-    if second is None or ladder.settings.pairs == "joint":
-        sides = [tokenised(backbone, first, second, n)]
-    else:
-        sides = [tokenised(backbone, texts, None, n) for texts in (first, second)]
-    texts = [text for side in sides for text in side]
-    outputs = OutputCache(backbone, ladder.layers, texts, None, TOKENS_AT_ONCE)
-    for _ in outputs.fill():
-        pass
-    lengths = [sum(len(text.ids) for text in row) for row in zip(*sides, strict=True)]
-    logits: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(first)
-    for rows in batches_by_length(lengths, TOKENS_AT_ONCE):
-        read = [outputs.read([side[row] for row in rows]) for side in sides]
-        found = ladder(**dict(zip(("first", "second"), read, strict=False)))
-        for row, answer in zip(rows, found.logits.float().cpu().numpy(), strict=True):
-            logits[row] = answer
-    return np.stack(logits)
+        block = [x[start : start + TEXTS_AT_ONCE] for x in (first, second) if x is not None]
+        if settings.pairs == "joint" and len(block) == 2:
+            sides = [tokenised(backbone, block[0], block[1], settings.max_length)]
+        else:
+            sides = [tokenised(backbone, texts, None, settings.max_length) for texts in block]
+        every = [text for side in sides for text in side]
+        outputs = OutputCache(backbone, ladder.layers, every, None, TOKENS_AT_ONCE)
+        for _ in outputs.fill():
+            pass
+        lengths = [sum(len(text.ids) for text in row) for row in zip(*sides, strict=True)]
+        for rows in batches_by_length(lengths, TOKENS_AT_ONCE):
+            read = [outputs.read([side[row] for row in rows]) for side in sides]
+            found = ladder(**dict(zip(("first", "second"), read, strict=False)))
+            answers = found.logits.float().cpu().numpy().reshape(len(rows), -1)
+            logits[start + np.array(rows)] = answers
+    return logits if settings.n_labels > 1 else logits[:, 0]
 
 
 class LadderScorer:
@@ -72,7 +63,7 @@ class LadderScorer:
     Parameters
     ----------
     folder : str or Path
-    backbone : optional
+    backbone : str or Path, optional
         The backbone's folder, if it has moved.
 
     Attributes

@@ -30,9 +30,9 @@ from shoestring.errors import BudgetError, ParameterError, ShoestringWarning
 from shoestring.jobs import Clock, RunFolder, SaveEvery, say_cost, say_error, too_short
 from shoestring.models.backbone import quiet_loading
 from shoestring.progress import Progress
+from shoestring.text.corpus import note_share
 from shoestring.tune.config import MOST
-from shoestring.tune.examples import Examples
-from shoestring.tune.metrics import NAMES, can_be_told, quality, trained_parameters
+from shoestring.tune.metrics import NAMES, can_be_told, quality
 
 RESERVE_S = 1.0  # to save the model
 EVALUATION_OF_STEP = 1.25  # of a step's time, until it is known
@@ -66,13 +66,27 @@ class Measure:
     """What is measured on held-out examples."""
 
     names: tuple[str, ...]  # figures that are reported
-    best: str  # the one by which the best epoch is chosen
-    greater_is_better: bool
+    best: str  # the one by which the best epoch is chosen, the least where it is a loss
     of: Callable[[Any], dict[str, float]]  # from the Trainer's predictions and labels
 
 
-def _figure(value: float) -> float | None:
-    return round(float(value), 5) if math.isfinite(value) else None
+def measure_of(task: str, labels: Sequence[Any]) -> Measure:
+    """What is measured for a task on held-out labels; ShoestringWarning if they tell nothing."""
+
+    def figures(found: Any) -> dict[str, float]:
+        return quality(task, found.predictions, found.label_ids)
+
+    names = ("loss", *NAMES[task])
+    if can_be_told(task, np.array(labels)):
+        return Measure(names, names[1], figures)
+    kind = "right or all wrong" if task == "score" else "the same"
+    warnings.warn(
+        f"The labels that are held out are all {kind}: they do not tell good answers from bad "
+        "ones, and the epoch of the least loss is kept. Hold out others (--eval).",
+        ShoestringWarning,
+        stacklevel=3,
+    )
+    return Measure(names, "loss", figures)
 
 
 def fit(
@@ -122,7 +136,7 @@ def fit(
         trainer.train(resume_from_checkpoint=last_checkpoint(run.path))
     n_seen = trainer.state.global_step * settings.batch_size
     if in_time.is_over and n_seen < len(train_data):
-        note_share(n_seen, len(train_data))
+        note_share(n_seen / len(train_data), "the examples were used")
     with clock.phase("evaluation"):
         held_out = _best(trainer, measure) or trainer.evaluate(eval_data)
     held_out = {name.removeprefix("eval_"): value for name, value in held_out.items()}
@@ -131,49 +145,13 @@ def fit(
         run.restart()  # nor are their checkpoints
         want, got = "small enough for training not to diverge", settings.learning_rate
         raise ParameterError.of("learning_rate", "tune", want, got, "Pass a third of it.")
+    found = {name: float(held_out[name]) for name in measure.names}
     return {
-        "held_out": {name: _figure(held_out[name]) for name in measure.names},
+        "held_out": {n: round(x, 5) if math.isfinite(x) else None for n, x in found.items()},
         "epochs": round(trainer.state.global_step / per_epoch, 2),
         "steps": int(trainer.state.global_step),  # before an interruption too
         "step_ms": round(1000 * statistics.median(in_time.step_s or [0.0]), 1),
     }
-
-
-def train(
-    model: nn.Module, task: str, train_data: Examples, eval_data: Examples,
-    collate: Callable[..., Any], settings: TrainSettings, clock: Clock, run: RunFolder, *,
-    share: float = 1.0, progress: bool = True,
-) -> dict[str, Any]:  # fmt: skip
-    """Train on a task as :func:`fit` does, and report the number of parameters too."""
-
-    def figures(found: Any) -> dict[str, float]:
-        return quality(task, found.predictions, found.label_ids)
-
-    names = ("loss", *NAMES[task])
-    measure = Measure(names, names[1], True, figures)
-    labels = [eval_data.labels[row] for group in eval_data.groups for row in group]
-    if task in ("score", "regress") and not can_be_told(task, np.array(labels)):
-        kind = "right or all wrong" if task == "score" else "the same"
-        warnings.warn(
-            f"The labels that are held out are all {kind}: they do not tell good answers from bad "
-            "ones, and the epoch of the least loss is kept. Hold out others (--eval).",
-            ShoestringWarning,
-            stacklevel=3,
-        )
-        measure = Measure(names, "loss", False, figures)
-    report = fit(
-        *(model, train_data, eval_data, collate, settings, clock, run, measure),
-        lengths=train_data.lengths,
-        share=share,
-        progress=progress,
-    )
-    return {**report, "trained_parameters": trained_parameters(model)}
-
-
-def note_share(n_used: int, n: int) -> None:
-    """Warn that the minutes were enough for some of the examples only."""
-    message = f"The minutes were enough for {n_used:,} of {n:,} examples, drawn at random."
-    warnings.warn(message, ShoestringWarning, stacklevel=4)
 
 
 def _best(trainer: Any, measure: Measure) -> dict[str, float] | None:
@@ -204,7 +182,7 @@ def _arguments(measure: Measure, settings: TrainSettings, folder: Path) -> Any:
         per_device_eval_batch_size=2 * settings.batch_size,
         learning_rate=settings.learning_rate, eval_strategy="epoch", save_strategy="epoch",
         save_total_limit=2, load_best_model_at_end=True, metric_for_best_model=measure.best,
-        greater_is_better=measure.greater_is_better, logging_strategy="no", report_to=[],
+        greater_is_better=not measure.best.endswith("loss"), logging_strategy="no", report_to=[],
         disable_tqdm=True, remove_unused_columns=False,
         dataloader_pin_memory=False, use_cpu=not torch.cuda.is_available(),
         bf16=settings.bfloat16, seed=settings.seed, data_seed=settings.seed,

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from shoestring.words.hashing import BioHash as BioHash
     from shoestring.words.hashing import FlyHash as FlyHash
     from shoestring.words.hashing import SignHash as SignHash
-    from shoestring.words.text_codes import TextCodes as TextCodes
     from shoestring.words.vectors import BinaryVectors as BinaryVectors
 
 __getattr__, __dir__, __all__ = lazy_names(__name__)

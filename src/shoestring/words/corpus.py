@@ -29,13 +29,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import IO, Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shoestring.artifacts import ArtifactKind, digest, pieces, write_npy_header
-from shoestring.errors import FormatError, ParameterError, ShoestringError, StorageError, short
+from shoestring.artifacts import ArtifactKind, digest, write_npy_header
+from shoestring.errors import FormatError, ParameterError, ShoestringError, short
 from shoestring.jobs import Clock
 from shoestring.progress import Progress
 from shoestring.text.corpus import Corpus, affordable_fraction, drawn, note_share
@@ -79,22 +79,13 @@ class EncodedCorpus:
         """In tokens."""
         return int(np.diff(self.offsets).max(initial=0))
 
-    def check_window(self, window: int) -> None:
-        """Check that at least one sentence is as long as a window, or raise a ParameterError."""
-        if self.longest_sentence < window:
-            want = f"at most the longest sentence, {self.longest_sentence} tokens"
-            hint = "Pass a smaller one, or text with longer sentences."
-            raise ParameterError.of("window", "BinaryVectors", want, window, hint)
-
     @classmethod
     def open(cls, folder: str | Path) -> EncodedCorpus:
         """Open the folder that :func:`encode_corpus` wrote.
 
-        A StorageError if there is none; else the errors of :meth:`ArtifactKind.read`.
+        The errors of :meth:`ArtifactKind.read`.
         """
-        folder = Path(folder)
-        missing = StorageError(f"There is no corpus in {folder}. Encode the text first.")
-        saved = _ENCODED.read(folder, missing)
+        saved = _ENCODED.read(folder := Path(folder))
         words = saved.strings("vocabulary.json")
         with saved.decoding():
             # the kernels look up sentences by offsets and counts by ids
@@ -162,10 +153,12 @@ def encode_corpus(
     # A temporary folder lives as long as the corpus.
     target = Path(tempfile.mkdtemp(prefix="shoestring-corpus-") if folder is None else folder)
     try:
-        with _ENCODED.saving(target) as writer:
-            raw = writer.folder / "raw.npy"
-            with raw.open("wb") as tokens, (writer.folder / "offsets.npy").open("wb") as offsets:
-                id_of, counts = _write_tokens(documents, tokens, offsets)
+        with (
+            _ENCODED.saving(target) as writer,
+            tempfile.TemporaryFile(dir=target) as raw,
+        ):
+            with (writer.folder / "offsets.npy").open("wb") as file:
+                id_of, counts = _write_tokens(documents, raw, file)
             if not id_of:
                 drawn_only = f"documents that were drawn, {sample_fraction:.2g} of all"
                 raise FormatError(
@@ -181,8 +174,11 @@ def encode_corpus(
             known = np.array([id_of[word] for word in words])
             table = np.full(len(counts), -1, np.int32)  # from ids of all words to the vocabulary's
             table[known] = np.arange(len(words), dtype=np.int32)
-            _write_ids(writer.folder / "ids.npy", raw, table)
-            raw.unlink()
+            with (writer.folder / "ids.npy").open("wb") as file:
+                write_npy_header(file, np.int32, (raw.tell() // 4,))
+                raw.seek(0)
+                while part := raw.read(4 * PART_TOKENS):
+                    file.write(table[np.frombuffer(part, np.int32)].data)
             writer.array("counts.npy", counts[known])
             writer.strings("vocabulary.json", words)
             writer.config["segmented"] = segmented
@@ -313,17 +309,16 @@ def _token_lists(items: Iterable[Sequence[str]]) -> Iterator[Sentences]:
 
 
 def _write_tokens(
-    documents: Iterable[Sentences], raw: BinaryIO, offsets: BinaryIO
+    documents: Iterable[Sentences], raw: IO[bytes], offsets: BinaryIO
 ) -> tuple[dict[str, int], IntArray]:
     """Write the ids of all tokens and where sentences begin; the ids of words, counts of ids."""
     id_of: dict[str, int] = defaultdict(count().__next__)  # a new word gets the next id
     counts, n_tokens, n_sentences = np.zeros(0, np.int64), 0, 0
-    write_npy_header(raw, np.int32, (0,))
     write_npy_header(offsets, np.int64, (0,))
-    offsets.write(np.zeros(1, np.int64).tobytes())
+    offsets.write(np.zeros(1, np.int64).data)
     for ids, lengths in _parts(documents, id_of):
-        raw.write(ids.tobytes())
-        offsets.write((n_tokens + np.cumsum(lengths, dtype=np.int64)).tobytes())
+        raw.write(ids.data)
+        offsets.write((n_tokens + np.cumsum(lengths, dtype=np.int64)).data)
         n_tokens, n_sentences = n_tokens + len(ids), n_sentences + len(lengths)
         before, counts = counts, np.bincount(ids, minlength=len(counts))
         counts[: len(before)] += before
@@ -332,9 +327,8 @@ def _write_tokens(
             forgotten += 1
             for word in [word for word, i in id_of.items() if counts[i] <= forgotten]:
                 del id_of[word]
-    for file, dtype, n_rows in (raw, np.int32, n_tokens), (offsets, np.int64, n_sentences + 1):
-        file.seek(0)
-        write_npy_header(file, dtype, (n_rows,))
+    offsets.seek(0)
+    write_npy_header(offsets, np.int64, (n_sentences + 1,))
     return id_of, counts
 
 
@@ -349,12 +343,3 @@ def _parts(documents: Iterable[Sentences], id_of: Mapping[str, int]) -> Iterator
             yield np.array(ids, np.int32), np.array(lengths, np.int32)
             del ids[:], lengths[:]
     yield np.array(ids, np.int32), np.array(lengths, np.int32)
-
-
-def _write_ids(to: Path, raw: Path, table: Ids) -> None:
-    """Write the ids of the vocabulary, which a table has for those of all words."""
-    tokens = np.load(raw, mmap_mode="r")
-    with to.open("wb") as file:
-        write_npy_header(file, np.int32, tokens.shape)
-        for piece in pieces(tokens):
-            file.write(table[piece].tobytes())

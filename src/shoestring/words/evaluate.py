@@ -146,15 +146,11 @@ def read_similarity(path: str | Path) -> list[tuple[str, str, float]]:
     return pairs
 
 
-def known_form(vectors: Any, *forms: str) -> str | None:
-    """The first of the forms that has a vector: as written, or as a text's words are folded."""
-    for form in forms:
-        if form in vectors:
-            return form
-        folded = [word for sentence in split_words(form) for word in sentence]
-        if len(folded) == 1 and folded[0] in vectors:
-            return folded[0]
-    return None
+def known_form(vectors: Any, word: str) -> str | None:
+    """A word with a vector: as it is written, or as a text's words are folded."""
+    folded = [token for sentence in split_words(word) for token in sentence]
+    forms = [word, *folded] if len(folded) == 1 else [word]
+    return next((form for form in forms if form in vectors), None)
 
 
 def rank_correlations(a: Floats, b: Floats) -> Floats:

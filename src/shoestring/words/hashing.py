@@ -39,14 +39,15 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from shoestring.checks import checked_int, checked_number, checked_seed
 from shoestring.models.token_encoder import unit_rows
 from shoestring.overlap.codes import MAX_BITS, PackedArray, top_k_codes
-from shoestring.parallel import KernelPool, n_cores, one_blas_thread
+from shoestring.parallel import n_cores, one_blas_thread, shared_pool
 
 Rows = NDArray[np.float32]
 ROWS_AT_A_TIME = 256  # in a product, whatever the number of threads: the same bits
 SMALLEST_NORM = 1e-30
+SUMMED = 0.1  # share of the features that a neuron of FlyHash sums, as published
 
 
-def learn(weights: Rows, rows: Rows, rate: float, pool: KernelPool | None = None) -> Rows:
+def learn(weights: Rows, rows: Rows, rate: float, n_threads: int = 1) -> Rows:
     """Change weights (K, D), in place, by a mini-batch (B, D): equation 1; returns the weights.
 
     Examples
@@ -62,7 +63,7 @@ def learn(weights: Rows, rows: Rows, rate: float, pool: KernelPool | None = None
         products = rows[part] @ weights.T
         winners[part], activity[part] = products.argmax(axis=1), products.max(axis=1)
 
-    _in_parts(compete, len(rows), pool or KernelPool())
+    _in_parts(compete, len(rows), n_threads)
     order = np.argsort(winners, kind="stable")
     won, starts = np.unique(winners[order], return_index=True)
     change = np.add.reduceat(rows[order].astype(np.float64), starts)
@@ -71,15 +72,12 @@ def learn(weights: Rows, rows: Rows, rate: float, pool: KernelPool | None = None
     return weights
 
 
-def _in_parts(work: Callable[[slice], None], n_rows: int, pool: KernelPool) -> None:
-    """Do the work on :data:`ROWS_AT_A_TIME` rows after the others, in the threads of a pool."""
-
-    def kernel(_: int, first: int, last: int) -> None:
-        for start in range(first * ROWS_AT_A_TIME, last * ROWS_AT_A_TIME, ROWS_AT_A_TIME):
-            work(slice(start, start + ROWS_AT_A_TIME))
-
+def _in_parts(work: Callable[[slice], None], n_rows: int, n_threads: int) -> None:
+    """Do the work on :data:`ROWS_AT_A_TIME` rows after the others, in some threads."""
+    parts = [slice(start, start + ROWS_AT_A_TIME) for start in range(0, n_rows, ROWS_AT_A_TIME)]
     with one_blas_thread():
-        pool.run(kernel, -(-n_rows // ROWS_AT_A_TIME))
+        for _ in shared_pool(n_threads).map(work, parts):
+            pass
 
 
 class _Hash(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -109,9 +107,8 @@ class _Hash(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.mean_ = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
         return rows, np.random.default_rng(seed)
 
-    def _pool(self) -> KernelPool:
-        most = checked_int("n_jobs", self.n_jobs or n_cores(), 1, None, type(self).__name__)
-        return KernelPool(most)
+    def _n_threads(self) -> int:
+        return checked_int("n_jobs", self.n_jobs or n_cores(), 1, None, type(self).__name__)
 
     def _inputs(self, rows: NDArray[np.floating]) -> Rows:
         return (rows - self.mean_).astype(np.float32)
@@ -133,7 +130,7 @@ class _Hash(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         def encode(part: slice) -> None:
             codes[part] = self._codes(self._inputs(rows[part]) @ self.weights_.T)
 
-        _in_parts(encode, len(rows), self._pool())
+        _in_parts(encode, len(rows), self._n_threads())
         return codes
 
 
@@ -186,8 +183,6 @@ class FlyHash(_Hash):
         K neurons; published: 10 to 40 times as many as features.
     n_active : int
         k, the active bits of a code.
-    share : float
-        Of the features that a neuron sums; published: a tenth.
     n_jobs, random_state
         As of :class:`SignHash`.
 
@@ -207,18 +202,17 @@ class FlyHash(_Hash):
     """
 
     def __init__(
-        self, n_bits: int = 4096, n_active: int = 64, *, share: float = 0.1,
-        n_jobs: int | None = None, random_state: int = 0,
+        self, n_bits: int = 4096, n_active: int = 64, *, n_jobs: int | None = None,
+        random_state: int = 0,
     ) -> None:  # fmt: skip
-        self.n_bits, self.n_active, self.share = n_bits, n_active, share
+        self.n_bits, self.n_active = n_bits, n_active
         self.n_jobs, self.random_state = n_jobs, random_state
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Take the mean of samples (N, D) and draw the features of each neuron."""
-        checked_number("share", self.share, "FlyHash", "above 0 and at most 1", above=0, most=1)
         rows, rng = self._begin(X)
         n_features = rows.shape[1]
-        n_summed = max(1, round(self.share * n_features))
+        n_summed = max(1, round(SUMMED * n_features))
         drawn = rng.random((self.n_bits, n_features)).argpartition(n_summed - 1, axis=1)
         self.weights_ = np.zeros((self.n_bits, n_features), np.float32)
         np.put_along_axis(self.weights_, drawn[:, :n_summed], 1, axis=1)
@@ -298,8 +292,8 @@ class BioHash(_Hash):
         return self._inputs(rows)
 
     def _learn(self, inputs: Rows, share_of_rate: float) -> None:
-        want = "above 0"
-        rate = checked_number("learning_rate", self.learning_rate, "BioHash", want, above=0)
-        size, pool = checked_int("batch_size", self.batch_size, 1, None, "BioHash"), self._pool()
+        rate = checked_number("learning_rate", self.learning_rate, "BioHash", "above 0", above=0)
+        size = checked_int("batch_size", self.batch_size, 1, None, "BioHash")
         for start in range(0, len(inputs), size):
-            learn(self.weights_, inputs[start : start + size], rate * share_of_rate, pool)
+            batch = inputs[start : start + size]
+            learn(self.weights_, batch, rate * share_of_rate, self._n_threads())

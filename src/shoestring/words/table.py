@@ -25,7 +25,7 @@ Letters: V words, K neurons, R rows of the activations: 2 V, or V where one bloc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -100,7 +100,7 @@ class CodeTable:
         table = cls(words, n_neurons, n_active, codes, counts, activations, **about)
         return table.with_active(n_active)
 
-    def save(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def save(self, folder: Path, **settings: Any) -> None:
         """Save to a folder, as :meth:`shoestring.words.BinaryVectors.save`."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         with KIND.saving(folder) as writer:
@@ -109,7 +109,7 @@ class CodeTable:
                 if array is not None:
                     writer.array(f"{name}.npy", np.asarray(array, _ARRAYS[name]))
             writer.config |= {
-                "settings": dict(settings),
+                "settings": settings,
                 "n_neurons": self.n_neurons,
                 "n_active": self.n_active,
                 "segmented": self.segmented,
@@ -168,7 +168,7 @@ class CodeTable:
         return self.activations
 
     def for_texts(self) -> CodeTable:
-        """What codes of texts need: words as targets alone, without those that add nothing."""
+        """What an encoder needs, half of it: words as targets, without those that add nothing."""
         activations = self.known_activations("A code of a text")[self.first_target :]
         kept = np.flatnonzero(activations.any(axis=1))
         if len(kept) < len(self.words):
@@ -241,9 +241,7 @@ class CodeTable:
 
         See :meth:`shoestring.words.BinaryVectors.in_context`.
         """
-        sentences = [self.tokens(tokens)]
-        if isinstance(tokens, str):
-            sentences = self.sentences(tokens)
+        sentences = self.sentences(tokens) if isinstance(tokens, str) else [self.tokens(tokens)]
         n_tokens = len(sentences[0]) if len(sentences) == 1 else 0
         if isinstance(position, str):
             folded = self.tokens(position)
@@ -257,16 +255,6 @@ class CodeTable:
         shown = ", ".join(repr(token) for sentence in sentences for token in sentence)
         want = f"a word of the sentence ({shown[:80]}), or its place in it, from 0"
         raise ParameterError.of("position", "BinaryVectors.in_context", want, position)
-
-    def code_in_context(
-        self, rows: Sequence[int], at: int, window: int, context_weight: float
-    ) -> PackedArray:
-        """The packed code of a word in its sentence, whose words have these rows; -1 for none."""
-        start = at - window // 2
-        around = [i for i in range(max(0, start), min(len(rows), start + window)) if rows[i] >= 0]
-        summed = [rows[i] + (self.first_target if i == at else 0) for i in around]
-        weights = [1.0 if i == at else context_weight for i in around]
-        return self.codes_of_sums(np.array(summed), np.array([0, len(summed)]), np.array(weights))
 
     def codes_of_sums(
         self, rows: IntArray, starts: IntArray, weights: NDArray[np.float64]
@@ -296,6 +284,16 @@ class CodeTable:
             targets = rows + self.first_target
             packed.append(self.codes_of_sums(targets, starts, weights[rows]))
         return np.concatenate(packed)
+
+    @property
+    def n_dims(self) -> int:
+        """K, as of every encoder of texts."""
+        return self.n_neurons
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Codes of texts as vectors (N, K) of unit length; zero where no word is known."""
+        bits = self.unpacked(self.codes_of_texts(texts)).astype(np.float32)
+        return bits / np.float32(np.sqrt(self.n_active))
 
     def unpacked(self, packed: PackedArray) -> NDArray[np.bool_]:
         """Packed codes (..., ceil(K / 8)) as bool (..., K)."""

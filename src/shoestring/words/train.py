@@ -32,8 +32,7 @@ from shoestring.errors import BudgetError, FormatError, ParameterError
 from shoestring.jobs import Clock, RunFolder
 from shoestring.overlap.codes import MAX_BITS
 from shoestring.text.files import read_lines
-from shoestring.words.bioword import Weights
-from shoestring.words.corpus import EncodedCorpus, corpus_of
+from shoestring.words.corpus import corpus_of
 from shoestring.words.counts_rule import CONTEXT_WEIGHT, train_on_counts
 from shoestring.words.published import SAVE_S, PublishedSettings, train_published
 from shoestring.words.table import CodeTable, check_active, check_context_weight
@@ -63,10 +62,26 @@ def train_table(
         reading = {name: params[name] for name in _READING} | {"seed": params["random_state"]}
         folder = None if run is None else run.path
         corpus = corpus_of(texts, folder, clock, progress=progress, **reading)
-        corpus.check_window(params["window"])
+        longest, window = corpus.longest_sentence, params["window"]
+        if longest < window:
+            want = f"at most the longest sentence, {longest} tokens"
+            hint = "Pass a smaller one, or text with longer sentences."
+            raise ParameterError.of("window", _OWNER, want, window, hint)
         if run is not None and clock.used_s - run.used_s > SAVE_S:
             run.keep(clock)  # reading it again would take as long
-        weights = _trained(corpus, params, run, clock, progress)
+        arrays = corpus.ids, corpus.offsets, corpus.counts
+        shared: dict[str, Any] = {"seed": params["random_state"]}
+        shared |= {"n_neurons": params["n_neurons"], "window": window}
+        if params["rule"] == "counts":
+            if clock.left_s <= 0:
+                message = "The minutes were over when the text was read. Pass more --minutes."
+                raise BudgetError(message)
+            weights = train_on_counts(*arrays, **shared, progress=progress)
+        else:
+            of_rule = {name: params[name] for name in ("n_epochs", "learning_rate")}
+            settings = PublishedSettings(**shared, **of_rule)
+            how: dict[str, Any] = {"clock": clock, "run": run, "progress": progress}
+            weights = train_published(*arrays, settings, **how).weights
         return CodeTable.of_activations(
             corpus.words,
             weights,
@@ -123,26 +138,6 @@ def checked_window(window: object) -> int:
     if width % 2 == 0:
         raise ParameterError.of("window", _OWNER, "odd, with the word in the middle", width)
     return width
-
-
-def _trained(
-    corpus: EncodedCorpus,
-    params: Mapping[str, Any],
-    run: RunFolder | None,
-    clock: Clock,
-    progress: bool,
-) -> Weights:
-    arrays = corpus.ids, corpus.offsets, corpus.counts
-    shared: dict[str, Any] = {"seed": params["random_state"]}
-    shared |= {"n_neurons": params["n_neurons"], "window": params["window"]}
-    if params["rule"] == "counts":
-        if clock.left_s <= 0:
-            raise BudgetError("The minutes were over when the text was read. Pass more --minutes.")
-        return train_on_counts(*arrays, **shared, progress=progress)
-    settings = PublishedSettings(
-        **shared, n_epochs=params["n_epochs"], learning_rate=params["learning_rate"]
-    )
-    return train_published(*arrays, settings, clock=clock, run=run, progress=progress).weights
 
 
 def _words_of(lexicon: Iterable[str] | str | Path | None) -> Sequence[str] | None:

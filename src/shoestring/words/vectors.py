@@ -36,6 +36,7 @@ from shoestring.estimator import TextTransformer
 from shoestring.jobs import RunFolder
 from shoestring.models.token_encoder import unit_rows
 from shoestring.overlap.codes import MAX_BITS, PackedArray
+from shoestring.words.corpus import encode_corpus
 from shoestring.words.counts_rule import CONTEXT_WEIGHT
 from shoestring.words.kmeans import spherical_kmeans, standard_activations
 from shoestring.words.table import CodeTable, check_active, check_context_weight
@@ -44,6 +45,8 @@ from shoestring.words.word2vec_io import Format, read_vectors, write_vectors
 
 Code: TypeAlias = NDArray[np.bool_]  # (K,)
 
+ENCODER_WINDOW = 31  # tokens, at most the longest sentence
+FEW_TEXTS = 1_000  # in fewer every word counts, else those that occur twice
 _NOT_SAVED = ("n_active", "n_neurons", "segmented", "lexicon")  # in the table, or too large
 
 
@@ -355,12 +358,14 @@ class BinaryVectors(TextTransformer):
         """
         table = self._codes
         sentence, at = table.located(tokens, position)
-        window = checked_window(self.window)
+        start = at - checked_window(self.window) // 2
         weight = check_context_weight(self.context_weight)
-        weight = table.context_weight if weight is None else weight
-        rows = [table.row(token) for token in sentence]
-        table.known_row(sentence[at])
-        return table.unpacked(table.code_in_context(rows, at, window, weight)[0])
+        around = sentence[max(0, start) : at] + sentence[at + 1 : 2 * at + 1 - start]
+        rows = [row for row in map(table.row, around) if row >= 0]
+        summed = np.array([table.known_row(sentence[at]) + table.first_target, *rows])
+        weights = np.full(len(summed), table.context_weight if weight is None else weight)
+        weights[0] = 1.0  # the word's own
+        return table.unpacked(table.codes_of_sums(summed, np.array([0, len(summed)]), weights)[0])
 
     def most_similar_in_context(
         self, tokens: str | Sequence[str], position: int | str, topn: int = 10
@@ -388,7 +393,7 @@ class BinaryVectors(TextTransformer):
         kept = checked_bool("activations", activations, "BinaryVectors.save")
         table = self._codes if kept else replace(self._codes, activations=None)
         settings = {n: value for n, value in self.get_params().items() if n not in _NOT_SAVED}
-        table.save(checked_path("folder", folder, "BinaryVectors.save"), settings)
+        table.save(checked_path("folder", folder, "BinaryVectors.save"), **settings)
 
     @classmethod
     def load(cls, folder: str | Path) -> BinaryVectors:
@@ -417,7 +422,6 @@ class BinaryVectors(TextTransformer):
         n_active: int = 50,
         context: ArrayLike | None = None,
         window: int = 11,
-        context_weight: float | None = None,
         random_state: int = 0,
     ) -> BinaryVectors:
         """Make binary vectors of dense ones, such as GloVe's or word2vec's.
@@ -437,7 +441,7 @@ class BinaryVectors(TextTransformer):
             vectors their activations: the weight is that of the paper, 1.
         context : array (V, D), optional
             Vectors of the words as context of another; by default the same.
-        n_active, window, context_weight, random_state
+        n_active, window, random_state
             As of the class, the last the seed of the centres.
 
         Notes
@@ -447,7 +451,6 @@ class BinaryVectors(TextTransformer):
         """
         seed = checked_seed("random_state", random_state, "from_dense")
         params = {"window": checked_window(window), "random_state": seed}
-        own_weight = check_context_weight(context_weight)
         names = checked_texts("words", words, "from_dense")
         if len(set(names)) < len(names):
             raise ParameterError("The 'words' parameter of from_dense must be distinct words.")
@@ -466,7 +469,7 @@ class BinaryVectors(TextTransformer):
             blocks = [nearness[0] - mean.astype(np.float32), nearness[-1]]
         rows, weight = np.concatenate(blocks), 1.0 if n_neurons is None else CONTEXT_WEIGHT
         table = CodeTable.of_activations(names, rows, n_active, counts, context_weight=weight)
-        return cls._of(table, context_weight=own_weight, **params)
+        return cls._of(table, **params)
 
     @classmethod
     def from_word2vec_format(
@@ -494,6 +497,27 @@ class BinaryVectors(TextTransformer):
         else:
             codes = table.unpacked(np.asarray(table.codes)).view(np.uint8)
             write_vectors(path, table.words, codes, format)
+
+
+def train_encoder(texts: Sequence[str], seed: int = 0) -> CodeTable:
+    """Train an encoder of texts on the very texts: 50 bytes a text; some thousand take seconds.
+
+    Windows are wide: words of one subject should be alike, not only words that can stand in each
+    other's place. On four collections that found more (docs/log.md). A FormatError or
+    ParameterError says that there is too little to learn from: no word, no sentence of three words,
+    no two words that stand together more often than by chance.
+
+    Examples
+    --------
+    >>> encoder = train_encoder(["red shoes and a red hat", "a hat of wool", "warm shoes"] * 3)
+    >>> encoder.codes_of_texts(["a red hat", "?"]).shape, encoder.encode(["a red hat"]).shape
+    ((2, 50), (1, 400))
+    """
+    documents = ({"text": text} for text in texts)  # a text that is a file's name stays a text
+    corpus = encode_corpus(documents, min_count=1 if len(texts) < FEW_TEXTS else 2)
+    longest = corpus.longest_sentence - 1 + corpus.longest_sentence % 2  # odd
+    window = max(3, min(ENCODER_WINDOW, longest))
+    return BinaryVectors(window=window, random_state=seed).fit(corpus)._codes.for_texts()
 
 
 def _numbers(name: str, array: ArrayLike, n_words: int) -> NDArray[np.float32]:

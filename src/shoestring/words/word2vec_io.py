@@ -19,7 +19,7 @@ from __future__ import annotations
 import codecs
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeAlias
@@ -38,7 +38,6 @@ FORMATS: tuple[Format, ...] = ("word2vec", "word2vec-binary")
 _MAX_LINE_BYTES = 1 << 22
 _MAX_WORD_BYTES = 1 << 16
 _MAX_DIMS = 1 << 16
-_MAX_PACKING = 1032  # what gzip packs at best: bounds what a header can promise
 
 _Row: TypeAlias = tuple[bytes, Any, str]  # word, vector, where it is
 _AGAIN = "that came before"
@@ -68,7 +67,7 @@ def read_vectors(path: str | Path, *, limit: int | None = None) -> WordVectors:
         first = stream.readline(_MAX_LINE_BYTES).removeprefix(codecs.BOM_UTF8)
         if not first.strip():
             raise FormatError("the file is empty or starts with an empty line.", file=path)
-        n_words, n_dims = _header(first, path, limit)
+        n_words, n_dims = _header(first, path)
         if n_words is None:
             rows = _text_rows(path, chain([first], lines), 1, n_dims)
         elif _looks_binary(stream.peek(1 << 13), n_dims):  # type: ignore[attr-defined]  # both can
@@ -100,20 +99,15 @@ def write_vectors(
                 file.write(" ".join(map(str, row)).encode() + b"\n")
 
 
-def _header(line: bytes, path: Path, limit: int | None) -> tuple[int | None, int]:
+def _header(line: bytes, path: Path) -> tuple[int | None, int]:
     """V and D of a word2vec file; None and D where the first line is a vector already."""
     fields = line.split()
     if len(fields) != 2 or not all(field.isdigit() for field in fields):
         return None, _n_numbers(line)
     n_words, n_dims = map(int, fields)
-    most = path.stat().st_size * _MAX_PACKING // (2 * max(1, n_dims))
-    if not n_words or not 1 <= n_dims <= _MAX_DIMS or min(n_words, limit or n_words) > most:
-        raise FormatError(
-            f"the header promises {n_words} vectors of width {n_dims}, which the file cannot hold. "
-            "Write or copy the file again.",
-            file=path,
-            line=1,
-        )
+    if not n_words or not 1 <= n_dims <= _MAX_DIMS:
+        message = f"the header promises {n_words} vectors of width {n_dims}. Write the file again."
+        raise FormatError(message, file=path, line=1)
     return n_words, n_dims
 
 
@@ -129,28 +123,19 @@ def _collected(
     path: Path, rows: Iterator[_Row], n_dims: int, n_words: int | None, limit: int | None
 ) -> WordVectors:
     """The words and their vectors but the bad ones, whose kinds are counted and reported."""
-    index: dict[bytes, int] = {}
-    bad: Counter[str] = Counter()
-    first_bad = ""
-    n_wanted = n_words if n_words is None or limit is None else min(n_words, limit)
-    vectors = np.empty((n_wanted or 1 << 10, n_dims), np.float32)
-    for word, vector, place in rows:
-        if len(index) == len(vectors):
-            vectors = np.resize(vectors, (2 * len(vectors), n_dims))
+    known: dict[bytes, None] = {}  # in their order
+    numbers, bad, first_bad = bytearray(), Counter[str](), ""
+    for word, given, place in rows:
         with np.errstate(over="ignore"):
-            vectors[len(index)] = vector
-        fault = _fault(word)
-        if not fault and word in index:
-            fault = _AGAIN
-        elif not fault and not np.isfinite(vectors[len(index)]).all():
-            fault = "with numbers that are not finite"
-        if fault:
+            vector = np.asarray(given, np.float32)
+        if fault := _fault(word, vector, known):
             bad[fault] += 1
             first_bad = first_bad or place
         else:
-            index[word] = len(index)
-    n_read = len(index) + bad.total()
-    if n_wanted not in (None, n_read):
+            known[word] = None
+            numbers += vector.data.cast("B")
+    n_read = len(known) + bad.total()
+    if n_words is not None and n_read != min(n_words, limit or n_words):
         raise FormatError(
             f"{n_read} vectors, where the header promises {n_words}. The file may be cut off: "
             "write or copy it again.",
@@ -164,17 +149,21 @@ def _collected(
     if bad:
         message = f"{path}: {bad.total()} of {n_read} words are passed over: {told}"
         warnings.warn(message, ShoestringWarning, stacklevel=4)
-    words = [word.decode("utf-8", "surrogatepass") for word in index]
-    return WordVectors(words, vectors[: len(index)])
+    words = [word.decode("utf-8", "surrogatepass") for word in known]
+    return WordVectors(words, np.frombuffer(numbers, np.float32).reshape(-1, n_dims))
 
 
-def _fault(word: bytes) -> str:
-    """What is wrong with a word."""
+def _fault(word: bytes, vector: NDArray[np.float32], known: Container[bytes]) -> str:
+    """What is wrong with a word and its vector."""
     try:
         word.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         return "not UTF-8"
-    return "" if word else "blank"
+    if not word:
+        return "blank"
+    if word in known:
+        return _AGAIN
+    return "" if np.isfinite(vector).all() else "with numbers that are not finite"
 
 
 def _text_rows(path: Path, lines: Iterable[bytes], first_line: int, n_dims: int) -> Iterator[_Row]:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from shoestring import BinaryVectors
-from shoestring.errors import FormatError, ParameterError, ShoestringError
-from shoestring.words.text_codes import N_ACTIVE, N_NEURONS, TextCodes
+from shoestring.encoders import fit_encoder
+from shoestring.errors import FormatError, NotFittedError, ParameterError, ShoestringError
+from shoestring.words.table import CodeTable
+from shoestring.words.vectors import train_encoder
 
 ENGLISH = ["the cat sat on a mat", "the dog sat on a rug", "a bank lends money", "money in a bank"]
 CHINESE = ["小猫坐在垫子上。", "小狗坐在地毯上。", "银行借钱给人。", "钱存在银行里。"]
@@ -33,8 +35,8 @@ def test_texts_of_one_subject_are_alike_without_a_word_in_common(
     n_texts: int, chinese: bool
 ) -> None:
     texts = of_two_subjects(n_texts, chinese=chinese)
-    codes = np.unpackbits(TextCodes.fit(texts).codes(texts[:60]), axis=1)
-    assert codes.shape == (60, N_NEURONS) and (codes.sum(axis=1) == N_ACTIVE).all()
+    codes = np.unpackbits(train_encoder(texts).codes_of_texts(texts[:60]), axis=1)
+    assert codes.shape == (60, 400) and (codes.sum(axis=1) == 50).all()
     shared = codes.astype(int) @ codes.T
     words = [set(text) - {" "} for text in texts[:60]]
     strangers = np.array([[not a & b for b in words] for a in words])
@@ -47,14 +49,15 @@ def test_codes_are_those_of_the_vectors_they_were_saved_from(
     vectors: BinaryVectors, tmp_path: Path
 ) -> None:
     vectors.save(tmp_path / "whole")
-    whole = TextCodes.load(tmp_path / "whole")
-    whole.save(tmp_path / "kept")
-    kept = TextCodes.load(tmp_path / "kept")
+    fitted = fit_encoder(str(tmp_path / "whole"), ENGLISH, owner="a test", n_components=2)
+    assert isinstance(fitted, CodeTable)
+    fitted.save(tmp_path / "kept")
+    kept, _ = CodeTable.load(tmp_path / "kept")
     texts = ["the cat sat", "银行借钱", "zebra"]
     with pytest.warns(match="1 of 3 texts have no known word"):
         want = vectors.encode(texts)
-    for encoder in (whole, kept):
-        assert np.array_equal(encoder.codes(texts), want)  # and no warning
+    for encoder in (fitted, kept):
+        assert np.array_equal(encoder.codes_of_texts(texts), want)  # and no warning
         assert encoder.n_dims == 64
     sizes = [
         sum(f.stat().st_size for f in (tmp_path / name).glob("*/a*")) for name in ("whole", "kept")
@@ -64,25 +67,27 @@ def test_codes_are_those_of_the_vectors_they_were_saved_from(
 
 
 def test_a_word_that_stands_alone_gives_no_code() -> None:
-    encoder = TextCodes.fit([*ENGLISH, "Zebra. Zebra. Zebra."])
-    assert not encoder.codes(["zebra"]).any()
-    assert encoder.codes(["zebra cat"]).any()
+    encoder = train_encoder([*ENGLISH, "Zebra. Zebra. Zebra."])
+    assert not encoder.codes_of_texts(["zebra"]).any()
+    assert encoder.codes_of_texts(["zebra cat"]).any()
 
 
 def test_the_same_seed_gives_the_same_codes_and_a_text_may_be_called_like_a_file() -> None:
     texts = [__file__, *ENGLISH]
-    first, second, other = (TextCodes.fit(texts, seed).codes(ENGLISH) for seed in (1, 1, 2))
+    first, second, other = (
+        train_encoder(texts, seed).codes_of_texts(ENGLISH) for seed in (1, 1, 2)
+    )
     assert np.array_equal(first, second) and not np.array_equal(first, other)
 
 
 @pytest.mark.parametrize("texts", [["hat"], ["?!"], ["red hat"], ["猫", "狗"], ["4 5 6", "7 8"]])
 def test_texts_that_teach_nothing_are_refused(texts: list[str]) -> None:
     with pytest.raises(ShoestringError) as caught:
-        TextCodes.fit(texts)
+        train_encoder(texts)
     assert isinstance(caught.value, ParameterError | FormatError)
 
 
 def test_vectors_without_activations_are_refused(vectors: BinaryVectors, tmp_path: Path) -> None:
     vectors.save(tmp_path / "codes", activations=False)
-    with pytest.raises(ParameterError, match="with their activations"):
-        TextCodes.load(tmp_path / "codes")
+    with pytest.raises(NotFittedError, match="activations=True"):
+        fit_encoder(str(tmp_path / "codes"), ENGLISH, owner="a test", n_components=2)
