@@ -30,14 +30,19 @@ def test_the_streaming_peer_loses_counts_in_mini_batches():
 
 
 def test_a_bar_holds_up_to_its_figure():
-    table = {
-        way: {"accuracy": accuracy, "ECE": 0.03}
-        for way, accuracy in {
-            quality.TUNED: 90.0, quality.PLAIN: 87.5, quality.EXPANDED: 89.4,
-        }.items()
+    accuracies = {
+        quality.TUNED: 90.0, quality.PLAIN: 87.5, quality.EXPANDED: 89.4, quality.REFINED: 89.0
     }  # fmt: skip
-    held = {bar: found["holds"] for bar, found in quality.held(table).items()}
-    assert list(held.values()) == [True, True, False, True]
+    table = {way: {"accuracy": a, "ECE": 0.03, "seconds": 1.0} for way, a in accuracies.items()}
+    table[quality.TUNED]["seconds"] = 5.0
+    sets = {"worse": {"ways": table}, "better": {"ways": table | {quality.TUNED: {"accuracy": 80}}}}
+    held = {bar: found["holds"] for bar, found in quality.held(table, sets).items()}
+    assert list(held.values()) == [True, True, True, True, False, True, True, True]
+    table[quality.REFINED] = {"accuracy": 87.4, "ECE": 0.04, "seconds": 1.1}
+    held = quality.held(table, sets)
+    below, times, *_, mean, ece = (found["holds"] for found in held.values())
+    assert not any((below, times, mean, ece))
+    assert next(iter(held.values())) == {"the most below": 2.6, "set": "worse", "holds": False}
 
 
 def classes_apart(apart):
