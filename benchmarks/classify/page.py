@@ -33,7 +33,7 @@ def quality(document: Document) -> Lines:
         "",
         "`python -m benchmarks.classify.quality`: MiniLM's vectors of the English sets; TF-IDF and "
         "SVD of the Chinese ones, and of those that say so. Log-loss in nats; ECE in 15 bins; "
-        f"seconds to fit and be ready on two cores. {ran(document)}",
+        f"seconds to fit and be ready, with one thread. {ran(document)}",
         "",
     ]
     for bar, found in document["bars"].items():

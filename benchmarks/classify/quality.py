@@ -15,7 +15,8 @@ class.
 
 ECE is the expected calibration error in 15 bins; "ECE by chance" is what probabilities that are
 right would show on so many test rows. Test rows of classes without training rows count as errors in
-the accuracy and are left out of the others. Times are of two cores, in turn.
+the accuracy and are left out of the others. Times are of one thread
+(OMP_NUM_THREADS=1), in turn.
 """
 
 from __future__ import annotations
