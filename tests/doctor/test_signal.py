@@ -176,7 +176,8 @@ def test_what_cannot_be_predicted_is_told(config, texts, told):
 
 
 def test_a_config_with_sizes_that_no_model_has_is_told():
-    for wrong in ({"num_hidden_layers": -1}, {"num_attention_heads": 0}):
+    sizes = {"num_hidden_layers": -1}, {"num_attention_heads": 0}, {"initializer_range": 0.0}
+    for wrong in sizes:
         with pytest.raises(ParameterError, match="sizes that no model has"):
             predict(BertConfig(**wrong))
 

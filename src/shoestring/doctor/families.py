@@ -27,6 +27,8 @@ def stacks_of(config: Any, owner: str = "predict") -> list[Stack]:
         stacks = _of_config(config)
         if (least := min(min(s.width, s.layers) for s in stacks)) < 1:
             raise ValueError(f"{least} for a width or a number of layers")
+        if (deviation := min(min(s.query, s.read, s.output, s.write) for s in stacks)) <= 0:
+            raise ValueError(f"{deviation} for the deviation of weights")
         if stacks[0].activation not in ACT2FN:
             raise ValueError(f"{stacks[0].activation} for an activation")
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
