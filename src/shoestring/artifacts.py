@@ -43,7 +43,7 @@ ASIDE = ".part"
 LOCK = "lock"  # of a folder that jobs work in
 CHUNK = 1 << 24  # bytes that are copied or checked at a time
 CHECKED = 1 << 26  # bytes of a mapped array that is compared with its checksum on opening
-_SAVE = re.compile(r"shoestring-save-([0-9]{1,9})")  # as nobody else would call a folder
+_SAVE = re.compile(r"shoestring-save-[0-9]{1,9}")  # as nobody else would call a folder
 _MALFORMED = (
     *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError),
     SafetensorError,

@@ -165,10 +165,9 @@ class ScoreCache(AbstractContextManager["ScoreCache"]):
             asked = scorer, query
             connection.execute("INSERT OR IGNORE INTO asked (scorer, query) VALUES (?, ?)", asked)
             ((number,),) = connection.execute(_NUMBER, asked)
-            for row in rows:
-                marks = ", ?" * len(row)
-                sql = f"INSERT OR REPLACE INTO {table} VALUES (?{marks})"
-                connection.execute(sql, (number, *row))
+            if rows := list(rows):
+                sql = f"INSERT OR REPLACE INTO {table} VALUES ({number}{', ?' * len(rows[0])})"
+                connection.executemany(sql, rows)
         return True
 
     def _read(self, sql: str, *parameters: object) -> list[Any]:

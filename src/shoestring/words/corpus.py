@@ -153,10 +153,7 @@ def encode_corpus(
     # A temporary folder lives as long as the corpus.
     target = Path(tempfile.mkdtemp(prefix="shoestring-corpus-") if folder is None else folder)
     try:
-        with (
-            _ENCODED.saving(target) as writer,
-            tempfile.TemporaryFile(dir=target) as raw,
-        ):
+        with _ENCODED.saving(target) as writer, tempfile.TemporaryFile(dir=target) as raw:
             with (writer.folder / "offsets.npy").open("wb") as file:
                 id_of, counts = _write_tokens(documents, raw, file)
             if not id_of:

@@ -294,6 +294,6 @@ class BioHash(_Hash):
     def _learn(self, inputs: Rows, share_of_rate: float) -> None:
         rate = checked_number("learning_rate", self.learning_rate, "BioHash", "above 0", above=0)
         size = checked_int("batch_size", self.batch_size, 1, None, "BioHash")
+        rate, n_threads = rate * share_of_rate, self._n_threads()
         for start in range(0, len(inputs), size):
-            batch = inputs[start : start + size]
-            learn(self.weights_, batch, rate * share_of_rate, self._n_threads())
+            learn(self.weights_, inputs[start : start + size], rate, n_threads)
