@@ -2,12 +2,14 @@ import json
 from dataclasses import asdict
 
 import pytest
+import torch
 from tests.plan.small import class_of, config_of
 from transformers import BertConfig, BertModel, ConvBertConfig, ViTConfig, XLNetConfig
 
 from shoestring.errors import FormatError, ParameterError, StorageError
 from shoestring.plan import estimate, price_texts
 from shoestring.plan.job import fits, token_lengths
+from shoestring.plan.trace import run_once, run_without_numbers
 
 
 def test_a_config_and_its_model_and_folder_cost_the_same(tmp_path):
@@ -173,6 +175,70 @@ def test_bad_input_is_one_sentence(tmp_path):
         estimate(ViTConfig())
     with pytest.raises(ParameterError, match="at least one text"):
         price_texts(BertConfig(), [])
+
+
+def test_frozen_weights_have_no_gradient_and_a_prefix_of_them_no_backward():
+    model = class_of("bert", False)(config_of("bert"))
+    whole = estimate(model, length=8, batch=2, train=True)
+    weights = [part.clone() for part in model.parameters()]
+    model.embeddings.requires_grad_(False)
+    model.encoder.layer[0].requires_grad_(False)
+    found = estimate(model, length=8, batch=2, train=True)
+    assert found.flops["forward"] == whole.flops["forward"]
+    assert found.bytes["activations"] < whole.bytes["activations"]
+    layer = [part.numel() for part in model.encoder.layer[1].parameters() if part.ndim > 1]
+    scores = 2 * 2 * 8 * 8 * 64  # B n n D, of Q K' and of A V
+    # Of the lower matrices that read the frozen state: no gradient of their inputs
+    entering = 3 * 64 * 64
+    pooler = 2 * 64 * 64
+    rows = 16
+    expected = 2 * rows * sum(layer) - rows * entering + 2 * scores + 2 * pooler
+    fused = found.macs["backward"] - expected
+    assert fused in (0, scores // 2)
+    assert found.parameters["trained"] == sum(
+        part.numel() for part in (*model.encoder.layer[1].parameters(), *model.pooler.parameters())
+    )
+    assert model.training
+    for now, before in zip(model.parameters(), weights, strict=True):
+        assert torch.equal(now, before)
+        assert now.grad is None
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_lora_costs_its_narrow_products_and_no_gradients_of_frozen_matrices():
+    peft = pytest.importorskip("peft")
+    base = class_of("bert", False)(config_of("bert"))
+    plain = estimate(base, length=8, batch=2)
+    model = peft.get_peft_model(base, peft.LoraConfig(r=4, target_modules=["query"]))
+    found = estimate(model, length=8, batch=2, train=True)
+    narrow = 2 * 16 * 2 * 4 * 64  # layers, rows, both matrices
+    assert found.macs["forward"] == plain.macs["forward"] + narrow
+    assert found.macs["backward"] < 2 * found.macs["forward"]
+    assert found.parameters["trained"] == 2 * 2 * 4 * 64
+
+
+def test_a_ladder_trains_without_the_backbones_backward():
+    from shoestring.tune import Ladder, LadderConfig
+
+    base = class_of("bert", False)(config_of("bert"))
+    ladder = Ladder.from_backbone(base, LadderConfig(n_labels=3, reduction=4), dtype="float32")
+    found = estimate(ladder, length=8, batch=2, train=True)
+    trained = sum(part.numel() for part in ladder.parameters() if part.requires_grad)
+    beside = sum(part.numel() for part in ladder.parameters())
+    assert found.parameters["trained"] == trained
+    assert found.parameters["total"] == beside + sum(part.numel() for part in base.parameters())
+    assert found.macs["backward"] < found.macs["forward"]
+    with pytest.raises(ParameterError, match="as it is"):
+        estimate(ladder, length=8, batch=2, checkpointing=True)
+
+
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_experts_multiply_as_much_by_measured_routing_as_by_expected(is_trained):
+    config = config_of("mixtral")
+    model = class_of("mixtral", True)(config)
+    measured = run_once(model, 2, 9, is_trained=is_trained).trace.flops
+    expected = run_without_numbers(type(model), config, 2, 9, is_trained=is_trained).trace.flops
+    assert measured == expected
 
 
 def test_a_grown_model_is_priced():

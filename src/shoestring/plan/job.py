@@ -27,7 +27,7 @@ from shoestring.models.backbone import (
 )
 from shoestring.plan.cost import Description, describe, macs, weights
 from shoestring.plan.machine import DTYPES, measure_machine
-from shoestring.plan.trace import Run, run_without_numbers
+from shoestring.plan.trace import Run, run_once, run_without_numbers
 from shoestring.text import read_records
 
 OWNER = "plan"
@@ -81,17 +81,19 @@ def estimate(
 
     Parameters
     ----------
-    model : str, Path, config or model of transformers
-        A folder, a config.json or "minilm"; or an object.
+    model : str, Path, config, model of transformers, of PEFT, or a Ladder
+        A folder, a config.json or "minilm"; or an object, whose frozen weights are not trained. One
+        with frozen weights, adapters or a ladder is run once, and left as it was.
     length, batch : int
         Tokens of a text, padding included, and texts.
     train : bool
-        Whether all weights are trained, with AdamW, or there is a forward pass alone.
+        Whether weights are trained, with AdamW, or there is a forward pass alone.
     decode : bool
         One more token after ``length``, whose keys and values are cached.
     checkpointing : bool
         Whether layers are computed again going backward, and not kept.
     dtype : {"float32", "bfloat16"}
+        Of the weights; this, ``decode`` and ``checkpointing`` are for what is not run.
 
     Raises
     ------
@@ -100,7 +102,8 @@ def estimate(
     StorageError, FormatError
         If there is no folder, no readable config in it, or no way to count the model.
     """
-    kind, config = class_and_config(model, OWNER)
+    stands = _is_run(model)
+    kind, config = (type(model), model.config) if stands else class_and_config(model, OWNER)
     length = checks.checked_int("length", length, 1, n_positions(config.to_dict()), OWNER)
     batch = checks.checked_int("batch", batch, 1, 1 << 20, OWNER)
     train = checks.checked_bool("train", train, OWNER)
@@ -108,11 +111,15 @@ def estimate(
     cached = length if checks.checked_bool("decode", decode, OWNER) else 0
     if decode and (train or config.is_encoder_decoder or not hasattr(config, "use_cache")):
         raise ParameterError.of("decode", OWNER, "False, but for a decoder's answers", decode)
+    checkpointing = checks.checked_bool("checkpointing", checkpointing, OWNER)
+    if stands and (decode or checkpointing or dtype != DTYPES[0]):
+        want = "a config or folder, for decode, checkpointing and dtype; a module is run as it is"
+        raise ParameterError.of("model", OWNER, want, kind.__name__)
     n_read = 1 if cached else length
     with reading_model(Path(kind.__name__)):  # a model raises anything
-        run = run_without_numbers(
+        run = run_once(model, batch, length, is_trained=train) if stands else run_without_numbers(
             kind, config, batch, n_read, is_trained=train, dtype=dtype, cached=cached,
-            checkpointing=checks.checked_bool("checkpointing", checkpointing, OWNER),
+            checkpointing=checkpointing,
         )  # fmt: skip
     totals = {phase: run.trace.flops[phase] // 2 for phase in PHASES}
     counted = f"by operators: no closed form fits {kind.__name__} here"
@@ -146,6 +153,19 @@ def _closed_form(
             if [sum(phase) for phase in zip(*sums.values(), strict=True)] == counted:
                 return described, sums
     return None, {}
+
+
+def _is_run(model: Any) -> bool:
+    """Whether an object is more than its class and config say: a part is frozen or was added."""
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    if not isinstance(model, torch.nn.Module) or not isinstance(
+        getattr(model, "config", None), PreTrainedConfig
+    ):
+        return False
+    is_whole = isinstance(model, PreTrainedModel) and not hasattr(model, "peft_config")
+    return not (is_whole and all(part.requires_grad for part in model.parameters()))
 
 
 def class_and_config(model: Any, owner: str) -> tuple[Any, Any]:

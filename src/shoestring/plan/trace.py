@@ -19,6 +19,7 @@ import warnings
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -50,6 +51,15 @@ def _product(*tensors: Tensor) -> Product:
     return "bmm" if a.ndim > 2 else "mm", out.numel() * k, (m, k, out.numel() // max(1, rows))
 
 
+def _grouped(a: Tensor, b: Tensor, *rest: Any) -> Product:
+    """Of (S, k) by (experts, k, n), rows sorted by expert; or (m, S) by (S, n) for each of them."""
+    k, out = a.shape[-1], rest[-1]
+    experts = max(len(out) if out.ndim > 2 else len(b), 1)
+    if out.ndim > 2:
+        return "mm", a.numel() * out.shape[-1], (len(a), k // experts, out.shape[-1])
+    return "mm", out.numel() * k, (len(a) // experts, k, out.shape[-1])
+
+
 def _convolution(products: int, weight: Tensor, out: Tensor) -> Product:
     channels, size = len(weight), math.prod(weight.shape[1:])
     return "mm", products * out.numel() * size, (out.numel() // channels, size, channels)
@@ -64,6 +74,7 @@ PRODUCTS: dict[Any, Callable[..., Product]] = {
     aten._scaled_dot_product_flash_attention_for_cpu_backward: (
         lambda grad, q, k, *_: ("attention_backward", 5 * q.numel() * k.shape[2], q.shape[2:])
     ),
+    aten._grouped_mm: _grouped,  # how transformers multiplies by experts
     aten.convolution: lambda x, weight, *rest: _convolution(1, weight, rest[-1]),
     aten.convolution_backward: lambda grad, x, weight, *rest: _convolution(
         sum(part is not None for part in rest[-1][:2]), weight, grad
@@ -196,15 +207,51 @@ def run_without_numbers(
                     del before
                     trace.phase, trace.peak = "forward", trace.live
                 cache = trace.live
-                out = model(**inputs)
-                activations = trace.live if is_trained else trace.peak
-                if is_trained:
-                    trace.phase = "backward"
-                    sum_of(out).backward()
-                del out
-    parameters = list(model.parameters())
+                activations = _pass(trace, model, inputs, is_trained)
+    return _found(trace, model, is_trained, cache, activations)
+
+
+def run_once(model: Any, batch: int, length: int, *, is_trained: bool) -> Run:
+    """The same of a module as it stands, its frozen weights and adapters: run once, with numbers.
+
+    Its mode, gradients and buffers are left as they were. Raises whatever the model raises.
+    """
+    was, kept = model.training, [(part, part.grad) for part in model.parameters()]
+    buffers = [(part, part.clone()) for part in model.buffers()]
+    inputs, takes = inputs_of(model.config, batch, length), signature(model.forward).parameters
+    if "use_cache" not in takes and "kwargs" not in takes:  # a ladder
+        inputs.pop("use_cache", None)
+    for name in inputs.keys() - {"use_cache"}:
+        inputs[name] = inputs[name].to(next(model.parameters()).device)
+    try:
+        model.train(is_trained).zero_grad()
+        with torch.random.fork_rng(), Trace() as trace, torch.set_grad_enabled(is_trained):
+            activations = _pass(trace, model, inputs, is_trained)
+    finally:
+        model.train(was)
+        for part, gradient in kept:
+            part.grad = gradient
+        for part, value in buffers:
+            part.data.copy_(value)
+    return _found(trace, model, is_trained, 0, activations)
+
+
+def _pass(trace: Trace, model: Any, inputs: dict[str, Any], is_trained: bool) -> int:
+    """Forward, and backward if it is trained: the bytes of the activations."""
+    out = model(**inputs)
+    activations = trace.live if is_trained else trace.peak
+    if is_trained:
+        trace.phase = "backward"
+        sum_of(out).backward()
+    return activations
+
+
+def _found(trace: Trace, model: Any, is_trained: bool, cache: int, activations: int) -> Run:
+    frozen = getattr(getattr(model, "backbone", None), "model", None)  # beside a ladder's modules
+    modules = {part for whole in (model, frozen) if whole is not None for part in whole.modules()}
+    parameters = {value for part in modules for value in part.parameters(recurse=False)}
     trained = [value.numel() for value in parameters if is_trained and value.requires_grad]
-    tables = {part.weight for part in model.modules() if isinstance(part, torch.nn.Embedding)}
+    tables = {part.weight for part in modules if isinstance(part, torch.nn.Embedding)}
     embedding = sum(table.numel() for table in tables)
     is_fused = any("attention" in found.name for found in trace.operators["backward"])
     return Run(
