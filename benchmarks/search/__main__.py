@@ -52,25 +52,30 @@ def methods(bench: ways.Bench, seed: int, with_variants: bool) -> dict[str, ways
     return found
 
 
-def measure(name: str, scorer: str, seeds: range) -> dict[str, list[float]]:
-    """Recall of each way at each budget, mean over the seeds, on one collection."""
+Table = dict[str, list[float]]
+
+
+def measure(name: str, scorer: str, seeds: range) -> tuple[Table, dict[str, float]]:
+    """Recall of each way at each budget, mean over the seeds, on one collection; nDCG@10."""
     collection = load(name, scorer)
     matrix = np.load(matrix_path(collection, scorer))
     table: dict[str, list[list[float]]] = {}
     with ways.bench(collection, matrix) as bench:
+        judges = {scorer: bench.tests} | ways.first_scores(bench)
+        judged = {one: ways.ndcg(bench, scores) for one, scores in judges.items()}
         budgets = [max(1, round(fraction * bench.n_items)) for fraction in FRACTIONS]
         for seed in tqdm(seeds, desc=f"{name}, {scorer}", unit="seed"):
-            for way, choose in methods(bench, seed, scorer == "cross-encoder").items():
+            for way, choose in methods(bench, seed, scorer != "token-interaction").items():
                 recalls = [ways.recall(bench, choose, budget) for budget in budgets]
                 table.setdefault(way, []).append(recalls)
         print(f"{name}: {len(bench.tests)} test queries, {len(bench.anchors)} in the pool")
     means = {way: np.mean(rows, axis=0).tolist() for way, rows in table.items()}
-    return _best_splits(means)
+    return _best_splits(means), judged
 
 
-def _best_splits(means: dict[str, list[float]]) -> dict[str, list[float]]:
+def _best_splits(means: Table) -> Table:
     """ANNCUR at its best split for each budget: generous to the peer."""
-    merged: dict[str, list[float]] = {}
+    merged: Table = {}
     for way, recalls in means.items():
         name = way.rpartition(" ")[0] if way.startswith("ANNCUR") else way
         merged[name] = np.maximum(merged.get(name, [0.0] * len(recalls)), recalls).tolist()
@@ -79,7 +84,8 @@ def _best_splits(means: dict[str, list[float]]) -> dict[str, list[float]]:
 
 def run(options: argparse.Namespace) -> None:
     """The whole benchmark; the document is written after every collection."""
-    results: dict[str, dict[str, dict[str, list[float]]]] = {}
+    results: dict[str, dict[str, Table]] = {}
+    judged: dict[str, dict[str, float]] = {}
     seeds = range(options.seed, options.seed + (1 if options.quick else 3))
     for scorer in options.scorers.split(","):
         for name in list(SIZES[scorer])[: 2 if options.quick else None]:
@@ -87,29 +93,31 @@ def run(options: argparse.Namespace) -> None:
             if not path.exists():
                 print(f"skipped: {name} with {scorer} has no matrix ({path.name}); see --help")
                 continue
-            table = measure(name, scorer, seeds)
+            table, judged[name] = measure(name, scorer, seeds)
             results.setdefault(scorer, {})[name] = table
             _print(f"{name}, {scorer}", table)
+            print(f"nDCG@{ways.K}: {judged[name]}")
             figures = {
                 "seeds": len(seeds),
                 "items": {scorer: SIZES[scorer] for scorer in results},
                 "fractions": FRACTIONS,
                 "k": ways.K,
                 "recall": results,
+                "nDCG": judged,
             }
             output.write(figures, options)
         if scorer in results:
             _print(f"mean, {scorer}", _mean(results[scorer]))
 
 
-def _mean(tables: dict[str, dict[str, list[float]]]) -> dict[str, list[float]]:
+def _mean(tables: dict[str, Table]) -> Table:
     names = next(iter(tables.values()))
     return {
         way: np.mean([table[way] for table in tables.values()], axis=0).tolist() for way in names
     }
 
 
-def _print(title: str, table: dict[str, list[float]]) -> None:
+def _print(title: str, table: Table) -> None:
     print(f"\n{title}: recall@10 of the scorer's own top 10 at calls / texts =")
     print(f"{'':44}" + "".join(f"{fraction:>8.1%}" for fraction in FRACTIONS))
     for way, recalls in table.items():

@@ -168,6 +168,7 @@ COLLECTIONS: dict[str, Callable[..., Collection]] = {
     "esun": esun,
 }
 SIZES = {  # what two cores can score in full with each scorer
+    "judge": {"pydocs": 1000, "scifact": 1000, "cranfield": 1000, "esun": 1000},
     "cross-encoder": {"pydocs": 1000, "scifact": 1000, "cranfield": 1000, "esun": 1000},
     "token-interaction": {"pydocs": 2000, "scifact": 5000, "cranfield": 1400},
 }

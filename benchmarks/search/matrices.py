@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from benchmarks.data import CACHE
 from benchmarks.search.corpora import COLLECTIONS, SIZES, Collection, load
+from benchmarks.search.judge import load_judge
 from benchmarks.train_scorer import model_folder
 
 STAGES = ((24, 32), (24, 40), (40, 40), (40, 48))  # test and anchor queries of each stage
@@ -41,6 +42,9 @@ def row_scorer(scorer: str, collection: Collection) -> Callable[[str], np.ndarra
     """A function from a query to its exact scores with every text."""
     from shoestring.match.scorer import load_scorer
 
+    if scorer == "judge":
+        judge = load_judge(collection.language)
+        return lambda query: judge([(query, text) for text in collection.texts])
     is_plain = scorer == "token-interaction"
     model = load_scorer("minilm" if is_plain else model_folder(collection.language))
     return lambda query: model.predict([(query, text) for text in collection.texts])

@@ -24,10 +24,11 @@ SHOWN = {
     "random": ("random texts", "#9e9e9e", ":"),
 }
 TITLES = {
-    "cross-encoder": "a trained cross-encoder",
+    "judge": "a judge near the vectors",
+    "cross-encoder": "a scorer far from the vectors",
     "token-interaction": "token interaction, untrained",
 }
-PLOTTED = "cross-encoder"
+PLOTTED = "judge"
 FIGURES = {
     "scoring": (
         "Pairs a second of a cross-encoder",
@@ -68,6 +69,10 @@ def search_section(scorer: str, document: dict[str, Any]) -> list[str]:
         "",
         *table("mean over the collections", mean(tables), document["fractions"]),
     ]
+    if judged := document.get("nDCG"):
+        columns = list(next(iter(judged.values())))
+        rows = {name: list(judged[name].values()) for name in tables}
+        lines += ["How well each judges, nDCG@10:", "", *markdown("texts", columns, rows), ""]
     for name, ways in tables.items():
         lines += table(name, ways, document["fractions"])
     return lines

@@ -125,8 +125,8 @@ def ours(
     return choose
 
 
-def first_stages(bench: Bench) -> dict[str, Choose]:
-    """BM25 and the vectors, each followed by a rerank of as many texts as there are calls."""
+def first_scores(bench: Bench) -> dict[str, np.ndarray]:
+    """What the vectors and BM25 say of every pair, (queries, N)."""
     index = SearchIndex.open(bench.index)
     cheap = np.empty((len(bench.tests), bench.n_items, 4), dtype=np.float32)
     with index.snapshot() as snapshot:
@@ -134,10 +134,28 @@ def first_stages(bench: Bench) -> dict[str, Choose]:
         for test, query in enumerate(bench.collection.queries):
             cheap[test, ids] = index.first_look(snapshot, query)[2]
 
-    def rerank(column: int) -> Choose:
-        return lambda test, budget: best_of(bench, test, top_rows(cheap[test, :, column], budget))
+    return {"BM25": cheap[..., 1], "vectors": cheap[..., 0]}
 
-    return {"BM25, then rerank": rerank(1), "vectors, then rerank": rerank(0)}
+
+def first_stages(bench: Bench) -> dict[str, Choose]:
+    """BM25 and the vectors, each followed by a rerank of as many texts as there are calls."""
+
+    def rerank(scores: np.ndarray) -> Choose:
+        return lambda test, budget: best_of(bench, test, top_rows(scores[test], budget))
+
+    return {f"{name}, then rerank": rerank(of) for name, of in first_scores(bench).items()}
+
+
+def ndcg(bench: Bench, scores: np.ndarray) -> float:
+    """nDCG@10 of scores (queries, N) by the collection's judgements, every relevant text alike."""
+    found = []
+    for row, relevant in zip(scores, bench.collection.relevant.values(), strict=True):
+        gains = [1 / np.log2(place + 2) for place in range(K)]
+        best = top_rows(row, K)
+        reached = sum(g for g, text in zip(gains, best, strict=False) if int(text) in relevant)
+        if relevant:
+            found.append(reached / sum(gains[: len(relevant)]))
+    return round(float(np.mean(found)), 4)
 
 
 def best_of(bench: Bench, test: int, rows: np.ndarray) -> np.ndarray:
