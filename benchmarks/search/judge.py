@@ -43,7 +43,7 @@ HARD, RANDOM = 4, 1  # texts of a list that are not relevant
 NEAREST = 50  # among which the hard ones are drawn
 LISTS = 16  # of a step
 RATE, SCALE = 5e-5, 20.0
-MAX_LENGTH = {"en": 128, "zh": 64}
+MAX_LENGTH = {"en": 96, "zh": 64}
 Source = tuple[list[tuple[str, set[int]]], list[str]]  # queries, each with its relevant texts
 
 

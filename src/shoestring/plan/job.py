@@ -199,7 +199,7 @@ def _bytes(run: Run, size: int) -> dict[str, int]:
     own = 0
     with suppress(OSError, ValueError):  # of this process, in which torch is loaded as in the job's
         own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    own += min(64 << 20, comes_and_goes) + run.trace.peak // 4 + gradients // 2  # kept by malloc
+    own += run.trace.peak // 4 + gradients // 2  # kept by malloc
     return {
         "parameters": parameters, "gradients": gradients, "optimizer": 2 * gradients,
         "activations": run.activations, "cache": run.cache, "peak": peak, "resident": peak + own,
