@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.output import Read, markdown, picture
+from benchmarks.output import Read, markdown, picture, ran, yes
 
 SHOWN = {
     "ours, 32 anchors": ("shoestring, 32 anchor queries", "#00796b", "-"),
@@ -141,6 +141,26 @@ def figures_section(name: str, document: dict[str, Any]) -> list[str]:
     ]
 
 
+def start_section(document: dict[str, Any]) -> list[str]:
+    """How soon a query on the command line answers."""
+    rows = {
+        f"query, {way}" if "holds" in found else way: [found["seconds"], found["cpu seconds"]]
+        for way, found in document["ways"].items()
+    }
+    holds = all(found.get("holds", True) for found in document["ways"].values())
+    return [
+        "## How soon a query on the command line answers",
+        "",
+        "`python -m benchmarks.search.start`: a whole process, the least of nine runs; *a "
+        f"CrossEncoder*: a script that loads one with sentence-transformers. {ran(document)}",
+        "",
+        *markdown("process", ["seconds", "CPU seconds"], rows),
+        "",
+        f"- a query in {document['bar']} s: {yes(holds)}",
+        "",
+    ]
+
+
 def sections(read: Read) -> list[str]:
     """All that there is."""
     lines: list[str] = []
@@ -153,6 +173,8 @@ def sections(read: Read) -> list[str]:
     document = read("anchors-per-call")
     if document:
         lines += anchors_section(document)
+    if document := read("search-start"):
+        lines += start_section(document)
     for name in FIGURES:
         document = read(name)
         if document:
