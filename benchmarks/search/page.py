@@ -28,7 +28,6 @@ TITLES = {
     "cross-encoder": "a scorer far from the vectors",
     "token-interaction": "token interaction, untrained",
 }
-PLOTTED = "judge"
 FIGURES = {
     "scoring": (
         "Pairs a second of a cross-encoder",
@@ -164,7 +163,7 @@ def start_section(document: dict[str, Any]) -> list[str]:
 def sections(read: Read) -> list[str]:
     """All that there is."""
     lines: list[str] = []
-    if read(f"search-{PLOTTED}"):
+    if any(read(f"search-{scorer}") for scorer in TITLES):
         lines += ["![Recall against calls](../recall.svg)", ""]
     for scorer in TITLES:
         document = read(f"search-{scorer}")
@@ -184,6 +183,7 @@ def sections(read: Read) -> list[str]:
 
 def pictures(read: Read, folder: Path) -> None:
     """Write what the page shows."""
-    document = read(f"search-{PLOTTED}")
-    if document:
-        plot(document, PLOTTED, folder / "recall.svg")
+    for scorer in TITLES:  # the first that has run
+        if document := read(f"search-{scorer}"):
+            plot(document, scorer, folder / "recall.svg")
+            break
