@@ -111,8 +111,12 @@ def sections(
 
 def ran(document: Mapping[str, Any]) -> str:
     """Where and when a part ran."""
+    machine = document.get("machine")
+    if isinstance(machine, Mapping):  # as planning measured it
+        threads, best = machine["threads"], machine["GFLOPs a second"]
+        machine = f"{machine['processor']}, threads: {threads}, {best:.0f} GFLOP/s"
     return (
-        f"{document.get('machine')}, Python {document.get('python')}, commit "
+        f"{machine}, Python {document.get('python')}, commit "
         f"{document.get('commit')}, seed {document.get('seed')}; load average "
         f"{document.get('load average')} before the run."
     )
