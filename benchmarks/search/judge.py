@@ -41,8 +41,8 @@ from shoestring.text import tokenize
 SEED = 0
 HARD, RANDOM = 4, 1  # texts of a list that are not relevant
 NEAREST = 50  # among which the hard ones are drawn
-LISTS = 16  # of a step
-RATE, HEAD_RATE, SCALE = 8e-5, 2e-3, 20.0
+LISTS = 6  # of a step
+RATE, HEAD_RATE, SCALE = 1e-4, 1e-3, 20.0
 MAX_LENGTH = {"en": 96, "zh": 64}
 Source = tuple[list[tuple[str, set[int]]], list[str]]  # queries, each with its relevant texts
 
@@ -82,7 +82,9 @@ def wikiqa() -> Source:
 def faq() -> Source:
     threads = json.loads(require("retrieval/stackfaq/stackExchange-FAQ.json").read_text("utf-8"))
     entries = threads["root"]["qapair"]
-    queries = [(q, {i}) for i, entry in enumerate(entries) for q in entry["rephr"] if q != "*"]
+    queries = [
+        (q, {i}) for i, entry in enumerate(entries) for q in entry["rephr"] if q and q != "*"
+    ]
     return queries, [f"{entry['question']} {entry['answer']}" for entry in entries]
 
 
@@ -135,7 +137,7 @@ def sources(language: str) -> list[tuple[Source, int]]:
     if language == "zh":
         rng = np.random.default_rng(SEED)
         files = ("oppo-xiaobu-plain/train-100k.txt.gz", "lcqmc/dev.txt", "afqmc/train.txt.gz")
-        return [(of_pairs(labelled_pairs(f"pairs/{name}", 8_000, rng)), 2_000) for name in files]
+        return [(of_pairs(labelled_pairs(f"pairs/{name}", 8_000, rng)), 800) for name in files]
     cisi, cacm = "retrieval/cisi", "retrieval/cacm"
     return [
         (scifact(), 900), (wikiqa(), 450), (faq(), 450), (quora(), 450), (nfcorpus(), 450),
