@@ -170,22 +170,24 @@ def looks(index: SearchIndex, collection: Collection, judge: Judge) -> Iterator[
             yield Known(query, texts, look, first, vectors, vector, judge)
 
 
-def by_tokens(known: Known, rows: np.ndarray, encoder: Any) -> np.ndarray:
-    """The rows in the order of token interaction."""
-    (query,) = (vectors for _, vectors in encoder.encode([known.query]))
-    scores = np.empty(len(rows))
-    for i, vectors in encoder.encode([known.texts[row] for row in rows]):
-        scores[i] = (query @ vectors.T).max(axis=1, initial=0.0).sum()
-    return rows[np.argsort(-scores, kind="stable")]
+def wide_of(known: Known) -> np.ndarray:
+    """The rows that token interaction orders: the best by vectors and by BM25."""
+    return np.unique([top_rows(scores, 3 * POOL // 2) for scores in known.first.values()])
 
 
-def pool_of(known: Known, encoder: Any) -> np.ndarray:
-    """The rows among which the truth is looked for."""
-    tops = [top_rows(scores, POOL) for scores in known.first.values()]
-    if encoder is not None:
-        wide = np.unique([row for s in known.first.values() for row in top_rows(s, 3 * POOL // 2)])
-        tops.append(by_tokens(known, wide, encoder)[:POOL])
-    return np.unique(np.concatenate(tops))
+def pools_of(all_known: Sequence[Known], encoder: Any) -> Iterator[np.ndarray]:
+    """For each query the rows among which the truth is looked for; each text is encoded once."""
+    rows = np.unique(np.concatenate([wide_of(known) for known in all_known]))
+    texts = [all_known[0].texts[row] for row in rows]
+    encoded = {rows[i]: v.astype(np.float16) for i, v in encoder.encode(texts)} if encoder else {}
+    for known in all_known:
+        tops = [top_rows(scores, POOL) for scores in known.first.values()]
+        if encoder:
+            wide = wide_of(known)
+            (query,) = (vectors for _, vectors in encoder.encode([known.query]))
+            alike = [(query @ encoded[row].T).max(axis=1, initial=0.0).sum() for row in wide]
+            tops.append(wide[top_rows(np.array(alike), POOL)])
+        yield np.unique(np.concatenate(tops))
 
 
 def ours(known: Known, calls: int) -> np.ndarray:
@@ -226,8 +228,8 @@ def measure(name: str, seed: int, n_test: int) -> dict[str, Any]:
             encoder="minilm" if made.language == "en" else "lsa",
         )  # fmt: skip
         known_of = list(looks(index, made, judge))
-        for known in tqdm(known_of, desc=f"{name}: truth", unit="query"):
-            pool = pool_of(known, encoder)
+        pools = zip(known_of, pools_of(known_of, encoder), strict=True)
+        for known, pool in tqdm(pools, desc=f"{name}: truth", unit="query", total=len(known_of)):
             truths.append(set(known.best_of(pool).tolist()))
             if name == "esun":
                 whole = known.best_of(np.arange(len(known.texts)))
