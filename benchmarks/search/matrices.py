@@ -63,8 +63,9 @@ def fill(name: str, scorer: str, stage: int) -> None:
     queries = [*collection.queries, *collection.anchors]
     score = row_scorer(scorer, collection)
     for row in tqdm(rows, desc=f"{name} {scorer}", mininterval=10):
-        matrix[row] = score(queries[row])
-        matrix.flush()
+        if np.isnan(matrix[row]).any():  # another process may have scored it meanwhile
+            matrix[row] = score(queries[row])
+            matrix.flush()
 
 
 def main() -> None:
