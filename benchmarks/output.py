@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import re
+import sys
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -93,6 +94,7 @@ def _processor() -> str:
 def write(result: Mapping[str, Any], options: argparse.Namespace) -> None:
     """Write the document to the file that ``--json`` names, whole or not at all."""
     if options.json is None:
+        print("These figures are not kept: pass --json FILE.", file=sys.stderr, flush=True)
         return
     document = {**options.provenance, "seed": options.seed, **result}
     aside = options.json.with_name(f"{options.json.name}.partial")
