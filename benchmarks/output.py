@@ -18,8 +18,8 @@ import json
 import os
 import platform
 import re
-import sys
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
