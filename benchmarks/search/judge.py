@@ -3,9 +3,9 @@
 ``python -m benchmarks.search.judge --language en`` (half an hour of a core that is quick in
 bfloat16), ``--language zh``. A judge's score is a cross-encoder's plus a multiple of a plain
 similarity: the share of the query's words, by their rarity, that stand in the text, and in English
-the cosine of MiniLM's vectors too. The cross-encoder begins as MiniLM with a head of zeros, so the
-judge begins as that similarity, and learns what to add on lists of one relevant text, hard others
-and a random one.
+the cosine of MiniLM's vectors too. The cross-encoder first learns to compare two texts on the pairs
+of ``benchmarks.train_scorer``, then what to add to the similarity on lists of one relevant text,
+hard others and a random one.
 
 ``benchmarks.train_scorer``'s cross-encoder, which is trained on pairs alone, is a judge far from
 the vectors; this one is near them, as rerankers are that one would pay for.
@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from benchmarks.data import CACHE, require
 from benchmarks.search.corpora import scifact_claims, scifact_corpus, smart_records
-from benchmarks.train_scorer import extend_vocabulary, labelled_pairs, read_lines
+from benchmarks.train_scorer import chinese, english, extend_vocabulary, labelled_pairs, read_lines
 from shoestring.models.frozen import multiplies_bfloat16
 from shoestring.text import tokenize
 
@@ -42,7 +42,8 @@ SEED = 0
 HARD, RANDOM = 4, 1  # texts of a list that are not relevant
 NEAREST = 50  # among which the hard ones are drawn
 LISTS = 6  # of a step
-RATE, HEAD_RATE, SCALE = 1e-4, 1e-3, 20.0
+RATE, SCALE = 4e-5, 20.0
+PAIRS, PAIR_RATE, PAIR_LENGTH = 32, 8e-5, 64
 MAX_LENGTH = {"en": 96, "zh": 64}
 Source = tuple[list[tuple[str, set[int]]], list[str]]  # queries, each with its relevant texts
 
@@ -226,14 +227,10 @@ def train(language: str) -> Path:
     if language == "zh":
         extend_vocabulary(model, [part for one in data for pair in one for part in pair])
     network = model.model.train()
-    torch.nn.init.zeros_(network.classifier.weight)
+    learn_pairs(model, english(rng) if language == "en" else chinese(rng), rng)
     order = rng.permutation(len(data))
     steps = [order[first : first + LISTS] for first in range(0, len(order), LISTS)]
-    head = list(network.classifier.parameters())
-    body = [part for name, part in network.named_parameters() if "classifier" not in name]
-    rates = [RATE, HEAD_RATE]  # zeros have far to go
-    optimizer = torch.optim.AdamW([{"params": body}, {"params": head}], weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, len(steps), pct_start=0.1)
+    step = stepper(network, RATE, len(steps))
     losses: list[tuple[float, float]] = []
     bar = tqdm(steps, desc=language, mininterval=10)
     for chosen in bar:
@@ -242,11 +239,7 @@ def train(language: str) -> Path:
         logits = start + score(model, pairs).reshape(start.shape)
         first = torch.zeros(len(chosen), dtype=torch.long)
         loss = torch.nn.functional.cross_entropy(logits, first)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        step(loss)
         losses.append((float(loss), float(torch.nn.functional.cross_entropy(start, first))))
         bar.set_postfix_str("{:.3f}, similarity {:.3f}".format(*np.mean(losses[-50:], axis=0)))
     aside = folder.with_name(folder.name + "-aside")
@@ -256,11 +249,41 @@ def train(language: str) -> Path:
     return folder
 
 
-def score(model: Any, pairs: Sequence[tuple[str, str]]) -> torch.Tensor:
+def stepper(network: torch.nn.Module, rate: float, n_steps: int) -> Callable[[torch.Tensor], None]:
+    """What makes a step of AdamW along the gradient of a loss."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, n_steps, pct_start=0.1)
+
+    def step(loss: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+
+    return step
+
+
+def learn_pairs(model: Any, pairs: list[Any], rng: np.random.Generator) -> None:
+    """Learn to compare two texts, from pairs with labels: hard lists alone do not teach that."""
+    order = rng.permutation(len(pairs))
+    batches = [order[first : first + PAIRS] for first in range(0, len(order), PAIRS)]
+    step = stepper(model.model, PAIR_RATE, len(batches))
+    losses: list[float] = []
+    for chosen in (bar := tqdm(batches, desc="pairs", mininterval=10)):
+        labels = torch.tensor([pairs[i][2] for i in chosen], dtype=torch.float32)
+        said = score(model, [pairs[i][:2] for i in chosen], PAIR_LENGTH)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(said, labels)
+        step(loss)
+        losses.append(loss.item())
+        bar.set_postfix_str(f"{np.mean(losses[-50:]):.3f}")
+
+
+def score(model: Any, pairs: Sequence[tuple[str, str]], length: int | None = None) -> torch.Tensor:
     """What the cross-encoder adds to each pair, with gradients where those are on."""
     read = model.tokenizer(
         [pair[0] for pair in pairs], [pair[1] for pair in pairs], padding=True,
-        truncation="longest_first", max_length=model.max_length, return_tensors="pt",
+        truncation="longest_first", max_length=length or model.max_length, return_tensors="pt",
     )  # fmt: skip
     with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bfloat16()):
         return model.model(**read).logits[:, 0].float()
