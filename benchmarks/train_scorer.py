@@ -114,7 +114,10 @@ def faq_pairs(limit: int, rng: np.random.Generator) -> list[Pair]:
     entries = threads["root"]["qapair"]
     texts = [f"{entry['question']} {entry['answer']}" for entry in entries]
     positives = [
-        (query, i) for i, entry in enumerate(entries) for query in entry["rephr"] if query != "*"
+        (query, i)
+        for i, entry in enumerate(entries)
+        for query in entry["rephr"]
+        if query and query != "*"
     ]
     order = rng.permutation(len(positives))[: limit // 3]
     return with_negatives([positives[i] for i in order], texts, rng)
