@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from benchmarks import output
 from benchmarks.data import CACHE, require
-from benchmarks.search.corpora import N_ANCHORS, Collection, esun, scifact
+from benchmarks.search.corpora import N_ANCHORS, Collection, esun, mixed, scifact
 from benchmarks.search.judge import load_judge
 from benchmarks.train_scorer import read_lines
 from shoestring import SearchIndex, rerank, score_with
@@ -215,12 +215,13 @@ def measure(name: str, seed: int, n_test: int) -> dict[str, Any]:
     """The recalls of one collection."""
     from shoestring.models.token_encoder import TokenEncoder
 
-    made = COLLECTIONS[name](SIZES.get(name, EVERYTHING), np.random.default_rng(seed), n_test)
+    rng = np.random.default_rng(seed)
+    made = mixed(COLLECTIONS[name](SIZES.get(name, EVERYTHING), rng, n_test))
     judge = Judge(made.language)
     encoder = TokenEncoder() if made.language == "en" else None
     scorer = score_with(judge.predict, name=judge.name)
     table: dict[str, list[list[float]]] = {}
-    held, truths, rng = [], [], np.random.default_rng(seed)
+    held, truths = [], []
     with TemporaryDirectory() as folder:
         records = [{"id": str(i), "text": text} for i, text in enumerate(made.texts)]
         index = SearchIndex.build(
