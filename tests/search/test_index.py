@@ -535,6 +535,27 @@ def test_minutes_stop_the_anchors(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert index.info()["scores_paid"] == 67
 
 
+@pytest.mark.parametrize("seconds", [1.0, 60.0])
+def test_a_build_of_more_than_ten_minutes_says_what_it_costs_before_and_what_it_took(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    seconds: float,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("shoestring.search.index.Clock", partial(Clock, now=lambda: now[0]))
+
+    def slow(pairs):  # type: ignore[no-untyped-def]
+        now[0] += seconds
+        return [overlap(*pair) for pair in pairs]
+
+    scorer = score_with(slow, name="slow", max_batch=5)
+    build(tmp_path / "index", make_texts(200), scorer, calls=100)
+    said = capsys.readouterr().err
+    assert ("90 calls to go: about 18:00" in said) == (seconds == 60.0)
+    assert ("took 18:00, said 18:00: +0%" in said) == (seconds == 60.0)
+
+
 def test_without_a_scorer_the_answers_are_estimates_and_it_says_so(tmp_path: Path) -> None:
     index = build(tmp_path / "index", make_texts(20))
     with pytest.warns(ShoestringWarning, match="has no scorer, so the answers are") as caught:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shoestring.errors import ShoestringWarning
-from shoestring.jobs import Clock
+from shoestring.jobs import Clock, say_cost, say_error
 from shoestring.match.scorer import batch_size_of
 from shoestring.models import LsaEncoder
 from shoestring.parallel import one_blas_thread
@@ -46,6 +46,7 @@ from shoestring.text import tokenize
 from shoestring.types import FloatArray
 
 SCORE_BATCH = 256
+LONG_S = 600.0  # what takes longer is said before
 
 
 @contextmanager
@@ -115,7 +116,7 @@ def score_anchors(
 
     The queries that are begun are kept in the settings, so that a later budget goes on with them.
     """
-    spent = 0
+    spent, said_s, took_s = 0, 0.0, list[float]()
     with ScoreCache(store.path) as cache, models.snapshot() as snapshot:
         view, model = snapshot.view, IndexModel.from_attrs(snapshot.view.attrs)
         # How many calls each query gets, beside those it has been paid for before.
@@ -141,9 +142,18 @@ def score_anchors(
                 for start in range(0, len(chosen), step):
                     if clock.left_s <= 0:
                         return spent
-                    score(chosen[start : start + step])
+                    part, began = chosen[start : start + step], clock.used_s
+                    score(part)
                     spent = before + score.calls  # equal texts are paid for once
-                    bar.update(len(chosen[start : start + step]))
+                    bar.update(len(part))
+                    took_s.append(clock.used_s - began)
+                    if len(took_s) == 2:  # the first one loads the scorer
+                        to_go = sum(plan) - spent
+                        said_s = min(to_go * took_s[1] / len(part), clock.left_s)
+                        if said_s > LONG_S:
+                            say_cost(f"{to_go:,} calls to go", said_s)
+    if said_s > LONG_S:
+        say_error(said_s, sum(took_s[2:]))
     return spent
 
 
