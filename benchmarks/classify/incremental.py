@@ -32,8 +32,8 @@ def orders(classes: np.ndarray, seeds: int, seed: int) -> list[np.ndarray]:
 
 def run(task: data.Vectors, order: np.ndarray, step: int) -> dict[str, dict[int, float]]:
     """Accuracies by the number of classes so far."""
-    plain = AnalyticSoftmax(None, 1.0)
-    expanded = AnalyticSoftmax(0.01, 1.0, expansion="relu")
+    plain = AnalyticSoftmax(None)
+    expanded = AnalyticSoftmax(0.01, expansion="relu")
     sgd, bayes = SGDClassifier(loss="log_loss", random_state=0), GaussianNB()
     table: dict[str, dict[int, float]] = {}
     for n in range(step, len(order) + 1, step):
@@ -48,7 +48,7 @@ def run(task: data.Vectors, order: np.ndarray, step: int) -> dict[str, dict[int,
             part = slice(start, start + 256)
             sgd.partial_fit(X[part], y[part], classes=order)
         seen = np.isin(task.y, so_far)
-        at_once = AnalyticSoftmax(None, 1.0).fit(task.X[seen], task.y[seen])
+        at_once = AnalyticSoftmax(None).fit(task.X[seen], task.y[seen])
         nearest = NearestCentroid().fit(task.X[seen], task.y[seen])
         asked = np.isin(task.y_test, so_far)
         ways = {

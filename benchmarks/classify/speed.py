@@ -47,9 +47,9 @@ Fit = Callable[[np.ndarray, np.ndarray], Any]
 
 WAYS: dict[str, Fit] = {
     OURS: lambda X, y: AnalyticSoftmax().fit(X, y).coef_,
-    "closed form, without a choice": lambda X, y: AnalyticSoftmax(None, 1.0).fit(X, y).coef_,
+    "closed form, without a choice": lambda X, y: AnalyticSoftmax(None).fit(X, y).coef_,
     "closed form, 2,000 random features": lambda X, y: (
-        AnalyticSoftmax(None, 1.0, expansion="relu").fit(X, y).coef_
+        AnalyticSoftmax(None, expansion="relu").fit(X, y).coef_
     ),
     "LogisticRegression": lambda X, y: LogisticRegression().fit(X, y),
     "LDA (svd)": lambda X, y: LinearDiscriminantAnalysis().fit(X, y),
