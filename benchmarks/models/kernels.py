@@ -200,7 +200,7 @@ def engines(model: Path, made: Path, missing: dict[str, str]) -> Iterator[tuple[
             continue
         try:
             yield name, Encoder(make(model, made), own_threads, model)
-        except ImportError as error:
+        except (ImportError, ValueError) as error:  # or this processor cannot, as int16 on AMD
             yield name, str(error)
 
 
