@@ -94,23 +94,21 @@ def quora() -> Source:
     return of_pairs([(row[1], row[2], float(row[0])) for row in rows if len(row) >= 3])
 
 
-def nfcorpus() -> Source:
-    folder = "retrieval/nfcorpus/dev"
-    corpus = dict(
-        line.rstrip("\n").split("\t", 1) for line in read_lines(require(f"{folder}.docs.gz"))
+def nfcorpus(split: str, least: int) -> Source:
+    """A split's titles, and texts of this grade at least."""
+    folder = f"retrieval/nfcorpus/{split}"
+    corpus, queries = (
+        dict(line.rstrip("\n").split("\t", 1) for line in read_lines(require(f"{folder}.{name}")))
+        for name in ("docs.gz", "titles.queries")
     )
     at = {key: i for i, key in enumerate(corpus)}
     relevant: dict[str, set[int]] = {}
     for line in read_lines(require(f"{folder}.2-1-0.qrel")):
         query, _, text, grade = line.split()
-        if int(grade) > 1 and text in at:
+        if int(grade) >= least and text in at:
             relevant.setdefault(query, set()).add(at[text])
-    queries = dict(
-        line.rstrip("\n").split("\t", 1) for line in read_lines(require(f"{folder}.titles.queries"))
-    )
-    return [(text, relevant[key]) for key, text in queries.items() if key in relevant], list(
-        corpus.values()
-    )
+    found = [(text, relevant[key]) for key, text in queries.items() if key in relevant]
+    return found, list(corpus.values())
 
 
 def trecqa() -> Source:
@@ -141,7 +139,7 @@ def sources(language: str) -> list[tuple[Source, int]]:
         return [(of_pairs(labelled_pairs(f"pairs/{name}", 8_000, rng)), 800) for name in files]
     cisi, cacm = "retrieval/cisi", "retrieval/cacm"
     return [
-        (scifact(), 900), (wikiqa(), 450), (faq(), 450), (quora(), 450), (nfcorpus(), 450),
+        (scifact(), 900), (wikiqa(), 450), (faq(), 450), (quora(), 450), (nfcorpus("dev", 2), 450),
         (trecqa(), 200),
         (smart(f"{cisi}/CISI.ALL.gz", f"{cisi}/CISI.QRY", f"{cisi}/CISI.REL"), 200),
         (smart(f"{cacm}/cacm.all.gz", f"{cacm}/query.text", f"{cacm}/qrels.text"), 100),

@@ -30,8 +30,8 @@ from tqdm import tqdm
 
 from benchmarks import output
 from benchmarks.data import CACHE, require
+from benchmarks.search import judge
 from benchmarks.search.corpora import N_ANCHORS, Collection, esun, mixed, scifact
-from benchmarks.search.judge import load_judge
 from benchmarks.train_scorer import read_lines
 from shoestring import SearchIndex, rerank, score_with
 from shoestring.search.cur import top_rows
@@ -67,19 +67,9 @@ def npl(n_items: int, rng: np.random.Generator, n_test: int) -> Collection:
 
 def nfcorpus(n_items: int, rng: np.random.Generator, n_test: int) -> Collection:
     """NFCorpus's test texts, and its titles as queries."""
-    folder = "retrieval/nfcorpus/test"
-    corpus = dict(
-        line.rstrip("\n").split("\t", 1) for line in read_lines(require(f"{folder}.docs.gz"))
-    )
-    at = {key: i for i, key in enumerate(corpus)}
-    titles = require(f"{folder}.titles.queries")
-    queries = dict(line.rstrip("\n").split("\t", 1) for line in read_lines(titles))
-    relevant: dict[str, set[int]] = {}
-    for line in read_lines(require(f"{folder}.2-1-0.qrel")):
-        query, _, text, grade = line.split()
-        if int(grade) > 0 and text in at and query in queries:
-            relevant.setdefault(query, set()).add(at[text])
-    return _cut("nfcorpus", "en", list(corpus.values()), queries, relevant, rng, n_test)
+    queries, texts = judge.nfcorpus("test", 1)
+    names = {query: query for query, _ in queries}
+    return _cut("nfcorpus", "en", texts, names, dict(queries), rng, n_test)
 
 
 def packages(n_items: int, rng: np.random.Generator, n_test: int) -> Collection:
@@ -121,7 +111,7 @@ class Judge:
     """The judge of a language, whose scores are kept."""
 
     def __init__(self, language: str) -> None:
-        self.name, self._load = f"judge-{language}", cache(lambda: load_judge(language))
+        self.name, self._load = f"judge-{language}", cache(lambda: judge.load_judge(language))
         self.scores = ScoreCache(CACHE / "sizes.sqlite")
 
     def __call__(self, query: str, texts: Sequence[str]) -> np.ndarray:
@@ -217,9 +207,9 @@ def measure(name: str, seed: int, n_test: int) -> dict[str, Any]:
 
     rng = np.random.default_rng(seed)
     made = mixed(COLLECTIONS[name](SIZES.get(name, EVERYTHING), rng, n_test))
-    judge = Judge(made.language)
+    scores = Judge(made.language)
     encoder = TokenEncoder() if made.language == "en" else None
-    scorer = score_with(judge.predict, name=judge.name)
+    scorer = score_with(scores.predict, name=scores.name)
     table: dict[str, list[list[float]]] = {}
     held, truths = [], []
     with TemporaryDirectory() as folder:
@@ -228,7 +218,7 @@ def measure(name: str, seed: int, n_test: int) -> dict[str, Any]:
             f"{folder}/index", records, scorer=scorer, on_duplicate="skip",
             encoder="minilm" if made.language == "en" else "lsa",
         )  # fmt: skip
-        known_of = list(looks(index, made, judge))
+        known_of = list(looks(index, made, scores))
         pools = zip(known_of, pools_of(known_of, encoder), strict=True)
         for known, pool in tqdm(pools, desc=f"{name}: truth", unit="query", total=len(known_of)):
             truths.append(set(known.best_of(pool).tolist()))
@@ -251,7 +241,7 @@ def measure(name: str, seed: int, n_test: int) -> dict[str, Any]:
             if calls:  # those that were paid for before count
                 more = (calls - before) * len(known_of[0].texts)
                 index.calibrate(more, queries=made.anchors, progress=True)
-            for known, truth in zip(looks(index, made, judge), truths, strict=True):
+            for known, truth in zip(looks(index, made, scores), truths, strict=True):
                 shares = [len(truth & set(ours(known, n).tolist())) / K for n in CALLS]
                 table.setdefault(f"ours, {calls} calls a text", []).append(shares)
     recalls = {way: np.mean(rows, axis=0).round(4).tolist() for way, rows in table.items()}

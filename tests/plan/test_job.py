@@ -182,7 +182,7 @@ def test_frozen_weights_have_no_gradient_and_a_prefix_of_them_no_backward():
     whole = estimate(model, length=8, batch=2, train=True)
     weights = [part.clone() for part in model.parameters()]
     model.embeddings.requires_grad_(False)
-    model.encoder.layer[0].requires_grad_(False)
+    model.encoder.layer[0].requires_grad_(False).eval()
     found = estimate(model, length=8, batch=2, train=True)
     assert found.flops["forward"] == whole.flops["forward"]
     assert found.bytes["activations"] < whole.bytes["activations"]
@@ -193,12 +193,12 @@ def test_frozen_weights_have_no_gradient_and_a_prefix_of_them_no_backward():
     pooler = 2 * 64 * 64
     rows = 16
     expected = 2 * rows * sum(layer) - rows * entering + 2 * scores + 2 * pooler
-    fused = found.macs["backward"] - expected
-    assert fused in (0, scores // 2)
+    assert found.macs["backward"] == expected  # dropout in the attention: not fused
     assert found.parameters["trained"] == sum(
         part.numel() for part in (*model.encoder.layer[1].parameters(), *model.pooler.parameters())
     )
     assert model.training
+    assert not model.encoder.layer[0].training
     for now, before in zip(model.parameters(), weights, strict=True):
         assert torch.equal(now, before)
         assert now.grad is None

@@ -215,9 +215,10 @@ def run_without_numbers(
 def run_once(model: Any, batch: int, length: int, *, is_trained: bool) -> Run:
     """The same of a module as it stands, its frozen weights and adapters: run once, with numbers.
 
-    Its mode, gradients and buffers are left as they were. Raises whatever the model raises.
+    Its modes, gradients and buffers are left as they were. Raises whatever the model raises.
     """
-    was, kept = model.training, [(part, part.grad) for part in model.parameters()]
+    modes = [(part, part.training) for part in model.modules()]
+    kept = [(part, part.grad) for part in model.parameters()]
     buffers = [(part, part.clone()) for part in model.buffers()]
     inputs, takes = inputs_of(model.config, batch, length), signature(model.forward).parameters
     if "use_cache" not in takes and "kwargs" not in takes:  # a ladder
@@ -229,7 +230,8 @@ def run_once(model: Any, batch: int, length: int, *, is_trained: bool) -> Run:
         with torch.random.fork_rng(), Trace() as trace, torch.set_grad_enabled(is_trained):
             activations = _pass(trace, model, inputs, is_trained)
     finally:
-        model.train(was)
+        for module, mode in modes:  # a part may have had another than the whole
+            module.training = mode
         for part, gradient in kept:
             part.grad = gradient
         for part, value in buffers:
